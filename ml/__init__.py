@@ -1,0 +1,1 @@
+"""Machine-learning extensions over :mod:`lowrank`; factorised embeddings will stand here."""

@@ -1,0 +1,47 @@
+"""Certified reduced basis methods: solve parametrised linear models online, each answer with an error bound.
+
+>>> import numpy as np, rbm
+>>> model = rbm.FullOrderModel(
+...     operators=[(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], rhs=[(1.0, np.ones(3))], product=np.diag([2.0, 3.0, 4.0]),
+...     parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
+>>> result = rbm.greedy(model, model.parameters.sample(20), tol=1e-3)
+>>> solution = result.reduced_model.solve([[2.0], [5.0]])
+>>> bool(solution.bound.max() < 1e-3)
+True
+"""
+
+from rbm import errors, estimators, stability
+from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
+from rbm.estimate import Estimate
+from rbm.files import load
+from rbm.full_order import FullOrderModel
+from rbm.greedy import GreedyResult, GreedyStep, greedy
+from rbm.parameters import ParameterSpace
+from rbm.projection import project
+from rbm.reduced import ReducedModel, Solution
+from rbm.reduction import Reduction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Estimate",
+    "EstimatorUnusable",
+    "FileFormatError",
+    "FullOrderModel",
+    "GreedyResult",
+    "GreedyStep",
+    "Interrupted",
+    "ModelError",
+    "ParameterError",
+    "ParameterSpace",
+    "ReducedModel",
+    "Reduction",
+    "Solution",
+    "StabilityError",
+    "errors",
+    "estimators",
+    "greedy",
+    "load",
+    "project",
+    "stability",
+]

@@ -1,0 +1,84 @@
+"""The coefficients theta_q(mu) of an affine expansion, evaluated for all parameter points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rbm.errors import ModelError, ParameterError
+from rbm.expressions import Expression
+from rbm.parameters import ParameterSpace
+
+__all__ = ["Coefficient", "Coefficients"]
+
+Coefficient = float | complex | str | Callable[[np.ndarray], Any]
+
+
+class Coefficients:
+    """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, or vectorised callables.
+
+    A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+    """
+
+    def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
+        self.sources = tuple(_plain(s) for s in sources)
+        self.parameters = parameters
+        self._functions = [self._function(s) for s in self.sources]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def portable(self) -> bool:
+        """False if a coefficient is a Python callable, which no file can hold."""
+        return not any(callable(s) for s in self.sources)
+
+    def __call__(self, mus: np.ndarray) -> np.ndarray:
+        """Values (M, Q) at checked parameter points (M, p); real if all coefficients are.
+
+        Raises
+        ------
+        ParameterError
+            a coefficient is NaN or infinite: names coefficient, value and parameter point.
+        """
+        values = np.stack([f(mus) for f in self._functions], axis=1) if self._functions else np.zeros((len(mus), 0))
+        finite = np.isfinite(values)
+        if not finite.all():
+            i, q = (int(k) for k in np.argwhere(~finite)[0])
+            raise ParameterError(
+                f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} (row {i})"
+            )
+        return values
+
+    def _function(self, source: Coefficient) -> Callable[[np.ndarray], np.ndarray]:
+        if isinstance(source, str):
+            return Expression(source, self.parameters.names)
+        if callable(source):
+            return lambda mus: _called(source, mus)
+        return lambda mus: np.full(len(mus), source)
+
+
+def _plain(source: Coefficient) -> Coefficient:
+    """Numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
+    if isinstance(source, str) or callable(source):
+        return source
+    try:
+        number = complex(source)
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"a coefficient is a number, an expression string or a vectorised callable, got {type(source).__name__}"
+        ) from None
+    return number.real if number.imag == 0 and not isinstance(source, complex) else number
+
+
+def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
+    value = np.asarray(function(mus))
+    if value.shape not in ((), (len(mus),)) or value.dtype.kind not in "biufc":
+        raise ModelError(
+            f"coefficient callable {getattr(function, '__name__', function)!r} must return numbers of shape ({len(mus)},) for mus of "
+            f"shape {mus.shape}, got shape {value.shape} and dtype {value.dtype}"
+        )
+    dtype = complex if value.dtype.kind == "c" else float
+    return np.broadcast_to(value.astype(dtype), (len(mus),))

@@ -1,0 +1,70 @@
+"""What every estimator returns: a value, the floor below which round-off hides the truth, and whether it is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["RESOLVED", "Estimate"]
+
+#: An estimate is resolved if it is at least this many floors: the deviation is then at most 10 % of the exact value,
+#: |value - exact| <= floor <= value / 11  implies  |value - exact| <= exact / 10.
+RESOLVED = 11.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Error estimates for M parameter points. Only `bound` is a bound.
+
+    value : (M,) the estimate; equal to `floor` where a square came out negative, which is never clipped or hidden
+    floor : (M,) how far round-off and what was neglected may have moved the value: |value - exact| <= floor
+    resolved : (M,) True where the value is right to 10 % or better, value >= 11 floor
+    bound : (M,) value + floor
+    """
+
+    value: np.ndarray
+    floor: np.ndarray
+    resolved: np.ndarray
+
+    @classmethod
+    def from_norm(cls, value: np.ndarray, floor: np.ndarray) -> Estimate:
+        """Estimate from a value and its floor."""
+        return cls(value, floor, value >= RESOLVED * floor)
+
+    @classmethod
+    def from_square(cls, square: np.ndarray, floor: np.ndarray) -> Estimate:
+        """Estimate from a computed squared norm: its root where it is positive, the floor where it is not."""
+        return cls.from_norm(np.where(square > 0, np.sqrt(square, where=square > 0, out=np.zeros_like(square)), floor), floor)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Estimate]) -> Estimate:
+        """One estimate from those of consecutive pieces of a batch."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("value", "floor", "resolved")))
+
+    @property
+    def bound(self) -> np.ndarray:
+        """(M,) value + floor: the certified upper bound."""
+        return self.value + self.floor
+
+    def scaled(self, factor: np.ndarray) -> Estimate:
+        """The estimate times a positive factor (M,), 1/beta for instance."""
+        return Estimate(self.value * factor, self.floor * factor, self.resolved)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> Estimate:
+        return Estimate(self.value[index], self.floor[index], self.resolved[index])
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        if len(self) == 1:
+            state = "resolved" if self.resolved[0] else "not resolved"
+            return f"Estimate(bound {self.bound[0]:.3e} = value {self.value[0]:.3e} + floor {self.floor[0]:.1e}, {state})"
+        return (
+            f"Estimate({len(self)} points, bound {self.bound.min():.3e} to {self.bound.max():.3e}, floor up to {self.floor.max():.1e}, "
+            f"{int(self.resolved.sum())} resolved)"
+        )

@@ -1,0 +1,41 @@
+"""The five error estimators, side by side.
+
+Each is a frozen state of small arrays with two halves: ``prepare(model, basis, training)`` offline, and
+``evaluate(theta, phi, gamma)`` online, batched, which returns the residual norm as an :class:`rbm.Estimate`. The reduced model
+divides by the stability bound. In the order of the paper (Casenave, Ern, Lelievre, arXiv 1212.0970):
+
+============  ======  ==============================================  ===========  =====================================
+method        alias   formula for the residual norm                   online cost  floor
+============  ======  ==============================================  ===========  =====================================
+direct        E1      r formed in full, one Riesz solve               O(n)         8 u value + 2^-67 || sum |terms| ||
+expanded      E2      (c^H G c)^{1/2}, G = W^H P^{-1} W               O(m^2)       sqrt(u) s(mu): about 1e-8
+sampled       E3      (sum lambda_r V_r)^{1/2}, T lambda = X(mu)      O(sigma^2)   sqrt(cond(T) u sum |lambda| max V)
+interpolated  E4      the same with lambda from EIM                   O(sigma'^2)  sqrt(u kappa sum |lambda_r| V_r)
+orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) + u s(mu): about 1e-15
+============  ======  ==============================================  ===========  =====================================
+"""
+
+from rbm.estimators.base import Estimator
+from rbm.estimators.direct import Direct
+from rbm.estimators.expanded import Expanded
+from rbm.estimators.interpolated import Interpolated
+from rbm.estimators.orthonormal import Orthonormal
+from rbm.estimators.sampled import Sampled
+
+E1, E2, E3, E4, E_onb = Direct, Expanded, Sampled, Interpolated, Orthonormal
+METHODS: dict[str, type[Estimator]] = {cls.method: cls for cls in (Direct, Expanded, Sampled, Interpolated, Orthonormal)}
+
+__all__ = [
+    "E1",
+    "E2",
+    "E3",
+    "E4",
+    "METHODS",
+    "Direct",
+    "E_onb",
+    "Estimator",
+    "Expanded",
+    "Interpolated",
+    "Orthonormal",
+    "Sampled",
+]

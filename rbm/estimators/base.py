@@ -1,0 +1,58 @@
+"""What the five estimators have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self
+
+import numpy as np
+
+from rbm.estimate import Estimate
+from rbm.full_order import FullOrderModel
+from rbm.reduction import Reduction
+
+__all__ = ["Estimator", "rounding_constant"]
+
+
+@dataclass(frozen=True)
+class Estimator(ABC):
+    """State of one estimator; see :mod:`rbm.estimators` for the table of all five."""
+
+    method: ClassVar[str]
+    #: False for states that hold a full model and cannot be written to a file
+    portable: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def prepare(
+        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
+    ) -> Self:
+        """Offline: the state for a basis (n, N); E3 and E4 select their points from `training` (M, p).
+
+        reduction : the projection onto `basis`, if it has been made already
+        """
+
+    @abstractmethod
+    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
+        """Online: residual norms ||f - A Z gamma||_{P^-1} (M,) from theta (M, Qa), phi (M, Qf), gamma (M, N)."""
+
+    def truncate(self, size: int, columns: int) -> Self | None:
+        """The state for the first `size` basis vectors, which use `columns` residual terms; None if it is not nested."""
+        return None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state as named arrays, for a file."""
+        return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Inverse of :meth:`arrays`."""
+        return cls(**{f.name: arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item() for f in fields(cls)})
+
+
+def rounding_constant(terms: int, dtype: np.dtype) -> float:
+    """(m + 4) u, twice that for complex numbers: relative error of a sum of m products that were themselves rounded."""
+    u = float(np.finfo(dtype).eps) / 2
+    return (2 if np.dtype(dtype).kind == "c" else 1) * (terms + 4) * u
+

@@ -1,0 +1,65 @@
+"""E_onb: the residual norm in an orthonormal basis of the residual's range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from rbm.estimate import Estimate
+from rbm.estimators.base import Estimator, rounding_constant
+from rbm.full_order import FullOrderModel
+from rbm.online.reference import residual_coefficients
+from rbm.reduction import Reduction
+
+__all__ = ["Orthonormal"]
+
+#: Safety factor on the measured defects and on the measured loss of orthogonality.
+SAFETY = 2.0
+
+
+@dataclass(frozen=True)
+class Orthonormal(Estimator):
+    """E_onb: value = ||R c||_2 with W = D R, D^H P^{-1} D = I (:class:`rbm.residual.ResidualRange`).
+
+    No square is expanded, so rounding enters relative to the terms, not to their squares. With the measured defects
+    delta_j = ||W_j - D R_j||_{P^-1} and eta = ||D^H P^{-1} D - I||_2,
+
+        floor = 2 sum_j delta_j |c_j| + (m + 4) u s(mu) + (2 eta + (k + 4) u) value,    s = sum_j ||W_j||_{P^-1} |c_j|
+
+    (u doubled for complex numbers): a worst-case rounding analysis of the online sums, and twice what was measured
+    offline. About 1e-15 s in double precision. Cost O(m k) a point. The idea of an orthonormal basis is due to
+    Buhr, Engwer, Ohlberger, Rave, arXiv 1407.8005; orthonormalising functionals, and measuring, are ours.
+    """
+
+    method: ClassVar[str] = "orthonormal"
+
+    factor: np.ndarray  #: R (k, m), upper triangular up to dependent columns
+    norms: np.ndarray  #: ||W_j|| (m,)
+    defects: np.ndarray  #: delta_j (m,)
+    orthogonality: float  #: eta
+
+    @classmethod
+    def prepare(
+        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
+    ) -> Self:
+        """R, and the three measurements."""
+        reduction = reduction or Reduction(model, basis)
+        rng = reduction.residual_range
+        return cls(rng.factor, rng.norms, rng.defects, rng.orthogonality)
+
+    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
+        """Residual norms (M,)."""
+        c = residual_coefficients(theta, phi, gamma)
+        k, m = self.factor.shape
+        value = np.linalg.norm(c @ self.factor.T, axis=1)
+        u = rounding_constant(m, c.dtype)
+        floor = np.abs(c) @ (SAFETY * self.defects + u * self.norms)
+        return Estimate.from_norm(value, floor + (SAFETY * self.orthogonality + rounding_constant(k, c.dtype)) * value)
+
+    def truncate(self, size: int, columns: int) -> Self:
+        """The leading columns of R, and of its rows those that they use."""
+        factor = self.factor[:, :columns]
+        rows = int(np.flatnonzero(np.any(factor != 0, axis=1)).max(initial=-1)) + 1
+        return type(self)(factor[:rows], self.norms[:columns], self.defects[:columns], self.orthogonality)

@@ -1,0 +1,258 @@
+"""The full-order model: a parametrised linear system in affine form, with all that certifies its reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from rbm import extended, verification
+from rbm.coefficients import Coefficient, Coefficients
+from rbm.errors import ModelError
+from rbm.parameters import ParameterSpace
+from rbm.progress import progress_bar
+from rbm.riesz import InnerProduct, factorize
+from rbm.stability import MinTheta, StabilityBound, bind
+
+__all__ = ["FullOrderModel"]
+
+Terms = Sequence[tuple[Coefficient, Any]]
+#: Columns treated together where all parameter points of a batch would need too much memory.
+BLOCK = 64
+
+
+class FullOrderModel:
+    """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
+
+    Parameters
+    ----------
+    operators : [(theta_q, A_q), ...]; A_q (n, n) scipy sparse, dense, or a LinearOperator (then give `solver`)
+    rhs : [(phi_q, f_q), ...]; f_q (n,)
+    product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
+    parameters : the :class:`rbm.ParameterSpace`
+    stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
+        expression, :class:`rbm.stability.MinTheta`, or a vectorised callable
+    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}; the output is s(mu) = l(mu)^T u(mu) (no conjugate)
+    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK
+
+    Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
+    a model with callables works, but cannot be saved.
+
+    Raises
+    ------
+    ModelError
+        shapes that do not fit, NaN in a matrix, a product that is not Hermitian; StabilityError for a min-theta bound
+        whose conditions fail. :meth:`verify` checks more.
+
+    Examples
+    --------
+    >>> import rbm
+    >>> model = FullOrderModel(
+    ...     operators=[(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))], rhs=[(1.0, np.ones(2))], product=np.diag([2.0, 3.0]),
+    ...     parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
+    >>> model.solve([2.0])
+    array([[0.25, 0.2 ]])
+    """
+
+    def __init__(
+        self,
+        operators: Terms,
+        rhs: Terms,
+        product: Any,
+        parameters: ParameterSpace,
+        stability: Coefficient | MinTheta | StabilityBound,
+        outputs: Mapping[str, Any] | None = None,
+        solver: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        if not operators or not rhs:
+            raise ModelError("a model needs at least one operator term and one right-hand side term, [(coefficient, array), ...]")
+        self.parameters = parameters
+        self.solver = solver
+        self.inner_product = InnerProduct(_entries("the product", product), solver)
+        n = self.inner_product.shape[0]
+        self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
+        self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
+        self.operator_terms = tuple(_operator(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
+        self.rhs_terms = np.stack([_vector(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1)
+        self.outputs: dict[str, tuple[Coefficients, np.ndarray]] = {}
+        for name, terms in (outputs or {}).items():
+            pairs = terms if isinstance(terms, list) and terms and isinstance(terms[0], tuple) else [(1.0, terms)]
+            vectors = [_vector(f"output {name!r}", v, n) for _, v in pairs]
+            self.outputs[name] = Coefficients([c for c, _ in pairs], parameters), np.stack(vectors, axis=1)
+        if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
+            raise ModelError("an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)")
+        self.split_terms = tuple(
+            extended.SplitMatrix(a) if sp.issparse(a) or isinstance(a, np.ndarray) else a for a in self.operator_terms
+        )
+        self._pattern_symmetric = all(
+            sp.issparse(a) and _symmetric_pattern(a) for a in self.operator_terms
+        )
+        self.stability = bind(stability, self)
+
+    @property
+    def dimension(self) -> int:
+        """Number of unknowns n."""
+        return self.inner_product.shape[0]
+
+    @property
+    def product(self) -> Any:
+        """P (n, n)."""
+        return self.inner_product.matrix
+
+    @property
+    def black_box(self) -> bool:
+        """True if an operator term shows no entries (a LinearOperator)."""
+        return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
+
+    def assemble(self, theta: np.ndarray) -> Any:
+        """A = sum_q theta_q A_q for one set of coefficients theta (Qa,)."""
+        total = theta[0] * self.operator_terms[0]
+        for value, term in zip(theta[1:], self.operator_terms[1:], strict=True):
+            total = total + value * term
+        return total
+
+    def solve(self, mus: Any, *, extrapolate: bool = False, progress: bool = False) -> np.ndarray:
+        """u(mu) (M, n), each right to the last few bits: LU, then refinement with an extended-precision residual.
+
+        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular (the parameter is named).
+        Cost: M factorisations.
+        """
+        hi, lo = self.solve_extended(mus, extrapolate=extrapolate, progress=progress)
+        return (hi + lo).T
+
+    def solve_extended(
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False
+    ) -> extended.Extended:
+        """u(mu) as hi + lo, both (n, M): the reference for errors that are as small as round-off."""
+        mus = self.parameters.validate(mus, extrapolate)
+        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        columns = []
+        for i in progress_bar(range(len(mus)), "full-order solves", enabled=progress):
+            try:
+                columns.append(self._solve_one(theta[i], phi[i]))
+            except ModelError as error:
+                raise ModelError(f"full-order solve at {self.parameters.describe(mus[i])} failed: {error}") from error
+        hi, lo = (np.concatenate([c[k] for c in columns], axis=1) for k in (0, 1))
+        return hi, lo
+
+    def _solve_one(self, theta: np.ndarray, phi: np.ndarray) -> extended.Extended:
+        """LU and two refinements; diagonal pivots first where they may do, partial pivoting if they did not."""
+        matrix, rhs = self.assemble(theta), self.rhs_terms @ phi[:, None]
+        for symmetric in (True, False) if self._pattern_symmetric and self.solver is None else (False,):
+            if self.solver is None:
+                solve = factorize(matrix, symmetric=symmetric)
+            else:
+                solver = self.solver
+                solve = lambda b: np.asarray(solver(matrix, b))  # noqa: E731, B023
+            u = solve(rhs)
+            if u.shape != rhs.shape:
+                raise ModelError(f"the solver returned shape {u.shape} for a right-hand side of shape {rhs.shape}")
+            correction, x = u, (u, np.zeros_like(u))
+            for _ in range(2):
+                r = self.residual(theta[None], phi[None], x)
+                before, correction = np.abs(correction).max(), solve(r[0] + r[1])
+                x = extended.add(x, (correction, np.zeros_like(correction)))
+                if not np.abs(correction).max() <= 1e-3 * before + 1e-300:
+                    break
+            else:
+                return x
+            if np.all(np.isfinite(correction)) and np.abs(correction).max() <= 1e-14 * np.abs(u).max():
+                return x  # as small as it gets: the solver's own round-off
+        raise ModelError(
+            f"the solution does not settle under iterative refinement (last correction {np.abs(correction).max():.1e} of "
+            f"{np.abs(u).max():.1e}): the matrix is singular to working precision, or the solver is not accurate"
+        )
+
+    def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
+        """f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo, in extended precision, then renormalised."""
+        f = self.rhs_terms
+        total = extended.two_product(f[:, :1], phi.T[:1])
+        for q in range(1, f.shape[1]):
+            total = extended.add(total, extended.two_product(f[:, q : q + 1], phi.T[q : q + 1]))
+        for q, term in enumerate(self.split_terms):
+            total = extended.add(total, extended.scale(-theta.T[q : q + 1], extended.product(term, x)))
+        return total
+
+    def residual_norm(self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False) -> np.ndarray:
+        """||f(mu) - A(mu) Z gamma||_{P^-1} (M,) for coefficients gamma (M, N) in the basis Z (n, N), right to a few u.
+
+        This is the black box that E1 evaluates and that E3 and E4 need at a few parameter points only. Cost O(n) each.
+        """
+        mus = self.parameters.validate(mus, extrapolate)
+        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        norms = [
+            self.inner_product.dual_norm(self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T)))
+            for rows in blocks(len(mus))
+        ]
+        return np.concatenate(norms)
+
+    def error_norm(
+        self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, reference: extended.Extended | None = None
+    ) -> np.ndarray:
+        """True error ||u(mu) - Z gamma||_P (M,) against a solution known to about 30 digits; for studies and tests.
+
+        reference : u as hi + lo (n, M) from :meth:`solve_extended`, if it is at hand. Cost: M factorisations otherwise.
+        """
+        u = self.solve_extended(mus) if reference is None else reference
+        z = extended.product(basis, coefficients.T)
+        hi, lo = extended.add(u, (-z[0], -z[1]))
+        return self.inner_product.norm(hi + lo)
+
+    def verify(
+        self, samples: int = 5, seed: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
+    ) -> verification.Verification:
+        """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails.
+
+        assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
+        """
+        return verification.verify(self, samples, seed, assembled)
+
+    def __repr__(self) -> str:
+        kind = "complex" if np.iscomplexobj(self.rhs_terms) or any(np.iscomplexobj(a) for a in self.operator_terms) else "real"
+        outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
+        return (
+            f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
+            f"right-hand side terms, {self.parameters}{outputs})"
+        )
+
+
+def blocks(count: int, size: int = BLOCK) -> list[slice]:
+    """Slices that cover range(count) in pieces of at most `size`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _entries(name: str, matrix: Any) -> Any:
+    """A sparse or dense matrix in double precision, checked for NaN."""
+    if sp.issparse(matrix):
+        matrix = sp.csr_array(matrix)
+        values = matrix.data
+    else:
+        matrix = values = np.asarray(matrix)
+    if values.dtype.kind not in "biufc":
+        raise ModelError(f"{name} must be a scipy sparse matrix or an array of numbers, got {type(matrix).__name__} of {values.dtype}")
+    if not np.all(np.isfinite(values)):
+        raise ModelError(f"{name} has {int((~np.isfinite(values)).sum())} entries that are NaN or infinite")
+    return matrix.astype(np.result_type(values.dtype, np.float64))
+
+
+def _operator(name: str, matrix: Any, n: int) -> Any:
+    black_box = not (sp.issparse(matrix) or isinstance(matrix, np.ndarray | list)) and hasattr(matrix, "matvec")
+    if not black_box:
+        matrix = _entries(name, matrix)
+    if tuple(matrix.shape) != (n, n):
+        raise ModelError(f"{name} has shape {tuple(matrix.shape)}, the product has shape {(n, n)}; they must agree")
+    return matrix
+
+
+def _vector(name: str, vector: Any, n: int) -> np.ndarray:
+    array = _entries(name, vector.toarray().ravel() if sp.issparse(vector) else vector)
+    if array.shape != (n,):
+        raise ModelError(f"{name} has shape {array.shape}, expected ({n},) to match the product")
+    return array
+
+
+def _symmetric_pattern(matrix: Any) -> bool:
+    pattern = sp.csr_array(matrix).astype(bool)
+    return (pattern != pattern.T).nnz == 0

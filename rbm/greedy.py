@@ -1,0 +1,242 @@
+"""The weak greedy algorithm: the basis grows where the error bound is largest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
+from rbm.estimate import Estimate
+from rbm.estimators import METHODS, Estimator
+from rbm.full_order import FullOrderModel
+from rbm.online import reference
+from rbm.progress import progress_bar
+from rbm.projection import finish, method_names
+from rbm.reduced import ReducedModel
+from rbm.reduction import Reduction
+
+__all__ = ["GreedyResult", "GreedyStep", "greedy"]
+
+Stopped = Literal["tolerance", "max_basis", "round-off"]
+
+
+@dataclass(frozen=True)
+class GreedyStep:
+    """What the training sweep found with N basis vectors."""
+
+    size: int  #: N
+    parameter: tuple[float, ...]  #: where the bound is largest
+    bound: float  #: the largest bound on the training set
+    floor: float  #: its floor
+    resolved: int  #: number of training points whose estimate is resolved
+    seconds: float  #: since the start
+
+
+@dataclass(frozen=True)
+class GreedyResult:
+    """Result of :func:`greedy`."""
+
+    reduced_model: ReducedModel
+    basis: np.ndarray  #: Z (n, N), P-orthonormal
+    parameters: np.ndarray  #: (N, p), where the snapshots were taken
+    history: tuple[GreedyStep, ...]  #: one step for each N
+    stopped: Stopped
+    reason: str  #: the same in a sentence
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
+        from rbm.files import save_greedy
+
+        save_greedy(self.basis, self.parameters, self.history, path)
+
+    def __repr__(self) -> str:
+        return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
+
+
+def greedy(
+    model: FullOrderModel,
+    training: Any,
+    *,
+    tol: float = 0.0,
+    max_basis: int | None = None,
+    estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
+    executor: Executor | None = None,
+    progress: bool = True,
+    resume: GreedyResult | str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> GreedyResult:
+    """Build a basis by adding, again and again, the solution at the training parameter with the largest error bound.
+
+    Parameters
+    ----------
+    model : the full-order model
+    training : (M, p) parameters, for example ``model.parameters.sample(1000)``
+    tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
+    max_basis : stop at this many basis vectors; n by default
+    estimators : the first drives the greedy, all are prepared for the final model
+    executor : runs the pieces of a training sweep and the estimators' work at the same time (a ThreadPoolExecutor);
+        the result does not depend on it
+    progress : show a progress bar on a terminal
+    resume : a GreedyResult, or the path of one that was saved: go on from its basis
+    checkpoint : a path to which the basis is written after every step
+
+    Returns
+    -------
+    GreedyResult; `stopped` is
+
+    - "tolerance": the largest bound is at most `tol`
+    - "max_basis": the basis has `max_basis` vectors
+    - "round-off": no estimate on the training set is resolved any more, or the next solution adds nothing but
+      round-off to the basis (its remainder is less than four bits above the rounding error of the vector), or the driving
+      estimator has become unusable
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C; its `result` is the GreedyResult so far.
+    ParameterError, ModelError, StabilityError
+        bad training set, singular full-order system, stability bound that is not positive.
+
+    Notes
+    -----
+    Cost of step N: one full-order solve, Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep. The basis
+    is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
+    Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
+    """
+    names = method_names(estimators)
+    if not (np.isfinite(tol) and tol >= 0):
+        raise ParameterError(f"tol must be a number >= 0, got {tol}")
+    limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
+    if limit < 1:
+        raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
+    run = _Run(model, model.parameters.validate(training), names, executor, resume)
+    try:
+        with progress_bar(None, "greedy", enabled=progress, total=limit) as bar:
+            while (verdict := run.step(tol, limit)) is None:
+                bar.update(run.reduction.size - bar.n)
+                bar.set_postfix_str(f"bound {run.history[-1].bound:.1e}")
+                if checkpoint is not None:
+                    run.save(checkpoint)
+        return run.result(*verdict)
+    except KeyboardInterrupt as interrupt:
+        if not run.selected:
+            raise
+        result = run.result("max_basis", "interrupted")
+        raise Interrupted(
+            f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
+            "and greedy(..., resume=result) goes on from them",
+            result,
+        ) from interrupt
+
+
+class _Run:
+    """A greedy run under way: the projection so far, and what the training set needs to be swept."""
+
+    def __init__(
+        self,
+        model: FullOrderModel,
+        training: np.ndarray,
+        names: list[str],
+        executor: Executor | None,
+        resume: GreedyResult | str | os.PathLike[str] | None,
+    ) -> None:
+        self.model, self.training, self.names, self.executor = model, training, names, executor
+        self.start = time.perf_counter()
+        self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
+        self.beta = model.stability(training, self.theta)
+        basis, parameters, history = _stored(resume, model)
+        self.reduction = Reduction(model, basis)
+        self.selected: list[np.ndarray] = list(parameters)
+        self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
+
+    def step(self, tol: float, limit: int) -> tuple[Stopped, str] | None:
+        """Sweep the training set; stop, with the reason, or add the solution at the worst parameter and return None."""
+        try:
+            estimate = self._sweep()
+        except EstimatorUnusable as error:
+            if not self.history:
+                raise
+            self.reduction = Reduction(self.model, self.reduction.basis[:, :-1])
+            self.selected.pop()
+            return "round-off", f"{error} (the last usable basis is kept)"
+        worst = int(np.argmax(estimate.bound))
+        mu, bound = self.training[worst], float(estimate.bound[worst])
+        resolved = int(estimate.resolved.sum())
+        self.history.append(
+            GreedyStep(
+                self.reduction.size,
+                tuple(float(x) for x in mu),
+                bound,
+                float(estimate.floor[worst]),
+                resolved,
+                time.perf_counter() - self.start,
+            )
+        )
+        if bound <= tol:
+            return "tolerance", f"the largest bound {bound:.2e} is at most {tol:.1e}"
+        if resolved == 0 and self.reduction.size > 0:
+            return "round-off", f"none of {len(self.training)} training estimates is resolved any more"
+        if self.reduction.size >= limit:
+            return "max_basis", f"the basis has {self.reduction.size} vectors"
+        if not self.reduction.extend(self.model.solve(mu[None], extrapolate=True)[0]):
+            return "round-off", f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis"
+        self.selected.append(mu)
+        return None
+
+    def _sweep(self) -> Estimate:
+        """Error estimates of the whole training set, in tiles."""
+        reduction = self.reduction
+        state = METHODS[self.names[0]].prepare(self.model, reduction.basis, self.training, reduction=reduction)
+
+        def piece(rows: slice) -> Estimate:
+            theta, phi = self.theta[rows], self.phi[rows]
+            return state.evaluate(theta, phi, reference.solve(reduction.operators, reduction.rhs, theta, phi))
+
+        terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
+        tiles = list(reference.tiles(len(self.training), 64 * terms))
+        parts = list((map if self.executor is None else self.executor.map)(piece, tiles))
+        return Estimate.concatenate(parts).scaled(1 / self.beta)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what is needed to go on."""
+        from rbm.files import save_greedy
+
+        save_greedy(self.reduction.basis, np.array(self.selected), self.history, path)
+
+    def result(self, stopped: Stopped, reason: str) -> GreedyResult:
+        """Prepare all estimators and put the result together."""
+        if not self.selected:
+            raise ModelError(
+                f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
+            )
+        selected = np.array(self.selected)
+        reduced = finish(self.reduction, self.names, self.training, selected)
+        return GreedyResult(reduced, self.reduction.basis, selected, tuple(self.history), stopped, reason)
+
+
+def _stored(
+    resume: GreedyResult | str | os.PathLike[str] | None, model: FullOrderModel
+) -> tuple[np.ndarray, np.ndarray, tuple[GreedyStep, ...]]:
+    """Basis, parameters and history to go on from."""
+    if resume is None:
+        return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), ()
+    if isinstance(resume, GreedyResult):
+        return resume.basis, resume.parameters, resume.history
+    from rbm.files import load_greedy
+
+    basis, parameters, rows = load_greedy(resume)
+    if basis.shape[0] != model.dimension or parameters.shape[1] != len(model.parameters):
+        raise ModelError(
+            f"{os.fspath(resume)} holds a greedy run for {basis.shape[0]} unknowns and {parameters.shape[1]} parameters, "
+            f"this model has {model.dimension} and {len(model.parameters)}"
+        )
+    steps = tuple(
+        GreedyStep(int(row[0]), tuple(row[5:]), float(row[1]), float(row[2]), int(row[3]), float(row[4])) for row in rows.tolist()
+    )
+    return basis, parameters, steps

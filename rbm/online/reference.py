@@ -1,0 +1,55 @@
+"""The online kernels in plain NumPy: the readable definition, batched over parameter points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rbm.errors import ModelError
+
+__all__ = ["residual_coefficients", "solve", "tiles"]
+
+#: Memory that the intermediate arrays of one tile of parameter points may take, in bytes; about an L2 cache.
+TILE_BYTES = 4 << 20
+
+
+def tiles(count: int, bytes_per_point: int) -> Iterator[slice]:
+    """Slices over `count` points, each small enough for its intermediates to stay in cache and memory to stay bounded."""
+    size = max(1, min(count, TILE_BYTES // max(bytes_per_point, 1)))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def solve(operators: np.ndarray, rhs: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """gamma (M, N): solutions of sum_q theta_q A_q gamma = sum_q phi_q f_q, by LU with partial pivoting.
+
+    operators (Qa, N, N), rhs (Qf, N), theta (M, Qa), phi (M, Qf). Cost (2 Qa N^2 + 2/3 N^3) flops a point.
+
+    Raises ModelError with the row index of the first singular system.
+    """
+    qa, n, _ = operators.shape
+    dtype = np.result_type(operators, rhs, theta, phi)
+    gamma = np.empty((len(theta), n), dtype=dtype)
+    if n == 0:
+        return gamma
+    flat = operators.reshape(qa, n * n)
+    for rows in tiles(len(theta), 2 * n * n * dtype.itemsize):
+        matrices = (theta[rows] @ flat).reshape(-1, n, n)
+        vectors = phi[rows] @ rhs
+        try:
+            gamma[rows] = np.linalg.solve(matrices, vectors[..., None])[..., 0]
+        except np.linalg.LinAlgError:
+            singular = int(np.argmin(np.linalg.svd(matrices, compute_uv=False)[:, -1]))
+            raise ModelError(f"reduced system of row {rows.start + singular} is singular") from None
+    return gamma
+
+
+def residual_coefficients(theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    """c (M, m), m = Qf + N Qa, with which the residual is r = W c.
+
+    c = (phi_1..phi_Qf, then for n = 1..N: -gamma_n theta_1 .. -gamma_n theta_Qa), the columns of W ordered alike, so that
+    the first N' basis vectors use the leading Qf + N' Qa entries.
+    """
+    products = -(gamma[:, :, None] * theta[:, None, :])
+    return np.concatenate([phi.astype(products.dtype, copy=False), products.reshape(len(theta), -1)], axis=1)

@@ -1,0 +1,147 @@
+"""The parameter space: names, ranges, sampling, and the check every parameter value passes on its way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from scipy.stats import qmc
+
+from rbm.errors import ParameterError
+
+__all__ = ["ParameterSpace"]
+
+
+class ParameterSpace:
+    """A box of real parameters, each with a name and a range, on a linear or a logarithmic scale.
+
+    Parameters
+    ----------
+    ranges : {"mu": (1.0, 100.0), ...}; the order of the names is the order of the columns of every `mus` (M, p)
+    scale : "linear" or "log": how :meth:`sample` fills the box
+
+    Complex coefficients come from expressions ("mu_re + 1j*mu_im"), the parameters themselves are real.
+
+    Examples
+    --------
+    >>> space = ParameterSpace({"mu": (1.0, 100.0)}, scale="log")
+    >>> space
+    ParameterSpace(mu in [1, 100], log)
+    >>> space.sample(3, method="grid")[:, 0]
+    array([  1.,  10., 100.])
+    """
+
+    def __init__(self, ranges: Mapping[str, tuple[float, float]], scale: Literal["linear", "log"] = "linear") -> None:
+        if not ranges:
+            raise ParameterError("a parameter space needs at least one parameter, {'name': (low, high)}")
+        if scale not in ("linear", "log"):
+            raise ParameterError(f"scale must be 'linear' or 'log', got {scale!r}")
+        bounds = []
+        for name, limits in ranges.items():
+            if not name.isidentifier():
+                raise ParameterError(f"parameter name {name!r} is not an identifier; use letters, digits and underscores")
+            try:
+                low, high = (float(x) for x in limits)
+            except (TypeError, ValueError):
+                raise ParameterError(f"range of {name} must be two numbers (low, high), got {limits!r}") from None
+            if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+                raise ParameterError(f"range of {name} must be finite with low <= high, got ({low}, {high})")
+            if scale == "log" and low <= 0:
+                raise ParameterError(f"range of {name} starts at {low}: a logarithmic scale needs low > 0")
+            bounds.append((low, high))
+        self.names: tuple[str, ...] = tuple(ranges)
+        self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
+        self.bounds.setflags(write=False)
+        self.scale = scale
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ParameterSpace)
+            and self.names == other.names
+            and self.scale == other.scale
+            and np.array_equal(self.bounds, other.bounds)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.names, self.scale, self.bounds.tobytes()))
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{n} in [{a:g}, {b:g}]" for n, (a, b) in zip(self.names, self.bounds, strict=True))
+        return f"ParameterSpace({box}, {self.scale})"
+
+    def sample(
+        self, count: int, method: Literal["random", "grid", "sobol"] = "sobol", seed: int | np.random.Generator | None = 0
+    ) -> np.ndarray:
+        """Parameter points (M, p) that fill the box.
+
+        method "random": M independent points; "sobol": M points of a scrambled low-discrepancy sequence; "grid": the
+        tensor grid with the largest number of points per direction, ends included, that has at most M points.
+        The same seed gives the same points, bit for bit.
+        """
+        if count < 1:
+            raise ParameterError(f"the number of sample points must be at least 1, got {count}")
+        p = len(self)
+        if method == "random":
+            unit = np.random.default_rng(seed).random((count, p))
+        elif method == "sobol":
+            power = max(int(np.ceil(np.log2(count))), 0)
+            unit = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:count]
+        elif method == "grid":
+            per_side = int(np.floor(count ** (1 / p) + 1e-9))
+            axis = np.linspace(0, 1, per_side) if per_side > 1 else np.array([0.5])
+            unit = np.stack(np.meshgrid(*[axis] * p, indexing="ij"), axis=-1).reshape(-1, p)
+        else:
+            raise ParameterError(f"method must be 'random', 'grid' or 'sobol', got {method!r}")
+        low, high = self.bounds.T
+        points = low * (high / low) ** unit if self.scale == "log" else low + (high - low) * unit
+        return np.clip(points, low, high)
+
+    def validate(self, mus: object, extrapolate: bool = False) -> np.ndarray:
+        """`mus` as a float64 array (M, p), after checking shape, finiteness and range.
+
+        A single point may be given as (p,). With ``extrapolate=True`` values outside the ranges are let through; the
+        estimate then holds only as far as the stability bound does.
+
+        Raises
+        ------
+        ParameterError
+            wrong shape or type, NaN or infinite values, values outside the range (with name, value, index and range).
+        """
+        array = np.asarray(mus)
+        p = len(self)
+        if array.dtype.kind == "c":
+            raise ParameterError(
+                "parameters are real numbers, got complex ones: declare real and imaginary part as two parameters and "
+                "write the coefficient as an expression, 'mu_re + 1j*mu_im'"
+            )
+        if array.dtype.kind not in "biuf":
+            raise ParameterError(f"parameters must be numbers, got dtype {array.dtype}")
+        if array.shape == (p,):
+            array = array[None, :]
+        if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:
+            raise ParameterError(
+                f"parameters must have shape (M, {p}) for ({', '.join(self.names)}), one row a point, or ({p},) for one point; "
+                f"got shape {array.shape}"
+                + (f"; did you mean mus[:, None] or reshape(-1, {p})?" if array.ndim == 1 and p == 1 else "")
+            )
+        array = array.astype(np.float64)
+        bad = ~np.isfinite(array)
+        if np.any(bad):
+            i, j = (int(k) for k in np.argwhere(bad)[0])
+            raise ParameterError(f"{self.names[j]} = {array[i, j]} in row {i} is not a finite number ({int(bad.sum())} such values)")
+        outside = (array < self.bounds[:, 0]) | (array > self.bounds[:, 1])
+        if np.any(outside) and not extrapolate:
+            i, j = (int(k) for k in np.argwhere(outside)[0])
+            raise ParameterError(
+                f"{self.names[j]} = {array[i, j]:g} in row {i} is outside [{self.bounds[j, 0]:g}, {self.bounds[j, 1]:g}] "
+                f"({int(outside.any(axis=1).sum())} of {len(array)} points are outside); pass extrapolate=True to allow it"
+            )
+        return array
+
+    def describe(self, mu: np.ndarray) -> str:
+        """One point as text, 'mu = 3.5, k = 2', for messages."""
+        return ", ".join(f"{n} = {x:.6g}" for n, x in zip(self.names, np.atleast_1d(mu), strict=True))

@@ -1,0 +1,243 @@
+"""The reduced model: small arrays only, solved and certified for many parameters in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rbm.coefficients import Coefficients
+from rbm.errors import ModelError, ParameterError
+from rbm.estimate import Estimate
+from rbm.estimators import METHODS, Estimator
+from rbm.online import reference
+from rbm.parameters import ParameterSpace
+from rbm.stability import StabilityBound
+
+__all__ = ["ReducedModel", "ReducedOutput", "Solution"]
+
+
+@dataclass(frozen=True)
+class ReducedOutput:
+    """Output s(mu) = sum_q psi_q(mu) l_q^T Z gamma."""
+
+    coefficients: Coefficients  #: psi
+    vectors: np.ndarray  #: l_q^T Z (Ql, N)
+    dual: np.ndarray  #: (Ql, Ql) with ||l(mu)||_{P'} = norm(dual @ psi)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Answers of :meth:`ReducedModel.solve` for M parameter points."""
+
+    coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma
+    outputs: dict[str, np.ndarray]  #: {name: (M,)}
+    estimate: Estimate | None = None  #: error of the solution in the P-norm
+    output_bounds: dict[str, np.ndarray] = field(default_factory=dict)  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
+
+    @property
+    def bound(self) -> np.ndarray:
+        """(M,) upper bound of ||u(mu) - Z gamma(mu)||_P."""
+        if self.estimate is None:
+            raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
+        return self.estimate.bound
+
+    def __repr__(self) -> str:
+        m, n = self.coefficients.shape
+        error = "no error estimate" if self.estimate is None else f"error bound up to {self.bound.max():.2e}"
+        return f"Solution({m} points, N = {n}, {error}" + (f", outputs {', '.join(self.outputs)})" if self.outputs else ")")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReducedModel:
+    """A certified reduced model; made by :func:`rbm.greedy`, :func:`rbm.project` or :func:`rbm.load`.
+
+    The first estimator is the default one. `refused` holds, per method, why an estimator that was asked for is not here.
+    """
+
+    parameters: ParameterSpace
+    operator_coefficients: Coefficients
+    rhs_coefficients: Coefficients
+    stability: StabilityBound
+    operators: np.ndarray  #: Z^H A_q Z (Qa, N, N)
+    rhs: np.ndarray  #: Z^H f_q (Qf, N)
+    outputs: Mapping[str, ReducedOutput]
+    estimators: Mapping[str, Estimator]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    basis: np.ndarray | None = None  #: Z (n, N), if it was kept
+    selected: np.ndarray | None = None  #: parameters of the snapshots (N, p), if known
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.operators.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the reduced matrices."""
+        return self.operators.dtype
+
+    @property
+    def method(self) -> str:
+        """Name of the default estimator."""
+        return next(iter(self.estimators), next(iter(self.refused), "none"))
+
+    def solve(self, mus: Any, estimate: bool = True, *, method: str | None = None, extrapolate: bool = False) -> Solution:
+        """Coefficients, outputs and error bounds for all parameter points `mus` (M, p), or (p,) for one, at once.
+
+        estimate : also the error estimate, by `method` (default: the model's first estimator)
+        extrapolate : allow parameters outside the parameter space
+
+        Raises
+        ------
+        ParameterError, StabilityError, ModelError
+            a bad parameter, a stability bound that is not positive, a singular reduced system; each names the parameter.
+
+        Cost per point: (2 Qa + 2/3 N) N^2 flops for the solution, 2 m k for the bound (m = Qf + Qa N, k <= m).
+        """
+        mus = self.parameters.validate(mus, extrapolate)
+        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        gamma = self._solve(mus, theta, phi)
+        values = {name: self._output(out, mus, gamma) for name, out in self.outputs.items()}
+        if not estimate:
+            return Solution(gamma, values)
+        error = self._estimate(mus, theta, phi, gamma, method)
+        bounds = {name: self._output_bound(out, mus, gamma, error) for name, out in self.outputs.items()}
+        return Solution(gamma, values, error, bounds)
+
+    def estimate(
+        self, mus: Any, coefficients: np.ndarray | None = None, method: str | None = None, *, extrapolate: bool = False
+    ) -> Estimate:
+        """Error estimate in the P-norm for given coefficients gamma (M, N), or for the reduced solution.
+
+        method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first one
+        """
+        mus = self.parameters.validate(mus, extrapolate)
+        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        if coefficients is None:
+            gamma = self._solve(mus, theta, phi)
+        else:
+            gamma = np.asarray(coefficients)
+            if gamma.shape != (len(mus), self.size):
+                raise ValueError(f"coefficients must have shape ({len(mus)}, {self.size}), one row a parameter point, got {gamma.shape}")
+            if not np.all(np.isfinite(gamma)):
+                raise ValueError(f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite")
+        return self._estimate(mus, theta, phi, gamma, method)
+
+    def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
+        """Z gamma (M, n) for coefficients (M, N) or (N,). Raises ModelError if the model does not hold its basis."""
+        if self.basis is None:
+            raise ModelError("this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors")
+        gamma = np.atleast_2d(np.asarray(coefficients))
+        if gamma.shape[1] != self.size:
+            raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")
+        return gamma @ self.basis.T
+
+    def truncate(self, size: int) -> ReducedModel:
+        """The model for the first `size` basis vectors, without new work; E3 and E4, whose points would change, are left out."""
+        if not 0 < size <= self.size:
+            raise ValueError(f"cannot truncate a model of {self.size} basis vectors to {size}")
+        if size == self.size:
+            return self
+        columns = self.rhs.shape[0] + size * self.operators.shape[0]
+        states = {name: state.truncate(size, columns) for name, state in self.estimators.items()}
+        return replace(
+            self,
+            operators=self.operators[:, :size, :size],
+            rhs=self.rhs[:, :size],
+            outputs={k: replace(o, vectors=o.vectors[:, :size]) for k, o in self.outputs.items()},
+            estimators={name: state for name, state in states.items() if state is not None},
+            refused={
+                **self.refused,
+                **{n: f"not available after truncate({size}): project the truncated basis instead" for n, s in states.items() if s is None},
+            },
+            basis=None if self.basis is None else self.basis[:, :size],
+            selected=None if self.selected is None else self.selected[:size],
+        )
+
+    def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
+        """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.
+
+        basis : also Z, so that full vectors can be reconstructed
+        overwrite : replace an existing file
+
+        Raises ModelError for coefficients that are Python callables, FileExistsError, OSError.
+        """
+        from rbm.files import save
+
+        save(self, path, basis=basis, overwrite=overwrite)
+
+    def _solve(self, mus: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        try:
+            gamma = reference.solve(self.operators, self.rhs, theta, phi)
+        except ModelError:
+            smallest = [np.linalg.svd(np.tensordot(t, self.operators, 1), compute_uv=False)[-1] for t in theta]
+            i = int(np.argmin(smallest))
+            raise ModelError(
+                f"the reduced system at {self.parameters.describe(mus[i])} (row {i}) is singular; leave this parameter out, "
+                "and check the stability bound of the full model with verify()"
+            ) from None
+        finite = np.isfinite(gamma).all(axis=1)
+        if not finite.all():
+            i = int(np.flatnonzero(~finite)[0])
+            raise ModelError(
+                f"the reduced solution at {self.parameters.describe(mus[i])} (row {i}, {int((~finite).sum())} such points) is not finite"
+            )
+        return gamma
+
+    def _estimate(
+        self, mus: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, method: str | None
+    ) -> Estimate:
+        state = self._state(method)
+        beta = self.stability(mus, theta)
+        terms = self.rhs.shape[0] + self.operators.shape[0] * self.size
+        tiles = reference.tiles(len(mus), 4 * terms * gamma.dtype.itemsize)
+        norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], gamma[rows]) for rows in tiles])
+        if not np.all(np.isfinite(norm.bound)):
+            i = int(np.flatnonzero(~np.isfinite(norm.bound))[0])
+            raise ParameterError(f"the error estimate at {self.parameters.describe(mus[i])} (row {i}) is not finite")
+        return norm.scaled(1 / beta)
+
+    def _state(self, method: str | None) -> Estimator:
+        name = self.method if method is None else _method_name(method)
+        if name in self.estimators:
+            return self.estimators[name]
+        if name in self.refused:
+            raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
+        raise ModelError(
+            f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
+            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))},)"
+        )
+
+    def _output(self, output: ReducedOutput, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        return np.sum((output.coefficients(mus) @ output.vectors) * gamma, axis=1)
+
+    def _output_bound(self, output: ReducedOutput, mus: np.ndarray, gamma: np.ndarray, error: Estimate) -> np.ndarray:
+        """||l||_{P'} times the bound of the solution, plus the rounding of the output sum itself."""
+        psi = output.coefficients(mus)
+        u = np.finfo(gamma.dtype).eps / 2
+        rounding = 2 * (self.size + len(output.vectors) + 2) * u * np.sum((np.abs(psi) @ np.abs(output.vectors)) * np.abs(gamma), axis=1)
+        return (1 + 1e-12) * np.linalg.norm(psi @ output.dual.T, axis=1) * error.bound + rounding
+
+    def __repr__(self) -> str:
+        full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"
+        refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
+        return (
+            f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} right-hand side terms, "
+            f"{self.dtype}, {self.parameters}, estimators: {', '.join(self.estimators) or 'none'}{refused}"
+            + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
+        )
+
+
+def _method_name(method: Any) -> str:
+    """Canonical name of an estimator given by name ("orthonormal"), by alias ("E_onb") or as a class."""
+    if isinstance(method, type) and issubclass(method, Estimator):
+        return method.method
+    aliases = {"E1": "direct", "E2": "expanded", "E3": "sampled", "E4": "interpolated", "E_onb": "orthonormal"}
+    name = aliases.get(method, method)
+    if name not in METHODS:
+        raise ModelError(f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})")
+    return name

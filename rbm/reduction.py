@@ -1,0 +1,104 @@
+"""The Galerkin projection of a full-order model onto a growing basis; offline only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lowrank import gram_schmidt
+from lowrank.arrays import as_matrix
+from rbm.errors import ModelError
+from rbm.full_order import FullOrderModel
+from rbm.online import reference
+from rbm.residual import ResidualRange
+
+__all__ = ["Reduction"]
+
+
+class Reduction:
+    """Everything reduced that depends on the basis Z (n, N): Z^H A_q Z, Z^H f_q, l^T Z and, when asked for, the residual range.
+
+    Parameters
+    ----------
+    model : the full-order model
+    basis : (n, N) vectors to start from; orthonormalised in P unless they are orthonormal to 1e-10 already
+
+    :meth:`extend` adds one vector; all reduced quantities grow by a row and a column, nothing is recomputed.
+    """
+
+    def __init__(self, model: FullOrderModel, basis: np.ndarray | None = None) -> None:
+        self.model = model
+        self.basis = np.zeros((model.dimension, 0))
+        qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
+        self.images: list[np.ndarray] = [np.zeros((model.dimension, 0)) for _ in range(qa)]  # A_q Z
+        self.operators = np.zeros((qa, 0, 0))
+        self.rhs = np.zeros((qf, 0))
+        self._range: ResidualRange | None = None
+        if basis is not None:
+            for column in _orthonormal(model, basis).T:
+                self._append(column)
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.basis.shape[1]
+
+    @property
+    def residual_range(self) -> ResidualRange:
+        """The residual range, made on first use and kept up to date from then on."""
+        if self._range is None:
+            self._range = ResidualRange(self.model)
+            self._range.extend(self.basis)
+        return self._range
+
+    def extend(self, snapshot: np.ndarray) -> bool:
+        """Orthonormalise a snapshot (n,) against the basis and append it; False if its remainder is round-off."""
+        new = gram_schmidt(snapshot[:, None], product=self.model.product, basis=self.basis)
+        if not len(new.kept):
+            return False
+        self._append(new.basis[:, 0])
+        return True
+
+    def _append(self, vector: np.ndarray) -> None:
+        z = vector[:, None]
+        n = self.size
+        dtype = np.result_type(self.operators, z, *[t.dtype for t in self.model.operator_terms])
+        operators = np.zeros((len(self.images), n + 1, n + 1), dtype=dtype)
+        operators[:, :n, :n] = self.operators
+        for q, term in enumerate(self.model.operator_terms):
+            image = np.asarray(term @ z)
+            operators[q, :n, n] = (self.basis.conj().T @ image)[:, 0]
+            operators[q, n, :n] = (z.conj().T @ self.images[q])[0]
+            operators[q, n, n] = (z.conj().T @ image)[0, 0]
+            self.images[q] = np.concatenate([self.images[q], image], axis=1)
+        self.operators = operators
+        self.rhs = np.concatenate([self.rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
+        self.basis = np.concatenate([self.basis, z], axis=1)
+        if self._range is not None:
+            self._range.extend(z)
+
+    def residual_terms(self) -> np.ndarray:
+        """W (n, m) in double precision, columns ordered as :func:`rbm.online.reference.residual_coefficients`."""
+        images = np.stack(self.images, axis=2).reshape(self.model.dimension, -1)
+        return np.concatenate([self.model.rhs_terms, images], axis=1)
+
+    def solve(self, mus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""
+        theta, phi = self.model.operator_coefficients(mus), self.model.rhs_coefficients(mus)
+        try:
+            return theta, phi, reference.solve(self.operators, self.rhs, theta, phi)
+        except ModelError as error:
+            raise ModelError(f"{error}; check the stability bound of the model with verify()") from error
+
+
+def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
+    basis = np.asarray(as_matrix("basis", basis))
+    if basis.shape[0] != model.dimension:
+        raise ModelError(f"basis has shape {basis.shape}, expected ({model.dimension}, N): one basis vector a column")
+    gram = basis.conj().T @ np.asarray(model.product @ basis)
+    if np.abs(gram - np.eye(len(gram))).max(initial=0.0) <= 1e-10:
+        return basis
+    new = gram_schmidt(basis, product=model.product)
+    if len(new.kept) < basis.shape[1]:
+        lost = sorted(set(range(basis.shape[1])) - set(new.kept.tolist()))
+        raise ModelError(f"basis vectors {lost} depend on the others up to round-off; leave them out")
+    return new.basis

@@ -1,0 +1,76 @@
+"""The residual as a known linear map, r(mu) = W c(mu), and an orthonormal basis of its range with a measured defect."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lowrank import gram_schmidt
+from rbm import extended
+from rbm.full_order import FullOrderModel
+
+__all__ = ["ResidualRange"]
+
+
+class ResidualRange:
+    """W ~ D R with D^H P^{-1} D = I, built up block by block as basis vectors arrive; offline only.
+
+    W = [f_1..f_Qf, A_1 z_1..A_Qa z_1, A_1 z_2, ...] (n, m) is formed in extended precision. It is orthonormalised *as
+    functionals*, in the inner product of P^{-1}: D holds functionals, not their Riesz representers P^{-1} D. A rounding
+    error in a functional is damped by P^{-1}, one in a representer is amplified by P; on a mesh of width h that is a factor
+    of order 1/h in the floor of the estimate (1D case with 199 unknowns: defect 4e-17 against 1e-14).
+
+    Nothing about the quality of D R is assumed; it is measured, in extended precision:
+
+    defects_j      = || W_j - D R_j ||_{P^-1}        offline rounding that no online evaluation removes
+    orthogonality  = || D^H P^{-1} D - I ||_F        a relative error of every norm(R c)
+    """
+
+    def __init__(self, model: FullOrderModel) -> None:
+        self.model = model
+        n = model.dimension
+        self.functionals = np.zeros((n, 0))  #: D (n, k)
+        self.representers = np.zeros((n, 0))  #: P^{-1} D (n, k)
+        self.factor = np.zeros((0, 0))  #: R (k, m)
+        self.defects = np.zeros(0)  #: (m,)
+        self.orthogonality = 0.0
+        self._append(model.rhs_terms, np.zeros_like(model.rhs_terms))
+
+    @property
+    def norms(self) -> np.ndarray:
+        """||W_j||_{P^-1} (m,), from the columns of R and the defects, never too small."""
+        return np.linalg.norm(self.factor, axis=0) + self.defects
+
+    def extend(self, vectors: np.ndarray) -> None:
+        """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
+        for j in range(vectors.shape[1]):
+            columns = [extended.product(term, vectors[:, j : j + 1]) for term in self.model.split_terms]
+            self._append(np.concatenate([c[0] for c in columns], axis=1), np.concatenate([c[1] for c in columns], axis=1))
+
+    def _append(self, hi: np.ndarray, lo: np.ndarray) -> None:
+        inner = self.model.inner_product
+        new = gram_schmidt(
+            hi, product=inner.riesz, basis=self.functionals, product_basis=self.representers
+        )
+        k, m = self.factor.shape
+        b = hi.shape[1]
+        dtype = np.result_type(self.factor, new.coefficients)
+        factor = np.zeros((k + new.basis.shape[1], m + b), dtype=dtype)
+        factor[:k, :m] = self.factor
+        factor[:, m:] = new.coefficients
+        self.factor = factor
+        self.functionals = np.concatenate([self.functionals, new.basis], axis=1)
+        self.representers = np.concatenate([self.representers, new.product_basis], axis=1)
+        self._measure_orthogonality(new.basis.shape[1])
+        approximation = extended.product(self.functionals, factor[:, m:])
+        defect = extended.add((hi, lo), (-approximation[0], -approximation[1]))
+        defects = inner.dual_norm(defect[0] + defect[1])
+        if self.model.black_box:  # lo is then a sample of the operator's own rounding error, not a correction
+            defects = defects + 4 * inner.dual_norm(lo)
+        self.defects = np.append(self.defects, defects)
+
+    def _measure_orthogonality(self, new: int) -> None:
+        """Add the last `new` columns' part of || D^H P^{-1} D - I ||_F, their representers solved for afresh and refined."""
+        k = self.functionals.shape[1] - new
+        gram = self.functionals.conj().T @ self.model.inner_product.riesz(self.functionals[:, k:])
+        squares = 2 * np.sum(np.abs(gram[:k]) ** 2) + np.sum(np.abs(gram[k:] - np.eye(new)) ** 2)
+        self.orthogonality = float(np.sqrt(self.orthogonality**2 + squares))

@@ -1,0 +1,90 @@
+"""Checks of a full-order model's claims, for users who bring their own matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from rbm.errors import ModelError, StabilityError
+
+if TYPE_CHECKING:
+    from rbm.full_order import FullOrderModel
+
+__all__ = ["Verification", "verify"]
+
+#: Up to this dimension the true inf-sup constant is computed by a dense SVD and compared with the bound.
+DENSE_LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What :meth:`rbm.FullOrderModel.verify` checked, one line each."""
+
+    checks: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "verified:\n" + "\n".join(f"  - {c}" for c in self.checks)
+
+
+def verify(
+    model: FullOrderModel, samples: int, seed: int, assembled: Callable[[np.ndarray], Any] | None
+) -> Verification:
+    """See :meth:`rbm.FullOrderModel.verify`."""
+    n = model.dimension
+    checks = [f"shapes: {len(model.operator_terms)} operator terms {n} x {n}, {model.rhs_terms.shape[1]} right-hand sides ({n},)"]
+    model.inner_product.factorized()
+    checks.append("the product is Hermitian positive definite")
+
+    mus = model.parameters.sample(samples, method="random", seed=seed)
+    theta = model.operator_coefficients(mus)
+    beta = model.stability(mus, theta)
+    checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
+
+    rng = np.random.default_rng(seed)
+    if assembled is not None:
+        x = rng.standard_normal((n, 1))
+        worst = 0.0
+        for mu, t in zip(mus, theta, strict=True):
+            matrix = assembled(mu)
+            affine, direct = model.assemble(t) @ x, matrix @ x
+            scale = abs(matrix) @ np.abs(x)
+            deviation = float((np.abs(affine - direct) / np.where(scale > 0, scale, 1)).max())
+            if not deviation <= 1e-12:
+                raise ModelError(
+                    f"the affine sum differs from the assembled operator at {model.parameters.describe(mu)}: relative deviation {deviation:.1e}"
+                )
+            worst = max(worst, deviation)
+        checks.append(f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples")
+
+    u = model.solve(mus[:1])
+    residual = model.residual_norm(mus[:1], u, np.eye(n)) if n <= DENSE_LIMIT else model.residual_norm(mus[:1], np.ones((1, 1)), u.T)
+    size = model.inner_product.dual_norm(model.rhs_terms @ model.rhs_coefficients(mus[:1]).T)
+    if not residual[0] <= 1e-8 * size[0]:
+        raise ModelError(f"the solution at {model.parameters.describe(mus[0])} leaves a relative residual of {residual[0] / size[0]:.1e}")
+    checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
+
+    if n <= DENSE_LIMIT and not model.black_box:
+        product = _dense(model.product)
+        factor = np.linalg.cholesky(product)
+        ratio = np.inf
+        for mu, t, b in zip(mus, theta, beta, strict=True):
+            inner = scipy.linalg.solve_triangular(factor, _dense(model.assemble(t)), lower=True)
+            inner = scipy.linalg.solve_triangular(factor, inner.conj().T, lower=True)
+            true = scipy.linalg.svdvals(inner)[-1]
+            if b > true * (1 + 1e-8):
+                raise StabilityError(
+                    f"the stability bound {b:.6g} at {model.parameters.describe(mu)} is above the true inf-sup constant {true:.6g}; "
+                    "error bounds made with it would be false"
+                )
+            ratio = min(ratio, b / true)
+        checks.append(f"the stability bound is below the true inf-sup constant, {ratio:.3g} times it or more")
+    return Verification(tuple(checks))
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
