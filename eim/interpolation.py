@@ -195,7 +195,9 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
     r = len(points)
     basis = basis[:, :r]
     triangle = basis[points]
-    expansion = np.triu(_triangular(np.tril(triangle), g[np.ix_(points, columns)], lower=True)) if r else np.zeros((0, 0))
+    expansion = (
+        np.triu(_triangular(np.tril(triangle), g[np.ix_(points, columns)], lower=True)) if r else np.zeros((0, 0))
+    )
     return EmpiricalInterpolation(
         basis,
         np.array(points, dtype=int),

@@ -150,9 +150,7 @@ class _RealNumPyResidual(_Residual):
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.array = np.array(matrix, order="F")
-        self.ger, self.amax = (
-            (blas.dger, blas.idamax) if self.array.dtype == np.float64 else (blas.sger, blas.isamax)
-        )
+        self.ger, self.amax = (blas.dger, blas.idamax) if self.array.dtype == np.float64 else (blas.sger, blas.isamax)
 
     def largest(self) -> tuple[int, int, Any]:
         j, i = divmod(int(self.amax(self.array.ravel(order="K"))), self.array.shape[0])

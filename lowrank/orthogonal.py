@@ -84,7 +84,9 @@ def gram_schmidt(
     if basis is None:
         basis = xp.zeros((n, 0), dtype=vectors.dtype)
     elif basis.ndim != 2 or basis.shape[0] != n:
-        raise ValueError(f"basis has shape {tuple(basis.shape)}, vectors have shape {(n, m)}: the first dimensions differ")
+        raise ValueError(
+            f"basis has shape {tuple(basis.shape)}, vectors have shape {(n, m)}: the first dimensions differ"
+        )
     if product_basis is None:
         product_basis = apply(basis)
     k = basis.shape[1]
@@ -94,42 +96,50 @@ def gram_schmidt(
         return GramSchmidt(empty, xp.zeros((k, 0), dtype=dtype), np.zeros(0, dtype=int), empty)
 
     coefficients = np.zeros((k + m, m), dtype=np.dtype(str(dtype).rpartition(".")[2]))
-    bases, products, kept = [basis], [product_basis], []
+    new, new_product = xp.zeros((n, m), dtype=dtype), xp.zeros((n, m), dtype=dtype)
+    kept: list[int] = []
     for start in range(0, m, PANEL):
         columns = np.arange(start, min(start + PANEL, m))
         panel = xp.astype(vectors[:, start : start + PANEL], dtype)
         original, threshold = panel, None
         while len(columns):
-            q, pq = _concat(xp, bases), _concat(xp, products)
-            panel, h = _project(panel, q, pq)
-            coefficients[: h.shape[0], columns] += to_numpy(h)
+            r = len(kept)
+            against = [(basis, product_basis), (new[:, :r], new_product[:, :r])]
+            panel, h = _project(panel, against)
+            coefficients[: k + r, columns] += h
             gram = _gram(panel, apply(panel))
             if threshold is None:  # ||v||^2 by Pythagoras: no further product is needed
-                squares = np.sum(np.abs(to_numpy(h)) ** 2, axis=0) + np.diag(gram).real
+                squares = np.sum(np.abs(h) ** 2, axis=0) + np.diag(gram).real
                 threshold = _threshold(original, squares, product, rtol)
             norms = _root(np.diag(gram).real)
             alive = np.flatnonzero(norms > threshold)
             if not len(alive):
                 break
-            scaled = gram[np.ix_(alive, alive)] / np.outer(norms[alive], norms[alive])
-            chosen = alive[_independent(scaled)]
-            new, new_product, h, t = _orthonormal(panel, chosen, gram, q, pq, apply)
-            coefficients[: h.shape[0], columns[chosen]] += h
-            coefficients[h.shape[0] : h.shape[0] + len(chosen), columns[chosen]] = t
-            kept.extend(columns[chosen])
-            bases, products = [q, new], [pq, new_product]
+            chosen = alive[_independent(gram[np.ix_(alive, alive)] / np.outer(norms[alive], norms[alive]))]
+            q, pq, h, t = _orthonormal(_select(panel, chosen), gram[np.ix_(chosen, chosen)], against, apply)
+            coefficients[: k + r, columns[chosen]] += h
+            coefficients[k + r : k + r + len(chosen), columns[chosen]] = t
+            new[:, r : r + len(chosen)] = q
+            new_product[:, r : r + len(chosen)] = pq
+            kept.extend(columns[chosen].tolist())
             waiting = np.setdiff1d(alive, chosen)
-            panel = panel[:, waiting] if is_plain(panel) else xp.take(panel, xp.asarray(waiting), axis=1)
-            columns, threshold = columns[waiting], threshold[waiting]
-    q, pq = _concat(xp, bases), _concat(xp, products)
+            panel, columns, threshold = _select(panel, waiting), columns[waiting], threshold[waiting]
+    r = len(kept)
     return GramSchmidt(
-        q[:, k:], xp.asarray(coefficients[: k + len(kept)], dtype=dtype), np.array(kept, dtype=int), pq[:, k:]
+        new[:, :r], xp.asarray(coefficients[: k + r], dtype=dtype), np.array(kept, dtype=int), new_product[:, :r]
     )
 
 
-def is_plain(array: Any) -> bool:
-    """True for NumPy arrays, which index faster than they `take`."""
-    return isinstance(array, np.ndarray)
+def _select(array: Any, columns: np.ndarray) -> Any:
+    if isinstance(array, np.ndarray):
+        return array[:, columns]
+    xp = namespace(array)
+    return xp.take(array, xp.asarray(columns), axis=1)
+
+
+def _adjoint(array: Any) -> Any:
+    xp = namespace(array)
+    return xp.conj(array).T if xp.isdtype(array.dtype, "complex floating") else array.T
 
 
 def _product(product: Any) -> Callable[[Any], Any]:
@@ -138,20 +148,17 @@ def _product(product: Any) -> Callable[[Any], Any]:
     return product if callable(product) and not hasattr(product, "shape") else lambda x: product @ x
 
 
-def _concat(xp: Any, blocks: list[Any]) -> Any:
-    return blocks[0] if len(blocks) == 1 else xp.concat([xp.astype(b, blocks[-1].dtype) for b in blocks], axis=1)
-
-
-def _project(panel: Any, q: Any, pq: Any) -> tuple[Any, Any]:
-    """One pass: H = (P Q)^H X and X - Q H."""
-    xp = namespace(panel)
-    h = xp.conj(pq).T @ panel if xp.isdtype(pq.dtype, "complex floating") else pq.T @ panel
-    return panel - q @ h, h
+def _project(panel: Any, against: list[tuple[Any, Any]]) -> tuple[Any, np.ndarray]:
+    """One pass: H = (P Q)^H X and X - Q H, with Q given in pieces."""
+    pieces = [(q, _adjoint(pq) @ panel) for q, pq in against]
+    for q, h in pieces:
+        if q.shape[1]:
+            panel = panel - q @ h
+    return panel, np.concatenate([to_numpy(h) for _, h in pieces])
 
 
 def _gram(x: Any, px: Any) -> np.ndarray:
-    xp = namespace(x)
-    gram = to_numpy((xp.conj(x).T if xp.isdtype(x.dtype, "complex floating") else x.T) @ px)
+    gram = to_numpy(_adjoint(x) @ px)
     return (gram + gram.conj().T) / 2
 
 
@@ -191,19 +198,19 @@ def _independent(gram: np.ndarray) -> np.ndarray:
 
 
 def _orthonormal(
-    panel: Any, chosen: np.ndarray, gram: np.ndarray, q: Any, pq: Any, apply: Callable[[Any], Any]
+    x: Any, gram: np.ndarray, against: list[tuple[Any, Any]], apply: Callable[[Any], Any]
 ) -> tuple[Any, Any, np.ndarray, np.ndarray]:
-    """CholeskyQR of the chosen columns, one more projection, one more CholeskyQR: X_c = Q H + Q' T."""
-    xp = namespace(panel)
-    t1 = scipy.linalg.cholesky(gram[np.ix_(chosen, chosen)])
-    x = panel[:, chosen] if is_plain(panel) else xp.take(panel, xp.asarray(chosen), axis=1)
-    x, h = _project(x @ _inverse(xp, t1, panel.dtype), q, pq)
+    """CholeskyQR, one more projection, one more CholeskyQR: Q', P Q', H, T with X = Q H + Q' T."""
+    xp = namespace(x)
+    t1 = scipy.linalg.cholesky(gram)
+    x, h = _project(x @ _inverse(xp, t1, x.dtype), against)
     px = apply(x)
     t2 = scipy.linalg.cholesky(_gram(x, px))
-    inverse = _inverse(xp, t2, panel.dtype)
-    return x @ inverse, px @ inverse, to_numpy(h) @ t1, t2 @ t1
+    inverse = _inverse(xp, t2, x.dtype)
+    return x @ inverse, px @ inverse, h @ t1, t2 @ t1
 
 
 def _inverse(xp: Any, t: np.ndarray, dtype: Any) -> Any:
     """Inverse of a small, well-conditioned (see INDEPENDENT) triangular matrix."""
-    return xp.asarray(scipy.linalg.solve_triangular(t, np.eye(len(t), dtype=t.dtype)), dtype=dtype)
+    (trtri,) = scipy.linalg.get_lapack_funcs(("trtri",), (t,))
+    return xp.asarray(trtri(t)[0], dtype=dtype)

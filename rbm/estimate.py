@@ -36,7 +36,9 @@ class Estimate:
     @classmethod
     def from_square(cls, square: np.ndarray, floor: np.ndarray) -> Estimate:
         """Estimate from a computed squared norm: its root where it is positive, the floor where it is not."""
-        return cls.from_norm(np.where(square > 0, np.sqrt(square, where=square > 0, out=np.zeros_like(square)), floor), floor)
+        return cls.from_norm(
+            np.where(square > 0, np.sqrt(square, where=square > 0, out=np.zeros_like(square)), floor), floor
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Estimate]) -> Estimate:
@@ -63,7 +65,9 @@ class Estimate:
     def __repr__(self) -> str:
         if len(self) == 1:
             state = "resolved" if self.resolved[0] else "not resolved"
-            return f"Estimate(bound {self.bound[0]:.3e} = value {self.value[0]:.3e} + floor {self.floor[0]:.1e}, {state})"
+            return (
+                f"Estimate(bound {self.bound[0]:.3e} = value {self.value[0]:.3e} + floor {self.floor[0]:.1e}, {state})"
+            )
         return (
             f"Estimate({len(self)} points, bound {self.bound.min():.3e} to {self.bound.max():.3e}, floor up to {self.floor.max():.1e}, "
             f"{int(self.resolved.sum())} resolved)"

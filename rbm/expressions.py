@@ -93,7 +93,9 @@ class Expression:
                 return lambda columns: CONSTANTS[name]
             case ast.Name(id=name):
                 known = ", ".join((*self.names, *CONSTANTS))
-                raise ModelError(f"unknown name {name!r} in coefficient expression {self.text!r}; the names are {known}")
+                raise ModelError(
+                    f"unknown name {name!r} in coefficient expression {self.text!r}; the names are {known}"
+                )
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
                 operate, a, b = OPERATORS[type(op)], self._compile(left), self._compile(right)
                 return lambda columns: operate(a(columns), b(columns))

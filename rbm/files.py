@@ -42,7 +42,11 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     target = Path(path)
     if not overwrite and target.exists():
         raise FileExistsError(f"{target} exists; pass overwrite=True to replace it")
-    coefficients = [model.operator_coefficients, model.rhs_coefficients, *(o.coefficients for o in model.outputs.values())]
+    coefficients = [
+        model.operator_coefficients,
+        model.rhs_coefficients,
+        *(o.coefficients for o in model.outputs.values()),
+    ]
     if isinstance(model.stability, CoefficientBound):
         coefficients.append(model.stability.coefficient)
     for c in coefficients:
@@ -72,7 +76,10 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         arrays[f"outputs/{k}/vectors"], arrays[f"outputs/{k}/dual"] = output.vectors, output.dual
     header = {
         "kind": "reduced model",
-        "parameters": {"ranges": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)), "scale": model.parameters.scale},
+        "parameters": {
+            "ranges": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
+            "scale": model.parameters.scale,
+        },
         "operator_coefficients": _write_sources(model.operator_coefficients),
         "rhs_coefficients": _write_sources(model.rhs_coefficients),
         "stability": _write_stability(model.stability, arrays),
@@ -99,7 +106,9 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         parameters = ParameterSpace({n: tuple(b) for n, b in space["ranges"].items()}, scale=space["scale"])
         outputs = {
             o["name"]: ReducedOutput(
-                _read_sources(o["coefficients"], parameters), arrays[f"outputs/{k}/vectors"], arrays[f"outputs/{k}/dual"]
+                _read_sources(o["coefficients"], parameters),
+                arrays[f"outputs/{k}/vectors"],
+                arrays[f"outputs/{k}/dual"],
             )
             for k, o in enumerate(header["outputs"])
         }
@@ -122,7 +131,9 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             selected=arrays.get("selected"),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FileFormatError(f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}") from error
+        raise FileFormatError(
+            f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}"
+        ) from error
 
 
 def save_greedy(
@@ -180,13 +191,18 @@ def _write(target: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) 
     header["header_sha256"] = _digest(header)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, blob in {"header.json": json.dumps(header, indent=1).encode(), **{f"{n}.npy": b for n, b in blobs.items()}}.items():
+        for name, blob in {
+            "header.json": json.dumps(header, indent=1).encode(),
+            **{f"{n}.npy": b for n, b in blobs.items()},
+        }.items():
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), blob)  # same model, same bytes
     write_atomically(target, content.getvalue())
 
 
 def _digest(header: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "header_sha256"}, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps({k: v for k, v in header.items() if k != "header_sha256"}, sort_keys=True).encode()
+    ).hexdigest()
 
 
 def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -196,21 +212,36 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
-            if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > len(content):
+            if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > len(
+                content
+            ):
                 raise FileFormatError(f"{name} is not a model file of this package: its entries are compressed")
             if "header.json" not in archive.namelist() or archive.getinfo("header.json").file_size > MAX_HEADER:
                 raise FileFormatError(f"{name} is not a model file of this package: it has no header")
             header = json.loads(archive.read("header.json"))
             blobs = {e.filename: archive.read(e) for e in entries if e.filename != "header.json"}
-    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FileFormatError(f"{name} is not a model file, or is truncated or damaged ({error}); make it again or copy it anew") from error
+    except (
+        zipfile.BadZipFile,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise FileFormatError(
+            f"{name} is not a model file, or is truncated or damaged ({error}); make it again or copy it anew"
+        ) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileFormatError(f"{name} is not a model file of this package")
     version = header.get("version")
     if not isinstance(version, int) or version > VERSION:
-        raise FileFormatError(f"{name} has file version {version}, this package reads up to {VERSION}; upgrade rbm-toolkit")
+        raise FileFormatError(
+            f"{name} has file version {version}, this package reads up to {VERSION}; upgrade rbm-toolkit"
+        )
     if header.get("header_sha256") != _digest(header):
-        raise FileFormatError(f"{name} was altered: its header does not match its checksum; make it again or copy it anew")
+        raise FileFormatError(
+            f"{name} was altered: its header does not match its checksum; make it again or copy it anew"
+        )
     if header.get("kind") != kind:
         raise FileFormatError(f"{name} holds a {header.get('kind')}, not a {kind}")
     expected = header["sha256"]
@@ -224,9 +255,13 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict
         try:
             arrays[key] = np.lib.format.read_array(io.BytesIO(blob), allow_pickle=False)
         except ValueError as error:
-            raise FileFormatError(f"{name} holds an array {key!r} that is not plain numbers ({error}); it was not read") from error
+            raise FileFormatError(
+                f"{name} holds an array {key!r} that is not plain numbers ({error}); it was not read"
+            ) from error
         if arrays[key].dtype.kind not in "biufc":
-            raise FileFormatError(f"{name} holds an array {key!r} that is not plain numbers (dtype {arrays[key].dtype})")
+            raise FileFormatError(
+                f"{name} holds an array {key!r} that is not plain numbers (dtype {arrays[key].dtype})"
+            )
     return header, arrays
 
 
@@ -247,7 +282,9 @@ def _write_stability(stability: StabilityBound, arrays: dict[str, np.ndarray]) -
     raise ModelError(f"a stability bound of type {type(stability).__name__} cannot be written to a file")
 
 
-def _read_stability(header: dict[str, Any], arrays: dict[str, np.ndarray], parameters: ParameterSpace) -> StabilityBound:
+def _read_stability(
+    header: dict[str, Any], arrays: dict[str, np.ndarray], parameters: ParameterSpace
+) -> StabilityBound:
     if header["kind"] == "min-theta":
         return BoundMinTheta(arrays["stability/reference"], header["constant"], parameters)
     return CoefficientBound(_read_sources(header["coefficient"], parameters))

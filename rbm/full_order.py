@@ -67,7 +67,9 @@ class FullOrderModel:
         solver: Callable[[Any, np.ndarray], np.ndarray] | None = None,
     ) -> None:
         if not operators or not rhs:
-            raise ModelError("a model needs at least one operator term and one right-hand side term, [(coefficient, array), ...]")
+            raise ModelError(
+                "a model needs at least one operator term and one right-hand side term, [(coefficient, array), ...]"
+            )
         self.parameters = parameters
         self.solver = solver
         self.inner_product = InnerProduct(_entries("the product", product), solver)
@@ -82,13 +84,13 @@ class FullOrderModel:
             vectors = [_vector(f"output {name!r}", v, n) for _, v in pairs]
             self.outputs[name] = Coefficients([c for c, _ in pairs], parameters), np.stack(vectors, axis=1)
         if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
-            raise ModelError("an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)")
+            raise ModelError(
+                "an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)"
+            )
         self.split_terms = tuple(
             extended.SplitMatrix(a) if sp.issparse(a) or isinstance(a, np.ndarray) else a for a in self.operator_terms
         )
-        self._pattern_symmetric = all(
-            sp.issparse(a) and _symmetric_pattern(a) for a in self.operator_terms
-        )
+        self._pattern_symmetric = all(sp.issparse(a) and _symmetric_pattern(a) for a in self.operator_terms)
         self.stability = bind(stability, self)
 
     @property
@@ -122,9 +124,7 @@ class FullOrderModel:
         hi, lo = self.solve_extended(mus, extrapolate=extrapolate, progress=progress)
         return (hi + lo).T
 
-    def solve_extended(
-        self, mus: Any, *, extrapolate: bool = False, progress: bool = False
-    ) -> extended.Extended:
+    def solve_extended(self, mus: Any, *, extrapolate: bool = False, progress: bool = False) -> extended.Extended:
         """u(mu) as hi + lo, both (n, M): the reference for errors that are as small as round-off."""
         mus = self.parameters.validate(mus, extrapolate)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
@@ -175,7 +175,9 @@ class FullOrderModel:
             total = extended.add(total, extended.scale(-theta.T[q : q + 1], extended.product(term, x)))
         return total
 
-    def residual_norm(self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False) -> np.ndarray:
+    def residual_norm(
+        self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False
+    ) -> np.ndarray:
         """||f(mu) - A(mu) Z gamma||_{P^-1} (M,) for coefficients gamma (M, N) in the basis Z (n, N), right to a few u.
 
         This is the black box that E1 evaluates and that E3 and E4 need at a few parameter points only. Cost O(n) each.
@@ -183,7 +185,9 @@ class FullOrderModel:
         mus = self.parameters.validate(mus, extrapolate)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
         norms = [
-            self.inner_product.dual_norm(self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T)))
+            self.inner_product.dual_norm(
+                self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
+            )
             for rows in blocks(len(mus))
         ]
         return np.concatenate(norms)
@@ -210,7 +214,11 @@ class FullOrderModel:
         return verification.verify(self, samples, seed, assembled)
 
     def __repr__(self) -> str:
-        kind = "complex" if np.iscomplexobj(self.rhs_terms) or any(np.iscomplexobj(a) for a in self.operator_terms) else "real"
+        kind = (
+            "complex"
+            if np.iscomplexobj(self.rhs_terms) or any(np.iscomplexobj(a) for a in self.operator_terms)
+            else "real"
+        )
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return (
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
@@ -231,7 +239,9 @@ def _entries(name: str, matrix: Any) -> Any:
     else:
         matrix = values = np.asarray(matrix)
     if values.dtype.kind not in "biufc":
-        raise ModelError(f"{name} must be a scipy sparse matrix or an array of numbers, got {type(matrix).__name__} of {values.dtype}")
+        raise ModelError(
+            f"{name} must be a scipy sparse matrix or an array of numbers, got {type(matrix).__name__} of {values.dtype}"
+        )
     if not np.all(np.isfinite(values)):
         raise ModelError(f"{name} has {int((~np.isfinite(values)).sum())} entries that are NaN or infinite")
     return matrix.astype(np.result_type(values.dtype, np.float64))

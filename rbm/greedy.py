@@ -185,7 +185,10 @@ class _Run:
         if self.reduction.size >= limit:
             return "max_basis", f"the basis has {self.reduction.size} vectors"
         if not self.reduction.extend(self.model.solve(mu[None], extrapolate=True)[0]):
-            return "round-off", f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis"
+            return (
+                "round-off",
+                f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis",
+            )
         self.selected.append(mu)
         return None
 
@@ -237,6 +240,7 @@ def _stored(
             f"this model has {model.dimension} and {len(model.parameters)}"
         )
     steps = tuple(
-        GreedyStep(int(row[0]), tuple(row[5:]), float(row[1]), float(row[2]), int(row[3]), float(row[4])) for row in rows.tolist()
+        GreedyStep(int(row[0]), tuple(row[5:]), float(row[1]), float(row[2]), int(row[3]), float(row[4]))
+        for row in rows.tolist()
     )
     return basis, parameters, steps

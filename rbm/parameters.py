@@ -40,7 +40,9 @@ class ParameterSpace:
         bounds = []
         for name, limits in ranges.items():
             if not name.isidentifier():
-                raise ParameterError(f"parameter name {name!r} is not an identifier; use letters, digits and underscores")
+                raise ParameterError(
+                    f"parameter name {name!r} is not an identifier; use letters, digits and underscores"
+                )
             try:
                 low, high = (float(x) for x in limits)
             except (TypeError, ValueError):
@@ -74,7 +76,10 @@ class ParameterSpace:
         return f"ParameterSpace({box}, {self.scale})"
 
     def sample(
-        self, count: int, method: Literal["random", "grid", "sobol"] = "sobol", seed: int | np.random.Generator | None = 0
+        self,
+        count: int,
+        method: Literal["random", "grid", "sobol"] = "sobol",
+        seed: int | np.random.Generator | None = 0,
     ) -> np.ndarray:
         """Parameter points (M, p) that fill the box.
 
@@ -132,7 +137,9 @@ class ParameterSpace:
         bad = ~np.isfinite(array)
         if np.any(bad):
             i, j = (int(k) for k in np.argwhere(bad)[0])
-            raise ParameterError(f"{self.names[j]} = {array[i, j]} in row {i} is not a finite number ({int(bad.sum())} such values)")
+            raise ParameterError(
+                f"{self.names[j]} = {array[i, j]} in row {i} is not a finite number ({int(bad.sum())} such values)"
+            )
         outside = (array < self.bounds[:, 0]) | (array > self.bounds[:, 1])
         if np.any(outside) and not extrapolate:
             i, j = (int(k) for k in np.argwhere(outside)[0])

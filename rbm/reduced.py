@@ -36,7 +36,9 @@ class Solution:
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma
     outputs: dict[str, np.ndarray]  #: {name: (M,)}
     estimate: Estimate | None = None  #: error of the solution in the P-norm
-    output_bounds: dict[str, np.ndarray] = field(default_factory=dict)  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
+    output_bounds: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
 
     @property
     def bound(self) -> np.ndarray:
@@ -48,7 +50,9 @@ class Solution:
     def __repr__(self) -> str:
         m, n = self.coefficients.shape
         error = "no error estimate" if self.estimate is None else f"error bound up to {self.bound.max():.2e}"
-        return f"Solution({m} points, N = {n}, {error}" + (f", outputs {', '.join(self.outputs)})" if self.outputs else ")")
+        return f"Solution({m} points, N = {n}, {error}" + (
+            f", outputs {', '.join(self.outputs)})" if self.outputs else ")"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,7 +89,9 @@ class ReducedModel:
         """Name of the default estimator."""
         return next(iter(self.estimators), next(iter(self.refused), "none"))
 
-    def solve(self, mus: Any, estimate: bool = True, *, method: str | None = None, extrapolate: bool = False) -> Solution:
+    def solve(
+        self, mus: Any, estimate: bool = True, *, method: str | None = None, extrapolate: bool = False
+    ) -> Solution:
         """Coefficients, outputs and error bounds for all parameter points `mus` (M, p), or (p,) for one, at once.
 
         estimate : also the error estimate, by `method` (default: the model's first estimator)
@@ -122,15 +128,21 @@ class ReducedModel:
         else:
             gamma = np.asarray(coefficients)
             if gamma.shape != (len(mus), self.size):
-                raise ValueError(f"coefficients must have shape ({len(mus)}, {self.size}), one row a parameter point, got {gamma.shape}")
+                raise ValueError(
+                    f"coefficients must have shape ({len(mus)}, {self.size}), one row a parameter point, got {gamma.shape}"
+                )
             if not np.all(np.isfinite(gamma)):
-                raise ValueError(f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite")
+                raise ValueError(
+                    f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite"
+                )
         return self._estimate(mus, theta, phi, gamma, method)
 
     def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
         """Z gamma (M, n) for coefficients (M, N) or (N,). Raises ModelError if the model does not hold its basis."""
         if self.basis is None:
-            raise ModelError("this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors")
+            raise ModelError(
+                "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
+            )
         gamma = np.atleast_2d(np.asarray(coefficients))
         if gamma.shape[1] != self.size:
             raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")
@@ -152,7 +164,11 @@ class ReducedModel:
             estimators={name: state for name, state in states.items() if state is not None},
             refused={
                 **self.refused,
-                **{n: f"not available after truncate({size}): project the truncated basis instead" for n, s in states.items() if s is None},
+                **{
+                    n: f"not available after truncate({size}): project the truncated basis instead"
+                    for n, s in states.items()
+                    if s is None
+                },
             },
             basis=None if self.basis is None else self.basis[:, :size],
             selected=None if self.selected is None else self.selected[:size],
@@ -219,7 +235,12 @@ class ReducedModel:
         """||l||_{P'} times the bound of the solution, plus the rounding of the output sum itself."""
         psi = output.coefficients(mus)
         u = np.finfo(gamma.dtype).eps / 2
-        rounding = 2 * (self.size + len(output.vectors) + 2) * u * np.sum((np.abs(psi) @ np.abs(output.vectors)) * np.abs(gamma), axis=1)
+        rounding = (
+            2
+            * (self.size + len(output.vectors) + 2)
+            * u
+            * np.sum((np.abs(psi) @ np.abs(output.vectors)) * np.abs(gamma), axis=1)
+        )
         return (1 + 1e-12) * np.linalg.norm(psi @ output.dual.T, axis=1) * error.bound + rounding
 
     def __repr__(self) -> str:
@@ -239,5 +260,7 @@ def _method_name(method: Any) -> str:
     aliases = {"E1": "direct", "E2": "expanded", "E3": "sampled", "E4": "interpolated", "E_onb": "orthonormal"}
     name = aliases.get(method, method)
     if name not in METHODS:
-        raise ModelError(f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})")
+        raise ModelError(
+            f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})"
+        )
     return name

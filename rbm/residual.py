@@ -11,6 +11,30 @@ from rbm.full_order import FullOrderModel
 __all__ = ["ResidualRange"]
 
 
+class Columns:
+    """A matrix (n, k) that grows by columns; room is doubled, so that growing costs one copy of the final matrix or two."""
+
+    def __init__(self, n: int) -> None:
+        self._buffer, self._used = np.zeros((n, 16), order="F"), 0
+
+    @property
+    def array(self) -> np.ndarray:
+        """The columns so far, a view."""
+        return self._buffer[:, : self._used]
+
+    def append(self, columns: np.ndarray) -> None:
+        """Add columns (n, j)."""
+        used = self._used + columns.shape[1]
+        if used > self._buffer.shape[1] or np.result_type(columns, self._buffer) != self._buffer.dtype:
+            larger = np.zeros(
+                (len(columns), max(used, 2 * self._buffer.shape[1])), np.result_type(columns, self._buffer), "F"
+            )
+            larger[:, : self._used] = self.array
+            self._buffer = larger
+        self._buffer[:, self._used : used] = columns
+        self._used = used
+
+
 class ResidualRange:
     """W ~ D R with D^H P^{-1} D = I, built up block by block as basis vectors arrive; offline only.
 
@@ -28,12 +52,22 @@ class ResidualRange:
     def __init__(self, model: FullOrderModel) -> None:
         self.model = model
         n = model.dimension
-        self.functionals = np.zeros((n, 0))  #: D (n, k)
-        self.representers = np.zeros((n, 0))  #: P^{-1} D (n, k)
+        self._functionals = Columns(n)
+        self._representers = Columns(n)
         self.factor = np.zeros((0, 0))  #: R (k, m)
         self.defects = np.zeros(0)  #: (m,)
         self.orthogonality = 0.0
         self._append(model.rhs_terms, np.zeros_like(model.rhs_terms))
+
+    @property
+    def functionals(self) -> np.ndarray:
+        """D (n, k)."""
+        return self._functionals.array
+
+    @property
+    def representers(self) -> np.ndarray:
+        """P^{-1} D (n, k)."""
+        return self._representers.array
 
     @property
     def norms(self) -> np.ndarray:
@@ -44,13 +78,13 @@ class ResidualRange:
         """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
         for j in range(vectors.shape[1]):
             columns = [extended.product(term, vectors[:, j : j + 1]) for term in self.model.split_terms]
-            self._append(np.concatenate([c[0] for c in columns], axis=1), np.concatenate([c[1] for c in columns], axis=1))
+            self._append(
+                np.concatenate([c[0] for c in columns], axis=1), np.concatenate([c[1] for c in columns], axis=1)
+            )
 
     def _append(self, hi: np.ndarray, lo: np.ndarray) -> None:
         inner = self.model.inner_product
-        new = gram_schmidt(
-            hi, product=inner.riesz, basis=self.functionals, product_basis=self.representers
-        )
+        new = gram_schmidt(hi, product=inner.riesz, basis=self.functionals, product_basis=self.representers)
         k, m = self.factor.shape
         b = hi.shape[1]
         dtype = np.result_type(self.factor, new.coefficients)
@@ -58,8 +92,8 @@ class ResidualRange:
         factor[:k, :m] = self.factor
         factor[:, m:] = new.coefficients
         self.factor = factor
-        self.functionals = np.concatenate([self.functionals, new.basis], axis=1)
-        self.representers = np.concatenate([self.representers, new.product_basis], axis=1)
+        self._functionals.append(new.basis)
+        self._representers.append(new.product_basis)
         self._measure_orthogonality(new.basis.shape[1])
         approximation = extended.product(self.functionals, factor[:, m:])
         defect = extended.add((hi, lo), (-approximation[0], -approximation[1]))

@@ -41,7 +41,9 @@ class InnerProduct:
         self.matrix = self.split.matrix
         asymmetry = abs(self.matrix - self.matrix.conj().T).max()
         if not asymmetry <= 1e-10 * abs(self.matrix).max():
-            raise ModelError(f"the product is not Hermitian: max |P - P^H| = {asymmetry:.3g}; symmetrise it, (P + P^H) / 2")
+            raise ModelError(
+                f"the product is not Hermitian: max |P - P^H| = {asymmetry:.3g}; symmetrise it, (P + P^H) / 2"
+            )
         self._solver = solver
         self._solve: Solve | None = None
 
@@ -102,7 +104,9 @@ def _root(square: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     bad = ~(zero | (square > 0))
     if np.any(bad):
         j = int(np.flatnonzero(bad)[0])
-        raise ModelError(f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite")
+        raise ModelError(
+            f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite"
+        )
     return np.sqrt(np.where(zero, 0.0, square))
 
 

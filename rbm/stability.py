@@ -74,7 +74,9 @@ class MinTheta:
         if constant is None:
             constant = _coercivity(model.assemble(theta[0].real), model.inner_product.matrix)
         if not (np.isfinite(constant) and constant > 0):
-            raise StabilityError(f"min-theta needs a coercive model, but its constant at the reference parameter is {constant}")
+            raise StabilityError(
+                f"min-theta needs a coercive model, but its constant at the reference parameter is {constant}"
+            )
         return BoundMinTheta(theta[0].real.copy(), float(constant), model.parameters)
 
 
@@ -138,6 +140,13 @@ def _coercivity(matrix: np.ndarray | sp.sparray, product: np.ndarray | sp.sparra
         return float(smallest) * (1 - 1e-9)  # round-off of the eigenvalue, on the safe side
     start = np.random.default_rng(0).standard_normal(matrix.shape[0])
     smallest = spla.eigsh(
-        sp.csc_array(matrix), k=1, M=sp.csc_array(product), sigma=0, which="LM", v0=start, return_eigenvectors=False, tol=1e-8
+        sp.csc_array(matrix),
+        k=1,
+        M=sp.csc_array(product),
+        sigma=0,
+        which="LM",
+        v0=start,
+        return_eigenvectors=False,
+        tol=1e-8,
     )[0]
     return float(smallest) * (1 - 1e-6)

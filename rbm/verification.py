@@ -36,7 +36,9 @@ def verify(
 ) -> Verification:
     """See :meth:`rbm.FullOrderModel.verify`."""
     n = model.dimension
-    checks = [f"shapes: {len(model.operator_terms)} operator terms {n} x {n}, {model.rhs_terms.shape[1]} right-hand sides ({n},)"]
+    checks = [
+        f"shapes: {len(model.operator_terms)} operator terms {n} x {n}, {model.rhs_terms.shape[1]} right-hand sides ({n},)"
+    ]
     model.inner_product.factorized()
     checks.append("the product is Hermitian positive definite")
 
@@ -62,10 +64,16 @@ def verify(
         checks.append(f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples")
 
     u = model.solve(mus[:1])
-    residual = model.residual_norm(mus[:1], u, np.eye(n)) if n <= DENSE_LIMIT else model.residual_norm(mus[:1], np.ones((1, 1)), u.T)
+    residual = (
+        model.residual_norm(mus[:1], u, np.eye(n))
+        if n <= DENSE_LIMIT
+        else model.residual_norm(mus[:1], np.ones((1, 1)), u.T)
+    )
     size = model.inner_product.dual_norm(model.rhs_terms @ model.rhs_coefficients(mus[:1]).T)
     if not residual[0] <= 1e-8 * size[0]:
-        raise ModelError(f"the solution at {model.parameters.describe(mus[0])} leaves a relative residual of {residual[0] / size[0]:.1e}")
+        raise ModelError(
+            f"the solution at {model.parameters.describe(mus[0])} leaves a relative residual of {residual[0] / size[0]:.1e}"
+        )
     checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
 
     if n <= DENSE_LIMIT and not model.black_box:

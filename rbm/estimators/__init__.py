@@ -23,7 +23,9 @@ from rbm.estimators.orthonormal import Orthonormal
 from rbm.estimators.sampled import Sampled
 
 E1, E2, E3, E4, E_onb = Direct, Expanded, Sampled, Interpolated, Orthonormal
-METHODS: dict[str, type[Estimator]] = {cls.method: cls for cls in (Direct, Expanded, Sampled, Interpolated, Orthonormal)}
+METHODS: dict[str, type[Estimator]] = {
+    cls.method: cls for cls in (Direct, Expanded, Sampled, Interpolated, Orthonormal)
+}
 
 __all__ = [
     "E1",

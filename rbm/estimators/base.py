@@ -55,4 +55,3 @@ def rounding_constant(terms: int, dtype: np.dtype) -> float:
     """(m + 4) u, twice that for complex numbers: relative error of a sum of m products that were themselves rounded."""
     u = float(np.finfo(dtype).eps) / 2
     return (2 if np.dtype(dtype).kind == "c" else 1) * (terms + 4) * u
-

@@ -11,7 +11,14 @@ import scipy.linalg
 from rbm.errors import EstimatorUnusable
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant
-from rbm.estimators.products import Products, all_products, deviation, equilibration, evaluate_products, validation_points
+from rbm.estimators.products import (
+    Products,
+    all_products,
+    deviation,
+    equilibration,
+    evaluate_products,
+    validation_points,
+)
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import residual_coefficients
 from rbm.reduction import Reduction
