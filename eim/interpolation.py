@@ -169,14 +169,17 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
     n, k = g.shape
     limit = min(n, k) if max_rank is None else min(max_rank, n, k)
     basis = np.zeros((n, limit), dtype=g.dtype)
-    points, columns, pivots, history = [], [], [], []
+    points: list[int] = []
+    columns: list[int] = []
+    pivots: list[Any] = []
+    history: list[float] = []
     stopped: Literal["tolerance", "max_rank", "saturation"] = "max_rank"
     floor = SATURATION * unit_roundoff(g)
     while True:
         r = len(points)
         residual = g
         for _ in range(passes if r else 0):
-            values = _triangular(np.tril(basis[points, :r]), residual[points], lower=True)
+            values = _triangular(np.tril(basis[np.array(points), :r]), residual[points], lower=True)
             residual = residual - basis[:, :r] @ values
         x, j = np.unravel_index(np.argmax(np.abs(residual)), g.shape) if g.size else (0, 0)
         history.append(float(abs(residual[x, j])) if g.size else 0.0)
@@ -218,7 +221,7 @@ def _triangular(matrix: Any, values: Any, *, lower: bool, transposed: bool = Fal
         return solve_triangular(matrix, values, lower=lower, trans=1 if transposed else 0, unit_diagonal=lower)
     xp = namespace(matrix, values)
     if xp.__name__.endswith("cupy"):
-        from cupyx.scipy.linalg import solve_triangular as solve_on_device
+        from cupyx.scipy.linalg import solve_triangular as solve_on_device  # type: ignore[import-not-found]
 
         return solve_on_device(matrix, values, lower=lower, trans=1 if transposed else 0, unit_diagonal=lower)
     triangle = xp.tril(matrix) if lower else xp.triu(matrix)

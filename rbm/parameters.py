@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from scipy.stats import qmc
 
 from rbm.errors import ParameterError
 
@@ -93,6 +92,8 @@ class ParameterSpace:
         if method == "random":
             unit = np.random.default_rng(seed).random((count, p))
         elif method == "sobol":
+            from scipy.stats import qmc  # half of the import time of this package, were it at the top
+
             power = max(int(np.ceil(np.log2(count))), 0)
             unit = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:count]
         elif method == "grid":

@@ -59,7 +59,7 @@ class Reduction:
         return True
 
     def _append(self, vector: np.ndarray) -> None:
-        z = vector[:, None]
+        z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever the vector comes from
         n = self.size
         dtype = np.result_type(self.operators, z, *[t.dtype for t in self.model.operator_terms])
         operators = np.zeros((len(self.images), n + 1, n + 1), dtype=dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -129,7 +129,7 @@ def bind(stability: Coefficient | MinTheta | StabilityBound, model: FullOrderMod
     return CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
 
 
-def _coercivity(matrix: np.ndarray | sp.sparray, product: np.ndarray | sp.sparray) -> float:
+def _coercivity(matrix: Any, product: Any) -> float:
     """A lower bound of the smallest lambda in A x = lambda P x, both Hermitian; exactly 1 if A and P are the same matrix."""
     difference = abs(matrix - product).max()
     if difference == 0:

@@ -58,7 +58,8 @@ class Interpolated(Estimator):
     norms: np.ndarray  #: ||W_j|| (m,)
     growth: float  #: kappa
     deviation: float  #: tau
-    products_total: int  #: sigma, what E3 would need
+    history: np.ndarray  #: (sigma' + 1,) residuals of the empirical interpolation
+    products_total: int  #: sigma, the number of all products
 
     @classmethod
     def prepare(
@@ -93,6 +94,7 @@ class Interpolated(Estimator):
             reduction.residual_range.norms,
             float(r * history.max() / history[0]) if r else 1.0,
             0.0,
+            history,
             len(products.first),
         )
         square, _ = state._square(c[check])

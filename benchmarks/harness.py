@@ -1,0 +1,80 @@
+"""What all benchmarks share: fresh single-threaded processes, clocks, the machine's description, text tables."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["best", "fresh", "machine", "require_pymor", "text_table"]
+
+ROOT = Path(__file__).resolve().parent.parent
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def require_pymor() -> None:
+    """Say what to install if the peer is not there."""
+    if importlib.util.find_spec("pymor") is None:
+        raise ModuleNotFoundError("the benchmarks compare with pyMOR, which is not installed: pip install pymor")
+
+
+def fresh(task: str) -> Any:
+    """Result of "module:function", called without arguments in a new Python process with one BLAS thread.
+
+    With one thread CPU seconds are what the work costs; in a new process neither side runs on the other's caches.
+    """
+    command = [sys.executable, "-m", "benchmarks.harness", task]
+    env = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"benchmark {task} failed with exit status {done.returncode}; its error is above")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def best(work: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Smallest time of `repeats` calls in seconds, after one call that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = clock()
+        work()
+        times.append(clock() - start)
+    return min(times)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, versions and date."""
+    packages = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pymor")}
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version(), **packages, "date": date}
+
+
+def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A table in plain text: first column to the left, the others to the right, notes below."""
+    lines = [header, *rows]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    cells = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+    return "\n".join([title, rule, cells[0], rule, *cells[1:], rule, *notes])
+
+
+def _cpu() -> str:
+    """Name of the processor."""
+    info = Path("/proc/cpuinfo")
+    names = [x for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    module, _, function = sys.argv[1].partition(":")
+    print(json.dumps(getattr(importlib.import_module(module), function)()))

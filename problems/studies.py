@@ -1,0 +1,277 @@
+"""Whole studies: offline, online, figures, a JSON summary and a saved model."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+import rbm
+from lowrank.cross import SATURATION
+from problems.reaction_diffusion import reaction_diffusion_1d
+from problems.thermal_block import thermal_block, thermal_block_mesh
+from rbm import Estimate, FullOrderModel, GreedyResult, plots
+from rbm.files import write_atomically
+from rbm.progress import progress_bar
+
+__all__ = ["STUDIES", "Study", "run"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study computes with."""
+
+    title: str
+    model: Callable[[], FullOrderModel]
+    training: int  #: training parameters
+    tests: int  #: test parameters
+    max_basis: int
+    tol: float
+    estimators: tuple[str, ...]
+    sizes: Callable[[int], Sequence[int]]  #: basis sizes N to compare the estimators at, given the final one
+    solution_figure: Callable[[rbm.ReducedModel], Any]
+
+
+def run(
+    name: str, out: Path, tol: float | None = None, *, progress: bool = True, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Run a study of :data:`STUDIES` and write model.rbm, summary.json and figures (png and pdf) to the folder `out`.
+
+    Returns the summary, the content of summary.json. Takes 5 to 60 seconds.
+    """
+    study = STUDIES[name]
+    model = study.model()
+    say(f"{study.title}\n  {model}")
+
+    start = time.perf_counter()
+    training = model.parameters.sample(study.training, "grid" if len(model.parameters) == 1 else "sobol")
+    result = rbm.greedy(
+        model,
+        training,
+        tol=study.tol if tol is None else tol,
+        max_basis=study.max_basis,
+        estimators=study.estimators,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - start
+    say(f"offline, {seconds:.1f} s\n  {result}")
+
+    result.reduced_model.save(out / "model.rbm")
+    say(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB\n  {result.reduced_model}")
+
+    comparison = compare(model, result, training, study, progress)
+    timing = time_online(model, result.reduced_model)
+    say(
+        f"online: {timing['microseconds_per_query']:.2f} us per certified query in a batch of {timing['batch']}, "
+        f"{timing['speed_up']:.0f} times faster than a full-order solve"
+    )
+    say(table(comparison))
+    summary = {
+        "study": name,
+        "title": study.title,
+        "unknowns": model.dimension,
+        "parameters": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
+        "training_parameters": study.training,
+        "test_parameters": study.tests,
+        "basis_size": len(result.parameters),
+        "stopped": result.stopped,
+        "reason": result.reason,
+        "offline_seconds": seconds,
+        "online": timing,
+        "oracle": "residual norm of E1, formed in extended precision, over the stability bound",
+        "sizes": comparison.rows,
+        "history": [asdict(step) for step in result.history],
+        "versions": {
+            "rbm-toolkit": rbm.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    figures(study, model, result, comparison, out)
+    say(f"figures, summary.json and model.rbm are in {out}")
+    return summary
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Estimators against the truth on the test parameters, for each basis size."""
+
+    mus: np.ndarray  #: (M, p)
+    errors: dict[int, np.ndarray]  #: {N: true error (M,)}
+    estimates: dict[str, dict[int, Estimate]]  #: {method: {N: Estimate (M,)}}
+    rows: list[dict[str, Any]]  #: for summary.json
+    decay: dict[str, np.ndarray]  #: EIM residual histories of E4
+
+
+def compare(
+    model: FullOrderModel, result: GreedyResult, training: np.ndarray, study: Study, progress: bool
+) -> Comparison:
+    """Project onto the first N basis vectors, for each N, and evaluate every estimator and the true error."""
+    mus = model.parameters.sample(study.tests, "random", seed=1)
+    truth = model.solve_extended(mus, progress=progress)
+    sizes = list(study.sizes(len(result.parameters)))
+    errors: dict[int, np.ndarray] = {}
+    estimates: dict[str, dict[int, Estimate]] = {m: {} for m in study.estimators}
+    rows: list[dict[str, Any]] = []
+    decay: dict[str, np.ndarray] = {}
+    selecting = [m for m in study.estimators if m in ("sampled", "interpolated")]  # their points change with the basis
+    for n in progress_bar(sizes, "comparing estimators", enabled=progress):
+        reduced = result.reduced_model.truncate(n)
+        if selecting:
+            chosen = rbm.project(model, result.basis[:, :n], ("orthonormal", *selecting), training)
+            reduced = replace(reduced, estimators={**reduced.estimators, **chosen.estimators}, refused=chosen.refused)
+        gamma = reduced.solve(mus, estimate=False).coefficients
+        errors[n] = model.error_norm(mus, gamma, result.basis[:, :n], truth)
+        direct = reduced.estimate(mus, gamma, "direct")
+        oracle = direct.value
+        row: dict[str, Any] = {
+            "N": n,
+            "largest_true_error": float(errors[n].max()),
+            "largest_oracle": float(oracle.max()),
+        }
+        for method in study.estimators:
+            if method in reduced.refused:
+                row[method] = {"refused": reduced.refused[method]}
+                continue
+            estimates[method][n] = e = direct if method == "direct" else reduced.estimate(mus, gamma, method)
+            row[method] = _ratios(e, oracle, errors[n], reduced.estimators[method])
+        if "interpolated" in reduced.estimators:
+            history = reduced.estimators["interpolated"].history  # type: ignore[attr-defined]
+            decay[f"$N = {n}$"] = history / history[0]
+        rows.append(row)
+    return Comparison(mus, errors, estimates, rows, decay)
+
+
+def _ratios(e: Estimate, oracle: np.ndarray, error: np.ndarray, state: Any) -> dict[str, Any]:
+    ratio = e.value / oracle
+    figures = {
+        "largest_value": float(e.value.max()),
+        "largest_bound": float(e.bound.max()),
+        "largest_ratio": float(ratio.max()),
+        "median_ratio": float(np.median(ratio)),
+        "smallest_ratio": float(ratio.min()),
+        "unresolved": int((~e.resolved).sum()),
+        "largest_floor": float(e.floor.max()),
+        "bounds_below_true_error": int((e.bound < error).sum()),
+        "bounds_below_oracle": int((e.bound < oracle).sum()),
+    }
+    if hasattr(state, "squares"):
+        figures["terms"] = len(state.squares)
+    return figures
+
+
+def time_online(model: FullOrderModel, reduced: rbm.ReducedModel, batch: int = 20_000) -> dict[str, Any]:
+    """Microseconds per certified query in one batch, and per full-order solve, the best of three runs each."""
+    mus = model.parameters.sample(batch, "random", seed=2)
+    reduced.solve(mus[:10])
+    queries = _best(lambda: reduced.solve(mus)) / batch * 1e6
+    full = _best(lambda: model.solve(mus[:5])) / 5 * 1e6
+    return {
+        "batch": batch,
+        "microseconds_per_query": queries,
+        "microseconds_per_full_solve": full,
+        "speed_up": full / queries,
+    }
+
+
+def _best(call: Callable[[], Any]) -> float:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def table(comparison: Comparison) -> str:
+    """The comparison as text: largest true error, then per estimator its largest value and the share that is resolved."""
+    methods = [m for m, per in comparison.estimates.items() if per]
+    lines = [
+        "  N  true error  " + "".join(f"{m:>22}" for m in methods),
+        " " * 17 + "".join(f"{'value   resolved':>22}" for _ in methods),
+    ]
+    for n, error in comparison.errors.items():
+        cells = []
+        for m in methods:
+            e = comparison.estimates[m].get(n)
+            cells.append(f"{'refused':>22}" if e is None else f"{e.value.max():>14.2e}{e.resolved.mean():>7.0%} ")
+        lines.append(f"{n:>3}  {error.max():>10.2e}  " + "".join(cells))
+    return "\n".join(lines)
+
+
+def figures(study: Study, model: FullOrderModel, result: GreedyResult, comparison: Comparison, out: Path) -> None:
+    """All figures of a study."""
+    sizes = list(comparison.errors)
+    errors = [float(comparison.errors[n].max()) for n in sizes]
+    plots.save(plots.estimators_over_size(sizes, errors, comparison.estimates), out / "estimators")
+    ratios: dict[str, dict[int, np.ndarray]] = {
+        m: {n: e.bound / comparison.errors[n] for n, e in comparison.estimates[m].items()}
+        for m in ("expanded", "orthonormal")
+        if m in comparison.estimates
+    }
+    plots.save(plots.effectivity(sizes, ratios), out / "effectivity")
+    plots.save(plots.selected_parameters(result.parameters, model.parameters), out / "selected_parameters")
+    plots.save(study.solution_figure(result.reduced_model), out / "solutions")
+    if len(model.parameters) == 1:
+        for n in sizes[len(sizes) // 2 :: 2]:
+            per_method = {m: per[n] for m, per in comparison.estimates.items() if n in per}
+            ax = plots.estimators_over_parameter(comparison.mus[:, 0], comparison.errors[n], per_method)
+            ax.set_title(f"$N = {n}$")
+            plots.save(ax, out / f"estimators_over_mu_N{n}")
+    if comparison.decay:
+        ax = plots.eim_decay(comparison.decay, round_off=SATURATION * np.finfo(float).eps / 2)
+        ax.set_ylabel(r"$\max |X - I_r X| \,/\, \max |X|$")
+        plots.save(ax, out / "eim_decay")
+
+
+def _diffusion_solutions(reduced: rbm.ReducedModel) -> Any:
+    n = reduced.basis.shape[0]  # type: ignore[union-attr]
+    mus = np.array([[1.0], [10.0], [30.0], [100.0]])
+    u = reduced.reconstruct(reduced.solve(mus).coefficients)
+    x = np.linspace(0, 1, n + 2)
+    return plots.solutions(x, np.pad(u, ((0, 0), (1, 1))), [rf"$\mu = {m:g}$" for m in mus[:, 0]])
+
+
+def _thermal_solutions(reduced: rbm.ReducedModel) -> Any:
+    mesh = thermal_block_mesh()
+    inner = np.setdiff1d(np.arange(mesh.p.shape[1]), mesh.boundary_nodes())
+    mus = reduced.parameters.sample(3, "random", seed=3)
+    u = np.zeros((len(mus), mesh.p.shape[1]))
+    u[:, inner] = reduced.reconstruct(reduced.solve(mus).coefficients)
+    labels = [rf"$k_5 = {mu[4]:.2f}$, $k_1 = {mu[0]:.2f}$" for mu in mus]
+    return plots.solutions_on_mesh(mesh.p, mesh.t, u, labels)
+
+
+STUDIES: dict[str, Study] = {
+    "diffusion": Study(
+        title="Reaction-diffusion in one dimension: -u'' + mu u = 1",
+        model=reaction_diffusion_1d,
+        training=1000,
+        tests=1000,
+        max_basis=20,
+        tol=0.0,
+        estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
+        sizes=lambda n: range(1, n + 1),
+        solution_figure=_diffusion_solutions,
+    ),
+    "thermal-block": Study(
+        title="Thermal block, 3 x 3: -div(k grad u) = 1",
+        model=thermal_block,
+        training=500,
+        tests=50,
+        max_basis=60,
+        tol=1e-2,
+        estimators=("orthonormal", "direct", "expanded"),
+        sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
+        solution_figure=_thermal_solutions,
+    ),
+}

@@ -1,0 +1,248 @@
+"""Figures of a reduced basis study: estimators against true errors, floors as bands; colour-blind safe.
+
+Every function draws into given or new axes and returns the matplotlib ``Axes``; :func:`save` writes png and pdf. Colours are
+those of Okabe and Ito; every curve also has a marker of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rbm.estimate import Estimate
+from rbm.parameters import ParameterSpace
+
+__all__ = [
+    "effectivity",
+    "eim_decay",
+    "estimators_over_parameter",
+    "estimators_over_size",
+    "save",
+    "selected_parameters",
+    "solutions",
+    "solutions_on_mesh",
+]
+
+STYLES: dict[str, dict[str, Any]] = {
+    "direct": {"color": "#009E73", "marker": "s", "label": r"$E_1$ direct"},
+    "expanded": {"color": "#D55E00", "marker": "v", "label": r"$E_2$ expanded"},
+    "sampled": {"color": "#CC79A7", "marker": "D", "label": r"$E_3$ sampled"},
+    "interpolated": {"color": "#56B4E9", "marker": "o", "label": r"$E_4$ interpolated"},
+    "orthonormal": {"color": "#0072B2", "marker": "^", "label": r"$E_\mathrm{onb}$ orthonormal"},
+}
+#: Curves drawn last lie on top; the wide ones first, so that none hides another.
+WIDTHS = {"direct": 5.0, "expanded": 1.6, "sampled": 3.6, "interpolated": 2.4, "orthonormal": 1.2}
+ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
+
+
+def estimators_over_size(
+    sizes: Sequence[int],
+    true_errors: Sequence[float],
+    estimates: Mapping[str, Mapping[int, Estimate]],
+    *,
+    floors: Sequence[str] = ("expanded", "orthonormal"),
+    ax: Any = None,
+) -> Any:
+    """Largest estimate over the test parameters against N, with the true error and floors as bands.
+
+    sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
+    floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
+    """
+    ax = _axes(ax)
+    for method in sorted(estimates, key=list(WIDTHS).index):
+        found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
+        if not found:
+            continue
+        ns = [n for n, _ in found]
+        worst = [int(np.argmax(e.value)) for _, e in found]
+        values = [e.value[i] for (_, e), i in zip(found, worst, strict=True)]
+        resolved = np.array([e.resolved[i] for (_, e), i in zip(found, worst, strict=True)])
+        style = STYLES[method]
+        ax.plot(ns, values, color=style["color"], lw=WIDTHS[method], alpha=0.85, zorder=2)
+        faces = [style["color"] if r else "white" for r in resolved]
+        ax.scatter(ns, values, c=faces, edgecolors=style["color"], marker=style["marker"], s=42, zorder=3)
+        ax.plot([], [], color=style["color"], lw=WIDTHS[method], marker=style["marker"], label=style["label"])
+        if method in floors:
+            top = [float(e.floor.max()) for _, e in found]
+            ax.fill_between(
+                ns, 1e-300, top, color=style["color"], alpha=0.12, lw=0, label=f"floor of {style['label'].split()[0]}"
+            )
+    ax.plot(sizes, true_errors, color="black", ls="--", marker="x", lw=1.4, zorder=4, label="true error")
+    ax.plot([], [], color="grey", marker="o", ls="none", mfc="white", label="hollow: not resolved")
+    lowest = min(min(true_errors), *(float(e.floor.max()) for per in estimates.values() for e in per.values()))
+    ax.set(
+        yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=(max(lowest, 1e-18) / 10, 20 * max(true_errors))
+    )
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8, loc="lower left", framealpha=0.95)
+    return ax
+
+
+def estimators_over_parameter(
+    mu: np.ndarray,
+    true_error: np.ndarray,
+    estimates: Mapping[str, Estimate],
+    *,
+    floors: Sequence[str] = ("expanded", "orthonormal"),
+    name: str = r"$\mu$",
+    log: bool = False,
+    ax: Any = None,
+) -> Any:
+    """Estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
+    ax = _axes(ax)
+    order = np.argsort(mu)
+    for method in sorted(estimates, key=list(WIDTHS).index):
+        style, e = STYLES[method], estimates[method]
+        ax.plot(mu[order], e.value[order], color=style["color"], lw=WIDTHS[method], alpha=0.85, label=style["label"])
+        if method in floors:
+            ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0)
+    ax.plot(mu[order], true_error[order], color="black", ls="--", lw=1.2, label="true error")
+    lowest = min(float(np.quantile(true_error, 0.02)), *(float(e.floor.min()) for e in estimates.values()))
+    ax.set(yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, None))
+    if log:
+        ax.set_xscale("log")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarray]], *, ax: Any = None) -> Any:
+    """bound / true error over the test parameters for each N: median as a line, smallest to largest as a band.
+
+    ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
+    """
+    ax = _axes(ax)
+    for method, per_size in ratios.items():
+        ns = [n for n in sizes if n in per_size]
+        low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
+        style = STYLES[method]
+        ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
+        ax.plot(ns, median, color=style["color"], marker=style["marker"], label=style["label"])
+    ax.axhline(1, color="black", lw=1, ls="--")
+    ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+    return ax
+
+
+def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = None, ax: Any = None) -> Any:
+    """max |g - I_r g| against the number of points r, one curve a name; `round_off` draws the level of saturation."""
+    ax = _axes(ax)
+    colors = _colormap("cividis")(np.linspace(0, 0.9, len(histories)))
+    for k, (name, history) in enumerate(histories.items()):
+        history = np.asarray(history)
+        ax.plot(np.arange(len(history)), history, color=colors[k], marker=".", label=name)
+    if round_off is not None:
+        ax.axhline(round_off, color="black", lw=1, ls=":", label="round-off")
+    ax.set(yscale="log", xlabel="interpolation points $r$", ylabel=r"$\max_{x,\mu} |g - I_r g|$")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: Any = None) -> Any:
+    """The parameters (N, p) at which the greedy took snapshots, in their order: one row a parameter, colour is the order."""
+    ax = _axes(ax)
+    order = np.arange(1, len(parameters) + 1)
+    low, high = space.bounds.T
+    unit = (
+        (np.log(parameters / low) / np.log(high / low)) if space.scale == "log" else (parameters - low) / (high - low)
+    )
+    if len(space) == 1:
+        points = ax.scatter(parameters[:, 0], order, c=order, cmap="cividis", s=60, zorder=2)
+        ax.set(xlabel=_symbol(space.names[0]), ylabel="greedy step", xlim=(low[0], high[0]))
+        if space.scale == "log":
+            ax.set_xscale("log")
+    else:
+        for j in range(len(space)):
+            jitter = 0.6 * (order / len(order) - 0.5)
+            points = ax.scatter(unit[:, j], j + jitter, c=order, cmap="cividis", s=18)
+        ax.set(xlabel="position in the range", yticks=range(len(space)), yticklabels=[_symbol(n) for n in space.names])
+    ax.figure.colorbar(points, ax=ax, label="greedy step")
+    return ax
+
+
+def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = None) -> Any:
+    """Solutions u (M, n) over a one-dimensional domain x (n,)."""
+    ax = _axes(ax)
+    colors = _colormap("cividis")(np.linspace(0, 0.9, len(u)))
+    for color, label, values in zip(colors, labels, u, strict=True):
+        ax.plot(x, values, color=color, label=label)
+    ax.set(xlabel="$x$", ylabel=r"$u_N(x; \mu)$")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, labels: Sequence[str]) -> Any:
+    """Solutions u (M, n) at the nodes `points` (2, n) of a triangulation (3, t), side by side; returns the figure."""
+    from matplotlib.figure import Figure
+    from matplotlib.tri import Triangulation
+
+    figure = Figure(figsize=(3.1 * len(u) + 0.8, 3.0), layout="constrained")
+    for k, (values, label) in enumerate(zip(u, labels, strict=True)):
+        ax = figure.add_subplot(1, len(u), k + 1)
+        image = ax.tripcolor(
+            Triangulation(points[0], points[1], triangles.T),
+            values,
+            shading="gouraud",
+            cmap="cividis",
+            vmin=0,
+            vmax=u.max(),
+        )
+        ax.set(aspect="equal", title=label, xlabel="$x$", ylabel="$y$" if k == 0 else "")
+    figure.colorbar(image, ax=figure.axes, label=r"$u_N$")
+    return figure
+
+
+def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
+    """Write the figure of `ax` (or a figure) as stem.png and stem.pdf, each whole or not at all; returns the paths."""
+    import io
+
+    from rbm.files import write_atomically
+
+    figure = getattr(ax, "figure", ax)
+    written = []
+    for kind in ("png", "pdf"):
+        buffer = io.BytesIO()
+        # no dates in the files: the same study gives the same bytes
+        figure.savefig(
+            buffer, format=kind, dpi=160, metadata={"CreationDate": None} if kind == "pdf" else {"Software": None}
+        )
+        path = Path(f"{os.fspath(stem)}.{kind}")
+        write_atomically(path, buffer.getvalue())
+        written.append(path)
+    return written
+
+
+def _axes(ax: Any) -> Any:
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(6.4, 4.4), layout="constrained").add_subplot()
+    ax.grid(True, which="major", color="0.9", lw=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _colormap(name: str) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps[name]
+
+
+def _symbol(name: str) -> str:
+    """A parameter name as a formula: mu -> Greek letter, k3 -> k with index 3."""
+    head = name.rstrip("0123456789")
+    tail = name[len(head) :]
+    greek = {"mu", "alpha", "beta", "gamma", "kappa", "nu", "omega", "sigma", "theta"}
+    return (
+        f"$\\{head}_{{{tail}}}$"
+        if head in greek and tail
+        else f"$\\{head}$"
+        if head in greek
+        else f"${head}_{{{tail}}}$"
+        if tail
+        else f"${head}$"
+    )
