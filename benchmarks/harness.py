@@ -12,11 +12,11 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["best", "fresh", "machine", "require_pymor", "text_table"]
+__all__ = ["fastest", "fresh", "machine", "require_pymor", "text_table"]
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
@@ -41,15 +41,22 @@ def fresh(task: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def best(work: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Smallest time of `repeats` calls in seconds, after one call that is not counted."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = clock()
+def fastest(
+    works: Mapping[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Smallest time in seconds of each piece of work, after one call that is not counted.
+
+    The pieces take turns, so that a busy moment of the machine hits all of them and not one side of a ratio.
+    """
+    for work in works.values():
         work()
-        times.append(clock() - start)
-    return min(times)
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            start = clock()
+            work()
+            times[name].append(clock() - start)
+    return {name: min(values) for name, values in times.items()}
 
 
 def machine() -> dict[str, Any]:

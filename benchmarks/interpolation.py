@@ -10,12 +10,13 @@ import numpy as np
 import scipy.linalg
 
 import eim
-from benchmarks.harness import best, fresh, require_pymor, text_table
+from benchmarks.harness import fastest, fresh, require_pymor, text_table
 
 RANK = 200
 COMMON = 80
 SIZES = (20, 40, 60, 80, 100, 150)
 REPEATS = 3
+OURS, PYMOR = "ours: incremental, stabilised", "pyMOR"
 
 
 def run() -> dict[str, Any]:
@@ -26,7 +27,7 @@ def run() -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """Errors over the number of points; then time, triangularity and Lebesgue constant of every form."""
-    ours = result["forms"]["ours: incremental, stabilised"]
+    ours = result["forms"][OURS]
     rows = [
         (
             f"M = {size}",
@@ -36,7 +37,7 @@ def table(result: dict[str, Any]) -> str:
         )
         for size, a, b in result["errors"]
     ]
-    peer = result["forms"]["pyMOR"]
+    peer = result["forms"][PYMOR]
     notes = [
         f"ours stops by {ours['stopped']} at {ours['points']} points; larger M shows its error there.",
         f"CPU seconds, {COMMON} points: ours {ours['cpu_common']:.4f}, pyMOR {peer['cpu_common']:.4f}, "
@@ -69,21 +70,20 @@ def measure() -> dict[str, Any]:
     """Times, errors, triangularity defects and Lebesgue constants."""
     snapshots, unseen = family()
     forms = {
-        "ours: incremental, stabilised": (_ours(snapshots), REPEATS),
-        "ours: from scratch, stabilised": (_ours(snapshots, incremental=False), 1),
-        "ours: from scratch, plain": (_ours(snapshots, stabilized=False), 1),
-        "pyMOR": (_pymor(snapshots), REPEATS),
+        OURS: _ours(snapshots),
+        "ours: from scratch, stabilised": _ours(snapshots, incremental=False),
+        "ours: from scratch, plain": _ours(snapshots, stabilized=False),
+        PYMOR: _pymor(snapshots),
     }
-    table, results = {}, {}
-    for name, (build, repeats) in forms.items():
-        basis, points, stopped = results[name] = build(RANK)
-        table[name] = {**_quality(basis, points, unseen), "stopped": stopped}
-        table[name]["cpu"] = best(lambda b=build: b(RANK), repeats, time.process_time)
-        if repeats > 1:
-            table[name]["cpu_common"] = best(lambda b=build: b(COMMON), repeats, time.process_time)
-    basis, points, _ = results["ours: incremental, stabilised"]
+    results = {name: build(RANK) for name, build in forms.items()}
+    table = {name: {**_quality(r[0], r[1], unseen), "stopped": r[2]} for name, r in results.items()}
+    for rank, key, names in ((RANK, "cpu", list(forms)), (COMMON, "cpu_common", [OURS, PYMOR])):
+        works = {name: lambda b=forms[name], r=rank: b(r) for name in names}
+        for name, seconds in fastest(works, REPEATS, time.process_time).items():
+            table[name][key] = seconds
+    basis, points, _ = results[OURS]
     rank = len(points)
-    peer_basis, peer_points, _ = results["pyMOR"]
+    peer_basis, peer_points, _ = results[PYMOR]
     table[f"pyMOR, its first {rank}"] = {**_quality(peer_basis[:, :rank], peer_points[:rank], unseen), "cpu": None}
     errors = []
     for size in sorted({*SIZES, rank}):
@@ -91,7 +91,7 @@ def measure() -> dict[str, Any]:
         pair = _error(basis[:, :here], points[:here], unseen), _error(peer_basis[:, :size], peer_points[:size], unseen)
         errors.append([size, *pair])
     target = np.empty_like(snapshots)
-    copy = best(lambda: np.copyto(target, snapshots), 20)
+    copy = fastest({"copy": lambda: np.copyto(target, snapshots)}, 20)["copy"]
     return {"errors": errors, "forms": table, "copy": copy}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -120,7 +121,9 @@ def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
     try:
         if sp.issparse(matrix):
             return _solve_function(_symmetric_lu(matrix) if symmetric else spla.splu(sp.csc_array(matrix)), matrix)
-        dense = scipy.linalg.lu_factor(matrix, check_finite=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # a zero pivot is an error here, just below
+            dense = scipy.linalg.lu_factor(matrix, check_finite=False)
         if not np.all(np.diag(dense[0]) != 0):
             raise ModelError("the matrix is singular")
         return lambda rhs: scipy.linalg.lu_solve(dense, rhs)

@@ -1,0 +1,74 @@
+"""The rules of the house: floors, light imports, one concept a file."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+#: A package imports only from floors below it.
+FLOORS = {
+    "lowrank": set(),
+    "eim": {"lowrank"},
+    "rbm": {"eim", "lowrank"},
+    "ml": {"lowrank"},
+    "problems": {"rbm", "eim", "lowrank"},
+}
+OPTIONAL = {"bempp_cl", "cupy", "cupyx", "dask", "torch", "meshio", "skfem", "matplotlib", "numba", "tqdm"}
+
+
+def imports(path: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_package_imports_only_from_floors_below(package: str) -> None:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        above = imports(path) & set(FLOORS) - FLOORS[package] - {package}
+        assert not above, f"{path.relative_to(ROOT)} imports {above}"
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_optional_packages_are_imported_where_they_are_used(package: str) -> None:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        assert not imports(path, top_level_only=True) & OPTIONAL, path.relative_to(ROOT)
+
+
+def test_import_rbm_is_light() -> None:
+    code = f"""
+import sys, time
+start = time.perf_counter()
+import rbm
+seconds = time.perf_counter() - start
+print(seconds)
+print(sorted({OPTIONAL!r} & set(sys.modules)))
+"""
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n") for _ in range(5)]
+    assert runs[0][1] == "[]"
+    assert min(float(r[0]) for r in runs) < 0.5
+
+
+def test_files_hold_one_concept() -> None:
+    for package in FLOORS:
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 350, path.relative_to(ROOT)
+
+
+def test_there_is_no_eval_and_no_pickle() -> None:
+    for package in FLOORS:
+        for path in (ROOT / package).rglob("*.py"):
+            calls = {n.func.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+            assert not calls & {"eval", "exec", "compile", "__import__"}, path
+            assert "pickle" not in imports(path), path
