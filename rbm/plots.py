@@ -78,7 +78,7 @@ def estimators_over_size(
         yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=(max(lowest, 1e-18) / 10, 20 * max(true_errors))
     )
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, loc="lower left", framealpha=0.95)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return ax
 
 
@@ -102,10 +102,11 @@ def estimators_over_parameter(
             ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0)
     ax.plot(mu[order], true_error[order], color="black", ls="--", lw=1.2, label="true error")
     lowest = min(float(np.quantile(true_error, 0.02)), *(float(e.floor.min()) for e in estimates.values()))
-    ax.set(yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, None))
+    highest = max(float(true_error.max()), *(float(e.value.max()) for e in estimates.values()))
+    ax.set(yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, 10 * highest))
     if log:
         ax.set_xscale("log")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return ax
 
 
@@ -137,6 +138,7 @@ def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = 
         ax.plot(np.arange(len(history)), history, color=colors[k], marker=".", label=name)
     if round_off is not None:
         ax.axhline(round_off, color="black", lw=1, ls=":", label="round-off")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(yscale="log", xlabel="interpolation points $r$", ylabel=r"$\max_{x,\mu} |g - I_r g|$")
     ax.legend(fontsize=8)
     return ax
@@ -180,7 +182,7 @@ def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, 
     from matplotlib.figure import Figure
     from matplotlib.tri import Triangulation
 
-    figure = Figure(figsize=(3.1 * len(u) + 0.8, 3.0), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
     for k, (values, label) in enumerate(zip(u, labels, strict=True)):
         ax = figure.add_subplot(1, len(u), k + 1)
         image = ax.tripcolor(
@@ -220,7 +222,7 @@ def _axes(ax: Any) -> Any:
     if ax is None:
         from matplotlib.figure import Figure
 
-        ax = Figure(figsize=(6.4, 4.4), layout="constrained").add_subplot()
+        ax = Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
     ax.grid(True, which="major", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
     return ax
