@@ -10,7 +10,7 @@ from scipy.linalg import solve_triangular
 
 from lowrank import CrossApproximation, cross_approximation
 from lowrank.arrays import as_matrix, is_numpy_array, namespace, unit_roundoff
-from lowrank.cross import SATURATION
+from lowrank.cross import saturated_rank
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
 
@@ -113,8 +113,8 @@ def empirical_interpolation(
 
     Returns
     -------
-    EmpiricalInterpolation. `stopped` is "tolerance", "max_rank" or "saturation": max |R| <= 8 u max |g|, or, for the
-    textbook form, a point that would be picked a second time. No point is ever picked twice.
+    EmpiricalInterpolation. `stopped` is "tolerance", "max_rank" or "saturation": the residual has arrived at round-off
+    (:func:`lowrank.cross_approximation`) or, in the textbook form, a point would be picked a second time, which never happens.
 
     Raises
     ------
@@ -174,7 +174,8 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
     pivots: list[Any] = []
     history: list[float] = []
     stopped: Literal["tolerance", "max_rank", "saturation"] = "max_rank"
-    floor = SATURATION * unit_roundoff(g)
+    keep = None
+    u = unit_roundoff(g)
     while True:
         r = len(points)
         residual = g
@@ -183,7 +184,8 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
             residual = residual - basis[:, :r] @ values
         x, j = np.unravel_index(np.argmax(np.abs(residual)), g.shape) if g.size else (0, 0)
         history.append(float(abs(residual[x, j])) if g.size else 0.0)
-        if history[-1] <= floor * history[0] or x in points or j in columns:
+        keep = saturated_rank(history, u)
+        if keep is not None or x in points or j in columns:
             stopped = "saturation"
             break
         if rtol is not None and history[-1] <= rtol * history[0]:
@@ -195,7 +197,8 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
         columns.append(int(j))
         pivots.append(residual[x, j])
         basis[:, r] = residual[:, j] / residual[x, j]
-    r = len(points)
+    r = len(points) if keep is None else keep
+    points, columns, pivots, history = points[:r], columns[:r], pivots[:r], history[: r + 1]
     basis = basis[:, :r]
     triangle = basis[points]
     expansion = (

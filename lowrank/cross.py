@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +13,12 @@ from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
 
 __all__ = ["CrossApproximation", "cross_approximation"]
 
-#: The residual is round-off once its largest entry is below this many u times the largest entry of the matrix.
-SATURATION = 8.0
+#: The residual is round-off once its largest entry is below this many u times the largest entry of the matrix,
+SATURATION = 4.0
+#: or below this many and no longer falling: not halved by the last WINDOW crosses. Entries that were computed carry
+#: rounding errors of their own; cos(60 x) for instance has a plateau at 130 u.
+PLATEAU = 1000.0
+WINDOW = 10
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
 
     Returns
     -------
-    CrossApproximation, with `stopped`: "tolerance", "max_rank", or "saturation" when max |R| <= 8 u max |A|,
-    the point from which the residual is rounding errors and a further cross would interpolate noise.
+    CrossApproximation, with `stopped`: "tolerance", "max_rank", or "saturation" when the residual is rounding errors and
+    a further cross would interpolate noise: max |R| <= 4 u max |A|, or <= 1000 u max |A| and not halved by the last ten
+    crosses. In the second case the crosses that were taken on the plateau are dropped.
 
     Raises
     ------
@@ -96,11 +102,11 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     pivots: list[Any] = []
     history: list[float] = []
     stopped: Literal["tolerance", "max_rank", "saturation"] = "max_rank"
-    floor = SATURATION * unit_roundoff(matrix)
+    u = unit_roundoff(matrix)
     while True:
         i, j, pivot = residual.largest() if m * n else (0, 0, 0.0)
         history.append(abs(pivot))
-        if history[-1] <= floor * history[0]:
+        if (keep := saturated_rank(history, u)) is not None:
             stopped = "saturation"
             break
         if rtol is not None and history[-1] <= rtol * history[0]:
@@ -115,15 +121,26 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
         column_indices.append(j)
         pivots.append(pivot)
     xp = namespace(matrix)
+    rank = keep if keep is not None else len(pivots)
     return CrossApproximation(
-        xp.stack(columns, axis=1) if columns else xp.zeros((m, 0), dtype=matrix.dtype),
-        xp.stack(rows) if rows else xp.zeros((0, n), dtype=matrix.dtype),
-        np.array(row_indices, dtype=int),
-        np.array(column_indices, dtype=int),
-        np.array(pivots, dtype=complex if np.iscomplexobj(pivots) else float),
-        np.array(history),
+        xp.stack(columns[:rank], axis=1) if rank else xp.zeros((m, 0), dtype=matrix.dtype),
+        xp.stack(rows[:rank]) if rank else xp.zeros((0, n), dtype=matrix.dtype),
+        np.array(row_indices[:rank], dtype=int),
+        np.array(column_indices[:rank], dtype=int),
+        np.array(pivots[:rank], dtype=complex if np.iscomplexobj(pivots) else float),
+        np.array(history[: rank + 1]),
         stopped,
     )
+
+
+def saturated_rank(history: Sequence[float], u: float) -> int | None:
+    """Rank to keep if the residuals `history` (max |R_k|, k = 0..r) have arrived at round-off, None if they have not."""
+    r, level = len(history) - 1, history[0] * u
+    if history[-1] <= SATURATION * level:
+        return r
+    if history[-1] <= PLATEAU * level and r > WINDOW and history[-1] > history[-1 - WINDOW] / 2:
+        return next(k for k, h in enumerate(history) if h <= 2 * history[-1])
+    return None
 
 
 class _Residual:

@@ -94,6 +94,12 @@ class InnerProduct:
             square = square + 2 * (lo.conj() * v).sum(axis=0).real
         return _root(square, w)
 
+    def rough_dual_norm(self, functionals: np.ndarray) -> np.ndarray:
+        """||w||_{P^-1} (m,) by one solve in working precision, for numbers of which one digit matters; never NaN."""
+        if not functionals.shape[1]:
+            return np.zeros(0)
+        return _root(np.sum(functionals.conj() * self.factorized()(functionals), axis=0).real, functionals)
+
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """||x||_P (m,) of each column of (n, m)."""
         return _root(extended.dot(vectors, extended.product(self.split, vectors)[0]).real, vectors)

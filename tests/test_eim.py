@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import array_api_strict
 import numpy as np
 import pytest
-import scipy.linalg
 
 from eim import EmpiricalInterpolation, empirical_interpolation
 
@@ -36,13 +35,13 @@ def training(k: int) -> np.ndarray:
     return -1 + 0.8 * grid(k, k)
 
 
-@lru_cache(maxsize=None)
+@cache
 def family(dtype: type) -> np.ndarray:
-    g = inverse_distance(grid(20, 16), training(12))
+    g = inverse_distance(grid(15, 12), training(11))
     return (g * np.exp(5j * g) if np.dtype(dtype).kind == "c" else g).astype(dtype)
 
 
-@lru_cache(maxsize=None)
+@cache
 def saturated(dtype: type, form: str) -> EmpiricalInterpolation:
     return empirical_interpolation(family(dtype), **FORMS[form])
 
@@ -100,19 +99,20 @@ def test_the_three_forms_agree_while_round_off_is_far_away(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_it_is_lu_with_complete_pivoting(dtype):
-    eps = np.finfo(dtype).eps
-    g = family(dtype)[::20, ::13]
-    n, k = g.shape
+    eps, rng = np.finfo(dtype).eps, np.random.default_rng(0)
+    g = (rng.standard_normal((20, 12)) + (1j * rng.random((20, 12)) if np.dtype(dtype).kind == "c" else 0)).astype(
+        dtype
+    )
     interpolation = empirical_interpolation(g)
-    rows = np.concatenate([interpolation.points, np.setdiff1d(np.arange(n), interpolation.points)])
-    lower, upper = interpolation.basis[rows], interpolation.expansion
-    permuted = g[np.ix_(rows, interpolation.snapshots)]
-    assert abs(lower @ upper - permuted).max() <= 20 * eps * abs(g).max()
-    # complete pivoting: each pivot is the largest entry of its own Schur complement, so partial pivoting has nothing to do
-    order = scipy.linalg.lu(permuted.astype(np.complex128), p_indices=True)[0]
-    assert np.array_equal(order[: interpolation.rank], np.arange(interpolation.rank))
-    assert abs(interpolation.pivots) == pytest.approx(abs(np.diag(upper)), rel=float(4 * eps))
-    assert k >= interpolation.rank >= 8
+    rows = np.concatenate([interpolation.points, np.setdiff1d(np.arange(20), interpolation.points)])
+    permuted = g[rows][:, interpolation.snapshots].astype(np.complex128)
+    assert abs(interpolation.basis[rows] @ interpolation.expansion - permuted).max() <= 10 * eps * abs(g).max()
+    for k in range(12):  # each pivot is the largest entry of the Schur complement that is left
+        leading, row, column = permuted[:k, :k], permuted[:k, k:], permuted[k:, :k]
+        schur = permuted[k:, k:] - column @ np.linalg.solve(leading, row)
+        assert abs(schur[0, 0]) >= abs(schur).max() * (1 - 50 * eps)
+        assert abs(interpolation.pivots[k] - schur[0, 0]) <= 50 * eps * abs(g).max()
+        assert abs(interpolation.expansion[k, k] - schur[0, 0]) <= 50 * eps * abs(g).max()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -134,7 +134,7 @@ def test_coefficients_are_weights_of_the_selected_snapshots(dtype, form):
 def test_lebesgue_constant_is_that_of_the_cardinal_functions(dtype, form):
     interpolation = empirical_interpolation(family(dtype), max_rank=20, **FORMS[form])
     q = interpolation.basis.astype(np.complex128)
-    explicit = abs(q @ np.linalg.inv(q[interpolation.points])).sum(axis=1).max()
+    explicit = abs(q @ np.linalg.inv(np.tril(q[interpolation.points]))).sum(axis=1).max()
     assert interpolation.lebesgue_constant == pytest.approx(explicit, rel=float(100 * np.finfo(dtype).eps))
 
 
@@ -143,7 +143,7 @@ def test_lebesgue_constant_is_that_of_the_cardinal_functions(dtype, form):
 def test_the_error_is_at_most_one_plus_lebesgue_times_that_of_any_other_approximation(dtype, form):
     wide = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
     interpolation = empirical_interpolation(family(dtype), rtol=1e-4, **FORMS[form])
-    x, mu = grid(20, 16), np.random.default_rng(0).uniform(-1, -0.2, (30, 2))
+    x, mu = grid(15, 12), np.random.default_rng(0).uniform(-1, -0.2, (30, 2))
     unseen = inverse_distance(x, mu)
     unseen = (unseen * np.exp(5j * unseen) if np.dtype(dtype).kind == "c" else unseen).astype(dtype)
     q = interpolation.basis.astype(wide)
