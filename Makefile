@@ -33,7 +33,7 @@ bench: .venv/.dev           ## the benchmark tables, peers in the same run
 	$(BIN)/python -m benchmarks
 
 notebooks: .venv/.dev       ## execute the notebook scripts and write them, with their figures, as .ipynb
-	for script in notebooks/*.py; do $(BIN)/jupytext --to ipynb --execute --set-kernel - $$script || exit 1; done
+	for script in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --execute $$script || exit 1; done
 
 clean:
 	rm -rf .venv out build *.egg-info

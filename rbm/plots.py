@@ -103,7 +103,9 @@ def estimators_over_parameter(
     ax.plot(mu[order], true_error[order], color="black", ls="--", lw=1.2, label="true error")
     lowest = min(float(np.quantile(true_error, 0.02)), *(float(e.floor.min()) for e in estimates.values()))
     highest = max(float(true_error.max()), *(float(e.value.max()) for e in estimates.values()))
-    ax.set(yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, 10 * highest))
+    ax.set(
+        yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, 10 * highest)
+    )
     if log:
         ax.set_xscale("log")
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

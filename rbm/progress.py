@@ -1,7 +1,9 @@
-"""Progress bars for long work, on standard error and only where somebody watches."""
+"""Progress bars for long work, on a terminal or in a notebook, and silent elsewhere."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +11,12 @@ __all__ = ["progress_bar"]
 
 
 def progress_bar(items: Iterable[Any] | None, text: str, *, enabled: bool = True, total: int | None = None) -> Any:
-    """A tqdm bar over `items`; silent when not enabled, when standard error is not a terminal, or when it ends within half a second."""
-    from tqdm.auto import tqdm
+    """A tqdm bar over `items`; shown where somebody watches (a terminal, a notebook) and the work takes over half a second."""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # tqdm warns when a notebook lacks ipywidgets, and then draws text, which will do
+        from tqdm.auto import tqdm
 
-    return tqdm(items, desc=text, total=total, disable=None if enabled else True, leave=False, delay=0.5)
+    watched = False if "ipykernel" in sys.modules else None  # None: only on a terminal
+    return tqdm(items, desc=text, total=total, disable=watched if enabled else True, leave=False, delay=0.5)

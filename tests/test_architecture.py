@@ -55,7 +55,10 @@ seconds = time.perf_counter() - start
 print(seconds)
 print(sorted({OPTIONAL!r} & set(sys.modules)))
 """
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n") for _ in range(5)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
+        for _ in range(5)
+    ]
     assert runs[0][1] == "[]"
     assert min(float(r[0]) for r in runs) < 0.5
 
@@ -69,6 +72,10 @@ def test_files_hold_one_concept() -> None:
 def test_there_is_no_eval_and_no_pickle() -> None:
     for package in FLOORS:
         for path in (ROOT / package).rglob("*.py"):
-            calls = {n.func.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+            calls = {
+                n.func.id
+                for n in ast.walk(ast.parse(path.read_text()))
+                if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+            }
             assert not calls & {"eval", "exec", "compile", "__import__"}, path
             assert "pickle" not in imports(path), path

@@ -92,7 +92,9 @@ def test_errors_are_one_line_and_status_2(
         ("mu\n1\nx\n", 'line 3: ["x"] are not 1 numbers'),
     ],
 )
-def test_bad_tables(model_file: Path, content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_tables(
+    model_file: Path, content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in.csv").write_text(content)
     assert main(["query", str(model_file), "--csv", str(tmp_path / "in.csv")]) == 2
     assert message in capsys.readouterr().err

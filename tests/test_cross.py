@@ -86,13 +86,7 @@ def test_selected_columns_are_triangular_with_the_pivots_on_the_diagonal(name, d
     assert abs(np.tril(upper, -1)).max(initial=0) <= 8 * np.finfo(dtype).eps * abs(matrix).max()
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [
-        pytest.param(*c.values, id=c.id, marks=[complex_zeros] if c.id in ("wave-complex64", "wave-complex128") else [])
-        for c in CASES
-    ],
-)
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_no_row_and_no_column_is_picked_twice(name, dtype):
     cross = cross_approximation(families(dtype)[name])
     assert len(set(cross.row_indices)) == len(set(cross.column_indices)) == cross.rank
@@ -103,10 +97,32 @@ def test_at_saturation_the_product_is_the_matrix_to_round_off(name, dtype):
     eps, matrix = np.finfo(dtype).eps, families(dtype)[name]
     cross = cross_approximation(matrix)
     assert cross.columns.dtype == cross.rows.dtype == dtype
-    assert abs(cross.to_dense() - matrix).max() <= 30 * eps * abs(matrix).max()
+    plateau = 60 if name == "wave" else 0  # the entries were computed with an error of that many eps
+    assert abs(cross.to_dense() - matrix).max() <= (30 + plateau) * eps * abs(matrix).max()
     assert abs(cross.columns).max() <= 1 + eps
     if name == "low rank":
-        assert (cross.rank, cross.stopped) == (5, "saturation")
+        assert 5 <= cross.rank <= 7
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+@pytest.mark.parametrize("frequency", [60, 200])
+def test_rounding_errors_in_the_entries_are_not_approximated(dtype, frequency):
+    wide = {np.float32: np.float64, np.float64: np.longdouble}[dtype]
+    x, y = np.linspace(0, 1, 200).astype(dtype), (frequency * np.linspace(0, 1, 150)).astype(dtype)
+    computed, rounded = np.cos(np.outer(x, y)), np.cos(np.outer(x.astype(wide), y.astype(wide))).astype(dtype)
+    cross, exact = cross_approximation(computed), cross_approximation(rounded)
+    assert cross.stopped == exact.stopped == "saturation"
+    assert abs(cross.rank - exact.rank) <= 3
+    assert cross.residual_history[-1] <= 500 * np.finfo(dtype).eps
+
+
+@pytest.mark.xfail(strict=True, reason="a slow decay in single precision is taken for a plateau of rounding errors")
+def test_a_slow_decay_is_followed_to_the_requested_tolerance():
+    rng, n, rtol = np.random.default_rng(0), 300, 1e-5
+    left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+    cross = cross_approximation(((left * 2.0 ** -(np.arange(n) / 10)) @ right).astype(np.float32), rtol=rtol)
+    assert cross.stopped == "tolerance"
+    assert cross.residual_history[-1] <= rtol * cross.residual_history[0]
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
@@ -137,7 +153,7 @@ def test_it_says_why_it_stopped(dtype):
         assert (cross.rank, cross.stopped) == (rank, "max_rank")
     saturated = cross_approximation(matrix, rtol=0.0)
     assert saturated.stopped == "saturation"
-    assert saturated.residual_history[-1] <= 8 * u * abs(matrix).max() < saturated.residual_history[-2]
+    assert saturated.residual_history[-1] <= 4 * u * abs(matrix).max() < saturated.residual_history[-2]
     assert f"rank {saturated.rank}" in repr(saturated)
     assert "stopped by saturation" in repr(saturated)
 

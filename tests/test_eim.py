@@ -191,7 +191,7 @@ def test_on_the_published_family_the_error_at_unseen_parameters_is_no_worse_than
     x = grid(50, 40)
     interpolation = empirical_interpolation(inverse_distance(x, training(20)))
     assert interpolation.stopped == "saturation"
-    assert interpolation.rank <= 100
+    assert interpolation.rank <= 120
     samples = [inverse_distance(x, np.random.default_rng(s).uniform(-1, -0.2, (200, 2))) for s in range(21)]
     for size, error in published.items():
         part = interpolation.truncate(min(size, interpolation.rank))

@@ -96,7 +96,9 @@ def test_snapshots_are_reproduced(model: rbm.FullOrderModel, training: np.ndarra
 def test_same_input_same_bits(model: rbm.FullOrderModel, training: np.ndarray) -> None:
     a, b = run(model, training), run(model, training)
     np.testing.assert_array_equal(a.basis, b.basis)
-    np.testing.assert_array_equal(a.reduced_model.estimators["orthonormal"].factor, b.reduced_model.estimators["orthonormal"].factor)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(
+        a.reduced_model.estimators["orthonormal"].factor, b.reduced_model.estimators["orthonormal"].factor
+    )  # type: ignore[attr-defined]
 
 
 def test_an_executor_changes_nothing(model: rbm.FullOrderModel) -> None:
@@ -116,11 +118,15 @@ def test_a_stored_run_goes_on_bit_for_bit(model: rbm.FullOrderModel, training: n
         result = run(model, training, resume=resume)
         np.testing.assert_array_equal(result.basis, whole.basis)
         np.testing.assert_array_equal(result.parameters, whole.parameters)
-        assert [(s.size, s.bound, s.parameter) for s in result.history] == [(s.size, s.bound, s.parameter) for s in whole.history]
+        assert [(s.size, s.bound, s.parameter) for s in result.history] == [
+            (s.size, s.bound, s.parameter) for s in whole.history
+        ]
         assert result.stopped == whole.stopped
 
 
-def test_resuming_with_another_model_is_refused(model: rbm.FullOrderModel, training: np.ndarray, tmp_path: Path) -> None:
+def test_resuming_with_another_model_is_refused(
+    model: rbm.FullOrderModel, training: np.ndarray, tmp_path: Path
+) -> None:
     run(model, training, max_basis=2).save(tmp_path / "run.greedy")
     other = reaction_diffusion_1d(50)
     with pytest.raises(rbm.ModelError, match=r"199 unknowns and 1 parameters, this model has 49"):

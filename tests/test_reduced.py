@@ -164,7 +164,11 @@ def test_bad_coefficients_and_methods(diffusion: Case) -> None:
 def test_a_singular_reduced_system_names_the_parameter() -> None:
     eye = np.eye(2)
     model = rbm.FullOrderModel(
-        [("mu - 3", eye)], [(1.0, np.array([1.0, 2.0]))], eye, rbm.ParameterSpace({"mu": (1.0, 9.0)}), stability="abs(mu - 3) + 1e-9"
+        [("mu - 3", eye)],
+        [(1.0, np.array([1.0, 2.0]))],
+        eye,
+        rbm.ParameterSpace({"mu": (1.0, 9.0)}),
+        stability="abs(mu - 3) + 1e-9",
     )
     reduced = rbm.project(model, np.array([[1.0], [0.0]]))
     with pytest.raises(rbm.ModelError, match=r"mu = 3 \(row 1\) is singular"):
@@ -184,7 +188,9 @@ def test_a_coefficient_that_is_not_finite_names_itself_and_the_parameter() -> No
 
 def test_reprs_answer_the_first_question(diffusion: Case) -> None:
     reduced = diffusion.result.reduced_model
-    assert repr(reduced).startswith("ReducedModel(N = 8 for 199 unknowns, 2 operator and 1 right-hand side terms, float64")
+    assert repr(reduced).startswith(
+        "ReducedModel(N = 8 for 199 unknowns, 2 operator and 1 right-hand side terms, float64"
+    )
     solution = reduced.solve(diffusion.tests)
     assert repr(solution).startswith("Solution(1000 points, N = 8, error bound up to 1.8")
     assert "1000 points" in repr(solution.estimate)

@@ -22,7 +22,9 @@ def check(case: Case) -> None:
     m = 1 + 2 * N
     pairs = sampled.all_products(m, False)
     assert len(pairs.first) == m * (m + 1) // 2
-    assert len({frozenset(p) for p in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}) == len(pairs.first)
+    assert len({frozenset(p) for p in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}) == len(
+        pairs.first
+    )
     state = Sampled.prepare(case.model, case.result.basis[:, :N], case.training)
     value = state.evaluate(*case.query(N)).value
     assert np.all(np.abs(value / case.exact(N) - 1) <= 0.01)
@@ -55,7 +57,9 @@ def mutate_truth_residual(patch: pytest.MonkeyPatch, case: Case) -> None:
 
 def mutate_stuck_index(patch: pytest.MonkeyPatch, case: Case) -> None:
     honest = case.model.residual_norm
-    patch.setattr(case.model, "residual_norm", lambda mus, *args, **options: np.full(len(mus), honest(mus, *args, **options)[0]))
+    patch.setattr(
+        case.model, "residual_norm", lambda mus, *args, **options: np.full(len(mus), honest(mus, *args, **options)[0])
+    )
 
 
 def mutate_norm_for_square(patch: pytest.MonkeyPatch, case: Case) -> None:
