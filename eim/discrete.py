@@ -60,9 +60,12 @@ def _check(modes: Any) -> np.ndarray:
     return modes
 
 
-def _refuse_dependent(diagonal: np.ndarray, modes: np.ndarray) -> None:
-    if len(diagonal) and not diagonal.min() > modes.shape[1] * np.finfo(modes.dtype).eps * np.abs(modes).max():
-        k = int(diagonal.argmin())
-        raise ValueError(
-            f"mode {k} depends on the modes before it (pivot {diagonal[k]:.1e}): orthonormalise first, for example by lowrank.pod"
-        )
+def _refuse_dependent(pivots: np.ndarray, modes: np.ndarray) -> None:
+    if not len(pivots) or pivots.min() > modes.shape[1] * np.finfo(modes.dtype).eps * np.abs(modes).max():
+        return
+    # name the first column that depends on those before it, whatever the order of the pivots was
+    diagonal = np.abs(np.diag(np.linalg.qr(modes, mode="r")))
+    k = int(np.argmax(diagonal <= 2 * diagonal.min()))
+    raise ValueError(
+        f"mode {k} depends on the modes before it (pivot {pivots.min():.1e}): orthonormalise first, for example by lowrank.pod"
+    )

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from lowrank import CrossApproximation, cross_approximation
-from lowrank.arrays import as_matrix, is_numpy_array, namespace, unit_roundoff
-from lowrank.cross import saturated_rank
+from lowrank.arrays import as_matrix, is_numpy_array, namespace, to_numpy, unit_roundoff
+from lowrank.cross import check_limits, saturated_rank
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
 
@@ -138,11 +138,13 @@ def empirical_interpolation(
     >>> bool(abs(interpolation.interpolate(unseen[interpolation.points, None])[:, 0] - unseen).max() < 1e-8)
     True
     """
+    snapshots = as_matrix("snapshots", snapshots)
+    check_limits(rtol, max_rank)
     if incremental is None:
         incremental = stabilized
     if incremental:
         return from_cross(cross_approximation(snapshots, rtol=rtol, max_rank=max_rank))
-    return _from_scratch(as_matrix("snapshots", snapshots), rtol, max_rank, passes=2 if stabilized else 1)
+    return _from_scratch(snapshots, rtol, max_rank, passes=2 if stabilized else 1)
 
 
 def from_cross(cross: CrossApproximation) -> EmpiricalInterpolation:
@@ -163,12 +165,10 @@ def from_cross(cross: CrossApproximation) -> EmpiricalInterpolation:
 
 def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int) -> EmpiricalInterpolation:
     """EIM with the residual of all snapshots recomputed at every step, the defect operator applied `passes` times."""
-    if rtol is not None and not rtol >= 0:
-        raise ValueError(f"rtol must be a number >= 0, got {rtol}")
-    g = np.asarray(g)
+    xp = namespace(g)
     n, k = g.shape
     limit = min(n, k) if max_rank is None else min(max_rank, n, k)
-    basis = np.zeros((n, limit), dtype=g.dtype)
+    basis = xp.zeros((n, limit), dtype=g.dtype)
     points: list[int] = []
     columns: list[int] = []
     pivots: list[Any] = []
@@ -180,10 +180,13 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
         r = len(points)
         residual = g
         for _ in range(passes if r else 0):
-            values = _triangular(np.tril(basis[np.array(points), :r]), residual[points], lower=True)
+            at_points = xp.asarray(points)
+            triangle = xp.tril(xp.take(basis[:, :r], at_points, axis=0))
+            values = _triangular(triangle, xp.take(residual, at_points, axis=0), lower=True)
             residual = residual - basis[:, :r] @ values
-        x, j = np.unravel_index(np.argmax(np.abs(residual)), g.shape) if g.size else (0, 0)
-        history.append(float(abs(residual[x, j])) if g.size else 0.0)
+        x, j = divmod(int(xp.argmax(xp.reshape(xp.abs(residual), (-1,)))), k) if n * k else (0, 0)
+        pivot: Any = to_numpy(residual[x, j])[()] if n * k else 0.0
+        history.append(float(abs(pivot)))
         keep = saturated_rank(history, u)
         if keep is not None or x in points or j in columns:
             stopped = "saturation"
@@ -193,25 +196,23 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
             break
         if r == limit:
             break
-        points.append(int(x))
-        columns.append(int(j))
-        pivots.append(residual[x, j])
+        points.append(x)
+        columns.append(j)
+        pivots.append(pivot)
         basis[:, r] = residual[:, j] / residual[x, j]
     r = len(points) if keep is None else keep
-    points, columns, pivots, history = points[:r], columns[:r], pivots[:r], history[: r + 1]
-    basis = basis[:, :r]
-    triangle = basis[points]
-    expansion = (
-        np.triu(_triangular(np.tril(triangle), g[np.ix_(points, columns)], lower=True)) if r else np.zeros((0, 0))
-    )
+    basis, points, columns = basis[:, :r], points[:r], columns[:r]
+    at_points = xp.asarray(points, dtype=xp.int64)
+    triangle = xp.take(basis, at_points, axis=0)
+    crossing = xp.take(xp.take(g, at_points, axis=0), xp.asarray(columns, dtype=xp.int64), axis=1)
     return EmpiricalInterpolation(
         basis,
         np.array(points, dtype=int),
         np.array(columns, dtype=int),
         triangle,
-        expansion,
-        np.array(pivots),
-        np.array(history),
+        xp.triu(_triangular(xp.tril(triangle), crossing, lower=True)),
+        np.array(pivots[:r]),
+        np.array(history[: r + 1]),
         stopped,
     )
 

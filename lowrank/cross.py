@@ -15,9 +15,9 @@ __all__ = ["CrossApproximation", "cross_approximation"]
 
 #: The residual is round-off once its largest entry is below this many u times the largest entry of the matrix,
 SATURATION = 4.0
-#: or below this many and no longer falling: not halved by the last WINDOW crosses. Entries that were computed carry
+#: or below this many and no longer falling: by less than a quarter in the last WINDOW crosses. Entries that were computed carry
 #: rounding errors of their own; cos(60 x) for instance has a plateau at 130 u.
-PLATEAU = 1000.0
+PLATEAU = 300.0
 WINDOW = 10
 
 
@@ -66,8 +66,8 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     Returns
     -------
     CrossApproximation, with `stopped`: "tolerance", "max_rank", or "saturation" when the residual is rounding errors and
-    a further cross would interpolate noise: max |R| <= 4 u max |A|, or <= 1000 u max |A| and not halved by the last ten
-    crosses. In the second case the crosses that were taken on the plateau are dropped.
+    a further cross would interpolate noise: max |R| <= 4 u max |A|, or <= 300 u max |A| and less than a quarter lower than
+    ten crosses before. In the second case the crosses that were taken on the plateau are dropped.
 
     Raises
     ------
@@ -88,10 +88,7 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     CrossApproximation(50 x 50, rank 7, largest residual 1.9e-11, stopped by tolerance)
     """
     matrix = as_matrix("matrix", matrix)
-    if rtol is not None and not rtol >= 0:
-        raise ValueError(f"rtol must be a number >= 0, got {rtol}")
-    if max_rank is not None and max_rank < 0:
-        raise ValueError(f"max_rank must be >= 0, got {max_rank}")
+    check_limits(rtol, max_rank)
     m, n = matrix.shape
     limit = min(m, n) if max_rank is None else min(max_rank, m, n)
     residual = _residual(matrix)
@@ -133,12 +130,20 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     )
 
 
+def check_limits(rtol: float | None, max_rank: int | None) -> None:
+    """Refuse tolerances and ranks that are negative or NaN."""
+    if rtol is not None and not rtol >= 0:
+        raise ValueError(f"rtol must be a number >= 0, got {rtol}")
+    if max_rank is not None and not max_rank >= 0:
+        raise ValueError(f"max_rank must be >= 0, got {max_rank}")
+
+
 def saturated_rank(history: Sequence[float], u: float) -> int | None:
     """Rank to keep if the residuals `history` (max |R_k|, k = 0..r) have arrived at round-off, None if they have not."""
     r, level = len(history) - 1, history[0] * u
     if history[-1] <= SATURATION * level:
         return r
-    if history[-1] <= PLATEAU * level and r > WINDOW and history[-1] > history[-1 - WINDOW] / 2:
+    if history[-1] <= PLATEAU * level and r > WINDOW and history[-1] > 0.75 * history[-1 - WINDOW]:
         return next(k for k, h in enumerate(history) if h <= 2 * history[-1])
     return None
 
@@ -161,8 +166,11 @@ class _Residual:
         """R <- R - c u; returns c = R[:, j] / pivot and u = R[i, :]."""
         xp = self.xp
         column = self.array[:, j] / self.array[i, j]
+        column[i] = 1.0  # which complex division does not promise
         row = xp.asarray(self.array[i, :], copy=True)
         self.array -= column[:, None] * row[None, :]
+        self.array[i, :] = 0.0
+        self.array[:, j] = 0.0
         return column, row
 
 
@@ -181,6 +189,8 @@ class _RealNumPyResidual(_Residual):
         column = self.array[:, j] / pivot
         row = self.array[i, :].copy()
         self.array = self.ger(-1.0, column, row, a=self.array, overwrite_a=True)
+        self.array[i, :] = 0.0  # exact but for an overflow in column * row
+        self.array[:, j] = 0.0
         return column, row
 
 

@@ -80,27 +80,31 @@ def gram_schmidt(
     vectors = as_matrix("vectors", vectors)
     xp = namespace(vectors)
     n, m = vectors.shape
-    apply = _product(product)
+    if rtol is not None and not rtol >= 0:
+        raise ValueError(f"rtol must be a number >= 0, got {rtol}")
     if basis is None:
         basis = xp.zeros((n, 0), dtype=vectors.dtype)
     elif basis.ndim != 2 or basis.shape[0] != n:
         raise ValueError(
             f"basis has shape {tuple(basis.shape)}, vectors have shape {(n, m)}: the first dimensions differ"
         )
+    else:
+        basis = as_matrix("basis", basis)
+    apply = _product(product, n)
     if product_basis is None:
         product_basis = apply(basis)
     k = basis.shape[1]
     dtype = xp.result_type(vectors.dtype, basis.dtype, product_basis.dtype)
-    if m == 0:
-        empty = xp.zeros((n, 0), dtype=dtype)
-        return GramSchmidt(empty, xp.zeros((k, 0), dtype=dtype), np.zeros(0, dtype=int), empty)
 
+    scales = _scales(vectors)
     coefficients = np.zeros((k + m, m), dtype=np.dtype(str(dtype).rpartition(".")[2]))
     new, new_product = xp.zeros((n, m), dtype=dtype), xp.zeros((n, m), dtype=dtype)
     kept: list[int] = []
     for start in range(0, m, PANEL):
         columns = np.arange(start, min(start + PANEL, m))
+        # columns of size one, by powers of two: no rounding, and no squared norm overflows
         panel = xp.astype(vectors[:, start : start + PANEL], dtype)
+        panel = panel / xp.asarray(scales[columns], dtype=panel.dtype)
         original, threshold = panel, None
         while len(columns):
             r = len(kept)
@@ -108,14 +112,17 @@ def gram_schmidt(
             panel, h = _project(panel, against)
             coefficients[: k + r, columns] += h
             gram = _gram(panel, apply(panel))
+            squares = np.diag(gram).real
             if threshold is None:  # ||v||^2 by Pythagoras: no further product is needed
-                squares = np.sum(np.abs(h) ** 2, axis=0) + np.diag(gram).real
-                threshold = _threshold(original, squares, product, rtol)
-            norms = _root(np.diag(gram).real)
+                totals = squares + np.sum(np.abs(h) ** 2, axis=0)
+                _refuse_indefinite((totals <= 0) & to_numpy(xp.any(original != 0, axis=0)), totals, columns, scales)
+                threshold = _threshold(original, totals, product, rtol)
+            _refuse_indefinite(squares < -(threshold**2), squares, columns, scales)
+            norms = _root(squares)
             alive = np.flatnonzero(norms > threshold)
             if not len(alive):
                 break
-            chosen = alive[_independent(gram[np.ix_(alive, alive)] / np.outer(norms[alive], norms[alive]))]
+            chosen = alive[_independent(gram[np.ix_(alive, alive)], norms[alive], threshold[alive])]
             q, pq, h, t = _orthonormal(_select(panel, chosen), gram[np.ix_(chosen, chosen)], against, apply)
             coefficients[: k + r, columns[chosen]] += h
             coefficients[k + r : k + r + len(chosen), columns[chosen]] = t
@@ -126,8 +133,19 @@ def gram_schmidt(
             panel, columns, threshold = _select(panel, waiting), columns[waiting], threshold[waiting]
     r = len(kept)
     return GramSchmidt(
-        new[:, :r], xp.asarray(coefficients[: k + r], dtype=dtype), np.array(kept, dtype=int), new_product[:, :r]
+        new[:, :r],
+        xp.asarray(coefficients[: k + r] * scales, dtype=dtype),
+        np.array(kept, dtype=int),
+        new_product[:, :r],
     )
+
+
+def _scales(vectors: Any) -> np.ndarray:
+    """A power of two of the size of the largest entry of each column; one for a zero column."""
+    if not vectors.shape[0] * vectors.shape[1]:
+        return np.ones(vectors.shape[1])
+    largest = to_numpy(namespace(vectors).max(namespace(vectors).abs(vectors), axis=0)).astype(np.float64)
+    return np.where(largest > 0, np.ldexp(1.0, np.frexp(largest)[1]), 1.0)
 
 
 def _select(array: Any, columns: np.ndarray) -> Any:
@@ -142,10 +160,14 @@ def _adjoint(array: Any) -> Any:
     return xp.conj(array).T if xp.isdtype(array.dtype, "complex floating") else array.T
 
 
-def _product(product: Any) -> Callable[[Any], Any]:
+def _product(product: Any, n: int) -> Callable[[Any], Any]:
     if product is None:
         return lambda x: x
-    return product if callable(product) and not hasattr(product, "shape") else lambda x: product @ x
+    if callable(product) and not hasattr(product, "shape"):
+        return product
+    if tuple(product.shape) != (n, n):
+        raise ValueError(f"product has shape {tuple(product.shape)}, vectors have {n} rows: it must be ({n}, {n})")
+    return lambda x: product @ x
 
 
 def _project(panel: Any, against: list[tuple[Any, Any]]) -> tuple[Any, np.ndarray]:
@@ -169,29 +191,35 @@ def _root(squares: np.ndarray) -> np.ndarray:
     return norms
 
 
+def _refuse_indefinite(bad: np.ndarray, squares: np.ndarray, columns: np.ndarray, scales: np.ndarray) -> None:
+    if np.any(bad):
+        j = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"the product is not positive definite: vector {columns[j]} or its remainder has v^H P v = "
+            f"{squares[j] * scales[columns[j]] ** 2:.3g}; pass a Hermitian positive definite inner product"
+        )
+
+
 def _threshold(panel: Any, squares: np.ndarray, product: Any, rtol: float | None) -> np.ndarray:
     """P-norm below which the remainder of each column is round-off, given the squared P-norms of the columns."""
-    xp = namespace(panel)
-    impossible = (squares <= 0) & to_numpy(xp.any(panel != 0, axis=0))
-    if np.any(impossible):
-        j = int(np.flatnonzero(impossible)[0])
-        raise ValueError(
-            f"the product is not positive definite: vector {j} of a panel has v^H P v = {squares[j]:.3g}; "
-            "pass a Hermitian positive definite inner product"
-        )
     if rtol is not None:
         return rtol * _root(squares)
     if product is None or not hasattr(product, "diagonal"):
         return SIGNAL * unit_roundoff(panel) * _root(squares)
-    return SIGNAL * unit_roundoff(panel) * np.sqrt(to_numpy(product.diagonal().real @ xp.abs(panel) ** 2))
+    diagonal = product.diagonal().real @ namespace(panel).abs(panel) ** 2
+    return SIGNAL * unit_roundoff(panel) * np.sqrt(to_numpy(diagonal))
 
 
-def _independent(gram: np.ndarray) -> np.ndarray:
-    """Columns, in order, that a Cholesky factorisation of a unit-diagonal Gram matrix may safely take together."""
-    schur, chosen = gram.copy(), []
+def _independent(gram: np.ndarray, norms: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+    """Columns, in order, that a Cholesky factorisation of their Gram matrix may safely take together.
+
+    The remainder of each against those before it is above INDEPENDENT times itself and above its threshold.
+    """
+    schur, chosen = gram / np.outer(norms, norms), []
+    smallest = np.maximum(INDEPENDENT, threshold / norms) ** 2
     for j in range(len(gram)):
         pivot = schur[j, j].real
-        if pivot > INDEPENDENT**2:
+        if pivot > smallest[j]:
             chosen.append(j)
             schur[j + 1 :, j + 1 :] -= np.outer(schur[j + 1 :, j], schur[j, j + 1 :]) / pivot
     return np.array(chosen, dtype=int)

@@ -51,7 +51,7 @@ def pod(
     Raises
     ------
     ValueError
-        shapes that do not fit, NaN, negative weights.
+        shapes that do not fit, NaN, negative weights or limits.
 
     Notes
     -----
@@ -66,6 +66,9 @@ def pod(
     snapshots = as_matrix("snapshots", snapshots)
     xp = namespace(snapshots)
     m = snapshots.shape[1]
+    for name, limit in (("rank", rank), ("rtol", rtol), ("l2_error", l2_error)):
+        if limit is not None and not limit >= 0:
+            raise ValueError(f"{name} must be a number >= 0, got {limit}")
     if weights is not None:
         w = np.asarray(to_numpy(weights), dtype=float)
         if w.shape != (m,) or not np.all(np.isfinite(w)) or np.any(w < 0):

@@ -105,7 +105,7 @@ def test_the_same_model_gives_the_same_file(saved: Path) -> None:
 
 
 def test_direct_is_left_out_and_says_why(saved: Path) -> None:
-    with pytest.raises(rbm.ModelError, match="'direct' is not available.*full-order model"):
+    with pytest.raises(rbm.ModelError, match=r"'direct' is not available.*full-order model"):
         rbm.load(saved).estimate([2.0], method="E1")
 
 
@@ -122,7 +122,7 @@ def test_the_basis_may_stay_out(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused(saved: Path, fraction: float) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(fraction * len(content))])
-    with pytest.raises(rbm.FileFormatError, match="model.rbm"):
+    with pytest.raises(rbm.FileFormatError, match=r"model\.rbm"):
         rbm.load(saved)
 
 
@@ -268,7 +268,7 @@ def test_a_model_with_callables_works_but_says_that_it_cannot_be_saved(tmp_path:
     )
     reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=3, progress=False).reduced_model
     assert np.all(np.isfinite(reduced.solve([4.0]).bound))
-    with pytest.raises(rbm.ModelError, match="'reaction' is a Python callable.*expression string"):
+    with pytest.raises(rbm.ModelError, match=r"'reaction' is a Python callable.*expression string"):
         reduced.save(tmp_path / "m.rbm")
     assert not (tmp_path / "m.rbm").exists()
 

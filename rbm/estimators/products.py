@@ -1,4 +1,4 @@
-"""X(mu): the entries in which the squared residual norm is linear, and estimates that interpolate it between parameters."""
+"""X(mu): the products in which the squared residual norm is linear."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Products", "all_products", "deviation", "equilibration", "evaluate_products", "validation_points"]
-
-#: Safety factor on the deviation measured at training parameters that were not selected.
-SAFETY = 2.0
+__all__ = ["Products", "all_products", "equilibration", "evaluate_products"]
 
 
 class Products(NamedTuple):
@@ -55,20 +52,3 @@ def evaluate_products(c: np.ndarray, weights: np.ndarray, products: Products) ->
     c = c * weights
     x = c[:, products.first] * c[:, products.second].conj()
     return np.where(products.part == 0, x.real, x.imag) if np.iscomplexobj(x) else x
-
-
-def validation_points(count: int, selected: np.ndarray, largest: int = 64) -> np.ndarray:
-    """Up to `largest` training indices that were not selected, evenly spread, on which an interpolation is measured."""
-    rest = np.setdiff1d(np.arange(count), selected)
-    return rest[np.unique(np.linspace(0, len(rest) - 1, min(largest, len(rest))).astype(int))] if len(rest) else rest
-
-
-def deviation(square: np.ndarray, exact: np.ndarray) -> float:
-    """tau: twice the largest deviation of interpolated squares (M,) from exact residual norms (M,), as norms.
-
-    A negative square counts as a deviation by the whole exact norm plus its own size.
-    """
-    if not len(exact):
-        return 0.0
-    norm = np.sign(square) * np.sqrt(np.abs(square))
-    return SAFETY * float(np.abs(norm - exact).max())

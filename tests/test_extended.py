@@ -1,0 +1,168 @@
+"""Sums and products in about twice the working precision, against 300 bits."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+from flint import acb, acb_mat, ctx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbm import extended
+
+U = 2.0**-53
+#: No overflow and no underflow in a product or its error term.
+FLOATS = st.floats(min_value=-1e100, max_value=1e100, allow_nan=False).filter(lambda x: x == 0 or abs(x) > 1e-100)
+
+
+@pytest.fixture(autouse=True)
+def _bits():
+    ctx.prec = 300
+    yield
+    ctx.prec = 53
+
+
+def exact(matrix) -> acb_mat:
+    dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    return acb_mat([[acb(float(z.real), float(z.imag)) for z in row] for row in dense])
+
+
+def error(reference: acb_mat, hi: np.ndarray, lo: np.ndarray) -> np.ndarray:
+    """|reference - hi - lo| entry by entry."""
+    rest = reference - exact(hi) - exact(lo)
+    return np.array([[float(abs(rest[i, j]).mid()) for j in range(hi.shape[1])] for i in range(hi.shape[0])])
+
+
+def random(kind: str, n: int, k: int, *, graded: bool, cplx: bool, seed: int = 0):
+    """Entries of one size, or graded over 15 decades by row and 11 by column."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((n, k)) + (1j * rng.standard_normal((n, k)) if cplx else 0)
+    if graded:
+        matrix = matrix * np.logspace(0, -15, n)[:, None] * np.logspace(3, -8, k)
+    return sp.csr_array(matrix * (rng.random((n, k)) < 0.3)) if kind == "sparse" else matrix
+
+
+def product_bound(a, x: np.ndarray) -> np.ndarray:
+    """2 u 2^-b K max|A| max|X|, the error that is documented: per row of a sparse A, per column of X."""
+    if sp.issparse(a):
+        terms, largest = int(np.diff(a.indptr).max()), abs(a).max(axis=1).toarray().reshape(-1, 1)
+    else:
+        terms, largest = a.shape[1], np.full((a.shape[0], 1), abs(a).max())
+    return 2 * U * 2.0 ** -extended.split_bits(terms) * terms * largest * abs(x).max(axis=0)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("complex_matrix", [False, True])
+@pytest.mark.parametrize("complex_vectors", [False, True])
+@pytest.mark.parametrize("graded", [False, True])
+@pytest.mark.parametrize("pair", [False, True])
+def test_product_is_right_to_twenty_bits_beyond_double(kind, complex_matrix, complex_vectors, graded, pair):
+    a = random(kind, 30, 45, graded=graded, cplx=complex_matrix)
+    x = random("dense", 45, 3, graded=graded, cplx=complex_vectors, seed=1)
+    lo = x * U * random("dense", 45, 3, graded=False, cplx=False, seed=2)
+    reference = exact(a) * (exact(x) + exact(lo)) if pair else exact(a) * exact(x)
+    for factor in (a, extended.SplitMatrix(a)):
+        result = extended.product(factor, (x, lo) if pair else x)
+        assert np.all(error(reference, *result) <= product_bound(a, x))
+        assert np.all(abs(result[1]) <= 2 * U * abs(result[0]) + 1e-300)  # renormalised
+    bound = extended.UNIT * a.shape[1] * abs(a).max() * abs(x).max()
+    assert product_bound(a, x).max() <= bound
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 60, 1000, 4095, 4096, 100_000])
+def test_sums_of_split_products_are_exact_in_any_order(terms):
+    bits = extended.split_bits(terms)
+    assert 2 * terms * 2 ** (2 * bits) <= 2**53
+    assert bits >= 20 or terms >= 4096
+
+
+@pytest.mark.parametrize("cplx", [False, True])
+@pytest.mark.parametrize("terms", [1, 100, 5000])
+def test_product_of_long_rows_is_not_lost_in_the_sum(terms, cplx):
+    a, x = (
+        random("dense", 2, terms, graded=False, cplx=cplx),
+        random("dense", terms, 1, graded=False, cplx=cplx, seed=1),
+    )
+    a, x = a / abs(a).max(), abs(x) / abs(x).max()
+    assert np.all(error(exact(a) * exact(x), *extended.product(a, x)) <= product_bound(a, x))
+
+
+def test_product_with_a_linear_operator_carries_a_sample_of_its_rounding_error():
+    a, x = random("dense", 20, 30, graded=False, cplx=True), random("dense", 30, 2, graded=False, cplx=True, seed=1)
+    x_lo, operator = x * U / 3, spla.aslinearoperator(a)
+    hi, lo = extended.product(operator, x)
+    assert np.array_equal(hi, operator @ x)
+    assert 0 < abs(lo).max() <= 50 * U * (abs(a) @ abs(x)).max()
+    assert extended.product(operator, (x, x_lo))[1] == pytest.approx(lo + a @ x_lo, abs=U * abs(lo).max())
+
+
+def test_split_matrix_behaves_as_the_matrix():
+    for a in (random("dense", 5, 4, graded=True, cplx=True), random("sparse", 5, 4, graded=True, cplx=False)):
+        split = extended.SplitMatrix(a)
+        assert (split.shape, split.dtype, split.sparse) == (a.shape, a.dtype, sp.issparse(a))
+        assert np.array_equal(split @ np.ones(4), a @ np.ones(4))
+        assert abs(abs(split) - abs(a)).max() == 0
+        assert abs(split.head + split.tail - a).max() == 0
+
+
+def test_zero_and_empty_products_are_ordinary():
+    for a in (np.zeros((3, 2)), sp.csr_array((3, 2)), np.zeros((0, 2)), sp.csr_array((0, 2)), np.zeros((3, 0))):
+        hi, lo = extended.product(a, np.zeros((a.shape[1], 4)))
+        assert hi.shape == lo.shape == (a.shape[0], 4)
+        assert not hi.any()
+        assert not lo.any()
+    assert np.array_equal(extended.dot(np.zeros((0, 3)), np.zeros((0, 3))), np.zeros(3))
+
+
+@pytest.mark.parametrize("cplx", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 100, 257])
+def test_dot_is_rounded_once_even_where_all_digits_cancel(n, cplx):
+    x = random("dense", n, 2, graded=True, cplx=cplx)
+    y = random("dense", n, 2, graded=False, cplx=cplx, seed=1)
+    if n > 2:
+        y[-1] = -np.sum(x[:-1].conj() * y[:-1], axis=0) / x[-1].conj()
+    result, size = extended.dot(x, y), np.sum(abs(x) * abs(y), axis=0)
+    reference = exact(x.conj().T) * exact(y)
+    for j in range(2):
+        deviation = float(abs(reference[j, j] - acb(float(result[j].real), float(result[j].imag))).mid())
+        assert deviation <= 2 * U * abs(result[j]) + 2 * n * U**2 * size[j]
+    assert n < 3 or np.all(abs(result) < 1e-12 * size)
+
+
+@given(FLOATS, FLOATS)
+def test_sum_and_product_of_two_numbers_are_exact(a, b):
+    for split, value in (
+        (extended.two_sum(np.float64(a), np.float64(b)), Fraction(a) + Fraction(b)),
+        (extended.two_product(np.float64(a), np.float64(b)), Fraction(a) * Fraction(b)),
+    ):
+        assert Fraction(float(split[0])) + Fraction(float(split[1])) == value
+
+
+@pytest.mark.parametrize("cplx", [False, True])
+def test_arithmetic_of_pairs_is_right_to_the_square_of_the_round_off(cplx):
+    hi = [random("dense", 40, 40, graded=True, cplx=cplx, seed=s) for s in (0, 1)]
+    lo = [h * U * random("dense", 40, 40, graded=False, cplx=False, seed=s) for s, h in zip((2, 3), hi, strict=True)]
+    x, y, factor = (hi[0], lo[0]), (hi[1], lo[1]), random("dense", 40, 40, graded=False, cplx=cplx, seed=4)
+
+    def entries(f, *arrays: np.ndarray) -> acb_mat:
+        return acb_mat(
+            [[f(*z) for z in zip(*row, strict=True)] for row in zip(*(exact(a).tolist() for a in arrays), strict=True)]
+        )
+
+    size = abs(hi[0])
+    assert np.all(
+        error(entries(lambda a, b, c, d: a + b + c + d, *x, *y), *extended.add(x, y)) <= 8 * U**2 * (size + abs(hi[1]))
+    )
+    scaled = entries(lambda a, b, f: (a + b) * f, *x, factor)
+    assert np.all(error(scaled, *extended.scale(factor, x)) <= 16 * U**2 * size * abs(factor))
+    multiplied = entries(lambda a, b, c, d: (a + b) * (c + d), *x, *y)
+    assert np.all(error(multiplied, *extended.multiply(x, y)) <= 16 * U**2 * size * abs(hi[1]))
+
+
+def test_cancellation_of_pairs_leaves_their_low_parts():
+    hi = np.array([1.0, 1e10, -3.0])
+    assert np.array_equal(extended.add((hi, hi * U / 8), (-hi, hi * 0))[0], hi * U / 8)

@@ -1,0 +1,183 @@
+"""The parameter space: samples that fill the box, and a check that names what is wrong with a parameter value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbm import ParameterError, ParameterSpace
+
+EPS = np.finfo(float).eps
+BOX = ParameterSpace({"a": (1.0, 2.0), "b": (-5.0, 5.0)})
+LOG = ParameterSpace({"mu": (1e-3, 1e3), "k": (2.0, 32.0)}, scale="log")
+
+
+@pytest.mark.parametrize("space", [BOX, LOG], ids=["linear", "log"])
+@pytest.mark.parametrize("method", ["random", "sobol", "grid"])
+@pytest.mark.parametrize("count", [1, 2, 9, 64, 100])
+def test_samples_lie_in_the_box_and_repeat_bit_for_bit(space, method, count):
+    points = space.sample(count, method, seed=3)
+    expected = int(count**0.5 + EPS * count) ** 2 if method == "grid" else count
+    assert points.shape == (expected, 2)
+    assert np.all((points >= space.bounds[:, 0]) & (points <= space.bounds[:, 1]))
+    assert np.array_equal(points, space.sample(count, method, seed=3))
+    assert len(np.unique(points, axis=0)) == len(points)
+    assert np.array_equal(space.validate(points), points)
+
+
+@pytest.mark.parametrize("method", ["random", "sobol"])
+def test_another_seed_gives_other_points_and_a_generator_goes_on(method):
+    assert not np.array_equal(BOX.sample(8, method, seed=0), BOX.sample(8, method, seed=1))
+    generator = np.random.default_rng(0)
+    first, second = BOX.sample(8, method, seed=generator), BOX.sample(8, method, seed=generator)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, BOX.sample(8, method, seed=0))
+
+
+@pytest.mark.parametrize("space", [BOX, LOG], ids=["linear", "log"])
+@pytest.mark.parametrize(("method", "per_cell"), [("sobol", (16, 16)), ("random", (2, 40))])
+def test_samples_fill_the_box_evenly_on_the_scale_of_the_space(space, method, per_cell):
+    points, bounds = space.sample(256, method), space.bounds.T
+    if space.scale == "log":
+        points, bounds = np.log(points), np.log(bounds)
+    cells = np.clip(np.floor(4 * (points - bounds[0]) / (bounds[1] - bounds[0])), 0, 3) @ [1, 4]
+    counts = np.bincount(cells.astype(int), minlength=16)
+    assert per_cell[0] <= counts.min() <= counts.max() <= per_cell[1]
+
+
+def test_a_grid_has_the_ends_and_equal_steps_on_the_scale_of_the_space():
+    assert np.array_equal(BOX.sample(9, "grid"), [(a, b) for a in (1, 1.5, 2) for b in (-5, 0, 5)])
+    assert np.array_equal(BOX.sample(15, "grid"), BOX.sample(9, "grid"))
+    assert np.array_equal(BOX.sample(1, "grid"), [[1.5, 0]])
+    grid = LOG.sample(25, "grid")
+    assert np.log(np.unique(grid[:, 0])) == pytest.approx(np.log(1e-3) + np.arange(5) * np.log(1e6) / 4, abs=20 * EPS)
+    assert np.unique(grid[:, 1])[[0, -1]].tolist() == [2, 32]
+    cube = ParameterSpace(dict.fromkeys("abc", (0, 1))).sample(1000, "grid")
+    assert cube.shape == (1000, 3)  # 1000 ** (1/3) is below 10 in floating point
+
+
+def test_a_range_of_one_point_is_a_fixed_parameter():
+    for scale in ("linear", "log"):
+        points = ParameterSpace({"fixed": (7.0, 7.0)}, scale=scale).sample(5, "random")
+        assert np.array_equal(points, np.full((5, 1), 7.0))
+
+
+@given(st.lists(st.tuples(st.floats(1, 2), st.floats(-5, 5)), min_size=1, max_size=6))
+def test_points_of_the_box_pass_unchanged(points):
+    validated = BOX.validate(points)
+    assert validated.dtype == np.float64
+    assert np.array_equal(validated, np.array(points))
+    assert np.array_equal(BOX.validate(points[0]), [points[0]])
+
+
+@pytest.mark.parametrize("dtype", [int, np.int8, bool, np.float32, np.float16])
+def test_real_numbers_of_any_kind_become_doubles(dtype):
+    validated = ParameterSpace({"a": (0, 1)}).validate(np.array([[0], [1]], dtype=dtype))
+    assert validated.dtype == np.float64
+    assert np.array_equal(validated, [[0], [1]])
+
+
+@pytest.mark.parametrize("extrapolate", [False, True])
+@pytest.mark.parametrize(
+    ("mus", "message"),
+    [
+        ([1.0, 0.0, 0.0], r"shape \(M, 2\) for \(a, b\), one row a point, or \(2,\) for one point; got shape \(3,\)"),
+        (1.5, r"got shape \(\)"),
+        ([], r"got shape \(0,\)"),
+        (np.zeros((0, 2)), r"got shape \(0, 2\)"),
+        (np.ones((2, 3)), r"got shape \(2, 3\)"),
+        (np.ones((1, 1, 2)), r"got shape \(1, 1, 2\)"),
+        ([[1.5, 0.0], [1.5, np.nan]], r"b = nan in row 1 is not a finite number \(1 such values\)"),
+        ([[np.inf, np.nan]], r"a = inf in row 0 is not a finite number \(2 such values\)"),
+        ([1.5 + 0j, 2.0], r"parameters are real numbers, got complex ones: .* 'mu_re \+ 1j\*mu_im'"),
+        (["1.5", "2"], "parameters must be numbers, got dtype <U3"),
+        (None, "parameters must be numbers, got dtype object"),
+    ],
+)
+def test_values_that_are_no_parameter_points_are_named(mus, message, extrapolate):
+    with pytest.raises(ParameterError, match=message):
+        BOX.validate(mus, extrapolate)
+
+
+@pytest.mark.xfail(strict=True, reason="rows of different length raise NumPy's own error")
+def test_rows_of_different_length_are_refused():
+    with pytest.raises(ParameterError, match="shape"):
+        BOX.validate([[1.0, 2.0], [1.0]])
+
+
+def test_a_flat_list_for_one_parameter_is_answered_with_the_right_call():
+    with pytest.raises(ParameterError, match=r"got shape \(3,\); did you mean mus\[:, None\] or reshape\(-1, 1\)\?"):
+        ParameterSpace({"mu": (0, 1)}).validate([0.1, 0.2, 0.3])
+
+
+def test_points_outside_are_counted_and_pass_only_by_extrapolation():
+    mus = [[1.5, 0.0], [1.5, 6.25], [0.0, -7.0]]
+    message = r"b = 6.25 in row 1 is outside \[-5, 5\] \(2 of 3 points are outside\); pass extrapolate=True to allow it"
+    with pytest.raises(ParameterError, match=message):
+        BOX.validate(mus)
+    assert np.array_equal(BOX.validate(mus, extrapolate=True), mus)
+
+
+@pytest.mark.parametrize("ulp", [np.nextafter(1.0, 0), np.nextafter(2.0, 3)])
+def test_the_range_ends_at_the_last_bit(ulp):
+    assert len(BOX.validate([[1.0, -5.0], [2.0, 5.0]])) == 2
+    with pytest.raises(ParameterError, match="outside"):
+        BOX.validate([ulp, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ranges": {}}, "a parameter space needs at least one parameter"),
+        ({"ranges": {"a b": (0, 1)}}, "parameter name 'a b' is not an identifier"),
+        ({"ranges": {"a": (2, 1)}}, r"range of a must be finite with low <= high, got \(2.0, 1.0\)"),
+        ({"ranges": {"a": (0, np.inf)}}, r"range of a must be finite with low <= high, got \(0.0, inf\)"),
+        ({"ranges": {"a": (np.nan, 1)}}, r"range of a must be finite with low <= high, got \(nan, 1.0\)"),
+        ({"ranges": {"a": 1.0}}, r"range of a must be two numbers \(low, high\), got 1.0"),
+        ({"ranges": {"a": (0, 1, 2)}}, r"range of a must be two numbers \(low, high\), got \(0, 1, 2\)"),
+        ({"ranges": {"a": (0, 1j)}}, r"range of a must be two numbers \(low, high\), got \(0, 1j\)"),
+        ({"ranges": {"a": ("low", 1)}}, r"range of a must be two numbers \(low, high\), got \('low', 1\)"),
+        ({"ranges": {"a": (0, 1)}, "scale": "log"}, "range of a starts at 0.0: a logarithmic scale needs low > 0"),
+        ({"ranges": {"a": (0, 1)}, "scale": "dB"}, "scale must be 'linear' or 'log', got 'dB'"),
+        pytest.param(
+            {"ranges": {1: (0, 1)}},
+            "parameter name 1 ",
+            marks=pytest.mark.xfail(strict=True, reason="AttributeError of int"),
+        ),
+        pytest.param(
+            {"ranges": {"lambda": (0, 1)}},
+            "parameter name 'lambda' is",
+            marks=pytest.mark.xfail(strict=True, reason="a keyword is an identifier, but no expression can name it"),
+        ),
+    ],
+)
+def test_bad_spaces_are_named(arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        ParameterSpace(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": 0}, "the number of sample points must be at least 1, got 0"),
+        ({"count": 3, "method": "halton"}, "method must be 'random', 'grid' or 'sobol', got 'halton'"),
+    ],
+)
+def test_bad_samples_are_named(arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        BOX.sample(**arguments)
+
+
+def test_spaces_are_values():
+    same, other = ParameterSpace({"a": (1, 2), "b": (-5, 5)}), ParameterSpace({"b": (-5, 5), "a": (1, 2)})
+    assert same == BOX
+    assert hash(BOX) == hash(same)
+    assert BOX not in (other, LOG, "BOX", ParameterSpace({"a": (1, 2), "b": (-5, 5.5)}))
+    assert len(BOX) == 2
+    assert BOX.names == ("a", "b")
+    assert repr(BOX) == "ParameterSpace(a in [1, 2], b in [-5, 5], linear)"
+    assert BOX.describe(np.array([1.25, 3.0])) == "a = 1.25, b = 3"
+    with pytest.raises(ValueError, match="read-only"):
+        BOX.bounds[0, 0] = 0

@@ -1,0 +1,209 @@
+"""Riesz representers and dual norms, right to a few units of round-off, against 300 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+from flint import acb, acb_mat, ctx
+
+from rbm import ModelError
+from rbm.riesz import InnerProduct, factorize, factorize_positive_definite, is_positive_semidefinite
+
+EPS = np.finfo(float).eps
+N = 50
+KINDS = ["real sparse", "real dense", "complex sparse", "complex dense", "graded", "stiff"]
+
+
+@pytest.fixture(autouse=True)
+def _bits():
+    ctx.prec = 300
+    yield
+    ctx.prec = 53
+
+
+def tridiagonal(low: complex, middle: complex, high: complex, n: int = N) -> sp.csr_array:
+    bands = [np.full(n - 1, low), np.full(n, middle), np.full(n - 1, high)]
+    return sp.diags_array(bands, offsets=[-1, 0, 1], format="csr")
+
+
+def inner_product(kind: str):
+    """Hermitian positive definite matrices: condition numbers 1e1 .. 1e3, 1e7 for the graded and 1e10 for the stiff one."""
+    if kind == "graded":
+        grading = sp.diags_array(np.logspace(0, 3, N))
+        return sp.csr_array(grading @ tridiagonal(-1.0, 2.5, -1.0) @ grading)
+    if kind == "stiff":
+        return sp.csr_array(tridiagonal(-1.0, 2.0, -1.0) * 1e7 + sp.eye_array(N))
+    cplx = kind.startswith("complex")
+    matrix = tridiagonal(-1 + 0.5j, 2.5, -1 - 0.5j) if cplx else tridiagonal(-1.0, 2.0, -1.0) * (N + 1)
+    return matrix.toarray() if kind.endswith("dense") else matrix
+
+
+def vectors(kind: str, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((N, 3)) * [1.0, 1e-9, 1e9]
+    return values + 1j * rng.standard_normal((N, 3)) if kind.startswith("complex") else values
+
+
+def exact(matrix) -> acb_mat:
+    dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    return acb_mat([[acb(float(z.real), float(z.imag)) for z in row] for row in dense])
+
+
+def columns_dot(x: acb_mat, y: acb_mat) -> list[acb]:
+    """sum_i conj(x_ij) y_ij for every column j."""
+    return [sum((x[i, j].conjugate() * y[i, j] for i in range(x.nrows())), acb(0)) for j in range(x.ncols())]
+
+
+def relative_error(values: np.ndarray, squares: list[acb]) -> np.ndarray:
+    roots = [s.real.sqrt() for s in squares]
+    return np.array([float(abs(r - float(v)).mid() / r.mid()) for r, v in zip(roots, values, strict=True)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pair", [False, True])
+def test_dual_norm_is_right_to_a_few_eps(kind, pair):
+    matrix, w = inner_product(kind), vectors(kind)
+    lo = w * EPS / 4 * np.sign(w.real)
+    total = exact(w) + exact(lo) if pair else exact(w)
+    norms = InnerProduct(matrix).dual_norm((w, lo) if pair else w)
+    assert relative_error(norms, columns_dot(total, exact(matrix).solve(total))).max() <= 3 * EPS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dual_norm_sees_the_low_parts_of_its_functionals(kind):
+    inner, w = InnerProduct(inner_product(kind)), vectors(kind)
+    growth = inner.dual_norm((w, 10 * EPS * w)) / inner.dual_norm(w) - 1
+    assert growth == pytest.approx(np.full(3, 10 * EPS), abs=4 * EPS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rough_dual_norm_is_right_to_the_condition_number_times_eps(kind):
+    matrix, w = inner_product(kind), vectors(kind)
+    condition = np.linalg.cond(matrix.toarray() if sp.issparse(matrix) else matrix)
+    inner = InnerProduct(matrix)
+    assert inner.rough_dual_norm(w) == pytest.approx(inner.dual_norm(w), rel=EPS * condition)
+    assert inner.rough_dual_norm(np.zeros((N, 0))).shape == (0,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_riesz_representers_solve_the_system_to_a_few_eps(kind):
+    matrix, w = inner_product(kind), vectors(kind)
+    v = InnerProduct(matrix).riesz(w)
+    reference = exact(matrix).solve(exact(w))
+    largest = abs(v).max(axis=0)
+    deviation = [[float(abs(reference[i, j] - acb(complex(v[i, j]))).mid()) for j in range(3)] for i in range(N)]
+    assert (np.array(deviation).max(axis=0) / largest).max() <= 2 * EPS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_norm_is_right_to_the_rounding_of_the_entries(kind):
+    matrix, x = inner_product(kind), vectors(kind)
+    squares = columns_dot(exact(x), exact(matrix) * exact(x))
+    norms = InnerProduct(matrix).norm(x)
+    sizes = np.sum(abs(x) * abs(matrix @ x), axis=0) / norms**2
+    assert np.all(relative_error(norms, squares) <= 2 * EPS * sizes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_norm_of_a_representer_is_the_dual_norm(kind):
+    inner, w = InnerProduct(inner_product(kind)), vectors(kind)
+    scale = (
+        np.linalg.cond(inner_product(kind).toarray()) if "dense" not in kind else np.linalg.cond(inner_product(kind))
+    )
+    assert inner.norm(inner.riesz(w)) == pytest.approx(inner.dual_norm(w), rel=10 * EPS * scale**0.5)
+
+
+def test_a_solver_of_the_user_replaces_the_factorisation():
+    calls = []
+
+    def solver(matrix, rhs):
+        calls.append(rhs.shape)
+        return spla.spsolve(sp.csc_array(matrix), rhs).reshape(rhs.shape)
+
+    matrix, w = inner_product("real sparse"), vectors("real sparse")
+    assert InnerProduct(matrix, solver).dual_norm(w) == pytest.approx(InnerProduct(matrix).dual_norm(w), rel=4 * EPS)
+    assert set(calls) == {(N, 3)}
+
+
+def test_no_and_zero_functionals_are_ordinary():
+    inner = InnerProduct(inner_product("real sparse"))
+    assert inner.dual_norm(np.zeros((N, 0))).shape == (0,)
+    assert inner.riesz(np.zeros((N, 0))).shape == (N, 0)
+    assert np.array_equal(inner.dual_norm(np.zeros((N, 2))), [0, 0])
+    assert np.array_equal(inner.norm(np.zeros((N, 2))), [0, 0])
+    assert InnerProduct(np.array([[4.0]])).dual_norm(np.array([[6.0]])) == [3]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.diag([1.0, -1.0]),
+        np.array([[1.0, 2.0], [2.0, 1.0]]),
+        np.array([[0.0, 1.0], [1.0, 0.0]]),
+        np.array([[1, 2j], [-2j, 1]]),
+        np.diag([1.0, 0.0]),
+        np.zeros((2, 2)),
+    ],
+)
+def test_products_that_are_not_positive_definite_are_refused(kind, matrix):
+    assert factorize_positive_definite(kind(matrix)) is None
+    with pytest.raises(
+        ModelError, match=r"the product is not positive definite \(its factorisation met a pivot <= 0\)"
+    ):
+        InnerProduct(kind(matrix)).dual_norm(np.ones((2, 1)))
+
+
+def test_a_product_that_a_solver_hides_is_caught_by_its_norms():
+    inner = InnerProduct(np.diag([1.0, -2.0]), solver=np.linalg.solve)
+    for norm in (inner.norm, lambda x: inner.dual_norm(-2 * x)):
+        with pytest.raises(ModelError, match="gave vector 1 the squared norm -2: it is not positive definite"):
+            norm(np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.ones((2, 3)), r"the product must be square, got shape \(2, 3\)"),
+        (np.ones(4), r"the product must be square, got shape \(4,\)"),
+        ([[1.0]], "the product must be a scipy sparse matrix or a dense array, got list"),
+        (spla.aslinearoperator(np.eye(2)), "must be a scipy sparse matrix or a dense array, got MatrixLinearOperator"),
+        (np.array([[1, 0.25], [0, 1]]), r"not Hermitian: max \|P - P\^H\| = 0.25; symmetrise it"),
+        (sp.csr_array(np.array([[1, 2j], [2j, 9]])), r"not Hermitian: max \|P - P\^H\| = 4"),
+        (np.array([[np.nan]]), "not Hermitian: .* = nan"),
+        pytest.param(
+            np.zeros((0, 0)),
+            r"got shape \(0, 0\)",
+            marks=pytest.mark.xfail(strict=True, reason="the message is that of an empty maximum in NumPy"),
+        ),
+    ],
+)
+def test_bad_products_are_named(matrix, message):
+    with pytest.raises(ModelError, match=message):
+        InnerProduct(matrix)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_factorised_matrices_solve_real_and_complex_systems(kind, symmetric):
+    rng = np.random.default_rng(0)
+    for matrix in (rng.standard_normal((9, 9)), rng.standard_normal((9, 9)) + 1j * rng.standard_normal((9, 9))):
+        dominant = matrix + 20 * np.eye(9)
+        solve = factorize(kind(dominant), symmetric=symmetric)
+        for x in (rng.standard_normal((9, 2)), rng.standard_normal((9, 2)) + 1j):
+            assert abs(solve(dominant @ x) - x).max() <= 20 * EPS * abs(x).max()
+    for matrix in (np.zeros((2, 2)), np.array([[1.0, 2.0], [2.0, 4.0]])):
+        with pytest.raises(ModelError, match="the matrix is singular"):
+            factorize(kind(matrix), symmetric=symmetric)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_semidefinite_matrices_are_told_from_indefinite_ones(kind):
+    rng = np.random.default_rng(0)
+    low_rank = rng.standard_normal((8, 3)) + 1j * rng.standard_normal((8, 3))
+    for good in (np.eye(3), np.diag([1.0, 0.0]), np.zeros((2, 2)), np.ones((4, 4)), low_rank @ low_rank.conj().T):
+        assert is_positive_semidefinite(kind(good))
+    for bad in (-np.eye(3), np.diag([1.0, -1e-9]), np.array([[0.0, 1], [1, 0]]), np.array([[1, 2j], [-2j, 1]])):
+        assert not is_positive_semidefinite(kind(bad))

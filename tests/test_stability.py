@@ -1,0 +1,212 @@
+"""Stability bounds: below the true constant everywhere, equal at the reference, and refused where they would be false."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from problems import reaction_diffusion_1d, thermal_block
+from rbm import FullOrderModel, ModelError, ParameterError, ParameterSpace, StabilityError
+from rbm.stability import MinTheta
+
+EPS = np.finfo(float).eps
+SPACE = ParameterSpace({"mu": (0.0, 5.0)})
+
+
+def model(operators=None, stability=1.0, product=None, **others) -> FullOrderModel:
+    """diag(2, 3) + mu I on two unknowns, with what a test replaces."""
+    operators = operators or [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
+    return FullOrderModel(
+        operators, [(1.0, np.ones(2))], np.eye(2) if product is None else product, SPACE, stability, **others
+    )
+
+
+def model_of(stiffness, mass, product) -> FullOrderModel:
+    """K + mu M with the min-theta bound about mu = 0.1."""
+    terms, load = [(1.0, stiffness), ("mu", mass)], [(1.0, np.ones(mass.shape[0]))]
+    return FullOrderModel(terms, load, product, SPACE, MinTheta([0.1]))
+
+
+def bound(m: FullOrderModel, mus) -> np.ndarray:
+    mus = np.atleast_2d(mus)
+    return m.stability(mus, m.operator_coefficients(mus))
+
+
+def dense(matrix) -> np.ndarray:
+    return matrix.toarray() if sp.issparse(matrix) else matrix
+
+
+def coercivity(m: FullOrderModel, mu: np.ndarray) -> float:
+    """Smallest eigenvalue of A(mu) x = lambda P x."""
+    matrix = m.assemble(m.operator_coefficients(mu[None])[0])
+    return float(scipy.linalg.eigh(dense(matrix), dense(m.product), eigvals_only=True)[0])
+
+
+def hermitian_model(kind, *, cplx: bool, n: int = 12) -> FullOrderModel:
+    """Positive semi-definite terms of low rank beside a definite one, and a product that is not their sum."""
+    rng = np.random.default_rng(0)
+
+    def term(rank: int) -> np.ndarray:
+        x = rng.standard_normal((n, rank)) + (1j * rng.standard_normal((n, rank)) if cplx else 0)
+        return x @ x.conj().T
+
+    space = ParameterSpace({"a": (0.1, 10.0), "b": (0.1, 10.0)}, scale="log")
+    terms = [("1 + a/4", term(n) + np.eye(n)), ("a*b", term(3)), ("exp(-b)", term(2))]
+    product = np.diag(np.arange(1.0, n + 1)) + 0.3 * term(1)
+    return FullOrderModel(
+        [(c, kind(a)) for c, a in terms], [(1.0, np.ones(n))], kind(product), space, MinTheta([1.0, 1.0])
+    )
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("cplx", [False, True])
+def test_min_theta_is_below_the_coercivity_constant_and_meets_it_at_the_reference(kind, cplx):
+    m = hermitian_model(kind, cplx=cplx)
+    mus = np.concatenate([m.parameters.sample(100, "random", seed=1), [[0.1, 10], [10, 0.1], [10, 10], [0.1, 0.1]]])
+    true = np.array([coercivity(m, mu) for mu in mus])
+    assert np.all(bound(m, mus) <= true)
+    assert np.all(bound(m, mus) > 0)
+    reference = coercivity(m, np.ones(2))
+    assert (1 - 2e-9) * reference <= bound(m, [1.0, 1.0])[0] <= reference  # lowered by 1e-9, on the safe side
+
+
+def test_min_theta_of_the_thermal_block_is_its_smallest_conductivity():
+    m = thermal_block((3, 3), 6)
+    mus = m.parameters.sample(50, "random", seed=1)
+    assert np.array_equal(bound(m, mus), mus.min(axis=1))
+    true = np.array([coercivity(m, mu) for mu in mus])
+    assert np.all(bound(m, mus) <= true + 100 * EPS)  # the eigenvalue solver is right to eps times the largest, 1
+    assert np.array_equal(bound(m, np.ones(9)), [1.0])
+    assert coercivity(m, np.ones(9)) == pytest.approx(1, rel=100 * EPS)
+
+
+def test_the_reference_may_be_anywhere_and_sharpens_the_bound_near_it():
+    for reference in ([0.2, 3.0], [50.0, 50.0]):
+        m = hermitian_model(np.asarray, cplx=False)
+        moved = MinTheta(reference).bind(m)
+        mus = np.concatenate([m.parameters.sample(50, "random", seed=2), [reference]])
+        values = moved(mus, m.operator_coefficients(mus))
+        true = np.array([coercivity(m, mu) for mu in mus])
+        assert np.all(values <= true)
+        assert values[-1] == pytest.approx(true[-1], rel=2e-9)
+
+
+def test_large_models_use_an_iterative_eigenvalue_on_the_safe_side():
+    n = 1500
+    (_, stiffness), (_, mass) = zip((1.0, "mu"), reaction_diffusion_1d(n).operator_terms, strict=True)
+    m = model_of(stiffness, mass, product=stiffness + mass)
+    # K + mu M against K + M: (k + mu) / (k + 1) at the smallest k of K x = k M x, known for equal elements
+    k = 6 * n**2 * (1 - np.cos(np.pi / n)) / (2 + np.cos(np.pi / n))
+    true = (k + 0.1) / (k + 1)
+    assert (1 - 2e-6) * true <= m.stability.constant <= true * (1 - 0.5e-6)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    ("operators", "message"),
+    [
+        ([(1, np.eye(2)), (1, np.array([[1.0, 1.0], [0.0, 1.0]]))], "operator term 1 is not Hermitian"),
+        ([(1, np.array([[1, 1j], [1j, 1]]))], "operator term 0 is not Hermitian"),
+        ([(1, np.array([[1.0, 2.0], [2.0, 1.0]]))], "operator term 0 is not positive semi-definite"),
+        ([(1, np.eye(2)), ("mu", np.array([[0, 1j], [-1j, 0]]))], "operator term 1 is not positive semi-definite"),
+        ([("-mu", -np.eye(2))], "operator term 0 is not positive semi-definite; move its sign into the coefficient"),
+        ([(1, np.eye(2)), ("mu - 3", np.eye(2))], r"positive coefficients, but theta_1 = -2.0 at mu = 1 \(row 0\)"),
+        ([("mu - 1", np.eye(2))], "positive coefficients, but theta_0 = 0.0 at mu = 1"),
+        ([("mu + 1j", np.eye(2))], r"positive coefficients, but theta_0 = \(1\+1j\) at mu = 1"),
+        ([(1, np.diag([1.0, 0.0]))], r"needs a coercive model, but its constant at the reference parameter is [-\d]"),
+    ],
+)
+def test_min_theta_is_refused_where_its_conditions_fail(kind, operators, message):
+    with pytest.raises(StabilityError, match=message):
+        model([(c, kind(a)) for c, a in operators], MinTheta([1.0]))
+
+
+def test_min_theta_needs_entries_and_a_sound_reference():
+    with pytest.raises(StabilityError, match="needs the entries of operator term 0, which is a MatrixLinearOperator"):
+        model([(1.0, spla.aslinearoperator(np.eye(2)))], MinTheta([1.0]), solver=np.linalg.solve)
+    for constant in (-1.0, 0.0, np.nan, np.inf):
+        with pytest.raises(StabilityError, match=f"its constant at the reference parameter is {constant}"):
+            model(stability=MinTheta([1.0], constant=constant))
+    with pytest.raises(ParameterError, match="mu = nan in row 0 is not a finite number"):
+        model(stability=MinTheta([np.nan]))
+    with pytest.raises(ParameterError, match=r"got shape \(2,\)"):
+        model(stability=MinTheta([1.0, 2.0]))
+
+
+def test_a_coefficient_that_turns_negative_online_is_named():
+    m = model([(1, np.eye(2)), ("mu - 3", np.eye(2))], MinTheta([4.0]))
+    assert bound(m, [5.0]) == pytest.approx([2 * (1 - 1e-9)], rel=10 * EPS)
+    with pytest.raises(
+        StabilityError, match=r"theta_1 = -1.0 at mu = 2 \(row 1\); give another stability bound or restrict"
+    ):
+        bound(m, [[4.0], [2.0], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("stability", "values"),
+    [
+        (0.5, [0.5, 0.5]),
+        ("mu", [1, 4]),
+        ("sqrt(mu) + 0j", [1, 2]),
+        (lambda mus: mus[:, 0] / 2, [0.5, 2]),
+        (MinTheta([2.0], constant=0.25), [0.125, 0.25]),
+    ],
+)
+def test_bounds_are_numbers_expressions_callables_or_min_theta(stability, values):
+    m = model(stability=stability)
+    beta = bound(m, [[1.0], [4.0]])
+    assert beta.dtype == np.float64
+    assert np.array_equal(beta, values)
+    assert np.array_equal(bound(model(stability=m.stability), [[1.0], [4.0]]), values)  # already bound
+
+
+@pytest.mark.parametrize(
+    ("stability", "message"),
+    [
+        (0, r"the stability bound 0.0 is 0.0 at mu = 1 \(row 0, 3 such points\); an error bound needs beta > 0"),
+        ("mu - 2", r"the stability bound 'mu - 2' is -1.0 at mu = 1 \(row 0, 2 such points\)"),
+        ("mu + 1j", r"the stability bound 'mu \+ 1j' is \(1\+1j\) at mu = 1 \(row 0, 3 such points\)"),
+        (lambda mus: 2.5 - mus[:, 0], r"is -0.5 at mu = 3 \(row 2, 1 such points\)"),
+    ],
+)
+def test_bounds_that_are_not_positive_are_named(stability, message):
+    with pytest.raises(StabilityError, match=message):
+        bound(model(stability=stability), [[1.0], [2.0], [3.0]])
+
+
+@pytest.mark.parametrize("stability", ["log(-mu)", float("nan"), "1/(mu - 2)"])
+def test_bounds_that_are_not_finite_are_named(stability):
+    with pytest.raises(ParameterError, match=r"coefficient .* is (nan|inf) at mu = [12]"):
+        bound(model(stability=stability), [[1.0], [2.0]])
+
+
+@pytest.mark.parametrize(
+    ("replaced", "error", "message"),
+    [
+        ({"stability": 2.5}, StabilityError, "bound 2.5 at mu = 0.204868 is above the true inf-sup constant 2.20487"),
+        ({"stability": MinTheta([1.0], constant=9.0)}, StabilityError, "is above the true inf-sup constant"),
+        ({"stability": "mu - 1"}, StabilityError, "'mu - 1' is -0.79.* at mu = 0.204868 .*needs beta > 0"),
+        ({"product": np.eye(2) * 100}, StabilityError, "bound 1 at mu = .* above the true inf-sup constant 0.0"),
+        ({"product": np.array([[1.0, 2.0], [2.0, 1.0]])}, ModelError, "the product is not positive definite"),
+        ({"operators": [("mu - 5", np.eye(2))], "stability": 4.9}, StabilityError, "above the true inf-sup constant"),
+    ],
+)
+def test_verify_catches_wrong_claims(replaced, error, message):
+    with pytest.raises(error, match=message):
+        model(**replaced).verify()
+
+
+@pytest.mark.parametrize("cplx", [False, True])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_verify_compares_with_the_inf_sup_constant_of_indefinite_operators(kind, cplx):
+    c, s = 0.6, 0.8 * (1j if cplx else 1)
+    rotation = np.array(
+        [[c, s], [-np.conj(s), c]]
+    )  # A(mu) = Q diag(2 + mu, -4 - mu): not definite, inf-sup constant 2 + mu
+    operators = [(1.0, kind(rotation @ np.diag([2.0, -4.0]))), ("mu", kind(rotation @ np.diag([1.0, -1.0])))]
+    assert "below the true inf-sup constant, 1 times it or more" in repr(model(operators, "2 + mu").verify())
+    with pytest.raises(StabilityError, match="above the true inf-sup constant"):
+        model(operators, "2.000001 + mu").verify()
