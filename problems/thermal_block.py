@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from rbm.full_order import FullOrderModel
+from rbm.optional import require
 from rbm.parameters import ParameterSpace
 from rbm.stability import MinTheta
 
@@ -26,12 +27,10 @@ def thermal_block(
 
     Raises ValueError for blocks that are not a positive pair or do not fit the mesh.
     """
-    import skfem
-    from skfem.helpers import dot, grad
-
     nx, ny = blocks
     if nx < 1 or ny < 1 or n_elements % nx or n_elements % ny or n_elements < 2:
         raise ValueError(f"n_elements = {n_elements} must be at least 2 and a multiple of both block numbers {blocks}")
+    skfem, helpers = (require(m, "scikit-fem", "thermal_block") for m in ("skfem", "skfem.helpers"))
     mesh = thermal_block_mesh(n_elements)
     element = skfem.ElementTriP1()
     basis = skfem.Basis(mesh, element)
@@ -39,7 +38,7 @@ def thermal_block(
 
     @skfem.BilinearForm
     def conduction(u, v, _):  # type: ignore[no-untyped-def]
-        return dot(grad(u), grad(v))
+        return helpers.dot(helpers.grad(u), helpers.grad(v))
 
     @skfem.LinearForm
     def load(v, _):  # type: ignore[no-untyped-def]
@@ -68,7 +67,6 @@ def thermal_block(
 
 def thermal_block_mesh(n_elements: int = 60):  # type: ignore[no-untyped-def]
     """The mesh of :func:`thermal_block`, a ``skfem.MeshTri``; the unknowns are its inner nodes, in their order."""
-    import skfem
-
+    skfem = require("skfem", "scikit-fem", "thermal_block_mesh")
     grid = np.linspace(0, 1, n_elements + 1)
     return skfem.MeshQuad.init_tensor(grid, grid).to_meshtri(style="x")

@@ -183,6 +183,7 @@ class FullOrderModel:
         This is the black box that E1 evaluates and that E3 and E4 need at a few parameter points only. Cost O(n) each.
         """
         mus = self.parameters.validate(mus, extrapolate)
+        coefficients, basis = self._reduced(mus, coefficients, basis)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
         norms = [
             self.inner_product.dual_norm(
@@ -199,10 +200,25 @@ class FullOrderModel:
 
         reference : u as hi + lo (n, M) from :meth:`solve_extended`, if it is at hand. Cost: M factorisations otherwise.
         """
-        u = self.solve_extended(mus) if reference is None else reference
+        mus = self.parameters.validate(mus, extrapolate=True)
+        coefficients, basis = self._reduced(mus, coefficients, basis)
+        u = self.solve_extended(mus, extrapolate=True) if reference is None else reference
         z = extended.product(basis, coefficients.T)
         hi, lo = extended.add(u, (-z[0], -z[1]))
         return self.inner_product.norm(hi + lo)
+
+    def _reduced(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (M, N) and basis (n, N) as arrays, checked against each other and the parameter points."""
+        coefficients, basis = np.asarray(coefficients), np.asarray(basis)
+        if basis.ndim != 2 or basis.shape[0] != self.dimension:
+            raise ModelError(
+                f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
+            )
+        if coefficients.shape != (len(mus), basis.shape[1]):
+            raise ModelError(
+                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
+            )
+        return coefficients, basis
 
     def verify(
         self, samples: int = 5, seed: int = 0, assembled: Callable[[np.ndarray], Any] | None = None

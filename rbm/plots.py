@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rbm.estimate import Estimate
+from rbm.optional import require
 from rbm.parameters import ParameterSpace
 
 __all__ = [
@@ -181,14 +182,11 @@ def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = 
 
 def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, labels: Sequence[str]) -> Any:
     """Solutions u (M, n) at the nodes `points` (2, n) of a triangulation (3, t), side by side; returns the figure."""
-    from matplotlib.figure import Figure
-    from matplotlib.tri import Triangulation
-
-    figure = Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
+    figure = _matplotlib("figure").Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
     for k, (values, label) in enumerate(zip(u, labels, strict=True)):
         ax = figure.add_subplot(1, len(u), k + 1)
         image = ax.tripcolor(
-            Triangulation(points[0], points[1], triangles.T),
+            _matplotlib("tri").Triangulation(points[0], points[1], triangles.T),
             values,
             shading="gouraud",
             cmap="cividis",
@@ -222,18 +220,18 @@ def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
 
 def _axes(ax: Any) -> Any:
     if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
+        ax = _matplotlib("figure").Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
     ax.grid(True, which="major", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
     return ax
 
 
-def _colormap(name: str) -> Any:
-    import matplotlib
+def _matplotlib(module: str) -> Any:
+    return require(f"matplotlib.{module}", "matplotlib", "drawing a figure")
 
-    return matplotlib.colormaps[name]
+
+def _colormap(name: str) -> Any:
+    return _matplotlib("cm").ScalarMappable(cmap=name).get_cmap()
 
 
 def _symbol(name: str) -> str:

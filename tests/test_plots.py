@@ -1,0 +1,96 @@
+"""Figures: they are drawn, labelled, and show what they are given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from conftest import Case
+
+import rbm
+from problems import thermal_block
+from rbm import plots
+from rbm.estimate import Estimate
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def estimates(diffusion: Case) -> dict[str, dict[int, Estimate]]:
+    methods = ("orthonormal", "direct", "expanded")
+    reduced = {n: diffusion.result.reduced_model.truncate(n) for n in range(1, 9)}
+    return {m: {n: r.estimate(diffusion.tests, method=m) for n, r in reduced.items()} for m in methods}
+
+
+def drawn(ax: object) -> list[np.ndarray]:
+    return [np.asarray(line.get_ydata()) for line in ax.lines if len(line.get_ydata())]  # type: ignore[attr-defined]
+
+
+def test_estimators_over_size_draws_the_largest_values(estimates: dict[str, dict[int, Estimate]]) -> None:
+    sizes, errors = list(range(1, 9)), [10.0**-n for n in range(1, 9)]
+    ax = plots.estimators_over_size(sizes, errors, estimates)
+    curves = drawn(ax)
+    for per_size in estimates.values():
+        assert any(np.array_equal(c, [per_size[n].value.max() for n in sizes]) for c in curves)
+    assert any(np.array_equal(c, errors) for c in curves)
+    assert ax.get_yscale() == "log"
+    assert "N" in ax.get_xlabel()
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert "true error" in labels
+    assert any("floor" in text for text in labels)
+
+
+def test_points_that_are_not_resolved_are_hollow(estimates: dict[str, dict[int, Estimate]]) -> None:
+    ax = plots.estimators_over_size([3, 8], [1e-4, 1e-14], {"expanded": estimates["expanded"]})
+    (points,) = [c for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+    assert points.get_facecolors()[1].tolist() == [1, 1, 1, 1]
+    assert points.get_facecolors()[0].tolist() != [1, 1, 1, 1]
+
+
+def test_estimators_over_parameter_sorts_the_parameters(
+    diffusion: Case, estimates: dict[str, dict[int, Estimate]]
+) -> None:
+    mu = diffusion.tests[:, 0]
+    ax = plots.estimators_over_parameter(mu, np.ones(len(mu)), {"direct": estimates["direct"][3]}, log=True)
+    x = np.asarray(ax.lines[0].get_xdata())
+    assert np.all(np.diff(x) >= 0)
+    np.testing.assert_array_equal(np.asarray(ax.lines[0].get_ydata()), estimates["direct"][3].value[np.argsort(mu)])
+
+
+def test_effectivity_and_decay_and_solutions() -> None:
+    ax = plots.effectivity([1, 2], {"orthonormal": {1: np.array([1.0, 2.0, 4.0]), 2: np.array([1.0, 3.0, 5.0])}})
+    assert any(np.array_equal(c, [2.0, 3.0]) for c in drawn(ax))
+    ax = plots.eim_decay({"a": np.array([1.0, 1e-3])}, round_off=1e-16)
+    assert any(np.array_equal(c, [1.0, 1e-3]) for c in drawn(ax))
+    ax = plots.solutions(np.array([0.0, 1.0]), np.array([[1.0, 2.0]]), ["u"])
+    assert ax.get_legend().get_texts()[0].get_text() == "u"
+
+
+def test_selected_parameters_in_one_and_many_dimensions(diffusion: Case) -> None:
+    ax = plots.selected_parameters(diffusion.result.parameters, diffusion.model.parameters)
+    assert ax.get_xlabel() == r"$\mu$"
+    space = thermal_block((2, 2), 4).parameters
+    ax = plots.selected_parameters(space.sample(5), space)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["$k_{1}$", "$k_{2}$", "$k_{3}$", "$k_{4}$"]
+    log = rbm.ParameterSpace({"alpha2": (1.0, 100.0)}, scale="log")
+    assert plots.selected_parameters(log.sample(3), log).get_xscale() == "log"
+
+
+def test_save_writes_both_formats_and_the_same_bytes_again(tmp_path: Path) -> None:
+    ax = plots.solutions(np.array([0.0, 1.0]), np.array([[1.0, 2.0]]), ["u"])
+    first = [p.read_bytes() for p in plots.save(ax, tmp_path / "figure")]
+    assert [p.name for p in plots.save(ax, tmp_path / "figure")] == ["figure.png", "figure.pdf"]
+    assert [(tmp_path / f"figure.{k}").read_bytes() for k in ("png", "pdf")] == first
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [m for m in sys.modules if m.split(".")[0] in ("matplotlib", "skfem")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "skfem", None)
+    with pytest.raises(ImportError, match=r"drawing a figure needs the package matplotlib.*pip install matplotlib"):
+        plots.solutions(np.zeros(2), np.zeros((1, 2)), ["u"])
+    with pytest.raises(ImportError, match=r"thermal_block needs the package scikit-fem.*pip install scikit-fem"):
+        thermal_block((2, 2), 4)
