@@ -103,7 +103,7 @@ def gram_schmidt(
     for start in range(0, m, PANEL):
         columns = np.arange(start, min(start + PANEL, m))
         # columns of size one, by powers of two: no rounding, and no squared norm overflows
-        panel = xp.astype(vectors[:, start : start + PANEL], dtype)
+        panel = xp.astype(vectors[:, start : int(columns[-1]) + 1], dtype)
         panel = panel / xp.asarray(scales[columns], dtype=panel.dtype)
         original, threshold = panel, None
         while len(columns):
@@ -112,6 +112,8 @@ def gram_schmidt(
             panel, h = _project(panel, against)
             coefficients[: k + r, columns] += h
             gram = _gram(panel, apply(panel))
+            if not np.all(np.isfinite(gram)):
+                raise ValueError("the product gives NaN or infinite entries; check it for NaN and for its scale")
             squares = np.diag(gram).real
             if threshold is None:  # ||v||^2 by Pythagoras: no further product is needed
                 totals = squares + np.sum(np.abs(h) ** 2, axis=0)
@@ -233,7 +235,10 @@ def _orthonormal(
     t1 = scipy.linalg.cholesky(gram)
     x, h = _project(x @ _inverse(xp, t1, x.dtype), against)
     px = apply(x)
-    t2 = scipy.linalg.cholesky(_gram(x, px))
+    try:
+        t2 = scipy.linalg.cholesky(_gram(x, px))
+    except np.linalg.LinAlgError:
+        raise ValueError("the product is not positive definite to working precision on these vectors") from None
     inverse = _inverse(xp, t2, x.dtype)
     return x @ inverse, px @ inverse, h @ t1, t2 @ t1
 

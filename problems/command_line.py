@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     query.add_argument("-o", "--output", type=Path, metavar="FILE", help="write CSV here instead of to standard output")
     query.add_argument("--method", help="estimator (default: the model's own)")
-    query.add_argument("--extrapolate", action="store_true", help="allow parameters outside the parameter space")
+    query.add_argument(
+        "--extrapolate",
+        action="store_true",
+        help="allow parameters outside the parameter space; the bounds then hold only where the stability bound does",
+    )
 
     info = commands.add_parser("info", help="what is in a model file")
     info.add_argument("model", type=Path, metavar="MODEL")
@@ -60,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rbm: {what}", file=sys.stderr)
         return 2
     except (ValueError, TypeError, ImportError) as error:
-        print(f"rbm: {' '.join(str(error).split())}", file=sys.stderr)
+        message = " ".join(str(error).split()).replace("pass extrapolate=True", "pass --extrapolate")
+        print(f"rbm: {message}", file=sys.stderr)
         return 2
     return 0
 
@@ -88,6 +93,15 @@ def _query(options: argparse.Namespace) -> None:
         raise rbm.ParameterError(f"--mu needs {len(names)} values, {' '.join(names)}, got {len(options.mu)}")
     mus = np.array([options.mu]) if options.mu is not None else _read_csv(options.csv, names)
     solution = model.solve(mus, method=options.method, extrapolate=options.extrapolate)
+    if options.extrapolate:
+        low, high = model.parameters.bounds.T
+        outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
+        if outside:
+            print(
+                f"rbm: {outside} of {len(mus)} points are outside the parameter space: their bounds hold only if the "
+                "stability bound of the model holds there",
+                file=sys.stderr,
+            )
     assert solution.estimate is not None
     columns = {name: mus[:, j] for j, name in enumerate(names)}
     for name, values in solution.outputs.items():
@@ -115,21 +129,33 @@ def _query(options: argparse.Namespace) -> None:
 
 def _read_csv(path: Path, names: Sequence[str]) -> np.ndarray:
     """Parameter points (M, p) from a CSV file whose header line holds the parameter names, in any order."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [n for n in names if n not in (reader.fieldnames or [])]
-        if missing:
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except UnicodeDecodeError as error:
+        raise rbm.ParameterError(
+            f"{path} is not a UTF-8 text file ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
+    header = [name.strip() for name in lines[0]] if lines else []
+    unfit = [n for n in names if header.count(n) != 1]
+    if unfit:
+        raise rbm.ParameterError(
+            f"{path} must have one column {', '.join(unfit)}: its first line must hold the names {', '.join(names)}, separated by "
+            f"commas; it holds {', '.join(header) or 'nothing'}"
+        )
+    columns = [header.index(n) for n in names]
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        if len(line) != len(header):
             raise rbm.ParameterError(
-                f"{path} has no column {', '.join(missing)}: its first line must hold the names {', '.join(names)}"
+                f"{path}, line {number} has {len(line)} fields, the header {len(header)}; write decimal points, not commas"
             )
-        rows = []
-        for row in reader:
-            try:
-                rows.append([float(row[n]) for n in names])
-            except (TypeError, ValueError):
-                raise rbm.ParameterError(
-                    f"{path}, line {reader.line_num}: {json.dumps([row[n] for n in names])} are not {len(names)} numbers"
-                ) from None
+        try:
+            rows.append([float(line[j]) for j in columns])
+        except ValueError:
+            values = json.dumps([line[j] for j in columns])
+            raise rbm.ParameterError(f"{path}, line {number}: {values} are not {len(names)} numbers") from None
     if not rows:
         raise rbm.ParameterError(f"{path} holds no parameter points below its header line")
     return np.array(rows)

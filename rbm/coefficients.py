@@ -74,10 +74,16 @@ def _plain(source: Coefficient) -> Coefficient:
 
 
 def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
-    value = np.asarray(function(mus))
+    name = getattr(function, "__name__", repr(function))
+    try:
+        value = np.asarray(function(mus))
+    except Exception as error:
+        raise ModelError(
+            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}"
+        ) from error
     if value.shape not in ((), (len(mus),)) or value.dtype.kind not in "biufc":
         raise ModelError(
-            f"coefficient callable {getattr(function, '__name__', function)!r} must return numbers of shape ({len(mus)},) for mus of "
+            f"coefficient callable {name!r} must return numbers of shape ({len(mus)},) for mus of "
             f"shape {mus.shape}, got shape {value.shape} and dtype {value.dtype}"
         )
     dtype = complex if value.dtype.kind == "c" else float

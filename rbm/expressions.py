@@ -18,6 +18,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     for name in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs", "real", "imag", "conj")
 }
 CONSTANTS = {"pi": math.pi}
+#: Names that a parameter cannot have.
+RESERVED = frozenset((*FUNCTIONS, *CONSTANTS))
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,

@@ -20,7 +20,20 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["UNIT", "Extended", "SplitMatrix", "add", "dot", "multiply", "product", "scale", "split_bits"]
+__all__ = [
+    "UNIT",
+    "Extended",
+    "SplitMatrix",
+    "add",
+    "dot",
+    "is_black_box",
+    "product",
+    "rounding",
+    "scale",
+    "split_bits",
+    "two_product",
+    "two_sum",
+]
 
 #: Relative error of the results here, per unit of max|A| max|B| K, taken on the safe side of u 2^-20.
 UNIT = 2.0**-70
@@ -68,12 +81,6 @@ def scale(factor: np.ndarray, x: Extended) -> Extended:
     return two_sum(hi, lo + factor * x[1])
 
 
-def multiply(x: Extended, y: Extended) -> Extended:
-    """x y entry by entry."""
-    hi, lo = two_product(x[0], y[0])
-    return two_sum(hi, lo + (x[0] * y[1] + x[1] * y[0]))
-
-
 def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """sum_i conj(x_ij) y_ij for every column j, as if in twice the working precision and then rounded."""
     hi, lo = two_product(np.conj(x), y)
@@ -106,32 +113,35 @@ def _modulus(values: np.ndarray) -> np.ndarray:
 
 
 class SplitMatrix:
-    """A matrix A (n, k), sparse or dense, with its leading part A1; made once, multiplied often by :func:`product`.
+    """A matrix A (n, k), sparse or dense, with the leading part of A diag(d); made once, multiplied often by :func:`product`.
 
-    The grid is per row for a sparse matrix (stiffness and mass rows differ in size), one for all of a dense one.
+    inner_scale : d (k,), powers of two. A x = (A diag(d)) (x / d) without rounding; a scale that brings the unknowns x / d to a
+        common size keeps the split as good for mixed units (Pa beside m) as for equal ones.
+
+    Every row has a grid of its own.
     """
 
-    def __init__(self, matrix: Any, largest: float | None = None, terms: int | None = None) -> None:
-        self.sparse = sp.issparse(matrix)
-        if self.sparse:
-            matrix = sp.csr_array(matrix)
-            counts = np.diff(matrix.indptr)
-            self.terms = int(counts.max(initial=1))
-            largest_in_row = np.zeros(matrix.shape[0])
+    def __init__(self, matrix: Any, inner_scale: np.ndarray | None = None) -> None:
+        sparse = sp.issparse(matrix)
+        self.matrix = matrix = sp.csr_array(matrix) if sparse else np.asarray(matrix)
+        self.inner_scale = np.ones(matrix.shape[1]) if inner_scale is None else inner_scale
+        counts = np.diff(matrix.indptr) if sparse else np.array([matrix.shape[1]])
+        self.terms = int(counts.max(initial=1))
+        self.bits = split_bits(self.terms)
+        if sparse:
+            balanced = matrix.copy()
+            balanced.data = matrix.data * self.inner_scale[matrix.indices]
             rows = np.repeat(np.arange(matrix.shape[0]), counts)
-            np.maximum.at(largest_in_row, rows, _modulus(matrix.data))
-            self.bits = split_bits(self.terms)
-            head = matrix.copy()
-            head.data = _on_grid(matrix.data, largest_in_row[rows], self.bits)
-            tail = matrix.copy()
-            tail.data = matrix.data - head.data
+            self.row_max = np.zeros(matrix.shape[0])
+            np.maximum.at(self.row_max, rows, _modulus(balanced.data))
+            self.head, self.tail = balanced.copy(), balanced
+            self.head.data = _on_grid(balanced.data, self.row_max[rows], self.bits)
+            self.tail.data = balanced.data - self.head.data
         else:
-            matrix = np.asarray(matrix)
-            self.terms = max(matrix.shape[1], 1) if terms is None else terms
-            self.bits = split_bits(self.terms)
-            head = _on_grid(matrix, float(_modulus(matrix).max(initial=0.0)) if largest is None else largest, self.bits)
-            tail = matrix - head
-        self.matrix, self.head, self.tail = matrix, head, tail
+            balanced = matrix * self.inner_scale
+            self.row_max = _modulus(balanced).max(axis=1, initial=0.0)
+            self.head = _on_grid(balanced, self.row_max[:, None], self.bits)
+            self.tail = balanced - self.head
         self.shape, self.dtype = matrix.shape, matrix.dtype
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
@@ -144,19 +154,45 @@ class SplitMatrix:
 def product(a: Any, x: np.ndarray | Extended) -> Extended:
     """A X (n, m) as hi + lo for X (k, m), given in double or as hi + lo. `a`: SplitMatrix, array or sparse matrix.
 
-    A ``LinearOperator`` shows no entries; then hi = A X in double and lo = A(X1) + A(X - X1) - A X with X1 the leading
-    half of X, a *sample* of the operator's own rounding error and no more.
+    A ``LinearOperator`` shows no entries and is applied in its own precision. :func:`rounding` bounds the error.
     """
     x, correction = x if isinstance(x, tuple) else (x, None)
-    if not (isinstance(a, SplitMatrix | np.ndarray) or sp.issparse(a)):
-        head = _on_grid(x, _modulus(x).max(axis=0, initial=0.0), 26)
-        hi = a @ x
-        lo = (a @ head - hi) + a @ (x - head)
-        return (hi, lo) if correction is None else (hi, lo + a @ correction)
+    if is_black_box(a):
+        hi = np.asarray(a @ x)
+        return two_sum(hi, np.asarray(a @ correction)) if correction is not None else (hi, np.zeros_like(hi))
     split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
-    head = _on_grid(x, _modulus(x).max(axis=0, initial=0.0), split.bits)
+    y = x / split.inner_scale[:, None]
+    head = _on_grid(y, _modulus(y).max(axis=0, initial=0.0), split.bits)
     hi = split.head @ head
-    lo = split.head @ (x - head) + split.tail @ x
+    lo = split.head @ (y - head) + split.tail @ y
     if correction is not None:
         lo = lo + split.matrix @ correction
     return two_sum(hi, lo)
+
+
+def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
+    """Bound (n, m) of the error of every entry of :func:`product`: 2^-70 K max_j |A_ij d_j| max_j |x_j / d_j|.
+
+    For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least u |A x|.
+    """
+    x, correction = x if isinstance(x, tuple) else (x, None)
+    u = np.finfo(float).eps / 2
+    if is_black_box(a):
+        rng = np.random.default_rng(0)
+        whole = np.asarray(a @ x)
+        sample = u * np.abs(whole)
+        for _ in range(2):
+            y = x * rng.uniform(0.25, 0.75, x.shape)
+            sample = np.maximum(sample, 16 * np.abs(np.asarray(a @ y) + np.asarray(a @ (x - y)) - whole))
+        return sample
+    split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
+    scale_ = split.inner_scale[:, None]
+    size = UNIT * _modulus(x / scale_).max(axis=0, initial=0.0)
+    if correction is not None:
+        size = size + u * _modulus(correction / scale_).max(axis=0, initial=0.0)
+    return 2 * split.terms * split.row_max[:, None] * size
+
+
+def is_black_box(a: Any) -> bool:
+    """True for an operator without entries, such as a LinearOperator."""
+    return not (isinstance(a, SplitMatrix | np.ndarray) or sp.issparse(a))

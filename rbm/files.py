@@ -1,18 +1,21 @@
 """Reduced models and greedy runs in one file each: portable, checked, and never a program.
 
 A file is an uncompressed zip archive: ``header.json`` (format name, version, kind, names, numbers, expressions, and the
-SHA-256 of every array and of the header itself) and one ``.npy`` per array. It is read with every check on and without
+SHA-256 of every array and of the header itself, which detect damage, not forgery) and one ``.npy`` per array. It is read with every check on and without
 pickle: nothing in it can be executed. It is written to a temporary file beside the target, flushed to disk and renamed, so
 that an interrupted save leaves the old file untouched.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
-import tempfile
+import tokenize
+import uuid
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,10 +65,17 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     if model.selected is not None:
         arrays["selected"] = model.selected
     states = {name: state for name, state in model.estimators.items() if state.portable}
+    if model.estimators and model.method not in states:
+        other = next(iter(states), "none")
+        warnings.warn(
+            f"the default estimator {model.method!r} needs the full model and is not saved; after loading the default is {other!r}",
+            UserWarning,
+            stacklevel=3,
+        )
     refused = {
         **model.refused,
         **{
-            name: "it needs the full-order model, which a file does not hold; use model.truncate or project to make it again"
+            name: "it needs the full-order model, which a file does not hold"
             for name, state in model.estimators.items()
             if not state.portable
         },
@@ -117,7 +127,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             prefix = f"estimators/{name}/"
             state = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
             estimators[name] = METHODS[name].from_arrays(state)
-        return ReducedModel(
+        model = ReducedModel(
             parameters=parameters,
             operator_coefficients=_read_sources(header["operator_coefficients"], parameters),
             rhs_coefficients=_read_sources(header["rhs_coefficients"], parameters),
@@ -130,50 +140,87 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             basis=arrays.get("basis"),
             selected=arrays.get("selected"),
         )
+        _try(model)
+        return model
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FileFormatError(
             f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}"
         ) from error
 
 
+def _try(model: ReducedModel) -> None:
+    """One query with every estimator, so that arrays that do not fit each other are found now and not later."""
+    mu = model.parameters.bounds.mean(axis=1)
+    theta, phi = model.operator_coefficients(mu[None]), model.rhs_coefficients(mu[None])
+    gamma = np.zeros((1, model.size), model.dtype)
+    if model.operators.shape != (theta.shape[1], model.size, model.size) or model.rhs.shape != (
+        phi.shape[1],
+        model.size,
+    ):
+        raise ValueError("its reduced matrices have the wrong shapes")
+    for state in model.estimators.values():
+        state.evaluate(theta, phi, gamma)
+    for output in model.outputs.values():
+        psi = output.coefficients(mu[None])
+        _ = (psi @ output.vectors) * gamma, psi @ output.dual.T
+    for name in ("basis", "selected"):
+        array = getattr(model, name)
+        if array is not None and model.size not in array.shape:
+            raise ValueError(f"its {name} has the wrong shape {array.shape}")
+
+
 def save_greedy(
-    basis: np.ndarray, parameters: np.ndarray, history: Sequence[GreedyStep], path: str | os.PathLike[str]
+    basis: np.ndarray,
+    parameters: np.ndarray,
+    history: Sequence[GreedyStep],
+    fingerprint: str,
+    path: str | os.PathLike[str],
 ) -> None:
     """Write what :func:`rbm.greedy` needs to go on."""
     rows = np.array([[s.size, s.bound, s.floor, s.resolved, s.seconds, *s.parameter] for s in history], dtype=float)
-    _write(Path(path), {"kind": "greedy run"}, {"basis": basis, "parameters": parameters, "history": rows})
+    header = {"kind": "greedy run", "fingerprint": fingerprint}
+    _write(Path(path), header, {"basis": basis, "parameters": parameters, "history": rows})
 
 
-def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Basis (n, N), parameters (N, p) and history rows (size, bound, floor, resolved, seconds, parameter) of a greedy run."""
-    _, arrays = _read(path, "greedy run")
+def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, parameter), model fingerprint."""
+    header, arrays = _read(path, "greedy run")
     try:
-        return arrays["basis"], arrays["parameters"], arrays["history"]
+        return arrays["basis"], arrays["parameters"], arrays["history"], str(header["fingerprint"])
     except KeyError as error:
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
 
 
-def write_atomically(target: Path, content: bytes) -> None:
-    """Write `content` to `target` whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+def write_atomically(target: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to `target` whole or not at all; through a symbolic link, to where it points.
+
+    Raises OSError that names the target: a folder that does not exist or may not be written to, a target that is a folder.
+    A device or a pipe is written to as such.
+    """
+    path = Path(os.path.realpath(target))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, give a file name", os.fspath(target))
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"cannot write to folder {path.parent} ({error.strerror})", os.fspath(target)
+        ) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(name, mode)
-        os.replace(name, target)
+        if path.exists():
+            os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write(target: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -234,7 +281,7 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileFormatError(f"{name} is not a model file of this package")
     version = header.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise FileFormatError(
             f"{name} has file version {version}, this package reads up to {VERSION}; upgrade rbm-toolkit"
         )
@@ -244,8 +291,8 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict
         )
     if header.get("kind") != kind:
         raise FileFormatError(f"{name} holds a {header.get('kind')}, not a {kind}")
-    expected = header["sha256"]
-    if {f"{n}.npy" for n in expected} != set(blobs):
+    expected = header.get("sha256")
+    if not isinstance(expected, dict) or {f"{n}.npy" for n in expected} != set(blobs):
         raise FileFormatError(f"{name} was altered: its arrays are not the ones its header lists")
     arrays = {}
     for key, checksum in expected.items():
@@ -254,7 +301,7 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict
             raise FileFormatError(f"{name} was altered or damaged: array {key!r} does not match its checksum")
         try:
             arrays[key] = np.lib.format.read_array(io.BytesIO(blob), allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, MemoryError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise FileFormatError(
                 f"{name} holds an array {key!r} that is not plain numbers ({error}); it was not read"
             ) from error

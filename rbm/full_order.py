@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.linalg import aslinearoperator
 
 from rbm import extended, verification
 from rbm.coefficients import Coefficient, Coefficients
@@ -66,10 +68,11 @@ class FullOrderModel:
         outputs: Mapping[str, Any] | None = None,
         solver: Callable[[Any, np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        if not operators or not rhs:
-            raise ModelError(
-                "a model needs at least one operator term and one right-hand side term, [(coefficient, array), ...]"
-            )
+        operators, rhs = _pairs("operators", operators), _pairs("rhs", rhs)
+        if not isinstance(parameters, ParameterSpace):
+            raise ModelError(f"parameters must be an rbm.ParameterSpace, got {type(parameters).__name__}")
+        if outputs is not None and not isinstance(outputs, Mapping):
+            raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
         self.parameters = parameters
         self.solver = solver
         self.inner_product = InnerProduct(_entries("the product", product), solver)
@@ -80,6 +83,8 @@ class FullOrderModel:
         self.rhs_terms = np.stack([_vector(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1)
         self.outputs: dict[str, tuple[Coefficients, np.ndarray]] = {}
         for name, terms in (outputs or {}).items():
+            if name in parameters.names:
+                raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
             pairs = terms if isinstance(terms, list) and terms and isinstance(terms[0], tuple) else [(1.0, terms)]
             vectors = [_vector(f"output {name!r}", v, n) for _, v in pairs]
             self.outputs[name] = Coefficients([c for c, _ in pairs], parameters), np.stack(vectors, axis=1)
@@ -88,7 +93,8 @@ class FullOrderModel:
                 "an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)"
             )
         self.split_terms = tuple(
-            extended.SplitMatrix(a) if sp.issparse(a) or isinstance(a, np.ndarray) else a for a in self.operator_terms
+            a if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
+            for a in self.operator_terms
         )
         self._pattern_symmetric = all(sp.issparse(a) and _symmetric_pattern(a) for a in self.operator_terms)
         self.stability = bind(stability, self)
@@ -108,10 +114,26 @@ class FullOrderModel:
         """True if an operator term shows no entries (a LinearOperator)."""
         return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the matrices, vectors, coefficients and parameter ranges; operators without entries count by shape only."""
+        digest = hashlib.sha256()
+        outputs = [v for _, v in self.outputs.values()]
+        for array in (*self.operator_terms, self.rhs_terms, self.product, *outputs):
+            parts = (array.indptr, array.indices, array.data) if sp.issparse(array) else (array,)
+            for part in parts:
+                entries = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else np.array(part.shape)
+                digest.update(f"{entries.shape}{entries.dtype}".encode())
+                digest.update(entries.tobytes())
+        coefficients = (self.operator_coefficients, self.rhs_coefficients, *(c for c, _ in self.outputs.values()))
+        names = [[getattr(s, "__qualname__", repr(s)) for s in c.sources] for c in coefficients]
+        digest.update(repr((names, self.parameters)).encode())
+        return digest.hexdigest()
+
     def assemble(self, theta: np.ndarray) -> Any:
-        """A = sum_q theta_q A_q for one set of coefficients theta (Qa,)."""
-        total = theta[0] * self.operator_terms[0]
-        for value, term in zip(theta[1:], self.operator_terms[1:], strict=True):
+        """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
+        terms = [aslinearoperator(a) for a in self.operator_terms] if self.black_box else self.operator_terms
+        total = theta[0] * terms[0]
+        for value, term in zip(theta[1:], terms[1:], strict=True):
             total = total + value * term
         return total
 
@@ -149,21 +171,27 @@ class FullOrderModel:
             u = solve(rhs)
             if u.shape != rhs.shape:
                 raise ModelError(f"the solver returned shape {u.shape} for a right-hand side of shape {rhs.shape}")
-            correction, x = u, (u, np.zeros_like(u))
+            x, size = (u, np.zeros_like(u)), self._size(u)
+            step = size
             for _ in range(2):
                 r = self.residual(theta[None], phi[None], x)
-                before, correction = np.abs(correction).max(), solve(r[0] + r[1])
+                correction = solve(r[0] + r[1])
+                before, step = step, self._size(correction)
                 x = extended.add(x, (correction, np.zeros_like(correction)))
-                if not np.abs(correction).max() <= 1e-3 * before + 1e-300:
+                if not step <= 1e-3 * before + 1e-300:
                     break
             else:
                 return x
-            if np.all(np.isfinite(correction)) and np.abs(correction).max() <= 1e-14 * np.abs(u).max():
+            if step <= 1e-12 * size:
                 return x  # as small as it gets: the solver's own round-off
         raise ModelError(
-            f"the solution does not settle under iterative refinement (last correction {np.abs(correction).max():.1e} of "
-            f"{np.abs(u).max():.1e}): the matrix is singular to working precision, or the solver is not accurate"
+            f"the solution does not settle under iterative refinement (last correction {step:.1e} of {size:.1e}): the matrix is "
+            "singular to working precision, or the solver is not accurate"
         )
+
+    def _size(self, u: np.ndarray) -> float:
+        """Largest entry of u in balanced units."""
+        return float(np.abs(u / self.inner_product.balance[:, None]).max())
 
     def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
         """f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo, in extended precision, then renormalised."""
@@ -214,6 +242,8 @@ class FullOrderModel:
             raise ModelError(
                 f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
             )
+        if not (np.all(np.isfinite(coefficients)) and np.all(np.isfinite(basis))):
+            raise ModelError("coefficients or basis hold NaN or infinite entries")
         if coefficients.shape != (len(mus), basis.shape[1]):
             raise ModelError(
                 f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
@@ -245,6 +275,19 @@ class FullOrderModel:
 def blocks(count: int, size: int = BLOCK) -> list[slice]:
     """Slices that cover range(count) in pieces of at most `size`."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _pairs(name: str, terms: Any) -> Terms:
+    """The affine terms as a list of pairs, or an error that shows the form."""
+    form = f"{name} must be a list of pairs [(coefficient, array), ...], one a term"
+    if not isinstance(terms, list | tuple):
+        raise ModelError(f"{form}, got {type(terms).__name__}; for a single term write [(1.0, array)]")
+    if not terms:
+        raise ModelError(f"{form}; the list is empty")
+    for k, term in enumerate(terms):
+        if not (isinstance(term, tuple | list) and len(term) == 2):
+            raise ModelError(f"{form}; term {k} is a {type(term).__name__}")
+    return terms
 
 
 def _entries(name: str, matrix: Any) -> Any:

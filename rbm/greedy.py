@@ -31,11 +31,11 @@ class GreedyStep:
     """What the training sweep found with N basis vectors."""
 
     size: int  #: N
-    parameter: tuple[float, ...]  #: where the bound is largest
-    bound: float  #: the largest bound on the training set
+    parameter: tuple[float, ...]  #: (p,), where the error bound is largest
+    bound: float  #: the largest error bound on the training set, in the P-norm
     floor: float  #: its floor
     resolved: int  #: number of training points whose estimate is resolved
-    seconds: float  #: since the start
+    seconds: float  #: since the start of the run that made this step
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,13 @@ class GreedyResult:
     history: tuple[GreedyStep, ...]  #: one step for each N
     stopped: Stopped
     reason: str  #: the same in a sentence
+    fingerprint: str = ""  #: of the full-order model, so that a run goes on with the same model only
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
         from rbm.files import save_greedy
 
-        save_greedy(self.basis, self.parameters, self.history, path)
+        save_greedy(self.basis, self.parameters, self.history, self.fingerprint, path)
 
     def __repr__(self) -> str:
         return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
@@ -83,7 +84,8 @@ def greedy(
     executor : runs the pieces of a training sweep and the estimators' work at the same time (a ThreadPoolExecutor);
         the result does not depend on it
     progress : show a progress bar on a terminal
-    resume : a GreedyResult, or the path of one that was saved: go on from its basis
+    resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
+        the same or another training set
     checkpoint : a path to which the basis is written after every step
 
     Returns
@@ -110,8 +112,12 @@ def greedy(
     Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
     """
     names = method_names(estimators)
-    if not (np.isfinite(tol) and tol >= 0):
-        raise ParameterError(f"tol must be a number >= 0, got {tol}")
+    if not isinstance(model, FullOrderModel):
+        raise TypeError(
+            f"the first argument of greedy is the full-order model, got {type(model).__name__}: greedy(model, training, ...)"
+        )
+    if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
+        raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
@@ -127,6 +133,8 @@ def greedy(
     except KeyboardInterrupt as interrupt:
         if not run.selected:
             raise
+        # the interrupt may have come in the middle of an extension: start again from the whole vectors
+        run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)])
         result = run.result("max_basis", "interrupted")
         raise Interrupted(
             f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
@@ -210,17 +218,21 @@ class _Run:
         """Write what is needed to go on."""
         from rbm.files import save_greedy
 
-        save_greedy(self.reduction.basis, np.array(self.selected), self.history, path)
+        save_greedy(self.reduction.basis, np.array(self.selected), self.history, self.model.fingerprint(), path)
 
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
         if not self.selected:
+            if self.history[-1].bound == self.history[-1].floor:
+                raise ModelError("the right-hand side is zero on the whole training set: so is every solution")
             raise ModelError(
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
             )
         selected = np.array(self.selected)
         reduced = finish(self.reduction, self.names, self.training, selected)
-        return GreedyResult(reduced, self.reduction.basis, selected, tuple(self.history), stopped, reason)
+        return GreedyResult(
+            reduced, self.reduction.basis, selected, tuple(self.history), stopped, reason, self.model.fingerprint()
+        )
 
 
 def _stored(
@@ -230,17 +242,29 @@ def _stored(
     if resume is None:
         return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), ()
     if isinstance(resume, GreedyResult):
+        _refuse_other_model("this greedy run", resume.basis, resume.parameters, resume.fingerprint, model)
         return resume.basis, resume.parameters, resume.history
     from rbm.files import load_greedy
 
-    basis, parameters, rows = load_greedy(resume)
-    if basis.shape[0] != model.dimension or parameters.shape[1] != len(model.parameters):
-        raise ModelError(
-            f"{os.fspath(resume)} holds a greedy run for {basis.shape[0]} unknowns and {parameters.shape[1]} parameters, "
-            f"this model has {model.dimension} and {len(model.parameters)}"
-        )
+    basis, parameters, rows, fingerprint = load_greedy(resume)
+    _refuse_other_model(os.fspath(resume), basis, parameters, fingerprint, model)
     steps = tuple(
         GreedyStep(int(row[0]), tuple(row[5:]), float(row[1]), float(row[2]), int(row[3]), float(row[4]))
         for row in rows.tolist()
     )
     return basis, parameters, steps
+
+
+def _refuse_other_model(
+    name: str, basis: np.ndarray, parameters: np.ndarray, fingerprint: str, model: FullOrderModel
+) -> None:
+    if basis.shape[0] != model.dimension or parameters.shape[1] != len(model.parameters):
+        raise ModelError(
+            f"{name} is for {basis.shape[0]} unknowns and {parameters.shape[1]} parameters, "
+            f"this model has {model.dimension} and {len(model.parameters)}"
+        )
+    if fingerprint != model.fingerprint():
+        raise ModelError(
+            f"{name} was made with another full-order model (its matrices, coefficients or parameter ranges differ); "
+            "to use its basis all the same, give it to rbm.project"
+        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import keyword
+import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
 from rbm.errors import ParameterError
+from rbm.expressions import RESERVED
 
 __all__ = ["ParameterSpace"]
 
@@ -32,16 +35,20 @@ class ParameterSpace:
     """
 
     def __init__(self, ranges: Mapping[str, tuple[float, float]], scale: Literal["linear", "log"] = "linear") -> None:
+        if not isinstance(ranges, Mapping):
+            raise ParameterError(f"ranges must be a dictionary {{'name': (low, high)}}, got {type(ranges).__name__}")
         if not ranges:
             raise ParameterError("a parameter space needs at least one parameter, {'name': (low, high)}")
         if scale not in ("linear", "log"):
             raise ParameterError(f"scale must be 'linear' or 'log', got {scale!r}")
         bounds = []
         for name, limits in ranges.items():
-            if not name.isidentifier():
+            if not (isinstance(name, str) and name.isidentifier() and unicodedata.normalize("NFKC", name) == name):
                 raise ParameterError(
                     f"parameter name {name!r} is not an identifier; use letters, digits and underscores"
                 )
+            if keyword.iskeyword(name) or name in RESERVED:
+                raise ParameterError(f"parameter name {name!r} has a meaning in formulas; choose another one")
             try:
                 low, high = (float(x) for x in limits)
             except (TypeError, ValueError):
@@ -86,8 +93,8 @@ class ParameterSpace:
         tensor grid with the largest number of points per direction, ends included, that has at most M points.
         The same seed gives the same points, bit for bit.
         """
-        if count < 1:
-            raise ParameterError(f"the number of sample points must be at least 1, got {count}")
+        if not (isinstance(count, int | np.integer) and count >= 1):
+            raise ParameterError(f"the number of sample points must be an integer of at least 1, got {count!r}")
         p = len(self)
         if method == "random":
             unit = np.random.default_rng(seed).random((count, p))
@@ -125,7 +132,7 @@ class ParameterSpace:
                 "write the coefficient as an expression, 'mu_re + 1j*mu_im'"
             )
         if array.dtype.kind not in "biuf":
-            raise ParameterError(f"parameters must be numbers, got dtype {array.dtype}")
+            raise ParameterError(f"parameters must be numbers, got {str(mus)[:60]!r} of dtype {array.dtype}")
         if array.shape == (p,):
             array = array[None, :]
         if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:

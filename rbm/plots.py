@@ -100,7 +100,8 @@ def estimators_over_parameter(
         style, e = STYLES[method], estimates[method]
         ax.plot(mu[order], e.value[order], color=style["color"], lw=WIDTHS[method], alpha=0.85, label=style["label"])
         if method in floors:
-            ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0)
+            band = f"floor of {style['label'].split()[0]}"
+            ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0, label=band)
     ax.plot(mu[order], true_error[order], color="black", ls="--", lw=1.2, label="true error")
     lowest = min(float(np.quantile(true_error, 0.02)), *(float(e.floor.min()) for e in estimates.values()))
     highest = max(float(true_error.max()), *(float(e.value.max()) for e in estimates.values()))
@@ -123,8 +124,8 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
         ns = [n for n in sizes if n in per_size]
         low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
         style = STYLES[method]
-        ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
-        ax.plot(ns, median, color=style["color"], marker=style["marker"], label=style["label"])
+        ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0, label="smallest to largest")
+        ax.plot(ns, median, color=style["color"], marker=style["marker"], label=f"{style['label']}, median")
     ax.axhline(1, color="black", lw=1, ls="--")
     ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -13,6 +13,7 @@ from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator
+from rbm.estimators.squares import InterpolatedSquare
 from rbm.online import reference
 from rbm.parameters import ParameterSpace
 from rbm.stability import StabilityBound
@@ -135,7 +136,7 @@ class ReducedModel:
                 raise ValueError(
                     f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite"
                 )
-        return self._estimate(mus, theta, phi, gamma, method)
+        return self._estimate(mus, theta, phi, gamma, method, given=coefficients is not None)
 
     def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
         """Z gamma (M, n) for coefficients (M, N) or (N,). Raises ModelError if the model does not hold its basis."""
@@ -205,17 +206,35 @@ class ReducedModel:
         return gamma
 
     def _estimate(
-        self, mus: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, method: str | None
+        self,
+        mus: np.ndarray,
+        theta: np.ndarray,
+        phi: np.ndarray,
+        gamma: np.ndarray,
+        method: str | None,
+        given: bool = False,
     ) -> Estimate:
+        """given : gamma comes from the caller and need not be the reduced solution."""
         state = self._state(method)
         beta = self.stability(mus, theta)
+        distance = np.zeros(len(mus))
+        if given and isinstance(state, InterpolatedSquare):
+            reduced = self._solve(mus, theta, phi)
+            gamma, distance = reduced, state.distance(theta, gamma, reduced)
         terms = self.rhs.shape[0] + self.operators.shape[0] * self.size
         tiles = reference.tiles(len(mus), 4 * terms * gamma.dtype.itemsize)
         norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], gamma[rows]) for rows in tiles])
-        if not np.all(np.isfinite(norm.bound)):
-            i = int(np.flatnonzero(~np.isfinite(norm.bound))[0])
-            raise ParameterError(f"the error estimate at {self.parameters.describe(mus[i])} (row {i}) is not finite")
-        return norm.scaled(1 / beta)
+        if np.any(distance > 0):
+            norm = Estimate.from_norm(norm.value, norm.floor + distance)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = norm.scaled(1 / beta)
+        if not np.all(np.isfinite(error.bound)):
+            i = int(np.flatnonzero(~np.isfinite(error.bound))[0])
+            raise ParameterError(
+                f"the error bound at {self.parameters.describe(mus[i])} (row {i}) is not finite: the residual norm is "
+                f"{norm.value[i]:.3g}, the stability bound {beta[i]:.3g}"
+            )
+        return error
 
     def _state(self, method: str | None) -> Estimator:
         name = self.method if method is None else _method_name(method)
@@ -225,7 +244,7 @@ class ReducedModel:
             raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
         raise ModelError(
             f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
-            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))},)"
+            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
         )
 
     def _output(self, output: ReducedOutput, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:

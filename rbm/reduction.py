@@ -91,14 +91,25 @@ class Reduction:
 
 
 def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
+    basis = np.asarray(basis)
+    if basis.ndim != 2 or basis.shape[0] != model.dimension:
+        hint = (
+            "; write basis[:, None]" if basis.ndim == 1 else "; transpose it" if model.dimension in basis.shape else ""
+        )
+        raise ModelError(
+            f"basis has shape {basis.shape}, expected ({model.dimension}, N): one basis vector a column{hint}"
+        )
     basis = np.asarray(as_matrix("basis", basis))
-    if basis.shape[0] != model.dimension:
-        raise ModelError(f"basis has shape {basis.shape}, expected ({model.dimension}, N): one basis vector a column")
+    if basis.shape[1] > basis.shape[0]:
+        raise ModelError(f"basis has {basis.shape[1]} vectors for {basis.shape[0]} unknowns: one basis vector a column")
     gram = basis.conj().T @ np.asarray(model.product @ basis)
     if np.abs(gram - np.eye(len(gram))).max(initial=0.0) <= 1e-10:
         return basis
     new = gram_schmidt(basis, product=model.product)
     if len(new.kept) < basis.shape[1]:
         lost = sorted(set(range(basis.shape[1])) - set(new.kept.tolist()))
-        raise ModelError(f"basis vectors {lost} depend on the others up to round-off; leave them out")
+        some = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
+        raise ModelError(
+            f"{len(lost)} basis vectors depend on the others up to round-off, numbers {some}; lowrank.pod gives independent ones"
+        )
     return new.basis

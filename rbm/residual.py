@@ -57,7 +57,7 @@ class ResidualRange:
         self.factor = np.zeros((0, 0))  #: R (k, m)
         self.defects = np.zeros(0)  #: (m,)
         self.orthogonality = 0.0
-        self._append(model.rhs_terms, np.zeros_like(model.rhs_terms))
+        self._append(model.rhs_terms, np.zeros_like(model.rhs_terms), np.zeros(model.rhs_terms.shape))
 
     @property
     def functionals(self) -> np.ndarray:
@@ -77,12 +77,11 @@ class ResidualRange:
     def extend(self, vectors: np.ndarray) -> None:
         """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
         for j in range(vectors.shape[1]):
-            columns = [extended.product(term, vectors[:, j : j + 1]) for term in self.model.split_terms]
-            self._append(
-                np.concatenate([c[0] for c in columns], axis=1), np.concatenate([c[1] for c in columns], axis=1)
-            )
+            z = vectors[:, j : j + 1]
+            columns = [(*extended.product(term, z), extended.rounding(term, z)) for term in self.model.split_terms]
+            self._append(*(np.concatenate([c[k] for c in columns], axis=1) for k in range(3)))
 
-    def _append(self, hi: np.ndarray, lo: np.ndarray) -> None:
+    def _append(self, hi: np.ndarray, lo: np.ndarray, rounding: np.ndarray) -> None:
         inner = self.model.inner_product
         new = gram_schmidt(hi, product=inner.factorized(), basis=self.functionals, product_basis=self.representers)
         k, m = self.factor.shape
@@ -95,11 +94,12 @@ class ResidualRange:
         self._functionals.append(new.basis)
         self._representers.append(new.product_basis)
         self._measure_orthogonality(new.basis.shape[1])
-        approximation = extended.product(self.functionals, factor[:, m:])
+        split = extended.SplitMatrix(self.functionals)
+        approximation = extended.product(split, factor[:, m:])
         defect = extended.add((hi, lo), (-approximation[0], -approximation[1]))
         defects = inner.rough_dual_norm(defect[0] + defect[1])
-        if self.model.black_box:  # lo is then a sample of the operator's own rounding error, not a correction
-            defects = defects + 4 * inner.rough_dual_norm(lo)
+        # what the extended-precision products themselves may be off by: tiny, but for operators without entries
+        defects = defects + inner.dual_norm_bound(rounding + extended.rounding(split, factor[:, m:]))
         self.defects = np.append(self.defects, defects)
 
     def _measure_orthogonality(self, new: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from rbm.errors import ModelError
 __all__ = ["InnerProduct", "factorize", "factorize_positive_definite", "is_positive_semidefinite"]
 
 Solve = Callable[[np.ndarray], np.ndarray]
+
+#: A solve with P is accurate once its backward error, before the last refinement, is this small.
+ACCURATE = 1e-10
+MAX_REFINEMENTS = 8
 
 
 class InnerProduct:
@@ -38,7 +43,10 @@ class InnerProduct:
             raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ModelError(f"the product must be square, got shape {matrix.shape}")
-        self.split = extended.SplitMatrix(matrix)
+        diagonal = np.abs(np.asarray(matrix.diagonal()).real).astype(float)
+        #: powers of two that bring P to a unit diagonal, up to a factor two: the sizes of the unknowns
+        self.balance = np.ldexp(1.0, -np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2).astype(int))
+        self.split = extended.SplitMatrix(matrix, self.balance)
         self.matrix = self.split.matrix
         asymmetry = abs(self.matrix - self.matrix.conj().T).max()
         if not asymmetry <= 1e-10 * abs(self.matrix).max():
@@ -69,30 +77,84 @@ class InnerProduct:
         return self._solve
 
     def riesz(self, functionals: np.ndarray) -> np.ndarray:
-        """V = P^{-1} W (n, m) with one refinement from an extended-precision residual: right to a few u for cond(P) u << 1."""
+        """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u for cond(P) u << 1.
+
+        Raises ModelError if the residual does not become small, as with a `solver` that is not accurate.
+        """
         if functionals.shape[1] == 0:
             return functionals
         solve = self.factorized()
+        units = self.balance[:, None]
+        row = float((self.split.row_max * self.balance).max())
         v = solve(functionals)
-        hi, lo = extended.product(self.split, v)
-        return v + solve((functionals - hi) - lo)
+        for _ in range(MAX_REFINEMENTS):
+            hi, lo = extended.product(self.split, v)
+            rho = (functionals - hi) - lo
+            backward = _largest(rho * units)
+            allowed = ACCURATE * (_largest(functionals * units) + row * _largest(v / units))
+            v = v + solve(rho)
+            if np.all(backward <= allowed):
+                return v
+        worst = float(np.max(backward / np.where(allowed > 0, allowed, 1.0))) * ACCURATE
+        raise ModelError(
+            f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} refinements: "
+            "the solver is not accurate enough"
+        )
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
-        """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u.
+        """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u."""
+        return self.dual_norm_with_error(functionals)[0]
+
+    def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
+        """Dual norms (m,) and bounds (m,) of their error beyond 8 u of the norm.
 
         With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision, w^H P^{-1} w = w^H v + rho^H v +
         O(||rho||^2), and the two products are formed in extended precision.
         """
-        w, lo = functionals if isinstance(functionals, tuple) else (functionals, None)
-        if w.shape[1] == 0:
-            return np.zeros(0)
+        w, tail = functionals if isinstance(functionals, tuple) else (functionals, np.zeros_like(functionals))
+        n, m = w.shape
+        if m == 0:
+            return np.zeros(0), np.zeros(0)
+        u = np.finfo(float).eps / 2
         v = self.riesz(w)
-        hi, rest = extended.product(self.split, v)
-        rho = (w - hi) - rest
-        square = (extended.dot(w, v) + (rho.conj() * v).sum(axis=0)).real
-        if lo is not None:
-            square = square + 2 * (lo.conj() * v).sum(axis=0).real
-        return _root(square, w)
+        hi, lo = extended.product(self.split, v)
+        rho = (w - hi) - lo
+        square = (extended.dot(w, v) + ((rho + 2 * tail).conj() * v).sum(axis=0)).real
+        size = np.abs(v)
+        error = (size * (extended.rounding(self.split, v) + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
+        error = error + 8 * u**2 * (np.abs(w) * size).sum(axis=0) + 2 * self.rough_dual_norm(rho) ** 2
+        norm = _root(square, w)
+        root = np.sqrt(error)
+        return norm, np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
+
+    def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
+        """Bound (m,) of ||e||_{P^-1} over all e with |e_i| <= sizes_i (n, m): ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance).
+
+        (The norm of the vector of sizes itself would be no bound: P^{-1} may have negative entries.)
+        """
+        return np.sqrt(np.sum((sizes * self.balance[:, None]) ** 2, axis=0) / self.smallest_eigenvalue)
+
+    @cached_property
+    def smallest_eigenvalue(self) -> float:
+        """Half the smallest eigenvalue of S P S, S = diag(balance), from a few Lanczos steps with its inverse."""
+        solve, s, n = self.factorized(), self.balance[:, None], self.shape[0]
+        dtype = self.matrix.dtype
+
+        def inverse(x: np.ndarray) -> np.ndarray:
+            return (solve(np.asarray(x, dtype=dtype).reshape(n, -1) / s) / s).reshape(x.shape)
+
+        if n <= 40:
+            dense = inverse(np.eye(n))
+            largest = float(np.linalg.eigvalsh((dense + dense.conj().T) / 2)[-1])
+        else:
+            operator = spla.LinearOperator((n, n), matvec=inverse, dtype=dtype)
+            start = np.random.default_rng(0).standard_normal(n).astype(dtype)
+            largest = float(
+                spla.eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0].real
+            )
+        if not largest > 0:
+            raise ModelError("the product is not positive definite to working precision")
+        return 0.5 / largest
 
     def rough_dual_norm(self, functionals: np.ndarray) -> np.ndarray:
         """||w||_{P^-1} (m,) by one solve in working precision, for numbers of which one digit matters; never NaN."""
@@ -103,6 +165,10 @@ class InnerProduct:
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """||x||_P (m,) of each column of (n, m)."""
         return _root(extended.dot(vectors, extended.product(self.split, vectors)[0]).real, vectors)
+
+
+def _largest(vectors: np.ndarray) -> np.ndarray:
+    return np.abs(vectors).max(axis=0, initial=0.0)
 
 
 def _root(square: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -155,8 +221,9 @@ def factorize_positive_definite(matrix: Any) -> Solve | None:
     return _solve_function(lu, matrix)
 
 
-def is_positive_semidefinite(matrix: Any, slack: float = 1e-12) -> bool:
-    """True if A + slack max|A_ii| I is positive definite, A Hermitian; `slack` is what round-off in A may hide."""
+def is_positive_semidefinite(matrix: Any) -> bool:
+    """True if A + 16 u sqrt(n) max|A_ii| I is positive definite, A Hermitian; the shift is what round-off in A may hide."""
+    slack = 8 * np.finfo(float).eps * np.sqrt(matrix.shape[0])
     largest = float(np.abs(matrix.diagonal()).max(initial=0.0))
     if largest == 0.0:
         return not abs(matrix).max() > 0

@@ -126,6 +126,10 @@ def bind(stability: Coefficient | MinTheta | StabilityBound, model: FullOrderMod
         return stability.bind(model)
     if isinstance(stability, BoundMinTheta | CoefficientBound):
         return stability
+    if isinstance(stability, type):
+        raise StabilityError(
+            f"stability is the class {stability.__name__}; give an instance, for example MinTheta(reference=[...])"
+        )
     return CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
 
 

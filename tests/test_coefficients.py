@@ -1,11 +1,12 @@
-"""Coefficients of an affine expansion: numbers, expressions and callables, for all parameter points at once."""
+"""Affine expansions: coefficients for all parameter points at once, and the terms they multiply."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from rbm import ModelError, ParameterError, ParameterSpace
+from rbm import FullOrderModel, ModelError, ParameterError, ParameterSpace
 from rbm.coefficients import Coefficients
 
 SPACE = ParameterSpace({"mu": (0.0, 5.0), "k": (0.0, 5.0)})
@@ -115,3 +116,47 @@ def test_callables_must_return_one_number_a_point(function, shape, dtype):
     )
     with pytest.raises(ModelError, match=message):
         Coefficients([function], SPACE)(MUS)
+
+
+def model(operators=None, rhs=None, product=None, stability=1.0, **others) -> FullOrderModel:
+    """diag(2, 3) + mu I on two unknowns, with what a test replaces."""
+    operators = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))] if operators is None else operators
+    rhs, product = [(1.0, np.ones(2))] if rhs is None else rhs, np.eye(2) if product is None else product
+    return FullOrderModel(operators, rhs, product, ParameterSpace({"mu": (0.0, 5.0)}), stability, **others)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        ({"operators": [(1.0, np.eye(3))]}, r"operator term 0 has shape \(3, 3\), the product has shape \(2, 2\)"),
+        ({"operators": [(1, np.eye(2)), (1, np.diag([1, np.nan]))]}, "operator term 1 has 1 entries that are NaN"),
+        ({"operators": [(1, sp.csr_array([[np.inf]]))]}, "operator term 0 has 1 entries that are NaN or infinite"),
+        ({"operators": [(1, np.array([["a"]]))]}, r"operator term 0 must be a scipy sparse .* got ndarray of <U1"),
+        ({"rhs": [(1, np.ones(2)), (1, np.ones(3))]}, r"right-hand side term 1 has shape \(3,\), expected \(2,\)"),
+        ({"rhs": [(1, np.ones((2, 1)))]}, r"right-hand side term 0 has shape \(2, 1\), expected \(2,\)"),
+        ({"rhs": [(1, [1.0, np.nan])]}, "right-hand side term 0 has 1 entries that are NaN"),
+        ({"outputs": {"mean": np.ones(3)}}, r"output 'mean' has shape \(3,\), expected \(2,\)"),
+        ({"product": np.ones((2, 3))}, r"the product must be square, got shape \(2, 3\)"),
+        ({"product": np.array([[1, 0.5], [0, 1]])}, r"not Hermitian: max \|P - P\^H\| = 0.5"),
+        ({"product": np.array([[np.nan, 0], [0, 1]])}, "the product has 1 entries that are NaN"),
+        ({"stability": "nu"}, "unknown name 'nu'"),
+        ({"operators": []}, r"operators must be a list of pairs \[\(coefficient, array\), ...\].* empty"),
+        ({"rhs": []}, r"rhs must be a list of pairs \[\(coefficient, array\), ...\].* empty"),
+        ({"rhs": np.ones(2)}, r"rhs must be a list of pairs .* got ndarray"),
+        ({"operators": [np.eye(2)]}, "operators must be a list of pairs .* term 0 is a ndarray"),
+        ({"outputs": np.ones(2)}, "outputs must be a dictionary .* got ndarray"),
+        ({"outputs": {"mu": np.ones(2)}}, "output 'mu' has the name of a parameter"),
+    ],
+)
+def test_bad_models_are_named(replaced, message):
+    with pytest.raises(ModelError, match=message):
+        model(**replaced)
+
+
+def test_integers_lists_and_single_precision_become_double():
+    m = model([(1, [[2, 0], [0, 4]]), ("mu", np.eye(2, dtype=np.float32))], [(1, [1, 1])], product=[[1, 0], [0, 1]])
+    assert np.array_equal(m.solve([[0], [4]]), [[1 / 2, 1 / 4], [1 / 6, 1 / 8]])
+    one = model([("mu", [[2.0]])], [(1, [4.0])], product=np.eye(1), outputs={"s": [("mu", [1.0]), (1j, [1.0])]})
+    assert np.array_equal(one.solve([[1], [2]]), [[2], [1]])
+    assert len(one.outputs["s"][0]) == 2
+    assert "1 unknowns, real, 1 operator and 1 right-hand side terms, ParameterSpace(mu in [0, 5]" in repr(one)

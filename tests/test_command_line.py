@@ -86,9 +86,13 @@ def test_errors_are_one_line_and_status_2(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nu\n1\n", "has no column mu: its first line must hold the names mu"),
+        ("nu\n1\n", "must have one column mu: its first line must hold the names mu, separated by commas; it holds nu"),
+        ("mu;x\n1;2\n", "it holds mu;x"),
+        ("mu,mu\n1,2\n", "must have one column mu"),
         ("mu\n", "holds no parameter points"),
-        ("", "has no column mu"),
+        ("", "it holds nothing"),
+        ("mu\n3,5\n", "line 2 has 2 fields, the header 1; write decimal points, not commas"),
+        ("mu,x\n3\n", "line 2 has 1 fields, the header 2"),
         ("mu\n1\nx\n", 'line 3: ["x"] are not 1 numbers'),
     ],
 )
@@ -100,6 +104,42 @@ def test_bad_tables(
     assert message in capsys.readouterr().err
 
 
+def test_tables_from_other_programs_are_read(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_bytes(b"\xef\xbb\xbfname , mu\r\nfirst, 3.5\r\n\r\nsecond,4\r\n")
+    assert main(["query", str(model_file), "--csv", str(tmp_path / "in.csv")]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [float(r["mu"]) for r in rows] == [3.5, 4.0]
+    (tmp_path / "latin.csv").write_bytes("mu,größe\n3.5,1\n".encode("latin-1"))
+    assert main(["query", str(model_file), "--csv", str(tmp_path / "latin.csv")]) == 2
+    assert "latin.csv is not a UTF-8 text file" in capsys.readouterr().err
+
+
+def test_output_files_are_regular_files_in_folders_that_exist(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = ["query", str(model_file), "--mu", "2", "-o"]
+    assert main([*query, str(tmp_path / "none" / "out.csv")]) == 2
+    assert "none/out.csv: cannot write to folder" in capsys.readouterr().err
+    assert main([*query, str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    (tmp_path / "target.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "target.csv")
+    assert main([*query, str(tmp_path / "link.csv")]) == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "target.csv").read_text().startswith("mu,mean")
+    assert main([*query, "/dev/null"]) == 0
+    assert not Path("/dev/null").is_file()
+
+
+def test_a_study_checks_its_options_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["study", "diffusion", "--out", str(tmp_path / "file")]) == 2
+    assert main(["study", "diffusion", "--out", str(tmp_path / "x"), "--tol", "-1"]) == 2
+    assert "tol must be a number >= 0, got -1.0" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x").write_text("hello")
     assert main(["info", str(tmp_path / "x")]) == 2
@@ -109,7 +149,10 @@ def test_a_file_that_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_extrapolation_is_a_flag(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", str(model_file), "--mu", "120"]) == 2
+    assert "pass --extrapolate to allow it" in capsys.readouterr().err
     assert main(["query", str(model_file), "--mu", "120", "--extrapolate"]) == 0
+    assert "1 of 1 points are outside the parameter space" in capsys.readouterr().err
 
 
 def test_an_unknown_study_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,6 @@ from flint import acb, ctx
 from lowrank import cross_approximation
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
-complex_zeros = pytest.mark.xfail(
-    strict=True,
-    reason="x / x is not exactly 1 in complex arithmetic, so that eliminated rows and columns do not stay zero",
-)
 
 
 def families(dtype: type) -> dict[str, np.ndarray]:
@@ -35,7 +31,6 @@ def families(dtype: type) -> dict[str, np.ndarray]:
 
 NAMES = list(families(np.float64))
 CASES = [pytest.param(name, dtype, id=f"{name}-{np.dtype(dtype)}") for name in NAMES for dtype in DTYPES]
-NOT_TRIANGULAR = {c.id for c in CASES if "-complex" in c.id} - {"low rank-complex128"}
 
 
 def eliminate(matrix: np.ndarray, steps: int) -> tuple[list[tuple[int, int]], list[complex]]:
@@ -67,10 +62,7 @@ def test_pivots_are_those_of_complete_pivoting(name, dtype):
     assert abs(cross.pivots - pivots).max() <= 20 * eps * abs(matrix).max()
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [pytest.param(*c.values, id=c.id, marks=[complex_zeros] if c.id in NOT_TRIANGULAR else []) for c in CASES],
-)
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_selected_rows_are_triangular_to_the_last_bit(name, dtype):
     cross = cross_approximation(families(dtype)[name])
     lower = cross.columns[cross.row_indices]
@@ -79,11 +71,9 @@ def test_selected_rows_are_triangular_to_the_last_bit(name, dtype):
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_selected_columns_are_triangular_with_the_pivots_on_the_diagonal(name, dtype):
-    matrix = families(dtype)[name]
-    cross = cross_approximation(matrix)
+    cross = cross_approximation(families(dtype)[name])
     upper = cross.rows[:, cross.column_indices]
-    assert np.array_equal(np.diag(upper), cross.pivots)
-    assert abs(np.tril(upper, -1)).max(initial=0) <= 8 * np.finfo(dtype).eps * abs(matrix).max()
+    assert np.array_equal(np.tril(upper), np.diag(cross.pivots))
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
@@ -132,13 +122,13 @@ def test_residual_history_is_the_error_of_each_partial_product(name, dtype):
     errors = [abs(matrix - cross.columns[:, :k] @ cross.rows[:k]).max() for k in range(cross.rank + 1)]
     assert abs(cross.residual_history - errors).max() <= 30 * eps * abs(matrix).max()
     # the modulus of a complex pivot may be taken in another precision than that of the search
-    assert cross.residual_history[:-1] == pytest.approx(abs(cross.pivots), rel=float(2 * eps))
+    assert cross.residual_history[:-1] == pytest.approx(abs(cross.pivots), rel=float(2 * eps), abs=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rtol", [0.3, 1e-2, 1e-4])
 def test_tolerance_stops_at_the_first_rank_that_reaches_it(dtype, rtol):
-    matrix = families(dtype)["decay"]
+    matrix = 1000 * families(dtype)["decay"]
     cross = cross_approximation(matrix, rtol=rtol)
     assert cross.stopped == "tolerance"
     assert cross.residual_history[-1] <= rtol * abs(matrix).max()

@@ -17,9 +17,6 @@ FORMS = {
     "textbook": {"stabilized": False},
 }
 STABLE = ["incremental", "stabilised from scratch"]
-complex_zeros = pytest.mark.xfail(
-    strict=True, reason="x / x is not exactly 1 in complex arithmetic: eliminated rows do not stay zero"
-)
 
 
 def grid(nx: int, ny: int) -> np.ndarray:
@@ -66,7 +63,22 @@ def test_no_form_picks_a_point_or_a_snapshot_twice_and_all_stop_at_saturation(dt
     assert interpolation.rank < min(family(dtype).shape)
 
 
-@pytest.mark.parametrize("dtype", [d if d in DTYPES[:2] else pytest.param(d, marks=complex_zeros) for d in DTYPES])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_family_of_full_rank_is_exhausted_and_rounding_errors_of_computed_entries_are_left(dtype, form):
+    noise = np.random.default_rng(0).standard_normal((80, 60)).astype(dtype)
+    interpolation = empirical_interpolation(noise, **FORMS[form])
+    assert (interpolation.rank, interpolation.stopped) == (60, "saturation")
+    x, y = np.linspace(0, 1, 120), 60 * np.linspace(0, 1, 100)
+    real = np.finfo(dtype).dtype
+    phase = np.outer(x.astype(real), y.astype(real))
+    waves = np.exp(1j * phase) if np.dtype(dtype).kind == "c" else np.cos(phase)
+    interpolation = empirical_interpolation(waves, **FORMS[form])
+    assert interpolation.stopped == "saturation"
+    assert interpolation.rank <= 45
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_incremental_form_is_unit_lower_triangular_to_the_last_bit(dtype):
     triangle = saturated(dtype, "incremental").triangle
     assert np.array_equal(np.triu(triangle), np.eye(len(triangle)))
@@ -135,7 +147,7 @@ def test_lebesgue_constant_is_that_of_the_cardinal_functions(dtype, form):
     interpolation = empirical_interpolation(family(dtype), max_rank=20, **FORMS[form])
     q = interpolation.basis.astype(np.complex128)
     explicit = abs(q @ np.linalg.inv(np.tril(q[interpolation.points]))).sum(axis=1).max()
-    assert interpolation.lebesgue_constant == pytest.approx(explicit, rel=float(100 * np.finfo(dtype).eps))
+    assert interpolation.lebesgue_constant == pytest.approx(explicit, rel=float(100 * np.finfo(dtype).eps), abs=0)
 
 
 @pytest.mark.parametrize("form", STABLE)
@@ -211,24 +223,15 @@ def test_zero_empty_one_by_one_and_rank_deficient_families_are_ordinary(form):
     assert empirical_interpolation(family(np.float64), max_rank=0, **FORMS[form]).stopped == "max_rank"
 
 
-not_named = pytest.mark.xfail(strict=True, reason="the message calls the snapshots 'matrix'")
-numpy_message = pytest.mark.xfail(strict=True, reason="the message is that of numpy.zeros")
-
-
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("form", "arguments", "message"),
+    ("arguments", "message"),
     [
-        pytest.param(
-            "incremental", {"snapshots": np.ones(3)}, r"snapshots must be a matrix .* shape \(3,\)", marks=not_named
-        ),
-        ("textbook", {"snapshots": np.ones(3)}, r"snapshots must be a matrix .* shape \(3,\)"),
-        ("textbook", {"snapshots": np.array([[1, np.inf]])}, r"snapshots has 1 entries .* first at index \(0, 1\)"),
-        *[(f, {"snapshots": np.eye(2), "rtol": -2.5}, "rtol must be a number >= 0, got -2.5") for f in FORMS],
-        *[(f, {"snapshots": np.eye(2), "rtol": np.nan}, "rtol must be a number >= 0, got nan") for f in FORMS],
-        ("incremental", {"snapshots": np.eye(2), "max_rank": -1}, "max_rank must be >= 0, got -1"),
-        pytest.param(
-            "textbook", {"snapshots": np.eye(2), "max_rank": -1}, "max_rank must be >= 0", marks=numpy_message
-        ),
+        ({"snapshots": np.ones(3)}, r"snapshots must be a matrix of shape \(n, m\), got an array of shape \(3,\)"),
+        ({"snapshots": np.array([[1, np.inf]])}, r"snapshots has 1 entries .* the first at index \(0, 1\)"),
+        ({"snapshots": np.eye(2), "rtol": -2.5}, "rtol must be a number >= 0, got -2.5"),
+        ({"snapshots": np.eye(2), "rtol": np.nan}, "rtol must be a number >= 0, got nan"),
+        ({"snapshots": np.eye(2), "max_rank": -1}, "max_rank must be >= 0, got -1"),
     ],
 )
 def test_bad_input_is_named(form, arguments, message):
@@ -247,13 +250,7 @@ def test_values_must_fit_the_points():
         interpolation.truncate(4)
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        "incremental",
-        *[pytest.param(f, marks=pytest.mark.xfail(strict=True, reason="converts to NumPy")) for f in list(FORMS)[1:]],
-    ],
-)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_another_module_stay_in_it(dtype, form):
     g = family(dtype)
@@ -265,4 +262,6 @@ def test_arrays_of_another_module_stay_in_it(dtype, form):
     assert np.array_equal(other.points, expected.points)
     unit = np.finfo(dtype).eps * abs(g).max()
     assert abs(np.asarray(results[3]) - expected.interpolate(g[expected.points])).max() <= 30 * unit
-    assert other.lebesgue_constant == pytest.approx(expected.lebesgue_constant, rel=float(100 * np.finfo(dtype).eps))
+    assert other.lebesgue_constant == pytest.approx(
+        expected.lebesgue_constant, rel=float(1000 * np.finfo(dtype).eps), abs=0
+    )

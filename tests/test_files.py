@@ -301,3 +301,35 @@ def test_replace_is_not_needed_to_reload(saved: Path) -> None:
     again = replace(loaded, basis=None)
     again.save(saved)
     np.testing.assert_array_equal(rbm.load(saved).solve([5.0]).bound, loaded.solve([5.0]).bound)
+
+
+def test_arrays_that_do_not_fit_each_other_are_refused(saved: Path) -> None:
+    import hashlib
+
+    new = header(saved)
+    for name in ("rhs", "estimators/orthonormal/factor", "outputs/0/vectors", "basis"):
+        buffer = io.BytesIO()
+        np.save(buffer, np.zeros((3, 2)))
+        changed = new | {"sha256": new["sha256"] | {name: hashlib.sha256(buffer.getvalue()).hexdigest()}}
+        changed["header_sha256"] = files._digest(changed)
+        content = saved.read_bytes()
+        rewrite(saved, {f"{name}.npy": buffer.getvalue(), "header.json": json.dumps(changed).encode()})
+        with pytest.raises(rbm.FileFormatError, match="not a complete reduced model"):
+            rbm.load(saved)
+        saved.write_bytes(content)
+
+
+@pytest.mark.parametrize("version", [0, -3, True, "1", None])
+def test_versions_are_numbers_from_one_on(saved: Path, version: object) -> None:
+    with_header(saved, version=version)
+    with pytest.raises(rbm.FileFormatError, match="file version"):
+        rbm.load(saved)
+
+
+def test_losing_the_default_estimator_is_announced(tmp_path: Path) -> None:
+    case = make_case("real")
+    model = rbm.project(case.model, case.result.basis[:, :3], ("E1", "E_onb"))
+    with pytest.warns(
+        UserWarning, match="'direct' needs the full model and is not saved; after loading the default is 'orthonormal'"
+    ):
+        model.save(tmp_path / "m.rbm")

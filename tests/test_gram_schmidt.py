@@ -125,16 +125,7 @@ def test_rounding_errors_of_a_vector_are_rejected_even_where_the_product_amplifi
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "size",
-    [
-        1 / 64,
-        pytest.param(
-            1 / 4,
-            marks=pytest.mark.xfail(strict=True, reason="rtol above 0.03 is not honoured between columns of one panel"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("size", [1 / 64, 1 / 4, 2.0])
 def test_rtol_rejects_remainders_relative_to_the_norm_of_the_vector(dtype, size):
     vectors = np.array([[1, 1], [0, size]], dtype=dtype)
     sine = size / np.hypot(1, size)
@@ -144,21 +135,12 @@ def test_rtol_rejects_remainders_relative_to_the_norm_of_the_vector(dtype, size)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_power_of_two_scales_the_coefficients_and_nothing_else(dtype):
-    vectors = random(dtype, 40, 8)
+    vectors, exponent = random(dtype, 40, 8), np.finfo(dtype).maxexp - 10  # squares of such numbers over- and underflow
     reference = gram_schmidt(vectors)
-    for factor in (dtype(2.0**-50), dtype(2.0**50)):
+    for factor in (np.ldexp(dtype(1).real, exponent), np.ldexp(dtype(1).real, -exponent)):
         scaled = gram_schmidt(vectors * factor)
         assert np.array_equal(scaled.basis, reference.basis)
         assert np.array_equal(scaled.coefficients, reference.coefficients * factor)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="squared norms underflow and the message blames the product; they overflow to nothing"
-)
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
-@pytest.mark.parametrize("exponent", [-90, 90])
-def test_single_precision_vectors_of_any_representable_size_are_orthonormalised(exponent):
-    assert len(gram_schmidt(np.ldexp(random(np.float32, 40, 8), exponent)).kept) == 8
 
 
 def test_zero_empty_and_one_by_one_matrices_are_ordinary():
@@ -186,27 +168,12 @@ def test_complex_products_and_bases_make_real_vectors_complex():
         ({"vectors": np.eye(2), "basis": np.eye(3)}, r"basis has shape \(3, 3\), vectors have shape \(2, 2\)"),
         ({"vectors": np.eye(2), "basis": np.ones(2)}, r"basis has shape \(2,\), vectors have shape \(2, 2\)"),
         ({"vectors": np.eye(2), "product": np.diag([1.0, -3.0])}, r"not positive definite: vector 1 .* v\^H P v = -3"),
+        ({"vectors": np.eye(40), "product": np.diag([*[1.0] * 39, -3.0])}, r"vector 39 .* v\^H P v = -3"),
         ({"vectors": np.eye(2), "product": np.diag([0.0, 1.0])}, r"not positive definite: vector 0 .* v\^H P v = 0"),
-        pytest.param(
-            {"vectors": np.eye(2), "product": np.array([[1.0, 2.0], [2.0, 1.0]])},
-            "product is not positive definite",
-            marks=pytest.mark.xfail(strict=True, reason="a remainder of negative square counts as dependent"),
-        ),
-        pytest.param(
-            {"vectors": np.eye(2), "product": np.eye(3)},
-            r"product has shape \(3, 3\)",
-            marks=pytest.mark.xfail(strict=True, reason="the message is that of a failing matmul"),
-        ),
-        pytest.param(
-            {"vectors": np.eye(2), "basis": np.array([[np.nan], [0.0]])},
-            "basis has 1 entries that are NaN",
-            marks=pytest.mark.xfail(strict=True, reason="NaN in the basis rejects all vectors without a word"),
-        ),
-        pytest.param(
-            {"vectors": np.eye(2), "rtol": np.nan},
-            "rtol must be .* got nan",
-            marks=pytest.mark.xfail(strict=True, reason="rtol = NaN rejects all vectors without a word"),
-        ),
+        ({"vectors": np.eye(2), "product": np.array([[1.0, 2.0], [2.0, 1.0]])}, "product is not positive definite"),
+        ({"vectors": np.eye(2), "product": np.eye(3)}, r"product has shape \(3, 3\)"),
+        ({"vectors": np.eye(2), "basis": np.array([[np.nan], [0.0]])}, "basis has 1 entries that are NaN"),
+        ({"vectors": np.eye(2), "rtol": np.nan}, "rtol must be .* got nan"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
@@ -219,10 +186,7 @@ def test_text_is_not_a_matrix():
         gram_schmidt(np.array([["a"]]))
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [64, pytest.param(5, marks=pytest.mark.xfail(strict=True, reason="panels are sliced beyond the last column"))],
-)
+@pytest.mark.parametrize("columns", [5, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_another_module_stay_in_it(dtype, columns):
     xp, eps = array_api_strict, np.finfo(dtype).eps

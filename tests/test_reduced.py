@@ -117,7 +117,7 @@ def test_project_refuses_bad_bases(diffusion: Case) -> None:
     z = diffusion.result.basis
     with pytest.raises(rbm.ModelError, match=r"shape \(198, 8\), expected \(199, N\)"):
         rbm.project(diffusion.model, z[1:])
-    with pytest.raises(rbm.ModelError, match=r"basis vectors \[2\] depend"):
+    with pytest.raises(rbm.ModelError, match=r"1 basis vectors depend on the others.*numbers 2"):
         rbm.project(diffusion.model, np.column_stack([z[:, :2], z[:, 0] + z[:, 1]]))
     with pytest.raises(ValueError, match="NaN"):
         rbm.project(diffusion.model, np.where(z == z[0, 0], np.nan, z))
@@ -145,6 +145,15 @@ def test_extrapolation_is_allowed_on_request_and_stays_certified(diffusion: Case
     solution = diffusion.result.reduced_model.solve(mus, extrapolate=True)
     u = diffusion.model.solve_extended(mus, extrapolate=True)
     assert np.all(solution.bound >= diffusion.model.error_norm(mus, solution.coefficients, diffusion.result.basis, u))
+
+
+def test_extrapolation_to_where_the_problem_is_not_coercive_is_refused(diffusion: Case) -> None:
+    reduced = diffusion.result.reduced_model.truncate(4)
+    mus = np.array([[-5.0], [-9.0]])  # -pi^2 is where coercivity ends; beta = 1 would be false here
+    solution = reduced.solve(mus, extrapolate=True)
+    assert np.all(solution.bound >= diffusion.model.error_norm(mus, solution.coefficients, reduced.basis))
+    with pytest.raises(rbm.StabilityError, match=r"at mu = -10 .*beta > 0"):
+        reduced.solve([-10.0], extrapolate=True)
 
 
 def test_bad_coefficients_and_methods(diffusion: Case) -> None:

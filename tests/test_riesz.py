@@ -13,7 +13,8 @@ from rbm.riesz import InnerProduct, factorize, factorize_positive_definite, is_p
 
 EPS = np.finfo(float).eps
 N = 50
-KINDS = ["real sparse", "real dense", "complex sparse", "complex dense", "graded", "stiff"]
+ROTATION = np.linalg.qr(np.random.default_rng(9).standard_normal((N, N)))[0]
+KINDS = ["real sparse", "real dense", "complex sparse", "complex dense", "graded", "stiff", "rotated", "units"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +30,16 @@ def tridiagonal(low: complex, middle: complex, high: complex, n: int = N) -> sp.
 
 
 def inner_product(kind: str):
-    """Hermitian positive definite matrices: condition numbers 1e1 .. 1e3, 1e7 for the graded and 1e10 for the stiff one."""
+    """Hermitian positive definite matrices: condition numbers 1e1 .. 1e3, 1e7 and more for the last four."""
     if kind == "graded":
         grading = sp.diags_array(np.logspace(0, 3, N))
         return sp.csr_array(grading @ tridiagonal(-1.0, 2.5, -1.0) @ grading)
+    if kind == "units":  # Pa beside m, say: what matters is the condition number after balancing
+        units = sp.diags_array(10.0 ** np.tile([0, 9, -7], N)[:N])
+        return sp.csr_array(units @ tridiagonal(-1.0, 2.5, -1.0) @ units)
+    if kind == "rotated":
+        matrix = (ROTATION * np.logspace(0, 10, N)) @ ROTATION.T
+        return (matrix + matrix.T) / 2
     if kind == "stiff":
         return sp.csr_array(tridiagonal(-1.0, 2.0, -1.0) * 1e7 + sp.eye_array(N))
     cplx = kind.startswith("complex")
@@ -43,7 +50,20 @@ def inner_product(kind: str):
 def vectors(kind: str, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((N, 3)) * [1.0, 1e-9, 1e9]
+    if kind == "rotated":  # each direction counts alike in the dual norm, so that the products with P^-1 W cancel
+        values = (ROTATION * np.logspace(0, 5, N)) @ values
     return values + 1j * rng.standard_normal((N, 3)) if kind.startswith("complex") else values
+
+
+def as_dense(matrix) -> np.ndarray:
+    return matrix.toarray() if sp.issparse(matrix) else matrix
+
+
+def condition(matrix) -> float:
+    """Condition number after balancing to a unit diagonal."""
+    dense = as_dense(matrix)
+    scale = np.diag(dense).real ** -0.5
+    return float(np.linalg.cond(scale[:, None] * dense * scale))
 
 
 def exact(matrix) -> acb_mat:
@@ -72,6 +92,28 @@ def test_dual_norm_is_right_to_a_few_eps(kind, pair):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_error_of_a_dual_norm_is_bounded_and_far_below_it(kind):
+    matrix, w = inner_product(kind), vectors(kind)
+    norms, bounds = InnerProduct(matrix).dual_norm_with_error(w)
+    errors = relative_error(norms, columns_dot(exact(w), exact(matrix).solve(exact(w)))) * norms
+    assert np.all(errors <= 4 * EPS * norms + bounds)
+    assert np.all(bounds <= EPS**0.5 * norms)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_for_given_sizes_holds_for_all_signs(kind):
+    inner, rng = InnerProduct(inner_product(kind)), np.random.default_rng(0)
+    sizes = rng.random((N, 1)) / inner.balance[:, None]
+    signs = np.sign(rng.standard_normal((N, 200)))
+    bound = inner.dual_norm_bound(sizes)[0]
+    assert inner.dual_norm(sizes * signs).max() <= bound
+    explicit = np.linalg.norm(sizes * inner.balance[:, None]) / inner.smallest_eigenvalue**0.5
+    assert bound == pytest.approx(explicit, rel=10 * EPS, abs=0)
+    balanced = inner.balance[:, None] * as_dense(inner.matrix) * inner.balance
+    assert 0.4 <= inner.smallest_eigenvalue / np.linalg.eigvalsh(balanced)[0] <= 0.6
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_dual_norm_sees_the_low_parts_of_its_functionals(kind):
     inner, w = InnerProduct(inner_product(kind)), vectors(kind)
     growth = inner.dual_norm((w, 10 * EPS * w)) / inner.dual_norm(w) - 1
@@ -81,25 +123,28 @@ def test_dual_norm_sees_the_low_parts_of_its_functionals(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rough_dual_norm_is_right_to_the_condition_number_times_eps(kind):
     matrix, w = inner_product(kind), vectors(kind)
-    condition = np.linalg.cond(matrix.toarray() if sp.issparse(matrix) else matrix)
     inner = InnerProduct(matrix)
-    assert inner.rough_dual_norm(w) == pytest.approx(inner.dual_norm(w), rel=EPS * condition)
+    assert inner.rough_dual_norm(w) == pytest.approx(inner.dual_norm(w), rel=EPS * condition(matrix), abs=0)
     assert inner.rough_dual_norm(np.zeros((N, 0))).shape == (0,)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_riesz_representers_solve_the_system_to_a_few_eps(kind):
     matrix, w = inner_product(kind), vectors(kind)
-    v = InnerProduct(matrix).riesz(w)
+    inner = InnerProduct(matrix)
+    v, units = inner.riesz(w), inner.balance[:, None]
     reference = exact(matrix).solve(exact(w))
-    largest = abs(v).max(axis=0)
     deviation = [[float(abs(reference[i, j] - acb(complex(v[i, j]))).mid()) for j in range(3)] for i in range(N)]
-    assert (np.array(deviation).max(axis=0) / largest).max() <= 2 * EPS
+    # each solve has a relative error of up to eps times the condition number, and one refinement squares it
+    largest = abs(v / units).max(axis=0)
+    assert ((np.array(deviation) / units).max(axis=0) / largest).max() <= 2 * EPS + (EPS * condition(matrix)) ** 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_norm_is_right_to_the_rounding_of_the_entries(kind):
     matrix, x = inner_product(kind), vectors(kind)
+    if kind == "rotated":
+        x = InnerProduct(matrix).riesz(x)
     squares = columns_dot(exact(x), exact(matrix) * exact(x))
     norms = InnerProduct(matrix).norm(x)
     sizes = np.sum(abs(x) * abs(matrix @ x), axis=0) / norms**2
@@ -109,10 +154,8 @@ def test_norm_is_right_to_the_rounding_of_the_entries(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_norm_of_a_representer_is_the_dual_norm(kind):
     inner, w = InnerProduct(inner_product(kind)), vectors(kind)
-    scale = (
-        np.linalg.cond(inner_product(kind).toarray()) if "dense" not in kind else np.linalg.cond(inner_product(kind))
-    )
-    assert inner.norm(inner.riesz(w)) == pytest.approx(inner.dual_norm(w), rel=10 * EPS * scale**0.5)
+    amplification = condition(inner.matrix) ** 0.5
+    assert inner.norm(inner.riesz(w)) == pytest.approx(inner.dual_norm(w), rel=10 * EPS * amplification, abs=0)
 
 
 def test_a_solver_of_the_user_replaces_the_factorisation():
@@ -123,8 +166,19 @@ def test_a_solver_of_the_user_replaces_the_factorisation():
         return spla.spsolve(sp.csc_array(matrix), rhs).reshape(rhs.shape)
 
     matrix, w = inner_product("real sparse"), vectors("real sparse")
-    assert InnerProduct(matrix, solver).dual_norm(w) == pytest.approx(InnerProduct(matrix).dual_norm(w), rel=4 * EPS)
+    assert InnerProduct(matrix, solver).dual_norm(w) == pytest.approx(
+        InnerProduct(matrix).dual_norm(w), rel=4 * EPS, abs=0
+    )
     assert set(calls) == {(N, 3)}
+
+
+def test_a_solver_that_is_not_accurate_is_refined_or_refused():
+    matrix, w = inner_product("real sparse"), vectors("real sparse")
+    rough = InnerProduct(matrix, lambda a, b: spla.spsolve(sp.csc_array(a), b).reshape(b.shape) * 1.01)
+    assert rough.dual_norm(w) == pytest.approx(InnerProduct(matrix).dual_norm(w), rel=4 * EPS, abs=0)
+    for solver in (lambda a, b: b, lambda a, b: 0 * b):
+        with pytest.raises(ModelError, match="the solver is not accurate enough"):
+            InnerProduct(matrix, solver).dual_norm(w)
 
 
 def test_no_and_zero_functionals_are_ordinary():
@@ -205,5 +259,5 @@ def test_semidefinite_matrices_are_told_from_indefinite_ones(kind):
     low_rank = rng.standard_normal((8, 3)) + 1j * rng.standard_normal((8, 3))
     for good in (np.eye(3), np.diag([1.0, 0.0]), np.zeros((2, 2)), np.ones((4, 4)), low_rank @ low_rank.conj().T):
         assert is_positive_semidefinite(kind(good))
-    for bad in (-np.eye(3), np.diag([1.0, -1e-9]), np.array([[0.0, 1], [1, 0]]), np.array([[1, 2j], [-2j, 1]])):
+    for bad in (-np.eye(3), np.diag([1.0, -1e-13]), np.array([[0.0, 1], [1, 0]]), np.array([[1, 2j], [-2j, 1]])):
         assert not is_positive_semidefinite(kind(bad))

@@ -22,11 +22,12 @@ class Direct(Estimator):
 
     The vector is formed in extended precision (:mod:`rbm.extended`), so that rounding enters only relative to the *result*:
 
-        floor = 8 u value + 2^-67 || sum_q |phi_q f_q| + sum_q |theta_q| |A_q| |Z| |gamma| ||_{P^-1}.
+        floor = 8 u value + error of the norm + sup { ||e||_{P^-1} : |e| <= sum_q |theta_q| rounding(A_q Z gamma) },
 
-    In plain double precision the second term has u in place of 2^-67. Terms that show no entries (LinearOperator)
-    contribute four times a sample of their rounding error instead. Cost: O(n) and three Riesz solves a point; needs the full model, hence not
-    for online use and not saved.
+    the rounding of the products being 2^-70 relative to their largest terms, where plain double precision has u = 2^-53. Terms
+    that show no entries (LinearOperator) are applied in their own precision and their rounding is only sampled: such
+    estimates are not certified. Cost: O(n) and four Riesz solves a point; needs the full model, hence not for online use
+    and not saved.
     """
 
     method: ClassVar[str] = "direct"
@@ -50,15 +51,14 @@ class Direct(Estimator):
     def _evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         model, u = self.model, np.finfo(float).eps / 2
         z = extended.product(self.basis, gamma.T)
-        value = model.inner_product.dual_norm(model.residual(theta, phi, z))
-        size = np.abs(self.basis) @ np.abs(gamma.T)
-        rounding = 2.0**-67 * (np.abs(model.rhs_terms) @ np.abs(phi.T))
+        of_z = extended.rounding(self.basis, gamma.T)
+        value, error = model.inner_product.dual_norm_with_error(model.residual(theta, phi, z))
+        # the sums in `residual` are right to about u^2 times their largest term
+        rounding = 8 * u**2 * (np.abs(model.rhs_terms) @ np.abs(phi.T))
         for q, term in enumerate(model.split_terms):
-            if isinstance(term, extended.SplitMatrix):
-                rounding = rounding + 2.0**-67 * np.abs(theta.T[q]) * (abs(term) @ size)
-            else:
-                rounding = rounding + 4 * np.abs(theta.T[q]) * np.abs(extended.product(term, z[0])[1])
-        return value, 8 * u * value + model.inner_product.dual_norm(rounding)
+            amplified = (abs(term) @ of_z) if isinstance(term, extended.SplitMatrix) else 0.0
+            rounding = rounding + np.abs(theta.T[q]) * (2 * extended.rounding(term, z) + amplified)
+        return value, 8 * u * value + error + model.inner_product.dual_norm_bound(rounding)
 
     def truncate(self, size: int, columns: int) -> Self:
         """The first `size` basis vectors."""

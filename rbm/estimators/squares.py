@@ -49,7 +49,11 @@ class TrainingProducts(NamedTuple):
 
 @dataclass(frozen=True)
 class InterpolatedSquare(Estimator):
-    """value = (sum_r lambda_r(mu) V_r)^{1/2}, V_r = ||r(mu_r)||^2_{P^-1}; a subclass says how lambda is found."""
+    """value = (sum_r lambda_r(mu) V_r)^{1/2}, V_r = ||r(mu_r)||^2_{P^-1}; a subclass says how lambda is found.
+
+    X(mu) was interpolated for reduced solutions gamma(mu): `evaluate` must be given those. For other coefficients
+    :meth:`rbm.ReducedModel.estimate` adds the dual norm of the difference of the residuals, by :meth:`distance`.
+    """
 
     weights: np.ndarray  #: (m,) equilibration of c
     squares: np.ndarray  #: V (rho,)
@@ -88,6 +92,11 @@ class InterpolatedSquare(Estimator):
     @abstractmethod
     def rounding(self, combination: np.ndarray) -> np.ndarray:
         """Rounding error of the square (M,), in units of u."""
+
+    def distance(self, theta: np.ndarray, gamma: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """sum_j ||W_j|| |c_j - c'_j| (M,): bounds the dual norm of the difference of two residuals."""
+        none = np.zeros((len(theta), len(self.norms) - theta.shape[1] * gamma.shape[1]))
+        return np.abs(residual_coefficients(theta, none, gamma - other)) @ self.norms
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Residual norms (M,)."""

@@ -51,5 +51,5 @@ def residual_coefficients(theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray)
     c = (phi_1..phi_Qf, then for n = 1..N: -gamma_n theta_1 .. -gamma_n theta_Qa), the columns of W ordered alike, so that
     the first N' basis vectors use the leading Qf + N' Qa entries.
     """
-    products = -(gamma[:, :, None] * theta[:, None, :])
-    return np.concatenate([phi.astype(products.dtype, copy=False), products.reshape(len(theta), -1)], axis=1)
+    products = -(gamma[:, :, None] * theta[:, None, :]).reshape(len(theta), -1)
+    return np.concatenate([phi, products], axis=1)  # of the common type: phi may be complex where gamma is real
