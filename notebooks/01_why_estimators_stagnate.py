@@ -120,16 +120,18 @@ ax.figure
 # %%
 for size in (5, 6, 7, 8):
     assert not estimates["expanded"][size].resolved.any()
+assert estimates["orthonormal"][8].resolved[errors[8].argmax()]
 assert estimates["expanded"][8].value.max() > 1e6 * errors[8].max()
 
 # %% [markdown]
 # **The stable ones follow the error to 1e-14**, and no bound is below the true error, for any N and any of the 1000 parameters.
+# (At N = 8 the largest errors are resolved by E_onb, the smaller ones lie within ten floors: the bound holds, but is not sharp.)
 
 # %%
 for size in sizes:
     for m in methods:
         assert np.all(estimates[m][size].bound >= errors[size]), (m, size)
-for m in ("direct", "orthonormal", "interpolated"):
+for m in ("direct", "orthonormal", "interpolated", "sampled"):
     assert estimates[m][8].value.max() < 1.05 * errors[8].max()
 
 # %% [markdown]
@@ -138,6 +140,12 @@ for m in ("direct", "orthonormal", "interpolated"):
 # At N = 7 the error dips at the seven parameters where snapshots were taken. E2 sees none of it.
 
 # %%
+sweep = np.sort(np.concatenate([tests[:, 0], result.parameters[:7, 0]]))[:, None]
+reduced = result.reduced_model.truncate(7)
+dips = model.error_norm(sweep, reduced.solve(sweep).coefficients, reduced.basis)
+for mu in result.parameters[:7, 0]:
+    assert dips[np.searchsorted(sweep[:, 0], mu)] < 0.01 * dips.max()
+
 ax = plots.estimators_over_parameter(tests[:, 0], errors[7], {m: estimates[m][7] for m in methods})
 ax.figure
 

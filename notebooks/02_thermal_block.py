@@ -105,6 +105,13 @@ ax.figure
 
 # %% [markdown]
 # `truncate` gave all smaller models from one greedy run at no cost: the leading rows and columns are the smaller model.
+
+# %%
+small = rbm.project(model, result.basis[:, :9])
+np.testing.assert_array_equal(result.reduced_model.truncate(9).operators, small.operators)
+np.testing.assert_allclose(result.reduced_model.truncate(9).solve(tests).bound, small.solve(tests).bound, rtol=1e-8)
+
+# %% [markdown]
 #
 # ## Outputs with bounds
 #
@@ -139,7 +146,8 @@ answer
 # %% [markdown]
 # ## One file
 #
-# The model goes into one file without pickle, and comes back with the same bits in a process that knows nothing of this problem.
+# The model goes into one file without pickle, and comes back with the same bits; a process that loads it needs `rbm` and nothing of
+# this problem.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

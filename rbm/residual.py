@@ -56,7 +56,7 @@ class ResidualRange:
         self._representers = Columns(n)
         self.factor = np.zeros((0, 0))  #: R (k, m)
         self.defects = np.zeros(0)  #: (m,)
-        self.orthogonality = 0.0
+        self.gram = np.zeros((0, 0))  #: D^H P^{-1} D (k, k), right to a few u
         self._append(model.rhs_terms, np.zeros_like(model.rhs_terms), np.zeros(model.rhs_terms.shape))
 
     @property
@@ -73,6 +73,11 @@ class ResidualRange:
     def norms(self) -> np.ndarray:
         """||W_j||_{P^-1} (m,), from the columns of R and the defects, never too small."""
         return np.linalg.norm(self.factor, axis=0) + self.defects
+
+    @property
+    def orthogonality(self) -> float:
+        """|| D^H P^{-1} D - I ||_F."""
+        return float(np.linalg.norm(self.gram - np.eye(len(self.gram))))
 
     def extend(self, vectors: np.ndarray) -> None:
         """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
@@ -103,8 +108,12 @@ class ResidualRange:
         self.defects = np.append(self.defects, defects)
 
     def _measure_orthogonality(self, new: int) -> None:
-        """Add the last `new` columns' part of || D^H P^{-1} D - I ||_F, their representers solved for afresh and refined."""
-        k = self.functionals.shape[1] - new
-        gram = self.functionals.conj().T @ self.model.inner_product.riesz(self.functionals[:, k:])
-        squares = 2 * np.sum(np.abs(gram[:k]) ** 2) + np.sum(np.abs(gram[k:] - np.eye(new)) ** 2)
-        self.orthogonality = float(np.sqrt(self.orthogonality**2 + squares))
+        """Extend D^H P^{-1} D by the last `new` columns, their representers solved for afresh and refined."""
+        d = self.functionals
+        k = d.shape[1] - new
+        columns = d.conj().T @ self.model.inner_product.riesz(d[:, k:])
+        gram = np.zeros((k + new, k + new), dtype=np.result_type(self.gram, columns))
+        gram[:k, :k] = self.gram
+        gram[:, k:] = columns
+        gram[k:, :k] = columns[:k].conj().T
+        self.gram = gram

@@ -1,4 +1,4 @@
-"""The exact residual norm, in 300-bit ball arithmetic: the oracle of MATH 6, independent of the package's own arithmetic.
+"""The exact residual norm, in 300-bit ball arithmetic: the oracle of the tests, independent of the package's own arithmetic.
 
 W = [f_1.., A_1 z_1, .., A_Qa z_1, ..] and G = W^H P^{-1} W are formed without rounding (the entries of A_q, z_n, f_q, P are taken as
 the doubles they are), c from the given doubles theta, phi, gamma; then the norm is (c^H G c)^{1/2}, where the cancellation that ruins

@@ -1,4 +1,4 @@
-"""E3, and the six mistakes of the one earlier implementation known (PEERS.md, Feel++): each would be caught here."""
+"""E3, and the six mistakes of the one earlier implementation known (in Feel++): each would be caught here."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ divides by the stability bound. In the order of the paper (Casenave, Ern, Leliev
 ============  ======  ==============================================  ===========  =====================================
 method        alias   formula for the residual norm                   online cost  floor
 ============  ======  ==============================================  ===========  =====================================
-direct        E1      r formed in full, one Riesz solve               O(n)         8 u value + 2^-67 || sum |terms| ||
-expanded      E2      (c^H G c)^{1/2}, G = W^H P^{-1} W               O(m^2)       sqrt(u) s(mu): about 1e-8
+direct        E1      r formed in extended precision                  O(n)         8 u value, and 2^-70 of the terms
+expanded      E2      (c^H G c)^{1/2}, G = W^H P^{-1} W               O(m^2)       sqrt(m u) s(mu): about 1e-7 s
 sampled       E3      (sum lambda_r V_r)^{1/2}, T lambda = X(mu)      O(sigma^2)   sqrt(cond(T) u sum |lambda| max V)
 interpolated  E4      the same with lambda from EIM                   O(sigma'^2)  sqrt(u kappa sum |lambda_r| V_r)
-orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) + u s(mu): about 1e-15
+orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) + m u s(mu): about 1e-15
 ============  ======  ==============================================  ===========  =====================================
 """
 

@@ -25,7 +25,7 @@ class Expanded(Estimator):
         floor = (kappa + 2 (m + 4) u)^{1/2} s(mu),    s = sum_j ||W_j||_{P^-1} |c_j|,
 
     about 1e-8 s in double precision, whatever the residual is. kappa is the relative error of G itself, measured offline
-    against the orthonormal factorisation. Where the square comes out negative the value is the floor. Cost O(m^2) a point.
+    against R^H (D^H P^{-1} D) R. Where the square comes out negative the value is the floor. Cost O(m^2) a point.
     """
 
     method: ClassVar[str] = "expanded"
@@ -45,8 +45,10 @@ class Expanded(Estimator):
         gram = terms.conj().T @ model.inner_product.riesz(terms)
         gram = (gram + gram.conj().T) / 2
         norms = np.where(rng.norms > 0, rng.norms, 1.0)
-        deviation = np.abs(gram - rng.factor.conj().T @ rng.factor) / np.outer(norms, norms)
-        error = float(deviation.max() + 2 * (rng.defects / norms).max() + rng.orthogonality)
+        exact = rng.factor.conj().T @ rng.gram @ rng.factor
+        deviation = np.abs(gram - exact) / np.outer(norms, norms)
+        u = np.finfo(gram.dtype).eps / 2
+        error = float(deviation.max() + 2 * (rng.defects / norms).max() + 8 * len(rng.gram) * u)
         return cls(gram, rng.norms, error)
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
