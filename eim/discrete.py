@@ -36,7 +36,7 @@ def deim(modes: Any) -> np.ndarray:
 
 
 def qdeim(modes: Any) -> np.ndarray:
-    """Points (r,) from QR with column pivoting of modes^H: independent of the basis chosen for their span.
+    """Points (r,) from QR with column pivoting of modes^H: the same for every orthonormal basis of their span.
 
     Raises ValueError as :func:`deim`. Cost 2 n r^2 flops. The error constant is at most sqrt(n - r + 1) 2^r and in
     practice of order r. Source: Drmac and Gugercin, SIAM J. Sci. Comput. 38 (2016) A631-A648.

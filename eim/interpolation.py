@@ -187,7 +187,7 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
         x, j = divmod(int(xp.argmax(xp.reshape(xp.abs(residual), (-1,)))), k) if n * k else (0, 0)
         pivot: Any = to_numpy(residual[x, j])[()] if n * k else 0.0
         history.append(float(abs(pivot)))
-        keep = saturated_rank(history, u)
+        keep = saturated_rank(history, u, rtol)
         if keep is not None or x in points or j in columns:
             stopped = "saturation"
             break

@@ -15,10 +15,12 @@ __all__ = ["CrossApproximation", "cross_approximation"]
 
 #: The residual is round-off once its largest entry is below this many u times the largest entry of the matrix,
 SATURATION = 4.0
-#: or below this many and no longer falling: by less than a quarter in the last WINDOW crosses. Entries that were computed carry
+#: or below this many and no longer falling: by less than a quarter in the last WINDOW crosses (if no tolerance above
+#: TRUSTED u was asked for). Entries that were computed carry
 #: rounding errors of their own; cos(60 x) for instance has a plateau at 130 u.
 PLATEAU = 300.0
 WINDOW = 10
+TRUSTED = 100.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     -------
     CrossApproximation, with `stopped`: "tolerance", "max_rank", or "saturation" when the residual is rounding errors and
     a further cross would interpolate noise: max |R| <= 4 u max |A|, or <= 300 u max |A| and less than a quarter lower than
-    ten crosses before. In the second case the crosses that were taken on the plateau are dropped.
+    ten crosses before (unless rtol > 100 u, which is taken at its word). In the second case the crosses that were taken on the plateau are dropped.
 
     Raises
     ------
@@ -103,7 +105,7 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     while True:
         i, j, pivot = residual.largest() if m * n else (0, 0, 0.0)
         history.append(abs(pivot))
-        if (keep := saturated_rank(history, u)) is not None:
+        if (keep := saturated_rank(history, u, rtol)) is not None:
             stopped = "saturation"
             break
         if rtol is not None and history[-1] <= rtol * history[0]:
@@ -138,11 +140,13 @@ def check_limits(rtol: float | None, max_rank: int | None) -> None:
         raise ValueError(f"max_rank must be >= 0, got {max_rank}")
 
 
-def saturated_rank(history: Sequence[float], u: float) -> int | None:
+def saturated_rank(history: Sequence[float], u: float, rtol: float | None) -> int | None:
     """Rank to keep if the residuals `history` (max |R_k|, k = 0..r) have arrived at round-off, None if they have not."""
     r, level = len(history) - 1, history[0] * u
     if history[-1] <= SATURATION * level:
         return r
+    if rtol is not None and rtol > TRUSTED * u:
+        return None
     if history[-1] <= PLATEAU * level and r > WINDOW and history[-1] > 0.75 * history[-1 - WINDOW]:
         return next(k for k, h in enumerate(history) if h <= 2 * history[-1])
     return None

@@ -71,10 +71,9 @@ def pod(
             raise ValueError(f"{name} must be a number >= 0, got {limit}")
     if weights is not None:
         w = np.asarray(to_numpy(weights), dtype=float)
-        if w.shape != (m,) or not np.all(np.isfinite(w)) or np.any(w < 0):
-            raise ValueError(
-                f"weights must be {m} finite numbers >= 0, one a snapshot, got an array of shape {w.shape}"
-            )
+        if w.shape != (m,) or not np.all(np.isfinite(w) & (w >= 0)):
+            bad = f"shape {w.shape}" if w.shape != (m,) else f"{w[~(np.isfinite(w) & (w >= 0))][0]:g}"
+            raise ValueError(f"weights must be {m} finite numbers >= 0, one a snapshot, got {bad}")
         snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=xp.real(snapshots[:1, :1]).dtype if m else None)
     q = gram_schmidt(snapshots, product=product)
     u_small, s, vh = scipy.linalg.svd(to_numpy(q.coefficients), full_matrices=False)

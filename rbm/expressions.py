@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,7 +33,8 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 }
 MAX_LENGTH = 1000
 
-Evaluate = Callable[[dict[str, np.ndarray]], Any]
+#: Instructions that push a column of `mus` or a number; all others apply a function of 1 or 2 arguments.
+COLUMN, NUMBER = -1, 0
 
 
 class Expression:
@@ -54,16 +57,20 @@ class Expression:
     """
 
     def __init__(self, text: str, names: Iterable[str]) -> None:
-        self.text, self.names = text.strip(), tuple(names)
-        if len(self.text) > MAX_LENGTH:
-            raise ModelError(f"coefficient expression of {len(self.text)} characters: at most {MAX_LENGTH} are allowed")
+        self.text = text.strip()
+        self.names = tuple(unicodedata.normalize("NFKC", n) for n in names)  # as Python reads identifiers
+        if len(text) > MAX_LENGTH:
+            raise ModelError(f"coefficient expression of {len(text)} characters: at most {MAX_LENGTH} are allowed")
+        self._program: list[tuple[int, Any]] = []
         try:
-            tree = ast.parse(self.text, mode="eval")
-            self._evaluate = self._compile(tree.body)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                tree = ast.parse(self.text, mode="eval")
+            self._compile(tree.body)
         except SyntaxError as error:
             raise ModelError(f"coefficient expression {text!r} is not a formula ({error.msg})") from None
         except (RecursionError, MemoryError):
-            raise ModelError(f"coefficient expression {text[:40]!r}... is nested too deeply") from None
+            raise ModelError(f"coefficient expression {self.text[:40]!r}... is nested too deeply") from None
         except ValueError as error:
             if isinstance(error, ModelError):
                 raise
@@ -71,15 +78,24 @@ class Expression:
 
     def __call__(self, mus: np.ndarray) -> np.ndarray:
         """Values (M,) at the rows of `mus` (M, p); infinities and NaN come out as such, for the caller to name."""
-        columns = {name: mus[:, j] for j, name in enumerate(self.names)}
+        stack: list[Any] = []
         with np.errstate(all="ignore"):
-            value = self._evaluate(columns)
-        return np.broadcast_to(np.asarray(value), (len(mus),))
+            for arity, item in self._program:
+                if arity == COLUMN:
+                    stack.append(mus[:, item])
+                elif arity == NUMBER:
+                    stack.append(item)
+                else:
+                    arguments = stack[-arity:]
+                    del stack[-arity:]
+                    stack.append(item(*arguments))
+        return np.broadcast_to(np.asarray(stack[0]), (len(mus),))
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
-    def _compile(self, node: ast.expr) -> Evaluate:
+    def _compile(self, node: ast.expr) -> None:
+        """Append the instructions of a node, in postfix order, so that evaluation needs a stack of values and no recursion."""
         match node:
             case ast.Constant(value=bool() | str() | bytes() | None):
                 pass
@@ -88,25 +104,26 @@ class Expression:
                     constant = np.complex128(number) if isinstance(number, complex) else np.float64(number)
                 except OverflowError:
                     raise ModelError(f"number {str(number)[:20]}... in {self.text!r} is too large") from None
-                return lambda columns: constant
+                return self._program.append((NUMBER, constant))
             case ast.Name(id=name) if name in self.names:
-                return lambda columns: columns[name]
+                return self._program.append((COLUMN, self.names.index(name)))
             case ast.Name(id=name) if name in CONSTANTS:
-                return lambda columns: CONSTANTS[name]
+                return self._program.append((NUMBER, np.float64(CONSTANTS[name])))
             case ast.Name(id=name):
                 known = ", ".join((*self.names, *CONSTANTS))
                 raise ModelError(
                     f"unknown name {name!r} in coefficient expression {self.text!r}; the names are {known}"
                 )
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                operate, a, b = OPERATORS[type(op)], self._compile(left), self._compile(right)
-                return lambda columns: operate(a(columns), b(columns))
+                self._compile(left)
+                self._compile(right)
+                return self._program.append((2, OPERATORS[type(op)]))
             case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-                operate, a = OPERATORS[type(op)], self._compile(operand)
-                return lambda columns: operate(a(columns))
+                self._compile(operand)
+                return self._program.append((1, OPERATORS[type(op)]))
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
-                function, a = FUNCTIONS[name], self._compile(argument)
-                return lambda columns: function(a(columns))
+                self._compile(argument)
+                return self._program.append((1, FUNCTIONS[name]))
             case ast.Call():
                 raise ModelError(
                     f"call {ast.unparse(node)!r} in coefficient expression {self.text!r} is not allowed; "

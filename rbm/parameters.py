@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
@@ -43,7 +42,7 @@ class ParameterSpace:
             raise ParameterError(f"scale must be 'linear' or 'log', got {scale!r}")
         bounds = []
         for name, limits in ranges.items():
-            if not (isinstance(name, str) and name.isidentifier() and unicodedata.normalize("NFKC", name) == name):
+            if not (isinstance(name, str) and name.isidentifier()):
                 raise ParameterError(
                     f"parameter name {name!r} is not an identifier; use letters, digits and underscores"
                 )
@@ -124,8 +123,13 @@ class ParameterSpace:
         ParameterError
             wrong shape or type, NaN or infinite values, values outside the range (with name, value, index and range).
         """
-        array = np.asarray(mus)
         p = len(self)
+        try:
+            array = np.asarray(mus)
+        except ValueError:
+            raise ParameterError(
+                f"parameters must have shape (M, {p}); the rows given have different lengths"
+            ) from None
         if array.dtype.kind == "c":
             raise ParameterError(
                 "parameters are real numbers, got complex ones: declare real and imaginary part as two parameters and "

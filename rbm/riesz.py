@@ -41,7 +41,7 @@ class InnerProduct:
     def __init__(self, matrix: Any, solver: Callable[[Any, np.ndarray], np.ndarray] | None = None) -> None:
         if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
             raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
             raise ModelError(f"the product must be square, got shape {matrix.shape}")
         diagonal = np.abs(np.asarray(matrix.diagonal()).real).astype(float)
         #: powers of two that bring P to a unit diagonal, up to a factor two: the sizes of the unknowns

@@ -106,7 +106,6 @@ def test_rounding_errors_in_the_entries_are_not_approximated(dtype, frequency):
     assert cross.residual_history[-1] <= 500 * np.finfo(dtype).eps
 
 
-@pytest.mark.xfail(strict=True, reason="a slow decay in single precision is taken for a plateau of rounding errors")
 def test_a_slow_decay_is_followed_to_the_requested_tolerance():
     rng, n, rtol = np.random.default_rng(0), 300, 1e-5
     left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))

@@ -101,7 +101,6 @@ def test_values_that_are_no_parameter_points_are_named(mus, message, extrapolate
         BOX.validate(mus, extrapolate)
 
 
-@pytest.mark.xfail(strict=True, reason="rows of different length raise NumPy's own error")
 def test_rows_of_different_length_are_refused():
     with pytest.raises(ParameterError, match="shape"):
         BOX.validate([[1.0, 2.0], [1.0]])

@@ -130,15 +130,11 @@ def test_zero_empty_one_by_one_and_wide_matrices_are_ordinary():
     [
         ({"snapshots": np.ones(4)}, r"snapshots must be a matrix of shape \(n, m\), got an array of shape \(4,\)"),
         ({"snapshots": np.array([[1.0, np.nan]])}, r"snapshots has 1 entries .* the first at index \(0, 1\)"),
-        ({"snapshots": np.eye(3), "weights": [1, 2]}, r"weights must be 3 finite numbers >= 0, .* shape \(2,\)"),
+        ({"snapshots": np.eye(3), "weights": [1, 2]}, r"weights must be 3 finite numbers >= 0, .* got shape \(2,\)"),
         ({"snapshots": np.eye(3), "weights": [1, 2, -7]}, r"weights must be 3 finite numbers >= 0"),
         ({"snapshots": np.eye(3), "weights": [1, 2, np.nan]}, r"weights must be 3 finite numbers >= 0"),
         ({"snapshots": np.eye(3), "product": -np.eye(3)}, r"product is not positive definite: vector 0 .* = -1"),
-        pytest.param(
-            {"snapshots": np.eye(3), "weights": [1, 2, -7]},
-            "-7",
-            marks=pytest.mark.xfail(strict=True, reason="the message shows the shape, which is right, not the value"),
-        ),
+        ({"snapshots": np.eye(3), "weights": [1, 2, -7]}, "got -7"),
         ({"snapshots": np.eye(3), "rank": -1}, "rank must be .* got -1"),
         ({"snapshots": np.eye(3), "rtol": -0.5}, "rtol must be .* got -0.5"),
         ({"snapshots": np.eye(3), "rtol": np.nan}, "rtol must be .* got nan"),
