@@ -14,7 +14,7 @@ import scipy.sparse.linalg as spla
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError
 from rbm.parameters import ParameterSpace
-from rbm.riesz import is_positive_semidefinite
+from rbm.riesz import factorize_positive_definite, is_positive_semidefinite
 
 if TYPE_CHECKING:
     from rbm.full_order import FullOrderModel
@@ -134,23 +134,24 @@ def bind(stability: Coefficient | MinTheta | StabilityBound, model: FullOrderMod
 
 
 def _coercivity(matrix: Any, product: Any) -> float:
-    """A lower bound of the smallest lambda in A x = lambda P x, both Hermitian; exactly 1 if A and P are the same matrix."""
-    difference = abs(matrix - product).max()
-    if difference == 0:
+    """A lower bound c of the smallest lambda in A x = lambda P x, both Hermitian; exactly 1 if A and P are the same matrix.
+
+    An eigenvalue estimate, which may be too large, is lowered until a factorisation shows A - c P to be positive definite.
+    """
+    if abs(matrix - product).max() == 0:
         return 1.0
     if matrix.shape[0] <= 1000:
         a, p = (x.toarray() if sp.issparse(x) else x for x in (matrix, product))
-        smallest = scipy.linalg.eigh(a, p, eigvals_only=True, subset_by_index=[0, 0])[0]
-        return float(smallest) * (1 - 1e-9)  # round-off of the eigenvalue, on the safe side
-    start = np.random.default_rng(0).standard_normal(matrix.shape[0])
-    smallest = spla.eigsh(
-        sp.csc_array(matrix),
-        k=1,
-        M=sp.csc_array(product),
-        sigma=0,
-        which="LM",
-        v0=start,
-        return_eigenvectors=False,
-        tol=1e-8,
-    )[0]
-    return float(smallest) * (1 - 1e-6)
+        estimate, margin = scipy.linalg.eigh(a, p, eigvals_only=True, subset_by_index=[0, 0])[0], 1e-9
+    else:
+        start = np.random.default_rng(0).standard_normal(matrix.shape[0])
+        options = {"sigma": 0, "which": "LM", "v0": start, "return_eigenvectors": False, "tol": 1e-3}
+        estimate, margin = spla.eigsh(sp.csc_array(matrix), k=1, M=sp.csc_array(product), **options)[0], 1e-3
+    while margin < 1:
+        constant = float(estimate) * (1 - margin)
+        if constant > 0 and factorize_positive_definite(matrix - constant * product) is not None:
+            return constant
+        margin *= 10
+    raise StabilityError(
+        f"min-theta needs a coercive model, but the smallest eigenvalue of A(mu_ref) against the product is about {estimate:.3g}"
+    )

@@ -101,7 +101,7 @@ def test_large_models_use_an_iterative_eigenvalue_on_the_safe_side():
     # K + mu M against K + M: (k + mu) / (k + 1) at the smallest k of K x = k M x, known for equal elements
     k = 6 * n**2 * (1 - np.cos(np.pi / n)) / (2 + np.cos(np.pi / n))
     true = (k + 0.1) / (k + 1)
-    assert (1 - 2e-6) * true <= m.stability.constant <= true * (1 - 0.5e-6)
+    assert (1 - 3e-3) * true <= m.stability.constant <= true
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
@@ -116,7 +116,7 @@ def test_large_models_use_an_iterative_eigenvalue_on_the_safe_side():
         ([(1, np.eye(2)), ("mu - 3", np.eye(2))], r"positive coefficients, but theta_1 = -2.0 at mu = 1 \(row 0\)"),
         ([("mu - 1", np.eye(2))], "positive coefficients, but theta_0 = 0.0 at mu = 1"),
         ([("mu + 1j", np.eye(2))], r"positive coefficients, but theta_0 = \(1\+1j\) at mu = 1"),
-        ([(1, np.diag([1.0, 0.0]))], r"needs a coercive model, but its constant at the reference parameter is [-\d]"),
+        ([(1, np.diag([1.0, 0.0]))], r"needs a coercive model, but the smallest eigenvalue .* is about [-\d]"),
     ],
 )
 def test_min_theta_is_refused_where_its_conditions_fail(kind, operators, message):
