@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from conftest import Case, make_case
@@ -206,6 +208,19 @@ def test_reprs_answer_the_first_question(diffusion: Case) -> None:
     assert "resolved" in repr(reduced.solve([3.5]).estimate)
 
 
+def test_what_an_estimate_says_of_itself() -> None:
+    e = rbm.Estimate.from_norm(np.array([10.9, 11.1, 0.0]), np.array([1.0, 1.0, 0.0]))
+    assert e.resolved.tolist() == [
+        False,
+        True,
+        True,
+    ]  # a deviation of a floor is then less than 10 % of the exact value
+    e = rbm.Estimate.from_square(np.array([4.0, -4.0, 0.0, 400.0]), np.ones(4))
+    assert e.value.tolist() == [2.0, 1.0, 1.0, 20.0]
+    assert e.bound.tolist() == [3.0, 2.0, 2.0, 21.0]
+    assert e.resolved.tolist() == [False, False, False, True]
+
+
 def test_estimates_slice_like_arrays(diffusion: Case) -> None:
     e = diffusion.result.reduced_model.solve(diffusion.tests).estimate
     assert len(e[:7]) == 7
@@ -220,3 +235,23 @@ def test_reconstruct_needs_the_basis(diffusion: Case) -> None:
         bare.reconstruct(np.ones((1, 8)))
     with pytest.raises(ValueError, match=r"shape \(M, 8\)"):
         diffusion.result.reduced_model.reconstruct(np.ones((1, 7)))
+
+
+def test_the_bound_of_an_output_includes_the_rounding_of_its_sum() -> None:
+    """A reduced solution without any error: what is left of the output's error is the rounding of the sum."""
+    n, functional = 6, np.array([0.1, -0.3, 0.7, -0.9, 1.1, -0.7])
+    model = rbm.FullOrderModel(
+        [(1.0, np.eye(n))],
+        [("mu", np.ones(n))],
+        np.eye(n),
+        rbm.ParameterSpace({"mu": (1.0, 2.0)}),
+        stability=1.0,
+        outputs={"s": functional},
+    )
+    reduced = rbm.project(model, np.eye(n), ("E1",))  # whose own floor is far smaller
+    mus = model.parameters.sample(200)
+    solution = reduced.solve(mus)
+    exact = [sum(Fraction(x) for x in functional.tolist()) * Fraction(mu) for mu in mus[:, 0].tolist()]
+    error = np.array([abs(float(Fraction(s) - x)) for s, x in zip(solution.outputs["s"].tolist(), exact, strict=True)])
+    assert error.max() > 1e3 * solution.bound.max()
+    assert np.all(error <= solution.output_bounds["s"])

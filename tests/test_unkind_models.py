@@ -69,7 +69,10 @@ def test_complex_dense_products(condition: float) -> None:
         p,
         rbm.ParameterSpace({"mu": (0.5, 2.0)}),
         stability=0.5,
-        outputs={"s": rng.standard_normal(n) + 1j * rng.standard_normal(n)},
+        outputs={
+            "s": rng.standard_normal(n) + 1j * rng.standard_normal(n),
+            "t": [("exp(1j*mu)", rng.standard_normal(n) + 2j), (1j, rng.standard_normal(n) * (1 + 1j))],
+        },
     )
     basis = rng.standard_normal((n, 4)) + 1j * rng.standard_normal((n, 4))
     assert_certified(model, basis, model.parameters.sample(20))
@@ -80,6 +83,11 @@ def test_complex_dense_products(condition: float) -> None:
     other = np.sqrt((functional.conj() @ np.linalg.solve(p, functional)).real)
     assert np.linalg.norm(reduced.outputs["s"].dual @ np.ones(1)) == pytest.approx(norm, rel=1e-6)
     assert abs(other / norm - 1) > 1e-3  # the conjugate matters here
+    psi = np.array([np.exp(0.7j), 1j])
+    functional = model.outputs["t"][1] @ psi
+    norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
+    # the reference is no better than its plain solve
+    assert np.linalg.norm(reduced.outputs["t"].dual @ psi) == pytest.approx(norm, rel=1e-12 + 10 * condition * EPS)
 
 
 @pytest.mark.parametrize("exponent", [10, 20, 25, 30])
