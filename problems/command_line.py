@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import rbm
-from rbm.files import write_atomically
+from rbm.archive import write_atomically
 
 __all__ = ["main"]
 

@@ -18,7 +18,7 @@ from lowrank.cross import SATURATION
 from problems.reaction_diffusion import reaction_diffusion_1d
 from problems.thermal_block import thermal_block, thermal_block_mesh
 from rbm import Estimate, FullOrderModel, GreedyResult, plots
-from rbm.files import write_atomically
+from rbm.archive import write_atomically
 from rbm.progress import progress_bar
 
 __all__ = ["STUDIES", "Study", "run"]

@@ -1,28 +1,16 @@
-"""Reduced models and greedy runs in one file each: portable, checked, and never a program.
-
-A file is an uncompressed zip archive: ``header.json`` (format name, version, kind, names, numbers, expressions, and the
-SHA-256 of every array and of the header itself, which detect damage, not forgery) and one ``.npy`` per array. It is read with every check on and without
-pickle: nothing in it can be executed. It is written to a temporary file beside the target, flushed to disk and renamed, so
-that an interrupted save leaves the old file untouched.
-"""
+"""Reduced models and greedy runs in one file each: what goes into :mod:`rbm.archive`, and comes back."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import json
 import os
-import tokenize
-import uuid
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rbm.archive import read_archive, write_archive
 from rbm.coefficients import Coefficients
 from rbm.errors import FileFormatError, ModelError
 from rbm.estimators import METHODS
@@ -34,10 +22,6 @@ if TYPE_CHECKING:
     from rbm.greedy import GreedyStep
 
 __all__ = ["load", "load_greedy", "save", "save_greedy"]
-
-FORMAT = "rbm-toolkit"
-VERSION = 1
-MAX_HEADER = 1 << 20
 
 
 def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
@@ -97,7 +81,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         "estimators": list(states),
         "refused": refused,
     }
-    _write(target, header, arrays)
+    write_archive(target, header, arrays)
 
 
 def load(path: str | os.PathLike[str]) -> ReducedModel:
@@ -110,7 +94,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
     FileFormatError
         the file is truncated, altered, of a newer version, of another kind, or holds pickled objects. Nothing in it is run.
     """
-    header, arrays = _read(path, "reduced model")
+    header, arrays = read_archive(path, "reduced model")
     try:
         space = header["parameters"]
         parameters = ParameterSpace({n: tuple(b) for n, b in space["ranges"].items()}, scale=space["scale"])
@@ -179,137 +163,16 @@ def save_greedy(
     """Write what :func:`rbm.greedy` needs to go on."""
     rows = np.array([[s.size, s.bound, s.floor, s.resolved, s.seconds, *s.parameter] for s in history], dtype=float)
     header = {"kind": "greedy run", "fingerprint": fingerprint}
-    _write(Path(path), header, {"basis": basis, "parameters": parameters, "history": rows})
+    write_archive(Path(path), header, {"basis": basis, "parameters": parameters, "history": rows})
 
 
 def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, parameter), model fingerprint."""
-    header, arrays = _read(path, "greedy run")
+    header, arrays = read_archive(path, "greedy run")
     try:
         return arrays["basis"], arrays["parameters"], arrays["history"], str(header["fingerprint"])
     except KeyError as error:
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
-
-
-def write_atomically(target: str | os.PathLike[str], content: bytes) -> None:
-    """Write `content` to `target` whole or not at all; through a symbolic link, to where it points.
-
-    Raises OSError that names the target: a folder that does not exist or may not be written to, a target that is a folder.
-    A device or a pipe is written to as such.
-    """
-    path = Path(os.path.realpath(target))
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder, give a file name", os.fspath(target))
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-        return
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write to folder {path.parent} ({error.strerror})", os.fspath(target)
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.chmod(temporary, path.stat().st_mode & 0o777)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _write(target: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    blobs = {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-        blobs[name] = buffer.getvalue()
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        **header,
-        "sha256": {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()},
-    }
-    header["header_sha256"] = _digest(header)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, blob in {
-            "header.json": json.dumps(header, indent=1).encode(),
-            **{f"{n}.npy": b for n, b in blobs.items()},
-        }.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), blob)  # same model, same bytes
-    write_atomically(target, content.getvalue())
-
-
-def _digest(header: dict[str, Any]) -> str:
-    return hashlib.sha256(
-        json.dumps({k: v for k, v in header.items() if k != "header_sha256"}, sort_keys=True).encode()
-    ).hexdigest()
-
-
-def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    name = os.fspath(path)
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-            if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > len(
-                content
-            ):
-                raise FileFormatError(f"{name} is not a model file of this package: its entries are compressed")
-            if "header.json" not in archive.namelist() or archive.getinfo("header.json").file_size > MAX_HEADER:
-                raise FileFormatError(f"{name} is not a model file of this package: it has no header")
-            header = json.loads(archive.read("header.json"))
-            blobs = {e.filename: archive.read(e) for e in entries if e.filename != "header.json"}
-    except (
-        zipfile.BadZipFile,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise FileFormatError(
-            f"{name} is not a model file, or is truncated or damaged ({error}); make it again or copy it anew"
-        ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise FileFormatError(f"{name} is not a model file of this package")
-    version = header.get("version")
-    if type(version) is not int or not 1 <= version <= VERSION:
-        raise FileFormatError(
-            f"{name} has file version {version}, this package reads up to {VERSION}; upgrade rbm-toolkit"
-        )
-    if header.get("header_sha256") != _digest(header):
-        raise FileFormatError(
-            f"{name} was altered: its header does not match its checksum; make it again or copy it anew"
-        )
-    if header.get("kind") != kind:
-        raise FileFormatError(f"{name} holds a {header.get('kind')}, not a {kind}")
-    expected = header.get("sha256")
-    if not isinstance(expected, dict) or {f"{n}.npy" for n in expected} != set(blobs):
-        raise FileFormatError(f"{name} was altered: its arrays are not the ones its header lists")
-    arrays = {}
-    for key, checksum in expected.items():
-        blob = blobs[f"{key}.npy"]
-        if hashlib.sha256(blob).hexdigest() != checksum:
-            raise FileFormatError(f"{name} was altered or damaged: array {key!r} does not match its checksum")
-        try:
-            arrays[key] = np.lib.format.read_array(io.BytesIO(blob), allow_pickle=False)
-        except (ValueError, MemoryError, EOFError, SyntaxError, tokenize.TokenError) as error:
-            raise FileFormatError(
-                f"{name} holds an array {key!r} that is not plain numbers ({error}); it was not read"
-            ) from error
-        if arrays[key].dtype.kind not in "biufc":
-            raise FileFormatError(
-                f"{name} holds an array {key!r} that is not plain numbers (dtype {arrays[key].dtype})"
-            )
-    return header, arrays
 
 
 def _write_sources(coefficients: Coefficients) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
 from rbm.riesz import InnerProduct, factorize
 from rbm.stability import MinTheta, StabilityBound, bind
+from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term
 
 __all__ = ["FullOrderModel"]
 
-Terms = Sequence[tuple[Coefficient, Any]]
 #: Columns treated together where all parameter points of a batch would need too much memory.
 BLOCK = 64
 #: Refinement ends when a correction is this small; the next would be smaller by cond(A) u again.
@@ -73,25 +73,27 @@ class FullOrderModel:
         outputs: Mapping[str, Any] | None = None,
         solver: Callable[[Any, np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        operators, rhs = _pairs("operators", operators), _pairs("rhs", rhs)
+        operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         if not isinstance(parameters, ParameterSpace):
             raise ModelError(f"parameters must be an rbm.ParameterSpace, got {type(parameters).__name__}")
         if outputs is not None and not isinstance(outputs, Mapping):
             raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
         self.parameters = parameters
         self.solver = solver
-        self.inner_product = InnerProduct(_entries("the product", product), solver)
+        self.inner_product = InnerProduct(matrix_entries("the product", product), solver)
         n = self.inner_product.shape[0]
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
-        self.operator_terms = tuple(_operator(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
-        self.rhs_terms = np.stack([_vector(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1)
+        self.operator_terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
+        self.rhs_terms = np.stack(
+            [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
+        )
         self.outputs: dict[str, tuple[Coefficients, np.ndarray]] = {}
         for name, terms in (outputs or {}).items():
             if name in parameters.names:
                 raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
             pairs = terms if isinstance(terms, list) and terms and isinstance(terms[0], tuple) else [(1.0, terms)]
-            vectors = [_vector(f"output {name!r}", v, n) for _, v in pairs]
+            vectors = [vector_term(f"output {name!r}", v, n) for _, v in pairs]
             self.outputs[name] = Coefficients([c for c, _ in pairs], parameters), np.stack(vectors, axis=1)
         if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
             raise ModelError(
@@ -289,51 +291,6 @@ class FullOrderModel:
 def blocks(count: int, size: int = BLOCK) -> list[slice]:
     """Slices that cover range(count) in pieces of at most `size`."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _pairs(name: str, terms: Any) -> Terms:
-    """The affine terms as a list of pairs, or an error that shows the form."""
-    form = f"{name} must be a list of pairs [(coefficient, array), ...], one a term"
-    if not isinstance(terms, list | tuple):
-        raise ModelError(f"{form}, got {type(terms).__name__}; for a single term write [(1.0, array)]")
-    if not terms:
-        raise ModelError(f"{form}; the list is empty")
-    for k, term in enumerate(terms):
-        if not (isinstance(term, tuple | list) and len(term) == 2):
-            raise ModelError(f"{form}; term {k} is a {type(term).__name__}")
-    return terms
-
-
-def _entries(name: str, matrix: Any) -> Any:
-    """A sparse or dense matrix in double precision, checked for NaN."""
-    if sp.issparse(matrix):
-        matrix = sp.csr_array(matrix)
-        values = matrix.data
-    else:
-        matrix = values = np.asarray(matrix)
-    if values.dtype.kind not in "biufc":
-        raise ModelError(
-            f"{name} must be a scipy sparse matrix or an array of numbers, got {type(matrix).__name__} of {values.dtype}"
-        )
-    if not np.all(np.isfinite(values)):
-        raise ModelError(f"{name} has {int((~np.isfinite(values)).sum())} entries that are NaN or infinite")
-    return matrix.astype(np.result_type(values.dtype, np.float64))
-
-
-def _operator(name: str, matrix: Any, n: int) -> Any:
-    black_box = not (sp.issparse(matrix) or isinstance(matrix, np.ndarray | list)) and hasattr(matrix, "matvec")
-    if not black_box:
-        matrix = _entries(name, matrix)
-    if tuple(matrix.shape) != (n, n):
-        raise ModelError(f"{name} has shape {tuple(matrix.shape)}, the product has shape {(n, n)}; they must agree")
-    return matrix
-
-
-def _vector(name: str, vector: Any, n: int) -> np.ndarray:
-    array = _entries(name, vector.toarray().ravel() if sp.issparse(vector) else vector)
-    if array.shape != (n,):
-        raise ModelError(f"{name} has shape {array.shape}, expected ({n},) to match the product")
-    return array
 
 
 def _symmetric_pattern(matrix: Any) -> bool:

@@ -203,7 +203,7 @@ def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
     """Write the figure of `ax` (or a figure) as stem.png and stem.pdf, each whole or not at all; returns the paths."""
     import io
 
-    from rbm.files import write_atomically
+    from rbm.archive import write_atomically
 
     figure = getattr(ax, "figure", ax)
     written = []

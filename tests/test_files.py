@@ -18,7 +18,7 @@ from conftest import make_case
 
 import rbm
 from problems import reaction_diffusion_1d, thermal_block
-from rbm import files
+from rbm.archive import header_digest
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def header(path: Path) -> dict:  # type: ignore[type-arg]
 
 def with_header(path: Path, **change: object) -> None:
     new = header(path) | change
-    new["header_sha256"] = files._digest(new)
+    new["header_sha256"] = header_digest(new)
     rewrite(path, {"header.json": json.dumps(new).encode()})
 
 
@@ -196,7 +196,7 @@ def test_pickles_are_refused_and_never_run(saved: Path, tmp_path: Path) -> None:
     blob = buffer.getvalue()
     new = header(saved)
     new["sha256"]["operators"] = hashlib.sha256(blob).hexdigest()
-    new["header_sha256"] = files._digest(new)
+    new["header_sha256"] = header_digest(new)
     rewrite(saved, {"operators.npy": blob, "header.json": json.dumps(new).encode()})
     with pytest.raises(rbm.FileFormatError, match="'operators' that is not plain numbers"):
         rbm.load(saved)
@@ -311,7 +311,7 @@ def test_arrays_that_do_not_fit_each_other_are_refused(saved: Path) -> None:
         buffer = io.BytesIO()
         np.save(buffer, np.zeros((3, 2)))
         changed = new | {"sha256": new["sha256"] | {name: hashlib.sha256(buffer.getvalue()).hexdigest()}}
-        changed["header_sha256"] = files._digest(changed)
+        changed["header_sha256"] = header_digest(changed)
         content = saved.read_bytes()
         rewrite(saved, {f"{name}.npy": buffer.getvalue(), "header.json": json.dumps(changed).encode()})
         with pytest.raises(rbm.FileFormatError, match="not a complete reduced model"):

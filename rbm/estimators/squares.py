@@ -81,9 +81,11 @@ class InterpolatedSquare(Estimator):
         if not len(check):
             return made
         square = made.squares @ made.combination(training.c[check])
+        exact, positive = residual[len(selected) :], square > 0
+        root = np.sqrt(np.where(positive, square, -square))
         # a negative square counts as a deviation by the whole exact norm plus its own size
-        norm = np.sign(square) * np.sqrt(np.abs(square))
-        return replace(made, deviation=SAFETY * float(np.abs(norm - residual[len(selected) :]).max()))
+        off = np.where(positive, np.abs(root - exact), root + exact)
+        return replace(made, deviation=SAFETY * float(off.max()))
 
     @abstractmethod
     def combination(self, c: np.ndarray) -> np.ndarray:
