@@ -196,19 +196,25 @@ def test_residual_history_says_how_good_each_rank_is_and_stops_at_the_tolerance(
 
 
 def test_on_the_published_family_the_error_at_unseen_parameters_is_no_worse_than_that_of_pymor():
-    # pyMOR 2026.1.1, largest error over 200 unseen mu.  Its sample of mu is not known, and the largest error of one sample
-    # is that of its mu nearest to (-0.2, -0.2), which varies by a factor 50 between samples once round-off is near.  So the
-    # median over 21 samples is compared; where errors are still smooth in mu, at M = 20 and 40, with a factor 1.3.
-    published = {20: 1.3 * 7.8e-6, 40: 1.3 * 8.1e-9, 60: 1.9e-10, 80: 1.6e-11, 100: 7.3e-13, 150: 5.0e-13}
+    # pyMOR 2026.1.1, largest error over these 200 unseen mu, published to two digits: half a unit of the last is allowed
+    published = {20: 7.85e-6, 40: 8.15e-9, 60: 1.95e-10, 80: 1.65e-11, 100: 7.35e-13}
     x = grid(50, 40)
+    unseen = inverse_distance(x, np.random.default_rng(0).uniform(-1, -0.2, (200, 2)))
+    interpolation = empirical_interpolation(inverse_distance(x, training(20)))
+    for size, error in published.items():
+        part = interpolation.truncate(size)
+        assert abs(unseen - part.interpolate(unseen[part.points])).max() <= error, size
+
+
+def test_on_the_published_family_it_stops_at_saturation_within_ten_percent_of_what_fitting_noise_gives():
+    # pyMOR goes on to 150 points and 5.0e-13; the points beyond ours fit rounding errors of the snapshots, and the error at
+    # unseen mu wanders between 4e-13 and 6e-13 on either side
+    x = grid(50, 40)
+    unseen = inverse_distance(x, np.random.default_rng(0).uniform(-1, -0.2, (200, 2)))
     interpolation = empirical_interpolation(inverse_distance(x, training(20)))
     assert interpolation.stopped == "saturation"
-    assert interpolation.rank <= 120
-    samples = [inverse_distance(x, np.random.default_rng(s).uniform(-1, -0.2, (200, 2))) for s in range(21)]
-    for size, error in published.items():
-        part = interpolation.truncate(min(size, interpolation.rank))
-        largest = [abs(g - part.interpolate(g[part.points])).max() for g in samples]
-        assert np.median(largest) <= error, f"{size} points: {np.median(largest):.2e}, published {error:.2e}"
+    assert interpolation.rank <= 110
+    assert abs(unseen - interpolation.interpolate(unseen[interpolation.points])).max() <= 1.1 * 5.0e-13
 
 
 @pytest.mark.parametrize("form", FORMS)
