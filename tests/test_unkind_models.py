@@ -384,7 +384,7 @@ def test_ctrl_c_in_a_study_ends_with_status_130_and_one_line(tmp_path: Path) -> 
         "import sys; from problems.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "study", "thermal-block", "--out", str(tmp_path)],
+        [sys.executable, "-u", "-c", code, "study", "thermal-block", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
