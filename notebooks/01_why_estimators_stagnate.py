@@ -120,12 +120,12 @@ ax.figure
 # %%
 for size in (5, 6, 7, 8):
     assert not estimates["expanded"][size].resolved.any()
-assert estimates["orthonormal"][8].resolved[errors[8].argmax()]
+assert estimates["orthonormal"][8].resolved.mean() > 0.7
 assert estimates["expanded"][8].value.max() > 1e6 * errors[8].max()
 
 # %% [markdown]
 # **The stable ones follow the error to 1e-14**, and no bound is below the true error, for any N and any of the 1000 parameters.
-# (At N = 8 the largest errors are resolved by E_onb, the smaller ones lie within ten floors: the bound holds, but is not sharp.)
+# At N = 8 E_onb still resolves most of the points: where it comes near its floor, it evaluates once more in extended precision.
 
 # %%
 for size in sizes:
@@ -152,8 +152,8 @@ ax.figure
 # %% [markdown]
 # ## Where the floors come from
 #
-# A floor is what round-off may have done to the value. For E2 it is $\sqrt{u}\,s$, for E_onb $u\,s$ times the number of operations,
-# plus an *offline* part that is measured, not guessed: $\delta_j = \|W_j - D R_j\|$, formed in extended precision. We orthonormalise
+# A floor is what round-off may have done to the value. For E2 it is $\sqrt{u}\,s$, for E_onb $u\,s$ times the number of operations
+# (or less, in extended precision), plus an *offline* part that is measured, not guessed: $\delta_j = \|W_j - D R_j\|$, formed in extended precision. We orthonormalise
 # functionals, not their Riesz representers, since $K^{-1}$ damps rounding errors where $K$ amplifies them.
 
 # %%

@@ -203,7 +203,7 @@ def test_reprs_answer_the_first_question(diffusion: Case) -> None:
         "ReducedModel(N = 8 for 199 unknowns, 2 operator and 1 right-hand side terms, float64"
     )
     solution = reduced.solve(diffusion.tests)
-    assert repr(solution).startswith("Solution(1000 points, N = 8, error bound up to 1.8")
+    assert repr(solution).startswith("Solution(1000 points, N = 8, error bound up to 1.7")
     assert "1000 points" in repr(solution.estimate)
     assert "resolved" in repr(reduced.solve([3.5]).estimate)
 

@@ -11,7 +11,7 @@ direct        E1      r formed in extended precision                  O(n)      
 expanded      E2      (c^H G c)^{1/2}, G = W^H P^{-1} W               O(m^2)       sqrt(m u) s(mu): about 1e-7 s
 sampled       E3      (sum lambda_r V_r)^{1/2}, T lambda = X(mu)      O(sigma^2)   sqrt(cond(T) u sum |lambda| max V)
 interpolated  E4      the same with lambda from EIM                   O(sigma'^2)  sqrt(u kappa sum |lambda_r| V_r)
-orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) + m u s(mu): about 1e-15
+orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) (+ m u s(mu)): 1e-16 to 1e-15
 ============  ======  ==============================================  ===========  =====================================
 """
 
