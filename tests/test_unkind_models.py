@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,45 @@ def test_complex_right_hand_side_coefficients_with_real_reduced_coefficients() -
     assert_certified(model, basis, mus)
 
 
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_the_rounding_of_theta_gamma_is_not_lost(complex_valued: bool) -> None:
+    """phi - theta gamma with phi = fl(theta gamma): the residual *is* the rounding error of a product."""
+    rng = np.random.default_rng(0)
+    theta, gamma = (
+        rng.standard_normal((100, 1)) + 1j * complex_valued * rng.standard_normal((100, 1)) for _ in range(2)
+    )
+    theta, gamma = (x if complex_valued else x.real for x in (theta, gamma))
+    phi = theta * gamma
+    state = Orthonormal(np.ones((1, 2)), np.ones(2), np.zeros(2), 0.0)
+    e = state.evaluate(theta, phi, gamma)
+
+    def parts(x: complex) -> tuple[Fraction, Fraction]:
+        return Fraction(float(np.real(x))), Fraction(float(np.imag(x)))
+
+    exact = []
+    for t, p, g in zip(theta[:, 0], phi[:, 0], gamma[:, 0], strict=True):
+        (tr, ti), (pr, pi), (gr, gi) = parts(t), parts(p), parts(g)
+        exact.append(np.hypot(float(pr - (tr * gr - ti * gi)), float(pi - (tr * gi + ti * gr))))
+    assert 0 < np.median(exact) < EPS
+    assert np.all(e.bound >= exact)
+    assert np.all(np.abs(e.value - exact) <= e.floor)
+    assert e.floor.max() < 1e-3 * EPS
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["reduced", "full"])
+def test_complex_residuals_at_the_level_of_round_off(given: bool) -> None:
+    """Greedy to the end: what is left of the residual is the rounding of gamma, and c = theta gamma is a rounded product."""
+    model = complex_model(60)
+    result = rbm.greedy(model, model.parameters.sample(200), progress=False)
+    assert result.stopped == "round-off"
+    mus = model.parameters.sample(200, "random", seed=3)
+    gamma = (model.solve(mus) @ (model.product @ result.basis.conj())) if given else None
+    assert_certified(model, result.basis, mus, gamma)
+    e = result.reduced_model.estimate(mus, gamma)
+    assert e.floor.max() < 1e-15  # in double precision alone (m + 4) u s: several times that
+    assert e.value.max() < 1e-13
+
+
 def test_given_coefficients_widen_the_floor_of_interpolated_squares() -> None:
     case = make_case("real")
     reduced = case.projected(5)
@@ -178,15 +218,9 @@ def test_the_rounding_of_a_black_box_is_seen_even_for_vectors_of_few_bits() -> N
     a[:, -1] -= a.sum(axis=1)
     operator = spla.LinearOperator(a.shape, matvec=lambda x: a @ x, matmat=lambda x: a @ x, dtype=float)
     x = np.ones((64, 1)) / 8
-    exact = np.array([[float(sum(map(_fraction, row))) / 8] for row in a])
+    exact = np.array([[float(sum(map(Fraction, row.tolist()))) / 8] for row in a])
     assert np.all(np.abs(extended.product(operator, x)[0] - exact) <= extended.rounding(operator, x) + 64 * EPS)
     assert extended.rounding(operator, x).max() >= EPS
-
-
-def _fraction(value: float):  # type: ignore[no-untyped-def]
-    from fractions import Fraction
-
-    return Fraction(float(value))
 
 
 def test_the_rounding_of_a_single_precision_operator_is_seen() -> None:

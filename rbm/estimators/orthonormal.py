@@ -27,14 +27,15 @@ class Orthonormal(Estimator):
     """E_onb: value = ||R c||_2 with W = D R, D^H P^{-1} D = I (:class:`rbm.residual.ResidualRange`).
 
     No square is expanded, so rounding enters relative to the terms, not to their squares. With the measured defects
-    delta_j = ||W_j - D R_j||_{P^-1} and eta = ||D^H P^{-1} D - I||_2,
+    delta_j = ||W_j - D R_j||_{P^-1} and eta = ||D^H P^{-1} D - I||_F,
 
         floor = 2 sum_j delta_j |c_j| + (m + 4) u s(mu) + (2 eta + (k + 4) u) value,    s = sum_j ||W_j||_{P^-1} |c_j|
 
     (u doubled for complex numbers): a worst-case rounding analysis of the online sums, and twice what was measured
     offline. Points with value < 100 floor are evaluated once more in extended precision
-    (:mod:`rbm.extended`), where the term (m + 4) u s(mu) drops out. Cost O(m k) a point, four times that for those. The idea of an orthonormal basis is due to
-    Buhr, Engwer, Ohlberger, Rave, arXiv 1407.8005; orthonormalising functionals, and measuring, are ours.
+    (:mod:`rbm.extended`), where the term (m + 4) u s(mu) drops out. Cost O(m k) a point, four times that for those.
+    The idea of an orthonormal basis is due to Buhr, Engwer, Ohlberger, Rave, arXiv 1407.8005; orthonormalising functionals,
+    and measuring, are ours.
     """
 
     method: ClassVar[str] = "orthonormal"
@@ -61,13 +62,18 @@ class Orthonormal(Estimator):
         floor = np.abs(c) @ (SAFETY * self.defects + u * self.norms) + self._relative(c) * value
         weak = np.flatnonzero(value < SHARP * floor)
         if len(weak):
-            value[weak], floor[weak] = self._refined(c[weak], theta[weak], gamma[weak])
+            value[weak], floor[weak] = self._refined(theta[weak], phi[weak], gamma[weak])
         return Estimate.from_norm(value, floor)
 
-    def _refined(self, c: np.ndarray, theta: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _refined(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and floors with the rounding of c and of the sums R c compensated."""
-        lost = -extended.two_product(gamma[:, :, None], theta[:, None, :])[1].reshape(len(c), -1)
-        pair = (c.T, np.pad(lost, ((0, 0), (c.shape[1] - lost.shape[1], 0))).T)
+        products = extended.two_product(gamma[:, :, None], theta[:, None, :])
+        # both parts from the same product: a complex one rounds differently elsewhere
+        c, lost = (
+            np.concatenate([head, -part.reshape(len(phi), -1)], axis=1)
+            for head, part in zip((phi, np.zeros_like(phi)), products, strict=True)
+        )
+        pair = (c.T, lost.T)
         factor = extended.SplitMatrix(self.factor)
         hi, lo = extended.product(factor, pair)
         value = np.linalg.norm(hi + lo, axis=0)
