@@ -9,17 +9,19 @@ import numpy as np
 
 from rbm.errors import ModelError, ParameterError
 from rbm.expressions import Expression
+from rbm.interpolated import InterpolatedCoefficient
 from rbm.parameters import ParameterSpace
 
 __all__ = ["Coefficient", "Coefficients"]
 
-Coefficient = float | complex | str | Callable[[np.ndarray], Any]
+Coefficient = float | complex | str | InterpolatedCoefficient | Callable[[np.ndarray], Any]
+Function = Callable[[np.ndarray, dict[int, np.ndarray]], np.ndarray]
 
 
 class Coefficients:
-    """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, or vectorised callables.
+    """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, terms of an interpolation, or callables.
 
-    A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+    The terms of one :class:`rbm.interpolated.InterpolatedFamily` are evaluated together. A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
     """
 
     def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
@@ -43,7 +45,10 @@ class Coefficients:
         ParameterError
             a coefficient is NaN or infinite: names coefficient, value and parameter point.
         """
-        values = np.stack([f(mus) for f in self._functions], axis=1) if self._functions else np.zeros((len(mus), 0))
+        known: dict[int, np.ndarray] = {}  # families that were evaluated for an earlier term
+        values = (
+            np.stack([f(mus, known) for f in self._functions], axis=1) if self._functions else np.zeros((len(mus), 0))
+        )
         finite = np.isfinite(values)
         if not finite.all():
             i, q = (int(k) for k in np.argwhere(~finite)[0])
@@ -52,17 +57,28 @@ class Coefficients:
             )
         return values
 
-    def _function(self, source: Coefficient) -> Callable[[np.ndarray], np.ndarray]:
+    def _function(self, source: Coefficient) -> Function:
         if isinstance(source, str):
-            return Expression(source, self.parameters.names)
+            expression = Expression(source, self.parameters.names)
+            return lambda mus, known: expression(mus)
+        if isinstance(source, InterpolatedCoefficient):
+            factor, family = self._function(source.factor), source.family
+            evaluate = family.compiled(self.parameters.names)
+
+            def term(mus: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
+                if id(family) not in known:
+                    known[id(family)] = evaluate(mus)
+                return factor(mus, known) * known[id(family)][:, source.term]
+
+            return term
         if callable(source):
-            return lambda mus: _called(source, mus)
-        return lambda mus: np.full(len(mus), source)
+            return lambda mus, known: _called(source, mus)
+        return lambda mus, known: np.full(len(mus), source)
 
 
 def _plain(source: Coefficient) -> Coefficient:
     """Numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
-    if isinstance(source, str) or callable(source):
+    if isinstance(source, str | InterpolatedCoefficient) or callable(source):
         return source
     try:
         number = complex(source)

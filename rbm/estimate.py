@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,11 +22,13 @@ class Estimate:
     floor : (M,) how far round-off and what was neglected may have moved the value: |value - exact| <= floor
     resolved : (M,) True where the value is right to 10 % or better, value >= 11 floor
     bound : (M,) value + floor
+    interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for affine models
     """
 
     value: np.ndarray
     floor: np.ndarray
     resolved: np.ndarray
+    interpolation: np.ndarray | None = None
 
     @classmethod
     def from_norm(cls, value: np.ndarray, floor: np.ndarray) -> Estimate:
@@ -45,7 +47,10 @@ class Estimate:
         """One estimate from those of consecutive pieces of a batch."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("value", "floor", "resolved")))
+        made = cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("value", "floor", "resolved")))
+        if any(p.interpolation is None for p in parts):
+            return made
+        return replace(made, interpolation=np.concatenate([p.interpolation for p in parts]))
 
     @property
     def bound(self) -> np.ndarray:
@@ -54,10 +59,16 @@ class Estimate:
 
     def scaled(self, factor: np.ndarray) -> Estimate:
         """The estimate times a positive factor (M,), 1/beta for instance."""
-        return Estimate(self.value * factor, self.floor * factor, self.resolved)
+        share = None if self.interpolation is None else self.interpolation * factor
+        return Estimate(self.value * factor, self.floor * factor, self.resolved, share)
+
+    def interpolated(self, error: np.ndarray) -> Estimate:
+        """The estimate with `error` (M,), what interpolation of the model adds at most, as a share of its floor."""
+        return replace(Estimate.from_norm(self.value, self.floor + error), interpolation=error)
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Estimate:
-        return Estimate(self.value[index], self.floor[index], self.resolved[index])
+        share = None if self.interpolation is None else self.interpolation[index]
+        return Estimate(self.value[index], self.floor[index], self.resolved[index], share)
 
     def __len__(self) -> int:
         return len(self.value)

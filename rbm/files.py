@@ -10,18 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rbm.anchored import BoundAnchored
 from rbm.archive import read_archive, write_archive
 from rbm.coefficients import Coefficients
 from rbm.errors import FileFormatError, ModelError
 from rbm.estimators import METHODS
+from rbm.full_order import check_projection
+from rbm.interpolated import InterpolatedCoefficient, InterpolatedFamily
+from rbm.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
 from rbm.parameters import ParameterSpace
-from rbm.reduced import ReducedModel, ReducedOutput
+from rbm.reduced import ReducedModel
 from rbm.stability import BoundMinTheta, CoefficientBound, StabilityBound
 
 if TYPE_CHECKING:
     from rbm.greedy import GreedyStep
 
 __all__ = ["load", "load_greedy", "save", "save_greedy"]
+
+#: kind of output: its class and the names of its arrays
+OUTPUTS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
+    ReducedLinear.kind: (ReducedLinear, ("vectors", "dual")),
+    ReducedQuadratic.kind: (ReducedQuadratic, ("matrices", "norms")),
+}
 
 
 def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
@@ -36,6 +46,8 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     ]
     if isinstance(model.stability, CoefficientBound):
         coefficients.append(model.stability.coefficient)
+    if model.interpolation_error is not None:
+        coefficients.append(model.interpolation_error)
     for c in coefficients:
         if not c.portable:
             source = next(s for s in c.sources if callable(s))
@@ -67,20 +79,32 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     for name, state in states.items():
         arrays.update({f"estimators/{name}/{key}": value for key, value in state.arrays().items()})
     for k, output in enumerate(model.outputs.values()):
-        arrays[f"outputs/{k}/vectors"], arrays[f"outputs/{k}/dual"] = output.vectors, output.dual
+        for key in OUTPUTS[output.kind][1]:
+            arrays[f"outputs/{k}/{key}"] = getattr(output, key)
+    families: list[InterpolatedFamily] = []
     header = {
         "kind": "reduced model",
         "parameters": {
             "ranges": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
             "scale": model.parameters.scale,
         },
-        "operator_coefficients": _write_sources(model.operator_coefficients),
-        "rhs_coefficients": _write_sources(model.rhs_coefficients),
-        "stability": _write_stability(model.stability, arrays),
-        "outputs": [{"name": n, "coefficients": _write_sources(o.coefficients)} for n, o in model.outputs.items()],
+        "operator_coefficients": _write_sources(model.operator_coefficients, families),
+        "rhs_coefficients": _write_sources(model.rhs_coefficients, families),
+        "stability": _write_stability(model.stability, arrays, families),
+        "outputs": [
+            {"name": n, "kind": o.kind, "coefficients": _write_sources(o.coefficients, families)}
+            for n, o in model.outputs.items()
+        ],
+        "projection": model.projection,
+        "interpolation_error": _write_sources(model.interpolation_error, families)
+        if model.interpolation_error
+        else None,
+        "families": [list(f.functions) for f in families],
         "estimators": list(states),
         "refused": refused,
     }
+    for k, family in enumerate(families):
+        arrays[f"families/{k}/lower"], arrays[f"families/{k}/upper"] = family.lower, family.upper
     write_archive(target, header, arrays)
 
 
@@ -98,14 +122,16 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
     try:
         space = header["parameters"]
         parameters = ParameterSpace({n: tuple(b) for n, b in space["ranges"].items()}, scale=space["scale"])
-        outputs = {
-            o["name"]: ReducedOutput(
-                _read_sources(o["coefficients"], parameters),
-                arrays[f"outputs/{k}/vectors"],
-                arrays[f"outputs/{k}/dual"],
-            )
-            for k, o in enumerate(header["outputs"])
-        }
+        families = [
+            InterpolatedFamily(tuple(functions), arrays[f"families/{k}/lower"], arrays[f"families/{k}/upper"])
+            for k, functions in enumerate(header.get("families", []))
+        ]
+        outputs: dict[str, ReducedOutput] = {}
+        for k, o in enumerate(header["outputs"]):
+            made, keys = OUTPUTS[o.get("kind", "linear")]
+            known = {key: arrays[f"outputs/{k}/{key}"] for key in keys}
+            outputs[o["name"]] = made(_read_sources(o["coefficients"], parameters, families), **known)
+        errors = header.get("interpolation_error")
         estimators = {}
         for name in header["estimators"]:
             prefix = f"estimators/{name}/"
@@ -113,9 +139,11 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             estimators[name] = METHODS[name].from_arrays(state)
         model = ReducedModel(
             parameters=parameters,
-            operator_coefficients=_read_sources(header["operator_coefficients"], parameters),
-            rhs_coefficients=_read_sources(header["rhs_coefficients"], parameters),
-            stability=_read_stability(header["stability"], arrays, parameters),
+            operator_coefficients=_read_sources(header["operator_coefficients"], parameters, families),
+            rhs_coefficients=_read_sources(header["rhs_coefficients"], parameters, families),
+            stability=_read_stability(header["stability"], arrays, parameters, families),
+            projection=check_projection(header.get("projection", "galerkin")),
+            interpolation_error=_read_sources(errors, parameters, families) if errors else None,
             operators=arrays["operators"],
             rhs=arrays["rhs"],
             outputs=outputs,
@@ -137,16 +165,15 @@ def _try(model: ReducedModel) -> None:
     mu = model.parameters.bounds.mean(axis=1)
     theta, phi = model.operator_coefficients(mu[None]), model.rhs_coefficients(mu[None])
     gamma = np.zeros((1, model.size), model.dtype)
-    if model.operators.shape != (theta.shape[1], model.size, model.size) or model.rhs.shape != (
-        phi.shape[1],
-        model.size,
-    ):
+    qa, rows, _ = model.operators.shape
+    tall = model.projection == "least-squares" and rows >= model.size
+    if qa != theta.shape[1] or not (rows == model.size or tall) or model.rhs.shape != (phi.shape[1], rows):
         raise ValueError("its reduced matrices have the wrong shapes")
     for state in model.estimators.values():
         state.evaluate(theta, phi, gamma)
     for output in model.outputs.values():
-        psi = output.coefficients(mu[None])
-        _ = (psi @ output.vectors) * gamma, psi @ output.dual.T
+        output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
+    model.stability(mu[None], theta)
     for name in ("basis", "selected"):
         array = getattr(model, name)
         if array is not None and model.size not in array.shape:
@@ -175,26 +202,54 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
 
 
-def _write_sources(coefficients: Coefficients) -> list[Any]:
-    return [[s.real, s.imag] if isinstance(s, complex) else s for s in coefficients.sources]
+def _write_sources(coefficients: Coefficients, families: list[InterpolatedFamily]) -> list[Any]:
+    """Numbers and texts as they are, complex numbers as pairs, terms of a family by its place in `families` (extended here)."""
+
+    def write(source: Any) -> Any:
+        if isinstance(source, InterpolatedCoefficient):
+            place = next((k for k, f in enumerate(families) if f is source.family), len(families))
+            if place == len(families):
+                families.append(source.family)
+            return {"family": place, "term": source.term, "factor": write(source.factor)}
+        return [source.real, source.imag] if isinstance(source, complex) else source
+
+    return [write(s) for s in coefficients.sources]
 
 
-def _read_sources(sources: list[Any], parameters: ParameterSpace) -> Coefficients:
-    return Coefficients([complex(*s) if isinstance(s, list) else s for s in sources], parameters)
+def _read_sources(sources: list[Any], parameters: ParameterSpace, families: list[InterpolatedFamily]) -> Coefficients:
+    def read(source: Any) -> Any:
+        if isinstance(source, dict):
+            return InterpolatedCoefficient(families[source["family"]], source["term"], read(source["factor"]))
+        return complex(*source) if isinstance(source, list) else source
+
+    return Coefficients([read(s) for s in sources], parameters)
 
 
-def _write_stability(stability: StabilityBound, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _write_stability(
+    stability: StabilityBound, arrays: dict[str, np.ndarray], families: list[InterpolatedFamily]
+) -> dict[str, Any]:
+    if isinstance(stability, BoundAnchored):
+        arrays.update({f"stability/{key}": value for key, value in stability.arrays().items()})
+        return {"kind": "anchored"}
     if isinstance(stability, BoundMinTheta):
         arrays["stability/reference"] = stability.reference
         return {"kind": "min-theta", "constant": stability.constant}
     if isinstance(stability, CoefficientBound):
-        return {"kind": "coefficient", "coefficient": _write_sources(stability.coefficient)}
+        return {"kind": "coefficient", "coefficient": _write_sources(stability.coefficient, families)}
     raise ModelError(f"a stability bound of type {type(stability).__name__} cannot be written to a file")
 
 
 def _read_stability(
-    header: dict[str, Any], arrays: dict[str, np.ndarray], parameters: ParameterSpace
+    header: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    parameters: ParameterSpace,
+    families: list[InterpolatedFamily],
 ) -> StabilityBound:
+    if header["kind"] == "anchored":
+        prefix = "stability/"
+        return BoundAnchored.from_arrays(
+            {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}, parameters
+        )
     if header["kind"] == "min-theta":
         return BoundMinTheta(arrays["stability/reference"], header["constant"], parameters)
-    return CoefficientBound(_read_sources(header["coefficient"], parameters))
+    return CoefficientBound(_read_sources(header["coefficient"], parameters, families))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,13 +13,16 @@ from scipy.sparse.linalg import aslinearoperator
 from rbm import extended, verification
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import ModelError
+from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
 from rbm.riesz import InnerProduct, factorize
-from rbm.stability import MinTheta, StabilityBound, bind
+from rbm.stability import StabilityBound, Unbound, bind
 from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term
 
-__all__ = ["FullOrderModel"]
+__all__ = ["FullOrderModel", "Projection", "check_projection"]
+
+Projection = Literal["galerkin", "least-squares"]
 
 #: Columns treated together where all parameter points of a batch would need too much memory.
 BLOCK = 64
@@ -40,9 +43,14 @@ class FullOrderModel:
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
-        expression, :class:`rbm.stability.MinTheta`, or a vectorised callable
-    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}; the output is s(mu) = l(mu)^T u(mu) (no conjugate)
+        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised callable
+    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian matrices (n, n)
+        in their place make a quadratic output u^H Q(mu) u
     solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK
+    projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for all
+    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu) u' = f'(mu):
+        eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds are then for u',
+        (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
     a model with callables works, but cannot be saved.
@@ -69,17 +77,23 @@ class FullOrderModel:
         rhs: Terms,
         product: Any,
         parameters: ParameterSpace,
-        stability: Coefficient | MinTheta | StabilityBound,
+        stability: Coefficient | Unbound | StabilityBound,
         outputs: Mapping[str, Any] | None = None,
         solver: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+        projection: Projection = "galerkin",
+        interpolation_error: tuple[Coefficient, Coefficient] | None = None,
     ) -> None:
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         if not isinstance(parameters, ParameterSpace):
             raise ModelError(f"parameters must be an rbm.ParameterSpace, got {type(parameters).__name__}")
-        if outputs is not None and not isinstance(outputs, Mapping):
-            raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
         self.parameters = parameters
         self.solver = solver
+        self.projection = check_projection(projection)
+        self.interpolation_error = None
+        if interpolation_error is not None:
+            if not (isinstance(interpolation_error, tuple | list) and len(interpolation_error) == 2):
+                raise ModelError("interpolation_error must be a pair (eps_A, eps_f) of coefficients")
+            self.interpolation_error = Coefficients(interpolation_error, parameters)
         self.inner_product = InnerProduct(matrix_entries("the product", product), solver)
         n = self.inner_product.shape[0]
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
@@ -88,13 +102,7 @@ class FullOrderModel:
         self.rhs_terms = np.stack(
             [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
         )
-        self.outputs: dict[str, tuple[Coefficients, np.ndarray]] = {}
-        for name, terms in (outputs or {}).items():
-            if name in parameters.names:
-                raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
-            pairs = terms if isinstance(terms, list) and terms and isinstance(terms[0], tuple) else [(1.0, terms)]
-            vectors = [vector_term(f"output {name!r}", v, n) for _, v in pairs]
-            self.outputs[name] = Coefficients([c for c, _ in pairs], parameters), np.stack(vectors, axis=1)
+        self.outputs = read_outputs(outputs, parameters, n)
         if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
             raise ModelError(
                 "an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)"
@@ -124,14 +132,15 @@ class FullOrderModel:
     def fingerprint(self) -> str:
         """SHA-256 of the matrices, vectors, coefficients and parameter ranges; operators without entries count by shape only."""
         digest = hashlib.sha256()
-        outputs = [v for _, v in self.outputs.values()]
+        outputs = [term for output in self.outputs.values() for term in output.terms]
         for array in (*self.operator_terms, self.rhs_terms, self.product, *outputs):
             parts = (array.indptr, array.indices, array.data) if sp.issparse(array) else (array,)
             for part in parts:
                 entries = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else np.array(part.shape)
                 digest.update(f"{entries.shape}{entries.dtype}".encode())
                 digest.update(entries.tobytes())
-        coefficients = (self.operator_coefficients, self.rhs_coefficients, *(c for c, _ in self.outputs.values()))
+        outputs_of = (output.coefficients for output in self.outputs.values())
+        coefficients = (self.operator_coefficients, self.rhs_coefficients, *outputs_of)
         names = [[getattr(s, "__qualname__", repr(s)) for s in c.sources] for c in coefficients]
         digest.update(repr((names, self.parameters)).encode())
         return digest.hexdigest()
@@ -286,6 +295,13 @@ class FullOrderModel:
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
             f"right-hand side terms, {self.parameters}{outputs})"
         )
+
+
+def check_projection(projection: Any) -> Projection:
+    """The name of a projection, or ModelError."""
+    if projection not in get_args(Projection):
+        raise ModelError(f"projection must be one of {', '.join(map(repr, get_args(Projection)))}, got {projection!r}")
+    return projection
 
 
 def blocks(count: int, size: int = BLOCK) -> list[slice]:

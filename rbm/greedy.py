@@ -14,7 +14,7 @@ import numpy as np
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator
-from rbm.full_order import FullOrderModel
+from rbm.full_order import FullOrderModel, Projection
 from rbm.online import reference
 from rbm.progress import progress_bar
 from rbm.projection import finish, method_names
@@ -32,7 +32,7 @@ class GreedyStep:
 
     size: int  #: N
     parameter: tuple[float, ...]  #: (p,), where the error bound is largest
-    bound: float  #: the largest error bound on the training set, in the P-norm
+    bound: float  #: the largest error bound on the training set, in the P-norm (relative to ||u_N||_P if so asked)
     floor: float  #: its floor
     resolved: int  #: number of training points whose estimate is resolved
     seconds: float  #: since the start of the run that made this step
@@ -71,6 +71,8 @@ def greedy(
     progress: bool = True,
     resume: GreedyResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    projection: Projection | None = None,
+    relative: bool = False,
 ) -> GreedyResult:
     """Build a basis by adding, again and again, the solution at the training parameter with the largest error bound.
 
@@ -87,6 +89,8 @@ def greedy(
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
     checkpoint : a path to which the basis is written after every step
+    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
+    relative : `tol`, the selection and the history are about bound / ||u_N(mu)||_P instead of the bound itself
 
     Returns
     -------
@@ -121,7 +125,7 @@ def greedy(
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
-    run = _Run(model, model.parameters.validate(training), names, executor, resume)
+    run = _Run(model, model.parameters.validate(training), names, executor, resume, projection, relative)
     try:
         with progress_bar(None, "greedy", enabled=progress, total=limit) as bar:
             while (verdict := run.step(tol, limit)) is None:
@@ -134,7 +138,7 @@ def greedy(
         if not run.selected:
             raise
         # the interrupt may have come in the middle of an extension: start again from the whole vectors
-        run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)])
+        run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)], projection)
         result = run.result("max_basis", "interrupted")
         raise Interrupted(
             f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
@@ -153,13 +157,16 @@ class _Run:
         names: list[str],
         executor: Executor | None,
         resume: GreedyResult | str | os.PathLike[str] | None,
+        projection: Projection | None,
+        relative: bool,
     ) -> None:
+        self.relative = relative
         self.model, self.training, self.names, self.executor = model, training, names, executor
         self.start = time.perf_counter()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
         basis, parameters, history = _stored(resume, model)
-        self.reduction = Reduction(model, basis)
+        self.reduction = Reduction(model, basis, projection)
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
 
@@ -170,7 +177,7 @@ class _Run:
         except EstimatorUnusable as error:
             if not self.history:
                 raise
-            self.reduction = Reduction(self.model, self.reduction.basis[:, :-1])
+            self.reduction = Reduction(self.model, self.reduction.basis[:, :-1], self.reduction.projection)
             self.selected.pop()
             return "round-off", f"{error} (the last usable basis is kept)"
         worst = int(np.argmax(estimate.bound))
@@ -204,15 +211,19 @@ class _Run:
         """Error estimates of the whole training set, in tiles."""
         reduction = self.reduction
         state = METHODS[self.names[0]].prepare(self.model, reduction.basis, self.training, reduction=reduction)
+        operators, rhs = reduction.operators, reduction.rhs
 
         def piece(rows: slice) -> Estimate:
             theta, phi = self.theta[rows], self.phi[rows]
-            return state.evaluate(theta, phi, reference.solve(reduction.operators, reduction.rhs, theta, phi))
+            gamma = reference.solve(operators, rhs, theta, phi)
+            error = state.evaluate(theta, phi, gamma).scaled(1 / self.beta[rows])
+            size = np.linalg.norm(gamma, axis=1)  # ||u_N||_P
+            return error.scaled(1 / size) if self.relative and np.all(size > 0) else error
 
         terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
         tiles = list(reference.tiles(len(self.training), 64 * terms))
         parts = list((map if self.executor is None else self.executor.map)(piece, tiles))
-        return Estimate.concatenate(parts).scaled(1 / self.beta)
+        return Estimate.concatenate(parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
-from rbm.full_order import FullOrderModel
-from rbm.reduced import ReducedModel, ReducedOutput, _method_name
+from rbm.full_order import FullOrderModel, Projection
+from rbm.outputs import reduce_output
+from rbm.reduced import ReducedModel, _method_name
 from rbm.reduction import Reduction
 
 __all__ = ["finish", "project"]
@@ -25,8 +25,9 @@ def project(
     basis: np.ndarray,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     training: Any = None,
+    projection: Projection | None = None,
 ) -> ReducedModel:
-    """Galerkin projection onto a basis from elsewhere: POD, another code, a greedy basis cut short.
+    """Projection onto a basis from elsewhere: POD, another code, a greedy basis cut short.
 
     Parameters
     ----------
@@ -34,6 +35,7 @@ def project(
     basis : Z (n, N); orthonormalised in P if it is not P-orthonormal
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
+    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
 
     Raises
     ------
@@ -44,7 +46,7 @@ def project(
 
     Cost: N products and Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
     """
-    reduction = Reduction(model, basis)
+    reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", seed=0)
     return finish(reduction, estimators, model.parameters.validate(training))
@@ -73,9 +75,11 @@ def finish(
         operator_coefficients=model.operator_coefficients,
         rhs_coefficients=model.rhs_coefficients,
         stability=model.stability,
+        interpolation_error=model.interpolation_error,
+        projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={name: _reduced_output(reduction, *output) for name, output in model.outputs.items()},
+        outputs={name: reduce_output(model.inner_product, reduction.basis, out) for name, out in model.outputs.items()},
         estimators=states,
         refused=refused,
         basis=reduction.basis,
@@ -91,15 +95,3 @@ def method_names(estimators: Sequence[str | type[Estimator]]) -> list[str]:
     if not names:
         raise ModelError(f"give at least one estimator: {', '.join(METHODS)}")
     return names
-
-
-def _reduced_output(reduction: Reduction, coefficients: Any, vectors: np.ndarray) -> ReducedOutput:
-    """l_q^T Z, and a factor of the Gram matrix of the functionals for their dual norm."""
-    # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
-    functionals = vectors.conj()
-    gram = functionals.conj().T @ reduction.model.inner_product.riesz(functionals)
-    values, basis = scipy.linalg.eigh((gram + gram.conj().T) / 2)
-    # rounding may leave tiny negative eigenvalues; replacing them by zero changes the norm by less than the factor below
-    slack = 4 * np.finfo(float).eps * len(values) * values.max(initial=0.0)
-    dual = np.sqrt(np.where(values > slack, values, slack))[:, None] * basis.T
-    return ReducedOutput(coefficients, vectors.T @ reduction.basis, dual)

@@ -10,24 +10,17 @@ from typing import Any
 import numpy as np
 
 from rbm.coefficients import Coefficients
-from rbm.errors import ModelError, ParameterError
+from rbm.errors import ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator
 from rbm.estimators.squares import InterpolatedSquare
+from rbm.full_order import Projection
 from rbm.online import reference
+from rbm.outputs import ReducedOutput
 from rbm.parameters import ParameterSpace
 from rbm.stability import StabilityBound
 
-__all__ = ["ReducedModel", "ReducedOutput", "Solution"]
-
-
-@dataclass(frozen=True)
-class ReducedOutput:
-    """Output s(mu) = sum_q psi_q(mu) l_q^T Z gamma."""
-
-    coefficients: Coefficients  #: psi
-    vectors: np.ndarray  #: l_q^T Z (Ql, N)
-    dual: np.ndarray  #: (Ql, Ql) with ||l(mu)||_{P'} = norm(dual @ psi)
+__all__ = ["ReducedModel", "Solution"]
 
 
 @dataclass(frozen=True)
@@ -67,18 +60,21 @@ class ReducedModel:
     operator_coefficients: Coefficients
     rhs_coefficients: Coefficients
     stability: StabilityBound
-    operators: np.ndarray  #: Z^H A_q Z (Qa, N, N)
-    rhs: np.ndarray  #: Z^H f_q (Qf, N)
+    operators: np.ndarray  #: Z^H A_q Z (Qa, N, N); for least squares the columns of R that belong to A_q Z (Qa, k, N)
+    rhs: np.ndarray  #: Z^H f_q (Qf, N); for least squares the columns of R that belong to f_q (Qf, k)
     outputs: Mapping[str, ReducedOutput]
     estimators: Mapping[str, Estimator]
     refused: Mapping[str, str] = field(default_factory=dict)
     basis: np.ndarray | None = None  #: Z (n, N), if it was kept
     selected: np.ndarray | None = None  #: parameters of the snapshots (N, p), if known
+    projection: Projection = "galerkin"
+    #: (eps_A, eps_f) of :class:`rbm.FullOrderModel`, if the model is an interpolated one
+    interpolation_error: Coefficients | None = None
 
     @property
     def size(self) -> int:
         """Number of basis vectors N."""
-        return self.operators.shape[1]
+        return self.operators.shape[2]
 
     @property
     def dtype(self) -> np.dtype:
@@ -108,11 +104,11 @@ class ReducedModel:
         mus = self.parameters.validate(mus, extrapolate)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
         gamma = self._solve(mus, theta, phi)
-        values = {name: self._output(out, mus, gamma) for name, out in self.outputs.items()}
+        values = {name: out.value(mus, gamma) for name, out in self.outputs.items()}
         if not estimate:
             return Solution(gamma, values)
         error = self._estimate(mus, theta, phi, gamma, method)
-        bounds = {name: self._output_bound(out, mus, gamma, error) for name, out in self.outputs.items()}
+        bounds = {name: out.bound(mus, gamma, error.bound) for name, out in self.outputs.items()}
         return Solution(gamma, values, error, bounds)
 
     def estimate(
@@ -157,11 +153,15 @@ class ReducedModel:
             return self
         columns = self.rhs.shape[0] + size * self.operators.shape[0]
         states = {name: state.truncate(size, columns) for name, state in self.estimators.items()}
+        operators, rows = self.operators[:, :, :size], size
+        if self.projection == "least-squares":
+            used = np.any(operators != 0, axis=(0, 2)) | np.any(self.rhs != 0, axis=0)
+            rows = int(np.flatnonzero(used).max()) + 1
         return replace(
             self,
-            operators=self.operators[:, :size, :size],
-            rhs=self.rhs[:, :size],
-            outputs={k: replace(o, vectors=o.vectors[:, :size]) for k, o in self.outputs.items()},
+            operators=operators[:, :rows],
+            rhs=self.rhs[:, :rows],
+            outputs={k: o.truncate(size) for k, o in self.outputs.items()},
             estimators={name: state for name, state in states.items() if state is not None},
             refused={
                 **self.refused,
@@ -226,6 +226,11 @@ class ReducedModel:
         norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], gamma[rows]) for rows in tiles])
         if np.any(distance > 0):
             norm = Estimate.from_norm(norm.value, norm.floor + distance)
+        if self.interpolation_error is not None:
+            of_operator, of_rhs = self._interpolation_error(mus, beta)
+            beta = beta - of_operator
+            size = (1 + 1e-9) * np.linalg.norm(gamma, axis=1)  # ||Z gamma||_P, Z being P-orthonormal to 1e-10
+            norm = norm.interpolated(of_rhs + of_operator * size)
         with np.errstate(over="ignore", invalid="ignore"):
             error = norm.scaled(1 / beta)
         if not np.all(np.isfinite(error.bound)):
@@ -247,27 +252,32 @@ class ReducedModel:
             f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
         )
 
-    def _output(self, output: ReducedOutput, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-        return np.sum((output.coefficients(mus) @ output.vectors) * gamma, axis=1)
-
-    def _output_bound(self, output: ReducedOutput, mus: np.ndarray, gamma: np.ndarray, error: Estimate) -> np.ndarray:
-        """||l||_{P'} times the bound of the solution, plus the rounding of the output sum itself."""
-        psi = output.coefficients(mus)
-        u = np.finfo(gamma.dtype).eps / 2
-        rounding = (
-            2
-            * (self.size + len(output.vectors) + 2)
-            * u
-            * np.sum((np.abs(psi) @ np.abs(output.vectors)) * np.abs(gamma), axis=1)
-        )
-        return (1 + 1e-12) * np.linalg.norm(psi @ output.dual.T, axis=1) * error.bound + rounding
+    def _interpolation_error(self, mus: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """eps_A and eps_f (M,); raises StabilityError where eps_A is not below beta, ModelError where one is not >= 0."""
+        assert self.interpolation_error is not None
+        values = self.interpolation_error(mus)
+        bad = ~((values.real >= 0) & (values.imag == 0)).all(axis=1)
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise ModelError(
+                f"the interpolation errors at {self.parameters.describe(mus[i])} are {values[i]}; they must be real and >= 0"
+            )
+        of_operator, of_rhs = values.real.T
+        lost = of_operator >= beta
+        if lost.any():
+            i = int(np.argmax(lost))
+            raise StabilityError(
+                f"the interpolation error {of_operator[i]:.3g} of the operator at {self.parameters.describe(mus[i])} (row {i}, {int(lost.sum())} "
+                f"such points) is not below the stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
+            )
+        return of_operator, of_rhs
 
     def __repr__(self) -> str:
         full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"
         refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
         return (
             f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} right-hand side terms, "
-            f"{self.dtype}, {self.parameters}, estimators: {', '.join(self.estimators) or 'none'}{refused}"
+            f"{self.dtype}, {self.projection}, {self.parameters}, estimators: {', '.join(self.estimators) or 'none'}{refused}"
             + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
         )
 

@@ -1,4 +1,4 @@
-"""The Galerkin projection of a full-order model onto a growing basis; offline only."""
+"""The projection of a full-order model onto a growing basis, Galerkin or least squares; offline only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from lowrank import gram_schmidt
 from lowrank.arrays import as_matrix
 from rbm.errors import ModelError
-from rbm.full_order import FullOrderModel
+from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.online import reference
 from rbm.residual import ResidualRange
 
@@ -15,23 +15,32 @@ __all__ = ["Reduction"]
 
 
 class Reduction:
-    """Everything reduced that depends on the basis Z (n, N): Z^H A_q Z, Z^H f_q, l^T Z and, when asked for, the residual range.
+    """Everything reduced that depends on the basis Z (n, N): the reduced system and, when asked for, the residual range.
 
     Parameters
     ----------
     model : the full-order model
     basis : (n, N) vectors to start from; orthonormalised in P unless they are orthonormal to 1e-10 already
+    projection : "galerkin" or "least-squares"; by default the model's own
 
-    :meth:`extend` adds one vector; all reduced quantities grow by a row and a column, nothing is recomputed.
+    Galerkin: Z^H A(mu) Z gamma = Z^H f(mu). Least squares: gamma minimises ||f(mu) - A(mu) Z gamma||_{P^-1}, which in the
+    orthonormal basis D of the residual's range (W = D R) is the small problem min ||R c(mu)||_2: the columns of R *are* the
+    reduced system, at no further cost. It is stable whenever the full model is: ||r|| is at most sigma_max(mu) times the best
+    approximation error, and never grows with N.
+
+    :meth:`extend` adds one vector; all reduced quantities grow, nothing is recomputed.
     """
 
-    def __init__(self, model: FullOrderModel, basis: np.ndarray | None = None) -> None:
+    def __init__(
+        self, model: FullOrderModel, basis: np.ndarray | None = None, projection: Projection | None = None
+    ) -> None:
         self.model = model
+        self.projection = check_projection(projection or model.projection)
         self.basis = np.zeros((model.dimension, 0))
         qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
         self.images: list[np.ndarray] = [np.zeros((model.dimension, 0)) for _ in range(qa)]  # A_q Z
-        self.operators = np.zeros((qa, 0, 0))
-        self.rhs = np.zeros((qf, 0))
+        self._operators = np.zeros((qa, 0, 0))
+        self._rhs = np.zeros((qf, 0))
         self._range: ResidualRange | None = None
         if basis is not None:
             for column in _orthonormal(model, basis).T:
@@ -41,6 +50,21 @@ class Reduction:
     def size(self) -> int:
         """Number of basis vectors N."""
         return self.basis.shape[1]
+
+    @property
+    def operators(self) -> np.ndarray:
+        """Reduced operators: Z^H A_q Z (Qa, N, N), or R's columns of A_q Z (Qa, k, N), with Z = (z_1..z_N)."""
+        if self.projection == "galerkin":
+            return self._operators
+        factor, qf = self.residual_range.factor, self._rhs.shape[0]
+        return np.ascontiguousarray(factor[:, qf:].reshape(len(factor), self.size, len(self.images)).transpose(2, 0, 1))
+
+    @property
+    def rhs(self) -> np.ndarray:
+        """Reduced right-hand sides: Z^H f_q (Qf, N), or R's columns of f_q (Qf, k)."""
+        if self.projection == "galerkin":
+            return self._rhs
+        return np.ascontiguousarray(self.residual_range.factor[:, : self._rhs.shape[0]].T)
 
     @property
     def residual_range(self) -> ResidualRange:
@@ -61,17 +85,17 @@ class Reduction:
     def _append(self, vector: np.ndarray) -> None:
         z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever the vector comes from
         n = self.size
-        dtype = np.result_type(self.operators, z, *[t.dtype for t in self.model.operator_terms])
+        dtype = np.result_type(self._operators, z, *[t.dtype for t in self.model.operator_terms])
         operators = np.zeros((len(self.images), n + 1, n + 1), dtype=dtype)
-        operators[:, :n, :n] = self.operators
+        operators[:, :n, :n] = self._operators
         for q, term in enumerate(self.model.operator_terms):
             image = np.asarray(term @ z)
             operators[q, :n, n] = (self.basis.conj().T @ image)[:, 0]
             operators[q, n, :n] = (z.conj().T @ self.images[q])[0]
             operators[q, n, n] = (z.conj().T @ image)[0, 0]
             self.images[q] = np.concatenate([self.images[q], image], axis=1)
-        self.operators = operators
-        self.rhs = np.concatenate([self.rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
+        self._operators = operators
+        self._rhs = np.concatenate([self._rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
         self.basis = np.concatenate([self.basis, z], axis=1)
         if self._range is not None:
             self._range.extend(z)

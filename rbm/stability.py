@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
+from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError
 from rbm.parameters import ParameterSpace
@@ -19,7 +20,7 @@ from rbm.riesz import factorize_positive_definite, is_positive_semidefinite
 if TYPE_CHECKING:
     from rbm.full_order import FullOrderModel
 
-__all__ = ["MinTheta", "StabilityBound", "bind"]
+__all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup"]
 
 
 class StabilityBound(Protocol):
@@ -27,6 +28,13 @@ class StabilityBound(Protocol):
 
     def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """beta (M,) from the parameter points (M, p) and the operator coefficients theta (M, Qa)."""
+
+
+class Unbound(Protocol):
+    """What a user gives to a model: :class:`MinTheta`, :class:`Anchored`; made a :class:`StabilityBound` by the model."""
+
+    def bind(self, model: FullOrderModel) -> StabilityBound:
+        """Check the conditions on the model's terms and compute what is needed online."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +128,16 @@ class CoefficientBound:
         return beta.real
 
 
-def bind(stability: Coefficient | MinTheta | StabilityBound, model: FullOrderModel) -> StabilityBound:
+def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderModel) -> StabilityBound:
     """The stability argument of a full-order model as a function (mus, theta) -> beta."""
-    if isinstance(stability, MinTheta):
-        return stability.bind(model)
-    if isinstance(stability, BoundMinTheta | CoefficientBound):
-        return stability
     if isinstance(stability, type):
         raise StabilityError(
             f"stability is the class {stability.__name__}; give an instance, for example MinTheta(reference=[...])"
         )
+    if hasattr(stability, "bind"):
+        return stability.bind(model)
+    if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
+        return stability
     return CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
 
 

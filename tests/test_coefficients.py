@@ -158,5 +158,5 @@ def test_integers_lists_and_single_precision_become_double():
     assert np.array_equal(m.solve([[0], [4]]), [[1 / 2, 1 / 4], [1 / 6, 1 / 8]])
     one = model([("mu", [[2.0]])], [(1, [4.0])], product=np.eye(1), outputs={"s": [("mu", [1.0]), (1j, [1.0])]})
     assert np.array_equal(one.solve([[1], [2]]), [[2], [1]])
-    assert len(one.outputs["s"][0]) == 2
+    assert len(one.outputs["s"].coefficients) == 2
     assert "1 unknowns, real, 1 operator and 1 right-hand side terms, ParameterSpace(mu in [0, 5]" in repr(one)

@@ -176,7 +176,7 @@ def test_thermal_block_bounds_hold() -> None:
     assert np.all(error <= solution.bound)
     assert np.all(solution.bound <= 11 * error)  # effectivity at most max theta / min theta = 10
     full = model.solve(mus)
-    output = full @ model.outputs["mean"][1][:, 0]
+    output = full @ model.outputs["mean"].terms[0]
     assert np.all(np.abs(solution.outputs["mean"] - output) <= solution.output_bounds["mean"])
 
 

@@ -79,13 +79,13 @@ def test_complex_dense_products(condition: float) -> None:
     assert_certified(model, basis, model.parameters.sample(20))
     # |l^T v| <= ||l||_{P'} ||v||_P is attained at v = P^{-1} conj(l)
     reduced = rbm.project(model, basis)
-    functional = model.outputs["s"][1][:, 0]
+    functional = model.outputs["s"].terms[0]
     norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
     other = np.sqrt((functional.conj() @ np.linalg.solve(p, functional)).real)
     assert np.linalg.norm(reduced.outputs["s"].dual @ np.ones(1)) == pytest.approx(norm, rel=1e-6)
     assert abs(other / norm - 1) > 1e-3  # the conjugate matters here
     psi = np.array([np.exp(0.7j), 1j])
-    functional = model.outputs["t"][1] @ psi
+    functional = np.stack(model.outputs["t"].terms, axis=1) @ psi
     norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
     # the reference is no better than its plain solve
     assert np.linalg.norm(reduced.outputs["t"].dual @ psi) == pytest.approx(norm, rel=1e-12 + 10 * condition * EPS)

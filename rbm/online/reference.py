@@ -22,23 +22,28 @@ def tiles(count: int, bytes_per_point: int) -> Iterator[slice]:
 
 
 def solve(operators: np.ndarray, rhs: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """gamma (M, N): solutions of sum_q theta_q A_q gamma = sum_q phi_q f_q, by LU with partial pivoting.
+    """gamma (M, N): solutions of sum_q theta_q A_q gamma = sum_q phi_q f_q.
 
-    operators (Qa, N, N), rhs (Qf, N), theta (M, Qa), phi (M, Qf). Cost (2 Qa N^2 + 2/3 N^3) flops a point.
+    operators (Qa, k, N), rhs (Qf, k), theta (M, Qa), phi (M, Qf). Square systems (Galerkin, k = N) by LU with partial pivoting,
+    (2 Qa N^2 + 2/3 N^3) flops a point; tall ones (least squares, k > N) by Householder QR of [A | f], never by normal
+    equations, (2 Qa k N + 2 k N^2) flops a point; four times that for complex numbers.
 
     Raises ModelError with the row index of the first singular system.
     """
-    qa, n, _ = operators.shape
+    qa, k, n = operators.shape
     dtype = np.result_type(operators, rhs, theta, phi)
     gamma = np.empty((len(theta), n), dtype=dtype)
     if n == 0:
         return gamma
-    flat = operators.reshape(qa, n * n)
-    for rows in tiles(len(theta), 2 * n * n * dtype.itemsize):
-        matrices = (theta[rows] @ flat).reshape(-1, n, n)
-        vectors = phi[rows] @ rhs
+    flat = operators.reshape(qa, k * n)
+    for rows in tiles(len(theta), 2 * k * n * dtype.itemsize):
+        matrices = (theta[rows] @ flat).reshape(-1, k, n)
+        vectors = (phi[rows] @ rhs)[..., None]
+        if k > n:
+            triangle = np.asarray(np.linalg.qr(np.concatenate([matrices, vectors], axis=2), mode="r"))
+            matrices, vectors = triangle[:, :n, :n], triangle[:, :n, n:]
         try:
-            gamma[rows] = np.linalg.solve(matrices, vectors[..., None])[..., 0]
+            gamma[rows] = np.linalg.solve(matrices, vectors)[..., 0]
         except np.linalg.LinAlgError:
             singular = int(np.argmin(np.linalg.svd(matrices, compute_uv=False)[:, -1]))
             raise ModelError(f"reduced system of row {rows.start + singular} is singular") from None

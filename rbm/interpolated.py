@@ -1,0 +1,77 @@
+"""Coefficients of an interpolated model: A(mu) ~ sum_m lambda_m(mu) A(mu_m), lambda from values at a few points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from rbm.errors import ModelError
+from rbm.expressions import Expression
+
+__all__ = ["InterpolatedCoefficient", "InterpolatedFamily"]
+
+
+@dataclass(frozen=True, eq=False)
+class InterpolatedFamily:
+    """lambda(mu) = C^{-1} B^{-1} g(mu): m weights from the values g of a scalar family at its m interpolation points.
+
+    functions : (m,) formulas of g_p(mu) in the parameter names, for example "exp(1j*k*0.73)"
+    lower, upper : B (m, m) unit lower triangular, C (m, m) upper triangular (:class:`eim.EmpiricalInterpolation`)
+
+    Solved with, never inverted: the weights may each be off by cond(C) u, but together they interpolate to round-off.
+    """
+
+    functions: tuple[str, ...]
+    lower: np.ndarray
+    upper: np.ndarray
+
+    def __post_init__(self) -> None:
+        m = len(self.functions)
+        for name in ("lower", "upper"):
+            array = np.asarray(getattr(self, name))
+            if array.shape != (m, m) or not np.all(np.isfinite(array)):
+                raise ModelError(
+                    f"{name} must be a finite matrix of shape ({m}, {m}), one row a function, got {array.shape}"
+                )
+            object.__setattr__(self, name, array)
+        if not (np.all(np.diag(self.upper) != 0)):
+            raise ModelError("the triangular matrix C of an interpolated family is singular")
+
+    def compiled(self, names: tuple[str, ...]) -> Callable[[np.ndarray], np.ndarray]:
+        """The function mus (M, p) -> lambda (M, m) for parameters with these names."""
+        expressions = [Expression(text, names) for text in self.functions]
+
+        def evaluate(mus: np.ndarray) -> np.ndarray:
+            values = np.stack([e(mus) for e in expressions])
+            if not np.all(np.isfinite(values)):
+                return np.full((len(mus), len(expressions)), np.nan)  # the caller names coefficient and parameter
+            weights = solve_triangular(self.lower, values, lower=True, unit_diagonal=True)
+            return solve_triangular(self.upper, weights).T
+
+        return evaluate
+
+    def terms(self, factor: float | complex | str = 1.0) -> list[InterpolatedCoefficient]:
+        """The m coefficients lambda_m(mu) * factor."""
+        return [InterpolatedCoefficient(self, k, factor) for k in range(len(self.functions))]
+
+    def __repr__(self) -> str:
+        return f"InterpolatedFamily({', '.join(self.functions)}; {self.upper.tolist()!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class InterpolatedCoefficient:
+    """factor(mu) * lambda_term(mu), the factor a number or a formula."""
+
+    family: InterpolatedFamily
+    term: int
+    factor: float | complex | str = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.term < len(self.family.functions):
+            raise ModelError(f"term {self.term} of an interpolated family of {len(self.family.functions)} terms")
+
+    def __repr__(self) -> str:
+        return f"{self.factor} * term {self.term} of {self.family!r}"

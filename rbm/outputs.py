@@ -1,0 +1,180 @@
+"""Quantities of interest: linear and quadratic functionals of the solution, with bounds of their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from rbm import extended
+from rbm.coefficients import Coefficients
+from rbm.errors import ModelError
+from rbm.parameters import ParameterSpace
+from rbm.riesz import factorize_positive_definite
+from rbm.terms import matrix_entries, operator_term, vector_term
+
+if TYPE_CHECKING:
+    from rbm.riesz import InnerProduct
+
+__all__ = ["Output", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "read_outputs", "reduce_output"]
+
+#: Up to this dimension the norm of a quadratic form comes from a dense eigenvalue problem.
+DENSE_LIMIT = 1500
+
+
+@dataclass(frozen=True)
+class Output:
+    """sum_q psi_q l_q^T u, a linear output, or sum_q psi_q u^H Q_q u, a quadratic one, of the full-order model."""
+
+    coefficients: Coefficients  #: psi
+    terms: tuple[Any, ...]  #: l_q (n,) or Q_q (n, n)
+
+    @property
+    def quadratic(self) -> bool:
+        """True if the terms are matrices."""
+        return self.terms[0].ndim == 2
+
+    def __call__(self, mus: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Values (M,) for full-order vectors u (M, n)."""
+        psi = self.coefficients(mus)
+        if not self.quadratic:
+            return np.sum((psi @ np.stack(self.terms)) * u, axis=1)
+        return sum(psi[:, q] * np.sum(u.conj() * (m @ u.T).T, axis=1).real for q, m in enumerate(self.terms))
+
+
+def read_outputs(outputs: Any, parameters: ParameterSpace, n: int) -> dict[str, Output]:
+    """The outputs of a model as the user gives them: {name: array} or {name: [(coefficient, array), ...]}."""
+    if outputs is not None and not isinstance(outputs, Mapping):
+        raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
+    known = {}
+    for name, given in (outputs or {}).items():
+        if name in parameters.names:
+            raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
+        pairs = given if isinstance(given, list) and given and isinstance(given[0], tuple) else [(1.0, given)]
+        arrays = [_term(f"output {name!r}", a, n) for _, a in pairs]
+        if len({a.ndim for a in arrays}) > 1:
+            raise ModelError(f"output {name!r} mixes vectors (linear) and matrices (quadratic); make two outputs of it")
+        known[name] = Output(Coefficients([c for c, _ in pairs], parameters), tuple(arrays))
+    return known
+
+
+def _term(name: str, given: Any, n: int) -> Any:
+    """A vector (n,), or a Hermitian matrix (n, n)."""
+    if not (getattr(given, "ndim", 1) == 2 and 1 not in given.shape):
+        return vector_term(name, given, n)
+    matrix = operator_term(name, matrix_entries(name, given), n)
+    if abs(matrix - matrix.conj().T).max() > 1e-12 * abs(matrix).max():
+        raise ModelError(f"{name} has a matrix that is not Hermitian; a quadratic output is u^H Q u with Q = Q^H")
+    return matrix
+
+
+@dataclass(frozen=True)
+class ReducedLinear:
+    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu)."""
+
+    kind: ClassVar[str] = "linear"
+
+    coefficients: Coefficients  #: psi
+    vectors: np.ndarray  #: l_q^T Z (Ql, N)
+    dual: np.ndarray  #: (Ql, Ql) with ||l(mu)||_{P'} = norm(dual @ psi)
+
+    def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        """(M,)."""
+        return np.sum((self.coefficients(mus) @ self.vectors) * gamma, axis=1)
+
+    def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        psi = self.coefficients(mus)
+        u = np.finfo(gamma.dtype).eps / 2
+        size = np.sum((np.abs(psi) @ np.abs(self.vectors)) * np.abs(gamma), axis=1)
+        rounding = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u * size
+        return (1 + 1e-12) * np.linalg.norm(psi @ self.dual.T, axis=1) * error + rounding
+
+    def truncate(self, size: int) -> ReducedLinear:
+        """For the first `size` basis vectors."""
+        return replace(self, vectors=self.vectors[:, :size])
+
+
+@dataclass(frozen=True)
+class ReducedQuadratic:
+    """s(mu) = sum_q psi_q(mu) z^H Q_q z with z = Z gamma, P-orthonormal Z.
+
+    With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,
+    ||Q||: the norm from P to P'.
+    """
+
+    kind: ClassVar[str] = "quadratic"
+
+    coefficients: Coefficients  #: psi
+    matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
+    norms: np.ndarray  #: ||Q_q|| (Ql,)
+
+    def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        """(M,), real if psi is."""
+        forms = np.einsum("mi,qij,mj->mq", gamma.conj(), self.matrices, gamma, optimize=True).real
+        return np.sum(self.coefficients(mus) * forms, axis=1)
+
+    def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        size = np.linalg.norm(gamma, axis=1) * (1 + 1e-9)
+        weight = np.abs(self.coefficients(mus)) @ self.norms
+        u = np.finfo(gamma.dtype).eps / 2
+        n = gamma.shape[1]
+        return weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2) ** 1.5 * u * size**2)
+
+    def truncate(self, size: int) -> ReducedQuadratic:
+        """For the first `size` basis vectors."""
+        return replace(self, matrices=self.matrices[:, :size, :size])
+
+
+ReducedOutput = ReducedLinear | ReducedQuadratic
+
+
+def reduce_output(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedOutput:
+    """The output on the span of a P-orthonormal basis Z (n, N)."""
+    if output.quadratic:
+        matrices = np.stack([_form(q, basis) for q in output.terms])
+        return ReducedQuadratic(output.coefficients, matrices, np.array([_form_norm(q, product) for q in output.terms]))
+    vectors = np.stack(output.terms, axis=1)
+    # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
+    functionals = vectors.conj()
+    gram = functionals.conj().T @ product.riesz(functionals)
+    values, modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)
+    # rounding may leave tiny negative eigenvalues; replacing them by zero changes the norm by less than the factor below
+    slack = 4 * np.finfo(float).eps * len(values) * values.max(initial=0.0)
+    dual = np.sqrt(np.where(values > slack, values, slack))[:, None] * modes.T
+    hi, lo = extended.product(vectors.T, basis)
+    return ReducedLinear(output.coefficients, hi + lo, dual)
+
+
+def _form(form: Any, basis: np.ndarray) -> np.ndarray:
+    """Z^H Q Z, formed in extended precision: the sums over n leave no rounding beyond the last bit."""
+    hi, lo = extended.product(basis.conj().T, extended.product(form, basis))
+    return hi + lo
+
+
+def _form_norm(form: Any, product: InnerProduct) -> float:
+    """An upper bound t of max |lambda|, Q x = lambda P x: factorisations show t P - Q and t P + Q to be positive definite."""
+    p: Any = product.matrix
+    n = form.shape[0]
+    if abs(form).max() == 0:
+        return 0.0
+    if n <= DENSE_LIMIT:
+        a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, p))
+        estimate = float(np.abs(scipy.linalg.eigh(a, b, eigvals_only=True)).max())
+    else:
+        solve = product.factorized()
+        inverse = spla.LinearOperator((n, n), matvec=lambda x: solve(x.reshape(n, 1)).ravel(), dtype=form.dtype)
+        start = np.random.default_rng(0).standard_normal(n).astype(form.dtype)
+        values = spla.eigsh(form, k=1, M=p, Minv=inverse, which="LM", v0=start, tol=1e-4, return_eigenvectors=False)
+        estimate = float(abs(values[0]))
+    for margin in 10.0 ** np.arange(-9, 1):
+        t = estimate * (1 + margin)
+        if all(factorize_positive_definite(t * p + sign * form) is not None for sign in (1, -1)):
+            return t
+    raise ModelError("the norm of a quadratic output could not be bounded: is the product positive definite?")
