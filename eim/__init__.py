@@ -1,11 +1,20 @@
-"""Empirical interpolation of functions and vectors.
+"""Empirical interpolation of functions, vectors and matrices.
 
 >>> import eim
 >>> sorted(eim.__all__)
-['EmpiricalInterpolation', 'deim', 'empirical_interpolation', 'qdeim']
+['EmpiricalInterpolation', 'Separation', 'deim', 'empirical_interpolation', 'lagrange', 'qdeim', 'separate']
 """
 
 from eim.discrete import deim, qdeim
 from eim.interpolation import EmpiricalInterpolation, empirical_interpolation
+from eim.separation import Separation, lagrange, separate
 
-__all__ = ["EmpiricalInterpolation", "deim", "empirical_interpolation", "qdeim"]
+__all__ = [
+    "EmpiricalInterpolation",
+    "Separation",
+    "deim",
+    "empirical_interpolation",
+    "lagrange",
+    "qdeim",
+    "separate",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm.errors import StabilityError
+from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
 
@@ -21,6 +22,8 @@ __all__ = ["Anchored", "BoundAnchored", "inf_sup"]
 #: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
 SLACK = 1e-8
 DENSE_LIMIT = 6000
+#: Rotated terms that vary less than this share of the one that varies most enter the bound by their norms.
+LEADING = 1e-3
 
 
 def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.ndarray:
@@ -44,12 +47,12 @@ class Anchored:
     With A(mu) - A(mu_k) = sum_q Delta_q A_q, Delta = theta(mu) - theta(mu_k), and norms from P to P',
 
         beta(mu) >= beta(mu_k) - sum_q |Delta_q| ||A_q||,
-        beta(mu) >= beta(mu_k) (1 - ||A(mu_k)^{-1} sum_q Delta_q A_q||_P) >= beta(mu_k) (1 - J_k ||C Delta||_2),
+        beta(mu) >= beta(mu_k) (1 - ||A(mu_k)^{-1} sum_q Delta_q A_q||_P) >= beta(mu_k) (1 - J_k ||C Delta||_2 - ...),
 
     and beta(mu) is at least the best of both over all anchors. The second, the natural norm, is the sharper one: A_k^{-1} A_q
     is small where A_k is not, and the Euclidean norm of C Delta knows that the terms do not all pull the same way. C
     (unitary rotation of the terms to orthogonal ones, then scaling) is common to all anchors, J_k^2 is the largest eigenvalue of
-    sum_l T_l^H T_l, T_l = A_k^{-1} sum_q (C^{-1})_ql A_q.
+    sum_l T_l^H T_l, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly vary enter by their norms (the dots).
 
     Parameters
     ----------
@@ -84,9 +87,8 @@ class Anchored:
         mus = space.sample(500, seed=self.seed) if self.training is None else space.validate(self.training)
         theta = model.operator_coefficients(mus)
         whitened = _whitened(model)
-        norms = np.array([_norm(a) for a in whitened])
-        rotated = _Rotation(theta, whitened, norms)
-        bound = BoundAnchored.empty(norms, rotated.transform, space)
+        rotated = _Rotation(theta, whitened)
+        bound = BoundAnchored.empty(rotated, space)
         upper = np.full(len(mus), np.inf)
         worst = int(np.argmin(np.linalg.norm(theta - theta.mean(axis=0), axis=1)))  # the middle comes first
         with progress_bar(None, "stability anchors", enabled=self.progress, total=self.max_anchors) as bar:
@@ -126,40 +128,36 @@ class BoundAnchored:
     constants: np.ndarray  #: beta(mu_k) (K,)
     growths: np.ndarray  #: J_k (K,)
     norms: np.ndarray  #: ||A_q|| (Qa,)
-    transform: (
-        np.ndarray
-    )  #: C (L, Qa), zero in the columns of terms whose coefficients did not vary on the training set
+    transform: np.ndarray  #: C (L, Qa): the rotated and scaled terms that J_k knows
+    remainder: np.ndarray  #: (R, Qa): the other rotated terms times their norms; they enter by sum |remainder Delta|
     parameters: ParameterSpace
 
     @classmethod
-    def empty(cls, norms: np.ndarray, transform: np.ndarray, parameters: ParameterSpace) -> BoundAnchored:
+    def empty(cls, rotation: _Rotation, parameters: ParameterSpace) -> BoundAnchored:
         """No anchors yet."""
-        none = np.zeros(0)
-        return cls(np.zeros((0, len(norms))), none, none, norms, transform, parameters)
+        none, norms = np.zeros(0), rotation.norms
+        return cls(np.zeros((0, len(norms))), none, none, norms, rotation.transform, rotation.remainder, parameters)
 
     def extended(self, theta: np.ndarray, constant: float, growth: float) -> BoundAnchored:
         """With one more anchor."""
-        return BoundAnchored(
-            np.concatenate([self.anchors, theta[None]]),
-            np.append(self.constants, constant),
-            np.append(self.growths, growth),
-            self.norms,
-            self.transform,
-            self.parameters,
+        return replace(
+            self,
+            anchors=np.concatenate([self.anchors, theta[None]]),
+            constants=np.append(self.constants, constant),
+            growths=np.append(self.growths, growth),
         )
 
     def best(self, theta: np.ndarray) -> np.ndarray:
         """The bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
-        rest = ~np.any(self.transform != 0, axis=0)  # these terms enter by their norms
-        result = np.full(len(theta), -np.inf)
-        for anchor, constant, growth in zip(self.anchors, self.constants, self.growths, strict=True):
-            delta = theta - anchor
-            size = np.abs(delta)
-            plain = size @ self.norms / constant
-            natural = (
-                growth * np.linalg.norm(delta @ self.transform.T, axis=1) + size[:, rest] @ self.norms[rest] / constant
-            )
-            result = np.maximum(result, constant * (1 - (1 + SLACK) * np.minimum(plain, natural)))
+        result = np.empty(len(theta))
+        width = len(self.norms) + len(self.transform) + len(self.remainder)
+        for rows in tiles(len(theta), 32 * len(self.constants) * width):
+            # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
+            delta = theta[rows, None, :] - self.anchors
+            plain = np.abs(delta) @ self.norms / self.constants
+            natural = self.growths * np.linalg.norm(delta @ self.transform.T, axis=2)
+            natural = natural + np.abs(delta @ self.remainder.T).sum(axis=2) / self.constants
+            result[rows] = np.max(self.constants * (1 - (1 + SLACK) * np.minimum(plain, natural)), axis=1)
         return result
 
     def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -189,34 +187,36 @@ class BoundAnchored:
 
 
 class _Rotation:
-    """Terms B_l = sum_q (C^{-1})_ql A_q, orthogonal in the Frobenius norm and scaled: sum_q Delta_q A_q = sum_l (C Delta)_l B_l.
+    """Terms B_l = sum_q U_ql A_q, U unitary, orthogonal in the Frobenius norm: sum_q Delta_q A_q = sum_l x_l B_l, x = U^H Delta.
 
     Terms of an interpolated operator are nearly dependent: their differences are what matters, and these are what the rotation
-    finds. The scale, (|A part of the variation| / ||B_l||)^{1/2}, makes J ||C Delta||_2 as small as the sum of norms would be.
+    finds. The leading B_l are scaled by (variation of x_l / ||B_l||)^{1/2}, which makes J ||C Delta||_2 as small as a sum of norms
+    would be.
     """
 
-    def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], norms: np.ndarray) -> None:
+    def __init__(self, theta: np.ndarray, whitened: list[np.ndarray]) -> None:
         spread = theta - theta.mean(axis=0)
-        varying = np.flatnonzero((np.abs(spread).max(axis=0) > 0) & (norms > 0))
-        self.transform = np.zeros((len(varying), len(whitened)), dtype=theta.dtype)
+        self.norms = np.array([_norm(a) for a in whitened])
+        varies = np.abs(spread).max(axis=0) > 0
+        rows, remainder = [], [np.diag(self.norms)[~varies]]
         self.terms: list[np.ndarray] = []
-        if not len(varying):
-            return
-        flat = np.stack([whitened[q].ravel() for q in varying])
-        gram = flat.conj() @ flat.T
-        modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1]  # unitary
-        if np.iscomplexobj(modes) and not np.iscomplexobj(self.transform):
-            self.transform = self.transform.astype(complex)
-        rotated = (modes.T @ flat).reshape(len(varying), *whitened[0].shape)
-        sizes = np.array([_norm(b) for b in rotated])
-        # sum_q Delta_q A_q = sum_l x_l B_l with B_l = sum_q modes_ql A_q and x = modes^H Delta
-        amounts = np.sqrt(np.mean(np.abs(spread[:, varying] @ modes.conj()) ** 2, axis=0))
-        with np.errstate(divide="ignore"):
-            scales = np.sqrt(np.where(sizes > 0, amounts / np.where(sizes > 0, sizes, 1), 0))
-        tiny = scales <= 1e-12 * scales.max()
-        scales[tiny] = 1e-12 * scales.max()
-        self.transform[:, varying] = (modes.conj() / scales).T
-        self.terms = [b * s for b, s in zip(rotated, scales, strict=True)]
+        moving = np.flatnonzero(varies)
+        if len(moving):
+            flat = np.stack([whitened[q].ravel() for q in moving])
+            gram = flat.conj() @ flat.T
+            modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1]
+            amounts = np.sqrt(np.mean(np.abs(spread[:, moving] @ modes.conj()) ** 2, axis=0))
+            rotated = (modes.T @ flat).reshape(len(moving), *whitened[0].shape)
+            sizes = np.array([_norm(b) for b in rotated])
+            leading = amounts * sizes > LEADING * (amounts * sizes).max()
+            spread_out = np.zeros((len(moving), len(whitened)), dtype=modes.dtype)
+            spread_out[:, moving] = modes.conj().T
+            remainder.append(sizes[~leading, None] * spread_out[~leading])
+            scales = np.sqrt(amounts[leading] / sizes[leading])
+            rows.append(spread_out[leading] / scales[:, None])
+            self.terms = [b * s for b, s in zip(rotated[leading], scales, strict=True)]
+        self.transform = np.concatenate(rows) if rows else np.zeros((0, len(whitened)))
+        self.remainder = np.concatenate(remainder)
 
     def growth(self, matrix: np.ndarray) -> float:
         """J, J^2 the largest eigenvalue of sum_l T_l^H T_l, T_l = matrix^{-1} B_l."""

@@ -1,0 +1,125 @@
+"""What a surface pressure radiates: far field, field in space, and the loads of a plane wave; by quadrature on the triangles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from problems.surfaces import SurfaceMesh
+from rbm.errors import ModelError
+from rbm.optional import require
+
+__all__ = ["far_field", "far_field_rows", "plane_wave_load", "scattered_field", "sphere_rule", "unit_vectors"]
+
+#: Order of the rule on triangles: exact to rounding for products of hat functions, and far below the mesh error for waves.
+ORDER = 4
+BLOCK = 256
+
+
+def plane_wave_load(mesh: SurfaceMesh, wavenumber: float, direction: np.ndarray, coupling: float) -> np.ndarray:
+    """b_i = int phi_i (u_inc + eta du_inc/dn) (n,), u_inc = exp(ik d.x), eta = i coupling / k: phi_i (1 - coupling d.n) exp(ik d.x)."""
+    points, _, interpolation = _rule(mesh)
+    wave = np.exp(1j * wavenumber * (direction @ points)) * (1 - coupling * _repeat(mesh, direction @ mesh.normals))
+    return interpolation.T @ wave
+
+
+def far_field_rows(mesh: SurfaceMesh, wavenumber: float, directions: np.ndarray) -> np.ndarray:
+    """Rows F (1 + d, D, n) of the far field f = (F_0 + sum_j beta_j F_j) u in directions (3, D).
+
+    u_s ~ exp(ikr) / r f, F_0 = -ik / (4 pi) int (x.n) exp(-ik x.y) phi, F_j = ik / (4 pi) int_{part j} exp(-ik x.y) phi.
+    """
+    directions = unit_vectors(directions)
+    points, _, interpolation = _rule(mesh)
+    k = wavenumber
+    wave = np.exp(-1j * k * (directions.T @ points)) * (1j * k / (4 * np.pi))
+    rows = [-wave * _repeat(mesh, directions.T @ mesh.normals)]
+    rows += [wave * _repeat(mesh, mesh.parts == j) for j in range(1, mesh.n_parts + 1)]
+    return np.stack([(interpolation.T @ row.T).T for row in rows])
+
+
+def far_field(
+    mesh: SurfaceMesh, wavenumber: float, directions: np.ndarray, pressures: np.ndarray, admittances: np.ndarray
+) -> np.ndarray:
+    """f (M, D) of surface pressures (M, n) with admittances (M, d) of the parts, in directions (3, D)."""
+    rows = far_field_rows(mesh, wavenumber, directions)
+    weights = np.concatenate([np.ones((len(admittances), 1)), admittances], axis=1)
+    return np.einsum("mq,qdn,mn->md", weights, rows, pressures, optimize=True)
+
+
+def scattered_field(
+    mesh: SurfaceMesh, wavenumber: float, points: np.ndarray, pressures: np.ndarray, admittances: np.ndarray
+) -> np.ndarray:
+    """u_s = D u + ik S(beta u) (M, P) at points (3, P) outside, for surface pressures (M, n) and admittances (M, d).
+
+    NaN at points inside the obstacle. Within about one edge length of the surface the rule loses accuracy. Cost: P kernel
+    evaluations per quadrature point (6 a triangle), in blocks.
+    """
+    points = np.asarray(points, dtype=float)
+    if points.ndim != 2 or points.shape[0] != 3:
+        raise ModelError(f"points must have shape (3, P), got {points.shape}")
+    sources, weights, interpolation = _rule(mesh, weighted=False)
+    k, normals = wavenumber, _repeat(mesh, mesh.normals)
+    density = (interpolation @ pressures.T) * weights[:, None]  # (Q, M)
+    beta = np.asarray(admittances)[:, _repeat(mesh, mesh.parts - 1)].T  # (Q, M)
+    layer = 1j * k * beta * density
+    field = np.empty((pressures.shape[0], points.shape[1]), dtype=complex)
+    for start in range(0, points.shape[1], BLOCK):
+        block = points[:, start : start + BLOCK]
+        difference = sources[:, None, :] - block[:, :, None]  # y - x
+        r = np.sqrt(np.sum(difference**2, axis=0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kernel = np.exp(1j * k * r) / (4 * np.pi * r)
+            cosine = np.einsum("cpq,cq->pq", difference, normals) / r
+            slope = kernel * (1j * k - 1 / r) * cosine  # dG/dn_y
+            angle = (cosine / r**2) @ weights  # solid angle: -4 pi inside... 0 outside
+        values = slope @ density + kernel @ layer
+        values[np.abs(angle) > 2 * np.pi] = np.nan
+        field[:, start : start + BLOCK] = values.T
+    return field
+
+
+def sphere_rule(order: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (3, D) and weights (D,) of a rule on the unit sphere, exact for spherical harmonics of degree 2 order - 1."""
+    z, w = np.polynomial.legendre.leggauss(order)
+    phi = np.arange(2 * order) * np.pi / order
+    rho = np.sqrt(1 - z**2)[:, None]
+    xyz = np.stack([rho * np.cos(phi), rho * np.sin(phi), np.broadcast_to(z[:, None], (order, 2 * order))])
+    return xyz.reshape(3, -1), np.repeat(w * np.pi / order, 2 * order)
+
+
+def unit_vectors(directions: Any) -> np.ndarray:
+    """Directions (3, D), or one (3,), brought to length one. Raises ModelError for a zero or NaN direction or another shape."""
+    array = np.asarray(directions, dtype=float)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[0] != 3:
+        raise ModelError(f"directions must have shape (3, D), one column each, got {np.shape(directions)}")
+    length = np.linalg.norm(array, axis=0)
+    if not np.all(np.isfinite(length) & (length > 0)):
+        k = int(np.argmin(np.isfinite(length) & (length > 0)))
+        raise ModelError(f"direction {k} is {array[:, k].tolist()}: it must be finite and not zero")
+    return array / length
+
+
+def _rule(mesh: SurfaceMesh, weighted: bool = True) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
+    """Points (3, Q), weights (Q,) and the matrix (Q, n) of hat function values (times the weights), Q = q t, triangle by triangle."""
+    quadrature = require("skfem.quadrature", "scikit-fem", "quadrature on triangles")
+    reference = require("skfem.refdom", "scikit-fem", "quadrature on triangles").RefTri
+    local, local_weights = quadrature.get_quadrature(reference, ORDER)
+    q, t, n = len(local_weights), mesh.triangles.shape[1], mesh.vertices.shape[1]
+    hats = np.stack([1 - local[0] - local[1], local[0], local[1]])  # (3, q)
+    points = np.einsum("cat,aq->ctq", mesh.vertices[:, mesh.triangles], hats).reshape(3, -1)
+    weights = np.outer(2 * mesh.areas, local_weights).ravel()
+    values = np.broadcast_to(hats[:, None, :], (3, t, q)).reshape(3, -1)
+    columns = np.repeat(mesh.triangles, q, axis=1)
+    entries = values * weights if weighted else values
+    rows = np.broadcast_to(np.arange(q * t), columns.shape)
+    return points, weights, sp.csr_array((entries.ravel(), (rows.ravel(), columns.ravel())), shape=(q * t, n))
+
+
+def _repeat(mesh: SurfaceMesh, per_triangle: np.ndarray) -> np.ndarray:
+    """Values (..., t) of the triangles at the quadrature points (..., Q)."""
+    quadrature = require("skfem.quadrature", "scikit-fem", "quadrature on triangles")
+    reference = require("skfem.refdom", "scikit-fem", "quadrature on triangles").RefTri
+    return np.repeat(per_triangle, len(quadrature.get_quadrature(reference, ORDER)[1]), axis=-1)
