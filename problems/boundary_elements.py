@@ -8,10 +8,9 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -86,20 +85,27 @@ def assemble(
     if ks.ndim != 1 or not len(ks) or not np.all(np.isfinite(ks) & (ks > 0)):
         raise ModelError(f"the wavenumber must be a positive number, got {wavenumbers!r}")
     warn_if_coarse(mesh, float(ks.max()))
-    folder = None if cache is False else cache_folder() if cache is True else Path(cache)
+    where = folder(cache)
     found: dict[float, BoundaryOperators] = {}
     for k in ks.tolist():
-        stored = _read(folder, mesh, k, quadrature)
+        stored = _read(where, mesh, k, quadrature)
         if stored is not None:
             found[k] = stored
     missing = [k for k in dict.fromkeys(ks.tolist()) if k not in found]
     if missing:
         assembler = _Assembler(mesh, quadrature)
-        text = f"assembling {4 * len(missing)} boundary operators"
-        with progress_bar(None, text, enabled=progress, total=len(missing) * (2 + 2 * mesh.n_parts)) as bar:
+        with (
+            progress_bar(
+                None, "boundary operators", enabled=progress, total=len(missing) * (1 + 2 * mesh.n_parts)
+            ) as bar,
+            warnings.catch_warnings(),
+        ):
+            from numba.core.errors import NumbaPerformanceWarning
+
+            warnings.simplefilter("ignore", NumbaPerformanceWarning)  # of bempp's kernels, at every compilation
             for k in missing:
                 found[k] = assembler(k, bar)
-                _write(folder, mesh, found[k], quadrature)
+                _write(where, mesh, found[k], quadrature)
     return [found[k] for k in ks.tolist()]
 
 
@@ -113,6 +119,11 @@ def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def folder(cache: Cache) -> Path | None:
+    """The folder that a `cache` argument means; None for False."""
+    return None if cache is False else cache_folder() if cache is True else Path(cache)
 
 
 def cache_folder() -> Path:
@@ -258,11 +269,3 @@ def _write(folder: Path | None, mesh: SurfaceMesh, operators: BoundaryOperators,
         write_archive(path, {"kind": KIND, "wavenumber": operators.wavenumber}, arrays)
     except OSError as error:
         warnings.warn(f"assembled matrices could not be cached: {error}", UserWarning, stacklevel=4)
-
-
-def iterate_files(folder: Path | None = None) -> Iterator[Path]:
-    """The cached files, for those who want to look or to delete."""
-    yield from sorted((folder or cache_folder()).glob("helmholtz-*.npz"))
-
-
-Formulation = Literal["burton-miller", "direct"]

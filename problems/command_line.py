@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     study = commands.add_parser(
         "study", help="offline, online, figures, summary.json and a model file, for a problem of the gallery"
     )
-    study.add_argument("name", choices=["diffusion", "thermal-block"])
+    study.add_argument("name", choices=["diffusion", "thermal-block", "scattering"])
     study.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
     study.add_argument("--tol", type=float, help="stop the greedy at this error bound (default: the study's own)")
 

@@ -202,7 +202,9 @@ def acoustic_scattering(
         rhs=rhs,
         product=product,
         parameters=space,
-        stability=Anchored(training=space.sample(1000), progress=progress) if stability is None else stability,
+        stability=Anchored(training=space.sample(1000), progress=progress, cache=bem.folder(cache))
+        if stability is None
+        else stability,
         outputs=outputs,
         projection="least-squares",
         interpolation_error=error,
@@ -221,7 +223,10 @@ def affine_terms(mesh: SurfaceMesh, operators: bem.BoundaryOperators, coupling: 
 
 
 def _mesh(
-    shape: str | SurfaceMesh | os.PathLike[str], parts: Parts | None, level: int, axes: tuple[float, float, float] | None
+    shape: str | SurfaceMesh | os.PathLike[str],
+    parts: Parts | None,
+    level: int,
+    axes: tuple[float, float, float] | None,
 ) -> SurfaceMesh:
     if isinstance(shape, SurfaceMesh):
         mesh = shape
@@ -281,5 +286,7 @@ def _per_part(name: str, given: Any, d: int) -> list[Range]:
     if array.ndim != 2 or array.shape[1] != 2:
         raise ModelError(f"{name} must be a pair (low, high), or one pair a part, got {given!r}")
     if len(array) != d:
-        raise ModelError(f"{name} gives ranges for {len(array)} part(s), the mesh has part numbers 1 to {d}; give one range a part")
+        raise ModelError(
+            f"{name} gives ranges for {len(array)} part(s), the mesh has part numbers 1 to {d}; give one range a part"
+        )
     return [(float(low), float(high)) for low, high in array]

@@ -15,7 +15,9 @@ import scipy
 
 import rbm
 from lowrank.cross import SATURATION
+from problems import scattering_figures
 from problems.reaction_diffusion import reaction_diffusion_1d
+from problems.scattering import acoustic_scattering
 from problems.thermal_block import thermal_block, thermal_block_mesh
 from rbm import Estimate, FullOrderModel, GreedyResult, plots
 from rbm.archive import write_atomically
@@ -23,20 +25,25 @@ from rbm.progress import progress_bar
 
 __all__ = ["STUDIES", "Study", "run"]
 
+#: Estimators that select parameters; their points change with the basis, so they are prepared anew for every N.
+SELECTING = ("sampled", "interpolated")
+
 
 @dataclass(frozen=True)
 class Study:
     """What a study computes with."""
 
     title: str
-    model: Callable[[], FullOrderModel]
+    model: Callable[[bool], FullOrderModel]  #: from whether progress is shown
     training: int  #: training parameters
     tests: int  #: test parameters
     max_basis: int
     tol: float
     estimators: tuple[str, ...]
     sizes: Callable[[int], Sequence[int]]  #: basis sizes N to compare the estimators at, given the final one
-    solution_figure: Callable[[rbm.ReducedModel], Any]
+    figures: Callable[[Any, rbm.ReducedModel], dict[str, Any]]  #: of solutions, by name
+    relative: bool = False  #: tol is relative to the norm of the solution
+    sampled_up_to: int = 1000  #: largest N for which E3 and E4, whose offline cost grows like N^2, are prepared
 
 
 def run(
@@ -50,7 +57,7 @@ def run(
     if tol is not None and not tol >= 0:
         raise ValueError(f"tol must be a number >= 0, got {tol}")
     out.mkdir(parents=True, exist_ok=True)  # now, not after the offline stage
-    model = study.model()
+    model = study.model(progress)
     say(f"{study.title}\n  {model}")
 
     start = time.perf_counter()
@@ -60,8 +67,9 @@ def run(
         training,
         tol=study.tol if tol is None else tol,
         max_basis=study.max_basis,
-        estimators=study.estimators,
+        estimators=[m for m in study.estimators if m not in SELECTING or study.max_basis <= study.sampled_up_to],
         progress=progress,
+        relative=study.relative,
     )
     seconds = time.perf_counter() - start
     say(f"offline, {seconds:.1f} s\n  {result}")
@@ -126,10 +134,10 @@ def compare(
     estimates: dict[str, dict[int, Estimate]] = {m: {} for m in study.estimators}
     rows: list[dict[str, Any]] = []
     decay: dict[str, np.ndarray] = {}
-    selecting = [m for m in study.estimators if m in ("sampled", "interpolated")]  # their points change with the basis
+    selecting = [m for m in study.estimators if m in SELECTING]
     for n in progress_bar(sizes, "comparing estimators", enabled=progress):
         reduced = result.reduced_model.truncate(n)
-        if selecting:
+        if selecting and n <= study.sampled_up_to:
             chosen = rbm.project(model, result.basis[:, :n], ("orthonormal", *selecting), training)
             reduced = replace(reduced, estimators={**reduced.estimators, **chosen.estimators}, refused=chosen.refused)
         gamma = reduced.solve(mus, estimate=False).coefficients
@@ -144,6 +152,7 @@ def compare(
         for method in study.estimators:
             if method in reduced.refused:
                 row[method] = {"refused": reduced.refused[method]}
+            if method not in reduced.estimators:
                 continue
             estimates[method][n] = e = direct if method == "direct" else reduced.estimate(mus, gamma, method)
             row[method] = _ratios(e, oracle, errors[n], reduced.estimators[method])
@@ -166,13 +175,16 @@ def _ratios(e: Estimate, oracle: np.ndarray, error: np.ndarray, state: Any) -> d
         "largest_floor": float(e.floor.max()),
         "bounds_below_true_error": int((e.bound < error).sum()),
         "bounds_below_oracle": int((e.bound < oracle).sum()),
+        "smallest_effectivity": float((e.bound / error).min()),
+        "largest_effectivity": float((e.bound / error).max()),
     }
     if hasattr(state, "squares"):
         figures["terms"] = len(state.squares)
+        figures["products"] = state.products_total
     return figures
 
 
-def time_online(model: FullOrderModel, reduced: rbm.ReducedModel, batch: int = 20_000) -> dict[str, Any]:
+def time_online(model: FullOrderModel, reduced: rbm.ReducedModel, batch: int = 10_000) -> dict[str, Any]:
     """Microseconds per certified query in one batch, and per full-order solve, the best of three runs each."""
     mus = model.parameters.sample(batch, "random", seed=2)
     reduced.solve(mus[:10])
@@ -206,8 +218,23 @@ def table(comparison: Comparison) -> str:
         cells = []
         for m in methods:
             e = comparison.estimates[m].get(n)
-            cells.append(f"{'refused':>22}" if e is None else f"{e.value.max():>14.2e}{e.resolved.mean():>7.0%} ")
+            cells.append(f"{'-':>22}" if e is None else f"{e.value.max():>14.2e}{e.resolved.mean():>7.0%} ")
         lines.append(f"{n:>3}  {error.max():>10.2e}  " + "".join(cells))
+    lines.append("effectivity of bounds, smallest to largest over N and test parameters:")
+    for m in methods:
+        rows = [row[m] for row in comparison.rows if "smallest_effectivity" in row.get(m, {})]
+        low, high = min(r["smallest_effectivity"] for r in rows), max(r["largest_effectivity"] for r in rows)
+        below = sum(r["bounds_below_true_error"] for r in rows)
+        lines.append(f"  {m:<13}{low:9.3g} to {high:<9.3g}{below} bounds below the true error")
+        if "terms" in rows[0]:
+            lines.append(
+                "    terms of products: "
+                + ", ".join(
+                    f"N={r['N']}: {r[m]['terms']} of {r[m]['products']}"
+                    for r in comparison.rows
+                    if "terms" in r.get(m, {})
+                )
+            )
     return "\n".join(lines)
 
 
@@ -223,7 +250,8 @@ def figures(study: Study, model: FullOrderModel, result: GreedyResult, compariso
     }
     plots.save(plots.effectivity(sizes, ratios), out / "effectivity")
     plots.save(plots.selected_parameters(result.parameters, model.parameters), out / "selected_parameters")
-    plots.save(study.solution_figure(result.reduced_model), out / "solutions")
+    for name, figure in study.figures(model, result.reduced_model).items():
+        plots.save(figure, out / name)
     if len(model.parameters) == 1:
         for n in sizes[len(sizes) // 2 :: 2]:
             per_method = {m: per[n] for m, per in comparison.estimates.items() if n in per}
@@ -236,45 +264,62 @@ def figures(study: Study, model: FullOrderModel, result: GreedyResult, compariso
         plots.save(ax, out / "eim_decay")
 
 
-def _diffusion_solutions(reduced: rbm.ReducedModel) -> Any:
+def _diffusion_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
     n = reduced.basis.shape[0]  # type: ignore[union-attr]
     mus = np.array([[1.0], [10.0], [30.0], [100.0]])
     u = reduced.reconstruct(reduced.solve(mus).coefficients)
     x = np.linspace(0, 1, n + 2)
-    return plots.solutions(x, np.pad(u, ((0, 0), (1, 1))), [rf"$\mu = {m:g}$" for m in mus[:, 0]])
+    return {"solutions": plots.solutions(x, np.pad(u, ((0, 0), (1, 1))), [rf"$\mu = {m:g}$" for m in mus[:, 0]])}
 
 
-def _thermal_solutions(reduced: rbm.ReducedModel) -> Any:
+def _thermal_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
     mesh = thermal_block_mesh()
     inner = np.setdiff1d(np.arange(mesh.p.shape[1]), mesh.boundary_nodes())
     mus = reduced.parameters.sample(3, "random", seed=3)
     u = np.zeros((len(mus), mesh.p.shape[1]))
     u[:, inner] = reduced.reconstruct(reduced.solve(mus).coefficients)
     labels = [rf"$k_5 = {mu[4]:.2f}$, $k_1 = {mu[0]:.2f}$" for mu in mus]
-    return plots.solutions_on_mesh(mesh.p, mesh.t, u, labels)
+    return {"solutions": plots.solutions_on_mesh(mesh.p, mesh.t, u, labels)}
+
+
+def _scattering(progress: bool) -> FullOrderModel:
+    return acoustic_scattering("sphere", parts=2, wavenumber=2.0, level=4, progress=progress)
 
 
 STUDIES: dict[str, Study] = {
     "diffusion": Study(
         title="Reaction-diffusion in one dimension: -u'' + mu u = 1",
-        model=reaction_diffusion_1d,
+        model=lambda progress: reaction_diffusion_1d(),
         training=1000,
         tests=1000,
         max_basis=20,
         tol=0.0,
         estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
         sizes=lambda n: range(1, n + 1),
-        solution_figure=_diffusion_solutions,
+        figures=_diffusion_solutions,
     ),
     "thermal-block": Study(
         title="Thermal block, 3 x 3: -div(k grad u) = 1",
-        model=thermal_block,
+        model=lambda progress: thermal_block(),
         training=500,
         tests=50,
         max_basis=60,
         tol=1e-2,
         estimators=("orthonormal", "direct", "expanded"),
         sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
-        solution_figure=_thermal_solutions,
+        figures=_thermal_solutions,
+    ),
+    "scattering": Study(
+        title="Acoustic scattering by a sphere with two admittances, k = 2, boundary elements",
+        model=_scattering,
+        training=500,
+        tests=40,
+        max_basis=60,
+        tol=1e-10,
+        estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
+        sizes=lambda n: sorted({1, 2, *range(4, n, 4), n}),
+        figures=scattering_figures.figures,
+        relative=True,
+        sampled_up_to=12,
     ),
 }

@@ -15,6 +15,8 @@ __all__ = ["far_field", "far_field_rows", "plane_wave_load", "scattered_field", 
 
 #: Order of the rule on triangles: exact to rounding for products of hat functions, and far below the mesh error for waves.
 ORDER = 4
+#: Order for fields in space, where it shows only near the surface.
+FIELD_ORDER = 2
 BLOCK = 256
 
 
@@ -54,15 +56,15 @@ def scattered_field(
     """u_s = D u + ik S(beta u) (M, P) at points (3, P) outside, for surface pressures (M, n) and admittances (M, d).
 
     NaN at points inside the obstacle. Within about one edge length of the surface the rule loses accuracy. Cost: P kernel
-    evaluations per quadrature point (6 a triangle), in blocks.
+    evaluations per quadrature point (3 a triangle), in blocks.
     """
     points = np.asarray(points, dtype=float)
     if points.ndim != 2 or points.shape[0] != 3:
         raise ModelError(f"points must have shape (3, P), got {points.shape}")
-    sources, weights, interpolation = _rule(mesh, weighted=False)
-    k, normals = wavenumber, _repeat(mesh, mesh.normals)
+    sources, weights, interpolation = _rule(mesh, weighted=False, order=FIELD_ORDER)
+    k, normals = wavenumber, _repeat(mesh, mesh.normals, FIELD_ORDER)
     density = (interpolation @ pressures.T) * weights[:, None]  # (Q, M)
-    beta = np.asarray(admittances)[:, _repeat(mesh, mesh.parts - 1)].T  # (Q, M)
+    beta = np.asarray(admittances)[:, _repeat(mesh, mesh.parts - 1, FIELD_ORDER)].T  # (Q, M)
     layer = 1j * k * beta * density
     field = np.empty((pressures.shape[0], points.shape[1]), dtype=complex)
     for start in range(0, points.shape[1], BLOCK):
@@ -73,7 +75,7 @@ def scattered_field(
             kernel = np.exp(1j * k * r) / (4 * np.pi * r)
             cosine = np.einsum("cpq,cq->pq", difference, normals) / r
             slope = kernel * (1j * k - 1 / r) * cosine  # dG/dn_y
-            angle = (cosine / r**2) @ weights  # solid angle: -4 pi inside... 0 outside
+            angle = (cosine / r**2) @ weights  # solid angle of the surface: 4 pi from inside, 0 from outside
         values = slope @ density + kernel @ layer
         values[np.abs(angle) > 2 * np.pi] = np.nan
         field[:, start : start + BLOCK] = values.T
@@ -102,11 +104,9 @@ def unit_vectors(directions: Any) -> np.ndarray:
     return array / length
 
 
-def _rule(mesh: SurfaceMesh, weighted: bool = True) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
+def _rule(mesh: SurfaceMesh, weighted: bool = True, order: int = ORDER) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
     """Points (3, Q), weights (Q,) and the matrix (Q, n) of hat function values (times the weights), Q = q t, triangle by triangle."""
-    quadrature = require("skfem.quadrature", "scikit-fem", "quadrature on triangles")
-    reference = require("skfem.refdom", "scikit-fem", "quadrature on triangles").RefTri
-    local, local_weights = quadrature.get_quadrature(reference, ORDER)
+    local, local_weights = _reference_rule(order)
     q, t, n = len(local_weights), mesh.triangles.shape[1], mesh.vertices.shape[1]
     hats = np.stack([1 - local[0] - local[1], local[0], local[1]])  # (3, q)
     points = np.einsum("cat,aq->ctq", mesh.vertices[:, mesh.triangles], hats).reshape(3, -1)
@@ -118,8 +118,13 @@ def _rule(mesh: SurfaceMesh, weighted: bool = True) -> tuple[np.ndarray, np.ndar
     return points, weights, sp.csr_array((entries.ravel(), (rows.ravel(), columns.ravel())), shape=(q * t, n))
 
 
-def _repeat(mesh: SurfaceMesh, per_triangle: np.ndarray) -> np.ndarray:
+def _repeat(mesh: SurfaceMesh, per_triangle: np.ndarray, order: int = ORDER) -> np.ndarray:
     """Values (..., t) of the triangles at the quadrature points (..., Q)."""
+    return np.repeat(per_triangle, len(_reference_rule(order)[1]), axis=-1)
+
+
+def _reference_rule(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (2, q) and weights (q,) on the reference triangle."""
     quadrature = require("skfem.quadrature", "scikit-fem", "quadrature on triangles")
     reference = require("skfem.refdom", "scikit-fem", "quadrature on triangles").RefTri
-    return np.repeat(per_triangle, len(quadrature.get_quadrature(reference, ORDER)[1]), axis=-1)
+    return quadrature.get_quadrature(reference, order)

@@ -78,7 +78,12 @@ def separate_wavenumber(
         slope = (1 - 1j * np.outer(r, k)) * wave
         return np.concatenate([k * slope, wave, k**2 * wave, k * wave, slope])
 
-    formulas = ("k*(1 - 1j*k*{x})*exp(1j*k*{x})", "exp(1j*k*{x})", "k**2*exp(1j*k*{x})", "k*exp(1j*k*{x})")
+    formulas: tuple[str, ...] = (
+        "k*(1 - 1j*k*{x})*exp(1j*k*{x})",
+        "exp(1j*k*{x})",
+        "k**2*exp(1j*k*{x})",
+        "k*exp(1j*k*{x})",
+    )
     formulas = (*formulas, "(1 - 1j*k*{x})*exp(1j*k*{x})")
     positions = direction @ mesh.vertices
     s = np.linspace(positions.min(), positions.max(), GRID)
@@ -113,9 +118,16 @@ def separate_wavenumber(
         operators.append((of_matrices.terms(f"{float(matrices.nodes[m])!r}/k")[m], term[0]))
         operators += [(of_matrices.terms(beta)[m], a) for beta, a in zip(admittances, term[1:], strict=True)]
     rhs: Terms = list(zip(of_loads.terms(), load_vectors, strict=True))
-    bound = " + ".join(
-        [f"{sizes[0]!r}/k", *(f"{size!r}*abs({beta})" for size, beta in zip(sizes[1:].tolist(), admittances, strict=True))]
-    ).replace("np.float64(", "").replace(")/k", "/k")
+    bound = (
+        " + ".join(
+            [
+                f"{sizes[0]!r}/k",
+                *(f"{size!r}*abs({beta})" for size, beta in zip(sizes[1:].tolist(), admittances, strict=True)),
+            ]
+        )
+        .replace("np.float64(", "")
+        .replace(")/k", "/k")
+    )
     return SeparatedWavenumber(operators, rhs, (bound, of_load), matrices, loads, constants)
 
 
@@ -127,7 +139,9 @@ def _between(nodes: np.ndarray, separation: Separation) -> list[float]:
         k = np.concatenate([np.linspace(nodes[i], nodes[i + 1], 12)[1:-1] for i in gap])
         chosen.append(float(k[np.argmax(separation.error(k))]))
     if not chosen:
-        raise ModelError("the range of wavenumbers is so narrow that one node interpolates it; give a single wavenumber")
+        raise ModelError(
+            "the range of wavenumbers is so narrow that one node interpolates it; give a single wavenumber"
+        )
     return chosen
 
 

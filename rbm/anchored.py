@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import warnings
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from rbm.errors import StabilityError
+from rbm.archive import read_archive, write_archive
+from rbm.errors import FileFormatError, StabilityError
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
@@ -22,6 +27,8 @@ __all__ = ["Anchored", "BoundAnchored", "inf_sup"]
 #: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
 SLACK = 1e-8
 DENSE_LIMIT = 6000
+#: Of cached anchors; LAYOUT changes when the content of a file would.
+KIND, LAYOUT = "stability anchors", 1
 #: Rotated terms that vary less than this share of the one that varies most enter the bound by their norms.
 LEADING = 1e-3
 
@@ -61,6 +68,7 @@ class Anchored:
     max_anchors : give up, with an error, beyond these
     seed : of the default training set
     progress : show a bar
+    cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
 
     Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu): min_k ||A(mu) v_k||_{P'} / ||v_k||_P
     with the minimisers v_k at the anchors. So no constant is computed but at the anchors, and the bound is at least `ratio`
@@ -78,14 +86,37 @@ class Anchored:
     max_anchors: int = 400
     seed: int = 0
     progress: bool = True
+    cache: str | os.PathLike[str] | None = None
 
     def bind(self, model: FullOrderModel) -> BoundAnchored:
-        """Choose the anchors for a model."""
+        """Choose the anchors for a model, or read them from the cache."""
         if not 0 < self.ratio < 1:
             raise StabilityError(f"ratio must lie between 0 and 1, got {self.ratio}")
         space = model.parameters
         mus = space.sample(500, seed=self.seed) if self.training is None else space.validate(self.training)
-        theta = model.operator_coefficients(mus)
+        path = None if self.cache is None else self._file(Path(self.cache), model, mus)
+        if path is not None and path.exists():
+            try:
+                return BoundAnchored.from_arrays(read_archive(path, KIND)[1], space)
+            except (OSError, FileFormatError, TypeError) as error:
+                warnings.warn(
+                    f"cached anchors are not used and will be chosen again: {error}", UserWarning, stacklevel=3
+                )
+        bound = self._choose(model, mus)
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_archive(path, {"kind": KIND}, bound.arrays())
+            except OSError as error:
+                warnings.warn(f"anchors could not be cached: {error}", UserWarning, stacklevel=3)
+        return bound
+
+    def _file(self, folder: Path, model: FullOrderModel, mus: np.ndarray) -> Path:
+        digest = hashlib.sha256(f"{LAYOUT} {model.fingerprint()} {self.ratio!r}".encode() + mus.tobytes())
+        return folder / f"anchors-{digest.hexdigest()[:40]}.npz"
+
+    def _choose(self, model: FullOrderModel, mus: np.ndarray) -> BoundAnchored:
+        space, theta = model.parameters, model.operator_coefficients(mus)
         whitened = _whitened(model)
         rotated = _Rotation(theta, whitened)
         bound = BoundAnchored.empty(rotated, space)

@@ -163,8 +163,9 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
     split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
     y = x / split.inner_scale[:, None]
     head = _on_grid(y, _modulus(y).max(axis=0, initial=0.0), split.bits)
-    hi = split.head @ head
-    lo = split.head @ (y - head) + split.tail @ y
+    m = y.shape[1]
+    both = split.head @ np.concatenate([head, y - head], axis=1)  # one pass over the matrix, which may be large
+    hi, lo = both[:, :m], both[:, m:] + split.tail @ y
     if correction is not None:
         lo = lo + split.matrix @ correction
     return two_sum(hi, lo)

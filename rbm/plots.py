@@ -26,6 +26,7 @@ __all__ = [
     "selected_parameters",
     "solutions",
     "solutions_on_mesh",
+    "symbol",
 ]
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -158,14 +159,14 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
     )
     if len(space) == 1:
         points = ax.scatter(parameters[:, 0], order, c=order, cmap="cividis", s=60, zorder=2)
-        ax.set(xlabel=_symbol(space.names[0]), ylabel="greedy step", xlim=(low[0], high[0]))
+        ax.set(xlabel=symbol(space.names[0]), ylabel="greedy step", xlim=(low[0], high[0]))
         if space.scale == "log":
             ax.set_xscale("log")
     else:
         for j in range(len(space)):
             jitter = 0.6 * (order / len(order) - 0.5)
             points = ax.scatter(unit[:, j], j + jitter, c=order, cmap="cividis", s=18)
-        ax.set(xlabel="position in the range", yticks=range(len(space)), yticklabels=[_symbol(n) for n in space.names])
+        ax.set(xlabel="position in the range", yticks=range(len(space)), yticklabels=[symbol(n) for n in space.names])
     ax.figure.colorbar(points, ax=ax, label="greedy step")
     return ax
 
@@ -235,17 +236,13 @@ def _colormap(name: str) -> Any:
     return _matplotlib("cm").ScalarMappable(cmap=name).get_cmap()
 
 
-def _symbol(name: str) -> str:
-    """A parameter name as a formula: mu -> Greek letter, k3 -> k with index 3."""
+def symbol(name: str) -> str:
+    """A parameter name as a formula: mu -> Greek letter, k3 and beta_3 -> with index 3, beta_3_re -> its real part."""
+    part = {"_re": "\\mathrm{Re}\\,", "_im": "\\mathrm{Im}\\,"}.get(name[-3:], "")
+    name = name[:-3] if part else name
     head = name.rstrip("0123456789")
     tail = name[len(head) :]
+    head = head.rstrip("_")
     greek = {"mu", "alpha", "beta", "gamma", "kappa", "nu", "omega", "sigma", "theta"}
-    return (
-        f"$\\{head}_{{{tail}}}$"
-        if head in greek and tail
-        else f"$\\{head}$"
-        if head in greek
-        else f"${head}_{{{tail}}}$"
-        if tail
-        else f"${head}$"
-    )
+    letter = f"\\{head}" if head in greek else head
+    return f"${part}{letter}_{{{tail}}}$" if tail else f"${part}{letter}$"

@@ -74,6 +74,11 @@ class Sampled(InterpolatedSquare):
             )
         return cls.measured(known, order[:rank], orthogonal=q[:, :rank], upper=r, condition=condition)
 
+    @property
+    def products_total(self) -> int:
+        """sigma, the number of all products."""
+        return self.orthogonal.shape[0]
+
     def combination(self, c: np.ndarray) -> np.ndarray:
         """lambda (rho, M): R lambda = Q^T X."""
         x = evaluate_products(c, self.weights, all_products(c.shape[1], np.iscomplexobj(c))).T
