@@ -10,16 +10,18 @@ OUT ?= out
 	$(PYTHON) -m venv .venv
 
 .venv/.run: .venv/pyvenv.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem]'
 	touch $@
 
 .venv/.dev: .venv/pyvenv.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem,dev]'
 	touch $@ .venv/.run
 
 demo: .venv/.run            ## offline, online, figures and a saved model, in out/
 	$(BIN)/rbm study diffusion --out $(OUT)/diffusion
 	$(BIN)/rbm query $(OUT)/diffusion/model.rbm --mu 3.5
+	$(BIN)/rbm study scattering --out $(OUT)/scattering
+	$(BIN)/rbm query $(OUT)/scattering/model.rbm --mu 0.5 1.2
 
 test: .venv/.dev            ## the whole test suite, notebooks included
 	$(BIN)/python -m pytest

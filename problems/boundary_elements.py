@@ -69,7 +69,7 @@ def assemble(
     wavenumbers : k > 0, one or several
     quadrature : order of the regular and the singular rules; 4 leaves 1e-5..5e-5, far below the mesh error
     cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by the
-        SHA-256 of the mesh, the wavenumber and the order, and holds (1 + 1 + 2) n^2 complex numbers
+        SHA-256 of the mesh (twelve digits), the wavenumber and the order, and holds 3 n^2 complex numbers and a little more
     progress : show a bar: the first call of a process compiles for a minute, then about 15 s for 1026 unknowns and each k
 
     Raises
@@ -225,8 +225,10 @@ def _bempp() -> Any:
 
 
 def _file(folder: Path, mesh: SurfaceMesh, k: float, quadrature: int) -> Path:
-    digest = hashlib.sha256(f"{LAYOUT} {mesh.vertices.shape} {mesh.triangles.shape} {k!r} {quadrature}".encode())
-    for array in (mesh.vertices, mesh.triangles, mesh.parts):
+    digest = hashlib.sha256(f"{LAYOUT} {mesh.vertices.shape} {mesh.triangles.shape} {k:.13g} {quadrature}".encode())
+    # coordinates to twelve digits: their last bits depend on the machine that computed them, the matrices hardly on these
+    scale = 10.0 ** (12 - np.ceil(np.log10(np.abs(mesh.vertices).max())))
+    for array in (np.rint(mesh.vertices * scale).astype(np.int64), mesh.triangles, mesh.parts):
         digest.update(array.tobytes())
     return folder / f"helmholtz-{digest.hexdigest()[:40]}.npz"
 

@@ -34,5 +34,5 @@ def test_a_notebook_runs_and_its_claims_hold(script: Path, monkeypatch: pytest.M
     notebook = jupytext.read(script)
     assert any("assert" in c.source or "assert_array_equal" in c.source for c in notebook.cells)
     nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
     ).execute()

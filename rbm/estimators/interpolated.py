@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from eim import empirical_interpolation
+from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
@@ -16,6 +17,8 @@ from rbm.reduction import Reduction
 
 __all__ = ["Interpolated"]
 
+#: Training parameters that must be left over: with none, the interpolation error has been seen nowhere.
+SPARE = 8
 #: Default tolerance of the empirical interpolation of X; looser ones undershoot.
 RTOL = 1e-15
 
@@ -57,10 +60,19 @@ class Interpolated(InterpolatedSquare):
         reduction: Reduction | None = None,
         rtol: float = RTOL,
     ) -> Self:
-        """EIM on the training set, then E1 at the selected parameters and at the validation parameters."""
+        """EIM on the training set, then E1 at the selected parameters and at the validation parameters.
+
+        Raises EstimatorUnusable when nearly all training parameters are selected, so that none is left for validation.
+        """
         known = TrainingProducts.of(model, basis, training, reduction)
         interpolation = empirical_interpolation(known.values, rtol=rtol)
         history = interpolation.residual_history
+        spare = len(training) - interpolation.rank
+        if spare < min(SPARE, len(training)) and interpolation.rank < len(known.products.first):
+            raise EstimatorUnusable(
+                f"E4 with N = {known.reduction.size}: {interpolation.rank} of {len(training)} training parameters were selected, too few are left to "
+                "measure its deviation; give a larger training set, or use the estimator 'orthonormal'"
+            )
         return cls.measured(
             known,
             interpolation.snapshots,

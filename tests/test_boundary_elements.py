@@ -1,0 +1,130 @@
+"""Assembly by bempp-cl (one real run), the cache, and what is said where the package is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scattering_models import DATA, scattering
+
+from problems import acoustic_scattering, surface
+from problems import boundary_elements as bem
+
+
+@pytest.mark.slow
+def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
+    """The one test that really assembles: the matrices, that they are cached, and that nothing is printed."""
+    pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
+    code = (
+        "from problems import boundary_elements as bem, surface\n"
+        "import sys\n"
+        "bem.assemble(surface('sphere', 2, 2), 2.0, cache=sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "Warning" not in done.stderr
+    mesh = surface("sphere", 2, 2)
+    assert len(list(tmp_path.glob("helmholtz-*.npz"))) == 1
+    (fresh,) = bem.assemble(mesh, 2.0, cache=tmp_path)
+    (stored,) = bem.assemble(mesh, 2.0, cache=DATA)
+    scale = np.abs(stored.hypersingular).max()
+    np.testing.assert_allclose(fresh.hypersingular, stored.hypersingular, atol=1e-12 * scale)
+    np.testing.assert_allclose(fresh.double_layer, stored.double_layer, atol=1e-12)
+    for a, b in zip(
+        (*fresh.single_layers, *fresh.adjoint_layers), (*stored.single_layers, *stored.adjoint_layers), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_identities_of_the_operators() -> None:
+    """V and W are symmetric to the accuracy of the quadrature, K is the sum of its parts, and parts end where they end."""
+    mesh = surface("sphere", 2, 2)
+    (o,) = bem.assemble(mesh, 2.0, cache=DATA)
+    v = sum(o.single_layers)
+    np.testing.assert_allclose(v, v.T, atol=1e-5 * np.abs(v).max())
+    np.testing.assert_allclose(o.hypersingular, o.hypersingular.T, atol=1e-5 * np.abs(o.hypersingular).max())
+    np.testing.assert_array_equal(o.double_layer, sum(o.adjoint_layers).T)
+    for j in (1, 2):
+        off = np.setdiff1d(np.arange(66), mesh.triangles[:, mesh.parts == j])
+        assert not o.single_layers[j - 1][:, off].any()
+
+
+def test_green_s_formula_for_a_field_without_scatterer() -> None:
+    """A plane wave solves the equation inside: (1/2 + K) u = V du/dn, to the mesh error."""
+    mesh = surface("sphere", 2, 2)
+    (o,) = bem.assemble(mesh, 2.0, cache=DATA)
+    d = np.array([0.0, 0.0, 1.0])
+    u = np.exp(2j * (d @ mesh.vertices))
+    # normals at the vertices of the unit sphere are the vertices themselves
+    slope = 2j * (d @ mesh.vertices) * u
+    left = bem.mass(mesh) @ u / 2 + o.double_layer @ u
+    right = sum(o.single_layers) @ slope
+    assert np.linalg.norm(left - right) < 0.1 * np.linalg.norm(right)
+
+
+def test_a_cache_is_found_again_and_a_damaged_file_is_not_used(tmp_path: Path) -> None:
+    mesh = surface("sphere", 2, 2)
+    (stored,) = bem.assemble(mesh, 2.0, cache=DATA)
+    bem._write(tmp_path, mesh, stored, 4)
+    (again,) = bem.assemble(mesh, 2.0, cache=tmp_path)
+    np.testing.assert_array_equal(again.hypersingular, stored.hypersingular)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.warns(
+        UserWarning, match=r"cached matrices are not used and will be assembled again: .*truncated or damaged"
+    ):
+        assert bem._read(tmp_path, mesh, 2.0, 4) is None
+
+
+def test_the_key_knows_mesh_parts_wavenumber_and_quadrature() -> None:
+    mesh = surface("sphere", 2, 2)
+    names = {
+        bem._file(Path("x"), *arguments)
+        for arguments in (
+            (mesh, 2.0, 4),
+            (surface("sphere", 2, 1), 2.0, 4),
+            (surface("ellipsoid", 2, 2), 2.0, 4),
+            (mesh, 2.5, 4),
+            (mesh, 2.0, 6),
+        )
+    }
+    assert len(names) == 5
+    nudged = surface("sphere", 2, 2)
+    same = type(nudged)(nudged.vertices * (1 + 1e-16), nudged.triangles, nudged.parts)
+    assert bem._file(Path("x"), same, 2.0, 4) in names  # the last bit, which differs between machines, does not count
+
+
+def test_a_cache_folder_that_cannot_be_written_to_costs_a_warning(tmp_path: Path) -> None:
+    mesh = surface("sphere", 2, 2)
+    (stored,) = bem.assemble(mesh, 2.0, cache=DATA)
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="assembled matrices could not be cached"):
+        bem._write(tmp_path / "file", mesh, stored, 4)
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RBM_CACHE_DIR", str(tmp_path))
+    assert bem.cache_folder() == tmp_path
+    monkeypatch.delenv("RBM_CACHE_DIR")
+    assert bem.cache_folder().name == "rbm-toolkit"
+    assert bem.folder(False) is None
+    assert bem.folder(tmp_path) == tmp_path
+
+
+def test_a_missing_package_names_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "bempp_cl", None)
+    monkeypatch.setitem(sys.modules, "bempp_cl.api", None)
+    with pytest.raises(ImportError, match=r'bempp-cl, which is not installed: pip install "rbm-toolkit\[bem\]"'):
+        acoustic_scattering("sphere", 2, 1.0, 1, cache=tmp_path, stability=0.1)
+    assert not list(tmp_path.iterdir())
+    scattering.cache_clear()
+    assert scattering().dimension == 66  # cached matrices need no package
+
+
+@pytest.mark.parametrize("k", [0.0, -1.0, np.nan, [1.0, -2.0]])
+def test_bad_wavenumbers(k: object) -> None:
+    with pytest.raises(ValueError, match="the wavenumber must be a positive number"):
+        bem.assemble(surface("sphere", 1), k)  # type: ignore[arg-type]

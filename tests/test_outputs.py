@@ -1,0 +1,99 @@
+"""Quadratic outputs: values, bounds, the norm of a form, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from models import complex_model
+from scattering_models import scattering
+
+import rbm
+from rbm.outputs import _form_norm
+from rbm.riesz import InnerProduct
+
+
+def with_outputs(outputs: dict, n: int = 40) -> rbm.FullOrderModel:
+    base = complex_model(n)
+    return rbm.FullOrderModel(
+        list(zip(base.operator_coefficients.sources, base.operator_terms, strict=True)),
+        [(1.0, base.rhs_terms[:, 0])],
+        base.product,
+        base.parameters,
+        1.0,
+        outputs=outputs,
+    )
+
+
+def test_values_and_bounds_against_the_full_model() -> None:
+    base = complex_model(40)
+    rng = np.random.default_rng(0)
+    dense = rng.standard_normal((39, 39)) + 1j * rng.standard_normal((39, 39))
+    dense = (dense + dense.conj().T) / 78
+    model = with_outputs({"mass": base.operator_terms[1], "mixed": [("a", base.operator_terms[1]), ("-1", dense)]})
+    mus = model.parameters.sample(30, "random", seed=1)
+    u = model.solve(mus)
+    result = rbm.greedy(model, model.parameters.sample(100), max_basis=6, progress=False)
+    for n in range(1, 7):
+        solution = result.reduced_model.truncate(n).solve(mus)
+        for name in ("mass", "mixed"):
+            exact = model.outputs[name](mus, u)
+            assert exact.dtype == float
+            assert np.all(np.abs(solution.outputs[name] - exact) <= solution.output_bounds[name]), (n, name)
+    assert np.max(solution.output_bounds["mass"] / np.abs(solution.outputs["mass"])) < 1e-3
+
+
+def test_bounds_near_round_off_still_hold() -> None:
+    model = with_outputs({"energy": complex_model(40).product})
+    mus = model.parameters.sample(20, "random", seed=1)
+    result = rbm.greedy(model, model.parameters.sample(300), progress=False)
+    solution = result.reduced_model.solve(mus)
+    hi, lo = model.solve_extended(mus)
+    exact = model.outputs["energy"](mus, (hi + lo).T)
+    assert np.all(np.abs(solution.outputs["energy"] - exact) <= solution.output_bounds["energy"] + 40 * 2e-16 * exact)
+
+
+def test_the_norm_of_a_form_is_its_largest_eigenvalue() -> None:
+    n = 25
+    rng = np.random.default_rng(1)
+    root = rng.standard_normal((n, n)) + 3 * np.eye(n)
+    p = root @ root.T
+    product = InnerProduct((p + p.T) / 2)
+    factor = np.linalg.cholesky((p + p.T) / 2)
+    for sign in (1, -1):
+        form = np.diag(np.linspace(-1, 3, n)) * sign
+        whitened = np.linalg.solve(factor, np.linalg.solve(factor, form).T)
+        exact = np.abs(np.linalg.eigvalsh((whitened + whitened.T) / 2)).max()
+        assert exact <= _form_norm(form, product) <= exact * (1 + 1e-5)
+    assert _form_norm(np.zeros((n, n)), product) == 0.0
+
+
+def test_the_norm_of_a_large_sparse_form() -> None:
+    n = 2000
+    p = sp.diags_array([-np.ones(n - 1), 2.5 * np.ones(n), -np.ones(n - 1)], offsets=[-1, 0, 1], format="csr")
+    form = sp.diags_array(np.linspace(1, 2, n), format="csr")
+    bound = _form_norm(form, InnerProduct(p))
+    v = np.sin(np.pi * np.arange(1, n + 1) / (n + 1))
+    assert (v @ (form @ v)) / (v @ (p @ v)) <= bound <= 2 / 0.5
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"q": np.triu(np.ones((39, 39)))}, "output 'q' has a matrix that is not Hermitian"),
+        ({"q": np.ones((39, 38))}, r"output 'q' has shape \(39, 38\)"),
+        ({"q": [(1.0, np.eye(39)), (1.0, np.ones(39))]}, "output 'q' mixes vectors"),
+        ({"a": np.ones(39)}, "output 'a' has the name of a parameter"),
+        ({"q": np.full((39, 39), np.nan)}, "NaN or infinite"),
+    ],
+)
+def test_bad_outputs(outputs: dict, message: str) -> None:
+    with pytest.raises(rbm.ModelError, match=message):
+        with_outputs(outputs)
+
+
+def test_absorption_by_a_passive_surface_is_certified_to_be_positive() -> None:
+    model = scattering()
+    result = rbm.greedy(model, model.parameters.sample(200), tol=1e-4, relative=True, progress=False)
+    solution = result.reduced_model.solve(model.parameters.sample(100, "random", seed=1))
+    assert np.all(solution.outputs["absorption"] > solution.output_bounds["absorption"])

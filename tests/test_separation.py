@@ -1,0 +1,98 @@
+"""Separation of variables: nodes and coefficients from a scalar family, Lagrange polynomials, and what the error is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import eim
+from rbm.errors import ModelError
+from rbm.interpolated import InterpolatedFamily
+
+R = np.linspace(0, 2, 60)
+EPS = np.finfo(float).eps
+
+
+def family(k: np.ndarray) -> np.ndarray:
+    return np.exp(1j * np.outer(R, k))
+
+
+def matrix(k: float) -> np.ndarray:
+    return np.exp(1j * k * np.abs(np.subtract.outer(R, R))) / (1 + np.add.outer(R, R))
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-8, 1e-12])
+def test_matrices_are_reproduced_to_the_tolerance_of_the_scalar_family(rtol: float) -> None:
+    separation = eim.separate(family, np.linspace(1, 4, 200), rtol=rtol)
+    matrices = [matrix(k) for k in separation.nodes]
+    for k in np.random.default_rng(0).uniform(1, 4, 20):
+        error = np.abs(separation.combine(matrices, k) - matrix(k)).max()
+        assert error <= 20 * separation.error(k)[0] + 100 * EPS
+        assert error <= 100 * rtol
+
+
+def test_it_is_exact_at_the_nodes() -> None:
+    separation = eim.separate(family, np.linspace(1, 4, 100), rtol=1e-10)
+    np.testing.assert_allclose(separation.coefficients(separation.nodes), np.eye(separation.rank), atol=1e-4)
+    matrices = [matrix(k) for k in separation.nodes]
+    for k, exact in zip(separation.nodes, matrices, strict=True):
+        np.testing.assert_allclose(separation.combine(matrices, k), exact, atol=1e-13)
+
+
+def test_lagrange_reproduces_polynomials_and_converges_for_entire_functions() -> None:
+    separation = eim.lagrange(1.0, 4.0, 6)
+    k = np.linspace(1, 4, 17)
+    np.testing.assert_allclose(separation.coefficients(k) @ separation.nodes**5, k**5, rtol=1e-12)
+    np.testing.assert_allclose(separation.coefficients(k).sum(axis=1), 1, rtol=1e-13)
+    np.testing.assert_allclose(separation.coefficients(separation.nodes), np.eye(6), atol=1e-14)
+    errors = []
+    for count in (4, 8, 12):
+        s = eim.lagrange(1.0, 4.0, count)
+        matrices = [matrix(x) for x in s.nodes]
+        errors.append(np.abs(s.combine(matrices, 2.22) - matrix(2.22)).max())
+    assert errors[0] > 100 * errors[1] > 1e4 * errors[2]
+
+
+def test_empirical_nodes_need_fewer_terms_than_polynomials() -> None:
+    separation = eim.separate(family, np.linspace(1, 4, 200), rtol=1e-8)
+    polynomial = eim.lagrange(1.0, 4.0, separation.rank)
+    ks = np.random.default_rng(1).uniform(1, 4, 30)
+
+    def worst(s: eim.Separation) -> float:
+        matrices = [matrix(k) for k in s.nodes]
+        return max(float(np.abs(s.combine(matrices, k) - matrix(k)).max()) for k in ks)
+
+    assert worst(separation) < worst(polynomial)
+
+
+def test_the_portable_family_gives_the_same_coefficients() -> None:
+    separation = eim.separate(family, np.linspace(1, 4, 100), rtol=1e-10)
+    it = separation.interpolation
+    assert it is not None
+    functions = tuple(f"exp(1j*k*({float(R[p])!r}))" for p in it.points)
+    portable = InterpolatedFamily(functions, np.tril(it.triangle), np.triu(it.expansion)).compiled(("k",))
+    k = np.linspace(1, 4, 13)
+    weights = portable(k[:, None])
+    # weights may each be off by cond u, but together they interpolate to round-off
+    values = family(separation.nodes)
+    np.testing.assert_allclose(values @ weights.T, values @ separation.coefficients(k).T, atol=200 * EPS)
+
+
+def test_bad_families() -> None:
+    with pytest.raises(ValueError, match=r"returned shape \(60, 1\) for 5 candidates"):
+        eim.separate(lambda k: family(k[:1]), np.linspace(1, 4, 5))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        eim.separate(lambda k: family(k) * np.nan, np.linspace(1, 4, 5))
+    with pytest.raises(ValueError, match=r"candidates must have shape \(K,\)"):
+        eim.separate(family, np.ones((2, 2)))
+    with pytest.raises(ValueError, match="low < high"):
+        eim.lagrange(4.0, 1.0, 3)
+    with pytest.raises(ValueError, match="at least one node"):
+        eim.lagrange(1.0, 4.0, 0)
+    separation = eim.separate(family, np.linspace(1, 4, 50), rtol=1e-4)
+    with pytest.raises(ValueError, match="matrices are needed, one a node, got 1"):
+        separation.combine([matrix(1.0)], 2.0)
+    with pytest.raises(ModelError, match=r"lower must be a finite matrix of shape \(1, 1\)"):
+        InterpolatedFamily(("k",), np.eye(2), np.eye(1))
+    with pytest.raises(ModelError, match="singular"):
+        InterpolatedFamily(("k",), np.eye(1), np.zeros((1, 1)))
