@@ -174,7 +174,7 @@ def _across(direction: np.ndarray) -> np.ndarray:
 
 
 def _label(model: ScatteringModel, mu: Sequence[float] | np.ndarray) -> str:
-    return ", ".join(f"{_symbol(n)} = {x:g}" for n, x in zip(model.parameters.names, mu, strict=True))
+    return ", ".join(f"{_symbol(n)} = {x:.3g}" for n, x in zip(model.parameters.names, mu, strict=True))
 
 
 def _symbol(name: str) -> str:

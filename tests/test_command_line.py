@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import make_case
+from scattering_models import scattering
 
 import rbm
 from problems import studies
@@ -212,3 +214,39 @@ def test_the_thermal_block_study_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     assert summary["history"][-1]["bound"] <= 0.3
     assert (tmp_path / "solutions.png").exists()
     assert "times faster than a full-order solve" in capsys.readouterr().out
+
+
+def test_the_scattering_study_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the stored 66 unknowns in place of 1026."""
+    small = replace(
+        studies.STUDIES["scattering"],
+        model=lambda progress: scattering(),
+        training=120,
+        tests=10,
+        sizes=lambda n: [2, 6, n],
+        sampled_up_to=2,
+    )
+    monkeypatch.setitem(studies.STUDIES, "scattering", small)
+    assert main(["study", "scattering", "--out", str(tmp_path), "--tol", "1e-6"]) == 0
+    for name in ("estimators", "effectivity", "surface_pressure", "near_field", "far_field", "inf_sup"):
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG", name
+        assert (tmp_path / f"{name}.pdf").read_bytes()[:4] == b"%PDF", name
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["history"][-1]["bound"] <= 1e-6
+    assert summary["stopped"] == "tolerance"
+    for row in summary["sizes"]:
+        for method in ("orthonormal", "direct", "expanded"):
+            assert row[method]["bounds_below_true_error"] == 0
+            assert 1 <= row[method]["smallest_effectivity"] <= row[method]["largest_effectivity"]
+    assert summary["sizes"][0]["interpolated"]["products"] == 49
+    assert "interpolated" not in summary["sizes"][2]
+    said = capsys.readouterr().out
+    assert "terms of products: N=2: " in said
+    assert main(["query", str(tmp_path / "model.rbm"), "--mu", "0.5", "1.2"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("absorption =", "forward_re =", "forward_im =", "forward_bound ="):
+        assert name in shown
+    assert main(["query", str(tmp_path / "model.rbm"), "--mu", "-0.5", "1.2"]) == 2
+    assert "beta_1 = -0.5 in row 0 is outside [0, 2]" in capsys.readouterr().err

@@ -9,9 +9,10 @@ import matplotlib
 import numpy as np
 import pytest
 from conftest import Case
+from scattering_models import scattering
 
 import rbm
-from problems import thermal_block
+from problems import scattering_figures, thermal_block
 from rbm import plots
 from rbm.estimate import Estimate
 
@@ -94,3 +95,41 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: 
         plots.solutions(np.zeros(2), np.zeros((1, 2)), ["u"])
     with pytest.raises(ImportError, match=r"thermal_block needs the package scikit-fem.*pip install scikit-fem"):
         thermal_block((2, 2), 4)
+
+
+def test_scattering_figures_show_the_numbers() -> None:
+    model = scattering()
+    result = rbm.greedy(model, model.parameters.sample(60), max_basis=6, progress=False)
+    reduced = result.reduced_model
+    mus = np.array([[0.0, 0.0], [1.5, 0.5]])
+    figure = scattering_figures.surface_pressure(model, reduced, mus)
+    faces = figure.axes[0].collections[0]
+    u = np.abs(reduced.reconstruct(reduced.solve(mus).coefficients))
+    np.testing.assert_allclose(faces.get_array(), u[0][model.mesh.triangles].mean(axis=0))
+    assert figure.axes[1].get_title() == r"$\beta_{1}$ = 1.5, $\beta_{2}$ = 0.5"
+    pattern = scattering_figures.far_field_pattern(model, reduced, mus, angles=5).axes[0]
+    forward = np.abs(reduced.solve(mus).outputs["forward"])
+    np.testing.assert_allclose([line.get_ydata()[0] for line in pattern.lines], forward, rtol=1e-10)
+    inf_sup = scattering_figures.inf_sup_constant(model, points=3).axes
+    truth, bound = inf_sup[0].lines
+    assert np.all(np.interp(truth.get_xdata(), bound.get_xdata(), bound.get_ydata()) <= truth.get_ydata())
+    assert len(inf_sup[1].collections[-1].get_offsets()) == len(model.stability.constants)
+    field = scattering_figures.near_field(model, reduced, mus[:1], side=20).axes[0]
+    values = np.ma.filled(field.collections[0].get_array().astype(float), np.nan)
+    assert 0 < np.isnan(values).sum() < values.size / 4  # the obstacle
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("mu", r"$\mu$"),
+        ("k3", "$k_{3}$"),
+        ("beta_2", r"$\beta_{2}$"),
+        ("beta_1_re", r"$\mathrm{Re}\,\beta_{1}$"),
+        ("beta_1_im", r"$\mathrm{Im}\,\beta_{1}$"),
+        ("k", "$k$"),
+    ],
+)
+def test_parameter_names_as_formulas(name: str, shown: str) -> None:
+    assert plots.symbol(name) == shown
