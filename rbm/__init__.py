@@ -16,6 +16,7 @@ from rbm.estimate import Estimate
 from rbm.files import load
 from rbm.full_order import FullOrderModel
 from rbm.greedy import GreedyResult, GreedyStep, greedy
+from rbm.interpolated import InterpolatedFamily
 from rbm.parameters import ParameterSpace
 from rbm.projection import project
 from rbm.reduced import ReducedModel, Solution
@@ -30,6 +31,7 @@ __all__ = [
     "FullOrderModel",
     "GreedyResult",
     "GreedyStep",
+    "InterpolatedFamily",
     "Interrupted",
     "ModelError",
     "ParameterError",

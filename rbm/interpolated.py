@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,14 @@ class InterpolatedFamily:
     lower, upper : B (m, m) unit lower triangular, C (m, m) upper triangular (:class:`eim.EmpiricalInterpolation`)
 
     Solved with, never inverted: the weights may each be off by cond(C) u, but together they interpolate to round-off.
+
+    Examples
+    --------
+    >>> family = InterpolatedFamily.polynomial("k", [1.0, 2.0, 4.0])
+    >>> family.compiled(("k",))(np.array([[2.0], [3.0]]))
+    array([[-0.        ,  1.        ,  0.        ],
+           [-0.33333333,  1.        ,  0.33333333]])
+    >>> operators = list(zip(family.terms("beta"), [np.eye(2), 2 * np.eye(2), 4 * np.eye(2)]))  # A(k, beta) = beta k I
     """
 
     functions: tuple[str, ...]
@@ -52,6 +60,18 @@ class InterpolatedFamily:
             return solve_triangular(self.upper, weights).T
 
         return evaluate
+
+    @classmethod
+    def polynomial(cls, name: str, nodes: Sequence[float]) -> InterpolatedFamily:
+        """Lagrange polynomials in the parameter `name`: lambda_m = prod_{l != m} (k - k_l) / (k_m - k_l), for nodes k_m (:func:`eim.lagrange`)."""
+        values = [float(k) for k in nodes]
+        if not values or len(set(values)) < len(values) or not np.all(np.isfinite(values)):
+            raise ModelError(f"the nodes of an interpolation must be finite and differ from each other, got {values}")
+        functions = []
+        for m, at in enumerate(values):
+            factors = [f"({name} - ({k!r}))/({at - k!r})" for i, k in enumerate(values) if i != m]
+            functions.append("*".join(factors) or "1")
+        return cls(tuple(functions), np.eye(len(values)), np.eye(len(values)))
 
     def terms(self, factor: float | complex | str = 1.0) -> list[InterpolatedCoefficient]:
         """The m coefficients lambda_m(mu) * factor."""

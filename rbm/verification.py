@@ -48,7 +48,9 @@ def verify(
     checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
 
     rng = np.random.default_rng(seed)
-    if assembled is not None:
+    if assembled is not None and model.interpolation_error is not None:
+        checks.append(_interpolation(model, mus, theta, assembled, rng))
+    elif assembled is not None:
         x = rng.standard_normal((n, 1))
         worst = 0.0
         for mu, t in zip(mus, theta, strict=True):
@@ -103,6 +105,31 @@ def verify(
             f"not checked: the stability bound against the true inf-sup constant (only for n <= {DENSE_LIMIT}, with entries)"
         )
     return Verification(tuple(checks))
+
+
+def _interpolation(
+    model: FullOrderModel,
+    mus: np.ndarray,
+    theta: np.ndarray,
+    assembled: Callable[[np.ndarray], Any],
+    rng: np.random.Generator,
+) -> str:
+    """||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means; raises ModelError where it is larger."""
+    assert model.interpolation_error is not None
+    allowed = model.interpolation_error(mus).real[:, 0]
+    x = rng.standard_normal((model.dimension, 4))
+    size = model.inner_product.norm(x)
+    share = 0.0
+    for mu, t, eps in zip(mus, theta, allowed, strict=True):
+        off = np.asarray(assembled(mu) @ x - model.assemble(t) @ x)
+        found = float((model.inner_product.dual_norm(off) / size).max())
+        if not found <= eps:
+            raise ModelError(
+                f"the interpolated operator at {model.parameters.describe(mu)} is off by {found:.2e} from P to P', more than the interpolation "
+                f"error {eps:.2e} that the model claims"
+            )
+        share = max(share, found / eps)
+    return f"the interpolated operator is off by at most {share:.2g} of the interpolation error that is claimed, on {len(mus)} samples"
 
 
 def _dense(matrix: Any) -> np.ndarray:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import eim
+import problems
+import rbm
 from rbm.errors import ModelError
 from rbm.interpolated import InterpolatedFamily
 
@@ -96,3 +98,49 @@ def test_bad_families() -> None:
         InterpolatedFamily(("k",), np.eye(2), np.eye(1))
     with pytest.raises(ModelError, match="singular"):
         InterpolatedFamily(("k",), np.eye(1), np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 20])
+def test_the_portable_polynomials_are_those_of_lagrange(count: int) -> None:
+    separation = eim.lagrange(1.0, 4.0, count)
+    portable = InterpolatedFamily.polynomial("k", separation.nodes).compiled(("beta", "k"))
+    k = np.linspace(1, 4, 9)
+    np.testing.assert_allclose(portable(np.column_stack([0 * k, k])), separation.coefficients(k), atol=1e-13 * count)
+
+
+def test_a_model_interpolated_by_polynomials_is_certified_against_the_true_one() -> None:
+    """A(k) = K + exp(-k) M, as if only matrices at nodes were known."""
+    base = problems.reaction_diffusion_1d(40)
+    stiffness, mass = base.operator_terms
+    family = InterpolatedFamily.polynomial("k", eim.lagrange(0.0, 1.0, 4).nodes)
+    nodes = eim.lagrange(0.0, 1.0, 4).nodes
+    # |error of exp(-k)| <= max|fourth derivative| / 4! prod |k - k_m| <= 2 (1/4)^4 / 24, and ||M|| from P to P' is at most 1 / pi^2
+    eps = 2 * 0.25**4 / 24 / np.pi**2
+    model = rbm.FullOrderModel(
+        list(zip(family.terms(), [stiffness + np.exp(-k) * mass for k in nodes], strict=True)),
+        [(1.0, base.rhs_terms[:, 0])],
+        stiffness,
+        rbm.ParameterSpace({"k": (0.0, 1.0)}),
+        1.0,
+        interpolation_error=(eps, 0.0),
+    )
+    print(model.verify(assembled=lambda mu: stiffness + np.exp(-mu[0]) * mass))
+    reduced = rbm.greedy(model, model.parameters.sample(50), tol=1e-9, progress=False).reduced_model
+    mus = model.parameters.sample(20, "random", seed=1)
+    solution = reduced.solve(mus)
+    u = reduced.reconstruct(solution.coefficients)
+    worst = 0.0
+    for i, mu in enumerate(mus):
+        truth = np.linalg.solve((stiffness + np.exp(-mu[0]) * mass).toarray(), base.rhs_terms[:, 0])
+        error = model.inner_product.norm((truth - u[i])[:, None])[0]
+        assert error <= solution.bound[i]
+        worst = max(worst, error / (solution.bound[i] - solution.estimate.interpolation[i]))
+    assert worst > 1  # without its share for the interpolation the bound would be false
+    with pytest.raises(ModelError, match=r"more than the interpolation error .* that the model claims"):
+        model.verify(assembled=lambda mu: stiffness + 1.1 * np.exp(-mu[0]) * mass)
+
+
+@pytest.mark.parametrize("nodes", [[], [1.0, 1.0], [np.nan]])
+def test_bad_nodes(nodes: list) -> None:
+    with pytest.raises(ModelError, match="nodes of an interpolation must be finite and differ"):
+        InterpolatedFamily.polynomial("k", nodes)
