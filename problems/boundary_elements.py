@@ -123,7 +123,11 @@ def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
 
 def folder(cache: Cache) -> Path | None:
     """The folder that a `cache` argument means; None for False."""
-    return None if cache is False else cache_folder() if cache is True else Path(cache)
+    if isinstance(cache, bool):
+        return cache_folder() if cache else None
+    if not isinstance(cache, str | os.PathLike):
+        raise ModelError(f"cache must be True, False or a folder, got {cache!r}")
+    return Path(cache)
 
 
 def cache_folder() -> Path:
@@ -227,7 +231,7 @@ def _bempp() -> Any:
 def _file(folder: Path, mesh: SurfaceMesh, k: float, quadrature: int) -> Path:
     digest = hashlib.sha256(f"{LAYOUT} {mesh.vertices.shape} {mesh.triangles.shape} {k:.13g} {quadrature}".encode())
     # coordinates to twelve digits: their last bits depend on the machine that computed them, the matrices hardly on these
-    scale = 10.0 ** (12 - np.ceil(np.log10(np.abs(mesh.vertices).max())))
+    scale = 10.0 ** (12 - np.ceil(np.log10(np.abs(mesh.vertices).max()) - 1e-9))
     for array in (np.rint(mesh.vertices * scale).astype(np.int64), mesh.triangles, mesh.parts):
         digest.update(array.tobytes())
     return folder / f"helmholtz-{digest.hexdigest()[:40]}.npz"

@@ -9,7 +9,14 @@ from typing import Any, Literal
 import numpy as np
 
 from problems import boundary_elements as bem
-from problems.surface_fields import far_field, far_field_rows, plane_wave_load, scattered_field, unit_vectors
+from problems.surface_fields import (
+    check_points,
+    far_field,
+    far_field_rows,
+    plane_wave_load,
+    scattered_field,
+    unit_vectors,
+)
 from problems.surfaces import Parts, SurfaceMesh, cut, read_surface, surface
 from problems.wavenumber import separate_wavenumber
 from rbm.coefficients import Coefficient
@@ -54,7 +61,7 @@ class ScatteringModel(FullOrderModel):
 
     def total_field(self, mus: Any, pressures: np.ndarray, points: np.ndarray) -> np.ndarray:
         """u (M, P) at points (3, P), NaN inside the obstacle, of surface pressures (M, n)."""
-        phase = np.outer(self.wavenumbers(mus), self.direction @ np.asarray(points, dtype=float))
+        phase = np.outer(self.wavenumbers(mus), self.direction @ check_points(points))
         return self.scattered_field(mus, pressures, points) + np.exp(1j * phase)
 
     def cross_sections(self, solution: Solution) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -69,11 +76,12 @@ class ScatteringModel(FullOrderModel):
                 "cross-sections come from the output 'forward', which a model with the wavenumber as a parameter does not have; "
                 "use far_field(mus, pressures, directions) of reconstructed pressures"
             )
+        if solution.estimate is None:
+            raise ModelError("this solution was made with estimate=False; call solve(mus) again without it")
         scale = 4 * np.pi / self.wavenumber
         extinction, absorption = scale * solution.outputs["forward"].imag, solution.outputs["absorption"].real
-        none = np.full(len(extinction), np.nan)
-        of_extinction = scale * solution.output_bounds.get("forward", none)
-        of_absorption = solution.output_bounds.get("absorption", none)
+        of_extinction = scale * solution.output_bounds["forward"]
+        of_absorption = solution.output_bounds["absorption"]
         return {
             "extinction": (extinction, of_extinction),
             "absorption": (absorption, of_absorption),
@@ -140,14 +148,15 @@ def acoustic_scattering(
     susceptance : range of Im beta, or one a part: then the parameters are beta_1_re, beta_1_im, beta_2_re, ...
     far_field_directions : (3, D): outputs far_field_1..far_field_D; beside "forward", f(d), and "absorption", int Re(beta) |u|^2
     axes : half axes of the shape
-    formulation, coupling : "direct" takes the plain equation (coupling 0), which loses its inf-sup constant near interior resonances
+    formulation, coupling : "direct" takes the plain equation (coupling 0 whatever is given), which loses its inf-sup constant near interior
+        resonances
     stability : anything :class:`rbm.FullOrderModel` takes, in place of Anchored
     separation_tol : relative tolerance of the interpolation in k
     quadrature, cache, progress : of :func:`problems.boundary_elements.assemble`
 
     With a range of wavenumbers, A(k) ~ sum_m lambda_m(k) A(k_m), lambda from the empirical interpolation of exp(ikr) and its
-    companions (:func:`problems.wavenumber.separate_wavenumber`); its error is part of every bound. P is the one of the geometric
-    mean of the range; the outputs are "absorption" only.
+    companions (:func:`problems.wavenumber.separate_wavenumber`); its error, *measured* between the nodes and doubled, is part of every bound,
+    and outside the range no bound is given. P is the one of the geometric mean of the range; the outputs are "absorption" only.
 
     Raises ModelError for bad input (a surface that is open or oriented inwards, parts and ranges that do not match, Re beta < 0,
     k <= 0, ...), ImportError without bempp-cl unless the matrices are cached; warns below six elements per wavelength.
@@ -158,9 +167,16 @@ def acoustic_scattering(
     mesh = _mesh(shape, parts, level, axes)
     if formulation not in ("burton-miller", "direct"):
         raise ModelError(f"formulation must be 'burton-miller' or 'direct', got {formulation!r}")
-    if not (np.isfinite(coupling) and coupling >= 0):
+    if not (
+        isinstance(coupling, int | float | np.number)
+        and np.isreal(coupling)
+        and np.isfinite(coupling)
+        and coupling >= 0
+    ):
         raise ModelError(f"coupling must be a number >= 0, got {coupling!r}")
     coupling = 0.0 if formulation == "direct" else float(coupling)
+    if np.shape(direction) != (3,):
+        raise ModelError(f"direction must be one vector (3,), got shape {np.shape(direction)}")
     d = unit_vectors(direction)[:, 0]
     ks = _wavenumber(wavenumber)
     ranges, betas, resistances = _admittances(mesh.n_parts, conductance, susceptance)
@@ -243,6 +259,8 @@ def _mesh(
 
 def _wavenumber(given: Any) -> float | Range:
     try:
+        if isinstance(given, bool):
+            raise TypeError
         values = np.atleast_1d(np.asarray(given, dtype=float))
     except (TypeError, ValueError):
         raise ModelError(f"wavenumber must be a number or a pair (low, high), got {given!r}") from None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from problems.surfaces import SurfaceMesh
+from problems.surfaces import SurfaceMesh, solid_angle
 from rbm.errors import ModelError
 from rbm.optional import require
 
@@ -55,14 +55,17 @@ def scattered_field(
 ) -> np.ndarray:
     """u_s = D u + ik S(beta u) (M, P) at points (3, P) outside, for surface pressures (M, n) and admittances (M, d).
 
-    NaN at points inside the obstacle. Within about one edge length of the surface the rule loses accuracy. Cost: P kernel
+    NaN at points inside the obstacle and on it. Within about one edge length of the surface the rule loses accuracy. Cost: P kernel
     evaluations per quadrature point (3 a triangle), in blocks.
+
+    Raises ModelError for points of another shape, and for points or pressures that are NaN or infinite.
     """
-    points = np.asarray(points, dtype=float)
-    if points.ndim != 2 or points.shape[0] != 3:
-        raise ModelError(f"points must have shape (3, P), got {points.shape}")
+    points = check_points(points)
+    if not np.all(np.isfinite(pressures)):
+        raise ModelError("the pressures hold entries that are NaN or infinite")
     sources, weights, interpolation = _rule(mesh, weighted=False, order=FIELD_ORDER)
     k, normals = wavenumber, _repeat(mesh, mesh.normals, FIELD_ORDER)
+    closeness = 2 * float(mesh.edge_lengths.max())
     density = (interpolation @ pressures.T) * weights[:, None]  # (Q, M)
     beta = np.asarray(admittances)[:, _repeat(mesh, mesh.parts - 1, FIELD_ORDER)].T  # (Q, M)
     layer = 1j * k * beta * density
@@ -75,9 +78,12 @@ def scattered_field(
             kernel = np.exp(1j * k * r) / (4 * np.pi * r)
             cosine = np.einsum("cpq,cq->pq", difference, normals) / r
             slope = kernel * (1j * k - 1 / r) * cosine  # dG/dn_y
-            angle = (cosine / r**2) @ weights  # solid angle of the surface: 4 pi from inside, 0 from outside
+            angle = (cosine / r**2) @ weights  # solid angle of the surface: 4 pi from inside, 0 from outside; the rule
+            # gives it roughly, and near the surface it is computed exactly
+        near = np.flatnonzero(r.min(axis=1) < closeness)
+        angle[near] = solid_angle(mesh.vertices, mesh.triangles, block[:, near])
         values = slope @ density + kernel @ layer
-        values[np.abs(angle) > 2 * np.pi] = np.nan
+        values[~(np.abs(angle) < 2 * np.pi) | (r.min(axis=1) == 0)] = np.nan
         field[:, start : start + BLOCK] = values.T
     return field
 
@@ -91,9 +97,26 @@ def sphere_rule(order: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return xyz.reshape(3, -1), np.repeat(w * np.pi / order, 2 * order)
 
 
+def check_points(points: Any) -> np.ndarray:
+    """Points (3, P) as an array; raises ModelError for another shape and for NaN."""
+    try:
+        array = np.asarray(points, dtype=float)
+    except (TypeError, ValueError):
+        raise ModelError(f"points must be numbers of shape (3, P), got {points!r}") from None
+    if array.ndim != 2 or array.shape[0] != 3:
+        hint = "; transpose them" if array.ndim == 2 and array.shape[1] == 3 else ""
+        raise ModelError(f"points must have shape (3, P), one column each, got {array.shape}{hint}")
+    if not np.all(np.isfinite(array)):
+        raise ModelError(f"points hold {int((~np.isfinite(array)).sum())} coordinates that are NaN or infinite")
+    return array
+
+
 def unit_vectors(directions: Any) -> np.ndarray:
     """Directions (3, D), or one (3,), brought to length one. Raises ModelError for a zero or NaN direction or another shape."""
-    array = np.asarray(directions, dtype=float)
+    try:
+        array = np.asarray(directions, dtype=float)
+    except (TypeError, ValueError):
+        raise ModelError(f"directions must be numbers of shape (3, D), got {directions!r}") from None
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] != 3:
         raise ModelError(f"directions must have shape (3, D), one column each, got {np.shape(directions)}")

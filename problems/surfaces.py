@@ -42,7 +42,7 @@ class SurfaceMesh:
     ModelError
         wrong shapes, NaN, vertex numbers out of range, unused or repeated vertices, triangles without area, an edge that does
         not belong to two triangles (open surface) or is run through twice in the same direction (inconsistent
-        orientation), a component that is oriented inwards, part numbers that are not 1..d. The first offender is named.
+        orientation), a component that is oriented inwards or has another one inside, part numbers that are not 1..d. The first offender is named.
 
     Examples
     --------
@@ -56,11 +56,15 @@ class SurfaceMesh:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
+        given = self.vertices, self.triangles, [] if self.parts is None else self.parts
         try:
-            vertices = np.ascontiguousarray(self.vertices, dtype=float)
-            triangles, parts = np.asarray(self.triangles), np.asarray(self.parts)
-        except (TypeError, ValueError) as error:
+            vertices, triangles, parts = (np.asarray(a) for a in given)
+        except ValueError as error:
             raise ModelError(f"a surface mesh is made of arrays of numbers: {error}") from None
+        for name, array in (("vertices", vertices), ("triangles", triangles), ("parts", parts)):
+            if array.dtype.kind not in "iuf" or (name != "vertices" and not np.all(np.isfinite(array))):
+                raise ModelError(f"{name} must be finite real numbers, got an array of {array.dtype}")
+        vertices = np.ascontiguousarray(vertices, dtype=float)
         for name, array in (("vertices", vertices), ("triangles", triangles)):
             if array.ndim != 2 or array.shape[0] != 3 or array.shape[1] < 4:
                 hint = "; transpose it" if array.ndim == 2 and array.shape[1] == 3 else ""
@@ -135,13 +139,16 @@ def surface(
 
     Raises ModelError for an unknown shape or number of parts, a level outside 0..6, half axes that are not positive.
     """
-    if shape not in SHAPES:
+    if not (isinstance(shape, str) and shape in SHAPES):
         raise ModelError(
             f"unknown shape {shape!r}; the shapes are {', '.join(SHAPES)}, or give a SurfaceMesh or a file"
         )
-    if not (isinstance(level, int | np.integer) and 0 <= level <= MAX_LEVEL):
+    if isinstance(level, bool) or not (isinstance(level, int | np.integer) and 0 <= level <= MAX_LEVEL):
         raise ModelError(f"level must be a whole number from 0 to {MAX_LEVEL} (4^(level+1)+2 vertices), got {level!r}")
-    stretch = np.asarray(AXES.get(shape, (1.0, 1.0, 1.0)) if axes is None else axes, dtype=float)
+    try:
+        stretch = np.asarray(AXES.get(shape, (1.0, 1.0, 1.0)) if axes is None else axes, dtype=float)
+    except (TypeError, ValueError):
+        raise ModelError(f"axes must be three positive numbers, got {axes!r}") from None
     if stretch.shape != (3,) or not np.all(np.isfinite(stretch) & (stretch > 0)):
         raise ModelError(f"axes must be three positive numbers, got {axes!r}")
     directions, triangles = _octasphere(int(level))
@@ -155,7 +162,7 @@ def cut(mesh: SurfaceMesh, parts: Parts) -> SurfaceMesh:
     if callable(parts):
         numbers = np.asarray(parts(centroids))
     elif isinstance(parts, int | np.integer):
-        signs = {1: (), 2: (2,), 4: (2, 0), 8: (2, 0, 1)}.get(int(parts))
+        signs = None if isinstance(parts, bool) else {1: (), 2: (2,), 4: (2, 0), 8: (2, 0, 1)}.get(int(parts))
         if signs is None:
             raise ModelError(
                 f"parts = {parts}: ready-made cuts give 1, 2, 4 or 8 parts; give part numbers (t,) or a function of centroids (3, t)"
@@ -196,6 +203,24 @@ def read_surface(path: str | os.PathLike[str]) -> SurfaceMesh:
     used, triangles = np.unique(triangles, return_inverse=True)
     parts = np.unique(numbers, return_inverse=True)[1] + 1
     return SurfaceMesh(np.asarray(mesh.points, dtype=float)[used].T, triangles.reshape(3, -1), parts)
+
+
+def solid_angle(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Solid angle (P,) under which points (3, P) see a closed surface from inside: 4 pi inside, 0 outside, exact for flat triangles.
+
+    Source: van Oosterom and Strackee, IEEE Trans. Biomed. Eng. 30 (1983) 125-126.
+    """
+    total = np.zeros(points.shape[1])
+    for start in range(0, points.shape[1], 64):
+        block = points[:, start : start + 64]
+        a, b, c = (vertices[:, None, t] - block[:, :, None] for t in triangles)  # (3, P, t)
+        la, lb, lc = (np.linalg.norm(x, axis=0) for x in (a, b, c))
+        volume = np.sum(a * np.cross(b, c, axis=0), axis=0)
+        denominator = (
+            la * lb * lc + np.sum(a * b, axis=0) * lc + np.sum(b * c, axis=0) * la + np.sum(c * a, axis=0) * lb
+        )
+        total[start : start + 64] = 2 * np.arctan2(volume, denominator).sum(axis=1)
+    return total
 
 
 def _octasphere(level: int) -> tuple[np.ndarray, np.ndarray]:
@@ -280,3 +305,13 @@ def _refuse_inward(mesh: SurfaceMesh, neighbours: np.ndarray) -> None:
             f"{which} is oriented inwards (volume {volumes[k]:.3g}): its normals must point out of the obstacle; "
             "exchange two vertices of each triangle, triangles[[0, 2, 1]]"
         )
+    for k in range(count if count > 1 else 0):
+        others = np.setdiff1d(mesh.triangles[:, component != k], [])
+        inside = (
+            np.abs(solid_angle(mesh.vertices, mesh.triangles[:, component == k], mesh.vertices[:, others])) > 2 * np.pi
+        )
+        if inside.any():
+            raise ModelError(
+                f"vertex {others[int(np.argmax(inside))]} lies inside component {k + 1} of {count} (with triangle {int(np.argmax(component == k))}): "
+                "components must not lie in each other or overlap"
+            )

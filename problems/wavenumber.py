@@ -78,22 +78,21 @@ def separate_wavenumber(
         slope = (1 - 1j * np.outer(r, k)) * wave
         return np.concatenate([k * slope, wave, k**2 * wave, k * wave, slope])
 
-    formulas: tuple[str, ...] = (
+    formulas = (
         "k*(1 - 1j*k*{x})*exp(1j*k*{x})",
         "exp(1j*k*{x})",
         "k**2*exp(1j*k*{x})",
         "k*exp(1j*k*{x})",
+        "(1 - 1j*k*{x})*exp(1j*k*{x})",
     )
-    formulas = (*formulas, "(1 - 1j*k*{x})*exp(1j*k*{x})")
     positions = direction @ mesh.vertices
     s = np.linspace(positions.min(), positions.max(), GRID)
     matrices = separate(family, candidates, rtol=rtol)
     loads = separate(lambda k: np.exp(1j * np.outer(s, k)), candidates, rtol=rtol)
 
-    order = np.argsort(matrices.nodes)
     between = _between(np.sort(matrices.nodes), matrices)
-    assembled = assemble([*matrices.nodes[order], *between])
-    terms = [assembled[int(np.flatnonzero(order == m)[0])] for m in range(matrices.rank)]
+    assembled = assemble([*matrices.nodes, *between])
+    terms = assembled[: matrices.rank]
 
     factor = scipy.linalg.cholesky(product, lower=True)
     constants = np.zeros(1 + len(admittances))
@@ -101,10 +100,10 @@ def separate_wavenumber(
         weights = matrices.coefficients(k)[0]
         scalar = matrices.error(k)[0]
         for j in range(len(constants)):
-            shares = weights * matrices.nodes / k if j == 0 else weights
-            error = exact[j] - sum(w * t[j] for w, t in zip(shares, terms, strict=True))
+            parts = weights * matrices.nodes / k if j == 0 else weights
+            error = exact[j] - sum(w * t[j] for w, t in zip(parts, terms, strict=True))
             constants[j] = max(constants[j], _norm(error, factor) * (k if j == 0 else 1.0) / scalar)
-    sizes = SAFETY * constants * float(matrices.error(fine).max())
+    sizes = (SAFETY * constants * matrices.error(fine).max()).tolist()
 
     load_vectors = [plane_wave_load(mesh, float(k), direction, coupling) for k in loads.nodes]
     exact_loads = np.stack([plane_wave_load(mesh, float(k), direction, coupling) for k in fine[::5]], axis=1)
@@ -118,16 +117,8 @@ def separate_wavenumber(
         operators.append((of_matrices.terms(f"{float(matrices.nodes[m])!r}/k")[m], term[0]))
         operators += [(of_matrices.terms(beta)[m], a) for beta, a in zip(admittances, term[1:], strict=True)]
     rhs: Terms = list(zip(of_loads.terms(), load_vectors, strict=True))
-    bound = (
-        " + ".join(
-            [
-                f"{sizes[0]!r}/k",
-                *(f"{size!r}*abs({beta})" for size, beta in zip(sizes[1:].tolist(), admittances, strict=True)),
-            ]
-        )
-        .replace("np.float64(", "")
-        .replace(")/k", "/k")
-    )
+    shares = [f"{size!r}*abs({beta})" for size, beta in zip(sizes[1:], admittances, strict=True)]
+    bound = " + ".join([f"{sizes[0]!r}/k", *shares])
     return SeparatedWavenumber(operators, rhs, (bound, of_load), matrices, loads, constants)
 
 
@@ -140,7 +131,7 @@ def _between(nodes: np.ndarray, separation: Separation) -> list[float]:
         chosen.append(float(k[np.argmax(separation.error(k))]))
     if not chosen:
         raise ModelError(
-            "the range of wavenumbers is so narrow that one node interpolates it; give a single wavenumber"
+            "one node interpolates the range of wavenumbers to the tolerance: lower separation_tol, or give a single wavenumber"
         )
     return chosen
 

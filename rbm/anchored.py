@@ -14,7 +14,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm.archive import read_archive, write_archive
-from rbm.errors import FileFormatError, StabilityError
+from rbm.errors import StabilityError
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
@@ -29,21 +29,28 @@ SLACK = 1e-8
 DENSE_LIMIT = 6000
 #: Of cached anchors; LAYOUT changes when the content of a file would.
 KIND, LAYOUT = "stability anchors", 1
+#: Largest relative rounding error of a constant that is tolerated (and allowed for).
+TOLERABLE = 1e-3
 #: Rotated terms that vary less than this share of the one that varies most enter the bound by their norms.
 LEADING = 1e-3
 
 
 def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.ndarray:
-    """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant itself, by a dense decomposition at each point.
+    """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant, by a dense decomposition at each point.
+
+    Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
 
     Raises StabilityError for a model without entries or with more than 6000 unknowns. Cost: (8/3 + 4/3 Qa) n^3 flops a point
     (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
     """
     mus = model.parameters.validate(mus, extrapolate=True)
-    whitened = _whitened(model)
+    whitened, rounding = _whitened(model)
     theta = model.operator_coefficients(mus)
     return np.array(
-        [_smallest(_combine(t, whitened))[0] for t in progress_bar(theta, "inf-sup constants", enabled=progress)]
+        [
+            _smallest(_combine(t, whitened), rounding)[0]
+            for t in progress_bar(theta, "inf-sup constants", enabled=progress)
+        ]
     )
 
 
@@ -72,8 +79,8 @@ class Anchored:
 
     Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu): min_k ||A(mu) v_k||_{P'} / ||v_k||_P
     with the minimisers v_k at the anchors. So no constant is computed but at the anchors, and the bound is at least `ratio`
-    times the true one on the training set. Constants are lowered, norms raised, by 1e-8 (and what rounding makes of the condition
-    of A) for the rounding of dense linear algebra.
+    times the true one on the training set. Constants are lowered, norms raised, by 1e-8 and by rounding errors of the size that the
+    conditions of P and A(mu_k) give them: an allowance, not an enclosure.
 
     Cost offline: (Qa + 3) dense factorisations a anchor, n <= 6000; online O(K Qa + Qa^2) a point, K anchors.
     Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice.
@@ -98,7 +105,7 @@ class Anchored:
         if path is not None and path.exists():
             try:
                 return BoundAnchored.from_arrays(read_archive(path, KIND)[1], space)
-            except (OSError, FileFormatError, TypeError) as error:
+            except (OSError, ValueError, TypeError, AttributeError) as error:
                 warnings.warn(
                     f"cached anchors are not used and will be chosen again: {error}", UserWarning, stacklevel=3
                 )
@@ -117,21 +124,22 @@ class Anchored:
 
     def _choose(self, model: FullOrderModel, mus: np.ndarray) -> BoundAnchored:
         space, theta = model.parameters, model.operator_coefficients(mus)
-        whitened = _whitened(model)
-        rotated = _Rotation(theta, whitened)
+        whitened, rounding = _whitened(model)
+        rotated = _Rotation(theta, whitened, rounding)
         bound = BoundAnchored.empty(rotated, space)
         upper = np.full(len(mus), np.inf)
         worst = int(np.argmin(np.linalg.norm(theta - theta.mean(axis=0), axis=1)))  # the middle comes first
         with progress_bar(None, "stability anchors", enabled=self.progress, total=self.max_anchors) as bar:
             while True:
                 matrix = _combine(theta[worst], whitened)
-                constant, minimiser = _smallest(matrix)
-                if not constant > 0:
+                constant, minimiser = _smallest(matrix, rounding)
+                allowance = rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
+                if not allowance <= TOLERABLE:
                     raise StabilityError(
                         f"A(mu) is singular to working precision at {space.describe(mus[worst])}: no stability bound is positive there; "
                         "leave a neighbourhood of this parameter out"
                     )
-                bound = bound.extended(theta[worst], constant, rotated.growth(matrix))
+                bound = bound.extended(theta[worst], constant, rotated.growth(matrix) * (1 + allowance))
                 images = np.stack([a @ minimiser for a in whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||
                 upper = np.minimum(upper, np.linalg.norm(theta @ images.T, axis=1))
                 ratios = bound.best(theta) / upper
@@ -210,8 +218,18 @@ class BoundAnchored:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], parameters: ParameterSpace) -> BoundAnchored:
-        """Inverse of :meth:`arrays`."""
-        return cls(**arrays, parameters=parameters)
+        """Inverse of :meth:`arrays`. Raises ValueError for arrays that do not fit each other or are not finite."""
+        made = cls(**arrays, parameters=parameters)
+        k, qa = made.anchors.shape
+        shapes = {"constants": (k,), "growths": (k,), "norms": (qa,)}
+        if (
+            any(getattr(made, name).shape != shape for name, shape in shapes.items())
+            or any(a.ndim != 2 or a.shape[1] != qa for a in (made.transform, made.remainder))
+            or not all(np.all(np.isfinite(a)) for a in arrays.values())
+            or not np.all(made.constants > 0)
+        ):
+            raise ValueError("the arrays of its stability anchors do not fit each other")
+        return made
 
     def __repr__(self) -> str:
         return f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to {self.constants.max():.3g} at them)"
@@ -225,9 +243,9 @@ class _Rotation:
     would be.
     """
 
-    def __init__(self, theta: np.ndarray, whitened: list[np.ndarray]) -> None:
+    def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], rounding: float) -> None:
         spread = theta - theta.mean(axis=0)
-        self.norms = np.array([_norm(a) for a in whitened])
+        self.norms = np.array([_norm(a) for a in whitened]) * (1 + rounding)
         varies = np.abs(spread).max(axis=0) > 0
         rows, remainder = [], [np.diag(self.norms)[~varies]]
         self.terms: list[np.ndarray] = []
@@ -238,7 +256,7 @@ class _Rotation:
             modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1]
             amounts = np.sqrt(np.mean(np.abs(spread[:, moving] @ modes.conj()) ** 2, axis=0))
             rotated = (modes.T @ flat).reshape(len(moving), *whitened[0].shape)
-            sizes = np.array([_norm(b) for b in rotated])
+            sizes = np.array([_norm(b) for b in rotated]) + rounding * np.sqrt((self.norms[moving] ** 2).sum())
             leading = amounts * sizes > LEADING * (amounts * sizes).max()
             spread_out = np.zeros((len(moving), len(whitened)), dtype=modes.dtype)
             spread_out[:, moving] = modes.conj().T
@@ -258,13 +276,11 @@ class _Rotation:
         for term in self.terms:
             t = scipy.linalg.lu_solve(factor, term, check_finite=False)
             total = total + t.conj().T @ t
-        n = len(total)
-        largest = scipy.linalg.eigvalsh(total, subset_by_index=[n - 1, n - 1], check_finite=False)[0]
-        return float(np.sqrt(largest) * (1 + SLACK))
+        return float(np.sqrt(_largest_eigenvalue(total)) * (1 + SLACK))
 
 
-def _whitened(model: FullOrderModel) -> list[np.ndarray]:
-    """L^{-1} A_q L^{-H} (n, n), dense: singular values of their combinations are those from P to P'."""
+def _whitened(model: FullOrderModel) -> tuple[list[np.ndarray], float]:
+    """L^{-1} A_q L^{-H} (n, n), dense: singular values of their combinations are those from P to P'; and their relative rounding error."""
     if model.black_box:
         raise StabilityError("inf-sup constants need the entries of all operator terms; one is a LinearOperator")
     if model.dimension > DENSE_LIMIT:
@@ -273,33 +289,57 @@ def _whitened(model: FullOrderModel) -> list[np.ndarray]:
             "give the bound as a number, an expression, or MinTheta"
         )
     product = model.product.toarray() if sp.issparse(model.product) else model.product
+    units = model.inner_product.balance
+    spectrum = np.linalg.eigvalsh(units[:, None] * product * units)
+    rounding = 10 * np.sqrt(len(product)) * np.finfo(float).eps / 2 * spectrum[-1] / spectrum[0]
+    if not 0 < rounding <= TOLERABLE:
+        raise StabilityError(
+            f"inf-sup constants cannot be computed: the product, scaled to a unit diagonal, has eigenvalues from {spectrum[0]:.1e} to "
+            f"{spectrum[-1]:.1e} and is not positive definite, or too ill-conditioned; choose another inner product"
+        )
     factor = scipy.linalg.cholesky(product, lower=True)
 
     def whiten(a: Any) -> np.ndarray:
         half = scipy.linalg.solve_triangular(factor, a.toarray() if sp.issparse(a) else a, lower=True)
         return scipy.linalg.solve_triangular(factor, half.conj().T, lower=True).conj().T
 
-    return [whiten(a) for a in model.operator_terms]
+    return [whiten(a) for a in model.operator_terms], float(rounding)
 
 
 def _combine(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
     return sum(t * a for t, a in zip(theta, terms, strict=True))
 
 
-def _smallest(matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    """A lower bound of sigma_min, at most 1e-8 and rounding below it, and its right singular vector (n,)."""
+def _smallest(matrix: np.ndarray, rounding: float) -> tuple[float, np.ndarray]:
+    """A lower bound of sigma_min of a matrix known to `rounding` times its norm, 0 if it may be singular; its right singular vector (n,)."""
     n, u = len(matrix), np.finfo(float).eps / 2
     size = float(np.linalg.norm(matrix))
-    square, vectors = scipy.linalg.eigh(matrix.conj().T @ matrix, subset_by_index=[0, 0], check_finite=False)
-    value = float(square[0])
-    if value > 1e-6 * size**2 / n:
-        return float(np.sqrt(value - 10 * n * u * size**2 / np.sqrt(n)) * (1 - SLACK)), vectors[:, 0]
-    _, values, rows = scipy.linalg.svd(matrix, check_finite=False)  # squaring would have lost it
-    return max(float(values[-1]) * (1 - SLACK) - 10 * np.sqrt(n) * u * size, 0.0), rows[-1].conj()
+    square, vectors = _smallest_eigenpair(matrix.conj().T @ matrix)
+    if square > 1e-6 * size**2 / n:
+        value = float(np.sqrt(square - 10 * np.sqrt(n) * u * size**2))
+    else:  # squaring would have lost it
+        _, values, rows = np.linalg.svd(matrix)
+        value, vectors = float(values[-1]) - 10 * np.sqrt(n) * u * size, rows[-1].conj()
+    return max(value * (1 - SLACK) - rounding * size, 0.0), vectors
 
 
 def _norm(matrix: np.ndarray) -> float:
     """An upper bound of the spectral norm, at most 1e-8 above it."""
-    n = len(matrix)
-    square = scipy.linalg.eigvalsh(matrix.conj().T @ matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0]
+    square = _largest_eigenvalue(matrix.conj().T @ matrix)
     return float(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK))
+
+
+def _smallest_eigenpair(matrix: np.ndarray) -> tuple[float, np.ndarray]:
+    try:
+        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[0, 0], check_finite=False)
+    except np.linalg.LinAlgError:  # LAPACK's search for single eigenvalues fails for some matrices with many equal ones
+        values, vectors = np.linalg.eigh(matrix)
+    return float(values[0]), vectors[:, 0]
+
+
+def _largest_eigenvalue(matrix: np.ndarray) -> float:
+    n = len(matrix)
+    try:
+        return float(scipy.linalg.eigvalsh(matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
+    except np.linalg.LinAlgError:
+        return float(np.linalg.eigvalsh(matrix)[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from rbm.anchored import BoundAnchored
 from rbm.archive import read_archive, write_archive
 from rbm.coefficients import Coefficients
-from rbm.errors import FileFormatError, ModelError
+from rbm.errors import FileFormatError, ModelError, StabilityError
 from rbm.estimators import METHODS
 from rbm.full_order import check_projection
 from rbm.interpolated import InterpolatedCoefficient, InterpolatedFamily
@@ -173,7 +174,10 @@ def _try(model: ReducedModel) -> None:
         state.evaluate(theta, phi, gamma)
     for output in model.outputs.values():
         output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
-    model.stability(mu[None], theta)
+    with contextlib.suppress(StabilityError):  # the middle may be left out of the model's range of validity
+        model.stability(mu[None], theta)
+    if model.interpolation_error is not None and model.interpolation_error(mu[None]).shape != (1, 2):
+        raise ValueError("its interpolation errors are not a pair")
     for name in ("basis", "selected"):
         array = getattr(model, name)
         if array is not None and model.size not in array.shape:
@@ -186,18 +190,21 @@ def save_greedy(
     history: Sequence[GreedyStep],
     fingerprint: str,
     path: str | os.PathLike[str],
+    projection: str,
+    relative: bool,
 ) -> None:
     """Write what :func:`rbm.greedy` needs to go on."""
     rows = np.array([[s.size, s.bound, s.floor, s.resolved, s.seconds, *s.parameter] for s in history], dtype=float)
-    header = {"kind": "greedy run", "fingerprint": fingerprint}
+    header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
     write_archive(Path(path), header, {"basis": basis, "parameters": parameters, "history": rows})
 
 
-def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, parameter), model fingerprint."""
+def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, str, bool]:
+    """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, parameter), fingerprint, projection, relative."""
     header, arrays = read_archive(path, "greedy run")
     try:
-        return arrays["basis"], arrays["parameters"], arrays["history"], str(header["fingerprint"])
+        of_run = str(header.get("projection", "galerkin")), bool(header.get("relative", False))
+        return arrays["basis"], arrays["parameters"], arrays["history"], str(header["fingerprint"]), *of_run
     except KeyError as error:
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
 

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator
-from rbm.full_order import FullOrderModel, Projection
+from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.online import reference
 from rbm.progress import progress_bar
 from rbm.projection import finish, method_names
@@ -49,12 +50,14 @@ class GreedyResult:
     stopped: Stopped
     reason: str  #: the same in a sentence
     fingerprint: str = ""  #: of the full-order model, so that a run goes on with the same model only
+    projection: Projection = "galerkin"
+    relative: bool = False  #: the history is about bounds relative to the norm of the solution
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
         from rbm.files import save_greedy
 
-        save_greedy(self.basis, self.parameters, self.history, self.fingerprint, path)
+        save_greedy(self.basis, self.parameters, self.history, self.fingerprint, path, self.projection, self.relative)
 
     def __repr__(self) -> str:
         return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
@@ -89,7 +92,7 @@ def greedy(
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
     checkpoint : a path to which the basis is written after every step
-    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
+    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default that of the resumed run, or the model's own
     relative : `tol`, the selection and the history are about bound / ||u_N(mu)||_P instead of the bound itself
 
     Returns
@@ -138,13 +141,22 @@ def greedy(
         if not run.selected:
             raise
         # the interrupt may have come in the middle of an extension: start again from the whole vectors
-        run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)], projection)
+        run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)], run.reduction.projection)
         result = run.result("max_basis", "interrupted")
         raise Interrupted(
             f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
             "and greedy(..., resume=result) goes on from them",
             result,
         ) from interrupt
+
+
+def _relative(error: Estimate, gamma: np.ndarray) -> Estimate:
+    """The estimate over ||u_N||_P = ||gamma||_2: infinite where u_N is zero and the error may not be, zero where both are."""
+    size = np.linalg.norm(gamma, axis=1)
+    scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), np.inf)
+    with np.errstate(invalid="ignore"):  # 0 inf
+        value, floor = (np.where(part > 0, part * scale, 0.0) for part in (error.value, error.floor))
+    return Estimate(value, floor, error.resolved)
 
 
 class _Run:
@@ -165,8 +177,13 @@ class _Run:
         self.start = time.perf_counter()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
-        basis, parameters, history = _stored(resume, model)
-        self.reduction = Reduction(model, basis, projection)
+        basis, parameters, history, of_stored, was_relative = _stored(resume, model)
+        if resume is not None and was_relative != relative:
+            raise ModelError(
+                f"the run to resume was made with relative={was_relative}, its history is about that; pass relative={was_relative} again, "
+                "or give its basis to rbm.project"
+            )
+        self.reduction = Reduction(model, basis, projection or of_stored)
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
 
@@ -193,10 +210,15 @@ class _Run:
                 time.perf_counter() - self.start,
             )
         )
-        if bound <= tol:
+        if bound <= tol and not (self.relative and self.reduction.size == 0):
             return "tolerance", f"the largest bound {bound:.2e} is at most {tol:.1e}"
         if resolved == 0 and self.reduction.size > 0:
-            return "round-off", f"none of {len(self.training)} training estimates is resolved any more"
+            cause = (
+                ""
+                if self.model.interpolation_error is None
+                else " above round-off and the interpolation error of the model"
+            )
+            return "round-off", f"none of {len(self.training)} training estimates is resolved any more{cause}"
         if self.reduction.size >= limit:
             return "max_basis", f"the basis has {self.reduction.size} vectors"
         if not self.reduction.extend(self.model.solve(mu[None], extrapolate=True)[0]):
@@ -216,9 +238,11 @@ class _Run:
         def piece(rows: slice) -> Estimate:
             theta, phi = self.theta[rows], self.phi[rows]
             gamma = reference.solve(operators, rhs, theta, phi)
-            error = state.evaluate(theta, phi, gamma).scaled(1 / self.beta[rows])
-            size = np.linalg.norm(gamma, axis=1)  # ||u_N||_P
-            return error.scaled(1 / size) if self.relative and np.all(size > 0) else error
+            norm, mus = state.evaluate(theta, phi, gamma), self.training[rows]
+            error = error_estimate(
+                norm, self.beta[rows], gamma, mus, self.model.parameters, self.model.interpolation_error
+            )
+            return _relative(error, gamma) if self.relative and reduction.size else error
 
         terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
         tiles = list(reference.tiles(len(self.training), 64 * terms))
@@ -229,7 +253,15 @@ class _Run:
         """Write what is needed to go on."""
         from rbm.files import save_greedy
 
-        save_greedy(self.reduction.basis, np.array(self.selected), self.history, self.model.fingerprint(), path)
+        save_greedy(
+            self.reduction.basis,
+            np.array(self.selected),
+            self.history,
+            self.model.fingerprint(),
+            path,
+            self.reduction.projection,
+            self.relative,
+        )
 
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
@@ -242,28 +274,36 @@ class _Run:
         selected = np.array(self.selected)
         reduced = finish(self.reduction, self.names, self.training, selected)
         return GreedyResult(
-            reduced, self.reduction.basis, selected, tuple(self.history), stopped, reason, self.model.fingerprint()
+            reduced,
+            self.reduction.basis,
+            selected,
+            tuple(self.history),
+            stopped,
+            reason,
+            self.model.fingerprint(),
+            self.reduction.projection,
+            self.relative,
         )
 
 
 def _stored(
     resume: GreedyResult | str | os.PathLike[str] | None, model: FullOrderModel
-) -> tuple[np.ndarray, np.ndarray, tuple[GreedyStep, ...]]:
-    """Basis, parameters and history to go on from."""
+) -> tuple[np.ndarray, np.ndarray, tuple[GreedyStep, ...], Projection, bool]:
+    """Basis, parameters and history to go on from, their projection, and whether the history is relative."""
     if resume is None:
-        return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), ()
+        return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), (), model.projection, False
     if isinstance(resume, GreedyResult):
         _refuse_other_model("this greedy run", resume.basis, resume.parameters, resume.fingerprint, model)
-        return resume.basis, resume.parameters, resume.history
+        return resume.basis, resume.parameters, resume.history, resume.projection, resume.relative
     from rbm.files import load_greedy
 
-    basis, parameters, rows, fingerprint = load_greedy(resume)
+    basis, parameters, rows, fingerprint, projection, relative = load_greedy(resume)
     _refuse_other_model(os.fspath(resume), basis, parameters, fingerprint, model)
     steps = tuple(
         GreedyStep(int(row[0]), tuple(row[5:]), float(row[1]), float(row[2]), int(row[3]), float(row[4]))
         for row in rows.tolist()
     )
-    return basis, parameters, steps
+    return basis, parameters, steps, check_projection(projection), relative
 
 
 def _refuse_other_model(

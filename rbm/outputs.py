@@ -121,7 +121,7 @@ class ReducedQuadratic:
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        size = np.linalg.norm(gamma, axis=1) * (1 + 1e-9)
+        size = np.linalg.norm(gamma, axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))  # Z is P-orthonormal to 1e-10
         weight = np.abs(self.coefficients(mus)) @ self.norms
         u = np.finfo(gamma.dtype).eps / 2
         n = gamma.shape[1]
@@ -144,10 +144,13 @@ def reduce_output(product: InnerProduct, basis: np.ndarray, output: Output) -> R
     # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
     functionals = vectors.conj()
     gram = functionals.conj().T @ product.riesz(functionals)
-    values, modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)
-    # rounding may leave tiny negative eigenvalues; replacing them by zero changes the norm by less than the factor below
-    slack = 4 * np.finfo(float).eps * len(values) * values.max(initial=0.0)
-    dual = np.sqrt(np.where(values > slack, values, slack))[:, None] * modes.T
+    # ||conj l(mu)||^2 = psi^T G conj(psi). Terms may nearly cancel; G, scaled to a unit diagonal, is right to some u, and that is added
+    # to its eigenvalues, so that the norm is never too small (and at most 1e-7 of the terms too large)
+    scale = np.sqrt(np.diag(gram).real)
+    unit = gram / np.outer(np.where(scale > 0, scale, 1), np.where(scale > 0, scale, 1))
+    values, modes = scipy.linalg.eigh((unit + unit.conj().T) / 2)
+    slack = 32 * np.finfo(float).eps * len(values)
+    dual = np.sqrt(np.where(values > 0, values, 0.0) + slack)[:, None] * (modes.T * scale)
     hi, lo = extended.product(vectors.T, basis)
     return ReducedLinear(output.coefficients, hi + lo, dual)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
-from rbm.errors import ModelError, ParameterError, StabilityError
+from rbm.errors import ModelError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator
 from rbm.estimators.squares import InterpolatedSquare
@@ -218,28 +219,16 @@ class ReducedModel:
         state = self._state(method)
         beta = self.stability(mus, theta)
         distance = np.zeros(len(mus))
+        evaluated = gamma
         if given and isinstance(state, InterpolatedSquare):
-            reduced = self._solve(mus, theta, phi)
-            gamma, distance = reduced, state.distance(theta, gamma, reduced)
+            evaluated = self._solve(mus, theta, phi)
+            distance = state.distance(theta, gamma, evaluated)
         terms = self.rhs.shape[0] + self.operators.shape[0] * self.size
         tiles = reference.tiles(len(mus), 4 * terms * gamma.dtype.itemsize)
-        norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], gamma[rows]) for rows in tiles])
+        norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], evaluated[rows]) for rows in tiles])
         if np.any(distance > 0):
             norm = Estimate.from_norm(norm.value, norm.floor + distance)
-        if self.interpolation_error is not None:
-            of_operator, of_rhs = self._interpolation_error(mus, beta)
-            beta = beta - of_operator
-            size = (1 + 1e-9) * np.linalg.norm(gamma, axis=1)  # ||Z gamma||_P, Z being P-orthonormal to 1e-10
-            norm = norm.interpolated(of_rhs + of_operator * size)
-        with np.errstate(over="ignore", invalid="ignore"):
-            error = norm.scaled(1 / beta)
-        if not np.all(np.isfinite(error.bound)):
-            i = int(np.flatnonzero(~np.isfinite(error.bound))[0])
-            raise ParameterError(
-                f"the error bound at {self.parameters.describe(mus[i])} (row {i}) is not finite: the residual norm is "
-                f"{norm.value[i]:.3g}, the stability bound {beta[i]:.3g}"
-            )
-        return error
+        return error_estimate(norm, beta, gamma, mus, self.parameters, self.interpolation_error)
 
     def _state(self, method: str | None) -> Estimator:
         name = self.method if method is None else _method_name(method)
@@ -251,26 +240,6 @@ class ReducedModel:
             f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
             f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
         )
-
-    def _interpolation_error(self, mus: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """eps_A and eps_f (M,); raises StabilityError where eps_A is not below beta, ModelError where one is not >= 0."""
-        assert self.interpolation_error is not None
-        values = self.interpolation_error(mus)
-        bad = ~((values.real >= 0) & (values.imag == 0)).all(axis=1)
-        if bad.any():
-            i = int(np.argmax(bad))
-            raise ModelError(
-                f"the interpolation errors at {self.parameters.describe(mus[i])} are {values[i]}; they must be real and >= 0"
-            )
-        of_operator, of_rhs = values.real.T
-        lost = of_operator >= beta
-        if lost.any():
-            i = int(np.argmax(lost))
-            raise StabilityError(
-                f"the interpolation error {of_operator[i]:.3g} of the operator at {self.parameters.describe(mus[i])} (row {i}, {int(lost.sum())} "
-                f"such points) is not below the stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
-            )
-        return of_operator, of_rhs
 
     def __repr__(self) -> str:
         full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"

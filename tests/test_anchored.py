@@ -114,6 +114,24 @@ def test_the_bound_is_the_best_of_both_formulas() -> None:
         assert value[i] <= max(natural) * (1 + 1e-6)  # not better than the natural norm allows
 
 
+def test_the_plain_formula_is_taken_where_it_is_the_better_one() -> None:
+    """Eight unitary terms that pull in different ways: moving one of them alone, the joint norm J is too large by sqrt(8)."""
+    names = [f"a{q}" for q in range(8)]
+    terms = [np.linalg.qr(RNG.standard_normal((20, 20)))[0] for _ in names]
+    model = rbm.FullOrderModel(
+        [(1.0, 4 * np.eye(20)), *zip(names, terms, strict=True)],
+        [(1.0, np.ones(20))],
+        np.eye(20),
+        rbm.ParameterSpace(dict.fromkeys(names, (-0.1, 0.1))),
+        Anchored(ratio=0.5, progress=False),
+    )
+    assert len(model.stability.constants) == 1
+    mus = model.stability.anchors[0, 1:] + 2.0 * np.eye(8)
+    theta = model.operator_coefficients(mus)
+    plain = model.stability.constants[0] - 2.0
+    np.testing.assert_allclose(model.stability.best(theta), plain, rtol=1e-6)
+
+
 def test_coefficients_that_did_not_vary_on_the_training_set_are_not_forgotten() -> None:
     model = random_model(stability=1.0)
     training = np.column_stack([np.linspace(-1, 1, 30), np.full(30, 0.5)])  # b never moves
@@ -190,3 +208,97 @@ def test_cached_anchors_are_the_same_and_a_damaged_cache_is_not_used(tmp_path: P
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="cached anchors are not used"):
         np.testing.assert_array_equal(make(), first)
+
+
+def test_nearly_singular_anchors_are_refused_or_bounded() -> None:
+    """A(m) = A_0 - m s u v^H with sigma_min(A_0) = s: singular at m = 1, however small s is."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        u, _, v = np.linalg.svd(rng.standard_normal((10, 10)))
+        for s in (1e-3, 1e-8, 1e-11, 1e-13):
+            values = np.append(np.linspace(2, 1, 9), s)
+            terms = [(1.0, (u * values) @ v), ("m", -s * np.outer(u[:, -1], v[-1]))]
+            model = rbm.FullOrderModel(
+                terms, [(1.0, np.ones(10))], np.eye(10), rbm.ParameterSpace({"m": (0.0, 2.0)}), 1e-20
+            )
+            anchored = Anchored(training=np.zeros((1, 1)), progress=False)
+            if s < 1e-10:
+                with pytest.raises(rbm.StabilityError, match="singular to working precision at m = 0"):
+                    anchored.bind(model)
+                continue
+            bound = anchored.bind(model)
+            m = np.array([[0.0], [0.5], [0.9], [0.999], [1.0]])
+            best = bound.best(model.operator_coefficients(m))
+            assert np.all(best <= s * (1 - m[:, 0]) + 1e-15), (s, best)
+
+
+def test_an_ill_conditioned_product_is_refused() -> None:
+    q = np.linalg.qr(RNG.standard_normal((12, 12)))[0]
+    for smallest, refused in ((1e-6, False), (1e-14, True)):
+        product = (q * np.append(np.ones(11), smallest)) @ q.T
+        model = rbm.FullOrderModel(
+            [("m", product)], [(1.0, np.ones(12))], (product + product.T) / 2, rbm.ParameterSpace({"m": (1, 2)}), 1.0
+        )
+        if refused:
+            with pytest.raises(rbm.StabilityError, match="too ill-conditioned; choose another inner product"):
+                inf_sup(model, [[1.0]])
+        else:
+            assert 1 - 1e-6 < inf_sup(model, [[1.0]])[0] <= 1
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_interpolated_operators_are_bounded_too_the_small_terms_included(complex_valued: bool) -> None:
+    from scattering_models import wavenumber_model
+
+    model = wavenumber_model(complex_valued)
+    mus = model.parameters.sample(100, "random", seed=3)
+    theta = model.operator_coefficients(mus)
+    exact = inf_sup(model, mus, progress=False)
+    bound = model.stability(mus, theta)
+    assert np.all(bound <= exact)
+    assert np.median(bound / exact) > 0.5
+    # in a direction that the training set hardly knows
+    size = len(model.stability.remainder)
+    assert size > 0
+    direction = np.conj(model.stability.remainder[-1])
+    direction = direction / np.linalg.norm(direction)
+    whitened = []
+    factor = np.linalg.cholesky(model.product)
+    for a in model.operator_terms:
+        half = np.linalg.solve(factor, a)
+        whitened.append(np.linalg.solve(factor, half.conj().T).conj().T)
+    for scale in (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0):
+        far = theta[:5] + scale * direction
+        best = model.stability.best(far)
+        true = [
+            np.linalg.svd(sum(t * w for t, w in zip(row, whitened, strict=True)), compute_uv=False)[-1] for row in far
+        ]
+        assert np.all(best <= np.array(true) * (1 + 1e-9)), scale
+
+
+def test_many_equal_eigenvalues_do_not_stop_it() -> None:
+    model = rbm.FullOrderModel(
+        [(1.0, 4 * np.eye(20)), ("a", np.eye(20))],
+        [(1.0, np.ones(20))],
+        np.eye(20),
+        rbm.ParameterSpace({"a": (0, 1)}),
+        Anchored(progress=False),
+    )
+    beta = model.stability(np.array([[0.3]]), np.array([[1.0, 0.3]]))
+    assert 0.5 * 4.3 < beta[0] <= 4.3
+
+
+@pytest.mark.parametrize("what", ["shape", "nan", "negative"])
+def test_stored_anchors_are_checked(what: str) -> None:
+    from rbm.anchored import BoundAnchored
+
+    model = random_model()
+    arrays = {k: v.copy() for k, v in model.stability.arrays().items()}
+    if what == "shape":
+        arrays["norms"] = arrays["norms"][1:]
+    elif what == "nan":
+        arrays["growths"][0] = np.nan
+    else:
+        arrays["constants"][0] = -1.0
+    with pytest.raises(ValueError, match="stability anchors do not fit"):
+        BoundAnchored.from_arrays(arrays, model.parameters)

@@ -12,22 +12,25 @@ from scattering_models import DATA, scattering
 
 from problems import acoustic_scattering, surface
 from problems import boundary_elements as bem
+from problems.scattering_series import two_part_sphere_pressure
+from problems.surface_fields import sphere_rule
 
 
 @pytest.mark.slow
 def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
-    """The one test that really assembles: the matrices, that they are cached, and that nothing is printed."""
+    """The one test that really assembles: the matrices, that they are cached, that nothing is printed; then order and optical theorem."""
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
     code = (
         "from problems import boundary_elements as bem, surface\n"
         "import sys\n"
-        "bem.assemble(surface('sphere', 2, 2), 2.0, cache=sys.argv[1])\n"
+        "for shape, level in (('sphere', 2), ('sphere', 3), ('ellipsoid', 3)):\n"
+        "    bem.assemble(surface(shape, level, 2), 2.0, cache=sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert "Warning" not in done.stderr
     mesh = surface("sphere", 2, 2)
-    assert len(list(tmp_path.glob("helmholtz-*.npz"))) == 1
+    assert len(list(tmp_path.glob("helmholtz-*.npz"))) == 3
     (fresh,) = bem.assemble(mesh, 2.0, cache=tmp_path)
     (stored,) = bem.assemble(mesh, 2.0, cache=DATA)
     scale = np.abs(stored.hypersingular).max()
@@ -37,6 +40,26 @@ def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
         (*fresh.single_layers, *fresh.adjoint_layers), (*stored.single_layers, *stored.adjoint_layers), strict=True
     ):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+    settings = {"susceptance": (-1.0, 1.0), "stability": 0.1, "cache": tmp_path, "progress": False}
+    errors = []
+    mus = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.2, 0.0, 1.0, -0.5]])
+    for level in (2, 3):
+        model = acoustic_scattering("sphere", 2, 2.0, level, **settings)
+        m, z = bem.mass(model.mesh), model.mesh.vertices[2]
+        exact = np.stack([two_part_sphere_pressure(z, 2.0, *beta) for beta in model.admittances(mus)])
+        off = model.solve(mus) - exact
+        errors.append([(e.conj() @ m @ e).real / (x.conj() @ m @ x).real for e, x in zip(off, exact, strict=True)])
+    order = np.log2(np.array(errors[0]) / np.array(errors[1])) / 2
+    assert np.all(order > 1.8), order
+    np.testing.assert_array_less(np.sqrt(errors[1]), [1.7e-2, 2.2e-2, 2.3e-2, 2.1e-2])
+
+    ellipsoid = acoustic_scattering("ellipsoid", 2, 2.0, 3, **settings)
+    u = ellipsoid.solve(mus[1:])
+    directions, weights = sphere_rule(16)
+    scattered = np.abs(ellipsoid.far_field(mus[1:], u, directions)) ** 2 @ weights
+    extinction = 2 * np.pi * ellipsoid.outputs["forward"](mus[1:], u).imag
+    np.testing.assert_allclose(scattered + ellipsoid.outputs["absorption"](mus[1:], u), extinction, rtol=1e-4)
 
 
 def test_identities_of_the_operators() -> None:

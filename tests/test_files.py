@@ -70,7 +70,7 @@ def test_a_round_trip_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 def test_a_fresh_process_without_the_problems_gives_the_same_bits(tmp_path: Path) -> None:
     model = thermal_block((2, 2), 8)
     reduced = rbm.greedy(
-        model, model.parameters.sample(50), max_basis=5, estimators=("E_onb", "E2", "E4"), progress=False
+        model, model.parameters.sample(400), max_basis=5, estimators=("E_onb", "E2", "E4"), progress=False
     ).reduced_model
     reduced.save(tmp_path / "m.rbm")
     mus = model.parameters.sample(30, "random", seed=7)

@@ -200,7 +200,7 @@ def test_the_tall_kernel_solves_by_qr_and_not_by_normal_equations(dtype: type) -
     rng = np.random.default_rng(0)
     eps = np.finfo(dtype).eps
     q, _ = np.linalg.qr(rng.standard_normal((12, 4)) + 1j * rng.standard_normal((12, 4)))
-    a = (q.real if np.dtype(dtype).kind == "f" else q) @ np.diag(np.geomspace(1, eps**0.7, 4))
+    a = (q.real if np.dtype(dtype).kind == "f" else q) @ np.diag(np.geomspace(1, eps**0.6, 4))
     x = np.array([1.0, 2.0, 3.0, 4.0])
     operators, rhs = a[None].astype(dtype), (a @ x)[None].astype(dtype)
     one = np.ones((3, 1), dtype=operators.real.dtype)
@@ -208,7 +208,7 @@ def test_the_tall_kernel_solves_by_qr_and_not_by_normal_equations(dtype: type) -
     residual = np.linalg.norm(gamma @ operators[0].T - rhs[0], axis=1) / np.linalg.norm(rhs[0])
     assert gamma.dtype == dtype
     assert np.all(residual <= 100 * eps)
-    np.testing.assert_allclose(gamma[:, 0], 1, rtol=200 * eps**0.3)
+    np.testing.assert_allclose(gamma, np.tile(x, (3, 1)), rtol=30 * eps**0.4)  # cond(A) eps; cond(A)^2 eps is above 1
 
 
 def test_a_singular_tall_system_names_its_row() -> None:
@@ -216,3 +216,58 @@ def test_a_singular_tall_system_names_its_row() -> None:
     operators[0, 0, 0] = 1.0
     with pytest.raises(rbm.ModelError, match="row 0 is singular"):
         reference.solve(operators, np.ones((1, 3)), np.ones((2, 1)), np.ones((2, 1)))
+
+
+def zero_crossing_model(scale: float = 1.0) -> rbm.FullOrderModel:
+    """u(m) = 0 at m = 0, and small around it."""
+    base = two_parameter_model(30)
+    names = ("1", "a", "b")
+    return rbm.FullOrderModel(
+        list(zip(names, base.operator_terms, strict=True)),
+        [("a - 50.5", scale * base.rhs_terms[:, 0])],
+        base.product,
+        base.parameters,
+        1.0,
+    )
+
+
+@pytest.mark.parametrize("with_zero", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1e-8])
+def test_a_relative_tolerance_is_met_at_every_point_also_where_the_solution_is_small_or_zero(
+    with_zero: bool, scale: float
+) -> None:
+    model = zero_crossing_model(scale)
+    training = model.parameters.sample(100)
+    if with_zero:
+        training = np.concatenate([training, [[50.5, 20.0]]])
+    result = rbm.greedy(model, training, tol=1e-6, relative=True, progress=False)
+    assert result.stopped == "tolerance"
+    assert len(result.parameters) >= 3
+    solution = result.reduced_model.solve(training)
+    size = np.linalg.norm(solution.coefficients, axis=1)
+    assert np.all(solution.bound <= 1e-6 * size)
+    if with_zero:
+        assert size[-1] == 0 == solution.bound[-1]
+
+
+def test_a_relative_run_is_not_resumed_as_an_absolute_one_and_keeps_its_projection(tmp_path: Path) -> None:
+    model = two_parameter_model(30)
+    training = model.parameters.sample(50)
+    first = rbm.greedy(model, training, max_basis=2, progress=False, projection="least-squares")
+    first.save(tmp_path / "run")
+    for resume in (first, tmp_path / "run"):
+        more = rbm.greedy(model, training, max_basis=3, progress=False, resume=resume)
+        assert more.projection == more.reduced_model.projection == "least-squares"
+        with pytest.raises(rbm.ModelError, match=r"made with relative=False, .* pass relative=False again"):
+            rbm.greedy(model, training, max_basis=3, progress=False, resume=resume, relative=True)
+    other = rbm.greedy(model, training, max_basis=3, progress=False, resume=first, projection="galerkin")
+    assert other.reduced_model.projection == "galerkin"
+
+
+def test_a_file_is_read_although_its_stability_bound_vanishes_in_the_middle(tmp_path: Path) -> None:
+    model = rbm.FullOrderModel(
+        [("mu - 2", np.eye(3))], [(1.0, np.ones(3))], np.eye(3), rbm.ParameterSpace({"mu": (1.0, 3.0)}), "abs(mu - 2)"
+    )
+    reduced = rbm.project(model, np.ones((3, 1)))
+    reduced.save(tmp_path / "m.rbm")
+    np.testing.assert_array_equal(rbm.load(tmp_path / "m.rbm").solve([1.5]).bound, reduced.solve([1.5]).bound)

@@ -97,3 +97,44 @@ def test_absorption_by_a_passive_surface_is_certified_to_be_positive() -> None:
     result = rbm.greedy(model, model.parameters.sample(200), tol=1e-4, relative=True, progress=False)
     solution = result.reduced_model.solve(model.parameters.sample(100, "random", seed=1))
     assert np.all(solution.outputs["absorption"] > solution.output_bounds["absorption"])
+
+
+def test_the_bound_of_a_form_is_sharp_for_an_error_along_the_solution() -> None:
+    """u = (1 + d) z: u^H z - z^H z = (2 d + d^2) ||z||^2, exactly what the bound allows."""
+    model = rbm.FullOrderModel(
+        [(1.0, np.eye(3))],
+        [(1.0, np.ones(3))],
+        np.eye(3),
+        rbm.ParameterSpace({"m": (0, 1)}),
+        1.0,
+        outputs={"q": np.eye(3)},
+    )
+    output = rbm.project(model, np.eye(3)[:, :1]).outputs["q"]
+    gamma = np.array([[2.0], [3.0]])
+    for d in (1e-8, 0.1, 10.0):
+        bound = output.bound(np.zeros((2, 1)), gamma, d * gamma[:, 0])
+        exact = (2 * d + d**2) * gamma[:, 0] ** 2
+        assert np.all(bound >= exact)
+        np.testing.assert_allclose(bound, exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e-12])
+@pytest.mark.parametrize("difference", [1e-2, 1e-7, 1e-8, 1e-10])
+def test_output_bounds_hold_where_the_terms_nearly_cancel(size: float, difference: float) -> None:
+    """l(m) = l_1 + (-l_1 + difference w): its norm is difference ||w||, a square root of rounding errors of the Gram matrix."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        l1, w = size * rng.standard_normal(6), size * rng.standard_normal(6)
+        second = -l1 + difference * w
+        model = rbm.FullOrderModel(
+            [("m", np.eye(6))],
+            [(1.0, l1 + second)],  # so that the error is along the functional
+            np.eye(6),
+            rbm.ParameterSpace({"m": (1.0, 2.0)}),
+            1.0,
+            outputs={"s": [(1.0, l1), (1.0, second)]},
+        )
+        other = np.linalg.qr(np.column_stack([l1 + second, rng.standard_normal(6)]))[0][:, 1:]
+        solution = rbm.project(model, other).solve([1.0])
+        exact = float((l1 + second) @ (l1 + second))
+        assert abs(exact - solution.outputs["s"][0]) <= solution.output_bounds["s"][0] * (1 + 1e-13)

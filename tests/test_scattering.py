@@ -331,6 +331,16 @@ def test_burton_miller_keeps_its_inf_sup_constant_where_the_plain_equation_loses
         ({"susceptance": [(0, 1)]}, r"susceptance gives ranges for 1 part\(s\)"),
         ({"conductance": "all"}, "conductance must be a pair"),
         ({"direction": (0, 0, 0)}, "direction 0 is"),
+        ({"direction": np.eye(3)}, r"direction must be one vector \(3,\)"),
+        ({"direction": "zzz"}, "direction must be one vector"),
+        ({"far_field_directions": "x"}, "directions must be numbers of shape"),
+        ({"wavenumber": True}, "wavenumber must be a number or a pair"),
+        ({"coupling": 1j}, "coupling must be a number >= 0"),
+        ({"coupling": "a"}, "coupling must be a number >= 0"),
+        ({"cache": 7}, "cache must be True, False or a folder, got 7"),
+        ({"axes": "abc"}, "axes must be three positive numbers"),
+        ({"parts": ["a"] * 128}, "parts must be finite real numbers"),
+        ({"parts": "two"}, "parts"),
         ({"formulation": "galerkin"}, "formulation must be 'burton-miller' or 'direct'"),
         ({"coupling": -1.0}, "coupling must be a number >= 0"),
         ({"shape": 7}, "shape must be a name, a SurfaceMesh or a mesh file, got int"),
@@ -369,3 +379,46 @@ def test_wrong_shapes_of_fields() -> None:
         model.far_field([[1.0, 1.0]], u[:, 1:], np.eye(3))
     with pytest.raises(rbm.ModelError, match="does not have"):
         wavenumber_model().cross_sections(None)  # type: ignore[arg-type]
+
+
+def test_bounds_end_where_the_range_of_wavenumbers_ends() -> None:
+    model = wavenumber_model()
+    reduced = rbm.greedy(model, model.parameters.sample(40), max_basis=4, progress=False).reduced_model
+    with pytest.raises(
+        rbm.ParameterError, match=r"k = 1.3, .* outside the parameter ranges, where the interpolation error"
+    ):
+        reduced.solve([[1.3, 1.0, 1.0]], extrapolate=True)
+
+
+def test_the_field_is_given_close_to_the_surface_and_not_inside() -> None:
+    model = scattering()
+    u = model.solve([[1.0, 1.0]])
+    centroids = model.mesh.vertices[:, model.mesh.triangles].mean(axis=1)
+    outside = centroids + 0.02 * model.mesh.normals
+    inside = centroids - 0.02 * model.mesh.normals
+    assert np.all(np.isfinite(model.scattered_field([[1.0, 1.0]], u, outside)))
+    assert np.all(np.isnan(model.scattered_field([[1.0, 1.0]], u, inside)))
+    with pytest.raises(rbm.ModelError, match="points hold 1 coordinates that are NaN"):
+        model.total_field([[1.0, 1.0]], u, np.array([[np.nan, 0.0, 2.0]]).T)
+    with pytest.raises(rbm.ModelError, match=r"points must have shape \(3, P\).*transpose them"):
+        model.total_field([[1.0, 1.0]], u, np.ones((5, 3)))
+    with pytest.raises(rbm.ModelError, match="pressures hold entries that are NaN"):
+        model.scattered_field([[1.0, 1.0]], u * np.nan, outside)
+
+
+def test_cross_sections_need_an_error_estimate() -> None:
+    model = scattering()
+    reduced = rbm.project(model, model.solve([[1.0, 1.0]]).T)
+    with pytest.raises(rbm.ModelError, match="made with estimate=False"):
+        model.cross_sections(reduced.solve([[1.0, 1.0]], estimate=False))
+
+
+def test_interpolated_squares_refuse_a_training_set_that_is_used_up() -> None:
+    model = scattering(complex_valued=True)
+    basis = rbm.greedy(model, model.parameters.sample(100), max_basis=5, progress=False).basis
+    with pytest.raises(rbm.EstimatorUnusable, match=r"E4 with N = 5: \d+ of 60 training parameters were selected"):
+        rbm.project(model, basis, ("E4",), model.parameters.sample(60))
+    assert (
+        "larger training set"
+        in rbm.project(model, basis, ("E_onb", "E4"), model.parameters.sample(60)).refused["interpolated"]
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scattering_models import wavenumber_model
 
 import eim
 import problems
@@ -144,3 +145,51 @@ def test_a_model_interpolated_by_polynomials_is_certified_against_the_true_one()
 def test_bad_nodes(nodes: list) -> None:
     with pytest.raises(ModelError, match="nodes of an interpolation must be finite and differ"):
         InterpolatedFamily.polynomial("k", nodes)
+
+
+def test_the_error_of_the_right_hand_side_and_the_smaller_stability_constant_enter_the_bound() -> None:
+    """A' = A - eps I, f' = f + delta, chosen so that a bound which forgets either is false."""
+    n, eps, delta = 5, 0.25, 0.1
+    e = np.eye(n)[0]
+    model = rbm.FullOrderModel(
+        [(1.0, np.eye(n))],
+        [(1.0, e)],
+        np.eye(n),
+        rbm.ParameterSpace({"k": (0.0, 1.0)}),
+        1.0,
+        interpolation_error=(eps, delta),
+    )
+    reduced = rbm.project(model, e[:, None])
+    truth = (e + delta * e) / (1 - eps)
+    error = np.linalg.norm(truth - reduced.reconstruct(reduced.solve([0.5]).coefficients)[0])
+    bound = reduced.solve([0.5]).bound[0]
+    assert error == pytest.approx((delta + eps) / (1 - eps), rel=1e-14)
+    assert error <= bound <= error * (1 + 1e-8)  # sharp: the residual is zero
+
+
+def test_no_bound_is_given_where_the_interpolation_error_is_not_known() -> None:
+    model = rbm.FullOrderModel(
+        [("1 + 0*k", np.eye(2))],
+        [(1.0, np.ones(2))],
+        np.eye(2),
+        rbm.ParameterSpace({"k": (1.0, 2.0)}),
+        1.0,
+        interpolation_error=(1e-9, 0.0),
+    )
+    reduced = rbm.project(model, np.eye(2)[:, :1])
+    with pytest.raises(rbm.ParameterError, match=r"k = 2.5 \(row 1, 1 such points\) is outside .* not known"):
+        reduced.solve([[1.5], [2.5]], extrapolate=True)
+    assert reduced.solve([[2.5]], estimate=False, extrapolate=True).estimate is None
+
+
+def test_the_greedy_certifies_with_the_interpolation_error() -> None:
+    """Its bound is that of the model it makes; and it stops where that error is all that is left."""
+    model = wavenumber_model()
+    training = model.parameters.sample(60)
+    result = rbm.greedy(model, training, progress=False)
+    assert result.stopped == "round-off"
+    assert "interpolation error" in result.reason or "adds nothing" in result.reason
+    solution = result.reduced_model.truncate(result.history[-2].size).solve(training)
+    assert result.history[-2].bound == pytest.approx(solution.bound.max(), rel=1e-6)
+    shorter = rbm.greedy(model, training, tol=1e-6, progress=False)
+    assert shorter.history[-1].bound == pytest.approx(shorter.reduced_model.solve(training).bound.max(), rel=1e-9)

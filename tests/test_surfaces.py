@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.special import ellipeinc, ellipkinc
 import problems
 from problems.boundary_elements import half_order_gram, mass, stiffness, warn_if_coarse
 from problems.surface_fields import sphere_rule, unit_vectors
-from problems.surfaces import SurfaceMesh, cut, read_surface, surface
+from problems.surfaces import SurfaceMesh, cut, read_surface, solid_angle, surface
 
 EPS = np.finfo(float).eps
 
@@ -133,6 +134,12 @@ def changed(what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         parts[0] = 0
     elif what == "length":
         parts = parts[1:]
+    elif what == "complex":
+        vertices = vertices * (1 + 0j)
+    elif what == "nested":
+        vertices = np.concatenate([vertices, 0.3 * vertices], axis=1)
+        triangles = np.concatenate([triangles, triangles + 18], axis=1)
+        parts = np.concatenate([parts, parts])
     elif what == "transposed":
         vertices = vertices.T
     return vertices, triangles, parts
@@ -152,12 +159,34 @@ def changed(what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ("gap", "part numbers must be 1..d without gaps, got 1, 3"),
         ("zero", "part numbers must be 1..d without gaps, got 0, 1"),
         ("length", r"parts has shape \(31,\), expected \(32,\)"),
+        ("complex", "vertices must be finite real numbers, got an array of complex128"),
+        (
+            "nested",
+            r"vertex 18 lies inside component 1 of 2 \(with triangle 0\): components must not lie in each other",
+        ),
         ("transposed", r"vertices must have shape \(3, n\).*transpose it"),
     ],
 )
 def test_bad_meshes_are_refused(what: str, message: str) -> None:
     with pytest.raises(problems.surfaces.ModelError, match=message):
         SurfaceMesh(*changed(what))
+
+
+def test_two_obstacles_side_by_side_are_a_surface() -> None:
+    vertices, triangles = good()
+    both = SurfaceMesh(
+        np.concatenate([vertices, vertices + 2.5], axis=1), np.concatenate([triangles, triangles + 18], axis=1)
+    )
+    assert both.n_parts == 1
+    assert SurfaceMesh(*good(), None).n_parts == 1  # type: ignore[arg-type]
+
+
+def test_the_solid_angle_is_exact() -> None:
+    mesh = surface("ellipsoid", 2)
+    rng = np.random.default_rng(0)
+    inside = 0.45 * rng.uniform(-0.5, 0.5, (3, 20))
+    np.testing.assert_allclose(solid_angle(mesh.vertices, mesh.triangles, inside), 4 * np.pi, rtol=1e-12)
+    np.testing.assert_allclose(solid_angle(mesh.vertices, mesh.triangles, inside + 2), 0, atol=1e-12)
 
 
 def test_an_inward_component_is_named() -> None:
@@ -173,6 +202,10 @@ def test_an_inward_component_is_named() -> None:
         ({"shape": "cube"}, "unknown shape 'cube'; the shapes are sphere, ellipsoid, peanut"),
         ({"level": 9}, "level must be a whole number from 0 to 6"),
         ({"level": 2.5}, "level must be a whole number"),
+        ({"level": True}, "level must be a whole number"),
+        ({"shape": ["a"]}, "unknown shape"),
+        ({"parts": True}, "ready-made cuts give"),
+        ({"axes": "abc"}, "axes must be three positive numbers"),
         ({"axes": (1, 0, 1)}, "axes must be three positive numbers"),
         ({"parts": 3}, "ready-made cuts give 1, 2, 4 or 8 parts"),
         ({"parts": lambda c: c[0]}, "parts must hold whole numbers"),
@@ -190,8 +223,11 @@ def test_bad_directions(direction: tuple) -> None:
 
 
 def test_a_coarse_mesh_warns() -> None:
-    with pytest.warns(UserWarning, match="6.0|5.9|4.4 elements per wavelength at wavenumber 3, fewer than six"):
+    with pytest.warns(UserWarning, match=r"the mesh has 4\.4 elements per wavelength at wavenumber 3, fewer than six"):
         warn_if_coarse(surface("sphere", 2), 3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_coarse(surface("sphere", 2), 2.0)
 
 
 # ---- files

@@ -1,0 +1,84 @@
+"""From the norm of a residual to a bound of the error: the stability constant, and what an interpolated model adds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rbm.coefficients import Coefficients
+from rbm.errors import ModelError, ParameterError, StabilityError
+from rbm.estimate import Estimate
+from rbm.parameters import ParameterSpace
+
+__all__ = ["error_estimate"]
+
+
+def error_estimate(
+    norm: Estimate,
+    beta: np.ndarray,
+    gamma: np.ndarray,
+    mus: np.ndarray,
+    parameters: ParameterSpace,
+    interpolation_error: Coefficients | None = None,
+) -> Estimate:
+    """||u - Z gamma||_P from an estimate of ||r||_{P^-1}, for M parameter points.
+
+    For an affine model ||r|| / beta; for one that stands for another, A' u' = f' (:class:`rbm.FullOrderModel`),
+
+        ||u' - Z gamma||_P <= (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A),   ||Z gamma||_P = ||gamma||_2.
+
+    norm : residual norms (M,); beta : stability bounds (M,); gamma : (M, N); mus : (M, p)
+
+    Raises
+    ------
+    StabilityError
+        eps_A is not below beta.
+    ModelError
+        eps_A or eps_f is not a number >= 0.
+    ParameterError
+        an interpolated model outside its parameter ranges, where its interpolation error is not known; a bound that is not finite.
+    """
+    if interpolation_error is not None:
+        low, high = parameters.bounds.T
+        outside = ((mus < low) | (mus > high)).any(axis=1)
+        if outside.any():
+            i = int(np.argmax(outside))
+            raise ParameterError(
+                f"{parameters.describe(mus[i])} (row {i}, {int(outside.sum())} such points) is outside the parameter ranges, where the "
+                "interpolation error of this model is not known: no error bound holds; solve(mus, estimate=False, extrapolate=True) goes without"
+            )
+        of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
+        beta = beta - of_operator
+        # Z is P-orthonormal to 1e-10, entry by entry
+        size = (1 + 1e-10 * (gamma.shape[1] + 1)) * np.linalg.norm(gamma, axis=1)
+        norm = norm.interpolated(of_rhs + of_operator * size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = norm.scaled(1 / beta)
+    if not np.all(np.isfinite(error.bound)):
+        i = int(np.flatnonzero(~np.isfinite(error.bound))[0])
+        raise ParameterError(
+            f"the error bound at {parameters.describe(mus[i])} (row {i}) is not finite: the residual norm is "
+            f"{norm.value[i]:.3g}, the stability bound {beta[i]:.3g}"
+        )
+    return error
+
+
+def _interpolation_error(
+    interpolation_error: Coefficients, beta: np.ndarray, mus: np.ndarray, parameters: ParameterSpace
+) -> tuple[np.ndarray, np.ndarray]:
+    """eps_A and eps_f (M,), checked."""
+    values = interpolation_error(mus)
+    bad = ~((values.real >= 0) & (values.imag == 0)).all(axis=1)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ModelError(
+            f"the interpolation errors at {parameters.describe(mus[i])} are {values[i]}; they must be real and >= 0"
+        )
+    of_operator, of_rhs = values.real.T
+    lost = of_operator >= beta
+    if lost.any():
+        i = int(np.argmax(lost))
+        raise StabilityError(
+            f"the interpolation error {of_operator[i]:.3g} of the operator at {parameters.describe(mus[i])} (row {i}, {int(lost.sum())} "
+            f"such points) is not below the stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
+        )
+    return of_operator, of_rhs
