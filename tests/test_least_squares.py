@@ -200,7 +200,8 @@ def test_the_tall_kernel_solves_by_qr_and_not_by_normal_equations(dtype: type) -
     rng = np.random.default_rng(0)
     eps = np.finfo(dtype).eps
     q, _ = np.linalg.qr(rng.standard_normal((12, 4)) + 1j * rng.standard_normal((12, 4)))
-    a = (q.real if np.dtype(dtype).kind == "f" else q) @ np.diag(np.geomspace(1, eps**0.6, 4))
+    v, _ = np.linalg.qr(rng.standard_normal((4, 4)))
+    a = (np.linalg.qr(q.real)[0] if np.dtype(dtype).kind == "f" else q) @ np.diag(np.geomspace(1, eps**0.6, 4)) @ v
     x = np.array([1.0, 2.0, 3.0, 4.0])
     operators, rhs = a[None].astype(dtype), (a @ x)[None].astype(dtype)
     one = np.ones((3, 1), dtype=operators.real.dtype)
@@ -248,6 +249,19 @@ def test_a_relative_tolerance_is_met_at_every_point_also_where_the_solution_is_s
     assert np.all(solution.bound <= 1e-6 * size)
     if with_zero:
         assert size[-1] == 0 == solution.bound[-1]
+
+
+def test_a_reduced_solution_that_is_zero_where_the_solution_is_not_has_no_relative_error() -> None:
+    model = rbm.FullOrderModel(
+        [(1.0, np.eye(2))],
+        [("a", np.array([1.0, 0.0])), ("1 - a", np.array([0.0, 1e-9]))],
+        np.eye(2),
+        rbm.ParameterSpace({"a": (0.0, 1.0)}),
+        1.0,
+    )
+    result = rbm.greedy(model, [[0.0], [1.0]], tol=1e-6, relative=True, progress=False)
+    assert len(result.parameters) == 2
+    assert np.isinf(result.history[1].bound)
 
 
 def test_a_relative_run_is_not_resumed_as_an_absolute_one_and_keeps_its_projection(tmp_path: Path) -> None:
