@@ -42,6 +42,7 @@ class Study:
     estimators: tuple[str, ...]
     sizes: Callable[[int], Sequence[int]]  #: basis sizes N to compare the estimators at, given the final one
     figures: Callable[[Any, rbm.ReducedModel], dict[str, Any]]  #: of solutions, by name
+    remark: str = ""  #: said before the model is made, if that takes long
     relative: bool = False  #: tol is relative to the norm of the solution
     sampled_up_to: int = 1000  #: largest N for which E3 and E4, whose offline cost grows like N^2, are prepared
 
@@ -51,14 +52,17 @@ def run(
 ) -> dict[str, Any]:
     """Run a study of :data:`STUDIES` and write model.rbm, summary.json and figures (png and pdf) to the folder `out`.
 
-    Returns the summary, the content of summary.json. Takes 5 to 60 seconds.
+    Returns the summary, the content of summary.json. Takes 5 to 60 seconds, "scattering" two minutes more the first time.
     """
     study = STUDIES[name]
     if tol is not None and not tol >= 0:
         raise ValueError(f"tol must be a number >= 0, got {tol}")
     out.mkdir(parents=True, exist_ok=True)  # now, not after the offline stage
+    say(study.title)
+    if study.remark:
+        say(f"  {study.remark}")
     model = study.model(progress)
-    say(f"{study.title}\n  {model}")
+    say(f"  {model}")
 
     start = time.perf_counter()
     training = model.parameters.sample(study.training, "grid" if len(model.parameters) == 1 else "sobol")
@@ -319,6 +323,7 @@ STUDIES: dict[str, Study] = {
         estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
         sizes=lambda n: sorted({1, 2, *range(4, n, 4), n}),
         figures=scattering_figures.figures,
+        remark="assembling matrices and choosing stability anchors: about two minutes the first time, a second later (cached)",
         relative=True,
         sampled_up_to=12,
     ),

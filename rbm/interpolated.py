@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,9 @@ class InterpolatedFamily:
         return [InterpolatedCoefficient(self, k, factor) for k in range(len(self.functions))]
 
     def __repr__(self) -> str:
-        return f"InterpolatedFamily({', '.join(self.functions)}; {self.upper.tolist()!r})"
+        # the digest stands for the content, also in the fingerprint of a model
+        content = repr((self.functions, self.lower.tolist(), self.upper.tolist())).encode()
+        return f"InterpolatedFamily({len(self.functions)} terms, {hashlib.sha256(content).hexdigest()[:16]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,4 +97,4 @@ class InterpolatedCoefficient:
             raise ModelError(f"term {self.term} of an interpolated family of {len(self.family.functions)} terms")
 
     def __repr__(self) -> str:
-        return f"{self.factor} * term {self.term} of {self.family!r}"
+        return f"({self.factor}) * lambda_{self.term} of {self.family!r}"

@@ -10,7 +10,7 @@ import eim
 import problems
 import rbm
 from rbm.errors import ModelError
-from rbm.interpolated import InterpolatedFamily
+from rbm.interpolated import InterpolatedCoefficient, InterpolatedFamily
 
 R = np.linspace(0, 2, 60)
 EPS = np.finfo(float).eps
@@ -193,3 +193,22 @@ def test_the_greedy_certifies_with_the_interpolation_error() -> None:
     assert result.history[-2].bound == pytest.approx(solution.bound.max(), rel=1e-6)
     shorter = rbm.greedy(model, training, tol=1e-6, progress=False)
     assert shorter.history[-1].bound == pytest.approx(shorter.reduced_model.solve(training).bound.max(), rel=1e-9)
+
+
+def test_families_are_told_apart_by_a_short_name() -> None:
+    one, other = (InterpolatedFamily.polynomial("k", nodes) for nodes in ([1.0, 2.0], [1.0, 2.5]))
+    assert repr(one) == repr(InterpolatedFamily.polynomial("k", [1.0, 2.0])) != repr(other)
+    assert repr(one.terms("beta")[1]).startswith("(beta) * lambda_1 of InterpolatedFamily(2 terms, ")
+    models = [
+        rbm.FullOrderModel(
+            list(zip(f.terms(), [np.eye(2)] * 2, strict=True)),
+            [(1.0, np.ones(2))],
+            np.eye(2),
+            rbm.ParameterSpace({"k": (1.0, 2.0)}),
+            1.0,
+        )
+        for f in (one, other)
+    ]
+    assert models[0].fingerprint() != models[1].fingerprint()
+    with pytest.raises(ModelError, match="term 2 of an interpolated family of 2 terms"):
+        InterpolatedCoefficient(one, 2)
