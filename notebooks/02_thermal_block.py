@@ -119,7 +119,7 @@ np.testing.assert_allclose(result.reduced_model.truncate(9).solve(tests).bound, 
 
 # %%
 solution = result.reduced_model.solve(tests)
-functional = model.outputs["mean"][1][:, 0]
+functional = model.outputs["mean"].terms[0]
 exact = (truth[0] + truth[1]).T @ functional
 deviation = np.abs(solution.outputs["mean"] - exact)
 assert np.all(deviation <= solution.output_bounds["mean"])
