@@ -9,11 +9,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scattering_models import DATA, scattering
+from scipy.spatial import ConvexHull
 
-from problems import acoustic_scattering, surface
+from problems import SurfaceMesh, acoustic_scattering, surface
 from problems import boundary_elements as bem
-from problems.scattering_series import two_part_sphere_pressure
+from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
 from problems.surface_fields import sphere_rule
+
+
+def icosphere(level: int) -> SurfaceMesh:
+    """The icosahedron, refined and moved to the unit sphere: 10 4^level + 2 vertices."""
+    golden = (1 + 5**0.5) / 2
+    corners = np.array([[0, s, t * golden] for s in (-1, 1) for t in (-1, 1)])
+    points = np.concatenate([np.roll(corners, shift, axis=1) for shift in range(3)])
+    triangles = ConvexHull(points).simplices
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    for _ in range(level):
+        edges = np.sort(triangles[:, [[1, 2], [2, 0], [0, 1]]], axis=2)
+        unique, place = np.unique(edges.reshape(-1, 2), axis=0, return_inverse=True)
+        (a, b, c), (bc, ca, ab) = triangles.T, len(points) + place.reshape(-1, 3).T
+        middles = points[unique].sum(axis=1)
+        points = np.concatenate([points, middles / np.linalg.norm(middles, axis=1, keepdims=True)])
+        triangles = np.concatenate([np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+    x, y, z = points[triangles].transpose(1, 0, 2)
+    inward = np.sum(x * np.cross(y, z), axis=1) < 0
+    triangles[inward] = triangles[inward][:, [0, 2, 1]]
+    return SurfaceMesh(points.T, triangles.T)
 
 
 @pytest.mark.slow
@@ -53,6 +74,17 @@ def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
     order = np.log2(np.array(errors[0]) / np.array(errors[1])) / 2
     assert np.all(order > 1.8), order
     np.testing.assert_array_less(np.sqrt(errors[1]), [1.7e-2, 2.2e-2, 2.3e-2, 2.1e-2])
+
+    # a mesh of the user's own, and the errors measured on it before, by another program (relative, 162 unknowns, k = 2)
+    measured = {0.0: 2.31e-2, 0.5: 2.84e-2, 1.0: 3.15e-2, 0.3 - 0.7j: 3.73e-2, 3.0 + 1j: 3.37e-2}
+    sphere = acoustic_scattering(icosphere(2), None, 2.0, conductance=(0.0, 3.0), **settings)
+    assert sphere.dimension == 162
+    m, z = bem.mass(sphere.mesh), sphere.mesh.vertices[2]
+    for beta, limit in measured.items():
+        exact = sphere_pressure(z, 2.0, beta)
+        off = sphere.solve([[np.real(beta), np.imag(beta)]])[0] - exact
+        relative = np.sqrt((off.conj() @ m @ off).real / (exact.conj() @ m @ exact).real)
+        assert 0.98 * limit < relative <= limit, beta
 
     ellipsoid = acoustic_scattering("ellipsoid", 2, 2.0, 3, **settings)
     u = ellipsoid.solve(mus[1:])
