@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull
 from problems import SurfaceMesh, acoustic_scattering, surface
 from problems import boundary_elements as bem
 from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
-from problems.surface_fields import sphere_rule
+from problems.surface_fields import _rule, sphere_rule
 
 
 def icosphere(level: int) -> SurfaceMesh:
@@ -63,7 +63,7 @@ def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
         np.testing.assert_allclose(a, b, atol=1e-12)
 
     settings = {"susceptance": (-1.0, 1.0), "stability": 0.1, "cache": tmp_path, "progress": False}
-    errors = []
+    errors, projected = [], []
     mus = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.2, 0.0, 1.0, -0.5]])
     for level in (2, 3):
         model = acoustic_scattering("sphere", 2, 2.0, level, **settings)
@@ -71,6 +71,18 @@ def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
         exact = np.stack([two_part_sphere_pressure(z, 2.0, *beta) for beta in model.admittances(mus)])
         off = model.solve(mus) - exact
         errors.append([(e.conj() @ m @ e).real / (x.conj() @ m @ x).real for e, x in zip(off, exact, strict=True)])
+        # the same against the L2 projection of the series, which measures the function and not its nodal values
+        points, _, hats = _rule(model.mesh)
+        series = [
+            two_part_sphere_pressure(points[2] / np.linalg.norm(points, axis=0), 2.0, *b)
+            for b in model.admittances(mus)
+        ]
+        exact = np.linalg.solve(m, hats.T @ np.array(series).T).T
+        off = model.solve(mus) - exact
+        projected.append([(e.conj() @ m @ e).real / (x.conj() @ m @ x).real for e, x in zip(off, exact, strict=True)])
+    order = np.log2(np.array(projected[0]) / np.array(projected[1])) / 2
+    assert np.all(order > 1.9), order
+    np.testing.assert_array_less(np.sqrt(projected)[:, 2:], [[7.8e-2, 7.2e-2], [2.2e-2, 2.0e-2]])
     order = np.log2(np.array(errors[0]) / np.array(errors[1])) / 2
     assert np.all(order > 1.8), order
     np.testing.assert_array_less(np.sqrt(errors[1]), [1.7e-2, 2.2e-2, 2.3e-2, 2.1e-2])
