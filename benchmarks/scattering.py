@@ -8,32 +8,32 @@ import numpy as np
 import scipy.linalg
 
 import rbm
+from benchmarks import stabilisation
 from benchmarks.harness import fastest, fresh, text_table
-from eim import empirical_interpolation
-from lowrank.cross import SATURATION
 from problems import boundary_elements as bem
 from problems.scattering import ScatteringModel, acoustic_scattering, affine_terms
 from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
 from problems.surface_fields import plane_wave_load, sphere_rule
-from rbm.estimators.products import Products, evaluate_products
-from rbm.estimators.squares import TrainingProducts
-from rbm.reduction import Reduction
 
 WAVENUMBER, LEVEL = 2.0, 4
 TESTS, TRAINING, TOL = 500, 500, 1e-10
 #: E4 is prepared up to this N, from this many parameters: its products number (1 + 3 N)^2.
 SQUARES = {"real": (20, 500), "complex": (14, 3000)}
-EIM_SIZE = 8
 UNSEEN = 20
+PARTS = {
+    "accuracy": "benchmarks.scattering:accuracy",
+    "real": "benchmarks.scattering:real_admittances",
+    "complex": "benchmarks.scattering:complex_admittances",
+    "forms": "benchmarks.stabilisation:measure",
+    "wavenumber": "benchmarks.scattering:wavenumber",
+}
 
 
 def run() -> dict[str, Any]:
     """Matrices are assembled or read from the cache first; then every part in a fresh process with one BLAS thread."""
     for level in (2, 3, 4):
         bem.assemble(acoustic_scattering_mesh("sphere", level), WAVENUMBER)
-    return {
-        part: fresh(f"benchmarks.scattering:{part}") for part in ("accuracy", "real", "complex", "forms", "wavenumber")
-    }
+    return {part: fresh(task) for part, task in PARTS.items()}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -43,7 +43,7 @@ def table(result: dict[str, Any]) -> str:
             _accuracy_table(result["accuracy"]),
             _certified_table("real admittances in [0, 2]", result["real"]),
             _certified_table("complex admittances, Re in [0, 2], Im in [-1, 1]", result["complex"]),
-            _forms_table(result["forms"]),
+            stabilisation.table(result["forms"]),
             _wavenumber_table(result["wavenumber"]),
         )
     )
@@ -104,12 +104,12 @@ def _accuracy_table(result: dict[str, Any]) -> str:
 # ---- certified reduced bases
 
 
-def real() -> dict[str, Any]:
+def real_admittances() -> dict[str, Any]:
     """Two parts, real admittances, 1026 unknowns."""
     return _certified(_model(LEVEL, False), *SQUARES["real"])
 
 
-def complex() -> dict[str, Any]:
+def complex_admittances() -> dict[str, Any]:
     """Two parts, complex admittances, 1026 unknowns."""
     return _certified(_model(LEVEL, True), *SQUARES["complex"])
 
@@ -228,85 +228,6 @@ def _certified_table(title: str, result: dict[str, Any]) -> str:
         f"effectivity and E4 / E1: smallest / median / largest; below: bounds below the true error, of {TESTS} test parameters",
     ]
     return text_table(f"Reduced bases, sphere in two parts, k = 2, 1026 unknowns: {title}", header, rows, notes)
-
-
-# ---- the forms of empirical interpolation on the products of a complex family
-
-
-def forms() -> dict[str, Any]:
-    """E4's array X of the complex model, N = 8: interpolated by the three forms of EIM; 258 unknowns."""
-    model = _model(3, True)
-    training = model.parameters.sample(TRAINING)
-    basis = rbm.greedy(model, training, max_basis=EIM_SIZE, progress=False).basis
-    known = TrainingProducts.of(model, basis, training, Reduction(model, basis))
-    mus = model.parameters.sample(200, "random", seed=1)
-    reduced = rbm.project(model, basis, ("E_onb",), training)
-    gamma = reduced.solve(mus, estimate=False).coefficients
-    exact = model.residual_norm(mus, gamma, basis)
-    from rbm.online.reference import residual_coefficients
-
-    c = residual_coefficients(model.operator_coefficients(mus), model.rhs_coefficients(mus), gamma)
-    rows = {}
-    for name, options in {
-        "incremental, stabilised": {},
-        "from scratch, stabilised": {"incremental": False},
-        "from scratch, plain": {"stabilized": False},
-    }.items():
-        last: dict[str, Any] = {}
-
-        def build(options: dict[str, Any] = options, last: dict[str, Any] = last) -> None:
-            last["it"] = empirical_interpolation(known.values, rtol=1e-15, **options)
-
-        seconds = fastest({name: build}, 1)[name]
-        it = last["it"]
-        squares = model.residual_norm(training[it.snapshots], known.gamma[it.snapshots], basis) ** 2
-        chosen = Products(*known.products.select(it.points))
-        values = squares @ it.coefficients(evaluate_products(c, known.weights, chosen).T)
-        ratio = np.sqrt(np.where(values > 0, values, np.nan)) / exact
-        rows[name] = {
-            "seconds": seconds,
-            "terms": it.rank,
-            "stopped": it.stopped,
-            "defect": float(np.abs(np.triu(it.triangle, 1)).max()),
-            "lebesgue": it.lebesgue_constant,
-            "residual": float(it.residual_history[-1] / it.residual_history[0]),
-            "deviation": [float(np.nanmedian(np.abs(ratio - 1))), float(np.nanmax(np.abs(ratio - 1)))],
-            "negative": int(np.sum(values <= 0)),
-        }
-    return {"products": len(known.products.first), "rows": rows, "saturation": SATURATION * np.finfo(float).eps / 2}
-
-
-def _forms_table(result: dict[str, Any]) -> str:
-    rows = [
-        (
-            name,
-            f"{r['terms']} of {result['products']}",
-            r["stopped"],
-            f"{r['residual']:.1e}",
-            f"{r['defect']:.1e}",
-            f"{r['lebesgue']:.0f}",
-            "{:.1e} / {:.1e}".format(*r["deviation"]),
-            str(r["negative"]),
-            f"{r['seconds']:.2f}",
-        )
-        for name, r in result["rows"].items()
-    ]
-    header = (
-        "",
-        "terms",
-        "stopped",
-        "residual",
-        "max|triu(B,1)|",
-        "Lebesgue",
-        "|E4/E1 - 1| median / max",
-        "squares <= 0",
-        "CPU s",
-    )
-    return text_table(
-        f"EIM of the products X, complex admittances, N = {EIM_SIZE}, tolerance 1e-15: does stabilisation pay?",
-        header,
-        rows,
-    )
 
 
 # ---- the wavenumber as a parameter

@@ -82,7 +82,7 @@ class Anchored:
     times the true one on the training set. Constants are lowered, norms raised, by 1e-8 and by rounding errors of the size that the
     conditions of P and A(mu_k) give them: an allowance, not an enclosure.
 
-    Cost offline: (Qa + 3) dense factorisations a anchor, n <= 6000; online O(K Qa + Qa^2) a point, K anchors.
+    Cost offline: (Qa + 3) dense factorisations an anchor, n <= 6000; online O(K Qa + Qa^2) a point, K anchors.
     Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice.
     Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J. Comput. Phys.
     217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R. Math. 345 (2007)).
