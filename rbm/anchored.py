@@ -14,7 +14,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm.archive import read_archive, write_archive
-from rbm.errors import StabilityError
+from rbm.errors import StabilityError, refused
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
@@ -204,11 +204,14 @@ class BoundAnchored:
         beta = self.best(theta)
         bad = ~(beta > 0)
         if bad.any():
-            i = int(np.argmax(bad))
-            raise StabilityError(
-                f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at {self.parameters.describe(mus[i])} (row {i}, "
-                f"{int(bad.sum())} such points); an error bound needs beta > 0: make the model with more training points in "
-                "Anchored(training=...), or stay inside the parameter ranges"
+            raise refused(
+                StabilityError,
+                bad,
+                lambda i, where: (
+                    f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at {self.parameters.describe(mus[i])} "
+                    f"({where}); an error bound needs beta > 0: make the model with more training points in "
+                    "Anchored(training=...), or stay inside the parameter ranges"
+                ),
             )
         return beta
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rbm.coefficients import Coefficients
-from rbm.errors import ModelError, ParameterError, StabilityError
+from rbm.errors import ModelError, ParameterError, StabilityError, refused
 from rbm.estimate import Estimate
 from rbm.parameters import ParameterSpace
 
@@ -41,10 +41,13 @@ def error_estimate(
         low, high = parameters.bounds.T
         outside = ((mus < low) | (mus > high)).any(axis=1)
         if outside.any():
-            i = int(np.argmax(outside))
-            raise ParameterError(
-                f"{parameters.describe(mus[i])} (row {i}, {int(outside.sum())} such points) is outside the parameter ranges, where the "
-                "interpolation error of this model is not known: no error bound holds; solve(mus, estimate=False, extrapolate=True) goes without"
+            raise refused(
+                ParameterError,
+                outside,
+                lambda i, where: (
+                    f"{parameters.describe(mus[i])} ({where}) is outside the parameter ranges, where the interpolation error of this "
+                    "model is not known: no error bound holds; solve(mus, estimate=False, extrapolate=True) goes without"
+                ),
             )
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
         beta = beta - of_operator
@@ -53,11 +56,16 @@ def error_estimate(
         norm = norm.interpolated(of_rhs + of_operator * size)
     with np.errstate(over="ignore", invalid="ignore"):
         error = norm.scaled(1 / beta)
-    if not np.all(np.isfinite(error.bound)):
-        i = int(np.flatnonzero(~np.isfinite(error.bound))[0])
-        raise ParameterError(
-            f"the error bound at {parameters.describe(mus[i])} (row {i}) is not finite: the residual norm is "
-            f"{norm.value[i]:.3g}, the stability bound {beta[i]:.3g}"
+        finite = np.isfinite(error.bound)
+    if np.count_nonzero(finite) < len(finite):
+        value = norm.value
+        raise refused(
+            ParameterError,
+            ~finite,
+            lambda i, where: (
+                f"the error bound at {parameters.describe(mus[i])} ({where}) is not finite: the residual norm is {value[i]:.3g}, "
+                f"the stability bound {beta[i]:.3g}"
+            ),
         )
     return error
 
@@ -69,16 +77,22 @@ def _interpolation_error(
     values = interpolation_error(mus)
     bad = ~((values.real >= 0) & (values.imag == 0)).all(axis=1)
     if bad.any():
-        i = int(np.argmax(bad))
-        raise ModelError(
-            f"the interpolation errors at {parameters.describe(mus[i])} are {values[i]}; they must be real and >= 0"
+        raise refused(
+            ModelError,
+            bad,
+            lambda i, where: (
+                f"the interpolation errors at {parameters.describe(mus[i])} ({where}) are {values[i]}; they must be real and >= 0"
+            ),
         )
     of_operator, of_rhs = values.real.T
     lost = of_operator >= beta
     if lost.any():
-        i = int(np.argmax(lost))
-        raise StabilityError(
-            f"the interpolation error {of_operator[i]:.3g} of the operator at {parameters.describe(mus[i])} (row {i}, {int(lost.sum())} "
-            f"such points) is not below the stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
+        raise refused(
+            StabilityError,
+            lost,
+            lambda i, where: (
+                f"the interpolation error {of_operator[i]:.3g} of the operator at {parameters.describe(mus[i])} ({where}) is not below the "
+                f"stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
+            ),
         )
     return of_operator, of_rhs

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rbm.errors import ModelError, ParameterError
+from rbm.errors import ModelError, ParameterError, refused
 from rbm.expressions import Expression
 from rbm.interpolated import InterpolatedCoefficient
 from rbm.parameters import ParameterSpace
@@ -28,6 +28,15 @@ class Coefficients:
         self.sources = tuple(_plain(s) for s in sources)
         self.parameters = parameters
         self._functions = [self._function(s) for s in self.sources]
+        # most coefficients are parameters and numbers: these are copied, the others are computed
+        names = {name: j for j, name in enumerate(parameters.names)}
+        columns = [(q, names[s.strip()]) for q, s in enumerate(self.sources) if isinstance(s, str) and s.strip() in names]
+        numbers = [(q, s) for q, s in enumerate(self.sources) if isinstance(s, float | complex)]
+        self._copied, self._column = (np.array([pair[k] for pair in columns], dtype=int) for k in (0, 1))
+        self._simple = len(columns) + len(numbers) == len(self.sources) and bool(np.isfinite([s for _, s in numbers]).all())
+        self._identity = self._simple and [j for _, j in columns] == list(range(len(parameters))) and not numbers
+        self._template = np.zeros(len(self.sources), dtype=complex if any(isinstance(s, complex) for _, s in numbers) else float)
+        self._template[[q for q, _ in numbers]] = [s for _, s in numbers]
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -37,24 +46,40 @@ class Coefficients:
         """False if a coefficient is a Python callable, which no file can hold."""
         return not any(callable(s) for s in self.sources)
 
+    @property
+    def constant(self) -> np.ndarray | None:
+        """(Q,) values if they are all numbers, the same at every point; else None."""
+        return self._template if self._simple and not len(self._copied) else None
+
     def __call__(self, mus: np.ndarray) -> np.ndarray:
-        """Values (M, Q) at checked parameter points (M, p); real if all coefficients are.
+        """Values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
 
         Raises
         ------
         ParameterError
             a coefficient is NaN or infinite: names coefficient, value and parameter point.
         """
+        if self._identity:
+            return mus
+        if self._simple and isinstance(mus, np.ndarray):
+            simple = np.empty((len(mus), len(self.sources)), dtype=self._template.dtype)
+            simple[:] = self._template
+            if len(self._copied):
+                simple[:, self._copied] = mus[:, self._column]
+            return simple
         known: dict[int, np.ndarray] = {}  # families that were evaluated for an earlier term
         values = (
             np.stack([f(mus, known) for f in self._functions], axis=1) if self._functions else np.zeros((len(mus), 0))
         )
         finite = np.isfinite(values)
         if not finite.all():
-            i, q = (int(k) for k in np.argwhere(~finite)[0])
-            raise ParameterError(
-                f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} (row {i})"
-            )
+
+
+            def message(i: int, where: str) -> str:
+                q = int(np.argmin(finite[i]))
+                return f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
+
+            raise refused(ParameterError, ~finite.all(axis=1), message)
         return values
 
     def _function(self, source: Coefficient) -> Function:

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["EstimatorUnusable", "FileFormatError", "Interrupted", "ModelError", "ParameterError", "StabilityError"]
+import numpy as np
+
+__all__ = [
+    "EstimatorUnusable",
+    "FileFormatError",
+    "Interrupted",
+    "ModelError",
+    "ParameterError",
+    "PointError",
+    "StabilityError",
+    "refused",
+]
 
 
-class ModelError(ValueError):
+class PointError(ValueError):
+    """Base of the errors about parameter points, one or many of a batch.
+
+    rows : (k,) which rows of the batch are concerned, if it is some of them; None if the whole call is wrong
+    solution : of :meth:`rbm.ReducedModel.solve`, the answers for all other rows (those concerned are marked); None elsewhere
+    """
+
+    rows: np.ndarray | None = None
+    solution: Any = None
+    #: (row of the batch, its description) -> message
+    describe: Callable[[int, str], str] | None = None
+
+
+class ModelError(PointError):
     """The full-order model is not what it claims: shapes, a product that is not positive definite, a singular matrix."""
 
 
-class ParameterError(ValueError):
+class ParameterError(PointError):
     """A parameter value that is outside its range, NaN, or of the wrong shape or name."""
 
 
-class StabilityError(ValueError):
+class StabilityError(PointError):
     """A stability bound that is not a positive number, or a min-theta bound whose conditions do not hold."""
 
 
@@ -33,3 +58,20 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+
+def refused(kind: type[PointError], bad: np.ndarray, message: Callable[[int, str], str]) -> PointError:
+    """The error about the rows where `bad` (M,) is true.
+
+    message : (i, where) -> text about row i of the batch, `where` being "row 7" or "row 7, 3 such points"
+    """
+    rows = np.flatnonzero(bad)
+    i = int(rows[0])
+    error = kind(message(i, place(i, len(rows))))
+    error.rows, error.describe = rows, message
+    return error
+
+
+def place(row: int, count: int) -> str:
+    """Which row, and how many points are like it, if there are more."""
+    return f"row {row}" if count == 1 else f"row {row}, {count} such points"

@@ -55,10 +55,12 @@ class InterpolatedFamily:
 
         def evaluate(mus: np.ndarray) -> np.ndarray:
             values = np.stack([e(mus) for e in expressions])
-            if not np.all(np.isfinite(values)):
-                return np.full((len(mus), len(expressions)), np.nan)  # the caller names coefficient and parameter
+            finite = np.isfinite(values).all(axis=0)
+            values = np.where(finite, values, 0.0)
             weights = solve_triangular(self.lower, values, lower=True, unit_diagonal=True)
-            return solve_triangular(self.upper, weights).T
+            lambdas = solve_triangular(self.upper, weights).T
+            lambdas[~finite] = np.nan  # the caller names coefficient and parameter
+            return lambdas
 
         return evaluate
 

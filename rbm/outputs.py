@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -85,15 +86,36 @@ class ReducedLinear:
 
     def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """(M,)."""
+        if self._constant is not None:
+            return gamma @ self._constant[0]
         return np.sum((self.coefficients(mus) @ self.vectors) * gamma, axis=1)
+
+    @cached_property
+    def _constant(self) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """l^T Z (N,), the terms of its rounding (N,) and ||l||_{P'}, if they are the same at every point."""
+        psi = self.coefficients.constant
+        if psi is None:
+            return None
+        return psi @ self.vectors, np.abs(psi) @ np.abs(self.vectors), float(np.linalg.norm(self.dual @ psi))
+
+    def simple(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """For the compiled kernels (:class:`rbm.online.forms.Finish`), if psi is constant: functional (N,), magnitudes (N,), norm."""
+        if self._constant is None:
+            return None
+        functional, sizes, norm = self._constant
+        constant = 2 * (len(functional) + len(self.vectors) + 2) * float(np.finfo(dtype).eps) / 2
+        return functional, constant * sizes, (1 + 1e-12) * norm
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        u = float(np.finfo(gamma.dtype).eps) / 2
+        constant = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u
+        if self._constant is not None:
+            _, sizes, norm = self._constant
+            return ((1 + 1e-12) * norm) * error + np.abs(gamma) @ (constant * sizes)
         psi = self.coefficients(mus)
-        u = np.finfo(gamma.dtype).eps / 2
         size = np.sum((np.abs(psi) @ np.abs(self.vectors)) * np.abs(gamma), axis=1)
-        rounding = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u * size
-        return (1 + 1e-12) * np.linalg.norm(psi @ self.dual.T, axis=1) * error + rounding
+        return (1 + 1e-12) * np.linalg.norm(psi @ self.dual.T, axis=1) * error + constant * size
 
     def truncate(self, size: int) -> ReducedLinear:
         """For the first `size` basis vectors."""

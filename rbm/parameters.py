@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
 
-from rbm.errors import ParameterError
+from rbm.errors import ParameterError, refused
 from rbm.expressions import RESERVED
 
 __all__ = ["ParameterSpace"]
@@ -60,6 +61,8 @@ class ParameterSpace:
         self.names: tuple[str, ...] = tuple(ranges)
         self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
         self.bounds.setflags(write=False)
+        self._pairs = bounds
+        self._limits = np.ascontiguousarray(self.bounds.T)
         self.scale = scale
 
     def __len__(self) -> int:
@@ -123,7 +126,23 @@ class ParameterSpace:
         ParameterError
             wrong shape or type, NaN or infinite values, values outside the range (with name, value, index and range).
         """
+        return self.check(self.points(mus).astype(np.float64), extrapolate)
+
+    def points(self, mus: Any) -> Any:
+        """`mus` as an array (M, p) of numbers, copied only if it must be converted; its values are not looked at.
+
+        Raises ParameterError for a wrong shape or type.
+        """
         p = len(self)
+        if not isinstance(mus, np.ndarray) and is_array_api_obj(mus):
+            if mus.ndim == 1 and mus.shape[0] == p:
+                mus = mus[None, :]
+            xp = array_namespace(mus)
+            if mus.ndim != 2 or mus.shape[1] != p or mus.shape[0] == 0 or not xp.isdtype(mus.dtype, "real floating"):
+                raise ParameterError(
+                    f"parameters must be real numbers of shape (M, {p}) for ({', '.join(self.names)}), got {mus.dtype} of shape {tuple(mus.shape)}"
+                )
+            return xp.astype(mus, xp.float64, copy=False)
         try:
             array = np.asarray(mus)
         except ValueError:
@@ -145,20 +164,36 @@ class ParameterSpace:
                 f"got shape {array.shape}"
                 + (f"; did you mean mus[:, None] or reshape(-1, {p})?" if array.ndim == 1 and p == 1 else "")
             )
-        array = array.astype(np.float64)
+        return array.astype(np.float64, copy=False)
+
+    def check(self, array: np.ndarray, extrapolate: bool = False) -> np.ndarray:
+        """The array (M, p) itself, if its values are finite and inside the ranges; else as :meth:`validate`."""
+        low, high = self._limits
+        if len(array) == 1:  # for one point, Python's numbers are faster than arrays
+            point = array[0].tolist()
+            if all(a <= x <= b for (a, b), x in zip(self._pairs, point, strict=True)):
+                return array
+        inside = (array >= low) & (array <= high)
+        if np.count_nonzero(inside) == inside.size:  # much faster than all() for a single point
+            return array
         bad = ~np.isfinite(array)
         if np.any(bad):
-            i, j = (int(k) for k in np.argwhere(bad)[0])
-            raise ParameterError(
-                f"{self.names[j]} = {array[i, j]} in row {i} is not a finite number ({int(bad.sum())} such values)"
-            )
-        outside = (array < self.bounds[:, 0]) | (array > self.bounds[:, 1])
-        if np.any(outside) and not extrapolate:
-            i, j = (int(k) for k in np.argwhere(outside)[0])
-            raise ParameterError(
-                f"{self.names[j]} = {array[i, j]:g} in row {i} is outside [{self.bounds[j, 0]:g}, {self.bounds[j, 1]:g}] "
-                f"({int(outside.any(axis=1).sum())} of {len(array)} points are outside); pass extrapolate=True to allow it"
-            )
+
+            def not_finite(i: int, where: str) -> str:
+                j = int(np.argmax(bad[i]))
+                return f"{self.names[j]} = {array[i, j]} ({where}) is not a finite number"
+
+            raise refused(ParameterError, bad.any(axis=1), not_finite)
+        if not extrapolate:
+
+            def outside(i: int, where: str) -> str:
+                j = int(np.argmin(inside[i]))
+                return (
+                    f"{self.names[j]} = {array[i, j]:g} ({where}) is outside [{low[j]:g}, {high[j]:g}]; "
+                    "pass extrapolate=True to allow it"
+                )
+
+            raise refused(ParameterError, ~inside.all(axis=1), outside)
         return array
 
     def describe(self, mu: np.ndarray) -> str:

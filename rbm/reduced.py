@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
-from rbm.errors import ModelError
+from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.full_order import Projection
 from rbm.online import reference
-from rbm.outputs import ReducedOutput
+from rbm.online.batches import OnError, answer
+from rbm.online.forms import Finish, Form, NormForm, SquareForm
+from rbm.outputs import ReducedLinear, ReducedOutput
 from rbm.parameters import ParameterSpace
+from rbm.solution import Solution
 from rbm.stability import StabilityBound
 
+if TYPE_CHECKING:
+    from rbm.online.compiled import CompiledModel
+
 __all__ = ["ReducedModel", "Solution"]
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Answers of :meth:`ReducedModel.solve` for M parameter points."""
-
-    coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma
-    outputs: dict[str, np.ndarray]  #: {name: (M,)}
-    estimate: Estimate | None = None  #: error of the solution in the P-norm
-    output_bounds: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
-
-    @property
-    def bound(self) -> np.ndarray:
-        """(M,) upper bound of ||u(mu) - Z gamma(mu)||_P."""
-        if self.estimate is None:
-            raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
-        return self.estimate.bound
-
-    def __repr__(self) -> str:
-        m, n = self.coefficients.shape
-        error = "no error estimate" if self.estimate is None else f"error bound up to {self.bound.max():.2e}"
-        return f"Solution({m} points, N = {n}, {error}" + (
-            f", outputs {', '.join(self.outputs)})" if self.outputs else ")"
-        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,29 +69,58 @@ class ReducedModel:
         return next(iter(self.estimators), next(iter(self.refused), "none"))
 
     def solve(
-        self, mus: Any, estimate: bool = True, *, method: str | None = None, extrapolate: bool = False
+        self,
+        mus: Any,
+        estimate: bool = True,
+        *,
+        method: str | None = None,
+        extrapolate: bool = False,
+        on_error: OnError = "raise",
+        coefficients: bool = True,
+        progress: bool = False,
     ) -> Solution:
         """Coefficients, outputs and error bounds for all parameter points `mus` (M, p), or (p,) for one, at once.
 
+        Any number of points: they are worked off in pieces that fit the cache, by as many threads as there are processors
+        (RBM_NUM_THREADS says otherwise), and only the answer is kept. For answers larger than memory see :meth:`stream`.
+
         estimate : also the error estimate, by `method` (default: the model's first estimator)
         extrapolate : allow parameters outside the parameter space
+        on_error : "raise" one error that names the rows that failed and holds all other answers in its `solution`, or "mark" those
+            rows in the result: no coefficients and outputs (NaN), no bound (infinity), listed in `failed`
+        coefficients : keep gamma; without, the answer is the outputs and the bounds
+        progress : show a progress bar
 
         Raises
         ------
         ParameterError, StabilityError, ModelError
             a bad parameter, a stability bound that is not positive, a singular reduced system; each names the parameter.
+        Interrupted
+            Ctrl-C, if there is more than one piece; its `result` holds the answers so far.
 
-        Cost per point: (2 Qa + 2/3 N) N^2 flops for the solution, 2 m k for the bound (m = Qf + Qa N, k <= m).
+        Cost per point: Q N^2 + N^3/3 flops for the solution of a Hermitian positive definite system (twice that for others), m k to
+        2 m k for the bound (m = Qf + Qa N, k <= m; half if R is triangular).
         """
-        mus = self.parameters.validate(mus, extrapolate)
-        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
-        gamma = self._solve(mus, theta, phi)
-        values = {name: out.value(mus, gamma) for name, out in self.outputs.items()}
-        if not estimate:
-            return Solution(gamma, values)
-        error = self._estimate(mus, theta, phi, gamma, method)
-        bounds = {name: out.bound(mus, gamma, error.bound) for name, out in self.outputs.items()}
-        return Solution(gamma, values, error, bounds)
+        state = self._state(method) if estimate else None
+
+        def work(points: np.ndarray) -> Solution:
+            return self._answer(points, state, extrapolate, coefficients)
+
+        points = self.parameters.points(mus)
+        return answer(work, points, self._bytes_per_point, spare=self._spare, on_error=on_error, progress=progress)
+
+    def stream(self, mus: Any, *, size: int = 1 << 17, **options: Any) -> Iterator[Solution]:
+        """Answers in blocks, for more points than there is room for: yields a Solution for each block.
+
+        mus : an array (M, p), cut into blocks of `size` points, or an iterable of arrays (m_i, p), a generator for instance, which
+            are answered one after the other; options as for :meth:`solve`
+        """
+        blocks = mus
+        if hasattr(mus, "shape"):
+            points = self.parameters.points(mus)
+            blocks = (points[start : start + size] for start in range(0, len(points), size))
+        for block in blocks:
+            yield self.solve(block, **options)
 
     def estimate(
         self, mus: Any, coefficients: np.ndarray | None = None, method: str | None = None, *, extrapolate: bool = False
@@ -119,21 +129,31 @@ class ReducedModel:
 
         method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first one
         """
-        mus = self.parameters.validate(mus, extrapolate)
-        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        points = self.parameters.points(mus)
+        state = self._state(method)
         if coefficients is None:
-            gamma = self._solve(mus, theta, phi)
-        else:
-            gamma = np.asarray(coefficients)
-            if gamma.shape != (len(mus), self.size):
-                raise ValueError(
-                    f"coefficients must have shape ({len(mus)}, {self.size}), one row a parameter point, got {gamma.shape}"
-                )
-            if not np.all(np.isfinite(gamma)):
-                raise ValueError(
-                    f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite"
-                )
-        return self._estimate(mus, theta, phi, gamma, method, given=coefficients is not None)
+            made = self.solve(points, method=method, extrapolate=extrapolate, coefficients=False).estimate
+            assert made is not None
+            return made
+        gamma = np.asarray(coefficients)
+        if gamma.shape != (len(points), self.size):
+            raise ValueError(
+                f"coefficients must have shape ({len(points)}, {self.size}), one row a parameter point, got {gamma.shape}"
+            )
+        if not np.all(np.isfinite(gamma)):
+            raise ValueError(f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite")
+        self.parameters.check(points, extrapolate)
+        theta, phi = self.operator_coefficients(points), self.rhs_coefficients(points)
+        evaluated, distance = gamma, np.zeros(len(points))
+        if isinstance(state, InterpolatedSquare):
+            evaluated = self._query(theta, phi, None)[0]
+            distance = state.distance(theta, gamma, evaluated)
+        norm = self._query(theta, phi, state, evaluated)[1]
+        assert norm is not None
+        if np.any(distance > 0):
+            norm = Estimate.from_norm(norm.value, norm.floor + distance)
+        beta = self.stability(points, theta)
+        return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error)
 
     def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
         """Z gamma (M, n) for coefficients (M, N) or (N,). Raises ModelError if the model does not hold its basis."""
@@ -188,47 +208,105 @@ class ReducedModel:
 
         save(self, path, basis=basis, overwrite=overwrite)
 
-    def _solve(self, mus: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-        try:
-            gamma = reference.solve(self.operators, self.rhs, theta, phi)
-        except ModelError:
-            smallest = [np.linalg.svd(np.tensordot(t, self.operators, 1), compute_uv=False)[-1] for t in theta]
-            i = int(np.argmin(smallest))
-            raise ModelError(
-                f"the reduced system at {self.parameters.describe(mus[i])} (row {i}) is singular; leave this parameter out, "
-                "and check the stability bound of the full model with verify()"
-            ) from None
-        finite = np.isfinite(gamma).all(axis=1)
-        if not finite.all():
-            i = int(np.flatnonzero(~finite)[0])
-            raise ModelError(
-                f"the reduced solution at {self.parameters.describe(mus[i])} (row {i}, {int((~finite).sum())} such points) is not finite"
-            )
-        return gamma
+    def _answer(
+        self, points: np.ndarray, state: Estimator | None, extrapolate: bool, coefficients: bool = True
+    ) -> Solution:
+        """Everything for one piece of a batch."""
+        mus = self.parameters.check(points, extrapolate)
+        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        if state is not None and self._finish is not None and isinstance(form := self._form(state), NormForm | SquareForm):
+            made = self._compiled.answer(theta, phi, form, finish=self._finish)
+            if made.failed is None:
+                columns = range(len(self.outputs))
+                return Solution(
+                    made.gamma if coefficients else made.gamma[:, :0].copy(),
+                    {name: made.outputs[:, k] for name, k in zip(self.outputs, columns, strict=True)},
+                    Estimate(made.value, made.floor, made.resolved),
+                    {name: made.output_bounds[:, k] for name, k in zip(self.outputs, columns, strict=True)},
+                )
+        beta = None if state is None else self.stability(mus, theta)
+        gamma, norm, failed = self._query(theta, phi, state)
+        if failed is not None:
+            raise refused(ModelError, failed, lambda i, where: self._unsolved(mus[i], theta[i], where))
+        values = {name: out.value(mus, gamma) for name, out in self.outputs.items()}
+        kept = gamma if coefficients else gamma[:, :0].copy()
+        if norm is None or beta is None:
+            return Solution(kept, values)
+        error = error_estimate(norm, beta, gamma, mus, self.parameters, self.interpolation_error)
+        bound = error.bound
+        bounds = {name: out.bound(mus, gamma, bound) for name, out in self.outputs.items()}
+        return Solution(kept, values, error, bounds)
 
-    def _estimate(
-        self,
-        mus: np.ndarray,
-        theta: np.ndarray,
-        phi: np.ndarray,
-        gamma: np.ndarray,
-        method: str | None,
-        given: bool = False,
-    ) -> Estimate:
-        """given : gamma comes from the caller and need not be the reduced solution."""
-        state = self._state(method)
-        beta = self.stability(mus, theta)
-        distance = np.zeros(len(mus))
-        evaluated = gamma
-        if given and isinstance(state, InterpolatedSquare):
-            evaluated = self._solve(mus, theta, phi)
-            distance = state.distance(theta, gamma, evaluated)
-        terms = self.rhs.shape[0] + self.operators.shape[0] * self.size
-        tiles = reference.tiles(len(mus), 4 * terms * gamma.dtype.itemsize)
-        norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], evaluated[rows]) for rows in tiles])
-        if np.any(distance > 0):
-            norm = Estimate.from_norm(norm.value, norm.floor + distance)
-        return error_estimate(norm, beta, gamma, mus, self.parameters, self.interpolation_error)
+    def _query(
+        self, theta: np.ndarray, phi: np.ndarray, state: Estimator | None, gamma: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Estimate | None, np.ndarray | None]:
+        """gamma (M, N), unless it is given, the residual norm, compiled or by `evaluate`, and where gamma is not finite (M,), or None."""
+        form = None if state is None else self._form(state)
+        made, value, floor, resolved, _, _, failed = self._compiled.answer(theta, phi, form, gamma)
+        norm = None if form is None else Estimate(value, floor, resolved)
+        if form is None and state is not None:
+            terms = self.rhs.shape[0] + self.operators.shape[0] * self.size
+            tiles = reference.tiles(len(theta), 4 * terms * made.dtype.itemsize)
+            norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], made[rows]) for rows in tiles])
+        return made, norm, None if failed is None else failed > 0
+
+    @cached_property
+    def _compiled(self) -> CompiledModel:
+        from rbm.online.compiled import CompiledModel  # loads Numba
+
+        return CompiledModel(self.operators, self.rhs)
+
+    def _form(self, state: Estimator) -> Form | None:
+        """The estimator for the compiled kernels; the same object for the same estimator."""
+        known = self._known_forms
+        if state.method not in known:
+            known[state.method] = state.form(self._compiled.dtypes[self._is_complex])
+        return known[state.method]
+
+    @cached_property
+    def _known_forms(self) -> dict[str, Form | None]:
+        return {}
+
+    @cached_property
+    def _finish(self) -> Finish | None:
+        """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
+        simple = getattr(self.stability, "simple", None)
+        stability = None if simple is None or self.interpolation_error is not None else simple()
+        outputs = [o.simple(self._compiled.dtypes[0]) if isinstance(o, ReducedLinear) else None for o in self.outputs.values()]
+        if stability is None or any(o is None for o in outputs):
+            return None
+        known = [o for o in outputs if o is not None]
+        shape = (len(known), self.size)
+        functionals, magnitudes = (np.array([o[k] for o in known]).reshape(shape) for k in (0, 1))
+        return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
+
+    @cached_property
+    def _is_complex(self) -> bool:
+        """True if coefficients or matrices are complex; decided at the middle of the parameter space."""
+        middle = self._spare()
+        return any(
+            a.dtype.kind == "c"
+            for a in (self.operators, self.rhs, self.operator_coefficients(middle), self.rhs_coefficients(middle))
+        )
+
+    def _spare(self) -> np.ndarray:
+        """The middle of the parameter space (1, p)."""
+        return self.parameters.bounds.mean(axis=1)[None]
+
+    @cached_property
+    def _bytes_per_point(self) -> int:
+        qa, _, n = self.operators.shape
+        return 8 * self.operators.itemsize // 8 * (len(self.parameters) + qa + self.rhs.shape[0] + 2 * n + 16)
+
+    def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
+        at = f"at {self.parameters.describe(mu)} ({where})"
+        singular = np.linalg.svd(np.tensordot(theta, self.operators, 1), compute_uv=False)
+        if singular.min() <= np.finfo(self.dtype).eps * self.size * singular.max():
+            return (
+                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the full model "
+                "with verify()"
+            )
+        return f"the reduced solution {at} is not finite"
 
     def _state(self, method: str | None) -> Estimator:
         name = self.method if method is None else _method_name(method)

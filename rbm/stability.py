@@ -13,7 +13,7 @@ import scipy.sparse.linalg as spla
 
 from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
-from rbm.errors import StabilityError
+from rbm.errors import StabilityError, refused
 from rbm.parameters import ParameterSpace
 from rbm.riesz import factorize_positive_definite, is_positive_semidefinite
 
@@ -96,15 +96,27 @@ class BoundMinTheta:
     constant: float  #: c
     parameters: ParameterSpace
 
+    def simple(self) -> np.ndarray:
+        """For the compiled kernels (:class:`rbm.online.forms.Finish`)."""
+        return np.concatenate([[self.constant], 1 / self.reference])
+
     def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """beta (M,)."""
-        bad = ~((theta.real > 0) & (theta.imag == 0))
-        if bad.any():
-            i, q = (int(k) for k in np.argwhere(bad)[0])
-            raise StabilityError(
-                f"min-theta needs positive coefficients, but theta_{q} = {theta[i, q]} at {self.parameters.describe(mus[i])} "
-                f"(row {i}); give another stability bound or restrict the parameters"
-            )
+        if theta.dtype.kind == "f":
+            beta = self.constant * np.minimum.reduce(theta / self.reference, axis=1)
+            if np.count_nonzero(beta > 0) == len(beta):
+                return beta
+        good = (theta.real > 0) & (theta.imag == 0)
+        if not good.all():
+
+            def message(i: int, where: str) -> str:
+                q = int(np.argmin(good[i]))
+                return (
+                    f"min-theta needs positive coefficients, but theta_{q} = {theta[i, q]} at {self.parameters.describe(mus[i])} "
+                    f"({where}); give another stability bound or restrict the parameters"
+                )
+
+            raise refused(StabilityError, ~good.all(axis=1), message)
         return self.constant * (theta.real / self.reference).min(axis=1)
 
 
@@ -114,16 +126,24 @@ class CoefficientBound:
 
     coefficient: Coefficients
 
+    def simple(self) -> np.ndarray | None:
+        """For the compiled kernels, if it is the same positive number everywhere."""
+        value = self.coefficient.constant
+        return value if value is not None and value.dtype.kind == "f" and value[0] > 0 else None
+
     def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """beta (M,); raises StabilityError where it is not a positive real number."""
         beta = self.coefficient(mus)[:, 0]
         bad = ~((beta.real > 0) & (beta.imag == 0))
         if bad.any():
-            i = int(np.flatnonzero(bad)[0])
-            raise StabilityError(
-                f"the stability bound {self.coefficient.sources[0]!r} is {beta[i]} at {self.coefficient.parameters.describe(mus[i])} "
-                f"(row {i}, {int(bad.sum())} such points); an error bound needs beta > 0: give a sharper lower bound or "
-                "restrict the parameters"
+            name, describe = repr(self.coefficient.sources[0]), self.coefficient.parameters.describe
+            raise refused(
+                StabilityError,
+                bad,
+                lambda i, where: (
+                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs beta > 0: "
+                    "give a sharper lower bound or restrict the parameters"
+                ),
             )
         return beta.real
 

@@ -177,7 +177,7 @@ def test_no_bound_is_given_where_the_interpolation_error_is_not_known() -> None:
         interpolation_error=(1e-9, 0.0),
     )
     reduced = rbm.project(model, np.eye(2)[:, :1])
-    with pytest.raises(rbm.ParameterError, match=r"k = 2.5 \(row 1, 1 such points\) is outside .* not known"):
+    with pytest.raises(rbm.ParameterError, match=r"k = 2.5 \(row 1\) is outside .* not known"):
         reduced.solve([[1.5], [2.5]], extrapolate=True)
     assert reduced.solve([[2.5]], estimate=False, extrapolate=True).estimate is None
 

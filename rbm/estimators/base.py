@@ -10,9 +10,10 @@ import numpy as np
 
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel
+from rbm.online.forms import Form
 from rbm.reduction import Reduction
 
-__all__ = ["Estimator", "rounding_constant"]
+__all__ = ["Estimator", "rounding_constant", "underflow"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Estimator(ABC):
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Online: residual norms ||f - A Z gamma||_{P^-1} (M,) from theta (M, Qa), phi (M, Qf), gamma (M, N)."""
 
+    def form(self, dtype: np.dtype) -> Form | None:
+        """The same for the compiled kernels, which compute in `dtype`; None if they do not know this estimator."""
+        return None
+
     def truncate(self, size: int, columns: int) -> Self | None:
         """The state for the first `size` basis vectors, which use `columns` residual terms; None if it is not nested."""
         return None
@@ -55,3 +60,8 @@ def rounding_constant(terms: int, dtype: np.dtype) -> float:
     """(m + 4) u, twice that for complex numbers: relative error of a sum of m products that were themselves rounded."""
     u = float(np.finfo(dtype).eps) / 2
     return (2 if np.dtype(dtype).kind == "c" else 1) * (terms + 4) * u
+
+
+def underflow(terms: int, dtype: np.dtype) -> float:
+    """What a norm of that many numbers may lose because their squares underflow: 1e-154 in double, 1e-19 in single precision."""
+    return float(np.sqrt(2 * terms * np.finfo(dtype).tiny))

@@ -8,8 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from rbm.estimate import Estimate
-from rbm.estimators.base import Estimator, rounding_constant
+from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.full_order import FullOrderModel
+from rbm.online.forms import SquareForm
 from rbm.online.reference import residual_coefficients
 from rbm.reduction import Reduction
 
@@ -57,6 +58,11 @@ class Expanded(Estimator):
         square = np.sum((c.conj() @ self.gram) * c, axis=1).real
         constant = self.gram_error + 2 * rounding_constant(c.shape[1], c.dtype)
         return Estimate.from_square(square, np.sqrt(constant) * (np.abs(c) @ self.norms))
+
+    def form(self, dtype: np.dtype) -> SquareForm:
+        """For the compiled kernels."""
+        constant = self.gram_error + 2 * rounding_constant(len(self.norms), dtype)
+        return SquareForm(self.gram, self.norms, float(np.sqrt(constant)), underflow(len(self.norms), dtype))
 
     def truncate(self, size: int, columns: int) -> Self:
         """The leading block of G."""

@@ -10,9 +10,11 @@ from scipy.linalg import solve_triangular
 
 from eim import empirical_interpolation
 from rbm.errors import EstimatorUnusable
+from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
+from rbm.online.forms import ProductForm
 from rbm.reduction import Reduction
 
 __all__ = ["Interpolated"]
@@ -90,6 +92,19 @@ class Interpolated(InterpolatedSquare):
         if not len(x):
             return x
         return solve_triangular(self.upper, solve_triangular(self.lower, x, lower=True, unit_diagonal=True))
+
+    def form(self, dtype: np.dtype) -> ProductForm:
+        """For the compiled kernels."""
+        return ProductForm(
+            np.stack([self.first, self.second, self.part]),
+            self.weights,
+            self.lower,
+            self.upper,
+            self.squares,
+            rounding_constant(len(self.norms), dtype) * self.norms,
+            float(np.finfo(dtype).eps / 2 * self.growth),
+            self.deviation,
+        )
 
     def rounding(self, combination: np.ndarray) -> np.ndarray:
         """kappa sum_r |lambda_r| V_r (M,)."""

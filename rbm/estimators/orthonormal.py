@@ -9,8 +9,9 @@ import numpy as np
 
 from rbm import extended
 from rbm.estimate import Estimate
-from rbm.estimators.base import Estimator, rounding_constant
+from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.full_order import FullOrderModel
+from rbm.online.forms import NormForm
 from rbm.online.reference import residual_coefficients
 from rbm.reduction import Reduction
 
@@ -64,6 +65,17 @@ class Orthonormal(Estimator):
         if len(weak):
             value[weak], floor[weak] = self._refined(theta[weak], phi[weak], gamma[weak])
         return Estimate.from_norm(value, floor)
+
+    def form(self, dtype: np.dtype) -> NormForm:
+        """For the compiled kernels."""
+        u = rounding_constant(len(self.norms), dtype)
+        return NormForm(
+            self.factor,
+            SAFETY * self.defects + u * self.norms,
+            SAFETY * self.defects + 2 * u**2 * self.norms,
+            SAFETY * self.orthogonality + rounding_constant(len(self.factor), dtype),
+            underflow(len(self.factor), dtype),
+        )
 
     def _refined(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and floors with the rounding of c and of the sums R c compensated."""

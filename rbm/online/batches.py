@@ -1,0 +1,219 @@
+"""Batches of any size: pieces that fit the cache, worked off by a few threads, rows that fail set aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from lowrank.arrays import namespace
+from rbm.errors import Interrupted, PointError, place
+from rbm.progress import progress_bar
+from rbm.solution import Solution, room_for, write
+
+__all__ = ["OnError", "answer", "pieces", "thread_count"]
+
+OnError = Literal["raise", "mark"]
+Work = Callable[[Any], Solution]
+
+#: Bytes that the arrays of one piece may take together: with them in the second-level cache, NumPy's share of the work is small.
+PIECE_BYTES = 1 << 20
+#: Smallest and largest number of points of a piece.
+PIECE = (256, 8192)
+
+_state = threading.local()
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def thread_count() -> int:
+    """Threads for a batch: RBM_NUM_THREADS, or else OMP_NUM_THREADS, or else the processors this process may use."""
+    for name in ("RBM_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "").partition(",")[0].strip()
+        if text.isdigit() and int(text) > 0:
+            return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pieces(count: int, bytes_per_point: int) -> list[slice]:
+    """Slices over `count` points; always the same ones, whatever the number of threads."""
+    size = min(max(PIECE_BYTES // max(bytes_per_point, 1), PIECE[0]), PIECE[1]) // 32 * 32
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+class _Failure(NamedTuple):
+    """Rows of the batch that one error named, and what it needs to tell about them."""
+
+    rows: np.ndarray  #: in the batch
+    local: np.ndarray  #: in the arrays that the error knows
+    error: PointError
+
+
+def answer(
+    work: Work,
+    points: Any,
+    bytes_per_point: int,
+    *,
+    spare: Callable[[], Any],
+    on_error: OnError = "raise",
+    progress: bool = False,
+) -> Solution:
+    """work(points), piece by piece, in one solution; `work` gets rows of `points` and may raise a :class:`rbm.errors.PointError`.
+
+    The rows that an error names are set aside and the others done again, so that no answer is lost: with on_error="mark" they
+    are marked in the result, with "raise" an error is raised at the end that names them and carries the result as `solution`.
+
+    spare : makes points that can be answered, asked for if none of the batch can
+
+    Memory: the result, and a piece for each thread. Raises Interrupted on Ctrl-C, with the answers so far.
+    """
+    if on_error not in ("raise", "mark"):
+        raise ValueError(f"on_error must be 'raise' or 'mark', got {on_error!r}")
+    count = len(points)
+    if count <= PIECE[0]:
+        with contextlib.suppress(PointError):
+            return work(points)
+    slices = pieces(count, bytes_per_point)
+    failures: list[_Failure] = []
+    if len(slices) == 1:
+        result = _piece(work, points, slices[0], failures)
+        return result if not failures else _finish(result, failures, count, on_error, work, spare)
+    done = 0
+    result = None
+    while result is None and done < len(slices):  # the first answers show what the result is made of
+        first = _piece(work, points, slices[done], failures)
+        if first is not None:
+            result = room_for(first, count)
+            write(result, slices[done], first)
+        done += 1
+    if result is not None:
+        finished = np.zeros(count, dtype=bool)
+        finished[: slices[done - 1].stop] = True
+        with progress_bar(None, "queries", enabled=progress, total=count) as bar:
+            bar.update(slices[done - 1].stop)
+            try:
+                _each(work, points, slices[done:], result, failures, finished, bar)
+            except KeyboardInterrupt as interrupt:
+                rest = np.flatnonzero(~finished)
+                failed = np.sort(np.concatenate([rest, *(f.rows for f in failures)]))
+                raise Interrupted(
+                    f"interrupted with {count - len(rest)} of {count} points done; their answers are in `result` of this exception, the other "
+                    "points are marked as failed there",
+                    replace(result, failed=failed, reasons=(*_reasons(failures), "interrupted")),
+                ) from interrupt
+    return result if result is not None and not failures else _finish(result, failures, count, on_error, work, spare)
+
+
+def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:
+    """The answers for some rows, failed ones marked and added to `failures`; None if all have failed."""
+    wanted = points[rows]
+    kept: np.ndarray | None = None
+    while True:
+        try:
+            part = work(wanted)
+            break
+        except PointError as error:
+            if error.rows is None:
+                raise
+            known = np.arange(len(wanted)) if kept is None else kept
+            failures.append(_Failure(rows.start + known[error.rows], error.rows, error))
+            kept = np.delete(known, error.rows)
+            if not len(kept):
+                return None
+            xp = namespace(points)
+            wanted = xp.take(points[rows], xp.asarray(kept), axis=0)
+    if kept is None:
+        return part
+    whole = room_for(part, len(points[rows]))
+    write(whole, kept, part)
+    return whole
+
+
+def _each(
+    work: Work, points: Any, slices: list[slice], result: Solution, failures: list[_Failure], finished: np.ndarray, bar: Any
+) -> None:
+    """All slices, by as many threads as there are processors; by this one alone where it is one of them."""
+    lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
+
+    def loop() -> None:
+        _state.inside = True
+        try:
+            while not stop.is_set():
+                with lock:
+                    rows = next(waiting, None)
+                if rows is None:
+                    return
+                mine: list[_Failure] = []
+                part = _piece(work, points, rows, mine)
+                if part is not None:
+                    write(result, rows, part)
+                with lock:
+                    finished[rows] = True
+                    failures.extend(mine)
+                    bar.update(rows.stop - rows.start)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            _state.inside = False
+
+    threads = min(thread_count(), len(slices))
+    if threads <= 1 or getattr(_state, "inside", False) or not isinstance(points, np.ndarray):
+        inside = getattr(_state, "inside", False)
+        loop()
+        _state.inside = inside
+        return
+    key = (os.getpid(), threads)
+    if key not in _pools:
+        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="rbm-online")
+    futures = [_pools[key].submit(loop) for _ in range(threads)]
+    try:
+        for future in futures:
+            future.result()
+    except BaseException:
+        stop.set()
+        wait(futures)
+        raise
+
+
+def _finish(
+    result: Solution | None, failures: list[_Failure], count: int, on_error: OnError, work: Work, spare: Callable[[], Any]
+) -> Solution:
+    """Raise, or mark, what has failed."""
+    failures.sort(key=lambda f: int(f.rows[0]))
+    reasons = _reasons(failures)
+    failed = np.sort(np.concatenate([f.rows for f in failures]))
+    if result is None and on_error == "mark":
+        result = room_for(work(spare()), count)
+    if result is not None:
+        result = replace(result, failed=failed, reasons=reasons)
+    if on_error == "mark" and result is not None:
+        return result
+    others = f"; further: {'; '.join(reasons[1:])}" if len(reasons) > 1 else ""
+    kept = (
+        f" (the other {count - len(failed)} of {count} answers are in `solution` of this error; on_error='mark' returns them and marks "
+        "the points that failed)"
+        if result is not None
+        else ""
+    )
+    error = type(failures[0].error)(reasons[0] + others + kept)
+    error.rows, error.solution = failed, result
+    raise error from None
+
+
+def _reasons(failures: list[_Failure]) -> tuple[str, ...]:
+    """One sentence for each kind of failure, about its first row, with the number of rows like it."""
+    kinds: dict[Any, list[_Failure]] = {}
+    for failure in sorted(failures, key=lambda f: int(f.rows[0])):
+        kinds.setdefault(getattr(failure.error.describe, "__code__", None), []).append(failure)
+    return tuple(
+        str(like[0].error)
+        if like[0].error.describe is None
+        else like[0].error.describe(int(like[0].local[0]), place(int(like[0].rows[0]), sum(len(f.rows) for f in like)))
+        for like in kinds.values()
+    )

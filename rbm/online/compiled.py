@@ -1,0 +1,186 @@
+"""A reduced model for the compiled kernels: its arrays in their order, and the calls."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rbm.online import kernels
+from rbm.online.forms import Finish, Form, NormForm, ProductForm, SquareForm
+from rbm.online.packed import Residual, System, pack_factor, pack_square, pack_system
+
+__all__ = ["Answers", "CompiledModel"]
+
+#: Relative deviation from Hermitian up to which reduced operators count as such: rounding of the projection.
+HERMITIAN = 1e-13
+
+
+class Answers(NamedTuple):
+    """For M points; what was not asked for is not written."""
+
+    gamma: np.ndarray  #: (M, N)
+    value: np.ndarray  #: (M,) residual norm, divided by beta if there was a `finish`
+    floor: np.ndarray  #: (M,)
+    resolved: np.ndarray  #: (M,)
+    outputs: np.ndarray  #: (M, outputs)
+    output_bounds: np.ndarray  #: (M, outputs)
+    failed: np.ndarray | None  #: (M,): 2 where gamma is not finite, 3 where the error bound is not; None if all went well
+
+
+class CompiledModel:
+    """The reduced system sum_q theta_q A_q gamma = sum_q phi_q f_q, and estimates of its residual, for NumPy arrays.
+
+    A system that is square and Hermitian, with real coefficients, is solved by L D L^H; the points at which that meets a pivot
+    that is not positive, and every other square system, by LU with partial pivoting; a tall one by Householder QR of [A | f].
+
+    operators : A_q (Qa, k, N), rhs : f_q (Qf, k). Everything is packed on first use and kept; the arrays must not change.
+    """
+
+    def __init__(self, operators: np.ndarray, rhs: np.ndarray) -> None:
+        self.operators, self.rhs = operators, rhs
+        self.size = operators.shape[2]
+        self.tall = operators.shape[1] > self.size
+        self.hermitian = not self.tall and all(
+            np.abs(a - a.conj().T).max(initial=0.0) <= HERMITIAN * np.abs(a).max(initial=0.0) for a in operators
+        )
+        self.dtypes = _DTYPES[operators.real.dtype]
+        self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
+        self._systems: dict[tuple[bool, np.dtype], System] = {}
+        self._plans: dict[tuple[int, bool, int, int], tuple[Any, ...]] = {}
+
+    def answer(
+        self,
+        theta: np.ndarray,
+        phi: np.ndarray,
+        form: Form | None = None,
+        gamma: np.ndarray | None = None,
+        finish: Finish | None = None,
+    ) -> Answers:
+        """Everything for theta (M, Qa), phi (M, Qf): solved, estimated and, with `finish`, certified.
+
+        gamma : given coefficients (M, N) to be estimated; solved for if there are none
+        """
+        of_theta = theta.dtype.kind == "c"
+        is_complex = self.is_complex or of_theta or phi.dtype.kind == "c" or _is_complex(form)
+        is_complex = is_complex or (gamma is not None and gamma.dtype.kind == "c")
+        kind = kernels.LU
+        if gamma is not None:
+            kind = kernels.GIVEN
+        elif self.tall:
+            kind = kernels.QR
+        elif self.hermitian and not (of_theta and theta.imag.any()):
+            kind = kernels.LDL
+        made = self._query(kind, is_complex, theta, phi, form, gamma, finish)
+        if made.failed is None:
+            return made
+        if kind == kernels.LDL and (indefinite := made.failed == 1).any():
+            rows = np.flatnonzero(indefinite)
+            again = self._query(kernels.LU, is_complex, theta[rows], phi[rows], form, None, finish)
+            for to, array in zip(made[:6], again[:6], strict=True):
+                to[rows] = array
+            made.failed[rows] = 0 if again.failed is None else again.failed
+        return made if made.failed.any() else made._replace(failed=None)
+
+    def _query(
+        self,
+        kind: int,
+        is_complex: bool,
+        theta: np.ndarray,
+        phi: np.ndarray,
+        form: Form | None,
+        given: np.ndarray | None,
+        finish: Finish | None,
+    ) -> Answers:
+        key = (kind, is_complex, id(form), id(finish))
+        if key not in self._plans:
+            # forms are kept, so that their ids stay theirs
+            self._plans[key] = *self._plan(kind, self.dtypes[is_complex], form, finish), form, finish
+        before, after, products = self._plans[key][:3]
+        dtype, real = self.dtypes[is_complex], self.dtypes[0]
+        theta, phi = _real_view(theta, dtype, real), _real_view(phi, dtype, real)
+        count, count_out = len(theta), 0 if finish is None else len(finish.norms)
+        gamma = np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype)
+        outputs, bounds = np.empty((count, count_out), dtype), np.empty((count, count_out))
+        value, floor, resolved, failed = np.empty(count), np.empty(count), np.empty(count, bool), np.empty(count, np.int8)
+        flat, flat_outputs = gamma, outputs
+        if is_complex:
+            flat, flat_outputs = gamma.view(real).reshape(count, -1), outputs.view(real).reshape(count, -1)
+        failures = kernels.query(*before, theta, phi, *after, flat, value, floor, resolved, failed, flat_outputs, bounds)
+        if products:
+            kernels.interpolated(*products[:2], theta, phi, flat, *products[2:], value, floor, resolved)
+        return Answers(gamma, value, floor, resolved, outputs, bounds, failed if failures else None)
+
+    def _plan(self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None) -> tuple[tuple[Any, ...], ...]:
+        """The arguments of the kernels that do not change from call to call."""
+        real = self.dtypes[0]
+        system = self._system(kind == kernels.LDL, dtype)
+        sizes = (self.operators.shape[0], self.rhs.shape[0], self.size)
+        like = np.empty(0, dtype=dtype)
+        mode, refine, packed = kernels.NOTHING, False, Residual(np.zeros(0, real), np.zeros((2, 0), np.int64), 0)
+        weights, constants = np.zeros((2, 0), real), np.zeros(2)
+        products: tuple[Any, ...] = ()
+        if isinstance(form, NormForm):
+            mode, refine = kernels.NORM, form.refined is not None
+            packed = pack_factor(form.factor.astype(_precision(form.factor, dtype)), dtype.kind == "c")
+            weights = np.stack([form.weights, form.weights if form.refined is None else form.refined])
+            constants = np.array([form.relative, form.absolute])
+        elif isinstance(form, SquareForm):
+            mode = kernels.EXPANDED
+            packed = pack_square(form.gram.astype(_precision(form.gram, dtype)), dtype.kind == "c")
+            weights = np.stack([form.weights, form.weights])
+            constants = np.array([form.factor, form.absolute])
+        elif isinstance(form, ProductForm):
+            parts = dtype.itemsize // real.itemsize
+            products = (
+                like,
+                np.array([*sizes, parts * len(form.weights), len(form.squares)]),
+                form.products.astype(np.int64),
+                form.scales.astype(real),
+                *(np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper)),
+                form.squares.astype(real),
+                form.weights.astype(real),
+                np.array([form.growth, form.deviation]),
+            )
+        before = (kind, mode, refine, like, np.array([*sizes, packed.columns, system.entries]))
+        after = (
+            system.terms, system.sources, system.start, system.height, packed.factor, packed.first, weights.astype(real), constants,
+            *(np.zeros(shape, real) for shape in ((0,), (0,), (0, 0), (0,))),
+        )  # fmt: skip
+        if finish is not None:
+            functionals = finish.functionals.astype(_precision(finish.functionals, dtype)).ravel()
+            after = *after[:-4], finish.stability.astype(real), functionals, finish.magnitudes.astype(real), finish.norms.astype(real)
+        return before, after, products
+
+    def _system(self, lower: bool, dtype: np.dtype) -> System:
+        key = (lower, dtype)
+        if key not in self._systems:
+            operators, rhs = self.operators, self.rhs
+            if lower:
+                operators = (operators + operators.conj().transpose(0, 2, 1)) / 2
+            # complex terms need complex arithmetic, real ones get by with half of it
+            operators, rhs = (x.astype(_precision(x, dtype), copy=False) for x in (operators, rhs))
+            self._systems[key] = pack_system(operators, rhs, lower)
+        return self._systems[key]
+
+
+_DTYPES = {
+    np.dtype(real): (np.dtype(real), np.dtype(pair)) for real, pair in ((np.float32, np.complex64), (np.float64, np.complex128))
+}
+
+
+def _is_complex(form: Form | None) -> bool:
+    matrix = form.factor if isinstance(form, NormForm) else form.gram if isinstance(form, SquareForm) else None
+    return matrix is not None and matrix.dtype.kind == "c"
+
+
+def _precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:
+    """`dtype`, but real for a real array."""
+    return dtype if array.dtype.kind == "c" else dtype.type(0).real.dtype
+
+
+def _real_view(array: np.ndarray, dtype: np.dtype, real: np.dtype) -> np.ndarray:
+    """Rows of real numbers; of real and imaginary parts in turn if `dtype` is complex."""
+    if dtype == real and array.dtype == real and array.flags.c_contiguous:
+        return array
+    return np.ascontiguousarray(array, dtype=dtype).view(real)

@@ -1,0 +1,63 @@
+"""What an estimator tells the compiled kernels: which numbers its residual norm and its floor are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Finish", "Form", "NormForm", "ProductForm", "SquareForm"]
+
+
+@dataclass(frozen=True)
+class NormForm:
+    """value = ||F c||_2, floor = sum_j w_j |c_j| + relative value + absolute.
+
+    Points whose value is less than 100 floors are evaluated once more in twice the precision, with `refined` for w, if there is one.
+    """
+
+    factor: np.ndarray  #: F (k, m)
+    weights: np.ndarray  #: w (m,)
+    refined: np.ndarray | None  #: (m,)
+    relative: float
+    absolute: float
+
+
+@dataclass(frozen=True)
+class SquareForm:
+    """value = (c^H G c)^{1/2} or, where that is negative, the floor; floor = factor sum_j w_j |c_j| + absolute."""
+
+    gram: np.ndarray  #: G (m, m), Hermitian
+    weights: np.ndarray  #: w (m,)
+    factor: float
+    absolute: float
+
+
+@dataclass(frozen=True)
+class ProductForm:
+    """value = (sum_r lambda_r V_r)^{1/2} or the floor; B C lambda = (s_i s_j part(c_i conj(c_j)))_p over the selected products.
+
+    floor = (growth sum_r |lambda_r| V_r)^{1/2} + sum_j w_j |c_j| + deviation
+    """
+
+    products: np.ndarray  #: (3, sigma'): i, j, and 0 for the real, 1 for the imaginary part
+    scales: np.ndarray  #: s (m,)
+    lower: np.ndarray  #: B (sigma', sigma'), unit lower triangular
+    upper: np.ndarray  #: C (sigma', sigma')
+    squares: np.ndarray  #: V (sigma',)
+    weights: np.ndarray  #: w (m,)
+    growth: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What turns residual norms into answers, where that is simple: the stability bound and the outputs."""
+
+    stability: np.ndarray  #: (1 + Qa,): beta = s_0 min_q s_q theta_q; or (1,): beta = s_0
+    functionals: np.ndarray  #: (outputs, N)
+    magnitudes: np.ndarray  #: (outputs, N): the rounding error of output o is at most sum_i magnitudes_oi |gamma_i|
+    norms: np.ndarray  #: (outputs,): |s - s_N| <= norms_o bound + rounding
+
+
+Form = NormForm | SquareForm | ProductForm

@@ -1,0 +1,325 @@
+"""Lanes: one number for each of several parameter points, as a Numba type that is a SIMD register.
+
+The small matrices of a reduced model are too small to be vectorised by themselves; many parameter points are not. A `Lanes`
+holds the same entry for 8 points in float64, 16 in float32 (64 bytes, one AVX-512 register; LLVM splits it where registers
+are shorter), a `ComplexLanes` two of them, real and imaginary part. Scratch arrays are flat: entry i occupies the i-th group of
+`width` numbers, real parts before imaginary parts, so that every access is contiguous.
+
+Inside compiled functions:
+
+load(array, i), store(array, i, x)     entry i of a flat scratch array of dtype float32/64 or complex64/128
+load_from(array, k)                    real lanes from element k on
+splat(s)                               the number s in all lanes
+fma(a, b, c), fnma(a, b, c)            a b + c and c - a b, one rounding each (real); a may be real where b is complex
+x + y, x - y, x * y, x / y             entry by entry, of one type; real * complex, complex / real
+conj(x), real(x), imag(x), square(x)   square: |x|^2
+modulus(x), alike(x, y)                |x|; real x as a number of the type of y
+root(x), copysign(x, y)                sqrt, |x| with the sign of y; real lanes
+larger(x, y, a, b), equal(x, y, a, b)  a where x > y (x == y), b elsewhere; x and y real
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+__all__ = [
+    "BYTES", "alike", "conj", "copysign", "equal", "fma", "fnma", "imag", "larger", "load", "load_from", "modulus", "real", "root",
+    "splat", "square", "store",
+]  # fmt: skip
+
+#: Size of a register of lanes.
+BYTES = 64
+
+function: Any = intrinsic  # what it makes has types for Numba, not for a type checker
+
+
+class Lanes(types.Type):
+    """Real numbers of type `dtype`, one a parameter point."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.width = dtype, BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"Lanes({dtype}, {self.width})")
+
+    @property
+    def part(self) -> Lanes:
+        """The type of real and imaginary part."""
+        return self
+
+
+class ComplexLanes(types.Type):
+    """Complex numbers of type `dtype`, one a parameter point."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.width = dtype, BYTES * 8 // dtype.underlying_float.bitwidth
+        super().__init__(name=f"ComplexLanes({dtype}, {self.width})")
+
+    @property
+    def part(self) -> Lanes:
+        """The type of real and imaginary part."""
+        return Lanes(self.dtype.underlying_float)
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, _vector(fe_type))
+
+
+@register_model(ComplexLanes)
+class _ComplexLanesModel(models.StructModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, [("real", fe_type.part), ("imag", fe_type.part)])
+
+
+def _lanes(dtype: Any) -> Lanes | ComplexLanes:
+    return ComplexLanes(dtype) if isinstance(dtype, types.Complex) else Lanes(dtype)
+
+
+def _vector(kind: Any) -> ir.VectorType:
+    return ir.VectorType(ir.DoubleType() if kind.part.dtype.bitwidth == 64 else ir.FloatType(), kind.width)
+
+
+def _is_complex(kind: Any) -> bool:
+    return isinstance(kind, ComplexLanes)
+
+
+def _parts(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
+    """Real and imaginary part as LLVM values; None for the imaginary part of real lanes."""
+    if not _is_complex(kind):
+        return value, None
+    struct = cgutils.create_struct_proxy(kind)(context, builder, value=value)
+    return struct.real, struct.imag
+
+
+def _made(context: Any, builder: Any, kind: Any, real: Any, imag: Any) -> Any:
+    if not _is_complex(kind):
+        return real
+    struct = cgutils.create_struct_proxy(kind)(context, builder)
+    struct.real, struct.imag = real, imag
+    return struct._getvalue()
+
+
+def _call(builder: Any, name: str, *args: Any) -> Any:
+    vector = args[0].type
+    suffix = f"v{vector.count}f{64 if isinstance(vector.element, ir.DoubleType) else 32}"
+    kind = ir.FunctionType(vector, [vector] * len(args))
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.{suffix}"), args)
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
+    """Pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
+    vector = _vector(kind)
+    data = context.make_array(array_type)(context, builder, array).data
+    base = builder.bitcast(data, vector.element.as_pointer())
+    place = builder.gep(base, [builder.mul(index, ir.Constant(index.type, step))])
+    return builder.bitcast(place, vector.as_pointer())
+
+
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: Any) -> list[Any]:
+    count = 2 if _is_complex(kind) else 1
+    first = _address(context, builder, array_type, array, index, count * kind.width, kind)
+    return [builder.gep(first, [ir.Constant(ir.IntType(64), k)]) for k in range(count)]
+
+
+@function
+def load(typingctx: Any, array: Any, index: Any) -> Any:
+    """Entry `index` of a flat scratch array."""
+    kind = _lanes(array.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _pointers(context, builder, sig.args[0], args[0], args[1], kind)
+        values = [builder.load(p, align=kind.part.dtype.bitwidth // 8) for p in places]
+        return _made(context, builder, kind, values[0], values[-1])
+
+    return kind(array, types.intp), codegen
+
+
+@function
+def load_from(typingctx: Any, array: Any, element: Any) -> Any:
+    """Real lanes from consecutive elements of an array, the first of them given."""
+    kind = Lanes(array.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _address(context, builder, sig.args[0], args[0], args[1], 1, kind)
+        return builder.load(place, align=kind.dtype.bitwidth // 8)
+
+    return kind(array, types.intp), codegen
+
+
+@function
+def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write entry `index` of a flat scratch array."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = sig.args[2]
+        places = _pointers(context, builder, sig.args[0], args[0], args[1], kind)
+        for place, part in zip(places, _parts(context, builder, kind, args[2]), strict=False):
+            builder.store(part, place, align=kind.part.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@function
+def splat(typingctx: Any, scalar: Any) -> Any:
+    """The same number in all lanes."""
+    kind = _lanes(scalar)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = _vector(kind)
+        undefined = ir.Constant(vector, ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.width), [0] * kind.width)
+        if _is_complex(kind):
+            number = context.make_complex(builder, scalar, value=args[0])
+            values = [number.real, number.imag]
+        else:
+            values = [args[0]]
+        firsts = [builder.insert_element(undefined, v, ir.Constant(ir.IntType(32), 0)) for v in values]
+        spread = [builder.shuffle_vector(f, undefined, zeros) for f in firsts]
+        return _made(context, builder, kind, spread[0], spread[-1])
+
+    return kind(scalar), codegen
+
+
+@function
+def alike(typingctx: Any, x: Any, y: Any) -> Any:
+    """Real lanes x as lanes of the type of y, with imaginary part zero."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _made(context, builder, y, args[0], ir.Constant(_vector(x), None))
+
+    return y(x, y), codegen
+
+
+def _fused(sign: int) -> Any:
+    """a b + c or c - a b; a complex product is two rounded steps, with the real and the imaginary part of a in turn."""
+
+    def typed(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            (ar, ai), (br, bi), (cr, ci) = (_parts(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
+            plus = ar if sign > 0 else builder.fneg(ar)
+            re = _call(builder, "fma", plus, br, cr)
+            if not _is_complex(sig.return_type):
+                return re
+            im = _call(builder, "fma", plus, bi, ci)
+            if ai is not None:
+                forward, back = (ai, builder.fneg(ai)) if sign > 0 else (builder.fneg(ai), ai)
+                re = _call(builder, "fma", back, bi, re)
+                im = _call(builder, "fma", forward, br, im)
+            return _made(context, builder, sig.return_type, re, im)
+
+        return c(a, b, c), codegen
+
+    return typed
+
+
+fma = function(_fused(1))
+fnma = function(_fused(-1))
+
+
+def _map(formula: Callable[..., Any], kind_of: Callable[[Any], Any]) -> Any:
+    """A function of lanes x from a formula (builder, real part, imaginary part or None) -> parts."""
+
+    def typed(typingctx: Any, x: Any) -> Any:
+        kind = kind_of(x)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            made = formula(builder, *_parts(context, builder, sig.args[0], args[0]))
+            return _made(context, builder, kind, *(made if isinstance(made, tuple) else (made, None)))
+
+        return kind(x), codegen
+
+    return function(typed)
+
+
+def _square(builder: Any, re: Any, im: Any) -> Any:
+    real = builder.fmul(re, re)
+    return real if im is None else _call(builder, "fma", im, im, real)
+
+
+def _modulus(builder: Any, re: Any, im: Any) -> Any:
+    return _call(builder, "fabs", re) if im is None else _call(builder, "sqrt", _square(builder, re, im))
+
+
+conj = _map(lambda builder, re, im: (re, None if im is None else builder.fneg(im)), lambda x: x)
+real = _map(lambda builder, re, im: re, lambda x: x.part)
+imag = _map(lambda builder, re, im: ir.Constant(re.type, None) if im is None else im, lambda x: x.part)
+square = _map(_square, lambda x: x.part)
+root = _map(lambda builder, re, im: _call(builder, "sqrt", re), lambda x: x)
+modulus = _map(_modulus, lambda x: x.part)
+
+
+@function
+def copysign(typingctx: Any, x: Any, y: Any) -> Any:
+    """|x| with the sign of y, real lanes."""
+    return x(x, y), lambda context, builder, sig, args: _call(builder, "copysign", *args)
+
+
+def _choice(condition: str) -> Any:
+    def typed(typingctx: Any, x: Any, y: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            chosen = builder.fcmp_ordered(condition, args[0], args[1])
+            first, second = (_parts(context, builder, a, v) for v in args[2:])
+            made = [None if p is None else builder.select(chosen, p, q) for p, q in zip(first, second, strict=True)]
+            return _made(context, builder, a, *made)
+
+        return a(x, y, a, b), codegen
+
+    return typed
+
+
+larger = function(_choice(">"))
+equal = function(_choice("=="))
+
+
+def _operator(symbol: Any, instruction: str) -> None:
+    """x + y, x - y of one type; x * y also real * complex; x / y with a real divisor."""
+
+    @type_callable(symbol)
+    def typer(context: Any) -> Any:
+        def typing(x: Any, y: Any) -> Any:
+            if not (isinstance(x, Lanes | ComplexLanes) and isinstance(y, Lanes | ComplexLanes) and x.part == y.part):
+                return None
+            if symbol is operator.truediv:
+                return x if y == y.part else None
+            if symbol is operator.mul:
+                return y if x == x.part else (x if x == y else None)
+            return x if x == y else None
+
+        return typing
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (xr, xi), (yr, yi) = (_parts(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
+        combine = getattr(builder, instruction)
+        if not _is_complex(sig.return_type):
+            return combine(xr, yr)
+        if symbol is operator.truediv:
+            re, im = combine(xr, yr), combine(xi, yr)
+        elif symbol is operator.mul:
+            re, im = combine(xr, yr), combine(xr, yi)
+            if xi is not None:
+                re = _call(builder, "fma", builder.fneg(xi), yi, re)
+                im = _call(builder, "fma", xi, yr, im)
+        else:
+            re, im = combine(xr, yr), combine(xi, yi)
+        return _made(context, builder, sig.return_type, re, im)
+
+    for x in (Lanes, ComplexLanes):
+        for y in (Lanes, ComplexLanes):
+            lower_builtin(symbol, x, y)(lower)
+
+
+for _symbol, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _operator(_symbol, _instruction)

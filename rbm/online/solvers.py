@@ -1,0 +1,219 @@
+"""Small dense systems solved for as many parameter points as a register has lanes, one entry of all matrices at a time.
+
+All arrays are flat scratch arrays of :mod:`rbm.online.lanes`: entry i of `a` is entry i of the matrices of all lanes. The
+solution replaces the right-hand side `y`. A singular matrix leaves infinities or NaN in its own lane and disturbs no other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from rbm.online.lanes import alike, conj, copysign, equal, fma, fnma, larger, load, real, root, splat, square, store
+
+__all__ = ["assemble", "ldl", "least_squares", "lu"]
+
+# not cached by themselves: they are part of the kernels that call them
+compiled: Any = njit(error_model="numpy")
+
+
+@compiled
+def assemble(terms: Any, theta: Any, count: int, entries: int, out: Any, zero: Any) -> None:
+    """out_e = sum_q terms_eq theta_q: `terms` (entries, count) flat, `theta` and `out` of lanes. 2 count flops an entry."""
+    e = 0
+    while e + 4 <= entries:
+        s0 = s1 = s2 = s3 = zero
+        p = e * count
+        for q in range(count):
+            t = load(theta, q)
+            s0 = fma(splat(terms[p + q]), t, s0)
+            s1 = fma(splat(terms[p + count + q]), t, s1)
+            s2 = fma(splat(terms[p + 2 * count + q]), t, s2)
+            s3 = fma(splat(terms[p + 3 * count + q]), t, s3)
+        store(out, e, s0)
+        store(out, e + 1, s1)
+        store(out, e + 2, s2)
+        store(out, e + 3, s3)
+        e += 4
+    while e < entries:
+        s = zero
+        for q in range(count):
+            s = fma(splat(terms[e * count + q]), load(theta, q), s)
+        store(out, e, s)
+        e += 1
+
+
+@compiled
+def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
+    """A x = y, Hermitian positive definite, by A = L D L^H without square roots; returns min_j d_j, <= 0 or NaN if A is not.
+
+    a : the lower triangle by rows, A_ij at i (i + 1) / 2 + j; the unscaled columns L D on return
+    scaled (n,), inverse (n,) : scratch; inverse is real. N^3/3 + 2 N^2 flops.
+    """
+    smallest = one
+    for j in range(n):
+        row = j * (j + 1) // 2
+        pivot = load(a, row + j)
+        for k in range(j):
+            v = load(a, row + k)
+            w = load(inverse, k) * conj(v)
+            store(scaled, k, w)
+            pivot = fnma(v, w, pivot)
+        d = real(pivot)
+        smallest = larger(smallest, d, d, smallest)
+        smallest = equal(d, d, smallest, d)  # a NaN stays
+        store(inverse, j, one / d)
+        z = load(inverse, j) * load(y, j)
+        i = j + 1
+        while i + 4 <= n:
+            r0 = i * (i + 1) // 2
+            r1, r2, r3 = r0 + i + 1, r0 + 2 * i + 3, r0 + 3 * i + 6
+            s0, s1, s2, s3 = load(a, r0 + j), load(a, r1 + j), load(a, r2 + j), load(a, r3 + j)
+            for k in range(j):
+                w = load(scaled, k)
+                s0 = fnma(load(a, r0 + k), w, s0)
+                s1 = fnma(load(a, r1 + k), w, s1)
+                s2 = fnma(load(a, r2 + k), w, s2)
+                s3 = fnma(load(a, r3 + k), w, s3)
+            store(a, r0 + j, s0)
+            store(a, r1 + j, s1)
+            store(a, r2 + j, s2)
+            store(a, r3 + j, s3)
+            store(y, i, fnma(s0, z, load(y, i)))
+            store(y, i + 1, fnma(s1, z, load(y, i + 1)))
+            store(y, i + 2, fnma(s2, z, load(y, i + 2)))
+            store(y, i + 3, fnma(s3, z, load(y, i + 3)))
+            i += 4
+        while i < n:
+            r0 = i * (i + 1) // 2
+            s0 = load(a, r0 + j)
+            for k in range(j):
+                s0 = fnma(load(a, r0 + k), load(scaled, k), s0)
+            store(a, r0 + j, s0)
+            store(y, i, fnma(s0, z, load(y, i)))
+            i += 1
+    # L^H x = D^{-1} y: x_i = (y_i - sum_k conj(v_ki) x_k) / d_i
+    for k in range(n - 1, -1, -1):
+        row = k * (k + 1) // 2
+        x = load(inverse, k) * load(y, k)
+        store(y, k, x)
+        for i in range(k):
+            store(y, i, fnma(conj(load(a, row + i)), x, load(y, i)))
+    return smallest
+
+
+@compiled
+def lu(a: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
+    """A x = y by LU with partial pivoting, the pivot row chosen for each lane by itself.
+
+    a : (n, n) by rows, overwritten; inverse (n,) scratch; choice : scratch of one register, real. 2/3 N^3 + 2 N^2 flops.
+    """
+    for k in range(n):
+        largest = square(load(a, k * n + k))
+        here = splat(choice.dtype.type(k))
+        row = here
+        for i in range(k + 1, n):
+            size = square(load(a, i * n + k))
+            row = larger(size, largest, splat(choice.dtype.type(i)), row)
+            largest = larger(size, largest, size, largest)
+        store(choice, 0, row)
+        for lane in range(len(choice)):
+            p = int(choice[lane])
+            if p == k:
+                continue
+            new = True
+            for other in range(lane):
+                new = new and choice[other] != choice[lane]
+            if not new:
+                continue
+            mine = splat(choice.dtype.type(p))
+            for j in range(k, n):
+                upper, lower = load(a, k * n + j), load(a, p * n + j)
+                store(a, k * n + j, equal(row, mine, lower, upper))
+                store(a, p * n + j, equal(row, mine, upper, lower))
+            upper, lower = load(y, k), load(y, p)
+            store(y, k, equal(row, mine, lower, upper))
+            store(y, p, equal(row, mine, upper, lower))
+        pivot = load(a, k * n + k)
+        factor = conj(pivot) / square(pivot)
+        store(inverse, k, factor)
+        z = load(y, k)
+        i = k + 1
+        while i + 2 <= n:
+            r0, r1 = i * n, (i + 1) * n
+            f0, f1 = load(a, r0 + k) * factor, load(a, r1 + k) * factor
+            for j in range(k + 1, n):
+                u = load(a, k * n + j)
+                store(a, r0 + j, fnma(f0, u, load(a, r0 + j)))
+                store(a, r1 + j, fnma(f1, u, load(a, r1 + j)))
+            store(y, i, fnma(f0, z, load(y, i)))
+            store(y, i + 1, fnma(f1, z, load(y, i + 1)))
+            i += 2
+        if i < n:
+            r0 = i * n
+            f0 = load(a, r0 + k) * factor
+            for j in range(k + 1, n):
+                store(a, r0 + j, fnma(f0, load(a, k * n + j), load(a, r0 + j)))
+            store(y, i, fnma(f0, z, load(y, i)))
+    for k in range(n - 1, -1, -1):
+        x = load(y, k) * load(inverse, k)
+        store(y, k, x)
+        for i in range(k):
+            store(y, i, fnma(load(a, i * n + k), x, load(y, i)))
+
+
+@compiled
+def least_squares(a: Any, x: Any, n: int, start: Any, height: Any, one: Any, zero: Any) -> None:
+    """min ||f - A x||_2 by Householder QR of [A | f].
+
+    a : the n columns of A, then f; column j from entry start_j on, its first height_j entries, the others being zero; the
+        heights do not decrease, so that reflections fill in nothing. Overwritten.
+    x : (n,) the solution. 4 sum_j (height_j - j) (n - j) flops.
+    """
+    for j in range(n):
+        base, rows = start[j], height[j]
+        head = load(a, base + j)
+        total = square(head)
+        for i in range(j + 1, rows):
+            total = total + square(load(a, base + i))
+        # H = I - tau v v^H takes the column to beta e_1, beta = -sign(Re head) ||column||, v = column - beta e_1
+        beta = (one - one) - copysign(root(total), real(head))
+        lead = head - alike(beta, head)
+        tau = conj(lead) / ((one - one) - beta * square(lead))
+        store(a, base + j, lead)
+        column = j + 1
+        while column + 4 <= n + 1:
+            c0, c1, c2, c3 = start[column], start[column + 1], start[column + 2], start[column + 3]
+            s0 = s1 = s2 = s3 = zero
+            for i in range(j, rows):
+                v = conj(load(a, base + i))
+                s0 = fma(v, load(a, c0 + i), s0)
+                s1 = fma(v, load(a, c1 + i), s1)
+                s2 = fma(v, load(a, c2 + i), s2)
+                s3 = fma(v, load(a, c3 + i), s3)
+            s0, s1, s2, s3 = s0 * tau, s1 * tau, s2 * tau, s3 * tau
+            for i in range(j, rows):
+                v = load(a, base + i)
+                store(a, c0 + i, fnma(v, s0, load(a, c0 + i)))
+                store(a, c1 + i, fnma(v, s1, load(a, c1 + i)))
+                store(a, c2 + i, fnma(v, s2, load(a, c2 + i)))
+                store(a, c3 + i, fnma(v, s3, load(a, c3 + i)))
+            column += 4
+        while column <= n:
+            c0 = start[column]
+            s0 = zero
+            for i in range(j, rows):
+                s0 = fma(conj(load(a, base + i)), load(a, c0 + i), s0)
+            s0 = s0 * tau
+            for i in range(j, rows):
+                store(a, c0 + i, fnma(load(a, base + i), s0, load(a, c0 + i)))
+            column += 1
+        store(a, base + j, alike(beta, head))
+    for k in range(n):
+        store(x, k, load(a, start[n] + k))
+    for k in range(n - 1, -1, -1):
+        value = load(x, k) / real(load(a, start[k] + k))
+        store(x, k, value)
+        for i in range(k):
+            store(x, i, fnma(load(a, start[k] + i), value, load(x, i)))
