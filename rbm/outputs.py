@@ -15,6 +15,7 @@ from rbm import extended
 from rbm.coefficients import Coefficients
 from rbm.errors import ModelError
 from rbm.parameters import ParameterSpace
+from rbm.precision import widened
 from rbm.riesz import factorize_positive_definite
 from rbm.terms import matrix_entries, operator_term, vector_term
 
@@ -75,7 +76,10 @@ def _term(name: str, given: Any, n: int) -> Any:
 
 @dataclass(frozen=True)
 class ReducedLinear:
-    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu)."""
+    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu).
+
+    Held and summed in double precision, also for a model in single precision: it is one product with (Ql, N) numbers.
+    """
 
     kind: ClassVar[str] = "linear"
 
@@ -85,12 +89,12 @@ class ReducedLinear:
 
     def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """(M,)."""
-        return np.sum((self.coefficients(mus) @ self.vectors) * gamma, axis=1)
+        return np.sum((self.coefficients(mus) @ self.vectors) * widened(gamma), axis=1)
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
         psi = self.coefficients(mus)
-        u = np.finfo(gamma.dtype).eps / 2
+        u = np.finfo(float).eps / 2
         size = np.sum((np.abs(psi) @ np.abs(self.vectors)) * np.abs(gamma), axis=1)
         rounding = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u * size
         return (1 + 1e-12) * np.linalg.norm(psi @ self.dual.T, axis=1) * error + rounding
@@ -105,7 +109,7 @@ class ReducedQuadratic:
     """s(mu) = sum_q psi_q(mu) z^H Q_q z with z = Z gamma, P-orthonormal Z.
 
     With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,
-    ||Q||: the norm from P to P'.
+    ||Q||: the norm from P to P'. Held and summed in double precision, also for a model in single precision.
     """
 
     kind: ClassVar[str] = "quadratic"
@@ -116,14 +120,17 @@ class ReducedQuadratic:
 
     def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """(M,), real if psi is."""
+        gamma = widened(gamma)
         forms = np.einsum("mi,qij,mj->mq", gamma.conj(), self.matrices, gamma, optimize=True).real
         return np.sum(self.coefficients(mus) * forms, axis=1)
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        size = np.linalg.norm(gamma, axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))  # Z is P-orthonormal to 1e-10
+        size = np.linalg.norm(widened(gamma), axis=1) * (
+            1 + 1e-10 * (gamma.shape[1] + 1)
+        )  # Z is P-orthonormal to 1e-10
         weight = np.abs(self.coefficients(mus)) @ self.norms
-        u = np.finfo(gamma.dtype).eps / 2
+        u = np.finfo(float).eps / 2
         n = gamma.shape[1]
         return weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2) ** 1.5 * u * size**2)
 

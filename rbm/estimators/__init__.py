@@ -1,4 +1,4 @@
-"""The five error estimators, side by side.
+"""The error estimators, side by side: what they cost and how sharp they are.
 
 Each is a frozen state of small arrays with two halves: ``prepare(model, basis, training)`` offline, and
 ``evaluate(theta, phi, gamma)`` online, batched, which returns the residual norm as an :class:`rbm.Estimate`. The reduced model
@@ -13,6 +13,8 @@ sampled       E3      (sum lambda_r V_r)^{1/2}, T lambda = X(mu)      O(sigma^2)
 interpolated  E4      the same with lambda from EIM                   O(sigma'^2)  sqrt(u kappa sum |lambda_r| V_r)
 orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) (+ m u s(mu)): 1e-16 to 1e-15
 ============  ======  ==============================================  ===========  =====================================
+
+All but the first can be held in single precision (:meth:`rbm.ReducedModel.astype`).
 """
 
 from rbm.estimators.base import Estimator

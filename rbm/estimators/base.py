@@ -1,12 +1,13 @@
-"""What the five estimators have in common."""
+"""What all estimators have in common."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel
@@ -17,7 +18,7 @@ __all__ = ["Estimator", "rounding_constant"]
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """State of one estimator; see :mod:`rbm.estimators` for the table of all five."""
+    """State of one estimator; see :mod:`rbm.estimators` for the table of all."""
 
     method: ClassVar[str]
     #: False for states that hold a full model and cannot be written to a file
@@ -37,6 +38,18 @@ class Estimator(ABC):
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Online: residual norms ||f - A Z gamma||_{P^-1} (M,) from theta (M, Qa), phi (M, Qf), gamma (M, N)."""
 
+    @abstractmethod
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """The state with its matrices in float32 or float64, and what the conversion may have moved in its error constants.
+
+        Raises ModelError for numbers beyond the range of float32, EstimatorUnusable where float32 leaves nothing of the estimator.
+        """
+
+    @property
+    def label(self) -> str:
+        """What `repr` of a reduced model calls it."""
+        return self.method
+
     def truncate(self, size: int, columns: int) -> Self | None:
         """The state for the first `size` basis vectors, which use `columns` residual terms; None if it is not nested."""
         return None
@@ -47,8 +60,9 @@ class Estimator(ABC):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
-        """Inverse of :meth:`arrays`."""
-        return cls(**{f.name: arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item() for f in fields(cls)})
+        """Inverse of :meth:`arrays`; files older than a field that has a default lack it."""
+        known = [f for f in fields(cls) if f.name in arrays or f.default is f.default_factory is MISSING]
+        return cls(**{f.name: arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item() for f in known})
 
 
 def rounding_constant(terms: int, dtype: np.dtype) -> float:
