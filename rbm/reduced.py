@@ -15,7 +15,7 @@ from rbm.compression import compress
 from rbm.conversion import convert, rounded_coefficients
 from rbm.errors import ModelError
 from rbm.estimate import Estimate
-from rbm.estimators import METHODS, Estimator
+from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.full_order import Projection
 from rbm.online import reference
@@ -214,6 +214,17 @@ class ReducedModel:
         Raises ModelError without that estimator, ParameterError for a bad sample.
         """
         return compress(self, rtol, tol, training)
+
+    def sketch(self, rows: int = 40, *, failure: float = 1e-9, seed: int = 0) -> ReducedModel:
+        """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
+
+        Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
+        Raises ModelError without the estimator "orthonormal", or for bad arguments.
+        """
+        state = self._state(Orthonormal.method)
+        assert isinstance(state, Orthonormal)
+        sketched = Sketched.of(state, rows, failure, seed)
+        return replace(self, estimators={**self.estimators, Sketched.method: sketched})
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.
