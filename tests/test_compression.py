@@ -89,7 +89,7 @@ def test_the_floor_grows_by_no_more_than_was_asked(name: str, n: int) -> None:
     theta, phi, gamma = query(reduced, mus)
     full = reduced.estimators["orthonormal"]
     before = full.evaluate(theta, phi, gamma)
-    for options in ({"rtol": 0.3}, {"rtol": 1e-3}, {"tol": 1e-6}, {"tol": 1e-12}):
+    for options in ({"rtol": 0.3}, {"rtol": 1e-3}, *({"tol": t} for t in (1e-6, 1e-12, 3e-15, 1e-15, 3e-16, 1e-16))):
         state = reduced.compress(training=mus, **options).estimators["orthonormal"]
         assert isinstance(state, Orthonormal)
         allowed = options.get("tol", options.get("rtol", 0.0) * np.median(before.value))

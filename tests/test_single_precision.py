@@ -177,7 +177,17 @@ def test_quadratic_outputs() -> None:
     mus = model.parameters.sample(30, "random", seed=1)
     hi, lo = model.solve_extended(mus)
     result = rbm.greedy(model, model.parameters.sample(100), max_basis=6, progress=False)
-    solution = result.reduced_model.astype("float32").solve(mus)
+    single = result.reduced_model.astype("float32")
+    solution = single.solve(mus)
+    wide = solution.coefficients.astype(complex)
+    for output in (*single.outputs.values(), make_case("real").result.reduced_model.truncate(6).outputs["mean"]):
+        # float32 coefficients are numbers like any other: not one bit is lost in the sums
+        points = mus if output.kind == "quadratic" else mus[:, :1]
+        np.testing.assert_array_equal(output.value(points, solution.coefficients), output.value(points, wide))
+        error = np.ones(len(mus))
+        np.testing.assert_array_equal(
+            output.bound(points, solution.coefficients, error), output.bound(points, wide, error)
+        )
     for name in ("energy", "mass"):
         exact = model.outputs[name](mus, (hi + lo).T)
         assert solution.outputs[name].dtype == np.float64
@@ -293,6 +303,12 @@ def test_what_conversion_does_to_the_interpolation_is_in_its_floor() -> None:
         allowed = made.moved @ np.abs(got)
         assert np.all(off <= allowed * (1 + 1e-6))
         assert np.max(off / allowed) > 1e-3  # not a constant that would hold for anything
+        from rbm.online.reference import residual_coefficients
+
+        known = made.combination(residual_coefficients(*case.query(5)))
+        rest = {"deviation": 0.0, "norms": 0 * made.norms, "condition" if name == "sampled" else "growth": 0.0}
+        alone = replace(made, **rest).evaluate(*case.query(5)).floor
+        np.testing.assert_allclose(alone, np.sqrt(made.moved @ np.abs(known)), rtol=64 * EPS)
     assert isinstance(state, Interpolated)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import flint
 import numpy as np
 import pytest
 from conftest import Case, make_case
@@ -105,20 +106,24 @@ def test_rounding_of_the_sketch_is_in_the_floor(case: Case) -> None:
     factor = normal(rng, 10, 30, complex_valued=complex_valued) * np.geomspace(1, 1e6, 30)
     null = np.linalg.svd(factor)[2][10:].conj()
     c = normal(rng, 200, len(null), complex_valued=complex_valued) @ null  # R c is round-off of c
-    exact = np.array([abs_norm_exact(factor, x) for x in c])
     for seed in range(5):
-        e = Sketched.of(state_of(factor), 20, 1e-9, seed).evaluate(np.zeros((200, 1)), c, np.zeros((200, 0)))
-        assert np.all(e.bound >= exact)
+        state = Sketched.of(state_of(factor), 20, 0.5, seed)
+        e = state.evaluate(np.zeros((200, 1)), c, np.zeros((200, 0)))
+        draws = np.random.default_rng([seed, 10])
+        omega = normal(draws, 20, 10, complex_valued=complex_valued) / np.sqrt(40 if complex_valued else 20)
+        # the same sketch without rounding: what the law is about, and what the bound must not fall short of
+        exact = np.array([norm_exact(omega, factor, x) for x in c])
+        assert np.all(e.bound >= state.inflation(c.dtype) * exact)
         assert np.all(e.floor <= 1e3 * EPS * (np.abs(c) @ np.linalg.norm(factor, axis=0)))
 
 
-def abs_norm_exact(factor: np.ndarray, c: np.ndarray) -> float:
-    import flint
-
+def norm_exact(omega: np.ndarray, factor: np.ndarray, c: np.ndarray) -> float:
+    """||Omega R c|| in 200-bit arithmetic."""
     flint.ctx.prec = 200
-    rows = flint.acb_mat([[flint.acb(x.real, x.imag) for x in row] for row in factor.astype(complex)])
-    x = rows * flint.acb_mat([[flint.acb(v.real, v.imag)] for v in c.astype(complex)])
-    return float(np.sqrt(sum(float(abs(x[i, 0]).mid()) ** 2 for i in range(len(factor)))))
+    x = flint.acb_mat([[flint.acb(v.real, v.imag)] for v in c.astype(complex)])
+    for matrix in (factor, omega):
+        x = flint.acb_mat([[flint.acb(v.real, v.imag) for v in row] for row in matrix.astype(complex).tolist()]) * x
+    return float(np.sqrt(sum(float(abs(x[i, 0]).mid()) ** 2 for i in range(len(omega)))))
 
 
 def test_truncation_is_the_sketch_of_the_truncated_factor() -> None:
