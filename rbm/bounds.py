@@ -8,6 +8,7 @@ from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError, StabilityError, refused
 from rbm.estimate import Estimate
 from rbm.parameters import ParameterSpace
+from rbm.precision import widened
 
 __all__ = ["error_estimate"]
 
@@ -52,7 +53,7 @@ def error_estimate(
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
         beta = beta - of_operator
         # Z is P-orthonormal to 1e-10, entry by entry
-        size = (1 + 1e-10 * (gamma.shape[1] + 1)) * np.linalg.norm(gamma, axis=1)
+        size = (1 + 1e-10 * (gamma.shape[1] + 1)) * np.linalg.norm(widened(gamma), axis=1)
         norm = norm.interpolated(of_rhs + of_operator * size)
     with np.errstate(over="ignore", invalid="ignore"):
         error = norm.scaled(1 / beta)

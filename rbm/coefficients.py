@@ -30,12 +30,18 @@ class Coefficients:
         self._functions = [self._function(s) for s in self.sources]
         # most coefficients are parameters and numbers: these are copied, the others are computed
         names = {name: j for j, name in enumerate(parameters.names)}
-        columns = [(q, names[s.strip()]) for q, s in enumerate(self.sources) if isinstance(s, str) and s.strip() in names]
+        columns = [
+            (q, names[s.strip()]) for q, s in enumerate(self.sources) if isinstance(s, str) and s.strip() in names
+        ]
         numbers = [(q, s) for q, s in enumerate(self.sources) if isinstance(s, float | complex)]
         self._copied, self._column = (np.array([pair[k] for pair in columns], dtype=int) for k in (0, 1))
-        self._simple = len(columns) + len(numbers) == len(self.sources) and bool(np.isfinite([s for _, s in numbers]).all())
+        self._simple = len(columns) + len(numbers) == len(self.sources) and bool(
+            np.isfinite([s for _, s in numbers]).all()
+        )
         self._identity = self._simple and [j for _, j in columns] == list(range(len(parameters))) and not numbers
-        self._template = np.zeros(len(self.sources), dtype=complex if any(isinstance(s, complex) for _, s in numbers) else float)
+        self._template = np.zeros(
+            len(self.sources), dtype=complex if any(isinstance(s, complex) for _, s in numbers) else float
+        )
         self._template[[q for q, _ in numbers]] = [s for _, s in numbers]
 
     def __len__(self) -> int:
@@ -74,10 +80,11 @@ class Coefficients:
         finite = np.isfinite(values)
         if not finite.all():
 
-
             def message(i: int, where: str) -> str:
                 q = int(np.argmin(finite[i]))
-                return f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
+                return (
+                    f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
+                )
 
             raise refused(ParameterError, ~finite.all(axis=1), message)
         return values

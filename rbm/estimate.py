@@ -37,9 +37,10 @@ class Estimate:
 
     @classmethod
     def from_square(cls, square: np.ndarray, floor: np.ndarray) -> Estimate:
-        """Estimate from a computed squared norm: its root where it is positive, the floor where it is not."""
+        """Estimate from a computed squared norm: its root where it is positive, the floor where it is not; NaN stays NaN."""
+        positive = ~(square <= 0)
         return cls.from_norm(
-            np.where(square > 0, np.sqrt(square, where=square > 0, out=np.zeros_like(square)), floor), floor
+            np.where(positive, np.sqrt(square, where=positive, out=np.zeros_like(square)), floor), floor
         )
 
     @classmethod

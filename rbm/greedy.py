@@ -14,7 +14,7 @@ import numpy as np
 from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
-from rbm.estimators import METHODS, Estimator
+from rbm.estimators import METHODS, Estimator, Sketched
 from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.online import reference
 from rbm.progress import progress_bar
@@ -125,6 +125,11 @@ def greedy(
         )
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
+    if names[0] == Sketched.method:
+        raise ModelError(
+            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters chosen without it, and nothing is "
+            'known of those chosen with it; write estimators=("orthonormal", "sketched")'
+        )
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")

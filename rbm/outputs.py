@@ -16,6 +16,7 @@ from rbm import extended
 from rbm.coefficients import Coefficients
 from rbm.errors import ModelError
 from rbm.parameters import ParameterSpace
+from rbm.precision import widened
 from rbm.riesz import factorize_positive_definite
 from rbm.terms import matrix_entries, operator_term, vector_term
 
@@ -76,7 +77,10 @@ def _term(name: str, given: Any, n: int) -> Any:
 
 @dataclass(frozen=True)
 class ReducedLinear:
-    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu)."""
+    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu).
+
+    Held and summed in double precision, also for a model in single precision: it is one product with (Ql, N) numbers.
+    """
 
     kind: ClassVar[str] = "linear"
 
@@ -87,8 +91,8 @@ class ReducedLinear:
     def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """(M,)."""
         if self._constant is not None:
-            return gamma @ self._constant[0]
-        return np.sum((self.coefficients(mus) @ self.vectors) * gamma, axis=1)
+            return widened(gamma) @ self._constant[0]
+        return np.sum((self.coefficients(mus) @ self.vectors) * widened(gamma), axis=1)
 
     @cached_property
     def _constant(self) -> tuple[np.ndarray, np.ndarray, float] | None:
@@ -98,17 +102,17 @@ class ReducedLinear:
             return None
         return psi @ self.vectors, np.abs(psi) @ np.abs(self.vectors), float(np.linalg.norm(self.dual @ psi))
 
-    def simple(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, float] | None:
+    def simple(self) -> tuple[np.ndarray, np.ndarray, float] | None:
         """For the compiled kernels (:class:`rbm.online.forms.Finish`), if psi is constant: functional (N,), magnitudes (N,), norm."""
         if self._constant is None:
             return None
         functional, sizes, norm = self._constant
-        constant = 2 * (len(functional) + len(self.vectors) + 2) * float(np.finfo(dtype).eps) / 2
+        constant = 2 * (len(functional) + len(self.vectors) + 2) * float(np.finfo(float).eps) / 2
         return functional, constant * sizes, (1 + 1e-12) * norm
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        u = float(np.finfo(gamma.dtype).eps) / 2
+        u = float(np.finfo(float).eps) / 2
         constant = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u
         if self._constant is not None:
             _, sizes, norm = self._constant
@@ -127,7 +131,7 @@ class ReducedQuadratic:
     """s(mu) = sum_q psi_q(mu) z^H Q_q z with z = Z gamma, P-orthonormal Z.
 
     With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,
-    ||Q||: the norm from P to P'.
+    ||Q||: the norm from P to P'. Held and summed in double precision, also for a model in single precision.
     """
 
     kind: ClassVar[str] = "quadratic"
@@ -138,14 +142,16 @@ class ReducedQuadratic:
 
     def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """(M,), real if psi is."""
+        gamma = widened(gamma)
         forms = np.einsum("mi,qij,mj->mq", gamma.conj(), self.matrices, gamma, optimize=True).real
         return np.sum(self.coefficients(mus) * forms, axis=1)
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        size = np.linalg.norm(gamma, axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))  # Z is P-orthonormal to 1e-10
+        # Z is P-orthonormal to 1e-10
+        size = np.linalg.norm(widened(gamma), axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))
         weight = np.abs(self.coefficients(mus)) @ self.norms
-        u = np.finfo(gamma.dtype).eps / 2
+        u = np.finfo(float).eps / 2
         n = gamma.shape[1]
         return weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2) ** 1.5 * u * size**2)
 

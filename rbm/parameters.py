@@ -166,6 +166,11 @@ class ParameterSpace:
             )
         return array.astype(np.float64, copy=False)
 
+    @property
+    def middle(self) -> np.ndarray:
+        """The middle of the box (1, p)."""
+        return self.bounds.mean(axis=1)[None]
+
     def check(self, array: np.ndarray, extrapolate: bool = False) -> np.ndarray:
         """The array (M, p) itself, if its values are finite and inside the ranges; else as :meth:`validate`."""
         low, high = self._limits

@@ -6,27 +6,26 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from lowrank.arrays import namespace
 from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
-from rbm.errors import ModelError, refused
+from rbm.compression import compress
+from rbm.conversion import convert
+from rbm.errors import ModelError
 from rbm.estimate import Estimate
-from rbm.estimators import METHODS, Estimator
+from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.full_order import Projection
-from rbm.online import reference
 from rbm.online.batches import OnError, answer
-from rbm.online.forms import Finish, Form, NormForm, SquareForm
-from rbm.outputs import ReducedLinear, ReducedOutput
+from rbm.outputs import ReducedOutput
 from rbm.parameters import ParameterSpace
+from rbm.query import Query
 from rbm.solution import Solution
 from rbm.stability import StabilityBound
-
-if TYPE_CHECKING:
-    from rbm.online.compiled import CompiledModel
 
 __all__ = ["ReducedModel", "Solution"]
 
@@ -102,12 +101,18 @@ class ReducedModel:
         2 m k for the bound (m = Qf + Qa N, k <= m; half if R is triangular).
         """
         state = self._state(method) if estimate else None
-
-        def work(points: np.ndarray) -> Solution:
-            return self._answer(points, state, extrapolate, coefficients)
-
+        online = self._online
         points = self.parameters.points(mus)
-        return answer(work, points, self._bytes_per_point, spare=self._spare, on_error=on_error, progress=progress)
+        if not online.on_host and isinstance(points, np.ndarray):
+            points = namespace(self.operators).asarray(points)
+        return answer(
+            lambda rows: online.answer(rows, state, extrapolate, coefficients),
+            points,
+            online.bytes_per_point,
+            spare=self.parameters.middle,
+            on_error=on_error,
+            progress=progress,
+        )
 
     def stream(self, mus: Any, *, size: int = 1 << 17, **options: Any) -> Iterator[Solution]:
         """Answers in blocks, for more points than there is room for: yields a Solution for each block.
@@ -144,13 +149,13 @@ class ReducedModel:
             raise ValueError(f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite")
         self.parameters.check(points, extrapolate)
         theta, phi = self.operator_coefficients(points), self.rhs_coefficients(points)
-        evaluated, distance = gamma, np.zeros(len(points))
+        evaluated, distance = gamma, None
         if isinstance(state, InterpolatedSquare):
-            evaluated = self._query(theta, phi, None)[0]
+            evaluated = self._online.residual(theta, phi, None, mus=points)[0]
             distance = state.distance(theta, gamma, evaluated)
-        norm = self._query(theta, phi, state, evaluated)[1]
+        norm = self._online.residual(theta, phi, state, evaluated, mus=points)[1]
         assert norm is not None
-        if np.any(distance > 0):
+        if distance is not None:
             norm = Estimate.from_norm(norm.value, norm.floor + distance)
         beta = self.stability(points, theta)
         return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error)
@@ -196,6 +201,54 @@ class ReducedModel:
             selected=None if self.selected is None else self.selected[:size],
         )
 
+    def astype(self, dtype: Any) -> ReducedModel:
+        """The model in "float32" or "float64" (complex models: complex64, complex128), certified for what it then computes.
+
+        Reduced matrices, R of E_onb, G of E2 and the systems of E3 and E4 are converted; by how much each moved is measured and
+        added to the error constants, so that bound >= exact holds for the float32 coefficients that `solve` returns, with the
+        exact theta(mu). What a point needs (theta, phi, value, floor, bound, outputs) stays in double precision, as do Z, so that
+        the bound is one for ``reconstruct``, the outputs' vectors, and E1 with its full model. float64 of a float32 model widens
+        the arrays and keeps the larger constants. A floor of E_onb becomes about u_32 = 6e-8 of the terms of the residual. E3 and E4
+        are compared before and after at 64 points, a measurement as before; a state that float32 ruins is listed in `refused`.
+
+        Raises
+        ------
+        ModelError
+            another dtype; entries beyond the range of float32.
+        EstimatorUnusable
+            float32 leaves nothing of the default estimator.
+        """
+        return convert(self, dtype)
+
+    def compress(self, rtol: float = 0.01, *, tol: float | None = None, training: Any = None) -> ReducedModel:
+        """The model with fewer rows in the factor R (k0, m) of E_onb; what is left out stays in the bound, rigorously.
+
+        R diag(d) = U S V^H, d_j the root mean square of |c_j| over the sample; with the first k columns U_k of U
+
+            R' = U_k^H R (k, m),    delta_j grows by ||R_j - U_k R'_j||_2 / 2,    | ||R c|| - ||R' c|| | <= sum_j ||R_j - U_k R'_j|| |c_j|,
+
+        for every c, in the sample or not. k is the smallest number for which the floor of the residual norm grows, at every sample
+        point, by at most rtol times the median residual norm of the sample, or by at most `tol`, if given. R' is upper
+        trapezoidal, as R was, so that `truncate` goes on as before. Where no row can be spared the estimator is as it was.
+
+        rtol : relative, tol : absolute, in the norm of the residual; training : sample (M, p), by default 512 Sobol points
+
+        The state ``estimators["orthonormal"]`` tells the rows before (`full_rows`) and the growth of the floor (`growth`). Cost O(k0 m^2).
+        Raises ModelError without that estimator, ParameterError for a bad sample.
+        """
+        return compress(self, rtol, tol, training)
+
+    def sketch(self, rows: int = 40, *, failure: float = 1e-9, seed: int = 0) -> ReducedModel:
+        """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
+
+        Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
+        Raises ModelError without the estimator "orthonormal", or for bad arguments.
+        """
+        state = self._state(Orthonormal.method)
+        assert isinstance(state, Orthonormal)
+        sketched = Sketched.of(state, rows, failure, seed)
+        return replace(self, estimators={**self.estimators, Sketched.method: sketched})
+
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.
 
@@ -208,105 +261,9 @@ class ReducedModel:
 
         save(self, path, basis=basis, overwrite=overwrite)
 
-    def _answer(
-        self, points: np.ndarray, state: Estimator | None, extrapolate: bool, coefficients: bool = True
-    ) -> Solution:
-        """Everything for one piece of a batch."""
-        mus = self.parameters.check(points, extrapolate)
-        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
-        if state is not None and self._finish is not None and isinstance(form := self._form(state), NormForm | SquareForm):
-            made = self._compiled.answer(theta, phi, form, finish=self._finish)
-            if made.failed is None:
-                columns = range(len(self.outputs))
-                return Solution(
-                    made.gamma if coefficients else made.gamma[:, :0].copy(),
-                    {name: made.outputs[:, k] for name, k in zip(self.outputs, columns, strict=True)},
-                    Estimate(made.value, made.floor, made.resolved),
-                    {name: made.output_bounds[:, k] for name, k in zip(self.outputs, columns, strict=True)},
-                )
-        beta = None if state is None else self.stability(mus, theta)
-        gamma, norm, failed = self._query(theta, phi, state)
-        if failed is not None:
-            raise refused(ModelError, failed, lambda i, where: self._unsolved(mus[i], theta[i], where))
-        values = {name: out.value(mus, gamma) for name, out in self.outputs.items()}
-        kept = gamma if coefficients else gamma[:, :0].copy()
-        if norm is None or beta is None:
-            return Solution(kept, values)
-        error = error_estimate(norm, beta, gamma, mus, self.parameters, self.interpolation_error)
-        bound = error.bound
-        bounds = {name: out.bound(mus, gamma, bound) for name, out in self.outputs.items()}
-        return Solution(kept, values, error, bounds)
-
-    def _query(
-        self, theta: np.ndarray, phi: np.ndarray, state: Estimator | None, gamma: np.ndarray | None = None
-    ) -> tuple[np.ndarray, Estimate | None, np.ndarray | None]:
-        """gamma (M, N), unless it is given, the residual norm, compiled or by `evaluate`, and where gamma is not finite (M,), or None."""
-        form = None if state is None else self._form(state)
-        made, value, floor, resolved, _, _, failed = self._compiled.answer(theta, phi, form, gamma)
-        norm = None if form is None else Estimate(value, floor, resolved)
-        if form is None and state is not None:
-            terms = self.rhs.shape[0] + self.operators.shape[0] * self.size
-            tiles = reference.tiles(len(theta), 4 * terms * made.dtype.itemsize)
-            norm = Estimate.concatenate([state.evaluate(theta[rows], phi[rows], made[rows]) for rows in tiles])
-        return made, norm, None if failed is None else failed > 0
-
     @cached_property
-    def _compiled(self) -> CompiledModel:
-        from rbm.online.compiled import CompiledModel  # loads Numba
-
-        return CompiledModel(self.operators, self.rhs)
-
-    def _form(self, state: Estimator) -> Form | None:
-        """The estimator for the compiled kernels; the same object for the same estimator."""
-        known = self._known_forms
-        if state.method not in known:
-            known[state.method] = state.form(self._compiled.dtypes[self._is_complex])
-        return known[state.method]
-
-    @cached_property
-    def _known_forms(self) -> dict[str, Form | None]:
-        return {}
-
-    @cached_property
-    def _finish(self) -> Finish | None:
-        """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
-        simple = getattr(self.stability, "simple", None)
-        stability = None if simple is None or self.interpolation_error is not None else simple()
-        outputs = [o.simple(self._compiled.dtypes[0]) if isinstance(o, ReducedLinear) else None for o in self.outputs.values()]
-        if stability is None or any(o is None for o in outputs):
-            return None
-        known = [o for o in outputs if o is not None]
-        shape = (len(known), self.size)
-        functionals, magnitudes = (np.array([o[k] for o in known]).reshape(shape) for k in (0, 1))
-        return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
-
-    @cached_property
-    def _is_complex(self) -> bool:
-        """True if coefficients or matrices are complex; decided at the middle of the parameter space."""
-        middle = self._spare()
-        return any(
-            a.dtype.kind == "c"
-            for a in (self.operators, self.rhs, self.operator_coefficients(middle), self.rhs_coefficients(middle))
-        )
-
-    def _spare(self) -> np.ndarray:
-        """The middle of the parameter space (1, p)."""
-        return self.parameters.bounds.mean(axis=1)[None]
-
-    @cached_property
-    def _bytes_per_point(self) -> int:
-        qa, _, n = self.operators.shape
-        return 8 * self.operators.itemsize // 8 * (len(self.parameters) + qa + self.rhs.shape[0] + 2 * n + 16)
-
-    def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
-        at = f"at {self.parameters.describe(mu)} ({where})"
-        singular = np.linalg.svd(np.tensordot(theta, self.operators, 1), compute_uv=False)
-        if singular.min() <= np.finfo(self.dtype).eps * self.size * singular.max():
-            return (
-                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the full model "
-                "with verify()"
-            )
-        return f"the reduced solution {at} is not finite"
+    def _online(self) -> Query:
+        return Query(self)
 
     def _state(self, method: str | None) -> Estimator:
         name = self.method if method is None else _method_name(method)
@@ -324,7 +281,7 @@ class ReducedModel:
         refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
         return (
             f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} right-hand side terms, "
-            f"{self.dtype}, {self.projection}, {self.parameters}, estimators: {', '.join(self.estimators) or 'none'}{refused}"
+            f"{self.dtype}, {self.projection}, {self.parameters}, estimators: {', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
             + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
         )
 

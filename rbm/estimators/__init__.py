@@ -1,4 +1,4 @@
-"""The five error estimators, side by side.
+"""The error estimators, side by side: five that the papers compare, and a randomised one.
 
 Each is a frozen state of small arrays with two halves: ``prepare(model, basis, training)`` offline, and
 ``evaluate(theta, phi, gamma)`` online, batched, which returns the residual norm as an :class:`rbm.Estimate`. The reduced model
@@ -12,7 +12,10 @@ expanded      E2      (c^H G c)^{1/2}, G = W^H P^{-1} W               O(m^2)    
 sampled       E3      (sum lambda_r V_r)^{1/2}, T lambda = X(mu)      O(sigma^2)   sqrt(cond(T) u sum |lambda| max V)
 interpolated  E4      the same with lambda from EIM                   O(sigma'^2)  sqrt(u kappa sum |lambda_r| V_r)
 orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)       defects(mu) (+ m u s(mu)): 1e-16 to 1e-15
+sketched      none    norm(Omega R c) / sqrt(k), Omega random         O(k m)       of a bound that holds with probability
 ============  ======  ==============================================  ===========  =====================================
+
+All but the first can be held in single precision (:meth:`rbm.ReducedModel.astype`).
 """
 
 from rbm.estimators.base import Estimator
@@ -21,10 +24,11 @@ from rbm.estimators.expanded import Expanded
 from rbm.estimators.interpolated import Interpolated
 from rbm.estimators.orthonormal import Orthonormal
 from rbm.estimators.sampled import Sampled
+from rbm.estimators.sketched import Sketched
 
 E1, E2, E3, E4, E_onb = Direct, Expanded, Sampled, Interpolated, Orthonormal
 METHODS: dict[str, type[Estimator]] = {
-    cls.method: cls for cls in (Direct, Expanded, Sampled, Interpolated, Orthonormal)
+    cls.method: cls for cls in (Direct, Expanded, Sampled, Interpolated, Orthonormal, Sketched)
 }
 
 __all__ = [
@@ -40,4 +44,5 @@ __all__ = [
     "Interpolated",
     "Orthonormal",
     "Sampled",
+    "Sketched",
 ]

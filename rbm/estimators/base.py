@@ -1,12 +1,13 @@
-"""What the five estimators have in common."""
+"""What all estimators have in common."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel
@@ -18,7 +19,7 @@ __all__ = ["Estimator", "rounding_constant", "underflow"]
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """State of one estimator; see :mod:`rbm.estimators` for the table of all five."""
+    """State of one estimator; see :mod:`rbm.estimators` for the table of all."""
 
     method: ClassVar[str]
     #: False for states that hold a full model and cannot be written to a file
@@ -39,8 +40,20 @@ class Estimator(ABC):
         """Online: residual norms ||f - A Z gamma||_{P^-1} (M,) from theta (M, Qa), phi (M, Qf), gamma (M, N)."""
 
     def form(self, dtype: np.dtype) -> Form | None:
-        """The same for the compiled kernels, which compute in `dtype`; None if they do not know this estimator."""
+        """The same for the compiled kernels, which sum in double precision, complex if `dtype` is; None if they do not know it."""
         return None
+
+    @abstractmethod
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """The state with its matrices in float32 or float64, and what the conversion may have moved in its error constants.
+
+        Raises ModelError for numbers beyond the range of float32, EstimatorUnusable where float32 leaves nothing of the estimator.
+        """
+
+    @property
+    def label(self) -> str:
+        """What `repr` of a reduced model calls it."""
+        return self.method
 
     def truncate(self, size: int, columns: int) -> Self | None:
         """The state for the first `size` basis vectors, which use `columns` residual terms; None if it is not nested."""
@@ -52,8 +65,9 @@ class Estimator(ABC):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
-        """Inverse of :meth:`arrays`."""
-        return cls(**{f.name: arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item() for f in fields(cls)})
+        """Inverse of :meth:`arrays`; files older than a field that has a default lack it."""
+        known = [f for f in fields(cls) if f.name in arrays or f.default is f.default_factory is MISSING]
+        return cls(**{f.name: arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item() for f in known})
 
 
 def rounding_constant(terms: int, dtype: np.dtype) -> float:
@@ -62,6 +76,6 @@ def rounding_constant(terms: int, dtype: np.dtype) -> float:
     return (2 if np.dtype(dtype).kind == "c" else 1) * (terms + 4) * u
 
 
-def underflow(terms: int, dtype: np.dtype) -> float:
-    """What a norm of that many numbers may lose because their squares underflow: 1e-154 in double, 1e-19 in single precision."""
-    return float(np.sqrt(2 * terms * np.finfo(dtype).tiny))
+def underflow(terms: int) -> float:
+    """What a norm of that many numbers may lose because their squares underflow, about 1e-154."""
+    return float(np.sqrt(2 * terms * np.finfo(float).tiny))

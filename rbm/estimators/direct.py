@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from rbm import extended
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator
 from rbm.full_order import FullOrderModel, blocks
+from rbm.precision import widened
 from rbm.reduction import Reduction
 
 __all__ = ["Direct"]
@@ -44,7 +46,8 @@ class Direct(Estimator):
         return cls(model, basis if reduction is None else reduction.basis)
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
-        """Residual norms (M,)."""
+        """Residual norms (M,); coefficients in single precision are numbers like any other."""
+        gamma = widened(gamma)
         parts = [self._evaluate(theta[rows], phi[rows], gamma[rows]) for rows in blocks(len(theta))]
         return Estimate.from_norm(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)))
 
@@ -59,6 +62,10 @@ class Direct(Estimator):
             amplified = (abs(term) @ of_z) if isinstance(term, extended.SplitMatrix) else 0.0
             rounding = rounding + np.abs(theta.T[q]) * (2 * extended.rounding(term, z) + amplified)
         return value, 8 * u * value + error + model.inner_product.dual_norm_bound(rounding)
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Itself: the full model stays in double precision."""
+        return self
 
     def truncate(self, size: int, columns: int) -> Self:
         """The first `size` basis vectors."""

@@ -15,6 +15,7 @@ from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
 from rbm.online.forms import ProductForm
+from rbm.precision import widened
 from rbm.reduction import Reduction
 
 __all__ = ["Interpolated"]
@@ -38,16 +39,17 @@ class Interpolated(InterpolatedSquare):
     kappa = sigma' times the growth factor of the elimination; the second term is the rounding of gamma itself, which
     interpolation does not see; tau is twice the largest deviation from E1 measured at up to 64 training parameters that
     were not selected. tau is a measurement, not a proof: between training parameters E4 estimates, E_onb certifies. E4's own
-    advantage is that the full model may be a black box that returns residual norms. Cost O(sigma'^2) a point.
+    advantage is that the full model may be a black box that returns residual norms. Cost O(sigma'^2) a point. In single precision:
+    :class:`rbm.estimators.squares.InterpolatedSquare`.
     """
 
     method: ClassVar[str] = "interpolated"
+    matrices: ClassVar[tuple[str, ...]] = ("lower", "upper")
 
     first: np.ndarray  #: (sigma',) products p_s = (first, second, part)
     second: np.ndarray
     part: np.ndarray
-    lower: np.ndarray  #: B (sigma', sigma') unit lower triangular
-    upper: np.ndarray  #: C (sigma', sigma') upper triangular, X_{p_s}(mu_r) = B C
+    lower: np.ndarray  #: B (sigma', sigma') unit lower triangular; upper is C (sigma', sigma'), X_{p_s}(mu_r) = B C
     growth: float  #: kappa
     history: np.ndarray  #: (sigma' + 1,) residuals of the empirical interpolation
     products_total: int  #: sigma, the number of all products
@@ -86,23 +88,32 @@ class Interpolated(InterpolatedSquare):
             products_total=len(known.products.first),
         )
 
-    def combination(self, c: np.ndarray) -> np.ndarray:
+    def products(self, c: np.ndarray) -> np.ndarray:
+        """The selected ones, X_{p_s} (sigma', M)."""
+        return evaluate_products(c, self.weights, Products(self.first, self.second, self.part)).T
+
+    def known(self) -> np.ndarray:
+        """X_{p_s}(mu_r) = B C."""
+        return widened(self.lower) @ widened(self.upper)
+
+    def solve(self, x: np.ndarray) -> np.ndarray:
         """lambda (sigma', M): two triangular solves."""
-        x = evaluate_products(c, self.weights, Products(self.first, self.second, self.part)).T
         if not len(x):
             return x
         return solve_triangular(self.upper, solve_triangular(self.lower, x, lower=True, unit_diagonal=True))
 
     def form(self, dtype: np.dtype) -> ProductForm:
         """For the compiled kernels."""
+        own = np.result_type(self.upper, np.complex64 if dtype.kind == "c" else np.float32)
+        moved = self.moved if len(self.moved) else 0.0
         return ProductForm(
             np.stack([self.first, self.second, self.part]),
             self.weights,
-            self.lower,
-            self.upper,
+            widened(self.lower),
+            widened(self.upper),
             self.squares,
-            rounding_constant(len(self.norms), dtype) * self.norms,
-            float(np.finfo(dtype).eps / 2 * self.growth),
+            float(np.finfo(own).eps / 2) * self.growth * self.squares + moved,
+            rounding_constant(len(self.norms), own) * self.norms,
             self.deviation,
         )
 

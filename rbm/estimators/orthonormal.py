@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
-from rbm import extended
-from rbm.estimate import Estimate
-from rbm.estimators.base import Estimator, rounding_constant, underflow
+from rbm.estimators.base import rounding_constant
+from rbm.estimators.factor import SAFETY, FactorNorm
 from rbm.full_order import FullOrderModel
-from rbm.online.forms import NormForm
-from rbm.online.reference import residual_coefficients
+from rbm.online.reference import compensated_norm
+from rbm.precision import is_single
 from rbm.reduction import Reduction
 
 __all__ = ["Orthonormal"]
 
-#: Safety factor on the measured defects and on the measured loss of orthogonality.
-SAFETY = 2.0
-#: Below this many floors a value is computed again in extended precision.
-SHARP = 100.0
-
 
 @dataclass(frozen=True)
-class Orthonormal(Estimator):
+class Orthonormal(FactorNorm):
     """E_onb: value = ||R c||_2 with W = D R, D^H P^{-1} D = I (:class:`rbm.residual.ResidualRange`).
 
     No square is expanded, so rounding enters relative to the terms, not to their squares. With the measured defects
@@ -35,16 +29,22 @@ class Orthonormal(Estimator):
     (u doubled for complex numbers): a worst-case rounding analysis of the online sums, and twice what was measured
     offline. Points with value < 100 floor are evaluated once more in extended precision
     (:mod:`rbm.extended`), where the term (m + 4) u s(mu) drops out. Cost O(m k) a point, four times that for those.
+
+    In single precision (:meth:`rbm.ReducedModel.astype`) delta_j grows by half of ||R_j - float32(R_j)||, about u_32 ||R_j|| / 2, and
+    points with value < 100 floor are evaluated once more in double precision with the same factor, where u is that of
+    double precision: what remains of the floor is the rounding of R, about u_32 s(mu) or less.
+
+    A factor with fewer rows (:meth:`rbm.ReducedModel.compress`) is the same estimator with larger delta_j.
     The idea of an orthonormal basis is due to Buhr, Engwer, Ohlberger, Rave, arXiv 1407.8005; orthonormalising functionals,
     and measuring, are ours.
     """
 
     method: ClassVar[str] = "orthonormal"
+    reevaluated: ClassVar[bool] = True
 
-    factor: np.ndarray  #: R (k, m), upper triangular up to dependent columns
-    norms: np.ndarray  #: ||W_j|| (m,)
-    defects: np.ndarray  #: delta_j (m,)
-    orthogonality: float  #: eta
+    # R (k, m) is upper triangular up to dependent columns, norms are ||W_j||
+    full_rows: int = 0  #: rows of R before :meth:`rbm.ReducedModel.compress`, 0 if it was never compressed
+    growth: float = 0.0  #: largest growth of the floor (of the residual norm) by compression, over its sample
 
     @classmethod
     def prepare(
@@ -55,49 +55,23 @@ class Orthonormal(Estimator):
         rng = reduction.residual_range
         return cls(rng.factor, rng.norms, rng.defects, rng.orthogonality)
 
-    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
-        """Residual norms (M,), once more in extended precision where the first floor is not far below the value."""
-        c = residual_coefficients(theta, phi, gamma)
-        value = np.linalg.norm(c @ self.factor.T, axis=1)
-        u = rounding_constant(c.shape[1], c.dtype)
-        floor = np.abs(c) @ (SAFETY * self.defects + u * self.norms) + self._relative(c) * value
-        weak = np.flatnonzero(value < SHARP * floor)
-        if len(weak):
-            value[weak], floor[weak] = self._refined(theta[weak], phi[weak], gamma[weak])
-        return Estimate.from_norm(value, floor)
+    @property
+    def label(self) -> str:
+        """Name, and rows if the factor was compressed."""
+        return f"{self.method} ({len(self.factor)} of {self.full_rows} rows)" if self.full_rows else self.method
 
-    def form(self, dtype: np.dtype) -> NormForm:
-        """For the compiled kernels."""
-        u = rounding_constant(len(self.norms), dtype)
-        return NormForm(
-            self.factor,
-            SAFETY * self.defects + u * self.norms,
-            SAFETY * self.defects + 2 * u**2 * self.norms,
-            SAFETY * self.orthogonality + rounding_constant(len(self.factor), dtype),
-            underflow(len(self.factor), dtype),
-        )
-
-    def _refined(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values and floors with the rounding of c and of the sums R c compensated."""
-        products = extended.two_product(gamma[:, :, None], theta[:, None, :])
-        # both parts from the same product: a complex one rounds differently elsewhere
-        c, lost = (
-            np.concatenate([head, -part.reshape(len(phi), -1)], axis=1)
-            for head, part in zip((phi, np.zeros_like(phi)), products, strict=True)
-        )
-        pair = (c.T, lost.T)
-        factor = extended.SplitMatrix(self.factor)
-        hi, lo = extended.product(factor, pair)
-        value = np.linalg.norm(hi + lo, axis=0)
-        rounding = np.linalg.norm(extended.rounding(factor, pair), axis=0)
-        return value, SAFETY * (np.abs(c) @ self.defects) + rounding + self._relative(c) * value
-
-    def _relative(self, c: np.ndarray) -> float:
-        """2 eta + (k + 4) u."""
-        return SAFETY * self.orthogonality + rounding_constant(len(self.factor), c.dtype)
+    def _sharper(
+        self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and floors with the rounding of c and of the sums R c compensated; in single precision: in double."""
+        if is_single(self.factor.dtype):
+            return super()._sharper(theta, phi, gamma, c)
+        value = compensated_norm(self.factor, theta, phi, gamma)
+        sums = 2 * rounding_constant(c.shape[1], c.dtype) ** 2
+        return value, np.abs(c) @ (SAFETY * self.defects + sums * self.norms) + self.relative(c.dtype) * value
 
     def truncate(self, size: int, columns: int) -> Self:
         """The leading columns of R, and of its rows those that they use."""
         factor = self.factor[:, :columns]
         rows = int(np.flatnonzero(np.any(factor != 0, axis=1)).max(initial=-1)) + 1
-        return type(self)(factor[:rows], self.norms[:columns], self.defects[:columns], self.orthogonality)
+        return replace(self, factor=factor[:rows], norms=self.norms[:columns], defects=self.defects[:columns])

@@ -12,6 +12,7 @@ from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
+from rbm.precision import widened
 from rbm.reduction import Reduction
 
 __all__ = ["Sampled"]
@@ -34,13 +35,15 @@ class Sampled(InterpolatedSquare):
 
         floor = (cond(T) u sum |lambda_r| max V)^{1/2} + (m + 4) u s(mu) + tau
 
-    with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`). Cost O(sigma rho) a point.
+    with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`). Cost O(sigma rho) a point. In single precision:
+    :class:`rbm.estimators.squares.InterpolatedSquare`.
     """
 
     method: ClassVar[str] = "sampled"
+    matrices: ClassVar[tuple[str, ...]] = ("orthogonal", "upper")
 
+    # upper is R (rho, rho), T = Q R
     orthogonal: np.ndarray  #: Q (sigma, rho)
-    upper: np.ndarray  #: R (rho, rho), T = Q R
     condition: float  #: cond(T)
 
     @classmethod
@@ -79,9 +82,16 @@ class Sampled(InterpolatedSquare):
         """sigma, the number of all products."""
         return self.orthogonal.shape[0]
 
-    def combination(self, c: np.ndarray) -> np.ndarray:
+    def products(self, c: np.ndarray) -> np.ndarray:
+        """All of them, X (sigma, M)."""
+        return evaluate_products(c, self.weights, all_products(c.shape[1], np.iscomplexobj(c))).T
+
+    def known(self) -> np.ndarray:
+        """T (sigma, rho)."""
+        return widened(self.orthogonal) @ widened(self.upper)
+
+    def solve(self, x: np.ndarray) -> np.ndarray:
         """lambda (rho, M): R lambda = Q^T X."""
-        x = evaluate_products(c, self.weights, all_products(c.shape[1], np.iscomplexobj(c))).T
         return scipy.linalg.solve_triangular(self.upper, self.orthogonal.T @ x) if len(self.upper) else x[:0]
 
     def rounding(self, combination: np.ndarray) -> np.ndarray:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
+from rbm.errors import EstimatorUnusable
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant
 from rbm.estimators.products import Products, all_products, equilibration, evaluate_products
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import residual_coefficients
+from rbm.precision import converted, is_single, widened
 from rbm.reduction import Reduction
 
 __all__ = ["InterpolatedSquare", "TrainingProducts"]
@@ -53,13 +56,23 @@ class InterpolatedSquare(Estimator):
 
     X(mu) was interpolated for reduced solutions gamma(mu): `evaluate` must be given those. For other coefficients
     :meth:`rbm.ReducedModel.estimate` adds the dual norm of the difference of the residuals, by :meth:`distance`.
+
+    In single precision the matrices that give lambda are held in float32 and used in double precision (products of c span
+    twice the digits of c). They give lambda' = (I + E) lambda, E known from the matrices before and after, so that the square is off
+    by at most e @ |lambda'|, e_r = |V^T E (I + E)^-1|_r, which goes into the floor; u is that of float32 from then on, as gamma carries its
+    rounding; and tau grows by what a single-precision model does to the reduced solutions, measured by :meth:`recalibrated`.
     """
 
+    #: the arrays that are converted
+    matrices: ClassVar[tuple[str, ...]]
+
+    upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its precision is that of the state
     weights: np.ndarray  #: (m,) equilibration of c
     squares: np.ndarray  #: V (rho,)
     parameters: np.ndarray  #: selected mu_r (rho, p)
     norms: np.ndarray  #: ||W_j||_{P^-1} (m,)
     deviation: float  #: tau
+    moved: np.ndarray = field(kw_only=True, default_factory=lambda: np.zeros(0))  #: e (rho,), empty if never converted
 
     @classmethod
     def measured(cls, training: TrainingProducts, selected: np.ndarray, **state: Any) -> Self:
@@ -81,15 +94,24 @@ class InterpolatedSquare(Estimator):
         if not len(check):
             return made
         square = made.squares @ made.combination(training.c[check])
-        exact, positive = residual[len(selected) :], square > 0
-        root = np.sqrt(np.where(positive, square, -square))
-        # a negative square counts as a deviation by the whole exact norm plus its own size
-        off = np.where(positive, np.abs(root - exact), root + exact)
+        off = np.abs(_signed_root(square) - residual[len(selected) :])
         return replace(made, deviation=SAFETY * float(off.max()))
 
     @abstractmethod
+    def products(self, c: np.ndarray) -> np.ndarray:
+        """The products X (sigma, M), those that are used, of residual coefficients c (M, m)."""
+
+    @abstractmethod
+    def known(self) -> np.ndarray:
+        """X at the selected parameters (sigma, rho)."""
+
+    @abstractmethod
+    def solve(self, x: np.ndarray) -> np.ndarray:
+        """lambda (rho, M) for products x (sigma, M)."""
+
     def combination(self, c: np.ndarray) -> np.ndarray:
         """lambda (rho, M) for residual coefficients c (M, m)."""
+        return self.solve(self.products(c))
 
     @abstractmethod
     def rounding(self, combination: np.ndarray) -> np.ndarray:
@@ -98,16 +120,61 @@ class InterpolatedSquare(Estimator):
     def distance(self, theta: np.ndarray, gamma: np.ndarray, other: np.ndarray) -> np.ndarray:
         """sum_j ||W_j|| |c_j - c'_j| (M,): bounds the dual norm of the difference of two residuals."""
         none = np.zeros((len(theta), len(self.norms) - theta.shape[1] * gamma.shape[1]))
-        return np.abs(residual_coefficients(theta, none, gamma - other)) @ self.norms
+        return np.abs(residual_coefficients(theta, none, widened(gamma) - widened(other))) @ self.norms
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Residual norms (M,)."""
-        c = residual_coefficients(theta, phi, gamma)
+        c = residual_coefficients(theta, phi, widened(gamma))
         combination = self.combination(c)
-        u = np.finfo(c.dtype).eps / 2
-        of_gamma = rounding_constant(c.shape[1], c.dtype) * (np.abs(c) @ self.norms)
-        floor = np.sqrt(u * self.rounding(combination)) + of_gamma + self.deviation
+        dtype = np.result_type(self.upper, np.complex64 if c.dtype.kind == "c" else np.float32)
+        u = np.finfo(dtype).eps / 2
+        of_gamma = rounding_constant(c.shape[1], dtype) * (np.abs(c) @ self.norms)
+        moved = self.moved @ np.abs(combination) if len(self.moved) else 0.0
+        floor = np.sqrt(u * self.rounding(combination) + moved) + of_gamma + self.deviation
         return Estimate.from_square(self.squares @ combination, floor)
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """The matrices in another precision, and what that does to lambda in the floor. Raises EstimatorUnusable if |E|_1 > 1/2."""
+        if is_single(dtype) == is_single(self.upper.dtype):
+            return self
+        name = f"estimator {self.method!r}"
+        arrays: dict[str, Any] = {key: converted(name, getattr(self, key), dtype) for key in self.matrices}
+        made = replace(self, **arrays)
+        if not is_single(dtype):  # widened: no entry moves
+            return made
+        ratio = made.solve(self.known())  # I + E
+        size = np.abs(ratio - np.eye(len(ratio))).sum(axis=0).max(initial=0.0)
+        if not size <= 0.5:
+            raise EstimatorUnusable(
+                f"{name}: its {len(ratio)} x {len(ratio)} system is too ill-conditioned for float32, which moves its solution by {size:.1e} of its "
+                "size; keep the model in float64, or use the estimator 'orthonormal'"
+            )
+        moved = np.abs(np.linalg.solve(ratio.T, (ratio - np.eye(len(ratio))).T @ self.squares))
+        return replace(made, moved=moved if not len(self.moved) else self.moved + moved)
+
+    def recalibrated(
+        self,
+        before: InterpolatedSquare,
+        theta: np.ndarray,
+        phi: np.ndarray,
+        gamma: np.ndarray,
+        gamma_before: np.ndarray,
+    ) -> Self:
+        """tau, grown by twice the largest of | value(gamma) - before's value(gamma_before) | + ||W (c - c_before)|| on sample points.
+
+        gamma, gamma_before : (M, N) reduced solutions of the converted model and of the model `before` it
+        """
+        roots = [
+            _signed_root(state.squares @ state.combination(residual_coefficients(theta, phi, widened(g))))
+            for state, g in ((self, gamma), (before, gamma_before))
+        ]
+        off = np.abs(roots[0] - roots[1]) + self.distance(theta, gamma, gamma_before)
+        return replace(self, deviation=self.deviation + SAFETY * float(off.max()))
+
+
+def _signed_root(square: np.ndarray) -> np.ndarray:
+    """sign(x) |x|^{1/2}: against an exact norm, a negative square is off by the whole norm plus its own size."""
+    return np.sign(square) * np.sqrt(np.abs(square))
 
 
 def _others(count: int, selected: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -59,7 +58,7 @@ def answer(
     points: Any,
     bytes_per_point: int,
     *,
-    spare: Callable[[], Any],
+    spare: Any,
     on_error: OnError = "raise",
     progress: bool = False,
 ) -> Solution:
@@ -68,7 +67,7 @@ def answer(
     The rows that an error names are set aside and the others done again, so that no answer is lost: with on_error="mark" they
     are marked in the result, with "raise" an error is raised at the end that names them and carries the result as `solution`.
 
-    spare : makes points that can be answered, asked for if none of the batch can
+    spare : a point that can be answered, for the case that none of the batch can
 
     Memory: the result, and a piece for each thread. Raises Interrupted on Ctrl-C, with the answers so far.
     """
@@ -76,15 +75,16 @@ def answer(
         raise ValueError(f"on_error must be 'raise' or 'mark', got {on_error!r}")
     count = len(points)
     if count <= PIECE[0]:
-        with contextlib.suppress(PointError):
+        try:
             return work(points)
+        except PointError:
+            pass  # below
     slices = pieces(count, bytes_per_point)
     failures: list[_Failure] = []
     if len(slices) == 1:
-        result = _piece(work, points, slices[0], failures)
-        return result if not failures else _finish(result, failures, count, on_error, work, spare)
-    done = 0
-    result = None
+        whole = _piece(work, points, slices[0], failures)
+        return whole if whole is not None and not failures else _finish(whole, failures, count, on_error, work, spare)
+    done, result = 0, None
     while result is None and done < len(slices):  # the first answers show what the result is made of
         first = _piece(work, points, slices[done], failures)
         if first is not None:
@@ -135,7 +135,13 @@ def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> So
 
 
 def _each(
-    work: Work, points: Any, slices: list[slice], result: Solution, failures: list[_Failure], finished: np.ndarray, bar: Any
+    work: Work,
+    points: Any,
+    slices: list[slice],
+    result: Solution,
+    failures: list[_Failure],
+    finished: np.ndarray,
+    bar: Any,
 ) -> None:
     """All slices, by as many threads as there are processors; by this one alone where it is one of them."""
     lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
@@ -182,14 +188,14 @@ def _each(
 
 
 def _finish(
-    result: Solution | None, failures: list[_Failure], count: int, on_error: OnError, work: Work, spare: Callable[[], Any]
+    result: Solution | None, failures: list[_Failure], count: int, on_error: OnError, work: Work, spare: Any
 ) -> Solution:
     """Raise, or mark, what has failed."""
     failures.sort(key=lambda f: int(f.rows[0]))
     reasons = _reasons(failures)
     failed = np.sort(np.concatenate([f.rows for f in failures]))
     if result is None and on_error == "mark":
-        result = room_for(work(spare()), count)
+        result = room_for(work(spare), count)
     if result is not None:
         result = replace(result, failed=failed, reasons=reasons)
     if on_error == "mark" and result is not None:

@@ -12,6 +12,8 @@ from rbm.online.packed import Residual, System, pack_factor, pack_square, pack_s
 
 __all__ = ["Answers", "CompiledModel"]
 
+SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
+DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
 #: Relative deviation from Hermitian up to which reduced operators count as such: rounding of the projection.
 HERMITIAN = 1e-13
 
@@ -25,7 +27,9 @@ class Answers(NamedTuple):
     resolved: np.ndarray  #: (M,)
     outputs: np.ndarray  #: (M, outputs)
     output_bounds: np.ndarray  #: (M, outputs)
-    failed: np.ndarray | None  #: (M,): 2 where gamma is not finite, 3 where the error bound is not; None if all went well
+    failed: (
+        np.ndarray | None
+    )  #: (M,): 2 where gamma is not finite, 3 where the error bound is not; None if all went well
 
 
 class CompiledModel:
@@ -33,6 +37,7 @@ class CompiledModel:
 
     A system that is square and Hermitian, with real coefficients, is solved by L D L^H; the points at which that meets a pivot
     that is not positive, and every other square system, by LU with partial pivoting; a tall one by Householder QR of [A | f].
+    Operators in single precision are solved with in single precision; residuals and outputs are always summed in double.
 
     operators : A_q (Qa, k, N), rhs : f_q (Qf, k). Everything is packed on first use and kept; the arrays must not change.
     """
@@ -44,10 +49,10 @@ class CompiledModel:
         self.hermitian = not self.tall and all(
             np.abs(a - a.conj().T).max(initial=0.0) <= HERMITIAN * np.abs(a).max(initial=0.0) for a in operators
         )
-        self.dtypes = _DTYPES[operators.real.dtype]
+        self.single = operators.real.dtype == SINGLE[0]
         self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
         self._systems: dict[tuple[bool, np.dtype], System] = {}
-        self._plans: dict[tuple[int, bool, int, int], tuple[Any, ...]] = {}
+        self._plans: dict[tuple[int, np.dtype, int, int], tuple[Any, ...]] = {}
 
     def answer(
         self,
@@ -64,57 +69,79 @@ class CompiledModel:
         of_theta = theta.dtype.kind == "c"
         is_complex = self.is_complex or of_theta or phi.dtype.kind == "c" or _is_complex(form)
         is_complex = is_complex or (gamma is not None and gamma.dtype.kind == "c")
-        kind = kernels.LU
-        if gamma is not None:
-            kind = kernels.GIVEN
-        elif self.tall:
-            kind = kernels.QR
-        elif self.hermitian and not (of_theta and theta.imag.any()):
-            kind = kernels.LDL
-        made = self._query(kind, is_complex, theta, phi, form, gamma, finish)
-        if made.failed is None:
+        if self.single and gamma is None:
+            made = self._solve(is_complex, theta, phi)
+            if made.failed is None and (form is not None or finish is not None):
+                return self.answer(theta, phi, form, made.gamma, finish)._replace(gamma=made.gamma)
             return made
-        if kind == kernels.LDL and (indefinite := made.failed == 1).any():
-            rows = np.flatnonzero(indefinite)
-            again = self._query(kernels.LU, is_complex, theta[rows], phi[rows], form, None, finish)
-            for to, array in zip(made[:6], again[:6], strict=True):
-                to[rows] = array
-            made.failed[rows] = 0 if again.failed is None else again.failed
+        if gamma is not None:
+            return self._query(kernels.GIVEN, DOUBLE[is_complex], theta, phi, form, gamma, finish)
+        return self._solve(is_complex, theta, phi, form, finish)
+
+    def _solve(
+        self,
+        is_complex: bool,
+        theta: np.ndarray,
+        phi: np.ndarray,
+        form: Form | None = None,
+        finish: Finish | None = None,
+    ) -> Answers:
+        dtype = (SINGLE if self.single else DOUBLE)[is_complex]
+        if not self.hermitian or (theta.dtype.kind == "c" and theta.imag.any()):
+            return self._query(kernels.QR if self.tall else kernels.LU, dtype, theta, phi, form, None, finish)
+        made = self._query(kernels.LDL, dtype, theta, phi, form, None, finish)
+        if made.failed is None or not (indefinite := made.failed == 1).any():
+            return made
+        rows = np.flatnonzero(indefinite)
+        again = self._query(kernels.LU, dtype, theta[rows], phi[rows], form, None, finish)
+        for to, array in zip(made[:6], again[:6], strict=True):
+            to[rows] = array
+        made.failed[rows] = 0 if again.failed is None else again.failed
         return made if made.failed.any() else made._replace(failed=None)
 
     def _query(
         self,
         kind: int,
-        is_complex: bool,
+        dtype: np.dtype,
         theta: np.ndarray,
         phi: np.ndarray,
         form: Form | None,
         given: np.ndarray | None,
         finish: Finish | None,
     ) -> Answers:
-        key = (kind, is_complex, id(form), id(finish))
+        key = (kind, dtype, id(form), id(finish))
         if key not in self._plans:
             # forms are kept, so that their ids stay theirs
-            self._plans[key] = *self._plan(kind, self.dtypes[is_complex], form, finish), form, finish
+            self._plans[key] = *self._plan(kind, dtype, form, finish), form, finish
         before, after, products = self._plans[key][:3]
-        dtype, real = self.dtypes[is_complex], self.dtypes[0]
+        is_complex = dtype.kind == "c"
+        real = (SINGLE if dtype in SINGLE else DOUBLE)[0]
         theta, phi = _real_view(theta, dtype, real), _real_view(phi, dtype, real)
         count, count_out = len(theta), 0 if finish is None else len(finish.norms)
         gamma = np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype)
         outputs, bounds = np.empty((count, count_out), dtype), np.empty((count, count_out))
-        value, floor, resolved, failed = np.empty(count), np.empty(count), np.empty(count, bool), np.empty(count, np.int8)
+        value, floor, resolved, failed = (
+            np.empty(count),
+            np.empty(count),
+            np.empty(count, bool),
+            np.empty(count, np.int8),
+        )
         flat, flat_outputs = gamma, outputs
         if is_complex:
             flat, flat_outputs = gamma.view(real).reshape(count, -1), outputs.view(real).reshape(count, -1)
-        failures = kernels.query(*before, theta, phi, *after, flat, value, floor, resolved, failed, flat_outputs, bounds)
+        failures = kernels.query(
+            *before, theta, phi, *after, flat, value, floor, resolved, failed, flat_outputs, bounds
+        )
         if products:
             kernels.interpolated(*products[:2], theta, phi, flat, *products[2:], value, floor, resolved)
         return Answers(gamma, value, floor, resolved, outputs, bounds, failed if failures else None)
 
-    def _plan(self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None) -> tuple[tuple[Any, ...], ...]:
+    def _plan(
+        self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None
+    ) -> tuple[tuple[Any, ...], ...]:
         """The arguments of the kernels that do not change from call to call."""
-        real = self.dtypes[0]
-        system = self._system(kind == kernels.LDL, dtype)
+        real = (SINGLE if dtype in SINGLE else DOUBLE)[0]
+        system = _NO_SYSTEM[real] if kind == kernels.GIVEN else self._system(kind == kernels.LDL, dtype)
         sizes = (self.operators.shape[0], self.rhs.shape[0], self.size)
         like = np.empty(0, dtype=dtype)
         mode, refine, packed = kernels.NOTHING, False, Residual(np.zeros(0, real), np.zeros((2, 0), np.int64), 0)
@@ -139,8 +166,9 @@ class CompiledModel:
                 form.scales.astype(real),
                 *(np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper)),
                 form.squares.astype(real),
+                form.errors.astype(real),
                 form.weights.astype(real),
-                np.array([form.growth, form.deviation]),
+                np.array([form.deviation], dtype=real),
             )
         before = (kind, mode, refine, like, np.array([*sizes, packed.columns, system.entries]))
         after = (
@@ -149,7 +177,13 @@ class CompiledModel:
         )  # fmt: skip
         if finish is not None:
             functionals = finish.functionals.astype(_precision(finish.functionals, dtype)).ravel()
-            after = *after[:-4], finish.stability.astype(real), functionals, finish.magnitudes.astype(real), finish.norms.astype(real)
+            after = (
+                *after[:-4],
+                finish.stability.astype(real),
+                functionals,
+                finish.magnitudes.astype(real),
+                finish.norms.astype(real),
+            )
         return before, after, products
 
     def _system(self, lower: bool, dtype: np.dtype) -> System:
@@ -164,9 +198,12 @@ class CompiledModel:
         return self._systems[key]
 
 
-_DTYPES = {
-    np.dtype(real): (np.dtype(real), np.dtype(pair)) for real, pair in ((np.float32, np.complex64), (np.float64, np.complex128))
-}
+def _nothing(real: np.dtype) -> System:
+    none = np.zeros(0, real)
+    return System(none, none, np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
+
+
+_NO_SYSTEM = {pair[0]: _nothing(pair[0]) for pair in (SINGLE, DOUBLE)}
 
 
 def _is_complex(form: Form | None) -> bool:

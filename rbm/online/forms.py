@@ -37,7 +37,7 @@ class SquareForm:
 class ProductForm:
     """value = (sum_r lambda_r V_r)^{1/2} or the floor; B C lambda = (s_i s_j part(c_i conj(c_j)))_p over the selected products.
 
-    floor = (growth sum_r |lambda_r| V_r)^{1/2} + sum_j w_j |c_j| + deviation
+    floor = (sum_r e_r |lambda_r|)^{1/2} + sum_j w_j |c_j| + deviation
     """
 
     products: np.ndarray  #: (3, sigma'): i, j, and 0 for the real, 1 for the imaginary part
@@ -45,8 +45,8 @@ class ProductForm:
     lower: np.ndarray  #: B (sigma', sigma'), unit lower triangular
     upper: np.ndarray  #: C (sigma', sigma')
     squares: np.ndarray  #: V (sigma',)
+    errors: np.ndarray  #: e (sigma',)
     weights: np.ndarray  #: w (m,)
-    growth: float
     deviation: float
 
 

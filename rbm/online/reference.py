@@ -48,7 +48,9 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
     right, theta, phi = (xp.astype(a, dtype) for a in (rhs, theta, phi))
     room = TILE_BYTES if isinstance(operators, np.ndarray) else DEVICE_TILE_BYTES
     parts = []
-    for rows in tiles(theta.shape[0], 2 * k * n * operators.itemsize if hasattr(operators, "itemsize") else 32 * k * n, room):
+    for rows in tiles(
+        theta.shape[0], 2 * k * n * operators.itemsize if hasattr(operators, "itemsize") else 32 * k * n, room
+    ):
         matrices = xp.reshape(theta[rows, :] @ flat, (-1, k, n))
         vectors = (phi[rows, :] @ right)[..., None]
         if k > n:
@@ -94,7 +96,7 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
     heads, tails = _compensated_coefficients(xp, theta, phi, gamma)
     parts = [factor] if not xp.isdtype(factor.dtype, "complex floating") else [xp.real(factor), xp.imag(factor)]
     # rows of pairs, as if R were real: (re, im) of the result from (re, im) of c
-    sums = [[None, None], [None, None]]
+    sums: list[list[Any]] = [[None, None], [None, None]]
     for a, f in enumerate(parts):
         for b, (head, tail) in enumerate(zip(heads, tails, strict=True)):
             to, sign = (a + b) % 2, -1.0 if a == b == 1 else 1.0

@@ -1,0 +1,78 @@
+"""Fewer rows for E_onb: the part of the residual's range that hardly matters is left out, and kept in the bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rbm import extended
+from rbm.errors import ModelError
+from rbm.estimators.factor import SAFETY
+from rbm.estimators.orthonormal import Orthonormal
+from rbm.online.reference import residual_coefficients
+from rbm.precision import column_norms, widened
+
+if TYPE_CHECKING:
+    from rbm.reduced import ReducedModel
+
+__all__ = ["compress"]
+
+#: Sample points when none are given.
+SAMPLE = 512
+
+
+def compress(model: ReducedModel, rtol: float = 0.01, tol: float | None = None, training: Any = None) -> ReducedModel:
+    """The model with a shorter factor in E_onb; see :meth:`rbm.ReducedModel.compress`."""
+    state = model.estimators.get(Orthonormal.method)
+    if not isinstance(state, Orthonormal):
+        raise ModelError(
+            f"compress shortens the factor of the estimator 'orthonormal', which this model lacks; it has {', '.join(model.estimators) or 'none'}"
+        )
+    for name, number in (("rtol", rtol), ("tol", 0.0 if tol is None else tol)):
+        if not (isinstance(number, int | float | np.number) and np.isfinite(number) and number >= 0):
+            raise ModelError(f"{name} must be a number >= 0, got {number!r}")
+    parameters = model.parameters
+    mus = parameters.sample(SAMPLE, "sobol", seed=0) if training is None else parameters.validate(training)
+    theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
+    gamma = model.solve(mus, estimate=False).coefficients
+    allowed = rtol * float(np.median(state.evaluate(theta, phi, gamma).value)) if tol is None else float(tol)
+    sizes = np.abs(residual_coefficients(theta, phi, widened(gamma)))
+    return replace(model, estimators={**model.estimators, Orthonormal.method: _shortened(state, sizes, allowed)})
+
+
+def _shortened(state: Orthonormal, sizes: np.ndarray, allowed: float) -> Orthonormal:
+    """The state with as few rows as `allowed`, the largest growth of the floor over sizes |c| (M, m), lets be."""
+    factor = widened(state.factor)
+    full = state.full_rows or len(factor)
+    typical = np.sqrt(np.mean(sizes**2, axis=0))
+    typical = np.where(typical > 0, typical, typical[typical > 0].min(initial=1.0))
+    directions = np.linalg.svd(factor * typical, full_matrices=False)[0]
+    # ||R_j - U_k U_k^H R_j|| for every k = 0..r at once: what the directions left out hold of every column
+    parts = np.abs(directions.conj().T @ factor) ** 2
+    tails = np.sqrt(np.concatenate([np.cumsum(parts[::-1], axis=0)[::-1], np.zeros((1, parts.shape[1]))]))
+    growth = (sizes @ tails.T).max(axis=0)
+    rows = max(1, int(np.argmax(growth <= 0.99 * allowed)))  # the last growth is 0
+    if rows < len(factor):
+        made = _projected(state, directions[:, :rows]).astype(np.finfo(state.factor.dtype).dtype)
+        measured = float((sizes @ (SAFETY * (made.defects - state.defects))).max())
+        if measured <= allowed:
+            return replace(made, full_rows=full, growth=state.growth + measured)
+    return replace(state, full_rows=full)
+
+
+def _projected(state: Orthonormal, directions: np.ndarray) -> Orthonormal:
+    """R' = U^H R, made upper trapezoidal, for U (k0, k); what that leaves out, and that U is orthonormal to round-off only, measured."""
+    factor = widened(state.factor)
+    rotation, triangle = np.linalg.qr(directions.conj().T @ factor)
+    basis = directions @ rotation
+    hi, lo = extended.product(basis, triangle)
+    left_out = extended.add((factor, np.zeros_like(factor)), (-hi, -lo))
+    distance = column_norms(left_out[0] + left_out[1]) + column_norms(extended.rounding(basis, triangle))
+    hi, lo = extended.product(basis.conj().T, basis)
+    skew = float(np.linalg.norm(hi - np.eye(len(hi)) + lo)) + float(
+        np.linalg.norm(extended.rounding(basis.conj().T, basis))
+    )
+    # | ||U R' c|| - ||R' c|| | <= ||U^H U - I|| ||R' c||; both share the safety margin of `moved`
+    return state.moved(triangle, distance, skew)

@@ -1,0 +1,120 @@
+"""What the estimators of the form norm(R c) share: the sum, its floor, and single precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rbm.estimate import Estimate
+from rbm.estimators.base import Estimator, rounding_constant, underflow
+from rbm.online.forms import NormForm
+from rbm.online.reference import residual_coefficients
+from rbm.precision import column_norms, converted, is_single, rounded, widened
+
+__all__ = ["FactorNorm"]
+
+#: Safety factor on the measured defects and on the measured loss of orthogonality.
+SAFETY = 2.0
+#: Below this many floors a value is computed again in a higher precision.
+SHARP = 100.0
+
+
+@dataclass(frozen=True)
+class FactorNorm(Estimator):
+    """value = ||R c||_2 with floor = |c| @ floor_weights + relative value + floor_constant.
+
+    The factor R (k, m) may be held in single precision. The coefficients c are then formed in double precision and rounded
+    once, R c is a product of float32 matrices, and everything per point (the norm of R c, the floor) is in double precision
+    again: no square can overflow or vanish. The (m,) vectors below stay in double precision.
+    """
+
+    #: True if values below SHARP floors, whose floor is then that of a higher precision, are evaluated again
+    reevaluated: ClassVar[bool] = False
+
+    factor: np.ndarray  #: R (k, m)
+    norms: np.ndarray  #: sizes of the columns (m,), never too small
+    defects: np.ndarray  #: delta_j (m,)
+    orthogonality: float  #: eta
+
+    def floor_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
+        """w (m,) = 2 delta + (m + 4) u norms for sums R c in `dtype` (real or complex; u doubled for complex numbers).
+
+        In single precision m + 7 instead of m + 4: theta, phi and gamma may have been rounded before the products were formed.
+        """
+        m = len(self.norms)
+        u = rounding_constant(m + 3 * is_single(dtype), np.dtype(dtype))
+        return (1 + u) * (SAFETY * self.defects + u * self.norms)  # (1 + u): the floor is a rounded sum, too
+
+    def relative(self, dtype: npt.DTypeLike) -> float:
+        """2 eta + (k + 4) u: the part of the floor that is relative to the value."""
+        return SAFETY * self.orthogonality + rounding_constant(len(self.factor), np.dtype(dtype))
+
+    def floor_constant(self, dtype: npt.DTypeLike) -> float:
+        """What numbers below the range of float32 may add: c and the products in R c, each off by at most tiny. 0 in double precision."""
+        if not is_single(dtype):
+            return 0.0
+        k, m = self.factor.shape
+        return 4 * float(np.finfo(np.dtype(dtype)).tiny) * float(self.norms.sum() + m * np.sqrt(k))
+
+    def form(self, dtype: np.dtype) -> NormForm:
+        """For the compiled kernels: in double precision whatever that of the factor, as :meth:`_sharper`."""
+        wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+        again = self.reevaluated and not is_single(self.factor.dtype)
+        sums = 2 * rounding_constant(len(self.norms), wide) ** 2
+        return NormForm(
+            widened(self.factor),
+            self.floor_weights(wide),
+            SAFETY * self.defects + sums * self.norms if again else None,
+            self.relative(wide),
+            (1 + self.relative(wide)) * underflow(len(self.factor)),
+        )
+
+    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
+        """Residual norms (M,), some of them evaluated once more."""
+        gamma = widened(gamma)
+        c = residual_coefficients(theta, phi, gamma)
+        value, floor = self._sums(c, self.factor)
+        again = np.flatnonzero(self._weak(value, floor))
+        if len(again):
+            value[again], floor[again] = self._sharper(theta[again], phi[again], gamma[again], c[again])
+        return Estimate.from_norm(value, floor)
+
+    def _sums(self, c: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and floors (M,) of the plain sums, in the precision of `factor`."""
+        narrow = rounded(c, factor.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # not finite: an error for the caller of the reduced model
+            value = np.linalg.norm(widened(narrow @ factor.T), axis=1)
+            floor = np.abs(c) @ self.floor_weights(narrow.dtype) + self.relative(narrow.dtype) * value
+        return value, floor + self.floor_constant(narrow.dtype)
+
+    def _weak(self, value: np.ndarray, floor: np.ndarray) -> np.ndarray:
+        """(M,) which points to evaluate again: in single precision also those that were beyond its range."""
+        weak = (value < SHARP * floor) if self.reevaluated else np.zeros(len(value), dtype=bool)
+        return weak | ~np.isfinite(value) if is_single(self.factor.dtype) else weak
+
+    def _sharper(
+        self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and floors in double precision, with the same factor."""
+        return self._sums(c, widened(self.factor))
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """The factor rounded to float32 or widened; by how much every column of it moved is measured and added to the defects."""
+        factor = converted(f"the factor of estimator {self.method!r}", self.factor, dtype)
+        return self.moved(factor, column_norms(widened(factor) - widened(self.factor)))
+
+    def moved(self, factor: np.ndarray, distance: np.ndarray, orthogonality: float = 0.0) -> Self:
+        """The state with another factor R' and all that it may be off by in the floor.
+
+        distance : (m,), orthogonality : with | ||R c|| - ||R' c|| | <= sum_j distance_j |c_j| + orthogonality ||R' c|| for all c.
+        These are proved or measured without a doubt, hence no safety factor on them.
+        """
+        return replace(
+            self,
+            factor=factor,
+            defects=self.defects + (1 + 2.0**-20) / SAFETY * distance,
+            orthogonality=self.orthogonality + (1 + 2.0**-20) / SAFETY * orthogonality,
+        )

@@ -1,0 +1,199 @@
+"""Residual coefficients, floors and residual norms for one tile of parameter points: the inner loops of :mod:`rbm.online.kernels`.
+
+A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones: row 2 j + part of the
+coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice the size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rbm.online.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
+from rbm.online.solvers import compiled
+
+__all__ = ["coefficients", "gather", "refine", "residual", "residual_of_one", "scratch"]
+
+
+@compiled
+def scratch(registers: int, like: Any) -> Any:
+    """Room for `registers` registers on a 64-byte boundary, so that no access straddles two cache lines."""
+    room = np.empty((registers + 1) * (64 // like.itemsize), like.dtype)
+    skip = (-room.ctypes.data % 64) // like.itemsize
+    return room[skip : skip + registers * (64 // like.itemsize)]
+
+
+@compiled
+def gather(values: Any, first: int, lanes: int, out: Any) -> None:
+    """Rows first.. of `values` (M, count) into lanes; lanes beyond the last row repeat it."""
+    last = len(values) - 1
+    for lane in range(lanes):
+        row = min(first + lane, last)
+        for q in range(values.shape[1]):
+            out[q * lanes + lane] = values[row, q]
+
+
+@compiled
+def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, group: int, c: Any, zero: Any) -> Any:
+    """c into the lanes of `group` of a tile (:func:`rbm.online.reference.residual_coefficients`); returns sum_j w_j |c_j|."""
+    qa, qf, n = sizes
+    parts = theta.itemsize // c.itemsize  # 2 for complex numbers
+    nought = real(zero)
+    total = nought
+    for q in range(qf):
+        x = load(phi, q)
+        store(c, 2 * parts * q + group, real(x))
+        if parts == 2:
+            store(c, 4 * q + 2 + group, imag(x))
+        total = fma(splat(weights[q]), modulus(x), total)
+    j = qf
+    for i in range(n):
+        g = load(gamma, i)
+        inner = nought
+        for q in range(qa):
+            t = load(theta, q)
+            x = fnma(g, t, zero)
+            store(c, 2 * parts * j + group, real(x))
+            if parts == 2:
+                store(c, 4 * j + 2 + group, imag(x))
+            inner = fma(splat(weights[j]), modulus(t), inner)
+            j += 1
+        total = fma(modulus(g), inner, total)
+    return total
+
+
+@compiled
+def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
+    """sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for both groups of a tile, into the two registers of `out`.
+
+    Four rows of F at a time; block b starts at column first[0, b] and at element first[1, b], its rows interleaved.
+    """
+    u0 = u1 = zero
+    for b in range(first.shape[1]):
+        p = first[1, b]
+        a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = zero
+        for j in range(first[0, b], columns):
+            x, y = load(c, 2 * j), load(c, 2 * j + 1)
+            r = splat(factor[p])
+            a0, a1 = fma(r, x, a0), fma(r, y, a1)
+            r = splat(factor[p + 1])
+            b0, b1 = fma(r, x, b0), fma(r, y, b1)
+            r = splat(factor[p + 2])
+            c0, c1 = fma(r, x, c0), fma(r, y, c1)
+            r = splat(factor[p + 3])
+            d0, d1 = fma(r, x, d0), fma(r, y, d1)
+            p += 4
+        if expanded:
+            i = 8 * b
+            u0 = fma(load(c, i), a0, fma(load(c, i + 2), b0, fma(load(c, i + 4), c0, fma(load(c, i + 6), d0, u0))))
+            u1 = fma(load(c, i + 1), a1, fma(load(c, i + 3), b1, fma(load(c, i + 5), c1, fma(load(c, i + 7), d1, u1))))
+        else:
+            u0 = fma(a0, a0, fma(b0, b0, fma(c0, c0, fma(d0, d0, u0))))
+            u1 = fma(a1, a1, fma(b1, b1, fma(c1, c1, fma(d1, d1, u1))))
+    store(out, 0, u0)
+    store(out, 1, u1)
+
+
+@compiled
+def residual_of_one(
+    factor: Any, first: Any, c: Any, columns: int, expanded: bool, lane: int, work: Any, out: Any
+) -> None:
+    """The same for a single lane: the registers run along the rows of F instead of across points."""
+    width = 64 // factor.itemsize
+    spread, sums = work[: 4 * columns], work[4 * columns : 4 * columns + width]
+    for j in range(columns):
+        for r in range(4):
+            spread[4 * j + r] = c[2 * j * width + lane]
+    zero = splat(factor.dtype.type(0))
+    total = factor.dtype.type(0)
+    for b in range(first.shape[1]):
+        p = first[1, b]
+        k, end = 4 * first[0, b], 4 * columns
+        s0 = s1 = zero
+        while k + 2 * width <= end:
+            s0 = fma(load_from(factor, p), load_from(spread, k), s0)
+            s1 = fma(load_from(factor, p + width), load_from(spread, k + width), s1)
+            p += 2 * width
+            k += 2 * width
+        if k < end:
+            s0 = fma(load_from(factor, p), load_from(spread, k), s0)
+        store(sums, 0, s0 + s1)
+        for r in range(4):
+            row = factor.dtype.type(0)
+            for k in range(r, width, 4):
+                row += sums[k]
+            total += row * (spread[16 * b + 4 * r] if expanded else row)
+    out[lane] = total
+
+
+@compiled
+def _two_product(a: Any, b: Any, zero: Any) -> Any:
+    p = a * b
+    return p, fma(a, b, zero - p)
+
+
+@compiled
+def _two_sum(a: Any, b: Any) -> Any:
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+@compiled
+def refine(
+    theta: Any, phi: Any, gamma: Any, sizes: Any, factor: Any, first: Any, columns: int, work: Any, zero: Any
+) -> Any:
+    """norm(F c) of one group of lanes with c and the sums in twice the working precision, compensated as in Dot2.
+
+    Error u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
+    """
+    qa, qf, n = sizes
+    width = 64 // factor.itemsize
+    parts = theta.itemsize // factor.itemsize
+    head, tail = work[: columns * width], work[columns * width : 2 * columns * width]
+    for j in range(columns):
+        store(head, j, zero)
+        store(tail, j, zero)
+    for q in range(qf):
+        x = load(phi, q)
+        store(head, parts * q, real(x))
+        if parts == 2:
+            store(head, 2 * q + 1, imag(x))
+    j = qf
+    for i in range(n):
+        g = load(gamma, i)
+        for q in range(qa):
+            t = load(theta, q)
+            p, e = _two_product(zero - real(g), real(t), zero)
+            if parts == 2:
+                p2, e2 = _two_product(imag(g), imag(t), zero)
+                s, f = _two_sum(p, p2)
+                s, f = _two_sum(s, f + (e + e2))
+                store(head, 2 * j, s)
+                store(tail, 2 * j, f)
+                p, e = _two_product(zero - real(g), imag(t), zero)
+                p2, e2 = _two_product(zero - imag(g), real(t), zero)
+                s, f = _two_sum(p, p2)
+                s, f = _two_sum(s, f + (e + e2))
+                store(head, 2 * j + 1, s)
+                store(tail, 2 * j + 1, f)
+            else:
+                store(head, j, p)
+                store(tail, j, e)
+            j += 1
+    total = zero
+    for b in range(first.shape[1]):
+        for r in range(4):
+            p = first[1, b] + r
+            high = low = zero
+            for j in range(first[0, b], columns):
+                f = splat(factor[p])
+                x = load(head, j)
+                product, e = _two_product(f, x, zero)
+                high, rest = _two_sum(high, product)
+                low = low + (rest + fma(f, load(tail, j), e))
+                p += 4
+            row = high + low
+            total = fma(row, row, total)
+    return root(total)

@@ -1,0 +1,62 @@
+"""Single and double precision: which types there are, and how arrays go from one to the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rbm.errors import ModelError
+
+__all__ = ["column_norms", "converted", "is_single", "precision", "rounded", "widened"]
+
+DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
+
+
+def precision(dtype: Any) -> np.dtype:
+    """The precision a user asks for, float32 or float64. Raises ModelError for anything else."""
+    try:
+        wanted = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        wanted = None
+    if wanted is None or wanted not in (SINGLE, DOUBLE):  # NumPy takes None for float64, comparisons included
+        raise ModelError(
+            f'a model is held in "float32" or "float64", got {dtype!r}; complex models are complex64 or complex128 by the same names'
+        )
+    return wanted
+
+
+def is_single(dtype: npt.DTypeLike) -> bool:
+    """True for float32 and complex64."""
+    return np.finfo(np.dtype(dtype)).dtype == SINGLE
+
+
+def rounded(array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """The array in the precision of `dtype`, complex if it is complex; the array itself if it has it. Overflow gives inf."""
+    real = np.finfo(np.dtype(dtype)).dtype
+    with np.errstate(over="ignore"):
+        return array.astype(np.result_type(real, np.complex64) if array.dtype.kind == "c" else real, copy=False)
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """The array in double precision, float64 or complex128, without rounding."""
+    return rounded(array, DOUBLE)
+
+
+def converted(name: str, array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """The array in the precision of `dtype`. Raises ModelError, with `name`, if an entry is beyond its range."""
+    made = rounded(array, dtype)
+    if not np.all(np.isfinite(made)):
+        raise ModelError(
+            f"{name} has entries up to {np.abs(array).max():.3g}, beyond the range of {np.dtype(dtype)}; "
+            "scale the model (its units), or keep it in float64"
+        )
+    return made
+
+
+def column_norms(matrix: np.ndarray) -> np.ndarray:
+    """Euclidean norms of the columns (m,), rounded up; entries of any size, their squares neither overflow nor vanish."""
+    size = np.abs(matrix).max(axis=0, initial=0.0)
+    scale = np.where(size > 0, size, 1.0)
+    return (1 + 2.0**-30) * scale * np.linalg.norm(matrix / scale, axis=0)

@@ -1,0 +1,165 @@
+"""One piece of a batch: from parameter points to coefficients, outputs and bounds, on the CPU and on a device."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowrank.arrays import namespace, to_numpy
+from rbm.bounds import error_estimate
+from rbm.conversion import rounded_coefficients
+from rbm.errors import ModelError, refused
+from rbm.estimate import Estimate
+from rbm.estimators import Estimator
+from rbm.online import reference
+from rbm.online.forms import Finish, Form, NormForm, SquareForm
+from rbm.outputs import ReducedLinear
+from rbm.precision import is_single, widened
+from rbm.solution import Solution
+
+if TYPE_CHECKING:
+    from rbm.online.compiled import CompiledModel
+    from rbm.reduced import ReducedModel
+
+__all__ = ["Query"]
+
+
+class Query:
+    """What :class:`rbm.ReducedModel` needs online and makes once: packed arrays, and the forms of its estimators."""
+
+    def __init__(self, model: ReducedModel) -> None:
+        self.model = model
+        self.on_host = isinstance(model.operators, np.ndarray)
+        self._forms: dict[str, Form | None] = {}
+
+    def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
+        """Everything for parameter points (m, p). Raises a PointError that names the first of the rows that failed."""
+        model = self.model
+        mus = model.parameters.check(points, extrapolate)
+        theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
+        if state is not None and self.on_host and self.finish is not None:
+            form = self.form(state)
+            if isinstance(form, NormForm | SquareForm):
+                made = self.compiled.answer(theta, phi, form, finish=self.finish)
+                if made.failed is None:
+                    return Solution(
+                        made.gamma if coefficients else made.gamma[:, :0].copy(),
+                        {name: made.outputs[:, k] for k, name in enumerate(model.outputs)},
+                        Estimate(made.value, made.floor, made.resolved),
+                        {name: made.output_bounds[:, k] for k, name in enumerate(model.outputs)},
+                    )
+        beta = None if state is None else model.stability(mus, theta)
+        gamma, norm = self.residual(theta, phi, state, mus=mus)
+        values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
+        kept = gamma if coefficients else namespace(gamma).zeros((gamma.shape[0], 0), dtype=gamma.dtype)
+        if norm is None or beta is None:
+            return Solution(kept, values)
+        error = error_estimate(norm, beta, gamma, mus, model.parameters, model.interpolation_error)
+        bound = error.bound
+        bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
+        return Solution(kept, values, error, bounds)
+
+    def residual(
+        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any
+    ) -> tuple[Any, Estimate | None]:
+        """gamma (m, N), solved for unless it is given, and the residual norm.
+
+        Raises ModelError for rows whose system is singular or whose solution is not finite.
+        """
+        if not self.on_host:
+            return self._on_device(theta, phi, state, gamma, mus)
+        form = None if state is None else self.form(state)
+        made = self.compiled.answer(theta, phi, form, gamma)
+        if made.failed is not None:
+            if is_single(self.model.dtype):
+                for values in (theta, phi):
+                    rounded_coefficients(values, self.model.dtype, mus, self.model.parameters)
+            raise refused(ModelError, made.failed > 0, lambda i, where: self._unsolved(mus[i], theta[i], where))
+        if state is None or form is not None:
+            return made.gamma, None if state is None else Estimate(made.value, made.floor, made.resolved)
+        tiles = reference.tiles(len(theta), 32 * self._terms)
+        parts = [state.evaluate(theta[rows], phi[rows], made.gamma[rows]) for rows in tiles]
+        return made.gamma, Estimate.concatenate(parts)
+
+    def _on_device(
+        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any
+    ) -> tuple[Any, Estimate | None]:
+        """By batched calls of the library that owns the arrays."""
+        model = self.model
+        xp = namespace(model.operators)
+        if gamma is None:
+            narrow = [xp.astype(a, _alike(xp, a, model.operators), copy=False) for a in (theta, phi)]
+            gamma = reference.solve(model.operators, model.rhs, *narrow)
+            finite = xp.all(xp.isfinite(gamma), axis=1)
+            if not bool(xp.all(finite)):
+                at, coefficients = to_numpy(mus), to_numpy(theta)
+                raise refused(
+                    ModelError, ~to_numpy(finite), lambda i, where: self._unsolved(at[i], coefficients[i], where)
+                )
+        return gamma, None if state is None else state.evaluate(theta, phi, gamma)
+
+    def form(self, state: Estimator) -> Form | None:
+        """The estimator for the compiled kernels; the same object for the same estimator."""
+        if state.method not in self._forms:
+            self._forms[state.method] = state.form(np.dtype(complex if self._is_complex else float))
+        return self._forms[state.method]
+
+    @cached_property
+    def compiled(self) -> CompiledModel:
+        """The reduced system for the compiled kernels."""
+        from rbm.online.compiled import CompiledModel  # loads Numba
+
+        return CompiledModel(self.model.operators, self.model.rhs)
+
+    @cached_property
+    def finish(self) -> Finish | None:
+        """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
+        model = self.model
+        simple = getattr(model.stability, "simple", None)
+        stability = None if simple is None or model.interpolation_error is not None else simple()
+        outputs = [o.simple() if isinstance(o, ReducedLinear) else None for o in model.outputs.values()]
+        if stability is None or any(o is None for o in outputs):
+            return None
+        known = [o for o in outputs if o is not None]
+        functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), model.size) for k in (0, 1))
+        return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
+
+    @cached_property
+    def bytes_per_point(self) -> int:
+        """What the arrays of one point take."""
+        qa, qf = self.model.operators.shape[0], self.model.rhs.shape[0]
+        entries = len(self.model.parameters) + qa + qf + 2 * self.model.size + 16
+        return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms)
+
+    @property
+    def _terms(self) -> int:
+        return int(self.model.rhs.shape[0] + self.model.operators.shape[0] * self.model.size)
+
+    @cached_property
+    def _is_complex(self) -> bool:
+        """True if coefficients or matrices are complex; decided at the middle of the parameter space."""
+        model = self.model
+        middle = model.parameters.middle
+        coefficients = model.operator_coefficients(middle), model.rhs_coefficients(middle)
+        return any(a.dtype.kind == "c" for a in (model.operators, model.rhs, *coefficients))
+
+    def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
+        at = f"at {self.model.parameters.describe(mu)} ({where})"
+        matrix = np.tensordot(theta, widened(to_numpy(self.model.operators)), 1)
+        singular = np.linalg.svd(matrix, compute_uv=False) if np.isfinite(matrix).all() else np.ones(1)
+        if singular.min() <= np.finfo(self.model.dtype).eps * self.model.size * singular.max():
+            return (
+                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the full model "
+                "with verify()"
+            )
+        return f"the reduced solution {at} is not finite"
+
+
+def _alike(xp: Any, values: Any, operators: Any) -> Any:
+    """The type of `values` in the precision of the operators."""
+    single = float(xp.finfo(operators.dtype).eps) > 1e-10
+    if xp.isdtype(values.dtype, "complex floating"):
+        return xp.complex64 if single else xp.complex128
+    return xp.float32 if single else xp.float64
