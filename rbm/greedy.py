@@ -20,7 +20,7 @@ from rbm.online import reference
 from rbm.progress import progress_bar
 from rbm.projection import finish, method_names
 from rbm.reduced import ReducedModel
-from rbm.reduction import Reduction
+from rbm.reduction import Reduction, solved
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 
@@ -235,24 +235,23 @@ class _Run:
         return None
 
     def _sweep(self) -> Estimate:
-        """Error estimates of the whole training set, in tiles."""
+        """Error estimates of the whole training set."""
         reduction = self.reduction
         state = METHODS[self.names[0]].prepare(self.model, reduction.basis, self.training, reduction=reduction)
-        operators, rhs = reduction.operators, reduction.rhs
-
-        def piece(rows: slice) -> Estimate:
-            theta, phi = self.theta[rows], self.phi[rows]
-            gamma = reference.solve(operators, rhs, theta, phi)
-            norm, mus = state.evaluate(theta, phi, gamma), self.training[rows]
-            error = error_estimate(
-                norm, self.beta[rows], gamma, mus, self.model.parameters, self.model.interpolation_error
+        is_complex = any(a.dtype.kind == "c" for a in (reduction.operators, reduction.rhs, self.theta, self.phi))
+        form = state.form(np.dtype(complex if is_complex else float))
+        gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
+        if norm is None:
+            terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
+            tiles = reference.tiles(len(self.training), 64 * terms)
+            evaluate = (map if self.executor is None else self.executor.map)(
+                lambda rows: state.evaluate(self.theta[rows], self.phi[rows], gamma[rows]), tiles
             )
-            return _relative(error, gamma) if self.relative and reduction.size else error
-
-        terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
-        tiles = list(reference.tiles(len(self.training), 64 * terms))
-        parts = list((map if self.executor is None else self.executor.map)(piece, tiles))
-        return Estimate.concatenate(parts)
+            norm = Estimate.concatenate(list(evaluate))
+        error = error_estimate(
+            norm, self.beta, gamma, self.training, self.model.parameters, self.model.interpolation_error
+        )
+        return _relative(error, gamma) if self.relative and reduction.size else error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""

@@ -62,6 +62,8 @@ class ParameterSpace:
         self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
         self.bounds.setflags(write=False)
         self._pairs = bounds
+        self.middle: np.ndarray = self.bounds.mean(axis=1)[None]  #: the middle of the box (1, p)
+        self.middle.setflags(write=False)
         self._limits = np.ascontiguousarray(self.bounds.T)
         self.scale = scale
 
@@ -166,17 +168,14 @@ class ParameterSpace:
             )
         return array.astype(np.float64, copy=False)
 
-    @property
-    def middle(self) -> np.ndarray:
-        """The middle of the box (1, p)."""
-        return self.bounds.mean(axis=1)[None]
-
     def check(self, array: np.ndarray, extrapolate: bool = False) -> np.ndarray:
         """The array (M, p) itself, if its values are finite and inside the ranges; else as :meth:`validate`."""
         low, high = self._limits
         if len(array) == 1:  # for one point, Python's numbers are faster than arrays
-            point = array[0].tolist()
-            if all(a <= x <= b for (a, b), x in zip(self._pairs, point, strict=True)):
+            for (low_j, high_j), x in zip(self._pairs, array[0].tolist(), strict=True):
+                if not low_j <= x <= high_j:
+                    break
+            else:
                 return array
         inside = (array >= low) & (array <= high)
         if np.count_nonzero(inside) == inside.size:  # much faster than all() for a single point

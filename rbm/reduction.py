@@ -6,12 +6,14 @@ import numpy as np
 
 from lowrank import gram_schmidt
 from lowrank.arrays import as_matrix
-from rbm.errors import ModelError
+from rbm.errors import ModelError, refused
+from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel, Projection, check_projection
-from rbm.online import reference
+from rbm.online.batches import each, pieces
+from rbm.online.forms import Form
 from rbm.residual import ResidualRange
 
-__all__ = ["Reduction"]
+__all__ = ["Reduction", "solved"]
 
 
 class Reduction:
@@ -108,10 +110,35 @@ class Reduction:
     def solve(self, mus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""
         theta, phi = self.model.operator_coefficients(mus), self.model.rhs_coefficients(mus)
-        try:
-            return theta, phi, reference.solve(self.operators, self.rhs, theta, phi)
-        except ModelError as error:
-            raise ModelError(f"{error}; check the stability bound of the model with verify()") from error
+        return theta, phi, solved(self.operators, self.rhs, theta, phi)[0]
+
+
+def solved(
+    operators: np.ndarray, rhs: np.ndarray, theta: np.ndarray, phi: np.ndarray, form: Form | None = None
+) -> tuple[np.ndarray, Estimate | None]:
+    """gamma (M, N) and, with `form`, the residual norm, for a reduced system that is being built. ModelError where it is singular."""
+    from rbm.online.compiled import CompiledModel  # loads Numba
+
+    compiled = CompiledModel(operators, rhs)
+    gamma = np.empty((len(theta), operators.shape[2]), compiled.dtype(theta, phi, form))
+    value, floor, resolved = np.empty(len(theta)), np.empty(len(theta)), np.empty(len(theta), dtype=bool)
+
+    def work(rows: slice) -> None:
+        made = compiled.answer(theta[rows], phi[rows], form)
+        if made.failed is not None:
+            bad = np.zeros(len(theta), dtype=bool)
+            bad[rows] = made.failed > 0
+            raise refused(
+                ModelError,
+                bad,
+                lambda i, where: (
+                    f"the reduced system ({where}) is singular; check the stability bound of the model with verify()"
+                ),
+            )
+        gamma[rows], value[rows], floor[rows], resolved[rows] = made[:4]
+
+    each(work, pieces(len(theta), 8 * (theta.shape[1] + phi.shape[1] + 2 * gamma.shape[1] + 16)))
+    return gamma, None if form is None else Estimate(value, floor, resolved)
 
 
 def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ from rbm.errors import Interrupted, PointError, place
 from rbm.progress import progress_bar
 from rbm.solution import Solution, room_for, write
 
-__all__ = ["OnError", "answer", "pieces", "thread_count"]
+__all__ = ["OnError", "answer", "each", "pieces", "thread_count"]
 
 OnError = Literal["raise", "mark"]
 Work = Callable[[Any], Solution]
@@ -94,10 +94,22 @@ def answer(
     if result is not None:
         finished = np.zeros(count, dtype=bool)
         finished[: slices[done - 1].stop] = True
+        target, lock = result, threading.Lock()
         with progress_bar(None, "queries", enabled=progress, total=count) as bar:
             bar.update(slices[done - 1].stop)
+
+            def one(rows: slice) -> None:
+                mine: list[_Failure] = []
+                part = _piece(work, points, rows, mine)
+                if part is not None:
+                    write(target, rows, part)
+                with lock:
+                    finished[rows] = True
+                    failures.extend(mine)
+                    bar.update(rows.stop - rows.start)
+
             try:
-                _each(work, points, slices[done:], result, failures, finished, bar)
+                each(one, slices[done:], parallel=isinstance(points, np.ndarray))
             except KeyboardInterrupt as interrupt:
                 rest = np.flatnonzero(~finished)
                 failed = np.sort(np.concatenate([rest, *(f.rows for f in failures)]))
@@ -134,45 +146,28 @@ def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> So
     return whole
 
 
-def _each(
-    work: Work,
-    points: Any,
-    slices: list[slice],
-    result: Solution,
-    failures: list[_Failure],
-    finished: np.ndarray,
-    bar: Any,
-) -> None:
-    """All slices, by as many threads as there are processors; by this one alone where it is one of them."""
+def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bool = True) -> None:
+    """work(rows) for all slices, by as many threads as there are processors; by this one alone where it is one of them."""
     lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
 
     def loop() -> None:
-        _state.inside = True
+        outer, _state.inside = getattr(_state, "inside", False), True
         try:
             while not stop.is_set():
                 with lock:
                     rows = next(waiting, None)
                 if rows is None:
                     return
-                mine: list[_Failure] = []
-                part = _piece(work, points, rows, mine)
-                if part is not None:
-                    write(result, rows, part)
-                with lock:
-                    finished[rows] = True
-                    failures.extend(mine)
-                    bar.update(rows.stop - rows.start)
+                work(rows)
         except BaseException:
             stop.set()
             raise
         finally:
-            _state.inside = False
+            _state.inside = outer
 
-    threads = min(thread_count(), len(slices))
-    if threads <= 1 or getattr(_state, "inside", False) or not isinstance(points, np.ndarray):
-        inside = getattr(_state, "inside", False)
+    threads = min(thread_count(), len(slices)) if parallel and not getattr(_state, "inside", False) else 1
+    if threads <= 1:
         loop()
-        _state.inside = inside
         return
     key = (os.getpid(), threads)
     if key not in _pools:

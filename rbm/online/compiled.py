@@ -66,9 +66,7 @@ class CompiledModel:
 
         gamma : given coefficients (M, N) to be estimated; solved for if there are none
         """
-        of_theta = theta.dtype.kind == "c"
-        is_complex = self.is_complex or of_theta or phi.dtype.kind == "c" or _is_complex(form)
-        is_complex = is_complex or (gamma is not None and gamma.dtype.kind == "c")
+        is_complex = self._is_complex(theta, phi, form) or (gamma is not None and gamma.dtype.kind == "c")
         if self.single and gamma is None:
             made = self._solve(is_complex, theta, phi)
             if made.failed is None and (form is not None or finish is not None):
@@ -77,6 +75,16 @@ class CompiledModel:
         if gamma is not None:
             return self._query(kernels.GIVEN, DOUBLE[is_complex], theta, phi, form, gamma, finish)
         return self._solve(is_complex, theta, phi, form, finish)
+
+    def dtype(self, theta: np.ndarray, phi: np.ndarray, form: Form | None = None) -> np.dtype:
+        """Type of gamma for coefficients and estimators of such types."""
+        return (SINGLE if self.single else DOUBLE)[self._is_complex(theta, phi, form)]
+
+    def _is_complex(self, theta: np.ndarray, phi: np.ndarray, form: Form | None) -> bool:
+        if self.is_complex or theta.dtype.kind == "c" or phi.dtype.kind == "c":
+            return True
+        matrix = form.factor if isinstance(form, NormForm) else form.gram if isinstance(form, SquareForm) else None
+        return matrix is not None and matrix.dtype.kind == "c"
 
     def _solve(
         self,
@@ -204,11 +212,6 @@ def _nothing(real: np.dtype) -> System:
 
 
 _NO_SYSTEM = {pair[0]: _nothing(pair[0]) for pair in (SINGLE, DOUBLE)}
-
-
-def _is_complex(form: Form | None) -> bool:
-    matrix = form.factor if isinstance(form, NormForm) else form.gram if isinstance(form, SquareForm) else None
-    return matrix is not None and matrix.dtype.kind == "c"
 
 
 def _precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:

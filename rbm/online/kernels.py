@@ -7,10 +7,12 @@ what is computed; :mod:`rbm.online.packed` prepares the arrays. Nothing here all
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
-from numba import njit
 
 from rbm.online.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
 from rbm.online.residuals import coefficients, gather, refine, residual, residual_of_one, scratch
@@ -27,7 +29,19 @@ SHARP = 100.0
 #: :data:`rbm.estimate.RESOLVED`
 RESOLVED = 11.0
 
-kernel: Any = njit(nogil=True, cache=True, error_model="numpy")
+
+def _digest() -> str:
+    """Of the sources that are compiled: Numba's cache on disk looks at this file only, and not at those it calls."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for name in ("lanes", "solvers", "residuals", "kernels"):
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def kernel(function: Any) -> Any:
+    """Compiled without the GIL, and cached on disk under a name that changes with the sources."""
+    function.__qualname__ = f"{function.__name__}_{_digest()}"
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
 
 
 @kernel
