@@ -77,8 +77,8 @@ def test_only_callables_are_not_portable_and_numbers_are_kept_as_plain_ones():
     [
         ("1/mu", [0.0, 1.0], r"coefficient '1/mu' is inf at mu = 0, k = 1 \(row 1\)"),
         ("log(mu - 2)", [1.5, 0.5], r"coefficient 'log\(mu - 2\)' is nan at mu = 1.5, k = 0.5 \(row 1\)"),
-        ("9**9**9**9", None, r"coefficient '9\*\*9\*\*9\*\*9' is inf at mu = 3, k = 2 \(row 0\)"),
-        (float("nan"), None, r"coefficient nan is nan at mu = 3, k = 2 \(row 0\)"),
+        ("9**9**9**9", None, r"coefficient '9\*\*9\*\*9\*\*9' is inf at mu = 3, k = 2 \(row 0, 3 such points\)"),
+        (float("nan"), None, r"coefficient nan is nan at mu = 3, k = 2 \(row 0, 3 such points\)"),
         (lambda mus: np.where(mus[:, 0] < 1, np.inf, 1), [0.5, 0.0], r"is inf at mu = 0.5, k = 0 \(row 1\)"),
     ],
 )

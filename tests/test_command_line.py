@@ -66,7 +66,7 @@ def test_info(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mu", "1000"], "mu = 1000 in row 0 is outside [1, 100]"),
+        (["--mu", "1000"], "mu = 1000 (row 0) is outside [1, 100]"),
         (["--mu", "nan"], "not a finite number"),
         (["--mu", "1", "2"], "--mu needs 1 values, mu, got 2"),
         (["--mu", "2", "--method", "E7"], "unknown estimator 'E7'"),
@@ -249,4 +249,4 @@ def test_the_scattering_study_runs(
     for name in ("absorption =", "forward_re =", "forward_im =", "forward_bound ="):
         assert name in shown
     assert main(["query", str(tmp_path / "model.rbm"), "--mu", "-0.5", "1.2"]) == 2
-    assert "beta_1 = -0.5 in row 0 is outside [0, 2]" in capsys.readouterr().err
+    assert "beta_1 = -0.5 (row 0) is outside [0, 2]" in capsys.readouterr().err

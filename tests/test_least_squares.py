@@ -215,7 +215,7 @@ def test_the_tall_kernel_solves_by_qr_and_not_by_normal_equations(dtype: type) -
 def test_a_singular_tall_system_names_its_row() -> None:
     operators = np.zeros((1, 3, 2))
     operators[0, 0, 0] = 1.0
-    with pytest.raises(rbm.ModelError, match="row 0 is singular"):
+    with pytest.raises(rbm.ModelError, match=r"system \(row 0, 2 such points\) is singular"):
         reference.solve(operators, np.ones((1, 3)), np.ones((2, 1)), np.ones((2, 1)))
 
 

@@ -38,14 +38,19 @@ def test_coefficients_solve_the_galerkin_system(name: str) -> None:
 
 
 def test_tiles_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, diffusion: Case) -> None:
-    from rbm.online import reference
+    """Not by a bit: no lane knows of the others, and no piece of the others."""
+    from rbm.online import batches
 
     whole = diffusion.result.reduced_model.solve(diffusion.tests)
-    monkeypatch.setattr(reference, "TILE_BYTES", 20_000)
-    tiled = diffusion.result.reduced_model.solve(diffusion.tests)
-    assert len(list(reference.tiles(1000, 1000))) == 50
-    np.testing.assert_allclose(tiled.coefficients, whole.coefficients, rtol=0, atol=64 * EPS)
-    np.testing.assert_allclose(tiled.bound, whole.bound, rtol=1e-2, atol=1e-16)
+    assert len(batches.pieces(len(diffusion.tests), 100)) == 1
+    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    assert len(batches.pieces(len(diffusion.tests), 100)) > 10
+    for threads in "124":
+        monkeypatch.setenv("RBM_NUM_THREADS", threads)
+        pieces = diffusion.result.reduced_model.solve(diffusion.tests)
+        np.testing.assert_array_equal(pieces.coefficients, whole.coefficients)
+        np.testing.assert_array_equal(pieces.bound, whole.bound)
+        np.testing.assert_array_equal(pieces.outputs["mean"], whole.outputs["mean"])
 
 
 @pytest.mark.parametrize("name", ["real", "complex", "two parameters"])
@@ -128,8 +133,8 @@ def test_project_refuses_bad_bases(diffusion: Case) -> None:
 @pytest.mark.parametrize(
     ("mus", "message"),
     [
-        (np.array([[0.5]]), r"mu = 0.5 in row 0 is outside \[1, 100\].*extrapolate=True"),
-        (np.array([[5.0], [np.inf]]), "mu = inf in row 1 is not a finite number"),
+        (np.array([[0.5]]), r"mu = 0.5 \(row 0\) is outside \[1, 100\].*extrapolate=True"),
+        (np.array([[5.0], [np.inf]]), r"mu = inf \(row 1\) is not a finite number"),
         (np.ones((2, 3)), r"shape \(M, 1\).*got shape \(2, 3\)"),
         (np.ones(4), r"did you mean mus\[:, None\]"),
         (np.array([[1 + 1j]]), "real numbers, got complex"),

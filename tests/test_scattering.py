@@ -366,7 +366,7 @@ def test_parts_that_do_not_match_the_ranges_are_refused() -> None:
 def test_negative_conductance_online_is_outside_the_ranges() -> None:
     model = scattering()
     reduced = rbm.project(model, model.solve([[1.0, 1.0]]).T)
-    with pytest.raises(rbm.ParameterError, match=r"beta_1 = -0.2 in row 0 is outside \[0, 2\]"):
+    with pytest.raises(rbm.ParameterError, match=r"beta_1 = -0.2 \(row 0\) is outside \[0, 2\]"):
         reduced.solve([[-0.2, 0.0]])
 
 

@@ -130,7 +130,7 @@ def test_min_theta_needs_entries_and_a_sound_reference():
     for constant in (-1.0, 0.0, np.nan, np.inf):
         with pytest.raises(StabilityError, match=f"its constant at the reference parameter is {constant}"):
             model(stability=MinTheta([1.0], constant=constant))
-    with pytest.raises(ParameterError, match="mu = nan in row 0 is not a finite number"):
+    with pytest.raises(ParameterError, match=r"mu = nan \(row 0\) is not a finite number"):
         model(stability=MinTheta([np.nan]))
     with pytest.raises(ParameterError, match=r"got shape \(2,\)"):
         model(stability=MinTheta([1.0, 2.0]))
@@ -140,7 +140,7 @@ def test_a_coefficient_that_turns_negative_online_is_named():
     m = model([(1, np.eye(2)), ("mu - 3", np.eye(2))], MinTheta([4.0]))
     assert bound(m, [5.0]) == pytest.approx([2 * (1 - 1e-9)], rel=10 * EPS, abs=0)
     with pytest.raises(
-        StabilityError, match=r"theta_1 = -1.0 at mu = 2 \(row 1\); give another stability bound or restrict"
+        StabilityError, match=r"theta_1 = -1.0 at mu = 2 \(row 1, 2 such points\); give another stability bound or restrict"
     ):
         bound(m, [[4.0], [2.0], [1.0]])
 

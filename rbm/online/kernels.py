@@ -153,11 +153,11 @@ def query(
             square, limit = load(norms, group), load(floors, group)
             if mode == EXPANDED:
                 square = square + square
-                limit = relative * limit + absolute
+                limit = larger(limit, nought, relative * limit + absolute, limit)  # zero stays zero
                 norm = equal(square, square, larger(square, nought, root(square), limit), square)  # NaN stays
             else:
                 norm = root(square)
-                limit = fma(relative, norm, limit) + absolute
+                limit = larger(limit, nought, fma(relative, norm, limit) + absolute, limit)
             store(norms, group, norm)
             store(floors, group, limit)
             weak = False
@@ -173,7 +173,7 @@ def query(
                 limit = coefficients(theta_t, phi_t, gamma_t, shape, weights[1], group, c, zero)
                 norm = refine(theta_t, phi_t, gamma_t, shape, factor, first, columns, work, nought)
                 store(norms, group, norm)
-                store(floors, group, fma(relative, norm, limit) + absolute)
+                store(floors, group, larger(limit, nought, fma(relative, norm, limit) + absolute, limit))
                 for lane in range(here):
                     if value[row + lane] < SHARP * floor[row + lane]:
                         value[row + lane] = norms[group * lanes + lane]
