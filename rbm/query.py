@@ -124,6 +124,8 @@ class Query:
             return None
         known = [o for o in outputs if o is not None]
         functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), model.size) for k in (0, 1))
+        if functionals.dtype.kind == "c" and not self._is_complex:
+            return None
         return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
 
     @cached_property
