@@ -74,11 +74,13 @@ class Coefficients:
                 simple[:, self._copied] = mus[:, self._column]
             return simple
         known: dict[int, np.ndarray] = {}  # families that were evaluated for an earlier term
-        values = (
-            np.stack([f(mus, known) for f in self._functions], axis=1) if self._functions else np.zeros((len(mus), 0))
-        )
+        columns = [f(mus, known) for f in self._functions]
+        is_complex = any(c.dtype.kind == "c" for c in columns)
+        values = np.empty((len(mus), len(columns)), dtype=complex if is_complex else float)
+        for q, column in enumerate(columns):
+            values[:, q] = column
         finite = np.isfinite(values)
-        if not finite.all():
+        if np.count_nonzero(finite) < finite.size:
 
             def message(i: int, where: str) -> str:
                 q = int(np.argmin(finite[i]))
@@ -86,7 +88,7 @@ class Coefficients:
                     f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
                 )
 
-            raise refused(ParameterError, ~finite.all(axis=1), message)
+            raise refused(ParameterError, np.logical_not(finite.all(axis=1)), message)
         return values
 
     def _function(self, source: Coefficient) -> Function:

@@ -143,7 +143,7 @@ class ReducedQuadratic:
     def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """(M,), real if psi is."""
         gamma = widened(gamma)
-        forms = np.einsum("mi,qij,mj->mq", gamma.conj(), self.matrices, gamma, optimize=True).real
+        forms = np.stack([np.sum(gamma.conj() * (gamma @ matrix.T), axis=1).real for matrix in self.matrices], axis=1)
         return np.sum(self.coefficients(mus) * forms, axis=1)
 
     def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -18,12 +18,15 @@ from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.outputs import ReducedLinear
 from rbm.precision import is_single, widened
 from rbm.solution import Solution
+from rbm.stability import BoundMinTheta
 
 if TYPE_CHECKING:
     from rbm.online.compiled import CompiledModel
     from rbm.reduced import ReducedModel
 
 __all__ = ["Query"]
+
+NONE = np.zeros(0)
 
 
 class Query:
@@ -42,7 +45,8 @@ class Query:
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state)
             if isinstance(form, NormForm | SquareForm):
-                made = self.compiled.answer(theta, phi, form, finish=self.finish)
+                given = NONE if len(self.finish.stability) else model.stability(mus, theta)
+                made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     return Solution(
                         made.gamma if coefficients else made.gamma[:, :0].copy(),
@@ -117,10 +121,9 @@ class Query:
     def finish(self) -> Finish | None:
         """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
         model = self.model
-        simple = getattr(model.stability, "simple", None)
-        stability = None if simple is None or model.interpolation_error is not None else simple()
+        stability = model.stability.simple() if isinstance(model.stability, BoundMinTheta) else NONE
         outputs = [o.simple() if isinstance(o, ReducedLinear) else None for o in model.outputs.values()]
-        if stability is None or any(o is None for o in outputs):
+        if model.interpolation_error is not None or any(o is None for o in outputs):
             return None
         known = [o for o in outputs if o is not None]
         functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), model.size) for k in (0, 1))

@@ -126,14 +126,11 @@ class CoefficientBound:
 
     coefficient: Coefficients
 
-    def simple(self) -> np.ndarray | None:
-        """For the compiled kernels, if it is the same positive number everywhere."""
-        value = self.coefficient.constant
-        return value if value is not None and value.dtype.kind == "f" and value[0] > 0 else None
-
     def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """beta (M,); raises StabilityError where it is not a positive real number."""
         beta = self.coefficient(mus)[:, 0]
+        if beta.dtype.kind == "f" and np.count_nonzero(beta > 0) == len(beta):
+            return beta
         bad = ~((beta.real > 0) & (beta.imag == 0))
         if bad.any():
             name, describe = repr(self.coefficient.sources[0]), self.coefficient.parameters.describe

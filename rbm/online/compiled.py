@@ -12,6 +12,7 @@ from rbm.online.packed import Residual, System, pack_factor, pack_square, pack_s
 
 __all__ = ["Answers", "CompiledModel"]
 
+NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
 DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
 #: Relative deviation from Hermitian up to which reduced operators count as such: rounding of the projection.
@@ -61,20 +62,22 @@ class CompiledModel:
         form: Form | None = None,
         gamma: np.ndarray | None = None,
         finish: Finish | None = None,
+        beta: np.ndarray = NONE,
     ) -> Answers:
         """Everything for theta (M, Qa), phi (M, Qf): solved, estimated and, with `finish`, certified.
 
         gamma : given coefficients (M, N) to be estimated; solved for if there are none
+        beta : stability bounds (M,), if `finish` does not tell them
         """
         is_complex = self._is_complex(theta, phi, form) or (gamma is not None and gamma.dtype.kind == "c")
         if self.single and gamma is None:
             made = self._solve(is_complex, theta, phi)
             if made.failed is None and (form is not None or finish is not None):
-                return self.answer(theta, phi, form, made.gamma, finish)._replace(gamma=made.gamma)
+                return self.answer(theta, phi, form, made.gamma, finish, beta)._replace(gamma=made.gamma)
             return made
         if gamma is not None:
-            return self._query(kernels.GIVEN, DOUBLE[is_complex], theta, phi, form, gamma, finish)
-        return self._solve(is_complex, theta, phi, form, finish)
+            return self._query(kernels.GIVEN, DOUBLE[is_complex], theta, phi, form, gamma, finish, beta)
+        return self._solve(is_complex, theta, phi, form, finish, beta)
 
     def dtype(self, theta: np.ndarray, phi: np.ndarray, form: Form | None = None) -> np.dtype:
         """Type of gamma for coefficients and estimators of such types."""
@@ -93,15 +96,17 @@ class CompiledModel:
         phi: np.ndarray,
         form: Form | None = None,
         finish: Finish | None = None,
+        beta: np.ndarray = NONE,
     ) -> Answers:
         dtype = (SINGLE if self.single else DOUBLE)[is_complex]
         if not self.hermitian or (theta.dtype.kind == "c" and theta.imag.any()):
-            return self._query(kernels.QR if self.tall else kernels.LU, dtype, theta, phi, form, None, finish)
-        made = self._query(kernels.LDL, dtype, theta, phi, form, None, finish)
+            return self._query(kernels.QR if self.tall else kernels.LU, dtype, theta, phi, form, None, finish, beta)
+        made = self._query(kernels.LDL, dtype, theta, phi, form, None, finish, beta)
         if made.failed is None or not (indefinite := made.failed == 1).any():
             return made
         rows = np.flatnonzero(indefinite)
-        again = self._query(kernels.LU, dtype, theta[rows], phi[rows], form, None, finish)
+        some = beta[rows] if len(beta) else beta
+        again = self._query(kernels.LU, dtype, theta[rows], phi[rows], form, None, finish, some)
         for to, array in zip(made[:6], again[:6], strict=True):
             to[rows] = array
         made.failed[rows] = 0 if again.failed is None else again.failed
@@ -116,6 +121,7 @@ class CompiledModel:
         form: Form | None,
         given: np.ndarray | None,
         finish: Finish | None,
+        beta: np.ndarray,
     ) -> Answers:
         key = (kind, dtype, id(form), id(finish))
         if key not in self._plans:
@@ -138,7 +144,7 @@ class CompiledModel:
         if is_complex:
             flat, flat_outputs = gamma.view(real).reshape(count, -1), outputs.view(real).reshape(count, -1)
         failures = kernels.query(
-            *before, theta, phi, *after, flat, value, floor, resolved, failed, flat_outputs, bounds
+            *before, theta, phi, *after, beta, flat, value, floor, resolved, failed, flat_outputs, bounds
         )
         if products:
             kernels.interpolated(*products[:2], theta, phi, flat, *products[2:], value, floor, resolved)

@@ -54,7 +54,7 @@ class ProductForm:
 class Finish:
     """What turns residual norms into answers, where that is simple: the stability bound and the outputs."""
 
-    stability: np.ndarray  #: (1 + Qa,): beta = s_0 min_q s_q theta_q; or (1,): beta = s_0
+    stability: np.ndarray  #: (1 + Qa,): beta = s_0 min_q s_q theta_q; (0,): beta (M,) is given
     functionals: np.ndarray  #: (outputs, N)
     magnitudes: np.ndarray  #: (outputs, N): the rounding error of output o is at most sum_i magnitudes_oi |gamma_i|
     norms: np.ndarray  #: (outputs,): |s - s_N| <= norms_o bound + rounding

@@ -47,7 +47,7 @@ def kernel(function: Any) -> Any:
 @kernel
 def query(
     kind: int, mode: int, again: bool, like: Any, sizes: Any, theta: Any, phi: Any, terms: Any, sources: Any, start: Any, height: Any,
-    factor: Any, first: Any, weights: Any, constants: Any, stability: Any, functionals: Any, magnitudes: Any, norms_of: Any,
+    factor: Any, first: Any, weights: Any, constants: Any, stability: Any, functionals: Any, magnitudes: Any, norms_of: Any, beta: Any,
     gamma: Any, value: Any, floor: Any, resolved: Any, failed: Any, outputs: Any, output_bounds: Any,
 ) -> int:  # fmt: skip
     """Solve and estimate M points: gamma (M, N), residual norm, floor and whether it is resolved (M,).
@@ -60,7 +60,7 @@ def query(
     sizes : (Qa, Qf, N, columns of the factor, entries of a matrix)
     terms, sources, start, height, factor, first, weights : :class:`rbm.online.packed.System`, :class:`rbm.online.packed.Residual`
     constants : (relative, absolute): floor = sum_j w_j |c_j| + relative value + absolute
-    stability : (1 + Qa,): value and floor are divided by beta = stability_0 min_q stability_q theta_q; (1,): by stability_0; (0,): by nothing
+    stability : (1 + Qa,): value and floor are divided by stability_0 min_q stability_q theta_q; (0,): by beta (M,), unless that is (0,), too
     functionals (N * outputs,), magnitudes (outputs, N), norms_of (outputs,) : outputs (M, outputs) and, if there is a beta, their bounds
     """
     qa, qf, n, columns, entries = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
@@ -119,14 +119,12 @@ def query(
                     for part in range(parts):
                         outputs[row + lane, parts * o + part] = sums[part * lanes + lane]
             if len(stability) > 1:
-                beta = splat(stability[1]) * real(load(theta_t, 0))
+                least = splat(stability[1]) * real(load(theta_t, 0))
                 for q in range(1, qa):
                     ratio = splat(stability[1 + q]) * real(load(theta_t, q))
-                    beta = larger(beta, ratio, ratio, beta)
-                    beta = equal(ratio, ratio, beta, ratio)  # a NaN stays
-                store(betas, group, splat(stability[0]) * beta)
-            elif len(stability) == 1:
-                store(betas, group, splat(stability[0]))
+                    least = larger(least, ratio, ratio, least)
+                    least = equal(ratio, ratio, least, ratio)  # a NaN stays
+                store(betas, group, splat(stability[0]) * least)
             store(choice, 0, smallest)
             for lane in range(here):
                 total = factor.dtype.type(0)
@@ -179,10 +177,10 @@ def query(
                         value[row + lane] = norms[group * lanes + lane]
                         floor[row + lane] = floors[group * lanes + lane]
                         resolved[row + lane] = norms[group * lanes + lane] >= RESOLVED * floors[group * lanes + lane]
-            if not len(stability):
+            if len(stability) + len(beta) == 0:
                 continue
             for lane in range(here):
-                b = betas[group * lanes + lane]
+                b = betas[group * lanes + lane] if len(beta) == 0 else beta[row + lane]
                 value[row + lane] /= b
                 floor[row + lane] /= b
                 bound = value[row + lane] + floor[row + lane]

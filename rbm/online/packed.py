@@ -26,8 +26,8 @@ class System:
 def pack_system(operators: np.ndarray, rhs: np.ndarray, hermitian: bool) -> System:
     """From operators (Qa, k, N) and right-hand sides (Qf, k); `hermitian` stores lower triangles only."""
     qa, k, n = operators.shape
-    if k == n:
-        entries = operators[(slice(None), *np.tril_indices(n))] if hermitian else operators.reshape(qa, -1)
+    if k == n or n == 0:
+        entries = operators[(slice(None), *np.tril_indices(n))] if hermitian else operators.reshape(qa, k * n)
         empty = np.zeros(n + 1, dtype=np.int64)
         return System(_interleaved(entries), _interleaved(rhs), empty, empty, entries.shape[1])
     used = np.any(operators != 0, axis=0)  # (k, N)
