@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from rbm.columns import Columns
+
 __all__ = [
     "UNIT",
     "Extended",
+    "SplitColumns",
     "SplitMatrix",
     "add",
     "dot",
@@ -149,6 +152,61 @@ class SplitMatrix:
 
     def __abs__(self) -> Any:
         return abs(self.matrix)
+
+
+class SplitColumns:
+    """A dense matrix (n, k) that grows by columns, split as a :class:`SplitMatrix`.
+
+    The grid of a row has room for larger entries than there are: as much as UNIT, which is on the safe side, allows. Only rows
+    that outgrow theirs are split again, so that a product costs no more than reading the matrix.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.columns, self._head, self._tail = Columns(n), Columns(n), Columns(n)
+        self.row_max, self._largest = np.zeros(n), np.zeros(n)  # of the entries so far, and that the grid has room for
+        self.bits = split_bits(1)
+
+    @property
+    def terms(self) -> int:
+        """k."""
+        return self.columns.width
+
+    def append(self, columns: np.ndarray) -> None:
+        """Add columns (n, j)."""
+        self.columns.append(columns)
+        self.row_max = np.maximum(self.row_max, _modulus(columns).max(axis=1, initial=0.0))
+        # the bits for as many columns as may come before there is one bit less
+        bits = split_bits(1 << (self.terms - 1).bit_length())
+        rows = np.flatnonzero((self.row_max > self._largest) | (bits != self.bits))
+        # the error is u (1 + room) 2^-bits per unit of max|A| max|x| K, the bound 2 UNIT
+        self._largest[rows] = self.row_max[rows] * max(1.0, 2.0 ** (53 + bits) * UNIT)
+        self.bits = bits
+        head = _on_grid(columns, self._largest[:, None], bits)
+        self._head.append(head)
+        self._tail.append(columns - head)
+        if len(rows):
+            for whole, leading, rest in zip(self.columns.pieces, self._head.pieces, self._tail.pieces, strict=True):
+                values = whole[rows]
+                leading[rows] = part = _on_grid(values, self._largest[rows, None], bits)
+                rest[rows] = values - part
+
+    def product(self, x: np.ndarray) -> Extended:
+        """A X (n, m) as hi + lo for X (k, m), as :func:`product`."""
+        head = _on_grid(x, _modulus(x).max(axis=0, initial=0.0), self.bits)
+        both = np.concatenate([head, x - head], axis=1)
+        m, start = x.shape[1], 0
+        hi = lo = np.zeros((0, 0))
+        for leading, rest in zip(self._head.pieces, self._tail.pieces, strict=True):
+            rows = slice(start, start + leading.shape[1])
+            parts, tail = both[rows].T @ leading.T, x[rows].T @ rest.T
+            tail += parts[m:]
+            hi, lo = (parts[:m], tail) if not start else (hi + parts[:m], lo + tail)
+            start = rows.stop
+        return two_sum(hi.T, lo.T)
+
+    def rounding(self, x: np.ndarray) -> np.ndarray:
+        """Bound (n, m) of the error of :meth:`product`, as :func:`rounding`."""
+        return 2 * self.terms * self.row_max[:, None] * (UNIT * _modulus(x).max(axis=0, initial=0.0))
 
 
 def product(a: Any, x: np.ndarray | Extended) -> Extended:

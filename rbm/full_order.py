@@ -11,12 +11,13 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
 from rbm import extended, verification
+from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import ModelError
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
-from rbm.riesz import InnerProduct, factorize
+from rbm.riesz import InnerProduct, Solve, factorize
 from rbm.stability import StabilityBound, Unbound, bind
 from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term
 
@@ -31,6 +32,10 @@ SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
 MAX_REFINEMENTS = 12
+#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left out.
+FORESEEN = 1e4
+#: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
+FEW = 4
 
 
 class FullOrderModel:
@@ -111,7 +116,8 @@ class FullOrderModel:
             a if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
             for a in self.operator_terms
         )
-        self._pattern_symmetric = all(sp.issparse(a) and _symmetric_pattern(a) for a in self.operator_terms)
+        self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
+        self.stack = TermStack(self.operator_terms, self.split_terms, self.inner_product.balance)
         self.stability = bind(stability, self)
 
     @property
@@ -147,6 +153,8 @@ class FullOrderModel:
 
     def assemble(self, theta: np.ndarray) -> Any:
         """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
+        if self._sum is not None:
+            return self._sum.assemble(theta)
         terms = [aslinearoperator(a) for a in self.operator_terms] if self.black_box else self.operator_terms
         total = theta[0] * terms[0]
         for value, term in zip(theta[1:], terms[1:], strict=True):
@@ -161,35 +169,43 @@ class FullOrderModel:
         Raises ParameterError for a bad parameter, ModelError if A(mu) is singular (the parameter is named).
         Cost: M factorisations.
         """
-        hi, lo = self.solve_extended(mus, extrapolate=extrapolate, progress=progress)
+        hi, lo = self._solve(mus, extrapolate, progress, FORESEEN)
         return (hi + lo).T
 
     def solve_extended(self, mus: Any, *, extrapolate: bool = False, progress: bool = False) -> extended.Extended:
         """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off."""
+        return self._solve(mus, extrapolate, progress, np.inf)
+
+    def _solve(self, mus: Any, extrapolate: bool, progress: bool, foreseen: float) -> extended.Extended:
         mus = self.parameters.validate(mus, extrapolate)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
         columns = []
         for i in progress_bar(range(len(mus)), "full-order solves", enabled=progress):
             try:
-                columns.append(self._solve_one(theta[i], phi[i]))
+                columns.append(self._solve_one(theta[i], phi[i], foreseen))
             except ModelError as error:
                 raise ModelError(f"full-order solve at {self.parameters.describe(mus[i])} failed: {error}") from error
         hi, lo = (np.concatenate([c[k] for c in columns], axis=1) for k in (0, 1))
         return hi, lo
 
-    def _solve_one(self, theta: np.ndarray, phi: np.ndarray) -> extended.Extended:
-        """LU and two refinements; diagonal pivots first where they may do, partial pivoting if they did not."""
+    def _solve_one(self, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
+        """LU and refinement; diagonal pivots first where they may do, partial pivoting if they did not.
+
+        foreseen : no further correction where the last two let it be this many times smaller than it need be (own LU only)
+        """
         matrix, rhs = self.assemble(theta), self.rhs_terms @ phi[:, None]
-        for symmetric in (True, False) if self._pattern_symmetric and self.solver is None else (False,):
+        symmetric = self._sum is not None and self._sum.symmetric
+        for diagonal in (True, False) if symmetric and self.solver is None else (False,):
             if self.solver is None:
-                solve = factorize(matrix, symmetric=symmetric)
+                solve = self._diagonal_pivots(matrix) if diagonal else factorize(matrix)
             else:
+                foreseen = np.inf
                 solver = self.solver
                 solve = lambda b: np.asarray(solver(matrix, b))  # noqa: E731, B023
             u = solve(rhs)
             if u.shape != rhs.shape:
                 raise ModelError(f"the solver returned shape {u.shape} for a right-hand side of shape {rhs.shape}")
-            x, step = (u, np.zeros_like(u)), np.inf
+            x, step, first = (u, np.zeros_like(u)), np.inf, self._size(u)
             for _ in range(MAX_REFINEMENTS):
                 r = self.residual(theta[None], phi[None], x)
                 correction = solve(r[0] + r[1])
@@ -197,7 +213,9 @@ class FullOrderModel:
                 if not step <= before / 2:
                     break  # as small as it gets
                 x = extended.add(x, (correction, np.zeros_like(correction)))
-                if step <= SETTLED * self._size(x[0]):
+                size = self._size(x[0])
+                # the correction after this one: smaller by the factor by which this one was smaller than the one before
+                if step <= SETTLED * size or foreseen * step * step <= SETTLED * size * min(before, first):
                     break
             size = self._size(x[0])
             if step <= UNSETTLED * size and self._is_small(r[0], matrix, rhs, x[0]):
@@ -206,6 +224,14 @@ class FullOrderModel:
             f"the solution does not settle under iterative refinement (last correction {step:.1e} of {size:.1e}): the matrix is "
             "singular to working precision, or the solver is not accurate"
         )
+
+    def _diagonal_pivots(self, matrix: sp.csr_array) -> Solve:
+        """Solve function of an assembled matrix, or ModelError if it is singular."""
+        assert self._sum is not None
+        try:
+            return self._sum.factorize(matrix)
+        except RuntimeError as error:
+            raise ModelError(f"the matrix is singular to working precision ({error})") from error
 
     def _is_small(self, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
         """True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
@@ -224,9 +250,15 @@ class FullOrderModel:
         total = extended.two_product(f[:, :1], phi.T[:1])
         for q in range(1, f.shape[1]):
             total = extended.add(total, extended.two_product(f[:, q : q + 1], phi.T[q : q + 1]))
-        for q, term in enumerate(self.split_terms):
-            total = extended.add(total, extended.scale(-theta.T[q : q + 1], extended.product(term, x)))
-        return total
+        if x[0].shape[1] > FEW:
+            for q, term in enumerate(self.split_terms):
+                total = extended.add(total, extended.scale(-theta.T[q : q + 1], extended.product(term, x)))
+            return total
+        images = extended.scale(-theta.T[self.stack.owner], self.stack.product(x))
+        hi, lo = (np.array(part, dtype=np.result_type(part, images[0])) for part in total)
+        for rows, part in zip(self.stack.rows, self.stack.parts, strict=True):
+            hi[rows], lo[rows] = extended.add((hi[rows], lo[rows]), (images[0][part], images[1][part]))
+        return hi, lo
 
     def residual_norm(
         self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False
@@ -307,8 +339,3 @@ def check_projection(projection: Any) -> Projection:
 def blocks(count: int, size: int = BLOCK) -> list[slice]:
     """Slices that cover range(count) in pieces of at most `size`."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _symmetric_pattern(matrix: Any) -> bool:
-    pattern = sp.csr_array(matrix).astype(bool)
-    return (pattern != pattern.T).nnz == 0

@@ -6,6 +6,7 @@ import numpy as np
 
 from lowrank import gram_schmidt
 from lowrank.arrays import as_matrix
+from rbm.columns import Columns
 from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel, Projection, check_projection
@@ -38,9 +39,10 @@ class Reduction:
     ) -> None:
         self.model = model
         self.projection = check_projection(projection or model.projection)
-        self.basis = np.zeros((model.dimension, 0))
+        # Z, P Z and, stacked, A_q Z
+        self._basis, self._product_basis = Columns(model.dimension), Columns(model.dimension)
+        self._images = Columns(len(model.stack.owner))
         qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
-        self.images: list[np.ndarray] = [np.zeros((model.dimension, 0)) for _ in range(qa)]  # A_q Z
         self._operators = np.zeros((qa, 0, 0))
         self._rhs = np.zeros((qf, 0))
         self._range: ResidualRange | None = None
@@ -51,7 +53,12 @@ class Reduction:
     @property
     def size(self) -> int:
         """Number of basis vectors N."""
-        return self.basis.shape[1]
+        return self._basis.width
+
+    @property
+    def basis(self) -> np.ndarray:
+        """Z (n, N)."""
+        return self._basis.array
 
     @property
     def operators(self) -> np.ndarray:
@@ -59,7 +66,9 @@ class Reduction:
         if self.projection == "galerkin":
             return self._operators
         factor, qf = self.residual_range.factor, self._rhs.shape[0]
-        return np.ascontiguousarray(factor[:, qf:].reshape(len(factor), self.size, len(self.images)).transpose(2, 0, 1))
+        return np.ascontiguousarray(
+            factor[:, qf:].reshape(len(factor), self.size, len(self._operators)).transpose(2, 0, 1)
+        )
 
     @property
     def rhs(self) -> np.ndarray:
@@ -78,7 +87,12 @@ class Reduction:
 
     def extend(self, snapshot: np.ndarray) -> bool:
         """Orthonormalise a snapshot (n,) against the basis and append it; False if its remainder is round-off."""
-        new = gram_schmidt(snapshot[:, None], product=self.model.product, basis=self.basis)
+        new = gram_schmidt(
+            snapshot[:, None],
+            product=self.model.product,
+            basis=self._basis.pieces,
+            product_basis=self._product_basis.pieces,
+        )
         if not len(new.kept):
             return False
         self._append(new.basis[:, 0])
@@ -88,24 +102,28 @@ class Reduction:
         z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever the vector comes from
         n = self.size
         dtype = np.result_type(self._operators, z, *[t.dtype for t in self.model.operator_terms])
-        operators = np.zeros((len(self.images), n + 1, n + 1), dtype=dtype)
+        operators = np.zeros((len(self._operators), n + 1, n + 1), dtype=dtype)
         operators[:, :n, :n] = self._operators
-        for q, term in enumerate(self.model.operator_terms):
-            image = np.asarray(term @ z)
-            operators[q, :n, n] = (self.basis.conj().T @ image)[:, 0]
-            operators[q, n, :n] = (z.conj().T @ self.images[q])[0]
-            operators[q, n, n] = (z.conj().T @ image)[0, 0]
-            self.images[q] = np.concatenate([self.images[q], image], axis=1)
+        stack = self.model.stack
+        image = stack.product(z)[0]
+        adjoint = stack.side_by_side(image[:, 0]).conj().T
+        operators[:, :n, n] = np.concatenate(
+            [np.zeros((len(operators), 0)), *(adjoint @ b for b in self._basis.pieces)], 1
+        ).conj()
+        self._images.append(image)
+        for q, (rows, part) in enumerate(zip(stack.rows, stack.parts, strict=True)):
+            operators[q, n] = np.concatenate([z[rows, 0].conj() @ piece[part] for piece in self._images.pieces])
         self._operators = operators
         self._rhs = np.concatenate([self._rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
-        self.basis = np.concatenate([self.basis, z], axis=1)
+        self._basis.append(z)
+        self._product_basis.append(np.asarray(self.model.product @ z))
         if self._range is not None:
             self._range.extend(z)
 
     def residual_terms(self) -> np.ndarray:
         """W (n, m) in double precision, columns ordered as :func:`rbm.online.reference.residual_coefficients`."""
-        images = np.stack(self.images, axis=2).reshape(self.model.dimension, -1)
-        return np.concatenate([self.model.rhs_terms, images], axis=1)
+        images = [self.model.stack.side_by_side(image) for image in self._images.array.T]
+        return np.concatenate([self.model.rhs_terms, *images], axis=1)
 
     def solve(self, mus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""

@@ -6,33 +6,10 @@ import numpy as np
 
 from lowrank import gram_schmidt
 from rbm import extended
+from rbm.columns import Columns
 from rbm.full_order import FullOrderModel
 
 __all__ = ["ResidualRange"]
-
-
-class Columns:
-    """A matrix (n, k) that grows by columns; room is doubled, so that growing costs one copy of the final matrix or two."""
-
-    def __init__(self, n: int) -> None:
-        self._buffer, self._used = np.zeros((n, 16), order="F"), 0
-
-    @property
-    def array(self) -> np.ndarray:
-        """The columns so far, a view."""
-        return self._buffer[:, : self._used]
-
-    def append(self, columns: np.ndarray) -> None:
-        """Add columns (n, j)."""
-        used = self._used + columns.shape[1]
-        if used > self._buffer.shape[1] or np.result_type(columns, self._buffer) != self._buffer.dtype:
-            larger = np.zeros(
-                (len(columns), max(used, 2 * self._buffer.shape[1])), np.result_type(columns, self._buffer), "F"
-            )
-            larger[:, : self._used] = self.array
-            self._buffer = larger
-        self._buffer[:, self._used : used] = columns
-        self._used = used
 
 
 class ResidualRange:
@@ -52,27 +29,23 @@ class ResidualRange:
     def __init__(self, model: FullOrderModel) -> None:
         self.model = model
         n = model.dimension
-        self._functionals = Columns(n)
+        self._functionals = extended.SplitColumns(n)
         self._representers = Columns(n)
         self.factor = np.zeros((0, 0))  #: R (k, m)
         self.defects = np.zeros(0)  #: (m,)
+        self.norms = np.zeros(0)  #: ||W_j||_{P^-1} (m,), from the columns of R and the defects, never too small
         self.gram = np.zeros((0, 0))  #: D^H P^{-1} D (k, k), right to a few u
         self._append(model.rhs_terms, np.zeros_like(model.rhs_terms), np.zeros(model.rhs_terms.shape))
 
     @property
     def functionals(self) -> np.ndarray:
         """D (n, k)."""
-        return self._functionals.array
+        return self._functionals.columns.array
 
     @property
     def representers(self) -> np.ndarray:
         """P^{-1} D (n, k)."""
         return self._representers.array
-
-    @property
-    def norms(self) -> np.ndarray:
-        """||W_j||_{P^-1} (m,), from the columns of R and the defects, never too small."""
-        return np.linalg.norm(self.factor, axis=0) + self.defects
 
     @property
     def orthogonality(self) -> float:
@@ -81,14 +54,19 @@ class ResidualRange:
 
     def extend(self, vectors: np.ndarray) -> None:
         """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
+        stack = self.model.stack
         for j in range(vectors.shape[1]):
             z = vectors[:, j : j + 1]
-            columns = [(*extended.product(term, z), extended.rounding(term, z)) for term in self.model.split_terms]
-            self._append(*(np.concatenate([c[k] for c in columns], axis=1) for k in range(3)))
+            self._append(*(stack.side_by_side(part[:, 0]) for part in (*stack.product(z), stack.rounding(z))))
 
     def _append(self, hi: np.ndarray, lo: np.ndarray, rounding: np.ndarray) -> None:
         inner = self.model.inner_product
-        new = gram_schmidt(hi, product=inner.factorized(), basis=self.functionals, product_basis=self.representers)
+        new = gram_schmidt(
+            hi,
+            product=inner.factorized(),
+            basis=self._functionals.columns.pieces,
+            product_basis=self._representers.pieces,
+        )
         k, m = self.factor.shape
         b = hi.shape[1]
         dtype = np.result_type(self.factor, new.coefficients)
@@ -97,23 +75,25 @@ class ResidualRange:
         factor[:, m:] = new.coefficients
         self.factor = factor
         self._functionals.append(new.basis)
-        self._representers.append(new.product_basis)
-        self._measure_orthogonality(new.basis.shape[1])
-        split = extended.SplitMatrix(self.functionals)
-        approximation = extended.product(split, factor[:, m:])
+        self._measure_orthogonality(new.basis, new.product_basis)
+        approximation = self._functionals.product(factor[:, m:])
         defect = extended.add((hi, lo), (-approximation[0], -approximation[1]))
         defects = inner.rough_dual_norm(defect[0] + defect[1])
         # what the extended-precision products themselves may be off by: tiny, but for operators without entries
-        defects = defects + inner.dual_norm_bound(rounding + extended.rounding(split, factor[:, m:]))
+        rounding = rounding + self._functionals.rounding(factor[:, m:])
+        defects = defects + inner.dual_norm_bound(rounding)
         self.defects = np.append(self.defects, defects)
+        self.norms = np.append(self.norms, np.linalg.norm(new.coefficients, axis=0) + defects)
 
-    def _measure_orthogonality(self, new: int) -> None:
-        """Extend D^H P^{-1} D by the last `new` columns, their representers solved for afresh and refined."""
-        d = self.functionals
-        k = d.shape[1] - new
-        columns = d.conj().T @ self.model.inner_product.riesz(d[:, k:])
-        gram = np.zeros((k + new, k + new), dtype=np.result_type(self.gram, columns))
+    def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
+        """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""
+        representers = self.model.inner_product.riesz(new, start=representers)
+        self._representers.append(representers)
+        adjoint = representers.conj().T
+        rows = np.concatenate([adjoint @ piece for piece in self._functionals.columns.pieces], axis=1)
+        k = len(self.gram)
+        gram = np.zeros((rows.shape[1], rows.shape[1]), dtype=np.result_type(self.gram, rows))
         gram[:k, :k] = self.gram
-        gram[:, k:] = columns
-        gram[k:, :k] = columns[:k].conj().T
+        gram[k:] = rows
+        gram[:k, k:] = rows[:, :k].conj().T
         self.gram = gram

@@ -15,13 +15,23 @@ import scipy.sparse.linalg as spla
 from rbm import extended
 from rbm.errors import ModelError
 
-__all__ = ["InnerProduct", "factorize", "factorize_positive_definite", "is_positive_semidefinite"]
+__all__ = [
+    "InnerProduct",
+    "Solve",
+    "factorize",
+    "factorize_positive_definite",
+    "is_positive_semidefinite",
+    "solve_function",
+    "symmetric_lu",
+]
 
 Solve = Callable[[np.ndarray], np.ndarray]
 
 #: A solve with P is accurate once its backward error, before the last refinement, is this small.
 ACCURATE = 1e-10
 MAX_REFINEMENTS = 8
+#: Right-hand sides that SuperLU is given at a time.
+COLUMNS = 16
 
 
 class InnerProduct:
@@ -76,8 +86,10 @@ class InnerProduct:
             )
         return self._solve
 
-    def riesz(self, functionals: np.ndarray) -> np.ndarray:
+    def riesz(self, functionals: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
         """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u for cond(P) u << 1.
+
+        start : V in working precision, if it is at hand; one solve less, the accuracy is checked all the same
 
         Raises ModelError if the residual does not become small, as with a `solver` that is not accurate.
         """
@@ -86,7 +98,7 @@ class InnerProduct:
         solve = self.factorized()
         units = self.balance[:, None]
         row = float((self.split.row_max * self.balance).max())
-        v = solve(functionals)
+        v = solve(functionals) if start is None else start
         for _ in range(MAX_REFINEMENTS):
             hi, lo = extended.product(self.split, v)
             rho = (functionals - hi) - lo
@@ -192,7 +204,7 @@ def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
     """
     try:
         if sp.issparse(matrix):
-            return _solve_function(_symmetric_lu(matrix) if symmetric else spla.splu(sp.csc_array(matrix)), matrix)
+            return solve_function(symmetric_lu(matrix) if symmetric else spla.splu(sp.csc_array(matrix)), matrix)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # a zero pivot is an error here, just below
             dense = scipy.linalg.lu_factor(matrix, check_finite=False)
@@ -212,13 +224,13 @@ def factorize_positive_definite(matrix: Any) -> Solve | None:
             return None
         return lambda rhs: scipy.linalg.cho_solve(cholesky, rhs)
     try:
-        lu = _symmetric_lu(matrix)
+        lu = symmetric_lu(matrix)
     except RuntimeError:
         return None
     # rows must not have been exchanged against the columns, else the pivots are not those of a symmetric elimination
     if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0)):
         return None
-    return _solve_function(lu, matrix)
+    return solve_function(lu, matrix)
 
 
 def is_positive_semidefinite(matrix: Any) -> bool:
@@ -231,20 +243,35 @@ def is_positive_semidefinite(matrix: Any) -> bool:
     return factorize_positive_definite(matrix + slack * largest * identity) is not None
 
 
-def _symmetric_lu(matrix: Any) -> Any:
+def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:
+    """SuperLU object of a matrix with symmetric pattern, pivots on the diagonal; order "NATURAL": rows and columns as they are.
+
+    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in the
+    plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
+    """
     return spla.splu(
-        sp.csc_array(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        sp.csc_array(matrix), permc_spec=order, diag_pivot_thresh=0.0, panel_size=1, options={"SymmetricMode": True}
     )
 
 
-def _solve_function(lu: Any, matrix: Any) -> Solve:
+def solve_function(lu: Any, matrix: Any) -> Solve:
     """Solve with a SuperLU object, which wants right-hand sides of its own dtype and is fastest with Fortran order."""
     if np.iscomplexobj(matrix):
-        return lambda rhs: lu.solve(np.asarray(rhs, dtype=complex, order="F"))
+        return lambda rhs: _in_blocks(lu, np.asarray(rhs, dtype=complex, order="F"))
 
     def solve(rhs: np.ndarray) -> np.ndarray:
         if np.iscomplexobj(rhs):
-            return lu.solve(np.asfortranarray(rhs.real)) + 1j * lu.solve(np.asfortranarray(rhs.imag))
-        return lu.solve(np.asfortranarray(rhs))
+            return solve(rhs.real) + 1j * solve(rhs.imag)
+        return _in_blocks(lu, np.asfortranarray(rhs))
 
     return solve
+
+
+def _in_blocks(lu: Any, rhs: np.ndarray) -> np.ndarray:
+    """Solve for a few columns at a time, so that they stay in cache: 270 columns of length 7081 take 37 ms, not 80."""
+    if rhs.shape[1] <= COLUMNS:
+        return lu.solve(rhs)
+    solution = np.empty_like(rhs, order="F")
+    for start in range(0, rhs.shape[1], COLUMNS):
+        solution[:, start : start + COLUMNS] = lu.solve(rhs[:, start : start + COLUMNS])
+    return solution

@@ -131,6 +131,39 @@ def test_a_linear_operator_is_applied_in_its_own_precision_and_its_rounding_erro
     assert np.all(error(exact(a) * exact(x), hi, lo) <= sample.max(axis=0))
 
 
+@pytest.mark.parametrize("cplx", [False, True])
+@pytest.mark.parametrize("growth", [1.0, 1e3, 1e-3])
+def test_a_matrix_that_grows_by_columns_is_multiplied_as_well_as_a_whole_one(cplx, growth):
+    rng, n = np.random.default_rng(0), 12
+    split, blocks = extended.SplitColumns(n), []
+    for j in range(15):  # entries that grow or shrink, by rows, so that grids change
+        block = random("dense", n, 9, graded=False, cplx=cplx and j > 3, seed=j) * growth ** (j * rng.random((n, 1)))
+        split.append(block)
+        blocks.append(block)
+        if j in (0, 1, 4, 14):
+            a, x = np.concatenate(blocks, axis=1), random("dense", 9 * (j + 1), 2, graded=False, cplx=cplx, seed=99)
+            deviation = error(exact(a) * exact(x), *split.product(x))
+            assert np.all(deviation <= split.rounding(x))
+            assert np.array_equal(split.rounding(x), extended.rounding(a, x))
+            assert np.array_equal(split.columns.array, a)
+            # the leading products are exact only if the parts are on their grids, and together they are the matrix
+            assert all(
+                np.array_equal(h + t, w)
+                for h, t, w in zip(split._head.pieces, split._tail.pieces, split.columns.pieces, strict=True)
+            )
+
+
+def test_rows_are_split_again_only_when_they_outgrow_their_grid():
+    split, ones = extended.SplitColumns(4), np.full((4, 1), 1.5)
+    split.append(ones)
+    split.append(ones)
+    before = split._largest.copy()
+    split.append(ones * [[1.0], [1.0], [10.0], [1e6]])
+    assert np.array_equal(split._largest > before, [False, False, False, True])
+    hi, lo = split.product(np.array([[1.0], [2.0], [1 / 3]]))
+    assert np.array_equal((hi + lo)[:, 0], 4.5 + np.array([1.5, 1.5, 15.0, 1.5e6]) * (1 / 3))
+
+
 def test_split_matrix_behaves_as_the_matrix():
     for a in (random("dense", 5, 4, graded=True, cplx=True), random("sparse", 5, 4, graded=True, cplx=False)):
         split = extended.SplitMatrix(a)

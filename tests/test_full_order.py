@@ -245,6 +245,49 @@ def test_ill_conditioned_systems_are_solved_as_far_as_promised_or_refused(n):
     )
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_correction_that_changes_nothing_is_foreseen_but_in_extended_solutions(dense, monkeypatch):
+    base, calls = reaction_diffusion_1d(400), []
+    terms = [a.toarray() if dense else a for a in base.operator_terms]
+    honest = FullOrderModel.residual
+    monkeypatch.setattr(FullOrderModel, "residual", lambda *args: calls.append(1) or honest(*args))
+
+    def corrections(name: str, **options) -> int:
+        m = model([(1.0, terms[0]), ("mu", terms[1])], [(1.0, base.rhs_terms[:, 0])], base.product, **options)
+        calls.clear()
+        getattr(m, name)([2.0])
+        return len(calls)
+
+    assert corrections("solve") == 1
+    assert corrections("solve_extended") == 2
+    assert corrections("solve", solver=dense_solver) == 2  # nothing is foreseen of a solver of the user
+
+
+@pytest.mark.usefixtures("_bits")
+def test_a_slow_refinement_goes_on_until_the_last_digits_are_right():
+    """Condition numbers from 1e10 to 1e15: the first correction is not the last one."""
+    for n in (8, 9, 10, 11):
+        hilbert, rhs = scipy.linalg.hilbert(n), np.ones(n)
+        u = model([(1.0, sp.csr_array(hilbert))], [(1.0, rhs)], product=np.eye(n)).solve([0.0])[0]
+        rest = exact(hilbert).solve(exact(rhs[:, None])) - exact(u[:, None])
+        error = max(float(abs(rest[i, 0]).mid()) for i in range(n))
+        assert error <= (4 * EPS + 2.0**-75 * np.linalg.cond(hilbert)) * abs(u).max()
+
+
+def test_residuals_of_few_and_of_many_vectors_are_the_same():
+    for cplx in (False, True):
+        m, rng = random_model(sp.csr_array, cplx=cplx), np.random.default_rng(0)
+        mus = m.parameters.sample(7)
+        theta, phi = m.operator_coefficients(mus), m.rhs_coefficients(mus)
+        x = rng.standard_normal((25, 7))
+        many = m.residual(theta, phi, (x, x * EPS / 8))
+        for k in range(7):
+            few = m.residual(theta[k : k + 1], phi[k : k + 1], (x[:, [k]], x[:, [k]] * EPS / 8))
+            assert few[0].dtype == many[0].dtype
+            deviation = abs((few[0] - many[0][:, [k]]) + (few[1] - many[1][:, [k]]))
+            assert deviation.max() <= 2.0**-18 * EPS * abs(many[0]).max()
+
+
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
 def test_a_singular_operator_is_named_by_its_parameter(kind):
     m = model([("mu - 2", kind(np.diag([1.0, 0.0]))), (1.0, kind(np.diag([0.0, 1.0])))])

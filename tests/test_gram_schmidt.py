@@ -105,6 +105,78 @@ def test_vectors_that_depend_on_others_are_rejected_and_still_reproduced(dtype):
     assert len(gram_schmidt(vectors, basis=q.basis).kept) == 0
 
 
+def test_orthogonality_does_not_fade_as_the_basis_grows_by_dependent_blocks():
+    """Blocks whose remainders are a thousand times the round-off: what a pass leaves is of the size of the remainder itself."""
+    n, eps, rng = 400, np.finfo(float).eps, np.random.default_rng(0)
+    pieces = [gram_schmidt(rng.standard_normal((n, 9))).basis]
+    for _ in range(30):
+        before = np.concatenate(pieces, axis=1)
+        block = before @ rng.standard_normal((before.shape[1], 9)) + 1e3 * eps * rng.standard_normal((n, 9))
+        pieces.append(gram_schmidt(block, basis=pieces, product_basis=pieces).basis)
+    whole = np.concatenate(pieces, axis=1)
+    assert whole.shape[1] == 279
+    assert abs(whole.T @ whole - np.eye(279)).max() <= 20 * eps
+
+
+def test_what_a_basis_lacks_in_orthogonality_does_not_grow():
+    """Each vector has more of the last one in it than it has of its own, and with that what the last one has of the first."""
+    n, lack, rng = 100, 1e-12, np.random.default_rng(0)
+    fresh = np.linalg.qr(rng.standard_normal((n, 40)))[0]
+    basis = fresh[:, :2] + lack * fresh[:, 1::-1] * [0, 1]
+    for j in range(2, 40):
+        vector = 1.5 * basis[:, -1:] + fresh[:, j : j + 1]
+        basis = np.hstack([basis, gram_schmidt(vector, basis=basis).basis])
+    assert abs(basis.T @ basis - np.eye(40)).max() <= 2 * lack
+
+
+def test_passes_are_as_many_as_are_needed():
+    """One for vectors that are nearly orthonormal, two for others, one that depends on the others of its panel among them."""
+    n, applied = 300, []
+
+    def product(x: np.ndarray) -> np.ndarray:
+        applied.append(x.shape[1])
+        return x
+
+    basis = gram_schmidt(random(np.float64, n, 20)).basis
+    rest = gram_schmidt(random(np.float64, n, 9, seed=1), basis=basis).basis
+    gram_schmidt(rest * (1 + 1e-3 * random(np.float64, n, 9)), product=product, basis=basis, product_basis=basis)
+    assert applied == [9]
+    applied.clear()
+    vectors = rest + 100 * basis[:, :9]
+    vectors[:, 8] = vectors[:, :8].sum(axis=1) + 1e-10 * rest[:, 8]
+    q = gram_schmidt(vectors, product=product, basis=basis, product_basis=basis)
+    assert applied == [9, 9]
+    both = np.hstack([basis, q.basis])
+    assert abs(both.T @ both - np.eye(29)).max() <= 20 * np.finfo(float).eps
+    assert abs(both @ q.coefficients - vectors).max() <= 20 * np.finfo(float).eps * abs(vectors).max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_basis_in_pieces_is_a_basis(dtype):
+    eps, vectors = np.finfo(dtype).eps, random(dtype, 80, 12)
+    product = inner_product("sparse", dtype, 80)
+    whole = gram_schmidt(vectors[:, :7], product=product)
+    expected = gram_schmidt(vectors[:, 7:], product=product, basis=whole.basis)
+    pieces = [whole.basis[:, :3], whole.basis[:, 3:]]
+    for product_basis in (None, [whole.product_basis[:, :3], whole.product_basis[:, 3:]]):
+        q = gram_schmidt(vectors[:, 7:], product=product, basis=pieces, product_basis=product_basis)
+        assert abs(q.basis - expected.basis).max() <= 20 * eps
+        assert q.coefficients.shape == (12, 5)
+        assert abs(np.hstack([whole.basis, q.basis]) @ q.coefficients - vectors[:, 7:]).max() <= 20 * eps * 5
+    with pytest.raises(ValueError, match=r"basis has shape \(7, 3\), vectors have shape \(80, 5\)"):
+        gram_schmidt(vectors[:, 7:], basis=[pieces[0], pieces[1][:7, :3]])
+
+
+def test_a_space_that_is_full_takes_no_more():
+    """With a product that is not accurate, what is left of a vector is above round-off at first; it is given up in the next pass."""
+    hilbert = 1 / (np.arange(1, 7)[:, None] + np.arange(6))
+    inverse = np.linalg.inv(hilbert)
+    vectors = random(np.float64, 6, 12)
+    q = gram_schmidt(vectors, product=lambda x: np.linalg.solve(hilbert, x) / inverse.max())
+    assert len(q.kept) <= 6
+    assert abs(q.basis @ q.coefficients - vectors).max() <= 1e-8 * abs(vectors).max()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_more_vectors_are_kept_than_the_space_has_dimensions(dtype):
     vectors = random(dtype, 30, 100)

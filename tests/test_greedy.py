@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 import rbm
 from problems import reaction_diffusion_1d, thermal_block
+from rbm.progress import progress_bar
 
 EPS = np.finfo(float).eps
 
@@ -216,6 +219,24 @@ def test_a_stability_bound_that_is_not_positive_is_an_error_that_names_the_param
     )
     with pytest.raises(rbm.StabilityError, match=r"'50 - mu' is -50\.0 at mu = 100 .*beta > 0"):
         run(model, np.array([[1.0], [100.0]]))
+
+
+def test_a_silent_run_does_not_import_the_progress_bar() -> None:
+    code = (
+        "import sys, rbm; from problems import reaction_diffusion_1d; m = reaction_diffusion_1d(20);"
+        "rbm.greedy(m, m.parameters.sample(5), max_basis=2, progress=False); print('tqdm' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_a_silent_bar_counts_as_a_bar_does() -> None:
+    with progress_bar(None, "work", enabled=False, total=9) as bar:
+        bar.update()
+        bar.update(3)
+        bar.set_postfix_str("far")
+        assert bar.n == 4
+    assert list(progress_bar(np.arange(3), "work", enabled=False)) == [0, 1, 2]
 
 
 def test_results_say_what_they_are(model: rbm.FullOrderModel, training: np.ndarray) -> None:

@@ -141,6 +141,34 @@ def test_riesz_representers_solve_the_system_to_a_few_eps(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_start_saves_a_solve_and_no_accuracy(kind):
+    matrix, w, calls = inner_product(kind), vectors(kind), []
+    inner = InnerProduct(matrix)
+    solve = inner.factorized()
+    inner._solve = lambda rhs: calls.append(rhs.shape) or solve(rhs)
+    v, units = inner.riesz(w), inner.balance[:, None]
+    assert len(calls) == 2
+    calls.clear()
+    rough = solve(w)
+    again = inner.riesz(w, start=rough)
+    assert np.array_equal(again, v)
+    assert len(calls) == 1
+    for start in (0 * rough, 1.01 * rough, -rough):  # a bad one is no harm
+        deviation = abs((inner.riesz(w, start=start) - v) / units).max(axis=0) / abs(v / units).max(axis=0)
+        assert deviation.max() <= 2 * EPS + (EPS * condition(matrix)) ** 2
+
+
+def test_many_right_hand_sides_are_solved_like_few():
+    for kind in ("real sparse", "complex sparse"):
+        inner, rng = InnerProduct(inner_product(kind)), np.random.default_rng(0)
+        w = rng.standard_normal((N, 37)) + 1j * rng.standard_normal((N, 37))
+        for rhs in (w.real, w):
+            solution = inner.factorized()(rhs)
+            assert solution.shape == rhs.shape
+            assert abs(inner.matrix @ solution - rhs).max() <= 1e3 * EPS * abs(solution).max() * abs(inner.matrix).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_norm_is_right_to_the_rounding_of_the_entries(kind):
     matrix, x = inner_product(kind), vectors(kind)
     if kind == "rotated":
