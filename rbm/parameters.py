@@ -62,8 +62,6 @@ class ParameterSpace:
         self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
         self.bounds.setflags(write=False)
         self._pairs = bounds
-        self.middle: np.ndarray = self.bounds.mean(axis=1)[None]  #: the middle of the box (1, p)
-        self.middle.setflags(write=False)
         self._limits = np.ascontiguousarray(self.bounds.T)
         self.scale = scale
 

@@ -35,7 +35,7 @@ class Query:
     def __init__(self, model: ReducedModel) -> None:
         self.model = model
         self.on_host = isinstance(model.operators, np.ndarray)
-        self._forms: dict[str, Form | None] = {}
+        self._forms: dict[tuple[str, bool], Form | None] = {}
 
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
         """Everything for parameter points (m, p). Raises a PointError that names the first of the rows that failed."""
@@ -43,7 +43,7 @@ class Query:
         mus = model.parameters.check(points, extrapolate)
         theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
         if state is not None and self.on_host and self.finish is not None:
-            form = self.form(state)
+            form = self.form(state, theta, phi)
             if isinstance(form, NormForm | SquareForm):
                 given = NONE if len(self.finish.stability) else model.stability(mus, theta)
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
@@ -74,7 +74,7 @@ class Query:
         """
         if not self.on_host:
             return self._on_device(theta, phi, state, gamma, mus)
-        form = None if state is None else self.form(state)
+        form = None if state is None else self.form(state, theta, phi)
         made = self.compiled.answer(theta, phi, form, gamma)
         if made.failed is not None:
             if is_single(self.model.dtype):
@@ -104,11 +104,14 @@ class Query:
                 )
         return gamma, None if state is None else state.evaluate(theta, phi, gamma)
 
-    def form(self, state: Estimator) -> Form | None:
-        """The estimator for the compiled kernels; the same object for the same estimator."""
-        if state.method not in self._forms:
-            self._forms[state.method] = state.form(np.dtype(complex if self._is_complex else float))
-        return self._forms[state.method]
+    def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
+        """The estimator for the compiled kernels; the same object for the same estimator and type of coefficients."""
+        model = self.model
+        is_complex = "c" in (model.operators.dtype.kind, model.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
+        key = state.method, is_complex
+        if key not in self._forms:
+            self._forms[key] = state.form(np.dtype(complex if is_complex else float))
+        return self._forms[key]
 
     @cached_property
     def compiled(self) -> CompiledModel:
@@ -127,7 +130,7 @@ class Query:
             return None
         known = [o for o in outputs if o is not None]
         functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), model.size) for k in (0, 1))
-        if functionals.dtype.kind == "c" and not self._is_complex:
+        if functionals.dtype.kind == "c" and "c" not in (model.operators.dtype.kind, model.rhs.dtype.kind):
             return None
         return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
 
@@ -141,14 +144,6 @@ class Query:
     @property
     def _terms(self) -> int:
         return int(self.model.rhs.shape[0] + self.model.operators.shape[0] * self.model.size)
-
-    @cached_property
-    def _is_complex(self) -> bool:
-        """True if coefficients or matrices are complex; decided at the middle of the parameter space."""
-        model = self.model
-        middle = model.parameters.middle
-        coefficients = model.operator_coefficients(middle), model.rhs_coefficients(middle)
-        return any(a.dtype.kind == "c" for a in (model.operators, model.rhs, *coefficients))
 
     def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
         at = f"at {self.model.parameters.describe(mu)} ({where})"

@@ -109,7 +109,7 @@ class ReducedModel:
             lambda rows: online.answer(rows, state, extrapolate, coefficients),
             points,
             online.bytes_per_point,
-            spare=self.parameters.middle,
+            spare=lambda: self.parameters.sample(32),
             on_error=on_error,
             progress=progress,
         )

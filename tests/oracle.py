@@ -58,3 +58,17 @@ class Oracle:
             assert float(square.rad()) <= 1e-30 * abs(float(square.mid())) + 1e-70
             norms[k] = float(square.mid()) ** 0.5 if float(square.mid()) > 0 else 0.0
         return norms
+
+
+def exact_combination_norm(factor: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    """||F c||_2 (M,) for the given doubles, c as in :func:`rbm.online.reference.residual_coefficients`, rounded once to double."""
+    flint.ctx.prec = BITS
+    exact = _matrix(factor)
+    norms = np.empty(len(theta))
+    for k in range(len(theta)):
+        t = [_number(x) for x in theta[k]]
+        c = [_number(x) for x in phi[k]] + [-(_number(g) * x) for g in gamma[k] for x in t]
+        product = exact * flint.acb_mat([[x] for x in c])
+        total = sum((product[i, 0] * product[i, 0].conjugate() for i in range(len(factor))), flint.acb(0)).real
+        norms[k] = float(total.sqrt().mid())
+    return norms

@@ -202,7 +202,7 @@ def test_bad_options(model: rbm.FullOrderModel, training: np.ndarray, options: d
 def test_bad_training_sets(model: rbm.FullOrderModel) -> None:
     with pytest.raises(rbm.ParameterError, match=r"mu = 101 \(row 1\) is outside \[1, 100\]"):
         run(model, np.array([[5.0], [101.0]]))
-    with pytest.raises(rbm.ParameterError, match="row 0 is not a finite number"):
+    with pytest.raises(rbm.ParameterError, match=r"mu = nan \(row 0\) is not a finite number"):
         run(model, np.array([[np.nan]]))
     with pytest.raises(rbm.ParameterError, match=r"shape \(M, 1\)"):
         run(model, np.ones((3, 2)))

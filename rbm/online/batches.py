@@ -58,7 +58,7 @@ def answer(
     points: Any,
     bytes_per_point: int,
     *,
-    spare: Any,
+    spare: Callable[[], Any],
     on_error: OnError = "raise",
     progress: bool = False,
 ) -> Solution:
@@ -67,7 +67,7 @@ def answer(
     The rows that an error names are set aside and the others done again, so that no answer is lost: with on_error="mark" they
     are marked in the result, with "raise" an error is raised at the end that names them and carries the result as `solution`.
 
-    spare : a point that can be answered, for the case that none of the batch can
+    spare : makes points some of which can be answered, for the case that none of the batch can
 
     Memory: the result, and a piece for each thread. Raises Interrupted on Ctrl-C, with the answers so far.
     """
@@ -183,14 +183,19 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
 
 
 def _finish(
-    result: Solution | None, failures: list[_Failure], count: int, on_error: OnError, work: Work, spare: Any
+    result: Solution | None,
+    failures: list[_Failure],
+    count: int,
+    on_error: OnError,
+    work: Work,
+    spare: Callable[[], Any],
 ) -> Solution:
     """Raise, or mark, what has failed."""
     failures.sort(key=lambda f: int(f.rows[0]))
     reasons = _reasons(failures)
     failed = np.sort(np.concatenate([f.rows for f in failures]))
     if result is None and on_error == "mark":
-        result = room_for(work(spare), count)
+        result = _template(work, spare(), count)
     if result is not None:
         result = replace(result, failed=failed, reasons=reasons)
     if on_error == "mark" and result is not None:
@@ -205,6 +210,16 @@ def _finish(
     error = type(failures[0].error)(reasons[0] + others + kept)
     error.rows, error.solution = failed, result
     raise error from None
+
+
+def _template(work: Work, points: Any, count: int) -> Solution | None:
+    """Room for an answer of which nothing is known but that it fails; None if none of `points` can be answered, either."""
+    for row in range(len(points)):
+        try:
+            return room_for(work(points[row : row + 1]), count)
+        except PointError:
+            pass
+    return None
 
 
 def _reasons(failures: list[_Failure]) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ __all__ = ["Answers", "CompiledModel"]
 NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
 DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
-#: Relative deviation from Hermitian up to which reduced operators count as such: rounding of the projection.
-HERMITIAN = 1e-13
+#: Relative deviation from Hermitian, in units of eps, up to which reduced operators count as such: rounding of the projection.
+HERMITIAN = 64.0
 
 
 class Answers(NamedTuple):
@@ -47,8 +47,9 @@ class CompiledModel:
         self.operators, self.rhs = operators, rhs
         self.size = operators.shape[2]
         self.tall = operators.shape[1] > self.size
+        tolerance = HERMITIAN * float(np.finfo(operators.dtype).eps)
         self.hermitian = not self.tall and all(
-            np.abs(a - a.conj().T).max(initial=0.0) <= HERMITIAN * np.abs(a).max(initial=0.0) for a in operators
+            np.abs(a - a.conj().T).max(initial=0.0) <= tolerance * np.abs(a).max(initial=0.0) for a in operators
         )
         self.single = operators.real.dtype == SINGLE[0]
         self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
@@ -229,4 +230,5 @@ def _real_view(array: np.ndarray, dtype: np.dtype, real: np.dtype) -> np.ndarray
     """Rows of real numbers; of real and imaginary parts in turn if `dtype` is complex."""
     if dtype == real and array.dtype == real and array.flags.c_contiguous:
         return array
-    return np.ascontiguousarray(array, dtype=dtype).view(real)
+    with np.errstate(over="ignore"):  # beyond float32: the solution is not finite, which is reported
+        return np.ascontiguousarray(array, dtype=dtype).view(real)
