@@ -19,7 +19,14 @@ from typing import Any
 __all__ = ["fastest", "fresh", "machine", "require_pymor", "text_table"]
 
 ROOT = Path(__file__).resolve().parent.parent
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RBM_NUM_THREADS",
+)
 
 
 def require_pymor() -> None:
@@ -28,13 +35,15 @@ def require_pymor() -> None:
         raise ModuleNotFoundError("the benchmarks compare with pyMOR, which is not installed: pip install pymor")
 
 
-def fresh(task: str) -> Any:
-    """Result of "module:function", called without arguments in a new Python process with one BLAS thread.
+def fresh(task: str, threads: int | None = 1) -> Any:
+    """Result of "module:function", called without arguments in a new Python process; threads=None: as many as there are processors.
 
     With one thread CPU seconds are what the work costs; in a new process neither side runs on the other's caches.
     """
     command = [sys.executable, "-m", "benchmarks.harness", task]
-    env = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    env = {name: value for name, value in os.environ.items() if name not in THREADS}
+    if threads is not None:
+        env.update(dict.fromkeys(THREADS, str(threads)))
     done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"benchmark {task} failed with exit status {done.returncode}; its error is above")

@@ -1,167 +1,213 @@
-"""The online stage: microseconds a query of the thermal block (ours, pyMOR, bare NumPy) and of the 1D diffusion model."""
+"""The online stage: microseconds and GFLOP/s a query beside pyMOR's loop, batched NumPy and the machine's own matrix product."""
 
 from __future__ import annotations
 
-import dataclasses
+import importlib.util
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import scipy.linalg
+from threadpoolctl import threadpool_limits
 
 import rbm
 from benchmarks import peer
+from benchmarks.counts import residual_flops, solve_flops
 from benchmarks.harness import fastest, fresh, require_pymor, text_table
 from problems import reaction_diffusion_1d, thermal_block
+from rbm.online.batches import thread_count
 from rbm.riesz import factorize
 
-BATCH = 10_000
-CHUNK = 1_000
-LOOP = 200
-REPEATS = 15
-HEADER = ("", "solve", "solve + bound")
+BATCH, CHUNK, LOOP, REPEATS = 100_000, 1_000, 200, 7
+SWEEP = 20_000
+CASES = ("block", "diffusion", "scattering")
 
 
 def run() -> dict[str, Any]:
-    """Each model in a fresh process with one BLAS thread."""
+    """Each model in a fresh process that may use all processors, as may its peers."""
     require_pymor()
-    return {name: fresh(f"benchmarks.online:{name}") for name in ("block", "diffusion")}
+    cases = [c for c in CASES if c != "scattering" or importlib.util.find_spec("bempp_cl")]
+    return {name: fresh(f"benchmarks.online:{name}", threads=None) for name in cases}
 
 
 def table(result: dict[str, Any]) -> str:
-    """Microseconds a query: the solution alone, and with its error bound."""
-    return f"{_block_table(result['block'])}\n\n{_diffusion_table(result['diffusion'])}"
+    """One table a model, and the sweeps over N, Q and M."""
+    titles = {
+        "block": "Online: thermal block 3 x 3, 7081 unknowns",
+        "diffusion": "Online: reaction-diffusion in one dimension, mu in [1, 1e5]",
+        "scattering": "Online: acoustic scattering, complex, two parts, 258 unknowns",
+    }
+    parts = [_table(titles[name], result[name]) for name in CASES if name in result]
+    parts.insert(1, _sweep_table(result["block"]))
+    return "\n\n".join(parts)
+
+
+# ---- the three models
 
 
 def block() -> dict[str, Any]:
-    """Thermal block, N = 30, one basis for all: ours, pyMOR's loop, bare NumPy, the library calls alone, the full model."""
+    """Thermal block, N = 30, one basis for all; sweeps over N, the number of blocks Q, and the size of the batch M."""
     model = thermal_block()
-    training = model.parameters.sample(500, "random", seed=0)
-    result = rbm.greedy(model, training, max_basis=30, progress=False)
+    result = rbm.greedy(model, model.parameters.sample(500, "random", seed=0), max_basis=30, progress=False)
     reduced = result.reduced_model
     mus = model.parameters.sample(BATCH, "random", seed=2)
-    bare = dataclasses.replace(reduced, outputs={})
     fom = peer.thermal_block_model(model)
     rom = peer.reductor(model, fom, result.basis).reduce()
-    points = peer.parse(fom, mus[:LOOP])
-    numpy_solve, numpy_bound = _bare_numpy(reduced)
-    lapack, gemm = _library_calls(reduced, mus[:CHUNK])
     theta, phi = model.operator_coefficients(mus[:1])[0], model.rhs_coefficients(mus[:1])[0]
-    work = {
-        "ours, one call": (lambda: reduced.solve(mus, estimate=False), lambda: reduced.solve(mus), BATCH),
-        "ours, one call, no output": (lambda: bare.solve(mus, estimate=False), lambda: bare.solve(mus), BATCH),
-        "ours, one point a call": (
-            lambda: [reduced.solve(mu, estimate=False) for mu in mus[:LOOP]],
-            lambda: [reduced.solve(mu) for mu in mus[:LOOP]],
-            LOOP,
-        ),
-        "pyMOR, loop": (
-            lambda: [rom.solve(mu) for mu in points],
-            lambda: [rom.estimate_error(mu) for mu in points],
-            LOOP,
-        ),
-        "NumPy, all at once": (lambda: numpy_solve(mus), lambda: numpy_bound(mus), BATCH),
-        f"NumPy, {CHUNK} at once": (lambda: _chunked(numpy_solve, mus), lambda: _chunked(numpy_bound, mus), BATCH),
-        "library calls alone": (lapack, lambda: (lapack(), gemm()), CHUNK),
-        "full model, sparse LU": (
-            lambda: factorize(model.assemble(theta), symmetric=True)(model.rhs_terms @ phi[:, None]),
-            None,
-            1,
-        ),
+    full = lambda: factorize(model.assemble(theta), symmetric=True)(model.rhs_terms @ phi[:, None])  # noqa: E731
+    made = _compare({"ours": reduced}, mus, rom, peer.parse(fom, mus[:LOOP]), {"full model, sparse LU": full})
+    variants = {
+        "ours, float32": reduced.astype("float32"),
+        "ours, compressed to 1 %": reduced.compress(0.01),
+        "ours, sketched (40 rows, 1e-9)": reduced.sketch(),
     }
-    times = _microseconds(work)
-    solution = reduced.solve(mus[:LOOP])
-    value = solution.estimate.value
-    gamma = np.stack([rom.solve(mu).to_numpy()[:, 0] for mu in points])
-    bound = np.array([rom.estimate_error(mu)[0] for mu in points])
-    return {
-        "N": reduced.size,
-        "terms": reduced.operators.shape[0],
-        "factor": list(reduced.estimators["orthonormal"].factor.shape),
-        "microseconds": times,
-        "deviation": {
-            "coefficients, ours and pyMOR": _deviation(solution.coefficients, gamma),
-            "coefficients, ours and NumPy": _deviation(solution.coefficients, numpy_solve(mus[:LOOP])),
-            "estimates, ours and pyMOR": _deviation(value[:, None], bound[:, None]),
-            "estimates, ours and NumPy": _deviation(value[:, None], numpy_bound(mus[:LOOP])[:, None]),
-        },
-        "floor": float((solution.estimate.floor / solution.bound).max()),
-    }
+    for name, other in variants.items():
+        method = "sketched" if "sketched" in name else None
+        seconds = fastest({"": lambda o=other, m=method: o.solve(mus, method=m)}, REPEATS)[""]  # type: ignore[misc]
+        made["rows"][name] = [None, seconds / BATCH * 1e6]
+    made["compressed_rows"] = len(variants["ours, compressed to 1 %"].estimators["orthonormal"].factor)  # type: ignore[attr-defined]
+    return {**made, "sweeps": _sweeps(reduced, mus)}
 
 
 def diffusion() -> dict[str, Any]:
-    """1D diffusion, N = 8: ours, and the full model solved three ways."""
-    model = reaction_diffusion_1d()
-    result = rbm.greedy(model, model.parameters.sample(200, "random", seed=0), max_basis=8, progress=False)
-    reduced = result.reduced_model
+    """N = 10, Q = 2: a wider range of mu than in the studies, which end at N = 8."""
+    model = reaction_diffusion_1d(200, (1.0, 1e5))
+    training = np.geomspace(1, 1e5, 400)[:, None]
+    reduced = rbm.greedy(model, training, max_basis=10, progress=False).reduced_model
     mus = model.parameters.sample(BATCH, "random", seed=2)
-    points = mus[:LOOP]
-    load = model.rhs_terms[:, 0]
     banded = [np.array([np.append(0.0, a.diagonal(1)), a.diagonal()]) for a in model.operator_terms]
-    work = {
-        "ours, one call": (lambda: reduced.solve(mus, estimate=False), lambda: reduced.solve(mus), BATCH),
-        "ours, one point a call": (
-            lambda: [reduced.solve(mu, estimate=False) for mu in points],
-            lambda: [reduced.solve(mu) for mu in points],
+    load, mu = model.rhs_terms[:, 0], mus[0, 0]
+    full = lambda: scipy.linalg.solveh_banded(banded[0] + mu * banded[1], load, check_finite=False)  # noqa: E731
+    return _compare({"ours": reduced}, mus, None, [], {"full model, tridiagonal solver": full})
+
+
+def scattering() -> dict[str, Any]:
+    """Real admittances of two parts: complex matrices; least squares (the model's default) and Galerkin, which pyMOR can do."""
+    from problems import acoustic_scattering
+
+    model = acoustic_scattering("sphere", 2, 2.0, 3, progress=False)
+    result = rbm.greedy(model, model.parameters.sample(500), max_basis=36, relative=True, progress=False)
+    galerkin = rbm.project(model, result.basis, projection="galerkin")
+    mus = model.parameters.sample(BATCH // 5, "random", seed=2)
+    fom = peer.scattering_model(model)
+    rom = peer.reductor(model, fom, result.basis, constant=0.4).reduce()
+    theta, b = model.operator_coefficients(mus[:1])[0], model.rhs_terms[:, 0]
+    full = lambda: scipy.linalg.solve(model.assemble(theta), b, check_finite=False)  # noqa: E731
+    ours = {"ours": galerkin, "ours, least squares": result.reduced_model}
+    return _compare(ours, mus, rom, peer.parse(fom, mus[:LOOP], "b"), {"full model, dense LU": full})
+
+
+# ---- one table
+
+
+def _compare(
+    ours: dict[str, rbm.ReducedModel], mus: np.ndarray, rom: Any, points: list[Any], full: dict[str, Callable[[], Any]]
+) -> dict[str, Any]:
+    """Microseconds a query, solve alone and with bound; the first of `ours` is compared with the peers on the same numbers."""
+    count = len(mus)
+    reduced = next(iter(ours.values()))
+    work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]] = {}
+    for name, model in ours.items():
+        work[name] = (lambda m=model: m.solve(mus, estimate=False), lambda m=model: m.solve(mus), count)  # type: ignore[misc]
+        work[f"{name}, one point a call"] = (
+            lambda m=model: [m.solve(mu, estimate=False) for mu in mus[:LOOP]],  # type: ignore[misc]
+            lambda m=model: [m.solve(mu) for mu in mus[:LOOP]],  # type: ignore[misc]
             LOOP,
-        ),
-        "full model, refined (model.solve)": (lambda: model.solve(points), None, LOOP),
-        "full model, sparse LU": (
-            lambda: [factorize(model.assemble((1.0, mu)), symmetric=True)(load[:, None]) for mu in points[:, 0]],
-            None,
+        )
+    if rom is not None:
+        work["pyMOR, loop"] = (
+            lambda: [rom.solve(mu) for mu in points],
+            lambda: [rom.estimate_error(mu) for mu in points],
             LOOP,
-        ),
-        "full model, tridiagonal solver": (
-            lambda: [
-                scipy.linalg.solveh_banded(banded[0] + mu * banded[1], load, check_finite=False) for mu in points[:, 0]
-            ],
-            None,
-            LOOP,
-        ),
+        )
+    solve, estimate = _bare_numpy(reduced)
+    part = mus[: count // 5]
+    for threads in ("BLAS threads", "Python threads"):
+        one = (
+            (lambda f: lambda: _in_threads(f, part))
+            if threads == "Python threads"
+            else (lambda f: lambda: _in_chunks(f, part))
+        )
+        work[f"NumPy, {CHUNK} at once, {threads}"] = one(solve), one(estimate), len(part)
+    work.update({name: (call, None, 1) for name, call in full.items()})
+    rows = _microseconds(work)
+    flops = [solve_flops(reduced), solve_flops(reduced) + residual_flops(reduced)]
+    estimated = reduced.solve(mus[:LOOP]).estimate
+    assert estimated is not None
+    beta = reduced.stability(mus[:LOOP], reduced.operator_coefficients(mus[:LOOP]))
+    value, gamma = estimated.value * beta, reduced.solve(mus[:LOOP]).coefficients
+    deviation = {
+        "coefficients, ours and NumPy": _deviation(gamma, solve(mus[:LOOP])),
+        "residual norms, ours and NumPy": _deviation(value[:, None], estimate(mus[:LOOP])[:, None]),
     }
-    return {"N": reduced.size, "dimension": model.dimension, "microseconds": _microseconds(work)}
+    if rom is not None:
+        theirs = np.stack([rom.solve(mu).to_numpy()[:, 0] for mu in points])
+        deviation["coefficients, ours and pyMOR"] = _deviation(gamma, theirs)
+    return {
+        "N": reduced.size,
+        "Q": reduced.operators.shape[0],
+        "factor": list(reduced.estimators["orthonormal"].factor.shape),  # type: ignore[attr-defined]
+        "batch": count,
+        "threads": thread_count(),
+        "flops": flops,
+        "dgemm": _gemm(np.float64),
+        "sgemm": _gemm(np.float32),
+        "rows": rows,
+        "deviation": deviation,
+    }
 
 
 def _bare_numpy(reduced: rbm.ReducedModel) -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
-    """The same arithmetic written out for this model: theta = mu, f parameter-free, beta = min mu."""
+    """The same arithmetic written out, no checks, no floors: batched assembly, numpy.linalg.solve, norm(R c)."""
     q, n, _ = reduced.operators.shape
-    flat, f = reduced.operators.reshape(q, n * n), reduced.rhs[0]
-    transposed = np.ascontiguousarray(reduced.estimators["orthonormal"].factor.T)
+    flat, sources = reduced.operators.reshape(q, n * n), reduced.rhs
+    transposed = np.ascontiguousarray(reduced.estimators["orthonormal"].factor.T)  # type: ignore[attr-defined]
+    qf = len(sources)
 
     def solve(mus: np.ndarray) -> np.ndarray:
-        matrices = (mus @ flat).reshape(-1, n, n)
-        return np.linalg.solve(matrices, np.broadcast_to(f[:, None], (len(mus), n, 1)))[..., 0]
+        theta, phi = reduced.operator_coefficients(mus), reduced.rhs_coefficients(mus)
+        return np.linalg.solve((theta @ flat).reshape(-1, n, n), (phi @ sources)[..., None])[..., 0]
 
     def estimate(mus: np.ndarray) -> np.ndarray:
-        gamma = solve(mus)
-        c = np.empty((len(mus), 1 + n * q))
-        c[:, 0] = 1.0
-        np.multiply(-gamma[:, :, None], mus[:, None, :], out=c[:, 1:].reshape(-1, n, q))
-        return np.linalg.norm(c @ transposed, axis=1) / mus.min(axis=1)
+        gamma, theta = solve(mus), reduced.operator_coefficients(mus)
+        c = np.empty((len(mus), qf + n * q), dtype=gamma.dtype)
+        c[:, :qf] = reduced.rhs_coefficients(mus)
+        np.multiply(-gamma[:, :, None], theta[:, None, :], out=c[:, qf:].reshape(-1, n, q))
+        return np.linalg.norm(c @ transposed, axis=1)
 
     return solve, estimate
 
 
-def _library_calls(reduced: rbm.ReducedModel, mus: np.ndarray) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The two calls that nobody avoids, on arrays that are there: np.linalg.solve, and the product C R^T."""
-    q, n, _ = reduced.operators.shape
-    matrices = (mus @ reduced.operators.reshape(q, n * n)).reshape(-1, n, n)
-    vectors = np.broadcast_to(reduced.rhs[0][:, None], (len(mus), n, 1)).copy()
-    transposed = np.ascontiguousarray(reduced.estimators["orthonormal"].factor.T)
-    c = np.random.default_rng(0).standard_normal((len(mus), len(transposed)))
-    return lambda: np.linalg.solve(matrices, vectors), lambda: c @ transposed
+def _in_chunks(function: Callable[[np.ndarray], np.ndarray], mus: np.ndarray) -> None:
+    """One Python thread; the library may use its own."""
+    for i in range(0, len(mus), CHUNK):
+        function(mus[i : i + CHUNK])
 
 
-def _chunked(function: Callable[[np.ndarray], np.ndarray], mus: np.ndarray) -> np.ndarray:
-    return np.concatenate([function(mus[i : i + CHUNK]) for i in range(0, len(mus), CHUNK)])
+def _in_threads(function: Callable[[np.ndarray], np.ndarray], mus: np.ndarray) -> None:
+    """As many Python threads as processors, one BLAS thread each."""
+    chunks = [mus[i : i + CHUNK] for i in range(0, len(mus), CHUNK)]
+    with threadpool_limits(1), ThreadPoolExecutor(thread_count()) as pool:
+        list(pool.map(function, chunks))
 
 
-def _microseconds(work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]]) -> dict[str, list[float]]:
+def _gemm(dtype: type, n: int = 2000) -> float:
+    """GFLOP/s of the machine's matrix product, all processors."""
+    a = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
+    return 2e-9 * n**3 / fastest({"": lambda: a @ a}, 5)[""]
+
+
+def _microseconds(
+    work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]],
+) -> dict[str, list[float | None]]:
     """Microseconds a query without and, where there is one, with the bound; each row counts its queries."""
     calls = {(name, k): call for name, row in work.items() for k, call in enumerate(row[:2]) if call is not None}
     seconds = fastest(calls, REPEATS)
     return {
-        name: [seconds[name, k] / row[2] * 1e6 for k in range(2) if (name, k) in seconds] for name, row in work.items()
+        name: [seconds[name, k] / row[2] * 1e6 if (name, k) in seconds else None for k in range(2)]
+        for name, row in work.items()
     }
 
 
@@ -170,36 +216,85 @@ def _deviation(a: np.ndarray, b: np.ndarray) -> float:
     return float((np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)).max())
 
 
-def _block_table(r: dict[str, Any]) -> str:
-    times = r["microseconds"]
-    ours, loop, full = times["ours, one call"], times["pyMOR, loop"], times["full model, sparse LU"][0]
-    equal = times["ours, one call, no output"]
-    numpy = [min(times[name][k] for name in times if name.startswith("NumPy")) for k in range(2)]
-    rows, columns = r["factor"]
+def _table(title: str, r: dict[str, Any]) -> str:
+    rows = r["rows"]
+    ours, numpy = rows["ours"], [min(rows[n][k] for n in rows if n.startswith("NumPy")) for k in range(2)]
+    lines = []
+    for name, times in rows.items():
+        cells = ["" if t is None else f"{t:.3g}" for t in times]
+        rate = ""
+        same = name == "ours" or name.startswith(("NumPy", "ours, one", "pyMOR"))
+        if same and times[1] is not None:
+            gflops = r["flops"][1] / times[1] * 1e-3
+            rate = f"{gflops:.3g} ({gflops / r['dgemm']:.1%})"
+        lines.append((name, *cells, rate))
+    rows_of, columns = r["factor"]
     notes = [
-        f"N = {r['N']}, Q = {r['terms']}, R is {rows} x {columns}; {BATCH} parameters, loops over {LOOP}; "
-        f"smallest of {REPEATS} repeats, one thread.",
-        "pyMOR's estimate_error solves, too; ours, with output: also s(mu) and its bound.",
-        f"pyMOR / ours:            {loop[0] / ours[0]:.3g} (solve), {loop[1] / ours[1]:.3g} (solve + bound)",
-        f"ours, no output / NumPy: {equal[0] / numpy[0]:.3g} (solve), {equal[1] / numpy[1]:.3g} (solve + bound)",
-        f"full model / ours:       {full / ours[0]:.4g} (solve), {full / ours[1]:.4g} (solve + bound)",
-        "largest relative deviation:",
-        *(f"  {name}: {value:.1e}" for name, value in r["deviation"].items()),
-        f"largest share of the floor in our bound: {r['floor']:.1e}",
+        f"N = {r['N']}, Q = {r['Q']}, R is {rows_of} x {columns}; {r['batch']} parameters in a batch, loops over {LOOP}, NumPy over a fifth; "
+        f"smallest of {REPEATS}; {r['threads']} threads.",
+        f"flops needed: {r['flops'][0]:.4g} solve, {r['flops'][1]:.4g} solve + bound; matrix product of this machine in this run: "
+        f"{r['dgemm']:.3g} GFLOP/s double, {r['sgemm']:.3g} single.",
+        f"best NumPy / ours: {numpy[0] / ours[0]:.3g} (solve), {numpy[1] / ours[1]:.3g} (solve + bound)",
     ]
-    return text_table("Online: thermal block, microseconds a query", HEADER, _rows(times), notes)
+    if "pyMOR, loop" in rows:
+        loop, one = rows["pyMOR, loop"], rows["ours, one point a call"]
+        notes.append(
+            f"pyMOR / ours: {loop[0] / ours[0]:.3g} (solve), {loop[1] / ours[1]:.3g} (solve + bound); one point a call: "
+            f"{loop[0] / one[0]:.3g}, {loop[1] / one[1]:.3g}"
+        )
+    full = next((rows[n][0] for n in rows if n.startswith("full")), None)
+    if full is not None:
+        notes.append(f"full model / ours, solve + bound: {full / ours[1]:.4g}")
+    if "compressed_rows" in r:
+        notes.append(f"compressed: R has {r['compressed_rows']} rows.")
+    notes += [f"largest relative difference, {name}: {value:.1e}" for name, value in r["deviation"].items()]
+    return text_table(title, ("", "us, solve", "us, solve + bound", "GFLOP/s (of dgemm)"), lines, notes)
 
 
-def _diffusion_table(r: dict[str, Any]) -> str:
-    times = r["microseconds"]
-    ours = times["ours, one call"][1]
-    notes = [
-        f"N = {r['N']}, {r['dimension']} unknowns. Full model / ours (one call, solve + bound): "
-        + ", ".join(f"{t[0] / ours:.3g}" for name, t in times.items() if name.startswith("full"))
-        + " in the order of the rows."
+# ---- sweeps
+
+
+def _sweeps(reduced: rbm.ReducedModel, mus: np.ndarray) -> dict[str, list[list[Any]]]:
+    """Over N, Q and M: [value, microseconds solve + bound, GFLOP/s, NumPy / ours]."""
+    sizes = [(n, reduced.truncate(n), mus[:SWEEP]) for n in (5, 10, 20, 30)]
+    terms = []
+    for blocks in ((1, 2), (2, 2), (3, 3), (4, 4)):
+        model = thermal_block(blocks, 24)
+        made = rbm.greedy(model, model.parameters.sample(300), max_basis=15, progress=False).reduced_model
+        terms.append((blocks[0] * blocks[1], made, model.parameters.sample(SWEEP, "random", seed=2)))
+    batches = [(m, reduced, mus[:m]) for m in (1, 3, 10, 30, 100, 1000, 10_000, BATCH)]
+    return {name: [_point(*p) for p in points] for name, points in (("N", sizes), ("Q", terms), ("M", batches))}
+
+
+def _point(value: int, model: rbm.ReducedModel, mus: np.ndarray) -> list[Any]:
+    _, estimate = _bare_numpy(model)
+    count, repeats = len(mus), max(1, 300 // len(mus))
+    times = fastest(
+        {
+            "ours": lambda: [model.solve(mus) for _ in range(repeats)],
+            "chunks": lambda: [_in_chunks(estimate, mus) for _ in range(repeats)],
+            **({"threads": lambda: _in_threads(estimate, mus)} if repeats == 1 else {}),
+        },
+        5,
+    )
+    ours = times.pop("ours") / count / repeats
+    flops = solve_flops(model) + residual_flops(model)
+    numpy = min(t / (1 if name == "threads" else repeats) for name, t in times.items()) / count
+    return [value, ours * 1e6, flops / ours * 1e-9, numpy / ours]
+
+
+def _sweep_table(r: dict[str, Any]) -> str:
+    fixed = {"N": f"Q = 9, M = {SWEEP}", "Q": f"N = 15, M = {SWEEP}", "M": "N = 30, Q = 9"}
+    lines = [
+        (
+            f"{name} = {value}" + (f"   ({fixed[name]})" if k == 0 else ""),
+            f"{us:.3g}",
+            f"{rate:.3g} ({rate / r['dgemm']:.0%})",
+            f"{ratio:.3g}",
+        )
+        for name, points in r["sweeps"].items()
+        for k, (value, us, rate, ratio) in enumerate(points)
     ]
-    return text_table("Online: 1D reaction-diffusion, microseconds a query", HEADER, _rows(times), notes)
-
-
-def _rows(times: dict[str, list[float]]) -> list[tuple[str, str, str]]:
-    return [(name, f"{t[0]:.2f}", f"{t[1]:.2f}" if len(t) > 1 else "") for name, t in times.items()]
+    return text_table(
+        "Online: thermal block, sweeps", ("", "us, solve + bound", "GFLOP/s (of dgemm)", "NumPy / ours"), lines
+    )

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from rbm import FullOrderModel
 
-__all__ = ["parse", "reductor", "thermal_block_model"]
+__all__ = ["parse", "reductor", "scattering_model", "thermal_block_model"]
 
 
 def thermal_block_model(model: FullOrderModel) -> Any:
@@ -29,21 +29,41 @@ def thermal_block_model(model: FullOrderModel) -> Any:
     return StationaryModel(operator, operator.range.from_numpy(model.rhs_terms))
 
 
-def reductor(model: FullOrderModel, fom: Any, basis: np.ndarray | None = None) -> Any:
-    """CoerciveRBReductor (the round-off-stable estimator) in our inner product, with beta(mu) = min_i k_i.
+def scattering_model(model: FullOrderModel) -> Any:
+    """The scattering model with real admittances as a pyMOR StationaryModel with one vector parameter "b"."""
+    from pymor.core.logger import set_log_levels
+    from pymor.models.basic import StationaryModel
+    from pymor.operators.constructions import LincombOperator
+    from pymor.operators.numpy import NumpyMatrixOperator
+    from pymor.parameters.functionals import ProjectionParameterFunctional
 
-    The min is a GenericParameterFunctional, the cheapest of pyMOR's ways to say it.
+    set_log_levels({"pymor": "ERROR"})
+    parts = len(model.parameters)
+    coefficients = [1.0, *(ProjectionParameterFunctional("b", size=parts, index=i) for i in range(parts))]
+    operator = LincombOperator([NumpyMatrixOperator(term) for term in model.operator_terms], coefficients)
+    return StationaryModel(operator, operator.range.from_numpy(model.rhs_terms))
+
+
+def reductor(model: FullOrderModel, fom: Any, basis: np.ndarray | None = None, constant: float | None = None) -> Any:
+    """CoerciveRBReductor (the round-off-stable estimator) in our inner product, with beta(mu) = min_i k_i, or a constant.
+
+    Both are GenericParameterFunctionals, the cheapest of pyMOR's ways to say it.
     """
     from pymor.operators.numpy import NumpyMatrixOperator
     from pymor.parameters.functionals import GenericParameterFunctional
     from pymor.reductors.coercive import CoerciveRBReductor
 
-    smallest = GenericParameterFunctional(lambda mu: mu["k"].min(), {"k": len(model.parameters)})
-    product = NumpyMatrixOperator(sp.csc_matrix(model.product))
+    size = len(model.parameters)
+    smallest = (
+        GenericParameterFunctional(lambda mu: mu["k"].min(), {"k": size})
+        if constant is None
+        else GenericParameterFunctional(lambda mu: constant, {"b": size})
+    )
+    product = NumpyMatrixOperator(sp.csc_matrix(model.product) if sp.issparse(model.product) else model.product)
     vectors = None if basis is None else fom.solution_space.from_numpy(basis)
     return CoerciveRBReductor(fom, RB=vectors, product=product, coercivity_estimator=smallest)
 
 
-def parse(fom: Any, mus: np.ndarray) -> list[Any]:
+def parse(fom: Any, mus: np.ndarray, name: str = "k") -> list[Any]:
     """Parameter points (M, p) as pyMOR's Mu objects, so that no timing includes their making."""
-    return [fom.parameters.parse({"k": mu}) for mu in mus]
+    return [fom.parameters.parse({name: mu}) for mu in mus]

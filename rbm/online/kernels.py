@@ -15,7 +15,16 @@ import numba
 import numpy as np
 
 from rbm.online.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
-from rbm.online.residuals import coefficients, gather, refine, residual, residual_of_one, scratch
+from rbm.online.residuals import (
+    coefficients,
+    compensated_coefficients,
+    gather,
+    refine,
+    refine_of_one,
+    residual,
+    residual_of_one,
+    scratch,
+)
 from rbm.online.solvers import assemble, ldl, least_squares, lu
 
 __all__ = ["EXPANDED", "GIVEN", "LDL", "LU", "NORM", "NOTHING", "QR", "interpolated", "query"]
@@ -70,7 +79,7 @@ def query(
     count = len(theta)
     th, ph, ga = scratch(parts * qa, factor), scratch(parts * qf, factor), scratch(parts * (n + 1), factor)
     a, spare, inverse = scratch(parts * entries, factor), scratch(parts * n, factor), scratch(parts * n, factor)
-    c, work = scratch(2 * columns + 8, factor), scratch(2 * columns + 16, factor)
+    c, work = scratch(2 * columns + 8, factor), scratch(4 * columns + 16, factor)
     norms, floors, betas, choice = scratch(2, factor), scratch(2, factor), scratch(2, factor), scratch(1, factor)
     sums, sizes_of = scratch(parts, factor), scratch(2 * len(norms_of), factor)
     # the same memory as numbers of the working type
@@ -169,7 +178,12 @@ def query(
                 gather(gamma, row, lanes, ga)
             if again and weak:
                 limit = coefficients(theta_t, phi_t, gamma_t, shape, weights[1], group, c, zero)
-                norm = refine(theta_t, phi_t, gamma_t, shape, factor, first, columns, work, nought)
+                head, tail = work[: columns * lanes], work[columns * lanes : 2 * columns * lanes]
+                compensated_coefficients(theta_t, phi_t, gamma_t, shape, columns, head, tail, nought)
+                if count == 1:
+                    norm = splat(refine_of_one(factor, first, columns, head, tail, work[2 * columns * lanes :]))
+                else:
+                    norm = refine(factor, first, columns, head, tail, nought)
                 store(norms, group, norm)
                 store(floors, group, larger(limit, nought, fma(relative, norm, limit) + absolute, limit))
                 for lane in range(here):

@@ -13,7 +13,16 @@ import numpy as np
 from rbm.online.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
 from rbm.online.solvers import compiled
 
-__all__ = ["coefficients", "gather", "refine", "residual", "residual_of_one", "scratch"]
+__all__ = [
+    "coefficients",
+    "compensated_coefficients",
+    "gather",
+    "refine",
+    "refine_of_one",
+    "residual",
+    "residual_of_one",
+    "scratch",
+]
 
 
 @compiled
@@ -141,17 +150,12 @@ def _two_sum(a: Any, b: Any) -> Any:
 
 
 @compiled
-def refine(
-    theta: Any, phi: Any, gamma: Any, sizes: Any, factor: Any, first: Any, columns: int, work: Any, zero: Any
-) -> Any:
-    """norm(F c) of one group of lanes with c and the sums in twice the working precision, compensated as in Dot2.
-
-    Error u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
-    """
+def compensated_coefficients(
+    theta: Any, phi: Any, gamma: Any, sizes: Any, columns: int, head: Any, tail: Any, zero: Any
+) -> None:
+    """c of one group of lanes in twice the working precision: head + tail, both (columns,)."""
     qa, qf, n = sizes
-    width = 64 // factor.itemsize
-    parts = theta.itemsize // factor.itemsize
-    head, tail = work[: columns * width], work[columns * width : 2 * columns * width]
+    parts = theta.itemsize // head.itemsize
     for j in range(columns):
         store(head, j, zero)
         store(tail, j, zero)
@@ -182,6 +186,14 @@ def refine(
                 store(head, j, p)
                 store(tail, j, e)
             j += 1
+
+
+@compiled
+def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: Any) -> Any:
+    """norm(F c) of one group of lanes with c and the sums in twice the working precision, compensated as in Dot2.
+
+    Error u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
+    """
     total = zero
     for b in range(first.shape[1]):
         for r in range(4):
@@ -197,3 +209,36 @@ def refine(
             row = high + low
             total = fma(row, row, total)
     return root(total)
+
+
+@compiled
+def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, work: Any) -> Any:
+    """The same for the first lane alone: the registers run along the rows of F, four rows and width / 4 columns at once."""
+    width = 64 // factor.itemsize
+    high4, low4 = work[: 4 * columns], work[4 * columns : 8 * columns]
+    sums, rests = work[8 * columns : 8 * columns + width], work[8 * columns + width : 8 * columns + 2 * width]
+    for j in range(columns):
+        for r in range(4):
+            high4[4 * j + r] = head[j * width]
+            low4[4 * j + r] = tail[j * width]
+    zero = splat(factor.dtype.type(0))
+    total = factor.dtype.type(0)
+    for b in range(first.shape[1]):
+        p = first[1, b]
+        high = low = zero
+        for k in range(4 * first[0, b], 4 * columns, width):
+            f = load_from(factor, p)
+            product, e = _two_product(f, load_from(high4, k), zero)
+            high, rest = _two_sum(high, product)
+            low = low + (rest + fma(f, load_from(low4, k), e))
+            p += width
+        store(sums, 0, high)
+        store(rests, 0, low)
+        for r in range(4):
+            row, rest_of_row = sums[r], rests[r]
+            for k in range(r + 4, width, 4):
+                row, rest_here = _two_sum(row, sums[k])
+                rest_of_row += rest_here + rests[k]
+            row += rest_of_row
+            total += row * row
+    return np.sqrt(total)
