@@ -114,7 +114,7 @@ def greedy(
 
     Notes
     -----
-    Cost of step N: one full-order solve, Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep. The basis
+    Cost of step N: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep. The basis
     is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
     Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
     """

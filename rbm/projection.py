@@ -44,7 +44,7 @@ def project(
     EstimatorUnusable
         the *first* estimator cannot be prepared (E3 with a singular T); others that cannot are listed in `refused`.
 
-    Cost: N products and Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
+    Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
     """
     reduction = Reduction(model, basis, projection)
     if training is None:
