@@ -109,6 +109,22 @@ def test_partial_pivoting_chooses_a_row_for_each_lane() -> None:
     np.testing.assert_allclose(gamma, exact, rtol=8 * eps_of(np.float64))
 
 
+def test_the_pivot_is_the_largest_of_its_column() -> None:
+    """Any other that is not zero would do in exact arithmetic; 1e-12 loses twelve digits."""
+    matrix = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [1e-12, 3.0, 1.0]])
+    gamma = CompiledModel(matrix[None], np.ones((1, 3))).answer(np.ones((9, 1)), np.ones((9, 1))).gamma
+    np.testing.assert_allclose(gamma, np.tile(np.linalg.solve(matrix, np.ones(3)), (9, 1)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_reflections_do_not_cancel(sign: float) -> None:
+    """A column that is nearly the first unit vector already: the wrong sign leaves v = 0."""
+    matrix = np.array([[sign, 0.3], [1e-9, 1.0], [1e-9, 2.0], [0.0, 1.0]])
+    rhs = np.array([1.0, 2.0, 3.0, 5.0])
+    gamma = CompiledModel(matrix[None], rhs[None]).answer(np.ones((9, 1)), np.ones((9, 1))).gamma
+    np.testing.assert_allclose(gamma, np.tile(np.linalg.lstsq(matrix, rhs)[0], (9, 1)), rtol=1e-13)
+
+
 @pytest.mark.parametrize("kind", ["definite", "general", "tall"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_lane_that_fails_disturbs_no_other(kind: str, dtype: type) -> None:

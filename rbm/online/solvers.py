@@ -46,7 +46,7 @@ def assemble(terms: Any, theta: Any, count: int, entries: int, out: Any, zero: A
 
 @compiled
 def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
-    """A x = y, Hermitian positive definite, by A = L D L^H without square roots; returns min_j d_j, <= 0 or NaN if A is not.
+    """A x = y, Hermitian positive definite, by A = L D L^H without square roots; returns min_j d_j, <= 0 if A is not.
 
     a : the lower triangle by rows, A_ij at i (i + 1) / 2 + j; the unscaled columns L D on return
     scaled (n,), inverse (n,) : scratch; inverse is real. N^3/3 + 2 N^2 flops.
@@ -62,7 +62,6 @@ def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
             pivot = fnma(v, w, pivot)
         d = real(pivot)
         smallest = larger(smallest, d, d, smallest)
-        smallest = equal(d, d, smallest, d)  # a NaN stays
         store(inverse, j, one / d)
         z = load(inverse, j) * load(y, j)
         i = j + 1
