@@ -132,7 +132,6 @@ def query(
                 for q in range(1, qa):
                     ratio = splat(stability[1 + q]) * real(load(theta_t, q))
                     least = larger(least, ratio, ratio, least)
-                    least = equal(ratio, ratio, least, ratio)  # a NaN stays
                 store(betas, group, splat(stability[0]) * least)
             store(choice, 0, smallest)
             for lane in range(here):
