@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import psutil
 import scipy.linalg
 from threadpoolctl import threadpool_limits
 
@@ -79,7 +82,32 @@ def diffusion() -> dict[str, Any]:
     banded = [np.array([np.append(0.0, a.diagonal(1)), a.diagonal()]) for a in model.operator_terms]
     load, mu = model.rhs_terms[:, 0], mus[0, 0]
     full = lambda: scipy.linalg.solveh_banded(banded[0] + mu * banded[1], load, check_finite=False)  # noqa: E731
-    return _compare({"ours": reduced}, mus, None, [], {"full model, tridiagonal solver": full})
+    made = _compare({"ours": reduced}, mus, None, [], {"full model, tridiagonal solver": full})
+    return {**made, "memory": _memory(reduced)}
+
+
+def _memory(reduced: rbm.ReducedModel, count: int = 10**7) -> dict[str, float]:
+    """Resident megabytes that a sweep adds, beside those of its answer; seconds."""
+    process, stop = psutil.Process(), threading.Event()
+    mus = reduced.parameters.sample(count, "random", seed=3)
+    before = process.memory_info().rss
+    peak = [before]
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    solution = reduced.solve(mus, coefficients=False)
+    seconds = time.perf_counter() - start
+    stop.set()
+    watcher.join()
+    assert solution.estimate is not None
+    kept = [solution.estimate.value, solution.estimate.floor, solution.estimate.resolved, *solution.outputs.values()]
+    answer = sum(a.nbytes for a in (*kept, *solution.output_bounds.values()))
+    return {"points": count, "seconds": seconds, "answer_MB": answer / 1e6, "peak_MB": (peak[0] - before) / 1e6}
 
 
 def scattering() -> dict[str, Any]:
@@ -244,6 +272,12 @@ def _table(title: str, r: dict[str, Any]) -> str:
     full = next((rows[n][0] for n in rows if n.startswith("full")), None)
     if full is not None:
         notes.append(f"full model / ours, solve + bound: {full / ours[1]:.4g}")
+    if "memory" in r:
+        m = r["memory"]
+        notes.append(
+            f"sweep over {m['points']:.0e} points: {m['seconds']:.2f} s, answer {m['answer_MB']:.0f} MB, peak of the process {m['peak_MB']:.0f} MB more "
+            f"than before (1.5 answers + 200 MB: {1.5 * m['answer_MB'] + 200:.0f} MB)"
+        )
     if "compressed_rows" in r:
         notes.append(f"compressed: R has {r['compressed_rows']} rows.")
     notes += [f"largest relative difference, {name}: {value:.1e}" for name, value in r["deviation"].items()]

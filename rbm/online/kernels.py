@@ -171,12 +171,19 @@ def query(
                 v, f = norms[group * lanes + lane], floors[group * lanes + lane]
                 value[row + lane], floor[row + lane], resolved[row + lane] = v, f, v >= RESOLVED * f
                 weak = weak or v < SHARP * f
-            if again and weak and groups == 2:  # the scratch arrays hold the last group
-                gather(theta, row, lanes, th)
-                gather(phi, row, lanes, ph)
-                gather(gamma, row, lanes, ga)
             if again and weak:
+                if groups == 2:  # the scratch arrays hold the last group
+                    gather(theta, row, lanes, th)
+                    gather(phi, row, lanes, ph)
+                    gather(gamma, row, lanes, ga)
                 limit = coefficients(theta_t, phi_t, gamma_t, shape, weights[1], group, c, zero)
+                store(choice, 0, limit)
+                weak = False
+                for lane in range(here):  # where the rounding of the sums is the larger part of the floor
+                    v, f = value[row + lane], floor[row + lane]
+                    lower = choice[lane] + constants[0] * v + constants[1]
+                    weak = weak or (v < SHARP * f and 2 * lower < f)
+            if again and weak:
                 head, tail = work[: columns * lanes], work[columns * lanes : 2 * columns * lanes]
                 compensated_coefficients(theta_t, phi_t, gamma_t, shape, columns, head, tail, nought)
                 if count == 1:
@@ -186,7 +193,8 @@ def query(
                 store(norms, group, norm)
                 store(floors, group, larger(limit, nought, fma(relative, norm, limit) + absolute, limit))
                 for lane in range(here):
-                    if value[row + lane] < SHARP * floor[row + lane]:
+                    v, f = value[row + lane], floor[row + lane]
+                    if v < SHARP * f and 2 * (choice[lane] + constants[0] * v + constants[1]) < f:
                         value[row + lane] = norms[group * lanes + lane]
                         floor[row + lane] = floors[group * lanes + lane]
                         resolved[row + lane] = norms[group * lanes + lane] >= RESOLVED * floors[group * lanes + lane]
