@@ -13,9 +13,10 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
-from rbm.online.reference import tiles
+from rbm.online.reference import DEVICE_TILE_BYTES, tiles
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
 
@@ -186,24 +187,28 @@ class BoundAnchored:
             growths=np.append(self.growths, growth),
         )
 
-    def best(self, theta: np.ndarray) -> np.ndarray:
+    def best(self, theta: Any) -> Any:
         """The bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
-        result = np.empty(len(theta))
+        xp = namespace(theta)
+        anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self.arrays().values())
         width = len(self.norms) + len(self.transform) + len(self.remainder)
-        for rows in tiles(len(theta), 32 * len(self.constants) * width):
+        room = None if isinstance(theta, np.ndarray) else DEVICE_TILE_BYTES
+        parts = []
+        for rows in tiles(theta.shape[0], 32 * len(self.constants) * width, room):
             # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
-            delta = theta[rows, None, :] - self.anchors
-            plain = np.abs(delta) @ self.norms / self.constants
-            natural = self.growths * np.linalg.norm(delta @ self.transform.T, axis=2)
-            natural = natural + np.abs(delta @ self.remainder.T).sum(axis=2) / self.constants
-            result[rows] = np.max(self.constants * (1 - (1 + SLACK) * np.minimum(plain, natural)), axis=1)
-        return result
+            delta = theta[rows, None, :] - anchors
+            plain = xp.abs(delta) @ norms / constants
+            natural = growths * xp.linalg.vector_norm(delta @ transform.T, axis=2)
+            natural = natural + xp.sum(xp.abs(delta @ remainder.T), axis=2) / constants
+            parts.append(xp.max(constants * (1 - (1 + SLACK) * xp.minimum(plain, natural)), axis=1))
+        return parts[0] if len(parts) == 1 else xp.concat(parts)
 
-    def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,); raises StabilityError where no anchor gives a positive bound."""
         beta = self.best(theta)
-        bad = ~(beta > 0)
-        if bad.any():
+        good = beta > 0
+        if not all_true(good):
+            mus, beta, bad = to_numpy(mus), to_numpy(beta), ~good
             raise refused(
                 StabilityError,
                 bad,

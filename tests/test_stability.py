@@ -140,7 +140,8 @@ def test_a_coefficient_that_turns_negative_online_is_named():
     m = model([(1, np.eye(2)), ("mu - 3", np.eye(2))], MinTheta([4.0]))
     assert bound(m, [5.0]) == pytest.approx([2 * (1 - 1e-9)], rel=10 * EPS, abs=0)
     with pytest.raises(
-        StabilityError, match=r"theta_1 = -1.0 at mu = 2 \(row 1, 2 such points\); give another stability bound or restrict"
+        StabilityError,
+        match=r"theta_1 = -1.0 at mu = 2 \(row 1, 2 such points\); give another stability bound or restrict",
     ):
         bound(m, [[4.0], [2.0], [1.0]])
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from rbm.estimators.base import rounding_constant
+from lowrank.arrays import beside, namespace, numpy_dtype
+from rbm.estimators.base import rounding_constant, underflow
 from rbm.estimators.factor import SAFETY, FactorNorm
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import compensated_norm
@@ -58,17 +59,18 @@ class Orthonormal(FactorNorm):
     @property
     def label(self) -> str:
         """Name, and rows if the factor was compressed."""
-        return f"{self.method} ({len(self.factor)} of {self.full_rows} rows)" if self.full_rows else self.method
+        rows = self.factor.shape[0]
+        return f"{self.method} ({rows} of {self.full_rows} rows)" if self.full_rows else self.method
 
-    def _sharper(
-        self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, c: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _sharper(self, theta: Any, phi: Any, gamma: Any, c: Any) -> tuple[Any, Any]:
         """Values and floors with the rounding of c and of the sums R c compensated; in single precision: in double."""
-        if is_single(self.factor.dtype):
+        if is_single(numpy_dtype(self.factor)):
             return super()._sharper(theta, phi, gamma, c)
-        value = compensated_norm(self.factor, theta, phi, gamma)
-        sums = 2 * rounding_constant(c.shape[1], c.dtype) ** 2
-        return value, np.abs(c) @ (SAFETY * self.defects + sums * self.norms) + self.relative(c.dtype) * value
+        value, dtype = compensated_norm(self.factor, theta, phi, gamma), numpy_dtype(c)
+        sums = 2 * rounding_constant(c.shape[1], dtype) ** 2
+        weights = beside(SAFETY * self.defects + sums * self.norms, c)
+        floor = namespace(c).abs(c) @ weights + self.relative(dtype) * value
+        return value, floor + (1 + self.relative(dtype)) * underflow(self.factor.shape[0])
 
     def truncate(self, size: int, columns: int) -> Self:
         """The leading columns of R, and of its rows those that they use."""
