@@ -24,8 +24,10 @@ from scattering_models import scattering, wavenumber_model
 import rbm
 from lowrank.arrays import to_numpy
 from problems import reaction_diffusion_1d
+from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError, StabilityError
+from rbm.estimate import Estimate
 from rbm.estimators.factor import FactorNorm
 from rbm.expressions import Expression
 from rbm.online import batches, reference
@@ -261,6 +263,35 @@ def test_nothing_becomes_numpy(place: Place, monkeypatch: pytest.MonkeyPatch) ->
             assert place.holds(there.solve(mus[0, :]).bound)
             assert there.solve(mus, estimate=False, coefficients=False).coefficients.shape == (40, 0)
         assert isinstance(solution.failed, np.ndarray)
+
+
+def test_what_an_interpolated_model_adds(place: Place) -> None:
+    """(||r|| + eps_f + eps_A ||gamma||) / (beta - eps_A), with numbers that all matter."""
+    space = rbm.ParameterSpace({"a": (0.0, 1.0)})
+    rng = np.random.default_rng(0)
+    mus, gamma, value = rng.random((6, 1)), rng.standard_normal((6, 3)), rng.random(6)
+    beta, errors = 1 + rng.random(6), Coefficients(["0.3 + 0.1*a", "0.2*a"], space)
+    expected = error_estimate(Estimate.from_norm(value, 0.1 * value), beta, gamma, mus, space, errors)
+    there = [place.array(x) for x in (value, 0.1 * value, beta, gamma, mus)]
+    made = error_estimate(Estimate.from_norm(*there[:2]), *there[2:], space, errors)
+    for name in ("value", "floor", "interpolation"):
+        np.testing.assert_allclose(to_numpy(getattr(made, name)), getattr(expected, name), rtol=1e-12)
+        assert place.holds(getattr(made, name))
+    of_a, of_f = 0.3 + 0.1 * mus[:, 0], 0.2 * mus[:, 0]
+    bound = (1.1 * value + of_f + of_a * np.linalg.norm(gamma, axis=1)) / (beta - of_a)
+    np.testing.assert_allclose(to_numpy(made.bound), bound, rtol=1e-8)
+    for text, kind, message in (
+        ("2*a", StabilityError, "is not below"),
+        ("0.1 - a", ModelError, "must be real and >= 0"),
+    ):
+        wrong = Coefficients([text, 0.0], space)
+        at = np.linspace(0, 1, 6)[:, None]
+        with pytest.raises(kind, match=message) as on_host:
+            error_estimate(Estimate.from_norm(value, value), np.ones(6), gamma, at, space, wrong)
+        given = [place.array(x) for x in (value, np.ones(6), gamma, at)]
+        with pytest.raises(kind) as on_device:
+            error_estimate(Estimate.from_norm(given[0], given[0]), *given[1:], space, wrong)
+        assert str(on_device.value) == str(on_host.value)
 
 
 # ---- moving
