@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
-from rbm.online.reference import DEVICE_TILE_BYTES, tiles
+from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 from rbm.progress import progress_bar
 
@@ -191,10 +191,8 @@ class BoundAnchored:
         """The bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
         xp = namespace(theta)
         anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self.arrays().values())
-        width = len(self.norms) + len(self.transform) + len(self.remainder)
-        room = None if isinstance(theta, np.ndarray) else DEVICE_TILE_BYTES
         parts = []
-        for rows in tiles(theta.shape[0], 32 * len(self.constants) * width, room):
+        for rows in tiles(theta.shape[0], 96 * self.anchors.size, theta):  # no more rows in C and the rest than terms
             # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
             delta = theta[rows, None, :] - anchors
             plain = xp.abs(delta) @ norms / constants
@@ -206,12 +204,11 @@ class BoundAnchored:
     def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,); raises StabilityError where no anchor gives a positive bound."""
         beta = self.best(theta)
-        good = beta > 0
-        if not all_true(good):
-            mus, beta, bad = to_numpy(mus), to_numpy(beta), ~good
+        if not all_true(beta > 0):
+            mus, beta = to_numpy(mus), to_numpy(beta)
             raise refused(
                 StabilityError,
-                bad,
+                ~(beta > 0),
                 lambda i, where: (
                     f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at {self.parameters.describe(mus[i])} "
                     f"({where}); an error bound needs beta > 0: make the model with more training points in "

@@ -100,7 +100,7 @@ class Query:
             return gamma, None
         # every matrix of an estimator makes as many numbers a point as it has rows, and of all there are a few copies
         entries = self._terms + sum(getattr(state, name).shape[0] for name in state.matrices)
-        tiles = reference.tiles(theta.shape[0], 8 * self._itemsize * entries, reference.DEVICE_TILE_BYTES)
+        tiles = reference.tiles(theta.shape[0], 8 * self._itemsize * entries, theta)
         parts = [state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in tiles]
         return gamma, Estimate.concatenate(parts)
 

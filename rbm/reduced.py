@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import beside, namespace, numpy_dtype
+from lowrank.arrays import namespace, numpy_dtype
 from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
 from rbm.compression import compress
@@ -104,12 +104,14 @@ class ReducedModel:
         """
         state = self._state(method) if estimate else None
         online = self._online
-        points = points_for(self, mus)
+        points = self.parameters.points(mus)
+        if type(points) is not type(self.operators):
+            points = points_for(self, points)
         return answer(
             lambda rows: online.answer(rows, state, extrapolate, coefficients),
             points,
             online.bytes_per_point,
-            spare=beside(self.parameters.middle, points),
+            spare=self.parameters.middle,
             on_error=on_error,
             progress=progress,
         )
@@ -180,9 +182,11 @@ class ReducedModel:
 
         Operators, right-hand sides, Z and the matrices of the estimators are moved; vectors and numbers stay NumPy's and are moved
         when they are needed. A model on a device takes `mus` from NumPy or from that device, its answers stay there (Solution.to).
-        Everything is evaluated there by batched calls of the library, in pieces of about 1 GiB, but for coefficients
+        Everything is evaluated there by batched calls of the library, in pieces that need a few GiB, but for coefficients
         that are Python callables: these get NumPy arrays, and their values are moved. The online sums are rounded otherwise than
-        on the CPU, within the floors, and residuals are summed in double precision, as there, also for a float32 model.
+        on the CPU, within the floors, and residuals are summed in double precision, as there, also for a float32 model. The floors
+        are those of IEEE arithmetic: TF32 products can only make a float32 solution worse, not its bound; do not let the library
+        emulate double precision.
         astype, compress, sketch and truncate go through the CPU and give a model in the same place; a file holds NumPy arrays.
 
         target : "cupy", "numpy", or an array module that follows the array API standard (for tests: array_api_strict)

@@ -62,7 +62,7 @@ def answer(
     points: Any,
     bytes_per_point: int,
     *,
-    spare: Any,
+    spare: np.ndarray,
     on_error: OnError = "raise",
     progress: bool = False,
 ) -> Solution:
@@ -71,7 +71,7 @@ def answer(
     The rows that an error names are set aside and the others done again, so that no answer is lost: with on_error="mark" they
     are marked in the result, with "raise" an error is raised at the end that names them and carries the result as `solution`.
 
-    spare : a point that can be answered, for the case that none of the batch can
+    spare : a point (1, p) of NumPy's that can be answered, for the case that none of the batch can
 
     Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one piece.
     Raises Interrupted on Ctrl-C, with the answers so far.
@@ -89,7 +89,11 @@ def answer(
     failures: list[_Failure] = []
     if len(slices) == 1:
         whole = _piece(work, points, slices[0], failures)
-        return whole if whole is not None and not failures else _finish(whole, failures, count, on_error, work, spare)
+        return (
+            whole
+            if whole is not None and not failures
+            else _finish(whole, failures, count, on_error, work, beside(spare, points))
+        )
     done, result = 0, None
     while result is None and done < len(slices):  # the first answers show what the result is made of
         first = _piece(work, points, slices[done], failures)
@@ -124,7 +128,11 @@ def answer(
                     "points are marked as failed there",
                     replace(result, failed=failed, reasons=(*_reasons(failures), "interrupted")),
                 ) from interrupt
-    return result if result is not None and not failures else _finish(result, failures, count, on_error, work, spare)
+    return (
+        result
+        if result is not None and not failures
+        else _finish(result, failures, count, on_error, work, beside(spare, points))
+    )
 
 
 def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:

@@ -25,9 +25,13 @@ TILE_BYTES = 4 << 20
 DEVICE_TILE_BYTES = 1 << 30
 
 
-def tiles(count: int, bytes_per_point: int, room: int | None = None) -> Iterator[slice]:
-    """Slices over `count` points, each small enough for its intermediates to stay in cache and memory to stay bounded."""
-    size = max(1, min(count, (TILE_BYTES if room is None else room) // max(bytes_per_point, 1)))
+def tiles(count: int, bytes_per_point: int, like: Any = None) -> Iterator[slice]:
+    """Slices over `count` points, each small enough for its intermediates to stay in cache and memory to stay bounded.
+
+    like : an array that lives where they do; NumPy's if there is none
+    """
+    room = TILE_BYTES if like is None or isinstance(like, np.ndarray) else DEVICE_TILE_BYTES
+    size = max(1, min(count, room // max(bytes_per_point, 1)))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
@@ -50,14 +54,9 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
         return xp.astype(theta[:, :0], dtype)
     flat = xp.reshape(xp.astype(operators, dtype), (qa, k * n))
     right, theta, phi = (xp.astype(a, dtype) for a in (rhs, theta, phi))
-    on_host = isinstance(operators, np.ndarray)
+    copies = 2 if isinstance(operators, np.ndarray) else 4  # on a device also the library's own count
     parts = []
-    # on a device also the library's own copies count
-    for rows in tiles(
-        theta.shape[0],
-        (2 if on_host else 4) * k * n * numpy_dtype(flat).itemsize,
-        TILE_BYTES if on_host else DEVICE_TILE_BYTES,
-    ):
+    for rows in tiles(theta.shape[0], copies * k * n * numpy_dtype(flat).itemsize, flat):
         matrices = xp.reshape(theta[rows, :] @ flat, (-1, k, n))
         vectors = (phi[rows, :] @ right)[..., None]
         if k > n:
