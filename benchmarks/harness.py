@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fastest", "fresh", "machine", "require_pymor", "text_table"]
+__all__ = ["cpu_name", "fastest", "fresh", "machine", "require_pymor", "text_table"]
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = (
@@ -72,7 +72,7 @@ def machine() -> dict[str, Any]:
     """Processor, cores, versions and date."""
     packages = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pymor")}
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version(), **packages, "date": date}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version(), **packages, "date": date}
 
 
 def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
@@ -84,7 +84,7 @@ def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
     return "\n".join([title, rule, cells[0], rule, *cells[1:], rule, *notes])
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """Name of the processor."""
     info = Path("/proc/cpuinfo")
     names = [x for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.online.reference import tiles
@@ -186,27 +187,28 @@ class BoundAnchored:
             growths=np.append(self.growths, growth),
         )
 
-    def best(self, theta: np.ndarray) -> np.ndarray:
+    def best(self, theta: Any) -> Any:
         """The bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
-        result = np.empty(len(theta))
-        width = len(self.norms) + len(self.transform) + len(self.remainder)
-        for rows in tiles(len(theta), 32 * len(self.constants) * width):
+        xp = namespace(theta)
+        anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self.arrays().values())
+        parts = []
+        for rows in tiles(theta.shape[0], 96 * self.anchors.size, theta):  # no more rows in C and the rest than terms
             # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
-            delta = theta[rows, None, :] - self.anchors
-            plain = np.abs(delta) @ self.norms / self.constants
-            natural = self.growths * np.linalg.norm(delta @ self.transform.T, axis=2)
-            natural = natural + np.abs(delta @ self.remainder.T).sum(axis=2) / self.constants
-            result[rows] = np.max(self.constants * (1 - (1 + SLACK) * np.minimum(plain, natural)), axis=1)
-        return result
+            delta = theta[rows, None, :] - anchors
+            plain = xp.abs(delta) @ norms / constants
+            natural = growths * xp.linalg.vector_norm(delta @ transform.T, axis=2)
+            natural = natural + xp.sum(xp.abs(delta @ remainder.T), axis=2) / constants
+            parts.append(xp.max(constants * (1 - (1 + SLACK) * xp.minimum(plain, natural)), axis=1))
+        return parts[0] if len(parts) == 1 else xp.concat(parts)
 
-    def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,); raises StabilityError where no anchor gives a positive bound."""
         beta = self.best(theta)
-        bad = ~(beta > 0)
-        if bad.any():
+        if not all_true(beta > 0):
+            mus, beta = to_numpy(mus), to_numpy(beta)
             raise refused(
                 StabilityError,
-                bad,
+                ~(beta > 0),
                 lambda i, where: (
                     f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at {self.parameters.describe(mus[i])} "
                     f"({where}); an error bound needs beta > 0: make the model with more training points in "

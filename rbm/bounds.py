@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
 from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError, StabilityError, refused
 from rbm.estimate import Estimate
@@ -15,9 +18,9 @@ __all__ = ["error_estimate"]
 
 def error_estimate(
     norm: Estimate,
-    beta: np.ndarray,
-    gamma: np.ndarray,
-    mus: np.ndarray,
+    beta: Any,
+    gamma: Any,
+    mus: Any,
     parameters: ParameterSpace,
     interpolation_error: Coefficients | None = None,
 ) -> Estimate:
@@ -27,7 +30,7 @@ def error_estimate(
 
         ||u' - Z gamma||_P <= (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A),   ||Z gamma||_P = ||gamma||_2.
 
-    norm : residual norms (M,); beta : stability bounds (M,); gamma : (M, N); mus : (M, p)
+    norm : residual norms (M,); beta : stability bounds (M,); gamma : (M, N); mus : (M, p); all in one place, where the result is, too
 
     Raises
     ------
@@ -39,9 +42,11 @@ def error_estimate(
         an interpolated model outside its parameter ranges, where its interpolation error is not known; a bound that is not finite.
     """
     if interpolation_error is not None:
-        low, high = parameters.bounds.T
-        outside = ((mus < low) | (mus > high)).any(axis=1)
-        if outside.any():
+        xp = namespace(mus)
+        low, high = (beside(b, mus) for b in parameters.bounds.T)
+        outside = xp.any((mus < low) | (mus > high), axis=1)
+        if bool(xp.any(outside)):
+            mus = to_numpy(mus)
             raise refused(
                 ParameterError,
                 outside,
@@ -53,13 +58,14 @@ def error_estimate(
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
         beta = beta - of_operator
         # Z is P-orthonormal to 1e-10, entry by entry
-        size = (1 + 1e-10 * (gamma.shape[1] + 1)) * np.linalg.norm(widened(gamma), axis=1)
+        size = (1 + 1e-10 * (gamma.shape[1] + 1)) * xp.linalg.vector_norm(widened(gamma), axis=1)
         norm = norm.interpolated(of_rhs + of_operator * size)
     with np.errstate(over="ignore", invalid="ignore"):
         error = norm.scaled(1 / beta)
-        finite = np.isfinite(error.bound)
-    if np.count_nonzero(finite) < len(finite):
-        value = norm.value
+        bound = error.bound
+        finite = np.isfinite(bound) if isinstance(bound, np.ndarray) else namespace(bound).isfinite(bound)
+    if not all_true(finite):
+        mus, value, beta = to_numpy(mus), to_numpy(norm.value), to_numpy(beta)
         raise refused(
             ParameterError,
             ~finite,
@@ -72,12 +78,14 @@ def error_estimate(
 
 
 def _interpolation_error(
-    interpolation_error: Coefficients, beta: np.ndarray, mus: np.ndarray, parameters: ParameterSpace
-) -> tuple[np.ndarray, np.ndarray]:
+    interpolation_error: Coefficients, beta: Any, mus: Any, parameters: ParameterSpace
+) -> tuple[Any, Any]:
     """eps_A and eps_f (M,), checked."""
     values = interpolation_error(mus)
-    bad = ~((values.real >= 0) & (values.imag == 0)).all(axis=1)
-    if bad.any():
+    xp, real = namespace(values), real_part(values)
+    good = (real >= 0) & (xp.imag(values) == 0) if is_complex(values) else real >= 0
+    if not all_true(good):
+        mus, values, bad = to_numpy(mus), to_numpy(values), ~xp.all(good, axis=1)
         raise refused(
             ModelError,
             bad,
@@ -85,9 +93,10 @@ def _interpolation_error(
                 f"the interpolation errors at {parameters.describe(mus[i])} ({where}) are {values[i]}; they must be real and >= 0"
             ),
         )
-    of_operator, of_rhs = values.real.T
+    of_operator, of_rhs = real[:, 0], real[:, 1]
     lost = of_operator >= beta
-    if lost.any():
+    if bool(xp.any(lost)):
+        mus, of_operator, beta = to_numpy(mus), to_numpy(of_operator), to_numpy(beta)
         raise refused(
             StabilityError,
             lost,

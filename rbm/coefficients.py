@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.errors import ModelError, ParameterError, refused
 from rbm.expressions import Expression
 from rbm.interpolated import InterpolatedCoefficient
@@ -15,13 +16,15 @@ from rbm.parameters import ParameterSpace
 __all__ = ["Coefficient", "Coefficients"]
 
 Coefficient = float | complex | str | InterpolatedCoefficient | Callable[[np.ndarray], Any]
-Function = Callable[[np.ndarray, dict[int, np.ndarray]], np.ndarray]
+Function = Callable[[Any, dict[int, Any]], Any]
 
 
 class Coefficients:
     """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, terms of an interpolation, or callables.
 
     The terms of one :class:`rbm.interpolated.InterpolatedFamily` are evaluated together. A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+
+    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus`, and their values are moved.
     """
 
     def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
@@ -57,7 +60,7 @@ class Coefficients:
         """(Q,) values if they are all numbers, the same at every point; else None."""
         return self._template if self._simple and not len(self._copied) else None
 
-    def __call__(self, mus: np.ndarray) -> np.ndarray:
+    def __call__(self, mus: Any) -> Any:
         """Values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
 
         Raises
@@ -73,14 +76,18 @@ class Coefficients:
             if len(self._copied):
                 simple[:, self._copied] = mus[:, self._column]
             return simple
-        known: dict[int, np.ndarray] = {}  # families that were evaluated for an earlier term
+        known: dict[int, Any] = {}  # families that were evaluated for an earlier term
         columns = [f(mus, known) for f in self._functions]
-        is_complex = any(c.dtype.kind == "c" for c in columns)
-        values = np.empty((len(mus), len(columns)), dtype=complex if is_complex else float)
-        for q, column in enumerate(columns):
-            values[:, q] = column
-        finite = np.isfinite(values)
-        if np.count_nonzero(finite) < finite.size:
+        if isinstance(mus, np.ndarray):
+            is_complex = any(c.dtype.kind == "c" for c in columns)
+            values = np.empty((len(mus), len(columns)), dtype=complex if is_complex else float)
+            for q, column in enumerate(columns):
+                values[:, q] = column
+        else:
+            values = namespace(mus).stack(columns, axis=1) if columns else mus[:, :0]
+        finite = np.isfinite(values) if isinstance(values, np.ndarray) else namespace(values).isfinite(values)
+        if not all_true(finite):
+            mus, values, finite = to_numpy(mus), to_numpy(values), to_numpy(finite)
 
             def message(i: int, where: str) -> str:
                 q = int(np.argmin(finite[i]))
@@ -99,15 +106,15 @@ class Coefficients:
             factor, family = self._function(source.factor), source.family
             evaluate = family.compiled(self.parameters.names)
 
-            def term(mus: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
+            def term(mus: Any, known: dict[int, Any]) -> Any:
                 if id(family) not in known:
                     known[id(family)] = evaluate(mus)
                 return factor(mus, known) * known[id(family)][:, source.term]
 
             return term
         if callable(source):
-            return lambda mus, known: _called(source, mus)
-        return lambda mus, known: np.full(len(mus), source)
+            return lambda mus, known: beside(_called(source, to_numpy(mus)), mus)
+        return lambda mus, known: beside(np.full(mus.shape[0], source), mus)
 
 
 def _plain(source: Coefficient) -> Coefficient:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.arrays import to_numpy
+
 __all__ = [
     "EstimatorUnusable",
     "FileFormatError",
@@ -60,12 +62,12 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def refused(kind: type[PointError], bad: np.ndarray, message: Callable[[int, str], str]) -> PointError:
-    """The error about the rows where `bad` (M,) is true.
+def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str]) -> PointError:
+    """The error about the rows where `bad` (M,) is true; its `rows` are a NumPy array wherever `bad` lives.
 
     message : (i, where) -> text about row i of the batch, `where` being "row 7" or "row 7, 3 such points"
     """
-    rows = np.flatnonzero(bad)
+    rows = np.flatnonzero(to_numpy(bad))
     i = int(rows[0])
     error = kind(message(i, place(i, len(rows))))
     error.rows, error.describe = rows, message

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+from lowrank.arrays import beside, namespace
 
 __all__ = ["RESOLVED", "Estimate"]
 
@@ -23,6 +26,8 @@ class Estimate:
     resolved : (M,) True where the value is right to 10 % or better, value >= 11 floor
     bound : (M,) value + floor
     interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for affine models
+
+    The arrays live where the model does: :meth:`rbm.ReducedModel.to`, :meth:`rbm.Solution.to`.
     """
 
     value: np.ndarray
@@ -38,9 +43,10 @@ class Estimate:
     @classmethod
     def from_square(cls, square: np.ndarray, floor: np.ndarray) -> Estimate:
         """Estimate from a computed squared norm: its root where it is positive, the floor where it is not; NaN stays NaN."""
+        xp = namespace(square, floor)
         positive = ~(square <= 0)
         return cls.from_norm(
-            np.where(positive, np.sqrt(square, where=positive, out=np.zeros_like(square)), floor), floor
+            xp.where(positive, xp.sqrt(xp.where(positive, square, xp.zeros_like(square))), floor), floor
         )
 
     @classmethod
@@ -48,10 +54,11 @@ class Estimate:
         """One estimate from those of consecutive pieces of a batch."""
         if len(parts) == 1:
             return parts[0]
-        made = cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("value", "floor", "resolved")))
+        xp = namespace(*(p.value for p in parts))
+        made = cls(*(xp.concat([getattr(p, name) for p in parts]) for name in ("value", "floor", "resolved")))
         if any(p.interpolation is None for p in parts):
             return made
-        return replace(made, interpolation=np.concatenate([p.interpolation for p in parts]))
+        return replace(made, interpolation=xp.concat([p.interpolation for p in parts]))
 
     @property
     def bound(self) -> np.ndarray:
@@ -67,20 +74,21 @@ class Estimate:
         """The estimate with `error` (M,), what interpolation of the model adds at most, as a share of its floor."""
         return replace(Estimate.from_norm(self.value, self.floor + error), interpolation=error)
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> Estimate:
+    def __getitem__(self, index: Any) -> Estimate:
+        index = beside(index, self.value)
         share = None if self.interpolation is None else self.interpolation[index]
         return Estimate(self.value[index], self.floor[index], self.resolved[index], share)
 
     def __len__(self) -> int:
-        return len(self.value)
+        return int(self.value.shape[0])
 
     def __repr__(self) -> str:
         if len(self) == 1:
-            state = "resolved" if self.resolved[0] else "not resolved"
-            return (
-                f"Estimate(bound {self.bound[0]:.3e} = value {self.value[0]:.3e} + floor {self.floor[0]:.1e}, {state})"
-            )
+            state = "resolved" if bool(self.resolved[0]) else "not resolved"
+            bound, value, floor = (float(a[0]) for a in (self.bound, self.value, self.floor))
+            return f"Estimate(bound {bound:.3e} = value {value:.3e} + floor {floor:.1e}, {state})"
+        xp, bounds = namespace(self.value), self.bound
         return (
-            f"Estimate({len(self)} points, bound {self.bound.min():.3e} to {self.bound.max():.3e}, floor up to {self.floor.max():.1e}, "
-            f"{int(self.resolved.sum())} resolved)"
+            f"Estimate({len(self)} points, bound {float(xp.min(bounds)):.3e} to {float(xp.max(bounds)):.3e}, "
+            f"floor up to {float(xp.max(self.floor)):.1e}, {int(xp.count_nonzero(self.resolved))} resolved)"
         )

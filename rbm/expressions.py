@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from array_api_compat import device
 
+from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
 
 __all__ = ["FUNCTIONS", "Expression"]
@@ -31,6 +33,8 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.UAdd: np.positive,
     ast.USub: np.negative,
 }
+#: How the array API standard calls what NumPy calls otherwise.
+STANDARD = {"absolute": "abs", "conjugate": "conj", "power": "pow"}
 MAX_LENGTH = 1000
 
 #: Instructions that push a column of `mus` or a number; all others apply a function of 1 or 2 arguments.
@@ -76,8 +80,10 @@ class Expression:
                 raise
             raise ModelError(f"coefficient expression {text!r} is not a formula ({error})") from None
 
-    def __call__(self, mus: np.ndarray) -> np.ndarray:
-        """Values (M,) at the rows of `mus` (M, p); infinities and NaN come out as such, for the caller to name."""
+    def __call__(self, mus: Any) -> Any:
+        """Values (M,) at the rows of `mus` (M, p), where `mus` lives; infinities and NaN come out as such, for the caller to name."""
+        if not isinstance(mus, np.ndarray):
+            return self._on_device(mus)
         stack: list[Any] = []
         with np.errstate(all="ignore"):
             for arity, item in self._program:
@@ -90,6 +96,28 @@ class Expression:
                     del stack[-arity:]
                     stack.append(item(*arguments))
         return np.broadcast_to(np.asarray(stack[0]), (len(mus),))
+
+    def _on_device(self, mus: Any) -> Any:
+        """The same for arrays of another module: numbers among themselves by NumPy, and all else by that module."""
+        xp = namespace(mus)
+
+        def array(x: Any) -> Any:
+            kind = xp.complex128 if isinstance(x, complex) else xp.float64
+            return xp.asarray(x, dtype=kind, device=device(mus)) if isinstance(x, np.generic) else x
+
+        stack: list[Any] = []
+        with np.errstate(all="ignore"):
+            for arity, item in self._program:
+                if arity == COLUMN:
+                    stack.append(mus[:, item])
+                elif arity == NUMBER:
+                    stack.append(item)
+                else:
+                    arguments = stack[-arity:]
+                    del stack[-arity:]
+                    known = all(isinstance(x, np.generic) for x in arguments)
+                    stack.append(item(*arguments) if known else _standard(xp, item)(*map(array, arguments)))
+        return xp.broadcast_to(array(stack[0]), (mus.shape[0],))
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -133,3 +161,13 @@ class Expression:
             f"{ast.unparse(node)!r} in coefficient expression {self.text!r} is not allowed: "
             "use numbers, parameter names, + - * / ** and the functions " + ", ".join(FUNCTIONS)
         )
+
+
+def _standard(xp: Any, function: Any) -> Callable[..., Any]:
+    """The function of the array API standard that does what a function of NumPy does."""
+    name = STANDARD.get(function.__name__, function.__name__)
+    if name == "real":  # the standard leaves these undefined for real numbers
+        return lambda x: xp.real(x) if is_complex(x) else x
+    if name == "imag":
+        return lambda x: xp.imag(x) if is_complex(x) else xp.zeros_like(x)
+    return getattr(xp, name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
+from lowrank.arrays import namespace
 from rbm.errors import ModelError
 from rbm.expressions import Expression
+from rbm.online.reference import solve_triangular
 
 __all__ = ["InterpolatedCoefficient", "InterpolatedFamily"]
 
@@ -49,18 +51,19 @@ class InterpolatedFamily:
         if not (np.all(np.diag(self.upper) != 0)):
             raise ModelError("the triangular matrix C of an interpolated family is singular")
 
-    def compiled(self, names: tuple[str, ...]) -> Callable[[np.ndarray], np.ndarray]:
-        """The function mus (M, p) -> lambda (M, m) for parameters with these names."""
+    def compiled(self, names: tuple[str, ...]) -> Callable[[Any], Any]:
+        """The function mus (M, p) -> lambda (M, m) for parameters with these names, evaluated where `mus` lives."""
         expressions = [Expression(text, names) for text in self.functions]
 
-        def evaluate(mus: np.ndarray) -> np.ndarray:
-            values = np.stack([e(mus) for e in expressions])
-            finite = np.isfinite(values).all(axis=0)
-            values = np.where(finite, values, 0.0)
-            weights = solve_triangular(self.lower, values, lower=True, unit_diagonal=True)
-            lambdas = solve_triangular(self.upper, weights).T
-            lambdas[~finite] = np.nan  # the caller names coefficient and parameter
-            return lambdas
+        def evaluate(mus: Any) -> Any:
+            xp = namespace(mus)
+            values = xp.stack([e(mus) for e in expressions])
+            finite = xp.all(xp.isfinite(values), axis=0)
+            values = xp.where(finite, values, xp.zeros_like(values))
+            weights = solve_triangular(self.lower, values, unit_lower=True)
+            lambdas = solve_triangular(self.upper, weights)
+            # the caller names coefficient and parameter
+            return xp.where(finite, lambdas, xp.full_like(lambdas, xp.nan)).T
 
         return evaluate
 

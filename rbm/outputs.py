@@ -12,6 +12,7 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
+from lowrank.arrays import beside, namespace, real_part
 from rbm import extended
 from rbm.coefficients import Coefficients
 from rbm.errors import ModelError
@@ -88,11 +89,12 @@ class ReducedLinear:
     vectors: np.ndarray  #: l_q^T Z (Ql, N)
     dual: np.ndarray  #: (Ql, Ql) with ||l(mu)||_{P'} = norm(dual @ psi)
 
-    def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    def value(self, mus: Any, gamma: Any) -> Any:
         """(M,)."""
         if self._constant is not None:
-            return widened(gamma) @ self._constant[0]
-        return np.sum((self.coefficients(mus) @ self.vectors) * widened(gamma), axis=1)
+            return widened(gamma) @ beside(self._constant[0], gamma)
+        vectors = self.coefficients(mus) @ beside(self.vectors, gamma)
+        return namespace(gamma).sum(vectors * widened(gamma), axis=1)
 
     @cached_property
     def _constant(self) -> tuple[np.ndarray, np.ndarray, float] | None:
@@ -110,16 +112,18 @@ class ReducedLinear:
         constant = 2 * (len(functional) + len(self.vectors) + 2) * float(np.finfo(float).eps) / 2
         return functional, constant * sizes, (1 + 1e-12) * norm
 
-    def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
+    def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        u = float(np.finfo(float).eps) / 2
+        xp, u = namespace(gamma), float(np.finfo(float).eps) / 2
         constant = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u
         if self._constant is not None:
             _, sizes, norm = self._constant
-            return ((1 + 1e-12) * norm) * error + np.abs(gamma) @ (constant * sizes)
+            return ((1 + 1e-12) * norm) * error + widened(xp.abs(gamma)) @ beside(constant * sizes, gamma)
         psi = self.coefficients(mus)
-        size = np.sum((np.abs(psi) @ np.abs(self.vectors)) * np.abs(gamma), axis=1)
-        return (1 + 1e-12) * np.linalg.norm(psi @ self.dual.T, axis=1) * error + constant * size
+        sizes = xp.abs(psi) @ beside(np.abs(self.vectors), gamma)
+        size = xp.sum(sizes * widened(xp.abs(gamma)), axis=1)
+        norm = xp.linalg.vector_norm(psi @ beside(self.dual.T, gamma), axis=1)
+        return (1 + 1e-12) * norm * error + constant * size
 
     def truncate(self, size: int) -> ReducedLinear:
         """For the first `size` basis vectors."""
@@ -140,18 +144,20 @@ class ReducedQuadratic:
     matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
     norms: np.ndarray  #: ||Q_q|| (Ql,)
 
-    def value(self, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    def value(self, mus: Any, gamma: Any) -> Any:
         """(M,), real if psi is."""
-        gamma = widened(gamma)
-        forms = np.stack([np.sum(gamma.conj() * (gamma @ matrix.T), axis=1).real for matrix in self.matrices], axis=1)
-        return np.sum(self.coefficients(mus) * forms, axis=1)
+        xp, gamma = namespace(gamma), widened(gamma)
+        conjugate = xp.conj(gamma)
+        forms = [real_part(xp.sum(conjugate * (gamma @ beside(q.T, gamma)), axis=1)) for q in self.matrices]
+        return xp.sum(self.coefficients(mus) * xp.stack(forms, axis=1), axis=1)
 
-    def bound(self, mus: np.ndarray, gamma: np.ndarray, error: np.ndarray) -> np.ndarray:
+    def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        xp = namespace(gamma)
         # Z is P-orthonormal to 1e-10
-        size = np.linalg.norm(widened(gamma), axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))
-        weight = np.abs(self.coefficients(mus)) @ self.norms
-        u = np.finfo(float).eps / 2
+        size = xp.linalg.vector_norm(widened(gamma), axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))
+        weight = xp.abs(self.coefficients(mus)) @ beside(self.norms, gamma)
+        u = float(np.finfo(float).eps) / 2
         n = gamma.shape[1]
         return weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2) ** 1.5 * u * size**2)
 

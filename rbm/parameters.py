@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
+from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.errors import ParameterError, refused
 from rbm.expressions import RESERVED
 
@@ -116,7 +117,7 @@ class ParameterSpace:
         return np.clip(points, low, high)
 
     def validate(self, mus: object, extrapolate: bool = False) -> np.ndarray:
-        """`mus` as a float64 array (M, p), after checking shape, finiteness and range.
+        """`mus` as a float64 array (M, p) of NumPy, after checking shape, finiteness and range.
 
         A single point may be given as (p,). With ``extrapolate=True`` values outside the ranges are let through; the
         estimate then holds only as far as the stability bound does.
@@ -126,7 +127,7 @@ class ParameterSpace:
         ParameterError
             wrong shape or type, NaN or infinite values, values outside the range (with name, value, index and range).
         """
-        return self.check(self.points(mus).astype(np.float64), extrapolate)
+        return self.check(to_numpy(self.points(mus)).astype(np.float64), extrapolate)
 
     def points(self, mus: Any) -> Any:
         """`mus` as an array (M, p) of numbers, copied only if it must be converted; its values are not looked at.
@@ -166,37 +167,42 @@ class ParameterSpace:
             )
         return array.astype(np.float64, copy=False)
 
-    def check(self, array: np.ndarray, extrapolate: bool = False) -> np.ndarray:
-        """The array (M, p) itself, if its values are finite and inside the ranges; else as :meth:`validate`."""
+    def check(self, array: Any, extrapolate: bool = False) -> Any:
+        """The array (M, p) itself, wherever it is, if its values are finite and inside the ranges; else as :meth:`validate`."""
         low, high = self._limits
-        if len(array) == 1:  # for one point, Python's numbers are faster than arrays
+        if not isinstance(array, np.ndarray):
+            low, high = beside(low, array), beside(high, array)
+        elif len(array) == 1:  # for one point, Python's numbers are faster than arrays
             for (low_j, high_j), x in zip(self._pairs, array[0].tolist(), strict=True):
                 if not low_j <= x <= high_j:
                     break
             else:
                 return array
         inside = (array >= low) & (array <= high)
-        if np.count_nonzero(inside) == inside.size:  # much faster than all() for a single point
+        if all_true(inside):
             return array
-        bad = ~np.isfinite(array)
-        if np.any(bad):
+        bad = ~namespace(array).isfinite(array)
+        some = not all_true(~bad)
+        if extrapolate and not some:
+            return array
+        values, bad, inside = to_numpy(array), to_numpy(bad), to_numpy(inside)
+        if some:
 
             def not_finite(i: int, where: str) -> str:
                 j = int(np.argmax(bad[i]))
-                return f"{self.names[j]} = {array[i, j]} ({where}) is not a finite number"
+                return f"{self.names[j]} = {values[i, j]} ({where}) is not a finite number"
 
             raise refused(ParameterError, bad.any(axis=1), not_finite)
-        if not extrapolate:
 
-            def outside(i: int, where: str) -> str:
-                j = int(np.argmin(inside[i]))
-                return (
-                    f"{self.names[j]} = {array[i, j]:g} ({where}) is outside [{low[j]:g}, {high[j]:g}]; "
-                    "pass extrapolate=True to allow it"
-                )
+        def outside(i: int, where: str) -> str:
+            j = int(np.argmin(inside[i]))
+            low, high = self._pairs[j]
+            return (
+                f"{self.names[j]} = {values[i, j]:g} ({where}) is outside [{low:g}, {high:g}]; "
+                "pass extrapolate=True to allow it"
+            )
 
-            raise refused(ParameterError, ~inside.all(axis=1), outside)
-        return array
+        raise refused(ParameterError, ~inside.all(axis=1), outside)
 
     def describe(self, mu: np.ndarray) -> str:
         """One point as text, 'mu = 3.5, k = 2', for messages."""

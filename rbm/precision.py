@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
 
 __all__ = ["column_norms", "converted", "is_single", "precision", "rounded", "widened"]
@@ -32,14 +33,17 @@ def is_single(dtype: npt.DTypeLike) -> bool:
     return np.finfo(np.dtype(dtype)).dtype == SINGLE
 
 
-def rounded(array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+def rounded(array: Any, dtype: npt.DTypeLike) -> Any:
     """The array in the precision of `dtype`, complex if it is complex; the array itself if it has it. Overflow gives inf."""
     real = np.finfo(np.dtype(dtype)).dtype
     with np.errstate(over="ignore"):
+        if not isinstance(array, np.ndarray):
+            xp, kind = namespace(array), np.result_type(real, np.complex64 if is_complex(array) else np.float32)
+            return xp.astype(array, getattr(xp, kind.name), copy=False)
         return array.astype(np.result_type(real, np.complex64) if array.dtype.kind == "c" else real, copy=False)
 
 
-def widened(array: np.ndarray) -> np.ndarray:
+def widened(array: Any) -> Any:
     """The array in double precision, float64 or complex128, without rounding."""
     return rounded(array, DOUBLE)
 

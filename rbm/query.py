@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowrank.arrays import namespace, to_numpy
+from lowrank.arrays import all_true, namespace, numpy_dtype, to_numpy
 from rbm.bounds import error_estimate
 from rbm.conversion import rounded_coefficients
-from rbm.errors import ModelError, refused
+from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
 from rbm.online import reference
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.outputs import ReducedLinear
-from rbm.precision import is_single, widened
+from rbm.precision import is_single, rounded, widened
 from rbm.solution import Solution
 from rbm.stability import BoundMinTheta
 
@@ -57,7 +57,7 @@ class Query:
         beta = None if state is None else model.stability(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
-        kept = gamma if coefficients else namespace(gamma).zeros((gamma.shape[0], 0), dtype=gamma.dtype)
+        kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None:
             return Solution(kept, values)
         error = error_estimate(norm, beta, gamma, mus, model.parameters, model.interpolation_error)
@@ -77,10 +77,7 @@ class Query:
         form = None if state is None else self.form(state, theta, phi)
         made = self.compiled.answer(theta, phi, form, gamma)
         if made.failed is not None:
-            if is_single(self.model.dtype):
-                for values in (theta, phi):
-                    rounded_coefficients(values, self.model.dtype, mus, self.model.parameters)
-            raise refused(ModelError, made.failed > 0, lambda i, where: self._unsolved(mus[i], theta[i], where))
+            raise self._failure(made.failed > 0, mus, theta, phi)
         if state is None or form is not None:
             return made.gamma, None if state is None else Estimate(made.value, made.floor, made.resolved)
         tiles = reference.tiles(len(theta), 32 * self._terms)
@@ -92,25 +89,40 @@ class Query:
     ) -> tuple[Any, Estimate | None]:
         """By batched calls of the library that owns the arrays."""
         model = self.model
-        xp = namespace(model.operators)
         if gamma is None:
-            narrow = [xp.astype(a, _alike(xp, a, model.operators), copy=False) for a in (theta, phi)]
-            gamma = reference.solve(model.operators, model.rhs, *narrow)
-            finite = xp.all(xp.isfinite(gamma), axis=1)
-            if not bool(xp.all(finite)):
-                at, coefficients = to_numpy(mus), to_numpy(theta)
-                raise refused(
-                    ModelError, ~to_numpy(finite), lambda i, where: self._unsolved(at[i], coefficients[i], where)
-                )
-        return gamma, None if state is None else state.evaluate(theta, phi, gamma)
+            own = numpy_dtype(model.operators)
+            try:
+                gamma = reference.solve(model.operators, model.rhs, rounded(theta, own), rounded(phi, own))
+            except ModelError as error:  # a library that reports singular systems; CuPy does not
+                bad = np.zeros(theta.shape[0], dtype=bool)
+                bad[error.rows] = True
+                raise self._failure(bad, mus, theta, phi) from None
+            finite = namespace(gamma).isfinite(gamma)
+            if not all_true(finite):
+                raise self._failure(np.any(~to_numpy(finite), axis=1), mus, theta, phi)
+        if state is None:
+            return gamma, None
+        # every matrix of an estimator makes as many numbers a point as it has rows, and of all there are a few copies
+        entries = self._terms + sum(getattr(state, name).shape[0] for name in state.matrices)
+        tiles = reference.tiles(theta.shape[0], 128 * entries, theta)
+        parts = [state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in tiles]
+        return gamma, Estimate.concatenate(parts)
+
+    def _failure(self, bad: np.ndarray, mus: Any, theta: Any, phi: Any) -> PointError:
+        """The error about the rows whose system could not be solved."""
+        mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
+        if is_single(self.model.dtype):
+            for values in (theta, phi):
+                rounded_coefficients(values, self.model.dtype, mus, self.model.parameters)
+        return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
         """The estimator for the compiled kernels; the same object for the same estimator and type of coefficients."""
         model = self.model
-        is_complex = "c" in (model.operators.dtype.kind, model.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
-        key = state.method, is_complex
+        complex_valued = "c" in (model.operators.dtype.kind, model.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
+        key = state.method, complex_valued
         if key not in self._forms:
-            self._forms[key] = state.form(np.dtype(complex if is_complex else float))
+            self._forms[key] = state.form(np.dtype(complex if complex_valued else float))
         return self._forms[key]
 
     @cached_property
@@ -155,11 +167,3 @@ class Query:
                 "with verify()"
             )
         return f"the reduced solution {at} is not finite"
-
-
-def _alike(xp: Any, values: Any, operators: Any) -> Any:
-    """The type of `values` in the precision of the operators."""
-    single = float(xp.finfo(operators.dtype).eps) > 1e-10
-    if xp.isdtype(values.dtype, "complex floating"):
-        return xp.complex64 if single else xp.complex128
-    return xp.float32 if single else xp.float64

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import namespace
+from lowrank.arrays import namespace, numpy_dtype
 from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
 from rbm.compression import compress
 from rbm.conversion import convert
+from rbm.devices import beside_model, host_model, numbers_for, placed, points_for
 from rbm.errors import ModelError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
@@ -59,8 +60,8 @@ class ReducedModel:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the reduced matrices."""
-        return self.operators.dtype
+        """Type of the reduced matrices, as NumPy names it."""
+        return numpy_dtype(self.operators)
 
     @property
     def method(self) -> str:
@@ -84,6 +85,7 @@ class ReducedModel:
         (RBM_NUM_THREADS says otherwise), and only the answer is kept. For answers larger than memory see :meth:`stream`.
 
         estimate : also the error estimate, by `method` (default: the model's first estimator)
+        mus : a NumPy array or what becomes one, moved to the device of a model that lives on one; or an array there (:meth:`to`)
         extrapolate : allow parameters outside the parameter space
         on_error : "raise" one error that names the rows that failed and holds all other answers in its `solution`, or "mark" those
             rows in the result: no coefficients and outputs (NaN), no bound (infinity), listed in `failed`
@@ -103,8 +105,8 @@ class ReducedModel:
         state = self._state(method) if estimate else None
         online = self._online
         points = self.parameters.points(mus)
-        if not online.on_host and isinstance(points, np.ndarray):
-            points = namespace(self.operators).asarray(points)
+        if type(points) is not type(self.operators):
+            points = points_for(self, points)
         return answer(
             lambda rows: online.answer(rows, state, extrapolate, coefficients),
             points,
@@ -123,30 +125,33 @@ class ReducedModel:
         blocks = mus
         if hasattr(mus, "shape"):
             points = self.parameters.points(mus)
-            blocks = (points[start : start + size] for start in range(0, len(points), size))
+            count = points.shape[0]
+            blocks = (points[start : min(start + size, count), ...] for start in range(0, count, size))
         for block in blocks:
             yield self.solve(block, **options)
 
     def estimate(
-        self, mus: Any, coefficients: np.ndarray | None = None, method: str | None = None, *, extrapolate: bool = False
+        self, mus: Any, coefficients: Any = None, method: str | None = None, *, extrapolate: bool = False
     ) -> Estimate:
         """Error estimate in the P-norm for given coefficients gamma (M, N), or for the reduced solution.
 
         method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first one
         """
-        points = self.parameters.points(mus)
+        points = points_for(self, mus)
         state = self._state(method)
         if coefficients is None:
             made = self.solve(points, method=method, extrapolate=extrapolate, coefficients=False).estimate
             assert made is not None
             return made
-        gamma = np.asarray(coefficients)
-        if gamma.shape != (len(points), self.size):
+        gamma = numbers_for(self, coefficients)
+        if gamma.shape != (points.shape[0], self.size):
             raise ValueError(
-                f"coefficients must have shape ({len(points)}, {self.size}), one row a parameter point, got {gamma.shape}"
+                f"coefficients must have shape ({points.shape[0]}, {self.size}), one row a parameter point, got {gamma.shape}"
             )
-        if not np.all(np.isfinite(gamma)):
-            raise ValueError(f"coefficients hold {int((~np.isfinite(gamma)).sum())} entries that are NaN or infinite")
+        xp = namespace(gamma)
+        bad = int(xp.count_nonzero(~xp.isfinite(gamma)))
+        if bad:
+            raise ValueError(f"coefficients hold {bad} entries that are NaN or infinite")
         self.parameters.check(points, extrapolate)
         theta, phi = self.operator_coefficients(points), self.rhs_coefficients(points)
         evaluated, distance = gamma, None
@@ -160,16 +165,39 @@ class ReducedModel:
         beta = self.stability(points, theta)
         return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error)
 
-    def reconstruct(self, coefficients: np.ndarray) -> np.ndarray:
-        """Z gamma (M, n) for coefficients (M, N) or (N,). Raises ModelError if the model does not hold its basis."""
+    def reconstruct(self, coefficients: Any) -> Any:
+        """Z gamma (M, n) for coefficients (M, N) or (N,), where the model lives. Raises ModelError if the model does not hold its basis."""
         if self.basis is None:
             raise ModelError(
                 "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
             )
-        gamma = np.atleast_2d(np.asarray(coefficients))
-        if gamma.shape[1] != self.size:
+        gamma = numbers_for(self, coefficients)
+        gamma = gamma[None, :] if gamma.ndim == 1 else gamma
+        if gamma.ndim != 2 or gamma.shape[1] != self.size:
             raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")
         return gamma @ self.basis.T
+
+    def to(self, target: Any, *, device: Any = None) -> ReducedModel:
+        """The model with its matrices on "cupy", the GPU, or "numpy"; from there its answers come, and NumPy's back bit for bit.
+
+        Operators, right-hand sides, Z and the matrices of the estimators are moved; vectors and numbers stay NumPy's and are moved
+        when they are needed. A model on a device takes `mus` from NumPy or from that device, its answers stay there (Solution.to).
+        Everything is evaluated there by batched calls of the library, in pieces that need a few GiB, but for coefficients
+        that are Python callables: these get NumPy arrays, and their values are moved. The online sums are rounded otherwise than
+        on the CPU, within the floors, and residuals are summed in double precision, as there, also for a float32 model. The floors
+        are those of IEEE arithmetic: TF32 products can only make a float32 solution worse, not its bound; do not let the library
+        emulate double precision.
+        astype, compress, sketch and truncate go through the CPU and give a model in the same place; a file holds NumPy arrays.
+
+        target : "cupy", "numpy", or an array module that follows the array API standard (for tests: array_api_strict)
+        device : as that module names it; CuPy's current one by default
+
+        The estimator "direct" needs the full model and stays behind, in `refused` with that reason; if it is the default one, the
+        model is not moved: another estimator must not take its place unnoticed.
+
+        Raises ImportError without CuPy, RuntimeError without a GPU, ModelError if the default estimator is "direct".
+        """
+        return placed(self, target, device)
 
     def truncate(self, size: int) -> ReducedModel:
         """The model for the first `size` basis vectors, without new work; E3 and E4, whose points would change, are left out."""
@@ -177,6 +205,8 @@ class ReducedModel:
             raise ValueError(f"cannot truncate a model of {self.size} basis vectors to {size}")
         if size == self.size:
             return self
+        if not self._online.on_host:
+            return beside_model(host_model(self).truncate(size), self)
         columns = self.rhs.shape[0] + size * self.operators.shape[0]
         states = {name: state.truncate(size, columns) for name, state in self.estimators.items()}
         operators, rows = self.operators[:, :, :size], size
@@ -218,7 +248,7 @@ class ReducedModel:
         EstimatorUnusable
             float32 leaves nothing of the default estimator.
         """
-        return convert(self, dtype)
+        return beside_model(convert(host_model(self), dtype), self)
 
     def compress(self, rtol: float = 0.01, *, tol: float | None = None, training: Any = None) -> ReducedModel:
         """The model with fewer rows in the factor R (k0, m) of E_onb; what is left out stays in the bound, rigorously.
@@ -236,7 +266,7 @@ class ReducedModel:
         The state ``estimators["orthonormal"]`` tells the rows before (`full_rows`) and the growth of the floor (`growth`). Cost O(k0 m^2).
         Raises ModelError without that estimator, ParameterError for a bad sample.
         """
-        return compress(self, rtol, tol, training)
+        return beside_model(compress(host_model(self), rtol, tol, training), self)
 
     def sketch(self, rows: int = 40, *, failure: float = 1e-9, seed: int = 0) -> ReducedModel:
         """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
@@ -244,10 +274,12 @@ class ReducedModel:
         Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
         Raises ModelError without the estimator "orthonormal", or for bad arguments.
         """
-        state = self._state(Orthonormal.method)
+        model = host_model(self)
+        state = model._state(Orthonormal.method)
         assert isinstance(state, Orthonormal)
         sketched = Sketched.of(state, rows, failure, seed)
-        return replace(self, estimators={**self.estimators, Sketched.method: sketched})
+        made = replace(model, estimators={**model.estimators, Sketched.method: sketched})
+        return beside_model(made, self)
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.
@@ -259,7 +291,7 @@ class ReducedModel:
         """
         from rbm.files import save
 
-        save(self, path, basis=basis, overwrite=overwrite)
+        save(host_model(self), path, basis=basis, overwrite=overwrite)
 
     @cached_property
     def _online(self) -> Query:
@@ -278,10 +310,15 @@ class ReducedModel:
 
     def __repr__(self) -> str:
         full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"
+        where = (
+            ""
+            if isinstance(self.operators, np.ndarray)
+            else f" on {namespace(self.operators).__name__.rpartition('.')[2]}"
+        )
         refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
         return (
             f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} right-hand side terms, "
-            f"{self.dtype}, {self.projection}, {self.parameters}, estimators: {', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
+            f"{self.dtype}{where}, {self.projection}, {self.parameters}, estimators: {', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
             + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
         )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from array_api_compat import device
 
+from lowrank.arrays import beside, namespace
 from rbm.estimate import Estimate
 
-__all__ = ["Solution", "room_for", "write"]
+__all__ = ["Solution", "room_for", "spread", "write"]
 
 
 NONE = np.zeros(0, dtype=int)
@@ -22,6 +24,7 @@ class Solution:
     """Answers of :meth:`ReducedModel.solve` for M parameter points.
 
     A point that failed, of those asked for with ``on_error="mark"``, has NaN for coefficients and outputs and infinity for bounds.
+    The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's everywhere.
     """
 
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
@@ -40,8 +43,15 @@ class Solution:
             raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
         return self.estimate.bound
 
+    def to(self, target: Any, *, device: Any = None) -> Solution:
+        """The answers on "numpy", "cupy" or an array module, as for :meth:`rbm.ReducedModel.to`; the same bits, NaN included."""
+        from rbm.devices import mover
+
+        move = mover(target, device)
+        return _mapped(self, lambda array, _: move(array))
+
     def __len__(self) -> int:
-        return len(self.coefficients)
+        return int(self.coefficients.shape[0])
 
     def __repr__(self) -> str:
         n = self.coefficients.shape[1]
@@ -50,8 +60,9 @@ class Solution:
         error = "no error estimate"
         if self.estimate is not None:
             bound = self.bound
-            good = bound[np.isfinite(bound)] if len(self.failed) else bound
-            error = f"error bound up to {good.max():.2e}" if len(good) else "no error bound"
+            xp = namespace(bound)
+            good = bound[xp.isfinite(bound)] if len(self.failed) else bound
+            error = f"error bound up to {float(xp.max(good)):.2e}" if good.shape[0] else "no error bound"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return f"Solution({len(self)} points{size}{failed}, {error}{outputs})"
 
@@ -59,40 +70,61 @@ class Solution:
 def room_for(part: Solution, count: int) -> Solution:
     """A solution for `count` points with arrays like those of `part`; every point is marked as failed until it is written."""
 
-    def room(array: np.ndarray, value: Any) -> np.ndarray:
-        return np.full((count, *array.shape[1:]), value, dtype=array.dtype)
+    def room(array: Any, value: Any) -> Any:
+        shape = (count, *array.shape[1:])
+        if isinstance(array, np.ndarray):
+            return np.full(shape, value, dtype=array.dtype)
+        return namespace(array).full(shape, value, dtype=array.dtype, device=device(array))
 
-    estimate = part.estimate
-    return replace(
-        part,
-        coefficients=room(part.coefficients, np.nan),
-        outputs={name: room(a, np.nan) for name, a in part.outputs.items()},
-        estimate=None
-        if estimate is None
-        else Estimate(
-            room(estimate.value, np.inf),
-            room(estimate.floor, np.inf),
-            room(estimate.resolved, False),
-            None if estimate.interpolation is None else room(estimate.interpolation, np.inf),
-        ),
-        output_bounds={name: room(a, np.inf) for name, a in part.output_bounds.items()},
-    )
+    return _mapped(part, room)
+
+
+def spread(part: Solution, rows: np.ndarray, count: int) -> Solution:
+    """A solution for `count` points: `part` at `rows`, (k,) in ascending order, all others marked as failed."""
+    whole = room_for(part, count)
+    if isinstance(part.coefficients, np.ndarray):
+        write(whole, rows, part)
+        return whole
+    # the standard has no assignment to a list of rows: the rows of `part` are drawn to their places, those between are filled
+    written, source = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
+    written[rows], source[rows] = True, np.arange(len(rows))
+    arrays = iter(_arrays(part))
+
+    def draw(empty: Any, _: Any) -> Any:
+        xp, array = namespace(empty), next(arrays)
+        mask = xp.reshape(beside(written, empty), (count, *(1 for _ in empty.shape[1:])))
+        return xp.where(mask, xp.take(array, beside(source, empty), axis=0), empty)
+
+    return _mapped(whole, draw)
 
 
 def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
-    """Put the answers of `part` at `rows` of `target`."""
+    """Put the answers of `part` at `rows` of `target`; a slice, unless they are NumPy's."""
     for to, array in zip(_arrays(target), _arrays(part), strict=True):
-        to[rows] = array
+        to[rows, ...] = array
 
 
-def _arrays(solution: Solution) -> Iterator[np.ndarray]:
+def _arrays(solution: Solution) -> Iterator[Any]:
     """All arrays with one row a point, in one order."""
-    yield solution.coefficients
-    yield from solution.outputs.values()
-    if solution.estimate is not None:
-        yield solution.estimate.value
-        yield solution.estimate.floor
-        yield solution.estimate.resolved
-        if solution.estimate.interpolation is not None:
-            yield solution.estimate.interpolation
-    yield from solution.output_bounds.values()
+    found: list[Any] = []
+    _mapped(solution, lambda array, _: found.append(array))
+    yield from found
+
+
+def _mapped(solution: Solution, function: Callable[..., Any]) -> Solution:
+    """function(array, value that marks a failed point) for all arrays with one row a point, always in the same order."""
+    e = solution.estimate
+    return replace(
+        solution,
+        coefficients=function(solution.coefficients, np.nan),
+        outputs={name: function(a, np.nan) for name, a in solution.outputs.items()},
+        estimate=None
+        if e is None
+        else Estimate(
+            function(e.value, np.inf),
+            function(e.floor, np.inf),
+            function(e.resolved, False),
+            None if e.interpolation is None else function(e.interpolation, np.inf),
+        ),
+        output_bounds={name: function(a, np.inf) for name, a in solution.output_bounds.items()},
+    )

@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
+from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
 from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError, refused
@@ -26,8 +27,8 @@ __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup
 class StabilityBound(Protocol):
     """beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model."""
 
-    def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
-        """beta (M,) from the parameter points (M, p) and the operator coefficients theta (M, Qa)."""
+    def __call__(self, mus: Any, theta: Any) -> Any:
+        """beta (M,) from the parameter points (M, p) and the operator coefficients theta (M, Qa), where these live."""
 
 
 class Unbound(Protocol):
@@ -100,14 +101,15 @@ class BoundMinTheta:
         """For the compiled kernels (:class:`rbm.online.forms.Finish`)."""
         return np.concatenate([[self.constant], 1 / self.reference])
 
-    def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,)."""
-        if theta.dtype.kind == "f":
+        if isinstance(theta, np.ndarray) and theta.dtype.kind == "f":
             beta = self.constant * np.minimum.reduce(theta / self.reference, axis=1)
             if np.count_nonzero(beta > 0) == len(beta):
                 return beta
-        good = (theta.real > 0) & (theta.imag == 0)
-        if not good.all():
+        real, good = _positive(theta)
+        if not all_true(good):
+            mus, theta, good = to_numpy(mus), to_numpy(theta), to_numpy(good)
 
             def message(i: int, where: str) -> str:
                 q = int(np.argmin(good[i]))
@@ -117,7 +119,13 @@ class BoundMinTheta:
                 )
 
             raise refused(StabilityError, ~good.all(axis=1), message)
-        return self.constant * (theta.real / self.reference).min(axis=1)
+        return float(self.constant) * namespace(real).min(real / beside(self.reference, real), axis=1)
+
+
+def _positive(values: Any) -> tuple[Any, Any]:
+    """Real parts, and which of the values are positive real numbers; NaN is not."""
+    real = real_part(values)
+    return real, (real > 0) & (namespace(values).imag(values) == 0) if is_complex(values) else real > 0
 
 
 @dataclass(frozen=True)
@@ -126,13 +134,12 @@ class CoefficientBound:
 
     coefficient: Coefficients
 
-    def __call__(self, mus: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,); raises StabilityError where it is not a positive real number."""
         beta = self.coefficient(mus)[:, 0]
-        if beta.dtype.kind == "f" and np.count_nonzero(beta > 0) == len(beta):
-            return beta
-        bad = ~((beta.real > 0) & (beta.imag == 0))
-        if bad.any():
+        real, good = _positive(beta)
+        if not all_true(good):
+            mus, beta, bad = to_numpy(mus), to_numpy(beta), ~good
             name, describe = repr(self.coefficient.sources[0]), self.coefficient.parameters.describe
             raise refused(
                 StabilityError,
@@ -142,7 +149,7 @@ class CoefficientBound:
                     "give a sharper lower bound or restrict the parameters"
                 ),
             )
-        return beta.real
+        return real
 
 
 def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderModel) -> StabilityBound:

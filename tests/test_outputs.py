@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.sparse.linalg
 from models import complex_model
 from scattering_models import scattering
 
@@ -138,3 +139,19 @@ def test_output_bounds_hold_where_the_terms_nearly_cancel(size: float, differenc
         solution = rbm.project(model, other).solve([1.0])
         exact = float((l1 + second) @ (l1 + second))
         assert abs(exact - solution.outputs["s"][0]) <= solution.output_bounds["s"][0] * (1 + 1e-13)
+
+
+def test_the_bound_of_a_linear_output_is_the_norm_of_its_functional_times_that_of_the_error() -> None:
+    """With several terms and coefficients, which need not be alike in size."""
+    rng = np.random.default_rng(3)
+    terms = [rng.standard_normal(39), 1e-3 * rng.standard_normal(39) + 1j * rng.standard_normal(39)]
+    model = with_outputs({"mixed": [("a", terms[0]), ("1 + 1j*b", terms[1])]})
+    reduced = rbm.greedy(model, model.parameters.sample(100), max_basis=3, progress=False).reduced_model
+    mus = model.parameters.sample(30, "random", seed=1)
+    solution = reduced.solve(mus)
+    psi = model.outputs["mixed"].coefficients(mus)
+    functionals = (psi @ np.stack(terms)).conj().T
+    norms = np.sqrt(
+        np.sum(functionals.conj() * scipy.sparse.linalg.spsolve(sp.csc_array(model.product), functionals), axis=0).real
+    )
+    np.testing.assert_allclose(solution.output_bounds["mixed"], norms * solution.bound, rtol=1e-6)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Self
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ class Estimator(ABC):
     method: ClassVar[str]
     #: False for states that hold a full model and cannot be written to a file
     portable: ClassVar[bool] = True
+    #: the arrays that live on a device with the model; all others are small and stay NumPy's
+    matrices: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
@@ -36,8 +39,15 @@ class Estimator(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
-        """Online: residual norms ||f - A Z gamma||_{P^-1} (M,) from theta (M, Qa), phi (M, Qf), gamma (M, N)."""
+    def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
+        """Online: residual norms ||f - A Z gamma||_{P^-1} (M,) from theta (M, Qa), phi (M, Qf), gamma (M, N).
+
+        In plain array operations, where these arrays and the matrices of the state live, all in the same place.
+        """
+
+    def placed(self, move: Callable[[Any], Any]) -> Self:
+        """The state with its matrices where `move` puts them."""
+        return replace(self, **{name: move(getattr(self, name)) for name in self.matrices})
 
     def form(self, dtype: np.dtype) -> Form | None:
         """The same for the compiled kernels, which sum in double precision, complex if `dtype` is; None if they do not know it."""

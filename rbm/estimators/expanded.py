@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from lowrank.arrays import beside, namespace, numpy_dtype, real_part
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.full_order import FullOrderModel
@@ -35,6 +37,7 @@ class Expanded(Estimator):
     """
 
     method: ClassVar[str] = "expanded"
+    matrices: ClassVar[tuple[str, ...]] = ("gram",)
 
     gram: np.ndarray  #: G (m, m)
     norms: np.ndarray  #: ||W_j|| (m,)
@@ -57,12 +60,14 @@ class Expanded(Estimator):
         error = float(deviation.max() + 2 * (rng.defects / norms).max() + 8 * len(rng.gram) * u)
         return cls(gram, rng.norms, error)
 
-    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
+    def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
         """Residual norms (M,)."""
+        xp = namespace(theta, phi, gamma)
         c = residual_coefficients(theta, phi, widened(gamma))
-        square = np.sum((c.conj() @ self.gram) * c, axis=1).real
-        constant = self.gram_error + 2 * rounding_constant(c.shape[1], c.dtype)
-        return Estimate.from_square(square, np.sqrt(constant) * (np.abs(c) @ self.norms))
+        square = real_part(xp.sum((xp.conj(c) @ widened(self.gram)) * c, axis=1))
+        constant = self.gram_error + 2 * rounding_constant(c.shape[1], numpy_dtype(c))
+        floor = math.sqrt(constant) * (xp.abs(c) @ beside(self.norms, c)) + underflow(c.shape[1])
+        return Estimate.from_square(square, floor)
 
     def form(self, dtype: np.dtype) -> SquareForm:
         """For the compiled kernels."""

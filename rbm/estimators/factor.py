@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from lowrank.arrays import beside, namespace, numpy_dtype
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.online.forms import NormForm
@@ -18,7 +19,7 @@ __all__ = ["FactorNorm"]
 
 #: Safety factor on the measured defects and on the measured loss of orthogonality.
 SAFETY = 2.0
-#: Below this many floors a value is computed again in a higher precision.
+#: A value is computed again in a higher precision where it is less than this many times what its floor gains by that.
 SHARP = 100.0
 
 
@@ -29,8 +30,12 @@ class FactorNorm(Estimator):
     The factor R (k, m) may be held in single precision. The coefficients c are then formed in double precision and rounded
     once, R c is a product of float32 matrices, and everything per point (the norm of R c, the floor) is in double precision
     again: no square can overflow or vanish. The (m,) vectors below stay in double precision.
+
+    Not so on a device, whose library may round the factors of a product of float32 matrices to less than float32 (TF32, by a mere
+    environment variable), which no floor here knows: there, as in the compiled kernels, R c is summed in double precision.
     """
 
+    matrices: ClassVar[tuple[str, ...]] = ("factor",)
     #: True if values below SHARP floors, whose floor is then that of a higher precision, are evaluated again
     reevaluated: ClassVar[bool] = False
 
@@ -50,7 +55,7 @@ class FactorNorm(Estimator):
 
     def relative(self, dtype: npt.DTypeLike) -> float:
         """2 eta + (k + 4) u: the part of the floor that is relative to the value."""
-        return SAFETY * self.orthogonality + rounding_constant(len(self.factor), np.dtype(dtype))
+        return float(SAFETY * self.orthogonality) + rounding_constant(self.factor.shape[0], np.dtype(dtype))
 
     def floor_constant(self, dtype: npt.DTypeLike) -> float:
         """What numbers below the range of float32 may add: c and the products in R c, each off by at most tiny. 0 in double precision."""
@@ -63,41 +68,50 @@ class FactorNorm(Estimator):
         """For the compiled kernels: in double precision whatever that of the factor, as :meth:`_sharper`."""
         wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
         again = self.reevaluated and not is_single(self.factor.dtype)
-        sums = 2 * rounding_constant(len(self.norms), wide) ** 2
         return NormForm(
             widened(self.factor),
             self.floor_weights(wide),
-            SAFETY * self.defects + sums * self.norms if again else None,
+            self.sharp_weights(wide) if again else None,
             self.relative(wide),
             (1 + self.relative(wide)) * underflow(len(self.factor)),
         )
 
-    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
+    def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
         """Residual norms (M,), some of them evaluated once more."""
         gamma = widened(gamma)
         c = residual_coefficients(theta, phi, gamma)
-        value, floor = self._sums(c, self.factor)
-        again = np.flatnonzero(self._weak(value, floor))
-        if len(again):
+        factor = self.factor if isinstance(c, np.ndarray) else widened(self.factor)
+        value, floor = self._sums(c, factor)
+        again = self._weak(c, value, floor, factor)
+        if bool(namespace(value).any(again)):
             value[again], floor[again] = self._sharper(theta[again], phi[again], gamma[again], c[again])
         return Estimate.from_norm(value, floor)
 
-    def _sums(self, c: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _sums(self, c: Any, factor: Any) -> tuple[Any, Any]:
         """Values and floors (M,) of the plain sums, in the precision of `factor`."""
-        narrow = rounded(c, factor.dtype)
+        xp = namespace(c, factor)
+        narrow = rounded(c, numpy_dtype(factor))
+        dtype = numpy_dtype(narrow)
         with np.errstate(over="ignore", invalid="ignore"):  # not finite: an error for the caller of the reduced model
-            value = np.linalg.norm(widened(narrow @ factor.T), axis=1)
-            floor = np.abs(c) @ self.floor_weights(narrow.dtype) + self.relative(narrow.dtype) * value
-        return value, floor + self.floor_constant(narrow.dtype)
+            value = xp.linalg.vector_norm(widened(narrow @ factor.T), axis=1)
+            floor = xp.abs(c) @ beside(self.floor_weights(dtype), c) + self.relative(dtype) * value
+        constant = self.floor_constant(dtype) + (1 + self.relative(dtype)) * underflow(factor.shape[0])
+        return value, xp.where(floor > 0, floor + constant, floor)  # zero stays zero
 
-    def _weak(self, value: np.ndarray, floor: np.ndarray) -> np.ndarray:
-        """(M,) which points to evaluate again: in single precision also those that were beyond its range."""
-        weak = (value < SHARP * floor) if self.reevaluated else np.zeros(len(value), dtype=bool)
-        return weak | ~np.isfinite(value) if is_single(self.factor.dtype) else weak
+    def _weak(self, c: Any, value: Any, floor: Any, factor: Any) -> Any:
+        """(M,) which points to evaluate again: where that lowers the floor by a hundredth of the value, and in single precision what was beyond its range."""
+        weak = value < (SHARP * floor if self.reevaluated else 0.0)
+        if bool(namespace(value).any(weak)):
+            dtype = numpy_dtype(c)
+            lower = namespace(c).abs(c) @ beside(self.sharp_weights(dtype), c) + self.relative(dtype) * value
+            weak = value < SHARP * (floor - lower)
+        return weak | ~namespace(value).isfinite(value) if is_single(numpy_dtype(factor)) else weak
 
-    def _sharper(
-        self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, c: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def sharp_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
+        """floor_weights of :meth:`_sharper`, for c in `dtype`, double precision."""
+        return self.floor_weights(dtype)
+
+    def _sharper(self, theta: Any, phi: Any, gamma: Any, c: Any) -> tuple[Any, Any]:
         """Values and floors in double precision, with the same factor."""
         return self._sums(c, widened(self.factor))
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from eim import empirical_interpolation
+from lowrank.arrays import beside, namespace
 from rbm.errors import EstimatorUnusable
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
 from rbm.online.forms import ProductForm
+from rbm.online.reference import solve_triangular
 from rbm.precision import widened
 from rbm.reduction import Reduction
 
@@ -88,7 +89,7 @@ class Interpolated(InterpolatedSquare):
             products_total=len(known.products.first),
         )
 
-    def products(self, c: np.ndarray) -> np.ndarray:
+    def products(self, c: Any) -> Any:
         """The selected ones, X_{p_s} (sigma', M)."""
         return evaluate_products(c, self.weights, Products(self.first, self.second, self.part)).T
 
@@ -96,11 +97,11 @@ class Interpolated(InterpolatedSquare):
         """X_{p_s}(mu_r) = B C."""
         return widened(self.lower) @ widened(self.upper)
 
-    def solve(self, x: np.ndarray) -> np.ndarray:
+    def solve(self, x: Any) -> Any:
         """lambda (sigma', M): two triangular solves."""
-        if not len(x):
+        if not x.shape[0]:
             return x
-        return solve_triangular(self.upper, solve_triangular(self.lower, x, lower=True, unit_diagonal=True))
+        return solve_triangular(self.upper, solve_triangular(self.lower, x, unit_lower=True))
 
     def form(self, dtype: np.dtype) -> ProductForm:
         """For the compiled kernels."""
@@ -117,6 +118,6 @@ class Interpolated(InterpolatedSquare):
             self.deviation,
         )
 
-    def rounding(self, combination: np.ndarray) -> np.ndarray:
+    def rounding(self, combination: Any) -> Any:
         """kappa sum_r |lambda_r| V_r (M,)."""
-        return self.growth * (self.squares @ np.abs(combination))
+        return float(self.growth) * (beside(self.squares, combination) @ namespace(combination).abs(combination))

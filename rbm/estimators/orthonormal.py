@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from rbm.estimators.base import rounding_constant
+from lowrank.arrays import beside, namespace, numpy_dtype
+from rbm.estimators.base import rounding_constant, underflow
 from rbm.estimators.factor import SAFETY, FactorNorm
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import compensated_norm
@@ -27,11 +29,12 @@ class Orthonormal(FactorNorm):
         floor = 2 sum_j delta_j |c_j| + (m + 4) u s(mu) + (2 eta + (k + 4) u) value,    s = sum_j ||W_j||_{P^-1} |c_j|
 
     (u doubled for complex numbers): a worst-case rounding analysis of the online sums, and twice what was measured
-    offline. Points with value < 100 floor are evaluated once more in extended precision
-    (:mod:`rbm.extended`), where the term (m + 4) u s(mu) drops out. Cost O(m k) a point, four times that for those.
+    offline. Where it lowers the floor by a hundredth of the value, points are evaluated once more with compensated
+    sums (:func:`rbm.online.reference.compensated_norm`), where (m + 4) u s(mu) becomes 2 ((m + 4) u)^2 s(mu). Cost O(m k) a point, ten times
+    that for those.
 
     In single precision (:meth:`rbm.ReducedModel.astype`) delta_j grows by half of ||R_j - float32(R_j)||, about u_32 ||R_j|| / 2, and
-    points with value < 100 floor are evaluated once more in double precision with the same factor, where u is that of
+    such points are evaluated once more in double precision with the same factor, where u is that of
     double precision: what remains of the floor is the rounding of R, about u_32 s(mu) or less.
 
     A factor with fewer rows (:meth:`rbm.ReducedModel.compress`) is the same estimator with larger delta_j.
@@ -58,17 +61,22 @@ class Orthonormal(FactorNorm):
     @property
     def label(self) -> str:
         """Name, and rows if the factor was compressed."""
-        return f"{self.method} ({len(self.factor)} of {self.full_rows} rows)" if self.full_rows else self.method
+        rows = self.factor.shape[0]
+        return f"{self.method} ({rows} of {self.full_rows} rows)" if self.full_rows else self.method
 
-    def _sharper(
-        self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, c: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _sharper(self, theta: Any, phi: Any, gamma: Any, c: Any) -> tuple[Any, Any]:
         """Values and floors with the rounding of c and of the sums R c compensated; in single precision: in double."""
-        if is_single(self.factor.dtype):
+        if is_single(numpy_dtype(self.factor)):
             return super()._sharper(theta, phi, gamma, c)
-        value = compensated_norm(self.factor, theta, phi, gamma)
-        sums = 2 * rounding_constant(c.shape[1], c.dtype) ** 2
-        return value, np.abs(c) @ (SAFETY * self.defects + sums * self.norms) + self.relative(c.dtype) * value
+        value, dtype = compensated_norm(self.factor, theta, phi, gamma), numpy_dtype(c)
+        floor = namespace(c).abs(c) @ beside(self.sharp_weights(dtype), c) + self.relative(dtype) * value
+        return value, floor + (1 + self.relative(dtype)) * underflow(self.factor.shape[0])
+
+    def sharp_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
+        """2 delta + 2 ((m + 4) u)^2 norms: rounding in twice the precision; in single precision that of double sums."""
+        if is_single(numpy_dtype(self.factor)):
+            return self.floor_weights(dtype)
+        return SAFETY * self.defects + 2 * rounding_constant(len(self.norms), np.dtype(dtype)) ** 2 * self.norms
 
     def truncate(self, size: int, columns: int) -> Self:
         """The leading columns of R, and of its rows those that they use."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from lowrank.arrays import beside, is_complex, namespace
 
 __all__ = ["Products", "all_products", "equilibration", "evaluate_products"]
 
@@ -47,8 +49,10 @@ def equilibration(c: np.ndarray) -> np.ndarray:
     return 1 / np.sqrt(np.where(largest > 0, largest, 1.0))
 
 
-def evaluate_products(c: np.ndarray, weights: np.ndarray, products: Products) -> np.ndarray:
+def evaluate_products(c: Any, weights: np.ndarray, products: Products) -> Any:
     """X_p(mu) (M, sigma) of the weighted coefficients, real."""
-    c = c * weights
-    x = c[:, products.first] * c[:, products.second].conj()
-    return np.where(products.part == 0, x.real, x.imag) if np.iscomplexobj(x) else x
+    xp = namespace(c)
+    c = c * beside(weights, c)
+    first, second, part = (beside(p, c) for p in products)
+    x = xp.take(c, first, axis=1) * xp.conj(xp.take(c, second, axis=1))
+    return xp.where(part == 0, xp.real(x), xp.imag(x)) if is_complex(x) else x

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.linalg
 
+from lowrank.arrays import is_complex, namespace
 from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
+from rbm.online.reference import solve_triangular
 from rbm.precision import widened
 from rbm.reduction import Reduction
 
@@ -82,18 +84,19 @@ class Sampled(InterpolatedSquare):
         """sigma, the number of all products."""
         return self.orthogonal.shape[0]
 
-    def products(self, c: np.ndarray) -> np.ndarray:
+    def products(self, c: Any) -> Any:
         """All of them, X (sigma, M)."""
-        return evaluate_products(c, self.weights, all_products(c.shape[1], np.iscomplexobj(c))).T
+        return evaluate_products(c, self.weights, all_products(c.shape[1], is_complex(c))).T
 
     def known(self) -> np.ndarray:
         """T (sigma, rho)."""
         return widened(self.orthogonal) @ widened(self.upper)
 
-    def solve(self, x: np.ndarray) -> np.ndarray:
+    def solve(self, x: Any) -> Any:
         """lambda (rho, M): R lambda = Q^T X."""
-        return scipy.linalg.solve_triangular(self.upper, self.orthogonal.T @ x) if len(self.upper) else x[:0]
+        return solve_triangular(self.upper, self.orthogonal.T @ x) if self.upper.shape[0] else x[:0, ...]
 
-    def rounding(self, combination: np.ndarray) -> np.ndarray:
+    def rounding(self, combination: Any) -> Any:
         """cond(T) sum_r |lambda_r| max V (M,)."""
-        return self.condition * np.abs(combination).sum(axis=0) * self.squares.max(initial=0.0)
+        xp = namespace(combination)
+        return float(self.condition * self.squares.max(initial=0.0)) * xp.sum(xp.abs(combination), axis=0)

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from lowrank.arrays import is_complex
 from rbm import extended
 from rbm.errors import ModelError
 from rbm.estimators.factor import FactorNorm
@@ -101,7 +102,7 @@ class Sketched(FactorNorm):
     @property
     def rows(self) -> int:
         """k."""
-        return len(self.factor)
+        return int(self.factor.shape[0])
 
     @property
     def label(self) -> str:
@@ -110,7 +111,7 @@ class Sketched(FactorNorm):
 
     def inflation(self, dtype: npt.DTypeLike) -> float:
         """(d / q)^{1/2} for residual coefficients c of the type `dtype`, real or complex."""
-        complex_sketch = self.factor.dtype.kind == "c"
+        complex_sketch = is_complex(self.factor)
         degrees = (2 if complex_sketch else 1) * self.rows
         failure = self.failure / 2 if np.dtype(dtype).kind == "c" and not complex_sketch else self.failure
         return _inflation(degrees, failure)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from lowrank.arrays import beside, is_complex, namespace, numpy_dtype
 from rbm.errors import EstimatorUnusable
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant
@@ -63,7 +64,7 @@ class InterpolatedSquare(Estimator):
     rounding; and tau grows by what a single-precision model does to the reduced solutions, measured by :meth:`recalibrated`.
     """
 
-    #: the arrays that are converted
+    #: also those that are converted to single precision
     matrices: ClassVar[tuple[str, ...]]
 
     upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its precision is that of the state
@@ -98,7 +99,7 @@ class InterpolatedSquare(Estimator):
         return replace(made, deviation=SAFETY * float(off.max()))
 
     @abstractmethod
-    def products(self, c: np.ndarray) -> np.ndarray:
+    def products(self, c: Any) -> Any:
         """The products X (sigma, M), those that are used, of residual coefficients c (M, m)."""
 
     @abstractmethod
@@ -106,32 +107,34 @@ class InterpolatedSquare(Estimator):
         """X at the selected parameters (sigma, rho)."""
 
     @abstractmethod
-    def solve(self, x: np.ndarray) -> np.ndarray:
+    def solve(self, x: Any) -> Any:
         """lambda (rho, M) for products x (sigma, M)."""
 
-    def combination(self, c: np.ndarray) -> np.ndarray:
+    def combination(self, c: Any) -> Any:
         """lambda (rho, M) for residual coefficients c (M, m)."""
         return self.solve(self.products(c))
 
     @abstractmethod
-    def rounding(self, combination: np.ndarray) -> np.ndarray:
+    def rounding(self, combination: Any) -> Any:
         """Rounding error of the square (M,), in units of u."""
 
-    def distance(self, theta: np.ndarray, gamma: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def distance(self, theta: Any, gamma: Any, other: Any) -> Any:
         """sum_j ||W_j|| |c_j - c'_j| (M,): bounds the dual norm of the difference of two residuals."""
-        none = np.zeros((len(theta), len(self.norms) - theta.shape[1] * gamma.shape[1]))
-        return np.abs(residual_coefficients(theta, none, widened(gamma) - widened(other))) @ self.norms
+        none = beside(np.zeros((theta.shape[0], len(self.norms) - theta.shape[1] * gamma.shape[1])), gamma)
+        c = residual_coefficients(theta, none, widened(gamma) - widened(other))
+        return namespace(c).abs(c) @ beside(self.norms, c)
 
-    def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
+    def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
         """Residual norms (M,)."""
+        xp = namespace(theta, phi, gamma)
         c = residual_coefficients(theta, phi, widened(gamma))
         combination = self.combination(c)
-        dtype = np.result_type(self.upper, np.complex64 if c.dtype.kind == "c" else np.float32)
-        u = np.finfo(dtype).eps / 2
-        of_gamma = rounding_constant(c.shape[1], dtype) * (np.abs(c) @ self.norms)
-        moved = self.moved @ np.abs(combination) if len(self.moved) else 0.0
-        floor = np.sqrt(u * self.rounding(combination) + moved) + of_gamma + self.deviation
-        return Estimate.from_square(self.squares @ combination, floor)
+        dtype = np.result_type(numpy_dtype(self.upper), np.complex64 if is_complex(c) else np.float32)
+        u = float(np.finfo(dtype).eps / 2)
+        of_gamma = rounding_constant(c.shape[1], dtype) * (xp.abs(c) @ beside(self.norms, c))
+        moved = beside(self.moved, c) @ xp.abs(combination) if len(self.moved) else 0.0
+        floor = xp.sqrt(u * self.rounding(combination) + moved) + of_gamma + float(self.deviation)
+        return Estimate.from_square(beside(self.squares, c) @ combination, floor)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """The matrices in another precision, and what that does to lambda in the floor. Raises EstimatorUnusable if |E|_1 > 1/2."""

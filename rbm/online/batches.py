@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import namespace
+from lowrank.arrays import beside, namespace
 from rbm.errors import Interrupted, PointError, place
 from rbm.progress import progress_bar
-from rbm.solution import Solution, room_for, write
+from rbm.solution import Solution, room_for, spread, write
 
 __all__ = ["OnError", "answer", "each", "pieces", "thread_count"]
 
@@ -25,6 +25,9 @@ Work = Callable[[Any], Solution]
 PIECE_BYTES = 1 << 20
 #: Smallest and largest number of points of a piece.
 PIECE = (256, 8192)
+#: The same on a device, which is fast only with much to do: a piece is what the memory has room for.
+DEVICE_PIECE_BYTES = 1 << 30
+DEVICE_PIECE = (256, 1 << 20)
 
 _state = threading.local()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
@@ -39,9 +42,10 @@ def thread_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pieces(count: int, bytes_per_point: int) -> list[slice]:
+def pieces(count: int, bytes_per_point: int, *, on_host: bool = True) -> list[slice]:
     """Slices over `count` points; always the same ones, whatever the number of threads."""
-    size = min(max(PIECE_BYTES // max(bytes_per_point, 1), PIECE[0]), PIECE[1]) // 32 * 32
+    room, (least, most) = (PIECE_BYTES, PIECE) if on_host else (DEVICE_PIECE_BYTES, DEVICE_PIECE)
+    size = min(max(room // max(bytes_per_point, 1), least), most) // 32 * 32
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -69,21 +73,27 @@ def answer(
 
     spare : makes points some of which can be answered, for the case that none of the batch can
 
-    Memory: the result, and a piece for each thread. Raises Interrupted on Ctrl-C, with the answers so far.
+    Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one piece.
+    Raises Interrupted on Ctrl-C, with the answers so far.
     """
     if on_error not in ("raise", "mark"):
         raise ValueError(f"on_error must be 'raise' or 'mark', got {on_error!r}")
-    count = len(points)
+    count = points.shape[0]
     if count <= PIECE[0]:
         try:
             return work(points)
         except PointError:
             pass  # below
-    slices = pieces(count, bytes_per_point)
+    on_host = isinstance(points, np.ndarray)
+    slices = pieces(count, bytes_per_point, on_host=on_host)
     failures: list[_Failure] = []
     if len(slices) == 1:
         whole = _piece(work, points, slices[0], failures)
-        return whole if whole is not None and not failures else _finish(whole, failures, count, on_error, work, spare)
+        return (
+            whole
+            if whole is not None and not failures
+            else _finish(whole, failures, count, on_error, work, lambda: beside(spare(), points))
+        )
     done, result = 0, None
     while result is None and done < len(slices):  # the first answers show what the result is made of
         first = _piece(work, points, slices[done], failures)
@@ -109,7 +119,7 @@ def answer(
                     bar.update(rows.stop - rows.start)
 
             try:
-                each(one, slices[done:], parallel=isinstance(points, np.ndarray))
+                each(one, slices[done:], parallel=on_host)
             except KeyboardInterrupt as interrupt:
                 rest = np.flatnonzero(~finished)
                 failed = np.sort(np.concatenate([rest, *(f.rows for f in failures)]))
@@ -118,12 +128,16 @@ def answer(
                     "points are marked as failed there",
                     replace(result, failed=failed, reasons=(*_reasons(failures), "interrupted")),
                 ) from interrupt
-    return result if result is not None and not failures else _finish(result, failures, count, on_error, work, spare)
+    return (
+        result
+        if result is not None and not failures
+        else _finish(result, failures, count, on_error, work, lambda: beside(spare(), points))
+    )
 
 
 def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:
     """The answers for some rows, failed ones marked and added to `failures`; None if all have failed."""
-    wanted = points[rows]
+    wanted = points[rows, ...]
     kept: np.ndarray | None = None
     while True:
         try:
@@ -132,18 +146,13 @@ def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> So
         except PointError as error:
             if error.rows is None:
                 raise
-            known = np.arange(len(wanted)) if kept is None else kept
+            known = np.arange(wanted.shape[0]) if kept is None else kept
             failures.append(_Failure(rows.start + known[error.rows], error.rows, error))
             kept = np.delete(known, error.rows)
             if not len(kept):
                 return None
-            xp = namespace(points)
-            wanted = xp.take(points[rows], xp.asarray(kept), axis=0)
-    if kept is None:
-        return part
-    whole = room_for(part, len(points[rows]))
-    write(whole, kept, part)
-    return whole
+            wanted = namespace(points).take(points[rows, ...], beside(kept, points), axis=0)
+    return part if kept is None else spread(part, kept, rows.stop - rows.start)
 
 
 def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bool = True) -> None:
@@ -214,9 +223,9 @@ def _finish(
 
 def _template(work: Work, points: Any, count: int) -> Solution | None:
     """Room for an answer of which nothing is known but that it fails; None if none of `points` can be answered, either."""
-    for row in range(len(points)):
+    for row in range(points.shape[0]):
         try:
-            return room_for(work(points[row : row + 1]), count)
+            return room_for(work(points[row : row + 1, ...]), count)
         except PointError:
             pass
     return None

@@ -13,8 +13,8 @@ __all__ = ["Finish", "Form", "NormForm", "ProductForm", "SquareForm"]
 class NormForm:
     """value = ||F c||_2, floor = sum_j w_j |c_j| + relative value + absolute.
 
-    With `refined`, points whose value is less than 100 floors are evaluated once more in twice the precision, with `refined` for w, if
-    that halves the floor at least.
+    With `refined`, points are evaluated once more in twice the precision, with `refined` for w, where that lowers the floor by a hundredth of
+    the value or more.
     """
 
     factor: np.ndarray  #: F (k, m)

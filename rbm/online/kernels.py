@@ -33,7 +33,7 @@ __all__ = ["EXPANDED", "GIVEN", "LDL", "LU", "NORM", "NOTHING", "QR", "interpola
 GIVEN, LDL, LU, QR = range(4)
 #: What is made of the residual: nothing, norm(R c), (c^H G c)^{1/2}.
 NOTHING, NORM, EXPANDED = range(3)
-#: Below this many floors a value is computed again in extended precision.
+#: A value is computed again in extended precision where it is less than this many times what its floor gains by that.
 SHARP = 100.0
 #: :data:`rbm.estimate.RESOLVED`
 RESOLVED = 11.0
@@ -179,10 +179,10 @@ def query(
                 limit = coefficients(theta_t, phi_t, gamma_t, shape, weights[1], group, c, zero)
                 store(choice, 0, limit)
                 weak = False
-                for lane in range(here):  # where the rounding of the sums is the larger part of the floor
+                for lane in range(here):
                     v, f = value[row + lane], floor[row + lane]
-                    lower = choice[lane] + constants[0] * v + constants[1]
-                    weak = weak or (v < SHARP * f and 2 * lower < f)
+                    gain = f - (choice[lane] + constants[0] * v + constants[1])
+                    weak = weak or v < SHARP * gain
             if again and weak:
                 head, tail = work[: columns * lanes], work[columns * lanes : 2 * columns * lanes]
                 compensated_coefficients(theta_t, phi_t, gamma_t, shape, columns, head, tail, nought)
@@ -194,7 +194,7 @@ def query(
                 store(floors, group, larger(limit, nought, fma(relative, norm, limit) + absolute, limit))
                 for lane in range(here):
                     v, f = value[row + lane], floor[row + lane]
-                    if v < SHARP * f and 2 * (choice[lane] + constants[0] * v + constants[1]) < f:
+                    if v < SHARP * (f - (choice[lane] + constants[0] * v + constants[1])):
                         value[row + lane] = norms[group * lanes + lane]
                         floor[row + lane] = floors[group * lanes + lane]
                         resolved[row + lane] = norms[group * lanes + lane] >= RESOLVED * floors[group * lanes + lane]

@@ -6,25 +6,31 @@ CuPy arrays make it the kernel of the GPU, by batched library calls.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
-from lowrank.arrays import namespace, to_numpy
+from lowrank.arrays import beside, namespace, numpy_dtype, to_numpy
 from rbm.errors import ModelError, refused
 
-__all__ = ["compensated_norm", "residual_coefficients", "solve", "tiles"]
+__all__ = ["compensated_norm", "residual_coefficients", "solve", "solve_triangular", "tiles"]
 
 #: Memory that the intermediate arrays of one tile of parameter points may take, in bytes; about an L2 cache.
 TILE_BYTES = 4 << 20
 #: The same for arrays on a device, which is fast only with much to do.
-DEVICE_TILE_BYTES = 512 << 20
+DEVICE_TILE_BYTES = 1 << 30
 
 
-def tiles(count: int, bytes_per_point: int, room: int = TILE_BYTES) -> Iterator[slice]:
-    """Slices over `count` points, each small enough for its intermediates to stay in cache and memory to stay bounded."""
+def tiles(count: int, bytes_per_point: int, like: Any = None) -> Iterator[slice]:
+    """Slices over `count` points, each small enough for its intermediates to stay in cache and memory to stay bounded.
+
+    like : an array that lives where they do; NumPy's if there is none
+    """
+    room = TILE_BYTES if like is None or isinstance(like, np.ndarray) else DEVICE_TILE_BYTES
     size = max(1, min(count, room // max(bytes_per_point, 1)))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
@@ -37,24 +43,24 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
     (2 Qa N^2 + 2/3 N^3) flops a point; tall ones (least squares, k > N) by Householder QR of [A | f], never by normal
     equations, (2 Qa k N + 2 k N^2) flops a point; four times that for complex numbers.
 
-    Raises ModelError with the rows of singular systems, where the library reports them (NumPy); CuPy gives NaN.
+    CuPy solves and factorises all matrices of a tile by one call each (getrfBatched and getrsBatched; geqrfBatched).
+
+    Raises ModelError with the rows of singular systems, where the library reports them (NumPy); CuPy gives NaN or infinity.
     """
     xp = namespace(operators, rhs, theta, phi)
     qa, k, n = operators.shape
     dtype = xp.result_type(operators.dtype, rhs.dtype, theta.dtype, phi.dtype)
     if n == 0:
-        return xp.zeros((theta.shape[0], 0), dtype=dtype)
+        return xp.astype(theta[:, :0], dtype)
     flat = xp.reshape(xp.astype(operators, dtype), (qa, k * n))
     right, theta, phi = (xp.astype(a, dtype) for a in (rhs, theta, phi))
-    room = TILE_BYTES if isinstance(operators, np.ndarray) else DEVICE_TILE_BYTES
+    copies = 2 if isinstance(operators, np.ndarray) else 4  # on a device also the library's own count
     parts = []
-    for rows in tiles(
-        theta.shape[0], 2 * k * n * operators.itemsize if hasattr(operators, "itemsize") else 32 * k * n, room
-    ):
+    for rows in tiles(theta.shape[0], copies * k * n * numpy_dtype(flat).itemsize, flat):
         matrices = xp.reshape(theta[rows, :] @ flat, (-1, k, n))
         vectors = (phi[rows, :] @ right)[..., None]
         if k > n:
-            triangle = xp.linalg.qr(xp.concat([matrices, vectors], axis=2)).R
+            triangle = _triangle(xp.concat([matrices, vectors], axis=2))
             matrices, vectors = triangle[:, :n, :n], triangle[:, :n, n:]
         try:
             parts.append(xp.linalg.solve(matrices, vectors)[..., 0])
@@ -64,6 +70,35 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
             bad[rows] = singular
             raise refused(ModelError, bad, lambda i, where: f"the reduced system ({where}) is singular") from None
     return parts[0] if len(parts) == 1 else xp.concat(parts)
+
+
+def _triangle(matrices: Any) -> Any:
+    """R of the QR factorisations of a stack of matrices."""
+    xp = namespace(matrices)
+    if xp.__name__.endswith("cupy"):
+        # the standard always asks for Q, too, which CuPy forms one matrix at a time
+        return importlib.import_module("cupy").linalg.qr(matrices, mode="r")
+    return xp.linalg.qr(matrices).R
+
+
+def solve_triangular(matrix: Any, right: Any, *, unit_lower: bool = False) -> Any:
+    """x (n, M) with T x = right (n, M), T the upper triangle of `matrix` (n, n) or, `unit_lower`, its lower one with unit diagonal.
+
+    The standard has no such solver. Its general one does the same arithmetic for an upper triangle, in which no pivot below the
+    diagonal can be found; a lower one is made upper by reversing the order. That costs a factorisation more, n^3/3 flops.
+    """
+    if isinstance(right, np.ndarray):
+        return scipy.linalg.solve_triangular(matrix, right, lower=unit_lower, unit_diagonal=unit_lower)
+    xp, triangle = namespace(right), beside(matrix, right)
+    if right.shape[0] == 0:
+        return right
+    dtype = xp.result_type(triangle.dtype, right.dtype)
+    triangle, right = xp.astype(triangle, dtype), xp.astype(right, dtype)
+    if not unit_lower:
+        return xp.linalg.solve(xp.triu(triangle), right)
+    unit = beside(np.eye(triangle.shape[0]), right)
+    reversed_ = xp.flip(xp.tril(triangle, k=-1) + xp.astype(unit, dtype))
+    return xp.flip(xp.linalg.solve(reversed_, xp.flip(right, axis=0)), axis=0)
 
 
 def _singular(matrices: Any) -> np.ndarray:

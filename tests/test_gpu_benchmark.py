@@ -1,0 +1,53 @@
+"""The GPU benchmark: one honest line without a GPU, and the arithmetic of its lines on the stand-in for one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import rbm
+from problems import reaction_diffusion_1d
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
+    hidden = "import sys; sys.modules['cupy'] = None; sys.argv = ['gpu', *sys.argv[1:]]; from benchmarks.gpu import main; sys.exit(main())"
+    out = tmp_path / "lines.jsonl"
+    command = [sys.executable, "-c", hidden, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == out.read_text()
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["benchmark"] == "gpu"
+    assert "pip install" in json.loads(line)["skipped"]
+
+
+def test_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import gpu
+
+    waits = []
+    device = gpu.Device(array_api_strict, array_api_strict, lambda: waits.append(1), {})
+    model = reaction_diffusion_1d(50)
+    reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=3, progress=False).reduced_model
+    m = reduced.estimators["orthonormal"].factor.shape  # type: ignore[attr-defined]
+    assert gpu.flops(reduced) == (2 * 3 * 4 + 27 / 3 + 18, 2 * m[0] * m[1] - m[0] ** 2)
+    for dtype in ("float64", "float32"):
+        lines = list(gpu.measured(reduced.astype(dtype), device, {"float64": 1e9, "float32": 2e9}, 600, 1))
+        assert len({line["way"] for line in lines}) == len(lines) >= 4
+        for line in lines[:3]:
+            assert line["dtype"] == dtype
+            assert line["queries"] == 600
+            ideal = gpu.flops(reduced)[0] / (1e9 if dtype == "float64" else 2e9) + gpu.flops(reduced)[1] / 1e9
+            np.testing.assert_allclose(line["share_of_product_rate"], ideal / line["ns_a_query"] * 1e9)
+            assert line["deviation_of_coefficients"] < (1e-12 if dtype == "float64" else 1e-4)
+            assert line["deviation_of_bounds"] < 0.01
+        assert "deviation_of_bounds" not in lines[3]
+    assert waits
+    assert gpu.product_rate(device, "float32", 32) > 0
