@@ -46,7 +46,9 @@ class Output:
         """Values (M,) for full-order vectors u (M, n)."""
         shape = (len(mus), self.terms[0].shape[0])
         if np.shape(u) != shape:
-            raise ModelError(f"an output needs full-order vectors of shape {shape}, one row a parameter point, got {np.shape(u)}")
+            raise ModelError(
+                f"an output needs full-order vectors of shape {shape}, one row a parameter point, got {np.shape(u)}"
+            )
         psi = self.coefficients(mus)
         if not self.quadratic:
             return np.sum((psi @ np.stack(self.terms)) * u, axis=1)

@@ -41,6 +41,7 @@ def test_tiles_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, diffusi
     """Not by a bit: no lane knows of the others, and no piece of the others."""
     from rbm.online import batches
 
+    monkeypatch.setattr(batches, "PIECE", (1024, 8192))
     whole = diffusion.result.reduced_model.solve(diffusion.tests)
     assert len(batches.pieces(len(diffusion.tests), 100)) == 1
     monkeypatch.setattr(batches, "PIECE", (32, 64))

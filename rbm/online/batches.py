@@ -25,6 +25,8 @@ Work = Callable[[Any], Solution]
 PIECE_BYTES = 1 << 20
 #: Smallest and largest number of points of a piece.
 PIECE = (256, 8192)
+#: Points of the first piece of a batch of more than one.
+FIRST = 32
 #: The same on a device, which is fast only with much to do: a piece is what the memory has room for.
 DEVICE_PIECE_BYTES = 1 << 30
 DEVICE_PIECE = (256, 1 << 20)
@@ -43,10 +45,20 @@ def thread_count() -> int:
 
 
 def pieces(count: int, bytes_per_point: int, *, on_host: bool = True) -> list[slice]:
-    """Slices over `count` points; always the same ones, whatever the number of threads."""
+    """Slices over `count` points; always the same ones, whatever the number of threads.
+
+    On the host the first one is short: its answers show what the result is made of, before the threads start; and there are some eight
+    others at least, unless they would be very small.
+    """
     room, (least, most) = (PIECE_BYTES, PIECE) if on_host else (DEVICE_PIECE_BYTES, DEVICE_PIECE)
-    size = min(max(room // max(bytes_per_point, 1), least), most) // 32 * 32
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    size = min(max(room // max(bytes_per_point, 1), least), most)
+    if on_host and count <= 2 * least:
+        return [slice(0, count)]
+    first = 0
+    if on_host:
+        first, size = FIRST, max(min(size, count // 8), least)
+    size = size // 32 * 32
+    return [slice(0, first)] * (first > 0) + [slice(k, min(k + size, count)) for k in range(first, count, size)]
 
 
 class _Failure(NamedTuple):
@@ -180,9 +192,10 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
         return
     key = (os.getpid(), threads)
     if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="rbm-online")
-    futures = [_pools[key].submit(loop) for _ in range(threads)]
+        _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="rbm-online")
+    futures = [_pools[key].submit(loop) for _ in range(threads - 1)]
     try:
+        loop()  # this thread need not wait until it is woken up
         for future in futures:
             future.result()
     except BaseException:
