@@ -9,11 +9,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 import rbm
 from rbm.archive import write_atomically
+from rbm.errors import PointError
 
 __all__ = ["main"]
 
@@ -46,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--extrapolate",
         action="store_true",
         help="allow parameters outside the parameter space; the bounds then hold only where the stability bound does",
+    )
+    query.add_argument(
+        "--mark",
+        action="store_true",
+        help="answer all other points of a CSV file if some fail; those have nan for answers and inf for bounds",
     )
 
     info = commands.add_parser("info", help="what is in a model file")
@@ -92,7 +99,18 @@ def _query(options: argparse.Namespace) -> None:
     if options.mu is not None and len(options.mu) != len(names):
         raise rbm.ParameterError(f"--mu needs {len(names)} values, {' '.join(names)}, got {len(options.mu)}")
     mus = np.array([options.mu]) if options.mu is not None else _read_csv(options.csv, names)
-    solution = model.solve(mus, method=options.method, extrapolate=options.extrapolate)
+    on_error: Literal["raise", "mark"] = "mark" if options.mark else "raise"
+    try:
+        solution = model.solve(mus, method=options.method, extrapolate=options.extrapolate, on_error=on_error)
+    except PointError as error:
+        if error.solution is None:
+            raise
+        reasons = "; ".join(error.solution.reasons)
+        raise type(error)(
+            f"{len(error.solution.failed)} of {len(mus)} points fail, pass --mark to answer the others: {reasons}"
+        ) from None
+    for reason in solution.reasons:
+        print(f"rbm: marked: {reason}", file=sys.stderr)
     if options.extrapolate:
         low, high = model.parameters.bounds.T
         outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
@@ -124,7 +142,9 @@ def _query(options: argparse.Namespace) -> None:
         sys.stdout.write(text.getvalue())
     else:
         write_atomically(options.output, text.getvalue().encode())
-        print(f"{len(mus)} points written to {options.output}; largest error bound {solution.bound.max():.3e}")
+        good = np.delete(solution.bound, solution.failed)
+        largest = f"; largest error bound {good.max():.3e}" if len(good) else ""
+        print(f"{len(mus)} points written to {options.output}{largest}")
 
 
 def _read_csv(path: Path, names: Sequence[str]) -> np.ndarray:

@@ -273,3 +273,20 @@ def test_what_the_kernels_do_not_know_goes_the_general_way(monkeypatch: pytest.M
         np.testing.assert_allclose(answer.bound, answers[0].bound, rtol=1e-15)
         np.testing.assert_allclose(answer.outputs["first"], answers[0].outputs["first"], rtol=1e-15)
         np.testing.assert_allclose(answer.output_bounds["first"], answers[0].output_bounds["first"], rtol=1e-12)
+
+
+def test_min_theta_in_the_kernels_is_that_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rbm.FullOrderModel(
+        [("a", np.diag([1.0, 0, 1])), ("2 * b", np.diag([1.0, 1, 1]))],
+        [(1.0, np.ones(3))],
+        np.eye(3),
+        rbm.ParameterSpace({"a": (1.0, 9.0), "b": (0.5, 2.0)}),
+        rbm.stability.MinTheta([3.0, 0.7]),
+    )
+    reduced = rbm.project(model, np.eye(3)[:, :2], training=model.parameters.sample(20))
+    mus = model.parameters.sample(64)
+    fast = reduced.solve(mus).bound
+    monkeypatch.setitem(reduced._online.__dict__, "finish", None)
+    np.testing.assert_allclose(fast, reduced.solve(mus).bound, rtol=1e-14)
+    theta = model.operator_coefficients(mus)
+    assert len(np.unique(np.argmin(theta / model.operator_coefficients(np.array([[3.0, 0.7]])), axis=1))) == 2

@@ -157,6 +157,24 @@ def test_extrapolation_is_a_flag(model_file: Path, capsys: pytest.CaptureFixture
     assert "1 of 1 points are outside the parameter space" in capsys.readouterr().err
 
 
+def test_points_that_fail_are_named_and_may_be_marked(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points, answers = tmp_path / "points.csv", tmp_path / "answers.csv"
+    points.write_text("mu\n3.5\n120\n20\nnan\n")
+    assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers)]) == 2
+    error = capsys.readouterr().err
+    assert "2 of 4 points fail, pass --mark to answer the others: mu = 120 (row 1) is outside [1, 100]" in error
+    assert "mu = nan (row 3) is not a finite number" in error
+    assert not answers.exists()
+    assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers), "--mark"]) == 0
+    assert capsys.readouterr().err.count("rbm: marked:") == 2
+    rows = [line.split(",") for line in answers.read_text().splitlines()]
+    bound = rows[0].index("error_bound")
+    assert [float(r[bound]) < np.inf for r in rows[1:]] == [True, False, True, False]
+    assert rows[2][rows[0].index("mean")] == "nan"
+
+
 def test_an_unknown_study_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_status:
         main(["study", "navier-stokes"])
