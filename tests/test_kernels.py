@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import numba
 import numpy as np
@@ -366,3 +368,17 @@ def test_the_cache_on_disk_follows_all_sources() -> None:
     """Numba would go on with old code if one of the files changed that kernels.py calls."""
     assert kernels._digest() in kernels.query.py_func.__qualname__
     assert kernels._digest() in kernels.interpolated.py_func.__qualname__
+
+
+def test_without_a_place_for_the_cache_everything_is_compiled_anew() -> None:
+    """A read-only installation and no home directory: slower, but it works."""
+    code = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+caching.CompileResultCacheImpl._locator_classes = []
+import rbm.online.kernels as kernels
+print(type(kernels.query._cache).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "NullCache"

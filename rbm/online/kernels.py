@@ -48,9 +48,13 @@ def _digest() -> str:
 
 
 def kernel(function: Any) -> Any:
-    """Compiled without the GIL, and cached on disk under a name that changes with the sources."""
+    """Compiled without the GIL, and cached on disk, if there is a place for it, under a name that changes with the sources."""
     function.__qualname__ = f"{function.__name__}_{_digest()}"
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither this folder nor the user's can be written to: compile in every process
+        return numba.njit(**options)(function)
 
 
 @kernel
