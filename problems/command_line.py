@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     query.add_argument(
         "--mark",
         action="store_true",
-        help="answer all other points of a CSV file if some fail; those have nan for answers and inf for bounds",
+        help="answer all other points of a CSV file if some fail; those have nan for answers and inf for bounds (messages count rows from 0, "
+        "without the header)",
     )
 
     info = commands.add_parser("info", help="what is in a model file")

@@ -50,6 +50,9 @@ class Coefficients:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Coefficients, (self.sources, self.parameters)
+
     @property
     def portable(self) -> bool:
         """False if a coefficient is a Python callable, which no file can hold."""
@@ -89,13 +92,14 @@ class Coefficients:
         if not all_true(finite):
             mus, values, finite = to_numpy(mus), to_numpy(values), to_numpy(finite)
 
+            q = int(np.argmin(finite[np.argmin(finite.all(axis=1))]))
+
             def message(i: int, where: str) -> str:
-                q = int(np.argmin(finite[i]))
                 return (
                     f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
                 )
 
-            raise refused(ParameterError, np.logical_not(finite.all(axis=1)), message)
+            raise refused(ParameterError, np.logical_not(finite[:, q]), message, about=(id(self), q))
         return values
 
     def _function(self, source: Coefficient) -> Function:

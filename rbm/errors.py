@@ -32,6 +32,8 @@ class PointError(ValueError):
     solution: Any = None
     #: (row of the batch, its description) -> message
     describe: Callable[[int, str], str] | None = None
+    #: which parameter or coefficient it is about: failures about different ones are told apart
+    about: Any = None
 
 
 class ModelError(PointError):
@@ -62,7 +64,7 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str]) -> PointError:
+def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str], about: Any = None) -> PointError:
     """The error about the rows where `bad` (M,) is true; its `rows` are a NumPy array wherever `bad` lives.
 
     message : (i, where) -> text about row i of the batch, `where` being "row 7" or "row 7, 3 such points"
@@ -70,7 +72,7 @@ def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str]
     rows = np.flatnonzero(to_numpy(bad))
     i = int(rows[0])
     error = kind(message(i, place(i, len(rows))))
-    error.rows, error.describe = rows, message
+    error.rows, error.describe, error.about = rows, message, about
     return error
 
 

@@ -83,6 +83,8 @@ class Estimate:
         return int(self.value.shape[0])
 
     def __repr__(self) -> str:
+        if len(self) == 0:
+            return "Estimate(0 points)"
         if len(self) == 1:
             state = "resolved" if bool(self.resolved[0]) else "not resolved"
             bound, value, floor = (float(a[0]) for a in (self.bound, self.value, self.floor))

@@ -186,23 +186,18 @@ class ParameterSpace:
         if extrapolate and not some:
             return array
         values, bad, inside = to_numpy(array), to_numpy(bad), to_numpy(inside)
-        if some:
+        wrong = bad if some else ~inside
+        j = int(
+            np.argmax(wrong[np.argmax(wrong.any(axis=1))])
+        )  # the first parameter that is wrong in the first row that is
+        name, (lowest, highest) = self.names[j], self._pairs[j]
 
-            def not_finite(i: int, where: str) -> str:
-                j = int(np.argmax(bad[i]))
-                return f"{self.names[j]} = {values[i, j]} ({where}) is not a finite number"
+        def message(i: int, where: str) -> str:
+            if some:
+                return f"{name} = {values[i, j]} ({where}) is not a finite number"
+            return f"{name} = {values[i, j]:g} ({where}) is outside [{lowest:g}, {highest:g}]; pass extrapolate=True to allow it"
 
-            raise refused(ParameterError, bad.any(axis=1), not_finite)
-
-        def outside(i: int, where: str) -> str:
-            j = int(np.argmin(inside[i]))
-            low, high = self._pairs[j]
-            return (
-                f"{self.names[j]} = {values[i, j]:g} ({where}) is outside [{low:g}, {high:g}]; "
-                "pass extrapolate=True to allow it"
-            )
-
-        raise refused(ParameterError, ~inside.all(axis=1), outside)
+        raise refused(ParameterError, wrong[:, j], message, about=(name, some))
 
     def describe(self, mu: np.ndarray) -> str:
         """One point as text, 'mu = 3.5, k = 2', for messages."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowrank.arrays import all_true, namespace, numpy_dtype, to_numpy
+from lowrank.arrays import all_true, beside, is_complex, namespace, numpy_dtype, to_numpy
 from rbm.bounds import error_estimate
 from rbm.conversion import rounded_coefficients
+from rbm.devices import points_for
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
 from rbm.online import reference
+from rbm.online.batches import OnError, answer
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.outputs import ReducedLinear
 from rbm.precision import is_single, rounded, widened
@@ -37,6 +39,33 @@ class Query:
         self.on_host = isinstance(model.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
 
+    def solve(
+        self,
+        mus: Any,
+        estimate: bool = True,
+        method: str | None = None,
+        extrapolate: bool = False,
+        on_error: OnError = "raise",
+        coefficients: bool = True,
+        progress: bool = False,
+        first_row: int = 0,
+    ) -> Solution:
+        """:meth:`rbm.ReducedModel.solve`, with messages that count rows from `first_row`."""
+        model = self.model
+        state = model._state(method) if estimate else None
+        points = model.parameters.points(mus)
+        if type(points) is not type(model.operators):
+            points = points_for(model, points)
+        return answer(
+            lambda rows: self.answer(rows, state, extrapolate, coefficients),
+            points,
+            self.bytes_per_point,
+            blank=lambda: self.blank(estimate, coefficients),
+            on_error=on_error,
+            progress=progress,
+            first_row=first_row,
+        )
+
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
         """Everything for parameter points (m, p). Raises a PointError that names the first of the rows that failed."""
         model = self.model
@@ -45,7 +74,9 @@ class Query:
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
             if isinstance(form, NormForm | SquareForm):
-                given = NONE if len(self.finish.stability) else model.stability(mus, theta)
+                # the kernel's min-theta looks at real parts: the bound itself decides about complex coefficients
+                known = len(self.finish.stability) and theta.dtype.kind == "f"
+                given = NONE if known else np.ascontiguousarray(model.stability(mus, theta))
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     return Solution(
@@ -115,6 +146,23 @@ class Query:
             for values in (theta, phi):
                 rounded_coefficients(values, self.model.dtype, mus, self.model.parameters)
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
+
+    def blank(self, estimate: bool, coefficients: bool) -> Solution:
+        """An answer for one point that says nothing, with arrays like those of any other."""
+        model = self.model
+
+        def array(*shape: int, dtype: Any = float) -> Any:
+            made = np.zeros((1, *shape), dtype=dtype)
+            return made if self.on_host else beside(made, model.operators)
+
+        outputs = {name: array(dtype=complex if is_complex(model.operators) else float) for name in model.outputs}
+        gamma = array(model.size if coefficients else 0, dtype=numpy_dtype(model.operators))
+        if not estimate:
+            return Solution(gamma, outputs)
+        share = None if model.interpolation_error is None else array()
+        return Solution(
+            gamma, outputs, Estimate(array(), array(), array(dtype=bool), share), {n: array() for n in outputs}
+        )
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
         """The estimator for the compiled kernels; the same object for the same estimator and type of coefficients."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +16,12 @@ from rbm.coefficients import Coefficients
 from rbm.compression import compress
 from rbm.conversion import convert
 from rbm.devices import beside_model, host_model, numbers_for, placed, points_for
-from rbm.errors import ModelError
+from rbm.errors import ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.full_order import Projection
-from rbm.online.batches import OnError, answer
+from rbm.online.batches import OnError
 from rbm.outputs import ReducedOutput
 from rbm.parameters import ParameterSpace
 from rbm.query import Query
@@ -92,6 +92,8 @@ class ReducedModel:
         coefficients : keep gamma; without, the answer is the outputs and the bounds
         progress : show a progress bar
 
+        Coefficients that are callables are called piece by piece, from several threads at once.
+
         Raises
         ------
         ParameterError, StabilityError, ModelError
@@ -102,33 +104,27 @@ class ReducedModel:
         Cost per point: Q N^2 + N^3/3 flops for the solution of a Hermitian positive definite system (twice that for others), m k to
         2 m k for the bound (m = Qf + Qa N, k <= m; half if R is triangular).
         """
-        state = self._state(method) if estimate else None
-        online = self._online
-        points = self.parameters.points(mus)
-        if type(points) is not type(self.operators):
-            points = points_for(self, points)
-        return answer(
-            lambda rows: online.answer(rows, state, extrapolate, coefficients),
-            points,
-            online.bytes_per_point,
-            spare=lambda: self.parameters.sample(32),
-            on_error=on_error,
-            progress=progress,
-        )
+        return self._online.solve(mus, estimate, method, extrapolate, on_error, coefficients, progress)
 
     def stream(self, mus: Any, *, size: int = 1 << 17, **options: Any) -> Iterator[Solution]:
         """Answers in blocks, for more points than there is room for: yields a Solution for each block.
 
         mus : an array (M, p), cut into blocks of `size` points, or an iterable of arrays (m_i, p), a generator for instance, which
-            are answered one after the other; options as for :meth:`solve`
+            are answered one after the other; options as for :meth:`solve`. Messages count rows from the start of the stream, `rows`
+            and `failed` from the start of the block, as its arrays do.
         """
+        if not (isinstance(size, int | np.integer) and size >= 1):
+            raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
         blocks = mus
-        if hasattr(mus, "shape"):
+        if hasattr(mus, "shape") or isinstance(mus, list | tuple):
             points = self.parameters.points(mus)
             count = points.shape[0]
             blocks = (points[start : min(start + size, count), ...] for start in range(0, count, size))
+        first_row = 0
         for block in blocks:
-            yield self.solve(block, **options)
+            solution = self._online.solve(block, first_row=first_row, **options)
+            first_row += len(solution)
+            yield solution
 
     def estimate(
         self, mus: Any, coefficients: Any = None, method: str | None = None, *, extrapolate: bool = False
@@ -296,6 +292,10 @@ class ReducedModel:
     @cached_property
     def _online(self) -> Query:
         return Query(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: the fields; what is packed for the kernels is made again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def _state(self, method: str | None) -> Estimator:
         name = self.method if method is None else _method_name(method)

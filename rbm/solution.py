@@ -12,7 +12,7 @@ from array_api_compat import device
 from lowrank.arrays import beside, namespace
 from rbm.estimate import Estimate
 
-__all__ = ["Solution", "room_for", "spread", "write"]
+__all__ = ["Solution", "fits", "promoted", "room_for", "spread", "write"]
 
 
 NONE = np.zeros(0, dtype=int)
@@ -102,6 +102,22 @@ def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
     """Put the answers of `part` at `rows` of `target`; a slice, unless they are NumPy's."""
     for to, array in zip(_arrays(target), _arrays(part), strict=True):
         to[rows, ...] = array
+
+
+def fits(target: Solution, part: Solution) -> bool:
+    """False if arrays of `part` are complex where those of `target` are real: a callable coefficient may be either, piece by piece."""
+    pairs = zip(_arrays(target), _arrays(part), strict=True)
+    return all(to.dtype == array.dtype or _common(to, array) == to.dtype for to, array in pairs)
+
+
+def promoted(target: Solution, part: Solution) -> Solution:
+    """`target` with arrays that can hold `part`."""
+    arrays = iter(_arrays(part))
+    return _mapped(target, lambda to, _: namespace(to).astype(to, _common(to, next(arrays)), copy=False))
+
+
+def _common(a: Any, b: Any) -> Any:
+    return a.dtype if a.dtype == b.dtype else namespace(a).result_type(a.dtype, b.dtype)
 
 
 def _arrays(solution: Solution) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -290,3 +292,104 @@ def test_min_theta_in_the_kernels_is_that_outside(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(fast, reduced.solve(mus).bound, rtol=1e-14)
     theta = model.operator_coefficients(mus)
     assert len(np.unique(np.argmin(theta / model.operator_coefficients(np.array([[3.0, 0.7]])), axis=1))) == 2
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("where", ["operator", "right-hand side", "output"])
+def test_coefficients_that_are_complex_in_some_pieces_only(where: str) -> None:
+    """The first piece is real; what is complex later is not cast to its type."""
+    square_root = lambda mus: np.emath.sqrt(mus[:, 0])  # noqa: E731
+    model = rbm.FullOrderModel(
+        [(3.0, np.eye(3)), (square_root if where == "operator" else 1.0, np.diag([1.0, 2, 1]))],
+        [(square_root if where == "right-hand side" else 1.0, np.ones(3))],
+        np.eye(3),
+        rbm.ParameterSpace({"mu": (-1.0, 1.0)}),
+        1.0,
+        outputs={"s": [(square_root if where == "output" else 1.0, np.ones(3))]},
+    )
+    reduced = rbm.project(model, np.eye(3), training=model.parameters.sample(20))
+    mus = np.concatenate([np.full(64, 0.5), np.linspace(-1, 1, 400)])[:, None]
+    whole = reduced.solve(mus)
+    truth = model.solve(mus)
+    np.testing.assert_allclose(whole.coefficients, truth, rtol=1e-14)
+    np.testing.assert_allclose(whole.outputs["s"], model.outputs["s"](mus, truth), rtol=1e-14)
+    assert whole.outputs["s"].dtype == complex
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_streams_count_rows_from_their_start(fragile: rbm.ReducedModel) -> None:
+    mus = np.full((300, 3), 0.5)
+    mus[250, 0] = np.nan
+    blocks = fragile.stream(mus, size=100)
+    next(blocks), next(blocks)
+    with pytest.raises(rbm.ParameterError, match=r"a = nan \(row 250\)") as caught:
+        next(blocks)
+    assert caught.value.rows is not None
+    assert caught.value.rows.tolist() == [50]  # of the block, as its solution's
+    assert len(caught.value.solution) == 100
+    assert [len(s) for s in fragile.stream(mus[:90].tolist(), size=40)] == [40, 40, 10]
+    for size in (0, -1, 1.5):
+        with pytest.raises(rbm.ParameterError, match="size of a block must be a whole number of at least 1, got"):
+            next(fragile.stream(mus, size=size))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_failures_of_different_coefficients_are_told_apart() -> None:
+    model = rbm.FullOrderModel(
+        [(1.0, np.eye(2)), ("0 / a", np.eye(2)), ("0 * log(b)", np.eye(2))], [(1.0, np.ones(2))], np.eye(2),
+        rbm.ParameterSpace({"a": (0.0, 1.0), "b": (-1.0, 1.0)}), 1.0,
+    )  # fmt: skip
+    reduced = rbm.project(model, np.eye(2)[:, :1], training=np.array([[0.5, 0.5], [0.3, 0.5]]))
+    mus = np.full((100, 2), 0.5)
+    mus[3, 0], mus[[50, 70], 1], mus[60] = 0.0, -0.5, (2.0, 3.0)
+    marked = reduced.solve(mus, on_error="mark")
+    assert marked.failed.tolist() == [3, 50, 60, 70]
+    assert [reason.split(" at ")[0] for reason in marked.reasons[:1]] == ["coefficient '0 / a' is nan"]
+    assert any("'0 * log(b)' is nan" in r and "row 50, 2 such points" in r for r in marked.reasons)
+
+
+def test_marks_need_no_point_that_works() -> None:
+    model = rbm.FullOrderModel(
+        [(1.0, np.eye(2))],
+        [(1.0, np.ones(2))],
+        np.eye(2),
+        rbm.ParameterSpace({"a": (0.0, 1.0)}),
+        "-1 - a",
+        outputs={"s": np.ones(2)},
+    )
+    reduced = rbm.ReducedModel(
+        model.parameters, model.operator_coefficients, model.rhs_coefficients, model.stability, np.eye(2)[None], np.ones((1, 2)),
+        {}, rbm.project(fragile_model(0.5), np.eye(3)[:, :2], training=np.full((9, 3), 0.5)).estimators,
+    )  # fmt: skip
+    marked = reduced.solve(np.full((700, 1), 0.5), on_error="mark")
+    assert len(marked.failed) == len(marked) == 700
+    assert np.isinf(marked.bound).all()
+
+
+def test_a_batch_does_not_wait_for_another_one(diffusion: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers are busy with a batch whose coefficient waits for a solve in a thread of its own."""
+    monkeypatch.setenv("RBM_NUM_THREADS", "2")
+    inner = diffusion.result.reduced_model
+    expected = inner.solve(diffusion.tests).bound
+
+    def waits(mus: np.ndarray) -> np.ndarray:
+        answers: list[np.ndarray] = []
+        thread = threading.Thread(target=lambda: answers.append(inner.solve(diffusion.tests).bound), daemon=True)
+        thread.start()
+        thread.join(30)
+        np.testing.assert_array_equal(answers[0], expected)
+        return np.ones(len(mus))
+
+    model = rbm.FullOrderModel(
+        [(waits, np.eye(2))], [(1.0, np.ones(2))], np.eye(2), rbm.ParameterSpace({"a": (0.0, 1.0)}), 1.0
+    )
+    reduced = rbm.project(model, np.eye(2)[:, :1], training=np.full((2, 1), 0.5))
+    assert len(reduced.solve(np.full((2000, 1), 0.5))) == 2000
+
+
+def test_copies_and_pickles_solve_alike(diffusion: Case) -> None:
+    reduced = rbm.project(diffusion.model, diffusion.result.basis)  # without E1, which holds factorisations
+    whole = reduced.solve(diffusion.tests[:20]).bound
+    for other in (copy.copy(reduced), copy.deepcopy(reduced), pickle.loads(pickle.dumps(reduced))):
+        assert "_online" not in other.__dict__
+        np.testing.assert_array_equal(other.solve(diffusion.tests[:20]).bound, whole)

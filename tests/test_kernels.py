@@ -127,6 +127,34 @@ def test_reflections_do_not_cancel(sign: float) -> None:
     np.testing.assert_allclose(gamma, np.tile(np.linalg.lstsq(matrix, rhs)[0], (9, 1)), rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["definite", "general", "tall"])
+def test_the_unit_of_the_matrix_does_not_matter(kind: str, dtype: type) -> None:
+    """No pivot and no column is squared beyond the range of its type: powers of two change no bit but the scale."""
+    rng = np.random.default_rng(3)
+    operators, rhs = (
+        random(rng, (1, 14 if kind == "tall" else 6, 6), dtype),
+        random(rng, (1, 14 if kind == "tall" else 6), dtype),
+    )
+    if kind == "definite":
+        operators = operators @ operators.conj().transpose(0, 2, 1)
+    one = np.ones((9, 1), np.dtype(dtype).type(0).real.dtype)
+    whole = CompiledModel(operators, rhs).answer(one, one).gamma
+    largest = np.finfo(dtype).maxexp - 40
+    for power in (largest, largest // 2, -largest // 2, -largest):
+        unit = np.ldexp(one.dtype.type(1), power)
+        gamma = CompiledModel(operators * unit, rhs * unit).answer(one, one).gamma
+        np.testing.assert_allclose(gamma, whole, rtol=100 * eps_of(dtype))
+
+
+def test_a_skew_block_in_small_units_is_no_rounding() -> None:
+    matrix = np.array([[1.0, 0, 0], [0, 1e-15, 3e-15], [0, -3e-15, 1e-15]])
+    made = CompiledModel(matrix[None], np.array([[1.0, 1e-15, 1e-15]]))
+    assert not made.hermitian
+    gamma = made.answer(np.ones((1, 1)), np.ones((1, 1))).gamma
+    np.testing.assert_allclose(gamma[0], np.linalg.solve(matrix, [1.0, 1e-15, 1e-15]), rtol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["definite", "general", "tall"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_lane_that_fails_disturbs_no_other(kind: str, dtype: type) -> None:

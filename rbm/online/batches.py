@@ -14,7 +14,7 @@ import numpy as np
 from lowrank.arrays import beside, namespace
 from rbm.errors import Interrupted, PointError, place
 from rbm.progress import progress_bar
-from rbm.solution import Solution, room_for, spread, write
+from rbm.solution import Solution, fits, promoted, room_for, spread, write
 
 __all__ = ["OnError", "answer", "each", "pieces", "thread_count"]
 
@@ -74,16 +74,18 @@ def answer(
     points: Any,
     bytes_per_point: int,
     *,
-    spare: Callable[[], Any],
+    blank: Callable[[], Solution],
     on_error: OnError = "raise",
     progress: bool = False,
+    first_row: int = 0,
 ) -> Solution:
     """work(points), piece by piece, in one solution; `work` gets rows of `points` and may raise a :class:`rbm.errors.PointError`.
 
     The rows that an error names are set aside and the others done again, so that no answer is lost: with on_error="mark" they
     are marked in the result, with "raise" an error is raised at the end that names them and carries the result as `solution`.
 
-    spare : makes points some of which can be answered, for the case that none of the batch can
+    blank : makes an answer for one point, of whatever content, for the case that no point of the batch can be answered
+    first_row : what messages add to the row numbers
 
     Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one piece.
     Raises Interrupted on Ctrl-C, with the answers so far.
@@ -102,9 +104,7 @@ def answer(
     if len(slices) == 1:
         whole = _piece(work, points, slices[0], failures)
         return (
-            whole
-            if whole is not None and not failures
-            else _finish(whole, failures, count, on_error, work, lambda: beside(spare(), points))
+            whole if whole is not None and not failures else _finish(whole, failures, count, on_error, blank, first_row)
         )
     done, result = 0, None
     while result is None and done < len(slices):  # the first answers show what the result is made of
@@ -117,33 +117,37 @@ def answer(
         finished = np.zeros(count, dtype=bool)
         finished[: slices[done - 1].stop] = True
         target, lock = result, threading.Lock()
+        others: list[tuple[slice, Solution]] = []  # pieces that are complex where the first was real
         with progress_bar(None, "queries", enabled=progress, total=count) as bar:
             bar.update(slices[done - 1].stop)
 
             def one(rows: slice) -> None:
                 mine: list[_Failure] = []
                 part = _piece(work, points, rows, mine)
-                if part is not None:
+                fitting = part is None or fits(target, part)
+                if part is not None and fitting:
                     write(target, rows, part)
                 with lock:
+                    if part is not None and not fitting:
+                        others.append((rows, part))
                     finished[rows] = True
                     failures.extend(mine)
                     bar.update(rows.stop - rows.start)
 
             try:
                 each(one, slices[done:], parallel=on_host)
+                result = _together(result, others)
             except KeyboardInterrupt as interrupt:
+                result = _together(result, others)
                 rest = np.flatnonzero(~finished)
                 failed = np.sort(np.concatenate([rest, *(f.rows for f in failures)]))
                 raise Interrupted(
                     f"interrupted with {count - len(rest)} of {count} points done; their answers are in `result` of this exception, the other "
                     "points are marked as failed there",
-                    replace(result, failed=failed, reasons=(*_reasons(failures), "interrupted")),
+                    replace(result, failed=failed, reasons=(*_reasons(failures, first_row), "interrupted")),
                 ) from interrupt
     return (
-        result
-        if result is not None and not failures
-        else _finish(result, failures, count, on_error, work, lambda: beside(spare(), points))
+        result if result is not None and not failures else _finish(result, failures, count, on_error, blank, first_row)
     )
 
 
@@ -195,13 +199,23 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
         _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="rbm-online")
     futures = [_pools[key].submit(loop) for _ in range(threads - 1)]
     try:
-        loop()  # this thread need not wait until it is woken up
+        loop()  # this thread need not wait until another one is woken up
         for future in futures:
-            future.result()
+            if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
+                future.result()
     except BaseException:
         stop.set()
-        wait(futures)
+        wait([future for future in futures if not future.cancel()])
         raise
+
+
+def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solution:
+    """`result` with the pieces that did not fit its types."""
+    for rows, part in others:
+        if not fits(result, part):
+            result = promoted(result, part)
+        write(result, rows, part)
+    return result
 
 
 def _finish(
@@ -209,15 +223,15 @@ def _finish(
     failures: list[_Failure],
     count: int,
     on_error: OnError,
-    work: Work,
-    spare: Callable[[], Any],
+    blank: Callable[[], Solution],
+    first_row: int,
 ) -> Solution:
     """Raise, or mark, what has failed."""
     failures.sort(key=lambda f: int(f.rows[0]))
-    reasons = _reasons(failures)
+    reasons = _reasons(failures, first_row)
     failed = np.sort(np.concatenate([f.rows for f in failures]))
     if result is None and on_error == "mark":
-        result = _template(work, spare(), count)
+        result = room_for(blank(), count)
     if result is not None:
         result = replace(result, failed=failed, reasons=reasons)
     if on_error == "mark" and result is not None:
@@ -234,24 +248,16 @@ def _finish(
     raise error from None
 
 
-def _template(work: Work, points: Any, count: int) -> Solution | None:
-    """Room for an answer of which nothing is known but that it fails; None if none of `points` can be answered, either."""
-    for row in range(points.shape[0]):
-        try:
-            return room_for(work(points[row : row + 1, ...]), count)
-        except PointError:
-            pass
-    return None
-
-
-def _reasons(failures: list[_Failure]) -> tuple[str, ...]:
+def _reasons(failures: list[_Failure], first_row: int) -> tuple[str, ...]:
     """One sentence for each kind of failure, about its first row, with the number of rows like it."""
     kinds: dict[Any, list[_Failure]] = {}
     for failure in sorted(failures, key=lambda f: int(f.rows[0])):
-        kinds.setdefault(getattr(failure.error.describe, "__code__", None), []).append(failure)
+        kinds.setdefault((getattr(failure.error.describe, "__code__", None), failure.error.about), []).append(failure)
     return tuple(
         str(like[0].error)
         if like[0].error.describe is None
-        else like[0].error.describe(int(like[0].local[0]), place(int(like[0].rows[0]), sum(len(f.rows) for f in like)))
+        else like[0].error.describe(
+            int(like[0].local[0]), place(first_row + int(like[0].rows[0]), sum(len(f.rows) for f in like))
+        )
         for like in kinds.values()
     )

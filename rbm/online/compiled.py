@@ -15,7 +15,7 @@ __all__ = ["Answers", "CompiledModel"]
 NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
 DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
-#: Relative deviation from Hermitian, in units of eps, up to which reduced operators count as such: rounding of the projection.
+#: Deviation from Hermitian, in units of eps and of the diagonal, up to which reduced operators count as such: rounding of the projection.
 HERMITIAN = 64.0
 
 
@@ -47,10 +47,7 @@ class CompiledModel:
         self.operators, self.rhs = operators, rhs
         self.size = operators.shape[2]
         self.tall = operators.shape[1] > self.size
-        tolerance = HERMITIAN * float(np.finfo(operators.dtype).eps)
-        self.hermitian = not self.tall and all(
-            np.abs(a - a.conj().T).max(initial=0.0) <= tolerance * np.abs(a).max(initial=0.0) for a in operators
-        )
+        self.hermitian = not self.tall and _hermitian(operators)
         self.single = operators.real.dtype == SINGLE[0]
         self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
         self._systems: dict[tuple[bool, np.dtype], System] = {}
@@ -219,6 +216,14 @@ def _nothing(real: np.dtype) -> System:
 
 
 _NO_SYSTEM = {pair[0]: _nothing(pair[0]) for pair in (SINGLE, DOUBLE)}
+
+
+def _hermitian(operators: np.ndarray) -> bool:
+    """|a_ij - conj a_ji| <= 64 eps (d_i d_j)^{1/2} for all terms, d their diagonals' sizes: a scale for each unknown, as units differ."""
+    diagonal = np.sqrt(np.abs(np.diagonal(operators, axis1=1, axis2=2)).sum(axis=0))
+    skew = np.abs(operators - operators.conj().transpose(0, 2, 1))
+    tolerance = HERMITIAN * float(np.finfo(operators.dtype).eps)
+    return bool(np.all(skew <= tolerance * diagonal[:, None] * diagonal))
 
 
 def _precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:

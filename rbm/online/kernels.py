@@ -39,6 +39,12 @@ SHARP = 100.0
 RESOLVED = 11.0
 
 
+if getattr(numba.config, "DISABLE_JIT", False):
+    raise RuntimeError(
+        "NUMBA_DISABLE_JIT is set: reduced models are solved by compiled code, which cannot run uncompiled; unset it"
+    )
+
+
 def _digest() -> str:
     """Of the sources that are compiled: Numba's cache on disk looks at this file only, and not at those it calls."""
     digest = hashlib.sha256(numba.__version__.encode())
@@ -50,7 +56,7 @@ def _digest() -> str:
 def kernel(function: Any) -> Any:
     """Compiled without the GIL, and cached on disk, if there is a place for it, under a name that changes with the sources."""
     function.__qualname__ = f"{function.__name__}_{_digest()}"
-    options = {"nogil": True, "error_model": "numpy"}
+    options: Any = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither this folder nor the user's can be written to: compile in every process

@@ -245,7 +245,15 @@ def _square(builder: Any, re: Any, im: Any) -> Any:
 
 
 def _modulus(builder: Any, re: Any, im: Any) -> Any:
-    return _call(builder, "fabs", re) if im is None else _call(builder, "sqrt", _square(builder, re, im))
+    if im is None:
+        return _call(builder, "fabs", re)
+    a, b = _call(builder, "fabs", re), _call(builder, "fabs", im)
+    above = builder.fcmp_ordered(">", a, b)
+    most, least = builder.select(above, a, b), builder.select(above, b, a)
+    ratio = builder.fdiv(least, most)  # 0 / 0 for zero, which is put right below
+    one = ir.Constant(re.type, [1.0] * re.type.count)
+    length = builder.fmul(most, _call(builder, "sqrt", _call(builder, "fma", ratio, ratio, one)))
+    return builder.select(builder.fcmp_ordered("==", most, ir.Constant(re.type, None)), most, length)
 
 
 conj = _map(lambda builder, re, im: (re, None if im is None else builder.fneg(im)), lambda x: x)

@@ -10,7 +10,23 @@ from typing import Any
 
 from numba import njit
 
-from rbm.online.lanes import alike, conj, copysign, equal, fma, fnma, larger, load, real, root, splat, square, store
+from rbm.online.lanes import (
+    alike,
+    conj,
+    copysign,
+    equal,
+    fma,
+    fnma,
+    imag,
+    larger,
+    load,
+    modulus,
+    real,
+    root,
+    splat,
+    square,
+    store,
+)
 
 __all__ = ["assemble", "ldl", "least_squares", "lu"]
 
@@ -103,17 +119,31 @@ def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
 
 
 @compiled
+def size_of(x: Any) -> Any:
+    """|re x| + |im x|: as good as |x| for choosing and scaling, without a square."""
+    return modulus(real(x)) + modulus(imag(x))
+
+
+@compiled
+def reciprocal(x: Any, one: Any) -> Any:
+    """1 / x; squares only numbers of size one."""
+    unit = one / size_of(x)
+    y = unit * x
+    return unit * (conj(y) / square(y))
+
+
+@compiled
 def lu(a: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
     """A x = y by LU with partial pivoting, the pivot row chosen for each lane by itself.
 
     a : (n, n) by rows, overwritten; inverse (n,) scratch; choice : scratch of one register, real. 2/3 N^3 + 2 N^2 flops.
     """
     for k in range(n):
-        largest = square(load(a, k * n + k))
+        largest = size_of(load(a, k * n + k))
         here = splat(choice.dtype.type(k))
         row = here
         for i in range(k + 1, n):
-            size = square(load(a, i * n + k))
+            size = size_of(load(a, i * n + k))
             row = larger(size, largest, splat(choice.dtype.type(i)), row)
             largest = larger(size, largest, size, largest)
         store(choice, 0, row)
@@ -134,8 +164,7 @@ def lu(a: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
             upper, lower = load(y, k), load(y, p)
             store(y, k, equal(row, mine, lower, upper))
             store(y, p, equal(row, mine, upper, lower))
-        pivot = load(a, k * n + k)
-        factor = conj(pivot) / square(pivot)
+        factor = reciprocal(load(a, k * n + k), one)
         store(inverse, k, factor)
         z = load(y, k)
         i = k + 1
@@ -173,10 +202,19 @@ def least_squares(a: Any, x: Any, n: int, start: Any, height: Any, one: Any, zer
     for j in range(n):
         base, rows = start[j], height[j]
         head = load(a, base + j)
-        total = square(head)
+        # in units of its largest entry: no square overflows, and none that matters vanishes
+        largest = size_of(head)
         for i in range(j + 1, rows):
-            total = total + square(load(a, base + i))
+            size = size_of(load(a, base + i))
+            largest = larger(size, largest, size, largest)
+        unit = one / largest
+        total = one - one
+        for i in range(j, rows):
+            scaled = unit * load(a, base + i)
+            store(a, base + i, scaled)
+            total = total + square(scaled)
         # H = I - tau v v^H takes the column to beta e_1, beta = -sign(Re head) ||column||, v = column - beta e_1
+        head = load(a, base + j)
         beta = (one - one) - copysign(root(total), real(head))
         lead = head - alike(beta, head)
         tau = conj(lead) / ((one - one) - beta * square(lead))
@@ -208,7 +246,7 @@ def least_squares(a: Any, x: Any, n: int, start: Any, height: Any, one: Any, zer
             for i in range(j, rows):
                 store(a, c0 + i, fnma(load(a, base + i), s0, load(a, c0 + i)))
             column += 1
-        store(a, base + j, alike(beta, head))
+        store(a, base + j, alike(beta * largest, head))
     for k in range(n):
         store(x, k, load(a, start[n] + k))
     for k in range(n - 1, -1, -1):
