@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -197,16 +199,46 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
     key = (os.getpid(), threads)
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="rbm-online")
-    futures = [_pools[key].submit(loop) for _ in range(threads - 1)]
-    try:
-        loop()  # this thread need not wait until another one is woken up
-        for future in futures:
-            if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
-                future.result()
-    except BaseException:
-        stop.set()
-        wait([future for future in futures if not future.cancel()])
-        raise
+    with _one_thread_a_product:
+        futures = [_pools[key].submit(loop) for _ in range(threads - 1)]
+        try:
+            loop()  # this thread need not wait until another one is woken up
+            for future in futures:
+                if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
+                    future.result()
+        except BaseException:
+            stop.set()
+            wait([future for future in futures if not future.cancel()])
+            raise
+
+
+class _OneThreadAProduct:
+    """While batches are under way NumPy's matrix products use one thread each: theirs and ours would fight for the processors."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limit = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._limit.enter_context(_libraries().limit(limits=1, user_api="blas"))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.close()
+
+
+@cache
+def _libraries() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_one_thread_a_product = _OneThreadAProduct()
 
 
 def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solution:
