@@ -84,18 +84,9 @@ class Expression:
         """Values (M,) at the rows of `mus` (M, p), where `mus` lives; infinities and NaN come out as such, for the caller to name."""
         if not isinstance(mus, np.ndarray):
             return self._on_device(mus)
-        stack: list[Any] = []
-        with np.errstate(all="ignore"):
-            for arity, item in self._program:
-                if arity == COLUMN:
-                    stack.append(mus[:, item])
-                elif arity == NUMBER:
-                    stack.append(item)
-                else:
-                    arguments = stack[-arity:]
-                    del stack[-arity:]
-                    stack.append(item(*arguments))
-        return np.broadcast_to(np.asarray(stack[0]), (len(mus),))
+        return np.broadcast_to(
+            np.asarray(self._run(mus, lambda function, arguments: function(*arguments))), (len(mus),)
+        )
 
     def _on_device(self, mus: Any) -> Any:
         """The same for arrays of another module: numbers among themselves by NumPy, and all else by that module."""
@@ -105,6 +96,15 @@ class Expression:
             kind = xp.complex128 if isinstance(x, complex) else xp.float64
             return xp.asarray(x, dtype=kind, device=device(mus)) if isinstance(x, np.generic) else x
 
+        def apply(function: Any, arguments: list[Any]) -> Any:
+            if all(isinstance(x, np.generic) for x in arguments):
+                return function(*arguments)
+            return _standard(xp, function)(*map(array, arguments))
+
+        return xp.broadcast_to(array(self._run(mus, apply)), (mus.shape[0],))
+
+    def _run(self, mus: Any, apply: Callable[[Any, list[Any]], Any]) -> Any:
+        """The program on a stack, each function called by `apply`: values (M,), or a number."""
         stack: list[Any] = []
         with np.errstate(all="ignore"):
             for arity, item in self._program:
@@ -115,9 +115,8 @@ class Expression:
                 else:
                     arguments = stack[-arity:]
                     del stack[-arity:]
-                    known = all(isinstance(x, np.generic) for x in arguments)
-                    stack.append(item(*arguments) if known else _standard(xp, item)(*map(array, arguments)))
-        return xp.broadcast_to(array(stack[0]), (mus.shape[0],))
+                    stack.append(apply(item, arguments))
+        return stack[0]
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
