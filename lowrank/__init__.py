@@ -2,11 +2,12 @@
 
 >>> import lowrank
 >>> sorted(lowrank.__all__)
-['CrossApproximation', 'GramSchmidt', 'POD', 'cross_approximation', 'gram_schmidt', 'pod']
+['CrossApproximation', 'GramSchmidt', 'LowRankMatrix', 'POD', 'cross_approximation', 'gram_schmidt', 'pod']
 """
 
 from lowrank.cross import CrossApproximation, cross_approximation
+from lowrank.matrix import LowRankMatrix
 from lowrank.orthogonal import GramSchmidt, gram_schmidt
 from lowrank.pod import POD, pod
 
-__all__ = ["POD", "CrossApproximation", "GramSchmidt", "cross_approximation", "gram_schmidt", "pod"]
+__all__ = ["POD", "CrossApproximation", "GramSchmidt", "LowRankMatrix", "cross_approximation", "gram_schmidt", "pod"]

@@ -1,0 +1,109 @@
+"""Dense factorisations of small and of tall matrices: LAPACK through SciPy for NumPy arrays, the array module's own elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from lowrank.arrays import is_complex, namespace, real_part
+
+__all__ = ["adjoint", "adjoint_times", "cholesky", "eigh", "norm", "qr", "solve_triangular", "svd"]
+
+
+def adjoint(x: Any) -> Any:
+    """X^H of a matrix."""
+    return namespace(x).conj(x).T if is_complex(x) else x.T
+
+
+def adjoint_times(a: Any, x: Any) -> Any:
+    """A^H X for an array, a sparse matrix or a linear operator A; a large array is neither copied nor conjugated."""
+    if hasattr(a, "rmatmat"):
+        return a.rmatmat(x)
+    if hasattr(a, "nnz"):
+        return a.conj().T @ x
+    return adjoint(adjoint(x) @ a)
+
+
+def norm(x: Any) -> float:
+    """Frobenius norm of an array; squares that overflow or vanish are scaled first. NaN and infinity come back as such."""
+    xp = namespace(x)
+    if 0 in x.shape:
+        return 0.0
+    info = xp.finfo(x.dtype)
+    with np.errstate(over="ignore"):
+        value = float(xp.linalg.vector_norm(x))
+    if float(info.smallest_normal) ** 0.5 / float(info.eps) < value < np.inf:
+        return value
+    largest = float(xp.max(xp.abs(x)))
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    scale = float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1))
+    return scale * float(xp.linalg.vector_norm(x / scale))
+
+
+def qr(x: Any) -> tuple[Any, Any]:
+    """Q (m, k) with orthonormal columns and R (k, n) upper triangular: X = Q R, k = min(m, n)."""
+    if isinstance(x, np.ndarray):
+        return scipy.linalg.qr(x, mode="economic", check_finite=False) if x.size else np.linalg.qr(x)
+    return tuple(namespace(x).linalg.qr(x, mode="reduced"))
+
+
+def svd(x: Any) -> tuple[Any, Any, Any]:
+    """U (m, k), s (k,) descending and V^H (k, n): X = U diag(s) V^H, k = min(m, n)."""
+    if isinstance(x, np.ndarray):
+        if not x.size:
+            return np.linalg.svd(x, full_matrices=False)
+        try:
+            return scipy.linalg.svd(x, full_matrices=False, check_finite=False)
+        except np.linalg.LinAlgError:  # divide and conquer did not converge, which is rare: QR iteration always has
+            return scipy.linalg.svd(x, full_matrices=False, check_finite=False, lapack_driver="gesvd")
+    return tuple(namespace(x).linalg.svd(x, full_matrices=False))
+
+
+def eigh(x: Any, largest: int) -> tuple[Any, Any]:
+    """The `largest` greatest eigenvalues (k,), descending, and eigenvectors (n, k) of a Hermitian matrix."""
+    n = x.shape[0]
+    if isinstance(x, np.ndarray) and 0 < largest < n:
+        values, vectors = scipy.linalg.eigh(x, subset_by_index=(n - largest, n - 1), check_finite=False)
+    else:
+        xp = namespace(x)
+        values, vectors = (
+            scipy.linalg.eigh(x, check_finite=False) if isinstance(x, np.ndarray) and n else xp.linalg.eigh(x)
+        )
+    return values[::-1][:largest], vectors[:, ::-1][:, :largest]
+
+
+def cholesky(x: Any) -> Any:
+    """Lower triangular L of a Hermitian positive definite matrix, X = L L^H. Raises numpy.linalg.LinAlgError."""
+    if isinstance(x, np.ndarray):
+        return np.linalg.cholesky(x)
+    xp = namespace(x)
+    try:
+        factor = xp.linalg.cholesky(x)
+    except Exception as error:  # each module has its own
+        raise np.linalg.LinAlgError(str(error)) from error
+    if not bool(xp.all(xp.isfinite(real_part(factor)))):  # CuPy's answer to an indefinite matrix
+        raise np.linalg.LinAlgError("the matrix is not positive definite")
+    return factor
+
+
+def solve_triangular(
+    factor: Any, x: Any, *, lower: bool, unit: bool = False, conjugate_transposed: bool = False
+) -> Any:
+    """T^-1 X, or T^-H X, where the module has a triangular solve (NumPy through SciPy, CuPy); a general one elsewhere."""
+    if factor.shape[0] == 0 or x.shape[1] == 0:
+        return x
+    trans = 2 if conjugate_transposed else 0
+    if isinstance(factor, np.ndarray):
+        return scipy.linalg.solve_triangular(
+            factor, x, lower=lower, trans=trans, unit_diagonal=unit, check_finite=False
+        )
+    xp = namespace(factor, x)
+    if xp.__name__.endswith("cupy"):
+        from cupyx.scipy.linalg import solve_triangular as on_device  # type: ignore[import-not-found]
+
+        return on_device(factor, x, lower=lower, trans=trans, unit_diagonal=unit)
+    triangle = xp.tril(factor) if lower else xp.triu(factor)
+    return xp.linalg.solve(adjoint(triangle) if conjugate_transposed else triangle, x)
