@@ -12,6 +12,7 @@ __all__ = [
     "all_true",
     "as_matrix",
     "beside",
+    "device",
     "is_complex",
     "is_numpy_array",
     "namespace",
@@ -86,10 +87,11 @@ def real_part(array: Any) -> Any:
     return namespace(array).real(array) if is_complex(array) else array
 
 
-def as_matrix(name: str, array: Any) -> Any:
+def as_matrix(name: str, array: Any, *, check_finite: bool = True) -> Any:
     """Return `array` if it is an (n, m) array of finite floating-point numbers, else say what is wrong.
 
-    Integers are converted to double. Lists and other sequences become NumPy arrays.
+    Integers are converted to double. Lists and other sequences become NumPy arrays. `check_finite=False` leaves the search for
+    NaN and infinities to whoever reads the entries.
 
     Raises
     ------
@@ -107,6 +109,8 @@ def as_matrix(name: str, array: Any) -> Any:
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
     if not xp.isdtype(array.dtype, ("real floating", "complex floating")):
         array = xp.astype(array, xp.float64)
+    if not check_finite:
+        return array
     finite = xp.isfinite(array)
     if not bool(xp.all(finite)):
         bad = np.argwhere(~to_numpy(finite))
