@@ -11,7 +11,7 @@ import numpy as np
 from lowrank.adaptive_cross import search
 from lowrank.arrays import as_matrix
 from lowrank.cross_result import CrossApproximation
-from lowrank.entries import Entries, entries_of_array
+from lowrank.entries import Entries, entries_of_array, is_pair
 from lowrank.full_pivoting import eliminate
 
 __all__ = ["CrossApproximation", "cross_approximation"]
@@ -101,7 +101,7 @@ def cross_approximation(
     ('tolerance', 8, 5, '0.41%')
     """
     check_limits(rtol, max_rank)
-    functions = isinstance(matrix, tuple) and len(matrix) == 2 and all(callable(f) for f in matrix)
+    functions = is_pair(matrix)
     pivoting = pivoting or ("partial" if functions else "full")
     if pivoting not in ("full", "partial", "rook"):
         raise ValueError(f"pivoting must be 'full', 'partial' or 'rook', got {pivoting!r}")
