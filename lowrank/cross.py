@@ -11,7 +11,7 @@ import numpy as np
 from lowrank.adaptive_cross import search
 from lowrank.arrays import as_matrix
 from lowrank.cross_result import CrossApproximation
-from lowrank.entries import Entries, entries_of_array
+from lowrank.entries import Entries, entries_of_array, is_pair
 from lowrank.full_pivoting import eliminate
 
 __all__ = ["CrossApproximation", "cross_approximation"]
@@ -74,9 +74,9 @@ def cross_approximation(
     Cost of full pivoting: r passes over A (2 m n flops and a search each). Memory: one copy of A. For a single family of
     functions this *is* the empirical interpolation method (:func:`eim.empirical_interpolation`).
 
-    Cost of partial pivoting: (m + n) r entries and 2 (m + n) r^2 flops; memory: (m + n) r numbers. Meant for smooth kernels
-    between separated clouds, where the error falls exponentially (Bebendorf, Numer. Math. 86 (2000) 565-589; Bebendorf &
-    Rjasanow, Computing 70 (2003) 1-24). On a flat spectrum it may *diverge*.
+    Cost of partial pivoting: (m + n) r entries and 2 (m + n) r^2 flops; memory: (m + n) r numbers, two to three times that while
+    they grow. Meant for smooth kernels between separated clouds, where the error falls exponentially (Bebendorf, Numer. Math.
+    86 (2000) 565-589; Bebendorf & Rjasanow, Computing 70 (2003) 1-24). On a flat spectrum it may *diverge*.
 
     Stopping rule of partial and rook pivoting: the norms |c_k| |u_k| of the last two crosses are below rtol / 4 times the norm of
     C U. That is a guess: of a matrix of two diagonal blocks it has seen only one. So the residual is then computed in up to
@@ -101,7 +101,7 @@ def cross_approximation(
     ('tolerance', 8, 5, '0.41%')
     """
     check_limits(rtol, max_rank)
-    functions = isinstance(matrix, tuple) and len(matrix) == 2 and all(callable(f) for f in matrix)
+    functions = is_pair(matrix)
     pivoting = pivoting or ("partial" if functions else "full")
     if pivoting not in ("full", "partial", "rook"):
         raise ValueError(f"pivoting must be 'full', 'partial' or 'rook', got {pivoting!r}")

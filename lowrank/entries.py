@@ -9,7 +9,7 @@ import numpy as np
 
 from lowrank.arrays import all_true, beside, namespace, numpy_dtype, to_numpy
 
-__all__ = ["Entries", "entries_of_array"]
+__all__ = ["Entries", "entries_of_array", "is_pair"]
 
 Reader = Callable[..., Any]
 
@@ -74,6 +74,11 @@ class Entries:
             raise ValueError(f"{source} {to_numpy(values[k])[()]} for the entry ({i}, {j}); remove or recompute it")
         self.read += values.size if isinstance(values, np.ndarray) else int(np.prod(shape))
         return values
+
+
+def is_pair(matrix: Any) -> bool:
+    """True for two functions (rows, columns) in the place of a matrix."""
+    return isinstance(matrix, tuple) and len(matrix) == 2 and all(callable(f) for f in matrix)
 
 
 def _how_many(indices: tuple[np.ndarray, ...]) -> str:
