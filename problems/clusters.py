@@ -85,12 +85,14 @@ def cluster_tree(
     --------
     >>> from problems import surface
     >>> cluster_tree(surface("sphere", level=2).vertices, leaf=20)
-    ClusterTree(66 items, 7 clusters, leaves of 12 to 20)
+    ClusterTree(66 items, 9 clusters, leaves of 9 to 16)
     """
     points = _coordinates("points", points)
     low, high = (points if a is None else _coordinates(name, a) for name, a in (("low", low), ("high", high)))
     if not low.shape == high.shape == points.shape:
-        raise ModelError(f"low and high must have the shape of points, {points.shape}, got {low.shape} and {high.shape}")
+        raise ModelError(
+            f"low and high must have the shape of points, {points.shape}, got {low.shape} and {high.shape}"
+        )
     if isinstance(leaf, bool) or not (isinstance(leaf, int | np.integer) and leaf >= 1):
         raise ModelError(f"leaf must be a whole number >= 1, got {leaf!r}")
     order = np.arange(points.shape[1])
@@ -119,9 +121,9 @@ def cluster_tree(
 def block_partition(tree: ClusterTree, eta: float = 1.0) -> BlockPartition:
     """Cut (all items) x (all items) into blocks: a pair of clusters is far if min(diameters) <= eta distance, distance > 0.
 
-    A pair that is not far is cut in both clusters, in one if the other is a leaf, and near if both are. For the kernels of
-    elliptic problems on a surface there are O(n log n) blocks' rows and columns in all, and the singular values of a far block
-    decay exponentially, the faster the smaller eta. Raises ModelError for eta that is not a positive number.
+    A pair that is not far is cut in both clusters, in one if the other is a leaf, and near if both are. On a surface all blocks
+    together have O(n log n) rows and columns, and the singular values of smooth kernels in far blocks decay exponentially, the
+    faster the smaller eta. Raises ModelError for eta that is not a positive number.
 
     Source: Hackbusch, Computing 62 (1999) 89-108; Bebendorf, Hierarchical Matrices (2008).
 
@@ -129,7 +131,7 @@ def block_partition(tree: ClusterTree, eta: float = 1.0) -> BlockPartition:
     --------
     >>> from problems import surface
     >>> block_partition(cluster_tree(surface("sphere", level=3).vertices, leaf=20), eta=1.0)
-    BlockPartition(240 far and 336 near blocks)
+    BlockPartition(136 far and 303 near blocks)
     """
     if not (isinstance(eta, int | float | np.number) and not isinstance(eta, bool) and 0 < eta < np.inf):
         raise ModelError(f"eta must be a positive number, got {eta!r}")

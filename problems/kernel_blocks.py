@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
+from lowrank import LowRankMatrix
 from problems.star_quadrature import TALL, Side, StarQuadrature
 from problems.surfaces import SurfaceMesh
 from rbm.errors import ModelError
@@ -18,6 +21,9 @@ __all__ = ["OPERATORS", "KernelBlock", "SurfaceKernel", "green", "kernel_block"]
 OPERATORS = ("single_layer", "double_layer", "adjoint_double_layer", "hypersingular")
 #: Entries that :meth:`KernelBlock.entries` computes at a time, from about 1300 kernel values each.
 BATCH = 256
+SLOPES = ("double_layer", "adjoint_double_layer")
+
+Reader = Callable[..., np.ndarray]
 
 
 def green(r: np.ndarray, wavenumber: float, slope: np.ndarray | None = None) -> np.ndarray:
@@ -81,7 +87,7 @@ class SurfaceKernel:
             for x in left.wide if len(y.points) <= TALL else left.tall:
                 half[:, x.place] += _times(x.beneath, self._values(x, y)).reshape(c, len(x.place), -1)
             half[3:] *= -(self.wavenumber**2)  # n_x.n_y phi phi of the hypersingular operator
-            result[y.place] += _times(y.beside, np.ascontiguousarray(half.transpose(0, 2, 1)).reshape(-1, m))
+            result[y.place] += _times(y.beside, half.transpose(0, 2, 1).reshape(-1, m))
         return np.ascontiguousarray(result.T)
 
     def pairs(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -93,23 +99,56 @@ class SurfaceKernel:
         meets = sizes[own_i]
         a = np.repeat(np.arange(len(own_i)), meets)
         b = np.arange(len(a)) + np.repeat((np.cumsum(sizes) - sizes)[own_i] - np.cumsum(meets) + meets, meets)
-        difference = rule.points[star_j[b]][:, None, :, :] - rule.points[star_i[a]][:, :, None, :]  # y - x
-        slope = None
-        if self.operator == "double_layer":
-            slope = np.einsum("pqrc,pc->pqr", difference, normals[star_j[b]])
-        elif self.operator == "adjoint_double_layer":
-            slope = -np.einsum("pqrc,pc->pqr", difference, normals[star_i[a]])
-        values = green(np.sqrt(np.einsum("pqrc,pqrc->pqr", difference, difference)), self.wavenumber, slope)
+        x, y = rule.points[star_i[a]][:, :, None], rule.points[star_j[b]][:, None]
+        values = self._between(y - x, normals[star_i[a], None, None], normals[star_j[b], None, None])
         left, right = rule.values[star_i[a], corner_i[a]], rule.values[star_j[b], corner_j[b]]
         left[:, :, 3:] *= -(self.wavenumber**2)
         result = np.zeros(len(i), dtype=self.dtype)
         np.add.at(result, own_i[a], np.einsum("pqc,pqr,prc->p", left, values, right, optimize=True))
         return result
 
+    def point_entries(self, left: Side, right: Side) -> tuple[Reader, Reader, Reader]:
+        """Rows, columns and entries of D G(X, Y) D' (q, q'), D = diag(w)^{1/2}: the kernel as it is in L2 x L2.
+
+        As functions that :func:`lowrank.cross_approximation` takes.
+        """
+
+        def values(x: Side, y: Side) -> np.ndarray:
+            result = self._values(x, y)
+            result *= x.root[:, None]
+            result *= y.root
+            return result
+
+        def entries(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+            x, y = left.at(i), right.at(j)
+            return self._between(y.points - x.points, x.normals, y.normals) * (x.root * y.root)
+
+        return (lambda i: values(left.at(i), right)), (lambda j: values(left, right.at(j))), entries
+
+    def from_points(self, columns: np.ndarray, rows: np.ndarray, left: Side, right: Side) -> LowRankMatrix:
+        """The Galerkin block (m, n) of D G(X, Y) D' = columns (q, r) @ rows (r, q'): as many terms, c times as many with c components."""
+        m, n, c, r = len(left.vertices), len(right.vertices), len(left.weights), columns.shape[1]
+        u = _times(left.beneath, columns / left.root[:, None]).reshape(c, m, r)
+        u[3:] *= -(self.wavenumber**2)
+        v = _times(right.beneath, np.conj(rows / right.root).T).reshape(c, n, r)
+        u, v = (x.transpose(1, 0, 2).reshape(x.shape[1], -1) for x in (u, v))
+        return LowRankMatrix(u, np.ones(c * r), v)
+
+    def size(self, side: Side) -> float:
+        """At least the norm of D^-1 B of a side, by which an error of D G D' can grow in B^T G B' on that side.
+
+        The square root of the largest row sum of the Gram matrix of the functions; for hat functions that is the largest int phi_i.
+        """
+        gram = sp.csr_array((len(side.vertices), len(side.vertices)))
+        for c, weights in enumerate(side.weights):
+            scaled = sp.diags_array(1 / side.root) @ sp.csr_array(weights)
+            gram = gram + (scaled.T @ scaled) * (self.wavenumber**2 if c >= 3 else 1.0)
+        return float(np.sqrt(abs(gram).sum(axis=1).max(initial=0.0)))
+
     def _values(self, x: Side, y: Side) -> np.ndarray:
-        """The kernel (q, q') between the points of two tiles."""
+        """The kernel (q, q') between all points of two tiles."""
         slope = None
-        if self.operator in ("double_layer", "adjoint_double_layer"):
+        if self.operator in SLOPES:
             origin = y.points.mean(axis=0)  # so that a surface far from zero loses no digits
             a, b = x.points - origin, y.points - origin
             if self.operator == "double_layer":
@@ -117,6 +156,13 @@ class SurfaceKernel:
             else:
                 slope = np.sum(a * x.normals, axis=1)[:, None] - x.normals @ b.T
         return green(cdist(x.points, y.points), self.wavenumber, slope)
+
+    def _between(self, difference: np.ndarray, x_normals: np.ndarray, y_normals: np.ndarray) -> np.ndarray:
+        """The kernel at differences y - x (..., 3) of pairs of points."""
+        slope = None
+        if self.operator in SLOPES:
+            slope = np.sum(difference * (y_normals if self.operator == "double_layer" else -x_normals), axis=-1)
+        return green(np.sqrt(np.sum(difference * difference, axis=-1)), self.wavenumber, slope)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +256,7 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
     kernel = SurfaceKernel(mesh, operator, wavenumber)
     chosen = [_indices(v, mesh.vertices.shape[1], name) for name, v in (("rows", rows), ("columns", columns))]
     touched = [mesh.triangles[:, kernel.quadrature.star(v)[1]] for v in chosen]
-    shared = np.intersect1d(*touched)
+    shared = np.intersect1d(touched[0], touched[1])
     if len(shared):
         raise ModelError(
             f"the triangles around the rows and around the columns meet in {len(shared)} vertices, the first is vertex {shared[0]}: "
@@ -222,7 +268,7 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
 def _times(weights: Any, values: np.ndarray) -> np.ndarray:
     """A real matrix times a real or complex one, without making the first complex."""
     if values.dtype == complex:
-        return (weights @ values.view(float)).view(complex)
+        return (weights @ np.ascontiguousarray(values).view(float)).view(complex)
     return weights @ values
 
 

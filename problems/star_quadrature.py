@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,12 @@ class Side:
     points: np.ndarray  #: (q, 3)
     normals: np.ndarray  #: (q, 3)
     weights: tuple[Any, ...]  #: (q, m) each: a component of every unknown's function at the points, times weights
+    root: np.ndarray  #: (q,) square roots of the weights of the rule
     place: np.ndarray  #: (m,) where the unknowns stand among those of the side that this one is cut from
+
+    def at(self, points: np.ndarray) -> Side:
+        """Some of the points, without unknowns."""
+        return Side(self.vertices[:0], self.points[points], self.normals[points], (), self.root[points], self.place[:0])
 
     @cached_property
     def tall(self) -> list[Side]:
@@ -64,7 +69,8 @@ class Side:
             if sp.issparse(weights[0]):
                 place = np.unique(weights[0].indices)
                 weights = [w[:, place] for w in weights]
-            tiles.append(Side(self.vertices[place], self.points[part], self.normals[part], tuple(weights), place))
+            at = self.at(np.arange(len(self.points))[part])
+            tiles.append(replace(at, vertices=self.vertices[place], weights=tuple(weights), place=place))
         return tiles
 
 
@@ -87,7 +93,7 @@ class StarQuadrature:
         c = 1: the hat function phi; with curls c = 6: curl phi = n x grad phi (minus the opposite edge over twice the area, where the
         sign drops out of products) and n phi.
         """
-        weights = 2 * self.mesh.areas[:, None] * _reference_rule(ORDER)[1]
+        weights = self._weights
         function = (weights[:, None, :] * self._hats)[..., None]
         if not self.curls:
             return function
@@ -125,7 +131,20 @@ class StarQuadrature:
             else:
                 weights.append(sp.csr_array((component, (row, column)), shape=shape))
         normals = np.repeat(self.mesh.normals.T[triangles], q, axis=0)
-        return Side(vertices, self.points[triangles].reshape(-1, 3), normals, tuple(weights), np.arange(len(vertices)))
+        points, root = self.points[triangles].reshape(-1, 3), np.sqrt(self._weights[triangles]).ravel()
+        return Side(vertices, points, normals, tuple(weights), root, np.arange(len(vertices)))
+
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Corners low and high (3, n) of the boxes around the triangles of each vertex."""
+        corners = self.mesh.vertices[:, self.mesh.triangles]  # (3, 3, t)
+        first, triangle, _ = self._stars
+        low, high = corners.min(axis=1)[:, triangle], corners.max(axis=1)[:, triangle]
+        return np.minimum.reduceat(low, first[:-1], axis=1), np.maximum.reduceat(high, first[:-1], axis=1)
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        """(t, q)."""
+        return 2 * self.mesh.areas[:, None] * _reference_rule(ORDER)[1]
 
     @cached_property
     def _hats(self) -> np.ndarray:
