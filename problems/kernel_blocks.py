@@ -85,9 +85,9 @@ class SurfaceKernel:
         for y in right.wide:
             half = np.zeros((c, m, len(y.points)), dtype=self.dtype)
             for x in left.wide if len(y.points) <= TALL else left.tall:
-                half[:, x.place] += _times(x.beneath, self._values(x, y)).reshape(c, len(x.place), -1)
+                half[:, x.place] += _times(x.beneath, self._values(x, y)).reshape(c, len(x.place), len(y.points))
             half[3:] *= -(self.wavenumber**2)  # n_x.n_y phi phi of the hypersingular operator
-            result[y.place] += _times(y.beside, half.transpose(0, 2, 1).reshape(-1, m))
+            result[y.place] += _times(y.beside, half.transpose(0, 2, 1).reshape(c * len(y.points), m))
         return np.ascontiguousarray(result.T)
 
     def pairs(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -131,19 +131,21 @@ class SurfaceKernel:
         u = _times(left.beneath, columns / left.root[:, None]).reshape(c, m, r)
         u[3:] *= -(self.wavenumber**2)
         v = _times(right.beneath, np.conj(rows / right.root).T).reshape(c, n, r)
-        u, v = (x.transpose(1, 0, 2).reshape(x.shape[1], -1) for x in (u, v))
-        return LowRankMatrix(u, np.ones(c * r), v)
+        u, v = u.transpose(1, 0, 2), v.transpose(1, 0, 2)
+        return LowRankMatrix(u.reshape(m, c * r), np.ones(c * r), v.reshape(n, c * r))
 
     def size(self, side: Side) -> float:
-        """At least the norm of D^-1 B of a side, by which an error of D G D' can grow in B^T G B' on that side.
+        """By how much an error of D G D' can grow in A on this side: ||sum_c B_c^T D^-1 E D'^-1 B'_c||_F <= size size' ||E||_F.
 
-        The square root of the largest row sum of the Gram matrix of the functions; for hat functions that is the largest int phi_i.
+        size^2 = sum_c ||D^-1 B_c||_2^2, each norm bounded by the largest row sum of the Gram matrix B_c^T D^-2 B_c; for hat functions
+        that is the largest int phi_i.
         """
-        gram = sp.csr_array((len(side.vertices), len(side.vertices)))
+        total, inverse = 0.0, sp.diags_array(1 / side.root)
         for c, weights in enumerate(side.weights):
-            scaled = sp.diags_array(1 / side.root) @ sp.csr_array(weights)
-            gram = gram + (scaled.T @ scaled) * (self.wavenumber**2 if c >= 3 else 1.0)
-        return float(np.sqrt(abs(gram).sum(axis=1).max(initial=0.0)))
+            scaled = inverse @ sp.csr_array(weights)
+            rows = abs(scaled.T @ scaled).sum(axis=1).max(initial=0.0)
+            total += rows * (self.wavenumber**2 if c >= 3 else 1.0)
+        return float(np.sqrt(total))
 
     def _values(self, x: Side, y: Side) -> np.ndarray:
         """The kernel (q, q') between all points of two tiles."""
