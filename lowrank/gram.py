@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from lowrank.arrays import namespace, numpy_dtype, to_numpy, unit_roundoff
-from lowrank.dense import adjoint, eigh, qr, svd
+from lowrank.dense import adjoint, cholesky, eigh, qr, solve_triangular, svd
 from lowrank.limits import kept
 from lowrank.matrix import LowRankMatrix
 
@@ -65,10 +65,28 @@ def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *
             return None
         k = resolved
     v = qr(xp.astype(vectors[:, :k], a.dtype))[0]  # LAPACK's are orthonormal to n u only
-    q, r = qr(a @ v)
+    y, r, inverse = _nearly_orthogonal_qr(a @ v)
     u, s, wh = svd(r)
     k = kept(s, max(m, n) ** 0.5 * unit_roundoff(a))
-    return LowRankMatrix(q @ u[:, :k], s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
+    return LowRankMatrix(y @ (inverse @ u[:, :k]), s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
+
+
+def _nearly_orthogonal_qr(x: Any) -> tuple[Any, Any, Any]:
+    """Y, R and T with X = (Y T) R and Y T orthonormal, for a tall X whose columns are nearly orthogonal: Cholesky QR of X / norms.
+
+    At the speed of matrix products, and as right as LAPACK's, which is taken where the columns are not that orthogonal.
+    """
+    xp = namespace(x)
+    norms = xp.linalg.vector_norm(x, axis=0)
+    if x.shape[1] and float(xp.min(norms)) > 0:
+        y = x / norms
+        gram = adjoint(y) @ y
+        if float(xp.max(xp.abs(gram - xp.eye(gram.shape[0], dtype=gram.dtype)))) * x.shape[1] < 0.5:
+            factor = adjoint(cholesky(gram))
+            eye = xp.eye(gram.shape[0], dtype=gram.dtype)
+            return y, factor * norms, solve_triangular(factor, eye, lower=False)
+    q, r = qr(x)
+    return q, r, xp.eye(r.shape[0], dtype=r.dtype)
 
 
 def gram_matrix(a: Any) -> Any:

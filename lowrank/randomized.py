@@ -23,8 +23,10 @@ UNSETTLED = (
     f"the singular values have not settled after {MAX_PASSES} products: the spectrum is flat, and the approximation good but not the "
     "best; truncated_svd with method 'auto' falls back on methods that find it"
 )
-#: The error is within this factor of the optimum when the iteration stops by itself (an estimate, see `_settled`).
-NEARLY_OPTIMAL = 1e-3
+#: How far the error may be above the optimum, relative to it, when the iteration ends by itself (an estimate, see `_settled`).
+NEARLY_OPTIMAL = 4e-3
+#: Columns of the random block that tell how much the others leave.
+PROBES = 8
 
 
 def randomized_svd(
@@ -33,7 +35,7 @@ def randomized_svd(
     *,
     rtol: float | None = None,
     atol: float | None = None,
-    n_oversamples: int = 10,
+    n_oversamples: int | None = None,
     n_power_iter: int | None = None,
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
@@ -43,12 +45,13 @@ def randomized_svd(
     Q <- orth(A W) with a Gaussian W (n, rank + n_oversamples), then alternately Z = A^H Q, Q' = orth(Z) and Y = A Q', Q = orth(Y),
     orthonormalised after *every* product: without that no singular value below u^{1/3} s_1 survives a power iteration. After
     each product the triangular factor of the last orthonormalisation holds the singular values found so far, so the iteration
-    may end at any of them: it does when the leading ones have settled.
+    may end at any of them: it does when the error is estimated to be within 0.4 % of the optimum.
 
     Parameters
     ----------
     matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator, LowRankMatrix; only A X and A^H Y are used
-    rank : largest rank; together with `n_oversamples` the size of the block
+    rank : largest rank
+    n_oversamples : further columns of the block; by default 5/8 of the rank, and at least 10, which costs less than a further product
     rtol, atol : ||A - U diag(s) V^H||_F <= max(atol, rtol ||A||_F), or `rank` terms, whatever comes first. For an array that is
         checked, exactly; otherwise it rests on 32 Gaussian probes, for `||A||_F` too (wrong with a probability below 1e-5)
     n_power_iter : number q of power iterations, 2 q + 2 products in all; by default as many as the spectrum needs, up to 12 products
@@ -68,7 +71,7 @@ def randomized_svd(
 
     Notes
     -----
-    Cost: 2 m n l flops a product, 3 products where singular values decay, and O((m + n) l^2). Accuracy: s to a few u s_1.
+    Cost: 2 m n l flops a product, 2 or 3 products where singular values decay, and O((m + n) l^2). Accuracy: s to a few u s_1.
     Source: Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217-288; ending at any product: Bjarkason, SISC 41 (2019) A2355-A2383.
 
     Examples
@@ -82,7 +85,7 @@ def randomized_svd(
     check_limits(rank, rtol, atol)
     if rank is None and rtol is None and atol is None:
         raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
-    if not (isinstance(n_oversamples, int | np.integer) and n_oversamples >= 0):
+    if n_oversamples is not None and not (isinstance(n_oversamples, int | np.integer) and n_oversamples >= 0):
         raise ValueError(f"n_oversamples must be an integer >= 0, got {n_oversamples}")
     if n_power_iter is not None and not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
         raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
@@ -103,28 +106,29 @@ def subspace_iteration(
     rank: int,
     left: Any = None,
     right: Any = None,
-    n_oversamples: int = 10,
+    n_oversamples: int | None = None,
     n_power_iter: int | None = None,
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
 ) -> tuple[LowRankMatrix, bool]:
     """The matrix of rank `rank` at most, and whether its singular values have settled (True for a given number of iterations)."""
     m, n = a.shape
-    width = min(rank + n_oversamples, m, n)
-    omega = draw(a, width, test_matrix, rng)
-    q, pq, _ = orthonormal(first_product(a, omega), left)
+    extra = default_oversamples(rank) if n_oversamples is None else n_oversamples
+    omega = draw(a, min(rank + extra, m, n), test_matrix, rng)
+    width = omega.shape[1]
+    q, pq, r = orthonormal(first_product(a, omega), left)
+    rest = _left_over(r, width - min(PROBES, extra)) if right is None and extra else np.inf
     values: np.ndarray | None = None
-    passes, settled = 1, False
+    passes = 1
     while True:
         backward = passes % 2 == 1
-        product = adjoint_times(a, pq) if backward else a @ pq
-        other, p_other, r = orthonormal(product, right if backward else left)
+        other, p_other, r = orthonormal(adjoint_times(a, pq) if backward else a @ pq, right if backward else left)
         passes += 1
         u, s, vh = svd(r)
         if n_power_iter is not None:
             settled = passes == 2 * n_power_iter + 2
         else:
-            settled = width == min(m, n) or _settled(values, to_numpy(s), rank, a, unit_roundoff(s))
+            settled = width == min(m, n) or _settled(values, to_numpy(s), rank, rest, passes - 2, a, unit_roundoff(s))
         if settled or (n_power_iter is None and passes == MAX_PASSES):
             break
         values = to_numpy(s)
@@ -135,34 +139,49 @@ def subspace_iteration(
     return LowRankMatrix(left_factor, s[:k], right_factor, is_svd=True), settled
 
 
-def _settled(before: np.ndarray | None, now: np.ndarray, rank: int, a: Any, u: float) -> bool:
-    """Whether the last product has added so little to the leading singular values that their best approximation is found.
+def default_oversamples(rank: int) -> int:
+    """So many that two products do where singular values decay, which saves more than the columns cost."""
+    return max(10, 5 * rank // 8)
 
-    What rank-k terms lack of the optimum is sum_{i < k} (sigma_i^2 - s_i^2) of the squared error, and every product adds a good
-    part of what is still missing. It is compared with the tail that no approximation avoids: at least what the extra columns
-    found, and for an array ||A||_F^2 - sum s_i^2 where that difference has digits.
+
+def _left_over(r: Any, first: int) -> float:
+    """||A - Q Q^H A||_F as the last columns of A W, which are probes, see it: Q from the `first` columns, A W = Q R."""
+    r = to_numpy(r)
+    used = int(np.max(np.flatnonzero(np.any(r[:, :first] != 0, axis=1)), initial=-1)) + 1
+    return float(np.linalg.norm(r[used:, first:])) / (r.shape[1] - first) ** 0.5 if r.shape[1] > first else np.inf
+
+
+def _settled(
+    before: np.ndarray | None, now: np.ndarray, rank: int, rest: float, further: int, a: Any, u: float
+) -> bool:
+    """Whether the error is within NEARLY_OPTIMAL of the optimum, by one of two estimates.
+
+    The squared error of the leading k terms exceeds the optimum, tail^2 = sum_{i >= k} sigma_i^2, by at most
+    rest^2 = ||A - Q Q^H A||^2 after the first two products, and by a factor (sigma_l / sigma_k)^2 less after each `further` one
+    (the angles between the subspaces shrink so; halfway between k and l the values found are good enough to tell). And it exceeds
+    the optimum by sum_{i < k} (sigma_i^2 - s_i^2), of which every product adds a good part: one that has added next to nothing says
+    that nothing is left. tail^2 is at least what the extra columns found, and for an array ||A||_F^2 - sum s_i^2 where that
+    difference has digits.
     """
     if not len(now) or now[0] == 0:
         return True
-    if before is None:
-        return False
     k = min(rank, len(now))
-    if len(before) < k:
-        return False
     scale, noise = float(now[0]), 16 * u
-    now, before = now.astype(float) / scale, before.astype(float) / scale
-    if len(now) > k and now[k] <= noise:  # nothing but rounding errors is left
+    now, rest = now.astype(float) / scale, rest / scale
+    if rest <= noise or (len(now) > k and now[k] <= noise):  # nothing but rounding errors is left
         return True
-    gained = np.where(now[:k] - before[:k] > noise, now[:k] - before[:k], 0.0)
-    added = float(np.sum(gained * (now[:k] + before[:k])))
-    tail = float(np.sum(now[k:] ** 2))
-    if added <= 2 * NEARLY_OPTIMAL * tail:
+    tail, allowed = float(np.sum(now[k:] ** 2)), 2 * NEARLY_OPTIMAL
+    decay = (now[(k + len(now)) // 2] / now[k - 1]) ** 2 if len(now) > k else 1.0
+    if rest**2 * decay**further <= allowed * tail:
         return True
-    if not is_array(a):
+    if before is None or len(before) < k:
         return False
-    total = (norm(a) / scale) ** 2
-    tail = max(tail, total - float(np.sum(now[:k] ** 2)) - noise * total)
-    return added <= 2 * NEARLY_OPTIMAL * tail
+    gained = now[:k] - before[:k] / scale
+    added = float(np.sum(np.where(gained > noise, gained, 0.0) * (now[:k] + before[:k] / scale)))
+    if added > allowed * tail and is_array(a):
+        total = (norm(a) / scale) ** 2
+        tail = max(tail, total - float(np.sum(now[:k] ** 2)) - noise * total)
+    return added <= allowed * tail
 
 
 def orthonormal(x: Any, product: Any) -> tuple[Any, Any, Any]:

@@ -14,7 +14,7 @@ from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, first_product, is_array, sample
 from lowrank.orthogonal import gram_schmidt
-from lowrank.randomized import UNSETTLED, subspace_iteration
+from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
 
 __all__ = ["truncated_svd"]
@@ -26,8 +26,7 @@ SMALL = 64
 #: or below this many times the size of a random block,
 DIRECT_BELOW = 3
 #: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace iteration below this.
-GRAM_BELOW = 12
-OVERSAMPLES = 10
+GRAM_BELOW = 8
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace iteration leaves.
 LARGE = 2500
 
@@ -70,7 +69,7 @@ def truncated_svd(
     "randomized"  :func:`lowrank.randomized_svd`, at the speed of matrix products; the optimum if singular values decay
     "lanczos"     ARPACK: the optimum for any spectrum, at the speed of matrix-vector products. Rank only
     "auto"        dense for small matrices, Gram for tall or wide ones unless a term is below the cut, otherwise randomised
-                  until the error is within 0.1 % of the optimum; if that takes too long, direct or Lanczos
+                  until the error is within 0.4 % of the optimum; if that takes too long, direct or Lanczos
     ============  ======================================================================================================
 
     Returns
@@ -154,7 +153,7 @@ def _solve(
     if method == "randomized":
         if by_rank:
             assert rank is not None
-            found, settled = subspace_iteration(a, rank, left, right, OVERSAMPLES, None, None, rng)
+            found, settled = subspace_iteration(a, rank, left, right, rng=rng)
             if not settled:
                 warnings.warn(UNSETTLED, UserWarning, stacklevel=4)
             return found
@@ -194,7 +193,7 @@ def _automatic(
             return None
         return to_tolerance(a, rank, rtol, atol, n_power_iter=1, rng=rng, widest=short // DIRECT_BELOW)
     assert rank is not None
-    width = rank + OVERSAMPLES
+    width = rank + default_oversamples(rank)
     tall = is_array(a) and not weighted and long >= 2 * short
     if tall and short <= GRAM_BELOW * width:
         found = gram_svd(a, rank, None, None, insist=False)
@@ -202,7 +201,7 @@ def _automatic(
             return found
     if short <= DIRECT_BELOW * width:
         return None
-    found, settled = subspace_iteration(a, rank, left, right, OVERSAMPLES, None, None, rng)
+    found, settled = subspace_iteration(a, rank, left, right, rng=rng)
     if settled:
         return found
     if tall and (found_by_gram := gram_svd(a, rank, None, None, insist=False)) is not None:
