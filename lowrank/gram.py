@@ -37,12 +37,8 @@ def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *
     xp = namespace(a)
     gram = gram_matrix(a)
     energy = float(np.sum(np.diag(to_numpy(gram)).real))
-    if not 0 < energy < np.inf:
-        if energy == 0 and bool(xp.all(a == 0)):
-            return LowRankMatrix(a[:, :0], xp.abs(a[0, :0]), adjoint(a)[:, :0], is_svd=True)
-        if insist:
-            raise ValueError("squares of the entries overflow or vanish; scale the matrix, or use method 'direct'")
-        return None
+    if energy == 0:
+        return LowRankMatrix(a[:, :0], xp.abs(a[0, :0]), adjoint(a)[:, :0], is_svd=True)
     values, vectors = eigh(gram, n if rank is None or rtol is not None or atol is not None else min(rank, n))
     values = to_numpy(values)
     resolved = int(np.count_nonzero(values > CUT**2 * values[0]))
@@ -105,5 +101,5 @@ def gram_matrix(a: Any) -> Any:
             gram = np.triu(gram).conj() + np.triu(gram, 1).T
         return gram
     wide = xp.complex128 if numpy_dtype(a).kind == "c" else xp.float64
-    panels = (xp.astype(a[i : i + PANEL, :], wide) for i in range(0, a.shape[0], PANEL))
+    panels = (xp.astype(a[i : min(i + PANEL, a.shape[0]), :], wide) for i in range(0, a.shape[0], PANEL))
     return sum(adjoint(rows) @ rows for rows in panels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from lowrank.arrays import to_numpy, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, draw, first_product, is_array
+from lowrank.operands import checked, draw, first_product, is_array, tamed
 from lowrank.orthogonal import gram_schmidt
 from lowrank.ranges import to_tolerance
 
@@ -89,16 +90,24 @@ def randomized_svd(
         raise ValueError(f"n_oversamples must be an integer >= 0, got {n_oversamples}")
     if n_power_iter is not None and not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
         raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
-    a = checked(matrix)
+    a, scale = tamed(checked(matrix))
     if rtol is not None or atol is not None:
-        found = to_tolerance(a, rank, rtol, atol, 1 if n_power_iter is None else n_power_iter, test_matrix, rng)
+        found = to_tolerance(
+            a,
+            rank,
+            rtol,
+            None if atol is None else atol / scale,
+            1 if n_power_iter is None else n_power_iter,
+            test_matrix,
+            rng,
+        )
         assert found is not None  # as no widest basis was named
-        return found
+        return replace(found, s=found.s * scale)
     assert rank is not None
     result, settled = subspace_iteration(a, rank, None, None, n_oversamples, n_power_iter, test_matrix, rng)
     if not settled:
         warnings.warn(UNSETTLED, UserWarning, stacklevel=2)
-    return result
+    return replace(result, s=result.s * scale)
 
 
 def subspace_iteration(
@@ -118,7 +127,7 @@ def subspace_iteration(
     width = omega.shape[1]
     q, pq, r = orthonormal(first_product(a, omega), left)
     rest = _left_over(r, width - min(PROBES, extra)) if right is None and extra else np.inf
-    values: np.ndarray | None = None
+    history: list[np.ndarray] = []
     passes = 1
     while True:
         backward = passes % 2 == 1
@@ -128,10 +137,10 @@ def subspace_iteration(
         if n_power_iter is not None:
             settled = passes == 2 * n_power_iter + 2
         else:
-            settled = width == min(m, n) or _settled(values, to_numpy(s), rank, rest, passes - 2, a, unit_roundoff(s))
+            settled = width == min(m, n) or _settled(history, to_numpy(s), rank, rest, passes - 2, a, unit_roundoff(s))
         if settled or (n_power_iter is None and passes == MAX_PASSES):
             break
-        values = to_numpy(s)
+        history.append(to_numpy(s))
         q, pq = other, p_other
     k = kept(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank)
     found, given = other @ u[:, :k], q @ adjoint(vh[:k, :])
@@ -152,15 +161,15 @@ def _left_over(r: Any, first: int) -> float:
 
 
 def _settled(
-    before: np.ndarray | None, now: np.ndarray, rank: int, rest: float, further: int, a: Any, u: float
+    history: list[np.ndarray], now: np.ndarray, rank: int, rest: float, further: int, a: Any, u: float
 ) -> bool:
     """Whether the error is within NEARLY_OPTIMAL of the optimum, by one of two estimates.
 
     The squared error of the leading k terms exceeds the optimum, tail^2 = sum_{i >= k} sigma_i^2, by at most
     rest^2 = ||A - Q Q^H A||^2 after the first two products, and by a factor (sigma_l / sigma_k)^2 less after each `further` one
     (the angles between the subspaces shrink so; halfway between k and l the values found are good enough to tell). And it exceeds
-    the optimum by sum_{i < k} (sigma_i^2 - s_i^2), of which every product adds a good part: one that has added next to nothing says
-    that nothing is left. tail^2 is at least what the extra columns found, and for an array ||A||_F^2 - sum s_i^2 where that
+    the optimum by sum_{i < k} (sigma_i^2 - s_i^2), which what the last two products have added shows if it goes on falling as it
+    did. tail^2 is at least what the extra columns found, and for an array ||A||_F^2 - sum s_i^2 where that
     difference has digits.
     """
     if not len(now) or now[0] == 0:
@@ -174,14 +183,23 @@ def _settled(
     decay = (now[(k + len(now)) // 2] / now[k - 1]) ** 2 if len(now) > k else 1.0
     if rest**2 * decay**further <= allowed * tail:
         return True
-    if before is None or len(before) < k:
+    if len(history) < 2 or min(len(x) for x in history[-2:]) < k:
         return False
-    gained = now[:k] - before[:k] / scale
-    added = float(np.sum(np.where(gained > noise, gained, 0.0) * (now[:k] + before[:k] / scale)))
-    if added > allowed * tail and is_array(a):
+    first, second = (
+        _gain(x, y, k, noise) for x, y in ((history[-2] / scale, history[-1] / scale), (history[-1] / scale, now))
+    )
+    ratio = min(second / first, 0.95) if first > 0 else 0.0
+    missing = second * max(1.0, ratio / (1 - ratio))
+    if missing > allowed * tail and is_array(a):
         total = (norm(a) / scale) ** 2
         tail = max(tail, total - float(np.sum(now[:k] ** 2)) - noise * total)
-    return added <= allowed * tail
+    return missing <= allowed * tail
+
+
+def _gain(before: np.ndarray, after: np.ndarray, k: int, noise: float) -> float:
+    """What a product has added to sum_{i < k} s_i^2, rounding errors apart."""
+    gained = after[:k] - before[:k]
+    return float(np.sum(np.where(gained > noise, gained * (after[:k] + before[:k]), 0.0)))
 
 
 def orthonormal(x: Any, product: Any) -> tuple[Any, Any, Any]:
