@@ -21,7 +21,7 @@ def checked(matrix: Any) -> Any:
     if len(matrix.shape) != 2:
         raise ValueError(f"the matrix must have shape (m, n), got {tuple(matrix.shape)}")
     if is_array(matrix):
-        matrix = as_matrix("matrix", matrix, finite=False)
+        matrix = as_matrix("matrix", matrix, check_finite=False)
         if isinstance(matrix, np.ndarray) and matrix.dtype == np.float16:
             matrix = matrix.astype(np.float32)
     kind = numpy_dtype(sample(matrix))

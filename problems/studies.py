@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 import rbm
-from lowrank.cross import SATURATION
+from lowrank.full_pivoting import SATURATION
 from problems import scattering_figures
 from problems.reaction_diffusion import reaction_diffusion_1d
 from problems.scattering import acoustic_scattering
