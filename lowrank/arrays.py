@@ -12,6 +12,7 @@ __all__ = [
     "all_true",
     "as_matrix",
     "beside",
+    "conj",
     "is_complex",
     "is_numpy_array",
     "namespace",
@@ -86,10 +87,16 @@ def real_part(array: Any) -> Any:
     return namespace(array).real(array) if is_complex(array) else array
 
 
-def as_matrix(name: str, array: Any) -> Any:
+def conj(array: Any) -> Any:
+    """The complex conjugate; a real array as it is."""
+    return namespace(array).conj(array) if is_complex(array) else array
+
+
+def as_matrix(name: str, array: Any, *, finite: bool = True) -> Any:
     """Return `array` if it is an (n, m) array of finite floating-point numbers, else say what is wrong.
 
-    Integers are converted to double. Lists and other sequences become NumPy arrays.
+    Integers are converted to double. Lists and other sequences become NumPy arrays. With `finite=False` the entries are not
+    looked at.
 
     Raises
     ------
@@ -107,9 +114,16 @@ def as_matrix(name: str, array: Any) -> Any:
         raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
     if not xp.isdtype(array.dtype, ("real floating", "complex floating")):
         array = xp.astype(array, xp.float64)
-    finite = xp.isfinite(array)
-    if not bool(xp.all(finite)):
-        bad = np.argwhere(~to_numpy(finite))
+    if not finite:
+        return array
+    if is_numpy_array(array) and array.size > 10**6:
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.sum(array)
+        if np.isfinite(total):  # a third of the time of looking at each; a sum may overflow, but hides nothing
+            return array
+    usable = xp.isfinite(array)
+    if not bool(xp.all(usable)):
+        bad = np.argwhere(~to_numpy(usable))
         raise ValueError(
             f"{name} has {len(bad)} entries that are NaN or infinite, the first at index {tuple(int(i) for i in bad[0])}; "
             "remove or recompute them"

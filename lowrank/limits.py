@@ -12,14 +12,14 @@ __all__ = ["check_limits", "kept"]
 
 
 def check_limits(
-    rank: int | None = None, rtol: float | None = None, atol: float | None = None, name: str = "rank"
+    rank: int | None = None, rtol: float | None = None, atol: float | None = None, *, absolute: str = "atol"
 ) -> None:
     """Refuse ranks and tolerances that are negative or NaN, and ranks that are no integers. Raises ValueError."""
-    for what, limit in (("rtol", rtol), ("atol", atol)):
+    for what, limit in (("rtol", rtol), (absolute, atol)):
         if limit is not None and not limit >= 0:
             raise ValueError(f"{what} must be a number >= 0, got {limit}")
     if rank is not None and not (isinstance(rank, int | np.integer) and rank >= 0):
-        raise ValueError(f"{name} must be an integer >= 0, got {rank}")
+        raise ValueError(f"rank must be an integer >= 0, got {rank}")
 
 
 def kept(

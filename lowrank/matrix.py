@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import beside, is_complex, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
+from lowrank.arrays import beside, conj, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, norm, qr, svd
 from lowrank.limits import check_limits, kept
 
@@ -87,11 +87,11 @@ class LowRankMatrix:
     @property
     def T(self) -> LowRankMatrix:
         """The transpose."""
-        return replace(self, U=_conj(self.V), V=_conj(self.U))
+        return replace(self, U=conj(self.V), V=conj(self.U))
 
     def conj(self) -> LowRankMatrix:
         """The complex conjugate."""
-        return replace(self, U=_conj(self.U), V=_conj(self.V))
+        return replace(self, U=conj(self.U), V=conj(self.V))
 
     # parts and products
 
@@ -123,7 +123,7 @@ class LowRankMatrix:
         if i.shape != j.shape:
             raise ValueError(f"row and column indices must be as many, got {i.shape[0]} and {j.shape[0]}")
         u = xp.take(self.U, i, axis=0)
-        return xp.sum(u * self._s(u) * _conj(xp.take(self.V, j, axis=0)), axis=1)
+        return xp.sum(u * self._s(u) * conj(xp.take(self.V, j, axis=0)), axis=1)
 
     def to_dense(self) -> Any:
         """The (m, n) array."""
@@ -165,7 +165,7 @@ class LowRankMatrix:
         return LowRankMatrix(self.U @ core, _ones(other.s), other.V)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return adjoint(self.rmatvec(adjoint(other))) if other.ndim == 2 else _conj(self.rmatvec(_conj(other)))
+        return adjoint(self.rmatvec(adjoint(other))) if other.ndim == 2 else conj(self.rmatvec(conj(other)))
 
     #: arrays leave `array @ A` to us
     __array_ufunc__ = None
@@ -290,10 +290,6 @@ class LowRankMatrix:
         if self.is_svd and self.rank:
             text += f", singular values {float(self.s[0]):.1e} .. {float(self.s[-1]):.1e}"
         return text + ")"
-
-
-def _conj(x: Any) -> Any:
-    return namespace(x).conj(x) if is_complex(x) else x
 
 
 def _ones(s: Any) -> Any:
