@@ -56,7 +56,7 @@ def save_embedding(embedding: FactorizedEmbedding, path: str | os.PathLike[str])
         arrays["place"] = embedding.place
     if _suffix(path) == ".npz":
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, allow_pickle=False, **arrays)
         write_atomically(path, buffer.getvalue())
         return
     safetensors = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")

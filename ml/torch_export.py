@@ -68,9 +68,10 @@ def _single_block(embedding: FactorizedEmbedding) -> tuple[np.ndarray, np.ndarra
         raise ValueError(
             f"an embedding of {len(embedding.blocks)} blocks has no single pair of factors; use n_blocks=1"
         )
-    tokens, projection = (None if a is None else to_numpy(a) for a in embedding.blocks[0])
+    tokens, projection = embedding.blocks[0]
+    tokens, projection = to_numpy(tokens), None if projection is None else to_numpy(projection)
     if embedding.place is not None:
         tokens = tokens[embedding.place]
-    if np.iscomplexobj(tokens) or np.iscomplexobj(projection):
+    if np.iscomplexobj(tokens) or (projection is not None and np.iscomplexobj(projection)):
         raise ValueError(f"a torch embedding has real weights, got {embedding.dtype}")
     return tokens, projection
