@@ -69,7 +69,7 @@ def hidden_states(weights: Weights, config: AlbertConfig, ids: Any, segments: An
     """h_L (B, n, H), for ids and segments (B, n); mask (B, n) is true for tokens, false for padding, all true by default."""
     h = embed(weights, config, ids, segments)
     visible = None if mask is None else (mask != 0)[:, None, None, :]
-    attention, ffn = (config.copies(part) for part in ("attention", "ffn"))  # type: ignore[arg-type]
+    attention, ffn = (config.copies(part) for part in ("attention", "ffn"))
     for layer in range(config.layers):
         block = "encoder.albert_layer_groups.{}.albert_layers.0."
         h = _attention(weights, block.format(layer % attention) + "attention.", config.heads, h, visible)
@@ -121,7 +121,7 @@ def _gelu(x: Any) -> Any:
 
 
 def _is_scale(name: str) -> bool:
-    return name.endswith("norm.weight") or name.endswith("LayerNorm.weight")
+    return name.lower().endswith("norm.weight")
 
 
 def _torch() -> Any:
