@@ -165,12 +165,12 @@ def _hull(option: _Options) -> list[int]:
 def _best(options: list[_Options], budget: int, slack: float) -> list[int]:
     """Which option of every block: a quick search that keeps a few choices gives the level that the whole one need not look below."""
     bounds = [_bound(options[b:]) for b in range(1, len(options) + 1)]
-    level, chosen = _search(options, bounds, budget, -np.inf, BEAM)
-    return _search(options, bounds, budget, level - slack, None)[1] if len(options) > 1 else chosen
+    level, _ = _search(options, bounds, budget, -np.inf, slack, BEAM)
+    return _search(options, bounds, budget, level - 2 * slack, slack, None)[1]
 
 
 def _search(
-    options: list[_Options], bounds: list[_Bound], budget: int, level: float, beam: int | None
+    options: list[_Options], bounds: list[_Bound], budget: int, level: float, slack: float, beam: int | None
 ) -> tuple[float, list[int]]:
     """The greatest gain within the budget, and the options that give it; of choices that cannot reach `level` none is followed."""
     costs, gains = np.zeros(1, dtype=np.int64), np.zeros(1)
@@ -188,7 +188,7 @@ def _search(
             order = order[np.sort(np.argsort(-hope[order], kind="stable")[:beam])]
         costs, gains = cost[order], gain[order]
         steps.append((parent[order], choice[order]))
-    state = len(gains) - 1  # gains ascend with the costs
+    state = int(np.searchsorted(gains, gains[-1] - slack))  # gains ascend with the costs: the cheapest of equal ones
     best, chosen = float(gains[state]), []
     for parent, choice in reversed(steps):
         chosen.append(int(choice[state]))

@@ -59,9 +59,9 @@ def save_embedding(embedding: FactorizedEmbedding, path: str | os.PathLike[str])
         np.savez(buffer, allow_pickle=False, **arrays)
         write_atomically(path, buffer.getvalue())
         return
-    safetensors = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
+    safetensors = _package()
     try:
-        content = safetensors.save(arrays)
+        content = safetensors.numpy.save(arrays)
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f"safetensors has no type for {embedding.dtype} ({error}); save as .npz") from error
     write_atomically(path, content)
@@ -121,10 +121,15 @@ def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
 
 
 def _safetensors(name: str, content: bytes) -> dict[str, Any]:
-    safetensors = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
+    safetensors = _package()
     try:
-        return dict(safetensors.load(content))
+        return dict(safetensors.numpy.load(content))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} is damaged or no .safetensors file ({error}); write it again or copy it anew"
         ) from error
+
+
+def _package() -> Any:
+    require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
+    return require("safetensors", "safetensors", "a .safetensors file", "ml")

@@ -20,6 +20,7 @@ HELD_OUT = 2024
 #: Of the steps so many go by until the learning rate is reached; it then falls linearly to zero.
 WARM_UP = 0.1
 WEIGHT_DECAY = 0.01
+TABLE = "embeddings.word_embeddings.weight"
 LONGEST_GRADIENT = 1.0
 
 
@@ -64,7 +65,9 @@ def train(
 ) -> TrainingResult:
     """Train on nine tenths of the texts: masked words and the order of segments, the sum of both cross-entropies.
 
-    AdamW with warm-up and linear decay; gradients longer than 1 are shortened. Nothing is random but the first weights and the
+    AdamW with warm-up and linear decay; gradients longer than 1 are shortened. A step of AdamW moves every number by about the
+    learning rate, and so a logit of the masked-LM head by about E of them: the rate of the token table is H / E times that of
+    the rest, for logits to move as fast with a factorised table as with a dense one. Nothing is random but the first weights and the
     batches, both by `rng`: one result for one thread count. Ctrl-C ends the training early and gives what there is.
 
     Parameters
@@ -95,10 +98,7 @@ def train(
     generator = np.random.default_rng(rng)
     training, held_out = corpus.split()
     weights = initial_weights(config, rng=generator)
-    matrices, others = ([w for w in weights.values() if (w.ndim == 2) == wanted] for wanted in (True, False))
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}], lr=learning_rate
-    )
+    optimizer = torch.optim.AdamW(_groups(weights, config, learning_rate))
     warm = max(1, round(WARM_UP * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (steps - step) / max(steps - warm, 1))
@@ -125,6 +125,18 @@ def train(
         evaluate(weights, config, held_out, segment=segment),
         stopped,
     )
+
+
+def _groups(weights: dict[str, Any], config: AlbertConfig, learning_rate: float) -> list[dict[str, Any]]:
+    """What AdamW is to do with every weight: matrices decay, biases and scales do not, and the token table has its own rate."""
+    return [
+        {
+            "params": [weight],
+            "weight_decay": WEIGHT_DECAY if weight.ndim == 2 else 0.0,
+            "lr": learning_rate * (config.hidden / config.embedding_width if name == TABLE else 1.0),
+        }
+        for name, weight in weights.items()
+    ]
 
 
 def evaluate(
