@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowrank import LowRankMatrix
-from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, to_numpy
+from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy
 from lowrank.dense import adjoint
 from ml.report import EmbeddingReport, embedding_report
 from ml.token_ids import checked_ids, distinct
@@ -180,7 +180,7 @@ class FactorizedEmbedding:
 
     def orthonormal(self) -> FactorizedEmbedding:
         """The same table with orthonormal rows in P: T = U diag(s), P = V^H. Norms and angles of E's rows are those of T's."""
-        return self._regauged(lambda m: (m.U * namespace(m.U).astype(m.s, (abs(m.U[:1, :1])).dtype), m.V))
+        return self._regauged(lambda m: (m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), m.V))
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
         """How near it is to `table` (V, H), and how much smaller. See :func:`ml.report.embedding_report`."""
@@ -192,8 +192,8 @@ class FactorizedEmbedding:
         """The blocks, refactored by `gauge`: LowRankMatrix -> X (V_b, r), Y (H, r) with X Y^H the block."""
         tokens, projections = [], []
         for t, p in self.blocks:
-            if p is not None:
-                ones = namespace(t).ones(t.shape[1], dtype=abs(t[:1, :1]).dtype)
+            if p is not None and t.shape[1]:
+                ones = namespace(t).ones(t.shape[1], dtype=real_part(t).dtype)
                 t, y = gauge(LowRankMatrix(t, ones, adjoint(p)).recompress())
                 p = adjoint(y)
             tokens.append(t)

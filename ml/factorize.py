@@ -108,4 +108,4 @@ def factorize_embedding(
 
 def _factors(svd: LowRankMatrix) -> tuple[Any, Any]:
     """T = U diag(s) and P = V^H."""
-    return svd.U * namespace(svd.s).astype(svd.s, real_part(svd.U[:1, :1]).dtype), adjoint(svd.V)
+    return svd.U * namespace(svd.s).astype(svd.s, real_part(svd.U).dtype), adjoint(svd.V)

@@ -42,8 +42,9 @@ class RoundedEmbedding:
         flat = given.reshape(-1)
         numbers = _unpacked(np.take(self.codes, flat, axis=0), self.bits, self.width).astype(self.dtype)
         scales = np.take(self.scales, flat, axis=0).astype(self.dtype) * self.dtype.type(self.unit)
-        if scales.shape[1]:  # otherwise there are no columns
-            numbers = numbers.reshape(len(flat), scales.shape[1], -1) * scales[:, :, None]
+        if self.width:
+            groups = scales.shape[1]
+            numbers = numbers.reshape(len(flat), groups, self.width // groups) * scales[:, :, None]
         return numbers.reshape(*given.shape, self.width)
 
     def to_dense(self) -> np.ndarray:
@@ -114,7 +115,7 @@ def _packed(numbers: np.ndarray, bits: int) -> np.ndarray:
         return numbers.view(np.uint8)
     codes = (numbers + 2 ** (bits - 1)).astype(np.uint8)
     single = (codes[:, :, None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
-    return np.packbits(single.reshape(len(codes), -1), axis=1)
+    return np.packbits(single.reshape(len(codes), codes.shape[1] * bits), axis=1)
 
 
 def _unpacked(codes: np.ndarray, bits: int, width: int) -> np.ndarray:
