@@ -29,7 +29,11 @@ Weights = dict[str, Any]
 def initial_weights(
     config: AlbertConfig, *, heads: bool = True, rng: int | np.random.Generator = 0, dtype: Any = np.float32
 ) -> Weights:
-    """Weights to start from: matrices normal with standard deviation 0.02, biases 0, scales of normalisations 1.
+    """Weights to start from: tables normal with standard deviation 0.02, as in the paper, matrices n -> m with n^{-1/2}; biases 0,
+    scales of normalisations 1.
+
+    The paper has 0.02 for matrices, too, for widths of 768 to 4096. In a narrow model that damps what a layer adds to its input so
+    much that a few hundred steps learn no more than the frequencies of words.
 
     They ask for gradients (`requires_grad`). Raises ImportError, with the line that installs it, without PyTorch.
     """
@@ -38,7 +42,8 @@ def initial_weights(
     weights = {}
     for name, shape in parameter_shapes(config, heads=heads).items():
         if len(shape) == 2:
-            value = INITIAL_DEVIATION * generator.standard_normal(shape)
+            deviation = INITIAL_DEVIATION if name.startswith("embeddings.") else shape[1] ** -0.5
+            value = deviation * generator.standard_normal(shape)
         else:
             value = np.full(shape, float(_is_scale(name)))
         weights[name] = torch.tensor(value.astype(dtype), requires_grad=True)
