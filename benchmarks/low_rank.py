@@ -224,7 +224,7 @@ def _peers(a: np.ndarray) -> dict[str, Callable[[], Triple]]:
         def by_torch(q: int) -> Triple:
             torch.manual_seed(0)
             u, s, v = torch.svd_lowrank(tensor, q=RANK + 10, niter=q)
-            return u[:, :RANK].numpy(), s[:RANK].numpy(), v[:, :RANK].numpy().conj().T
+            return u[:, :RANK].resolve_conj().numpy(), s[:RANK].numpy(), v[:, :RANK].resolve_conj().numpy().conj().T
 
         for q in (1, 2):
             peers[f"torch svd_lowrank q=74 niter={q}"] = lambda q=q: by_torch(q)

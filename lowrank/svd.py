@@ -70,7 +70,7 @@ def truncated_svd(
     "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct): the optimum for any spectrum, at the speed of matrix-vector products.
                   Rank only
     "auto"        dense for small matrices, Gram for tall or wide ones unless a term is below the cut, otherwise randomised
-                  until the error is within 0.4 % of the optimum; if that takes too long, direct or Lanczos
+                  until the error is within 1 % of the optimum; if that takes too long, direct or Lanczos
     ============  ======================================================================================================
 
     Returns
