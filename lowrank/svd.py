@@ -26,7 +26,7 @@ SMALL = 64
 #: or below this many times the size of a random block,
 DIRECT_BELOW = 3
 #: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace iteration below this.
-GRAM_BELOW = 8
+GRAM_BELOW = 16
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace iteration leaves.
 LARGE = 2500
 
