@@ -1,4 +1,4 @@
-"""``python -m benchmarks [offline] [online] [eim] [scattering]``: prints the tables, all by default, and writes benchmarks/results.json."""
+"""``python -m benchmarks [offline] [online] [eim] [scattering] [lowrank]``: prints the tables, all by default, and writes benchmarks/results.json."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import interpolation, offline, online, scattering
+from benchmarks import interpolation, low_rank, offline, online, scattering
 from benchmarks.harness import machine, require_pymor
 
-BENCHMARKS = {"offline": offline, "online": online, "eim": interpolation, "scattering": scattering}
+BENCHMARKS = {
+    "offline": offline,
+    "online": online,
+    "eim": interpolation,
+    "lowrank": low_rank,
+    "scattering": scattering,
+}
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import rbm
 from benchmarks.harness import fastest, text_table
 from eim import empirical_interpolation
-from lowrank.cross import SATURATION
+from lowrank.full_pivoting import SATURATION
 from problems import acoustic_scattering
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import TrainingProducts

@@ -10,7 +10,8 @@ from scipy.linalg import solve_triangular
 
 from lowrank import CrossApproximation, cross_approximation
 from lowrank.arrays import as_matrix, is_numpy_array, namespace, to_numpy, unit_roundoff
-from lowrank.cross import check_limits, saturated_rank
+from lowrank.cross import check_limits
+from lowrank.full_pivoting import saturated_rank
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
 

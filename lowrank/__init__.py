@@ -1,11 +1,21 @@
 """Low-rank algebra in weighted inner products, on NumPy and CuPy: the floor under all the others.
 
 >>> import lowrank
->>> [name for name in lowrank.__all__ if name.islower()]
-['cross_approximation', 'gram_schmidt', 'pod', 'randomized_range', 'randomized_svd', 'truncated_svd']
+>>> for name in lowrank.__all__:
+...     if name.islower():
+...         print(name)
+cross_approximation
+cur
+gram_schmidt
+interpolative_decomposition
+pod
+randomized_range
+randomized_svd
+truncated_svd
 """
 
 from lowrank.cross import CrossApproximation, cross_approximation
+from lowrank.interpolative import CUR, cur, interpolative_decomposition
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 from lowrank.orthogonal import GramSchmidt, gram_schmidt
 from lowrank.pod import POD, pod
@@ -14,13 +24,16 @@ from lowrank.ranges import randomized_range
 from lowrank.svd import truncated_svd
 
 __all__ = [
+    "CUR",
     "POD",
     "CrossApproximation",
     "ErrorEstimate",
     "GramSchmidt",
     "LowRankMatrix",
     "cross_approximation",
+    "cur",
     "gram_schmidt",
+    "interpolative_decomposition",
     "pod",
     "randomized_range",
     "randomized_svd",

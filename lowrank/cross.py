@@ -2,85 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from scipy.linalg import blas
 
-from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
+from lowrank.adaptive_cross import search
+from lowrank.arrays import as_matrix
+from lowrank.cross_result import CrossApproximation
+from lowrank.entries import Entries, entries_of_array, is_pair
+from lowrank.full_pivoting import eliminate
 
 __all__ = ["CrossApproximation", "cross_approximation"]
 
-#: The residual is round-off once its largest entry is below this many u times the largest entry of the matrix,
-SATURATION = 4.0
-#: or below this many and no longer falling: by less than a quarter in the last WINDOW crosses (if no tolerance above
-#: TRUSTED u was asked for). Entries that were computed carry
-#: rounding errors of their own; cos(60 x) for instance has a plateau at 130 u.
-PLATEAU = 300.0
-WINDOW = 10
-TRUSTED = 100.0
 
+def cross_approximation(
+    matrix: Any,
+    *,
+    shape: tuple[int, int] | None = None,
+    rtol: float | None = None,
+    max_rank: int | None = None,
+    pivoting: Literal["full", "partial", "rook"] | None = None,
+    entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
+    rng: int | np.random.Generator = 0,
+) -> CrossApproximation:
+    """Cross approximation A ~ C U: Gaussian elimination, stopped early, of a matrix that need not be there.
 
-@dataclass(frozen=True)
-class CrossApproximation:
-    """A ~ columns @ rows, exact in the selected rows and columns. See :func:`cross_approximation`."""
+    With R_0 = A, repeat: choose a pivot (i_k, j_k), c_k = R[:, j_k] / R[i_k, j_k], u_k = R[i_k, :], R <- R - c_k u_k. Then
+    A = sum_k c_k u_k + R. The update makes row i_k and column j_k of R zero and keeps them so; no row or column is ever
+    picked twice. The pivot is
 
-    columns: Any  #: C (m, r); C[row_indices] is unit lower triangular
-    rows: Any  #: U (r, n); U[:, column_indices] is upper triangular with the pivots on the diagonal
-    row_indices: np.ndarray  #: (r,)
-    column_indices: np.ndarray  #: (r,)
-    pivots: np.ndarray  #: (r,) values of the residual at the selected entries
-    residual_history: np.ndarray  #: (r + 1,) max |A - C_k U_k| for k = 0..r
-    stopped: Literal["tolerance", "max_rank", "saturation"]
-
-    @property
-    def rank(self) -> int:
-        """Number of crosses r."""
-        return len(self.pivots)
-
-    def to_dense(self) -> Any:
-        """The approximation C @ U as an (m, n) array."""
-        return self.columns @ self.rows
-
-    def __repr__(self) -> str:
-        m, n = self.columns.shape[0], self.rows.shape[1]
-        return (
-            f"CrossApproximation({m} x {n}, rank {self.rank}, largest residual {self.residual_history[-1]:.1e}, "
-            f"stopped by {self.stopped})"
-        )
-
-
-def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int | None = None) -> CrossApproximation:
-    """Cross approximation with full pivoting: Gaussian elimination with complete pivoting, stopped early.
-
-    With R_0 = A, repeat: (i_k, j_k) = argmax |R|, c_k = R[:, j_k] / R[i_k, j_k], u_k = R[i_k, :], R <- R - c_k u_k.
-    Then A = sum_k c_k u_k + R. The update makes row i_k and column j_k of R exactly zero and keeps them so; no
-    row or column is ever picked twice.
+    * full: the largest entry of R. Needs the array, and r passes over it
+    * partial: the largest entry of a row of R, that row where the last column was largest (ACA). Reads r rows and r columns
+    * rook: found from there by turns in its column and row, until it is the largest of both. Reads one or two times as much
+      and is the stabler: |C| <= 1, as with full pivoting
 
     Parameters
     ----------
-    matrix : A (m, n), real or complex, float32 or float64; NumPy, CuPy, ...
-    rtol : stop when max |R| <= rtol max |A|; by default only round-off stops
+    matrix : A (m, n), real or complex, float32 or float64; NumPy, CuPy, ...; or a pair of functions (rows, columns), given
+        NumPy integers: rows(i (k,)) -> A[i, :] (k, n) and columns(j (k,)) -> A[:, j] (m, k)
+    shape : (m, n), for functions
+    rtol : tolerance. Full: max |R| <= rtol max |A|. Partial and rook: ||R||_F <= rtol ||A||_F, of which the crosses go for
+        half (so that :meth:`CrossApproximation.recompress` has the other half). By default only round-off stops
     max_rank : largest number of crosses, min(m, n) by default
+    pivoting : "full" for arrays, "partial" for functions by default
+    entries : for functions, entries(i (k,), j (k,)) -> A[i_k, j_k] (k,); without it, checks read whole rows and columns
+    rng : of the entries that are checked
 
     Returns
     -------
     CrossApproximation, with `stopped`: "tolerance", "max_rank", or "saturation" when the residual is rounding errors and
     a further cross would interpolate noise: max |R| <= 4 u max |A|, or <= 300 u max |A| and less than a quarter lower than
-    ten crosses before (unless rtol > 100 u, which is taken at its word). In the second case the crosses that were taken on the plateau are dropped.
+    ten crosses before (unless rtol > 100 u, which is taken at its word). In the second case the crosses that were taken on
+    the plateau are dropped. For partial and rook the same of ||c_k|| ||u_k|| and ||A||_F.
 
     Raises
     ------
     ValueError
-        NaN or infinite entries, a negative tolerance or rank.
+        NaN or infinite entries, a negative tolerance or rank, functions whose results have the wrong shape.
+    TypeError
+        functions whose results are no numbers, or sometimes of another type.
+
+    Warns
+    -----
+    UserWarning
+        partial or rook pivoting has diverged: the estimated error exceeds ||A||_F, and zero would be the better approximation.
 
     Notes
     -----
-    Cost: r passes over A (2 m n flops and a search each). Memory: one copy of A. For a single family of functions this
-    *is* the empirical interpolation method (:func:`eim.empirical_interpolation`); for blocks of a boundary element
-    matrix it is ACA with full pivoting (Bebendorf, Numer. Math. 86 (2000) 565-589).
+    Cost of full pivoting: r passes over A (2 m n flops and a search each). Memory: one copy of A. For a single family of
+    functions this *is* the empirical interpolation method (:func:`eim.empirical_interpolation`).
+
+    Cost of partial pivoting: (m + n) r entries and 2 (m + n) r^2 flops; memory: (m + n) r numbers, two to three times that while
+    they grow. Meant for smooth kernels between separated clouds, where the error falls exponentially (Bebendorf, Numer. Math.
+    86 (2000) 565-589; Bebendorf & Rjasanow, Computing 70 (2003) 1-24). On a flat spectrum it may *diverge*.
+
+    Stopping rule of partial and rook pivoting: the norms |c_k| |u_k| of the last two crosses are below rtol / 4 times the norm of
+    C U. That is a guess: of a matrix of two diagonal blocks it has seen only one. So the residual is then computed in up to
+    1000 fresh entries at random (in all of them, if they are no more); without `entries`, in 8 rows and 8 columns. The
+    estimate of ||R||_F they give (`error`) plus two standard errors must be below rtol / 2 times the norm; else the search goes on
+    from the row of the worst of them. What lives in less than about a thousandth of the entries may still be missed.
 
     Examples
     --------
@@ -88,48 +90,42 @@ def cross_approximation(matrix: Any, *, rtol: float | None = None, max_rank: int
     >>> x = np.linspace(0, 1, 50)
     >>> cross_approximation(np.exp(np.outer(x, x)), rtol=1e-10)
     CrossApproximation(50 x 50, rank 7, largest residual 1.9e-11, stopped by tolerance)
+
+    A kernel between two clouds of 4000 points, never formed:
+
+    >>> x, y = np.linspace(0, 1, 4000), np.linspace(2, 3, 4000)
+    >>> kernel = lambda i, j: 1 / (y[j] - x[i])
+    >>> rows, columns = (lambda i: kernel(i[:, None], slice(None))), (lambda j: kernel(np.arange(4000)[:, None], j))
+    >>> cross = cross_approximation((rows, columns), shape=(4000, 4000), rtol=1e-8, entries=kernel)
+    >>> cross.stopped, cross.rank, cross.recompress().rank, f"{cross.entries_read / 4000**2:.2%}"
+    ('tolerance', 8, 5, '0.41%')
     """
-    matrix = as_matrix("matrix", matrix)
     check_limits(rtol, max_rank)
-    m, n = matrix.shape
-    limit = min(m, n) if max_rank is None else min(max_rank, m, n)
-    residual = _residual(matrix)
-    columns: list[Any] = []
-    rows: list[Any] = []
-    row_indices: list[int] = []
-    column_indices: list[int] = []
-    pivots: list[Any] = []
-    history: list[float] = []
-    stopped: Literal["tolerance", "max_rank", "saturation"] = "max_rank"
-    u = unit_roundoff(matrix)
-    while True:
-        i, j, pivot = residual.largest() if m * n else (0, 0, 0.0)
-        history.append(abs(pivot))
-        if (keep := saturated_rank(history, u, rtol)) is not None:
-            stopped = "saturation"
-            break
-        if rtol is not None and history[-1] <= rtol * history[0]:
-            stopped = "tolerance"
-            break
-        if len(pivots) == limit:
-            break
-        column, row = residual.eliminate(i, j, pivot)
-        columns.append(column)
-        rows.append(row)
-        row_indices.append(i)
-        column_indices.append(j)
-        pivots.append(pivot)
-    xp = namespace(matrix)
-    rank = keep if keep is not None else len(pivots)
-    return CrossApproximation(
-        xp.stack(columns[:rank], axis=1) if rank else xp.zeros((m, 0), dtype=matrix.dtype),
-        xp.stack(rows[:rank]) if rank else xp.zeros((0, n), dtype=matrix.dtype),
-        np.array(row_indices[:rank], dtype=int),
-        np.array(column_indices[:rank], dtype=int),
-        np.array(pivots[:rank], dtype=complex if np.iscomplexobj(pivots) else float),
-        np.array(history[: rank + 1]),
-        stopped,
-    )
+    functions = is_pair(matrix)
+    pivoting = pivoting or ("partial" if functions else "full")
+    if pivoting not in ("full", "partial", "rook"):
+        raise ValueError(f"pivoting must be 'full', 'partial' or 'rook', got {pivoting!r}")
+    if functions and pivoting == "full":
+        raise ValueError("full pivoting searches the whole matrix: pass it as an array, or choose 'partial' or 'rook'")
+    if not functions and (shape is not None or entries is not None):
+        raise ValueError("shape and entries belong to a pair of functions (rows, columns); an array has its own")
+    if functions:
+        rows, columns = matrix
+        source = Entries(_checked_shape(shape), rows, columns, entries)
+    else:
+        matrix = as_matrix("matrix", matrix, check_finite=pivoting == "full")
+        if pivoting == "full":
+            return eliminate(matrix, rtol, max_rank)
+        source = entries_of_array(matrix)
+    cross = search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
+    if cross.error.value > cross.norm:
+        warnings.warn(
+            f"cross approximation with {pivoting} pivoting has diverged at rank {cross.rank}: the estimated error is "
+            f"{cross.error.value / cross.norm:.2g} times the norm of the matrix, which has no fast decay; use a singular value "
+            "decomposition, or full pivoting",
+            stacklevel=2,
+        )
+    return cross
 
 
 def check_limits(rtol: float | None, max_rank: int | None) -> None:
@@ -140,65 +136,9 @@ def check_limits(rtol: float | None, max_rank: int | None) -> None:
         raise ValueError(f"max_rank must be >= 0, got {max_rank}")
 
 
-def saturated_rank(history: Sequence[float], u: float, rtol: float | None) -> int | None:
-    """Rank to keep if the residuals `history` (max |R_k|, k = 0..r) have arrived at round-off, None if they have not."""
-    r, level = len(history) - 1, history[0] * u
-    if history[-1] <= SATURATION * level:
-        return r
-    if rtol is not None and rtol > TRUSTED * u:
-        return None
-    if history[-1] <= PLATEAU * level and r > WINDOW and history[-1] > 0.75 * history[-1 - WINDOW]:
-        return next(k for k, h in enumerate(history) if h <= 2 * history[-1])
-    return None
-
-
-class _Residual:
-    """R, held as one array of the matrix's module."""
-
-    def __init__(self, matrix: Any) -> None:
-        self.xp = namespace(matrix)
-        self.array = self.xp.asarray(matrix, copy=True)
-
-    def largest(self) -> tuple[int, int, Any]:
-        """Position and value of the entry of largest modulus."""
-        xp = self.xp
-        position = int(xp.argmax(xp.reshape(xp.abs(self.array), (-1,))))
-        i, j = divmod(position, self.array.shape[1])
-        return i, j, to_numpy(self.array[i, j])[()]
-
-    def eliminate(self, i: int, j: int, pivot: Any) -> tuple[Any, Any]:
-        """R <- R - c u; returns c = R[:, j] / pivot and u = R[i, :]."""
-        xp = self.xp
-        column = self.array[:, j] / self.array[i, j]
-        column[i] = 1.0  # which complex division does not promise
-        row = xp.asarray(self.array[i, :], copy=True)
-        self.array -= column[:, None] * row[None, :]
-        self.array[i, :] = 0.0
-        self.array[:, j] = 0.0
-        return column, row
-
-
-class _RealNumPyResidual(_Residual):
-    """The same through BLAS, in place: one rank-one update and one search, a single pass over memory each."""
-
-    def __init__(self, matrix: np.ndarray) -> None:
-        self.array = np.array(matrix, order="F")
-        self.ger, self.amax = (blas.dger, blas.idamax) if self.array.dtype == np.float64 else (blas.sger, blas.isamax)
-
-    def largest(self) -> tuple[int, int, Any]:
-        j, i = divmod(int(self.amax(self.array.ravel(order="K"))), self.array.shape[0])
-        return i, j, self.array[i, j]
-
-    def eliminate(self, i: int, j: int, pivot: Any) -> tuple[Any, Any]:
-        column = self.array[:, j] / pivot
-        row = self.array[i, :].copy()
-        self.array = self.ger(-1.0, column, row, a=self.array, overwrite_a=True)
-        self.array[i, :] = 0.0  # exact but for an overflow in column * row
-        self.array[:, j] = 0.0
-        return column, row
-
-
-def _residual(matrix: Any) -> _Residual:
-    if isinstance(matrix, np.ndarray) and matrix.dtype in (np.dtype(np.float64), np.dtype(np.float32)):
-        return _RealNumPyResidual(matrix)
-    return _Residual(matrix)
+def _checked_shape(shape: Any) -> tuple[int, int]:
+    if not (
+        isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(k, int | np.integer) and k >= 0 for k in shape)
+    ):
+        raise ValueError(f"functions do not tell the shape of the matrix: pass shape=(m, n), got {shape!r}")
+    return int(shape[0]), int(shape[1])

@@ -203,13 +203,16 @@ class LowRankMatrix:
     ) -> LowRankMatrix:
         """The SVD of the matrix, cut where the rest is round-off, or as asked: the best approximation of that rank or error.
 
+        Round-off is 4 (max(m, n))^{1/2} u times the size of the terms, (sum_k |s_k|^2 ||u_k||^2 ||v_k||^2)^{1/2}.
         U = Q_1 R_1, V = Q_2 R_2 and the SVD of R_1 diag(s) R_2^H, (r, r): O((m + n) r^2) flops, right to a few u of the norm of
         the terms. `rank`, `rtol`, `atol` as in :func:`lowrank.truncated_svd`.
         """
         check_limits(rank, rtol, atol)
         (q1, r1), (q2, r2) = qr(self.U), qr(self.V)
         u, s, vh = svd((r1 * self._s(r1)) @ adjoint(r2))
-        k = kept(s, max(self.shape[0], self.shape[1], 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol)
+        xp = namespace(r1)
+        terms = norm(self.s * xp.linalg.vector_norm(r1, axis=0) * xp.linalg.vector_norm(r2, axis=0))  # which may cancel
+        k = kept(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
         return LowRankMatrix(q1 @ u[:, :k], s[:k], q2 @ adjoint(vh[:k, :]), is_svd=True)
 
     def truncate(

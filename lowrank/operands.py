@@ -8,9 +8,10 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part
+from lowrank.dense import norm
 from lowrank.matrix import LowRankMatrix
 
-__all__ = ["checked", "draw", "first_product", "is_array", "sample"]
+__all__ = ["checked", "draw", "first_product", "is_array", "sample", "tamed"]
 
 
 def checked(matrix: Any) -> Any:
@@ -20,13 +21,30 @@ def checked(matrix: Any) -> Any:
     if len(matrix.shape) != 2:
         raise ValueError(f"the matrix must have shape (m, n), got {tuple(matrix.shape)}")
     if is_array(matrix):
-        matrix = as_matrix("matrix", matrix, finite=False)
+        matrix = as_matrix("matrix", matrix, check_finite=False)
         if isinstance(matrix, np.ndarray) and matrix.dtype == np.float16:
             matrix = matrix.astype(np.float32)
     kind = numpy_dtype(sample(matrix))
     if kind not in (np.float32, np.float64, np.complex64, np.complex128):
         raise TypeError(f"the matrix must have single or double precision, real or complex, entries, got {kind}")
     return matrix
+
+
+def tamed(a: Any) -> tuple[Any, float]:
+    """An array whose squares neither overflow nor vanish, by a power of two, and the factor that gives the original back.
+
+    Raises ValueError for NaN and infinite entries. Operators come back as they are.
+    """
+    if not is_array(a):
+        return a, 1.0
+    size = norm(a)
+    if not np.isfinite(size):
+        as_matrix("matrix", a)  # says which entry
+    info = namespace(a).finfo(a.dtype)
+    if size == 0 or float(info.smallest_normal) ** 0.3 < size < float(info.max) ** 0.3:
+        return a, 1.0
+    scale = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1))
+    return a * (1 / scale), scale
 
 
 def is_array(a: Any) -> bool:

@@ -10,7 +10,7 @@ from lowrank.arrays import conj, namespace, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, draw, first_product, is_array, sample
+from lowrank.operands import checked, draw, first_product, is_array, sample, tamed
 from lowrank.orthogonal import gram_schmidt
 
 __all__ = ["randomized_range", "to_tolerance"]
@@ -68,10 +68,12 @@ def randomized_range(
     check_limits(rank, rtol, atol)
     if rank is None and rtol is None and atol is None:
         raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
-    a = checked(matrix)
+    a, scale = tamed(checked(matrix))
     finder = _RangeFinder(a, product, n_power_iter, test_matrix, rng)
     size = norm(a) if product is None and is_array(a) else None
-    finder.reach(rtol, atol, size, min(*a.shape, a.shape[0] if rank is None else rank))
+    finder.reach(
+        rtol, None if atol is None else atol / scale, size, min(*a.shape, a.shape[0] if rank is None else rank)
+    )
     return finder.basis
 
 

@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
-from lowrank.dense import adjoint, cholesky, qr, solve_triangular, svd
+from lowrank.dense import adjoint, cholesky, solve_triangular
+from lowrank.exact import direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
-from lowrank.limits import check_limits, kept
+from lowrank.limits import check_limits
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, first_product, is_array, sample
-from lowrank.orthogonal import gram_schmidt
-from lowrank.randomized import UNSETTLED, subspace_iteration
+from lowrank.operands import checked, is_array, sample, tamed
+from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
 
 __all__ = ["truncated_svd"]
@@ -26,8 +26,7 @@ SMALL = 64
 #: or below this many times the size of a random block,
 DIRECT_BELOW = 3
 #: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace iteration below this.
-GRAM_BELOW = 12
-OVERSAMPLES = 10
+GRAM_BELOW = 8
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace iteration leaves.
 LARGE = 2500
 
@@ -68,9 +67,10 @@ def truncated_svd(
                   single, which is accumulated in double, nowhere); the vectors are orthonormalised again. m n min(m, n), at
                   the speed of matrix products
     "randomized"  :func:`lowrank.randomized_svd`, at the speed of matrix products; the optimum if singular values decay
-    "lanczos"     ARPACK: the optimum for any spectrum, at the speed of matrix-vector products. Rank only
+    "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct): the optimum for any spectrum, at the speed of matrix-vector products.
+                  Rank only
     "auto"        dense for small matrices, Gram for tall or wide ones unless a term is below the cut, otherwise randomised
-                  until the error is within 0.1 % of the optimum; if that takes too long, direct or Lanczos
+                  until the error is within 1 % of the optimum; if that takes too long, direct or Lanczos
     ============  ======================================================================================================
 
     Returns
@@ -97,9 +97,7 @@ def truncated_svd(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if left_product is not None and row_weights is not None:
         raise ValueError("give left_product or row_weights, not both: P = diag(w) is one of them")
-    a = checked(matrix)
-    if is_array(a):
-        a = as_matrix("matrix", a)
+    a, scale = tamed(checked(matrix))
     m, n = a.shape
     if isinstance(a, LowRankMatrix):
         a = a.aslinearoperator()
@@ -116,11 +114,11 @@ def truncated_svd(
     right = _side("right_product", right_product, n, m, a, method)
     weights = None if row_weights is None else _root_weights(row_weights, m, a)
     plain = _times(left.adjoint_factor, _scale_rows(weights, _times(a, right.factor)))
-    result = _solve(plain, rank, rtol, atol, left.product, right.product, method, rng)
+    result = _solve(plain, rank, rtol, None if atol is None else atol / scale, left.product, right.product, method, rng)
     u, s, v = left.back(result.U), result.s, right.back(result.V)
     if weights is not None:
         u = (a @ right.forth(result.V)) / namespace(s).astype(s, real_part(u[:1, :1]).dtype)
-    return LowRankMatrix(u, s, v, is_svd=True)
+    return LowRankMatrix(u, s * scale, v, is_svd=True)
 
 
 # which method
@@ -154,11 +152,11 @@ def _solve(
     if method == "randomized":
         if by_rank:
             assert rank is not None
-            found, settled = subspace_iteration(a, rank, left, right, OVERSAMPLES, None, None, rng)
+            found, settled = subspace_iteration(a, rank, left, right, rng=rng)
             if not settled:
                 warnings.warn(UNSETTLED, UserWarning, stacklevel=4)
             return found
-        if weighted or not any(limits):
+        if weighted or limits == (None, None, None):
             raise ValueError(
                 "method 'randomized' needs a rank, or a tolerance and products that are matrices; use 'direct'"
             )
@@ -167,7 +165,7 @@ def _solve(
         found_by_choice = _automatic(a, rank, rtol, atol, by_rank, left, right, rng)
         if found_by_choice is not None:
             return found_by_choice
-    return _direct(a, *limits, left, right)
+    return direct_svd(a, *limits, left, right)
 
 
 def _automatic(
@@ -194,7 +192,7 @@ def _automatic(
             return None
         return to_tolerance(a, rank, rtol, atol, n_power_iter=1, rng=rng, widest=short // DIRECT_BELOW)
     assert rank is not None
-    width = rank + OVERSAMPLES
+    width = rank + default_oversamples(rank)
     tall = is_array(a) and not weighted and long >= 2 * short
     if tall and short <= GRAM_BELOW * width:
         found = gram_svd(a, rank, None, None, insist=False)
@@ -202,7 +200,7 @@ def _automatic(
             return found
     if short <= DIRECT_BELOW * width:
         return None
-    found, settled = subspace_iteration(a, rank, left, right, OVERSAMPLES, None, None, rng)
+    found, settled = subspace_iteration(a, rank, left, right, rng=rng)
     if settled:
         return found
     if tall and (found_by_gram := gram_svd(a, rank, None, None, insist=False)) is not None:
@@ -213,46 +211,6 @@ def _automatic(
 def _required(found: LowRankMatrix | None) -> LowRankMatrix:
     assert found is not None
     return found
-
-
-def _direct(a: Any, rank: int | None, rtol: float | None, atol: float | None, left: Any, right: Any) -> LowRankMatrix:
-    """LAPACK's SVD, after an orthonormalisation in each product that has no factor: A = Q_1 R_1, R_1^H = Q_2 R_2."""
-    noise = max(a.shape) ** 0.5 * unit_roundoff(sample(a))
-    core, q1, q2 = _dense(a), None, None
-    if left is not None:
-        result = gram_schmidt(core, product=left)
-        q1, core = result.basis, result.coefficients
-    if right is not None:
-        result = gram_schmidt(adjoint(core), product=right)
-        q2, core = result.basis, adjoint(result.coefficients)
-    u, s, vh = svd(core)
-    k = kept(s, noise, rank, rtol, atol)
-    u, v = u[:, :k], adjoint(vh[:k, :])
-    return LowRankMatrix(u if q1 is None else q1 @ u, s[:k], v if q2 is None else q2 @ v, is_svd=True)
-
-
-def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMatrix:
-    """ARPACK's leading singular vectors, and the SVD of A V for values that are right to u s_1 and not to u^{1/2} s_1."""
-    if rank >= min(a.shape) or (is_array(a) and not bool(namespace(a).any(a != 0))):
-        return _direct(a, rank, None, None, None, None)
-    like = sample(a)
-    if namespace(like).__name__.endswith("cupy"):
-        from cupyx.scipy.sparse.linalg import svds  # type: ignore[import-not-found]
-
-        _, _, vh = svds(a, k=rank)
-    elif isinstance(like, np.ndarray):
-        from scipy.sparse.linalg import svds
-
-        wide = a.astype(np.result_type(a.dtype, np.float64)) if hasattr(a, "astype") else a
-        start = np.random.default_rng(rng).standard_normal(min(a.shape)).astype(numpy_dtype(sample(wide)))
-        _, _, vh = svds(wide if not isinstance(wide, LowRankMatrix) else wide.aslinearoperator(), k=rank, v0=start)
-    else:
-        raise ValueError("method 'lanczos' is there for NumPy, SciPy and CuPy matrices; use 'direct' or 'randomized'")
-    v = qr(adjoint(vh).astype(like.dtype))[0]
-    q, r = qr(a @ v)
-    u, s, wh = svd(r)
-    k = kept(s, max(a.shape) ** 0.5 * unit_roundoff(s), rank)
-    return LowRankMatrix(q @ u[:, :k], s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
 
 
 # the products
@@ -338,12 +296,3 @@ def _times(x: Any, y: Any) -> Any:
 
         return aslinearoperator(x) @ aslinearoperator(y)
     return x @ y
-
-
-def _dense(a: Any) -> Any:
-    if is_array(a):
-        return a
-    if hasattr(a, "toarray"):
-        return a.toarray()
-    like = sample(a)
-    return first_product(a, namespace(like).eye(a.shape[1], dtype=like.dtype))

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 import rbm
-from lowrank.cross import SATURATION
+from lowrank.full_pivoting import SATURATION
 from lowrank.progress import progress_bar
 from lowrank.writing import write_atomically
 from problems import scattering_figures

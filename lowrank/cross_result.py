@@ -1,0 +1,95 @@
+"""What a cross approximation is, however its pivots were found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lowrank.arrays import device, namespace, real_part
+from lowrank.dense import adjoint
+from lowrank.limits import check_limits
+from lowrank.matrix import ErrorEstimate, LowRankMatrix
+
+__all__ = ["CrossApproximation"]
+
+
+@dataclass(frozen=True)
+class CrossApproximation:
+    """A ~ columns @ rows, exact in the selected rows and columns. See :func:`lowrank.cross_approximation`."""
+
+    columns: Any  #: C (m, r); C[row_indices] is unit lower triangular
+    rows: Any  #: U (r, n); U[:, column_indices] is upper triangular with the pivots on the diagonal
+    row_indices: np.ndarray  #: (r,)
+    column_indices: np.ndarray  #: (r,)
+    pivots: np.ndarray  #: (r,) values of the residual at the selected entries
+    #: (r + 1,) the residual A - C_k U_k for k = 0..r. Full pivoting: its largest entry, exactly. Partial and rook: the usual
+    #: guess of its Frobenius norm, that of the next cross, |c_{k+1}| |u_{k+1}|; for k = r that of the check, error.value
+    residual_history: np.ndarray
+    stopped: Literal["tolerance", "max_rank", "saturation"]
+    #: ||A - C U||_F: exact for full pivoting, else from entries at random, which were not read for the approximation
+    error: ErrorEstimate
+    norm: float  #: ||A||_F, exact or estimated in the same way
+    entries_read: int  #: entries of A that were computed or looked at, those of the checks included
+    rtol: float = 0.0  #: the Frobenius tolerance that is promised: ||A - C U||_F <= rtol ||A||_F; 0 for none
+    sampled: bool = False  #: partial or rook pivoting: A was seen in `entries_read` entries only
+
+    @property
+    def rank(self) -> int:
+        """Number of crosses r."""
+        return len(self.pivots)
+
+    def to_dense(self) -> Any:
+        """The approximation C @ U as an (m, n) array."""
+        return self.columns @ self.rows
+
+    def low_rank(self) -> LowRankMatrix:
+        """The same approximation as a :class:`lowrank.LowRankMatrix`; nothing is computed, the factors are shared."""
+        rows = adjoint(self.rows)
+        return LowRankMatrix(self.columns, _ones(rows, self.rank), rows)
+
+    def recompress(self, rank: int | None = None, *, rtol: float | None = None) -> LowRankMatrix:
+        """The SVD of C U, cut so far that ||A - .||_F <= rtol ||A||_F still holds: the ranks that crosses need in excess go.
+
+        The crosses have used up their own error, value + 2 standard errors; singular values are cut from what is left. By
+        default `rtol` is that of the approximation: the crosses go for half of it, so at least half is left here. Where no
+        tolerance was set or reached (and for full pivoting, whose tolerance is one of the largest entry) only round-off is cut.
+
+        Parameters
+        ----------
+        rank : largest rank
+        rtol : tolerance relative to ||A||_F, not below the error that the crosses have
+
+        Raises
+        ------
+        ValueError
+            a tolerance below the error of the crosses.
+
+        Notes
+        -----
+        O((m + n) r^2) flops: two QR factorisations and an SVD (r, r).
+        """
+        check_limits(rank, rtol)
+        spent = self.error.value + 2 * self.error.standard_error
+        left = (self.rtol if rtol is None else rtol) * self.norm - spent
+        if rtol is not None and left < 0 and rtol > 0:
+            raise ValueError(
+                f"the crosses have a relative error of {spent / self.norm:.1e}, rtol={rtol} cannot be kept; call "
+                "cross_approximation with a smaller rtol, or leave rtol out to cut round-off only"
+            )
+        return self.low_rank().recompress(rank, atol=max(left, 0.0))
+
+    def __repr__(self) -> str:
+        m, n = self.columns.shape[0], self.rows.shape[1]
+        if not self.sampled:
+            found = f"largest residual {self.residual_history[-1]:.1e}"
+        else:
+            value, deviation = (e / self.norm if self.norm else e for e in self.error)
+            found = f"relative error {value:.1e} +- {deviation:.1e}, {self.entries_read:,} of {m * n:,} entries read"
+        return f"CrossApproximation({m} x {n}, rank {self.rank}, {found}, stopped by {self.stopped})"
+
+
+def _ones(rows: Any, rank: int) -> Any:
+    xp = namespace(rows)
+    return xp.ones(rank, dtype=real_part(rows[:0, :0]).dtype, device=device(rows))
