@@ -56,10 +56,10 @@ def train(
     config: AlbertConfig,
     corpus: Corpus,
     *,
-    steps: int = 300,
-    batch_size: int = 32,
-    segment: int = 24,
-    learning_rate: float = 1e-3,
+    steps: int = 600,
+    batch_size: int = 16,
+    segment: int = 16,
+    learning_rate: float = 5e-4,
     rng: int | np.random.Generator = 0,
     progress: bool = True,
 ) -> TrainingResult:
@@ -85,8 +85,11 @@ def train(
 
     Notes
     -----
-    This shows the construction on a few hundred kilobytes of text in a minute. What a model learns from
-    billions of words, and which E that takes, it does not show.
+    This shows the construction on a few megabytes of text in about a minute, not that rank costs nothing: after the default 600
+    steps on the docstrings of Python and NumPy (V = 8000, H = 256, two layers that share their weights, two seeds) the held-out
+    cross-entropy of words is 4.99 and 5.00 with a dense table of 2.0M numbers, 5.22 and 5.26 with E = 64 (0.5M) and 5.27 and 5.35 with
+    E = 32 (0.26M); by the words' frequencies alone it is about 5.68. The factorised tables learn more slowly; what is left of
+    that after billions of words is for the paper to say. The order of segments is not learned in so few steps (log 2).
     """
     length = 2 * segment + 3
     if config.vocabulary != len(corpus.words) or config.positions < length or config.segments < 2:
@@ -146,7 +149,7 @@ def evaluate(
     *,
     batches: int = 8,
     batch_size: int = 64,
-    segment: int = 24,
+    segment: int = 16,
 ) -> HeldOut:
     """Losses and accuracies on batches of a corpus, the same ones for every model."""
     torch = require("torch", "torch", "ml.evaluate", "ml")

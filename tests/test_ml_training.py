@@ -116,7 +116,7 @@ def test_it_learns_to_count_and_the_order_of_numbers(embedding):
 
     config = AlbertConfig(vocabulary=25, embedding=embedding, hidden=32, layers=2, heads=4, positions=32)
     corpus = counting_corpus(texts=300, vocabulary=20)
-    result = train(config, corpus, steps=300, segment=6, learning_rate=3e-3, rng=0, progress=False)
+    result = train(config, corpus, steps=300, batch_size=32, segment=6, learning_rate=3e-3, rng=0, progress=False)
     assert result.stopped == "steps"
     assert result.losses.shape == (300, 2)
     assert result.losses[0, 0] == pytest.approx(np.log(25), rel=0.1)  # guessing
