@@ -251,7 +251,7 @@ class LowRankMatrix:
             raise ValueError(f"n_probes must be at least 2, got {n_probes}")
         probes = np.random.default_rng(rng).standard_normal((self.shape[1], n_probes))
         xp = namespace(self.U)
-        probes = xp.astype(beside(probes, self.U), real_part(self.U[:1, :1]).dtype)
+        probes = xp.astype(beside(probes, self.U), real_part(self.U[:0, :0]).dtype)
         difference = matrix @ probes - self.matvec(probes)
         squares = to_numpy(xp.sum(xp.abs(difference) ** 2, axis=0)).astype(float)
         value = float(np.sqrt(np.mean(squares)))
@@ -261,7 +261,7 @@ class LowRankMatrix:
     # inside
 
     def _s(self, like: Any, s: Any = None) -> Any:
-        return namespace(like).astype(self.s if s is None else s, real_part(like[:1, :1]).dtype)
+        return namespace(like).astype(self.s if s is None else s, real_part(like[:0, :0]).dtype)
 
     def _scaled(self, x: Any) -> Any:
         s = self._s(self.U)

@@ -75,7 +75,7 @@ def pod(
         if w.shape != (m,) or not np.all(np.isfinite(w) & (w >= 0)):
             bad = f"shape {w.shape}" if w.shape != (m,) else f"{w[~(np.isfinite(w) & (w >= 0))][0]:g}"
             raise ValueError(f"weights must be {m} finite numbers >= 0, one a snapshot, got {bad}")
-        snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=real_part(snapshots[:1, :1]).dtype)
+        snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=real_part(snapshots[:0, :0]).dtype)
     svd = truncated_svd(snapshots, rank, atol=l2_error, left_product=product, method=method)
     values = to_numpy(svd.s)
     r = int(np.count_nonzero(values > (rtol or 0.0) * (values[0] if len(values) else 0.0)))

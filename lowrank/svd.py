@@ -117,7 +117,7 @@ def truncated_svd(
     result = _solve(plain, rank, rtol, None if atol is None else atol / scale, left.product, right.product, method, rng)
     u, s, v = left.back(result.U), result.s, right.back(result.V)
     if weights is not None:
-        u = (a @ right.forth(result.V)) / namespace(s).astype(s, real_part(u[:1, :1]).dtype)
+        u = (a @ right.forth(result.V)) / namespace(s).astype(s, real_part(u[:0, :0]).dtype)
     return LowRankMatrix(u, s * scale, v, is_svd=True)
 
 

@@ -5,14 +5,14 @@ Not imported with this package, as they need PyTorch or text: :mod:`ml.albert`, 
 
 >>> import ml
 >>> [name for name in ml.__all__ if name.islower()]
-['albert_state_dict', 'allocate_rank', 'factorize_embedding', 'load_embedding', 'parameter_count', 'round_rows', 'save_embedding', 'to_torch']
+['albert_state_dict', 'allocate_rank', 'factorize_embedding', 'load_embedding', 'albert_parameter_count', 'round_rows', 'save_embedding', 'to_torch']
 """
 
 from ml.allocation import RankAllocation, allocate_rank
 from ml.embedding import FactorizedEmbedding
 from ml.factorize import factorize_embedding
 from ml.files import load_embedding, save_embedding
-from ml.parameters import ALBERT_SIZES, AlbertConfig, ParameterCount, parameter_count
+from ml.parameters import ALBERT_SIZES, AlbertConfig, ParameterCount, albert_parameter_count
 from ml.report import EmbeddingReport
 from ml.rounding import RoundedEmbedding, round_rows
 from ml.torch_export import albert_state_dict, to_torch
@@ -25,11 +25,11 @@ __all__ = [
     "ParameterCount",
     "RankAllocation",
     "RoundedEmbedding",
+    "albert_parameter_count",
     "albert_state_dict",
     "allocate_rank",
     "factorize_embedding",
     "load_embedding",
-    "parameter_count",
     "round_rows",
     "save_embedding",
     "to_torch",

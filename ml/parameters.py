@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ALBERT_SIZES", "AlbertConfig", "ParameterCount", "parameter_count", "parameter_shapes"]
+__all__ = ["ALBERT_SIZES", "AlbertConfig", "ParameterCount", "albert_parameter_count", "parameter_shapes"]
 
 #: Weights of a block that sharing "attention" shares; sharing "ffn" shares the others.
 ATTENTION = ("query", "key", "value", "dense")
@@ -125,7 +125,7 @@ def _normalisation(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Result of :func:`parameter_count`: numbers by component, in the order of the computation."""
+    """Result of :func:`albert_parameter_count`: numbers by component, in the order of the computation."""
 
     components: dict[str, int]
 
@@ -139,7 +139,7 @@ class ParameterCount:
         return "\n".join(f"{name:<24}{count:>15,}{count / self.total:>8.1%}" for name, count in lines)
 
 
-def parameter_count(config: AlbertConfig, *, heads: bool = False) -> ParameterCount:
+def albert_parameter_count(config: AlbertConfig, *, heads: bool = False) -> ParameterCount:
     """Parameters by component; what several layers share is counted once.
 
     With E = embedding, H = hidden, F = feed_forward and copies n_a, n_f in {1, L}:
@@ -154,7 +154,7 @@ def parameter_count(config: AlbertConfig, *, heads: bool = False) -> ParameterCo
 
     Examples
     --------
-    >>> parameter_count(AlbertConfig())
+    >>> albert_parameter_count(AlbertConfig())
     token table                   3,840,000   32.9%
     positions, segments              66,048    0.6%
     projection                       99,072    0.8%

@@ -11,7 +11,7 @@ from lowrank.optional import require
 from lowrank.progress import progress_bar
 from ml.albert import hidden_states, initial_weights, order_logits, token_logits
 from ml.corpus import IGNORED, Batch, Corpus, make_batch
-from ml.parameters import AlbertConfig, parameter_count
+from ml.parameters import AlbertConfig, albert_parameter_count
 
 __all__ = ["HeldOut", "TrainingResult", "evaluate", "train"]
 
@@ -123,7 +123,7 @@ def train(
         stopped = "interrupted"
     return TrainingResult(
         weights,
-        parameter_count(config, heads=True).total,
+        albert_parameter_count(config, heads=True).total,
         np.array(losses).reshape(-1, 2),
         evaluate(weights, config, held_out, segment=segment),
         stopped,

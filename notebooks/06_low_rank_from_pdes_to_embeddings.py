@@ -114,13 +114,13 @@ assert errors["kernel block"] < 1e-10
 # `truncated_svd` finds the best approximation, `randomized_svd` nearly that from a few products, `cross_approximation` reads only a few rows and columns.
 
 # %%
+RANK = 24
 print(f"{'':18} {'method':22} {'rank':>4} {'error / best':>12} {'seconds':>8}   entries read")
 for name, a in (("snapshots", snapshots), ("kernel block", block), ("token table", table)):
-    size, rank = np.linalg.norm(a), 24
-    best = np.linalg.norm(a - truncated_svd(a, rank, method="direct").to_dense())
+    best = np.linalg.norm(a - truncated_svd(a, RANK, method="direct").to_dense())
     methods = {
-        "truncated_svd": lambda a=a: truncated_svd(a, rank),
-        "randomized_svd, q = 1": lambda a=a: randomized_svd(a, rank, n_power_iter=1),
+        "truncated_svd": lambda a=a: truncated_svd(a, RANK),
+        "randomized_svd, q = 1": lambda a=a: randomized_svd(a, RANK, n_power_iter=1),
     }
     for label, method in methods.items():
         start = time.perf_counter()
@@ -130,8 +130,8 @@ for name, a in (("snapshots", snapshots), ("kernel block", block), ("token table
         print(f"{name:18} {label:22} {found.rank:4} {error / best:12.4f} {seconds:8.4f}   {a.size:,}")
     if name != "token table":
         start = time.perf_counter()
-        cross = cross_approximation(a, max_rank=2 * rank, pivoting="partial")
-        found = cross.recompress(rank)
+        cross = cross_approximation(a, max_rank=2 * RANK, pivoting="partial")
+        found = cross.recompress(RANK)
         seconds = time.perf_counter() - start
         error = np.linalg.norm(a - found.to_dense())
         print(
@@ -250,7 +250,7 @@ if real:
 
 # %%
 embedding: FactorizedEmbedding = variants["weighted by frequency", 64]
-ids = np.minimum(rng.zipf(1.3, (16, 128)), V) - 1
+ids = rng.choice(V, (16, 128), p=frequencies / frequencies.sum())
 print(embedding)
 print("parameters", f"{embedding.n_parameters:,} of {V * H:,};", "looked up", embedding.lookup(ids).shape)
 assert embedding.n_parameters == 64 * (V + H)

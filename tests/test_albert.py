@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml import ALBERT_SIZES, AlbertConfig, FactorizedEmbedding, albert_state_dict, parameter_count, to_torch
+from ml import ALBERT_SIZES, AlbertConfig, FactorizedEmbedding, albert_parameter_count, albert_state_dict, to_torch
 from ml.albert import embed, hidden_states, initial_weights, order_logits, token_logits
 
 SMALL = AlbertConfig(vocabulary=50, embedding=8, hidden=24, layers=3, heads=4, positions=16)
@@ -31,7 +31,9 @@ def test_counts_are_those_of_the_closed_formula(size, embedding, sharing):
     config = AlbertConfig(
         embedding=embedding, hidden=of_size.hidden, layers=of_size.layers, heads=of_size.heads, sharing=sharing
     )
-    assert parameter_count(config).total == closed_formula(30000, embedding, config.hidden, config.layers, sharing)
+    assert albert_parameter_count(config).total == closed_formula(
+        30000, embedding, config.hidden, config.layers, sharing
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,13 +48,13 @@ def test_counts_are_those_of_the_closed_formula(size, embedding, sharing):
 def test_what_factorising_and_sharing_save(size, factorised, dense, not_shared, bert):
     config = ALBERT_SIZES[size]
     sizes = {"hidden": config.hidden, "layers": config.layers, "heads": config.heads}
-    assert parameter_count(config).total == factorised
+    assert albert_parameter_count(config).total == factorised
     for other, millions in (
         (AlbertConfig(embedding=None, **sizes), dense),
         (AlbertConfig(sharing="none", **sizes), not_shared),
         (AlbertConfig(embedding=None, sharing="none", **sizes), bert),
     ):
-        assert round(parameter_count(other).total / 1e6, 1) == millions
+        assert round(albert_parameter_count(other).total / 1e6, 1) == millions
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_what_factorising_and_sharing_save(size, factorised, dense, not_shared, 
     ],
 )  # fmt: skip
 def test_the_sizes_of_the_ablations(embedding, sharing, millions):
-    assert round(parameter_count(AlbertConfig(embedding=embedding, sharing=sharing)).total / 1e6, 1) == millions
+    assert round(albert_parameter_count(AlbertConfig(embedding=embedding, sharing=sharing)).total / 1e6, 1) == millions
 
 
 @pytest.mark.parametrize(
@@ -116,15 +118,15 @@ def test_counts_are_those_of_transformers(size, sharing):
                 num_attention_heads=of_size.heads, intermediate_size=4 * of_size.hidden,
             )
         ) if sharing == "none" else None  # fmt: skip
-    assert sum(p.numel() for p in model.parameters()) == parameter_count(config).total
+    assert sum(p.numel() for p in model.parameters()) == albert_parameter_count(config).total
     if whole is not None:
         whole.tie_weights()
-        assert sum(p.numel() for p in whole.parameters()) == parameter_count(config, heads=True).total
+        assert sum(p.numel() for p in whole.parameters()) == albert_parameter_count(config, heads=True).total
     if bert is not None:
         dense = AlbertConfig(
             embedding=None, hidden=of_size.hidden, layers=of_size.layers, heads=of_size.heads, sharing="none"
         )
-        assert sum(p.numel() for p in bert.parameters()) == parameter_count(dense).total
+        assert sum(p.numel() for p in bert.parameters()) == albert_parameter_count(dense).total
 
 
 def batch(config: AlbertConfig) -> tuple[Any, Any, Any]:
