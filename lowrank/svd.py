@@ -69,8 +69,9 @@ def truncated_svd(
     "randomized"  :func:`lowrank.randomized_svd`, at the speed of matrix products; the optimum if singular values decay
     "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct): the optimum for any spectrum, at the speed of matrix-vector products.
                   Rank only
-    "auto"        dense for small matrices, Gram for tall or wide ones unless a term is below the cut, otherwise randomised
-                  until the error is within 1 % of the optimum; if that takes too long, direct or Lanczos
+    "auto"        the error within 1 % of the optimum, mostly far less: dense for small matrices, Gram for tall or wide ones (in single
+                  precision, if that costs no digit of the error), otherwise randomised; direct or Lanczos where those fail.
+                  Single singular vectors may be less accurate than the approximation: ask for "direct" to read them
     ============  ======================================================================================================
 
     Returns

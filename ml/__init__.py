@@ -4,8 +4,17 @@ Not imported with this package, as they need PyTorch or text: :mod:`ml.albert`, 
 :mod:`ml.text`, :mod:`ml.pretrained`.
 
 >>> import ml
->>> [name for name in ml.__all__ if name.islower()]
-['albert_state_dict', 'allocate_rank', 'factorize_embedding', 'load_embedding', 'albert_parameter_count', 'round_rows', 'save_embedding', 'to_torch']
+>>> for name in ml.__all__:
+...     if name.islower():
+...         print(name)
+albert_parameter_count
+albert_state_dict
+allocate_rank
+factorize_embedding
+load_embedding
+round_rows
+save_embedding
+to_torch
 """
 
 from ml.allocation import RankAllocation, allocate_rank
