@@ -1,4 +1,4 @@
-"""``python -m benchmarks [offline] [online] [eim] [scattering] [blocks]``: prints the tables, all by default, and writes benchmarks/results.json."""
+"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks]``: prints the tables, all by default, and writes benchmarks/results.json."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, interpolation, offline, online, scattering
+from benchmarks import blocks, interpolation, low_rank, offline, online, scattering
 from benchmarks.harness import machine, require_pymor
 
-BENCHMARKS = {"offline": offline, "online": online, "eim": interpolation, "scattering": scattering, "blocks": blocks}
+BENCHMARKS = {
+    "offline": offline,
+    "online": online,
+    "eim": interpolation,
+    "lowrank": low_rank,
+    "scattering": scattering,
+    "blocks": blocks,
+}
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -1,20 +1,33 @@
 """Low-rank algebra in weighted inner products, on NumPy and CuPy: the floor under all the others.
 
 >>> import lowrank
->>> print(*sorted(lowrank.__all__))
-CUR CrossApproximation GramSchmidt LowRankMatrix POD cross_approximation cur gram_schmidt interpolative_decomposition pod
+>>> for name in lowrank.__all__:
+...     if name.islower():
+...         print(name)
+cross_approximation
+cur
+gram_schmidt
+interpolative_decomposition
+pod
+randomized_range
+randomized_svd
+truncated_svd
 """
 
 from lowrank.cross import CrossApproximation, cross_approximation
 from lowrank.interpolative import CUR, cur, interpolative_decomposition
-from lowrank.matrix import LowRankMatrix
+from lowrank.matrix import ErrorEstimate, LowRankMatrix
 from lowrank.orthogonal import GramSchmidt, gram_schmidt
 from lowrank.pod import POD, pod
+from lowrank.randomized import randomized_svd
+from lowrank.ranges import randomized_range
+from lowrank.svd import truncated_svd
 
 __all__ = [
     "CUR",
     "POD",
     "CrossApproximation",
+    "ErrorEstimate",
     "GramSchmidt",
     "LowRankMatrix",
     "cross_approximation",
@@ -22,4 +35,7 @@ __all__ = [
     "gram_schmidt",
     "interpolative_decomposition",
     "pod",
+    "randomized_range",
+    "randomized_svd",
+    "truncated_svd",
 ]

@@ -12,6 +12,7 @@ __all__ = [
     "all_true",
     "as_matrix",
     "beside",
+    "conj",
     "device",
     "is_complex",
     "is_numpy_array",
@@ -85,6 +86,11 @@ def real_part(array: Any) -> Any:
     if isinstance(array, np.ndarray):
         return array.real
     return namespace(array).real(array) if is_complex(array) else array
+
+
+def conj(array: Any) -> Any:
+    """The complex conjugate; a real array as it is."""
+    return namespace(array).conj(array) if is_complex(array) else array
 
 
 def as_matrix(name: str, array: Any, *, check_finite: bool = True) -> Any:

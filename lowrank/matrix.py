@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import beside, is_complex, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
+from lowrank.arrays import beside, conj, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, norm, qr, svd
 from lowrank.limits import check_limits, kept
 
@@ -87,11 +87,11 @@ class LowRankMatrix:
     @property
     def T(self) -> LowRankMatrix:
         """The transpose."""
-        return replace(self, U=_conj(self.V), V=_conj(self.U))
+        return replace(self, U=conj(self.V), V=conj(self.U))
 
     def conj(self) -> LowRankMatrix:
         """The complex conjugate."""
-        return replace(self, U=_conj(self.U), V=_conj(self.V))
+        return replace(self, U=conj(self.U), V=conj(self.V))
 
     # parts and products
 
@@ -123,7 +123,7 @@ class LowRankMatrix:
         if i.shape != j.shape:
             raise ValueError(f"row and column indices must be as many, got {i.shape[0]} and {j.shape[0]}")
         u = xp.take(self.U, i, axis=0)
-        return xp.sum(u * self._s(u) * _conj(xp.take(self.V, j, axis=0)), axis=1)
+        return xp.sum(u * self._s(u) * conj(xp.take(self.V, j, axis=0)), axis=1)
 
     def to_dense(self) -> Any:
         """The (m, n) array."""
@@ -165,7 +165,7 @@ class LowRankMatrix:
         return LowRankMatrix(self.U @ core, _ones(other.s), other.V)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return adjoint(self.rmatvec(adjoint(other))) if other.ndim == 2 else _conj(self.rmatvec(_conj(other)))
+        return adjoint(self.rmatvec(adjoint(other))) if other.ndim == 2 else conj(self.rmatvec(conj(other)))
 
     #: arrays leave `array @ A` to us
     __array_ufunc__ = None
@@ -203,13 +203,16 @@ class LowRankMatrix:
     ) -> LowRankMatrix:
         """The SVD of the matrix, cut where the rest is round-off, or as asked: the best approximation of that rank or error.
 
+        Round-off is 4 (max(m, n))^{1/2} u times the size of the terms, (sum_k |s_k|^2 ||u_k||^2 ||v_k||^2)^{1/2}.
         U = Q_1 R_1, V = Q_2 R_2 and the SVD of R_1 diag(s) R_2^H, (r, r): O((m + n) r^2) flops, right to a few u of the norm of
         the terms. `rank`, `rtol`, `atol` as in :func:`lowrank.truncated_svd`.
         """
         check_limits(rank, rtol, atol)
         (q1, r1), (q2, r2) = qr(self.U), qr(self.V)
         u, s, vh = svd((r1 * self._s(r1)) @ adjoint(r2))
-        k = kept(s, max(self.shape[0], self.shape[1], 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol)
+        xp = namespace(r1)
+        terms = norm(self.s * xp.linalg.vector_norm(r1, axis=0) * xp.linalg.vector_norm(r2, axis=0))  # which may cancel
+        k = kept(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
         return LowRankMatrix(q1 @ u[:, :k], s[:k], q2 @ adjoint(vh[:k, :]), is_svd=True)
 
     def truncate(
@@ -248,7 +251,7 @@ class LowRankMatrix:
             raise ValueError(f"n_probes must be at least 2, got {n_probes}")
         probes = np.random.default_rng(rng).standard_normal((self.shape[1], n_probes))
         xp = namespace(self.U)
-        probes = xp.astype(beside(probes, self.U), real_part(self.U[:1, :1]).dtype)
+        probes = xp.astype(beside(probes, self.U), real_part(self.U[:0, :0]).dtype)
         difference = matrix @ probes - self.matvec(probes)
         squares = to_numpy(xp.sum(xp.abs(difference) ** 2, axis=0)).astype(float)
         value = float(np.sqrt(np.mean(squares)))
@@ -258,7 +261,7 @@ class LowRankMatrix:
     # inside
 
     def _s(self, like: Any, s: Any = None) -> Any:
-        return namespace(like).astype(self.s if s is None else s, real_part(like[:1, :1]).dtype)
+        return namespace(like).astype(self.s if s is None else s, real_part(like[:0, :0]).dtype)
 
     def _scaled(self, x: Any) -> Any:
         s = self._s(self.U)
@@ -290,10 +293,6 @@ class LowRankMatrix:
         if self.is_svd and self.rank:
             text += f", singular values {float(self.s[0]):.1e} .. {float(self.s[-1]):.1e}"
         return text + ")"
-
-
-def _conj(x: Any) -> Any:
-    return namespace(x).conj(x) if is_complex(x) else x
 
 
 def _ones(s: Any) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
-from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
-from lowrank.orthogonal import gram_schmidt
+from lowrank.arrays import as_matrix, namespace, real_part, to_numpy
+from lowrank.dense import adjoint
+from lowrank.limits import check_limits
+from lowrank.svd import Method, truncated_svd
 
 __all__ = ["POD", "pod"]
 
@@ -29,11 +30,13 @@ def pod(
     rank: int | None = None,
     rtol: float | None = None,
     l2_error: float | None = None,
+    method: Method = "direct",
 ) -> POD:
     """Modes that minimise sum_j w_j ||s_j - Pi_r s_j||_P^2 over all r-dimensional spaces.
 
-    P-orthonormalise, S diag(w)^{1/2} = Q R, then take the SVD of the small R = U diag(s) V^H: modes = Q U. This is
-    accurate down to s_r / s_1 of order u, where the method of snapshots (eigenvalues of S^H P S) stops at u^{1/2}.
+    The left singular vectors of S diag(w)^{1/2} in P. By default P-orthonormalise, S diag(w)^{1/2} = Q R, then take the SVD of
+    the small R = U diag(s) V^H: modes = Q U. This is accurate down to s_r / s_1 of order u, where the method of snapshots
+    (eigenvalues of S^H P S) stops at u^{1/2}.
 
     Parameters
     ----------
@@ -43,6 +46,7 @@ def pod(
     rank : keep at most so many modes
     rtol : keep modes with s_r > rtol s_1
     l2_error : keep the fewest modes with (sum of discarded s^2)^{1/2} <= l2_error
+    method : how, see :func:`lowrank.truncated_svd`
 
     Returns
     -------
@@ -55,7 +59,7 @@ def pod(
 
     Notes
     -----
-    Cost: that of :func:`lowrank.gram_schmidt` plus O(m^3). Modes below u s_1 are never returned.
+    Cost: that of :func:`lowrank.gram_schmidt` plus O(m^3). Modes below (max(n, m))^{1/2} u s_1 are never returned.
 
     Examples
     --------
@@ -64,23 +68,15 @@ def pod(
     array([3., 2.])
     """
     snapshots = as_matrix("snapshots", snapshots)
-    xp = namespace(snapshots)
-    m = snapshots.shape[1]
-    for name, limit in (("rank", rank), ("rtol", rtol), ("l2_error", l2_error)):
-        if limit is not None and not limit >= 0:
-            raise ValueError(f"{name} must be a number >= 0, got {limit}")
+    xp, m = namespace(snapshots), snapshots.shape[1]
+    check_limits(rank, rtol, l2_error, absolute="l2_error")
     if weights is not None:
         w = np.asarray(to_numpy(weights), dtype=float)
         if w.shape != (m,) or not np.all(np.isfinite(w) & (w >= 0)):
             bad = f"shape {w.shape}" if w.shape != (m,) else f"{w[~(np.isfinite(w) & (w >= 0))][0]:g}"
             raise ValueError(f"weights must be {m} finite numbers >= 0, one a snapshot, got {bad}")
-        snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=xp.real(snapshots[:1, :1]).dtype if m else None)
-    q = gram_schmidt(snapshots, product=product)
-    u_small, s, vh = scipy.linalg.svd(to_numpy(q.coefficients), full_matrices=False)
-    keep = int(np.sum(s > max(unit_roundoff(snapshots), rtol or 0.0) * (s[0] if len(s) else 0.0)))
-    if l2_error is not None:
-        discarded = np.sqrt(np.append(np.cumsum((s**2)[::-1])[::-1], 0.0))
-        keep = min(keep, int(np.argmax(discarded <= l2_error)))
-    if rank is not None:
-        keep = min(keep, rank)
-    return POD(q.basis @ xp.asarray(u_small[:, :keep]), s[:keep], xp.asarray(vh[:keep]))
+        snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=real_part(snapshots[:0, :0]).dtype)
+    svd = truncated_svd(snapshots, rank, atol=l2_error, left_product=product, method=method)
+    values = to_numpy(svd.s)
+    r = int(np.count_nonzero(values > (rtol or 0.0) * (values[0] if len(values) else 0.0)))
+    return POD(svd.U[:, :r], values[:r], adjoint(svd.V[:, :r]))

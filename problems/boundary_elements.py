@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from lowrank.optional import require
+from lowrank.progress import progress_bar
 from problems.surfaces import SurfaceMesh
 from rbm.archive import read_archive, write_archive
 from rbm.errors import FileFormatError, ModelError
-from rbm.optional import require
-from rbm.progress import progress_bar
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "half_order_gram", "mass", "stiffness"]
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 import rbm
-from rbm.archive import write_atomically
+from lowrank.writing import write_atomically
 from rbm.errors import PointError
 
 __all__ = ["main"]

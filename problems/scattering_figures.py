@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.optional import require
 from problems.scattering import ScatteringModel
 from rbm.anchored import BoundAnchored, inf_sup
-from rbm.optional import require
 from rbm.reduced import ReducedModel
 
 __all__ = ["far_field_pattern", "figures", "inf_sup_constant", "near_field", "surface_pressure"]

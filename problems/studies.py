@@ -15,13 +15,13 @@ import scipy
 
 import rbm
 from lowrank.full_pivoting import SATURATION
+from lowrank.progress import progress_bar
+from lowrank.writing import write_atomically
 from problems import scattering_figures
 from problems.reaction_diffusion import reaction_diffusion_1d
 from problems.scattering import acoustic_scattering
 from problems.thermal_block import thermal_block, thermal_block_mesh
 from rbm import Estimate, FullOrderModel, GreedyResult, plots
-from rbm.archive import write_atomically
-from rbm.progress import progress_bar
 
 __all__ = ["STUDIES", "Study", "run"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.optional import require
 from rbm.errors import ModelError
-from rbm.optional import require
 
 __all__ = ["SHAPES", "SurfaceMesh", "read_surface", "surface"]
 

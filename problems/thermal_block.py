@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank.optional import require
 from rbm.full_order import FullOrderModel
-from rbm.optional import require
 from rbm.parameters import ParameterSpace
 from rbm.stability import MinTheta
 

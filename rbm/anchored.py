@@ -14,11 +14,11 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
+from lowrank.progress import progress_bar
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
-from rbm.progress import progress_bar
 
 if TYPE_CHECKING:
     from rbm.full_order import FullOrderModel

@@ -10,8 +10,8 @@ import array_api_compat
 import numpy as np
 
 from lowrank.arrays import beside, namespace, to_numpy
+from lowrank.optional import require
 from rbm.errors import ModelError, ParameterError
-from rbm.optional import require
 
 if TYPE_CHECKING:
     from rbm.reduced import ReducedModel

@@ -10,13 +10,13 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
+from lowrank.progress import progress_bar
 from rbm import extended, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import ModelError
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace
-from rbm.progress import progress_bar
 from rbm.riesz import InnerProduct, Solve, factorize
 from rbm.stability import StabilityBound, Unbound, bind
 from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lowrank.progress import progress_bar
 from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Sketched
 from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.online import reference
-from rbm.progress import progress_bar
 from rbm.projection import finish, method_names
 from rbm.reduced import ReducedModel
 from rbm.reduction import Reduction, solved

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.optional import require
 from rbm.estimate import Estimate
-from rbm.optional import require
 from rbm.parameters import ParameterSpace
 
 __all__ = [
@@ -204,7 +204,7 @@ def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
     """Write the figure of `ax` (or a figure) as stem.png and stem.pdf, each whole or not at all; returns the paths."""
     import io
 
-    from rbm.archive import write_atomically
+    from lowrank.writing import write_atomically
 
     figure = getattr(ax, "figure", ax)
     written = []

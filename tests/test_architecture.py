@@ -18,7 +18,10 @@ FLOORS = {
     "ml": {"lowrank"},
     "problems": {"rbm", "eim", "lowrank"},
 }
-OPTIONAL = {"bempp_cl", "cupy", "cupyx", "dask", "torch", "meshio", "skfem", "matplotlib", "numba", "tqdm"}
+OPTIONAL = {
+    *("bempp_cl", "cupy", "cupyx", "dask", "meshio", "skfem", "matplotlib", "numba", "tqdm"),
+    *("torch", "transformers", "safetensors", "tokenizers"),
+}
 #: The compiled kernels: imported, all together, when the first of them is called.
 COMPILED = {f"rbm/online/{name}.py" for name in ("lanes", "solvers", "residuals", "kernels")}
 
@@ -60,6 +63,12 @@ def test_import_rbm_is_light() -> None:
     assert not OPTIONAL & packages
     # each of these would add a tenth of a second or more
     assert not {"scipy.stats", "scipy.optimize", "scipy.interpolate", "scipy.signal"} & set(loaded)
+
+
+def test_import_ml_is_light() -> None:
+    code = "import ml, ml.albert, ml.training, ml.pretrained, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not OPTIONAL & set(loaded)
 
 
 def test_files_hold_one_concept() -> None:

@@ -12,13 +12,14 @@ import pytest
 
 import eim
 import lowrank
+import ml
 import problems
 import rbm
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
     name
-    for package in (lowrank, eim, rbm, problems)
+    for package in (lowrank, eim, rbm, ml, problems)
     for name in (package.__name__, *(m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")))
 ]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import rbm
+from lowrank.progress import progress_bar
 from problems import reaction_diffusion_1d, thermal_block
-from rbm.progress import progress_bar
 
 EPS = np.finfo(float).eps
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lowrank.arrays import beside, namespace
+from lowrank.progress import progress_bar
 from rbm.errors import Interrupted, PointError, place
-from rbm.progress import progress_bar
 from rbm.solution import Solution, fits, promoted, room_for, spread, write
 
 __all__ = ["OnError", "answer", "each", "pieces", "thread_count"]

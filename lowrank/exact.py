@@ -1,0 +1,67 @@
+"""Truncated SVDs that find the optimum for any spectrum: LAPACK's, and ARPACK's where a dense one would take too long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lowrank.arrays import namespace, numpy_dtype, unit_roundoff
+from lowrank.dense import adjoint, qr, svd
+from lowrank.limits import kept
+from lowrank.matrix import LowRankMatrix
+from lowrank.operands import first_product, is_array, sample
+from lowrank.orthogonal import gram_schmidt
+
+__all__ = ["direct_svd", "lanczos_svd"]
+
+
+def direct_svd(
+    a: Any, rank: int | None, rtol: float | None, atol: float | None, left: Any, right: Any
+) -> LowRankMatrix:
+    """LAPACK's SVD, after an orthonormalisation in each product that has no factor: A = Q_1 R_1, R_1^H = Q_2 R_2."""
+    noise = max(a.shape) ** 0.5 * unit_roundoff(sample(a))
+    core, q1, q2 = _dense(a), None, None
+    if left is not None:
+        result = gram_schmidt(core, product=left)
+        q1, core = result.basis, result.coefficients
+    if right is not None:
+        result = gram_schmidt(adjoint(core), product=right)
+        q2, core = result.basis, adjoint(result.coefficients)
+    u, s, vh = svd(core)
+    k = kept(s, noise, rank, rtol, atol)
+    u, v = u[:, :k], adjoint(vh[:k, :])
+    return LowRankMatrix(u if q1 is None else q1 @ u, s[:k], v if q2 is None else q2 @ v, is_svd=True)
+
+
+def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMatrix:
+    """ARPACK's leading singular vectors, and the SVD of A V for values that are right to u s_1 and not to u^{1/2} s_1."""
+    if rank >= min(a.shape) or (is_array(a) and not bool(namespace(a).any(a != 0))):
+        return direct_svd(a, rank, None, None, None, None)
+    like = sample(a)
+    if namespace(like).__name__.endswith("cupy"):
+        from cupyx.scipy.sparse.linalg import svds  # type: ignore[import-not-found]
+
+        _, _, vh = svds(a, k=rank)
+    elif isinstance(like, np.ndarray):
+        from scipy.sparse.linalg import svds
+
+        wide = a.astype(np.result_type(a.dtype, np.float64)) if hasattr(a, "astype") else a
+        start = np.random.default_rng(rng).standard_normal(min(a.shape)).astype(numpy_dtype(sample(wide)))
+        _, _, vh = svds(wide if not isinstance(wide, LowRankMatrix) else wide.aslinearoperator(), k=rank, v0=start)
+    else:
+        return direct_svd(a, rank, None, None, None, None)
+    v = qr(adjoint(vh).astype(like.dtype))[0]
+    q, r = qr(a @ v)
+    u, s, wh = svd(r)
+    k = kept(s, max(a.shape) ** 0.5 * unit_roundoff(s), rank)
+    return LowRankMatrix(q @ u[:, :k], s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
+
+
+def _dense(a: Any) -> Any:
+    if is_array(a):
+        return a
+    if hasattr(a, "toarray"):
+        return a.toarray()
+    like = sample(a)
+    return first_product(a, namespace(like).eye(a.shape[1], dtype=like.dtype))

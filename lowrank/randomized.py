@@ -1,0 +1,214 @@
+"""Randomised subspace iteration: the leading singular triples of a matrix from a few products with it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lowrank.arrays import to_numpy, unit_roundoff
+from lowrank.dense import adjoint, adjoint_times, norm, qr, svd
+from lowrank.limits import check_limits, kept
+from lowrank.matrix import LowRankMatrix
+from lowrank.operands import checked, draw, first_product, is_array, tamed
+from lowrank.orthogonal import gram_schmidt
+from lowrank.ranges import to_tolerance
+
+__all__ = ["randomized_svd"]
+
+#: Passes over the matrix in which the leading singular values may settle; a spectrum that has not by then is too flat.
+MAX_PASSES = 12
+UNSETTLED = (
+    f"the singular values have not settled after {MAX_PASSES} products: the spectrum is flat, and the approximation good but not the "
+    "best; truncated_svd with method 'auto' falls back on methods that find it"
+)
+#: How far the error may be above the optimum, relative to it, when the iteration ends by itself (an estimate, see `_settled`).
+NEARLY_OPTIMAL = 1e-2
+#: The same, as a fraction, where it is only extrapolated from what the last products have added.
+GUESSED = 0.2
+#: Columns of the random block that tell how much the others leave.
+PROBES = 8
+
+
+def randomized_svd(
+    matrix: Any,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    n_oversamples: int | None = None,
+    n_power_iter: int | None = None,
+    test_matrix: Any = None,
+    rng: int | np.random.Generator = 0,
+) -> LowRankMatrix:
+    """A ~ U diag(s) V^H of a given rank or error, by subspace iteration from a random block.
+
+    Q <- orth(A W) with a Gaussian W (n, rank + n_oversamples), then alternately Z = A^H Q, Q' = orth(Z) and Y = A Q', Q = orth(Y),
+    orthonormalised after *every* product: without that no singular value below u^{1/3} s_1 survives a power iteration. After
+    each product the triangular factor of the last orthonormalisation holds the singular values found so far, so the iteration
+    may end at any of them: it does when the error is estimated to be within 1 % of the optimum; it is most often within 0.1 %.
+
+    Parameters
+    ----------
+    matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator, LowRankMatrix; only A X and A^H Y are used
+    rank : largest rank
+    n_oversamples : further columns of the block; by default 5/8 of the rank, and at least 10, which costs less than a further product
+    rtol, atol : ||A - U diag(s) V^H||_F <= max(atol, rtol ||A||_F), or `rank` terms, whatever comes first. For an array that is
+        checked, exactly; otherwise it rests on 32 Gaussian probes, for `||A||_F` too (wrong with a probability below 1e-5)
+    n_power_iter : number q of power iterations, 2 q + 2 products in all; by default as many as the spectrum needs, up to 12 products
+    test_matrix : W (n, l) instead of random numbers, to compare two machines entry by entry
+    rng : seed or generator of W
+
+    Returns
+    -------
+    LowRankMatrix, of lower rank than asked for if the rest is round-off.
+
+    Raises
+    ------
+    ValueError
+        neither rank nor tolerance, negative limits, NaN or infinite entries, shapes that do not fit.
+
+    Warns if the singular values have not settled after 12 products (a flat spectrum): the result is then a good, not the best approximation.
+
+    Notes
+    -----
+    Cost: 2 m n l flops a product, 2 or 3 products where singular values decay, and O((m + n) l^2). Accuracy: s to a few u s_1.
+    Source: Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217-288; ending at any product: Bjarkason, SISC 41 (2019) A2355-A2383.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0, 1, 300)
+    >>> a = randomized_svd(1 / (1 + np.add.outer(x, x)), rtol=1e-8)
+    >>> a
+    LowRankMatrix(300 x 300, rank 5, float64, 24,040 bytes of 720,000, singular values 1.6e+02 .. 2.6e-05)
+    """
+    check_limits(rank, rtol, atol)
+    if rank is None and rtol is None and atol is None:
+        raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
+    if n_oversamples is not None and not (isinstance(n_oversamples, int | np.integer) and n_oversamples >= 0):
+        raise ValueError(f"n_oversamples must be an integer >= 0, got {n_oversamples}")
+    if n_power_iter is not None and not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
+        raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
+    a, scale = tamed(checked(matrix))
+    if rtol is not None or atol is not None:
+        found = to_tolerance(
+            a,
+            rank,
+            rtol,
+            None if atol is None else atol / scale,
+            1 if n_power_iter is None else n_power_iter,
+            test_matrix,
+            rng,
+        )
+        assert found is not None  # as no widest basis was named
+        return replace(found, s=found.s * scale)
+    assert rank is not None
+    result, settled = subspace_iteration(a, rank, None, None, n_oversamples, n_power_iter, test_matrix, rng)
+    if not settled:
+        warnings.warn(UNSETTLED, UserWarning, stacklevel=2)
+    return replace(result, s=result.s * scale)
+
+
+def subspace_iteration(
+    a: Any,
+    rank: int,
+    left: Any = None,
+    right: Any = None,
+    n_oversamples: int | None = None,
+    n_power_iter: int | None = None,
+    test_matrix: Any = None,
+    rng: int | np.random.Generator = 0,
+) -> tuple[LowRankMatrix, bool]:
+    """The matrix of rank `rank` at most, and whether its singular values have settled (True for a given number of iterations)."""
+    m, n = a.shape
+    extra = default_oversamples(rank) if n_oversamples is None else n_oversamples
+    omega = draw(a, min(rank + extra, m, n), test_matrix, rng)
+    width = omega.shape[1]
+    q, pq, r = orthonormal(first_product(a, omega), left)
+    rest = _left_over(r, width - min(PROBES, extra)) if right is None and extra else np.inf
+    history: list[np.ndarray] = []
+    passes = 1
+    while True:
+        backward = passes % 2 == 1
+        other, p_other, r = orthonormal(adjoint_times(a, pq) if backward else a @ pq, right if backward else left)
+        passes += 1
+        u, s, vh = svd(r)
+        if n_power_iter is not None:
+            settled = passes == 2 * n_power_iter + 2
+        else:
+            settled = width == min(m, n) or _settled(history, to_numpy(s), rank, rest, passes - 2, a, unit_roundoff(s))
+        if settled or (n_power_iter is None and passes == MAX_PASSES):
+            break
+        history.append(to_numpy(s))
+        q, pq = other, p_other
+    k = kept(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank)
+    found, given = other @ u[:, :k], q @ adjoint(vh[:k, :])
+    left_factor, right_factor = (given, found) if backward else (found, given)
+    return LowRankMatrix(left_factor, s[:k], right_factor, is_svd=True), settled
+
+
+def default_oversamples(rank: int) -> int:
+    """So many that two products do where singular values decay, which saves more than the columns cost."""
+    return max(10, 5 * rank // 8)
+
+
+def _left_over(r: Any, first: int) -> float:
+    """||A - Q Q^H A||_F as the last columns of A W, which are probes, see it: Q from the `first` columns, A W = Q R."""
+    r = to_numpy(r)
+    used = int(np.max(np.flatnonzero(np.any(r[:, :first] != 0, axis=1)), initial=-1)) + 1
+    return float(np.linalg.norm(r[used:, first:])) / (r.shape[1] - first) ** 0.5 if r.shape[1] > first else np.inf
+
+
+def _settled(
+    history: list[np.ndarray], now: np.ndarray, rank: int, rest: float, further: int, a: Any, u: float
+) -> bool:
+    """Whether the error is within NEARLY_OPTIMAL of the optimum, by one of two estimates.
+
+    The squared error of the leading k terms exceeds the optimum, tail^2 = sum_{i >= k} sigma_i^2, by at most
+    rest^2 = ||A - Q Q^H A||^2 after the first two products, and by a factor (sigma_l / sigma_k)^2 less after each `further` one
+    (the angles between the subspaces shrink so; halfway between k and l the values found are good enough to tell). And it exceeds
+    the optimum by sum_{i < k} (sigma_i^2 - s_i^2), which what the last two products have added shows if it goes on falling as it
+    did. tail^2 is at least what the extra columns found, and for an array ||A||_F^2 - sum s_i^2 where that
+    difference has digits.
+    """
+    if not len(now) or now[0] == 0:
+        return True
+    k = min(rank, len(now))
+    scale, noise = float(now[0]), 16 * u
+    now, rest = now.astype(float) / scale, rest / scale
+    if rest <= noise or (len(now) > k and now[k] <= noise):  # nothing but rounding errors is left
+        return True
+    tail, allowed = float(np.sum(now[k:] ** 2)), 2 * NEARLY_OPTIMAL
+    decay = (now[(k + len(now)) // 2] / now[k - 1]) ** 2 if len(now) > k else 1.0
+    if rest**2 * decay**further <= allowed * tail:
+        return True
+    if len(history) < 2 or min(len(x) for x in history[-2:]) < k:
+        return False
+    first, second = (
+        _gain(x, y, k, noise) for x, y in ((history[-2] / scale, history[-1] / scale), (history[-1] / scale, now))
+    )
+    ratio = min(second / first, 0.95) if first > 0 else 0.0
+    missing = second * max(1.0, ratio / (1 - ratio))
+    allowed *= GUESSED  # no bound: of a flat spectrum the ratio is not that of the products to come
+    if missing > allowed * tail and is_array(a):
+        total = (norm(a) / scale) ** 2
+        tail = max(tail, total - float(np.sum(now[:k] ** 2)) - noise * total)
+    return missing <= allowed * tail
+
+
+def _gain(before: np.ndarray, after: np.ndarray, k: int, noise: float) -> float:
+    """What a product has added to sum_{i < k} s_i^2, rounding errors apart."""
+    gained = after[:k] - before[:k]
+    return float(np.sum(np.where(gained > noise, gained * (after[:k] + before[:k]), 0.0)))
+
+
+def orthonormal(x: Any, product: Any) -> tuple[Any, Any, Any]:
+    """Q, P Q and R with X = Q R and Q P-orthonormal."""
+    if product is None:
+        q, r = qr(x)
+        return q, q, r
+    result = gram_schmidt(x, product=product)
+    return result.basis, result.product_basis, result.coefficients

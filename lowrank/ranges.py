@@ -1,0 +1,201 @@
+"""The range of a matrix to a tolerance: random blocks are added to a basis until what it leaves is small enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lowrank.arrays import conj, namespace, real_part, unit_roundoff
+from lowrank.dense import adjoint, adjoint_times, norm, qr, svd
+from lowrank.limits import check_limits, kept
+from lowrank.matrix import LowRankMatrix
+from lowrank.operands import checked, draw, first_product, is_array, sample, tamed
+from lowrank.orthogonal import gram_schmidt
+
+__all__ = ["randomized_range", "to_tolerance"]
+
+#: Columns added at a time when a tolerance is asked for; as many probes say when it is reached.
+BLOCK = 32
+#: What the probes must stay below, as a fraction of the tolerance: the norm of a residual of rank one, the hardest to see, is
+#: underestimated by a factor of 2 or more by 32 Gaussian probes with probability 2e-6 (chi-square).
+PROBED = 0.5
+
+
+def randomized_range(
+    matrix: Any,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    product: Any = None,
+    n_power_iter: int = 1,
+    test_matrix: Any = None,
+    rng: int | np.random.Generator = 0,
+) -> Any:
+    """Orthonormal Q (m, l) with ||A - Q Q^H A||_F <= max(atol, rtol ||A||_F), or of `rank` columns, whatever comes first.
+
+    Columns are added 32 at a time, each block after `n_power_iter` orthonormalised power iterations on what the basis leaves of
+    A; the remainder of the *next* random block, before its iterations, tells how much is left: it must be below half the
+    tolerance (32 Gaussian probes say that wrongly with a probability of 2e-6 at most).
+
+    Parameters
+    ----------
+    matrix : A (m, n), as in :func:`randomized_svd`
+    rank : largest number of columns
+    rtol, atol : tolerance, see above; ||A||_F is estimated from the first block unless A is an array
+    product : Hermitian positive definite P (m, m): Q is P-orthonormal and the error is measured in it
+    n_power_iter, test_matrix, rng : as in :func:`randomized_svd`; a test matrix is used up 32 columns at a time
+
+    Raises
+    ------
+    ValueError
+        neither rank nor tolerance, negative limits, NaN or infinite entries.
+
+    Notes
+    -----
+    Cost: (2 n_power_iter + 1) products a column, one block more than is needed, O(m l^2) for Gram-Schmidt.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0, 1, 300)
+    >>> a = 1 / (1 + np.add.outer(x, x))
+    >>> q = randomized_range(a, rtol=1e-8)
+    >>> bool(np.linalg.norm(a - q @ (q.T @ a)) <= 1e-8 * np.linalg.norm(a))
+    True
+    """
+    check_limits(rank, rtol, atol)
+    if rank is None and rtol is None and atol is None:
+        raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
+    a, scale = tamed(checked(matrix))
+    finder = _RangeFinder(a, product, n_power_iter, test_matrix, rng)
+    size = norm(a) if product is None and is_array(a) else None
+    finder.reach(
+        rtol, None if atol is None else atol / scale, size, min(*a.shape, a.shape[0] if rank is None else rank)
+    )
+    return finder.basis
+
+
+def to_tolerance(
+    a: Any,
+    rank: int | None,
+    rtol: float | None,
+    atol: float | None,
+    n_power_iter: int,
+    test_matrix: Any = None,
+    rng: int | np.random.Generator = 0,
+    widest: int | None = None,
+) -> LowRankMatrix | None:
+    """The SVD cut at a tolerance (see :func:`randomized_svd`), None if it takes a basis of more than `widest` columns."""
+    m, n = a.shape
+    limit = min(m, n, m if rank is None else rank + BLOCK)
+    finder = _RangeFinder(a, None, n_power_iter, test_matrix, rng)
+    size = norm(a) if is_array(a) else None
+    safety = PROBED
+    while True:
+        exhausted = finder.reach(rtol, atol, size, limit if widest is None else min(limit, widest), safety)
+        if size is None:
+            size = finder.size
+        q = finder.basis
+        z = adjoint_times(a, q)
+        allowed = max(atol or 0.0, (rtol or 0.0) * size)
+        error = _residual_norm(a, q, z) if is_array(a) else finder.remainder / PROBED
+        if error <= allowed or exhausted:
+            break
+        safety /= 4
+    if error > allowed and widest is not None and widest <= q.shape[1] < limit:
+        return None
+    other, r = qr(z)
+    u, s, vh = svd(adjoint(r))
+    # the residual is orthogonal to Q, what the cut drops is in its range: squares add up
+    tail = (max(allowed - error, 0.0) * (allowed + error)) ** 0.5
+    k = kept(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank, atol=tail)
+    return LowRankMatrix(q @ u[:, :k], s[:k], other @ adjoint(vh[:k, :]), is_svd=True)
+
+
+def _residual_norm(a: Any, q: Any, z: Any) -> float:
+    """||A - Q Z^H||_F of an array, by blocks of rows."""
+    zh = adjoint(z)
+    blocks = [norm(a[i : i + 512, :] - q[i : i + 512, :] @ zh) for i in range(0, a.shape[0], 512)]
+    return float(np.linalg.norm(blocks)) if blocks else 0.0
+
+
+class _RangeFinder:
+    """A basis under construction: random blocks are projected, measured, iterated and added."""
+
+    def __init__(
+        self, a: Any, product: Any, n_power_iter: int, test_matrix: Any, rng: int | np.random.Generator
+    ) -> None:
+        self.a, self.product, self.n_power_iter, self.test_matrix = a, product, n_power_iter, test_matrix
+        self.rng = np.random.default_rng(rng)
+        self.pieces: list[Any] = []
+        self.products: list[Any] = []
+        self.used = 0
+        #: estimates of ||A - Q Q^H A|| and, from the first block, of ||A||
+        self.remainder = self.size = 0.0
+
+    @property
+    def width(self) -> int:
+        return sum(q.shape[1] for q in self.pieces)
+
+    @property
+    def basis(self) -> Any:
+        like = sample(self.a)
+        if not self.pieces:
+            return namespace(like).zeros((self.a.shape[0], 0), dtype=like.dtype)
+        return self.pieces[0] if len(self.pieces) == 1 else namespace(like).concat(self.pieces, axis=1)
+
+    def reach(
+        self, rtol: float | None, atol: float | None, size: float | None, limit: int, safety: float = PROBED
+    ) -> bool:
+        """Add blocks until the probes are below `safety` times the tolerance; True if no further column can be had."""
+        while self.width < limit:
+            block = self._probe()
+            if rtol is not None or atol is not None:
+                allowed = max(atol or 0.0, (rtol or 0.0) * (self.size if size is None else size))
+                if self.remainder <= safety * allowed:
+                    return False
+            if not self._extend(block, limit):
+                return True
+        return True
+
+    def _probe(self) -> Any:
+        """A W of a new random block W, after measuring what the basis leaves of it."""
+        width, given = min(BLOCK, self.a.shape[1]), None
+        if self.test_matrix is not None:
+            given = self.test_matrix[:, self.used : self.used + width]
+            if not given.shape[1]:
+                raise ValueError(f"the test matrix has {self.used} columns, more are needed")
+        omega = draw(self.a, width, given, self.rng)
+        self.used += omega.shape[1]
+        y = rest = first_product(self.a, omega)
+        for _ in range(2):
+            for q, pq in zip(self.pieces, self.products, strict=True):
+                rest = rest - q @ adjoint_times(pq, rest)
+        if self.product is None:
+            length = norm(rest)
+        else:
+            image = self.product(rest) if callable(self.product) else self.product @ rest
+            xp = namespace(rest)
+            length = max(float(xp.sum(real_part(conj(rest) * image))), 0.0) ** 0.5
+        self.remainder = length / omega.shape[1] ** 0.5
+        if not self.pieces:
+            self.size = self.remainder
+        return y
+
+    def _extend(self, y: Any, limit: int) -> bool:
+        """Add the block after its power iterations; False if nothing of it is more than round-off."""
+        for _ in range(self.n_power_iter):
+            z, _ = qr(adjoint_times(self.a, self._against(y)[1]))
+            y = self.a @ z
+        q, pq = self._against(y)
+        room = limit - self.width
+        self.pieces.append(q[:, :room])
+        self.products.append(pq[:, :room])
+        return q.shape[1] > 0
+
+    def _against(self, y: Any) -> tuple[Any, Any]:
+        known = self.pieces or None
+        result = gram_schmidt(y, product=self.product, basis=known, product_basis=self.products if known else None)
+        return result.basis, result.product_basis

