@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.optional import require
 from problems.compressed_operators import CompressedOperator
-from rbm.optional import require
 
 __all__ = ["block_ranks"]
 

@@ -11,12 +11,12 @@ import numpy as np
 from lowrank import LowRankMatrix, cross_approximation
 from lowrank.dense import adjoint, norm, svd
 from lowrank.matrix import ErrorEstimate
+from lowrank.progress import progress_bar
 from problems.clusters import BlockPartition, ClusterTree, block_partition, cluster_tree
 from problems.kernel_blocks import SurfaceKernel
 from problems.star_quadrature import Side
 from problems.surfaces import SurfaceMesh
 from rbm.errors import ModelError
-from rbm.progress import progress_bar
 
 __all__ = ["CompressedOperator", "compress_far_field"]
 
