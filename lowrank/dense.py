@@ -9,7 +9,7 @@ import scipy.linalg
 
 from lowrank.arrays import is_complex, namespace, real_part
 
-__all__ = ["adjoint", "adjoint_times", "cholesky", "eigh", "norm", "qr", "solve_triangular", "svd"]
+__all__ = ["adjoint", "adjoint_times", "cholesky", "column_norms", "eigh", "norm", "qr", "solve_triangular", "svd"]
 
 
 def adjoint(x: Any) -> Any:
@@ -41,6 +41,16 @@ def norm(x: Any) -> float:
         return largest
     scale = float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1))
     return scale * float(xp.linalg.vector_norm(x / scale))
+
+
+def column_norms(x: Any) -> Any:
+    """Norms of the columns (n,), right for entries of any size."""
+    xp = namespace(x)
+    if 0 in x.shape:
+        return xp.zeros(x.shape[1], dtype=real_part(x).dtype)
+    largest = xp.max(xp.abs(x), axis=0)
+    scale = xp.where(largest > 0, largest, xp.ones_like(largest))
+    return scale * xp.linalg.vector_norm(x / scale, axis=0)
 
 
 def qr(x: Any) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lowrank.arrays import beside, conj, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
-from lowrank.dense import adjoint, norm, qr, svd
+from lowrank.dense import adjoint, column_norms, norm, qr, svd
 from lowrank.limits import check_limits, kept
 
 __all__ = ["ErrorEstimate", "LowRankMatrix"]
@@ -210,8 +210,7 @@ class LowRankMatrix:
         check_limits(rank, rtol, atol)
         (q1, r1), (q2, r2) = qr(self.U), qr(self.V)
         u, s, vh = svd((r1 * self._s(r1)) @ adjoint(r2))
-        xp = namespace(r1)
-        terms = norm(self.s * xp.linalg.vector_norm(r1, axis=0) * xp.linalg.vector_norm(r2, axis=0))  # which may cancel
+        terms = norm(self._s(r1) * column_norms(r1) * column_norms(r2))  # which may cancel
         k = kept(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
         return LowRankMatrix(q1 @ u[:, :k], s[:k], q2 @ adjoint(vh[:k, :]), is_svd=True)
 

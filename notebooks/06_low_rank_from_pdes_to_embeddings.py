@@ -160,7 +160,7 @@ with warnings.catch_warnings(record=True) as caught:
     failed = cross_approximation(table, max_rank=24, pivoting="partial")
 print(failed)
 print(*(w.message for w in caught))
-assert failed.error.value > 0.5 * failed.norm
+assert failed.error.value > np.linalg.norm(table)
 
 # %% [markdown]
 # ## The token table: the norm decides
@@ -178,7 +178,7 @@ if real:
     from ml.pretrained import token_frequencies
     from ml.text import docstrings
 
-    frequencies = token_frequencies(docstrings(["stdlib", "numpy", "scipy"]))
+    frequencies = token_frequencies(docstrings(["stdlib", "numpy"]))
 else:
     frequencies = 1e6 / np.arange(1, len(table) + 1) ** 1.1 + 1
 # the two are one: snapshot weights are token frequencies (in double precision, as the table is in single)
@@ -262,12 +262,14 @@ if real:
     by_size = {key: r for key, r in reports.items() if r.size_ratio > 5.5}
     assert max(by_size, key=lambda key: by_size[key].cosine)[0] == "rounding"
     assert max(by_size, key=lambda key: by_size[key].weighted_cosine)[0] == "rounding"
+    assert min(by_size, key=lambda key: by_size[key].relative_error)[0] == "rounding"
+    assert min(by_size, key=lambda key: by_size[key].weighted_error)[0] == "rounding"
     assert reports["weighted by frequency", 64].weighted_cosine > reports["plain SVD", 64].weighted_cosine + 0.15
 
 # %% [markdown]
 # ## The factorised table at work
 #
-# A lookup never forms $T P$, and computes repeated ids once. It saves memory, not time:
+# A lookup never forms $T P$, and computes repeated ids once where that pays. It saves memory, not time:
 
 # %%
 embedding: FactorizedEmbedding = variants["weighted by frequency", 64]

@@ -82,6 +82,15 @@ def test_recompress_finds_the_rank_and_orthonormal_factors(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_factors_of_very_different_size_are_recompressed_as_well(dtype):
+    a = make(dtype)
+    scale = float(np.finfo(dtype).max) ** 0.6
+    b = LowRankMatrix((a.U / scale).astype(dtype), a.s, (a.V * scale).astype(dtype))
+    assert b.recompress().rank == R
+    close(b.recompress().to_dense(), a.to_dense(), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_norms_are_right_though_the_terms_cancel(dtype):
     a, b = make(dtype), make(dtype, seed=4)
     wide = LowRankMatrix(*(x.astype(np.complex128 if x.dtype.kind == "c" else float) for x in (a.U, a.s, a.V)))
