@@ -132,8 +132,8 @@ def check_limits(rtol: float | None, max_rank: int | None) -> None:
     """Refuse tolerances and ranks that are negative or NaN."""
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol must be a number >= 0, got {rtol}")
-    if max_rank is not None and not max_rank >= 0:
-        raise ValueError(f"max_rank must be >= 0, got {max_rank}")
+    if max_rank is not None and not (isinstance(max_rank, int | np.integer) and max_rank >= 0):
+        raise ValueError(f"max_rank must be an integer >= 0, got {max_rank}")
 
 
 def _checked_shape(shape: Any) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from lowrank.arrays import namespace, numpy_dtype, unit_roundoff
 from lowrank.dense import adjoint, qr, svd
 from lowrank.limits import kept
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import first_product, is_array, sample
+from lowrank.operands import first_product, is_array, sample, total_norm
 from lowrank.orthogonal import gram_schmidt
 
 __all__ = ["direct_svd", "lanczos_svd"]
@@ -36,7 +36,7 @@ def direct_svd(
 
 def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMatrix:
     """ARPACK's leading singular vectors, and the SVD of A V for values that are right to u s_1 and not to u^{1/2} s_1."""
-    if rank >= min(a.shape) or (is_array(a) and not bool(namespace(a).any(a != 0))):
+    if rank >= min(a.shape) or total_norm(a) == 0:
         return direct_svd(a, rank, None, None, None, None)
     like = sample(a)
     if namespace(like).__name__.endswith("cupy"):
@@ -48,7 +48,7 @@ def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMat
 
         wide = a.astype(np.result_type(a.dtype, np.float64)) if hasattr(a, "astype") else a
         start = np.random.default_rng(rng).standard_normal(min(a.shape)).astype(numpy_dtype(sample(wide)))
-        _, _, vh = svds(wide if not isinstance(wide, LowRankMatrix) else wide.aslinearoperator(), k=rank, v0=start)
+        _, _, vh = svds(wide, k=rank, v0=start)
     else:
         return direct_svd(a, rank, None, None, None, None)
     v = qr(adjoint(vh).astype(like.dtype))[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import to_numpy
+from lowrank.arrays import to_numpy, unit_roundoff
 
 __all__ = ["check_limits", "kept"]
 
@@ -34,6 +34,8 @@ def kept(
 
     `scale` is the size of what s was computed from, by default s_0.
     """
+    if rtol is not None or atol is not None:
+        noise = min(noise, unit_roundoff(s))  # what a tolerance asks for is not called noise as long as it has a digit
     values = to_numpy(s).astype(float)
     if not len(values) or values[0] == 0:
         return 0

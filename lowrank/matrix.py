@@ -56,6 +56,13 @@ class LowRankMatrix:
         shapes = [tuple(a.shape) for a in (self.U, self.s, self.V)]
         if [len(s) for s in shapes] != [2, 1, 2] or not shapes[0][1] == shapes[1][0] == shapes[2][1]:
             raise ValueError(f"U, s and V must have shapes (m, r), (r,) and (n, r), got {', '.join(map(str, shapes))}")
+        xp = namespace(self.U, self.s, self.V)
+        if xp.isdtype(self.s.dtype, "complex floating"):
+            raise ValueError("s must be real; put its phases into U or V")
+        for name in ("U", "s", "V"):
+            factor = getattr(self, name)
+            if not xp.isdtype(factor.dtype, ("real floating", "complex floating")):
+                object.__setattr__(self, name, xp.astype(factor, xp.float64))
 
     # what it is
 
@@ -208,9 +215,8 @@ class LowRankMatrix:
         the terms. `rank`, `rtol`, `atol` as in :func:`lowrank.truncated_svd`.
         """
         check_limits(rank, rtol, atol)
-        (q1, r1), (q2, r2) = qr(self.U), qr(self.V)
-        u, s, vh = svd((r1 * self._s(r1)) @ adjoint(r2))
-        terms = norm(self._s(r1) * column_norms(r1) * column_norms(r2))  # which may cancel
+        (q1, q2), core, terms = self._core()
+        u, s, vh = svd(core)
         k = kept(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
         return LowRankMatrix(q1 @ u[:, :k], s[:k], q2 @ adjoint(vh[:k, :]), is_svd=True)
 
@@ -232,8 +238,7 @@ class LowRankMatrix:
         """Frobenius or spectral norm, right to a few u of the norms of the terms; O((m + n) r^2) flops."""
         if kind not in ("fro", "spectral"):
             raise ValueError(f"norm must be 'fro' or 'spectral', got {kind!r}")
-        r1, r2 = qr(self.U)[1], qr(self.V)[1]
-        core = (r1 * self._s(r1)) @ adjoint(r2)
+        _, core, _ = self._core()
         if kind == "fro":
             return norm(core)
         return float(svd(core)[1][0]) if 0 not in core.shape else 0.0
@@ -258,6 +263,21 @@ class LowRankMatrix:
         return ErrorEstimate(value, deviation / (2 * value) if value > 0 else 0.0)
 
     # inside
+
+    def _core(self) -> tuple[tuple[Any, Any], Any, float]:
+        """Q_1, Q_2 and the small matrix X with A = Q_1 X Q_2^H, and the size of the terms, which may cancel in X.
+
+        Columns of U and V are divided by their norms first, so that nothing overflows that is not too large itself.
+        """
+        norms, factors = [], []
+        for x in (self.U, self.V):
+            length = column_norms(x)
+            safe = namespace(x).where(length > 0, length, namespace(x).ones_like(length))
+            norms.append(length)
+            factors.append(qr(x / safe))
+        (q1, r1), (q2, r2) = factors
+        sizes = self._s(r1) * norms[0] * norms[1]
+        return (q1, q2), (r1 * sizes) @ adjoint(r2), norm(sizes)
 
     def _s(self, like: Any, s: Any = None) -> Any:
         return namespace(like).astype(self.s if s is None else s, real_part(like[:0, :0]).dtype)

@@ -7,23 +7,35 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part
+from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, real_part
 from lowrank.dense import norm
 from lowrank.matrix import LowRankMatrix
 
-__all__ = ["checked", "draw", "first_product", "is_array", "sample", "tamed"]
+__all__ = ["checked", "draw", "first_product", "is_array", "sample", "tamed", "total_norm"]
 
 
 def checked(matrix: Any) -> Any:
     """The matrix if it can be multiplied with: an array (entries are looked at in the first product), or an operator."""
     if not hasattr(matrix, "shape") or isinstance(matrix, np.matrix):
         matrix = np.asarray(matrix)
+    if isinstance(matrix, np.ma.MaskedArray):
+        raise TypeError("the matrix is a masked array: fill what is masked first, matrix.filled(0)")
     if len(matrix.shape) != 2:
         raise ValueError(f"the matrix must have shape (m, n), got {tuple(matrix.shape)}")
     if is_array(matrix):
         matrix = as_matrix("matrix", matrix, check_finite=False)
         if isinstance(matrix, np.ndarray) and matrix.dtype == np.float16:
             matrix = matrix.astype(np.float32)
+    elif hasattr(matrix, "nnz"):
+        matrix = matrix.tocsr()
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        if matrix.data.dtype.kind not in "fc":
+            matrix = matrix.astype(np.float64)
+        finite = namespace(matrix.data).isfinite(matrix.data)
+        if not all_true(finite):
+            raise ValueError("the sparse matrix has entries that are NaN or infinite; remove or recompute them")
     kind = numpy_dtype(sample(matrix))
     if kind not in (np.float32, np.float64, np.complex64, np.complex128):
         raise TypeError(f"the matrix must have single or double precision, real or complex, entries, got {kind}")
@@ -37,14 +49,20 @@ def tamed(a: Any) -> tuple[Any, float]:
     """
     if not is_array(a):
         return a, 1.0
-    size = norm(a)
-    if not np.isfinite(size):
-        as_matrix("matrix", a)  # says which entry
+    with np.errstate(over="ignore"):
+        size = norm(a)
     info = namespace(a).finfo(a.dtype)
     if size == 0 or float(info.smallest_normal) ** 0.3 < size < float(info.max) ** 0.3:
         return a, 1.0
-    scale = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1))
-    return a * (1 / scale), scale
+    as_matrix("matrix", a)  # says which entry is not finite
+    largest = float(namespace(a).max(namespace(a).abs(a)))
+    scale = float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1))
+    return a / scale, scale
+
+
+def total_norm(a: Any) -> float | None:
+    """||A||_F if all entries are there to be summed, None for operators."""
+    return norm(a) if is_array(a) else norm(a.data) if hasattr(a, "nnz") else None
 
 
 def is_array(a: Any) -> bool:
@@ -58,8 +76,8 @@ def sample(a: Any) -> Any:
         return a[:0, :0]
     if isinstance(a, LowRankMatrix):
         return a.U[:0, :0]
-    if hasattr(a, "data") and is_array(a.data):  # sparse, of SciPy or of CuPy
-        return a.data[:0].reshape(0, 1) if a.data.dtype.kind in "fc" else a.data[:0].reshape(0, 1).astype(float)
+    if hasattr(a, "nnz"):  # sparse, of SciPy or of CuPy
+        return a.data[:0].reshape(0, 1)
     return np.zeros((0, 0), dtype=np.result_type(a.dtype or np.float64, np.float32))
 
 
@@ -68,6 +86,7 @@ def draw(a: Any, width: int, test_matrix: Any, rng: int | np.random.Generator) -
     like = sample(a)
     real = real_part(like).dtype
     if test_matrix is not None:
+        test_matrix = test_matrix if hasattr(test_matrix, "shape") else np.asarray(test_matrix)
         if test_matrix.ndim != 2 or test_matrix.shape[0] != a.shape[1]:
             raise ValueError(f"the test matrix must have shape ({a.shape[1]}, l), got {tuple(test_matrix.shape)}")
         return namespace(like).astype(beside(test_matrix, like), like.dtype)

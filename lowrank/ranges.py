@@ -10,7 +10,7 @@ from lowrank.arrays import conj, namespace, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, draw, first_product, is_array, sample, tamed
+from lowrank.operands import checked, draw, first_product, is_array, sample, tamed, total_norm
 from lowrank.orthogonal import gram_schmidt
 
 __all__ = ["randomized_range", "to_tolerance"]
@@ -68,9 +68,11 @@ def randomized_range(
     check_limits(rank, rtol, atol)
     if rank is None and rtol is None and atol is None:
         raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
+    if not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
+        raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
     a, scale = tamed(checked(matrix))
     finder = _RangeFinder(a, product, n_power_iter, test_matrix, rng)
-    size = norm(a) if product is None and is_array(a) else None
+    size = total_norm(a) if product is None else None
     finder.reach(
         rtol, None if atol is None else atol / scale, size, min(*a.shape, a.shape[0] if rank is None else rank)
     )
@@ -91,16 +93,20 @@ def to_tolerance(
     m, n = a.shape
     limit = min(m, n, m if rank is None else rank + BLOCK)
     finder = _RangeFinder(a, None, n_power_iter, test_matrix, rng)
-    size = norm(a) if is_array(a) else None
+    size = total_norm(a)
     safety = PROBED
     while True:
         exhausted = finder.reach(rtol, atol, size, limit if widest is None else min(limit, widest), safety)
-        if size is None:
-            size = finder.size
         q = finder.basis
         z = adjoint_times(a, q)
-        allowed = max(atol or 0.0, (rtol or 0.0) * size)
-        error = _residual_norm(a, q, z) if is_array(a) else finder.remainder / PROBED
+        found = norm(z)  # at most ||A||, and nearly that if the tolerance is met
+        allowed = max(atol or 0.0, (rtol or 0.0) * (found if size is None else size))
+        if is_array(a):
+            error = _residual_norm(a, q, z)
+        elif size is not None and found < (1 - 1e-10) * size:
+            error = (size - found) ** 0.5 * (size + found) ** 0.5  # Pythagoras, where the difference has digits
+        else:
+            error = finder.remainder / PROBED
         if error <= allowed or exhausted:
             break
         safety /= 4
@@ -118,7 +124,7 @@ def _residual_norm(a: Any, q: Any, z: Any) -> float:
     """||A - Q Z^H||_F of an array, by blocks of rows."""
     zh = adjoint(z)
     blocks = [norm(a[i : i + 512, :] - q[i : i + 512, :] @ zh) for i in range(0, a.shape[0], 512)]
-    return float(np.linalg.norm(blocks)) if blocks else 0.0
+    return float(np.linalg.norm(blocks))
 
 
 class _RangeFinder:

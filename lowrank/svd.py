@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
-from lowrank.dense import adjoint, cholesky, solve_triangular
+from lowrank.arrays import all_true, is_complex, namespace, real_part
 from lowrank.exact import direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
 from lowrank.limits import check_limits
@@ -16,6 +15,7 @@ from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, is_array, sample, tamed
 from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
+from lowrank.weighting import root_weights, scale_rows, side, times, weighted_factor
 
 __all__ = ["truncated_svd"]
 
@@ -27,6 +27,8 @@ SMALL = 64
 DIRECT_BELOW = 3
 #: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace iteration below this.
 GRAM_BELOW = 16
+#: The same where a tolerance is asked for, and all eigenvalues are needed.
+GRAM_OF_ALL = 1000
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace iteration leaves.
 LARGE = 2500
 
@@ -47,14 +49,15 @@ def truncated_svd(
 
     With P = M = I this is the truncated SVD of Eckart and Young. With P an inner product it is POD, with P = diag(w) it is the
     SVD weighted by the importance of the rows, min sum_i w_i ||a_i - b_i||_M^2: for token frequencies w, of an embedding table.
-    U^H P U = I, V^H M V = I, and A M V = U diag(s) holds row by row: a row of weight zero or nearly so is still projected on the
-    space that the others span, never divided by its weight.
+    U^H P U = I and V^H M V = I. With row weights A M V = U diag(s) holds row by row: a row of weight zero or nearly so is still
+    projected on the space that the others span, never divided by its weight.
 
     Parameters
     ----------
     matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator; real or complex, float32 or float64
     rank : largest rank; None for no limit
-    rtol, atol : fewest terms with error <= max(atol, rtol ||A||), both in the norm above; None: only round-off is dropped
+    rtol, atol : fewest terms with error <= max(atol, rtol ||A||), both in the norm above; None: only round-off is dropped. For
+        operators the error and ||A|| are estimated by random probes, with a safety factor: some terms more than needed
     left_product, right_product : Hermitian positive definite P (m, m), M (n, n): dense, sparse, or a callable X -> P X
     row_weights : w (m,) >= 0, P = diag(w)
     method : see the table
@@ -98,28 +101,35 @@ def truncated_svd(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if left_product is not None and row_weights is not None:
         raise ValueError("give left_product or row_weights, not both: P = diag(w) is one of them")
+    if isinstance(matrix, LowRankMatrix):
+        if left_product is None and right_product is None and row_weights is None:
+            return matrix.recompress(rank, rtol=rtol, atol=atol)
+        matrix = matrix.aslinearoperator()
     a, scale = tamed(checked(matrix))
     m, n = a.shape
-    if isinstance(a, LowRankMatrix):
-        a = a.aslinearoperator()
+    like = sample(a)
+    xp = namespace(like)
     if not m * n or rank == 0:
-        like = sample(a)
-        xp = namespace(like)
-        return LowRankMatrix(
-            xp.zeros((m, 0), dtype=like.dtype),
-            xp.zeros(0, dtype=real_part(like).dtype),
-            xp.zeros((n, 0), dtype=like.dtype),
-            True,
-        )
-    left = _side("left_product", left_product, m, n, a, method)
-    right = _side("right_product", right_product, n, m, a, method)
-    weights = None if row_weights is None else _root_weights(row_weights, m, a)
-    plain = _times(left.adjoint_factor, _scale_rows(weights, _times(a, right.factor)))
+        empty = xp.zeros(0, dtype=real_part(like).dtype)
+        return LowRankMatrix(xp.zeros((m, 0), dtype=like.dtype), empty, xp.zeros((n, 0), dtype=like.dtype), True)
+    left = side("left_product", left_product, m, n, a, method)
+    right = side("right_product", right_product, n, m, a, method)
+    roots, unit = (None, 1.0) if row_weights is None else root_weights(row_weights, m, a)
+    scale *= left.unit * right.unit * unit
+    plain = times(left.adjoint_factor, scale_rows(roots, times(a, right.factor)))
     result = _solve(plain, rank, rtol, None if atol is None else atol / scale, left.product, right.product, method, rng)
     u, s, v = left.back(result.U), result.s, right.back(result.V)
-    if weights is not None:
-        u = (a @ right.forth(result.V)) / namespace(s).astype(s, real_part(u[:0, :0]).dtype)
-    return LowRankMatrix(u, s * scale, v, is_svd=True)
+    if roots is not None:
+        projected = a @ right.forth(result.V)
+        u, s, rotation = weighted_factor(projected, roots)
+        v = v @ rotation
+        u = u / unit
+    with np.errstate(over="ignore"):
+        s = s * scale
+    if not all_true(xp.isfinite(s)):
+        raise ValueError("the singular values overflow; scale the matrix")
+    kind = xp.result_type(like.dtype, xp.complex64) if is_complex(u) or is_complex(v) else like.dtype
+    return LowRankMatrix(xp.astype(u, kind), xp.astype(s, real_part(like).dtype), xp.astype(v, kind), is_svd=True)
 
 
 # which method
@@ -155,13 +165,16 @@ def _solve(
             assert rank is not None
             found, settled = subspace_iteration(a, rank, left, right, rng=rng)
             if not settled:
-                warnings.warn(UNSETTLED, UserWarning, stacklevel=4)
+                warnings.warn(UNSETTLED, UserWarning, stacklevel=3)
             return found
         if weighted or limits == (None, None, None):
             raise ValueError(
                 "method 'randomized' needs a rank, or a tolerance and products that are matrices; use 'direct'"
             )
-        return _required(to_tolerance(a, *limits, n_power_iter=1, rng=rng))
+        found = _required(to_tolerance(a, *limits, n_power_iter=1, rng=rng))
+        if rank is None or found.rank < rank:
+            return found
+        return subspace_iteration(a, rank, rng=rng)[0]  # the rank is what limits it: then the best of that rank
     if method == "auto":
         found_by_choice = _automatic(a, rank, rtol, atol, by_rank, left, right, rng)
         if found_by_choice is not None:
@@ -185,14 +198,16 @@ def _automatic(
     if short <= SMALL or (rank is None and rtol is None and atol is None):
         return None
     if not by_rank:
-        if is_array(a) and not weighted and long >= 2 * short and short <= GRAM_BELOW * 64:
+        if is_array(a) and not weighted and long >= 2 * short and short <= GRAM_OF_ALL:
             found = gram_svd(a, rank, rtol, atol, insist=False)
             if found is not None:
                 return found
         if weighted or (is_array(a) and short <= 4 * SMALL):
             return None
-        return to_tolerance(a, rank, rtol, atol, n_power_iter=1, rng=rng, widest=short // DIRECT_BELOW)
-    assert rank is not None
+        by_tolerance = to_tolerance(a, rank, rtol, atol, n_power_iter=1, rng=rng, widest=short // DIRECT_BELOW)
+        if by_tolerance is None or rank is None or by_tolerance.rank < rank:
+            return by_tolerance
+    assert rank is not None  # and it is what limits the approximation
     width = rank + default_oversamples(rank)
     tall = is_array(a) and not weighted and long >= 2 * short
     if tall and short <= GRAM_BELOW * width:
@@ -212,88 +227,3 @@ def _automatic(
 def _required(found: LowRankMatrix | None) -> LowRankMatrix:
     assert found is not None
     return found
-
-
-# the products
-
-
-class _Side(NamedTuple):
-    """A product on one side: its triangular factor L, P = L L^H, or P itself where a factor would cost more than it is worth."""
-
-    factor: Any = None
-    product: Any = None
-
-    @property
-    def adjoint_factor(self) -> Any:
-        return None if self.factor is None else adjoint(self.factor)
-
-    def back(self, x: Any) -> Any:
-        """L^-H X: orthonormal vectors become P-orthonormal."""
-        return x if self.factor is None else solve_triangular(self.factor, x, lower=True, conjugate_transposed=True)
-
-    def forth(self, x: Any) -> Any:
-        """P L^-H X for vectors that `back` has not been applied to."""
-        if self.factor is not None:
-            return self.factor @ x
-        if self.product is None:
-            return x
-        return self.product(x) if callable(self.product) else self.product @ x
-
-
-def _side(name: str, product: Any, n: int, others: int, a: Any, method: str) -> _Side:
-    """The product as a factor if it is a matrix smaller than the number of vectors to be orthonormalised in it."""
-    if product is None or (callable(product) and not hasattr(product, "shape")):
-        return _Side(product=product)
-    if tuple(product.shape) != (n, n):
-        raise ValueError(
-            f"{name} must have shape ({n}, {n}) for a matrix of shape {tuple(a.shape)}, got {tuple(product.shape)}"
-        )
-    if n >= others and method not in ("gram", "lanczos"):
-        return _Side(product=product)
-    dense = as_matrix(name, product.toarray() if hasattr(product, "toarray") else product)
-    xp = namespace(dense)
-    gap, size = (float(xp.max(xp.abs(x))) for x in (dense - adjoint(dense), dense))
-    if gap > 100 * unit_roundoff(dense) * size:
-        raise ValueError(f"{name} is not Hermitian: entries differ from their mirror images by up to {gap:.3g}")
-    try:
-        factor = cholesky(dense)
-    except np.linalg.LinAlgError:
-        lowest = float(xp.min(xp.linalg.eigvalsh(dense)))
-        raise ValueError(
-            f"{name} is not positive definite: its smallest eigenvalue is {lowest:.3g}; pass a Hermitian positive definite matrix"
-        ) from None
-    like = sample(a)
-    kind = xp.result_type(like.dtype, xp.complex64) if numpy_dtype(dense).kind == "c" else like.dtype
-    return _Side(factor=xp.astype(factor, kind))
-
-
-def _root_weights(weights: Any, m: int, a: Any) -> Any:
-    w = np.asarray(to_numpy(weights) if hasattr(weights, "shape") else weights, dtype=float)
-    if w.shape != (m,):
-        raise ValueError(f"row_weights must be {m} numbers, one a row, got shape {w.shape}")
-    good = np.isfinite(w) & (w >= 0)
-    if not np.all(good):
-        raise ValueError(f"row_weights must be finite numbers >= 0, got {w[~good][0]:g} in row {int(np.argmin(good))}")
-    like = sample(a)
-    return namespace(like).astype(beside(np.sqrt(w), like), real_part(like).dtype)
-
-
-def _scale_rows(roots: Any, a: Any) -> Any:
-    if roots is None:
-        return a
-    if is_array(a):
-        return roots[:, None] * a
-    from scipy.sparse import diags_array
-
-    return _times(diags_array(roots), a)
-
-
-def _times(x: Any, y: Any) -> Any:
-    """X Y where one of the two is the matrix and the other a factor, or None."""
-    if x is None or y is None:
-        return y if x is None else x
-    if hasattr(x, "rmatmat") or hasattr(y, "rmatmat"):
-        from scipy.sparse.linalg import aslinearoperator
-
-        return aslinearoperator(x) @ aslinearoperator(y)
-    return x @ y

@@ -175,7 +175,7 @@ def test_zero_empty_one_by_one_and_integer_matrices_are_ordinary():
         ({"matrix": np.array([[1, 2], [3j, np.nan]])}, r"matrix has 1 entries .* the first at index \(1, 1\)"),
         ({"matrix": np.eye(2), "rtol": -0.5}, "rtol must be a number >= 0, got -0.5"),
         ({"matrix": np.eye(2), "rtol": np.nan}, "rtol must be a number >= 0, got nan"),
-        ({"matrix": np.eye(2), "max_rank": -1}, "max_rank must be >= 0, got -1"),
+        ({"matrix": np.eye(2), "max_rank": -1}, "max_rank must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

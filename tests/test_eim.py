@@ -238,7 +238,7 @@ def test_zero_empty_one_by_one_and_rank_deficient_families_are_ordinary(form):
         ({"snapshots": np.array([[1, np.inf]])}, r"snapshots has 1 entries .* the first at index \(0, 1\)"),
         ({"snapshots": np.eye(2), "rtol": -2.5}, "rtol must be a number >= 0, got -2.5"),
         ({"snapshots": np.eye(2), "rtol": np.nan}, "rtol must be a number >= 0, got nan"),
-        ({"snapshots": np.eye(2), "max_rank": -1}, "max_rank must be >= 0, got -1"),
+        ({"snapshots": np.eye(2), "max_rank": -1}, "max_rank must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_input_is_named(form, arguments, message):

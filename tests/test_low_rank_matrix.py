@@ -81,6 +81,15 @@ def test_recompress_finds_the_rank_and_orthonormal_factors(dtype):
     assert (a - a).recompress().rank == 0
 
 
+def test_integer_factors_become_floating_and_products_of_extreme_factors_are_found():
+    a = LowRankMatrix(np.ones((4, 1), int), np.array([2.5]), np.ones((3, 1), int))
+    assert a.to_dense()[0, 0] == 2.5
+    assert a.recompress().s[0] == pytest.approx(2.5 * 12**0.5)
+    b = LowRankMatrix(random(np.float64, 40, 3) * 1e200, np.full(3, 1e-300), random(np.float64, 30, 3, seed=1) * 1e200)
+    assert b.recompress().rank == 3
+    assert b.norm() == pytest.approx(np.linalg.norm(b.to_dense()), rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_factors_of_very_different_size_are_recompressed_as_well(dtype):
     a = make(dtype)
@@ -177,6 +186,7 @@ def test_arrays_of_another_module_stay_in_it(dtype):
             ValueError,
             r"U, s and V must have shapes .* got \(20, 3\), \(2,\), \(15, 3\)",
         ),
+        (lambda a: LowRankMatrix(a.U, a.s * 1j, a.V), ValueError, "s must be real"),
         (lambda a: a @ np.ones(4), ValueError, r"20 x 15 matrix cannot be applied to shape \(4,\)"),
         (lambda a: a + make(np.float64, 3, 3), ValueError, r"cannot add shapes \(20, 15\) and \(3, 3\)"),
         (lambda a: a @ make(np.float64, 3, 3), ValueError, r"cannot multiply shapes \(20, 15\) and \(3, 3\)"),

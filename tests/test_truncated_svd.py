@@ -182,6 +182,93 @@ def test_weighted_svd_and_pod_agree_to_the_last_digits():
     assert abs(modes @ modes.T - b.V @ b.V.T).max() <= 1e-14
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.complex64])
+def test_weighted_factors_are_orthonormal_however_the_iteration_ended_and_however_small_s_is(dtype):
+    weights = np.random.default_rng(0).random(400) + 0.5
+    slow = matrix("algebraic", dtype, 400, 300)[0]
+    small = (random(dtype, 400, 300) * 10.0 ** (np.arange(300) * np.log10(eps_of(dtype)) / 330)).astype(dtype)
+    for a, limits in ((slow, {"rank": 20}), (slow, {"rtol": 0.01}), (small, {"rank": 150}), (small, {})):
+        b = truncated_svd(a, row_weights=weights, **limits)
+        check_orthonormal(b, dtype, np.diag(weights).astype(dtype), None, 300)
+        assert abs(a @ b.V - b.U * b.s).max() <= 300 * eps_of(dtype) * b.s[0]
+
+
+@pytest.mark.parametrize("c", [1e-6, 1.0, 1e6, 1e-200, 1e200])
+def test_the_unit_of_a_product_changes_nothing(c):
+    a = random(np.float64, 300, 300)
+    optimum = np.linalg.norm(np.linalg.svd(a, compute_uv=False)[40:])
+    for b in (
+        truncated_svd(a, 40, right_product=c * np.eye(300)),
+        truncated_svd(a[:, :70], 70, row_weights=np.full(300, c)),
+        truncated_svd(a[:70], 5, left_product=c * np.eye(70)),
+    ):
+        assert b.rank in (40, 70, 5)
+        if b.rank == 40:
+            assert np.linalg.norm(a - b.to_dense()) <= 1.01 * optimum
+        expected = np.linalg.svd(a if b.rank == 40 else a[: b.shape[0], : b.shape[1]], compute_uv=False)
+        assert abs(b.s / c**0.5 - expected[: b.rank]).max() <= 0.05 * expected[b.rank - 1]
+
+
+SPECTRA = {
+    "one large": np.r_[10**4.3, np.ones(38), 0.886 * np.ones(194)],
+    "two large": np.r_[7e3, 7e3, np.ones(41), 0.8856 * np.ones(189)],
+    "seven large": np.r_[np.full(7, 1.6e5), np.ones(74), np.full(519, 0.694)],
+    "interior": np.r_[140, 140, np.ones(15), 0.758 * np.ones(283)],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("name", "rank"), [("one large", 39), ("two large", 41), ("seven large", 76), ("interior", 19)]
+)
+def test_a_few_large_values_above_two_flat_groups_do_not_pass_for_settled(name, rank, dtype):
+    s = SPECTRA[name]
+    b = truncated_svd(np.diag(s).astype(dtype), rank)
+    rest = np.diag(s) - (b.U.astype(float) * b.s) @ b.V.T
+    # two values of the spectrum may be exchanged where they differ by less than single precision resolves
+    slack = 0.01 if dtype == np.float64 else 0.02
+    assert np.linalg.norm(rest) <= (1 + slack) * np.linalg.norm(s[rank:])
+
+
+def test_what_a_known_seed_cannot_see_is_noticed():
+    hidden = np.linalg.qr(np.random.default_rng(0).standard_normal((300, 15)))[0]
+    v = random(np.float64, 300, 1)
+    v -= hidden @ (hidden.T @ v)
+    v -= hidden @ (hidden.T @ v)
+    u, left, right = (np.linalg.qr(random(np.float64, 300, k, seed=k))[0] for k in (1, 200, 201))
+    a = (left * 0.5 ** np.arange(200)) @ right[:, :200].T + 100 * u @ v.T / np.linalg.norm(v)
+    assert truncated_svd(a, 5).s[0] == pytest.approx(100, rel=0.01)
+
+
+def test_where_the_rank_limits_a_tolerance_the_best_of_that_rank_is_found():
+    s = (1.0 + np.arange(600)) ** -0.5
+    for rank in (50, 150):
+        for b in (truncated_svd(np.diag(s), rank, rtol=1e-8), randomized_svd(np.diag(s), rank, rtol=1e-8)):
+            assert b.rank == rank
+            assert np.linalg.norm(np.diag(s) - b.to_dense()) <= 1.01 * np.linalg.norm(s[rank:])
+
+
+@pytest.mark.parametrize("form", [lambda a: sp.csr_array(a), aslinearoperator])
+def test_operators_meet_tolerances_though_their_norm_is_not_known(form):
+    for s in ((1.0 + np.arange(300)) ** -2, 0.5 ** np.arange(300)):
+        for seed in range(20):
+            b = truncated_svd(form(np.diag(s)), rtol=0.03, rng=seed)
+            assert np.linalg.norm(np.diag(s) - b.to_dense()) <= 0.03 * np.linalg.norm(s) * (1 + 1e-12)
+
+
+def test_sparse_input_is_checked_and_of_any_format():
+    bad = sp.eye_array(30).tocsr()
+    bad.data[3] = np.inf
+    with pytest.raises(ValueError, match="sparse matrix has entries that are NaN or infinite"):
+        truncated_svd(bad, 3)
+    c = sp.random_array((150, 120), density=0.2, rng=1) + 1j * sp.random_array((150, 120), density=0.2, rng=2)
+    values = np.linalg.svd(c.toarray(), compute_uv=False)
+    for form in (c.tolil(), c.tocoo(), c.tocsc()):
+        assert abs(truncated_svd(form, 3, method="lanczos").s - values[:3]).max() <= 1e-12 * values[0]
+    assert truncated_svd(sp.csr_array((100, 90)), 4, method="lanczos").rank == 0
+    assert truncated_svd(LowRankMatrix(np.ones((9, 1)), np.ones(1), np.ones((8, 1)))).rank == 1
+
+
 @pytest.mark.parametrize("form", [sp.csr_array, sp.csc_array, aslinearoperator, lambda a: truncated_svd(a)])
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 def test_sparse_matrices_and_operators_are_only_multiplied_with(form, dtype):
@@ -198,8 +285,9 @@ def test_sparse_matrices_and_operators_are_only_multiplied_with(form, dtype):
     b = truncated_svd(form(a), 8, row_weights=weights)
     expected = truncated_svd(np.array(a), 8, row_weights=weights, method="direct")
     assert abs(b.s - expected.s).max() <= 5e-3 * expected.s[0]
-    with pytest.raises(ValueError, match="'gram' needs an array"):
-        truncated_svd(form(a), 8, method="gram")
+    if not isinstance(form(a), LowRankMatrix):  # whose factors give the SVD at once
+        with pytest.raises(ValueError, match="'gram' needs an array"):
+            truncated_svd(form(a), 8, method="gram")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -295,6 +383,14 @@ def test_squares_that_overflow_or_vanish_do_no_harm(scale, method):
     assert randomized_range(a * scale, atol=0.1 * scale).shape[1] <= 64
 
 
+def test_singular_values_near_the_largest_number_come_back():
+    a = random(np.float64, 60, 50)
+    values = np.linalg.svd(a, compute_uv=False)
+    assert truncated_svd((a * 1e37).astype(np.float32), 3).s == pytest.approx(values[:3] * 1e37, rel=1e-5)
+    with pytest.raises(ValueError, match="the singular values overflow"):
+        truncated_svd(a * 2e307, 3)
+
+
 BAD = np.eye(3)
 BAD[1, 2] = np.nan
 
@@ -332,6 +428,10 @@ def test_nan_and_infinity_are_found_and_named(method, value):
         ({"row_weights": [1, 2, 3], "left_product": np.eye(3)}, ValueError, "not both"),
         ({"left_product": np.eye(4)}, ValueError, r"left_product must have shape \(3, 3\) .* got \(4, 4\)"),
         ({"right_product": -np.eye(3)}, ValueError, "not positive definite"),
+        ({"left_product": np.triu(np.ones((3, 3)))}, ValueError, "left_product is not Hermitian"),
+        ({"left_product": sp.csr_array(np.triu(np.ones((3, 3))))}, ValueError, "left_product is not Hermitian"),
+        ({"row_weights": [1j, 1, 1]}, ValueError, "row_weights must be real numbers, got complex128"),
+        ({"matrix": np.ma.masked_array(np.eye(3), mask=np.eye(3))}, TypeError, "masked array: fill"),
         ({"right_product": -np.eye(3), "method": "gram"}, ValueError, "smallest eigenvalue is -1"),
         (
             {"right_product": np.triu(np.ones((3, 3))), "method": "gram"},
