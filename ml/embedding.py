@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,11 +41,15 @@ class FactorizedEmbedding:
 
     Raises
     ------
+    TypeError
+        tensors of PyTorch, or factors of different array modules.
     ValueError
         factors that do not fit together, with NaN or infinite entries, or a `place` that is no permutation.
 
     Notes
     -----
+    The arrays are not copied where they are contiguous and of the common type of all factors; a product loses the sign of -0.0.
+
     Lookup of n ids, k of them distinct: 2 k r H flops and n H numbers written. At V = 30522, H = 384, r = 64, n = 2048 ids of a
     Zipf distribution, single precision and one thread, 1.2 to 1.3 times the bare product of the k rows.
 
@@ -71,8 +77,11 @@ class FactorizedEmbedding:
             raise ValueError(
                 "tokens and projection must be two arrays, or two tuples of as many, at least one, a block"
             )
-        tokens = tuple(_contiguous(as_matrix("tokens", t)) for t in tokens)
-        projections = tuple(None if p is None else _contiguous(as_matrix("projection", p)) for p in projections)
+        tokens = tuple(as_matrix("tokens", refuse_torch("tokens", t)) for t in tokens)
+        projections = tuple(
+            None if p is None else as_matrix("projection", refuse_torch("projection", p)) for p in projections
+        )
+        tokens, projections = _alike(tokens, projections)
         for b, (t, p) in enumerate(zip(tokens, projections, strict=True)):
             where = f" of block {b}" if several else ""
             if p is not None and t.shape[1] != p.shape[0]:
@@ -93,6 +102,8 @@ class FactorizedEmbedding:
         cls, n_tokens: int, rank: int, width: int, *, rng: int | np.random.Generator = 0, dtype: Any = np.float32
     ) -> FactorizedEmbedding:
         """Factors T (n_tokens, rank) and P (rank, width) to start training from: normal, standard deviation 0.02, as ALBERT's."""
+        if np.dtype(dtype).kind != "f":
+            raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")
         generator = np.random.default_rng(rng)
         tokens, projection = (
             (INITIAL_DEVIATION * generator.standard_normal(shape)).astype(dtype)
@@ -128,9 +139,7 @@ class FactorizedEmbedding:
     @property
     def dtype(self) -> Any:
         """Type of the entries."""
-        return namespace(self.blocks[0][0]).result_type(
-            *(a.dtype for block in self.blocks for a in block if a is not None)
-        )
+        return self.blocks[0][0].dtype
 
     @property
     def n_parameters(self) -> int:
@@ -176,11 +185,13 @@ class FactorizedEmbedding:
 
         For training on or rounding the factors. Directions of the size of round-off are dropped.
         """
-        return self._regauged(lambda m: tuple(m.balanced()))
+        return self._regauged(lambda m, half: tuple(_times_power(x, half) for x in m.balanced()))
 
     def orthonormal(self) -> FactorizedEmbedding:
         """The same table with orthonormal rows in P: T = U diag(s), P = V^H. Norms and angles of E's rows are those of T's."""
-        return self._regauged(lambda m: (m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), m.V))
+        return self._regauged(
+            lambda m, half: (_times_power(m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), 2 * half), m.V)
+        )
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
         """How near it is to `table` (V, H), and how much smaller. See :func:`ml.report.embedding_report`."""
@@ -188,13 +199,19 @@ class FactorizedEmbedding:
 
     # inside
 
-    def _regauged(self, gauge: Any) -> FactorizedEmbedding:
-        """The blocks, refactored by `gauge`: LowRankMatrix -> X (V_b, r), Y (H, r) with X Y^H the block."""
+    def _regauged(self, gauge: Callable[[LowRankMatrix, int], tuple[Any, Any]]) -> FactorizedEmbedding:
+        """The blocks, refactored by `gauge`: A, k -> X (V_b, r), Y (H, r) with X Y^H = 4^k A the block.
+
+        The factors of A have entries about 1: of those of 1e-20 and 1e20, norms would vanish and overflow in single precision.
+        """
         tokens, projections = [], []
         for t, p in self.blocks:
             if p is not None and t.shape[1]:
                 ones = namespace(t).ones(t.shape[1], dtype=real_part(t).dtype)
-                t, y = gauge(LowRankMatrix(t, ones, adjoint(p)).recompress())
+                first, second = _exponent(t), _exponent(p)
+                second += (first + second) % 2
+                t, p = _times_power(t, -first), _times_power(p, -second)
+                t, y = gauge(LowRankMatrix(t, ones, adjoint(p)).recompress(), (first + second) // 2)
                 p = adjoint(y)
             tokens.append(t)
             projections.append(p)
@@ -243,6 +260,44 @@ def _rows_of_block(tokens: Any, projection: Any, rows: np.ndarray) -> Any:
         if (count - len(kept)) * rank > COPY_IN_TERMS * count:
             return namespace(tokens).take(_product(tokens, projection, kept), beside(copies, tokens), axis=0)
     return _product(tokens, projection, rows)
+
+
+def refuse_torch(name: str, array: Any) -> Any:
+    """The same array. Raises TypeError for a tensor of PyTorch, which is of another interface, with the line that converts it."""
+    if type(array).__module__.split(".")[0] == "torch":
+        raise TypeError(
+            f"{name} is a tensor of PyTorch, {type(array).__name__}; pass {name}.detach().float().numpy(), of the host"
+        )
+    return array
+
+
+def _alike(tokens: tuple[Any, ...], projections: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """All factors contiguous and in their common type. Raises TypeError where they are of different array modules."""
+    factors = [a for a in (*tokens, *projections) if a is not None]
+    try:
+        xp = namespace(*factors)
+    except TypeError:
+        kinds = sorted({f"{type(a).__module__.split('.')[0]}.{type(a).__name__}" for a in factors})
+        raise TypeError(f"all factors must be of one array module, got {' and '.join(kinds)}; convert them") from None
+    common = xp.result_type(*(a.dtype for a in factors))
+    first, second = (
+        tuple(None if a is None else _contiguous(xp.astype(a, common, copy=False)) for a in group)
+        for group in (tokens, projections)
+    )
+    return first, second
+
+
+def _exponent(array: Any) -> int:
+    """e with 2^e <= largest magnitude < 2^{e + 1}; 0 for zeros."""
+    xp = namespace(array)
+    largest = float(xp.max(xp.abs(array))) if 0 not in array.shape else 0.0
+    return math.frexp(largest)[1] - 1 if 0 < largest < math.inf else 0
+
+
+def _times_power(array: Any, exponent: int) -> Any:
+    """2^exponent A, in two steps: the power by itself may be beyond the numbers of the type."""
+    half = exponent // 2
+    return array * 2.0**half * 2.0 ** (exponent - half)
 
 
 def _contiguous(array: Any) -> Any:
