@@ -123,9 +123,7 @@ def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> 
     costs, losses = size * ranks, np.append(np.cumsum(squares[: len(ranks) - 1][::-1])[::-1], 0.0)
     if dense is not None and dense < costs[-1]:
         cheaper = costs < dense
-        ranks, costs, losses = (
-            np.append(a[cheaper], last) for a, last in ((ranks, -1), (costs, dense), (losses, 0.0))
-        )
+        ranks, costs, losses = (np.append(a[cheaper], last) for a, last in ((ranks, -1), (costs, dense), (losses, 0.0)))
     affordable = costs <= budget
     return _Options(costs[affordable], losses[affordable], ranks[affordable])
 
@@ -155,7 +153,9 @@ def _bound(options: Sequence[_Options]) -> _Bound:
     block = np.repeat(np.arange(len(hulls)), [len(c) - 1 for c, _ in hulls])
     order = np.argsort(-drops / costs, kind="stable")
     left = np.zeros(len(order) + 1)
-    for b, (_, losses) in enumerate(hulls):  # every block's own loss there: sums of drops would end in round-off, not in zero
+    for b, (_, losses) in enumerate(
+        hulls
+    ):  # every block's own loss there: sums of drops would end in round-off, not in zero
         left += losses[np.append(0, np.cumsum(block[order] == b))]
     return _Bound(np.append(0, np.cumsum(costs[order])), left)
 
@@ -200,7 +200,9 @@ def _search(
             order = order[np.sort(np.argsort(hope[order], kind="stable")[:beam])]
         costs, losses = cost[order], loss[order]
         steps.append((parent[order], choice[order]))
-    state = int(np.argmax(losses <= losses[-1] * (1 + SLACK)))  # losses descend with the costs: the cheapest of equal ones
+    state = int(
+        np.argmax(losses <= losses[-1] * (1 + SLACK))
+    )  # losses descend with the costs: the cheapest of equal ones
     best, chosen = float(losses[state]), []
     for parent, choice in reversed(steps):
         chosen.append(int(choice[state]))

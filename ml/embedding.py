@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from lowrank import LowRankMatrix
 from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy
 from lowrank.dense import adjoint
+from ml.factors import alike, exponent, refuse_torch, times_power
 from ml.report import EmbeddingReport, embedding_report
 from ml.token_ids import checked_ids, distinct
 
@@ -81,7 +81,7 @@ class FactorizedEmbedding:
         projections = tuple(
             None if p is None else as_matrix("projection", refuse_torch("projection", p)) for p in projections
         )
-        tokens, projections = _alike(tokens, projections)
+        tokens, projections = alike(tokens, projections)
         for b, (t, p) in enumerate(zip(tokens, projections, strict=True)):
             where = f" of block {b}" if several else ""
             if p is not None and t.shape[1] != p.shape[0]:
@@ -161,7 +161,7 @@ class FactorizedEmbedding:
         Raises IndexError for ids outside 0 .. V-1 and TypeError for ids that are no integers.
         """
         given = checked_ids(ids, self.shape[0])
-        rows = given.reshape(-1)
+        rows = given.reshape(-1).astype(np.intp, copy=False)  # unsigned ones would become floats
         if self.place is not None:
             rows = self.place[rows]
         blocks = self.blocks
@@ -185,12 +185,12 @@ class FactorizedEmbedding:
 
         For training on or rounding the factors. Directions of the size of round-off are dropped.
         """
-        return self._regauged(lambda m, half: tuple(_times_power(x, half) for x in m.balanced()))
+        return self._regauged(lambda m, half: tuple(times_power(x, half) for x in m.balanced()))
 
     def orthonormal(self) -> FactorizedEmbedding:
         """The same table with orthonormal rows in P: T = U diag(s), P = V^H. Norms and angles of E's rows are those of T's."""
         return self._regauged(
-            lambda m, half: (_times_power(m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), 2 * half), m.V)
+            lambda m, half: (times_power(m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), 2 * half), m.V)
         )
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
@@ -208,9 +208,9 @@ class FactorizedEmbedding:
         for t, p in self.blocks:
             if p is not None and t.shape[1]:
                 ones = namespace(t).ones(t.shape[1], dtype=real_part(t).dtype)
-                first, second = _exponent(t), _exponent(p)
+                first, second = exponent(t), exponent(p)
                 second += (first + second) % 2
-                t, p = _times_power(t, -first), _times_power(p, -second)
+                t, p = times_power(t, -first), times_power(p, -second)
                 t, y = gauge(LowRankMatrix(t, ones, adjoint(p)).recompress(), (first + second) // 2)
                 p = adjoint(y)
             tokens.append(t)
@@ -260,49 +260,6 @@ def _rows_of_block(tokens: Any, projection: Any, rows: np.ndarray) -> Any:
         if (count - len(kept)) * rank > COPY_IN_TERMS * count:
             return namespace(tokens).take(_product(tokens, projection, kept), beside(copies, tokens), axis=0)
     return _product(tokens, projection, rows)
-
-
-def refuse_torch(name: str, array: Any) -> Any:
-    """The same array. Raises TypeError for a tensor of PyTorch, which is of another interface, with the line that converts it."""
-    if type(array).__module__.split(".")[0] == "torch":
-        raise TypeError(
-            f"{name} is a tensor of PyTorch, {type(array).__name__}; pass {name}.detach().float().numpy(), of the host"
-        )
-    return array
-
-
-def _alike(tokens: tuple[Any, ...], projections: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """All factors contiguous and in their common type. Raises TypeError where they are of different array modules."""
-    factors = [a for a in (*tokens, *projections) if a is not None]
-    try:
-        xp = namespace(*factors)
-    except TypeError:
-        kinds = sorted({f"{type(a).__module__.split('.')[0]}.{type(a).__name__}" for a in factors})
-        raise TypeError(f"all factors must be of one array module, got {' and '.join(kinds)}; convert them") from None
-    common = xp.result_type(*(a.dtype for a in factors))
-    first, second = (
-        tuple(None if a is None else _contiguous(xp.astype(a, common, copy=False)) for a in group)
-        for group in (tokens, projections)
-    )
-    return first, second
-
-
-def _exponent(array: Any) -> int:
-    """e with 2^e <= largest magnitude < 2^{e + 1}; 0 for zeros."""
-    xp = namespace(array)
-    largest = float(xp.max(xp.abs(array))) if 0 not in array.shape else 0.0
-    return math.frexp(largest)[1] - 1 if 0 < largest < math.inf else 0
-
-
-def _times_power(array: Any, exponent: int) -> Any:
-    """2^exponent A, in two steps: the power by itself may be beyond the numbers of the type."""
-    half = exponent // 2
-    return array * 2.0**half * 2.0 ** (exponent - half)
-
-
-def _contiguous(array: Any) -> Any:
-    """Rows that lie one after the other: NumPy would copy all of another table at every lookup."""
-    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
 
 
 def _is_permutation(place: np.ndarray, count: int) -> bool:

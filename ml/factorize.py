@@ -12,7 +12,8 @@ from lowrank.arrays import as_matrix, beside, namespace, real_part, to_numpy
 from lowrank.dense import adjoint
 from lowrank.limits import check_limits
 from ml.allocation import allocate_rank
-from ml.embedding import FactorizedEmbedding, refuse_torch
+from ml.embedding import FactorizedEmbedding
+from ml.factors import refuse_torch
 from ml.report import checked_frequencies
 
 __all__ = ["factorize_embedding"]

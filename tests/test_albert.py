@@ -294,3 +294,23 @@ def test_too_long_rows_are_named():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match=r"n <= 16 positions, got shape \(2, 17\)"):
         embed(initial_weights(SMALL), SMALL, torch.zeros((2, 17), dtype=torch.int64))
+
+
+def test_sizes_may_be_numpy_integers_or_a_name_and_are_no_truth_values():
+    assert AlbertConfig(layers=np.int64(12)) == AlbertConfig()
+    with pytest.raises(ValueError, match="layers must be a positive integer, got True"):
+        AlbertConfig(layers=True)
+    assert albert_parameter_count("base").total == albert_parameter_count(AlbertConfig()).total
+    with pytest.raises(ValueError, match="the sizes are base, .* got 'tiny'"):
+        albert_parameter_count("tiny")
+
+
+def test_states_are_in_the_order_of_the_tokens_and_under_the_prefix():
+    pytest.importorskip("torch")
+    tokens, projection = np.arange(8.0).reshape(4, 2), np.ones((2, 3))
+    place = np.array([2, 0, 3, 1])
+    embedding = FactorizedEmbedding(tokens, projection, place)
+    state = albert_state_dict(embedding, prefix="albert.")
+    assert np.array_equal(state["albert.embeddings.word_embeddings.weight"].numpy(), tokens[place])
+    assert all(name.startswith("albert.e") for name in state)
+    assert np.array_equal(to_torch(embedding)[0].weight.detach().numpy(), tokens[place])
