@@ -301,7 +301,7 @@ def test_sizes_may_be_numpy_integers_or_a_name_and_are_no_truth_values():
     with pytest.raises(ValueError, match="layers must be a positive integer, got True"):
         AlbertConfig(layers=True)
     assert albert_parameter_count("base").total == albert_parameter_count(AlbertConfig()).total
-    with pytest.raises(ValueError, match="the sizes are base, .* got 'tiny'"):
+    with pytest.raises(ValueError, match=r"the sizes are base, .* got 'tiny'"):
         albert_parameter_count("tiny")
 
 
@@ -314,3 +314,23 @@ def test_states_are_in_the_order_of_the_tokens_and_under_the_prefix():
     assert np.array_equal(state["albert.embeddings.word_embeddings.weight"].numpy(), tokens[place])
     assert all(name.startswith("albert.e") for name in state)
     assert np.array_equal(to_torch(embedding)[0].weight.detach().numpy(), tokens[place])
+
+
+def test_every_component_is_that_of_transformers():
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = transformers.AlbertForPreTraining(reference_config(SMALL))
+    model.tie_weights()
+    inner = model.albert
+    layer = inner.encoder.albert_layer_groups[0].albert_layers[0]
+    count = lambda *modules: sum(p.numel() for module in modules for p in module.parameters())  # noqa: E731
+    table = inner.embeddings.word_embeddings
+    assert albert_parameter_count(SMALL, heads=True).components == {
+        "token table": count(table),
+        "positions, segments": count(inner.embeddings) - count(table),
+        "projection": count(inner.encoder.embedding_hidden_mapping_in),
+        "attention": count(layer.attention),
+        "feed-forward": count(layer) - count(layer.attention),
+        "pooler": count(inner.pooler),
+        "heads": count(model.predictions, model.sop_classifier) - count(table),
+    }

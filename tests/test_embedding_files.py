@@ -23,6 +23,10 @@ MARK = np.array([1, 0])
     [
         ({"a": np.ones(3)}, "does not hold a factorised embedding"),
         ({"factorized_embedding": MARK, "tokens_0": np.ones((2, 2)), "more": np.ones(1)}, "not a whole file"),
+        (
+            {"factorized_embedding": MARK, "tokens_0": np.ones((2, 2)), "projection_1": np.ones((2, 2))},
+            "not a whole file",
+        ),
         ({"factorized_embedding": MARK, "tokens_0": np.array([["a"]])}, "no valid embedding"),
         ({"factorized_embedding": np.array(["1", "0"])}, "does not hold"),
     ],
