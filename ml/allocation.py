@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["RankAllocation", "allocate_rank"]
 
-#: Bounds are compared with so many eps of the total of the squares to spare: rounding never cuts off the optimum.
+#: Errors are compared with so many eps of themselves to spare: rounding never cuts off the optimum.
 SLACK = 64 * np.finfo(float).eps
 #: Choices that the first, quick search follows.
 BEAM = 256
@@ -26,10 +26,10 @@ class RankAllocation(NamedTuple):
 
 
 class _Options(NamedTuple):
-    """What can be bought for one block: costs ascending, gains strictly ascending."""
+    """What can be bought for one block: costs strictly ascending, losses strictly descending."""
 
     costs: np.ndarray  #: (j,) integers
-    gains: np.ndarray  #: (j,) squares that are not discarded
+    losses: np.ndarray  #: (j,) sum of the squares that are discarded, added up from the small end
     ranks: np.ndarray  #: (j,); -1 for dense
 
 
@@ -38,10 +38,10 @@ def allocate_rank(
 ) -> RankAllocation:
     """Ranks r_b with sum_b r_b c_b <= budget and the least sum_b sum_{i >= r_b} s_bi^2, over all ranks: exact.
 
-    A term i of block b gains s_bi^2 and costs c_b. The terms of a block come in order, so that its gain is concave in its rank,
-    and buying terms by gain per cost solves the problem with fractions of terms allowed, which bounds the gain of any choice from
-    above. Whole terms are found by dynamic programming over the blocks: of all (cost, gain) that the first blocks can reach, those
-    remain that no other one beats in both and that, with the bound for the other blocks, can still come up to the best choice known.
+    A term i of block b takes s_bi^2 off the loss and costs c_b. The terms of a block come in order, so that its loss is convex in its
+    rank, and buying terms by gain per cost solves the problem with fractions of terms allowed, which bounds the loss of any choice from
+    below. Whole terms are found by dynamic programming over the blocks: of all (cost, loss) that the first blocks can reach, those
+    remain that no other one beats in both and that, with the bound for the other blocks, can still come down to the best choice known.
 
     Parameters
     ----------
@@ -61,9 +61,11 @@ def allocate_rank(
 
     Notes
     -----
-    "Exact" up to rounding: squares are compared in double precision, and choices whose errors differ by less than some eps of the sum of all
-    squares are equal. Cost: a few terms above and below the solution by fractions as a rule (milliseconds for 8 blocks of 384 values); with
-    blocks of many different sizes and flat spectra the number of combinations grows.
+    "Exact" up to rounding: what is compared are discarded squares in double precision, added up from the small end. Choices
+    whose errors differ by less than some eps of these errors are equal, however small they are beside the norm. Values below 1e-162 of
+    the largest, whose squares vanish, count as zeros. Cost: a few terms above and below the solution by fractions as a rule (a few
+    tenths of a second for 8 blocks of 384 values); with blocks of many different sizes and flat spectra the number of
+    combinations grows.
 
     Examples
     --------
@@ -78,16 +80,16 @@ def allocate_rank(
             f"there must be as many sizes (and dense costs) as blocks, got {len(sizes)} for {len(singular_values)}"
         )
     budget = _whole("budget", budget, 0)
+    costs = [_whole(f"size of block {b}", size, 1) for b, size in enumerate(sizes)]
+    whole = [None if dense is None else _whole(f"dense cost of block {b}", dense[b], 0) for b in range(len(costs))]
     values = [_checked(s, b) for b, s in enumerate(singular_values)]
     scale = (
         max((float(s[0]) for s in values if len(s)), default=0.0) or 1.0
     )  # no square overflows or vanishes as a whole
     squares = [(s / scale) ** 2 for s in values]
-    options = []
-    for b, (s, size) in enumerate(zip(squares, sizes, strict=True)):
-        whole = None if dense is None else _whole(f"dense cost of block {b}", dense[b], 0)
-        options.append(_options(s, _whole(f"size of block {b}", size, 1), whole, budget))
-    chosen = _best(options, budget, SLACK * sum(float(np.sum(s)) for s in squares))
+    budget = min(budget, sum(cost * len(s) for cost, s in zip(costs, squares, strict=True)))  # nothing costs more
+    options = [_options(s, cost, d, budget) for s, cost, d in zip(squares, costs, whole, strict=True)]
+    chosen = _best(options, budget)
     ranks = [int(o.ranks[j]) for o, j in zip(options, chosen, strict=True)]
     left = sum(float(np.sum(s[r:])) for s, r in zip(squares, ranks, strict=True) if r >= 0)
     return RankAllocation(
@@ -118,43 +120,53 @@ def _whole(name: str, value: Any, least: int) -> int:
 def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> _Options:
     """Every rank that gains something and can be paid, and dense; without what costs as much as something better."""
     ranks = np.arange(np.count_nonzero(squares) + 1)
-    costs, gains = size * ranks, np.append(0.0, np.cumsum(squares[: len(ranks) - 1]))
+    costs, losses = size * ranks, np.append(np.cumsum(squares[: len(ranks) - 1][::-1])[::-1], 0.0)
     if dense is not None and dense < costs[-1]:
         cheaper = costs < dense
-        ranks, costs, gains = (
-            np.append(a[cheaper], last) for a, last in ((ranks, -1), (costs, dense), (gains, gains[-1]))
-        )
+        ranks, costs, losses = (np.append(a[cheaper], last) for a, last in ((ranks, -1), (costs, dense), (losses, 0.0)))
     affordable = costs <= budget
-    return _Options(costs[affordable], gains[affordable], ranks[affordable])
+    return _Options(costs[affordable], losses[affordable], ranks[affordable])
 
 
 class _Bound(NamedTuple):
-    """The greatest gain of some blocks if fractions of options could be bought: concave, piecewise linear in the budget."""
+    """The least loss of some blocks if fractions of options could be bought: convex, piecewise linear in the budget."""
 
     costs: np.ndarray
-    gains: np.ndarray
+    losses: np.ndarray
 
-    def __call__(self, budget: Any) -> Any:
-        return np.interp(budget, self.costs, self.gains)
+    def __call__(self, budget: np.ndarray) -> np.ndarray:
+        """Sums of positive terms only (`numpy.interp` subtracts): right to a few eps of what is left, however little that is."""
+        if len(self.costs) == 1:
+            return np.full(budget.shape, self.losses[0])
+        spent = np.clip(budget, 0, self.costs[-1])
+        right = np.clip(np.searchsorted(self.costs, spent), 1, len(self.costs) - 1)
+        before, after = self.costs[right - 1], self.costs[right]
+        parts = (self.losses[right - 1] * (after - spent), self.losses[right] * (spent - before))
+        return (parts[0] + parts[1]) / (after - before)
 
 
 def _bound(options: Sequence[_Options]) -> _Bound:
-    """All pieces of the blocks' concave hulls, the steepest first."""
-    corners = [_hull(o) for o in options]
-    costs = np.concatenate([np.zeros(0), *(np.diff(o.costs[c]) for o, c in zip(options, corners, strict=True))])
-    gains = np.concatenate([np.zeros(0), *(np.diff(o.gains[c]) for o, c in zip(options, corners, strict=True))])
-    order = np.argsort(-gains / costs, kind="stable")
-    start = sum(float(o.gains[0]) for o in options)
-    return _Bound(np.append(0.0, np.cumsum(costs[order])), start + np.append(0.0, np.cumsum(gains[order])))
+    """All pieces of the blocks' convex hulls, the steepest first."""
+    hulls = [(o.costs[c], o.losses[c]) for o in options for c in [_hull(o)]]
+    costs = np.concatenate([np.zeros(0, dtype=np.int64), *(np.diff(c) for c, _ in hulls)])
+    drops = np.concatenate([np.zeros(0), *(-np.diff(losses) for _, losses in hulls)])
+    block = np.repeat(np.arange(len(hulls)), [len(c) - 1 for c, _ in hulls])
+    order = np.argsort(-drops / costs, kind="stable")
+    left = np.zeros(len(order) + 1)
+    for b, (_, losses) in enumerate(
+        hulls
+    ):  # every block's own loss there: sums of drops would end in round-off, not in zero
+        left += losses[np.append(0, np.cumsum(block[order] == b))]
+    return _Bound(np.append(0, np.cumsum(costs[order])), left)
 
 
 def _hull(option: _Options) -> list[int]:
-    """Options on the upper concave hull of gain over cost."""
+    """Options on the lower convex hull of loss over cost."""
     corners: list[int] = []
-    for j, (cost, gain) in enumerate(zip(option.costs.tolist(), option.gains.tolist(), strict=True)):
+    for j, (cost, loss) in enumerate(zip(option.costs.tolist(), option.losses.tolist(), strict=True)):
         while len(corners) > 1:
             a, b = corners[-2:]
-            first, second = option.gains[b] - option.gains[a], gain - option.gains[b]
+            first, second = option.losses[a] - option.losses[b], option.losses[b] - loss
             if first * float(cost - option.costs[b]) > second * float(option.costs[b] - option.costs[a]):
                 break
             corners.pop()
@@ -162,34 +174,36 @@ def _hull(option: _Options) -> list[int]:
     return corners
 
 
-def _best(options: list[_Options], budget: int, slack: float) -> list[int]:
-    """Which option of every block: a quick search that keeps a few choices gives the level that the whole one need not look below."""
+def _best(options: list[_Options], budget: int) -> list[int]:
+    """Which option of every block: a quick search that keeps a few choices gives the level that the whole one need not look above."""
     bounds = [_bound(options[b:]) for b in range(1, len(options) + 1)]
-    level, _ = _search(options, bounds, budget, -np.inf, slack, BEAM)
-    return _search(options, bounds, budget, level - 2 * slack, slack, None)[1]
+    level, _ = _search(options, bounds, budget, np.inf, BEAM)
+    return _search(options, bounds, budget, level * (1 + 2 * SLACK), None)[1]
 
 
 def _search(
-    options: list[_Options], bounds: list[_Bound], budget: int, level: float, slack: float, beam: int | None
+    options: list[_Options], bounds: list[_Bound], budget: int, level: float, beam: int | None
 ) -> tuple[float, list[int]]:
-    """The greatest gain within the budget, and the options that give it; of choices that cannot reach `level` none is followed."""
-    costs, gains = np.zeros(1, dtype=np.int64), np.zeros(1)
+    """The least loss within the budget, and the options that give it; of choices that cannot come down to `level` none is followed."""
+    costs, losses = np.zeros(1, dtype=np.int64), np.zeros(1)
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     for option, rest in zip(options, bounds, strict=True):
         cost = np.add.outer(costs, option.costs)
-        gain = np.add.outer(gains, option.gains)
-        hope = gain + rest(budget - cost)
-        parent, choice = np.nonzero((cost <= budget) & (hope >= level))
-        cost, gain, hope = (a[parent, choice] for a in (cost, gain, hope))
-        order = np.lexsort((-gain, cost))
-        best_before = np.maximum.accumulate(np.append(-np.inf, gain[order]))[:-1]
-        order = order[gain[order] > best_before]  # nothing costs less, or the same, and gains as much
+        loss = np.add.outer(losses, option.losses)
+        hope = loss + rest(budget - cost)
+        parent, choice = np.nonzero((cost <= budget) & (hope <= level))
+        cost, loss, hope = (a[parent, choice] for a in (cost, loss, hope))
+        order = np.lexsort((loss, cost))
+        least_before = np.minimum.accumulate(np.append(np.inf, loss[order]))[:-1]
+        order = order[loss[order] < least_before]  # nothing costs less, or the same, and loses as little
         if beam is not None and len(order) > beam:
-            order = order[np.sort(np.argsort(-hope[order], kind="stable")[:beam])]
-        costs, gains = cost[order], gain[order]
+            order = order[np.sort(np.argsort(hope[order], kind="stable")[:beam])]
+        costs, losses = cost[order], loss[order]
         steps.append((parent[order], choice[order]))
-    state = int(np.searchsorted(gains, gains[-1] - slack))  # gains ascend with the costs: the cheapest of equal ones
-    best, chosen = float(gains[state]), []
+    state = int(
+        np.argmax(losses <= losses[-1] * (1 + SLACK))
+    )  # losses descend with the costs: the cheapest of equal ones
+    best, chosen = float(losses[state]), []
     for parent, choice in reversed(steps):
         chosen.append(int(choice[state]))
         state = int(parent[state])

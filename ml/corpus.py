@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ml.text import refuse_string
+
 __all__ = ["Batch", "Corpus", "make_batch", "make_corpus"]
 
 PADDING, UNKNOWN, START, SEPARATOR, MASK = range(5)
@@ -66,6 +68,7 @@ def make_corpus(texts: Sequence[str], vocabulary: int = 8000) -> Corpus:
     >>> corpus.words[5:], corpus.ids
     (('two', ','), array([1, 6, 5, 6, 5, 1, 5, 1]))
     """
+    refuse_string("texts", texts)
     if vocabulary <= len(SPECIAL):
         raise ValueError(f"vocabulary must be more than the {len(SPECIAL)} special tokens, got {vocabulary}")
     split = [WORD.findall(text.lower()) for text in texts]

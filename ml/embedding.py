@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from lowrank import LowRankMatrix
 from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy
 from lowrank.dense import adjoint
+from ml.factors import alike, exponent, refuse_torch, times_power
 from ml.report import EmbeddingReport, embedding_report
 from ml.token_ids import checked_ids, distinct
 
@@ -39,11 +41,15 @@ class FactorizedEmbedding:
 
     Raises
     ------
+    TypeError
+        tensors of PyTorch, or factors of different array modules.
     ValueError
         factors that do not fit together, with NaN or infinite entries, or a `place` that is no permutation.
 
     Notes
     -----
+    The arrays are not copied where they are contiguous and of the common type of all factors; a product loses the sign of -0.0.
+
     Lookup of n ids, k of them distinct: 2 k r H flops and n H numbers written. At V = 30522, H = 384, r = 64, n = 2048 ids of a
     Zipf distribution, single precision and one thread, 1.2 to 1.3 times the bare product of the k rows.
 
@@ -71,8 +77,11 @@ class FactorizedEmbedding:
             raise ValueError(
                 "tokens and projection must be two arrays, or two tuples of as many, at least one, a block"
             )
-        tokens = tuple(_contiguous(as_matrix("tokens", t)) for t in tokens)
-        projections = tuple(None if p is None else _contiguous(as_matrix("projection", p)) for p in projections)
+        tokens = tuple(as_matrix("tokens", refuse_torch("tokens", t)) for t in tokens)
+        projections = tuple(
+            None if p is None else as_matrix("projection", refuse_torch("projection", p)) for p in projections
+        )
+        tokens, projections = alike(tokens, projections)
         for b, (t, p) in enumerate(zip(tokens, projections, strict=True)):
             where = f" of block {b}" if several else ""
             if p is not None and t.shape[1] != p.shape[0]:
@@ -93,6 +102,8 @@ class FactorizedEmbedding:
         cls, n_tokens: int, rank: int, width: int, *, rng: int | np.random.Generator = 0, dtype: Any = np.float32
     ) -> FactorizedEmbedding:
         """Factors T (n_tokens, rank) and P (rank, width) to start training from: normal, standard deviation 0.02, as ALBERT's."""
+        if np.dtype(dtype).kind != "f":
+            raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")
         generator = np.random.default_rng(rng)
         tokens, projection = (
             (INITIAL_DEVIATION * generator.standard_normal(shape)).astype(dtype)
@@ -128,9 +139,7 @@ class FactorizedEmbedding:
     @property
     def dtype(self) -> Any:
         """Type of the entries."""
-        return namespace(self.blocks[0][0]).result_type(
-            *(a.dtype for block in self.blocks for a in block if a is not None)
-        )
+        return self.blocks[0][0].dtype
 
     @property
     def n_parameters(self) -> int:
@@ -152,7 +161,7 @@ class FactorizedEmbedding:
         Raises IndexError for ids outside 0 .. V-1 and TypeError for ids that are no integers.
         """
         given = checked_ids(ids, self.shape[0])
-        rows = given.reshape(-1)
+        rows = given.reshape(-1).astype(np.intp, copy=False)  # unsigned ones would become floats
         if self.place is not None:
             rows = self.place[rows]
         blocks = self.blocks
@@ -176,11 +185,13 @@ class FactorizedEmbedding:
 
         For training on or rounding the factors. Directions of the size of round-off are dropped.
         """
-        return self._regauged(lambda m: tuple(m.balanced()))
+        return self._regauged(lambda m, half: tuple(times_power(x, half) for x in m.balanced()))
 
     def orthonormal(self) -> FactorizedEmbedding:
         """The same table with orthonormal rows in P: T = U diag(s), P = V^H. Norms and angles of E's rows are those of T's."""
-        return self._regauged(lambda m: (m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), m.V))
+        return self._regauged(
+            lambda m, half: (times_power(m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), 2 * half), m.V)
+        )
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
         """How near it is to `table` (V, H), and how much smaller. See :func:`ml.report.embedding_report`."""
@@ -188,13 +199,19 @@ class FactorizedEmbedding:
 
     # inside
 
-    def _regauged(self, gauge: Any) -> FactorizedEmbedding:
-        """The blocks, refactored by `gauge`: LowRankMatrix -> X (V_b, r), Y (H, r) with X Y^H the block."""
+    def _regauged(self, gauge: Callable[[LowRankMatrix, int], tuple[Any, Any]]) -> FactorizedEmbedding:
+        """The blocks, refactored by `gauge`: A, k -> X (V_b, r), Y (H, r) with X Y^H = 4^k A the block.
+
+        The factors of A have entries about 1: of those of 1e-20 and 1e20, norms would vanish and overflow in single precision.
+        """
         tokens, projections = [], []
         for t, p in self.blocks:
             if p is not None and t.shape[1]:
                 ones = namespace(t).ones(t.shape[1], dtype=real_part(t).dtype)
-                t, y = gauge(LowRankMatrix(t, ones, adjoint(p)).recompress())
+                first, second = exponent(t), exponent(p)
+                second += (first + second) % 2
+                t, p = times_power(t, -first), times_power(p, -second)
+                t, y = gauge(LowRankMatrix(t, ones, adjoint(p)).recompress(), (first + second) // 2)
                 p = adjoint(y)
             tokens.append(t)
             projections.append(p)
@@ -243,11 +260,6 @@ def _rows_of_block(tokens: Any, projection: Any, rows: np.ndarray) -> Any:
         if (count - len(kept)) * rank > COPY_IN_TERMS * count:
             return namespace(tokens).take(_product(tokens, projection, kept), beside(copies, tokens), axis=0)
     return _product(tokens, projection, rows)
-
-
-def _contiguous(array: Any) -> Any:
-    """Rows that lie one after the other: NumPy would copy all of another table at every lookup."""
-    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
 
 
 def _is_permutation(place: np.ndarray, count: int) -> bool:

@@ -13,6 +13,7 @@ from lowrank.dense import adjoint
 from lowrank.limits import check_limits
 from ml.allocation import allocate_rank
 from ml.embedding import FactorizedEmbedding
+from ml.factors import refuse_torch
 from ml.report import checked_frequencies
 
 __all__ = ["factorize_embedding"]
@@ -27,7 +28,7 @@ def factorize_embedding(
     metric: Any = None,
     n_blocks: int = 1,
 ) -> FactorizedEmbedding:
-    """T P of least error sum_i p_i ||e_i - e'_i||_M^2 among all of its rank, or of its number of parameters.
+    """T P of least error sum_i p_i (e_i - e'_i) M (e_i - e'_i)^H, e_i the rows (1, H) of E, among all of its rank, or of its number of parameters.
 
     With the SVD U diag(s) V^H of diag(p)^{1/2} E in the inner product M = metric (V^H M V = 1), T = E M V and P = V^H: the
     original rows, projected; sum of the p_i-weighted squared errors = sum of the discarded s^2. This is
@@ -36,7 +37,9 @@ def factorize_embedding(
 
     With several blocks, tokens are ordered by frequency and cut into `n_blocks` groups of equal size, and each is
     factorised by itself (as in GroupReduce, Chen et al., NeurIPS 2018, without its moves of tokens between groups); ranks are those
-    of least total error under the one budget, and a block is kept dense where that is cheaper: :func:`ml.allocate_rank`.
+    of least total error under the one budget, and a block is kept dense where that is cheaper: :func:`ml.allocate_rank`. With a budget,
+    the SVDs are LAPACK's and the ranks the optimum for their singular values: exact but for terms of a block below
+    (max(V_b, H))^{1/2} u s_1, which are dropped as round-off.
 
     Parameters
     ----------
@@ -45,7 +48,8 @@ def factorize_embedding(
     budget : largest number of parameters, in place of `rank`
     frequencies : p (V,) >= 0, in any scale; by default all tokens count alike. Tokens of frequency zero are
         projected, too, but count for nothing: add one to all counts if they are to count a little.
-    metric : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity
+    metric : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity. For a layer x -> x W of
+        rows, M = W W^H; for complex columns e_i^T the form e M e^H is that of the conjugate of M
     n_blocks : groups of tokens by frequency, 1 to V
 
     Returns
@@ -54,12 +58,14 @@ def factorize_embedding(
 
     Raises
     ------
+    TypeError
+        a tensor of PyTorch.
     ValueError
         both or neither of rank and budget, blocks without frequencies, and what :func:`lowrank.truncated_svd` refuses.
 
     Notes
     -----
-    Cost: that of :func:`lowrank.truncated_svd`, of all singular values if a budget is given. **A trained
+    Cost: that of :func:`lowrank.truncated_svd`, with a budget that of its method "direct". **A trained
     table is not of low rank:** of the 30522 x 384 table of a sentence encoder, rank 128 leaves 58 % error, where int4 rounding
     of its rows leaves 13 % at three eighths of the size (:func:`ml.round_rows`). Blocks do better on text like the one that was
     counted, as they give up the tokens that it does not show. ALBERT's factorisation is a way to train, not to compress.
@@ -73,7 +79,7 @@ def factorize_embedding(
     >>> factorize_embedding(table, 5, frequencies=np.arange(1000, 0, -1), n_blocks=4)
     FactorizedEmbedding(1000 x 20, 4 blocks of ranks 13, 5, 0, 0, float64, 42,880 bytes of 160,000)
     """
-    table = as_matrix("table", table)
+    table = as_matrix("table", refuse_torch("table", table))
     v, h = table.shape
     if (rank is None) == (budget is None):
         raise ValueError(f"give either rank or budget, got rank = {rank} and budget = {budget}")
@@ -85,25 +91,35 @@ def factorize_embedding(
     p = None if frequencies is None else checked_frequencies(frequencies, v)
     if n_blocks == 1 and rank is not None:
         return FactorizedEmbedding(*_factors(truncated_svd(table, rank, row_weights=p, right_product=metric)))
-    order = np.arange(v) if p is None else np.argsort(-p, kind="stable")
-    groups = np.array_split(order, n_blocks)
+    order = np.arange(v) if n_blocks == 1 or p is None else np.argsort(-p, kind="stable")
+    spend = budget if budget is not None else int(rank or 0) * (v + h)
+    blocks = _blocks(table, p, metric, np.array_split(order, n_blocks), spend)
+    if n_blocks == 1:
+        return FactorizedEmbedding(*blocks[0])
+    tokens, projections = zip(*blocks, strict=True)
+    return FactorizedEmbedding(tokens, projections, np.argsort(order))
+
+
+def _blocks(
+    table: Any, p: np.ndarray | None, metric: Any, groups: list[np.ndarray], budget: int
+) -> list[tuple[Any, Any]]:
+    """(T_b, P_b) of every group of tokens, P_b None where it is dense: the ranks of least total error within the budget."""
+    h = table.shape[1]
     rows = [namespace(table).take(table, beside(g, table), axis=0) for g in groups]
-    weights = [None if p is None else p[g] for g in groups]
-    full = [truncated_svd(e, row_weights=w, right_product=metric) for e, w in zip(rows, weights, strict=True)]
+    full = [
+        truncated_svd(e, row_weights=None if p is None else p[g], right_product=metric, method="direct")
+        for e, g in zip(rows, groups, strict=True)
+    ]
     allocation = allocate_rank(
         [to_numpy(m.s) for m in full],
         [len(g) + h for g in groups],
-        budget if budget is not None else (rank or 0) * (v + h),
+        budget,
         dense=[len(g) * h for g in groups],
     )
-    tokens, projections = zip(
-        *(
-            (e, None) if whole else _factors(m.truncate(r))
-            for e, m, r, whole in zip(rows, full, *allocation[:2], strict=True)
-        ),
-        strict=True,
-    )
-    return FactorizedEmbedding(tokens, projections, np.argsort(order))
+    return [
+        (e, None) if whole else _factors(m.truncate(r))
+        for e, m, r, whole in zip(rows, full, *allocation[:2], strict=True)
+    ]
 
 
 def _factors(svd: LowRankMatrix) -> tuple[Any, Any]:

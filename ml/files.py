@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
-import zipfile
-import zlib
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["load_embedding", "save_embedding"]
 #: Stands in every file, with the version of its layout.
 MARK = "factorized_embedding"
 VERSION = 1
+NAMES = re.compile(r"place|(tokens|projection)_\d+")
 SUFFIXES = (".npz", ".safetensors")
 
 
@@ -75,29 +77,48 @@ def load_embedding(path: str | os.PathLike[str]) -> FactorizedEmbedding:
     FileNotFoundError
         there is no such file.
     ValueError
-        another suffix, and a file that is damaged, of a later version, or holds something else.
+        another suffix, a folder, and a file that is damaged, of a later version, or holds something else.
     ImportError
         safetensors is not installed, with the line that installs it.
     """
     suffix, name = _suffix(path), os.fspath(path)
+    if Path(path).is_dir():
+        raise ValueError(f"{name} is a folder; give the name of a file")
     content = Path(path).read_bytes()
     arrays = _npz(name, content) if suffix == ".npz" else _safetensors(name, content)
-    mark = arrays.pop(MARK, None)
-    if mark is None or mark.shape != (2,) or mark.dtype.kind != "i":
-        raise ValueError(f"{name} does not hold a factorised embedding; write it with ml.save_embedding")
-    version, several = (int(x) for x in mark)
-    if version != VERSION:
-        raise ValueError(f"{name} has file version {version}, this package reads {VERSION}; upgrade rbm-toolkit")
+    several = _several(name, arrays.pop(MARK))
     place = arrays.pop("place", None)
     count = sum(key.startswith("tokens_") for key in arrays)
     tokens = tuple(arrays.pop(f"tokens_{b}", None) for b in range(count))
     projections = tuple(arrays.pop(f"projection_{b}", None) for b in range(count))
     if arrays or not count or any(t is None for t in tokens) or (count > 1 and not several):
-        raise ValueError(f"{name} is not a whole file of a factorised embedding; write it again with ml.save_embedding")
+        raise ValueError(NOT_WHOLE.format(name))
     try:
         return FactorizedEmbedding(*((tokens, projections, place) if several else (tokens[0], projections[0], place)))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # TypeError: entries that are no numbers
         raise ValueError(f"{name} holds no valid embedding: {error}") from error
+
+
+class _NotOursError(ValueError):
+    """A file that is no embedding of ours, though it may be whole."""
+
+
+NOT_WHOLE = "{} is not a whole file of a factorised embedding; write it again with ml.save_embedding"
+
+
+def _check_mark(name: str, keys: Collection[str]) -> None:
+    if MARK not in keys:
+        raise _NotOursError(f"{name} does not hold a factorised embedding; write it with ml.save_embedding")
+
+
+def _several(name: str, mark: Any) -> bool:
+    """Whether the factors are tuples, as the mark has it. Raises ValueError for a mark of another version, or none of ours."""
+    if not isinstance(mark, np.ndarray) or mark.shape != (2,) or mark.dtype.kind != "i":
+        _check_mark(name, ())
+    version, several = (int(x) for x in mark)
+    if version != VERSION:
+        raise _NotOursError(f"{name} has file version {version}, this package reads {VERSION}; upgrade rbm-toolkit")
+    return bool(several)
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
@@ -108,13 +129,25 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
+    """All arrays. Names are looked at before any array is read: a small foreign archive may unpack to anything.
+
+    Ours are not compressed, so that no array is larger than the file.
+    """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return dict(archive.items())
-    except (
-        AttributeError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
+            members = archive.zip.infolist()
+            keys = [m.filename.removesuffix(".npy") for m in members]
+            _check_mark(name, keys)
+            _several(name, archive[MARK])
+            if not all(k == MARK or NAMES.fullmatch(k) for k in keys) or any(m.compress_type for m in members):
+                raise _NotOursError(NOT_WHOLE.format(name))
+            arrays = dict(archive.items())
+            if not all(isinstance(a, np.ndarray) for a in arrays.values()):
+                raise TypeError("a member is no array")
+            return arrays
+    except _NotOursError:
+        raise
+    except Exception as error:  # damaged archives and headers raise a dozen kinds of errors
         raise ValueError(
             f"{name} is damaged or no .npz file of plain arrays ({error}); write it again or copy it anew"
         ) from error
@@ -122,6 +155,13 @@ def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
 
 def _safetensors(name: str, content: bytes) -> dict[str, Any]:
     safetensors = _package()
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+    except (ValueError, RecursionError):
+        header = None  # damaged: safetensors says where
+    if isinstance(header, dict):
+        _check_mark(name, header)  # first: a model's file may hold types that NumPy has not
     try:
         return dict(safetensors.numpy.load(content))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:

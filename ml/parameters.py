@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,10 +43,15 @@ class AlbertConfig:
     def __post_init__(self) -> None:
         for name in ("vocabulary", "embedding", "hidden", "layers", "heads", "positions", "segments", "feed_forward"):
             value = getattr(self, name)
-            if not (
-                (isinstance(value, int) and value > 0) or (value is None and name in ("embedding", "feed_forward"))
-            ):
+            if value is None and name in ("embedding", "feed_forward"):
+                continue
+            try:
+                number = 0 if isinstance(value, bool) else operator.index(value)
+            except TypeError:
+                number = 0
+            if number < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
+            object.__setattr__(self, name, number)
         if self.hidden % self.heads:
             raise ValueError(f"heads must divide the width {self.hidden}, got {self.heads}")
         if self.sharing not in ("all", "attention", "ffn", "none"):
@@ -139,13 +145,23 @@ class ParameterCount:
         return "\n".join(f"{name:<24}{count:>15,}{count / self.total:>8.1%}" for name, count in lines)
 
 
-def albert_parameter_count(config: AlbertConfig, *, heads: bool = False) -> ParameterCount:
+def albert_parameter_count(config: AlbertConfig | str, *, heads: bool = False) -> ParameterCount:
     """Parameters by component; what several layers share is counted once.
 
     With E = embedding, H = hidden, F = feed_forward and copies n_a, n_f in {1, L}:
     token table V E, positions and segments (positions + segments) E + 2 E with the normalisation, projection E H + H,
     attention n_a (4 (H^2 + H) + 2 H), feed-forward n_f (2 H F + F + H + 2 H), pooler H^2 + H,
     heads (H E + E + 2 E + V) + (2 H + 2).
+
+    Parameters
+    ----------
+    config : the sizes, or a name of ALBERT_SIZES ("base", ...)
+    heads : count the masked-LM and sentence-order heads, too
+
+    Raises
+    ------
+    ValueError
+        a name that is not in ALBERT_SIZES.
 
     Notes
     -----
@@ -163,6 +179,10 @@ def albert_parameter_count(config: AlbertConfig, *, heads: bool = False) -> Para
     pooler                          590,592    5.1%
     total                        11,683,584  100.0%
     """
+    if isinstance(config, str):
+        if config not in ALBERT_SIZES:
+            raise ValueError(f"the sizes are {', '.join(ALBERT_SIZES)}, got {config!r}")
+        config = ALBERT_SIZES[config]
     components: dict[str, int] = {}
     for name, shape in parameter_shapes(config, heads=heads).items():
         component = _component(name)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lowrank.optional import require
+from ml.text import refuse_string
 
 __all__ = ["pretrained_folder", "pretrained_table", "token_frequencies"]
 
@@ -48,6 +49,7 @@ def token_frequencies(texts: Iterable[str], *, smoothing: int = 1) -> np.ndarray
 
     Raises ImportError if the package or tokenizers is missing.
     """
+    refuse_string("texts", texts)
     folder = pretrained_folder()
     tokenizers = require("tokenizers", "tokenizers", "counting tokens")
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import as_matrix, numpy_dtype, to_numpy
+from lowrank.arrays import as_matrix, namespace, numpy_dtype, to_numpy
 
 __all__ = ["EmbeddingReport", "checked_frequencies", "embedding_report"]
 
@@ -36,7 +36,10 @@ class EmbeddingReport:
 
 def checked_frequencies(frequencies: Any, count: int) -> np.ndarray:
     """(count,) finite numbers >= 0, not all zero, in double precision. Raises ValueError."""
-    p = np.asarray(to_numpy(frequencies) if hasattr(frequencies, "shape") else frequencies, dtype=float)
+    given = to_numpy(frequencies) if hasattr(frequencies, "shape") else np.asarray(frequencies)
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"frequencies must be real numbers, got dtype {given.dtype}")
+    p = given.astype(float)
     if p.shape != (count,):
         raise ValueError(f"frequencies must be {count} numbers, one a token, got shape {p.shape}")
     bad = ~(np.isfinite(p) & (p >= 0))
@@ -88,16 +91,17 @@ def embedding_report(table: Any, approximation: Any, frequencies: Any = None) ->
     if tuple(table.shape) != tuple(approximation.shape):
         raise ValueError(f"table has shape {tuple(table.shape)}, the approximation {tuple(approximation.shape)}")
     p = None if frequencies is None else checked_frequencies(frequencies, v)
+    if p is not None:
+        p = p / np.max(p, initial=0.0) if v else p  # sums of frequencies do not overflow
+    unit = _unit(table)
     squares, errors, cosines = np.empty(v), np.empty(v), np.empty(v)
     for start in range(0, v, ROWS):
         part = slice(start, min(start + ROWS, v))
         e = _double(table[part, :])
         a = _double(approximation.lookup(np.arange(part.start, part.stop)))
-        squares[part] = np.sum(abs(e) ** 2, axis=1)
-        errors[part] = np.sum(abs(e - a) ** 2, axis=1)
-        sizes = np.sqrt(squares[part] * np.sum(abs(a) ** 2, axis=1))
-        inner = np.sum((e.conj() * a).real, axis=1)
-        cosines[part] = np.divide(inner, sizes, out=np.where(errors[part] == 0, 1.0, 0.0), where=sizes > 0)
+        squares[part] = np.sum(abs(e / unit) ** 2, axis=1)
+        errors[part] = np.sum(abs(e / unit - a / unit) ** 2, axis=1)
+        cosines[part] = _cosines(e, a)
     bytes_of_table = int(np.prod(table.shape)) * numpy_dtype(table).itemsize
     return EmbeddingReport(
         _ratio(errors, squares, None),
@@ -106,6 +110,22 @@ def embedding_report(table: Any, approximation: Any, frequencies: Any = None) ->
         None if p is None else _mean(cosines, p),
         bytes_of_table / approximation.nbytes if approximation.nbytes else (np.inf if bytes_of_table else 1.0),
     )
+
+
+def _unit(table: Any) -> float:
+    """A power of two by which no square of the table's entries overflows, nor those of the largest vanish."""
+    xp = namespace(table)
+    largest = float(xp.max(xp.abs(table))) if 0 not in table.shape else 0.0
+    return float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1)) if 0 < largest < np.inf else 1.0
+
+
+def _cosines(e: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Of row and row, each in units of its largest entry; of two zero rows 1, of a zero row and another one 0."""
+    largest = [np.max(abs(x), axis=1, initial=0.0) for x in (e, a)]
+    e, a = (x / np.where(size > 0, size, 1.0)[:, None] for x, size in zip((e, a), largest, strict=True))
+    norms = np.linalg.norm(e, axis=1) * np.linalg.norm(a, axis=1)
+    zero = np.where((largest[0] == 0) & (largest[1] == 0), 1.0, 0.0)
+    return np.divide(np.sum((e.conj() * a).real, axis=1), norms, out=zero, where=norms > 0)
 
 
 def _double(rows: Any) -> np.ndarray:

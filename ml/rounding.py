@@ -41,10 +41,10 @@ class RoundedEmbedding:
         given = checked_ids(ids, self.shape[0])
         flat = given.reshape(-1)
         numbers = _unpacked(np.take(self.codes, flat, axis=0), self.bits, self.width).astype(self.dtype)
-        scales = np.take(self.scales, flat, axis=0).astype(self.dtype) * self.dtype.type(self.unit)
+        steps = _steps(np.take(self.scales, flat, axis=0), self.unit, self.dtype)
         if self.width:
-            groups = scales.shape[1]
-            numbers = numbers.reshape(len(flat), groups, self.width // groups) * scales[:, :, None]
+            groups = steps.shape[1]
+            numbers = numbers.reshape(len(flat), groups, self.width // groups) * steps[:, :, None]
         return numbers.reshape(*given.shape, self.width)
 
     def to_dense(self) -> np.ndarray:
@@ -65,8 +65,9 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
     """Round every row, or every `group` neighbours in a row, to integers times one scale.
 
     With q_max = 2^{bits-1} - 1, scale s = max |e_j| / q_max over the group, rounded to half precision, q_j = round(e_j / s):
-    |e_j - s q_j| <= s/2 (1 + 2^{2 - 11} q_max), where the second term is the rounding of the scale. The plainest scheme there
-    is: neither calibration nor an optimal scale.
+    |e_j - s' q_j| <= s/2 (1 + 2^{2 - 11} q_max) + 2^{-24} q_max max s, where s' is the scale as it is stored; the second term is its
+    rounding, the third one that of scales below 6e-5 of the largest, which half precision holds less well. The plainest scheme
+    there is: neither calibration nor an optimal scale.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
 
     Notes
     -----
-    Scales below 6e-8 of the largest are zero. Codes of less than a byte are unpacked bit by bit: compact, not fast.
+    Scales below 1.5e-8 of the largest are zero. Codes of less than a byte are unpacked bit by bit: compact, not fast.
 
     Examples
     --------
@@ -100,14 +101,22 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
     if group < 1 or h % group:
         raise ValueError(f"group must divide the width {h}, got {group}")
     largest = 2 ** (bits - 1) - 1
-    groups = table.reshape(v, h // group, group)
+    groups = table.reshape(v, h // group, group).astype(np.float64)
     exact = np.max(np.abs(groups), axis=2, initial=0) / largest
-    unit = float(np.ldexp(1.0, int(np.frexp(np.max(exact, initial=0))[1])))
-    scales = (exact / table.dtype.type(unit)).astype(np.float16)
-    step = scales.astype(table.dtype)[:, :, None] * table.dtype.type(unit)
+    unit = float(np.ldexp(1.0, int(np.frexp(np.max(exact, initial=0))[1]) - 1))
+    scales = (exact / unit).astype(np.float16)
+    with np.errstate(over="ignore"):  # rounded up, a scale may lead beyond the largest number of the type: then down
+        beyond = np.isinf(largest * _steps(scales, unit, table.dtype))
+    scales = np.where(beyond, np.nextafter(scales, np.float16(0)), scales)
+    step = _steps(scales, unit, table.dtype).astype(np.float64)[:, :, None]
     numbers = np.rint(np.divide(groups, step, out=np.zeros_like(groups), where=step > 0))
     numbers = np.clip(numbers, -largest, largest).astype(np.int8).reshape(v, h)
     return RoundedEmbedding(_packed(numbers, bits), scales, unit, int(bits), h, table.dtype)
+
+
+def _steps(scales: np.ndarray, unit: float, dtype: np.dtype) -> np.ndarray:
+    """What one integer is worth; multiplied in double, as the unit of small numbers is none of single precision."""
+    return (scales.astype(np.float64) * unit).astype(dtype)
 
 
 def _packed(numbers: np.ndarray, bits: int) -> np.ndarray:

@@ -7,8 +7,9 @@ import importlib.util
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["docstrings"]
+__all__ = ["docstrings", "refuse_string"]
 
 #: Folders that hold other packages, tests, or files with errors on purpose.
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "lib2to3", "idlelib"}
@@ -27,6 +28,8 @@ def docstrings(packages: Iterable[str] = ("stdlib",)) -> list[str]:
     ------
     ImportError
         a package that is not installed.
+    TypeError
+        a single name in place of a list of names.
 
     Notes
     -----
@@ -38,6 +41,7 @@ def docstrings(packages: Iterable[str] = ("stdlib",)) -> list[str]:
     >>> any("namespace" in text for text in texts)
     True
     """
+    refuse_string("packages", packages)
     texts: dict[str, None] = {}
     for name in packages:
         for path in _sources(name):
@@ -53,6 +57,12 @@ def docstrings(packages: Iterable[str] = ("stdlib",)) -> list[str]:
     return list(texts)
 
 
+def refuse_string(name: str, given: Any) -> None:
+    """Raise TypeError for one string in place of a list of them, which would be taken letter by letter."""
+    if isinstance(given, str | bytes):
+        raise TypeError(f"{name} must be a list of strings, got one string; pass [{given[:20]!r}]")
+
+
 def _sources(package: str) -> list[Path]:
     if package == "stdlib":
         roots = [Path(sysconfig.get_paths()["stdlib"])]
@@ -61,6 +71,6 @@ def _sources(package: str) -> list[Path]:
         if spec is None:
             raise ImportError(f"docstrings of {package} are asked for, which is not installed: pip install {package}")
         if not spec.submodule_search_locations:
-            return [Path(str(spec.origin))]
+            return [p for p in [Path(str(spec.origin))] if p.is_file()]  # none: built into the interpreter
         roots = [Path(folder) for folder in spec.submodule_search_locations]
     return [p for root in roots for p in sorted(root.rglob("*.py")) if not SKIPPED & set(p.relative_to(root).parts)]

@@ -36,12 +36,20 @@ def to_torch(embedding: FactorizedEmbedding) -> Any:
     return torch.nn.Sequential(table, linear)
 
 
-def albert_state_dict(embedding: FactorizedEmbedding) -> dict[str, Any]:
+def albert_state_dict(embedding: FactorizedEmbedding, *, prefix: str = "") -> dict[str, Any]:
     """T and P as the weights of transformers' AlbertModel, for `load_state_dict(..., strict=False)`.
+
+    With a wrong prefix `strict=False` loads nothing and says nothing: check that the result has no `unexpected_keys`. E is the number
+    of columns of T, fewer than were asked for where the table was of lower rank; the model's embedding_size must be the same. The
+    mapping's bias is overwritten by zero.
 
     Word embeddings (V, E) = T and the mapping E -> H with weight (H, E) = P^T and bias zero. Note that ALBERT adds positions and
     segments to T's rows and normalises them *before* P: a factorised BERT table, where that happens in R^H, is another function
     there, whatever the factors.
+
+    Parameters
+    ----------
+    prefix : before every name; "albert." for models with heads, which have an AlbertModel inside
 
     Raises
     ------
@@ -55,9 +63,9 @@ def albert_state_dict(embedding: FactorizedEmbedding) -> dict[str, Any]:
     if projection is None:
         raise ValueError("ALBERT has a projection, and this table is dense; factorise it first")
     return {
-        "embeddings.word_embeddings.weight": torch.tensor(tokens),
-        "encoder.embedding_hidden_mapping_in.weight": torch.tensor(projection.T.copy()),
-        "encoder.embedding_hidden_mapping_in.bias": torch.zeros(
+        f"{prefix}embeddings.word_embeddings.weight": torch.tensor(tokens),
+        f"{prefix}encoder.embedding_hidden_mapping_in.weight": torch.tensor(projection.T.copy()),
+        f"{prefix}encoder.embedding_hidden_mapping_in.bias": torch.zeros(
             projection.shape[1], dtype=torch.tensor(tokens[:0]).dtype
         ),
     }

@@ -294,3 +294,43 @@ def test_too_long_rows_are_named():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match=r"n <= 16 positions, got shape \(2, 17\)"):
         embed(initial_weights(SMALL), SMALL, torch.zeros((2, 17), dtype=torch.int64))
+
+
+def test_sizes_may_be_numpy_integers_or_a_name_and_are_no_truth_values():
+    assert AlbertConfig(layers=np.int64(12)) == AlbertConfig()
+    with pytest.raises(ValueError, match="layers must be a positive integer, got True"):
+        AlbertConfig(layers=True)
+    assert albert_parameter_count("base").total == albert_parameter_count(AlbertConfig()).total
+    with pytest.raises(ValueError, match=r"the sizes are base, .* got 'tiny'"):
+        albert_parameter_count("tiny")
+
+
+def test_states_are_in_the_order_of_the_tokens_and_under_the_prefix():
+    pytest.importorskip("torch")
+    tokens, projection = np.arange(8.0).reshape(4, 2), np.ones((2, 3))
+    place = np.array([2, 0, 3, 1])
+    embedding = FactorizedEmbedding(tokens, projection, place)
+    state = albert_state_dict(embedding, prefix="albert.")
+    assert np.array_equal(state["albert.embeddings.word_embeddings.weight"].numpy(), tokens[place])
+    assert all(name.startswith("albert.e") for name in state)
+    assert np.array_equal(to_torch(embedding)[0].weight.detach().numpy(), tokens[place])
+
+
+def test_every_component_is_that_of_transformers():
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = transformers.AlbertForPreTraining(reference_config(SMALL))
+    model.tie_weights()
+    inner = model.albert
+    layer = inner.encoder.albert_layer_groups[0].albert_layers[0]
+    count = lambda *modules: sum(p.numel() for module in modules for p in module.parameters())  # noqa: E731
+    table = inner.embeddings.word_embeddings
+    assert albert_parameter_count(SMALL, heads=True).components == {
+        "token table": count(table),
+        "positions, segments": count(inner.embeddings) - count(table),
+        "projection": count(inner.encoder.embedding_hidden_mapping_in),
+        "attention": count(layer.attention),
+        "feed-forward": count(layer) - count(layer.attention),
+        "pooler": count(inner.pooler),
+        "heads": count(model.predictions, model.sop_classifier) - count(table),
+    }

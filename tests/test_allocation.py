@@ -124,3 +124,35 @@ def test_nothing_to_share_out_is_ordinary():
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         allocate_rank(*arguments)
+
+
+def test_small_tails_count_as_much_as_large_ones():
+    assert allocate_rank([np.array([1.0]), np.array([1e-7])], [1, 1], 2).ranks == (1, 1)
+    decays = [10.0 ** -np.arange(0.0, 40, 2), 10.0 ** -np.arange(1.0, 40, 2)]
+    for budget in range(40):
+        found = allocate_rank(decays, [1, 1], budget)
+        assert found.ranks == ((budget + 1) // 2, budget // 2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_optimum_is_that_of_dynamic_programming_over_all_budgets(seed):
+    """Least loss for every budget, block after block: many states, spectra over 12 decades."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(20, 40, 5).tolist()
+    values = [np.sort(10.0 ** rng.uniform(-12, 0, 25))[::-1] for _ in sizes]
+    dense, budget = [15 * size for size in sizes], int(rng.integers(500, 2000))
+    least = np.zeros(budget + 1)
+    for s, size, whole in zip(values, sizes, dense, strict=True):
+        offers = [(size * r, float(np.sum(s[r:][::-1] ** 2))) for r in range(len(s) + 1)] + [(whole, 0.0)]
+        following = np.full(budget + 1, np.inf)
+        for cost, loss in offers:
+            if cost <= budget:
+                following[cost:] = np.minimum(following[cost:], least[: budget + 1 - cost] + loss)
+        least = following
+    found = allocate_rank(values, sizes, budget, dense=dense)
+    assert found.error == pytest.approx(np.sqrt(least[-1]), rel=64 * EPS, abs=0)
+    assert found.cost <= budget
+
+
+def test_a_huge_budget_buys_everything():
+    assert allocate_rank([np.ones(3), np.ones(2)], [5, 7], 10**30)[:3] == ((3, 2), (False, False), 29)

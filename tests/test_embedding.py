@@ -263,3 +263,60 @@ def test_other_suffixes_are_refused(tmp_path):
         save_embedding(FactorizedEmbedding(np.ones((2, 2))), tmp_path / "e.pkl")
     with pytest.raises(FileNotFoundError):
         load_embedding(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e20), (np.complex64, 1e-20), (np.float64, 1e200)])
+def test_gauges_hold_for_factors_of_any_scale(dtype, scale):
+    tokens, projection = random(dtype, 30, 3), random(dtype, 3, 8, seed=1)
+    embedding = FactorizedEmbedding(tokens / dtype(scale), projection * dtype(scale))
+    table, eps = tokens @ projection, np.finfo(dtype).eps
+    for gauge in (embedding.balanced(), embedding.orthonormal()):
+        assert gauge.rank == 3
+        assert abs(gauge.to_dense() - table).max() <= 100 * eps * abs(table).max()
+    balanced = embedding.balanced()
+    ratio = np.linalg.norm(balanced.tokens) / np.linalg.norm(balanced.projection)
+    assert abs(ratio - 1) <= 100 * eps
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-80, 1.0, 1e160, 1e300])
+def test_reports_do_not_depend_on_the_scale(scale):
+    table = random(np.float64, 20, 5)
+    half = FactorizedEmbedding(scale * np.where(np.arange(5) < 3, table, 0))
+    expected = np.linalg.norm(table[:, 3:]) / np.linalg.norm(table)
+    report = half.report(scale * table, np.full(20, 1e308))
+    cosines = np.linalg.norm(table[:, :3], axis=1) / np.linalg.norm(table, axis=1)
+    for error, cosine in (
+        (report.relative_error, report.cosine),
+        (report.weighted_error, report.weighted_cosine),
+    ):
+        assert error == pytest.approx(expected, rel=50 * np.finfo(float).eps)
+        assert cosine == pytest.approx(cosines.mean(), rel=50 * np.finfo(float).eps)
+
+
+def test_factors_are_brought_to_one_type_and_one_layout():
+    embedding = FactorizedEmbedding(random(np.float32, 6, 2), np.asfortranarray(random(np.complex128, 2, 4)))
+    assert embedding.tokens.dtype == embedding.projection.dtype == embedding.dtype == np.complex128
+    assert embedding.projection.flags.c_contiguous
+    with pytest.raises(TypeError, match="one array module"):
+        FactorizedEmbedding(np.ones((3, 2)), array_api_strict.asarray(np.ones((2, 4))))
+    with pytest.raises(ValueError, match="real floating-point type, got int64"):
+        FactorizedEmbedding.random(3, 2, 4, dtype=np.int64)
+
+
+def test_unsigned_ids_are_ids():
+    mixed, table = several(np.float64)
+    stacked = FactorizedEmbedding(mixed.tokens, mixed.projection)  # no place, whose integers would take their part
+    for embedding, rows in ((mixed, table), (stacked, table[np.argsort(mixed.place)])):
+        found = embedding.lookup(np.array([3, 15], dtype=np.uint64))
+        assert abs(found - rows[[3, 15]]).max() <= 20 * np.finfo(float).eps
+
+
+def test_rows_of_repeated_ids_reach_the_product_once(monkeypatch):
+    import ml.embedding as module
+
+    counts, product = [], module._product
+    monkeypatch.setattr(module, "_product", lambda t, p, rows: counts.append(len(rows)) or product(t, p, rows))
+    FactorizedEmbedding(np.ones((9, 8)), np.ones((8, 4))).lookup([3] * 50 + [4] * 50)
+    blocks, _ = several(np.float64)
+    blocks.lookup([3] * 50)
+    assert counts == [2, 1]

@@ -202,3 +202,55 @@ def test_frequencies_and_blocks_help_where_text_is_frequent():
     rounded = round_rows(table, 4).report(table, p)
     assert rounded.size_ratio > 7.9
     assert rounded.relative_error < 0.14
+
+
+def with_spectrum(values: np.ndarray, rows: int) -> np.ndarray:
+    u, v = (np.linalg.qr(random(np.float64, n, len(values), seed=n))[0] for n in (rows, len(values)))
+    return (u * values) @ v.T
+
+
+def test_a_budget_reaches_what_a_rank_does_and_gives_the_same_structure():
+    table = with_spectrum(10.0 ** (-0.4 * np.arange(40)), 300)
+    by_rank, by_budget = factorize_embedding(table, 25), factorize_embedding(table, budget=25 * 340)
+    assert by_budget.ranks == by_rank.ranks == (25,)
+    assert by_budget.place is None
+    assert not isinstance(by_budget.tokens, tuple)
+    p = np.arange(1.0, 301)  # ascending: sorted by frequency, rows would be turned round
+    ranked, bought = (factorize_embedding(table, **a, frequencies=p) for a in ({"rank": 9}, {"budget": 9 * 340}))
+    assert abs(ranked.to_dense() - bought.to_dense()).max() <= 100 * np.finfo(float).eps
+    assert bought.place is None
+    blocks = factorize_embedding(table, 25, frequencies=np.ones(300), n_blocks=3)
+    tail = np.linalg.norm(10.0 ** (-0.4 * np.arange(20, 40)))  # rank 20 for every block is within the budget
+    assert np.linalg.norm(blocks.to_dense() - table) <= tail + 100 * np.finfo(float).eps
+    assert 25 * 340 - blocks.n_parameters < 140  # one term more does not fit
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_in_a_metric_are_the_best_of_their_ranks(dtype):
+    table, m = random(dtype, V + 1, H), metric(dtype)  # blocks of 31, 30 and 30 tokens
+    p = np.random.default_rng(2).permutation(1 / np.arange(1.0, V + 2) ** 0.5)
+    found = factorize_embedding(table, 4, frequencies=p, metric=m, n_blocks=3)
+    factor = np.linalg.cholesky(m.astype(np.complex128))
+    assert found.n_parameters <= 4 * (V + 1 + H)
+    dense, leftover = found.to_dense(), 4 * (V + 1 + H) - found.n_parameters
+    assert leftover < 31 + H
+    for group, rank in zip(np.array_split(np.argsort(-p, kind="stable"), 3), found.ranks, strict=True):
+        values = np.linalg.svd(np.sqrt(p[group])[:, None] * table[group] @ factor, compute_uv=False)
+        rest = np.linalg.norm(np.sqrt(p[group])[:, None] * (table[group] - dense[group]) @ factor)
+        assert 0 < rank < H
+        assert abs(rest - np.linalg.norm(values[rank:])) <= 100 * np.finfo(dtype).eps * np.linalg.norm(values)
+
+
+def test_huge_ranks_and_tensors_are_told_apart():
+    table = random(np.float64, 20, 5)
+    p = np.ones(20)
+    assert factorize_embedding(table, np.int64(2**62), frequencies=p, n_blocks=2).report(table).relative_error == 0
+    torch = pytest.importorskip("torch")
+    for call in (factorize_embedding, FactorizedEmbedding):
+        with pytest.raises(TypeError, match=r"tensor of PyTorch.*detach\(\).float\(\).numpy\(\)"):
+            call(torch.ones(4, 3), 1) if call is factorize_embedding else call(torch.ones(4, 3))
+
+
+def test_complex_frequencies_are_refused():
+    with pytest.raises(ValueError, match="real numbers, got dtype complex128"):
+        factorize_embedding(np.ones((2, 2)), 1, frequencies=np.array([1, 1j]))

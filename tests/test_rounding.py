@@ -98,3 +98,28 @@ def test_a_real_table_survives_rounding(bits, group, ratio, error, cosine):
     assert abs(report.relative_error - error) <= 0.5001e-3
     assert abs(report.cosine - cosine) <= 0.5001e-3
     assert abs(report.size_ratio - ratio) <= 0.5001e-2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_tables_near_the_largest_and_the_smallest_numbers_are_rounded_alike(dtype, bits):
+    largest, top = 2 ** (bits - 1) - 1, np.finfo(dtype).max
+    for factor in (1.0, 0.6, 0.3):
+        table = factor * top * np.array([[1, -0.5, 0.25]], dtype=dtype)
+        found = round_rows(table, bits).to_dense()
+        step = float(factor * top) / largest
+        assert np.all(abs(found / 2 - table / 2) <= step / 4 * (1 + 2.0**-9 * largest))
+    table = np.finfo(dtype).tiny * np.array([[largest, -largest, 0]], dtype=dtype)
+    assert np.array_equal(round_rows(table, bits).to_dense(), table)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_rows_whose_scale_is_hardly_a_number_keep_to_their_bound(bits):
+    largest = 2 ** (bits - 1) - 1
+    table = random(40, 6) * np.geomspace(1, 1e-9, 40)[:, None]
+    rounded = round_rows(table, bits)
+    step = np.max(abs(table), axis=1, keepdims=True) / largest
+    bound = step / 2 * (1 + 2.0**-9 * largest) + 2.0**-24 * largest * np.max(step)
+    assert np.all(abs(rounded.to_dense() - table) <= bound)
+    assert np.any((rounded.scales > 0) & (rounded.scales < 2.0**-14))
+    assert abs(_unpacked(rounded.codes, bits, 6)).max() == largest
