@@ -126,6 +126,28 @@ def test_it_learns_to_count_and_the_order_of_numbers(embedding):
     assert result.held_out.token_loss < 0.7 * np.log(20)
 
 
+def test_training_starts_from_the_frequencies_of_the_words():
+    """Before the first step the logits are those of the frequencies plus a deviation of 0.02 E^{1/2}, for dense tables as well."""
+    pytest.importorskip("torch")
+    from ml.training import train
+
+    rng, vocabulary = np.random.default_rng(0), 60
+    share = 1 / np.arange(1, vocabulary + 1) ** 1.5
+    ids = rng.choice(vocabulary, 4000, p=share / share.sum()) + len(SPECIAL)
+    corpus = Corpus((*SPECIAL, *(f"w{k}" for k in range(vocabulary))), ids, np.repeat(np.arange(100), 40))
+    known, held_out = corpus.split()
+    logarithm = np.log((known.frequencies() + 1) / (known.frequencies() + 1).sum())
+    batches = np.random.default_rng(2024)  # those of the evaluation
+    targets = np.concatenate([make_batch(held_out, 64, 6, batches).targets.ravel() for _ in range(8)])
+    expected = -logarithm[targets[targets != IGNORED]].mean()
+    assert expected < 0.8 * np.log(vocabulary)
+    for embedding in (12, None):
+        config = AlbertConfig(vocabulary=65, embedding=embedding, hidden=32, layers=2, heads=4, positions=32)
+        result = train(config, corpus, steps=0, segment=6, progress=False)
+        assert result.losses.shape == (0, 2)
+        assert result.held_out.token_loss == pytest.approx(expected, abs=0.02 * config.embedding_width**0.5)
+
+
 def test_the_same_seed_gives_the_same_training_and_another_does_not():
     pytest.importorskip("torch")
     from ml.training import train
