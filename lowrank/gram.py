@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from lowrank.arrays import namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
-from lowrank.dense import adjoint, cholesky, eigh, qr, solve_triangular, svd
+from lowrank.dense import adjoint, cholesky, eigh, qr, solve_triangular, svd, times
 from lowrank.limits import kept
 from lowrank.matrix import LowRankMatrix
 
@@ -79,7 +79,7 @@ def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
     right as LAPACK's, which is taken where they are not.
     """
     v = qr(v)[0]  # LAPACK's eigenvectors are orthonormal to n u only
-    x = adjoint(adjoint(v) @ adjoint(a)) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a @ v
+    x = times(a, v)
     xp, k = namespace(x), v.shape[1]
     eye = xp.eye(k, dtype=x.dtype)
     gram = adjoint(x) @ x

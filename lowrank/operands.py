@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, real_part
-from lowrank.dense import norm
+from lowrank.dense import norm, times
 from lowrank.matrix import LowRankMatrix
 
 __all__ = ["checked", "draw", "first_product", "is_array", "sample", "tamed", "total_norm"]
@@ -97,7 +97,7 @@ def draw(a: Any, width: int, test_matrix: Any, rng: int | np.random.Generator) -
 def first_product(a: Any, omega: Any) -> Any:
     """A W; a NaN or infinity in A is in it too and is looked for only then."""
     with np.errstate(invalid="ignore", over="ignore"):
-        y = a @ omega
+        y = times(a, omega)
     xp = namespace(y)
     if y.shape[1] and not bool(xp.all(xp.isfinite(y))):
         if is_array(a):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import to_numpy, unit_roundoff
-from lowrank.dense import adjoint, adjoint_times, qr, svd
+from lowrank.dense import adjoint, adjoint_times, qr, svd, times
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, draw, first_product, tamed, total_norm
@@ -140,14 +140,14 @@ def subspace_iteration(
     passes = 1
     while True:
         backward = passes % 2 == 1
-        other, p_other, r = orthonormal(adjoint_times(a, pq) if backward else a @ pq, right if backward else left)
+        other, p_other, r = orthonormal(adjoint_times(a, pq) if backward else times(a, pq), right if backward else left)
         passes += 1
         u, s, vh = svd(r)
         if n_power_iter is not None:
             settled = passes == 2 * n_power_iter + 2
         else:
             settled = width == min(m, n) or _settled(
-                history, to_numpy(s), rank, rest, passes - 2, total, unit_roundoff(s)
+                history, to_numpy(s), rank, rest, passes - 2, total, m * n, unit_roundoff(s)
             )
         if settled or (n_power_iter is None and passes == MAX_PASSES):
             break
@@ -172,7 +172,14 @@ def _left_over(r: Any, first: int) -> float:
 
 
 def _settled(
-    history: list[np.ndarray], now: np.ndarray, rank: int, rest: float, further: int, total: float | None, u: float
+    history: list[np.ndarray],
+    now: np.ndarray,
+    rank: int,
+    rest: float,
+    further: int,
+    total: float | None,
+    entries: int,
+    u: float,
 ) -> bool:
     """Whether the error is within NEARLY_OPTIMAL of the optimum, by one of two estimates.
 
@@ -193,7 +200,8 @@ def _settled(
     tail, allowed = float(np.sum(now[k:] ** 2)), 2 * NEARLY_OPTIMAL
     if total is not None:
         square = (total / scale) ** 2
-        outside = square - float(np.sum(now**2)) - noise * square  # of the basis, where that difference has digits
+        rounding = max(16.0, entries**0.5) * u  # of a sum of so many squares
+        outside = square - float(np.sum(now**2)) - rounding * square  # of the basis, where that difference has digits
         if outside > SURPRISE * rest**2:
             return False  # the random block was an unlucky one, or known to who made the matrix
         tail = max(tail, outside + tail)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import conj, namespace, real_part, unit_roundoff
-from lowrank.dense import adjoint, adjoint_times, norm, qr, svd
+from lowrank.dense import adjoint, adjoint_times, norm, qr, svd, times
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, draw, first_product, is_array, sample, tamed, total_norm
@@ -194,7 +194,7 @@ class _RangeFinder:
         """Add the block after its power iterations; False if nothing of it is more than round-off."""
         for _ in range(self.n_power_iter):
             z, _ = qr(adjoint_times(self.a, self._against(y)[1]))
-            y = self.a @ z
+            y = times(self.a, z)
         q, pq = self._against(y)
         room = limit - self.width
         self.pieces.append(q[:, :room])
