@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from lowrank import CrossApproximation, cross_approximation
-from lowrank.arrays import as_matrix, is_numpy_array, namespace, to_numpy, unit_roundoff
+from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
 from lowrank.cross import check_limits
+from lowrank.dense import adjoint, solve_triangular
 from lowrank.full_pivoting import saturated_rank
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
@@ -43,7 +43,7 @@ class EmpiricalInterpolation:
 
     def coefficients(self, values: Any) -> Any:
         """Weights lambda (r, M) in the selected snapshots: I_r g = sum_k lambda_k g_{j_k}. lambda = C^{-1} B^{-1} values."""
-        return _triangular(self.expansion, self._solve_lower(self._check(values)), lower=False)
+        return solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False)
 
     @property
     def lebesgue_constant(self) -> float:
@@ -51,7 +51,10 @@ class EmpiricalInterpolation:
         if self.rank == 0:
             return 0.0
         xp = namespace(self.basis)
-        cardinal = _triangular(self.triangle, self.basis.T, lower=True, transposed=True)
+        # B^-H Q^H, the conjugates of the cardinal functions
+        cardinal = solve_triangular(
+            self.triangle, adjoint(self.basis), lower=True, unit=True, conjugate_transposed=True
+        )
         return float(xp.max(xp.sum(xp.abs(cardinal), axis=0)))
 
     def truncate(self, rank: int) -> EmpiricalInterpolation:
@@ -76,7 +79,7 @@ class EmpiricalInterpolation:
         return values
 
     def _solve_lower(self, values: Any) -> Any:
-        return _triangular(self.triangle, values, lower=True)
+        return solve_triangular(self.triangle, values, lower=True, unit=True)
 
     def __repr__(self) -> str:
         error = self.residual_history[-1]
@@ -183,7 +186,7 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
         for _ in range(passes if r else 0):
             at_points = xp.asarray(points)
             triangle = xp.tril(xp.take(basis[:, :r], at_points, axis=0))
-            values = _triangular(triangle, xp.take(residual, at_points, axis=0), lower=True)
+            values = solve_triangular(triangle, xp.take(residual, at_points, axis=0), lower=True, unit=True)
             residual = residual - basis[:, :r] @ values
         x, j = divmod(int(xp.argmax(xp.reshape(xp.abs(residual), (-1,)))), k) if n * k else (0, 0)
         pivot: Any = to_numpy(residual[x, j])[()] if n * k else 0.0
@@ -211,23 +214,8 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
         np.array(points, dtype=int),
         np.array(columns, dtype=int),
         triangle,
-        xp.triu(_triangular(xp.tril(triangle), crossing, lower=True)),
+        xp.triu(solve_triangular(xp.tril(triangle), crossing, lower=True, unit=True)),
         np.array(pivots[:r]),
         np.array(history[: r + 1]),
         stopped,
     )
-
-
-def _triangular(matrix: Any, values: Any, *, lower: bool, transposed: bool = False) -> Any:
-    """Triangular solve where the array module has one (NumPy through SciPy, CuPy), a general one elsewhere."""
-    if values.shape[0] == 0:
-        return values
-    if is_numpy_array(matrix):
-        return solve_triangular(matrix, values, lower=lower, trans=1 if transposed else 0, unit_diagonal=lower)
-    xp = namespace(matrix, values)
-    if xp.__name__.endswith("cupy"):
-        from cupyx.scipy.linalg import solve_triangular as solve_on_device  # type: ignore[import-not-found]
-
-        return solve_on_device(matrix, values, lower=lower, trans=1 if transposed else 0, unit_diagonal=lower)
-    triangle = xp.tril(matrix) if lower else xp.triu(matrix)
-    return xp.linalg.solve(triangle.T if transposed else triangle, values)
