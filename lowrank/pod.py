@@ -59,7 +59,8 @@ def pod(
 
     Notes
     -----
-    Cost: that of :func:`lowrank.gram_schmidt` plus O(m^3). Modes below (max(n, m))^{1/2} u s_1 are never returned.
+    Cost: that of :func:`lowrank.gram_schmidt` plus O(m^3). Modes below (max(n, m))^{1/2} u s_1 are never returned
+    (below u s_1 if `l2_error` is given, which may ask for more than that leaves).
 
     Examples
     --------

@@ -15,7 +15,7 @@ from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, is_array, sample, tamed
 from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
-from lowrank.weighting import root_weights, scale_rows, side, times, weighted_factor
+from lowrank.weighting import compose, root_weights, scale_rows, side, weighted_factor
 
 __all__ = ["truncated_svd"]
 
@@ -79,7 +79,8 @@ def truncated_svd(
 
     Returns
     -------
-    LowRankMatrix, the factors orthonormal in the products; of lower rank than asked for if the rest is round-off, s <= (max(m, n))^{1/2} u s_1.
+    LowRankMatrix, the factors orthonormal in the products; of lower rank than asked for if the rest is round-off,
+    s <= (max(m, n))^{1/2} u s_1, or s <= u s_1 where a tolerance asks for such terms.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def truncated_svd(
     right = side("right_product", right_product, n, m, a, method)
     roots, unit = (None, 1.0) if row_weights is None else root_weights(row_weights, m, a)
     scale *= left.unit * right.unit * unit
-    plain = times(left.adjoint_factor, scale_rows(roots, times(a, right.factor)))
+    plain = compose(left.adjoint_factor, scale_rows(roots, compose(a, right.factor)))
     result = _solve(plain, rank, rtol, None if atol is None else atol / scale, left.product, right.product, method, rng)
     u, s, v = left.back(result.U), result.s, right.back(result.V)
     if roots is not None:

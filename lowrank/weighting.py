@@ -10,7 +10,7 @@ from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, 
 from lowrank.dense import adjoint, cholesky, qr, solve_triangular, svd
 from lowrank.operands import is_array, sample
 
-__all__ = ["Side", "root_weights", "scale_rows", "side", "times", "weighted_factor"]
+__all__ = ["Side", "compose", "root_weights", "scale_rows", "side", "weighted_factor"]
 
 #: Rows whose root of weight is below this fraction of the largest are projected.
 LIGHT = 0.01
@@ -113,10 +113,10 @@ def scale_rows(roots: Any, a: Any) -> Any:
         return roots[:, None] * a
     from scipy.sparse import diags_array
 
-    return times(diags_array(roots), a)
+    return compose(diags_array(roots), a)
 
 
-def times(x: Any, y: Any) -> Any:
+def compose(x: Any, y: Any) -> Any:
     """X Y where one of the two is the matrix and the other a factor, or None."""
     if x is None or y is None:
         return y if x is None else x

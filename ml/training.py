@@ -101,8 +101,9 @@ def train(
     =========  ==============  ===================  =====
 
     in 14 to 19 CPU seconds a run; the words' frequencies alone give about 6. Half the table trains as well as all of it within the
-    noise of the seeds, which is large; a quarter is behind with every seed, by 0.04 to 0.11. On more text (NumPy's docstrings, too) and
-    with H = 256, both are behind by up to 0.1. The order of segments is not learned in so few steps (log 2).
+    noise of the seeds, which is large; a quarter is behind with every seed, by 0.04 to 0.11. On more text (NumPy's docstrings, too) or with
+    H = 256 both are behind by 0.05 to 0.1 with one seed, and by 0.2 to 0.35 with H = 256, more text and another recipe (bias zero, the
+    rate of the table H / E times the others): the dense table is then plainly better. The order of segments is not learned in so few steps (log 2).
     """
     length = 2 * segment + 3
     if config.vocabulary != len(corpus.words) or config.positions < length or config.segments < 2:
