@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from rbm import extended
-from rbm.riesz import Solve, solve_function, symmetric_lu
+from rbm.factorization import Solve, solve_function, symmetric_lu
 
 __all__ = ["SparseSum", "TermStack"]
 

@@ -11,7 +11,8 @@ from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError, StabilityError, refused
 from rbm.estimate import Estimate
 from rbm.parameters import ParameterSpace
-from rbm.precision import widened
+from rbm.precision import row_norms, widened
+from rbm.riesz import UNIT
 
 __all__ = ["error_estimate"]
 
@@ -23,12 +24,15 @@ def error_estimate(
     mus: Any,
     parameters: ParameterSpace,
     interpolation_error: Coefficients | None = None,
+    orthonormality: float = 0.0,
 ) -> Estimate:
     """||u - Z gamma||_P from an estimate of ||r||_{P^-1}, for M parameter points.
 
     For an affine model ||r|| / beta; for one that stands for another, A' u' = f' (:class:`rbm.FullOrderModel`),
 
-        ||u' - Z gamma||_P <= (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A),   ||Z gamma||_P = ||gamma||_2.
+        ||u' - Z gamma||_P <= (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A),   ||Z gamma||_P <= (1 + eta)^{1/2} ||gamma||_2,
+
+    with eta = `orthonormality` >= ||Z^H P Z - I|| as measured (:meth:`rbm.riesz.InnerProduct.orthonormality`).
 
     norm : residual norms (M,); beta : stability bounds (M,); gamma : (M, N); mus : (M, p); all in one place, where the result is, too
 
@@ -56,10 +60,9 @@ def error_estimate(
                 ),
             )
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
-        beta = beta - of_operator
-        # Z is P-orthonormal to 1e-10, entry by entry
-        size = (1 + 1e-10 * (gamma.shape[1] + 1)) * xp.linalg.vector_norm(widened(gamma), axis=1)
-        norm = norm.interpolated(of_rhs + of_operator * size)
+        beta = (1 - 4 * UNIT) * (beta - of_operator)  # a rounded difference
+        size = (1 + orthonormality) ** 0.5 * row_norms(widened(gamma))
+        norm = norm.interpolated((1 + (gamma.shape[1] + 8) * UNIT) * (of_rhs + of_operator * size))
     with np.errstate(over="ignore", invalid="ignore"):
         error = norm.scaled(1 / beta)
         bound = error.bound

@@ -30,8 +30,8 @@ __all__ = ["load", "load_greedy", "save", "save_greedy"]
 
 #: kind of output: its class and the names of its arrays
 OUTPUTS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
-    ReducedLinear.kind: (ReducedLinear, ("vectors", "dual")),
-    ReducedQuadratic.kind: (ReducedQuadratic, ("matrices", "norms")),
+    ReducedLinear.kind: (ReducedLinear, ("vectors", "dual", "defects", "rounding")),
+    ReducedQuadratic.kind: (ReducedQuadratic, ("matrices", "norms", "rounding", "orthonormality")),
 }
 
 
@@ -81,7 +81,8 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         arrays.update({f"estimators/{name}/{key}": value for key, value in state.arrays().items()})
     for k, output in enumerate(model.outputs.values()):
         for key in OUTPUTS[output.kind][1]:
-            arrays[f"outputs/{k}/{key}"] = getattr(output, key)
+            if getattr(output, key) is not None:
+                arrays[f"outputs/{k}/{key}"] = np.asarray(getattr(output, key))
     families: list[InterpolatedFamily] = []
     header = {
         "kind": "reduced model",
@@ -97,6 +98,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
             for n, o in model.outputs.items()
         ],
         "projection": model.projection,
+        "orthonormality": model.orthonormality,
         "interpolation_error": _write_sources(model.interpolation_error, families)
         if model.interpolation_error
         else None,
@@ -130,7 +132,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         outputs: dict[str, ReducedOutput] = {}
         for k, o in enumerate(header["outputs"]):
             made, keys = OUTPUTS[o.get("kind", "linear")]
-            known = {key: arrays[f"outputs/{k}/{key}"] for key in keys}
+            known = {key: arrays[f"outputs/{k}/{key}"] for key in keys if f"outputs/{k}/{key}" in arrays}
             outputs[o["name"]] = made(_read_sources(o["coefficients"], parameters, families), **known)
         errors = header.get("interpolation_error")
         estimators = {}
@@ -145,6 +147,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             stability=_read_stability(header["stability"], arrays, parameters, families),
             projection=check_projection(header.get("projection", "galerkin")),
             interpolation_error=_read_sources(errors, parameters, families) if errors else None,
+            orthonormality=float(header.get("orthonormality", 1e-8)),  # files older than this: 1e-10 for each entry
             operators=arrays["operators"],
             rhs=arrays["rhs"],
             outputs=outputs,
@@ -240,6 +243,8 @@ def _write_stability(
         return {"kind": "anchored"}
     if isinstance(stability, BoundMinTheta):
         arrays["stability/reference"] = stability.reference
+        if stability.slack is not None:
+            arrays["stability/slack"] = stability.slack
         return {"kind": "min-theta", "constant": stability.constant}
     if isinstance(stability, CoefficientBound):
         return {"kind": "coefficient", "coefficient": _write_sources(stability.coefficient, families)}
@@ -258,5 +263,6 @@ def _read_stability(
             {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}, parameters
         )
     if header["kind"] == "min-theta":
-        return BoundMinTheta(arrays["stability/reference"], header["constant"], parameters)
+        slack = arrays.get("stability/slack")  # older files have none
+        return BoundMinTheta(arrays["stability/reference"], header["constant"], parameters, slack)
     return CoefficientBound(_read_sources(header["coefficient"], parameters, families))

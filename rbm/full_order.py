@@ -15,9 +15,10 @@ from rbm import extended, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import ModelError
+from rbm.factorization import Solve, factorize
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace
-from rbm.riesz import InnerProduct, Solve, factorize
+from rbm.riesz import InnerProduct
 from rbm.stability import StabilityBound, Unbound, bind
 from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term
 
@@ -107,7 +108,7 @@ class FullOrderModel:
         self.rhs_terms = np.stack(
             [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
         )
-        self.outputs = read_outputs(outputs, parameters, n)
+        self.outputs = read_outputs(outputs, parameters, self.inner_product)
         if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
             raise ModelError(
                 "an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)"

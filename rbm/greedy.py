@@ -249,7 +249,13 @@ class _Run:
             )
             norm = Estimate.concatenate(list(evaluate))
         error = error_estimate(
-            norm, self.beta, gamma, self.training, self.model.parameters, self.model.interpolation_error
+            norm,
+            self.beta,
+            gamma,
+            self.training,
+            self.model.parameters,
+            self.model.interpolation_error,
+            reduction.orthonormality,
         )
         return _relative(error, gamma) if self.relative and reduction.size else error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -15,14 +15,15 @@ import scipy.sparse.linalg as spla
 from lowrank.arrays import beside, namespace, real_part
 from rbm import extended
 from rbm.coefficients import Coefficients
+from rbm.definite import definiteness_error, hermitian_part, norm_bound
 from rbm.errors import ModelError
+from rbm.factorization import factorize_positive_definite
+from rbm.functional_range import FunctionalRange
 from rbm.parameters import ParameterSpace
-from rbm.precision import widened
-from rbm.riesz import factorize_positive_definite
+from rbm.precision import exponents_of, row_norms, scaled, scaled_matrix, underflow_of_sums, widened
+from rbm.riesz import UNIT, InnerProduct
 from rbm.terms import matrix_entries, operator_term, vector_term
-
-if TYPE_CHECKING:
-    from rbm.riesz import InnerProduct
+from rbm.units import units_of
 
 __all__ = ["Output", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "read_outputs", "reduce_output"]
 
@@ -55,36 +56,48 @@ class Output:
         return sum(psi[:, q] * np.sum(u.conj() * (m @ u.T).T, axis=1).real for q, m in enumerate(self.terms))
 
 
-def read_outputs(outputs: Any, parameters: ParameterSpace, n: int) -> dict[str, Output]:
+def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct) -> dict[str, Output]:
     """The outputs of a model as the user gives them: {name: array} or {name: [(coefficient, array), ...]}."""
     if outputs is not None and not isinstance(outputs, Mapping):
         raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
-    known = {}
+    known, n = {}, product.shape[0]
     for name, given in (outputs or {}).items():
         if name in parameters.names:
             raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
         pairs = given if isinstance(given, list) and given and isinstance(given[0], tuple) else [(1.0, given)]
-        arrays = [_term(f"output {name!r}", a, n) for _, a in pairs]
+        arrays = [_term(f"output {name!r}", a, n, product) for _, a in pairs]
         if len({a.ndim for a in arrays}) > 1:
             raise ModelError(f"output {name!r} mixes vectors (linear) and matrices (quadratic); make two outputs of it")
         known[name] = Output(Coefficients([c for c, _ in pairs], parameters), tuple(arrays))
     return known
 
 
-def _term(name: str, given: Any, n: int) -> Any:
-    """A vector (n,), or a Hermitian matrix (n, n)."""
+def _term(name: str, given: Any, n: int, product: InnerProduct) -> Any:
+    """A vector (n,), or a Hermitian matrix (n, n): of one that is not quite Hermitian the Hermitian part, which has the same real values."""
     if not (getattr(given, "ndim", 1) == 2 and 1 not in given.shape):
         return vector_term(name, given, n)
     matrix = operator_term(name, matrix_entries(name, given), n)
-    if abs(matrix - matrix.conj().T).max() > 1e-12 * abs(matrix).max():
-        raise ModelError(f"{name} has a matrix that is not Hermitian; a quadratic output is u^H Q u with Q = Q^H")
-    return matrix
+    in_units = product.in_units(matrix)
+    asymmetry = abs(product.in_units(matrix - matrix.conj().T)).max()
+    if asymmetry > 1e-12 * abs(in_units).max():
+        raise ModelError(
+            f"{name} has a matrix that is not Hermitian (|Q - Q^H| is up to {asymmetry / abs(in_units).max():.1e} of |Q|, in units of the product); "
+            "a quadratic output is u^H Q u with Q = Q^H"
+        )
+    return hermitian_part(matrix) if asymmetry > 0 else matrix
 
 
 @dataclass(frozen=True)
 class ReducedLinear:
-    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu).
+    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu) + rounding.
 
+    The functionals are orthonormalised in the dual norm, conj(l_q) = D R_q + defect (:class:`rbm.functional_range.FunctionalRange`),
+    so that
+
+        ||l(mu)||_{P'} <= ||dual psi||_2 + sum_q |psi_q| defects_q,    dual = (1 + eta) conj(R),
+
+    is not too small where terms nearly cancel, and not much too large: no square is expanded. The rounding of l_q^T Z is bounded
+    offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved.
     Held and summed in double precision, also for a model in single precision: it is one product with (Ql, N) numbers.
     """
 
@@ -92,7 +105,9 @@ class ReducedLinear:
 
     coefficients: Coefficients  #: psi
     vectors: np.ndarray  #: l_q^T Z (Ql, N)
-    dual: np.ndarray  #: (Ql, Ql) with ||l(mu)||_{P'} = norm(dual @ psi)
+    dual: np.ndarray  #: (k, Ql)
+    defects: np.ndarray | None = None  #: (Ql,); None for zeros (files older than this)
+    rounding: np.ndarray | None = None  #: (Ql, N) what the entries of `vectors` may be off by; None for zeros
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """(M,)."""
@@ -102,45 +117,62 @@ class ReducedLinear:
         return namespace(gamma).sum(vectors * widened(gamma), axis=1)
 
     @cached_property
+    def _sizes(self) -> np.ndarray:
+        """(Ql, N): the rounding error of the output is at most |psi| @ sizes @ |gamma|."""
+        count, size = self.vectors.shape
+        online = 3 * (size + count + 4) * UNIT * np.abs(self.vectors)
+        return online if self.rounding is None else online + (1 + 2.0**-20) * self.rounding
+
+    @cached_property
+    def _defects(self) -> np.ndarray:
+        return np.zeros(len(self.vectors)) if self.defects is None else self.defects
+
+    @cached_property
     def _constant(self) -> tuple[np.ndarray, np.ndarray, float] | None:
         """l^T Z (N,), the terms of its rounding (N,) and ||l||_{P'}, if they are the same at every point."""
         psi = self.coefficients.constant
         if psi is None:
             return None
-        return psi @ self.vectors, np.abs(psi) @ np.abs(self.vectors), float(np.linalg.norm(self.dual @ psi))
+        norm = float(row_norms((self.dual @ psi)[None])[0] + np.abs(psi) @ self._defects)
+        return psi @ self.vectors, np.abs(psi) @ self._sizes, (1 + 1e-12) * norm
 
     def simple(self) -> tuple[np.ndarray, np.ndarray, float] | None:
         """For the compiled kernels (:class:`rbm.online.forms.Finish`), if psi is constant: functional (N,), magnitudes (N,), norm."""
-        if self._constant is None:
-            return None
-        functional, sizes, norm = self._constant
-        constant = 2 * (len(functional) + len(self.vectors) + 2) * float(np.finfo(float).eps) / 2
-        return functional, constant * sizes, (1 + 1e-12) * norm
+        return self._constant
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        xp, u = namespace(gamma), float(np.finfo(float).eps) / 2
-        constant = 2 * (gamma.shape[1] + len(self.vectors) + 2) * u
+        xp = namespace(gamma)
         if self._constant is not None:
             _, sizes, norm = self._constant
-            return ((1 + 1e-12) * norm) * error + widened(xp.abs(gamma)) @ beside(constant * sizes, gamma)
+            return _above_underflow(norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma), norm, error)
         psi = self.coefficients(mus)
-        sizes = xp.abs(psi) @ beside(np.abs(self.vectors), gamma)
-        size = xp.sum(sizes * widened(xp.abs(gamma)), axis=1)
-        norm = xp.linalg.vector_norm(psi @ beside(self.dual.T, gamma), axis=1)
-        return (1 + 1e-12) * norm * error + constant * size
+        size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
+        norm = row_norms(psi @ beside(self.dual.T, gamma)) + xp.abs(psi) @ beside(self._defects, gamma)
+        norm = (1 + 1e-12) * norm + underflow_of_sums(self._defects)
+        return _above_underflow(norm * error + size, norm, error)
 
     def truncate(self, size: int) -> ReducedLinear:
         """For the first `size` basis vectors."""
-        return replace(self, vectors=self.vectors[:, :size])
+        rounding = None if self.rounding is None else self.rounding[:, :size]
+        return replace(self, vectors=self.vectors[:, :size], rounding=rounding)
+
+
+def _above_underflow(bound: Any, norm: Any, error: Any) -> Any:
+    """The bound plus the smallest normal number, which products of small numbers may have lost, unless the output or the error is zero."""
+    xp = namespace(error)
+    present = (error > 0) & (norm > 0)
+    return bound + xp.astype(present, error.dtype) * float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
 class ReducedQuadratic:
-    """s(mu) = sum_q psi_q(mu) z^H Q_q z with z = Z gamma, P-orthonormal Z.
+    """s(mu) = Re sum_q psi_q(mu) z^H Q_q z with z = Z gamma (without Re if psi is complex: each form is real).
 
     With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,
-    ||Q||: the norm from P to P'. Held and summed in double precision, also for a model in single precision.
+    ||Q||: the norm from P to P', and ||z||_P <= (1 + eta)^{1/2} ||gamma||_2, eta = ||Z^H P Z - I|| as measured. To this come the rounding of
+    Z^H Q Z, bounded offline, and of the online sums, 16 (N + 2)^{3/2} u ||Q_q|| ||z||^2. All of this is proved.
+    Held and summed in double precision, also for a model in single precision.
     """
 
     kind: ClassVar[str] = "quadratic"
@@ -148,6 +180,10 @@ class ReducedQuadratic:
     coefficients: Coefficients  #: psi
     matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
     norms: np.ndarray  #: ||Q_q|| (Ql,)
+    rounding: np.ndarray | None = (
+        None  #: (Ql,) Frobenius norm of what `matrices` may be off by; None for zeros (older files)
+    )
+    orthonormality: float = 1e-10  #: eta
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """(M,), real if psi is."""
@@ -158,13 +194,14 @@ class ReducedQuadratic:
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
-        xp = namespace(gamma)
-        # Z is P-orthonormal to 1e-10
-        size = xp.linalg.vector_norm(widened(gamma), axis=1) * (1 + 1e-10 * (gamma.shape[1] + 1))
-        weight = xp.abs(self.coefficients(mus)) @ beside(self.norms, gamma)
-        u = float(np.finfo(float).eps) / 2
-        n = gamma.shape[1]
-        return weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2) ** 1.5 * u * size**2)
+        size = (1 + float(self.orthonormality)) ** 0.5 * row_norms(widened(gamma))
+        psi = namespace(gamma).abs(self.coefficients(mus))
+        weight = psi @ beside(self.norms, gamma)
+        n, terms = gamma.shape[1], len(self.norms)
+        bound = weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2 + terms) ** 1.5 * UNIT * size**2)
+        if self.rounding is not None:
+            bound = bound + (psi @ beside(self.rounding, gamma)) * size**2 * (1 + 1e-9)
+        return _above_underflow(bound, weight, error)
 
     def truncate(self, size: int) -> ReducedQuadratic:
         """For the first `size` basis vectors."""
@@ -174,49 +211,107 @@ class ReducedQuadratic:
 ReducedOutput = ReducedLinear | ReducedQuadratic
 
 
-def reduce_output(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedOutput:
-    """The output on the span of a P-orthonormal basis Z (n, N)."""
-    if output.quadratic:
-        matrices = np.stack([_form(q, basis) for q in output.terms])
-        return ReducedQuadratic(output.coefficients, matrices, np.array([_form_norm(q, product) for q in output.terms]))
+def reduce_output(
+    product: InnerProduct, basis: np.ndarray, output: Output, name: str = "of the model"
+) -> ReducedOutput:
+    """The output on the span of a P-orthonormal basis Z (n, N).
+
+    Everything is formed for functionals brought to unit size by powers of two, so that no square over- or underflows, and scaled back.
+    Raises ModelError, with the name of the output, if what comes out is beyond the range of numbers.
+    """
+    made = _quadratic(product, basis, output) if output.quadratic else _linear(product, basis, output)
+    arrays = (made.matrices, made.norms) if isinstance(made, ReducedQuadratic) else (made.vectors, made.dual)
+    if not all(np.all(np.isfinite(a)) for a in arrays):
+        largest = max(float(abs(term).max()) for term in output.terms)
+        raise ModelError(
+            f"output {name!r} has entries up to {largest:.3g}: its reduced form is beyond the range of double precision; scale it down, "
+            "and its values up"
+        )
+    return made
+
+
+def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedLinear:
     vectors = np.stack(output.terms, axis=1)
+    units = product.balance[:, None]
+    exponents = exponents_of(vectors * units)
+    vectors = scaled(vectors, -exponents)
     # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
-    functionals = vectors.conj()
-    gram = functionals.conj().T @ product.riesz(functionals)
-    # ||conj l(mu)||^2 = psi^T G conj(psi). Terms may nearly cancel; G, scaled to a unit diagonal, is right to some u, and that is added
-    # to its eigenvalues, so that the norm is never too small (and at most 1e-7 of the terms too large)
-    scale = np.sqrt(np.diag(gram).real)
-    unit = gram / np.outer(np.where(scale > 0, scale, 1), np.where(scale > 0, scale, 1))
-    values, modes = scipy.linalg.eigh((unit + unit.conj().T) / 2)
-    slack = 32 * np.finfo(float).eps * len(values)
-    dual = np.sqrt(np.where(values > 0, values, 0.0) + slack)[:, None] * (modes.T * scale)
-    hi, lo = extended.product(vectors.T, basis)
-    return ReducedLinear(output.coefficients, hi + lo, dual)
+    span = FunctionalRange(product)
+    span.append(vectors.conj(), np.zeros_like(vectors), np.zeros(vectors.shape))
+    growth = 1 + span.orthogonality
+    of_sums = 3 * (len(exponents) + 4) * UNIT * span.norms
+    split = extended.SplitMatrix(vectors.T, product.balance)
+    hi, lo = extended.product(split, basis)
+    rounding = extended.rounding(split, basis) + UNIT * np.abs(hi + lo)
+    return ReducedLinear(
+        output.coefficients,
+        scaled((hi + lo).T, exponents).T,
+        scaled(growth * span.factor.conj(), exponents),
+        scaled(growth * (2 * span.defects + of_sums), exponents),
+        scaled(rounding.T, exponents).T,
+    )
 
 
-def _form(form: Any, basis: np.ndarray) -> np.ndarray:
-    """Z^H Q Z, formed in extended precision: the sums over n leave no rounding beyond the last bit."""
-    hi, lo = extended.product(basis.conj().T, extended.product(form, basis))
-    return hi + lo
+def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedQuadratic:
+    exponents = np.array([int(exponents_of(np.array([[abs(product.in_units(q)).max()]]))[0]) for q in output.terms])
+    forms = [scaled_matrix(q, -int(e)) for q, e in zip(output.terms, exponents, strict=True)]
+    reduced = [_form(q, basis, product) for q in forms]
+    norms = np.array([_form_norm(q, product) for q in forms])
+    return ReducedQuadratic(
+        output.coefficients,
+        np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)]),
+        scaled(norms, exponents),
+        scaled(np.array([off for _, off in reduced]), exponents),
+        product.orthonormality(basis),
+    )
+
+
+def _form(form: Any, basis: np.ndarray, product: InnerProduct) -> tuple[np.ndarray, float]:
+    """Z^H Q Z (N, N), formed in extended precision in balanced units, and a bound of the Frobenius norm of its error."""
+    split = extended.SplitMatrix(form, product.balance)
+    image, off = extended.product(split, basis), extended.rounding(split, basis)
+    adjoint = extended.SplitMatrix(basis.conj().T, 1 / product.balance)
+    hi, lo = extended.product(adjoint, image)
+    made = hi + lo
+    off = extended.rounding(adjoint, image) + np.abs(basis.T) @ off + UNIT * np.abs(made)
+    return made, float(np.linalg.norm(off)) * (1 + 2.0**-20)
 
 
 def _form_norm(form: Any, product: InnerProduct) -> float:
-    """An upper bound t of max |lambda|, Q x = lambda P x: factorisations show t P - Q and t P + Q to be positive definite."""
-    p: Any = product.matrix
-    n = form.shape[0]
-    if abs(form).max() == 0:
+    """A proved upper bound t of max |lambda|, Q x = lambda P x: eliminations show t P - Q and t P + Q to be positive definite.
+
+    They do so up to their rounding (:func:`rbm.definite.definiteness_error`), which over the smallest eigenvalue of P is added to t, in the
+    units of :mod:`rbm.units`. Where that gives less, t is the largest row sum of Q over that eigenvalue.
+    """
+    units = units_of(product)
+    q, error = units.take(form)
+    p, size = units.product, norm_bound(q) + error
+    if size == 0:
         return 0.0
-    if n <= DENSE_LIMIT:
-        a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, p))
-        estimate = float(np.abs(scipy.linalg.eigh(a, b, eigvals_only=True)).max())
-    else:
-        solve = product.factorized()
-        inverse = spla.LinearOperator((n, n), matvec=lambda x: solve(x.reshape(n, 1)).ravel(), dtype=form.dtype)
-        start = np.random.default_rng(0).standard_normal(n).astype(form.dtype)
-        values = spla.eigsh(form, k=1, M=p, Minv=inverse, which="LM", v0=start, tol=1e-4, return_eigenvectors=False)
-        estimate = float(abs(values[0]))
+    simple = size / units.smallest
+    try:
+        estimate = _largest_quotient(q, p)
+    except (np.linalg.LinAlgError, spla.ArpackError, RuntimeError):
+        return simple
     for margin in 10.0 ** np.arange(-9, 1):
         t = estimate * (1 + margin)
-        if all(factorize_positive_definite(t * p + sign * form) is not None for sign in (1, -1)):
-            return t
-    raise ModelError("the norm of a quadratic output could not be bounded: is the product positive definite?")
+        errors = [definiteness_error(hermitian_part(t * p + sign * q)) for sign in (1, -1)]
+        known = [e for e in errors if e is not None]
+        if len(known) == 2:
+            rounding = max(known) + error + t * units.product_error + 8 * UNIT * (t * units.largest + size)
+            return min(t + rounding / units.smallest, simple)
+    return simple
+
+
+def _largest_quotient(form: Any, product: Any) -> float:
+    """About max |lambda|, Q x = lambda P x."""
+    n = form.shape[0]
+    if n <= DENSE_LIMIT:
+        a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, product))
+        return float(np.abs(scipy.linalg.eigh(a, b, eigvals_only=True)).max())
+    solve = factorize_positive_definite(product)
+    assert solve is not None
+    inverse = spla.LinearOperator((n, n), matvec=lambda x: solve(x.reshape(n, 1)).ravel(), dtype=form.dtype)
+    start = np.random.default_rng(0).standard_normal(n).astype(form.dtype)
+    values = spla.eigsh(form, k=1, M=product, Minv=inverse, which="LM", v0=start, tol=1e-4, return_eigenvectors=False)
+    return float(abs(values[0]))

@@ -6,11 +6,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
 
-__all__ = ["column_norms", "converted", "is_single", "precision", "rounded", "widened"]
+__all__ = [
+    "column_norms",
+    "converted",
+    "exponents_of",
+    "is_single",
+    "precision",
+    "rounded",
+    "row_norms",
+    "scaled",
+    "scaled_matrix",
+    "underflow_of_sums",
+    "widened",
+]
 
 DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 
@@ -64,3 +77,40 @@ def column_norms(matrix: np.ndarray) -> np.ndarray:
     size = np.abs(matrix).max(axis=0, initial=0.0)
     scale = np.where(size > 0, size, 1.0)
     return (1 + 2.0**-30) * scale * np.linalg.norm(matrix / scale, axis=0)
+
+
+def row_norms(array: Any) -> Any:
+    """Euclidean norms (M,) of the rows of (M, k), k >= 0, where the array lives; entries of any size, their squares neither overflow nor vanish."""
+    xp = namespace(array)
+    if array.shape[1] == 0:
+        return xp.abs(xp.sum(array, axis=1))
+    size = xp.max(xp.abs(array), axis=1)
+    scale = xp.where((size > 0) & xp.isfinite(size), size, xp.ones_like(size))
+    return scale * xp.linalg.vector_norm(array / scale[:, None], axis=1)
+
+
+def exponents_of(columns: np.ndarray) -> np.ndarray:
+    """e (m,) with the largest entry of each column of (n, m) between 2^(e-1) and 2^e; 0 for a column of zeros."""
+    return np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1]
+
+
+def scaled(values: np.ndarray, exponents: Any) -> np.ndarray:
+    """values 2^exponents, without rounding in the range of normal numbers; infinite where that is too large."""
+    if np.iscomplexobj(values):
+        return scaled(values.real, exponents) + 1j * scaled(values.imag, exponents)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(values, exponents)
+
+
+def scaled_matrix(matrix: Any, exponent: int) -> Any:
+    """matrix 2^exponent, sparse or dense."""
+    if not sp.issparse(matrix):
+        return scaled(matrix, exponent)
+    made = matrix.copy()
+    made.data = scaled(matrix.data, exponent)
+    return made
+
+
+def underflow_of_sums(sizes: np.ndarray) -> float:
+    """What sum_j sizes_j |c_j| (m,) and sums like it may lose because c_j, or a product with it, lies below the range of normal numbers."""
+    return 4 * float(np.finfo(float).tiny) * (float(np.sum(sizes)) + len(sizes))

@@ -76,10 +76,13 @@ def finish(
         rhs_coefficients=model.rhs_coefficients,
         stability=model.stability,
         interpolation_error=model.interpolation_error,
+        orthonormality=reduction.orthonormality,
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={name: reduce_output(model.inner_product, reduction.basis, out) for name, out in model.outputs.items()},
+        outputs={
+            name: reduce_output(model.inner_product, reduction.basis, out, name) for name, out in model.outputs.items()
+        },
         estimators=states,
         refused=refused,
         basis=reduction.basis,

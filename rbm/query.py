@@ -14,13 +14,13 @@ from rbm.devices import points_for
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
+from rbm.min_theta import BoundMinTheta
 from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.outputs import ReducedLinear
 from rbm.precision import is_single, rounded, widened
 from rbm.solution import Solution
-from rbm.stability import BoundMinTheta
 
 if TYPE_CHECKING:
     from rbm.online.compiled import CompiledModel
@@ -91,7 +91,9 @@ class Query:
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None:
             return Solution(kept, values)
-        error = error_estimate(norm, beta, gamma, mus, model.parameters, model.interpolation_error)
+        error = error_estimate(
+            norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
+        )
         bound = error.bound
         bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
         return Solution(kept, values, error, bounds)

@@ -52,6 +52,8 @@ class ReducedModel:
     projection: Projection = "galerkin"
     #: (eps_A, eps_f) of :class:`rbm.FullOrderModel`, if the model is an interpolated one
     interpolation_error: Coefficients | None = None
+    #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
+    orthonormality: float = 1e-8
 
     @property
     def size(self) -> int:
@@ -159,7 +161,7 @@ class ReducedModel:
         if distance is not None:
             norm = Estimate.from_norm(norm.value, norm.floor + distance)
         beta = self.stability(points, theta)
-        return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error)
+        return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error, self.orthonormality)
 
     def reconstruct(self, coefficients: Any) -> Any:
         """Z gamma (M, n) for coefficients (M, N) or (N,), where the model lives. Raises ModelError if the model does not hold its basis."""

@@ -61,6 +61,11 @@ class Reduction:
         return self._basis.array
 
     @property
+    def orthonormality(self) -> float:
+        """A bound of ||Z^H P Z - I||_F, measured for interpolated models, whose error bounds need it; 0 for others."""
+        return 0.0 if self.model.interpolation_error is None else self.model.inner_product.orthonormality(self.basis)
+
+    @property
     def operators(self) -> np.ndarray:
         """Reduced operators: Z^H A_q Z (Qa, N, N), or R's columns of A_q Z (Qa, k, N), with Z = (z_1..z_N)."""
         if self.projection == "galerkin":

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from rbm import extended
+from rbm.definite import definiteness_error, eigenvalue_from_inverse, hermitian_part, norm_bound
 from rbm.errors import ModelError
+from rbm.factorization import Solve, factorize_positive_definite
+from rbm.precision import exponents_of, scaled
 
-__all__ = [
-    "InnerProduct",
-    "Solve",
-    "factorize",
-    "factorize_positive_definite",
-    "is_positive_semidefinite",
-    "solve_function",
-    "symmetric_lu",
-]
-
-Solve = Callable[[np.ndarray], np.ndarray]
+__all__ = ["InnerProduct"]
 
 #: A solve with P is accurate once its backward error, before the last refinement, is this small.
 ACCURATE = 1e-10
 MAX_REFINEMENTS = 8
-#: Right-hand sides that SuperLU is given at a time.
-COLUMNS = 16
+#: Largest |P - P^H|, in balanced units, that is taken for rounding of a Hermitian matrix.
+ASYMMETRY = 1e-10
+#: Up to this dimension a product too ill-conditioned for the usual proof is proved definite by its inverse.
+DENSE_LIMIT = 400
+#: Beyond this dimension a user's solver is trusted: the smallest eigenvalue is then measured with it, not proved.
+PROOF_LIMIT = 5000
+#: Columns larger than 2^RANGE or smaller than 2^-RANGE are scaled, so that no square over- or underflows.
+RANGE = 300
+UNIT = float(np.finfo(float).eps) / 2
 
 
 class InnerProduct:
@@ -39,8 +37,15 @@ class InnerProduct:
 
     Parameters
     ----------
-    matrix : P, scipy sparse or dense, real or complex
+    matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units, is
+        removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
     solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky
+
+    Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
+    have. All tolerances and rounding errors are relative to S P S.
+
+    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns: measured), and
+    with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and `riesz_with_error`.
 
     Raises
     ------
@@ -56,13 +61,15 @@ class InnerProduct:
         diagonal = np.abs(np.asarray(matrix.diagonal()).real).astype(float)
         #: powers of two that bring P to a unit diagonal, up to a factor two: the sizes of the unknowns
         self.balance = np.ldexp(1.0, -np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2).astype(int))
-        self.split = extended.SplitMatrix(matrix, self.balance)
-        self.matrix = self.split.matrix
-        asymmetry = abs(self.matrix - self.matrix.conj().T).max()
-        if not asymmetry <= 1e-10 * abs(self.matrix).max():
+        difference = matrix - matrix.conj().T
+        asymmetry = abs(self.in_units(difference)).max()
+        if not asymmetry <= ASYMMETRY:
             raise ModelError(
-                f"the product is not Hermitian: max |P - P^H| = {asymmetry:.3g}; symmetrise it, (P + P^H) / 2"
+                f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units of its diagonal; "
+                "symmetrise it, (P + P^H) / 2"
             )
+        self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
+        self.matrix = self.split.matrix
         self._solver = solver
         self._solve: Solve | None = None
 
@@ -70,6 +77,23 @@ class InnerProduct:
     def shape(self) -> tuple[int, int]:
         """(n, n)."""
         return self.matrix.shape
+
+    def in_units(self, matrix: Any) -> Any:
+        """S A S (n, n), S = diag(balance), without rounding: A in the units of the product."""
+        if sp.issparse(matrix):
+            scale = sp.diags_array(self.balance)
+            return sp.csr_array(scale @ matrix @ scale)
+        return self.balance[:, None] * matrix * self.balance
+
+    @cached_property
+    def balanced(self) -> Any:
+        """S P S (n, n)."""
+        return self.in_units(self.matrix)
+
+    @cached_property
+    def largest_eigenvalue(self) -> float:
+        """A proved upper bound of the largest eigenvalue of S P S (largest row sum)."""
+        return norm_bound(self.balanced)
 
     def factorized(self) -> Solve:
         """The solve with P in working precision."""
@@ -87,14 +111,33 @@ class InnerProduct:
         return self._solve
 
     def riesz(self, functionals: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u for cond(P) u << 1.
+        """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u while cond(P) u << 1.
 
         start : V in working precision, if it is at hand; one solve less, the accuracy is checked all the same
 
         Raises ModelError if the residual does not become small, as with a `solver` that is not accurate.
         """
+        return self._refined(functionals, start)[0]
+
+    def riesz_with_error(
+        self, functionals: np.ndarray, start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """V as :meth:`riesz`, and proved bounds (m,) of ||W - P V||_{P^-1}, the distance of V from P^{-1} W in the P-norm.
+
+        With the last correction y of V and its residual rho: W - P V = (rho - P y) + P e, e the rounding of V + y, and
+        ||P e||_{P^-1} = ||e||_P <= ||S P S||^{1/2} u ||S^-1 V||_2. Cost: one product with P more.
+        """
+        v, rho, y = self._refined(functionals, start)
+        units = self.balance[:, None]
+        off = column_norms((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
+        off = off + column_norms(extended.rounding(self.split, v) * units)
+        of_sum = UNIT * np.sqrt(self.largest_eigenvalue) * column_norms(v / units)
+        return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
+
+    def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """V, and of the last refinement the residual before it and the correction."""
         if functionals.shape[1] == 0:
-            return functionals
+            return functionals, functionals, functionals
         solve = self.factorized()
         units = self.balance[:, None]
         row = float((self.split.row_max * self.balance).max())
@@ -104,51 +147,123 @@ class InnerProduct:
             rho = (functionals - hi) - lo
             backward = _largest(rho * units)
             allowed = ACCURATE * (_largest(functionals * units) + row * _largest(v / units))
-            v = v + solve(rho)
+            y = solve(rho)
+            v = v + y
             if np.all(backward <= allowed):
-                return v
+                return v, rho, y
         worst = float(np.max(backward / np.where(allowed > 0, allowed, 1.0))) * ACCURATE
         raise ModelError(
             f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} refinements: "
             "the solver is not accurate enough"
         )
 
+    def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bound (m,) of what rounding does to S (w - P y), formed in working precision: (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
+        units = self.balance[:, None]
+        constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * UNIT
+        return constant * (column_norms(w * units) + self.largest_eigenvalue * column_norms(y / units))
+
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
-        """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u."""
+        """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u while cond(P) u << 1."""
         return self.dual_norm_with_error(functionals)[0]
 
     def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
-        """Dual norms (m,) and bounds (m,) of their error beyond 8 u of the norm.
+        """Dual norms (m,) and proved bounds (m,) of their error beyond 8 u of the norm.
 
-        With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision, w^H P^{-1} w = w^H v + rho^H v +
-        O(||rho||^2), and the two products are formed in extended precision.
+        With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision,
+
+            w^H P^{-1} w = w^H v + rho^H v + ||rho||_{P^-1}^2,
+
+        where the two products are formed in extended precision and the last is the error, by :meth:`dual_norm_upper`.
         """
         w, tail = functionals if isinstance(functionals, tuple) else (functionals, np.zeros_like(functionals))
         n, m = w.shape
         if m == 0:
             return np.zeros(0), np.zeros(0)
-        u = np.finfo(float).eps / 2
+        (w, tail), exponents = self._in_range(w, tail)
+        u = UNIT
         v = self.riesz(w)
         hi, lo = extended.product(self.split, v)
         rho = (w - hi) - lo
         square = (extended.dot(w, v) + ((rho + 2 * tail).conj() * v).sum(axis=0)).real
         size = np.abs(v)
-        error = (size * (extended.rounding(self.split, v) + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
-        error = error + 8 * u**2 * (np.abs(w) * size).sum(axis=0) + 2 * self.rough_dual_norm(rho) ** 2
-        norm = _root(square, w)
+        of_rho = extended.rounding(self.split, v)
+        error = (size * (of_rho + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
+        left = self.dual_norm_upper(rho + tail) + self.dual_norm_bound(of_rho + u * (np.abs(rho) + np.abs(tail)))
+        error = error + 8 * u**2 * (np.abs(w) * size).sum(axis=0) + left**2
+        norm = _root(square, error, w)
         root = np.sqrt(error)
-        return norm, np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
+        error = np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
+        return (norm, error) if exponents is None else (scaled(norm, exponents), scaled(error, exponents))
 
     def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
         """Bound (m,) of ||e||_{P^-1} over all e with |e_i| <= sizes_i (n, m): ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance).
 
         (The norm of the vector of sizes itself would be no bound: P^{-1} may have negative entries.)
         """
-        return np.sqrt(np.sum((sizes * self.balance[:, None]) ** 2, axis=0) / self.smallest_eigenvalue)
+        return column_norms(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
+
+    def dual_norm_upper(self, functionals: np.ndarray) -> np.ndarray:
+        """A proved upper bound t (m,) of ||w||_{P^-1}, by one solve in working precision; close to it while cond(P) u << 1.
+
+        With y = fl(P^{-1} w), whatever its error, and what it leaves, d = w - P y,
+
+            t^2 = w^H y + w^H P^{-1} d <= a + t b,  a = |w^H y|,  b = ||S d||_2 / lambda_min(S P S)^{1/2},
+
+        hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added to them.
+        """
+        n, m = functionals.shape
+        if not m:
+            return np.zeros(0)
+        (w,), exponents = self._in_range(functionals)
+        units = self.balance[:, None]
+        y = self.factorized()(w)
+        a = np.abs(np.sum(w.conj() * y, axis=0).real)
+        a = a + 4 * (n + 2) * UNIT * column_norms(w * units) * column_norms(y / units)
+        b = column_norms((w - self.matrix @ y) * units) + self._product_rounding(w, y)
+        b = b / np.sqrt(self.smallest_eigenvalue)
+        bound = (1 + 8 * UNIT) * (b + np.sqrt(b**2 + 4 * a)) / 2
+        return bound if exponents is None else scaled(bound, exponents)
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """Half the smallest eigenvalue of S P S, S = diag(balance), from a few Lanczos steps with its inverse."""
+        """A proved lower bound of the smallest eigenvalue of S P S, S = diag(balance), about nine tenths of it.
+
+        A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to its
+        own rounding (:func:`rbm.definite.definiteness_error`), which is subtracted. Products too ill-conditioned for that, of at most 400
+        unknowns, are proved by their inverse in extended precision.
+
+        Raises ModelError for a product that is not positive definite, or is so ill-conditioned that neither proves it.
+        """
+        estimate = self._estimated_eigenvalue()
+        if self._solver is not None and self.shape[0] > PROOF_LIMIT:
+            if estimate > 100 * self.shape[0] * UNIT * self.largest_eigenvalue:
+                return estimate / 2
+            raise self._not_proved(estimate)
+        identity = sp.eye_array(self.shape[0]) if sp.issparse(self.balanced) else np.eye(self.shape[0])
+        for share in (0.9, 0.5):
+            shift = share * estimate
+            error = definiteness_error(self.balanced - shift * identity) if shift > 0 else None
+            if error is not None and error + 4 * UNIT <= shift / 2:  # the shifted diagonal, below two, was rounded
+                return shift - error - 4 * UNIT
+        if self.shape[0] <= DENSE_LIMIT:
+            dense = self.balanced.toarray() if sp.issparse(self.balanced) else self.balanced
+            if (proved := eigenvalue_from_inverse(dense)) > 0:
+                return proved
+        raise self._not_proved(estimate)
+
+    def _not_proved(self, estimate: float) -> ModelError:
+        if self.shape[0] <= DENSE_LIMIT:
+            dense = self.balanced.toarray() if sp.issparse(self.balanced) else self.balanced
+            estimate = float(np.linalg.eigvalsh(dense)[0])
+        return ModelError(
+            f"the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go from about "
+            f"{estimate:.1e} to {self.largest_eigenvalue:.1e}, and no bound would be true; choose another inner product, or eliminate "
+            "unknowns that (nearly) depend on each other"
+        )
+
+    def _estimated_eigenvalue(self) -> float:
+        """The smallest eigenvalue of S P S to a few percent, from the inverse; more than a few percent off if cond(P) u is not small."""
         solve, s, n = self.factorized(), self.balance[:, None], self.shape[0]
         dtype = self.matrix.dtype
 
@@ -157,121 +272,65 @@ class InnerProduct:
 
         if n <= 40:
             dense = inverse(np.eye(n))
-            largest = float(np.linalg.eigvalsh((dense + dense.conj().T) / 2)[-1])
+            largest = float(np.linalg.eigvalsh((dense + dense.conj().T) / 2)[-1]) if np.all(np.isfinite(dense)) else 0.0
         else:
             operator = spla.LinearOperator((n, n), matvec=inverse, dtype=dtype)
             start = np.random.default_rng(0).standard_normal(n).astype(dtype)
-            largest = float(
-                spla.eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0].real
-            )
+            try:
+                values = spla.eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)
+            except spla.ArpackError as error:
+                raise ModelError(
+                    f"the condition of the product could not be measured ({error}); check that it is positive definite"
+                ) from error
+            largest = float(values[0].real)
         if not largest > 0:
             raise ModelError("the product is not positive definite to working precision")
-        return 0.5 / largest
-
-    def rough_dual_norm(self, functionals: np.ndarray) -> np.ndarray:
-        """||w||_{P^-1} (m,) by one solve in working precision, for numbers of which one digit matters; never NaN."""
-        if not functionals.shape[1]:
-            return np.zeros(0)
-        return _root(np.sum(functionals.conj() * self.factorized()(functionals), axis=0).real, functionals)
+        return 1 / largest
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """||x||_P (m,) of each column of (n, m)."""
-        return _root(extended.dot(vectors, extended.product(self.split, vectors)[0]).real, vectors)
+        square = extended.dot(vectors, extended.product(self.split, vectors)[0]).real
+        return _root(square, np.zeros_like(square), vectors)
+
+    def orthonormality(self, vectors: np.ndarray) -> float:
+        """A proved bound of ||Z^H P Z - I||_F, so that ||Z x||_P <= (1 + that)^{1/2} ||x||_2 for all x. 0 for no vectors."""
+        n, count = vectors.shape
+        if not count:
+            return 0.0
+        hi, lo = extended.product(self.split, vectors)
+        off = extended.rounding(self.split, vectors)
+        gram = vectors.conj().T @ hi + vectors.conj().T @ lo
+        units = self.balance[:, None]
+        sizes, images = column_norms(vectors / units), column_norms(units * np.abs(hi) + units * off)
+        rounding = 4 * (n + 4) * UNIT * float(np.linalg.norm(sizes) * np.linalg.norm(images))
+        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norms(units * off)))
+        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * UNIT) + rounding + of_images
+
+    def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
+        """The columns, scaled together by powers of two where their squares would leave the range of numbers; the exponents (m,)."""
+        exponents = exponents_of(columns[0] * self.balance[:, None])
+        if np.all(np.abs(exponents) <= RANGE):
+            return columns, None
+        return tuple(scaled(c, -exponents) for c in columns), exponents
+
+
+def column_norms(vectors: np.ndarray) -> np.ndarray:
+    """Euclidean norms (m,) of columns (n, m), of numbers whose squares are in range; rounded up."""
+    size = vectors.real**2 + vectors.imag**2 if np.iscomplexobj(vectors) else vectors * vectors
+    return (1 + (len(vectors) + 8) * UNIT) * np.sqrt(size.sum(axis=0))
 
 
 def _largest(vectors: np.ndarray) -> np.ndarray:
     return np.abs(vectors).max(axis=0, initial=0.0)
 
 
-def _root(square: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Square root of x^H P x, which a positive definite P makes positive for every x that is not zero."""
+def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Square root of x^H P x, which a positive definite P makes positive for every x that is not zero, up to the error of the square."""
     zero = ~np.any(vectors, axis=0)
-    bad = ~(zero | (square > 0))
+    bad = ~(zero | (square > -error))
     if np.any(bad):
         j = int(np.flatnonzero(bad)[0])
         raise ModelError(
             f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite"
         )
-    return np.sqrt(np.where(zero, 0.0, square))
-
-
-def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
-    """Solve function of a square matrix by sparse LU (SuperLU) or dense LU. Raises ModelError when it is singular.
-
-    symmetric: the sparsity pattern is symmetric and the diagonal may be taken for pivots, as in finite element
-    matrices; this is two to three times faster than the general ordering, and without partial pivoting, so that the
-    caller checks the solution.
-    """
-    try:
-        if sp.issparse(matrix):
-            return solve_function(symmetric_lu(matrix) if symmetric else spla.splu(sp.csc_array(matrix)), matrix)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # a zero pivot is an error here, just below
-            dense = scipy.linalg.lu_factor(matrix, check_finite=False)
-        if not np.all(np.diag(dense[0]) != 0):
-            raise ModelError("the matrix is singular")
-        return lambda rhs: scipy.linalg.lu_solve(dense, rhs)
-    except (RuntimeError, np.linalg.LinAlgError) as error:
-        raise ModelError(f"the matrix is singular to working precision ({error})") from error
-
-
-def factorize_positive_definite(matrix: Any) -> Solve | None:
-    """Solve function of a Hermitian matrix, or None if a pivot shows that it is not positive definite (Sylvester)."""
-    if not sp.issparse(matrix):
-        try:
-            cholesky = scipy.linalg.cho_factor(matrix, check_finite=False)
-        except np.linalg.LinAlgError:
-            return None
-        return lambda rhs: scipy.linalg.cho_solve(cholesky, rhs)
-    try:
-        lu = symmetric_lu(matrix)
-    except RuntimeError:
-        return None
-    # rows must not have been exchanged against the columns, else the pivots are not those of a symmetric elimination
-    if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0)):
-        return None
-    return solve_function(lu, matrix)
-
-
-def is_positive_semidefinite(matrix: Any) -> bool:
-    """True if A + 16 u sqrt(n) max|A_ii| I is positive definite, A Hermitian; the shift is what round-off in A may hide."""
-    slack = 8 * np.finfo(float).eps * np.sqrt(matrix.shape[0])
-    largest = float(np.abs(matrix.diagonal()).max(initial=0.0))
-    if largest == 0.0:
-        return not abs(matrix).max() > 0
-    identity = sp.eye_array(matrix.shape[0]) if sp.issparse(matrix) else np.eye(matrix.shape[0])
-    return factorize_positive_definite(matrix + slack * largest * identity) is not None
-
-
-def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:
-    """SuperLU object of a matrix with symmetric pattern, pivots on the diagonal; order "NATURAL": rows and columns as they are.
-
-    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in the
-    plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
-    """
-    return spla.splu(
-        sp.csc_array(matrix), permc_spec=order, diag_pivot_thresh=0.0, panel_size=1, options={"SymmetricMode": True}
-    )
-
-
-def solve_function(lu: Any, matrix: Any) -> Solve:
-    """Solve with a SuperLU object, which wants right-hand sides of its own dtype and is fastest with Fortran order."""
-    if np.iscomplexobj(matrix):
-        return lambda rhs: _in_blocks(lu, np.asarray(rhs, dtype=complex, order="F"))
-
-    def solve(rhs: np.ndarray) -> np.ndarray:
-        if np.iscomplexobj(rhs):
-            return solve(rhs.real) + 1j * solve(rhs.imag)
-        return _in_blocks(lu, np.asfortranarray(rhs))
-
-    return solve
-
-
-def _in_blocks(lu: Any, rhs: np.ndarray) -> np.ndarray:
-    """Solve for a few columns at a time, so that they stay in cache: 270 columns of length 7081 take 37 ms, not 80."""
-    if rhs.shape[1] <= COLUMNS:
-        return lu.solve(rhs)
-    solution = np.empty_like(rhs, order="F")
-    for start in range(0, rhs.shape[1], COLUMNS):
-        solution[:, start : start + COLUMNS] = lu.solve(rhs[:, start : start + COLUMNS])
-    return solution
+    return np.sqrt(np.where(zero | (square < 0), 0.0, square))

@@ -8,8 +8,10 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from flint import acb, acb_mat, ctx
 
+from lowrank import gram_schmidt
 from rbm import ModelError
-from rbm.riesz import InnerProduct, factorize, factorize_positive_definite, is_positive_semidefinite
+from rbm.factorization import factorize, factorize_positive_definite
+from rbm.riesz import InnerProduct
 
 EPS = np.finfo(float).eps
 N = 50
@@ -76,6 +78,13 @@ def columns_dot(x: acb_mat, y: acb_mat) -> list[acb]:
     return [sum((x[i, j].conjugate() * y[i, j] for i in range(x.nrows())), acb(0)) for j in range(x.ncols())]
 
 
+def columns_gram(z: acb_mat, matrix: acb_mat) -> np.ndarray:
+    """Z^H P Z - I, rounded."""
+    adjoint = acb_mat([[z[i, j].conjugate() for i in range(z.nrows())] for j in range(z.ncols())])
+    gram = adjoint * (matrix * z) - acb_mat([[acb(int(i == j)) for j in range(z.ncols())] for i in range(z.ncols())])
+    return np.array([[complex(gram[i, j]) for j in range(z.ncols())] for i in range(z.ncols())])
+
+
 def relative_error(values: np.ndarray, squares: list[acb]) -> np.ndarray:
     roots = [s.real.sqrt() for s in squares]
     return np.array([float(abs(r - float(v)).mid() / r.mid()) for r, v in zip(roots, values, strict=True)])
@@ -108,9 +117,9 @@ def test_the_bound_for_given_sizes_holds_for_all_signs(kind):
     bound = inner.dual_norm_bound(sizes)[0]
     assert inner.dual_norm(sizes * signs).max() <= bound
     explicit = np.linalg.norm(sizes * inner.balance[:, None]) / inner.smallest_eigenvalue**0.5
-    assert bound == pytest.approx(explicit, rel=10 * EPS, abs=0)
+    assert explicit <= bound <= explicit * (1 + (N + 20) * EPS)
     balanced = inner.balance[:, None] * as_dense(inner.matrix) * inner.balance
-    assert 0.4 <= inner.smallest_eigenvalue / np.linalg.eigvalsh(balanced)[0] <= 0.6
+    assert 0.85 <= inner.smallest_eigenvalue / np.linalg.eigvalsh(balanced)[0] <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,11 +130,43 @@ def test_dual_norm_sees_the_low_parts_of_its_functionals(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_rough_dual_norm_is_right_to_the_condition_number_times_eps(kind):
+def test_the_upper_bound_of_a_dual_norm_is_one_and_close_to_it(kind):
     matrix, w = inner_product(kind), vectors(kind)
     inner = InnerProduct(matrix)
-    assert inner.rough_dual_norm(w) == pytest.approx(inner.dual_norm(w), rel=EPS * condition(matrix), abs=0)
-    assert inner.rough_dual_norm(np.zeros((N, 0))).shape == (0,)
+    upper, norm = inner.dual_norm_upper(w), inner.dual_norm(w)
+    assert np.all(upper >= norm * (1 - 4 * EPS))
+    assert np.all(upper <= norm * (1 + 100 * EPS * condition(matrix)))
+    assert inner.dual_norm_upper(np.zeros((N, 0))).shape == (0,)
+    # of functionals so small or large that their squares leave the range of numbers, too
+    for scale in (2.0**-600, 2.0**600):
+        np.testing.assert_allclose(inner.dual_norm_upper(w * scale), upper * scale, rtol=4 * EPS, atol=0)
+        for mine, whole in zip(inner.dual_norm_with_error(w * scale), inner.dual_norm_with_error(w), strict=True):
+            np.testing.assert_allclose(mine, whole * scale, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_distance_of_a_representer_from_the_exact_one_is_bounded(kind):
+    matrix, w = inner_product(kind), vectors(kind)
+    v, distance = InnerProduct(matrix).riesz_with_error(w)
+    left = exact(w) - exact(matrix) * exact(v)
+    true = np.array([float(s.real.mid()) ** 0.5 for s in columns_dot(left, exact(matrix).solve(left))])
+    norm = InnerProduct(matrix).dual_norm(w)
+    assert np.all(true <= distance)
+    assert np.all(distance <= norm * 100 * EPS * condition(matrix) ** 0.5 * (1 + 100 * EPS * condition(matrix)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_basis_lacks_in_orthonormality_is_measured_with_its_own_error(kind):
+    matrix = inner_product(kind)
+    inner, rng = InnerProduct(matrix), np.random.default_rng(3)
+    z = gram_schmidt(rng.standard_normal((N, 3)), product=inner.matrix).basis
+    gram = columns_gram(exact(z), exact(matrix))
+    true = np.linalg.norm(gram)
+    bound = inner.orthonormality(z)
+    assert true <= bound <= true + 100 * N * EPS * condition(matrix) ** 0.5
+    assert inner.orthonormality(z[:, :0]) == 0
+    spoilt = z * np.array([1.0, 1.0, 1 + 1e-6])
+    assert 1.9e-6 <= inner.orthonormality(spoilt) <= 2.1e-6 + bound
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,7 +238,7 @@ def test_a_solver_of_the_user_replaces_the_factorisation():
     assert InnerProduct(matrix, solver).dual_norm(w) == pytest.approx(
         InnerProduct(matrix).dual_norm(w), rel=4 * EPS, abs=0
     )
-    assert set(calls) == {(N, 3)}
+    assert set(calls) == {(N, 3), (N, 1)}  # single vectors: the smallest eigenvalue
 
 
 def test_a_solver_that_is_not_accurate_is_refined_or_refused():
@@ -240,9 +281,12 @@ def test_products_that_are_not_positive_definite_are_refused(kind, matrix):
 
 def test_a_product_that_a_solver_hides_is_caught_by_its_norms():
     inner = InnerProduct(np.diag([1.0, -2.0]), solver=np.linalg.solve)
-    for norm in (inner.norm, lambda x: inner.dual_norm(-2 * x)):
-        with pytest.raises(ModelError, match="gave vector 1 the squared norm -2: it is not positive definite"):
-            norm(np.eye(2))
+    with pytest.raises(ModelError, match="gave vector 1 the squared norm -2: it is not positive definite"):
+        inner.norm(np.eye(2))
+    with pytest.raises(
+        ModelError, match=r"not positive definite to working precision: its eigenvalues, .* from about -1"
+    ):
+        inner.dual_norm(-2 * np.eye(2))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +296,11 @@ def test_a_product_that_a_solver_hides_is_caught_by_its_norms():
         (np.ones(4), r"the product must be square, got shape \(4,\)"),
         ([[1.0]], "the product must be a scipy sparse matrix or a dense array, got list"),
         (spla.aslinearoperator(np.eye(2)), "must be a scipy sparse matrix or a dense array, got MatrixLinearOperator"),
-        (np.array([[1, 0.25], [0, 1]]), r"not Hermitian: max \|P - P\^H\| = 0.25; symmetrise it"),
+        (
+            np.array([[1, 0.25], [0, 1]]),
+            r"not Hermitian: max \|P - P\^H\| = 0.25, 0.25 in units of its diagonal; symmetrise",
+        ),
+        (np.diag([1e14, 1.0, 1.0]) + np.diag([0, 1e-3], 1), r"not Hermitian: .* = 0.001, 0.001 in units of its diag"),
         (sp.csr_array(np.array([[1, 2j], [2j, 9]])), r"not Hermitian: max \|P - P\^H\| = 4"),
         (np.array([[np.nan]]), "not Hermitian: .* = nan"),
         (np.zeros((0, 0)), r"got shape \(0, 0\)"),
@@ -275,13 +323,3 @@ def test_factorised_matrices_solve_real_and_complex_systems(kind, symmetric):
     for matrix in (np.zeros((2, 2)), np.array([[1.0, 2.0], [2.0, 4.0]])):
         with pytest.raises(ModelError, match="the matrix is singular"):
             factorize(kind(matrix), symmetric=symmetric)
-
-
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
-def test_semidefinite_matrices_are_told_from_indefinite_ones(kind):
-    rng = np.random.default_rng(0)
-    low_rank = rng.standard_normal((8, 3)) + 1j * rng.standard_normal((8, 3))
-    for good in (np.eye(3), np.diag([1.0, 0.0]), np.zeros((2, 2)), np.ones((4, 4)), low_rank @ low_rank.conj().T):
-        assert is_positive_semidefinite(kind(good))
-    for bad in (-np.eye(3), np.diag([1.0, -1e-13]), np.array([[0.0, 1], [1, 0]]), np.array([[1, 2j], [-2j, 1]])):
-        assert not is_positive_semidefinite(kind(bad))

@@ -82,13 +82,14 @@ def test_complex_dense_products(condition: float) -> None:
     functional = model.outputs["s"].terms[0]
     norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
     other = np.sqrt((functional.conj() @ np.linalg.solve(p, functional)).real)
-    assert np.linalg.norm(reduced.outputs["s"].dual @ np.ones(1)) == pytest.approx(norm, rel=1e-6)
+    # what the functionals of the basis lack in orthogonality is part of it: up to 3e-6 for a condition number of 1e12
+    assert np.linalg.norm(reduced.outputs["s"].dual @ np.ones(1)) == pytest.approx(norm, rel=1e-5)
     assert abs(other / norm - 1) > 1e-3  # the conjugate matters here
     psi = np.array([np.exp(0.7j), 1j])
     functional = np.stack(model.outputs["t"].terms, axis=1) @ psi
     norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
     # the reference is no better than its plain solve
-    assert np.linalg.norm(reduced.outputs["t"].dual @ psi) == pytest.approx(norm, rel=1e-12 + 10 * condition * EPS)
+    assert np.linalg.norm(reduced.outputs["t"].dual @ psi) == pytest.approx(norm, rel=1e-12 + 100 * condition * EPS)
 
 
 @pytest.mark.parametrize("exponent", [10, 20, 25, 30])
@@ -362,10 +363,10 @@ def test_a_tiny_stability_bound_gives_an_error_and_no_infinity() -> None:
         reduced.solve([1.0])
 
 
-@pytest.mark.parametrize("where", ["gram_schmidt", "riesz", "rough_dual_norm", "residual", "solve"])
+@pytest.mark.parametrize("where", ["gram_schmidt", "riesz_with_error", "dual_norm_upper", "residual", "solve"])
 @pytest.mark.parametrize("call", [3, 8, 13])
 def test_an_interrupt_anywhere_leaves_a_whole_result(where: str, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rbm import reduction, residual
+    from rbm import functional_range, reduction
     from rbm.online import reference
     from rbm.riesz import InnerProduct
 
@@ -385,7 +386,7 @@ def test_an_interrupt_anywhere_leaves_a_whole_result(where: str, call: int, monk
 
     with monkeypatch.context() as patch:
         if where == "gram_schmidt":
-            patch.setattr(residual, where, interrupting(residual.gram_schmidt))
+            patch.setattr(functional_range, where, interrupting(functional_range.gram_schmidt))
             patch.setattr(reduction, where, interrupting(reduction.gram_schmidt))
         elif where == "residual":
             patch.setattr(rbm.FullOrderModel, where, interrupting(rbm.FullOrderModel.residual))

@@ -14,8 +14,8 @@ from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.full_order import FullOrderModel
 from rbm.online.forms import SquareForm
-from rbm.online.reference import residual_coefficients
-from rbm.precision import converted, widened
+from rbm.online.reference import residual_coefficients, where_present
+from rbm.precision import converted, underflow_of_sums, widened
 from rbm.reduction import Reduction
 
 __all__ = ["Expanded"]
@@ -54,10 +54,12 @@ class Expanded(Estimator):
         gram = terms.conj().T @ model.inner_product.riesz(terms)
         gram = (gram + gram.conj().T) / 2
         norms = np.where(rng.norms > 0, rng.norms, 1.0)
-        exact = rng.factor.conj().T @ rng.gram @ rng.factor
+        exact_gram, gram_error = rng.sharp_gram()
+        exact = rng.factor.conj().T @ exact_gram @ rng.factor
         deviation = np.abs(gram - exact) / np.outer(norms, norms)
         u = np.finfo(gram.dtype).eps / 2
-        error = float(deviation.max() + 2 * (rng.defects / norms).max() + 8 * len(rng.gram) * u)
+        of_gram = 8 * len(exact_gram) * u + gram_error
+        error = float(deviation.max(initial=0.0) + 2 * (rng.defects / norms).max(initial=0.0) + of_gram)
         return cls(gram, rng.norms, error)
 
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
@@ -66,14 +68,18 @@ class Expanded(Estimator):
         c = residual_coefficients(theta, phi, widened(gamma))
         square = real_part(xp.sum((xp.conj(c) @ widened(self.gram)) * c, axis=1))
         constant = self.gram_error + 2 * rounding_constant(c.shape[1], numpy_dtype(c))
-        floor = math.sqrt(constant) * (xp.abs(c) @ beside(self.norms, c)) + underflow(c.shape[1])
-        return Estimate.from_square(square, floor)
+        floor = math.sqrt(constant) * (xp.abs(c) @ beside(self.norms, c)) + self._constant()
+        return Estimate.from_square(square, where_present(theta, phi, gamma, self.norms, floor))
+
+    def _constant(self) -> float:
+        """What numbers below the normal range may add: squares, and c with its products."""
+        return underflow(len(self.norms)) + underflow_of_sums(self.norms)
 
     def form(self, dtype: np.dtype) -> SquareForm:
         """For the compiled kernels."""
         m = len(self.norms)
         constant = self.gram_error + 2 * rounding_constant(m, dtype)
-        return SquareForm(widened(self.gram), self.norms, float(np.sqrt(constant)), underflow(m))
+        return SquareForm(widened(self.gram), self.norms, float(np.sqrt(constant)), self._constant())
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """G in another precision; by how much its entries moved is measured and added to kappa."""

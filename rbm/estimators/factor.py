@@ -12,12 +12,13 @@ from lowrank.arrays import beside, namespace, numpy_dtype
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.online.forms import NormForm
-from rbm.online.reference import residual_coefficients
-from rbm.precision import column_norms, converted, is_single, rounded, widened
+from rbm.online.reference import residual_coefficients, where_present
+from rbm.precision import column_norms, converted, is_single, rounded, underflow_of_sums, widened
 
 __all__ = ["FactorNorm"]
 
-#: Safety factor on the measured defects and on the measured loss of orthogonality.
+#: Factor on the defects and the loss of orthogonality. Both are proved bounds (:class:`rbm.functional_range.FunctionalRange`) up to terms of
+#: second order in u, which this covers.
 SAFETY = 2.0
 #: A value is computed again in a higher precision where it is less than this many times what its floor gains by that.
 SHARP = 100.0
@@ -51,18 +52,22 @@ class FactorNorm(Estimator):
         """
         m = len(self.norms)
         u = rounding_constant(m + 3 * is_single(dtype), np.dtype(dtype))
-        return (1 + u) * (SAFETY * self.defects + u * self.norms)  # (1 + u): the floor is a rounded sum, too
+        weights = (1 + u) * (SAFETY * self.defects + u * self.norms)  # (1 + u): the floor is a rounded sum, too
+        return np.where(
+            self.norms + self.defects > 0, weights + np.finfo(float).tiny, weights
+        )  # zero for terms that are zero only
 
     def relative(self, dtype: npt.DTypeLike) -> float:
         """2 eta + (k + 4) u: the part of the floor that is relative to the value."""
         return float(SAFETY * self.orthogonality) + rounding_constant(self.factor.shape[0], np.dtype(dtype))
 
     def floor_constant(self, dtype: npt.DTypeLike) -> float:
-        """What numbers below the range of float32 may add: c and the products in R c, each off by at most tiny. 0 in double precision."""
+        """What numbers below the range of `dtype` may add: squares, c, the products in R c and with the weights."""
+        constant = (1 + self.relative(dtype)) * underflow(self.factor.shape[0]) + underflow_of_sums(self.norms)
         if not is_single(dtype):
-            return 0.0
+            return constant
         k, m = self.factor.shape
-        return 4 * float(np.finfo(np.dtype(dtype)).tiny) * float(self.norms.sum() + m * np.sqrt(k))
+        return constant + 4 * float(np.finfo(np.dtype(dtype)).tiny) * float(self.norms.sum() + m * np.sqrt(k))
 
     def form(self, dtype: np.dtype) -> NormForm:
         """For the compiled kernels: in double precision whatever that of the factor, as :meth:`_sharper`."""
@@ -73,7 +78,7 @@ class FactorNorm(Estimator):
             self.floor_weights(wide),
             self.sharp_weights(wide) if again else None,
             self.relative(wide),
-            (1 + self.relative(wide)) * underflow(len(self.factor)),
+            self.floor_constant(wide),
         )
 
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
@@ -85,7 +90,7 @@ class FactorNorm(Estimator):
         again = self._weak(c, value, floor, factor)
         if bool(namespace(value).any(again)):
             value[again], floor[again] = self._sharper(theta[again], phi[again], gamma[again], c[again])
-        return Estimate.from_norm(value, floor)
+        return Estimate.from_norm(value, where_present(theta, phi, gamma, self.norms + self.defects, floor))
 
     def _sums(self, c: Any, factor: Any) -> tuple[Any, Any]:
         """Values and floors (M,) of the plain sums, in the precision of `factor`."""
@@ -95,8 +100,7 @@ class FactorNorm(Estimator):
         with np.errstate(over="ignore", invalid="ignore"):  # not finite: an error for the caller of the reduced model
             value = xp.linalg.vector_norm(widened(narrow @ factor.T), axis=1)
             floor = xp.abs(c) @ beside(self.floor_weights(dtype), c) + self.relative(dtype) * value
-        constant = self.floor_constant(dtype) + (1 + self.relative(dtype)) * underflow(factor.shape[0])
-        return value, xp.where(floor > 0, floor + constant, floor)  # zero stays zero
+        return value, floor + self.floor_constant(dtype)
 
     def _weak(self, c: Any, value: Any, floor: Any, factor: Any) -> Any:
         """(M,) which points to evaluate again: where that lowers the floor by a hundredth of the value, and in single precision what was beyond its range."""

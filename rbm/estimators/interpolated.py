@@ -115,7 +115,7 @@ class Interpolated(InterpolatedSquare):
             self.squares,
             float(np.finfo(own).eps / 2) * self.growth * self.squares + moved,
             rounding_constant(len(self.norms), own) * self.norms,
-            self.deviation,
+            self.constant,
         )
 
     def rounding(self, combination: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowrank.arrays import beside, namespace, numpy_dtype
-from rbm.estimators.base import rounding_constant, underflow
+from rbm.estimators.base import rounding_constant
 from rbm.estimators.factor import SAFETY, FactorNorm
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import compensated_norm
@@ -28,8 +28,8 @@ class Orthonormal(FactorNorm):
 
         floor = 2 sum_j delta_j |c_j| + (m + 4) u s(mu) + (2 eta + (k + 4) u) value,    s = sum_j ||W_j||_{P^-1} |c_j|
 
-    (u doubled for complex numbers): a worst-case rounding analysis of the online sums, and twice what was measured
-    offline. Where it lowers the floor by a hundredth of the value, points are evaluated once more with compensated
+    (u three times as large for complex numbers): a worst-case rounding analysis of the online sums, proved, and twice what was measured
+    offline, a measurement that carries its own rounding error. The floor is 0 only where all coefficients of the residual are. Where it lowers the floor by a hundredth of the value, points are evaluated once more with compensated
     sums (:func:`rbm.online.reference.compensated_norm`), where (m + 4) u s(mu) becomes 2 ((m + 4) u)^2 s(mu). Cost O(m k) a point, ten times
     that for those.
 
@@ -70,13 +70,14 @@ class Orthonormal(FactorNorm):
             return super()._sharper(theta, phi, gamma, c)
         value, dtype = compensated_norm(self.factor, theta, phi, gamma), numpy_dtype(c)
         floor = namespace(c).abs(c) @ beside(self.sharp_weights(dtype), c) + self.relative(dtype) * value
-        return value, floor + (1 + self.relative(dtype)) * underflow(self.factor.shape[0])
+        return value, floor + self.floor_constant(dtype)
 
     def sharp_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
         """2 delta + 2 ((m + 4) u)^2 norms: rounding in twice the precision; in single precision that of double sums."""
         if is_single(numpy_dtype(self.factor)):
             return self.floor_weights(dtype)
-        return SAFETY * self.defects + 2 * rounding_constant(len(self.norms), np.dtype(dtype)) ** 2 * self.norms
+        weights = SAFETY * self.defects + 2 * rounding_constant(len(self.norms), np.dtype(dtype)) ** 2 * self.norms
+        return np.where(self.norms + self.defects > 0, weights + np.finfo(float).tiny, weights)
 
     def truncate(self, size: int, columns: int) -> Self:
         """The leading columns of R, and of its rows those that they use."""

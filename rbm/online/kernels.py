@@ -19,6 +19,7 @@ from rbm.online.residuals import (
     coefficients,
     compensated_coefficients,
     gather,
+    present,
     refine,
     refine_of_one,
     residual,
@@ -37,6 +38,8 @@ NOTHING, NORM, EXPANDED = range(3)
 SHARP = 100.0
 #: :data:`rbm.estimate.RESOLVED`
 RESOLVED = 11.0
+#: The smallest normal number.
+TINY = float(np.finfo(np.float64).tiny)
 
 
 if getattr(numba.config, "DISABLE_JIT", False):
@@ -79,7 +82,8 @@ def query(
     sizes : (Qa, Qf, N, columns of the factor, entries of a matrix)
     terms, sources, start, height, factor, first, weights : :class:`rbm.online.packed.System`, :class:`rbm.online.packed.Residual`
     constants : (relative, absolute): floor = sum_j w_j |c_j| + relative value + absolute
-    stability : (1 + Qa,): value and floor are divided by stability_0 min_q stability_q theta_q; (0,): by beta (M,), unless that is (0,), too
+    stability : (1 + 2 Qa,): value and floor are divided by s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): by beta (M,), unless
+        that is (0,), too
     functionals (N * outputs,), magnitudes (outputs, N), norms_of (outputs,) : outputs (M, outputs) and, if there is a beta, their bounds
     """
     qa, qf, n, columns, entries = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
@@ -139,10 +143,12 @@ def query(
                         outputs[row + lane, parts * o + part] = sums[part * lanes + lane]
             if len(stability) > 1:
                 least = splat(stability[1]) * real(load(theta_t, 0))
+                spent = splat(stability[1 + qa]) * modulus(load(theta_t, 0))
                 for q in range(1, qa):
                     ratio = splat(stability[1 + q]) * real(load(theta_t, q))
                     least = larger(least, ratio, ratio, least)
-                store(betas, group, splat(stability[0]) * least)
+                    spent = fma(splat(stability[1 + qa + q]), modulus(load(theta_t, q)), spent)
+                store(betas, group, fnma(one, spent, splat(stability[0]) * least))
             store(choice, 0, smallest)
             for lane in range(here):
                 total = factor.dtype.type(0)
@@ -179,6 +185,9 @@ def query(
             weak = False
             for lane in range(here):
                 v, f = norms[group * lanes + lane], floors[group * lanes + lane]
+                if f == 0 and present(theta, phi, gamma, row + lane, weights, shape, parts):
+                    f = factor.dtype.type(constants[1])
+                    v = f if mode == EXPANDED else v
                 value[row + lane], floor[row + lane], resolved[row + lane] = v, f, v >= RESOLVED * f
                 weak = weak or v < SHARP * f
             if again and weak:
@@ -220,6 +229,8 @@ def query(
                     failures += 1
                 for o in range(len(norms_of)):
                     output_bounds[row + lane, o] = norms_of[o] * bound + sizes_of[(2 * o + group) * lanes + lane]
+                    if norms_of[o] > 0 and bound > 0:
+                        output_bounds[row + lane, o] += TINY  # what the products may have lost below it
     return failures
 
 

@@ -17,7 +17,7 @@ import scipy.linalg
 from lowrank.arrays import beside, namespace, numpy_dtype, to_numpy
 from rbm.errors import ModelError, refused
 
-__all__ = ["compensated_norm", "residual_coefficients", "solve", "solve_triangular", "tiles"]
+__all__ = ["compensated_norm", "residual_coefficients", "solve", "solve_triangular", "tiles", "where_present"]
 
 #: Memory that the intermediate arrays of one tile of parameter points may take, in bytes; about an L2 cache.
 TILE_BYTES = 4 << 20
@@ -119,6 +119,21 @@ def residual_coefficients(theta: Any, phi: Any, gamma: Any) -> Any:
     theta, phi, gamma = (xp.astype(a, dtype) for a in (theta, phi, gamma))
     products = xp.reshape(-(gamma[:, :, None] * theta[:, None, :]), (theta.shape[0], gamma.shape[1] * theta.shape[1]))
     return xp.concat([phi, products], axis=1)
+
+
+def where_present(theta: Any, phi: Any, gamma: Any, norms: np.ndarray, floor: Any) -> Any:
+    """`floor` (M,) where a term of the residual is there, 0 where none is: phi_q f_q = 0 for all q and gamma_n theta_q A_q z_n = 0 for all.
+
+    Decided by the numbers themselves, not by their products, which underflow to 0 below 1e-308. norms (m,) are those of W.
+    """
+    xp, qf, qa = namespace(theta, phi, gamma), phi.shape[1], theta.shape[1]
+    there = norms > 0
+    of_rhs = (phi != 0) & beside(there[:qf], phi)
+    count = xp.count_nonzero(of_rhs, axis=1)
+    matrix = beside(there[qf:].reshape(-1, qa).astype(float), gamma)  # (N, Qa)
+    one = xp.astype(gamma != 0, matrix.dtype) @ matrix
+    count = count + xp.count_nonzero((one > 0) & (theta != 0), axis=1)
+    return xp.where(count > 0, floor, xp.zeros_like(floor))
 
 
 def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "coefficients",
     "compensated_coefficients",
     "gather",
+    "present",
     "refine",
     "refine_of_one",
     "residual",
@@ -70,6 +71,28 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
             j += 1
         total = fma(modulus(g), inner, total)
     return total
+
+
+@compiled
+def present(theta: Any, phi: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: int) -> bool:
+    """Whether a term with a weight that is not zero is there at point `row` (:func:`rbm.online.reference.where_present`).
+
+    theta, phi, gamma : (M, parts * count) real views of the whole batch
+    """
+    qa, qf, n = sizes
+    for q in range(qf):
+        for part in range(parts):
+            if weights[0, q] > 0 and phi[row, parts * q + part] != 0:
+                return True
+    for i in range(n):
+        g = False
+        for part in range(parts):
+            g = g or gamma[row, parts * i + part] != 0
+        for q in range(qa if g else 0):
+            for part in range(parts):
+                if weights[0, qf + i * qa + q] > 0 and theta[row, parts * q + part] != 0:
+                    return True
+    return False
 
 
 @compiled

@@ -1,0 +1,93 @@
+"""Factorisations of one matrix, sparse (SuperLU) or dense (LAPACK), as functions that solve."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from rbm.errors import ModelError
+
+__all__ = ["Solve", "factorize", "factorize_positive_definite", "solve_function", "symmetric_lu"]
+
+Solve = Callable[[np.ndarray], np.ndarray]
+
+#: Right-hand sides that SuperLU is given at a time.
+COLUMNS = 16
+
+
+def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
+    """Solve function of a square matrix by sparse LU (SuperLU) or dense LU. Raises ModelError when it is singular.
+
+    symmetric: the sparsity pattern is symmetric and the diagonal may be taken for pivots, as in finite element
+    matrices; this is two to three times faster than the general ordering, and without partial pivoting, so that the
+    caller checks the solution.
+    """
+    try:
+        if sp.issparse(matrix):
+            return solve_function(symmetric_lu(matrix) if symmetric else spla.splu(sp.csc_array(matrix)), matrix)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # a zero pivot is an error here, just below
+            dense = scipy.linalg.lu_factor(matrix, check_finite=False)
+        if not np.all(np.diag(dense[0]) != 0):
+            raise ModelError("the matrix is singular")
+        return lambda rhs: scipy.linalg.lu_solve(dense, rhs)
+    except (RuntimeError, np.linalg.LinAlgError) as error:
+        raise ModelError(f"the matrix is singular to working precision ({error})") from error
+
+
+def factorize_positive_definite(matrix: Any) -> Solve | None:
+    """Solve function of a Hermitian matrix, or None if a pivot shows that it is not positive definite (Sylvester)."""
+    if not sp.issparse(matrix):
+        try:
+            cholesky = scipy.linalg.cho_factor(matrix, check_finite=False)
+        except np.linalg.LinAlgError:
+            return None
+        return lambda rhs: scipy.linalg.cho_solve(cholesky, rhs)
+    try:
+        lu = symmetric_lu(matrix)
+    except RuntimeError:
+        return None
+    # rows must not have been exchanged against the columns, else the pivots are not those of a symmetric elimination
+    if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0)):
+        return None
+    return solve_function(lu, matrix)
+
+
+def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:
+    """SuperLU object of a matrix with symmetric pattern, pivots on the diagonal; order "NATURAL": rows and columns as they are.
+
+    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in the
+    plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
+    """
+    return spla.splu(
+        sp.csc_array(matrix), permc_spec=order, diag_pivot_thresh=0.0, panel_size=1, options={"SymmetricMode": True}
+    )
+
+
+def solve_function(lu: Any, matrix: Any) -> Solve:
+    """Solve with a SuperLU object, which wants right-hand sides of its own dtype and is fastest with Fortran order."""
+    if np.iscomplexobj(matrix):
+        return lambda rhs: _in_blocks(lu, np.asarray(rhs, dtype=complex, order="F"))
+
+    def solve(rhs: np.ndarray) -> np.ndarray:
+        if np.iscomplexobj(rhs):
+            return solve(rhs.real) + 1j * solve(rhs.imag)
+        return _in_blocks(lu, np.asfortranarray(rhs))
+
+    return solve
+
+
+def _in_blocks(lu: Any, rhs: np.ndarray) -> np.ndarray:
+    """Solve for a few columns at a time, so that they stay in cache: 270 columns of length 7081 take 37 ms, not 80."""
+    if rhs.shape[1] <= COLUMNS:
+        return lu.solve(rhs)
+    solution = np.empty_like(rhs, order="F")
+    for start in range(0, rhs.shape[1], COLUMNS):
+        solution[:, start : start + COLUMNS] = lu.solve(rhs[:, start : start + COLUMNS])
+    return solution

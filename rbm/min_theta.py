@@ -1,0 +1,251 @@
+"""The min-theta stability bound: coercive models with positive coefficients and semi-definite terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
+from rbm.definite import (
+    DOMINANT,
+    definiteness_error,
+    dominance_slack,
+    hermitian_part,
+    norm_bound,
+    semidefinite_slack,
+)
+from rbm.errors import StabilityError, refused
+from rbm.parameters import ParameterSpace
+from rbm.riesz import UNIT
+from rbm.units import Units, units_of
+
+if TYPE_CHECKING:
+    from rbm.full_order import FullOrderModel
+
+__all__ = ["BoundMinTheta", "MinTheta"]
+
+#: Up to this dimension the constant comes from a dense eigenvalue problem.
+DENSE_LIMIT = 1000
+#: A term is skew-Hermitian if its Hermitian part is at most this share of it, in balanced units; that part is charged.
+SKEW = 1e-12
+#: The constant is taken from || H - P || where that costs no more than this.
+CLOSE = 1e-3
+
+
+@dataclass(frozen=True)
+class MinTheta:
+    """The min-theta bound for a coercive model with positive coefficients and semi-definite terms.
+
+    With the Hermitian parts H_q = (A_q + A_q^H) / 2: if theta_q(mu) > 0 and H_q is positive semi-definite for all q but those with
+    H_q = 0 (skew-Hermitian terms, such as convection), whose theta_q may be any real number, then
+
+        beta(mu) = c min_q theta_q(mu) / theta_q(mu_ref),   c <= inf_v (H(mu_ref) v, v) / ||v||_P^2,  H = sum_q theta_q H_q.
+
+    The minimum and H leave the skew terms out. So the bound serves models that are coercive without being symmetric.
+
+    Parameters
+    ----------
+    reference : mu_ref (p,), best in the middle of the range
+    constant : c; computed if not given. It is 1 if P = H(mu_ref), which makes the bound sharpest near mu_ref.
+
+    What rounding hides is charged: a term is proved to be semi-definite only up to H_q >= -slack_q P
+    (:func:`rbm.definite.semidefinite_slack`, 1e-16 to 1e-13 of its size over the smallest eigenvalue of P, in the units of
+    :mod:`rbm.units`), and sum_q |theta_q(mu)| slack_q is subtracted from beta(mu). A computed c is proved, too: it is lowered by the rounding of the
+    factorisation that certifies it, and of the sum H(mu_ref). A c that is given is taken as it is.
+
+    Binding it to a model checks the conditions and refuses (StabilityError) a term that is not semi-definite, and coefficients that
+    are not positive there; online, a coefficient that is not positive, or a bound that is not, is an error that names the parameter.
+    Cost offline: a factorisation for each term, for P and for the constant.
+    Source: Patera and Rozza, Reduced Basis Approximation and A Posteriori Error Estimation, 2007.
+    """
+
+    reference: Sequence[float]
+    constant: float | None = None
+
+    def bind(self, model: FullOrderModel) -> BoundMinTheta:
+        """Check the conditions on the model's terms and compute what is needed online."""
+        units = units_of(model.inner_product)
+        terms = [_Term.of(q, term, units) for q, term in enumerate(model.operator_terms)]
+        skew = np.array([t.skew for t in terms])
+        reference = model.parameters.validate(np.atleast_1d(np.asarray(self.reference, dtype=float)), extrapolate=True)
+        theta = model.operator_coefficients(reference)
+        slack = np.array([(1 + 16 * UNIT) * t.slack(q) / units.smallest for q, t in enumerate(terms)])
+        given = np.where(skew, np.inf, 1.0)
+        BoundMinTheta(given, 1.0, model.parameters)(reference, theta)  # positive and real at the reference
+        scale = np.where(skew, np.inf, theta[0].real)
+        constant = self.constant
+        if constant is None:
+            used = [(t, term) for t, term in zip(theta[0].real, terms, strict=True) if not term.skew]
+            if not used:
+                raise StabilityError("min-theta needs a coercive model, but all operator terms are skew-Hermitian")
+            constant = _coercivity(used, units)
+        if not (np.isfinite(constant) and constant > 0):
+            raise StabilityError(
+                f"min-theta needs a coercive model, but its constant at the reference parameter is {constant}"
+            )
+        return BoundMinTheta(scale, float(constant), model.parameters, slack)
+
+
+@dataclass(frozen=True)
+class BoundMinTheta:
+    """:class:`MinTheta` bound to a model: c min_q theta_q(mu) / reference_q - sum_q slack_q |theta_q(mu)|."""
+
+    reference: np.ndarray  #: theta(mu_ref) (Qa,), infinite for skew-Hermitian terms, which the minimum leaves out
+    constant: float  #: c
+    parameters: ParameterSpace
+    slack: np.ndarray | None = None  #: (Qa,) H_q >= -slack_q P; None for zeros (files older than this)
+
+    def simple(self) -> np.ndarray:
+        """For the compiled kernels (:class:`rbm.online.forms.Finish`): (1 + 2 Qa,); empty if there are skew-Hermitian terms."""
+        if np.any(np.isinf(self.reference)):
+            return np.zeros(0)
+        return np.concatenate([[self._lowered], 1 / self.reference, self._slack])
+
+    @property
+    def _lowered(self) -> float:
+        """c, lowered by the rounding of the formula."""
+        return self.constant * (1 - 4 * UNIT)
+
+    @property
+    def _slack(self) -> np.ndarray:
+        return np.zeros(len(self.reference)) if self.slack is None else self.slack
+
+    def __call__(self, mus: Any, theta: Any) -> Any:
+        """beta (M,)."""
+        if isinstance(theta, np.ndarray) and theta.dtype.kind == "f" and np.all(np.isfinite(self.reference)):
+            beta = self._lowered * np.minimum.reduce(theta / self.reference, axis=1) - np.abs(theta) @ self._slack
+            if np.count_nonzero(beta > 0) == len(beta):
+                return beta
+        xp, skew = namespace(theta), np.isinf(self.reference)
+        real, good = _positive(theta, beside(skew, theta))
+        if not all_true(good):
+            mus, theta, good = to_numpy(mus), to_numpy(theta), to_numpy(good)
+
+            def message(i: int, where: str) -> str:
+                q = int(np.argmin(good[i]))
+                needs = "real coefficients" if skew[q] else "positive coefficients"
+                return (
+                    f"min-theta needs {needs}, but theta_{q} = {theta[i, q]} at {self.parameters.describe(mus[i])} "
+                    f"({where}); give another stability bound or restrict the parameters"
+                )
+
+            raise refused(StabilityError, ~good.all(axis=1), message)
+        ratios = xp.where(beside(skew, real), xp.inf, real / beside(self.reference, real))
+        beta = float(self._lowered) * xp.min(ratios, axis=1) - xp.abs(real) @ beside(self._slack, real)
+        if not all_true(beta > 0):
+            mus, values, real = to_numpy(mus), to_numpy(beta), to_numpy(real)
+            raise refused(
+                StabilityError,
+                ~(values > 0),
+                lambda i, where: (
+                    f"the min-theta bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the terms are known to be "
+                    f"semi-definite up to rounding only, which costs {np.abs(real[i]) @ self._slack:.3g} for coefficients this large; restrict the "
+                    "parameters, or choose an inner product that is better conditioned"
+                ),
+            )
+        return beta
+
+
+def _positive(values: Any, skew: Any) -> tuple[Any, Any]:
+    """Real parts, and which of the values are positive real numbers, or real ones where `skew`; NaN is not."""
+    real = real_part(values)
+    good = (real > 0) | (skew & (real == real))
+    return real, good & (namespace(values).imag(values) == 0) if is_complex(values) else good
+
+
+@dataclass(frozen=True)
+class _Term:
+    """The Hermitian part H of an operator term, as it is and in the units of the product."""
+
+    original: Any
+    part: Any
+    error: float  #: a bound of the norm of what `part` is off by: H was rounded, and perhaps transformed
+    skew: bool  #: H is nothing but rounding
+    balance: np.ndarray | None  #: of the product; None in whitened units
+
+    @classmethod
+    def of(cls, q: int, term: Any, units: Units) -> _Term:
+        """From a term as the user gave it. Raises StabilityError if it shows no entries."""
+        if not (sp.issparse(term) or isinstance(term, np.ndarray)):
+            raise StabilityError(
+                f"min-theta needs the entries of operator term {q}, which is a {type(term).__name__}; "
+                "give the bound as a number or an expression instead"
+            )
+        original = hermitian_part(term)
+        part, error = units.take(original)
+        size, whole = norm_bound(part), norm_bound(units.take(term)[0])
+        if abs(original - term).max() > 0:
+            error += 2 * UNIT * norm_bound(units.take(abs(original))[0])
+        balance = None if units.transform is not None else units.inner_product.balance
+        return cls(original, part, error, size <= SKEW * whole, balance)
+
+    def slack(self, q: int) -> float:
+        """s >= 0 with H >= -s I in these units, proved. Raises StabilityError if rounding is no excuse for it."""
+        size = norm_bound(self.part)
+        if self.skew:
+            return size + self.error
+        dominance = np.inf if self.balance is None else dominance_slack(self.original, self.balance)
+        slack = dominance if dominance <= DOMINANT * UNIT * size else semidefinite_slack(self.part)
+        if slack is None:
+            raise StabilityError(
+                f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
+                "move its sign into the coefficient or give another lower bound"
+            )
+        return slack + self.error
+
+
+def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
+    """A proved lower bound c of the smallest lambda in H x = lambda P x, H = sum_q weight_q H_q.
+
+    H >= t P - ||H - t P|| if H is close to a multiple of P; else an eigenvalue estimate, which may be too large, is lowered until an
+    elimination shows H - c P to be positive definite. Both are lowered by what rounding may hide, over the smallest eigenvalue of P.
+    """
+    total, size, error = 0.0 * weighted[0][1].part, 0.0 * abs(weighted[0][1].part), 0.0
+    for weight, term in weighted:
+        total, size = total + weight * term.part, size + abs(weight) * abs(term.part)
+        error += abs(weight) * term.error
+    # of this sum, and of H - c P below
+    rounding = error + (2 * len(weighted) + 8) * UNIT * norm_bound(size)
+    of_product = units.product_error + 4 * UNIT * units.largest
+    multiple = float(total.diagonal().real.sum() / units.product.diagonal().real.sum())
+    close = (
+        multiple - (norm_bound(total - multiple * units.product) + rounding + multiple * of_product) / units.smallest
+    )
+    if close >= (1 - CLOSE) * multiple > 0:
+        return close
+    estimate, margin = _estimate(total, units.product)
+    while margin < 1:
+        constant = estimate * (1 - margin)
+        left = definiteness_error(total - constant * units.product) if constant > 0 else None
+        if left is not None:
+            proved = constant - (left + rounding + constant * of_product) / units.smallest
+            if proved > 0:
+                return proved
+        margin *= 10
+    raise StabilityError(
+        "min-theta needs a coercive model, but the smallest eigenvalue of the Hermitian part of A(mu_ref) against the product is about "
+        f"{estimate:.3g}, and cannot be proved to be positive in double precision"
+    )
+
+
+def _estimate(matrix: Any, product: Any) -> tuple[float, float]:
+    """The smallest eigenvalue, and the relative margin to start with."""
+    if matrix.shape[0] <= DENSE_LIMIT:
+        a, p = (x.toarray() if sp.issparse(x) else x for x in (matrix, product))
+        try:
+            return float(scipy.linalg.eigh(a, p, eigvals_only=True, subset_by_index=[0, 0])[0]), 1e-9
+        except np.linalg.LinAlgError as error:
+            raise StabilityError(f"min-theta could not compute its constant: {error}; give it as constant=") from error
+    start = np.random.default_rng(0).standard_normal(matrix.shape[0])
+    options = {"sigma": 0, "which": "LM", "v0": start, "return_eigenvectors": False, "tol": 1e-3}
+    try:
+        values = spla.eigsh(sp.csc_array(matrix), k=1, M=sp.csc_array(product), **options)
+    except (spla.ArpackError, RuntimeError) as error:
+        raise StabilityError(f"min-theta could not compute its constant: {error}; give it as constant=") from error
+    return float(values[0]), 1e-3
