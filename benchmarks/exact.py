@@ -134,6 +134,8 @@ class Exact:
         b = flint.arb(beta)
         gap = self.adjoint(operator) * (self.inverse * operator) - self.product * (b * b)
         found = definite(gap.tolist())
+        if found is None and all(x == 0 for x in (operator - self.product * b).entries()):
+            return True  # A = beta P
         return self.rational.stable(theta, beta) if found is None else found
 
     @cached_property
@@ -192,7 +194,7 @@ def definite(rows: list[list[Any]]) -> bool | None:
 def whitened(setting: Setting) -> list[np.ndarray]:
     """L^{-1} A_q L^{-H}, P = L L^H, computed in balls and rounded to doubles once: singular values are those from P to P'.
 
-    Raises ValueError if P is not positive definite.
+    Raises ArithmeticError if P is not positive definite.
     """
     exact = Exact(setting, np.zeros((len(setting.product), 0)), BITS[0], setting.is_complex)
     rows = exact.product.tolist()
@@ -203,7 +205,7 @@ def whitened(setting: Setting) -> list[np.ndarray]:
                 other = rows[j][k].conjugate() if exact.complex else rows[j][k]
                 rows[i][j] = rows[i][j] - rows[i][k] * other
         if not rows[j][j].real > 0:
-            raise ValueError("the product is not positive definite")
+            raise ArithmeticError("the product is not positive definite")
         root = rows[j][j].real.sqrt()
         for i in range(j, n):
             rows[i][j] = rows[i][j] / root

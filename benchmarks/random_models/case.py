@@ -87,8 +87,11 @@ def dense(a: Any) -> np.ndarray:
 
 
 def sharp_constant(case: Case) -> Callable[[np.ndarray], np.ndarray]:
-    """mus -> the true inf-sup constant, lowered by 1e-9 and by what rounding may have added to it."""
-    terms = np.stack([t.astype(complex) for t in whitened(case.setting())])
+    """mus -> the true inf-sup constant, lowered by 1e-9 and by what rounding may have added to it; 1 if P is not positive definite."""
+    try:
+        terms = np.stack([t.astype(complex) for t in whitened(case.setting())])
+    except ArithmeticError:
+        return lambda mus: np.ones(len(mus))
     theta_of = Coefficients([c for c, _ in case.operators], case.space())
     n, sizes = terms.shape[1], np.linalg.norm(terms, axis=(1, 2))
 

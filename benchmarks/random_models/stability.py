@@ -127,7 +127,7 @@ def training(rng: np.random.Generator) -> np.ndarray:
 @family
 def interpolated(rng: np.random.Generator) -> Case:
     """A model that stands for another one, with as large an interpolation error as it says."""
-    n = int(rng.integers(2, 13))
+    n = int(rng.integers(2, 9))
     kit = Kit(rng, n, rng.uniform() < 0.3, draw_units(rng, n, int(rng.choice([0, 0, 30]))), 10 ** rng.uniform(0, 13))
     share, p, z = rng.uniform(0.01, 0.6), kit.product, kit.vectors(1)
     sign = float(rng.choice([-1.0, -1.0, 1.0]))

@@ -53,15 +53,15 @@ def singular_product(rng: np.random.Generator) -> Case:
     """cond(P) 1e15 to 1e19: hardly, or not, positive definite as the doubles it is."""
     n = int(rng.integers(4, 9))
     kit = Kit(rng, n, rng.uniform() < 0.3, condition=10 ** rng.uniform(15, 19))
-    p, s = kit.product, np.diag(rng.uniform(0, 1, n))
-    half = np.linalg.cholesky(p + 1e-14 * np.eye(n))
+    p = kit.product
+    kit.half = np.linalg.cholesky(p + 1e-14 * np.eye(n))
     return Case(
-        [(1.0, p), ("mu", s)],
-        [(1.0, half @ kit.normal(n))],
+        [(1.0, p), ("mu", kit.any() if rng.uniform() < 0.5 else kit.positive(0.0, 1.0))],
+        [(1.0, kit.functional())],
         p,
         RANGE,
-        kit.vectors(3),
-        1.0 if rng.uniform() < 0.5 else rbm.stability.MinTheta([1.0]),
+        kit.normal(n, 3),
+        None if rng.uniform() < 0.7 else rbm.stability.MinTheta([1.0]),
     )
 
 
