@@ -50,6 +50,7 @@ class Tally:
     points: int = 0
     refused: int = 0  #: models
     refused_points: int = 0
+    unevaluated: int = 0  #: models of which E1 or E_onb refused residual norms, while the other answered
     refused_kind: int = 0  #: kind models of which something was refused
     crashed: int = 0  #: models with an error that is none of the package's own
     violations: int = 0  #: points
@@ -70,7 +71,8 @@ class Tally:
         self.points += outcome.points
         self.refused += bool(outcome.refused)
         self.refused_points += outcome.refused_points
-        refused_kind = case.kind and bool(outcome.refused or outcome.refused_points)
+        self.unevaluated += bool(outcome.unevaluated)
+        refused_kind = case.kind and bool(outcome.refused or outcome.refused_points or outcome.unevaluated)
         self.refused_kind += refused_kind
         self.crashed += bool(outcome.crashed)
         self.violations += outcome.violations
@@ -81,10 +83,10 @@ class Tally:
         for value in outcome.effectivities:
             bucket = str(math.floor(100 * math.log10(value)) if 0 < value < math.inf else 10**6)
             self.effectivities[bucket] = self.effectivities.get(bucket, 0) + 1
-        if reason := (outcome.crashed or outcome.refused)[:100]:
+        if reason := (outcome.crashed or outcome.refused or outcome.unevaluated)[:100]:
             self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if (outcome.violations or outcome.crashed or refused_kind) and len(self.examples) < 5:
-            what = outcome.crashed or outcome.refused or "; ".join(outcome.examples) or "points refused"
+            what = outcome.crashed or outcome.refused or "; ".join(outcome.examples) or outcome.unevaluated or "points refused"
             self.examples.append(f"--family {name} --index {index}: {what[:300]}")
 
     @property
@@ -152,6 +154,8 @@ def table(tallies: dict[str, Tally], title: str) -> str:
             kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(t.kinds.items(), key=lambda x: -x[1]))
             notes.append(f"{name}: {kinds}; {t.crashed} crashed, {t.refused_kind} kind models refused")
             notes += [f"  {example}" for example in t.examples[:2]]
+        if t.unevaluated:
+            notes.append(f"{name}: {t.unevaluated} models of which one of E1 and E_onb refused residual norms")
         if t.models and t.refused == t.models:
             notes.append(f"{name}: ALL models were refused")
     return text_table(title, header, rows, notes)

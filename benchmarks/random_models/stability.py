@@ -148,3 +148,25 @@ def interpolated(rng: np.random.Generator) -> Case:
         case.left_out[1].append((size, p[:, 0]))
         case.interpolation_error = (f"{share!r}*mu", size * float(np.sqrt(p[0, 0].real)) * (1 + 1e-12))
     return case
+
+
+@family
+def nearly_orthonormal(rng: np.random.Generator) -> Case:
+    """A basis that is orthonormal to about 1e-10, and is kept as it is: bounds must not take ||Z gamma||_P for ||gamma||."""
+    n = int(rng.integers(3, 9))
+    kit = Kit(rng, n, rng.uniform() < 0.3, draw_units(rng, n, int(rng.choice([0, 30]))), 10 ** rng.uniform(0, 8))
+    size = int(rng.integers(1, 3))
+    q = kit.unitary(n)[:, :size] @ (np.eye(size) + 10.0 ** rng.uniform(-11, -9) * kit.normal(size, size))
+    z = np.linalg.solve(kit.half.conj().T, q) / kit.units[:, None]
+    share, p = rng.uniform(0.01, 0.9), kit.product
+    return Case(
+        [("mu", p)],
+        [(1.0, p @ z[:, k]) for k in range(size)],
+        p,
+        RANGE,
+        z,
+        "mu",
+        {"q": p, "other": kit.indefinite()},
+        interpolation_error=(f"{share!r}*mu", 0.0),
+        left_out=([(f"{-share!r}*mu", p)], []),
+    )

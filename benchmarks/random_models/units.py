@@ -51,17 +51,17 @@ def ill_conditioned(rng: np.random.Generator) -> Case:
 @family
 def singular_product(rng: np.random.Generator) -> Case:
     """cond(P) 1e15 to 1e19: hardly, or not, positive definite as the doubles it is."""
-    n = int(rng.integers(4, 9))
-    kit = Kit(rng, n, rng.uniform() < 0.3, condition=10 ** rng.uniform(15, 19))
+    n, theta = int(rng.integers(5, 9)), rng.uniform() < 0.3
+    kit = Kit(rng, n, rng.uniform() < 0.3, condition=10 ** rng.uniform(15.5, 18.5))
     p = kit.product
     kit.half = np.linalg.cholesky(p + 1e-14 * np.eye(n))
     return Case(
-        [(1.0, p), ("mu", kit.any() if rng.uniform() < 0.5 else kit.positive(0.0, 1.0))],
+        [(1.0, p), ("mu", kit.positive(0.0, 1.0) if theta else kit.any())],
         [(1.0, kit.functional())],
         p,
         RANGE,
         kit.normal(n, 3),
-        None if rng.uniform() < 0.7 else rbm.stability.MinTheta([1.0]),
+        rbm.stability.MinTheta([1.0]) if theta else None,
     )
 
 
@@ -84,8 +84,8 @@ def right_hand_sides(rng: np.random.Generator) -> Case:
     """Zero at some points, everywhere, or below the smallest double; 1e-300 to 1e300."""
     kit = Kit.draw(rng, complex_share=0.2, exponent=int(rng.choice([0, 20])))
     case = coercive(kit)
-    vanishing: list[Any] = ["exp(-300*mu)", "exp(-370*mu)", "(mu - 0.5)", "1e-300*(mu - 1)", "0.0*mu", "1e300*mu"]
-    f = kit.functional() * 10.0 ** float(rng.choice([0, 0, 0, -100, -160, -300, 150]))
+    vanishing: list[Any] = ["exp(-300*mu)", "exp(-300*mu)", "exp(-290*mu)", "exp(-370*mu)", "(mu - 0.5)", "1e-300*(mu - 1)", "0.0*mu", "1e300*mu"]
+    f = kit.functional() * 10.0 ** float(rng.choice([0] * 12 + [-100, -160, -300, 150]))
     if rng.uniform() < 0.1:
         f = 0 * f
     case.rhs = [(str(rng.choice(vanishing)), f)]
@@ -93,6 +93,26 @@ def right_hand_sides(rng: np.random.Generator) -> Case:
         case.rhs.append((str(rng.choice(vanishing)), kit.functional()))
     case.ranges = {"mu": (0.5, 2.6)}
     return case
+
+
+@family
+def wide_ranges(rng: np.random.Generator) -> Case:
+    """Two parameters over up to sixteen decades."""
+    kit = Kit.draw(rng, exponent=int(rng.choice([0, 40])))
+    decades = float(rng.choice([2, 5, 8]))
+    a, b, c = kit.positive(0.5, 2.0), kit.positive(rank=max(1, kit.n - 1)), kit.positive(rank=1)
+    theta = rng.uniform() < 0.5
+    last = "nu**2" if theta else "1j*nu" if kit.complex_valued else "nu*(1 - 2*exp(-mu))"
+    return Case(
+        [(1.0, a), ("10**mu", b), (last, c)],
+        [("10**(-mu)", kit.functional()), ("nu", kit.functional())],
+        kit.product,
+        {"mu": (-decades, decades), "nu": (1e-6, 2.0)},
+        kit.vectors(int(rng.integers(1, 3)) if kit.n > 2 else 1),
+        rbm.stability.MinTheta([0.0, 1.0]) if theta else None,
+        kit.outputs(),
+        projection="galerkin" if theta else "least-squares",
+    )
 
 
 @family
