@@ -86,7 +86,13 @@ class Tally:
         if reason := (outcome.crashed or outcome.refused or outcome.unevaluated)[:100]:
             self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if (outcome.violations or outcome.crashed or refused_kind) and len(self.examples) < 5:
-            what = outcome.crashed or outcome.refused or "; ".join(outcome.examples) or outcome.unevaluated or "points refused"
+            what = (
+                outcome.crashed
+                or outcome.refused
+                or "; ".join(outcome.examples)
+                or outcome.unevaluated
+                or "points refused"
+            )
             self.examples.append(f"--family {name} --index {index}: {what[:300]}")
 
     @property

@@ -84,7 +84,16 @@ def right_hand_sides(rng: np.random.Generator) -> Case:
     """Zero at some points, everywhere, or below the smallest double; 1e-300 to 1e300."""
     kit = Kit.draw(rng, complex_share=0.2, exponent=int(rng.choice([0, 20])))
     case = coercive(kit)
-    vanishing: list[Any] = ["exp(-300*mu)", "exp(-300*mu)", "exp(-290*mu)", "exp(-370*mu)", "(mu - 0.5)", "1e-300*(mu - 1)", "0.0*mu", "1e300*mu"]
+    vanishing: list[Any] = [
+        "exp(-300*mu)",
+        "exp(-300*mu)",
+        "exp(-290*mu)",
+        "exp(-370*mu)",
+        "(mu - 0.5)",
+        "1e-300*(mu - 1)",
+        "0.0*mu",
+        "1e300*mu",
+    ]
     f = kit.functional() * 10.0 ** float(rng.choice([0] * 12 + [-100, -160, -300, 150]))
     if rng.uniform() < 0.1:
         f = 0 * f
