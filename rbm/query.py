@@ -90,13 +90,31 @@ class Query:
         values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None:
+            self._check_outputs(values, "is", mus)
             return Solution(kept, values)
         error = error_estimate(
             norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
         )
         bound = error.bound
         bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
+        self._check_outputs(values, "is", mus)
+        self._check_outputs(bounds, "has the error bound", mus)
         return Solution(kept, values, error, bounds)
+
+    def _check_outputs(self, values: dict[str, Any], what: str, mus: Any) -> None:
+        """Raise ModelError, with the name of the output and the parameter, for numbers beyond the range of double precision."""
+        for name, array in values.items():
+            finite = namespace(array).isfinite(array)
+            if not all_true(finite):
+                numbers, points = to_numpy(array), to_numpy(mus)
+
+                def message(i: int, where: str, name: str = name, numbers: Any = numbers, points: Any = points) -> str:
+                    return (
+                        f"output {name!r} {what} {numbers[i]} at {self.model.parameters.describe(points[i])} ({where}): beyond the range of "
+                        "double precision; scale it, or the right-hand side"
+                    )
+
+                raise refused(ModelError, ~to_numpy(finite), message, about=(id(self), name))
 
     def residual(
         self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any

@@ -13,7 +13,7 @@ from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.online.forms import NormForm
 from rbm.online.reference import residual_coefficients, where_present
-from rbm.precision import column_norms, converted, is_single, rounded, underflow_of_sums, widened
+from rbm.precision import column_norms, converted, is_single, rounded, row_norms, underflow_of_sums, widened
 
 __all__ = ["FactorNorm"]
 
@@ -98,7 +98,7 @@ class FactorNorm(Estimator):
         narrow = rounded(c, numpy_dtype(factor))
         dtype = numpy_dtype(narrow)
         with np.errstate(over="ignore", invalid="ignore"):  # not finite: an error for the caller of the reduced model
-            value = xp.linalg.vector_norm(widened(narrow @ factor.T), axis=1)
+            value = row_norms(widened(narrow @ factor.T))
             floor = xp.abs(c) @ beside(self.floor_weights(dtype), c) + self.relative(dtype) * value
         return value, floor + self.floor_constant(dtype)
 

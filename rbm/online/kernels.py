@@ -231,6 +231,9 @@ def query(
                     output_bounds[row + lane, o] = norms_of[o] * bound + sizes_of[(2 * o + group) * lanes + lane]
                     if norms_of[o] > 0 and bound > 0:
                         output_bounds[row + lane, o] += TINY  # what the products may have lost below it
+                    if failed[row + lane] == 0 and not output_bounds[row + lane, o] < np.inf:
+                        failed[row + lane] = 3
+                        failures += 1
     return failures
 
 
