@@ -88,13 +88,15 @@ def energies(rng: np.random.Generator) -> Case:
 
 @family
 def hidden_outputs(rng: np.random.Generator) -> Case:
-    """Quadratic outputs that are not Hermitian, beside a unit that hides it."""
+    """Quadratic outputs that are not Hermitian, beside a unit that hides it; some are."""
     n, unit = int(rng.integers(3, 6)), 2.0 ** float(rng.choice([0, 20, 23, 25, 40]))
     s = np.ones(n)
     s[0] = unit
     p, q = np.diag(s**2), np.diag(s**2 * rng.uniform(0, 1, n))
     i, j = 1 + rng.permutation(n - 1)[:2]
     q[i, j] = 10.0 ** rng.uniform(0, 3)
+    if rng.uniform() < 0.4:
+        q[j, i] = q[i, j]
     f = np.concatenate([[0.0], rng.standard_normal(n - 1)])
     a = np.diag(np.concatenate([[0.0], rng.uniform(0, 3, n - 1)]))
     kept = np.eye(n)[:, [0, i]] if rng.uniform() < 0.5 else np.eye(n)[:, :1]
