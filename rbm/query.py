@@ -87,7 +87,8 @@ class Query:
                     )
         beta = None if state is None else model.stability(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
-        values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
+            values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None:
             self._check_outputs(values, "is", mus)
@@ -96,7 +97,8 @@ class Query:
             norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
         )
         bound = error.bound
-        bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
+        with np.errstate(over="ignore", invalid="ignore"):
+            bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         return Solution(kept, values, error, bounds)
