@@ -87,6 +87,8 @@ class ResidualRange:
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
         """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""
+        if not new.shape[1]:
+            return  # all that is new is zero, or depends on what there was
         representers = self.model.inner_product.riesz(new, start=representers)
         self._representers.append(representers)
         adjoint = representers.conj().T

@@ -14,6 +14,7 @@ import scipy.sparse.linalg as spla
 
 from rbm import extended
 from rbm.errors import ModelError
+from rbm.user_code import Solver, UserSolver
 
 __all__ = [
     "InnerProduct",
@@ -40,7 +41,8 @@ class InnerProduct:
     Parameters
     ----------
     matrix : P, scipy sparse or dense, real or complex
-    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky
+    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets copies
+        (:class:`rbm.user_code.UserSolver`)
 
     Raises
     ------
@@ -48,7 +50,7 @@ class InnerProduct:
         P is not square, not Hermitian or, when first solved with, not positive definite.
     """
 
-    def __init__(self, matrix: Any, solver: Callable[[Any, np.ndarray], np.ndarray] | None = None) -> None:
+    def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
         if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
             raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
@@ -63,6 +65,8 @@ class InnerProduct:
             raise ModelError(
                 f"the product is not Hermitian: max |P - P^H| = {asymmetry:.3g}; symmetrise it, (P + P^H) / 2"
             )
+        if not (solver is None or callable(solver)):
+            raise ModelError(f"solver must be a function (matrix, rhs (n, k)) -> (n, k), got {solver!r}")
         self._solver = solver
         self._solve: Solve | None = None
 
@@ -75,8 +79,7 @@ class InnerProduct:
         """The solve with P in working precision."""
         if self._solve is None:
             if self._solver is not None:
-                solver = self._solver
-                self._solve = lambda rhs: solver(self.matrix, rhs)
+                self._solve = UserSolver(self._solver, self.matrix)
             else:
                 self._solve = factorize_positive_definite(self.matrix)
         if self._solve is None:
