@@ -102,7 +102,8 @@ def run(
         "online": timing,
         "oracle": "residual norm of E1, formed in extended precision, over the stability bound",
         "sizes": comparison.rows,
-        "history": [asdict(step) for step in result.history],
+        # JSON has no NaN
+        "history": [{k: None if v != v else v for k, v in asdict(step).items()} for step in result.history],
         "versions": {
             "rbm-toolkit": rbm.__version__,
             "numpy": np.__version__,

@@ -24,7 +24,8 @@ class Coefficients:
 
     The terms of one :class:`rbm.interpolated.InterpolatedFamily` are evaluated together. A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
 
-    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus`, and their values are moved.
+    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus` that cannot be written to, and their values
+    are copied and moved.
     """
 
     def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
@@ -136,11 +137,14 @@ def _plain(source: Coefficient) -> Coefficient:
 
 def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
     name = getattr(function, "__name__", repr(function))
+    own = np.array(mus)  # a coefficient that changed its argument would change all that come after it
+    own.flags.writeable = False
     try:
-        value = np.asarray(function(mus))
+        value = np.asarray(function(own))
     except Exception as error:
+        hint = "; mus cannot be written to: write mus = 2 * mus, not mus *= 2" if "read-only" in str(error) else ""
         raise ModelError(
-            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}"
+            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}{hint}"
         ) from error
     if value.shape not in ((), (len(mus),)) or value.dtype.kind not in "biufc":
         raise ModelError(
@@ -148,4 +152,4 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
             f"shape {mus.shape}, got shape {value.shape} and dtype {value.dtype}"
         )
     dtype = complex if value.dtype.kind == "c" else float
-    return np.broadcast_to(value.astype(dtype), (len(mus),))
+    return np.broadcast_to(value.astype(dtype), (len(mus),))  # a copy: the callable may keep what it returned

@@ -195,7 +195,7 @@ class SplitColumns:
         head = _on_grid(x, _modulus(x).max(axis=0, initial=0.0), self.bits)
         both = np.concatenate([head, x - head], axis=1)
         m, start = x.shape[1], 0
-        hi = lo = np.zeros((0, 0))
+        hi = lo = np.zeros((m, len(self.row_max)))  # without columns the product is zero
         for leading, rest in zip(self._head.pieces, self._tail.pieces, strict=True):
             rows = slice(start, start + leading.shape[1])
             parts, tail = both[rows].T @ leading.T, x[rows].T @ rest.T

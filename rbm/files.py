@@ -199,16 +199,21 @@ def save_greedy(
     """Write what :func:`rbm.greedy` needs to go on."""
     rows = np.array([[s.size, s.bound, s.floor, s.resolved, s.seconds, *s.parameter] for s in history], dtype=float)
     header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
-    write_archive(Path(path), header, {"basis": basis, "parameters": parameters, "history": rows})
+    effectivity = np.array([s.effectivity for s in history], dtype=float)
+    arrays = {"basis": basis, "parameters": parameters, "history": rows, "effectivity": effectivity}
+    write_archive(Path(path), header, arrays)
 
 
 def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, str, bool]:
-    """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, parameter), fingerprint, projection, relative."""
+    """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, effectivity, parameter), fingerprint, projection, relative."""
     header, arrays = read_archive(path, "greedy run")
     try:
         of_run = str(header.get("projection", "galerkin")), bool(header.get("relative", False))
-        return arrays["basis"], arrays["parameters"], arrays["history"], str(header["fingerprint"]), *of_run
-    except KeyError as error:
+        rows = arrays["history"]
+        effectivity = arrays.get("effectivity", np.full(len(rows), np.nan))  # older files have none
+        rows = np.column_stack([rows[:, :5], effectivity, rows[:, 5:]])
+        return arrays["basis"], arrays["parameters"], rows, str(header["fingerprint"]), *of_run
+    except (KeyError, ValueError, IndexError) as error:
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
 
 

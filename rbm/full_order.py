@@ -21,6 +21,7 @@ from rbm.parameters import ParameterSpace
 from rbm.riesz import InnerProduct
 from rbm.stability import StabilityBound, Unbound, bind
 from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term
+from rbm.user_code import Solver, UserOperator, UserSolver
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -52,7 +53,8 @@ class FullOrderModel:
         expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised callable
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian matrices (n, n)
         in their place make a quadratic output u^H Q(mu) u
-    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK
+    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets copies, which
+        it may overwrite (:class:`rbm.user_code.UserSolver`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for all
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu) u' = f'(mu):
         eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds are then for u',
@@ -85,7 +87,7 @@ class FullOrderModel:
         parameters: ParameterSpace,
         stability: Coefficient | Unbound | StabilityBound,
         outputs: Mapping[str, Any] | None = None,
-        solver: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+        solver: Solver | None = None,
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
     ) -> None:
@@ -114,7 +116,7 @@ class FullOrderModel:
                 "an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)"
             )
         self.split_terms = tuple(
-            a if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
+            UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
             for a in self.operator_terms
         )
         self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
@@ -156,7 +158,10 @@ class FullOrderModel:
         """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
         if self._sum is not None:
             return self._sum.assemble(theta)
-        terms = [aslinearoperator(a) for a in self.operator_terms] if self.black_box else self.operator_terms
+        terms = self.operator_terms
+        if self.black_box:
+            matrices = (s.matrix if isinstance(s, extended.SplitMatrix) else s for s in self.split_terms)
+            terms = tuple(aslinearoperator(a) for a in matrices)
         total = theta[0] * terms[0]
         for value, term in zip(theta[1:], terms[1:], strict=True):
             total = total + value * term
@@ -200,12 +205,8 @@ class FullOrderModel:
             if self.solver is None:
                 solve = self._diagonal_pivots(matrix) if diagonal else factorize(matrix)
             else:
-                foreseen = np.inf
-                solver = self.solver
-                solve = lambda b: np.asarray(solver(matrix, b))  # noqa: E731, B023
+                foreseen, solve = np.inf, UserSolver(self.solver, matrix)
             u = solve(rhs)
-            if u.shape != rhs.shape:
-                raise ModelError(f"the solver returned shape {u.shape} for a right-hand side of shape {rhs.shape}")
             x, step, first = (u, np.zeros_like(u)), np.inf, self._size(u)
             for _ in range(MAX_REFINEMENTS):
                 r = self.residual(theta[None], phi[None], x)
@@ -313,6 +314,8 @@ class FullOrderModel:
     ) -> verification.Verification:
         """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails.
 
+        samples, seed : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
+            models of any size, at the cost of a few full-order solves (:func:`rbm.stability_check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
         return verification.verify(self, samples, seed, assembled)

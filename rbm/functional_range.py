@@ -107,6 +107,8 @@ class FunctionalRange:
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
         """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""
+        if not new.shape[1]:
+            return  # all that is new is zero, or depends on what there was
         representers, distances = self.inner_product.riesz_with_error(new, start=representers)
         self._representers.append(representers)
         units = self.inner_product.balance[:, None]

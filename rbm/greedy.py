@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Sketched
-from rbm.full_order import FullOrderModel, Projection, check_projection
+from rbm.full_order import FullOrderModel, Projection, blocks, check_projection
 from rbm.online import reference
 from rbm.projection import finish, method_names
 from rbm.reduced import ReducedModel
 from rbm.reduction import Reduction, solved
+from rbm.stability_check import effectivity
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 
@@ -37,6 +38,9 @@ class GreedyStep:
     floor: float  #: its floor
     resolved: int  #: number of training points whose estimate is resolved
     seconds: float  #: since the start of the run that made this step
+    #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an interpolation error);
+    #: NaN where no solution was computed, as in the last step, or the true error is not known to ten percent
+    effectivity: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,15 @@ def greedy(
     Interrupted
         Ctrl-C; its `result` is the GreedyResult so far.
     ParameterError, ModelError, StabilityError
-        bad training set, singular full-order system, stability bound that is not positive.
+        bad training set, singular full-order system, stability bound that is not positive, or that is too large: where the bound is
+        below the true error at a selected parameter, and the error vector itself shows that the stability bound is the cause.
 
     Notes
     -----
+    The true error at each selected parameter is known at no cost, from the solution that is added: `effectivity` in the history. It
+    says nothing of other parameters; :meth:`rbm.FullOrderModel.verify` checks the stability bound at random ones. E3 and E4 estimate:
+    with them an effectivity below 1 may be their own, and is no error.
+
     Cost of step N: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep. The basis
     is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
     Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
@@ -164,6 +173,14 @@ def _relative(error: Estimate, gamma: np.ndarray) -> Estimate:
     return Estimate(value, floor, error.resolved)
 
 
+class _Sweep(NamedTuple):
+    """What one sweep of the training set knows of its M points."""
+
+    estimate: Estimate  #: of the error, relative if so asked
+    bound: np.ndarray  #: (M,) of ||u - Z gamma||_P, absolute, u the solution of the affine model
+    gamma: np.ndarray  #: (M, N)
+
+
 class _Run:
     """A greedy run under way: the projection so far, and what the training set needs to be swept."""
 
@@ -195,13 +212,14 @@ class _Run:
     def step(self, tol: float, limit: int) -> tuple[Stopped, str] | None:
         """Sweep the training set; stop, with the reason, or add the solution at the worst parameter and return None."""
         try:
-            estimate = self._sweep()
+            sweep = self._sweep()
         except EstimatorUnusable as error:
             if not self.history:
                 raise
             self.reduction = Reduction(self.model, self.reduction.basis[:, :-1], self.reduction.projection)
             self.selected.pop()
             return "round-off", f"{error} (the last usable basis is kept)"
+        estimate = sweep.estimate
         worst = int(np.argmax(estimate.bound))
         mu, bound = self.training[worst], float(estimate.bound[worst])
         resolved = int(estimate.resolved.sum())
@@ -226,7 +244,11 @@ class _Run:
             return "round-off", f"none of {len(self.training)} training estimates is resolved any more{cause}"
         if self.reduction.size >= limit:
             return "max_basis", f"the basis has {self.reduction.size} vectors"
-        if not self.reduction.extend(self.model.solve(mu[None], extrapolate=True)[0]):
+        snapshot = self.model.solve(mu[None], extrapolate=True)[0]
+        made, beta = self.reduction.combination(sweep.gamma[worst]), float(self.beta[worst])
+        found = effectivity(self.model, mu, self.theta[worst], beta, snapshot, made, float(sweep.bound[worst]))
+        self.history[-1] = replace(self.history[-1], effectivity=found)
+        if not self.reduction.extend(snapshot):
             return (
                 "round-off",
                 f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis",
@@ -234,8 +256,8 @@ class _Run:
         self.selected.append(mu)
         return None
 
-    def _sweep(self) -> Estimate:
-        """Error estimates of the whole training set."""
+    def _sweep(self) -> _Sweep:
+        """Error estimates of the whole training set, and what they were made from."""
         reduction = self.reduction
         state = METHODS[self.names[0]].prepare(self.model, reduction.basis, self.training, reduction=reduction)
         is_complex = any(a.dtype.kind == "c" for a in (reduction.operators, reduction.rhs, self.theta, self.phi))
@@ -257,7 +279,8 @@ class _Run:
             self.model.interpolation_error,
             reduction.orthonormality,
         )
-        return _relative(error, gamma) if self.relative and reduction.size else error
+        shown = _relative(error, gamma) if self.relative and reduction.size else error
+        return _Sweep(shown, norm.bound / self.beta, gamma)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""
@@ -276,7 +299,7 @@ class _Run:
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
         if not self.selected:
-            if self.history[-1].bound == self.history[-1].floor:
+            if not any(np.any(self.model.rhs_terms @ self.phi[rows].T) for rows in blocks(len(self.phi))):
                 raise ModelError("the right-hand side is zero on the whole training set: so is every solution")
             raise ModelError(
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
@@ -310,7 +333,7 @@ def _stored(
     basis, parameters, rows, fingerprint, projection, relative = load_greedy(resume)
     _refuse_other_model(os.fspath(resume), basis, parameters, fingerprint, model)
     steps = tuple(
-        GreedyStep(int(row[0]), tuple(row[5:]), float(row[1]), float(row[2]), int(row[3]), float(row[4]))
+        GreedyStep(int(row[0]), tuple(row[6:]), float(row[1]), float(row[2]), int(row[3]), float(row[4]), float(row[5]))
         for row in rows.tolist()
     )
     return basis, parameters, steps, check_projection(projection), relative

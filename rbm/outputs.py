@@ -233,8 +233,7 @@ def reduce_output(
 def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedLinear:
     vectors = np.stack(output.terms, axis=1)
     units = product.balance[:, None]
-    exponents = exponents_of(vectors * units)
-    vectors = scaled(vectors, -exponents)
+    vectors, exponents = to_unit_size(vectors, units)
     # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
     span = FunctionalRange(product)
     span.append(vectors.conj(), np.zeros_like(vectors), np.zeros(vectors.shape))
@@ -252,9 +251,21 @@ def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> Reduced
     )
 
 
+def to_unit_size(vectors: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns 2^-e whose largest entry in the units of the product is about one, and e (m,)."""
+    first = exponents_of(vectors)
+    made = scaled(vectors, -first)
+    second = exponents_of(made * units)
+    return scaled(made, -second), first + second
+
+
 def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedQuadratic:
-    exponents = np.array([int(exponents_of(np.array([[abs(product.in_units(q)).max()]]))[0]) for q in output.terms])
-    forms = [scaled_matrix(q, -int(e)) for q, e in zip(output.terms, exponents, strict=True)]
+    # first to unit size as they are, then in the units of the product, so that neither overflows
+    first = [int(exponents_of(np.array([[abs(q).max()]]))[0]) for q in output.terms]
+    forms = [scaled_matrix(q, -e) for q, e in zip(output.terms, first, strict=True)]
+    second = [int(exponents_of(np.array([[abs(product.in_units(q)).max()]]))[0]) for q in forms]
+    forms = [scaled_matrix(q, -e) for q, e in zip(forms, second, strict=True)]
+    exponents = np.array(first) + np.array(second)
     reduced = [_form(q, basis, product) for q in forms]
     norms = np.array([_form_norm(q, product) for q in forms])
     return ReducedQuadratic(

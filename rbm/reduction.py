@@ -125,6 +125,14 @@ class Reduction:
         if self._range is not None:
             self._range.extend(z)
 
+    def combination(self, gamma: np.ndarray) -> np.ndarray:
+        """Z gamma (n,) for reduced coefficients gamma (N,)."""
+        total, start = np.zeros(self.model.dimension), 0
+        for piece in self._basis.pieces:
+            total = total + piece @ gamma[start : start + piece.shape[1]]
+            start += piece.shape[1]
+        return total
+
     def residual_terms(self) -> np.ndarray:
         """W (n, m) in double precision, columns ordered as :func:`rbm.online.reference.residual_coefficients`."""
         images = [self.model.stack.side_by_side(image) for image in self._images.array.T]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +14,7 @@ from rbm.definite import definiteness_error, eigenvalue_from_inverse, hermitian_
 from rbm.errors import ModelError
 from rbm.factorization import Solve, factorize_positive_definite
 from rbm.precision import exponents_of, scaled
+from rbm.user_code import Solver, UserSolver
 
 __all__ = ["InnerProduct"]
 
@@ -39,7 +39,8 @@ class InnerProduct:
     ----------
     matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units, is
         removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
-    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky
+    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets copies
+        (:class:`rbm.user_code.UserSolver`)
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
@@ -53,7 +54,7 @@ class InnerProduct:
         P is not square, not Hermitian or, when first solved with, not positive definite.
     """
 
-    def __init__(self, matrix: Any, solver: Callable[[Any, np.ndarray], np.ndarray] | None = None) -> None:
+    def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
         if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
             raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
@@ -70,6 +71,8 @@ class InnerProduct:
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
+        if not (solver is None or callable(solver)):
+            raise ModelError(f"solver must be a function (matrix, rhs (n, k)) -> (n, k), got {solver!r}")
         self._solver = solver
         self._solve: Solve | None = None
 
@@ -99,8 +102,7 @@ class InnerProduct:
         """The solve with P in working precision."""
         if self._solve is None:
             if self._solver is not None:
-                solver = self._solver
-                self._solve = lambda rhs: solver(self.matrix, rhs)
+                self._solve = UserSolver(self._solver, self.matrix)
             else:
                 self._solve = factorize_positive_definite(self.matrix)
         if self._solve is None:

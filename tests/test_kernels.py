@@ -310,12 +310,14 @@ def test_products_of_e4() -> None:
         lower = np.tril(rng.uniform(-1, 1, (5, 5)), -1) + np.eye(5)
         upper = np.triu(rng.uniform(-1, 1, (5, 5)), 1) + 2 * np.eye(5)
         scales, squares = rng.uniform(0.5, 2, 7), rng.uniform(0, 1, 5)
-        form = ProductForm(products, scales, lower, upper, squares, rng.uniform(0, 1, 5), rng.uniform(0, 1, 7), 0.01)
+        form = ProductForm(
+            products, scales, lower, upper, squares, rng.uniform(0, 1, 5), rng.uniform(0, 1, 7), 0.01, 0.02
+        )
         x = (c * scales)[:, products[0]] * (c * scales)[:, products[1]].conj()
         x = np.where(products[2] == 1, x.imag, x.real)
         lam = np.linalg.solve(lower @ upper, x.T)
         square = squares @ lam
-        floor = np.sqrt(form.errors @ np.abs(lam)) + np.abs(c) @ form.weights + form.deviation
+        floor = np.sqrt(form.errors @ np.abs(lam)) + np.abs(c) @ form.weights + form.deviation + form.absolute
         made = CompiledModel(np.zeros((2, 3, 3)), np.zeros((1, 3))).answer(theta, phi, form, gamma)
         assert (square < 0).any()
         np.testing.assert_allclose(made.value, np.where(square > 0, np.sqrt(np.abs(square)), floor), rtol=1e-11)
@@ -332,11 +334,14 @@ def test_finished_answers(complex_valued: bool) -> None:
     theta, phi = rng.uniform(1, 2, (40, 3)), random(rng, (40, 1), dtype)
     form = NormForm(random(rng, (5, 13), dtype), np.full(13, 1e-9), None, 0.0, 0.0)
     finish = Finish(
-        np.array([0.5, 1.0, 2.0, 4.0]), random(rng, (2, 4), dtype), rng.uniform(0, 1, (2, 4)), np.array([2.0, 3.0])
+        np.array([0.5, 1.0, 2.0, 4.0, 0.01, 0.02, 0.03]),
+        random(rng, (2, 4), dtype),
+        rng.uniform(0, 1, (2, 4)),
+        np.array([2.0, 3.0]),
     )
     made = CompiledModel(operators, random(rng, (1, 4), dtype))
     plain, done = made.answer(theta, phi, form), made.answer(theta, phi, form, finish=finish)
-    beta = 0.5 * (theta * [1.0, 2.0, 4.0]).min(axis=1)
+    beta = 0.5 * (theta * [1.0, 2.0, 4.0]).min(axis=1) - theta @ [0.01, 0.02, 0.03]
     given = made.answer(theta, phi, form, finish=dataclasses.replace(finish, stability=np.zeros(0)), beta=beta)
     for other in (done, given):
         np.testing.assert_array_equal(other.gamma, plain.gamma)

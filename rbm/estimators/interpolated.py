@@ -115,7 +115,8 @@ class Interpolated(InterpolatedSquare):
             self.squares,
             float(np.finfo(own).eps / 2) * self.growth * self.squares + moved,
             rounding_constant(len(self.norms), own) * self.norms,
-            self.constant,
+            self.deviation,
+            self.underflow,
         )
 
     def rounding(self, combination: Any) -> Any:

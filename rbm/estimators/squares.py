@@ -15,7 +15,7 @@ from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.estimators.products import Products, all_products, equilibration, evaluate_products
 from rbm.full_order import FullOrderModel
-from rbm.online.reference import residual_coefficients
+from rbm.online.reference import residual_coefficients, where_present
 from rbm.precision import converted, is_single, underflow_of_sums, widened
 from rbm.reduction import Reduction
 
@@ -119,9 +119,9 @@ class InterpolatedSquare(Estimator):
         """Rounding error of the square (M,), in units of u."""
 
     @property
-    def constant(self) -> float:
-        """tau, and what numbers below the normal range may add."""
-        return float(self.deviation) + underflow(len(self.norms)) + underflow_of_sums(self.norms)
+    def underflow(self) -> float:
+        """What numbers below the normal range may add."""
+        return underflow(len(self.norms)) + underflow_of_sums(self.norms)
 
     def distance(self, theta: Any, gamma: Any, other: Any) -> Any:
         """sum_j ||W_j|| |c_j - c'_j| (M,): bounds the dual norm of the difference of two residuals."""
@@ -138,7 +138,8 @@ class InterpolatedSquare(Estimator):
         u = float(np.finfo(dtype).eps / 2)
         of_gamma = rounding_constant(c.shape[1], dtype) * (xp.abs(c) @ beside(self.norms, c))
         moved = beside(self.moved, c) @ xp.abs(combination) if len(self.moved) else 0.0
-        floor = xp.sqrt(u * self.rounding(combination) + moved) + of_gamma + self.constant
+        constant = where_present(theta, phi, gamma, self.norms, xp.full_like(of_gamma, self.underflow))
+        floor = xp.sqrt(u * self.rounding(combination) + moved) + of_gamma + (float(self.deviation) + constant)
         return Estimate.from_square(beside(self.squares, c) @ combination, floor)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:

@@ -180,7 +180,7 @@ class CompiledModel:
                 form.squares.astype(real),
                 form.errors.astype(real),
                 form.weights.astype(real),
-                np.array([form.deviation], dtype=real),
+                np.array([form.deviation, form.absolute], dtype=real),
             )
         before = (kind, mode, refine, like, np.array([*sizes, packed.columns, system.entries]))
         after = (

@@ -38,7 +38,7 @@ class SquareForm:
 class ProductForm:
     """value = (sum_r lambda_r V_r)^{1/2} or the floor; B C lambda = (s_i s_j part(c_i conj(c_j)))_p over the selected products.
 
-    floor = (sum_r e_r |lambda_r|)^{1/2} + sum_j w_j |c_j| + deviation
+    floor = (sum_r e_r |lambda_r|)^{1/2} + sum_j w_j |c_j| + (deviation + absolute)
     """
 
     products: np.ndarray  #: (3, sigma'): i, j, and 0 for the real, 1 for the imaginary part
@@ -49,13 +49,16 @@ class ProductForm:
     errors: np.ndarray  #: e (sigma',)
     weights: np.ndarray  #: w (m,)
     deviation: float
+    absolute: float  #: added where the residual is not zero
 
 
 @dataclass(frozen=True)
 class Finish:
     """What turns residual norms into answers, where that is simple: the stability bound and the outputs."""
 
-    stability: np.ndarray  #: (1 + Qa,): beta = s_0 min_q s_q theta_q; (0,): beta (M,) is given
+    stability: (
+        np.ndarray
+    )  #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta (M,) is given
     functionals: np.ndarray  #: (outputs, N)
     magnitudes: np.ndarray  #: (outputs, N): the rounding error of output o is at most sum_i magnitudes_oi |gamma_i|
     norms: np.ndarray  #: (outputs,): |s - s_N| <= norms_o bound + rounding

@@ -185,7 +185,7 @@ def query(
             weak = False
             for lane in range(here):
                 v, f = norms[group * lanes + lane], floors[group * lanes + lane]
-                if f == 0 and present(theta, phi, gamma, row + lane, weights, shape, parts):
+                if f == 0 and present(theta, phi, gamma, row + lane, weights[0], shape, parts):
                     f = factor.dtype.type(constants[1])
                     v = f if mode == EXPANDED else v
                 value[row + lane], floor[row + lane], resolved[row + lane] = v, f, v >= RESOLVED * f
@@ -245,7 +245,8 @@ def interpolated(
     """E4 for M points: sum_r lambda_r V_r, lambda from the selected products by two triangular solves.
 
     products (3, sigma'), scales (m,), lower, upper (sigma', sigma') by columns, squares (sigma',) : :class:`rbm.estimators.Interpolated`
-    errors (sigma',), deviation (1,): floor = (sum_r e_r |lambda_r|)^{1/2} + sum_j w_j |c_j| + deviation
+    errors (sigma',), deviation (2,): floor = (sum_r e_r |lambda_r|)^{1/2} + sum_j w_j |c_j| + deviation_0, + deviation_1 where the residual
+        is not zero
     """
     qa, qf, n, columns, rank = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
     shape = (qa, qf, n)
@@ -286,9 +287,11 @@ def interpolated(
             v = load(x, r)
             square = fma(splat(squares[r]), v, square)
             size = fma(splat(errors[r]), modulus(v), size)
-        limit = root(size) + limit + splat(deviation[0])
+        limit = root(size) + limit + splat(deviation[0] + deviation[1])
         store(out, 0, equal(square, square, larger(square, nought, root(square), limit), square))  # NaN stays
         store(out, 1, limit)
         for lane in range(min(lanes, count - row)):
             value[row + lane], floor[row + lane] = out[lane], out[lanes + lane]
+            if not present(theta, phi, gamma, row + lane, weights, shape, parts):
+                value[row + lane] = floor[row + lane] = deviation[0]
             resolved[row + lane] = out[lane] >= RESOLVED * out[lanes + lane]

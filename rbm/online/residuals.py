@@ -82,7 +82,7 @@ def present(theta: Any, phi: Any, gamma: Any, row: int, weights: Any, sizes: Any
     qa, qf, n = sizes
     for q in range(qf):
         for part in range(parts):
-            if weights[0, q] > 0 and phi[row, parts * q + part] != 0:
+            if weights[q] > 0 and phi[row, parts * q + part] != 0:
                 return True
     for i in range(n):
         g = False
@@ -90,7 +90,7 @@ def present(theta: Any, phi: Any, gamma: Any, row: int, weights: Any, sizes: Any
             g = g or gamma[row, parts * i + part] != 0
         for q in range(qa if g else 0):
             for part in range(parts):
-                if weights[0, qf + i * qa + q] > 0 and theta[row, parts * q + part] != 0:
+                if weights[qf + i * qa + q] > 0 and theta[row, parts * q + part] != 0:
                     return True
     return False
 

@@ -1,0 +1,204 @@
+"""Is a stability bound too large? A vector shows that it is, the signs of pivots show that it is not."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from lowrank import gram_schmidt
+from rbm import extended
+from rbm.definite import definiteness_error, hermitian_part
+from rbm.errors import ModelError, StabilityError
+from rbm.estimate import RESOLVED
+from rbm.factorization import Solve, factorize
+from rbm.user_code import UserSolver
+
+if TYPE_CHECKING:
+    from rbm.full_order import FullOrderModel
+
+__all__ = ["check_stability", "effectivity", "inf_sup_above"]
+
+#: Up to this dimension the inf-sup constant is computed by a dense decomposition.
+DENSE_LIMIT = 600
+#: Relative amount by which a bound may be above the constant before it is called too large.
+SLACK = 1e-8
+#: Vectors of the Krylov space in which the smallest quotient is looked for.
+STEPS = 20
+
+
+def inf_sup_above(model: FullOrderModel, theta: np.ndarray, vector: np.ndarray) -> float:
+    """||A v||_{P'} / ||v||_P >= beta = inf_w ||A w||_{P'} / ||w||_P: any v (n,) that is not zero bounds beta from above.
+
+    theta : coefficients (Qa,) of A = sum_q theta_q A_q
+
+    The norm of A v is that of E1 with zero for right-hand side, its floor added: it is never too small, whatever the conditions of
+    A and P are (for operators without entries their rounding is sampled). Cost: four solves with P.
+    """
+    from rbm.estimators.direct import Direct  # which needs full-order models
+
+    v = vector[:, None]
+    image = Direct(model, v).evaluate(theta[None], np.zeros((1, model.rhs_terms.shape[1])), np.ones((1, 1)))
+    return float(image.bound[0] / model.inner_product.norm(v)[0] * (1 + 1e-12))
+
+
+def effectivity(
+    model: FullOrderModel,
+    mu: np.ndarray,
+    theta: np.ndarray,
+    beta: float,
+    solution: np.ndarray,
+    approximation: np.ndarray,
+    bound: float,
+) -> float:
+    """bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,); NaN if the error is not known to ten percent.
+
+    theta : (Qa,); beta : the stability bound that `bound`, of ||u - u_N||_P for this affine model, was made with
+
+    Rounding, some u of every entry, moves the error by about 4 u (sum_i P_ii |u_i|^2)^{1/2}. If the bound is below what remains, the
+    difference of the two vectors bounds the inf-sup constant from above (:func:`inf_sup_above`), whatever rounding did to it: no
+    bound that is right is accused. An estimate that is too small although beta is right gives an effectivity below 1.
+
+    Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of doubt.
+    """
+    difference = solution - approximation
+    square = float(np.vdot(difference, model.product @ difference).real)
+    error = math.sqrt(square) if square > 0 else 0.0
+    uncertainty = 2 * np.finfo(float).eps * float(np.linalg.norm(solution / model.inner_product.balance))
+    if bound < error - uncertainty:
+        above = inf_sup_above(model, theta, difference)
+        if beta > above * (1 + SLACK):
+            raise StabilityError(
+                f"the stability bound {beta:.6g} at {model.parameters.describe(mu)} is too large by a factor of {beta / above:.4g} or more: the "
+                f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
+                f"bound is {bound:.2e}. Lower the stability bound at least by that factor, or use rbm.stability.MinTheta or Anchored; "
+                "verify() checks it at other parameters"
+            )
+    return bound / error if error > RESOLVED * uncertainty else math.nan
+
+
+def check_stability(
+    model: FullOrderModel, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
+) -> str:
+    """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p), in a way that fits the model; what was done, in a sentence.
+
+    - n <= 600, with entries: the smallest singular value of L^{-1} A L^{-H}, P = L L^H, from a dense decomposition
+    - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off. Not with a
+      solver of the user, whose matrices may be too large for a factorisation of ours
+    - else, and where a pivot is not positive: ||A v||_{P'} / ||v||_P, the smallest over a Krylov space of 20 vectors of
+      A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint. This is an
+      upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and proves none
+
+    Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so that no bound
+    that is right is accused because P or A is ill-conditioned.
+
+    Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
+    """
+    dense = _cholesky(model.product) if model.dimension <= DENSE_LIMIT and not model.black_box else None
+    found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
+    for mu, t, b in zip(mus, theta, beta, strict=True):
+        matrix = model.assemble(t)
+        if dense is not None:
+            how, (constant, vector) = "the true inf-sup constant", _smallest(dense, matrix, b)
+        elif _is_below(model, matrix, b):
+            found.setdefault("", []).append(np.nan)
+            continue
+        else:
+            try:
+                vector, adjoint = _krylov(model, matrix, rng)
+            except ModelError as error:
+                raise ModelError(
+                    f"the stability bound could not be checked at {model.parameters.describe(mu)}: {error}"
+                ) from error
+            how = f"an upper estimate of the inf-sup constant ({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
+            constant = np.inf
+        if vector is not None:
+            constant = inf_sup_above(model, t, vector)
+            if b > constant * (1 + SLACK):
+                raise StabilityError(
+                    f"the stability bound {b:.6g} at {model.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
+                    f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.4g}; error bounds made with it would be false"
+                )
+        found.setdefault(how, []).append(b / constant)
+    lines = [
+        f"not above {how}: at least {min(shares):.3g} of it on {len(shares)} samples"
+        if how
+        else f"not above the coercivity constant, by the signs of pivots, on {len(shares)} samples"
+        for how, shares in found.items()
+    ]
+    return f"the stability bound is {'; '.join(lines)}"
+
+
+def _cholesky(product: Any) -> np.ndarray | None:
+    """L of P = L L^H, or None if P is too ill-conditioned for it."""
+    try:
+        return np.linalg.cholesky(_dense(product))
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.ndarray | None]:
+    """sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
+    half = scipy.linalg.solve_triangular(factor, _dense(matrix), lower=True)
+    adjoint = scipy.linalg.solve_triangular(factor, half.conj().T, lower=True)  # L^{-1} A^H L^{-H}
+    smallest = float(scipy.linalg.svdvals(adjoint)[-1])
+    if beta <= smallest * (1 + SLACK):
+        return smallest, None
+    vector = scipy.linalg.svd(adjoint)[0][:, -1]
+    return smallest, scipy.linalg.solve_triangular(factor, vector, lower=True, trans="C")
+
+
+def _is_below(model: FullOrderModel, matrix: Any, beta: float) -> bool:
+    """True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
+    if model.black_box or model.solver is not None:
+        return False
+    units = model.inner_product.in_units
+    if abs(units(matrix - matrix.conj().T)).max() > 1e-12 * abs(units(matrix)).max():
+        return False
+    return definiteness_error(hermitian_part(units(matrix - (1 - SLACK) * beta * model.product))) is not None
+
+
+def _krylov(model: FullOrderModel, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """v (n,) with a small ||A v||_{P'} / ||v||_P, from a Krylov space of the inverse; and whether the adjoint could be used."""
+    product, riesz = model.product, model.inner_product.factorized()
+    x = rng.standard_normal((model.dimension, 1))
+    solve = _solve(model, matrix)
+    adjoint = _adjoint(model, matrix, product @ x)
+    basis = np.zeros((model.dimension, 0))
+    for _ in range(STEPS):
+        functional = product @ x
+        if adjoint is not None:
+            functional = product @ adjoint(functional)
+        new = gram_schmidt(solve(functional), product=product, basis=basis)
+        if not len(new.kept):
+            break  # the space is invariant
+        x = new.basis
+        basis = np.concatenate([basis, x], axis=1)
+    image = np.asarray(matrix @ basis)
+    square = image.conj().T @ riesz(image)
+    combination = np.linalg.eigh((square + square.conj().T) / 2)[1][:, 0]
+    return basis @ combination, adjoint is not None
+
+
+def _solve(model: FullOrderModel, matrix: Any) -> Solve:
+    return factorize(matrix) if model.solver is None else UserSolver(model.solver, matrix)
+
+
+def _adjoint(model: FullOrderModel, matrix: Any, trial: np.ndarray) -> Solve | None:
+    """The solve with A^H; None for a LinearOperator without adjoint, and a solver of the user that fails for A^H."""
+    if model.solver is None:
+        return factorize(sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T)
+    try:
+        transposed = matrix.H if extended.is_black_box(matrix) else matrix.conj().T
+        solve = _solve(model, sp.csr_array(transposed) if sp.issparse(transposed) else transposed)
+        found = transposed @ solve(trial)
+    except Exception:  # nobody promised that it solves with anything but A(mu) and P
+        return None
+    return solve if np.all(np.isfinite(found)) else None
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)

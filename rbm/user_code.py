@@ -1,0 +1,130 @@
+"""Functions of the user, called so that they cannot change what is ours: they get copies, and their answers are checked and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from rbm.errors import ModelError
+
+__all__ = ["Solver", "UserOperator", "UserSolver", "numbers"]
+
+Solver = Callable[[Any, np.ndarray], np.ndarray]  #: solver(A (n, n), B (n, k)) -> X (n, k) with A X = B
+
+
+class UserSolver:
+    """X = A^{-1} B (n, k) by ``solver(A, B)``, a function of the user, for one matrix A (n, n).
+
+    The solver may overwrite what it is given, keep it, and return a buffer of its own or its argument:
+
+    - A is a private copy, the same object in all calls, so that a factorisation may be kept with it; before each call it is
+      compared with the matrix, and if it was changed the solver gets a new one. A LinearOperator is handed out as it is
+    - B is a new copy in every call, writable, in the order of memory that the right-hand side has
+    - X is checked and copied
+    - with no columns, k = 0, there is nothing to solve and the solver is not called
+
+    What is right is not checked here: the caller looks at the residual. Errors of the solver keep their type.
+
+    Raises
+    ------
+    ModelError
+        the answer is not an array of k columns of finite numbers; the message says what it is and what is expected.
+
+    Cost beyond the solver's own: a pass over A and two over B in every call.
+    """
+
+    def __init__(self, solver: Solver, matrix: Any) -> None:
+        self._solver, self._matrix = solver, matrix
+        self._handed_out: Any = None
+
+    def __call__(self, rhs: np.ndarray) -> np.ndarray:
+        """X (n, k) in double precision; real if A and B are."""
+        black_box = not (sp.issparse(self._matrix) or isinstance(self._matrix, np.ndarray))
+        complex_valued = np.iscomplexobj(rhs) or np.iscomplexobj(self._matrix) or black_box
+        if rhs.shape[1] == 0:
+            return np.zeros(rhs.shape, np.result_type(rhs, getattr(self._matrix, "dtype", None) or float, float))
+        if black_box:
+            self._handed_out = self._matrix
+        elif self._handed_out is None or not _same(self._handed_out, self._matrix):
+            self._handed_out = self._matrix.copy() if sp.issparse(self._matrix) else np.array(self._matrix)
+        answer = numbers("solver", self._solver(self._handed_out, np.array(rhs)), rhs.shape, "right-hand side")
+        # the solution of a real system is real: an imaginary part is the solver's error, and the real part is nearer
+        return answer if complex_valued else answer.real
+
+
+class UserOperator(LinearOperator):
+    """The LinearOperator of the user, whose functions get copies of the vectors, and whose answers are checked and copied."""
+
+    def __init__(self, operator: Any) -> None:
+        self._operator = aslinearoperator(operator)
+        super().__init__(self._operator.dtype, self._operator.shape)
+
+    def _matmat(self, x: np.ndarray) -> np.ndarray:
+        return self._apply(self._operator.matmat, x)
+
+    def _rmatmat(self, x: np.ndarray) -> np.ndarray:
+        return self._apply(self._operator.rmatmat, x)
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        return self._matmat(x.reshape(-1, 1))
+
+    def _rmatvec(self, x: np.ndarray) -> np.ndarray:
+        return self._rmatmat(x.reshape(-1, 1))
+
+    def _apply(self, function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarray:
+        if x.shape[1] == 0:
+            return np.zeros(x.shape, np.result_type(x, self.dtype or float, float))
+        return numbers("LinearOperator", function(np.array(x)), x.shape, "matrix of columns")
+
+
+def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.ndarray:
+    """A copy, in double precision, of what user code `name` returned for an `argument` of the given shape (n, k), checked.
+
+    Raises ModelError for None, sparse and masked arrays, anything that NumPy does not read as numbers, another shape, NaN and
+    infinities.
+    """
+    wanted = f"it must return a dense array of numbers of shape {shape}"
+    if given is None:
+        raise ModelError(f"the {name} returned None for a {argument} of shape {shape}; {wanted}")
+    if sp.issparse(given):
+        raise ModelError(
+            f"the {name} returned a sparse {type(given).__name__} of shape {given.shape}; {wanted}: call .toarray()"
+        )
+    if np.ma.is_masked(given):
+        raise ModelError(f"the {name} returned an array with {np.ma.count_masked(given)} masked entries; {wanted}")
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"the {name} returned a {type(given).__name__} that is no array ({error}); {wanted}"
+        ) from error
+    if array.dtype.kind not in "iufc":
+        raise ModelError(f"the {name} returned a {type(given).__name__} of {array.dtype}; {wanted}")
+    if array.shape != shape:
+        hint = ""
+        if array.ndim == 1:
+            hint = (
+                "; for one column return x[:, None], for several solve column by column and use np.stack(..., axis=1)"
+            )
+        elif array.shape == shape[::-1]:
+            hint = "; transpose it"
+        raise ModelError(f"the {name} returned shape {array.shape} for a {argument} of shape {shape}{hint}")
+    if not np.all(np.isfinite(array)):
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise ModelError(
+            f"the {name} returned {int((~np.isfinite(array)).sum())} entries that are NaN or infinite for a {argument} of shape {shape}, "
+            f"the first in row {row} of column {column}: the matrix is singular, or the {name} failed"
+        )
+    return np.array(array, dtype=complex if array.dtype.kind == "c" else float)
+
+
+def _same(copy: Any, matrix: Any) -> bool:
+    """True if the copy that user code had still is the matrix."""
+    if not sp.issparse(matrix):
+        return np.array_equal(copy, matrix)
+    parts = ("data", "indices", "indptr")
+    return copy.shape == matrix.shape and all(np.array_equal(getattr(copy, p), getattr(matrix, p)) for p in parts)
