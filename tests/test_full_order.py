@@ -207,7 +207,10 @@ def test_linear_operators_and_matrices_may_be_mixed(kind):
         (lambda a, b: np.ones_like(b), "does not settle under iterative refinement"),
         (lambda a, b: -dense_solver(a, b), "does not settle under iterative refinement"),
         (lambda a, b: dense_solver(a, b) * 1.7, "does not settle .* or the solver is not accurate"),
-        (lambda a, b: b * np.nan, r"the solver returned 2 entries that are NaN or infinite for a right-hand side of shape \(2, 1\)"),
+        (
+            lambda a, b: b * np.nan,
+            r"the solver returned 2 entries that are NaN or infinite for a right-hand side of shape \(2, 1\)",
+        ),
         (lambda a, b: b[:1], r"the solver returned shape \(1, 1\) for a right-hand side of shape \(2, 1\)"),
         (lambda a, b: None, r"the solver returned None for a right-hand side of shape \(2, 1\)"),
         (lambda a, b: 0 * b, "does not settle"),
