@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,19 @@ def inf_sup_above(model: FullOrderModel, theta: np.ndarray, vector: np.ndarray) 
 
     theta : coefficients (Qa,) of A = sum_q theta_q A_q
 
-    The norm of A v is that of E1 with zero for right-hand side, its floor added: it is never too small, whatever the conditions of
-    A and P are (for operators without entries their rounding is sampled). Cost: four solves with P.
+    The norm of A v is that of E1 with zero for right-hand side, its floor added, and from ||v||_P its rounding is subtracted: the
+    quotient is never too small, whatever the conditions of A and P are; infinite where P is so ill-conditioned that nothing of ||v||_P is
+    known (for operators without entries their rounding is sampled). Cost: four solves with P.
     """
     from rbm.estimators.direct import Direct  # which needs full-order models
 
-    v = vector[:, None]
+    v, product = vector[:, None], model.inner_product
+    norm = product.norm(v)[0]
+    square = norm**2 - float((np.abs(v) * extended.rounding(product.split, v)).sum())
+    if not square > 0:
+        return math.inf
     image = Direct(model, v).evaluate(theta[None], np.zeros((1, model.rhs_terms.shape[1])), np.ones((1, 1)))
-    return float(image.bound[0] / model.inner_product.norm(v)[0] * (1 + 1e-12))
+    return float(image.bound[0] / math.sqrt(square) * (1 + 1e-12))
 
 
 def effectivity(
@@ -72,7 +78,7 @@ def effectivity(
         above = inf_sup_above(model, theta, difference)
         if beta > above * (1 + SLACK):
             raise StabilityError(
-                f"the stability bound {beta:.6g} at {model.parameters.describe(mu)} is too large by a factor of {beta / above:.4g} or more: the "
+                f"the stability bound {beta:.6g} at {model.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
                 f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
                 f"bound is {bound:.2e}. Lower the stability bound at least by that factor, or use rbm.stability.MinTheta or Anchored; "
                 "verify() checks it at other parameters"
@@ -120,7 +126,7 @@ def check_stability(
             if b > constant * (1 + SLACK):
                 raise StabilityError(
                     f"the stability bound {b:.6g} at {model.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
-                    f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.4g}; error bounds made with it would be false"
+                    f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
     lines = [
@@ -184,20 +190,39 @@ def _krylov(model: FullOrderModel, matrix: Any, rng: np.random.Generator) -> tup
 
 
 def _solve(model: FullOrderModel, matrix: Any) -> Solve:
-    return factorize(matrix) if model.solver is None else UserSolver(model.solver, matrix)
+    """The solve with A in working precision, without exchange of rows where the pattern is symmetric and that goes well."""
+    if model.solver is not None:
+        return UserSolver(model.solver, matrix)
+    if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
+        with contextlib.suppress(ModelError):  # a pivot that is zero
+            solve, one = factorize(matrix, symmetric=True), np.ones((model.dimension, 1))
+            if np.abs(matrix @ solve(one) - one).max() <= 1e-3:
+                return solve
+    return factorize(matrix)
+
+
+def _has_symmetric_pattern(matrix: Any) -> bool:
+    pattern = sp.csr_array(matrix, copy=True)
+    pattern.data = np.ones(len(pattern.data))
+    return abs(pattern - pattern.T).max() == 0
 
 
 def _adjoint(model: FullOrderModel, matrix: Any, trial: np.ndarray) -> Solve | None:
     """The solve with A^H; None for a LinearOperator without adjoint, and a solver of the user that fails for A^H."""
     if model.solver is None:
-        return factorize(sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T)
+        return _solve(model, _transposed(matrix))
     try:
-        transposed = matrix.H if extended.is_black_box(matrix) else matrix.conj().T
-        solve = _solve(model, sp.csr_array(transposed) if sp.issparse(transposed) else transposed)
+        transposed = matrix.H if extended.is_black_box(matrix) else _transposed(matrix)
+        solve = _solve(model, transposed)
         found = transposed @ solve(trial)
     except Exception:  # nobody promised that it solves with anything but A(mu) and P
         return None
     return solve if np.all(np.isfinite(found)) else None
+
+
+def _transposed(matrix: Any) -> Any:
+    """A^H with rows stored one after the other, as A is."""
+    return sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T
 
 
 def _dense(matrix: Any) -> np.ndarray:
