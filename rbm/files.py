@@ -24,7 +24,7 @@ from rbm.reduced import ReducedModel
 from rbm.stability import BoundMinTheta, CoefficientBound, StabilityBound
 
 if TYPE_CHECKING:
-    from rbm.greedy import GreedyStep
+    from rbm.greedy_result import GreedyStep
 
 __all__ = ["load", "load_greedy", "save", "save_greedy"]
 

@@ -1,0 +1,91 @@
+"""What a greedy run has found, and how a stored one is taken up again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from rbm.errors import ModelError
+from rbm.full_order import FullOrderModel, Projection, check_projection
+from rbm.reduced import ReducedModel
+
+__all__ = ["GreedyResult", "GreedyStep", "Stopped", "stored"]
+
+Stopped = Literal["tolerance", "max_basis", "round-off"]
+
+
+@dataclass(frozen=True)
+class GreedyStep:
+    """What the training sweep found with N basis vectors."""
+
+    size: int  #: N
+    parameter: tuple[float, ...]  #: (p,), where the error bound is largest
+    bound: float  #: the largest error bound on the training set, in the P-norm (relative to ||u_N||_P if so asked)
+    floor: float  #: its floor
+    resolved: int  #: number of training points whose estimate is resolved
+    seconds: float  #: since the start of the run that made this step
+    #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an interpolation error);
+    #: NaN where no solution was computed, as in the last step, or the true error is not known to ten percent
+    effectivity: float = float("nan")
+
+
+@dataclass(frozen=True)
+class GreedyResult:
+    """Result of :func:`rbm.greedy`."""
+
+    reduced_model: ReducedModel
+    basis: np.ndarray  #: Z (n, N), P-orthonormal
+    parameters: np.ndarray  #: (N, p), where the snapshots were taken
+    history: tuple[GreedyStep, ...]  #: one step for each N
+    stopped: Stopped
+    reason: str  #: the same in a sentence
+    fingerprint: str = ""  #: of the full-order model, so that a run goes on with the same model only
+    projection: Projection = "galerkin"
+    relative: bool = False  #: the history is about bounds relative to the norm of the solution
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
+        from rbm.files import save_greedy
+
+        save_greedy(self.basis, self.parameters, self.history, self.fingerprint, path, self.projection, self.relative)
+
+    def __repr__(self) -> str:
+        return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
+
+
+def stored(
+    resume: GreedyResult | str | os.PathLike[str] | None, model: FullOrderModel
+) -> tuple[np.ndarray, np.ndarray, tuple[GreedyStep, ...], Projection, bool]:
+    """Basis, parameters and history to go on from, their projection, and whether the history is relative."""
+    if resume is None:
+        return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), (), model.projection, False
+    if isinstance(resume, GreedyResult):
+        _refuse_other_model("this greedy run", resume.basis, resume.parameters, resume.fingerprint, model)
+        return resume.basis, resume.parameters, resume.history, resume.projection, resume.relative
+    from rbm.files import load_greedy
+
+    basis, parameters, rows, fingerprint, projection, relative = load_greedy(resume)
+    _refuse_other_model(os.fspath(resume), basis, parameters, fingerprint, model)
+    steps = tuple(
+        GreedyStep(int(row[0]), tuple(row[6:]), float(row[1]), float(row[2]), int(row[3]), float(row[4]), float(row[5]))
+        for row in rows.tolist()
+    )
+    return basis, parameters, steps, check_projection(projection), relative
+
+
+def _refuse_other_model(
+    name: str, basis: np.ndarray, parameters: np.ndarray, fingerprint: str, model: FullOrderModel
+) -> None:
+    if basis.shape[0] != model.dimension or parameters.shape[1] != len(model.parameters):
+        raise ModelError(
+            f"{name} is for {basis.shape[0]} unknowns and {parameters.shape[1]} parameters, "
+            f"this model has {model.dimension} and {len(model.parameters)}"
+        )
+    if fingerprint != model.fingerprint():
+        raise ModelError(
+            f"{name} was made with another full-order model (its matrices, coefficients or parameter ranges differ); "
+            "to use its basis all the same, give it to rbm.project"
+        )
