@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.spatial import ConvexHull
 
 from problems.scattering import ScatteringModel, acoustic_scattering
@@ -49,6 +50,14 @@ def icosphere(level: int) -> SurfaceMesh:
     inward = np.sum(x * np.cross(y, z), axis=1) < 0
     triangles[inward] = triangles[inward][:, [0, 2, 1]]
     return SurfaceMesh(points.T, triangles.T)
+
+
+def restore(patch: pytest.MonkeyPatch, cache: str | None) -> None:
+    """The user's own cache, as it was before the tests began: for what is too large to be stored beside them."""
+    if cache is None:
+        patch.delenv("RBM_CACHE_DIR")
+    else:
+        patch.setenv("RBM_CACHE_DIR", cache)
 
 
 def _settings(complex_valued: bool) -> dict:

@@ -196,6 +196,7 @@ def test_assembly_takes_one_thread_and_gives_the_others_back() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tbb")
 def test_assembly_takes_constant_time_and_memory_where_numba_finds_tbb() -> None:
     """With two threads on TBB 2021.8, as Debian has it, the tenth matrix takes fifty times as long as the first, and each 26 MB."""
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
