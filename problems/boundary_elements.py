@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from rbm.errors import FileFormatError, ModelError
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "half_order_gram", "mass", "stiffness"]
 
-#: Changes when the content of a cached file would.
-LAYOUT = 1
+#: In the name of a cached file, with all that its content depends on; changes when the content would.
+LAYOUT = 2
+DISCRETISATION = "bempp-cl 0.4, Galerkin, continuous piecewise linear"
+#: Digits of coordinates and wavenumbers that count: the last bits depend on the machine that computed them, the matrices hardly on these.
+DIGITS = 12
 KIND = "boundary operators"
 MIN_ELEMENTS_PER_WAVELENGTH = 6.0
 
@@ -69,8 +73,10 @@ def assemble(
     wavenumbers : k > 0, one or several
     quadrature : order of the regular and the singular rules; 4 leaves 1e-5..5e-5, far below the mesh error
     cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by the
-        SHA-256 of the mesh (twelve digits), the wavenumber and the order, and holds 3 n^2 complex numbers and a little more
+        SHA-256 of the mesh (:func:`mesh_digest`), the wavenumber and the order, and holds 3 n^2 complex numbers and a little more
     progress : show a bar: the first call of a process compiles for a minute, then about 15 s for 1026 unknowns and each k
+
+    Assembly takes one Numba thread, and leaves the number of them as it was (:func:`one_thread`).
 
     Raises
     ------
@@ -99,6 +105,7 @@ def assemble(
                 None, "boundary operators", enabled=progress, total=len(missing) * (1 + 2 * mesh.n_parts)
             ) as bar,
             warnings.catch_warnings(),
+            one_thread(),
         ):
             from numba.core.errors import NumbaPerformanceWarning
 
@@ -107,6 +114,24 @@ def assemble(
                 found[k] = assembler(k, bar)
                 _write(where, mesh, found[k], quadrature)
     return [found[k] for k in ks.tolist()]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """A single Numba thread inside, the number of before after it.
+
+    The hypersingular kernel of bempp-cl allocates in its parallel loop. Where Numba finds an older TBB, which it prefers to all other
+    threading layers, every such call then takes longer than the one before it (66 unknowns, TBB 2021.8, two threads: 0.6 s the second,
+    30 s the tenth matrix, 26 MB more each), and Numba's choice of a layer is for the whole process. One thread takes 0.4 s on any layer.
+    """
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
@@ -228,13 +253,23 @@ def _bempp() -> Any:
     return api
 
 
+def mesh_digest(mesh: SurfaceMesh) -> str:
+    """SHA-256 of a mesh: place and size of its vertices to twelve digits of its extent, triangles as they run, parts.
+
+    The unit of the digits, a power of ten, is part of it: a mesh and the same in other units are two meshes.
+    """
+    extent = np.ptp(mesh.vertices, axis=1).max()
+    exponent = int(np.ceil(np.log10(extent) - 1e-9)) - DIGITS
+    digits = np.rint(mesh.vertices / float(f"1e{exponent}")) + 0.0  # no negative zeros
+    digest = hashlib.sha256(f"{mesh.vertices.shape} {mesh.triangles.shape} {mesh.n_parts} 1e{exponent}".encode())
+    for array, kind in ((digits, "<f8"), (mesh.triangles, "<i8"), (mesh.parts, "<i8")):
+        digest.update(array.astype(kind).tobytes())
+    return digest.hexdigest()
+
+
 def _file(folder: Path, mesh: SurfaceMesh, k: float, quadrature: int) -> Path:
-    digest = hashlib.sha256(f"{LAYOUT} {mesh.vertices.shape} {mesh.triangles.shape} {k:.13g} {quadrature}".encode())
-    # coordinates to twelve digits: their last bits depend on the machine that computed them, the matrices hardly on these
-    scale = 10.0 ** (12 - np.ceil(np.log10(np.abs(mesh.vertices).max()) - 1e-9))
-    for array in (np.rint(mesh.vertices * scale).astype(np.int64), mesh.triangles, mesh.parts):
-        digest.update(array.tobytes())
-    return folder / f"helmholtz-{digest.hexdigest()[:40]}.npz"
+    content = f"{LAYOUT} {DISCRETISATION}, {k:.{DIGITS + 1}g} {quadrature} {mesh_digest(mesh)}"
+    return folder / f"helmholtz-{hashlib.sha256(content.encode()).hexdigest()[:40]}.npz"
 
 
 def _read(folder: Path | None, mesh: SurfaceMesh, k: float, quadrature: int) -> BoundaryOperators | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from dataclasses import dataclass, fields, replace
@@ -15,6 +14,7 @@ import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from lowrank.progress import progress_bar
+from rbm import fingerprints
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.online.reference import tiles
@@ -28,8 +28,7 @@ __all__ = ["Anchored", "BoundAnchored", "inf_sup"]
 #: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
 SLACK = 1e-8
 DENSE_LIMIT = 6000
-#: Of cached anchors; LAYOUT changes when the content of a file would.
-KIND, LAYOUT = "stability anchors", 1
+KIND = "stability anchors"
 #: Largest relative rounding error of a constant that is tolerated (and allowed for).
 TOLERABLE = 1e-3
 #: Rotated terms that vary less than this share of the one that varies most enter the bound by their norms.
@@ -120,8 +119,9 @@ class Anchored:
         return bound
 
     def _file(self, folder: Path, model: FullOrderModel, mus: np.ndarray) -> Path:
-        digest = hashlib.sha256(f"{LAYOUT} {model.fingerprint()} {self.ratio!r}".encode() + mus.tobytes())
-        return folder / f"anchors-{digest.hexdigest()[:40]}.npz"
+        # with this file: what another version of it certified is not for this one
+        content = Path(__file__).read_bytes(), fingerprints.of_operators(model), self.ratio, self.max_anchors, mus
+        return folder / f"anchors-{fingerprints.digest(content)[:40]}.npz"
 
     def _choose(self, model: FullOrderModel, mus: np.ndarray) -> BoundAnchored:
         space, theta = model.parameters, model.operator_coefficients(mus)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -11,7 +10,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
 from lowrank.progress import progress_bar
-from rbm import extended, verification
+from rbm import extended, fingerprints, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import ModelError
@@ -121,6 +120,7 @@ class FullOrderModel:
         )
         self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
         self.stack = TermStack(self.operator_terms, self.split_terms, self.inner_product.balance)
+        self.stability_given = stability
         self.stability = bind(stability, self)
 
     @property
@@ -139,20 +139,8 @@ class FullOrderModel:
         return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the matrices, vectors, coefficients and parameter ranges; operators without entries count by shape only."""
-        digest = hashlib.sha256()
-        outputs = [term for output in self.outputs.values() for term in output.terms]
-        for array in (*self.operator_terms, self.rhs_terms, self.product, *outputs):
-            parts = (array.indptr, array.indices, array.data) if sp.issparse(array) else (array,)
-            for part in parts:
-                entries = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else np.array(part.shape)
-                digest.update(f"{entries.shape}{entries.dtype}".encode())
-                digest.update(entries.tobytes())
-        outputs_of = (output.coefficients for output in self.outputs.values())
-        coefficients = (self.operator_coefficients, self.rhs_coefficients, *outputs_of)
-        names = [[getattr(s, "__qualname__", repr(s)) for s in c.sources] for c in coefficients]
-        digest.update(repr((names, self.parameters)).encode())
-        return digest.hexdigest()
+        """SHA-256 of all that a greedy run depends on (:func:`rbm.fingerprints.of_model`)."""
+        return fingerprints.of_model(self)
 
     def assemble(self, theta: np.ndarray) -> Any:
         """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""

@@ -86,6 +86,6 @@ def _refuse_other_model(
         )
     if fingerprint != model.fingerprint():
         raise ModelError(
-            f"{name} was made with another full-order model (its matrices, coefficients or parameter ranges differ); "
+            f"{name} was made with another full-order model (its matrices, coefficients, outputs, stability bound or parameter ranges differ); "
             "to use its basis all the same, give it to rbm.project"
         )

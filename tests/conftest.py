@@ -1,14 +1,83 @@
+"""Cases that several files test, and how the tests are spread over processes."""
+
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from models import MODELS
 from oracle import Oracle
+from scattering_models import DATA
 
 import rbm
+from rbm.online import kernels
+
+#: Files that take longest, in this order: they start first, so that the processes end together.
+LONGEST = (
+    "test_boundary_elements",
+    "test_certified_bounds",
+    "test_compressed_operators",
+    "test_kernels",
+    "test_devices",
+)
+#: Files with processes of their own start last: the kernels are compiled and on disk by then.
+LAST = ("test_command_line", "test_unkind_models", "test_notebooks")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Two processes do not compile the same kernel at the same time: the second one waits, and reads it from the disk."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    compiled = kernels.query.compile
+
+    def once(signature: Any) -> Any:
+        with open(Path(tempfile.gettempdir()) / f"rbm-kernels-{run}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return compiled(signature)
+
+    kernels.query.compile = once
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process a file, unless a test says otherwise; of tests marked `every(n)` all but each n-th are marked slow."""
+    seen: dict[str, int] = {}
+    for item in items:
+        if (every := item.get_closest_marker("every")) is not None:
+            name = item.nodeid.partition("[")[0]
+            seen[name] = seen.get(name, -1) + 1
+            if seen[name] % every.args[0]:
+                item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+    def place(item: pytest.Item) -> int:
+        stem = item.path.stem
+        return LONGEST.index(stem) - 100 if stem in LONGEST else LAST.index(stem) + 1 if stem in LAST else 0
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stored_matrices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """Boundary element matrices come from beside the tests, and nothing is written to the user's cache; gives what RBM_CACHE_DIR was."""
+    before = os.environ.get("RBM_CACHE_DIR")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBM_CACHE_DIR", str(shutil.copytree(DATA, tmp_path_factory.mktemp("cache") / "data")))
+        yield before
 
 
 @dataclass(frozen=True, eq=False)

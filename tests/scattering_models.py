@@ -5,7 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import pytest
+from scipy.spatial import ConvexHull
+
 from problems.scattering import ScatteringModel, acoustic_scattering
+from problems.surfaces import SurfaceMesh
 from rbm.stability import Anchored
 
 DATA = Path(__file__).parent / "data"
@@ -25,6 +30,34 @@ def scattering(complex_valued: bool = False, shape: str = "sphere") -> Scatterin
 def wavenumber_model(complex_valued: bool = False) -> ScatteringModel:
     """18 unknowns, two parts, k in [0.3, 1.1]."""
     return acoustic_scattering("sphere", 2, (0.3, 1.1), 1, **_settings(complex_valued))
+
+
+def icosphere(level: int) -> SurfaceMesh:
+    """The icosahedron, refined and moved to the unit sphere: 10 4^level + 2 vertices."""
+    golden = (1 + 5**0.5) / 2
+    corners = np.array([[0, s, t * golden] for s in (-1, 1) for t in (-1, 1)])
+    points = np.concatenate([np.roll(corners, shift, axis=1) for shift in range(3)])
+    triangles = ConvexHull(points).simplices
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    for _ in range(level):
+        edges = np.sort(triangles[:, [[1, 2], [2, 0], [0, 1]]], axis=2)
+        unique, place = np.unique(edges.reshape(-1, 2), axis=0, return_inverse=True)
+        (a, b, c), (bc, ca, ab) = triangles.T, len(points) + place.reshape(-1, 3).T
+        middles = points[unique].sum(axis=1)
+        points = np.concatenate([points, middles / np.linalg.norm(middles, axis=1, keepdims=True)])
+        triangles = np.concatenate([np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+    x, y, z = points[triangles].transpose(1, 0, 2)
+    inward = np.sum(x * np.cross(y, z), axis=1) < 0
+    triangles[inward] = triangles[inward][:, [0, 2, 1]]
+    return SurfaceMesh(points.T, triangles.T)
+
+
+def restore(patch: pytest.MonkeyPatch, cache: str | None) -> None:
+    """The user's own cache, as it was before the tests began: for what is too large to be stored beside them."""
+    if cache is None:
+        patch.delenv("RBM_CACHE_DIR")
+    else:
+        patch.setenv("RBM_CACHE_DIR", cache)
 
 
 def _settings(complex_valued: bool) -> dict:

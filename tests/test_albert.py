@@ -140,10 +140,11 @@ def batch(config: AlbertConfig) -> tuple[Any, Any, Any]:
 
 def perturbed(config: AlbertConfig) -> dict[str, Any]:
     """Weights without zeros and ones, in double precision."""
+    torch = pytest.importorskip("torch")
     weights = initial_weights(config, rng=1, dtype=np.float64)
     rng = np.random.default_rng(2)
     for w in weights.values():
-        w.data += 0.1 * pytest.importorskip("torch").from_numpy(rng.standard_normal(tuple(w.shape)))
+        w.data += 0.1 * torch.from_numpy(rng.standard_normal(tuple(w.shape)))
     return weights
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
-from scattering_models import DATA, scattering
-from scipy.spatial import ConvexHull
+from scattering_models import DATA, icosphere, scattering
 
 from problems import SurfaceMesh, acoustic_scattering, surface
 from problems import boundary_elements as bem
@@ -17,41 +19,26 @@ from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
 from problems.surface_fields import _rule, sphere_rule
 
 
-def icosphere(level: int) -> SurfaceMesh:
-    """The icosahedron, refined and moved to the unit sphere: 10 4^level + 2 vertices."""
-    golden = (1 + 5**0.5) / 2
-    corners = np.array([[0, s, t * golden] for s in (-1, 1) for t in (-1, 1)])
-    points = np.concatenate([np.roll(corners, shift, axis=1) for shift in range(3)])
-    triangles = ConvexHull(points).simplices
-    points = points / np.linalg.norm(points, axis=1, keepdims=True)
-    for _ in range(level):
-        edges = np.sort(triangles[:, [[1, 2], [2, 0], [0, 1]]], axis=2)
-        unique, place = np.unique(edges.reshape(-1, 2), axis=0, return_inverse=True)
-        (a, b, c), (bc, ca, ab) = triangles.T, len(points) + place.reshape(-1, 3).T
-        middles = points[unique].sum(axis=1)
-        points = np.concatenate([points, middles / np.linalg.norm(middles, axis=1, keepdims=True)])
-        triangles = np.concatenate([np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
-    x, y, z = points[triangles].transpose(1, 0, 2)
-    inward = np.sum(x * np.cross(y, z), axis=1) < 0
-    triangles[inward] = triangles[inward][:, [0, 2, 1]]
-    return SurfaceMesh(points.T, triangles.T)
-
-
-@pytest.mark.slow
 def test_assembly_gives_the_stored_matrices_quietly(tmp_path: Path) -> None:
-    """The one test that really assembles: the matrices, that they are cached, that nothing is printed; then order and optical theorem."""
+    """The one test that really assembles, in one process: the matrices, that they are cached, that nothing is printed; then order
+    and optical theorem."""
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
     code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import numba; numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS)); threads = numba.get_num_threads()\n"
         "from problems import boundary_elements as bem, surface\n"
-        "import sys\n"
-        "for shape, level in (('sphere', 2), ('sphere', 3), ('ellipsoid', 3)):\n"
-        "    bem.assemble(surface(shape, level, 2), 2.0, cache=sys.argv[1])\n"
+        "from scattering_models import icosphere\n"
+        "shapes = [surface(shape, level, 2) for shape, level in (('sphere', 2), ('sphere', 3), ('ellipsoid', 3))]\n"
+        "for mesh in (*shapes, icosphere(2)):\n"
+        "    bem.assemble(mesh, 2.0, cache=sys.argv[1])\n"
+        "assert numba.get_num_threads() == threads\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    arguments = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     assert done.stdout == ""
     assert "Warning" not in done.stderr
     mesh = surface("sphere", 2, 2)
-    assert len(list(tmp_path.glob("helmholtz-*.npz"))) == 3
+    assert len(list(tmp_path.glob("helmholtz-*.npz"))) == 4
     (fresh,) = bem.assemble(mesh, 2.0, cache=tmp_path)
     (stored,) = bem.assemble(mesh, 2.0, cache=DATA)
     scale = np.abs(stored.hypersingular).max()
@@ -146,22 +133,106 @@ def test_a_cache_is_found_again_and_a_damaged_file_is_not_used(tmp_path: Path) -
         assert bem._read(tmp_path, mesh, 2.0, 4) is None
 
 
-def test_the_key_knows_mesh_parts_wavenumber_and_quadrature() -> None:
+def _meshes() -> dict[str, SurfaceMesh]:
+    """Meshes that all have other matrices than the first."""
     mesh = surface("sphere", 2, 2)
-    names = {
-        bem._file(Path("x"), *arguments)
-        for arguments in (
-            (mesh, 2.0, 4),
-            (surface("sphere", 2, 1), 2.0, 4),
-            (surface("ellipsoid", 2, 2), 2.0, 4),
-            (mesh, 2.5, 4),
-            (mesh, 2.0, 6),
-        )
+    v, t = mesh.vertices, mesh.triangles
+    # two triangles beside each other, and their quadrangle cut along the other diagonal
+    a, b, c = t[:, 0]
+    neighbour = next(k for k in range(1, t.shape[1]) if {b, c} <= set(t[:, k].tolist()))
+    (d,) = set(t[:, neighbour].tolist()) - {b, c}
+    turned = t.copy()
+    turned[:, 0], turned[:, neighbour] = (a, b, d), (a, d, c)
+    vertex = v.copy()
+    vertex[2, 0] += 1e-9
+    far = np.array([[1e3], [0.0], [0.0]])
+    return {
+        "sphere": mesh,
+        "in centimetres": SurfaceMesh(100 * v, t, mesh.parts),
+        "in millimetres": SurfaceMesh(1000 * v, t, mesh.parts),
+        "a little larger": SurfaceMesh(v * (1 + 1e-10), t, mesh.parts),
+        "one vertex moved": SurfaceMesh(vertex, t, mesh.parts),
+        "one part": surface("sphere", 2, 1),
+        "parts exchanged": SurfaceMesh(v, t, 3 - mesh.parts),
+        "another triangulation": SurfaceMesh(v, turned, mesh.parts),
+        "mirrored": SurfaceMesh(v * [[-1.0], [1.0], [1.0]], t[[0, 2, 1]], mesh.parts),
+        "another shape": surface("ellipsoid", 2, 2),
+        "another refinement": surface("sphere", 1, 2),
+        "tiny and far away": SurfaceMesh(1e-6 * v + far, t, mesh.parts),
+        "another tiny one": SurfaceMesh(1e-6 * surface("peanut", 2).vertices + far, t, mesh.parts),
     }
-    assert len(names) == 5
-    nudged = surface("sphere", 2, 2)
-    same = type(nudged)(nudged.vertices * (1 + 1e-16), nudged.triangles, nudged.parts)
-    assert bem._file(Path("x"), same, 2.0, 4) in names  # the last bit, which differs between machines, does not count
+
+
+def test_meshes_that_differ_never_share_a_file() -> None:
+    """Scale, place, triangles and the way they run, parts; and wavenumber and quadrature. The last bits, however, do not count."""
+    found = {name: bem._file(Path("x"), mesh, 2.0, 4) for name, mesh in _meshes().items()}
+    mesh = _meshes()["sphere"]
+    found |= {
+        f"{k}, {order}": bem._file(Path("x"), mesh, k, order) for k, order in ((2.5, 4), (2.0 + 1e-11, 4), (2.0, 6))
+    }
+    assert len(set(found.values())) == len(found)
+    nudged = SurfaceMesh(mesh.vertices * (1 + 1e-16), mesh.triangles, mesh.parts)
+    for k in (2.0, np.nextafter(2.0, 3.0)):
+        assert bem._file(Path("x"), nudged, k, 4) == found["sphere"]  # as another machine may have computed them
+
+
+def test_a_mesh_in_other_units_does_not_get_the_matrices_of_the_first(tmp_path: Path) -> None:
+    mesh = surface("sphere", 2, 2)
+    (stored,) = bem.assemble(mesh, 2.0, cache=DATA)
+    bem._write(tmp_path, mesh, stored, 4)
+    assert bem._read(tmp_path, mesh, 2.0, 4) is not None
+    for unit in (1e-3, 10.0, 1000.0):
+        assert bem._read(tmp_path, SurfaceMesh(unit * mesh.vertices, mesh.triangles, mesh.parts), 2.0, 4) is None
+
+
+def test_assembly_takes_one_thread_and_gives_the_others_back() -> None:
+    before = numba.get_num_threads()
+    with bem.one_thread():
+        assert numba.get_num_threads() == 1
+    assert numba.get_num_threads() == before
+    with pytest.raises(KeyError), bem.one_thread():
+        raise KeyError
+    assert numba.get_num_threads() == before
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("tbb")
+def test_assembly_takes_constant_time_and_memory_where_numba_finds_tbb() -> None:
+    """With two threads on TBB 2021.8, as Debian has it, the tenth matrix takes fifty times as long as the first, and each 26 MB."""
+    pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
+    try:
+        files = importlib.metadata.files("tbb") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("TBB is not installed: pip install tbb==2021.8.0")
+    library = next((Path(f.locate()).resolve() for f in files if f.name == "libtbb.so.12"), None)
+    if library is None:
+        pytest.skip("the installed package tbb holds no libtbb.so.12")
+    code = (
+        "import os, resource, numba, psutil\n"
+        "from problems import boundary_elements as bem, surface\n"
+        "mesh = surface('sphere', 2, 2)\n"
+        "for i in range(11):\n"
+        "    bem.assemble(mesh, 2.0 + i / 100, cache=False, progress=False)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_utime, psutil.Process().memory_info().rss)\n"
+        "print(numba.threading_layer(), numba.get_num_threads(), flush=True)\n"
+        "os._exit(0)"  # what has leaked takes minutes to be freed
+    )
+    folders = [str(library.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    threads = {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": "tbb", "LD_LIBRARY_PATH": os.pathsep.join(folders)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | threads,
+    )
+    *lines, last = done.stdout.splitlines()
+    assert last == "tbb 2"
+    seconds, memory = np.array([line.split() for line in lines], dtype=float).T
+    each = np.diff(seconds)  # without the first, which compiles
+    assert np.median(each[-3:]) < 2 * np.median(each[:3]), each
+    assert memory[-1] - memory[1] < 2**24, memory
 
 
 def test_a_cache_folder_that_cannot_be_written_to_costs_a_warning(tmp_path: Path) -> None:

@@ -225,6 +225,7 @@ def test_the_diffusion_study_leaves_figures_and_a_model(study: Path) -> None:
     assert model.solve([3.5]).bound[0] < 1e-13
 
 
+@pytest.mark.slow
 def test_the_thermal_block_study_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "thermal-block", "--out", str(tmp_path), "--tol", "0.3"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -63,6 +63,7 @@ def test_the_rule_is_that_of_bempp() -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=8 * EPS)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("shape", ["sphere", "ellipsoid"])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_all_entries_of_separated_vertices_are_those_of_bempp(operator, shape) -> None:
@@ -83,6 +84,7 @@ def test_all_entries_of_separated_vertices_are_those_of_bempp(operator, shape) -
     np.testing.assert_allclose(block.to_dense(), some, rtol=0, atol=100 * EPS * np.abs(some).max())
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("k", [0.0, 2.0])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_rows_columns_and_entries_are_those_of_the_block(operator, k) -> None:
@@ -133,6 +135,7 @@ def test_blocks_do_not_depend_on_where_the_surface_lies(operator) -> None:
     assert np.abs(here - there).max() <= 1024 * 64 * EPS * np.abs(here).max()
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_rows_and_columns_suit_the_cross_approximation(operator) -> None:
     mesh = surface("sphere", 4)
@@ -182,6 +185,7 @@ def far_field(found: CompressedOperator) -> np.ndarray:
     return result
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-10])
 @pytest.mark.parametrize("k", [0.0, 2.0])
 @pytest.mark.parametrize("operator", OPERATORS)

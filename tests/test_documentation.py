@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scattering_models import restore
 
 import eim
 import lowrank
@@ -39,9 +40,17 @@ def test_public_names_exist(name: str) -> None:
         assert hasattr(module, public), f"{name}.__all__ lists {public}"
 
 
-def test_readme_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "whole"])
+def test_readme_code_runs(
+    whole: bool, stored_matrices: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the stored 66 unknowns in place of the 1026 of the sphere, and as it is."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert blocks
+    assert sum("level=4" in block for block in blocks) == 1
+    if whole:
+        restore(monkeypatch, stored_matrices)
+    else:
+        blocks = [block.replace("level=4", "level=2") for block in blocks]
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     for block in blocks:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -399,6 +401,14 @@ def test_lanes_calculate_as_numpy() -> None:
 
 def test_the_cache_on_disk_follows_all_sources() -> None:
     """Numba would go on with old code if one of the files changed that kernels.py calls."""
+    folder = Path(kernels.__file__).parent
+    called = set()
+    waiting = ["kernels"]
+    while waiting:
+        called.add(name := waiting.pop())
+        imported = re.findall(r"^from rbm\.online\.(\w+) import", (folder / f"{name}.py").read_text(), re.M)
+        waiting += [x for x in imported if x not in called]
+    assert called == set(kernels.SOURCES)
     assert kernels._digest() in kernels.query.py_func.__qualname__
     assert kernels._digest() in kernels.interpolated.py_func.__qualname__
 

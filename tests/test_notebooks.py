@@ -8,9 +8,46 @@ import jupytext
 import nbclient
 import nbformat
 import pytest
+from scattering_models import restore
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
+#: What `make test` replaces, for a shorter run: fewer unknowns, those of the stored matrices, and fewer points.
+SHORTER: dict[str, dict[str, str]] = {
+    "01_why_estimators_stagnate": {'sample(1000, "random"': 'sample(200, "random"'},
+    "02_thermal_block": {
+        "n_elements=60": "n_elements=30",
+        "thermal_block_mesh(60)": "thermal_block_mesh(30)",
+        "20_000": "2_000",
+        "full > 20 * online": "full > online",
+    },
+    "03_acoustic_scattering": {
+        "level=3": "level=2",
+        "error < 0.025": "error < 0.1",
+        "12, 18, 24, 30, len": "12, len",
+    },
+    "04_wavenumber": {
+        "level=3": "level=1",
+        "wavenumber=(low, high)": "wavenumber=(0.3, 1.1)",
+        "np.linspace(1.03, 3.97, 8), rng.uniform(0, 2, (8, 2))": "(0.41, 0.57, 0.733), rng.uniform(0, 2, (3, 2))",
+        "k = np.linspace(low, high, 2000)": "k = np.linspace(0.3, 1.1, 2000)",
+        # where 18 unknowns have their resonance
+        "[3.0, 3.08, 3.12, 3.14, 3.15, 3.16, 3.18, 3.22, 3.3]": "[3.3, 3.5, 3.54, 3.58, 3.8]",
+    },
+    "05_million_queries": {
+        "n_elements=60": "n_elements=24",
+        "1_000_000": "250_000",
+        "np.arange(39) * 25_000": "np.arange(9) * 25_000",
+        "size, count = 1 << 18, 16": "size, count = 1 << 16, 16",
+        "general > 5 * mc": "general > 2 * mc",
+        "spread < possible - sure": "spread",
+        "range(4)": "range(1)",
+    },
+    "06_low_rank_from_pdes_to_embeddings": {
+        "(8000, 384)": "(2000, 384)",
+        'find_spec("torch") is None': 'find_spec("no_torch") is None',
+    },
+}
 
 
 def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
@@ -27,12 +64,29 @@ def test_a_notebook_is_its_script(script: Path) -> None:
     assert not errors
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
-def test_a_notebook_runs_and_its_claims_hold(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("script", [pytest.param(p, marks=pytest.mark.xdist_group(p.stem), id=p.stem) for p in SCRIPTS])
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "whole"])
+def test_a_notebook_runs_and_its_claims_hold(
+    whole: bool, script: Path, stored_matrices: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is, and with what makes it shorter (:data:`SHORTER`)."""
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))  # these packages, not those that happen to be installed
     notebook = jupytext.read(script)
     assert any("assert" in c.source or "assert_array_equal" in c.source for c in notebook.cells)
+    if whole:
+        restore(monkeypatch, stored_matrices)
+    else:
+        shorten(notebook, SHORTER.get(script.stem, {}))
     nbclient.NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
     ).execute()
+
+
+def shorten(notebook: nbformat.NotebookNode, changes: dict[str, str]) -> None:
+    """Replace texts in the code, each of which must be there."""
+    for old, new in changes.items():
+        found = [c for c in notebook.cells if c.cell_type == "code" and old in c.source]
+        assert found, f"no cell holds {old!r}; what makes the notebook shorter is out of date"
+        for cell in found:
+            cell.source = cell.source.replace(old, new)

@@ -59,6 +59,7 @@ def solve(a: np.ndarray, method: str, **limits: float) -> LowRankMatrix | None:
             raise
 
 
+@pytest.mark.every(7)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)

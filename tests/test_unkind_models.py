@@ -82,14 +82,14 @@ def test_complex_dense_products(condition: float) -> None:
     functional = model.outputs["s"].terms[0]
     norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
     other = np.sqrt((functional.conj() @ np.linalg.solve(p, functional)).real)
-    # what the functionals of the basis lack in orthogonality is part of it: up to 3e-6 for a condition number of 1e12
-    assert np.linalg.norm(reduced.outputs["s"].dual @ np.ones(1)) == pytest.approx(norm, rel=1e-5)
+    # the reference is no better than its plain solve; what D lacks in orthogonality is part of the norm
+    solved = 1e-12 + 100 * condition * EPS
+    assert np.linalg.norm(reduced.outputs["s"].dual @ np.ones(1)) == pytest.approx(norm, rel=solved)
     assert abs(other / norm - 1) > 1e-3  # the conjugate matters here
     psi = np.array([np.exp(0.7j), 1j])
     functional = np.stack(model.outputs["t"].terms, axis=1) @ psi
     norm = np.sqrt((functional.conj() @ np.linalg.solve(p.conj(), functional)).real)
-    # the reference is no better than its plain solve
-    assert np.linalg.norm(reduced.outputs["t"].dual @ psi) == pytest.approx(norm, rel=1e-12 + 100 * condition * EPS)
+    assert np.linalg.norm(reduced.outputs["t"].dual @ psi) == pytest.approx(norm, rel=solved)
 
 
 @pytest.mark.parametrize("exponent", [10, 20, 25, 30])
@@ -416,7 +416,9 @@ def test_an_interrupt_anywhere_leaves_a_whole_result(where: str, call: int, monk
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_in_a_study_ends_with_status_130_and_one_line(tmp_path: Path) -> None:
     code = (
-        "import sys; from problems.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+        # a process started in the background of a shell ignores the interrupt, and its children do
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from problems.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, "study", "thermal-block", "--out", str(tmp_path)],

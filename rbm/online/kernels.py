@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 import numpy as np
 
@@ -36,6 +37,8 @@ GIVEN, LDL, LU, QR = range(4)
 NOTHING, NORM, EXPANDED = range(3)
 #: A value is computed again in extended precision where it is less than this many times what its floor gains by that.
 SHARP = 100.0
+#: Modules of this folder that are compiled into the kernels.
+SOURCES = ("lanes", "solvers", "residuals", "kernels")
 #: :data:`rbm.estimate.RESOLVED`
 RESOLVED = 11.0
 #: The smallest normal number.
@@ -49,9 +52,9 @@ if getattr(numba.config, "DISABLE_JIT", False):
 
 
 def _digest() -> str:
-    """Of the sources that are compiled: Numba's cache on disk looks at this file only, and not at those it calls."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    for name in ("lanes", "solvers", "residuals", "kernels"):
+    """Of the sources and their compilers: Numba's cache on disk looks at this file, its own version and the processor only."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
+    for name in SOURCES:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
