@@ -127,8 +127,8 @@ def _parts(item: Any) -> Iterator[Any]:
     elif isinstance(item, functools.partial):
         yield from ("partial", item.func, item.args, item.keywords)
     elif isinstance(item, property | classmethod | staticmethod | functools.cached_property):
-        names = ("fget", "fset", "__func__", "func")
-        yield from (kind.__name__, *(getattr(item, name) for name in names if hasattr(item, name)))
+        parts = ("fget", "fset", "__func__", "func")
+        yield from (kind.__name__, *(getattr(item, part) for part in parts if hasattr(item, part)))
     elif isinstance(item, type):
         yield from ("class", item.__qualname__, item.__bases__, _own(item))
     elif isinstance(getattr(item, "py_func", None), FunctionType):  # compiled by Numba
@@ -161,7 +161,8 @@ def _references(function: FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
         except ValueError:
             yield "empty"
-    codes, names = [function.__code__], set()
+    codes = [function.__code__]
+    names: set[str] = set()
     while codes:
         code = codes.pop()
         names.update(code.co_names)
