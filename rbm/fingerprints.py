@@ -94,7 +94,7 @@ def _parts(item: Any) -> Iterator[Any]:
     kind = type(item)
     if isinstance(item, np.ndarray | np.generic) and item.dtype.kind in "biufcSU":
         array = np.ascontiguousarray(item)
-        yield from ("array", np.shape(item), array.dtype.str, hashlib.sha256(array).hexdigest())
+        yield from ("array", np.shape(item), array.dtype.str, hashlib.sha256(array.data).hexdigest())
     elif sp.issparse(item):
         matrix = sp.csr_array(item)
         yield from ("sparse", matrix.shape, matrix.indptr, matrix.indices, matrix.data)
