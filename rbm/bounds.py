@@ -11,8 +11,7 @@ from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError, StabilityError, refused
 from rbm.estimate import Estimate
 from rbm.parameters import ParameterSpace
-from rbm.precision import row_norms, widened
-from rbm.riesz import UNIT
+from rbm.precision import ROUND_OFF, row_norms, widened
 
 __all__ = ["error_estimate"]
 
@@ -60,9 +59,9 @@ def error_estimate(
                 ),
             )
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
-        beta = (1 - 4 * UNIT) * (beta - of_operator)  # a rounded difference
+        beta = (1 - 4 * ROUND_OFF) * (beta - of_operator)  # a rounded difference
         size = (1 + orthonormality) ** 0.5 * row_norms(widened(gamma))
-        norm = norm.interpolated((1 + (gamma.shape[1] + 8) * UNIT) * (of_rhs + of_operator * size))
+        norm = norm.interpolated((1 + (gamma.shape[1] + 8) * ROUND_OFF) * (of_rhs + of_operator * size))
     with np.errstate(over="ignore", invalid="ignore"):
         error = norm.scaled(1 / beta)
         bound = error.bound
@@ -75,6 +74,7 @@ def error_estimate(
             lambda i, where: (
                 f"the error bound at {parameters.describe(mus[i])} ({where}) is not finite: the residual norm is {value[i]:.3g}, "
                 f"the stability bound {beta[i]:.3g}"
+                + ("" if np.isfinite(value[i]) else "; scale the right-hand side (its units)")
             ),
         )
     return error

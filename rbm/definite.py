@@ -41,6 +41,8 @@ ROUNDED_UP = 1 + 2.0**-20
 ALLOWED = 1e-10
 #: A slack from dominant diagonals is taken, and no factorisation made, up to this many u of the norm.
 DOMINANT = 64.0
+#: Matrices smaller than this are not decided: their rounding is that of numbers below the normal range.
+SMALLEST = 1e-200
 
 
 def norm_bound(matrix: Any) -> float:
@@ -51,8 +53,8 @@ def norm_bound(matrix: Any) -> float:
 
 
 def hermitian_part(matrix: Any) -> Any:
-    """(A + A^H) / 2, exactly Hermitian; A itself, bit for bit, if it is that already."""
-    return (matrix + matrix.conj().T) / 2
+    """(A + A^H) / 2, exactly Hermitian; A itself, bit for bit, if it is that already. For entries above 1e-307."""
+    return matrix / 2 + matrix.conj().T / 2
 
 
 def definiteness_error(matrix: Any) -> float | None:
@@ -74,13 +76,12 @@ def definiteness_error(matrix: Any) -> float | None:
     if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(pivots > 0)):
         return None
     one, size, above = np.ones(len(pivots)), abs(lower), abs(upper)
-    mirror = sp.diags_array(pivots) @ lower.conj().T
-    skew = abs(upper - mirror)
-    skew = skew + 2 * _unit(matrix) * abs(mirror)  # and the rounding of the mirror image itself
+    skew = abs(upper - sp.diags_array(pivots) @ lower.conj().T)  # D F, up to its own rounding 2 u D |L|^H
+    sums, rounding = size.T @ one, 2 * _unit(matrix)
     of_rows = _growth(np.bincount(lower.indices, minlength=len(one)), matrix)
     of_columns = _growth(np.diff(upper.indptr), matrix)
-    rows = of_rows * (size @ (above @ one)), size @ (skew @ one)
-    columns = of_columns * (above.T @ (size.T @ one)), skew.T @ (size.T @ one)
+    rows = of_rows * (size @ (above @ one)), size @ (skew @ one + rounding * pivots * sums)
+    columns = of_columns * (above.T @ sums), skew.T @ sums + rounding * (size @ (pivots * sums))
     return ROUNDED_UP * sum(float(np.sqrt(r.max() * c.max())) for r, c in zip(rows, columns, strict=True))
 
 
@@ -140,11 +141,15 @@ def dominance_slack(matrix: Any, scale: np.ndarray | None = None) -> float:
     sums = np.asarray(off.sum(axis=1)).ravel()
     terms = np.diff(sp.csr_array(off).indptr) if sparse else np.full(len(sums), len(sums))
     margin = sums * (1 + (terms + 4) * float(np.finfo(float).eps) / 2) - diagonal
-    return float((margin if scale is None else margin * scale**2).max(initial=0.0)) * ROUNDED_UP
+    with np.errstate(over="ignore"):
+        margin = margin if scale is None else margin * scale * scale
+    return float(margin.max(initial=0.0)) * ROUNDED_UP
 
 
-def semidefinite_slack(matrix: Any, allowed: float = ALLOWED) -> float | None:
-    """s >= 0 such that H + s I is proved positive semi-definite, s as small as rounding lets it; None if s > `allowed` ||H|| were needed.
+def semidefinite_slack(matrix: Any) -> float | None:
+    """s >= 0 such that H + s I is proved positive semi-definite, s as small as rounding lets it; None if s > 1e-10 ||H|| were needed.
+
+    matrix : H (n, n), of a size far from the ends of the range of numbers
 
     A semi-definite H itself cannot be proved to be one in floating-point arithmetic. The slack s that is forgiven is the caller's to
     charge. Cost: one factorisation, none for diagonally dominant matrices, a few more for one that is indefinite or nearly so.
@@ -155,10 +160,11 @@ def semidefinite_slack(matrix: Any, allowed: float = ALLOWED) -> float | None:
     if dominance <= DOMINANT * u * size:
         return dominance
     identity = sp.eye_array(n, format="csr") if sp.issparse(matrix) else np.eye(n)
-    shift = 16 * u * np.sqrt(n) * size
-    while shift <= allowed * size:
-        error = definiteness_error(matrix + shift * identity)
+    if not (np.isfinite(size) and size > SMALLEST):
+        return None if size > 0 else 0.0
+    for factor in 100.0 ** np.arange(5):
+        shift = 16 * u * np.sqrt(n) * size * factor
+        error = definiteness_error(matrix + shift * identity) if shift <= ALLOWED * size else None
         if error is not None:
             return shift + error + 2 * u * size  # the shifted diagonal was rounded
-        shift *= 100
     return None

@@ -7,7 +7,7 @@ and therefore exact in any order of summation, BLAS and sparse products included
     A B = A1 B1 (exact) + A1 (B - B1) + (A - A1) B,
 
 where the last two terms are 2^-b smaller and need no care. With K terms per entry b = floor((53 - log2 K) / 2), at
-least 20 for K < 4096, and the error is about u 2^-b max|A| max|B| K: twenty bits or more below double precision.
+least 20 for K < 4096, and the error is at most about K u 2^-b max|A| max|B| K, mostly u 2^-b of that: twenty bits below double precision.
 Cost: three products. Works for real and complex, dense and SciPy-sparse factors, on every platform (no long double).
 Sources: Dekker, Numer. Math. 18 (1971) 224-242; Ozaki, Ogita, Oishi, Rump, Numer. Algorithms 59 (2012) 95-118.
 """
@@ -21,6 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from rbm.columns import Columns
+from rbm.errors import ModelError
 
 __all__ = [
     "UNIT",
@@ -38,8 +39,14 @@ __all__ = [
     "two_sum",
 ]
 
-#: Relative error of the results here, per unit of max|A| max|B| K, taken on the safe side of u 2^-20.
+#: Relative error of the results here, per unit of max|A| max|B| K, for short sums; :func:`_unit` is for any.
 UNIT = 2.0**-70
+#: How much larger entries may become before a row of a growing matrix is split again.
+ROOM = 4.0
+#: Entries of this size have no grid: the shift that rounds to it would overflow.
+LARGEST = 2.0**990
+#: Columns of a dense matrix that are multiplied together.
+CHUNK = 64
 
 Extended = tuple[np.ndarray, np.ndarray]  #: (hi, lo)
 
@@ -104,15 +111,30 @@ def split_bits(terms: int) -> int:
 def _on_grid(values: np.ndarray, largest: np.ndarray | float, bits: int) -> np.ndarray:
     """`values` rounded to multiples of 2^-bits times the power of two above `largest` (which bounds re and im)."""
     _, exponent = np.frexp(largest)
-    shift = np.ldexp(1.5, exponent - bits + 52)  # adding and subtracting it rounds to the grid
-    if np.iscomplexobj(values):
-        return ((values.real + shift) - shift) + 1j * ((values.imag + shift) - shift)
-    return (values + shift) - shift
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the size
+        shift = np.ldexp(1.5, exponent - bits + 52)  # adding and subtracting it rounds to the grid
+        if np.iscomplexobj(values):
+            return ((values.real + shift) - shift) + 1j * ((values.imag + shift) - shift)
+        return (values + shift) - shift
 
 
 def _modulus(values: np.ndarray) -> np.ndarray:
     """Larger of |re| and |im|."""
     return np.maximum(np.abs(values.real), np.abs(values.imag)) if np.iscomplexobj(values) else np.abs(values)
+
+
+def _unit(terms: int, bits: int, room: float = 1.0) -> float:
+    """Error of a product per unit of 2 K max|A| max|x|, proved: the tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
+
+    UNIT where that is larger, for matrices of up to about thirty terms a row. Four times for complex numbers, and for real matrices
+    with complex vectors, which this does not know.
+    """
+    return max(UNIT, (1 + room) / 2 * 4.0 * (terms + 4) * 2.0 ** (-53 - bits))
+
+
+def _chunked(terms: int) -> int:
+    """Length of the longest sum where `terms` numbers are summed in chunks, and the chunks one after the other."""
+    return min(terms, CHUNK) + -(-terms // CHUNK)
 
 
 class SplitMatrix:
@@ -145,7 +167,13 @@ class SplitMatrix:
             self.row_max = _modulus(balanced).max(axis=1, initial=0.0)
             self.head = _on_grid(balanced, self.row_max[:, None], self.bits)
             self.tail = balanced - self.head
+        if not self.row_max.max(initial=0.0) < LARGEST:
+            raise ModelError(
+                f"entries up to {self.row_max.max():.3g}, in units of the product, are beyond the range of products in extended precision; "
+                "choose other units"
+            )
         self.shape, self.dtype = matrix.shape, matrix.dtype
+        self.unit = _unit(self.terms if sparse else _chunked(self.terms), self.bits)
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         return self.matrix @ x
@@ -157,8 +185,8 @@ class SplitMatrix:
 class SplitColumns:
     """A dense matrix (n, k) that grows by columns, split as a :class:`SplitMatrix`.
 
-    The grid of a row has room for larger entries than there are: as much as UNIT, which is on the safe side, allows. Only rows
-    that outgrow theirs are split again, so that a product costs no more than reading the matrix.
+    The grid of a row has room for entries four times as large as there are. Only rows that outgrow theirs are split again, so that a
+    product costs no more than reading the matrix.
     """
 
     def __init__(self, n: int) -> None:
@@ -178,8 +206,7 @@ class SplitColumns:
         # the bits for as many columns as may come before there is one bit less
         bits = split_bits(1 << (self.terms - 1).bit_length())
         rows = np.flatnonzero((self.row_max > self._largest) | (bits != self.bits))
-        # the error is u (1 + room) 2^-bits per unit of max|A| max|x| K, the bound 2 UNIT
-        self._largest[rows] = self.row_max[rows] * max(1.0, 2.0 ** (53 + bits) * UNIT)
+        self._largest[rows] = self.row_max[rows] * ROOM
         self.bits = bits
         head = _on_grid(columns, self._largest[:, None], bits)
         self._head.append(head)
@@ -206,7 +233,8 @@ class SplitColumns:
 
     def rounding(self, x: np.ndarray) -> np.ndarray:
         """Bound (n, m) of the error of :meth:`product`, as :func:`rounding`."""
-        return 2 * self.terms * self.row_max[:, None] * (UNIT * _modulus(x).max(axis=0, initial=0.0))
+        unit = _unit(_chunked(self.terms), self.bits, ROOM)
+        return 2 * self.terms * self.row_max[:, None] * (unit * _modulus(x).max(axis=0, initial=0.0))
 
 
 def product(a: Any, x: np.ndarray | Extended) -> Extended:
@@ -222,15 +250,23 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
     y = x / split.inner_scale[:, None]
     head = _on_grid(y, _modulus(y).max(axis=0, initial=0.0), split.bits)
     m = y.shape[1]
-    both = split.head @ np.concatenate([head, y - head], axis=1)  # one pass over the matrix, which may be large
-    hi, lo = both[:, :m], both[:, m:] + split.tail @ y
+    pair = np.concatenate([head, y - head], axis=1)
+    if sp.issparse(split.head) or split.terms <= CHUNK:
+        both = split.head @ pair  # one pass over the matrix, which may be large
+        hi, lo = both[:, :m], both[:, m:] + split.tail @ y
+    else:  # in chunks, so that the rounding of the sums of tails is that of shorter sums; those of heads are exact in any order
+        hi = lo = np.zeros((split.shape[0], m))
+        for start in range(0, split.terms, CHUNK):
+            rows = slice(start, start + CHUNK)
+            both = split.head[:, rows] @ pair[rows]
+            hi, lo = hi + both[:, :m], lo + (both[:, m:] + split.tail[:, rows] @ y[rows])
     if correction is not None:
         lo = lo + split.matrix @ correction
     return two_sum(hi, lo)
 
 
 def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
-    """Bound (n, m) of the error of every entry of :func:`product`: 2^-70 K max_j |A_ij d_j| max_j |x_j / d_j|.
+    """Bound (n, m) of the error of every entry of :func:`product`: 2 unit K max_j |A_ij d_j| max_j |x_j / d_j| (:func:`_unit`).
 
     For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least u |A x|.
     """
@@ -246,7 +282,7 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
         return sample
     split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
     scale_ = split.inner_scale[:, None]
-    size = UNIT * _modulus(x / scale_).max(axis=0, initial=0.0)
+    size = split.unit * _modulus(x / scale_).max(axis=0, initial=0.0)
     if correction is not None:
         size = size + u * _modulus(correction / scale_).max(axis=0, initial=0.0)
     return 2 * split.terms * split.row_max[:, None] * size

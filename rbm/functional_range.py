@@ -7,7 +7,8 @@ import numpy as np
 from lowrank import gram_schmidt
 from rbm import extended
 from rbm.columns import Columns
-from rbm.riesz import UNIT, InnerProduct, column_norms
+from rbm.precision import ROUND_OFF, column_norms
+from rbm.riesz import InnerProduct
 
 __all__ = ["FunctionalRange"]
 
@@ -57,7 +58,7 @@ class FunctionalRange:
         Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of functionals with V_j,
         which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D|| (sum_j ||D_j - P V_j||_{P^-1}^2)^{1/2}.
         """
-        unit = (4 if self.gram.dtype.kind == "c" else 1) * UNIT
+        unit = (4 if self.gram.dtype.kind == "c" else 1) * ROUND_OFF
         of_sums = (self.inner_product.shape[0] + 2) * unit * np.linalg.norm(self._sizes) * np.linalg.norm(self._duals)
         return float(of_sums) + self._of_distances()
 
@@ -70,7 +71,7 @@ class FunctionalRange:
         units = self.inner_product.balance
         adjoint = extended.SplitMatrix(self.representers.conj().T, 1 / units)
         hi, lo = extended.product(adjoint, self.functionals)
-        off = extended.rounding(adjoint, self.functionals) + UNIT * np.abs(hi + lo)
+        off = extended.rounding(adjoint, self.functionals) + ROUND_OFF * np.abs(hi + lo)
         return hi + lo, float(np.linalg.norm(off)) * (1 + 2.0**-20) + self._of_distances()
 
     @property
@@ -103,7 +104,7 @@ class FunctionalRange:
         rounding = rounding + self._functionals.rounding(factor[:, m:])
         defects = defects + inner.dual_norm_bound(rounding)
         self.defects = np.append(self.defects, defects)
-        self.norms = np.append(self.norms, np.linalg.norm(new.coefficients, axis=0) + defects)
+        self.norms = np.append(self.norms, column_norms(new.coefficients) + defects)
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
         """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import scipy.sparse.linalg as spla
 
 from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
 from rbm.definite import (
-    DOMINANT,
     definiteness_error,
     dominance_slack,
     hermitian_part,
@@ -22,8 +22,9 @@ from rbm.definite import (
 )
 from rbm.errors import StabilityError, refused
 from rbm.parameters import ParameterSpace
-from rbm.riesz import UNIT
-from rbm.units import Units, units_of
+from rbm.precision import ROUND_OFF
+from rbm.riesz import InnerProduct
+from rbm.units import Units
 
 if TYPE_CHECKING:
     from rbm.full_order import FullOrderModel
@@ -70,12 +71,22 @@ class MinTheta:
 
     def bind(self, model: FullOrderModel) -> BoundMinTheta:
         """Check the conditions on the model's terms and compute what is needed online."""
-        units = units_of(model.inner_product)
-        terms = [_Term.of(q, term, units) for q, term in enumerate(model.operator_terms)]
+        inner = model.inner_product
+        terms = [_Term.of(q, term, inner) for q, term in enumerate(model.operator_terms)]
         skew = np.array([t.skew for t in terms])
-        reference = model.parameters.validate(np.atleast_1d(np.asarray(self.reference, dtype=float)), extrapolate=True)
+        reference = self._reference(model.parameters)
         theta = model.operator_coefficients(reference)
-        slack = np.array([(1 + 16 * UNIT) * t.slack(q) / units.smallest for q, t in enumerate(terms)])
+        rounded = 1 + (len(terms) + 16) * ROUND_OFF  # of the sum that is subtracted online
+        with np.errstate(over="ignore"):
+            slack = np.array(
+                [np.ldexp(rounded * t.slack(q) / inner.units.smallest, t.exponent) for q, t in enumerate(terms)]
+            )
+        if not np.all(np.isfinite(slack)):
+            q = int(np.argmin(np.isfinite(slack)))
+            raise StabilityError(
+                f"min-theta does not apply: operator term {q} is about 2^{terms[q].exponent} times the product, beyond the range of double precision; "
+                "choose other units for it, or for the product"
+            )
         given = np.where(skew, np.inf, 1.0)
         BoundMinTheta(given, 1.0, model.parameters)(reference, theta)  # positive and real at the reference
         scale = np.where(skew, np.inf, theta[0].real)
@@ -84,12 +95,25 @@ class MinTheta:
             used = [(t, term) for t, term in zip(theta[0].real, terms, strict=True) if not term.skew]
             if not used:
                 raise StabilityError("min-theta needs a coercive model, but all operator terms are skew-Hermitian")
-            constant = _coercivity(used, units)
-        if not (np.isfinite(constant) and constant > 0):
+            constant = _coercivity(used, inner.units)
+        if not (isinstance(constant, Real) and np.isfinite(constant) and constant > 0):
             raise StabilityError(
                 f"min-theta needs a coercive model, but its constant at the reference parameter is {constant}"
             )
         return BoundMinTheta(scale, float(constant), model.parameters, slack)
+
+    def _reference(self, parameters: ParameterSpace) -> np.ndarray:
+        """mu_ref (1, p), checked."""
+        try:
+            point = np.atleast_1d(np.asarray(self.reference, dtype=float))
+        except (TypeError, ValueError):
+            raise StabilityError(
+                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got {self.reference!r}"
+            ) from None
+        reference = parameters.validate(point, extrapolate=True)
+        if len(reference) != 1:
+            raise StabilityError(f"the reference of min-theta must be one parameter point, got {len(reference)}")
+        return reference
 
 
 @dataclass(frozen=True)
@@ -110,7 +134,7 @@ class BoundMinTheta:
     @property
     def _lowered(self) -> float:
         """c, lowered by the rounding of the formula."""
-        return self.constant * (1 - 4 * UNIT)
+        return self.constant * (1 - 8 * ROUND_OFF)
 
     @property
     def _slack(self) -> np.ndarray:
@@ -161,41 +185,49 @@ def _positive(values: Any, skew: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class _Term:
-    """The Hermitian part H of an operator term, as it is and in the units of the product."""
+    """The Hermitian part H of an operator term, scaled to unit size, as it is and in the units of the product."""
 
-    original: Any
-    part: Any
+    original: Any  #: H
+    part: Any  #: 2^-exponent T^H H T
     error: float  #: a bound of the norm of what `part` is off by: H was rounded, and perhaps transformed
+    exponent: int
     skew: bool  #: H is nothing but rounding
     balance: np.ndarray | None  #: of the product; None in whitened units
 
     @classmethod
-    def of(cls, q: int, term: Any, units: Units) -> _Term:
+    def of(cls, q: int, term: Any, inner: InnerProduct) -> _Term:
         """From a term as the user gave it. Raises StabilityError if it shows no entries."""
         if not (sp.issparse(term) or isinstance(term, np.ndarray)):
             raise StabilityError(
                 f"min-theta needs the entries of operator term {q}, which is a {type(term).__name__}; "
                 "give the bound as a number or an expression instead"
             )
-        original = hermitian_part(term)
-        part, error = units.take(original)
-        size, whole = norm_bound(part), norm_bound(units.take(term)[0])
-        if abs(original - term).max() > 0:
-            error += 2 * UNIT * norm_bound(units.take(abs(original))[0])
-        balance = None if units.transform is not None else units.inner_product.balance
-        return cls(original, part, error, size <= SKEW * whole, balance)
+        units = inner.units
+        whole, exponent = inner.in_units_scaled(term)
+        scaled_part = hermitian_part(whole)
+        part, error = units.take(scaled_part)
+        if abs(scaled_part - whole).max() > 0:
+            error += 2 * ROUND_OFF * norm_bound(units.take(abs(scaled_part))[0])
+        skew = norm_bound(scaled_part) <= SKEW * norm_bound(whole)
+        balance = None if units.transform is not None else inner.balance
+        return cls(hermitian_part(term), part, error, exponent, skew, balance)
 
     def slack(self, q: int) -> float:
-        """s >= 0 with H >= -s I in these units, proved. Raises StabilityError if rounding is no excuse for it."""
+        """s >= 0 with 2^-exponent H >= -s I in these units, proved. Raises StabilityError if rounding is no excuse for it."""
         size = norm_bound(self.part)
         if self.skew:
             return size + self.error
-        dominance = np.inf if self.balance is None else dominance_slack(self.original, self.balance)
-        slack = dominance if dominance <= DOMINANT * UNIT * size else semidefinite_slack(self.part)
+        slack = semidefinite_slack(self.part)
+        if slack is not None and slack > 0 and self.balance is not None:
+            # row sums may be small in the units in which the term was assembled
+            dominance = float(np.ldexp(dominance_slack(self.original, self.balance), -self.exponent))
+            slack = dominance if dominance < slack else slack
         if slack is None:
+            negative = semidefinite_slack(-self.part) is not None
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
-                "move its sign into the coefficient or give another lower bound"
+                + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
+                + " or give another lower bound"
             )
         return slack + self.error
 
@@ -207,18 +239,23 @@ def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
     elimination shows H - c P to be positive definite. Both are lowered by what rounding may hide, over the smallest eigenvalue of P.
     """
     total, size, error = 0.0 * weighted[0][1].part, 0.0 * abs(weighted[0][1].part), 0.0
-    for weight, term in weighted:
+    for given, term in weighted:
+        weight = float(np.ldexp(given, term.exponent))
         total, size = total + weight * term.part, size + abs(weight) * abs(term.part)
         error += abs(weight) * term.error
+    if not np.isfinite(norm_bound(size)):
+        raise StabilityError(
+            "min-theta: A(mu_ref) is beyond the range of double precision in units of the product; choose other units"
+        )
     # of this sum, and of H - c P below
-    rounding = error + (2 * len(weighted) + 8) * UNIT * norm_bound(size)
-    of_product = units.product_error + 4 * UNIT * units.largest
+    rounding = error + (2 * len(weighted) + 8) * ROUND_OFF * norm_bound(size)
+    of_product = units.product_error + 4 * ROUND_OFF * units.largest
     multiple = float(total.diagonal().real.sum() / units.product.diagonal().real.sum())
     close = (
         multiple - (norm_bound(total - multiple * units.product) + rounding + multiple * of_product) / units.smallest
     )
     if close >= (1 - CLOSE) * multiple > 0:
-        return close
+        return close * (1 - 8 * ROUND_OFF)
     estimate, margin = _estimate(total, units.product)
     while margin < 1:
         constant = estimate * (1 - margin)
@@ -226,7 +263,7 @@ def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
         if left is not None:
             proved = constant - (left + rounding + constant * of_product) / units.smallest
             if proved > 0:
-                return proved
+                return proved * (1 - 8 * ROUND_OFF)
         margin *= 10
     raise StabilityError(
         "min-theta needs a coercive model, but the smallest eigenvalue of the Hermitian part of A(mu_ref) against the product is about "

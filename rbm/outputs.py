@@ -20,10 +20,10 @@ from rbm.errors import ModelError
 from rbm.factorization import factorize_positive_definite
 from rbm.functional_range import FunctionalRange
 from rbm.parameters import ParameterSpace
-from rbm.precision import exponents_of, row_norms, scaled, scaled_matrix, underflow_of_sums, widened
-from rbm.riesz import UNIT, InnerProduct
+from rbm.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
+from rbm.riesz import InnerProduct
 from rbm.terms import matrix_entries, operator_term, vector_term
-from rbm.units import units_of
+from rbm.units import Units
 
 __all__ = ["Output", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "read_outputs", "reduce_output"]
 
@@ -120,7 +120,7 @@ class ReducedLinear:
     def _sizes(self) -> np.ndarray:
         """(Ql, N): the rounding error of the output is at most |psi| @ sizes @ |gamma|."""
         count, size = self.vectors.shape
-        online = 3 * (size + count + 4) * UNIT * np.abs(self.vectors)
+        online = 3 * (size + count + 4) * ROUND_OFF * np.abs(self.vectors)
         return online if self.rounding is None else online + (1 + 2.0**-20) * self.rounding
 
     @cached_property
@@ -198,7 +198,7 @@ class ReducedQuadratic:
         psi = namespace(gamma).abs(self.coefficients(mus))
         weight = psi @ beside(self.norms, gamma)
         n, terms = gamma.shape[1], len(self.norms)
-        bound = weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2 + terms) ** 1.5 * UNIT * size**2)
+        bound = weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2 + terms) ** 1.5 * ROUND_OFF * size**2)
         if self.rounding is not None:
             bound = bound + (psi @ beside(self.rounding, gamma)) * size**2 * (1 + 1e-9)
         return _above_underflow(bound, weight, error)
@@ -232,16 +232,20 @@ def reduce_output(
 
 def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedLinear:
     vectors = np.stack(output.terms, axis=1)
-    units = product.balance[:, None]
-    vectors, exponents = to_unit_size(vectors, units)
+    # to unit size in the units of the product, in one step: neither vectors * units nor a part of it may leave the range of numbers
+    sizes, shift = np.maximum(np.abs(vectors.real), np.abs(vectors.imag)), np.frexp(product.balance)[1][:, None] - 1
+    lowest = np.iinfo(np.int32).min
+    exponents = np.where(sizes > 0, np.frexp(sizes)[1] + shift, lowest).max(axis=0, initial=lowest)
+    exponents = np.where(exponents == lowest, 0, exponents)
+    vectors = scaled(vectors, -exponents)
     # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
     span = FunctionalRange(product)
     span.append(vectors.conj(), np.zeros_like(vectors), np.zeros(vectors.shape))
     growth = 1 + span.orthogonality
-    of_sums = 3 * (len(exponents) + 4) * UNIT * span.norms
+    of_sums = 3 * (len(exponents) + 4) * ROUND_OFF * span.norms
     split = extended.SplitMatrix(vectors.T, product.balance)
     hi, lo = extended.product(split, basis)
-    rounding = extended.rounding(split, basis) + UNIT * np.abs(hi + lo)
+    rounding = extended.rounding(split, basis) + ROUND_OFF * np.abs(hi + lo)
     return ReducedLinear(
         output.coefficients,
         scaled((hi + lo).T, exponents).T,
@@ -251,50 +255,37 @@ def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> Reduced
     )
 
 
-def to_unit_size(vectors: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns 2^-e whose largest entry in the units of the product is about one, and e (m,)."""
-    first = exponents_of(vectors)
-    made = scaled(vectors, -first)
-    second = exponents_of(made * units)
-    return scaled(made, -second), first + second
-
-
 def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedQuadratic:
-    # first to unit size as they are, then in the units of the product, so that neither overflows
-    first = [int(exponents_of(np.array([[abs(q).max()]]))[0]) for q in output.terms]
-    forms = [scaled_matrix(q, -e) for q, e in zip(output.terms, first, strict=True)]
-    second = [int(exponents_of(np.array([[abs(product.in_units(q)).max()]]))[0]) for q in forms]
-    forms = [scaled_matrix(q, -e) for q, e in zip(forms, second, strict=True)]
-    exponents = np.array(first) + np.array(second)
-    reduced = [_form(q, basis, product) for q in forms]
-    norms = np.array([_form_norm(q, product) for q in forms])
+    forms, exponents = zip(*(product.in_units_scaled(q) for q in output.terms), strict=True)
+    vectors = basis / product.balance[:, None]
+    reduced = [_form(q, vectors) for q in forms]
+    norms = np.array([_form_norm(q, product.units) for q in forms])
     return ReducedQuadratic(
         output.coefficients,
         np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)]),
-        scaled(norms, exponents),
-        scaled(np.array([off for _, off in reduced]), exponents),
+        scaled(norms, np.array(exponents)),
+        scaled(np.array([off for _, off in reduced]), np.array(exponents)),
         product.orthonormality(basis),
     )
 
 
-def _form(form: Any, basis: np.ndarray, product: InnerProduct) -> tuple[np.ndarray, float]:
-    """Z^H Q Z (N, N), formed in extended precision in balanced units, and a bound of the Frobenius norm of its error."""
-    split = extended.SplitMatrix(form, product.balance)
-    image, off = extended.product(split, basis), extended.rounding(split, basis)
-    adjoint = extended.SplitMatrix(basis.conj().T, 1 / product.balance)
+def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """V^H Q V (N, N), V = S^-1 Z and Q in balanced units, formed in extended precision, and a bound of the Frobenius norm of its error."""
+    split = extended.SplitMatrix(form)
+    image, off = extended.product(split, vectors), extended.rounding(split, vectors)
+    adjoint = extended.SplitMatrix(vectors.conj().T)
     hi, lo = extended.product(adjoint, image)
     made = hi + lo
-    off = extended.rounding(adjoint, image) + np.abs(basis.T) @ off + UNIT * np.abs(made)
+    off = extended.rounding(adjoint, image) + np.abs(vectors.T) @ off + ROUND_OFF * np.abs(made)
     return made, float(np.linalg.norm(off)) * (1 + 2.0**-20)
 
 
-def _form_norm(form: Any, product: InnerProduct) -> float:
-    """A proved upper bound t of max |lambda|, Q x = lambda P x: eliminations show t P - Q and t P + Q to be positive definite.
+def _form_norm(form: Any, units: Units) -> float:
+    """A proved upper bound t of max |lambda|, Q x = lambda P x, Q in balanced units: eliminations show t P - Q and t P + Q to be definite.
 
     They do so up to their rounding (:func:`rbm.definite.definiteness_error`), which over the smallest eigenvalue of P is added to t, in the
     units of :mod:`rbm.units`. Where that gives less, t is the largest row sum of Q over that eigenvalue.
     """
-    units = units_of(product)
     q, error = units.take(form)
     p, size = units.product, norm_bound(q) + error
     if size == 0:
@@ -309,7 +300,7 @@ def _form_norm(form: Any, product: InnerProduct) -> float:
         errors = [definiteness_error(hermitian_part(t * p + sign * q)) for sign in (1, -1)]
         known = [e for e in errors if e is not None]
         if len(known) == 2:
-            rounding = max(known) + error + t * units.product_error + 8 * UNIT * (t * units.largest + size)
+            rounding = max(known) + error + t * units.product_error + 8 * ROUND_OFF * (t * units.largest + size)
             return min(t + rounding / units.smallest, simple)
     return simple
 

@@ -12,6 +12,7 @@ from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
 
 __all__ = [
+    "ROUND_OFF",
     "column_norms",
     "converted",
     "exponents_of",
@@ -26,6 +27,10 @@ __all__ = [
 ]
 
 DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
+#: u of double precision
+ROUND_OFF = 2.0**-53
+#: Sums of squares between this and its inverse have lost nothing below the range of numbers.
+SMALL = 1e-280
 
 
 def precision(dtype: Any) -> np.dtype:
@@ -73,10 +78,22 @@ def converted(name: str, array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
 
 
 def column_norms(matrix: np.ndarray) -> np.ndarray:
-    """Euclidean norms of the columns (m,), rounded up; entries of any size, their squares neither overflow nor vanish."""
-    size = np.abs(matrix).max(axis=0, initial=0.0)
-    scale = np.where(size > 0, size, 1.0)
-    return (1 + 2.0**-30) * scale * np.linalg.norm(matrix / scale, axis=0)
+    """Euclidean norms (m,) of the columns of (n, m), rounded up; entries of any size, their squares neither overflow nor vanish.
+
+    By BLAS: NumPy's sum over the rows of a matrix that is stored row by row takes forty times as long.
+    """
+    up = 1 + (len(matrix) + 16) * ROUND_OFF
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        parts = [matrix.real, matrix.imag] if np.iscomplexobj(matrix) else [matrix]
+        squares = sum(np.ones(len(matrix)) @ (p * p) for p in parts)
+    norms = up * np.sqrt(squares)
+    odd = ~((squares > SMALL) & (squares < 1 / SMALL))
+    if np.any(odd):
+        columns = np.abs(matrix[:, odd])
+        size = columns.max(axis=0, initial=0.0)
+        scale = np.ldexp(1.0, np.minimum(np.frexp(np.where((size > 0) & np.isfinite(size), size, 1.0))[1], 1023))
+        norms[odd] = up * scale * np.linalg.norm(columns / scale, axis=0)
+    return norms
 
 
 def row_norms(array: Any) -> Any:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
 from rbm import extended
-from rbm.definite import definiteness_error, eigenvalue_from_inverse, hermitian_part, norm_bound
+from rbm.definite import hermitian_part, norm_bound
 from rbm.errors import ModelError
 from rbm.factorization import Solve, factorize_positive_definite
-from rbm.precision import exponents_of, scaled
+from rbm.precision import ROUND_OFF, column_norms, exponents_of, scaled
+from rbm.spectrum import smallest_eigenvalue
 from rbm.user_code import Solver, UserSolver
+
+if TYPE_CHECKING:
+    from rbm.units import Units
 
 __all__ = ["InnerProduct"]
 
@@ -23,13 +26,8 @@ ACCURATE = 1e-10
 MAX_REFINEMENTS = 8
 #: Largest |P - P^H|, in balanced units, that is taken for rounding of a Hermitian matrix.
 ASYMMETRY = 1e-10
-#: Up to this dimension a product too ill-conditioned for the usual proof is proved definite by its inverse.
-DENSE_LIMIT = 400
-#: Beyond this dimension a user's solver is trusted: the smallest eigenvalue is then measured with it, not proved.
-PROOF_LIMIT = 5000
 #: Columns larger than 2^RANGE or smaller than 2^-RANGE are scaled, so that no square over- or underflows.
 RANGE = 300
-UNIT = float(np.finfo(float).eps) / 2
 
 
 class InnerProduct:
@@ -93,6 +91,32 @@ class InnerProduct:
         """S P S (n, n)."""
         return self.in_units(self.matrix)
 
+    def in_units_scaled(self, matrix: Any) -> tuple[Any, int]:
+        """S A S 2^-e (n, n) with a largest entry of about one, and e; without rounding, for entries and units of any size."""
+        sparse = sp.issparse(matrix)
+        made: Any = sp.csr_array(matrix, copy=True) if sparse else np.array(matrix)
+        e = np.frexp(self.balance)[1] - 1
+        if sparse:
+            values, shift = made.data, np.repeat(e, np.diff(made.indptr)) + e[made.indices]
+        else:
+            values, shift = made, e[:, None] + e
+        size = np.maximum(np.abs(values.real), np.abs(values.imag))
+        exponents = np.where(size > 0, np.frexp(size)[1] + shift, np.iinfo(np.int32).min)
+        largest = int(exponents.max(initial=np.iinfo(np.int32).min))
+        largest = 0 if largest == np.iinfo(np.int32).min else largest
+        values = scaled(values, shift - largest)
+        if not sparse:
+            return values, largest
+        made.data = values
+        return made, largest
+
+    @cached_property
+    def units(self) -> Units:
+        """The units in which definiteness against P is decided (:func:`rbm.units.units_of`)."""
+        from rbm.units import units_of  # which needs this module
+
+        return units_of(self)
+
     @cached_property
     def largest_eigenvalue(self) -> float:
         """A proved upper bound of the largest eigenvalue of S P S (largest row sum)."""
@@ -133,9 +157,9 @@ class InnerProduct:
         units = self.balance[:, None]
         off = column_norms((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
         sizes = column_norms(v / units)
-        # the rounding of a product in extended precision is the same in all rows up to their largest entries
-        off = off + self._rounding_size * sizes
-        of_sum = UNIT * np.sqrt(self.largest_eigenvalue) * sizes
+        # of the product with V before its last correction; in all rows the same up to their largest entries
+        off = off + self._rounding_size * (sizes + column_norms(y / units))
+        of_sum = ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
         return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
 
     def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,7 +195,7 @@ class InnerProduct:
     def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Bound (m,) of what rounding does to S (w - P y), formed in working precision: (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
         units = self.balance[:, None]
-        constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * UNIT
+        constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * ROUND_OFF
         return constant * (column_norms(w * units) + self.largest_eigenvalue * column_norms(y / units))
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
@@ -192,7 +216,7 @@ class InnerProduct:
         if m == 0:
             return np.zeros(0), np.zeros(0)
         (w, tail), exponents = self._in_range(w, tail)
-        u = UNIT
+        u = ROUND_OFF
         v = self.riesz(w)
         hi, lo = extended.product(self.split, v)
         rho = (w - hi) - lo
@@ -201,7 +225,7 @@ class InnerProduct:
         of_rho = extended.rounding(self.split, v)
         error = (size * (of_rho + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
         left = self.dual_norm_upper(rho + tail) + self.dual_norm_bound(of_rho + u * (np.abs(rho) + np.abs(tail)))
-        error = error + 8 * u**2 * (np.abs(w) * size).sum(axis=0) + left**2
+        error = error + 2 * (n + 8) * u**2 * (np.abs(w) * size).sum(axis=0) + left**2
         norm = _root(square, error, w)
         root = np.sqrt(error)
         error = np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
@@ -230,78 +254,25 @@ class InnerProduct:
         units = self.balance[:, None]
         y = self.factorized()(w)
         a = np.abs(np.sum(w.conj() * y, axis=0).real)
-        a = a + 4 * (n + 2) * UNIT * column_norms(w * units) * column_norms(y / units)
+        a = a + 4 * (n + 2) * ROUND_OFF * column_norms(w * units) * column_norms(y / units)
         b = column_norms((w - self.matrix @ y) * units) + self._product_rounding(w, y)
         b = b / np.sqrt(self.smallest_eigenvalue)
-        bound = (1 + 8 * UNIT) * (b + np.sqrt(b**2 + 4 * a)) / 2
+        bound = (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
         return bound if exponents is None else scaled(bound, exponents)
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """A proved lower bound of the smallest eigenvalue of S P S, S = diag(balance), about nine tenths of it.
-
-        A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to its
-        own rounding (:func:`rbm.definite.definiteness_error`), which is subtracted. Products too ill-conditioned for that, of at most 400
-        unknowns, are proved by their inverse in extended precision.
-
-        Raises ModelError for a product that is not positive definite, or is so ill-conditioned that neither proves it.
-        """
-        estimate = self._estimated_eigenvalue()
-        if self._solver is not None and self.shape[0] > PROOF_LIMIT:
-            if estimate > 100 * self.shape[0] * UNIT * self.largest_eigenvalue:
-                return estimate / 2
-            raise self._not_proved(estimate)
-        identity = sp.eye_array(self.shape[0]) if sp.issparse(self.balanced) else np.eye(self.shape[0])
-        for share in (0.9, 0.5):
-            shift = share * estimate
-            error = definiteness_error(self.balanced - shift * identity) if shift > 0 else None
-            if error is not None and error + 4 * UNIT <= shift / 2:  # the shifted diagonal, below two, was rounded
-                return shift - error - 4 * UNIT
-        if self.shape[0] <= DENSE_LIMIT:
-            dense = self.balanced.toarray() if sp.issparse(self.balanced) else self.balanced
-            if (proved := eigenvalue_from_inverse(dense)) > 0:
-                return proved
-        raise self._not_proved(estimate)
-
-    def _not_proved(self, estimate: float) -> ModelError:
-        if self.shape[0] <= DENSE_LIMIT:
-            dense = self.balanced.toarray() if sp.issparse(self.balanced) else self.balanced
-            estimate = float(np.linalg.eigvalsh(dense)[0])
-        return ModelError(
-            f"the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go from about "
-            f"{estimate:.1e} to {self.largest_eigenvalue:.1e}, and no bound would be true; choose another inner product, or eliminate "
-            "unknowns that (nearly) depend on each other"
-        )
-
-    def _estimated_eigenvalue(self) -> float:
-        """The smallest eigenvalue of S P S to a few percent, from the inverse; more than a few percent off if cond(P) u is not small."""
-        solve, s, n = self.factorized(), self.balance[:, None], self.shape[0]
-        dtype = self.matrix.dtype
-
-        def inverse(x: np.ndarray) -> np.ndarray:
-            return (solve(np.asarray(x, dtype=dtype).reshape(n, -1) / s) / s).reshape(x.shape)
-
-        if n <= 40:
-            dense = inverse(np.eye(n))
-            largest = float(np.linalg.eigvalsh((dense + dense.conj().T) / 2)[-1]) if np.all(np.isfinite(dense)) else 0.0
-        else:
-            operator = spla.LinearOperator((n, n), matvec=inverse, dtype=dtype)
-            start = np.random.default_rng(0).standard_normal(n).astype(dtype)
-            try:
-                values = spla.eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)
-            except spla.ArpackError as error:
-                raise ModelError(
-                    f"the condition of the product could not be measured ({error}); check that it is positive definite"
-                ) from error
-            largest = float(values[0].real)
-        if not largest > 0:
-            raise ModelError("the product is not positive definite to working precision")
-        return 1 / largest
+        """A proved lower bound of the smallest eigenvalue of S P S (:func:`rbm.spectrum.smallest_eigenvalue`)."""
+        return smallest_eigenvalue(self, self._solver is None)
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """||x||_P (m,) of each column of (n, m)."""
-        square = extended.dot(vectors, extended.product(self.split, vectors)[0]).real
-        return _root(square, np.zeros_like(square), vectors)
+        exponents = exponents_of(vectors / self.balance[:, None])
+        within = np.all(np.abs(exponents) <= RANGE)
+        x = vectors if within else scaled(vectors, -exponents)
+        square = extended.dot(x, extended.product(self.split, x)[0]).real
+        norm = _root(square, np.zeros_like(square), x)
+        return norm if within else scaled(norm, exponents)
 
     def orthonormality(self, vectors: np.ndarray) -> float:
         """A proved bound of ||Z^H P Z - I||_F, so that ||Z x||_P <= (1 + that)^{1/2} ||x||_2 for all x. 0 for no vectors."""
@@ -313,9 +284,9 @@ class InnerProduct:
         gram = vectors.conj().T @ hi + vectors.conj().T @ lo
         units = self.balance[:, None]
         sizes, images = column_norms(vectors / units), column_norms(units * np.abs(hi) + units * off)
-        rounding = 4 * (n + 4) * UNIT * float(np.linalg.norm(sizes) * np.linalg.norm(images))
+        rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
         of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norms(units * off)))
-        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * UNIT) + rounding + of_images
+        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
         """The columns, scaled together by powers of two where their squares would leave the range of numbers; the exponents (m,)."""
@@ -323,13 +294,6 @@ class InnerProduct:
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
         return tuple(scaled(c, -exponents) for c in columns), exponents
-
-
-def column_norms(vectors: np.ndarray) -> np.ndarray:
-    """Euclidean norms (m,) of columns (n, m), of numbers whose squares are in range; rounded up."""
-    size = vectors.real**2 + vectors.imag**2 if np.iscomplexobj(vectors) else vectors * vectors
-    # by BLAS: NumPy's sum over the rows of a matrix that is stored row by row takes forty times as long
-    return (1 + (len(vectors) + 8) * UNIT) * np.sqrt(np.ones(len(size)) @ size)
 
 
 def _largest(vectors: np.ndarray) -> np.ndarray:

@@ -71,8 +71,7 @@ def effectivity(
     Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of doubt.
     """
     difference = solution - approximation
-    square = float(np.vdot(difference, model.product @ difference).real)
-    error = math.sqrt(square) if square > 0 else 0.0
+    error = float(model.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
     uncertainty = 2 * np.finfo(float).eps * float(np.linalg.norm(solution / model.inner_product.balance))
     if bound < error - uncertainty:
         above = inf_sup_above(model, theta, difference)
@@ -80,7 +79,7 @@ def effectivity(
             raise StabilityError(
                 f"the stability bound {beta:.6g} at {model.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
                 f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
-                f"bound is {bound:.2e}. Lower the stability bound at least by that factor, or use rbm.stability.MinTheta or Anchored; "
+                f"bound is {bound:.2e}. Lower the stability bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
                 "verify() checks it at other parameters"
             )
     return bound / error if error > RESOLVED * uncertainty else math.nan

@@ -18,7 +18,9 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm import extended
-from rbm.riesz import DENSE_LIMIT, InnerProduct
+from rbm.precision import ROUND_OFF
+from rbm.riesz import InnerProduct
+from rbm.spectrum import DENSE_LIMIT
 
 __all__ = ["Units", "units_of"]
 
@@ -34,20 +36,19 @@ class Units:
     product_error: float  #: a bound of the norm of what `product` is off by
     smallest: float  #: a proved lower bound of the smallest eigenvalue of T^H P T
     largest: float  #: a proved upper bound of the largest
-    inner_product: InnerProduct
-    transform: np.ndarray | None = None  #: X; None for balanced units
+    transform: np.ndarray | None = None  #: S^{-1} X; None for balanced units
 
-    def take(self, matrix: Any) -> tuple[Any, float]:
-        """T^H H T, exactly Hermitian if H is, and a bound of the norm of its error (0 in balanced units)."""
+    def take(self, balanced: Any) -> tuple[Any, float]:
+        """T^H H T from S H S, exactly Hermitian if H is, and a bound of the norm of its error (0 in balanced units)."""
         if self.transform is None:
-            return self.inner_product.in_units(matrix), 0.0
-        return _congruent(matrix.toarray() if sp.issparse(matrix) else matrix, self.transform)
+            return balanced, 0.0
+        return _congruent(balanced.toarray() if sp.issparse(balanced) else balanced, self.transform)
 
 
 def units_of(inner_product: InnerProduct) -> Units:
     """Whitened units for an ill-conditioned product of at most 400 unknowns, balanced ones for all others."""
     smallest, largest = inner_product.smallest_eigenvalue, inner_product.largest_eigenvalue
-    balanced = Units(inner_product.balanced, 0.0, smallest, largest, inner_product)
+    balanced = Units(inner_product.balanced, 0.0, smallest, largest)
     n = inner_product.shape[0]
     if n > DENSE_LIMIT or largest <= ILL_CONDITIONED * smallest:
         return balanced
@@ -61,8 +62,7 @@ def units_of(inner_product: InnerProduct) -> Units:
     deviation = float(np.linalg.norm(white - np.eye(n))) * (1 + 2.0**-20) + error
     if not deviation < 0.5:
         return balanced
-    transform = inner_product.balance[:, None] * inverse
-    return Units(np.eye(n), deviation, 1 - deviation, 1 + deviation, inner_product, transform)
+    return Units(np.eye(n), deviation, 1 - deviation, 1 + deviation, inverse)
 
 
 def _congruent(matrix: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, float]:
@@ -78,5 +78,4 @@ def _congruent(matrix: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, f
     hi, lo = extended.product(adjoint, image)
     off = extended.rounding(adjoint, image) + np.abs(transform.T) @ off
     made = hi + lo
-    unit = float(np.finfo(float).eps)
-    return (made + made.conj().T) / 2, float(np.linalg.norm(off + unit * np.abs(made))) * (1 + 2.0**-20)
+    return (made + made.conj().T) / 2, float(np.linalg.norm(off + 2 * ROUND_OFF * np.abs(made))) * (1 + 2.0**-20)

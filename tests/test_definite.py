@@ -111,6 +111,14 @@ def test_slack_that_is_forgiven_is_returned(kind):
     assert semidefinite_slack(kind(np.diag([1.0, -1e-9]))) is None
 
 
+def test_matrices_at_the_ends_of_the_range_are_not_decided():
+    for size in (1e-310, 5e-324, 1e308):
+        for h in (np.array([[1.0, 2], [2, 1]]), np.array([[4.0, 2], [2, 1]]), np.array([[1.0, 1], [1, 1]])):
+            with np.errstate(over="ignore", invalid="ignore"):
+                slack = semidefinite_slack(h * size)
+            assert slack is None or slack >= 0
+
+
 def test_dominance_in_the_units_of_assembly_or_in_those_of_the_product():
     laplacian = sp.diags_array([-np.ones(4), np.full(5, 2.0), -np.ones(4)], offsets=[-1, 0, 1], format="csr")
     units = np.array([1.0, 2.0, 1.0, 0.5, 2.0])

@@ -70,7 +70,7 @@ def test_product_is_right_to_twenty_bits_beyond_double(kind, complex_matrix, com
         assert np.all(deviation <= product_bound(a, x))
         assert np.all(deviation <= extended.rounding(factor, vectors))
         assert np.all(abs(result[1]) <= 2 * U * abs(result[0]) + 1e-300)  # renormalised
-    assert np.all(extended.rounding(a, x) <= 2 * extended.UNIT * a.shape[1] * abs(a).max() * abs(x).max(axis=0))
+    assert np.all(extended.rounding(a, x) <= 16 * extended.UNIT * a.shape[1] * abs(a).max() * abs(x).max(axis=0))
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
@@ -144,7 +144,8 @@ def test_a_matrix_that_grows_by_columns_is_multiplied_as_well_as_a_whole_one(cpl
             a, x = np.concatenate(blocks, axis=1), random("dense", 9 * (j + 1), 2, graded=False, cplx=cplx, seed=99)
             deviation = error(exact(a) * exact(x), *split.product(x))
             assert np.all(deviation <= split.rounding(x))
-            assert np.array_equal(split.rounding(x), extended.rounding(a, x))
+            whole = extended.rounding(a, x)
+            assert np.all((whole <= split.rounding(x)) & (split.rounding(x) <= 3 * whole))
             assert np.array_equal(split.columns.array, a)
             # the leading products are exact only if the parts are on their grids, and together they are the matrix
             assert all(
@@ -158,10 +159,10 @@ def test_rows_are_split_again_only_when_they_outgrow_their_grid():
     split.append(ones)
     split.append(ones)
     before = split._largest.copy()
-    split.append(ones * [[1.0], [1.0], [10.0], [1e6]])
+    split.append(ones * [[1.0], [1.0], [4.0], [1e6]])
     assert np.array_equal(split._largest > before, [False, False, False, True])
     hi, lo = split.product(np.array([[1.0], [2.0], [1 / 3]]))
-    assert np.array_equal((hi + lo)[:, 0], 4.5 + np.array([1.5, 1.5, 15.0, 1.5e6]) * (1 / 3))
+    assert np.array_equal((hi + lo)[:, 0], 4.5 + np.array([1.5, 1.5, 6.0, 1.5e6]) * (1 / 3))
 
 
 def test_split_matrix_behaves_as_the_matrix():
@@ -228,3 +229,24 @@ def test_arithmetic_of_pairs_is_right_to_the_square_of_the_round_off(cplx):
 def test_cancellation_of_pairs_leaves_their_low_parts():
     hi = np.array([1.0, 1e10, -3.0])
     assert np.array_equal(extended.add((hi, hi * U / 8), (-hi, hi * 0))[0], hi * U / 8)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("cplx", [False, True])
+@pytest.mark.parametrize("terms", [40, 400, 3000])
+def test_long_rows_of_equal_entries_stay_within_the_rounding_that_is_stated(kind, cplx, terms):
+    """Mean values, integrals: the rounding of a sum of equal tails is biased, K u and not K^{1/2} u of it."""
+    rng = np.random.default_rng(terms)
+    for _ in range(40):
+        a, x = rng.uniform(0.5, 1), rng.uniform(0.5, 1)
+        a, x = (a * np.exp(1j), x * np.exp(2j)) if cplx else (a, x)
+        row = np.full((1, terms), a)
+        split, vector = extended.SplitMatrix(sp.csr_array(row) if kind == "sparse" else row), np.full((terms, 1), x)
+        hi, lo = extended.product(split, vector)
+        parts = [
+            (Fraction(float(z.real)), Fraction(float(z.imag)))
+            for z in (complex(a), complex(x), complex(hi[0, 0]), complex(lo[0, 0]))
+        ]
+        (ar, ai), (xr, xi), (hr, hj), (lr, li) = parts
+        off = complex(float(terms * (ar * xr - ai * xi) - hr - lr), float(terms * (ar * xi + ai * xr) - hj - li))
+        assert abs(off) <= extended.rounding(split, vector)[0, 0]

@@ -130,6 +130,84 @@ def test_an_output_beyond_the_range_is_named() -> None:
         rbm.project(model, np.eye(2)[:, :1])
 
 
+@pytest.mark.parametrize("exponents", [(200, -200), (160, -160), (-260, 260), (0, 0)])
+def test_quadratic_outputs_in_units_further_apart_than_the_range_of_numbers(exponents: tuple[int, int]) -> None:
+    """Q = P in part: the entries that count in the units of the product may be the smallest as numbers."""
+    p = 10.0 ** np.array(exponents)
+    q = p * 10.0 ** np.array([-30, 30])  # the second entry is the larger one for P
+    units = np.ldexp(1.0, np.round(np.log2(p) / 2).astype(int))
+    model = rbm.FullOrderModel(
+        [("mu", np.diag(p))],
+        [(1.0, units)],
+        np.diag(p),
+        rbm.ParameterSpace({"mu": (1.0, 10.0)}),
+        "mu",
+        outputs={"q": np.diag(q)},
+    )
+    answer = rbm.project(model, np.array([[0.0], [1 / units[1]]])).solve([[1.0]])
+    u = [Fraction(x) / Fraction(y) for x, y in zip(units.tolist(), p.tolist(), strict=True)]
+    exact = sum(Fraction(x) * y * y for x, y in zip(q.tolist(), u, strict=True))
+    assert abs(exact - Fraction(float(answer.outputs["q"][0]))) <= Fraction(float(answer.output_bounds["q"][0]))
+    assert answer.output_bounds["q"][0] <= 1e4 * float(exact)
+
+
+@pytest.mark.parametrize("scale", [1e-280, 1e-200, 1e-150, 1.0, 1e150, 1e200])
+@pytest.mark.parametrize("n", [1, 3])
+def test_e1_of_data_of_any_size(scale: float, n: int) -> None:
+    """f and A of that size, P = I: the rounding in the floor is formed without squares that vanish."""
+    rng = np.random.default_rng(n)
+    for operator_too in (False, True):
+        f, a = rng.uniform(1, 2, n) * scale, np.diag(rng.uniform(1, 2, n)) * (scale if operator_too else 1.0)
+        model = rbm.FullOrderModel([("mu", a)], [(1.0, f)], np.eye(n), rbm.ParameterSpace({"mu": (0.5, 2.0)}), 1.0)
+        state = rbm.project(model, np.eye(n)[:, :1], ("direct",)).estimators["direct"]
+        gamma = np.array([[f[0] / a[0, 0]]])
+        estimate = state.evaluate(np.array([[1.0]]), np.array([[1.0]]), gamma)
+        residual = [Fraction(float(x)) for x in f]
+        residual[0] -= Fraction(float(a[0, 0])) * Fraction(float(gamma[0, 0]))
+        assert Fraction(float(estimate.bound[0])) ** 2 >= sum(r * r for r in residual)
+        assert np.all(np.isfinite(estimate.bound))
+
+
+def test_an_output_that_overflows_is_refused_on_the_fast_path_too() -> None:
+    model = rbm.FullOrderModel(
+        [("mu", np.eye(2))], [(1.0, np.ones(2) * 1e150)], np.eye(2), rbm.ParameterSpace({"mu": (1.0, 2.0)}), "mu",
+        outputs={"heat": np.ones(2) * 1e160},
+    )  # fmt: skip
+    with pytest.raises(rbm.ModelError, match="output 'heat' is inf at mu = 1"):
+        rbm.project(model, np.ones((2, 1))).solve([[1.0]])
+
+
+def test_terms_at_the_ends_of_the_range_are_decided_or_refused_and_never_wait() -> None:
+    refusals: list[str] = []
+    for size, product in ((1e-310, 1.0), (1e-200, 1e-200), (1e280, 1e280), (1e200, 1e-200)):
+        try:
+            model = rbm.FullOrderModel(
+                [(1.0, np.eye(2) * product), ("mu", np.array([[4.0, 2], [2, 1]]) * size)],
+                [(1.0, np.ones(2))],
+                np.eye(2) * product,
+                rbm.ParameterSpace({"mu": (1.0, 2.0)}),
+                rbm.stability.MinTheta([1.0]),
+            )
+        except rbm.StabilityError as error:
+            refusals.append(str(error))
+            continue
+        assert 0 < model.stability(np.array([[1.0]]), np.array([[1.0, 1.0]]))[0] <= 1
+    assert len(refusals) == 1
+    assert "choose other units" in refusals[0]
+    with pytest.raises(rbm.ModelError, match="entries up to 1e\\+305, in units of the product, are beyond the range"):
+        rbm.FullOrderModel(
+            [("mu", np.eye(2) * 1e305)], [(1.0, np.ones(2))], np.eye(2), rbm.ParameterSpace({"mu": (1.0, 2.0)}), 1.0
+        )
+    with pytest.raises(rbm.StabilityError, match="take it apart into semi-definite terms"):
+        rbm.FullOrderModel(
+            [(1.0, np.eye(2)), ("mu", np.array([[1.0, 2], [2, 1]]) * 1e-300)],
+            [(1.0, np.ones(2))],
+            np.eye(2),
+            rbm.ParameterSpace({"mu": (1.0, 2.0)}),
+            rbm.stability.MinTheta([1.0]),
+        )
+
+
 @pytest.mark.parametrize("size", [1e-150, 1e150])
 def test_e1_of_very_small_and_very_large_residuals(size: float) -> None:
     base = reaction_diffusion_1d(20)

@@ -68,7 +68,7 @@ class Direct(Estimator):
             8
             * np.finfo(float).tiny
             * (phi.shape[1] + gamma.shape[1] + 1)
-            * (np.any(phi, axis=1) | np.any(gamma, axis=1))
+            * (np.any(phi[:, np.any(model.rhs_terms, axis=0)], axis=1) | np.any(gamma, axis=1))
         )
         of_z = extended.rounding(self.basis, gamma.T) + small
         value, error = model.inner_product.dual_norm_with_error(model.residual(theta, phi, z))

@@ -56,7 +56,7 @@ class Expanded(Estimator):
         norms = np.where(rng.norms > 0, rng.norms, 1.0)
         exact_gram, gram_error = rng.sharp_gram()
         exact = rng.factor.conj().T @ exact_gram @ rng.factor
-        deviation = np.abs(gram - exact) / np.outer(norms, norms)
+        deviation = np.abs(gram - exact) / norms / norms[:, None]
         u = np.finfo(gram.dtype).eps / 2
         of_gram = 8 * len(exact_gram) * u + gram_error
         error = float(deviation.max(initial=0.0) + 2 * (rng.defects / norms).max(initial=0.0) + of_gram)

@@ -234,7 +234,10 @@ def query(
                     output_bounds[row + lane, o] = norms_of[o] * bound + sizes_of[(2 * o + group) * lanes + lane]
                     if norms_of[o] > 0 and bound > 0:
                         output_bounds[row + lane, o] += TINY  # what the products may have lost below it
-                    if failed[row + lane] == 0 and not output_bounds[row + lane, o] < np.inf:
+                    lost = not output_bounds[row + lane, o] < np.inf
+                    for part in range(parts):
+                        lost = lost or not abs(outputs[row + lane, parts * o + part]) < np.inf
+                    if failed[row + lane] == 0 and lost:
                         failed[row + lane] = 3
                         failures += 1
     return failures
