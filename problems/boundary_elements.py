@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def assemble(
     quadrature : order of the regular and the singular rules; 4 leaves 1e-5..5e-5, far below the mesh error
     cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by the
         SHA-256 of the mesh (:func:`mesh_digest`), the wavenumber and the order, and holds 3 n^2 complex numbers and a little more
-    progress : show a bar: the first call of a process compiles for a minute, then about 15 s for 1026 unknowns and each k
+    progress : show a bar: the first call of a process compiles for three quarters of a minute, then about 15 s for 1026 unknowns and each k
 
     Assembly takes one Numba thread, and leaves the number of them as it was (:func:`one_thread`).
 
@@ -248,9 +249,22 @@ def _bempp() -> Any:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints that gmsh was not found
         warnings.simplefilter("ignore")
         api = require("bempp_cl.api", "bempp-cl", "assembling boundary operators", extra="bem")
+        _without_parallel_loops()
     logging.getLogger("bempp").setLevel(logging.WARNING)
     api.DEFAULT_DEVICE_INTERFACE = "numba"
     return api
+
+
+def _without_parallel_loops() -> None:
+    """The kernels of bempp-cl that this process has yet to compile are compiled for one thread: 43 CPU seconds in place of 66."""
+    import bempp_cl.core.numba_kernels  # noqa: F401
+    from numba.core.dispatcher import Dispatcher
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("bempp_cl."):
+            for item in vars(module).values():
+                if isinstance(item, Dispatcher):
+                    item.targetoptions.pop("parallel", None)
 
 
 def mesh_digest(mesh: SurfaceMesh) -> str:

@@ -235,6 +235,7 @@ def test_the_thermal_block_study_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "times faster than a full-order solve" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_scattering_study_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ def test_errors_keep_the_tolerance(operator, k, rtol) -> None:
     assert np.all(found.values_read < found.values_dense)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_products_are_those_of_the_dense_far_field(operator) -> None:
     found = compressed(operator)
