@@ -188,7 +188,7 @@ def test_terms_at_the_ends_of_the_range_are_decided_or_refused_and_never_wait() 
                 rbm.ParameterSpace({"mu": (1.0, 2.0)}),
                 rbm.stability.MinTheta([1.0]),
             )
-        except rbm.StabilityError as error:
+        except (rbm.StabilityError, rbm.ModelError) as error:
             refusals.append(str(error))
             continue
         assert 0 < model.stability(np.array([[1.0]]), np.array([[1.0, 1.0]]))[0] <= 1
