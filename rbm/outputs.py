@@ -180,9 +180,8 @@ class ReducedQuadratic:
     coefficients: Coefficients  #: psi
     matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
     norms: np.ndarray  #: ||Q_q|| (Ql,)
-    rounding: np.ndarray | None = (
-        None  #: (Ql,) Frobenius norm of what `matrices` may be off by; None for zeros (older files)
-    )
+    #: (Ql,) Frobenius norm of what `matrices` may be off by; None for zeros (older files)
+    rounding: np.ndarray | None = None
     orthonormality: float = 1e-10  #: eta
 
     def value(self, mus: Any, gamma: Any) -> Any:

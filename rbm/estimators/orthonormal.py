@@ -29,7 +29,8 @@ class Orthonormal(FactorNorm):
         floor = 2 sum_j delta_j |c_j| + (m + 4) u s(mu) + (2 eta + (k + 4) u) value,    s = sum_j ||W_j||_{P^-1} |c_j|
 
     (u three times as large for complex numbers): a worst-case rounding analysis of the online sums, proved, and twice what was measured
-    offline, a measurement that carries its own rounding error. The floor is 0 only where all coefficients of the residual are. Where it lowers the floor by a hundredth of the value, points are evaluated once more with compensated
+    offline, a measurement that carries its own rounding error. The floor is 0 only where all coefficients of the residual are.
+    Where it lowers the floor by a hundredth of the value, points are evaluated once more with compensated
     sums (:func:`rbm.online.reference.compensated_norm`), where (m + 4) u s(mu) becomes 2 ((m + 4) u)^2 s(mu). Cost O(m k) a point, ten times
     that for those.
 

@@ -56,9 +56,8 @@ class ProductForm:
 class Finish:
     """What turns residual norms into answers, where that is simple: the stability bound and the outputs."""
 
-    stability: (
-        np.ndarray
-    )  #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta (M,) is given
+    #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta (M,) is given
+    stability: np.ndarray
     functionals: np.ndarray  #: (outputs, N)
     magnitudes: np.ndarray  #: (outputs, N): the rounding error of output o is at most sum_i magnitudes_oi |gamma_i|
     norms: np.ndarray  #: (outputs,): |s - s_N| <= norms_o bound + rounding
