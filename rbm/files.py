@@ -213,8 +213,12 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
         effectivity = arrays.get("effectivity", np.full(len(rows), np.nan))  # older files have none
         rows = np.column_stack([rows[:, :5], effectivity, rows[:, 5:]])
         return arrays["basis"], arrays["parameters"], rows, str(header["fingerprint"]), *of_run
-    except (KeyError, ValueError, IndexError) as error:
+    except KeyError as error:
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
+    except (ValueError, IndexError) as error:
+        raise FileFormatError(
+            f"{os.fspath(path)} is not a greedy run: its arrays do not fit each other ({error})"
+        ) from error
 
 
 def _write_sources(coefficients: Coefficients, families: list[InterpolatedFamily]) -> list[Any]:

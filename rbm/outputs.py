@@ -74,7 +74,7 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
 
 def _term(name: str, given: Any, n: int, product: InnerProduct) -> Any:
     """A vector (n,), or a Hermitian matrix (n, n): of one that is not quite Hermitian the Hermitian part, which has the same real values."""
-    if not (getattr(given, "ndim", 1) == 2 and 1 not in given.shape):
+    if not (getattr(given, "ndim", 1) == 2 and (given.shape == (n, n) or 1 not in given.shape)):
         return vector_term(name, given, n)
     matrix = operator_term(name, matrix_entries(name, given), n)
     in_units = product.in_units(matrix)
