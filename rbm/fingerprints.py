@@ -94,7 +94,7 @@ def _parts(item: Any) -> Iterator[Any]:
     kind = type(item)
     if isinstance(item, np.ndarray | np.generic) and item.dtype.kind in "biufcSU":
         array = np.ascontiguousarray(item)
-        yield from ("array", np.shape(item), array.dtype.str, hashlib.sha256(array.data).hexdigest())
+        yield from ("array", np.shape(item), array.dtype.str, hashlib.sha256(array.tobytes()).hexdigest())
     elif sp.issparse(item):
         matrix = sp.csr_array(item)
         yield from ("sparse", matrix.shape, matrix.indptr, matrix.indices, matrix.data)
@@ -127,8 +127,8 @@ def _parts(item: Any) -> Iterator[Any]:
     elif isinstance(item, functools.partial):
         yield from ("partial", item.func, item.args, item.keywords)
     elif isinstance(item, property | classmethod | staticmethod | functools.cached_property):
-        parts = ("fget", "fset", "__func__", "func")
-        yield from (kind.__name__, *(getattr(item, part) for part in parts if hasattr(item, part)))
+        wrapped = (getattr(item, name, None) for name in ("fget", "fset", "__func__", "func"))
+        yield from (kind.__name__, *wrapped)
     elif isinstance(item, type):
         yield from ("class", item.__qualname__, item.__bases__, _own(item))
     elif isinstance(getattr(item, "py_func", None), FunctionType):  # compiled by Numba

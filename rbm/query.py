@@ -131,8 +131,15 @@ class Query:
         made = self.compiled.answer(theta, phi, form, gamma)
         if made.failed is not None:
             raise self._failure(made.failed > 0, mus, theta, phi)
-        if state is None or form is not None:
-            return made.gamma, None if state is None else Estimate(made.value, made.floor, made.resolved)
+        if state is None:
+            return made.gamma, None
+        if form is not None:
+            lost = ~(np.isfinite(made.value) & np.isfinite(made.floor))
+            if np.any(lost):  # squares beyond the range of the kernels, which the estimator itself scales
+                made.value[lost], made.floor[lost], made.resolved[lost] = _parts(
+                    state.evaluate(theta[lost], phi[lost], made.gamma[lost])
+                )
+            return made.gamma, Estimate(made.value, made.floor, made.resolved)
         tiles = reference.tiles(len(theta), 32 * self._terms)
         parts = [state.evaluate(theta[rows], phi[rows], made.gamma[rows]) for rows in tiles]
         return made.gamma, Estimate.concatenate(parts)
@@ -237,3 +244,7 @@ class Query:
                 "with verify()"
             )
         return f"the reduced solution {at} is not finite"
+
+
+def _parts(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return estimate.value, estimate.floor, estimate.resolved

@@ -80,8 +80,9 @@ def test_a_matrix_of_rank_r_is_found_in_r_crosses(m, n, r, seed, dtype, pivoting
     r = np.linalg.matrix_rank(matrix.astype(complex))
     cross = cross_approximation(matrix, pivoting=pivoting)
     assert cross.columns.dtype == cross.rows.dtype == dtype
-    # full pivoting looks at the rounding errors of all entries; with partial pivoting they grow most
-    assert r <= cross.rank <= r + {"full": 4, "rook": 0, "partial": 2}[pivoting]
+    # full pivoting looks at the rounding errors of all entries, and may take some for a matrix (one in 600 times five or more); with
+    # partial pivoting they grow most
+    assert r <= cross.rank <= r + {"full": 16, "rook": 0, "partial": 2}[pivoting]
     assert cross.stopped == "saturation"
     bound = {"full": 20, "rook": 60, "partial": 300}[pivoting] * np.finfo(dtype).eps
     assert abs(matrix - cross.to_dense()).max() <= bound * abs(matrix).max()

@@ -23,6 +23,7 @@ TABLE = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("n", SIZES)
 def test_the_table_of_the_diffusion_case_comes_out(diffusion: Case, n: int) -> None:
     reduced = diffusion.result.reduced_model.truncate(n)

@@ -185,7 +185,7 @@ def far_field(found: CompressedOperator) -> np.ndarray:
     return result
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-10])
 @pytest.mark.parametrize("k", [0.0, 2.0])
 @pytest.mark.parametrize("operator", OPERATORS)

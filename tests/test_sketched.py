@@ -26,7 +26,7 @@ def normal(rng: np.random.Generator, *shape: int, complex_valued: bool) -> np.nd
     return rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if complex_valued else 0)
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("rows", [1, 5, 30])
 @pytest.mark.parametrize("failure", [0.05, 0.3])
 @pytest.mark.parametrize("shape", [(1, 4), (8, 12)], ids=["rank 1", "rank 8"])

@@ -351,7 +351,7 @@ def test_a_tiny_stability_bound_gives_an_error_and_no_infinity() -> None:
     base = complex_model(20)
     model = rbm.FullOrderModel(
         [(1.0, base.operator_terms[0]), ("a", base.operator_terms[1])],
-        [(1.0, base.rhs_terms[:, 0])],
+        [(1.0, base.rhs_terms[:, 0].real)],
         base.product,
         rbm.ParameterSpace({"a": (1.0, 2.0)}),
         5e-324,
