@@ -101,6 +101,8 @@ def row_norms(array: Any) -> Any:
     xp = namespace(array)
     if array.shape[1] == 0:
         return xp.abs(xp.sum(array, axis=1))
+    if is_complex(array):  # complex division by a number below the normal range gives NaN
+        array = xp.concat([xp.real(array), xp.imag(array)], axis=1)
     size = xp.max(xp.abs(array), axis=1)
     scale = xp.where((size > 0) & xp.isfinite(size), size, xp.ones_like(size))
     return scale * xp.linalg.vector_norm(array / scale[:, None], axis=1)

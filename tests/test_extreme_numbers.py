@@ -10,6 +10,7 @@ import pytest
 import rbm
 from problems import reaction_diffusion_1d
 from rbm.online.reference import where_present
+from rbm.precision import row_norms
 
 METHODS = ("orthonormal", "expanded", "direct")
 
@@ -290,3 +291,12 @@ def _solve(a: list[list[Pair]], b: list[list[Pair]]) -> list[Pair]:
             x[i] = (x[i][0] - d[0], x[i][1] - d[1])
         x[i] = over(x[i], a[i][i])
     return x
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_norms_of_rows_of_any_size(complex_valued: bool) -> None:
+    rows = np.array([[3.0, 4.0], [0.0, 0.0]]) * (1j if complex_valued else 1.0)
+    for scale in (5e-324, 1e-310, 1e-200, 1.0, 1e200, 1e307):
+        norms = row_norms(rows * scale)
+        assert norms[1] == 0
+        assert norms[0] == pytest.approx(5 * scale, rel=1e-15 if scale > 1e-307 else 1e-13)

@@ -142,7 +142,7 @@ def test_effectivities_survive_files_and_older_files_have_none(tmp_path: Path) -
         (s.size, s.bound, s.parameter) for s in whole.history
     ]
     write_archive(path, header, arrays | {"effectivity": np.ones(7)})
-    with pytest.raises(rbm.FileFormatError, match="is not a (complete )?greedy run"):
+    with pytest.raises(rbm.FileFormatError, match="greedy run: its arrays do not fit"):
         run(model, resume=path)
 
 
