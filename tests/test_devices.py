@@ -151,7 +151,7 @@ def assert_same_estimate(here: Any, there: Any, tolerance: float = 0.0, floors: 
 # ---- the same answers
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "projection"), CASES)
 def test_answers_are_those_of_the_cpu(place: Place, name: str, projection: str, dtype: str) -> None:
@@ -182,7 +182,7 @@ def test_answers_are_those_of_the_cpu(place: Place, name: str, projection: str, 
     np.testing.assert_allclose(u, model.reconstruct(gamma), atol=1e-14 * np.abs(u).max())
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "projection"), CASES)
 def test_every_estimator_is_that_of_the_cpu(place: Place, name: str, projection: str, dtype: str) -> None:
