@@ -123,13 +123,13 @@ def _modulus(values: np.ndarray) -> np.ndarray:
     return np.maximum(np.abs(values.real), np.abs(values.imag)) if np.iscomplexobj(values) else np.abs(values)
 
 
-def _unit(terms: int, bits: int, room: float = 1.0) -> float:
+def _unit(terms: int, bits: int, complex_valued: bool, room: float = 1.0) -> float:
     """Error of a product per unit of 2 K max|A| max|x|, proved: the tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
 
-    UNIT where that is larger, for matrices of up to about thirty terms a row. Four times for complex numbers, and for real matrices
-    with complex vectors, which this does not know.
+    UNIT where that is larger, as for real matrices of up to some sixty terms a row. Complex numbers: two sums of twice as many terms, 4 sqrt(2)
+    times that.
     """
-    return max(UNIT, (1 + room) / 2 * 4.0 * (terms + 4) * 2.0 ** (-53 - bits))
+    return max(UNIT, (1 + room) / 2 * (6 if complex_valued else 1) * (terms + 4) * 2.0 ** (-53 - bits))
 
 
 def _chunked(terms: int) -> int:
@@ -173,7 +173,7 @@ class SplitMatrix:
                 "choose other units"
             )
         self.shape, self.dtype = matrix.shape, matrix.dtype
-        self.unit = _unit(self.terms if sparse else _chunked(self.terms), self.bits)
+        self.longest = self.terms if sparse else _chunked(self.terms)  #: sum, after which others are added one by one
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         return self.matrix @ x
@@ -233,7 +233,8 @@ class SplitColumns:
 
     def rounding(self, x: np.ndarray) -> np.ndarray:
         """Bound (n, m) of the error of :meth:`product`, as :func:`rounding`."""
-        unit = _unit(_chunked(self.terms), self.bits, ROOM)
+        complex_valued = self.columns.dtype.kind == "c" or np.iscomplexobj(x)
+        unit = _unit(_chunked(self.terms), self.bits, complex_valued, ROOM)
         return 2 * self.terms * self.row_max[:, None] * (unit * _modulus(x).max(axis=0, initial=0.0))
 
 
@@ -282,7 +283,8 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
         return sample
     split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
     scale_ = split.inner_scale[:, None]
-    size = split.unit * _modulus(x / scale_).max(axis=0, initial=0.0)
+    unit = _unit(split.longest, split.bits, np.iscomplexobj(split.matrix) or np.iscomplexobj(x))
+    size = unit * _modulus(x / scale_).max(axis=0, initial=0.0)
     if correction is not None:
         size = size + u * _modulus(correction / scale_).max(axis=0, initial=0.0)
     return 2 * split.terms * split.row_max[:, None] * size
