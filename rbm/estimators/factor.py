@@ -89,7 +89,12 @@ class FactorNorm(Estimator):
         value, floor = self._sums(c, factor)
         again = self._weak(c, value, floor, factor)
         if bool(namespace(value).any(again)):
-            value[again], floor[again] = self._sharper(theta[again], phi[again], gamma[again], c[again])
+            with np.errstate(over="ignore", invalid="ignore"):
+                sharp, lower = self._sharper(theta[again], phi[again], gamma[again], c[again])
+            xp = namespace(sharp)
+            known = xp.isfinite(sharp)  # the split of numbers above 1e300 overflows: what was there before stays
+            value[again] = xp.where(known, sharp, value[again])
+            floor[again] = xp.where(known, lower, floor[again])
         return Estimate.from_norm(value, where_present(theta, phi, gamma, self.norms + self.defects, floor))
 
     def _sums(self, c: Any, factor: Any) -> tuple[Any, Any]:
