@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu [--out FILE]``: a million queries on a GPU and on the CPU, one JSON line a case, device and way.
+"""``python -m benchmarks.gpu [--out FILE] [--model FILE]``: a million queries on a GPU and on the CPU, one JSON line a case, device and way.
 
 Without CuPy or a GPU it prints one JSON line that says so. With one, each line has the time of a query, the flops that a query needs, the
 time these would take at the rate of the device's own matrix product, measured in the same run, and how far the answers are from
@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,10 @@ def main() -> int:
     """Print and, if a file is given, append the lines."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="also append the lines to this file")
-    out = parser.parse_args().out
-    for line in lines():
+    parser.add_argument("--model", type=Path, action="append", default=[], help="also measure this saved reduced model")
+    arguments = parser.parse_args()
+    out = arguments.out
+    for line in lines(arguments.model):
         text = json.dumps({key: _rounded(value) for key, value in line.items()})
         print(text, flush=True)
         if out is not None:
@@ -57,8 +59,8 @@ def main() -> int:
     return 0
 
 
-def lines() -> Iterator[dict[str, Any]]:
-    """All lines; one without a GPU."""
+def lines(saved: Sequence[Path] = ()) -> Iterator[dict[str, Any]]:
+    """All lines, those of saved models last; one without a GPU."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
         device = gpu()
@@ -67,7 +69,7 @@ def lines() -> Iterator[dict[str, Any]]:
         return
     about = {"benchmark": "gpu", "date": date, "cpu": cpu_name(), "numpy": np.__version__, **device.about}
     rates = {dtype: product_rate(device, dtype) for dtype in ("float64", "float32")}
-    for case, model in cases():
+    for case, model in (*cases(), *((file.stem, rbm.load(file)) for file in saved)):
         if isinstance(model, str):
             yield {**about, "case": case, "skipped": model}
             continue

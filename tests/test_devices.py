@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from array_api_compat import device
 from models import complex_model, two_parameter_model
+from other_arrays import cupy_with_a_gpu
 from scattering_models import scattering, wavenumber_model
 
 import rbm
@@ -59,14 +60,10 @@ class Place:
 def place(request: pytest.FixtureRequest) -> Place:
     if request.param == "strict":
         return Place(array_api_strict, array_api_strict, array_api_strict.Device("device1"))
-    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        pytest.skip(f"no GPU: {error}")
-    import array_api_compat.cupy
-
-    return Place(array_api_compat.cupy, "cupy", None)
+    cupy = cupy_with_a_gpu()
+    if isinstance(cupy, str):
+        pytest.skip(cupy)
+    return Place(cupy, "cupy", None)
 
 
 def real_model() -> rbm.FullOrderModel:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import array_api_strict
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from other_arrays import xp
 
 from lowrank import gram_schmidt
+from lowrank.arrays import to_numpy
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 PRODUCTS = ["identity", "sparse", "dense", "callable"]
@@ -261,13 +262,13 @@ def test_text_is_not_a_matrix():
 @pytest.mark.parametrize("columns", [5, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_another_module_stay_in_it(dtype, columns):
-    xp, eps = array_api_strict, np.finfo(dtype).eps
+    eps = np.finfo(dtype).eps
     vectors, dense = random(dtype, 100, columns), inner_product("dense", dtype, 100)
     for product in (None, xp.asarray(dense), lambda x: xp.asarray(dense) @ x):
         q = gram_schmidt(xp.asarray(vectors), product=product)
         assert {type(a) for a in (q.basis, q.coefficients, q.product_basis)} == {type(xp.asarray(vectors))}
         assert q.basis.dtype == q.coefficients.dtype == xp.asarray(vectors).dtype
         expected = gram_schmidt(vectors, product=None if product is None else dense)
-        assert abs(np.asarray(q.basis) - expected.basis).max() <= 50 * eps
+        assert abs(to_numpy(q.basis) - expected.basis).max() <= 50 * eps
         extended = gram_schmidt(xp.asarray(random(dtype, 100, columns, seed=2)), product=product, basis=q.basis[:, :4])
         assert type(extended.basis) is type(q.basis)
