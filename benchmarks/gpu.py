@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu [--out FILE] [--model FILE]``: a million queries on a GPU and on the CPU, one JSON line a case, device and way.
+"""``python -m benchmarks.gpu [--out FILE] [--model FILE] [--queries M]``: a million queries on a GPU and on the CPU, one JSON line a case, device and way.
 
 Without CuPy or a GPU it prints one JSON line that says so. With one, each line has the time of a query, the flops that a query needs, the
 time these would take at the rate of the device's own matrix product, measured in the same run, and how far the answers are from
@@ -48,9 +48,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="also append the lines to this file")
     parser.add_argument("--model", type=Path, action="append", default=[], help="also measure this saved reduced model")
+    parser.add_argument("--queries", type=int, default=QUERIES, help="points a case (the CPU gets a tenth of them)")
     arguments = parser.parse_args()
     out = arguments.out
-    for line in lines(arguments.model):
+    for line in lines(arguments.model, arguments.queries):
         text = json.dumps({key: _rounded(value) for key, value in line.items()})
         print(text, flush=True)
         if out is not None:
@@ -59,7 +60,7 @@ def main() -> int:
     return 0
 
 
-def lines(saved: Sequence[Path] = ()) -> Iterator[dict[str, Any]]:
+def lines(saved: Sequence[Path] = (), queries: int = QUERIES) -> Iterator[dict[str, Any]]:
     """All lines, those of saved models last; one without a GPU."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
@@ -74,7 +75,7 @@ def lines(saved: Sequence[Path] = ()) -> Iterator[dict[str, Any]]:
             yield {**about, "case": case, "skipped": model}
             continue
         for dtype in ("float64", "float32"):
-            for line in measured(model.astype(dtype), device, rates):
+            for line in measured(model.astype(dtype), device, rates, queries):
                 yield {**about, "case": case, **line}
 
 

@@ -149,7 +149,10 @@ def test_arrays_of_another_module_stay_in_it():
     for asked in (ids, xp.asarray(ids)):
         found = embedding.lookup(asked)
         assert type(found) is type(embedding.tokens)
-        assert np.array_equal(to_numpy(found), expected)
+        # sums of nine terms, in an order of the module's own
+        assert np.all(
+            abs(to_numpy(found) - expected) <= 9 * np.finfo(np.float32).eps * (abs(tokens) @ abs(projection))[ids]
+        )
     for gauge in (embedding.balanced(), embedding.orthonormal()):
         assert abs(to_numpy(gauge.to_dense()) - tokens @ projection).max() <= 100 * np.finfo(np.float32).eps
     assert embedding.report(tokens @ projection).relative_error <= 4 * np.finfo(np.float32).eps
