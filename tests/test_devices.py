@@ -32,6 +32,7 @@ from rbm.estimate import Estimate
 from rbm.estimators.factor import FactorNorm
 from rbm.expressions import Expression
 from rbm.online import batches, reference
+from rbm.online.triangles import triangles
 from rbm.stability import MinTheta
 
 ESTIMATORS = ("orthonormal", "expanded", "sampled", "interpolated")
@@ -674,3 +675,26 @@ def test_triangular_solves(place: Place) -> None:
                 made = reference.solve_triangular(given, place.array(right), unit_lower=unit_lower)
                 assert place.holds(made)
                 np.testing.assert_allclose(to_numpy(made), expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128", "complex64"])
+@pytest.mark.parametrize("shape", [(159, 55), (20, 8), (9, 9), (5, 1), (30, 17)])
+def test_triangles_of_many_matrices(place: Place, shape: tuple[int, int], dtype: str) -> None:
+    """R^H R = A^H A and |R| as LAPACK's, for any units, a column of zeros and a matrix of zeros; the matrices stay as they are."""
+    rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
+    a = rng.standard_normal((5, *shape)) + (1j * rng.standard_normal((5, *shape)) if np.dtype(dtype).kind == "c" else 0)
+    a[1, :, 0], a[2], a[4, :, -1] = 0, 0, a[4, :, 0]
+    a[3] *= 10.0 ** np.linspace(-15, 15, shape[1])
+    given = place.array(a.astype(dtype))
+    found = triangles(given)
+    assert place.holds(found)
+    np.testing.assert_array_equal(to_numpy(given), a.astype(dtype))
+    r = to_numpy(found)
+    assert r.dtype == np.dtype(dtype)
+    assert np.array_equal(np.tril(r, -1), np.zeros_like(r))
+    columns = np.linalg.norm(a, axis=1)
+    gram = np.einsum("mki,mkj->mij", a.conj(), a)
+    room = 50 * shape[1] * eps * columns[:, :, None] * columns[:, None, :]
+    assert np.all(abs(np.einsum("mki,mkj->mij", r.conj(), r.astype(complex)) - gram) <= room)
+    expected = np.linalg.qr(a[[0, 3]], mode="r")
+    assert np.all(abs(abs(r[[0, 3]]) - abs(expected)) <= 1e3 * eps * columns[[0, 3]][:, None, :])

@@ -6,7 +6,6 @@ CuPy arrays make it the kernel of the GPU, by batched library calls.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ import scipy.linalg
 
 from lowrank.arrays import beside, namespace, numpy_dtype, to_numpy
 from rbm.errors import ModelError, refused
+from rbm.online.triangles import triangles
 
 __all__ = ["compensated_norm", "residual_coefficients", "solve", "solve_triangular", "tiles", "where_present"]
 
@@ -43,7 +43,7 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
     (2 Qa N^2 + 2/3 N^3) flops a point; tall ones (least squares, k > N) by Householder QR of [A | f], never by normal
     equations, (2 Qa k N + 2 k N^2) flops a point; four times that for complex numbers.
 
-    CuPy solves and factorises all matrices of a tile by one call each (getrfBatched and getrsBatched; geqrfBatched).
+    On a device all matrices of a tile are solved by one call (CuPy: getrfBatched, getrsBatched), and factorised by a few for each column.
 
     Raises ModelError with the rows of singular systems, where the library reports them (NumPy); CuPy gives NaN or infinity.
     """
@@ -54,13 +54,13 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
         return xp.astype(theta[:, :0], dtype)
     flat = xp.reshape(xp.astype(operators, dtype), (qa, k * n))
     right, theta, phi = (xp.astype(a, dtype) for a in (rhs, theta, phi))
-    copies = 2 if isinstance(operators, np.ndarray) else 4  # on a device also the library's own count
+    copies = 2 if isinstance(operators, np.ndarray) else 4 if k == n else 7  # on a device also the library's own count
     parts = []
     for rows in tiles(theta.shape[0], copies * k * n * numpy_dtype(flat).itemsize, flat):
         matrices = xp.reshape(theta[rows, :] @ flat, (-1, k, n))
         vectors = (phi[rows, :] @ right)[..., None]
         if k > n:
-            triangle = _triangle(xp.concat([matrices, vectors], axis=2))
+            triangle = triangles(xp.concat([matrices, vectors], axis=2))
             matrices, vectors = triangle[:, :n, :n], triangle[:, :n, n:]
         try:
             parts.append(xp.linalg.solve(matrices, vectors)[..., 0])
@@ -70,15 +70,6 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
             bad[rows] = singular
             raise refused(ModelError, bad, lambda i, where: f"the reduced system ({where}) is singular") from None
     return parts[0] if len(parts) == 1 else xp.concat(parts)
-
-
-def _triangle(matrices: Any) -> Any:
-    """R of the QR factorisations of a stack of matrices."""
-    xp = namespace(matrices)
-    if xp.__name__.endswith("cupy"):
-        # the standard always asks for Q, too, which CuPy forms one matrix at a time
-        return importlib.import_module("cupy").linalg.qr(matrices, mode="r")
-    return xp.linalg.qr(matrices).R
 
 
 def solve_triangular(matrix: Any, right: Any, *, unit_lower: bool = False) -> Any:
