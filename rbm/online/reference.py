@@ -6,6 +6,7 @@ CuPy arrays make it the kernel of the GPU, by batched library calls.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -17,12 +18,20 @@ from lowrank.arrays import beside, namespace, numpy_dtype, to_numpy
 from rbm.errors import ModelError, refused
 from rbm.online.triangles import triangles
 
-__all__ = ["compensated_norm", "residual_coefficients", "solve", "solve_triangular", "tiles", "where_present"]
+__all__ = [
+    "compensated_norm",
+    "device_room",
+    "residual_coefficients",
+    "solve",
+    "solve_triangular",
+    "tiles",
+    "where_present",
+]
 
 #: Memory that the intermediate arrays of one tile of parameter points may take, in bytes; about an L2 cache.
 TILE_BYTES = 4 << 20
-#: The same for arrays on a device, which is fast only with much to do.
-DEVICE_TILE_BYTES = 1 << 30
+#: The same for arrays on a device, which is fast only with much to do; never more than a quarter of its free memory.
+DEVICE_TILE_BYTES = 4 << 30
 
 
 def tiles(count: int, bytes_per_point: int, like: Any = None) -> Iterator[slice]:
@@ -30,10 +39,19 @@ def tiles(count: int, bytes_per_point: int, like: Any = None) -> Iterator[slice]
 
     like : an array that lives where they do; NumPy's if there is none
     """
-    room = TILE_BYTES if like is None or isinstance(like, np.ndarray) else DEVICE_TILE_BYTES
+    room = TILE_BYTES if like is None or isinstance(like, np.ndarray) else device_room(like, DEVICE_TILE_BYTES)
     size = max(1, min(count, room // max(bytes_per_point, 1)))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def device_room(like: Any, wanted: int) -> int:
+    """Bytes that intermediate arrays may take where `like` lives: `wanted`, or a quarter of the memory that is free there, if CuPy tells."""
+    if not namespace(like).__name__.endswith("cupy"):
+        return wanted
+    cupy = importlib.import_module("cupy")
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    return min(wanted, (free + cupy.get_default_memory_pool().free_bytes()) // 4)
 
 
 def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
