@@ -44,7 +44,7 @@ def test_public_names_exist(name: str) -> None:
 def test_readme_code_runs(
     whole: bool, stored_matrices: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the stored 66 unknowns in place of the 1026 of the sphere, and as it is."""
+    """Each block by itself unless it says otherwise; with the stored 66 unknowns in place of the 1026 of the sphere, and as it is."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert sum("level=4" in block for block in blocks) == 1
     if whole:
@@ -54,7 +54,23 @@ def test_readme_code_runs(
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     for block in blocks:
+        if not block.startswith("# goes on from above"):
+            namespace = {}
         exec(compile(block, "README.md", "exec"), namespace)
+
+
+def test_readme_says_what_is_resolved() -> None:
+    """The caption of its first figure: of E_onb nearly all points at N = 7 and most at N = 8, of E2 none from N = 5 on."""
+    model = problems.reaction_diffusion_1d()
+    reduced = rbm.greedy(model, model.parameters.sample(1000, "grid"), max_basis=8, progress=False).reduced_model
+    mus = model.parameters.sample(1000, "random", seed=1)
+    resolved = {size: reduced.truncate(size).solve(mus).estimate.resolved.mean() for size in (7, 8)}
+    assert resolved[7] > 0.97
+    assert resolved[8] > 0.6
+    basis = reduced.basis
+    for size in range(5, 9):
+        squared = rbm.project(model, basis[:, :size], ("expanded",))
+        assert not squared.solve(mus).estimate.resolved.any()
 
 
 def test_readme_links_and_figures_exist() -> None:
