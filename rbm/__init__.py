@@ -10,6 +10,7 @@
 True
 """
 
+from rbm import neighbours  # isort: skip  # first of all: whether the packages beside this one are ours
 from rbm import errors, estimators, stability
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
@@ -44,6 +45,7 @@ __all__ = [
     "estimators",
     "greedy",
     "load",
+    "neighbours",
     "project",
     "stability",
 ]
