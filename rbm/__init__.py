@@ -10,7 +10,7 @@
 True
 """
 
-from rbm import neighbours  # isort: skip  # first of all: whether the packages beside this one are ours
+from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the packages beside this one ours?
 from rbm import errors, estimators, stability
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
@@ -45,7 +45,6 @@ __all__ = [
     "estimators",
     "greedy",
     "load",
-    "neighbours",
     "project",
     "stability",
 ]
