@@ -18,17 +18,20 @@ from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Sketched
 from rbm.full_order import FullOrderModel, Projection, blocks
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, stored
+from rbm.missing import check_training
 from rbm.online import reference
+from rbm.penalties import penalty_hint
 from rbm.projection import finish, method_names
 from rbm.reduction import Reduction, solved
 from rbm.stability_check import effectivity
+from rbm.user_code import check_executor
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 
 
 def greedy(
     model: FullOrderModel,
-    training: Any,
+    training: Any = None,
     *,
     tol: float = 0.0,
     max_basis: int | None = None,
@@ -49,8 +52,9 @@ def greedy(
     tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
     max_basis : stop at this many basis vectors; n by default
     estimators : the first drives the greedy, all are prepared for the final model
-    executor : runs the pieces of a training sweep and the estimators' work at the same time (a ThreadPoolExecutor);
-        the result does not depend on it
+    executor : runs the pieces of a training sweep at the same time, a ThreadPoolExecutor or another with its method `map`, where the driving
+        estimator has no compiled kernel ("direct", and classes of your own); compiled sweeps use all cores without it, and a step has one
+        full-order solve only. The result does not depend on it
     progress : show a progress bar on a terminal
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
@@ -91,6 +95,8 @@ def greedy(
         raise TypeError(
             f"the first argument of greedy is the full-order model, got {type(model).__name__}: greedy(model, training, ...)"
         )
+    check_training(training)
+    check_executor(executor)
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if names[0] == Sketched.method:
@@ -200,7 +206,11 @@ class _Run:
                 if self.model.interpolation_error is None
                 else " above round-off and the interpolation error of the model"
             )
-            return "round-off", f"none of {len(self.training)} training estimates is resolved any more{cause}"
+            hint = penalty_hint(self.model)
+            return "round-off", (
+                f"none of {len(self.training)} training estimates is resolved any more{cause}"
+                + (f"; {hint}" if hint else "")
+            )
         if self.reduction.size >= limit:
             return "max_basis", f"the basis has {self.reduction.size} vectors"
         snapshot = self.model.solve(mu[None], extrapolate=True)[0]
@@ -224,11 +234,11 @@ class _Run:
         gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
         if norm is None:
             terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
-            tiles = reference.tiles(len(self.training), 64 * terms)
-            evaluate = (map if self.executor is None else self.executor.map)(
-                lambda rows: state.evaluate(self.theta[rows], self.phi[rows], gamma[rows]), tiles
+            tiles = list(reference.tiles(len(self.training), 64 * terms))
+            arrays = ([part[rows] for rows in tiles] for part in (self.theta, self.phi, gamma))
+            norm = Estimate.concatenate(
+                list((map if self.executor is None else self.executor.map)(state.evaluate, *arrays))
             )
-            norm = Estimate.concatenate(list(evaluate))
         error = error_estimate(
             norm,
             self.beta,

@@ -22,7 +22,7 @@ DEFAULT_TRAINING = 1024
 
 def project(
     model: FullOrderModel,
-    basis: np.ndarray,
+    basis: Any,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     training: Any = None,
     projection: Projection | None = None,
@@ -32,7 +32,7 @@ def project(
     Parameters
     ----------
     model : the full-order model
-    basis : Z (n, N); orthonormalised in P if it is not P-orthonormal
+    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not P-orthonormal
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own

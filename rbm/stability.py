@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from lowrank.arrays import all_true, is_complex, namespace, real_part, to_numpy
 from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
@@ -66,4 +68,12 @@ def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderMode
         return stability.bind(model)
     if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
         return stability
-    return CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
+    bound = CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
+    constant = bound.coefficient.constant
+    if constant is not None and not (constant[0].imag == 0 and constant[0].real > 0 and np.isfinite(constant[0])):
+        raise StabilityError(
+            f"the stability bound is {constant[0]:g}; an error bound needs a real number beta > 0, a lower bound of the coercivity or inf-sup "
+            "constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for positive semi-definite terms with positive "
+            "coefficients and rbm.stability.Anchored() for others compute one"
+        )
+    return bound

@@ -176,7 +176,7 @@ def test_bounds_are_numbers_expressions_callables_or_min_theta(stability, values
 @pytest.mark.parametrize(
     ("stability", "message"),
     [
-        (0, r"the stability bound 0.0 is 0.0 at mu = 1 \(row 0, 3 such points\); an error bound needs beta > 0"),
+        (0, r"the stability bound is 0; an error bound needs a real number beta > 0"),
         ("mu - 2", r"the stability bound 'mu - 2' is -1.0 at mu = 1 \(row 0, 2 such points\)"),
         ("mu + 1j", r"the stability bound 'mu \+ 1j' is \(1\+1j\) at mu = 1 \(row 0, 3 such points\)"),
         (lambda mus: 2.5 - mus[:, 0], r"is -0.5 at mu = 3 \(row 2\)"),
