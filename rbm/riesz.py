@@ -138,13 +138,13 @@ class InnerProduct:
     def check(self) -> None:
         """Refuse now, and not in the middle of a greedy run, a P that is not positive definite; ModelError.
 
-        Without a solver of the user P is factorised, which is kept. That a stiffness matrix without Dirichlet conditions is singular
-        rounding may hide from its pivots: one that maps constants to round-off must be proved definite.
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions, which maps constants to
+        round-off, is refused even where rounding made all its pivots positive: the norm would be zero for them but for that.
         """
         if self._solver is None:
             self.factorized()
         if self._maps_constants_to_zero():
-            _ = self.smallest_eigenvalue
+            raise ModelError("the product is not positive definite to working precision" + self.defect())
 
     def defect(
         self, otherwise: str = "eliminate constrained unknowns and use a Hermitian positive definite inner product"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
 
 from lowrank.arrays import all_true, is_complex, namespace, real_part, to_numpy
 from rbm.anchored import Anchored, BoundAnchored, inf_sup
@@ -69,10 +68,10 @@ def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderMode
     if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
         return stability
     bound = CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
-    constant = bound.coefficient.constant
-    if constant is not None and not (constant[0].imag == 0 and constant[0].real > 0 and np.isfinite(constant[0])):
+    value = bound.coefficient.sources[0]
+    if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
         raise StabilityError(
-            f"the stability bound is {constant[0]:g}; an error bound needs a real number beta > 0, a lower bound of the coercivity or inf-sup "
+            f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the coercivity or inf-sup "
             "constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for positive semi-definite terms with positive "
             "coefficients and rbm.stability.Anchored() for others compute one"
         )

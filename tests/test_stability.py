@@ -187,7 +187,13 @@ def test_bounds_that_are_not_positive_are_named(stability, message):
         bound(model(stability=stability), [[1.0], [2.0], [3.0]])
 
 
-@pytest.mark.parametrize("stability", ["log(-mu)", float("nan"), "1/(mu - 2)"])
+@pytest.mark.parametrize("stability", [-1, 0.0, 1j, float("nan"), float("inf"), np.float64(-2)])
+def test_numbers_that_are_no_stability_bound_are_refused_with_the_model(stability):
+    with pytest.raises(StabilityError, match=r"the stability bound is .*; an error bound needs a real number beta > 0"):
+        model(stability=stability)
+
+
+@pytest.mark.parametrize("stability", ["log(-mu)", "1/(mu - 2)"])
 def test_bounds_that_are_not_finite_are_named(stability):
     with pytest.raises(ParameterError, match=r"coefficient .* is (nan|inf) at mu = [12]"):
         bound(model(stability=stability), [[1.0], [2.0]])
