@@ -108,10 +108,10 @@ def _sparse(name: str, given: Any) -> Any:
         raise ModelError(f"{name} must be a matrix of numbers, got a sparse {type(given).__name__} of {given.dtype}")
     if given.ndim != 2:
         return _double(name, given.toarray())
-    with np.errstate(over="ignore"):
-        # before the conversion of the format, whose compiled routines know few types
-        own = given.astype(complex if given.dtype.kind == "c" else float)
     try:
+        with np.errstate(over="ignore"):
+            # before the conversion of the format, whose compiled routines know few types
+            own = given.astype(complex if given.dtype.kind == "c" else float)
         if hasattr(own, "check_format"):  # an index out of range would be read from foreign memory
             own.check_format(full_check=True)
         matrix = sp.csr_array(own)
@@ -138,7 +138,7 @@ def _check_finite(name: str, values: np.ndarray, given: Any = None) -> None:
     count = int((~finite).sum())
     if isinstance(given, np.ndarray) and given.dtype.kind in "fc" and np.all(np.isfinite(given)):
         raise ModelError(
-            f"{name} has entries up to {np.abs(given).max()}, beyond the range of double precision ({np.finfo(float).max:.3g}); scale it down, "
+            f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision ({np.finfo(float).max:.3g}); scale it down, "
             "and its coefficient up"
         )
     raise ModelError(f"{name} has {count} entries that are NaN or infinite, the first is {values[~finite][0]}")

@@ -164,6 +164,10 @@ class _Run:
         self.start = time.perf_counter()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
+        # where the right-hand side is zero u and u_N are, too, and there is nothing to select, whatever floor an estimate has
+        present = np.any(model.rhs_terms, axis=0)
+        at_rest = ~np.any(self.phi[:, present], axis=1)
+        self.at_rest = at_rest if np.any(at_rest) and model.interpolation_error is None else None
         basis, parameters, history, of_stored, was_relative = stored(resume, model)
         if resume is not None and was_relative != relative:
             raise ModelError(
@@ -206,10 +210,9 @@ class _Run:
                 if self.model.interpolation_error is None
                 else " above round-off and the interpolation error of the model"
             )
-            hint = penalty_hint(self.model)
-            return "round-off", (
-                f"none of {len(self.training)} training estimates is resolved any more{cause}"
-                + (f"; {hint}" if hint else "")
+            return (
+                "round-off",
+                f"none of {len(self.training)} training estimates is resolved any more{cause}{self._hint()}",
             )
         if self.reduction.size >= limit:
             return "max_basis", f"the basis has {self.reduction.size} vectors"
@@ -220,10 +223,15 @@ class _Run:
         if not self.reduction.extend(snapshot):
             return (
                 "round-off",
-                f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis",
+                f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis{self._hint()}",
             )
         self.selected.append(mu)
         return None
+
+    def _hint(self) -> str:
+        """Why round-off may have come early, and what to do about it; the end of a sentence."""
+        hint = penalty_hint(self.model)
+        return f"; {hint}" if hint else ""
 
     def _sweep(self) -> _Sweep:
         """Error estimates of the whole training set, and what they were made from."""
@@ -248,6 +256,9 @@ class _Run:
             self.model.interpolation_error,
             reduction.orthonormality,
         )
+        if self.at_rest is not None:
+            value, floor = (np.where(self.at_rest, 0.0, part) for part in (error.value, error.floor))
+            error = Estimate(value, floor, error.resolved & ~self.at_rest)
         shown = _relative(error, gamma) if self.relative and reduction.size else error
         return _Sweep(shown, norm.bound / self.beta, gamma)
 

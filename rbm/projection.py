@@ -46,6 +46,10 @@ def project(
 
     Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
     """
+    if basis is None:
+        raise ModelError(
+            "basis is None; give Z (n, N), one basis vector a column, such as lowrank.pod(snapshots).modes"
+        )
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", seed=0)
