@@ -103,7 +103,9 @@ class MinTheta:
         return BoundMinTheta(scale, float(constant), model.parameters, slack)
 
     def _reference(self, parameters: ParameterSpace) -> np.ndarray:
-        """mu_ref (1, p), checked."""
+        """mu_ref (1, p), checked; it may lie outside the ranges, where the bound is true all the same."""
+        if np.ma.is_masked(self.reference):
+            raise StabilityError(f"the reference of min-theta has masked entries: {self.reference!r}")
         try:
             point = (
                 self.reference

@@ -11,6 +11,7 @@ from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError, refused
 from rbm.min_theta import BoundMinTheta, MinTheta
+from rbm.terms import is_coefficient
 
 if TYPE_CHECKING:
     from rbm.full_order import FullOrderModel
@@ -67,6 +68,11 @@ def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderMode
         return stability.bind(model)
     if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
         return stability
+    if not is_coefficient(stability):
+        raise StabilityError(
+            f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a vectorised callable, "
+            "rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
+        )
     bound = CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
     value = bound.coefficient.sources[0]
     if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):

@@ -14,7 +14,7 @@ from rbm.entries import entries
 from rbm.errors import ModelError
 from rbm.interpolated import InterpolatedCoefficient
 
-__all__ = ["Terms", "operator_term", "term_pairs", "vector_term"]
+__all__ = ["Terms", "is_coefficient", "operator_term", "term_pairs", "vector_term"]
 
 Terms = Sequence[tuple[Coefficient, Any]]
 
@@ -30,10 +30,10 @@ def term_pairs(name: str, terms: Any) -> Terms:
         if not (isinstance(term, tuple | list) and len(term) == 2):
             raise ModelError(f"{form}; term {k} is a {type(term).__name__}; for a single term write [(1.0, array)]")
         coefficient, array = term
-        if _is_coefficient(coefficient):
+        if is_coefficient(coefficient):
             continue
         kind = type(coefficient).__name__
-        if _is_coefficient(array):
+        if is_coefficient(array):
             shown = repr(array) if isinstance(array, str | Number) else "function"
             raise ModelError(
                 f"term {k} of {name} is ({kind}, {shown}), in the wrong order: pairs are (coefficient, array), write ({shown}, array)"
@@ -45,7 +45,7 @@ def term_pairs(name: str, terms: Any) -> Terms:
     return terms
 
 
-def _is_coefficient(given: Any) -> bool:
+def is_coefficient(given: Any) -> bool:
     """True for what may be a coefficient; operators, which are callable, may not."""
     if isinstance(given, str | Number | InterpolatedCoefficient):
         return True

@@ -156,6 +156,8 @@ CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
     "a row without entries": ("product", sp.diags_array(np.arange(N, dtype=float)).tocsr(), r"not positive definite.*its diagonal entry 0 is 0, and 1 are not positive: eliminate", sp.diags_array(1 + np.arange(N, dtype=float)).tocsr()),
     "indefinite": ("product", K - 50 * sp.eye_array(N), r"not positive definite.*diagonal entry 0 is -24", K),
     "stability 0": ("stability", 0, r"the stability bound is 0; .*MinTheta.*Anchored", MinTheta([1.0])),
+    "stability is a list": ("stability", [1.0], r"stability is a list; give a number, .*MinTheta", MinTheta([1.0])),
+    "a masked reference": ("stability", MinTheta(np.ma.array([2.0], mask=[True])), r"reference of min-theta has masked entries", MinTheta([2.0])),
     "stability -1": ("stability", -1.0, r"the stability bound is -1; an error bound needs a real number", Anchored(progress=False)),
 }  # fmt: skip
 
