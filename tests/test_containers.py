@@ -64,6 +64,7 @@ def test_truth_values_are_zeros_and_ones(fmt: str) -> None:
     np.testing.assert_array_equal(dense_entries("the matrix", given), (A != 0).astype(float))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_models_of_any_number_format_are_certified(sparse: bool, dtype: Any) -> None:

@@ -41,6 +41,7 @@ def assert_certified(model: rbm.FullOrderModel, basis: np.ndarray) -> None:
     model.verify(2)
 
 
+@pytest.mark.every(9)
 @pytest.mark.parametrize(
     ("which", "exponent"),
     [
@@ -109,6 +110,7 @@ def chain(scale: Any) -> tuple[Any, Any, np.ndarray]:
     return sp.csr_array(d @ k @ d), sp.csr_array(d @ m @ d), d @ one / (n + 1)
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
 @pytest.mark.parametrize("exponents", ["alternating", "ramp", "tiny", "huge"])
 @pytest.mark.parametrize("stability", ["number", "min-theta", "anchored"])

@@ -43,6 +43,7 @@ def greedy(operator: Any, product: Any, unit: float = 1.0) -> tuple[rbm.FullOrde
     return model, rbm.greedy(model, SPACE.sample(20), progress=False)
 
 
+@pytest.mark.every(7)
 @pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("penalty", [1e12, 1e16, 1e30])

@@ -57,6 +57,7 @@ def model(kind: str = "sparse") -> rbm.FullOrderModel:
 KINDS = ["sparse", "dense", "callable", "solver", "black box", "min-theta", "anchored", "complex", "interpolated"]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("used", [False, True], ids=["before use", "after use"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["pickle", "deepcopy"])
