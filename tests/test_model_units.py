@@ -84,7 +84,7 @@ def test_what_is_too_large_in_units_of_the_product_is_refused_as_that(exponent: 
         rbm.project(model, z)
 
 
-@pytest.mark.parametrize(("large", "complex_valued"), itertools.product([140, 150, 240], [False, True]))
+@pytest.mark.parametrize(("large", "complex_valued"), list(itertools.product([140, 150, 240], [False, True])))
 def test_a_stability_bound_that_is_too_large_is_found_for_solutions_of_any_size(
     large: int, complex_valued: bool
 ) -> None:
