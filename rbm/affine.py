@@ -57,6 +57,10 @@ class SparseSum:
         inverse = np.argsort(order)
         return lambda rhs: inner(rhs[order])[inverse]
 
+    def prepare(self) -> None:
+        """Compute the order now."""
+        _ = self._order
+
     @cached_property
     def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The order of the unknowns, the positions of the reordered entries in the data, and their CSC pattern.

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
-from lowrank.progress import progress_bar
-from rbm import extended, fingerprints, verification
+from rbm import extended, fingerprints, serialization, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
+from rbm.entries import dense_entries, entries
 from rbm.errors import ModelError
-from rbm.factorization import Solve, factorize
+from rbm.factorization import Solve
+from rbm.missing import check_model_arguments
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace
 from rbm.riesz import InnerProduct
 from rbm.stability import StabilityBound, Unbound, bind
-from rbm.terms import Terms, matrix_entries, operator_term, term_pairs, vector_term
-from rbm.user_code import Solver, UserOperator, UserSolver
+from rbm.terms import Terms, operator_term, term_pairs, vector_term
+from rbm.truth_solves import FORESEEN, solutions
+from rbm.user_code import Solver, UserOperator
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -28,13 +32,6 @@ Projection = Literal["galerkin", "least-squares"]
 
 #: Columns treated together where all parameter points of a batch would need too much memory.
 BLOCK = 64
-#: Refinement ends when a correction is this small; the next would be smaller by cond(A) u again.
-SETTLED = 1e-15
-#: A solution whose last correction is larger than this has no correct digits to speak of.
-UNSETTLED = 1e-6
-MAX_REFINEMENTS = 12
-#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left out.
-FORESEEN = 1e4
 #: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
 FEW = 4
 
@@ -45,7 +42,7 @@ class FullOrderModel:
     Parameters
     ----------
     operators : [(theta_q, A_q), ...]; A_q (n, n) scipy sparse, dense, or a LinearOperator (then give `solver`)
-    rhs : [(phi_q, f_q), ...]; f_q (n,)
+    rhs : [(phi_q, f_q), ...]; f_q (n,), or one column (n, 1)
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
@@ -82,15 +79,17 @@ class FullOrderModel:
         self,
         operators: Terms,
         rhs: Terms,
-        product: Any,
-        parameters: ParameterSpace,
-        stability: Coefficient | Unbound | StabilityBound,
+        product: Any = None,
+        parameters: ParameterSpace | None = None,
+        stability: Coefficient | Unbound | StabilityBound | None = None,
         outputs: Mapping[str, Any] | None = None,
         solver: Solver | None = None,
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
     ) -> None:
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
+        check_model_arguments(product=product, parameters=parameters, stability=stability)
+        assert stability is not None  # which the line above has seen to
         if not isinstance(parameters, ParameterSpace):
             raise ModelError(f"parameters must be an rbm.ParameterSpace, got {type(parameters).__name__}")
         self.parameters = parameters
@@ -101,7 +100,7 @@ class FullOrderModel:
             if not (isinstance(interpolation_error, tuple | list) and len(interpolation_error) == 2):
                 raise ModelError("interpolation_error must be a pair (eps_A, eps_f) of coefficients")
             self.interpolation_error = Coefficients(interpolation_error, parameters)
-        self.inner_product = InnerProduct(matrix_entries("the product", product), solver)
+        self.inner_product = InnerProduct(entries("the product", product), solver)
         n = self.inner_product.shape[0]
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
@@ -111,15 +110,14 @@ class FullOrderModel:
         )
         self.outputs = read_outputs(outputs, parameters, self.inner_product)
         if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
-            raise ModelError(
-                "an operator term is a LinearOperator: give solver=, a function (matrix, rhs (n, k)) -> (n, k)"
-            )
+            raise ModelError(_without_solver(self.operator_terms))
         self.split_terms = tuple(
             UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
             for a in self.operator_terms
         )
         self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
         self.stack = TermStack(self.operator_terms, self.split_terms, self.inner_product.balance)
+        self.inner_product.check()
         self.stability_given = stability
         self.stability = bind(stability, self)
 
@@ -155,84 +153,42 @@ class FullOrderModel:
             total = total + value * term
         return total
 
-    def solve(self, mus: Any, *, extrapolate: bool = False, progress: bool = False) -> np.ndarray:
+    def solve(
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
+    ) -> np.ndarray:
         """u(mu) (M, n): LU, then refinement with an extended-precision residual.
+
+        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the model for every piece);
+            the answers are the same
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
         Raises ParameterError for a bad parameter, ModelError if A(mu) is singular (the parameter is named).
         Cost: M factorisations.
         """
-        hi, lo = self._solve(mus, extrapolate, progress, FORESEEN)
+        hi, lo = solutions(self, self.parameters.validate(mus, extrapolate), FORESEEN, progress, executor)
         return (hi + lo).T
 
-    def solve_extended(self, mus: Any, *, extrapolate: bool = False, progress: bool = False) -> extended.Extended:
+    def solve_extended(
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
+    ) -> extended.Extended:
         """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off."""
-        return self._solve(mus, extrapolate, progress, np.inf)
+        return solutions(self, self.parameters.validate(mus, extrapolate), np.inf, progress, executor)
 
-    def _solve(self, mus: Any, extrapolate: bool, progress: bool, foreseen: float) -> extended.Extended:
-        mus = self.parameters.validate(mus, extrapolate)
-        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
-        columns = []
-        for i in progress_bar(range(len(mus)), "full-order solves", enabled=progress):
-            try:
-                columns.append(self._solve_one(theta[i], phi[i], foreseen))
-            except ModelError as error:
-                raise ModelError(f"full-order solve at {self.parameters.describe(mus[i])} failed: {error}") from error
-        hi, lo = (np.concatenate([c[k] for c in columns], axis=1) for k in (0, 1))
-        return hi, lo
+    @property
+    def has_symmetric_pattern(self) -> bool:
+        """True if all terms are sparse and their common pattern is symmetric, so that pivots may be taken from the diagonal."""
+        return self._sum is not None and self._sum.symmetric
 
-    def _solve_one(self, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
-        """LU and refinement; diagonal pivots first where they may do, partial pivoting if they did not.
-
-        foreseen : no further correction where the last two let it be this many times smaller than it need be (own LU only)
-        """
-        matrix, rhs = self.assemble(theta), self.rhs_terms @ phi[:, None]
-        symmetric = self._sum is not None and self._sum.symmetric
-        for diagonal in (True, False) if symmetric and self.solver is None else (False,):
-            if self.solver is None:
-                solve = self._diagonal_pivots(matrix) if diagonal else factorize(matrix)
-            else:
-                foreseen, solve = np.inf, UserSolver(self.solver, matrix)
-            u = solve(rhs)
-            x, step, first = (u, np.zeros_like(u)), np.inf, self._size(u)
-            for _ in range(MAX_REFINEMENTS):
-                r = self.residual(theta[None], phi[None], x)
-                correction = solve(r[0] + r[1])
-                before, step = step, self._size(correction)
-                if not step <= before / 2:
-                    break  # as small as it gets
-                x = extended.add(x, (correction, np.zeros_like(correction)))
-                size = self._size(x[0])
-                # the correction after this one: smaller by the factor by which this one was smaller than the one before
-                if step <= SETTLED * size or foreseen * step * step <= SETTLED * size * min(before, first):
-                    break
-            size = self._size(x[0])
-            if step <= UNSETTLED * size and self._is_small(r[0], matrix, rhs, x[0]):
-                return x
-        raise ModelError(
-            f"the solution does not settle under iterative refinement (last correction {step:.1e} of {size:.1e}): the matrix is "
-            "singular to working precision, or the solver is not accurate"
-        )
-
-    def _diagonal_pivots(self, matrix: sp.csr_array) -> Solve:
-        """Solve function of an assembled matrix, or ModelError if it is singular."""
+    def factorize_assembled(self, matrix: Any) -> Solve:
+        """Solve function of A(mu) as :meth:`assemble` makes it, pivots on the diagonal; RuntimeError where one is zero."""
         assert self._sum is not None
-        try:
-            return self._sum.factorize(matrix)
-        except RuntimeError as error:
-            raise ModelError(f"the matrix is singular to working precision ({error})") from error
+        return self._sum.factorize(matrix)
 
-    def _is_small(self, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
-        """True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
-        units = self.inner_product.balance[:, None]
-        image = np.abs(np.asarray(matrix @ x))
-        terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not self.black_box else image)
-        return bool(np.abs(r * units).max() <= 1e-8 * np.abs(terms * units).max())
-
-    def _size(self, u: np.ndarray) -> float:
-        """Largest entry of u in balanced units."""
-        return float(np.abs(u / self.inner_product.balance[:, None]).max())
+    def prepare(self) -> None:
+        """Compute now what all solves share, which otherwise the first does."""
+        if self._sum is not None:
+            self._sum.prepare()
 
     def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
         """f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo, in extended precision, then renormalised."""
@@ -284,13 +240,11 @@ class FullOrderModel:
 
     def _reduced(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (M, N) and basis (n, N) as arrays, checked against each other and the parameter points."""
-        coefficients, basis = np.asarray(coefficients), np.asarray(basis)
+        coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
         if basis.ndim != 2 or basis.shape[0] != self.dimension:
             raise ModelError(
                 f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
             )
-        if not (np.all(np.isfinite(coefficients)) and np.all(np.isfinite(basis))):
-            raise ModelError("coefficients or basis hold NaN or infinite entries")
         if coefficients.shape != (len(mus), basis.shape[1]):
             raise ModelError(
                 f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
@@ -308,17 +262,31 @@ class FullOrderModel:
         """
         return verification.verify(self, samples, seed, assembled)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but factorisations, which are made again; ModelError for functions that no other process could find by their names."""
+        return serialization.state(self)
+
     def __repr__(self) -> str:
-        kind = (
-            "complex"
-            if np.iscomplexobj(self.rhs_terms) or any(np.iscomplexobj(a) for a in self.operator_terms)
-            else "real"
-        )
+        parts = [self.rhs_terms, *self.operator_terms]
+        with suppress(Exception):  # coefficients are the user's; no repr may fail
+            middle = self.parameters.bounds.mean(axis=1)[None]
+            parts += [self.operator_coefficients(middle), self.rhs_coefficients(middle)]
+        kind = "complex" if any(np.iscomplexobj(part) for part in parts) else "real"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return (
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
             f"right-hand side terms, {self.parameters}{outputs})"
         )
+
+
+def _without_solver(terms: tuple[Any, ...]) -> str:
+    """What to say where a term shows no entries and nobody said how to solve."""
+    q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
+    dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
+    return (
+        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a function "
+        f"(matrix, rhs (n, k)) -> (n, k){dense}"
+    )
 
 
 def check_projection(projection: Any) -> Projection:

@@ -7,6 +7,7 @@ import numpy as np
 from lowrank import gram_schmidt
 from rbm import extended
 from rbm.columns import Columns
+from rbm.errors import ModelError
 from rbm.precision import ROUND_OFF, column_norms
 from rbm.riesz import InnerProduct
 
@@ -80,7 +81,7 @@ class FunctionalRange:
         return float(np.linalg.norm(self.gram - np.eye(len(self.gram)))) + self.gram_error
 
     def append(self, hi: np.ndarray, lo: np.ndarray, rounding: np.ndarray) -> None:
-        """Add functionals hi + lo (n, b), each entry of them known to within `rounding` (n, b)."""
+        """Add functionals hi + lo (n, b), each entry of them known to within `rounding` (n, b). ModelError if they are beyond 1e298."""
         inner = self.inner_product
         new = gram_schmidt(
             hi,
@@ -88,6 +89,12 @@ class FunctionalRange:
             basis=self._functionals.columns.pieces,
             product_basis=self._representers.pieces,
         )
+        largest = np.abs(new.coefficients).max(initial=0.0)
+        if not largest < extended.LARGEST:
+            raise ModelError(
+                f"functionals of norm {largest:.3g} in the dual of the product are beyond the range of products in extended precision; choose other "
+                "units for the product or for the operators"
+            )
         k, m = self.factor.shape
         b = hi.shape[1]
         dtype = np.result_type(self.factor, new.coefficients)

@@ -18,17 +18,20 @@ from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Sketched
 from rbm.full_order import FullOrderModel, Projection, blocks
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, stored
+from rbm.missing import check_training
 from rbm.online import reference
+from rbm.penalties import penalty_hint
 from rbm.projection import finish, method_names
 from rbm.reduction import Reduction, solved
 from rbm.stability_check import effectivity
+from rbm.user_code import check_executor
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 
 
 def greedy(
     model: FullOrderModel,
-    training: Any,
+    training: Any = None,
     *,
     tol: float = 0.0,
     max_basis: int | None = None,
@@ -49,8 +52,9 @@ def greedy(
     tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
     max_basis : stop at this many basis vectors; n by default
     estimators : the first drives the greedy, all are prepared for the final model
-    executor : runs the pieces of a training sweep and the estimators' work at the same time (a ThreadPoolExecutor);
-        the result does not depend on it
+    executor : runs the pieces of a training sweep at the same time, a ThreadPoolExecutor or another with its method `map`, where the driving
+        estimator has no compiled kernel ("direct", and classes of your own); compiled sweeps use all cores without it, and a step has one
+        full-order solve only. The result does not depend on it
     progress : show a progress bar on a terminal
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
@@ -91,6 +95,8 @@ def greedy(
         raise TypeError(
             f"the first argument of greedy is the full-order model, got {type(model).__name__}: greedy(model, training, ...)"
         )
+    check_training(training)
+    check_executor(executor)
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if names[0] == Sketched.method:
@@ -158,6 +164,10 @@ class _Run:
         self.start = time.perf_counter()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
+        # where the right-hand side is zero u and u_N are, too, and there is nothing to select, whatever floor an estimate has
+        present = np.any(model.rhs_terms, axis=0)
+        at_rest = ~np.any(self.phi[:, present], axis=1)
+        self.at_rest = at_rest if np.any(at_rest) and model.interpolation_error is None else None
         basis, parameters, history, of_stored, was_relative = stored(resume, model)
         if resume is not None and was_relative != relative:
             raise ModelError(
@@ -200,7 +210,10 @@ class _Run:
                 if self.model.interpolation_error is None
                 else " above round-off and the interpolation error of the model"
             )
-            return "round-off", f"none of {len(self.training)} training estimates is resolved any more{cause}"
+            return (
+                "round-off",
+                f"none of {len(self.training)} training estimates is resolved any more{cause}{self._hint()}",
+            )
         if self.reduction.size >= limit:
             return "max_basis", f"the basis has {self.reduction.size} vectors"
         snapshot = self.model.solve(mu[None], extrapolate=True)[0]
@@ -210,10 +223,15 @@ class _Run:
         if not self.reduction.extend(snapshot):
             return (
                 "round-off",
-                f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis",
+                f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis{self._hint()}",
             )
         self.selected.append(mu)
         return None
+
+    def _hint(self) -> str:
+        """Why round-off may have come early, and what to do about it; the end of a sentence."""
+        hint = penalty_hint(self.model)
+        return f"; {hint}" if hint else ""
 
     def _sweep(self) -> _Sweep:
         """Error estimates of the whole training set, and what they were made from."""
@@ -224,11 +242,11 @@ class _Run:
         gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
         if norm is None:
             terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
-            tiles = reference.tiles(len(self.training), 64 * terms)
-            evaluate = (map if self.executor is None else self.executor.map)(
-                lambda rows: state.evaluate(self.theta[rows], self.phi[rows], gamma[rows]), tiles
+            tiles = list(reference.tiles(len(self.training), 64 * terms))
+            arrays = ([part[rows] for rows in tiles] for part in (self.theta, self.phi, gamma))
+            norm = Estimate.concatenate(
+                list((map if self.executor is None else self.executor.map)(state.evaluate, *arrays))
             )
-            norm = Estimate.concatenate(list(evaluate))
         error = error_estimate(
             norm,
             self.beta,
@@ -238,6 +256,9 @@ class _Run:
             self.model.interpolation_error,
             reduction.orthonormality,
         )
+        if self.at_rest is not None:
+            value, floor = (np.where(self.at_rest, 0.0, part) for part in (error.value, error.floor))
+            error = Estimate(value, floor, error.resolved & ~self.at_rest)
         shown = _relative(error, gamma) if self.relative and reduction.size else error
         return _Sweep(shown, norm.bound / self.beta, gamma)
 

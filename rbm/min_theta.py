@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -103,9 +103,15 @@ class MinTheta:
         return BoundMinTheta(scale, float(constant), model.parameters, slack)
 
     def _reference(self, parameters: ParameterSpace) -> np.ndarray:
-        """mu_ref (1, p), checked."""
+        """mu_ref (1, p), checked; it may lie outside the ranges, where the bound is true all the same."""
+        if np.ma.is_masked(self.reference):
+            raise StabilityError(f"the reference of min-theta has masked entries: {self.reference!r}")
         try:
-            point = np.atleast_1d(np.asarray(self.reference, dtype=float))
+            point = (
+                self.reference
+                if isinstance(self.reference, Mapping)
+                else np.atleast_1d(np.asarray(self.reference, dtype=float))
+            )
         except (TypeError, ValueError):
             raise StabilityError(
                 f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got {self.reference!r}"
@@ -227,7 +233,8 @@ class _Term:
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
                 + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
-                + " or give another lower bound"
+                + ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which holds for any terms, or a number '
+                "or expression that is known"
             )
         return slack + self.error
 

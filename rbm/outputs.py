@@ -16,13 +16,14 @@ from lowrank.arrays import beside, namespace, real_part
 from rbm import extended
 from rbm.coefficients import Coefficients
 from rbm.definite import definiteness_error, hermitian_part, norm_bound
+from rbm.entries import dense_entries, entries
 from rbm.errors import ModelError
 from rbm.factorization import factorize_positive_definite
 from rbm.functional_range import FunctionalRange
 from rbm.parameters import ParameterSpace
 from rbm.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
 from rbm.riesz import InnerProduct
-from rbm.terms import matrix_entries, operator_term, vector_term
+from rbm.terms import operator_term, term_pairs, vector_term
 from rbm.units import Units
 
 __all__ = ["Output", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "read_outputs", "reduce_output"]
@@ -45,10 +46,10 @@ class Output:
 
     def __call__(self, mus: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Values (M,) for full-order vectors u (M, n)."""
-        shape = (len(mus), self.terms[0].shape[0])
-        if np.shape(u) != shape:
+        shape, u = (len(mus), self.terms[0].shape[0]), dense_entries("full-order vectors", u)
+        if u.shape != shape:
             raise ModelError(
-                f"an output needs full-order vectors of shape {shape}, one row a parameter point, got {np.shape(u)}"
+                f"an output needs full-order vectors of shape {shape}, one row a parameter point, got {u.shape}"
             )
         psi = self.coefficients(mus)
         if not self.quadratic:
@@ -64,7 +65,7 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
     for name, given in (outputs or {}).items():
         if name in parameters.names:
             raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
-        pairs = given if isinstance(given, list) and given and isinstance(given[0], tuple) else [(1.0, given)]
+        pairs = term_pairs(f"output {name!r}", given) if _are_pairs(given) else [(1.0, given)]
         arrays = [_term(f"output {name!r}", a, n, product) for _, a in pairs]
         if len({a.ndim for a in arrays}) > 1:
             raise ModelError(f"output {name!r} mixes vectors (linear) and matrices (quadratic); make two outputs of it")
@@ -72,11 +73,19 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
     return known
 
 
+def _are_pairs(given: Any) -> bool:
+    """True for [(coefficient, array), ...] or the same as a tuple or with lists; not for a matrix or a vector written as a list."""
+    if not (isinstance(given, list | tuple) and given and isinstance(given[0], list | tuple) and len(given[0]) == 2):
+        return False
+    return isinstance(given[0], tuple) or np.ndim(given[0][0]) != np.ndim(given[0][1]) or isinstance(given[0][0], str)
+
+
 def _term(name: str, given: Any, n: int, product: InnerProduct) -> Any:
     """A vector (n,), or a Hermitian matrix (n, n): of one that is not quite Hermitian the Hermitian part, which has the same real values."""
-    if not (getattr(given, "ndim", 1) == 2 and (given.shape == (n, n) or 1 not in given.shape)):
-        return vector_term(name, given, n)
-    matrix = operator_term(name, matrix_entries(name, given), n)
+    given = entries(name, given)
+    if given.shape != (n, n):
+        return vector_term(name, given, n, functional=True)
+    matrix = operator_term(name, given, n)
     in_units = product.in_units(matrix)
     asymmetry = abs(product.in_units(matrix - matrix.conj().T)).max()
     if asymmetry > 1e-12 * abs(in_units).max():

@@ -22,7 +22,7 @@ DEFAULT_TRAINING = 1024
 
 def project(
     model: FullOrderModel,
-    basis: np.ndarray,
+    basis: Any,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     training: Any = None,
     projection: Projection | None = None,
@@ -32,7 +32,7 @@ def project(
     Parameters
     ----------
     model : the full-order model
-    basis : Z (n, N); orthonormalised in P if it is not P-orthonormal
+    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not P-orthonormal
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
@@ -46,6 +46,10 @@ def project(
 
     Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
     """
+    if basis is None:
+        raise ModelError(
+            "basis is None; give Z (n, N), one basis vector a column, such as lowrank.pod(snapshots).modes"
+        )
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", seed=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lowrank import gram_schmidt
-from lowrank.arrays import as_matrix
 from rbm.columns import Columns
+from rbm.entries import dense_entries
 from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel, Projection, check_projection
@@ -92,6 +94,7 @@ class Reduction:
 
     def extend(self, snapshot: np.ndarray) -> bool:
         """Orthonormalise a snapshot (n,) against the basis and append it; False if its remainder is round-off."""
+        snapshot = dense_entries("snapshot", snapshot)
         new = gram_schmidt(
             snapshot[:, None],
             product=self.model.product,
@@ -172,8 +175,20 @@ def solved(
     return gamma, None if form is None else Estimate(value, floor, resolved)
 
 
+def _vectors(basis: Any) -> np.ndarray:
+    """Z as an array, from an array, a sparse matrix, or a POD."""
+    if isinstance(basis, tuple) and hasattr(basis, "modes"):
+        basis = basis.modes
+    for attribute, what in (("reduced_model", "basis"), ("U", "U")):
+        if hasattr(basis, attribute):
+            raise ModelError(
+                f"basis must be an array (n, N), one basis vector a column, got a {type(basis).__name__}; write .{what}"
+            )
+    return dense_entries("basis", basis)
+
+
 def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
-    basis = np.asarray(basis)
+    basis = _vectors(basis)
     if basis.ndim != 2 or basis.shape[0] != model.dimension:
         hint = (
             "; write basis[:, None]" if basis.ndim == 1 else "; transpose it" if model.dimension in basis.shape else ""
@@ -181,7 +196,6 @@ def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
         raise ModelError(
             f"basis has shape {basis.shape}, expected ({model.dimension}, N): one basis vector a column{hint}"
         )
-    basis = np.asarray(as_matrix("basis", basis))
     if basis.shape[1] > basis.shape[0]:
         raise ModelError(f"basis has {basis.shape[1]} vectors for {basis.shape[0]} unknowns: one basis vector a column")
     gram = basis.conj().T @ np.asarray(model.product @ basis)

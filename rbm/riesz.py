@@ -131,10 +131,44 @@ class InnerProduct:
                 self._solve = factorize_positive_definite(self.matrix)
         if self._solve is None:
             raise ModelError(
-                "the product is not positive definite (its factorisation met a pivot <= 0); "
-                "eliminate constrained unknowns and use a Hermitian positive definite inner product"
+                "the product is not positive definite (its factorisation met a pivot <= 0)" + self.defect()
             )
         return self._solve
+
+    def check(self) -> None:
+        """Refuse now, and not in the middle of a greedy run, a P that is not positive definite; ModelError.
+
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions, which maps constants to
+        round-off, is refused even where rounding made all its pivots positive: the norm would be zero for them but for that.
+        """
+        if self._solver is None:
+            self.factorized()
+        if self._maps_constants_to_zero():
+            raise ModelError("the product is not positive definite to working precision" + self.defect())
+
+    def defect(
+        self, otherwise: str = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
+    ) -> str:
+        """What makes P indefinite or singular, if it is one of the usual things, and what to do; the end of a message."""
+        if self._maps_constants_to_zero():
+            return "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take K + M, M the mass matrix"
+        diagonal = np.asarray(self.matrix.diagonal()).real
+        i = int(np.argmin(diagonal))
+        if not diagonal[i] > 0:
+            return (
+                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: eliminate the unknowns "
+                "that have none, or choose another inner product"
+            )
+        return f"; {otherwise}"
+
+    def _maps_constants_to_zero(self) -> bool:
+        """True if every entry of P 1 is round-off of the sum that it is."""
+        image, size = (np.asarray(a.sum(axis=1)).ravel() for a in (self.matrix, abs(self.matrix)))
+        return self.shape[0] > 1 and bool(np.all(np.abs(image) <= 64 * ROUND_OFF * size))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without the factorisation, which is made again where it is needed."""
+        return {**vars(self), "_solve": None}
 
     def riesz(self, functionals: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
         """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u while cond(P) u << 1.

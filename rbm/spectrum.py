@@ -59,8 +59,8 @@ def _not_proved(product: InnerProduct, estimate: float) -> ModelError:
         estimate = float(np.linalg.eigvalsh(dense)[0])
     return ModelError(
         f"the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go from about "
-        f"{estimate:.1e} to {product.largest_eigenvalue:.1e}, and no bound would be true; choose another inner product, or eliminate "
-        "unknowns that (nearly) depend on each other"
+        f"{estimate:.1e} to {product.largest_eigenvalue:.1e}, and no bound would be true"
+        + product.defect("choose another inner product, or eliminate unknowns that (nearly) depend on each other")
     )
 
 
@@ -86,5 +86,5 @@ def _estimate(product: InnerProduct) -> float:
             ) from error
         largest = float(values[0].real)
     if not largest > 0:
-        raise ModelError("the product is not positive definite to working precision")
+        raise ModelError("the product is not positive definite to working precision" + product.defect())
     return 1 / largest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +11,7 @@ from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError, refused
 from rbm.min_theta import BoundMinTheta, MinTheta
+from rbm.terms import is_coefficient
 
 if TYPE_CHECKING:
     from rbm.full_order import FullOrderModel
@@ -66,4 +68,17 @@ def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderMode
         return stability.bind(model)
     if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
         return stability
-    return CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
+    if not is_coefficient(stability):
+        raise StabilityError(
+            f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a vectorised callable, "
+            "rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
+        )
+    bound = CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
+    value = bound.coefficient.sources[0]
+    if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
+        raise StabilityError(
+            f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the coercivity or inf-sup "
+            "constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for positive semi-definite terms with positive "
+            "coefficients and rbm.stability.Anchored() for others compute one"
+        )
+    return bound

@@ -16,6 +16,7 @@ from rbm.definite import definiteness_error, hermitian_part
 from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
 from rbm.factorization import Solve, factorize
+from rbm.precision import column_norms, exponents_of, scaled
 from rbm.user_code import UserSolver
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def inf_sup_above(model: FullOrderModel, theta: np.ndarray, vector: np.ndarray) 
     """
     from rbm.estimators.direct import Direct  # which needs full-order models
 
-    v, product = vector[:, None], model.inner_product
+    product = model.inner_product
+    v = vector[:, None]
+    v = scaled(
+        v, -exponents_of(v / product.balance[:, None])
+    )  # the quotient is the same, and no square leaves the range
     norm = product.norm(v)[0]
     square = norm**2 - float((np.abs(v) * extended.rounding(product.split, v)).sum())
     if not square > 0:
@@ -72,7 +77,7 @@ def effectivity(
     """
     difference = solution - approximation
     error = float(model.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
-    uncertainty = 2 * np.finfo(float).eps * float(np.linalg.norm(solution / model.inner_product.balance))
+    uncertainty = 2 * np.finfo(float).eps * float(column_norms((solution / model.inner_product.balance)[:, None])[0])
     if bound < error - uncertainty:
         above = inf_sup_above(model, theta, difference)
         if beta > above * (1 + SLACK):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from rbm.coefficients import Coefficient
+from rbm.entries import entries
 from rbm.errors import ModelError
+from rbm.interpolated import InterpolatedCoefficient
 
-__all__ = ["Terms", "matrix_entries", "operator_term", "term_pairs", "vector_term"]
+__all__ = ["Terms", "is_coefficient", "operator_term", "term_pairs", "vector_term"]
 
 Terms = Sequence[tuple[Coefficient, Any]]
 
 
 def term_pairs(name: str, terms: Any) -> Terms:
-    """The affine terms as a list of pairs, or an error that shows the form."""
+    """The affine terms as a list of pairs, or an error that shows the form and names the term."""
     form = f"{name} must be a list of pairs [(coefficient, array), ...], one a term"
     if not isinstance(terms, list | tuple):
         raise ModelError(f"{form}, got {type(terms).__name__}; for a single term write [(1.0, array)]")
@@ -25,39 +28,67 @@ def term_pairs(name: str, terms: Any) -> Terms:
         raise ModelError(f"{form}; the list is empty")
     for k, term in enumerate(terms):
         if not (isinstance(term, tuple | list) and len(term) == 2):
-            raise ModelError(f"{form}; term {k} is a {type(term).__name__}")
+            raise ModelError(f"{form}; term {k} is a {type(term).__name__}; for a single term write [(1.0, array)]")
+        coefficient, array = term
+        if is_coefficient(coefficient):
+            continue
+        kind = type(coefficient).__name__
+        if is_coefficient(array):
+            shown = repr(array) if isinstance(array, str | Number) else "function"
+            raise ModelError(
+                f"term {k} of {name} is ({kind}, {shown}), in the wrong order: pairs are (coefficient, array), write ({shown}, array)"
+            )
+        raise ModelError(
+            f"the coefficient of term {k} of {name} is a {kind}; pairs are (coefficient, array), and a coefficient is a number, an expression "
+            "string or a vectorised callable"
+        )
     return terms
 
 
-def matrix_entries(name: str, matrix: Any) -> Any:
-    """A sparse or dense matrix in double precision, checked for NaN."""
-    if sp.issparse(matrix):
-        matrix = sp.csr_array(matrix)
-        values = matrix.data
-    else:
-        matrix = values = np.asarray(matrix)
-    if values.dtype.kind not in "biufc":
-        raise ModelError(
-            f"{name} must be a scipy sparse matrix or an array of numbers, got {type(matrix).__name__} of {values.dtype}"
-        )
-    if not np.all(np.isfinite(values)):
-        raise ModelError(f"{name} has {int((~np.isfinite(values)).sum())} entries that are NaN or infinite")
-    return matrix.astype(np.result_type(values.dtype, np.float64))
+def is_coefficient(given: Any) -> bool:
+    """True for what may be a coefficient; operators, which are callable, may not."""
+    if isinstance(given, str | Number | InterpolatedCoefficient):
+        return True
+    if sp.issparse(given) or hasattr(given, "matvec"):
+        return False
+    return callable(given) or (isinstance(given, np.ndarray) and given.ndim == 0 and given.dtype.kind in "biufc")
 
 
 def operator_term(name: str, matrix: Any, n: int) -> Any:
     """A_q (n, n): sparse or dense in double precision, or a LinearOperator as it is. Raises ModelError for another shape or NaN."""
     black_box = not (sp.issparse(matrix) or isinstance(matrix, np.ndarray | list)) and hasattr(matrix, "matvec")
     if not black_box:
-        matrix = matrix_entries(name, matrix)
-    if tuple(matrix.shape) != (n, n):
-        raise ModelError(f"{name} has shape {tuple(matrix.shape)}, the product has shape {(n, n)}; they must agree")
+        matrix = entries(name, matrix)
+    shape = tuple(getattr(matrix, "shape", ()))
+    if shape != (n, n):
+        hint = (
+            "; for a diagonal matrix write scipy.sparse.diags_array(vector)" if shape in ((n,), (n, 1), (1, n)) else ""
+        )
+        raise ModelError(f"{name} has shape {shape}, the product has shape {(n, n)}; they must agree{hint}")
     return matrix
 
 
-def vector_term(name: str, vector: Any, n: int) -> np.ndarray:
-    """f_q or an output functional (n,) in double precision. Raises ModelError for another shape or NaN."""
-    array = matrix_entries(name, vector.toarray().ravel() if sp.issparse(vector) else vector)
-    if array.shape != (n,):
-        raise ModelError(f"{name} has shape {array.shape}, expected ({n},) to match the product")
-    return array
+def vector_term(name: str, vector: Any, n: int, *, functional: bool = False) -> np.ndarray:
+    """f_q (n,) in double precision, from (n,), a column (n, 1) or a row (1, n); or l_q, if it is an output functional.
+
+    Raises ModelError for another shape or NaN.
+    """
+    array = entries(name, vector)
+    shape = array.shape
+    if shape in ((n,), (n, 1), (1, n)):
+        return (array.toarray() if sp.issparse(array) else array).ravel()
+    hint = ""
+    if len(shape) == 2 and n in shape:
+        turned = shape[1] != n if functional else shape[0] != n
+        hint = f"; transpose it; it holds {_several(functional)}" if turned else f"; it holds {_several(functional)}"
+    raise ModelError(f"{name} has shape {shape}, expected ({n},) to match the product{hint}")
+
+
+def _several(functional: bool) -> str:
+    """What to do with an array of more than one vector."""
+    if functional:
+        return "several functionals: give each a name, {f's{k}': row for k, row in enumerate(array)}"
+    return (
+        "several right-hand sides: make a model of each, or give each its weight as a parameter, "
+        "[('w0', array[:, 0]), ('w1', array[:, 1]), ...]"
+    )

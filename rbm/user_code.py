@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from rbm.errors import ModelError
 
-__all__ = ["Solver", "UserOperator", "UserSolver", "numbers"]
+__all__ = ["Solver", "UserOperator", "UserSolver", "check_executor", "numbers"]
 
 Solver = Callable[[Any, np.ndarray], np.ndarray]  #: solver(A (n, n), B (n, k)) -> X (n, k) with A X = B
 
@@ -57,17 +57,23 @@ class UserSolver:
 
 
 class UserOperator(LinearOperator):
-    """The LinearOperator of the user, whose functions get copies of the vectors, and whose answers are checked and copied."""
+    """The LinearOperator of the user, whose functions get copies of the vectors, and whose answers are checked and copied.
+
+    Columns go to its `matmat` if it has one of its own, else one by one to its `matvec`, as vectors (n,): for functions written for
+    vectors, x -> w * x, a column (n, 1) is something else. A matvec that fails for (n,) is tried with (n, 1).
+    """
 
     def __init__(self, operator: Any) -> None:
-        self._operator = aslinearoperator(operator)
-        super().__init__(self._operator.dtype, self._operator.shape)
+        self.operator = aslinearoperator(operator)
+        super().__init__(self.operator.dtype, self.operator.shape)
 
     def _matmat(self, x: np.ndarray) -> np.ndarray:
-        return self._apply(self._operator.matmat, x)
+        whole = _takes_columns(self.operator, "matmat")
+        return self._apply(self.operator.matmat if whole else _by_vectors(self.operator.matvec), x)
 
     def _rmatmat(self, x: np.ndarray) -> np.ndarray:
-        return self._apply(self._operator.rmatmat, x)
+        whole = _takes_columns(self.operator, "rmatmat")
+        return self._apply(self.operator.rmatmat if whole else _by_vectors(self.operator.rmatvec), x)
 
     def _matvec(self, x: np.ndarray) -> np.ndarray:
         return self._matmat(x.reshape(-1, 1))
@@ -79,6 +85,48 @@ class UserOperator(LinearOperator):
         if x.shape[1] == 0:
             return np.zeros(x.shape, np.result_type(x, self.dtype or float, float))
         return numbers("LinearOperator", function(np.array(x)), x.shape, "matrix of columns")
+
+
+def _takes_columns(operator: Any, method: str) -> bool:
+    """True if the operator, and all that it is composed of, have a `matmat` (`rmatmat`) of their own, not SciPy's loop over columns."""
+    if type(operator).__name__ == "_CustomLinearOperator":  # made from functions
+        return getattr(operator, f"_CustomLinearOperator__{method}_impl", None) is not None
+    if getattr(type(operator), f"_{method}", None) is getattr(LinearOperator, f"_{method}"):
+        return False
+    parts = [part for part in getattr(operator, "args", ()) if isinstance(part, LinearOperator)]
+    # the adjoint of a part is applied by the other method; both must be there
+    return all(_takes_columns(part, "matmat") and _takes_columns(part, "rmatmat") for part in parts)
+
+
+def _by_vectors(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """The function of a vector (n,) applied to each column of (n, k)."""
+
+    def apply(x: np.ndarray) -> np.ndarray:
+        return np.stack([np.asarray(_of_vector(function, column)).reshape(-1) for column in x.T], axis=1)
+
+    return apply
+
+
+def _of_vector(function: Callable[[np.ndarray], Any], vector: np.ndarray) -> Any:
+    try:
+        return function(np.array(vector))
+    except Exception:
+        try:
+            return function(np.array(vector)[:, None])
+        except Exception:
+            pass
+        raise  # what it said of the vector
+
+
+def check_executor(executor: Any) -> Any:
+    """The executor itself: None, or an object with the method `map` of concurrent.futures.Executor. Raises ModelError for others."""
+    if executor is None or (callable(getattr(executor, "map", None)) and not isinstance(executor, type)):
+        return executor
+    shown = executor.__name__ if isinstance(executor, type) else repr(executor)
+    workers = executor if isinstance(executor, int) and executor > 0 else 4
+    raise ModelError(
+        f"executor must be an object with a method map, such as concurrent.futures.ThreadPoolExecutor({workers}), got {shown}"
+    )
 
 
 def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.ndarray:

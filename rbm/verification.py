@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rbm.errors import ModelError
+from rbm.penalties import held_unknowns
 from rbm.stability_check import check_stability
 from rbm.user_code import numbers
 
@@ -77,6 +78,7 @@ def verify(
         checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
 
     checks.append(check_stability(model, mus, theta, beta, rng))
+    checks += held_unknowns(model)
     return Verification(tuple(checks))
 
 

@@ -188,7 +188,7 @@ def test_linear_operators_are_solved_by_the_solver_of_the_user():
     assert m.solve([[2.0], [1.0]]) == pytest.approx(np.array([[1 / 4, 1 / 5], [1 / 3, 1 / 4]]), rel=2 * EPS, abs=0)
     assert "not above an upper estimate of the inf-sup constant (Lanczos): at least" in repr(m.verify())
     with pytest.raises(
-        ModelError, match=r"an operator term is a LinearOperator: give solver=, a function \(matrix, rhs"
+        ModelError, match=r"operator term 0 is a LinearOperator .*: give solver=, a function \(matrix, rhs"
     ):
         model(operators)
 

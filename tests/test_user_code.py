@@ -408,3 +408,32 @@ def test_a_right_hand_side_of_zero(kind: str, projection: Any, estimator: str) -
                     relative=relative,
                     progress=False,
                 )
+
+
+@pytest.mark.parametrize("estimator", ["direct", "orthonormal", "expanded", "sampled", "interpolated"])
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+@pytest.mark.parametrize("projection", ["galerkin", "least-squares"])
+def test_a_right_hand_side_that_is_zero_at_some_points_only(projection: Any, relative: bool, estimator: str) -> None:
+    """Nothing is selected there, and the basis goes on to the tolerance at all others."""
+    stiffness, mass, load = matrices("sparse")
+    space = rbm.ParameterSpace({"mu": (1.0, 50.0)})
+    made = rbm.FullOrderModel(
+        [(1.0, stiffness), ("mu", mass)],
+        [("mu - 1", load), ("(mu - 1)**2", load * np.arange(N)), (1.0, 0 * load)],
+        stiffness,
+        space,
+        1.0,
+        outputs={"s": load, "nothing": 0 * load},
+    )
+    training = np.concatenate([[[1.0]], space.sample(200), [[1.0]]])
+    result = rbm.greedy(
+        made, training, tol=1e-2, estimators=(estimator,), projection=projection, relative=relative, progress=False
+    )
+    assert result.stopped == "tolerance" or "matrix T" in result.reason  # which E3 cannot do without
+    assert np.all(result.parameters > 1)
+    answer = result.reduced_model.solve([[1.0], [30.0]])
+    assert not np.any(answer.coefficients[0])
+    assert answer.outputs["s"][0] == 0
+    error = made.error_norm([[1.0], [30.0]], answer.coefficients, result.basis)
+    assert np.all(answer.bound >= error)
+    assert not np.any(answer.output_bounds["nothing"])

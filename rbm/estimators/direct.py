@@ -53,8 +53,16 @@ class Direct(Estimator):
         return Estimate.from_norm(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)))
 
     def _evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The residual is linear in (phi, gamma): where these are very small or large they are brought to size one, by powers of two."""
-        exponents = exponents_of(np.concatenate([phi, gamma], axis=1).T)
+        """The residual is linear in (phi, gamma): where f or gamma are very small or large they are brought to size one, by powers of two.
+
+        phi counts with the size of what it multiplies: a coefficient of 1e160 that undoes the units of f leaves nothing to be scaled.
+        """
+        sizes = exponents_of(self.model.rhs_terms * self.model.inner_product.balance[:, None])
+        shifts = np.append(sizes, np.zeros(gamma.shape[1], dtype=sizes.dtype))
+        both = np.abs(np.concatenate([phi, gamma], axis=1))
+        lowest = np.iinfo(np.int32).min
+        exponents = np.where(both > 0, np.frexp(both)[1] + shifts, lowest).max(axis=1, initial=lowest)
+        exponents = np.where(exponents == lowest, 0, exponents)
         if np.all(np.abs(exponents) <= RANGE):
             return self._in_range(theta, phi, gamma)
         value, floor = self._in_range(theta, scaled(phi.T, -exponents).T, scaled(gamma.T, -exponents).T)

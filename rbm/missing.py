@@ -1,0 +1,37 @@
+"""What to choose for what was left out: the arguments that every model and every greedy run needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rbm.errors import ModelError, ParameterError
+
+__all__ = ["check_model_arguments", "check_training"]
+
+CHOICES = {
+    "product": "the matrix P (n, n), Hermitian positive definite, of the norm in which errors are measured: the stiffness matrix K, K + M where "
+    "there are no Dirichlet conditions (M the mass matrix), or the operator at one parameter point if it is Hermitian positive definite",
+    "parameters": "names and ranges, rbm.ParameterSpace({'mu': (1.0, 100.0)})",
+    "stability": "a lower bound of the coercivity or inf-sup constant with respect to P: rbm.stability.MinTheta(reference=[...]) if all terms "
+    "are positive semi-definite and their coefficients positive, rbm.stability.Anchored() for any terms and up to 6000 unknowns, or a "
+    "number or an expression that is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite",
+}
+
+
+def check_model_arguments(**given: Any) -> None:
+    """Refuse what was left out of a full-order model or is None: one ModelError that says for each what to choose."""
+    missing = [name for name in CHOICES if name in given and given[name] is None]
+    if missing:
+        raise ModelError(
+            f"FullOrderModel also needs {' and '.join(missing)}:\n"
+            + "\n".join(f"  {name}: {CHOICES[name]}" for name in missing)
+        )
+
+
+def check_training(training: Any) -> None:
+    """Refuse a greedy run without training parameters."""
+    if training is None:
+        raise ParameterError(
+            "greedy also needs training, the parameter points (M, p) among which it selects: model.parameters.sample(500), or more where there "
+            "are several parameters"
+        )
