@@ -422,7 +422,6 @@ def test_nan_and_infinity_are_found_and_named(method, value):
     [
         ({"matrix": np.ones(3)}, ValueError, r"must have shape \(m, n\), got \(3,\)"),
         ({"matrix": np.array([["a"]])}, TypeError, "must hold numbers"),
-        ({"matrix": np.eye(2, dtype=np.longdouble)}, TypeError, "single or double precision"),
         ({"rank": -1}, ValueError, "rank must be an integer >= 0, got -1"),
         ({"rank": 2.5}, ValueError, "rank must be an integer >= 0, got 2.5"),
         ({"rtol": -1.0}, ValueError, "rtol must be a number >= 0, got -1"),
@@ -441,7 +440,11 @@ def test_nan_and_infinity_are_found_and_named(method, value):
             "left_product is not Hermitian: .* up to 1e-06",
         ),
         ({"row_weights": [1j, 1, 1]}, ValueError, "row_weights must be real numbers, got complex128"),
-        ({"matrix": np.ma.masked_array(np.eye(3), mask=np.eye(3))}, TypeError, "masked array: fill"),
+        (
+            {"matrix": np.ma.masked_array(np.eye(3), mask=np.eye(3))},
+            TypeError,
+            "masked array: 3 of its 9 entries are hidden; fill them",
+        ),
         ({"right_product": -np.eye(3), "method": "gram"}, ValueError, "smallest eigenvalue is -1"),
         (
             {"right_product": np.triu(np.ones((3, 3))), "method": "gram"},
