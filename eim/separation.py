@@ -109,8 +109,9 @@ def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, max_rank: 
     >>> bool(abs(error).max() < 1e-9)
     True
     """
-    if np.ndim(candidates) != 1 or not len(candidates):
-        raise ValueError(f"candidates must have shape (K,), K >= 1, got {np.shape(candidates)}")
+    candidates = plain("candidates", candidates)
+    if candidates.ndim != 1 or not len(candidates):
+        raise ValueError(f"candidates must have shape (K,), K >= 1, got {candidates.shape}")
     candidates = _numbers("candidates", candidates)
     snapshots = np.asarray(as_matrix("the family at the candidates", family(candidates)))
     if snapshots.shape[1] != len(candidates):

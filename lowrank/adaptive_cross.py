@@ -35,8 +35,11 @@ class Row(NamedTuple):
 
 def search(
     source: Entries, rtol: float | None, max_rank: int | None, *, rook: bool, rng: np.random.Generator
-) -> CrossApproximation:
-    """Crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F. See :func:`lowrank.cross_approximation`."""
+) -> tuple[CrossApproximation, float]:
+    """Crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F, and ||A||_F as the check alone has it.
+
+    See :func:`lowrank.cross_approximation`.
+    """
     m, n = source.shape
     limit = min(m, n) if max_rank is None else min(max_rank, m, n)
     first = source.rows(np.arange(min(m, 1)))
@@ -49,7 +52,7 @@ def search(
         stopped, check = finish(cross, whole, rtol, limit, None if stopped == "reading" else stopped)
     assert check is not None
     c, r = cross.factors()
-    return CrossApproximation(
+    found = CrossApproximation(
         c,
         r,
         np.array(cross.row_indices, dtype=int),
@@ -66,6 +69,7 @@ def search(
         largest=source.largest,
         pivoting="rook" if rook else "partial",
     )
+    return found, check.met
 
 
 def _follow(

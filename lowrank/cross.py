@@ -22,6 +22,8 @@ __all__ = ["CrossApproximation", "cross_approximation"]
 
 #: A relative error below this many u is round-off, and no tolerance is missed by it.
 FLOOR = NOISY * PLATEAU
+#: A sample that has the norm of the matrix below this fraction of that of the crosses has missed what the matrix lives in.
+CONCENTRATED = 0.25
 
 
 def cross_approximation(
@@ -76,7 +78,8 @@ def cross_approximation(
     -----
     UserWarning
         partial or rook pivoting has diverged: the error exceeds ||A||_F, and zero would be the better approximation; or a
-        tolerance was not reached, although the rank was not limited.
+        tolerance was not reached, although the rank was not limited; or the entries at random have missed most of the crosses
+        themselves, and tell little.
 
     Notes
     -----
@@ -133,7 +136,8 @@ def cross_approximation(
         if pivoting == "full":
             return _in_units(eliminate(as_matrix("matrix", matrix), rtol, max_rank), unit)
         source = entries_of_array(matrix)
-    cross = _in_units(search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng)), unit)
+    cross, met = search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
+    cross = _in_units(cross, unit)
     seen = "estimated " if cross.sampled else ""
     if cross.error.value > cross.norm:
         warnings.warn(
@@ -146,6 +150,12 @@ def cross_approximation(
         warnings.warn(
             f"cross approximation: rtol={rtol:g} was not reached, the {seen}relative error is {cross.bound / cross.norm:.2g} at "
             f"rank {cross.rank}; use a singular value decomposition",
+            stacklevel=2,
+        )
+    elif cross.sampled and met < CONCENTRATED * cross.norm:
+        warnings.warn(
+            f"cross approximation: the matrix has entries so few or so large that the sample, which makes its norm {met / cross.norm:.1g} "
+            "times what it is at least, missed most of it, and may have missed others: pass an array, or see error_bound",
             stacklevel=2,
         )
     return cross

@@ -29,6 +29,7 @@ class Check(NamedTuple):
     norm: float  #: ||A||_F
     worst: int  #: row of the largest entry seen
     unseen: float  #: share of the entries that the sample cannot speak for; 0 if all were compared
+    met: float  #: ||A||_F as the sample alone has it
 
     @property
     def bound(self) -> float:
@@ -49,10 +50,10 @@ def sample_residual(cross: GrowingCross, rng: np.random.Generator) -> Check:
     """Errors in fresh entries at random, or in rows and columns where single entries cannot be read."""
     m, n = cross.source.shape
     if m * n == 0:
-        return Check(ErrorEstimate(0.0, 0.0), 0.0, 0, 0.0)
+        return Check(ErrorEstimate(0.0, 0.0), 0.0, 0, 0.0, 0.0)
     error, norm, worst, unseen = _by_entries(cross, rng) if cross.source.pointwise else _by_lines(cross, rng)
     total = cross.total[-1]
-    return Check(error, total if error.value < total / 10 else norm, worst, unseen)  # the better known of two
+    return Check(error, total if error.value < total / 10 else norm, worst, unseen, norm)  # the better known of two
 
 
 def _by_entries(cross: GrowingCross, rng: np.random.Generator) -> tuple[ErrorEstimate, float, int, float]:

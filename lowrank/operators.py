@@ -15,18 +15,22 @@ __all__ = ["as_product", "as_sparse", "by_columns"]
 def by_columns(operator: Any) -> Any:
     """The operator, such that blocks of vectors reach a `matvec` that was written for vectors one by one, as (n,).
 
-    SciPy hands it columns (n, 1), which x -> w * x for instance turns into a matrix, and x -> fft(x) into nothing. Operators with
-    a `matmat` of their own, and all that are none of SciPy's, come back as they are.
+    SciPy hands it columns (n, 1), which x -> w * x for instance turns into a matrix, and x -> fft(x) into nothing. A `matmat` of
+    its own is given blocks. Matrices in the guise of operators, and operators that are none of SciPy's, come back as they are.
     """
-    from scipy.sparse.linalg import LinearOperator
+    from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-    if not isinstance(operator, LinearOperator) or _takes_blocks(operator, LinearOperator):
+    if not isinstance(operator, LinearOperator) or type(operator) is type(aslinearoperator(np.zeros((1, 1)))):
         return operator
     m, n = operator.shape
+    blocks = _takes_blocks(operator, LinearOperator)
+
+    def forward(x: Any) -> Any:
+        return operator.matvec(np.reshape(x, -1))
 
     def backward(y: Any) -> Any:
         try:
-            return operator.rmatvec(y)
+            return operator.rmatvec(np.reshape(y, -1))
         except NotImplementedError:
             raise TypeError(
                 f"the {m} x {n} linear operator has no rmatvec, y -> A^H y, which is needed: pass rmatvec= to LinearOperator"
@@ -34,10 +38,10 @@ def by_columns(operator: Any) -> Any:
 
     return LinearOperator(
         operator.shape,
-        matvec=operator.matvec,
+        matvec=forward,
         rmatvec=backward,
-        matmat=_one_by_one(operator.matvec, m, operator.dtype),
-        rmatmat=_one_by_one(backward, n, operator.dtype),
+        matmat=operator.matmat if blocks else _one_by_one(forward, m, operator.dtype),
+        rmatmat=operator.rmatmat if blocks else _one_by_one(backward, n, operator.dtype),
         dtype=operator.dtype,
     )
 

@@ -96,6 +96,7 @@ def gram_schmidt(
     n, m = vectors.shape
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol must be a number >= 0, got {rtol}")
+    product = as_product("product", product)
     apply = _product(product, n)
     given = _given(basis, product_basis, apply, vectors)
     k = sum(q.shape[1] for q, _ in given)
@@ -199,7 +200,6 @@ def _product(product: Any, n: int) -> Callable[[Any], Any]:
         return lambda x: x
     if callable(product) and not hasattr(product, "shape"):
         return product
-    product = as_product("product", product)
     if tuple(product.shape) != (n, n):
         raise ValueError(f"product has shape {tuple(product.shape)}, vectors have {n} rows: it must be ({n}, {n})")
     return lambda x: product @ x

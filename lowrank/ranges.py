@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gammainccinv, gammaincinv
 
-from lowrank.arrays import conj, device, namespace, real_part, unit_roundoff
+from lowrank.arrays import conj, device, namespace, plain, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd, times
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
@@ -151,7 +151,8 @@ class _RangeFinder:
     def __init__(
         self, a: Any, product: Any, n_power_iter: int, test_matrix: Any, rng: int | np.random.Generator
     ) -> None:
-        self.a, self.product, self.n_power_iter, self.test_matrix = a, product, n_power_iter, test_matrix
+        self.a, self.product, self.n_power_iter = a, product, n_power_iter
+        self.test_matrix = None if test_matrix is None else plain("the test matrix", test_matrix)
         self.rng = np.random.default_rng(rng)
         self.pieces: list[Any] = []
         self.products: list[Any] = []

@@ -43,7 +43,7 @@ def finish(
         reason = "tolerance"
     else:
         reason = "max_rank" if cross.rank == limit else "saturation"
-    return reason, Check(ErrorEstimate(error, 0.0), size, 0, 0.0)
+    return reason, Check(ErrorEstimate(error, 0.0), size, 0, 0.0, size)
 
 
 def _eliminate(cross: GrowingCross, matrix: Any, goal: float, limit: int, trusted: bool) -> Stopped:
