@@ -40,11 +40,13 @@ class EmpiricalInterpolation:
 
         Cost O(r^2 M + n r M); a triangular solve, never an inverse.
         """
-        return _finite(self.basis @ self._solve_lower(self._check(values)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(self.basis @ self._solve_lower(self._check(values)))
 
     def coefficients(self, values: Any) -> Any:
         """Weights lambda (r, M) in the selected snapshots: I_r g = sum_k lambda_k g_{j_k}. lambda = C^{-1} B^{-1} values."""
-        return _finite(solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False))
 
     @property
     def lebesgue_constant(self) -> float:

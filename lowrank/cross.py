@@ -164,14 +164,15 @@ def cross_approximation(
 def _in_units(cross: CrossApproximation, unit: float) -> CrossApproximation:
     """The crosses of unit A from those of A; norms that overflow are refused."""
     if unit != 1:
-        cross = replace(
-            cross,
-            rows=cross.rows * unit,
-            pivots=cross.pivots * unit,
-            residual_history=cross.residual_history * unit,
-            error=ErrorEstimate(cross.error.value * unit, cross.error.standard_error * unit),
-            norm=cross.norm * unit,
-        )
+        with np.errstate(over="ignore"):
+            cross = replace(
+                cross,
+                rows=cross.rows * unit,
+                pivots=cross.pivots * unit,
+                residual_history=cross.residual_history * unit,
+                error=ErrorEstimate(cross.error.value * unit, cross.error.standard_error * unit),
+                norm=cross.norm * unit,
+            )
     if not (np.isfinite(cross.norm) and np.all(np.isfinite(cross.residual_history))):
         raise ValueError("the norm of the matrix, or of its residual, overflows; scale the matrix")
     return cross

@@ -123,3 +123,35 @@ def test_the_dependent_mode_is_named(rule):
     modes[:, 3] = modes[:, 0]
     with pytest.raises(ValueError, match="mode 3 depends"):
         rule(modes)
+
+
+@pytest.mark.parametrize("rule", [deim, qdeim])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_points_do_not_depend_on_the_units_of_the_modes(rule, dtype):
+    rng = np.random.default_rng(3)
+    modes = orthonormal(dtype, 70, 9) @ np.triu(rng.uniform(0.3, 1, (9, 9)))  # neither orthogonal nor of one size
+    modes = modes.astype(dtype)
+    points = rule(modes)
+    for span in (30, 100, 240) if np.finfo(dtype).bits == 64 else (10, 30):
+        units = 10.0 ** rng.uniform(-span, span, 9)
+        assert np.array_equal(rule((modes * units).astype(dtype)), points)
+        assert np.array_equal(rule((modes * 2.0 ** np.rint(np.log2(units))).astype(dtype)), points)
+
+
+@pytest.mark.parametrize("rule", [deim, qdeim])
+def test_a_small_mode_is_not_a_dependent_one_nor_the_other_way_round(rule):
+    modes = orthonormal(np.float64, 30, 4)
+    modes[:, 2] *= 1e-30
+    assert len(set(rule(modes))) == 4
+    modes[:, 2] = 1e-30 * (modes[:, 0] + modes[:, 1])
+    with pytest.raises(ValueError, match="mode 2 depends on the modes before it"):
+        rule(modes)
+    modes[:, 2] = 1e250 * (modes[:, 0] + modes[:, 1])
+    with pytest.raises(ValueError, match="mode 2 depends on the modes before it"):
+        rule(modes)
+
+
+def test_qdeim_points_are_those_of_the_span():
+    modes = orthonormal(np.complex128, 50, 6)
+    mixed = modes @ (np.eye(6) + np.triu(orthonormal(np.complex128, 6, 6, 4)))
+    assert np.array_equal(qdeim(mixed), qdeim(modes))
