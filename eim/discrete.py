@@ -16,10 +16,11 @@ def deim(modes: Any) -> np.ndarray:
     """Points (r,) of the discrete empirical interpolation method for the columns of `modes` (n, r), in their order.
 
     The k-th point is the largest entry of the k-th mode minus its interpolation in the earlier points, which is what
-    Gaussian elimination with partial pivoting does: the points are LAPACK's row pivots. For complex modes the size of
-    an entry is |Re| + |Im|, as in LAPACK.
+    Gaussian elimination with partial pivoting does: the points are LAPACK's row pivots. They do not depend on the units of
+    the modes. For complex modes the size of an entry is |Re| + |Im|, as in LAPACK.
 
-    Raises ValueError if the modes are linearly dependent, not finite, or more than n. Cost n r^2 flops.
+    Raises ValueError if the modes are linearly dependent (up to round-off, each measured by its own size), not finite, or more
+    than n, and TypeError for what is no array. Cost n r^2 flops, and 2 n r^2 to look for dependent modes.
     Source: Chaturantabut and Sorensen, SIAM J. Sci. Comput. 32 (2010) 2737-2764.
 
     Examples
@@ -28,17 +29,16 @@ def deim(modes: Any) -> np.ndarray:
     >>> deim(np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]]))
     array([1, 2])
     """
-    modes = _check(modes)
+    modes = _checked(modes)
     permutation, _, upper = scipy.linalg.lu(modes, p_indices=True)
-    order = np.argsort(permutation)[: modes.shape[1]]
-    _refuse_dependent(np.abs(np.diag(upper)), modes)
-    return order
+    _refuse_dependent(modes, np.abs(np.diag(upper)))
+    return np.argsort(permutation)[: modes.shape[1]]
 
 
 def qdeim(modes: Any) -> np.ndarray:
-    """Points (r,) from QR with column pivoting of modes^H: the same for every orthonormal basis of their span.
+    """Points (r,) from QR with column pivoting of Q^H, modes = Q R: the same for every basis of their span, in whatever units.
 
-    Raises ValueError as :func:`deim`. Cost 2 n r^2 flops. The error constant is at most sqrt(n - r + 1) 2^r and in
+    Raises ValueError, TypeError as :func:`deim`. Cost 6 n r^2 flops. The error constant is at most sqrt(n - r + 1) 2^r and in
     practice of order r. Source: Drmac and Gugercin, SIAM J. Sci. Comput. 38 (2016) A631-A648.
 
     Examples
@@ -47,25 +47,36 @@ def qdeim(modes: Any) -> np.ndarray:
     >>> qdeim(np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]]))
     array([2, 1])
     """
-    modes = _check(modes)
-    r, order = scipy.linalg.qr(modes.conj().T, mode="r", pivoting=True)
-    _refuse_dependent(np.abs(np.diag(r)), modes)
+    modes = _checked(modes)
+    _refuse_dependent(modes)
+    basis = scipy.linalg.qr(modes, mode="economic")[0] if modes.size else modes
+    order = scipy.linalg.qr(basis.conj().T, mode="r", pivoting=True)[1]
     return order[: modes.shape[1]].astype(int)
 
 
-def _check(modes: Any) -> np.ndarray:
+def _checked(modes: Any) -> np.ndarray:
+    """The modes (n, r), each divided by a power of two: entries up to one, and not a bit changed otherwise."""
     modes = np.asarray(as_matrix("modes", modes))
     if modes.shape[1] > modes.shape[0]:
         raise ValueError(f"{modes.shape[1]} modes in a space of dimension {modes.shape[0]} cannot be independent")
+    if not modes.size:
+        return modes
+    largest = np.maximum(np.abs(modes.real), np.abs(modes.imag)).max(axis=0).astype(float)
+    if np.any(largest == 0):
+        raise ValueError(f"mode {int(np.argmin(largest))} is zero; leave it out")
+    half = np.frexp(largest)[1] // 2
+    for exponents in (half, np.frexp(largest)[1] - half):  # in two steps, neither of which overflows
+        modes = modes * np.ldexp(1.0, -exponents).astype(modes.real.dtype)
     return modes
 
 
-def _refuse_dependent(pivots: np.ndarray, modes: np.ndarray) -> None:
-    if not len(pivots) or pivots.min() > modes.shape[1] * np.finfo(modes.dtype).eps * np.abs(modes).max():
-        return
-    # name the first column that depends on those before it, whatever the order of the pivots was
-    diagonal = np.abs(np.diag(np.linalg.qr(modes, mode="r")))
-    k = int(np.argmax(diagonal <= 2 * diagonal.min()))
-    raise ValueError(
-        f"mode {k} depends on the modes before it (pivot {pivots.min():.1e}): orthonormalise first, for example by lowrank.pod"
-    )
+def _refuse_dependent(modes: np.ndarray, pivots: np.ndarray | None = None) -> None:
+    """Raise ValueError for a mode that the modes before it span up to round-off, by its distance from them or by its pivot."""
+    distances = np.abs(np.diag(np.linalg.qr(modes, mode="r"))) / np.linalg.norm(modes, axis=0)
+    smallest = distances if pivots is None else np.minimum(distances, pivots)
+    bad = np.flatnonzero(smallest <= modes.shape[1] * np.finfo(modes.dtype).eps)
+    if len(bad):
+        raise ValueError(
+            f"mode {bad[0]} depends on the modes before it (what is left of it is {smallest[bad[0]]:.1e} of its size): "
+            "orthonormalise first, for example by lowrank.pod"
+        )

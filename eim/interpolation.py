@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
 from lowrank.cross import check_limits
 from lowrank.dense import adjoint, solve_triangular
 from lowrank.full_pivoting import saturated_rank
+from lowrank.operands import tamed
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
 
@@ -39,11 +40,13 @@ class EmpiricalInterpolation:
 
         Cost O(r^2 M + n r M); a triangular solve, never an inverse.
         """
-        return self.basis @ self._solve_lower(self._check(values))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(self.basis @ self._solve_lower(self._check(values)))
 
     def coefficients(self, values: Any) -> Any:
         """Weights lambda (r, M) in the selected snapshots: I_r g = sum_k lambda_k g_{j_k}. lambda = C^{-1} B^{-1} values."""
-        return solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False))
 
     @property
     def lebesgue_constant(self) -> float:
@@ -124,6 +127,8 @@ def empirical_interpolation(
     ------
     ValueError
         NaN or infinite entries, wrong shape, negative tolerance.
+    TypeError
+        snapshots that are no array (sparse, masked).
 
     Notes
     -----
@@ -146,9 +151,29 @@ def empirical_interpolation(
     check_limits(rtol, max_rank)
     if incremental is None:
         incremental = stabilized
+    scaled, unit = tamed(snapshots)
     if incremental:
-        return from_cross(cross_approximation(snapshots, rtol=rtol, max_rank=max_rank))
-    return _from_scratch(snapshots, rtol, max_rank, passes=2 if stabilized else 1)
+        found = from_cross(cross_approximation(scaled, rtol=rtol, max_rank=max_rank))
+    else:
+        found = _from_scratch(scaled, rtol, max_rank, passes=2 if stabilized else 1)
+    return found if unit == 1 else _in_units(found, unit)
+
+
+def _in_units(found: EmpiricalInterpolation, unit: float) -> EmpiricalInterpolation:
+    """The interpolation of unit g from that of g: points and basis are the same."""
+    with np.errstate(over="ignore"):
+        expansion, pivots, history = (x * unit for x in (found.expansion, found.pivots, found.residual_history))
+    if not np.all(np.isfinite(history)) or not bool(namespace(expansion).all(namespace(expansion).isfinite(expansion))):
+        raise ValueError("residuals of the snapshots overflow; scale the snapshots")
+    return replace(found, expansion=expansion, pivots=pivots, residual_history=history)
+
+
+def _finite(found: Any) -> Any:
+    """Raise ValueError for what has overflowed."""
+    xp = namespace(found)
+    if not bool(xp.all(xp.isfinite(found))):
+        raise ValueError("the interpolant overflows; scale the values and the snapshots")
+    return found
 
 
 def from_cross(cross: CrossApproximation) -> EmpiricalInterpolation:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eim.interpolation import EmpiricalInterpolation, empirical_interpolation
-from lowrank.arrays import as_matrix
+from lowrank.arrays import as_matrix, plain
 
 __all__ = ["Separation", "lagrange", "separate"]
 
@@ -36,15 +36,23 @@ class Separation:
 
     def coefficients(self, k: Any) -> np.ndarray:
         """lambda (M, m) at k (M,): two triangular solves with m values each, O(m^2)."""
-        values = np.asarray(self.family(np.atleast_1d(np.asarray(k, dtype=float))))
+        values = self._values(_numbers("k", k))
         return values.T if self.interpolation is None else self.interpolation.coefficients(values[self.points]).T
 
     def error(self, k: Any) -> np.ndarray:
         """max over the family of |g(k) - sum_m lambda_m(k) g(k_m)| (M,): by it the error of the matrices can be bounded. 0 for Lagrange."""
-        k = np.atleast_1d(np.asarray(k, dtype=float))
+        k = _numbers("k", k)
         if self.interpolation is None:
             return np.zeros(len(k))
-        return np.abs(self.family(k) - self.family(self.nodes) @ self.coefficients(k).T).max(axis=0)
+        return np.abs(self._values(k) - self._values(self.nodes) @ self.coefficients(k).T).max(axis=0)
+
+    def _values(self, k: np.ndarray) -> np.ndarray:
+        values = np.asarray(as_matrix("the family", self.family(k)))
+        if values.shape[1] != len(k):
+            raise ValueError(
+                f"the family returned shape {values.shape} for {len(k)} values of k; one column each is expected"
+            )
+        return values
 
     def combine(self, matrices: Sequence[Any], k: float) -> Any:
         """sum_m lambda_m(k) A_m for the matrices A_m = A(k_m)."""
@@ -52,7 +60,7 @@ class Separation:
             raise ValueError(f"{self.rank} matrices are needed, one a node, got {len(matrices)}")
         total = 0
         for weight, matrix in zip(self.coefficients(k)[0], matrices, strict=True):
-            total = total + weight * matrix
+            total = total + weight * (plain("a matrix", matrix) if isinstance(matrix, np.ndarray) else matrix)
         return total
 
     def __repr__(self) -> str:
@@ -101,16 +109,26 @@ def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, max_rank: 
     >>> bool(abs(error).max() < 1e-9)
     True
     """
-    candidates = np.asarray(candidates, dtype=float)
+    candidates = plain("candidates", candidates)
     if candidates.ndim != 1 or not len(candidates):
-        raise ValueError(f"candidates must have shape (K,), got {candidates.shape}")
-    snapshots = np.asarray(as_matrix("the family at the candidates", np.asarray(family(candidates))))
+        raise ValueError(f"candidates must have shape (K,), K >= 1, got {candidates.shape}")
+    candidates = _numbers("candidates", candidates)
+    snapshots = np.asarray(as_matrix("the family at the candidates", family(candidates)))
     if snapshots.shape[1] != len(candidates):
         raise ValueError(
             f"the family returned shape {snapshots.shape} for {len(candidates)} candidates; one column each is expected"
         )
     interpolation = empirical_interpolation(snapshots, rtol=rtol, max_rank=max_rank)
     return Separation(candidates[interpolation.snapshots], family, interpolation)
+
+
+def _numbers(name: str, given: Any) -> np.ndarray:
+    """Real finite numbers (M,)."""
+    k = np.atleast_1d(np.asarray(plain(name, given)))
+    if k.ndim != 1 or k.dtype.kind == "c" or not np.all(np.isfinite(k)):
+        what = f"shape {k.shape}, dtype {k.dtype}" if k.ndim != 1 or k.dtype.kind == "c" else f"{k[~np.isfinite(k)][0]}"
+        raise ValueError(f"{name} must be real finite numbers, a vector of them or one, got {what}")
+    return k.astype(float)
 
 
 def lagrange(low: float, high: float, count: int) -> Separation:
@@ -121,8 +139,8 @@ def lagrange(low: float, high: float, count: int) -> Separation:
     """
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"the interval must be finite with low < high, got [{low}, {high}]")
-    if count < 1:
-        raise ValueError(f"at least one node is needed, got {count}")
+    if not (isinstance(count, int | np.integer) and count >= 1):
+        raise ValueError(f"at least one node is needed, and a whole number of them, got {count}")
     angles = (2 * np.arange(count) + 1) / (2 * count) * np.pi
     nodes = (low + high) / 2 - (high - low) / 2 * np.cos(angles)
 

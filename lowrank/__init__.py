@@ -15,7 +15,7 @@ truncated_svd
 """
 
 from lowrank.cross import CrossApproximation, cross_approximation
-from lowrank.interpolative import CUR, cur, interpolative_decomposition
+from lowrank.interpolative import CUR, InterpolativeDecomposition, cur, interpolative_decomposition
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 from lowrank.orthogonal import GramSchmidt, gram_schmidt
 from lowrank.pod import POD, pod
@@ -29,6 +29,7 @@ __all__ = [
     "CrossApproximation",
     "ErrorEstimate",
     "GramSchmidt",
+    "InterpolativeDecomposition",
     "LowRankMatrix",
     "cross_approximation",
     "cur",

@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
 __all__ = [
     "all_true",
@@ -18,13 +18,17 @@ __all__ = [
     "is_numpy_array",
     "namespace",
     "numpy_dtype",
+    "plain",
     "real_part",
     "to_numpy",
     "unit_roundoff",
+    "working_dtype",
 ]
 
 #: Names of the types of entries, by which another module's types are told.
 TYPES = ("float64", "complex128", "float32", "complex64", "bool", "int64", "int32")
+#: The types that all work is done in. Not equal to those of foreign byte order.
+WORKING = frozenset(np.dtype(name) for name in ("float64", "complex128", "float32", "complex64"))
 
 
 def namespace(*arrays: Any) -> Any:
@@ -93,26 +97,97 @@ def conj(array: Any) -> Any:
     return namespace(array).conj(array) if is_complex(array) else array
 
 
+def working_dtype(name: str, dtype: np.dtype) -> np.dtype:
+    """The type of native byte order, single or double precision, real or complex, that entries of type `dtype` are worked with in.
+
+    Integers and long double become double, half becomes single. Raises TypeError for what holds no numbers.
+    """
+    if dtype.kind not in "biufc":
+        raise TypeError(f"{name} must hold numbers, got dtype {dtype}; convert it first, for example by .astype(float)")
+    if dtype.kind == "c":
+        return np.dtype(np.complex64 if dtype.itemsize <= 8 else np.complex128)
+    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
+
+
+def plain(name: str, array: Any) -> Any:
+    """The numbers of an array-like as a plain array: what hides or misses entries is refused by name, all else is converted.
+
+    NumPy arrays come back as such, with entries of :func:`working_dtype`; np.matrix, data frames and lists become NumPy arrays;
+    arrays of other modules stay as they are.
+
+    Raises
+    ------
+    TypeError
+        masked entries, sparse matrices, operators, low-rank matrices (with the way to an array), and what holds no numbers.
+    ValueError
+        a list whose rows differ in length.
+    """
+    if type(array) is np.ndarray and array.dtype in WORKING:
+        return array
+    if not isinstance(array, np.ndarray):
+        if is_array_api_obj(array):
+            return array
+        array = _to_array(name, array)
+    if isinstance(array, np.ma.MaskedArray):
+        if hidden := int(np.count_nonzero(np.ma.getmaskarray(array))):
+            raise TypeError(
+                f"{name} is a masked array: {hidden} of its {array.size} entries are hidden; fill them first, "
+                "for example by .filled(0), or leave their rows out"
+            )
+        array = array.data
+    array = np.asarray(array)
+    with np.errstate(over="ignore", invalid="ignore"):  # long double beyond double: infinite, and found as such
+        return array.astype(working_dtype(name, array.dtype), copy=False)
+
+
+def _to_array(name: str, given: Any) -> np.ndarray:
+    """A NumPy array from a data frame or from lists; matrices that are no arrays are refused with the way to one."""
+    kind = type(given).__name__
+    if hasattr(given, "nnz") and hasattr(given, "toarray"):
+        raise TypeError(f"{name} is a sparse matrix ({kind}) where an array is needed: pass .toarray() of it")
+    if hasattr(given, "to_dense"):
+        raise TypeError(f"{name} is a {kind} where an array is needed: pass .to_dense() of it")
+    if hasattr(given, "matvec"):
+        raise TypeError(
+            f"{name} is a linear operator ({kind}), whose entries cannot be read, where an array is needed: multiply it with "
+            "the identity, or use truncated_svd, randomized_svd or randomized_range, which take operators"
+        )
+    if isinstance(given, np.generic | int | float | complex):
+        return np.asarray(given)
+    if hasattr(given, "to_numpy"):  # pandas, polars, xarray
+        return np.asarray(given.to_numpy())
+    if not isinstance(given, list | tuple | range) and not hasattr(given, "__array__"):
+        raise TypeError(f"{name} must be an array of numbers, got {kind}")
+    try:
+        return np.ma.array(given) if _holds_masked(given) else np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name} is a {kind} that makes no array, its rows differ in length: {error}") from None
+
+
+def _holds_masked(given: Any, depth: int = 2) -> bool:
+    """True for lists of masked arrays, whose masks NumPy would drop."""
+    if isinstance(given, np.ma.MaskedArray):
+        return True
+    return depth > 0 and isinstance(given, list | tuple) and any(_holds_masked(item, depth - 1) for item in given)
+
+
 def as_matrix(name: str, array: Any, *, check_finite: bool = True) -> Any:
     """Return `array` if it is an (n, m) array of finite floating-point numbers, else say what is wrong.
 
-    Integers are converted to double. Lists and other sequences become NumPy arrays. `check_finite=False` leaves the search for
-    NaN and infinities to whoever reads the entries.
+    What :func:`plain` converts is converted. `check_finite=False` leaves the search for NaN and infinities to whoever reads the
+    entries.
 
     Raises
     ------
     ValueError
         wrong number of dimensions, or NaN or infinite entries (with their number and first position).
     TypeError
-        entries that are not numbers.
+        containers that hide entries or are no arrays, and entries that are not numbers; see :func:`plain`.
     """
-    if not hasattr(array, "shape"):
-        array = np.asarray(array)
+    array = plain(name, array)
     xp = namespace(array)
     if array.ndim != 2:
         raise ValueError(f"{name} must be a matrix of shape (n, m), got an array of shape {tuple(array.shape)}")
-    if is_numpy_array(array) and array.dtype.kind not in "biufc":
-        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
     if not xp.isdtype(array.dtype, ("real floating", "complex floating")):
         array = xp.astype(array, xp.float64)
     if not check_finite:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from lowrank.adaptive_cross import search
-from lowrank.arrays import as_matrix
+from lowrank.arrays import as_matrix, unit_roundoff
 from lowrank.cross_result import CrossApproximation
 from lowrank.entries import Entries, entries_of_array, is_pair
-from lowrank.full_pivoting import eliminate
+from lowrank.full_pivoting import PLATEAU, eliminate
+from lowrank.matrix import ErrorEstimate
+from lowrank.operands import tamed
+from lowrank.whole_cross import NOISY
 
 __all__ = ["CrossApproximation", "cross_approximation"]
+
+#: A relative error below this many u is round-off, and no tolerance is missed by it.
+FLOOR = NOISY * PLATEAU
+#: A sample that has the norm of the matrix below this fraction of that of the crosses has missed what the matrix lives in.
+CONCENTRATED = 0.25
 
 
 def cross_approximation(
@@ -44,7 +53,8 @@ def cross_approximation(
         NumPy integers: rows(i (k,)) -> A[i, :] (k, n) and columns(j (k,)) -> A[:, j] (m, k)
     shape : (m, n), for functions
     rtol : tolerance. Full: max |R| <= rtol max |A|. Partial and rook: ||R||_F <= rtol ||A||_F, of which the crosses go for
-        half (so that :meth:`CrossApproximation.recompress` has the other half). By default only round-off stops
+        half (so that :meth:`CrossApproximation.recompress` has the other half); of arrays it is kept, of functions as far as a
+        sample can tell. By default only round-off stops
     max_rank : largest number of crosses, min(m, n) by default
     pivoting : "full" for arrays, "partial" for functions by default
     entries : for functions, entries(i (k,), j (k,)) -> A[i_k, j_k] (k,); without it, checks read whole rows and columns
@@ -60,14 +70,16 @@ def cross_approximation(
     Raises
     ------
     ValueError
-        NaN or infinite entries, a negative tolerance or rank, functions whose results have the wrong shape.
+        NaN or infinite entries, a norm that overflows, a negative tolerance or rank, functions whose results have the wrong shape.
     TypeError
-        functions whose results are no numbers, or sometimes of another type.
+        a matrix that is no array (sparse, masked, an operator), functions whose results are no numbers, or sometimes of another type.
 
     Warns
     -----
     UserWarning
-        partial or rook pivoting has diverged: the estimated error exceeds ||A||_F, and zero would be the better approximation.
+        partial or rook pivoting has diverged: the error exceeds ||A||_F, and zero would be the better approximation; or a
+        tolerance was not reached, although the rank was not limited; or the entries at random have missed most of the crosses
+        themselves, and tell little.
 
     Notes
     -----
@@ -75,14 +87,20 @@ def cross_approximation(
     functions this *is* the empirical interpolation method (:func:`eim.empirical_interpolation`).
 
     Cost of partial pivoting: (m + n) r entries and 2 (m + n) r^2 flops; memory: (m + n) r numbers, two to three times that while
-    they grow. Meant for smooth kernels between separated clouds, where the error falls exponentially (Bebendorf, Numer. Math.
+    they grow. Once m n entries were read in rows and columns (permutations, sparse matrices, no decay at all) functions are asked
+    for all of A, 2 m n entries in all and the memory for one copy, and full pivoting goes on. Meant for smooth kernels between separated clouds, where the error falls exponentially (Bebendorf, Numer. Math.
     86 (2000) 565-589; Bebendorf & Rjasanow, Computing 70 (2003) 1-24). On a flat spectrum it may *diverge*.
 
     Stopping rule of partial and rook pivoting: the norms |c_k| |u_k| of the last two crosses are below rtol / 4 times the norm of
     C U. That is a guess: of a matrix of two diagonal blocks it has seen only one. So the residual is then computed in up to
-    1000 fresh entries at random (in all of them, if they are no more); without `entries`, in 8 rows and 8 columns. The
-    estimate of ||R||_F they give (`error`) plus two standard errors must be below rtol / 2 times the norm; else the search goes on
-    from the row of the worst of them. What lives in less than about a thousandth of the entries may still be missed.
+    1000 fresh entries at random (in all of them, if they are no more); without `entries`, in 8 rows and 8 columns, the larger
+    figure of the two. The estimate of ||R||_F they give (`error`) plus two standard errors must be below rtol / 2 times the norm;
+    else the search goes on from the row of the worst of them. A block in which 8 rows and the sample are zero is taken for zero.
+
+    An array is then compared whole, 2 m n r flops: its error is exact, and where it is above rtol / 2 full pivoting goes on in a
+    copy of the residual. Of functions, what lives in less than about a thousandth of the entries may be missed, and of those
+    without `entries` what lives in few rows and few columns: :attr:`CrossApproximation.unseen` is the share of the entries that
+    the sample does not speak for, and :attr:`CrossApproximation.error_bound` what they may add.
 
     Examples
     --------
@@ -109,23 +127,60 @@ def cross_approximation(
         raise ValueError("full pivoting searches the whole matrix: pass it as an array, or choose 'partial' or 'rook'")
     if not functions and (shape is not None or entries is not None):
         raise ValueError("shape and entries belong to a pair of functions (rows, columns); an array has its own")
+    unit = 1.0
     if functions:
         rows, columns = matrix
         source = Entries(_checked_shape(shape), rows, columns, entries)
     else:
-        matrix = as_matrix("matrix", matrix, check_finite=pivoting == "full")
+        matrix, unit = tamed(as_matrix("matrix", matrix, check_finite=False))
         if pivoting == "full":
-            return eliminate(matrix, rtol, max_rank)
+            return _in_units(eliminate(as_matrix("matrix", matrix), rtol, max_rank), unit)
         source = entries_of_array(matrix)
-    cross = search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
+    cross, met = search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
+    cross = _in_units(cross, unit)
+    seen = "estimated " if cross.sampled else ""
     if cross.error.value > cross.norm:
         warnings.warn(
-            f"cross approximation with {pivoting} pivoting has diverged at rank {cross.rank}: the estimated error is "
+            f"cross approximation with {pivoting} pivoting has diverged at rank {cross.rank}: the {seen}error is "
             f"{cross.error.value / cross.norm:.2g} times the norm of the matrix, which has no fast decay; use a singular value "
             "decomposition, or full pivoting",
             stacklevel=2,
         )
+    elif max_rank is None and _missed(cross):
+        warnings.warn(
+            f"cross approximation: rtol={rtol:g} was not reached, the {seen}relative error is {cross.bound / cross.norm:.2g} at "
+            f"rank {cross.rank}; use a singular value decomposition",
+            stacklevel=2,
+        )
+    elif cross.sampled and met < CONCENTRATED * cross.norm:
+        warnings.warn(
+            f"cross approximation: the matrix has entries so few or so large that the sample, which makes its norm {met / cross.norm:.1g} "
+            "times what it is at least, missed most of it, and may have missed others: pass an array, or see error_bound",
+            stacklevel=2,
+        )
     return cross
+
+
+def _in_units(cross: CrossApproximation, unit: float) -> CrossApproximation:
+    """The crosses of unit A from those of A; norms that overflow are refused."""
+    if unit != 1:
+        with np.errstate(over="ignore"):
+            cross = replace(
+                cross,
+                rows=cross.rows * unit,
+                pivots=cross.pivots * unit,
+                residual_history=cross.residual_history * unit,
+                error=ErrorEstimate(cross.error.value * unit, cross.error.standard_error * unit),
+                norm=cross.norm * unit,
+            )
+    if not (np.isfinite(cross.norm) and np.all(np.isfinite(cross.residual_history))):
+        raise ValueError("the norm of the matrix, or of its residual, overflows; scale the matrix")
+    return cross
+
+
+def _missed(cross: CrossApproximation) -> bool:
+    """True if a tolerance was asked for and not kept, and not for round-off."""
+    return cross.rtol > 0 and cross.bound > max(cross.rtol, FLOOR * unit_roundoff(cross.columns)) * cross.norm
 
 
 def check_limits(rtol: float | None, max_rank: int | None) -> None:

@@ -12,7 +12,9 @@ from lowrank.dense import adjoint
 from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 
-__all__ = ["CrossApproximation"]
+__all__ = ["CrossApproximation", "Stopped"]
+
+Stopped = Literal["tolerance", "max_rank", "saturation"]
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,42 @@ class CrossApproximation:
     #: (r + 1,) the residual A - C_k U_k for k = 0..r. Full pivoting: its largest entry, exactly. Partial and rook: the usual
     #: guess of its Frobenius norm, that of the next cross, |c_{k+1}| |u_{k+1}|; for k = r that of the check, error.value
     residual_history: np.ndarray
-    stopped: Literal["tolerance", "max_rank", "saturation"]
-    #: ||A - C U||_F: exact for full pivoting, else from entries at random, which were not read for the approximation
+    stopped: Stopped
+    #: ||A - C U||_F: exact (standard error 0) where all entries were compared, as they are of arrays; of functions from entries at
+    #: random, or rows and columns, which were not read for the approximation. It knows nothing of entries that stand alone, see `unseen`
     error: ErrorEstimate
     norm: float  #: ||A||_F, exact or estimated in the same way
     entries_read: int  #: entries of A that were computed or looked at, those of the checks included
     rtol: float = 0.0  #: the Frobenius tolerance that is promised: ||A - C U||_F <= rtol ||A||_F; 0 for none
-    sampled: bool = False  #: partial or rook pivoting: A was seen in `entries_read` entries only
+    sampled: bool = False  #: A was seen in `entries_read` entries only, as functions are
+    #: share of the entries that `error` does not speak for: so many, scattered or in a block, would have been missed by the last check
+    #: once in 10^6 times. 0 where all were compared
+    unseen: float = 0.0
+    largest: float = 0.0  #: modulus of the largest entry read, of functions
+    pivoting: Literal["full", "partial", "rook"] = "full"
 
     @property
     def rank(self) -> int:
         """Number of crosses r."""
         return len(self.pivots)
+
+    @property
+    def bound(self) -> float:
+        """The error, with what the estimate may be off: value + 2 standard errors."""
+        return self.error.value + 2 * self.error.standard_error
+
+    @property
+    def error_bound(self) -> float:
+        """||A - C U||_F at most, as far as it was seen: value + 2 standard errors, and what entries that no check has met may add.
+
+        These are taken to be a share `unseen` of all, and off by up to twice the largest entry that was read. It is infinite where
+        nothing but zeros was read, which says nothing of the size of others. No tolerance below some percent can be reached by
+        it, which is why the search does not ask for that: it is what to look at where single entries may stand alone.
+        """
+        if not self.unseen:
+            return self.bound
+        entries = self.unseen * self.columns.shape[0] * self.rows.shape[1]
+        return float(np.hypot(self.bound, 2 * self.largest * entries**0.5)) if self.largest else np.inf
 
     def to_dense(self) -> Any:
         """The approximation C @ U as an (m, n) array."""
@@ -71,7 +97,7 @@ class CrossApproximation:
         O((m + n) r^2) flops: two QR factorisations and an SVD (r, r).
         """
         check_limits(rank, rtol)
-        spent = self.error.value + 2 * self.error.standard_error
+        spent = self.bound
         left = (self.rtol if rtol is None else rtol) * self.norm - spent
         if rtol is not None and left < 0 and rtol > 0:
             raise ValueError(
@@ -82,11 +108,16 @@ class CrossApproximation:
 
     def __repr__(self) -> str:
         m, n = self.columns.shape[0], self.rows.shape[1]
-        if not self.sampled:
+        value, deviation = (e / self.norm if self.norm else e for e in self.error)
+        if self.pivoting == "full":
             found = f"largest residual {self.residual_history[-1]:.1e}"
+        elif not self.unseen:
+            found = f"relative error {value:.1e}, all entries compared"
+        elif not self.largest:
+            found = f"zero in all {self.entries_read:,} of {m * n:,} entries read, {self.unseen:.1%} may not be"
         else:
-            value, deviation = (e / self.norm if self.norm else e for e in self.error)
-            found = f"relative error {value:.1e} +- {deviation:.1e}, {self.entries_read:,} of {m * n:,} entries read"
+            found = f"relative error {value:.1e} +- {deviation:.1e} in all but {self.unseen:.1%} of the entries"
+            found += f", {self.entries_read:,} of {m * n:,} entries read"
         return f"CrossApproximation({m} x {n}, rank {self.rank}, {found}, stopped by {self.stopped})"
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import all_true, beside, namespace, numpy_dtype, to_numpy
+from lowrank.arrays import all_true, beside, namespace, numpy_dtype, plain, to_numpy
 
 __all__ = ["Entries", "entries_of_array", "is_pair"]
 
 Reader = Callable[..., Any]
+#: Entries that are asked for at a time, where all are.
+PIECE = 2**20
 
 
 class Entries:
@@ -22,12 +24,13 @@ class Entries:
     """
 
     def __init__(
-        self, shape: tuple[int, int], rows: Reader, columns: Reader, entries: Reader | None, of_array: bool = False
+        self, shape: tuple[int, int], rows: Reader, columns: Reader, entries: Reader | None, array: Any = None
     ) -> None:
         self.shape = shape
         self.read = 0
+        self.largest = 0.0  #: modulus of the largest entry read, of functions
         self.pointwise = entries is not None
-        self._of_array = of_array
+        self.array = array  #: the matrix, if it is there
         self._readers = {"rows": rows, "columns": columns, "entries": entries}
         self._dtype: np.dtype | None = None
 
@@ -43,10 +46,19 @@ class Entries:
         """A[i_k, j_k] (k,)."""
         return self._checked("entries", (i, j), (len(i),))
 
+    def whole(self) -> Any:
+        """A (m, n); what functions return is put together."""
+        m, n = self.shape
+        if self.array is not None:
+            self.read += m * n
+            return self.array
+        step = max(1, PIECE // max(n, 1))
+        pieces = [self.rows(np.arange(i, min(i + step, m))) for i in range(0, m, step)]
+        return pieces[0] if len(pieces) == 1 else namespace(*pieces).concat(pieces, axis=0)
+
     def _checked(self, name: str, indices: tuple[np.ndarray, ...], shape: tuple[int, ...]) -> Any:
         values = self._readers[name](*indices)  # type: ignore[misc]
-        if not hasattr(values, "shape"):
-            values = np.asarray(values)
+        values = plain("the matrix" if self.array is not None else f"what {name}(...) returned", values)
         if tuple(values.shape) != shape:
             raise ValueError(
                 f"{name}(...) must return shape {shape} for {_how_many(indices)}, got {tuple(values.shape)}"
@@ -55,8 +67,6 @@ class Entries:
         xp = namespace(values)
         if kind in "biu":
             values = xp.astype(values, xp.float64)
-        elif kind not in "fc":
-            raise TypeError(f"{name}(...) must return numbers, got dtype {values.dtype}")
         dtype = numpy_dtype(values)
         if self._dtype is None:
             self._dtype = dtype
@@ -70,9 +80,11 @@ class Entries:
                 "columns": lambda: (k[0], int(indices[0][k[1]])),
                 "entries": lambda: (int(indices[0][k[0]]), int(indices[1][k[0]])),
             }[name]()
-            source = "matrix has" if self._of_array else f"{name}(...) returned"
+            source = "matrix has" if self.array is not None else f"{name}(...) returned"
             raise ValueError(f"{source} {to_numpy(values[k])[()]} for the entry ({i}, {j}); remove or recompute it")
-        self.read += values.size if isinstance(values, np.ndarray) else int(np.prod(shape))
+        self.read += (size := int(np.prod(shape)))
+        if self.array is None and size:
+            self.largest = max(self.largest, float(xp.max(xp.abs(values))))
         return values
 
 
@@ -99,4 +111,4 @@ def entries_of_array(matrix: Any) -> Entries:
     def entries(i: np.ndarray, j: np.ndarray) -> Any:
         return matrix[beside(i, matrix), beside(j, matrix)]
 
-    return Entries((matrix.shape[0], matrix.shape[1]), rows, columns, entries, of_array=True)
+    return Entries((matrix.shape[0], matrix.shape[1]), rows, columns, entries, matrix)

@@ -13,7 +13,10 @@ from lowrank.matrix import LowRankMatrix
 from lowrank.operands import first_product, is_array, sample, total_norm
 from lowrank.orthogonal import gram_schmidt
 
-__all__ = ["direct_svd", "lanczos_svd"]
+__all__ = ["SMALL", "direct_svd", "lanczos_svd"]
+
+#: A dense decomposition is as cheap as any if the smaller side is at most this.
+SMALL = 64
 
 
 def direct_svd(
@@ -35,8 +38,12 @@ def direct_svd(
 
 
 def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMatrix:
-    """ARPACK's leading singular vectors, and the SVD of A V for values that are right to u s_1 and not to u^{1/2} s_1."""
-    if rank >= min(a.shape) or total_norm(a) == 0:
+    """ARPACK's leading singular vectors, and the SVD of A V for values that are right to u s_1 and not to u^{1/2} s_1.
+
+    LAPACK's instead where ARPACK has no room (a Krylov space of 2 rank + 1 vectors in less than 64 or as many dimensions; it refuses
+    complex matrices for ranks near the size) and where it does not converge.
+    """
+    if min(a.shape) <= max(SMALL, 2 * rank + 1) or total_norm(a) == 0:
         return direct_svd(a, rank, None, None, None, None)
     like = sample(a)
     if namespace(like).__name__.endswith("cupy"):
@@ -44,11 +51,14 @@ def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMat
 
         _, _, vh = svds(a, k=rank)
     elif isinstance(like, np.ndarray):
-        from scipy.sparse.linalg import svds
+        from scipy.sparse.linalg import ArpackError, svds
 
         wide = a.astype(np.result_type(a.dtype, np.float64)) if hasattr(a, "astype") else a
         start = np.random.default_rng(rng).standard_normal(min(a.shape)).astype(numpy_dtype(sample(wide)))
-        _, _, vh = svds(wide, k=rank, v0=start)
+        try:
+            _, _, vh = svds(wide, k=rank, v0=start)
+        except ArpackError:  # not converged, or no start that is not orthogonal to all that is left
+            return direct_svd(a, rank, None, None, None, None)
     else:
         return direct_svd(a, rank, None, None, None, None)
     v = qr(adjoint(vh).astype(like.dtype))[0]

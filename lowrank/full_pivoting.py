@@ -13,7 +13,7 @@ from lowrank.cross_result import CrossApproximation
 from lowrank.dense import norm
 from lowrank.matrix import ErrorEstimate
 
-__all__ = ["PLATEAU", "SATURATION", "TRUSTED", "WINDOW", "eliminate", "saturated_rank"]
+__all__ = ["PLATEAU", "SATURATION", "TRUSTED", "WINDOW", "dense_residual", "eliminate", "saturated_rank"]
 
 #: The residual is round-off once its largest entry is below this many u times the largest entry of the matrix,
 SATURATION = 4.0
@@ -29,7 +29,7 @@ def eliminate(matrix: Any, rtol: float | None, max_rank: int | None) -> CrossApp
     """Crosses at the largest entries of the residual, until max |R| <= rtol max |A|. See :func:`lowrank.cross_approximation`."""
     m, n = matrix.shape
     limit = min(m, n) if max_rank is None else min(max_rank, m, n)
-    residual = _residual(matrix)
+    residual = dense_residual(matrix)
     columns: list[Any] = []
     rows: list[Any] = []
     row_indices: list[int] = []
@@ -132,7 +132,8 @@ class _RealNumPyResidual(_Residual):
         return column, row
 
 
-def _residual(matrix: Any) -> _Residual:
+def dense_residual(matrix: Any) -> _Residual:
+    """R = A to begin with, of which crosses are taken in place, in a copy."""
     if isinstance(matrix, np.ndarray) and matrix.dtype in (np.dtype(np.float64), np.dtype(np.float32)):
         return _RealNumPyResidual(matrix)
     return _Residual(matrix)

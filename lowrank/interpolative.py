@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from lowrank.arrays import as_matrix, beside, device, namespace, real_part
 from lowrank.cross import CrossApproximation, cross_approximation
+from lowrank.cross_check import compare
+from lowrank.cross_result import Stopped
 from lowrank.dense import adjoint, solve_triangular
-from lowrank.entries import is_pair
+from lowrank.entries import Entries, is_pair
 from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 
-__all__ = ["CUR", "cur", "interpolative_decomposition"]
+__all__ = ["CUR", "InterpolativeDecomposition", "cur", "interpolative_decomposition"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,10 @@ class CUR:
     column_indices: np.ndarray  #: J (r,)
     lower: Any  #: L (r, r), unit lower triangular
     upper: Any  #: T (r, r), upper triangular; A[I, J] = L T
-    error: ErrorEstimate  #: ||A - C U R||_F, as in CrossApproximation
+    error: ErrorEstimate  #: ||A - C U R||_F: exact for arrays, for functions as in CrossApproximation
     norm: float  #: ||A||_F
-    stopped: Literal["tolerance", "max_rank", "saturation"]
+    stopped: Stopped
+    error_bound: float = np.inf  #: as in CrossApproximation
 
     @property
     def rank(self) -> int:
@@ -57,8 +60,37 @@ class CUR:
 
     def __repr__(self) -> str:
         m, n = self.C.shape[0], self.R.shape[1]
-        relative = self.error.value / self.norm if self.norm else 0.0
-        return f"CUR({m} x {n}, rank {self.rank}, relative error {relative:.1e}, stopped by {self.stopped})"
+        return f"CUR({m} x {n}, rank {self.rank}, {_in_words(self)}, stopped by {self.stopped})"
+
+
+@dataclass(frozen=True)
+class InterpolativeDecomposition:
+    """A ~ A[:, J] X, and how good that is; ``J, X = ...`` unpacks it. See :func:`interpolative_decomposition`."""
+
+    columns: np.ndarray  #: J (r,)
+    coefficients: Any  #: X (r, n), X[:, J] = I
+    error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions that of their crosses, as in CrossApproximation
+    norm: float  #: ||A||_F
+    stopped: Stopped
+    error_bound: float  #: as in CrossApproximation
+
+    @property
+    def rank(self) -> int:
+        """Number of columns r."""
+        return len(self.columns)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.columns, self.coefficients))
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.columns, self.coefficients)[index]
+
+    def __repr__(self) -> str:
+        n = self.coefficients.shape[1]
+        return f"InterpolativeDecomposition({self.rank} of {n} columns, {_in_words(self)}, stopped by {self.stopped})"
 
 
 def interpolative_decomposition(
@@ -70,7 +102,7 @@ def interpolative_decomposition(
     pivoting: Literal["full", "partial", "rook"] = "rook",
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
-) -> tuple[np.ndarray, Any]:
+) -> InterpolativeDecomposition:
     """Interpolative decomposition A ~ A[:, J] X with X[:, J] = I: every column from a few columns.
 
     From a cross approximation A ~ C U with columns J, U[:, J] = T upper triangular: A[:, J] ~ C T, so that X = T^{-1} U.
@@ -82,33 +114,37 @@ def interpolative_decomposition(
 
     Returns
     -------
-    J (r,) column indices and X (r, n) coefficients.
+    InterpolativeDecomposition, which unpacks into J (r,) column indices and X (r, n) coefficients, and has their `error`.
 
     Raises
     ------
-    ValueError
-        as :func:`lowrank.cross_approximation`.
+    ValueError, TypeError
+        as :func:`lowrank.cross_approximation`, which also warns.
 
     Notes
     -----
-    Cost: that of the crosses and n r^2 flops. The error is that of the crosses, a few times that of a pivoted QR (as in
-    scipy.linalg.interpolative) at equal rank, which reads the whole matrix.
+    Cost: that of the crosses and n r^2 flops, and for arrays 2 m n r to compare all entries. The error is that of the crosses, a few
+    times that of a pivoted QR (as in scipy.linalg.interpolative) at equal rank.
 
     Examples
     --------
     >>> import numpy as np
     >>> x = np.linspace(0, 1, 50)
     >>> a = np.exp(np.outer(x, x))
-    >>> columns, x = interpolative_decomposition(a, rtol=1e-8)
-    >>> x.shape, bool(np.linalg.norm(a - a[:, columns] @ x) <= 1e-8 * np.linalg.norm(a))
-    ((8, 50), True)
+    >>> decomposition = interpolative_decomposition(a, 4)
+    >>> decomposition
+    InterpolativeDecomposition(4 of 50 columns, relative error 5.4e-06, stopped by max_rank)
+    >>> columns, x = decomposition
+    >>> x.shape, bool(np.linalg.norm(a - a[:, columns] @ x) <= 1e-5 * np.linalg.norm(a))
+    ((4, 50), True)
     """
-    cross = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
+    cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
     x = namespace(cross.rows).asarray(solve_triangular(_upper(cross), cross.rows, lower=False), copy=True)
     for k, j in enumerate(cross.column_indices.tolist()):  # the identity to the last bit
         x[:, j] = 0.0
         x[k, j] = 1.0
-    return cross.column_indices, x
+    j = cross.column_indices
+    return InterpolativeDecomposition(j, x, *_error(cross, array, None if array is None else _columns(array, j), x))
 
 
 def cur(
@@ -136,12 +172,12 @@ def cur(
 
     Raises
     ------
-    ValueError
-        as :func:`lowrank.cross_approximation`.
+    ValueError, TypeError
+        as :func:`lowrank.cross_approximation`, which also warns.
 
     Notes
     -----
-    Cost: that of the crosses; functions are asked once more for the rows I and the columns J.
+    Cost: that of the crosses, and for arrays 2 m n r flops to compare all entries; functions are asked once more for the rows I and the columns J.
 
     Examples
     --------
@@ -150,18 +186,25 @@ def cur(
     >>> a = np.exp(np.outer(x, x))
     >>> skeleton = cur(a, 4)
     >>> bool(np.all(skeleton.C == a[:, skeleton.column_indices])), skeleton
-    (True, CUR(50 x 50, rank 4, relative error 5.7e-06, stopped by max_rank))
+    (True, CUR(50 x 50, rank 4, relative error 5.4e-06, stopped by max_rank))
     """
-    cross = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
+    cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
     i, j = cross.row_indices, cross.column_indices
-    if is_pair(matrix):
-        c, r = (cross.columns, cross.rows) if cross.rank == 0 else (matrix[1](j), matrix[0](i))
+    if array is not None:
+        c, r = _columns(array, j), namespace(array).take(array, beside(i, array), axis=0)
+    elif cross.rank == 0:
+        c, r = cross.columns, cross.rows
     else:
-        matrix = as_matrix("matrix", matrix, check_finite=False)
-        xp = namespace(matrix)
-        c, r = xp.take(matrix, beside(j, matrix), axis=1), xp.take(matrix, beside(i, matrix), axis=0)
+        m, n = cross.columns.shape[0], cross.rows.shape[1]
+        source = Entries((m, n), matrix[0], matrix[1], None)
+        c, r = source.columns(j), source.rows(i)
     lower = namespace(cross.columns).take(cross.columns, beside(i, cross.columns), axis=0)
-    return CUR(c, r, i, j, lower, _upper(cross), cross.error, cross.norm, cross.stopped)
+    found = CUR(c, r, i, j, lower, _upper(cross), cross.error, cross.norm, cross.stopped, cross.error_bound)
+    if array is None:
+        return found
+    both = found.low_rank()
+    error, norm, stopped, bound = _error(cross, array, both.U, adjoint(both.V))
+    return replace(found, error=error, norm=norm, stopped=stopped, error_bound=bound)
 
 
 def _cross(
@@ -172,11 +215,32 @@ def _cross(
     pivoting: Literal["full", "partial", "rook"],
     entries: Callable[[np.ndarray, np.ndarray], Any] | None,
     rng: int | np.random.Generator,
-) -> CrossApproximation:
+) -> tuple[CrossApproximation, Any]:
+    """The crosses, and the matrix if it is an array, else None."""
     check_limits(rank, rtol)
-    return cross_approximation(
-        matrix, shape=shape, rtol=rtol, max_rank=rank, pivoting=pivoting, entries=entries, rng=rng
+    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
+    given = matrix if array is None else array
+    cross = cross_approximation(
+        given, shape=shape, rtol=rtol, max_rank=rank, pivoting=pivoting, entries=entries, rng=rng
     )
+    return cross, array
+
+
+def _error(cross: CrossApproximation, array: Any, left: Any, right: Any) -> tuple[ErrorEstimate, float, Stopped, float]:
+    """error, norm, stopped and error_bound of A ~ X Y: of an array all entries are compared, else those of the crosses."""
+    if array is None:
+        return cross.error, cross.norm, cross.stopped, cross.error_bound
+    error, norm = compare(array, left, right)
+    return ErrorEstimate(error, 0.0), norm, cross.stopped, error
+
+
+def _in_words(found: CUR | InterpolativeDecomposition) -> str:
+    value, deviation = (e / found.norm if found.norm else e for e in found.error)
+    return f"relative error {value:.1e}" + (f" +- {deviation:.1e}" if deviation else "")
+
+
+def _columns(array: Any, j: np.ndarray) -> Any:
+    return namespace(array).take(array, beside(j, array), axis=1)
 
 
 def _upper(cross: CrossApproximation) -> Any:

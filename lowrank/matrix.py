@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import beside, conj, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
+from lowrank.arrays import beside, conj, namespace, numpy_dtype, plain, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, column_norms, norm, qr, svd
 from lowrank.limits import check_limits, kept
+from lowrank.operators import as_product
 
 __all__ = ["ErrorEstimate", "LowRankMatrix"]
 
@@ -53,6 +54,8 @@ class LowRankMatrix:
     is_svd: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("U", "s", "V"):
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
         shapes = [tuple(a.shape) for a in (self.U, self.s, self.V)]
         if [len(s) for s in shapes] != [2, 1, 2] or not shapes[0][1] == shapes[1][0] == shapes[2][1]:
             raise ValueError(f"U, s and V must have shapes (m, r), (r,) and (n, r), got {', '.join(map(str, shapes))}")
@@ -172,6 +175,7 @@ class LowRankMatrix:
         return LowRankMatrix(self.U @ core, _ones(other.s), other.V)
 
     def __rmatmul__(self, other: Any) -> Any:
+        other = plain("the operand", other)
         return adjoint(self.rmatvec(adjoint(other))) if other.ndim == 2 else conj(self.rmatvec(conj(other)))
 
     #: arrays leave `array @ A` to us
@@ -202,6 +206,12 @@ class LowRankMatrix:
         return LowRankMatrix(self.U * factor, self.s, self.V)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: complex) -> LowRankMatrix:
+        return LowRankMatrix(self.U / divisor, self.s, self.V) if np.isscalar(divisor) else NotImplemented
+
+    def __radd__(self, other: Any) -> LowRankMatrix:
+        return self if np.isscalar(other) and other == 0 else NotImplemented  # sum(...) starts from 0
 
     # rank, size, distance
 
@@ -249,6 +259,7 @@ class LowRankMatrix:
         The square is unbiased; its relative standard deviation is at most (2 / n_probes)^{1/2}, less the more singular values
         share the error. Cost: n_probes products with M (an array, sparse matrix, LinearOperator or LowRankMatrix).
         """
+        matrix = as_product("matrix", matrix)
         if tuple(matrix.shape) != self.shape:
             raise ValueError(f"the matrix has shape {tuple(matrix.shape)}, the approximation {self.shape}")
         if not operator.index(n_probes) >= 2:
@@ -287,13 +298,15 @@ class LowRankMatrix:
         return s * x if x.ndim == 1 else s[:, None] * x
 
     def _operand(self, x: Any, size: int) -> Any:
-        x = x if hasattr(x, "shape") else np.asarray(x)
+        x = plain("the operand", x)
         if x.ndim not in (1, 2) or x.shape[0] != size:
             raise ValueError(f"a {self.shape[0]} x {self.shape[1]} matrix cannot be applied to shape {tuple(x.shape)}")
         return x
 
     def _indices(self, indices: Any, axis: int) -> Any:
         """Indices as an array beside the factors, checked: module arrays read beyond the end without a word."""
+        if isinstance(indices, np.ma.MaskedArray):  # as they are, integers, and none of them hidden
+            plain("indices", indices)
         given = to_numpy(indices) if hasattr(indices, "shape") else np.atleast_1d(np.asarray(indices))
         size = self.shape[axis]
         if given.size == 0:

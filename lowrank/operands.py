@@ -7,35 +7,31 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, real_part
+from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, plain, real_part
 from lowrank.dense import norm, times
 from lowrank.matrix import LowRankMatrix
+from lowrank.operators import as_sparse, by_columns
 
 __all__ = ["checked", "draw", "first_product", "is_array", "sample", "tamed", "total_norm"]
 
 
 def checked(matrix: Any) -> Any:
     """The matrix if it can be multiplied with: an array (entries are looked at in the first product), or an operator."""
-    if not hasattr(matrix, "shape") or isinstance(matrix, np.matrix):
-        matrix = np.asarray(matrix)
-    if isinstance(matrix, np.ma.MaskedArray):
-        raise TypeError("the matrix is a masked array: fill what is masked first, matrix.filled(0)")
+    if isinstance(matrix, LowRankMatrix):
+        return matrix
+    if not hasattr(matrix, "nnz") and not hasattr(matrix, "matvec"):
+        matrix = plain("the matrix", matrix)
     if len(matrix.shape) != 2:
         raise ValueError(f"the matrix must have shape (m, n), got {tuple(matrix.shape)}")
     if is_array(matrix):
-        matrix = as_matrix("matrix", matrix, check_finite=False)
-        if isinstance(matrix, np.ndarray) and matrix.dtype == np.float16:
-            matrix = matrix.astype(np.float32)
+        matrix = as_matrix("the matrix", matrix, check_finite=False)
     elif hasattr(matrix, "nnz"):
-        matrix = matrix.tocsr()
+        matrix = as_sparse("the sparse matrix", matrix).tocsr()
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
-        if matrix.data.dtype.kind not in "fc":
-            matrix = matrix.astype(np.float64)
-        finite = namespace(matrix.data).isfinite(matrix.data)
-        if not all_true(finite):
-            raise ValueError("the sparse matrix has entries that are NaN or infinite; remove or recompute them")
+    else:
+        matrix = by_columns(matrix)
     kind = numpy_dtype(sample(matrix))
     if kind not in (np.float32, np.float64, np.complex64, np.complex128):
         raise TypeError(f"the matrix must have single or double precision, real or complex, entries, got {kind}")
@@ -86,7 +82,7 @@ def draw(a: Any, width: int, test_matrix: Any, rng: int | np.random.Generator) -
     like = sample(a)
     real = real_part(like).dtype
     if test_matrix is not None:
-        test_matrix = test_matrix if hasattr(test_matrix, "shape") else np.asarray(test_matrix)
+        test_matrix = plain("the test matrix", test_matrix)
         if test_matrix.ndim != 2 or test_matrix.shape[0] != a.shape[1]:
             raise ValueError(f"the test matrix must have shape ({a.shape[1]}, l), got {tuple(test_matrix.shape)}")
         return namespace(like).astype(beside(test_matrix, like), like.dtype)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
+from lowrank.arrays import as_matrix, namespace, plain, to_numpy, unit_roundoff
+from lowrank.operators import as_product
 
 __all__ = ["GramSchmidt", "gram_schmidt"]
 
@@ -95,6 +96,7 @@ def gram_schmidt(
     n, m = vectors.shape
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol must be a number >= 0, got {rtol}")
+    product = as_product("product", product)
     apply = _product(product, n)
     given = _given(basis, product_basis, apply, vectors)
     k = sum(q.shape[1] for q, _ in given)
@@ -206,7 +208,7 @@ def _product(product: Any, n: int) -> Callable[[Any], Any]:
 def _given(basis: Any, product_basis: Any, apply: Callable[[Any], Any], vectors: Any) -> list[tuple[Any, Any]]:
     """Pieces of Q0 and P Q0, checked; where both are given NaN is left to the Gram matrices: a long basis is read once less."""
     xp, n = namespace(vectors), vectors.shape[0]
-    pieces = basis if isinstance(basis, list) else [] if basis is None else [basis]
+    pieces = [plain("basis", q) for q in _pieces(basis)]
     for q in pieces:
         if q.ndim != 2 or q.shape[0] != n:
             raise ValueError(
@@ -216,11 +218,18 @@ def _given(basis: Any, product_basis: Any, apply: Callable[[Any], Any], vectors:
         pieces = [as_matrix("basis", q) for q in pieces]
         given = [(q, apply(q)) for q in pieces]
     else:
-        given = list(zip(pieces, product_basis if isinstance(product_basis, list) else [product_basis], strict=True))
+        given = list(zip(pieces, (plain("product_basis", q) for q in _pieces(product_basis)), strict=True))
     if not given:  # the type of P Q0 is that of what comes
         empty = xp.zeros((n, 0), dtype=vectors.dtype)
         given = [(empty, apply(empty))]
     return given
+
+
+def _pieces(basis: Any) -> list[Any]:
+    """Matrices that stand side by side: a list of arrays, one array, or one matrix as a list of rows."""
+    if basis is None:
+        return []
+    return basis if isinstance(basis, list) and all(hasattr(q, "shape") for q in basis) else [basis]
 
 
 def _project(panel: Any, against: list[tuple[Any, Any]]) -> tuple[Any, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import as_matrix, namespace, real_part, to_numpy
+from lowrank.arrays import as_matrix, namespace, plain, real_part, to_numpy
 from lowrank.dense import adjoint
 from lowrank.limits import check_limits
 from lowrank.svd import Method, truncated_svd
@@ -40,7 +40,7 @@ def pod(
 
     Parameters
     ----------
-    snapshots : S (n, m), real or complex
+    snapshots : S (n, m), real or complex; a sparse matrix is made dense, as the modes are
     product : Hermitian positive definite P (n, n), or None
     weights : w (m,) >= 0, or None for ones
     rank : keep at most so many modes
@@ -68,11 +68,13 @@ def pod(
     >>> pod(np.diag([3.0, 2.0, 1.0]), rank=2).singular_values
     array([3., 2.])
     """
-    snapshots = as_matrix("snapshots", snapshots)
+    snapshots = as_matrix("snapshots", snapshots.toarray() if _is_sparse(snapshots) else snapshots)
     xp, m = namespace(snapshots), snapshots.shape[1]
     check_limits(rank, rtol, l2_error, absolute="l2_error")
     if weights is not None:
-        w = np.asarray(to_numpy(weights), dtype=float)
+        w = to_numpy(plain("weights", weights))
+        if w.dtype.kind == "c":
+            raise TypeError(f"weights must be real numbers, got {w.dtype}")
         if w.shape != (m,) or not np.all(np.isfinite(w) & (w >= 0)):
             bad = f"shape {w.shape}" if w.shape != (m,) else f"{w[~(np.isfinite(w) & (w >= 0))][0]:g}"
             raise ValueError(f"weights must be {m} finite numbers >= 0, one a snapshot, got {bad}")
@@ -81,3 +83,7 @@ def pod(
     values = to_numpy(svd.s)
     r = int(np.count_nonzero(values > (rtol or 0.0) * (values[0] if len(values) else 0.0)))
     return POD(svd.U[:, :r], values[:r], adjoint(svd.V[:, :r]))
+
+
+def _is_sparse(snapshots: Any) -> bool:
+    return hasattr(snapshots, "nnz") and hasattr(snapshots, "toarray")

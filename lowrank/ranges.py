@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import gammainccinv, gammaincinv
 
-from lowrank.arrays import conj, namespace, real_part, unit_roundoff
+from lowrank.arrays import conj, device, namespace, plain, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd, times
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, draw, first_product, is_array, sample, tamed, total_norm
+from lowrank.operators import as_product
 from lowrank.orthogonal import gram_schmidt
 
 __all__ = ["randomized_range", "to_tolerance"]
 
 #: Columns added at a time when a tolerance is asked for; as many probes say when it is reached.
 BLOCK = 32
-#: What the probes must stay below, as a fraction of the tolerance: the norm of a residual of rank one, the hardest to see, is
-#: underestimated by a factor of 2 or more by 32 Gaussian probes with probability 2e-6 (chi-square).
+#: How often probes may say that the tolerance is reached where it is not.
+WRONG = 5e-6
+#: What 32 probes must stay below, as a fraction of the tolerance: see `trusted`.
 PROBED = 0.5
 
 
@@ -37,13 +40,15 @@ def randomized_range(
 
     Columns are added 32 at a time, each block after `n_power_iter` orthonormalised power iterations on what the basis leaves of
     A; the remainder of the *next* random block, before its iterations, tells how much is left: it must be below half the
-    tolerance (32 Gaussian probes say that wrongly with a probability of 2e-6 at most).
+    tolerance (32 Gaussian probes say that wrongly with a probability of 5e-6 at most; fewer, of a test matrix, must be further below
+    it). Of a matrix of up to 32 columns all columns are looked at instead.
 
     Parameters
     ----------
     matrix : A (m, n), as in :func:`randomized_svd`
     rank : largest number of columns
-    rtol, atol : tolerance, see above; ||A||_F is estimated from the first block unless A is an array
+    rtol, atol : tolerance, see above; ||A||_F is estimated from the first block, from below (wrong with a probability of 5e-6),
+        where it cannot be computed: of operators of more than 32 columns, and in a product
     product : Hermitian positive definite P (m, m): Q is P-orthonormal and the error is measured in it
     n_power_iter, test_matrix, rng : as in :func:`randomized_svd`; a test matrix is used up 32 columns at a time
 
@@ -71,7 +76,7 @@ def randomized_range(
     if not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
         raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
     a, scale = tamed(checked(matrix))
-    finder = _RangeFinder(a, product, n_power_iter, test_matrix, rng)
+    finder = _RangeFinder(a, as_product("product", product), n_power_iter, test_matrix, rng)
     size = total_norm(a) if product is None else None
     finder.reach(
         rtol, None if atol is None else atol / scale, size, min(*a.shape, a.shape[0] if rank is None else rank)
@@ -106,7 +111,7 @@ def to_tolerance(
         elif size is not None and found < (1 - 1e-10) * size:
             error = (size - found) ** 0.5 * (size + found) ** 0.5  # Pythagoras, where the difference has digits
         else:
-            error = finder.remainder / PROBED
+            error = finder.look() if finder.columns is not None else finder.remainder / finder.trusted
         if error <= allowed or exhausted:
             break
         safety /= 4
@@ -127,18 +132,36 @@ def _residual_norm(a: Any, q: Any, z: Any) -> float:
     return float(np.linalg.norm(blocks))
 
 
+def trusted(probes: int) -> float:
+    """Fraction of a norm that so many Gaussian probes see at least, with probability 1 - WRONG: (chi^2_k / k)^{1/2}, 1/2 for 32.
+
+    That of a matrix of rank one, real; of all others they see more.
+    """
+    return float(min((2 * gammaincinv(probes / 2, WRONG) / probes) ** 0.5, PROBED))
+
+
+def overrated(probes: int) -> float:
+    """Multiple of a norm that so many Gaussian probes see at most, with probability 1 - WRONG; 1.58 for 32."""
+    return float((2 * gammainccinv(probes / 2, WRONG) / probes) ** 0.5)
+
+
 class _RangeFinder:
     """A basis under construction: random blocks are projected, measured, iterated and added."""
 
     def __init__(
         self, a: Any, product: Any, n_power_iter: int, test_matrix: Any, rng: int | np.random.Generator
     ) -> None:
-        self.a, self.product, self.n_power_iter, self.test_matrix = a, product, n_power_iter, test_matrix
+        self.a, self.product, self.n_power_iter = a, product, n_power_iter
+        self.test_matrix = None if test_matrix is None else plain("the test matrix", test_matrix)
         self.rng = np.random.default_rng(rng)
         self.pieces: list[Any] = []
         self.products: list[Any] = []
         self.used = 0
-        #: estimates of ||A - Q Q^H A|| and, from the first block, of ||A||
+        #: A itself where it has no more columns than a block: then nothing is left to chance
+        self.columns: Any = None
+        #: estimates of norms from the last probes may be too small by this factor, with probability WRONG
+        self.trusted = 1.0
+        #: estimates of ||A - Q Q^H A|| and, from the first block, of ||A||, from below
         self.remainder = self.size = 0.0
 
     @property
@@ -160,7 +183,7 @@ class _RangeFinder:
             block = self._probe()
             if rtol is not None or atol is not None:
                 allowed = max(atol or 0.0, (rtol or 0.0) * (self.size if size is None else size))
-                if self.remainder <= safety * allowed:
+                if self.remainder <= safety / PROBED * self.trusted * allowed:
                     return False
             if not self._extend(block, limit):
                 return True
@@ -175,20 +198,33 @@ class _RangeFinder:
                 raise ValueError(f"the test matrix has {self.used} columns, more are needed")
         omega = draw(self.a, width, given, self.rng)
         self.used += omega.shape[1]
-        y = rest = first_product(self.a, omega)
+        if self.columns is None and given is None and self.a.shape[1] <= BLOCK:
+            like = sample(self.a)
+            self.columns = first_product(self.a, namespace(like).eye(width, dtype=like.dtype, device=device(like)))
+        if self.columns is not None:
+            y = self.columns @ omega
+            self.remainder = self.look()
+        else:
+            y = first_product(self.a, omega)
+            self.remainder = self._left_of(y) / omega.shape[1] ** 0.5
+            self.trusted = trusted(omega.shape[1])
+        if not self.pieces:
+            self.size = self.remainder if self.columns is not None else self.remainder / overrated(omega.shape[1])
+        return y
+
+    def look(self) -> float:
+        """||A - Q Q^H A||, of all columns."""
+        return self._left_of(self.columns)
+
+    def _left_of(self, rest: Any) -> float:
+        """What the basis leaves of the columns."""
         for _ in range(2):
             for q, pq in zip(self.pieces, self.products, strict=True):
                 rest = rest - q @ adjoint_times(pq, rest)
         if self.product is None:
-            length = norm(rest)
-        else:
-            image = self.product(rest) if callable(self.product) else self.product @ rest
-            xp = namespace(rest)
-            length = max(float(xp.sum(real_part(conj(rest) * image))), 0.0) ** 0.5
-        self.remainder = length / omega.shape[1] ** 0.5
-        if not self.pieces:
-            self.size = self.remainder
-        return y
+            return norm(rest)
+        image = self.product(rest) if callable(self.product) else self.product @ rest
+        return max(float(namespace(rest).sum(real_part(conj(rest) * image))), 0.0) ** 0.5
 
     def _extend(self, y: Any, limit: int) -> bool:
         """Add the block after its power iterations; False if nothing of it is more than round-off."""

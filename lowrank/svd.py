@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.arrays import all_true, is_complex, namespace, real_part
-from lowrank.exact import direct_svd, lanczos_svd
+from lowrank.exact import SMALL, direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
 from lowrank.limits import check_limits
 from lowrank.matrix import LowRankMatrix
@@ -21,9 +21,7 @@ __all__ = ["truncated_svd"]
 
 Method = Literal["auto", "direct", "gram", "randomized", "lanczos"]
 METHODS = ("auto", "direct", "gram", "randomized", "lanczos")
-#: A dense decomposition is as cheap as any if the smaller side is below this,
-SMALL = 64
-#: or below this many times the size of a random block,
+#: A dense decomposition is as cheap as any if the smaller side is at most SMALL, or below this many times the size of a random block,
 DIRECT_BELOW = 3
 #: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace iteration below this.
 GRAM_BELOW = 16
@@ -70,8 +68,8 @@ def truncated_svd(
                   single, which is accumulated in double, nowhere); the vectors are orthonormalised again. m n min(m, n), at
                   the speed of matrix products
     "randomized"  :func:`lowrank.randomized_svd`, at the speed of matrix products; the optimum if singular values decay
-    "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct): the optimum for any spectrum, at the speed of matrix-vector products.
-                  Rank only
+    "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct, as for up to 64 rows or columns, and for more than half of them as
+                  rank): the optimum for any spectrum, at the speed of matrix-vector products. Rank only
     "auto"        the error within 1 % of the optimum, mostly far less: dense for small matrices, Gram for tall or wide ones (in single
                   precision, if that costs no digit of the error), otherwise randomised; direct or Lanczos where those fail.
                   Single singular vectors may be less accurate than the approximation: ask for "direct" to read them

@@ -6,9 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
+from lowrank.arrays import (
+    all_true,
+    as_matrix,
+    beside,
+    namespace,
+    numpy_dtype,
+    plain,
+    real_part,
+    to_numpy,
+    unit_roundoff,
+)
 from lowrank.dense import adjoint, cholesky, qr, solve_triangular, svd
 from lowrank.operands import is_array, sample
+from lowrank.operators import as_product
 
 __all__ = ["Side", "compose", "root_weights", "scale_rows", "side", "weighted_factor"]
 
@@ -48,8 +59,7 @@ def side(name: str, product: Any, n: int, others: int, a: Any, method: str) -> S
     """The product as a factor if it is a matrix smaller than the number of vectors to be orthonormalised in it."""
     if product is None or (callable(product) and not hasattr(product, "shape")):
         return Side(product=product)
-    if not hasattr(product, "shape") or isinstance(product, np.matrix):
-        product = np.asarray(product)
+    product = as_product(name, product)
     if tuple(product.shape) != (n, n):
         raise ValueError(
             f"{name} must have shape ({n}, {n}) for a matrix of shape {tuple(a.shape)}, got {tuple(product.shape)}"
@@ -91,7 +101,7 @@ def _refuse_not_hermitian(name: str, product: Any) -> None:
 
 def root_weights(weights: Any, m: int, a: Any) -> tuple[Any, float]:
     """w^{1/2} / unit (m,) and unit, a power of two near the largest root."""
-    w = np.asarray(to_numpy(weights) if hasattr(weights, "shape") else weights)
+    w = to_numpy(plain("row_weights", weights))
     if w.dtype.kind not in "biuf":
         raise ValueError(f"row_weights must be real numbers, got {w.dtype}")
     if w.shape != (m,):

@@ -273,3 +273,31 @@ def test_arrays_of_another_module_stay_in_it(dtype, form):
     assert other.lebesgue_constant == pytest.approx(
         expected.lebesgue_constant, rel=float(1000 * np.finfo(dtype).eps), abs=0
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("exponent", [1019, 700, -700, -940])
+@pytest.mark.parametrize("options", [{}, {"incremental": False}, {"stabilized": False}])
+def test_snapshots_of_any_size_have_the_same_points(dtype, exponent, options):
+    x, mu = np.linspace(0, 1, 60), np.linspace(1, 5, 25)
+    g = (np.exp(1j * np.outer(x, mu)) if np.dtype(dtype).kind == "c" else np.cos(np.outer(x, mu))) / 2
+    plain, unit = empirical_interpolation(g, max_rank=6, **options), 2.0**exponent
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        found = empirical_interpolation(g * unit, max_rank=6, **options)
+    assert np.array_equal(found.points, plain.points)
+    assert np.array_equal(found.snapshots, plain.snapshots)
+    assert np.array_equal(found.basis, plain.basis)
+    assert np.allclose(found.pivots, plain.pivots * unit, rtol=1e-12, atol=0)
+    assert np.allclose(found.residual_history, plain.residual_history * unit, rtol=1e-10, atol=0)
+    values = g[:, 7:9] * unit
+    assert np.allclose(found.interpolate(values[found.points]) / unit, plain.interpolate(g[:, 7:9][plain.points]))
+    assert np.allclose(found.coefficients(values[found.points]), plain.coefficients(g[:, 7:9][plain.points]))
+
+
+def test_overflow_is_named():
+    x = np.linspace(0, 1, 40)
+    with pytest.raises(ValueError, match="residuals of the snapshots overflow; scale the snapshots"):
+        empirical_interpolation(1.75e308 * np.cos(5 * np.outer(x, x) + 1))
+    found = empirical_interpolation(np.cos(5 * np.outer(x, x) + 1), max_rank=4)
+    with pytest.raises(ValueError, match="the interpolant overflows; scale the values"):
+        found.interpolate(1.7e308 * np.array([[1.0], [-1], [1], [-1]]))

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from lowrank import LowRankMatrix, pod, randomized_range, randomized_svd, truncated_svd
 from lowrank.arrays import to_numpy
+from lowrank.ranges import _RangeFinder, overrated, trusted
 from tests.spectra import DTYPES, KINDS, matrix, random, spd
 
 METHODS = ["auto", "direct", "gram", "randomized", "lanczos"]
@@ -422,7 +423,6 @@ def test_nan_and_infinity_are_found_and_named(method, value):
     [
         ({"matrix": np.ones(3)}, ValueError, r"must have shape \(m, n\), got \(3,\)"),
         ({"matrix": np.array([["a"]])}, TypeError, "must hold numbers"),
-        ({"matrix": np.eye(2, dtype=np.longdouble)}, TypeError, "single or double precision"),
         ({"rank": -1}, ValueError, "rank must be an integer >= 0, got -1"),
         ({"rank": 2.5}, ValueError, "rank must be an integer >= 0, got 2.5"),
         ({"rtol": -1.0}, ValueError, "rtol must be a number >= 0, got -1"),
@@ -441,7 +441,11 @@ def test_nan_and_infinity_are_found_and_named(method, value):
             "left_product is not Hermitian: .* up to 1e-06",
         ),
         ({"row_weights": [1j, 1, 1]}, ValueError, "row_weights must be real numbers, got complex128"),
-        ({"matrix": np.ma.masked_array(np.eye(3), mask=np.eye(3))}, TypeError, "masked array: fill"),
+        (
+            {"matrix": np.ma.masked_array(np.eye(3), mask=np.eye(3))},
+            TypeError,
+            "masked array: 3 of its 9 entries are hidden; fill them",
+        ),
         ({"right_product": -np.eye(3), "method": "gram"}, ValueError, "smallest eigenvalue is -1"),
         (
             {"right_product": np.triu(np.ones((3, 3))), "method": "gram"},
@@ -478,3 +482,87 @@ def test_half_precision_is_taken_and_single_given():
     b = truncated_svd(a.astype(np.float16), 5)
     assert b.U.dtype == np.float32
     assert abs(b.s - values[:5]).max() <= 1e-2
+
+
+# few columns, and ranks near the size
+
+
+def test_few_columns_are_not_left_to_chance():
+    """As many probes as columns would see too little of a matrix of rank one, or too much, in several of a hundred runs."""
+    for n in (1, 2, 3, 20):
+        for seed in range(25):
+            rng = np.random.default_rng([7, n, seed])
+            a = np.outer(rng.standard_normal(30), rng.standard_normal(n))
+            size = np.linalg.norm(a)
+            for given_as in (a, sp.csr_array(a), aslinearoperator(a)):
+                q = randomized_range(given_as, rtol=0.6, rng=seed)
+                assert np.linalg.norm(a - q @ (q.T @ a)) <= 0.6 * size
+            q = randomized_range(a, rtol=0.6, product=2 * np.eye(30), rng=seed)
+            assert np.linalg.norm(a - 2 * q @ (q.T @ a)) <= 0.6 * size
+            found = randomized_svd(aslinearoperator(a), atol=0.6 * size, rng=seed)
+            assert np.linalg.norm(a - found.to_dense()) <= 0.6 * size
+
+
+def test_a_matrix_of_few_columns_is_cut_as_a_dense_one_is():
+    a = np.linalg.qr(np.random.default_rng(0).standard_normal((40, 12)))[0] * 4.0 ** -np.arange(12)
+    for rank in range(1, 8):
+        atol = 1.01 * np.linalg.norm(4.0 ** -np.arange(rank, 12))
+        assert randomized_svd(aslinearoperator(a), atol=atol).rank == rank
+        assert randomized_range(a, rtol=atol / np.linalg.norm(a)).shape[1] <= 12
+
+
+def test_what_probes_are_trusted_with_is_what_they_see():
+    rng = np.random.default_rng(0)
+    for probes in (1, 2, 5, 12, 32):
+        seen = np.linalg.norm(rng.standard_normal((100_000, probes)), axis=1) / probes**0.5
+        assert 0 < trusted(probes) <= 0.5 < 1.5 < overrated(probes)
+        # in 100,000 runs none or one is beyond, each way
+        assert np.count_nonzero(seen < trusted(probes)) <= 6
+        assert np.count_nonzero(seen > overrated(probes)) <= 6
+        assert probes == 1 or np.count_nonzero(seen < 2 * trusted(probes)) >= 1  # and it is no smaller than need be
+
+
+def test_few_columns_of_a_test_matrix_are_trusted_less():
+    """Two probes do not say that nothing is left, which one in sixteen would; the columns of the matrix end first."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        a = np.outer(rng.standard_normal(50), rng.standard_normal(40))
+        with pytest.raises(ValueError, match="the test matrix has 2 columns, more are needed"):
+            randomized_range(a, rtol=0.6, test_matrix=rng.standard_normal((40, 2)))
+    assert randomized_range(a, rtol=0.6, test_matrix=rng.standard_normal((40, 64))).shape[1] <= 32
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(30, 3), (70, 66), (66, 90), (90, 90)])
+def test_lanczos_has_any_rank(shape, dtype):
+    a = random(dtype, *shape)
+    s = np.linalg.svd(a, compute_uv=False)
+    for rank in {0, 1, 2, min(shape) // 2, *range(min(shape) - 3, min(shape) + 2)}:
+        for given_as in (a, aslinearoperator(a)) if rank % 2 else (a,):
+            found = truncated_svd(given_as, rank, method="lanczos")
+            assert found.rank == min(rank, min(shape))
+            assert np.allclose(found.s, s[: found.rank], rtol=0, atol=50 * np.finfo(dtype).eps * s[0])
+
+
+def test_lanczos_that_does_not_converge_is_replaced(monkeypatch):
+    import scipy.sparse.linalg as ssl
+
+    def fail(*_, **__):
+        raise ssl.ArpackNoConvergence("no convergence (%d)", np.zeros(0), np.zeros((0, 0)))
+
+    monkeypatch.setattr(ssl, "svds", fail)
+    a = np.diag(np.arange(100.0, 0, -1))
+    assert np.allclose(truncated_svd(a, 3, method="lanczos").s, [100, 99, 98])
+
+
+def test_the_norm_of_an_operator_is_estimated_from_below():
+    """With the estimate itself, which is above in every other run, the tolerance is missed once in 10^4 and not in 10^5 runs."""
+    rng = np.random.default_rng(0)
+    a = np.outer(rng.standard_normal(40), rng.standard_normal(50))
+    size = np.linalg.norm(a)
+    found = []
+    for seed in range(40):
+        finder = _RangeFinder(aslinearoperator(a), None, 1, None, seed)
+        finder.reach(0.5, None, None, 40)
+        found.append(finder.size)
+    assert 0.4 * size <= min(found) <= max(found) <= size
