@@ -9,7 +9,6 @@ import numpy as np
 
 from eim import empirical_interpolation
 from lowrank.arrays import beside, namespace
-from rbm.errors import EstimatorUnusable
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
@@ -21,8 +20,6 @@ from rbm.reduction import Reduction
 
 __all__ = ["Interpolated"]
 
-#: Training parameters that must be left over: with none, the interpolation error has been seen nowhere.
-SPARE = 8
 #: Default tolerance of the empirical interpolation of X; looser ones undershoot.
 RTOL = 1e-15
 
@@ -45,6 +42,7 @@ class Interpolated(InterpolatedSquare):
     """
 
     method: ClassVar[str] = "interpolated"
+    alias: ClassVar[str] = "E4"
     matrices: ClassVar[tuple[str, ...]] = ("lower", "upper")
 
     first: np.ndarray  #: (sigma',) products p_s = (first, second, part)
@@ -72,12 +70,6 @@ class Interpolated(InterpolatedSquare):
         known = TrainingProducts.of(model, basis, training, reduction)
         interpolation = empirical_interpolation(known.values, rtol=rtol)
         history = interpolation.residual_history
-        spare = len(training) - interpolation.rank
-        if spare < min(SPARE, len(training)) and interpolation.rank < len(known.products.first):
-            raise EstimatorUnusable(
-                f"E4 with N = {known.reduction.size}: {interpolation.rank} of {len(training)} training parameters were selected, too few are left to "
-                "measure its deviation; give a larger training set, or use the estimator 'orthonormal'"
-            )
         return cls.measured(
             known,
             interpolation.snapshots,
@@ -114,7 +106,7 @@ class Interpolated(InterpolatedSquare):
             widened(self.upper),
             self.squares,
             float(np.finfo(own).eps / 2) * self.growth * self.squares + moved,
-            rounding_constant(len(self.norms), own) * self.norms,
+            (rounding_constant(len(self.norms), own) + self.mismatch) * self.norms,
             self.deviation,
             self.underflow,
         )

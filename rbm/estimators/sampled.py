@@ -11,7 +11,7 @@ import scipy.linalg
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
-from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
+from rbm.estimators.squares import ZERO_PIVOT, InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import solve_triangular
 from rbm.precision import widened
@@ -19,8 +19,6 @@ from rbm.reduction import Reduction
 
 __all__ = ["Sampled"]
 
-#: Pivots of X below this many u, relative to the first, are round-off of an exact zero.
-ZERO_PIVOT = 32.0
 #: Between that and this many times more, a pivot cannot be told from round-off, and T is refused.
 GAP = 100.0
 
@@ -42,6 +40,7 @@ class Sampled(InterpolatedSquare):
     """
 
     method: ClassVar[str] = "sampled"
+    alias: ClassVar[str] = "E3"
     matrices: ClassVar[tuple[str, ...]] = ("orthogonal", "upper")
 
     # upper is R (rho, rho), T = Q R
@@ -60,16 +59,11 @@ class Sampled(InterpolatedSquare):
             cond(T) is so large that T cannot be told from a singular matrix; the condition number is in the message.
         """
         known = TrainingProducts.of(model, basis, training, reduction)
-        sigma, count = known.values.shape
+        sigma = len(known.values)
         q, r, order = scipy.linalg.qr(known.values, mode="economic", pivoting=True)
         pivots = np.abs(np.diag(r))
         zero = ZERO_PIVOT * np.finfo(r.dtype).eps / 2 * pivots[0]
         rank = int(np.sum(pivots > zero))
-        if rank == count < sigma:
-            raise EstimatorUnusable(
-                f"E3 needs up to {sigma} parameters, the training set has {count} and they are all needed: "
-                "give a larger training set, or use the estimator 'interpolated' or 'orthonormal'"
-            )
         r = r[:rank, :rank]
         condition = float(np.linalg.cond(r)) if rank else 1.0
         if rank and pivots[rank - 1] < GAP * zero:
