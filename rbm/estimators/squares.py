@@ -137,7 +137,7 @@ class InterpolatedSquare(Estimator):
         if made.mismatch == self.mismatch:
             return made
         count, rank = len(training.parameters), len(self.squares)
-        if count - rank < SPARE and rank < self.products_total:
+        if count - rank < SPARE and rank < len(training.products.first):
             raise EstimatorUnusable(
                 f"{reason}: {rank} of {count} training parameters were selected, and they are too few: {self._off(known)}. Give a larger training set, "
                 f"of at least {max(training.rank(known), rank + 1) + SPARE} different parameters that fill the parameter space (this training set has {count} "
@@ -262,18 +262,16 @@ class InterpolatedSquare(Estimator):
         gamma: np.ndarray,
         gamma_before: np.ndarray,
     ) -> Self:
-        """tau and epsilon, grown by what conversion does on sample points.
-
-        tau grows by twice the largest of | value(gamma) - before's value(gamma_before) | + ||W (c - c_before)||, epsilon as in :meth:`excess`.
+        """epsilon, grown by twice the largest of (| value(gamma) - before's value(gamma_before) | + ||W (c - c_before)||) / s on sample points.
 
         gamma, gamma_before : (M, N) reduced solutions of the converted model and of the model `before` it
         """
-        roots = [
-            _signed_root(state.squares @ state.combination(residual_coefficients(theta, phi, widened(g))))
-            for state, g in ((self, gamma), (before, gamma_before))
-        ]
-        off = np.abs(roots[0] - roots[1]) + self.distance(theta, gamma, gamma_before)
-        return replace(self, deviation=self.deviation + SAFETY * float(off.max()))
+        c, c_before = (residual_coefficients(theta, phi, widened(g)) for g in (gamma, gamma_before))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            roots = (_signed_root(o.squares @ o.combination(x)) for o, x in ((self, c), (before, c_before)))
+            off = np.abs(next(roots) - next(roots)) + np.abs(c - c_before) @ self.norms
+            found = off / (np.abs(c_before) @ self.norms)
+        return replace(self, mismatch=self.mismatch + SAFETY * float(found[np.isfinite(found)].max(initial=0.0)))
 
 
 def _signed_root(square: np.ndarray) -> np.ndarray:

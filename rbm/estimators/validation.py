@@ -14,7 +14,7 @@ from rbm.online.reference import residual_coefficients
 from rbm.parameters import ParameterSpace
 from rbm.reduction import Reduction
 
-__all__ = ["Validation", "distinct", "validation_points"]
+__all__ = ["Validation", "answered", "distinct", "validation_points"]
 
 #: Validation points that fill the box, at least; more where more parameters were selected (:data:`PER_SELECTED`).
 COUNT = 512
@@ -43,7 +43,7 @@ class Validation(NamedTuple):
         """
         exact = Orthonormal.prepare(reduction.model, reduction.basis, mus, reduction=reduction)
         with np.errstate(all="ignore"):
-            mus = _evaluable(reduction.solve, mus)
+            mus = answered(reduction.solve, mus)
             if not len(mus):
                 return cls(mus, np.zeros((0, len(exact.norms))), np.zeros(0), np.zeros(0))
             theta, phi, gamma = reduction.solve(mus)
@@ -60,7 +60,7 @@ def distinct(training: np.ndarray, limit: int) -> np.ndarray:
     return training[first]
 
 
-def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.ndarray) -> np.ndarray:
+def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
     """Points (K, p) of the box to look at, none of them a copy of a selected one (rho, p).
 
     max(512, 4 rho) points of a scrambled Sobol sequence on the scale of the space; half as many that are near the ends of the ranges in
@@ -83,12 +83,12 @@ def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.nd
     between = [rows[1:] + rows[:-1] for rows in pairs]
     centre = (low / 2 + high / 2)[None]
     found = np.clip(np.concatenate([filling, ends, corners, centre, *between]), low, high)
-    found = np.unique(np.concatenate([found, others]) + 0.0, axis=0)
+    found = np.unique((found if others is None else np.concatenate([found, others])) + 0.0, axis=0)
     copies = {row.tobytes() for row in selected + 0.0}
     return found[[row.tobytes() not in copies for row in found]]
 
 
-def _evaluable(evaluate: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
+def answered(evaluate: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
     """The points (k, p) at which `evaluate` has an answer: it says which rows failed, or they are tried one by one."""
     while len(mus):
         try:
