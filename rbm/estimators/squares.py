@@ -29,6 +29,8 @@ SAFETY = 2.0
 OTHERS = 256
 #: Pivots of X below this many u, relative to the first, are round-off of an exact zero.
 ZERO_PIVOT = 32.0
+#: Validation points at which E1 is evaluated; E_onb at all of them.
+EXACT = 64
 #: Training parameters that must be left over: with fewer, the training set may have been too small for the selection.
 SPARE = 8
 #: Numbers in X on the training set at most (512 MiB); of larger training sets a random choice is used.
@@ -123,17 +125,24 @@ class InterpolatedSquare(Estimator):
         points = validation_points(reduction.model.parameters, parameters, others)
         if not len(points):  # the selected points are the whole space
             return made
-        return made.validated(training, Validation.at(reduction, points), Validation.at(reduction, others))
+        return made._validated(training, points, others)
 
-    def validated(self, training: TrainingProducts, known: Validation, others: Validation) -> Self:
-        """The state with epsilon from all validation points in the floor, or EstimatorUnusable; `others`: training points among them."""
+    def _known(self, training: TrainingProducts, points: np.ndarray) -> Validation:
+        """Norms by E_onb, and by E1 at the EXACT points that decide: those of the largest deviations and those of the smallest norms."""
+        known = Validation.at(training.reduction, points)
+        order = np.argsort(-self.deviations(known.c, known.norm)), np.argsort(known.norm)
+        return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
+
+    def _validated(self, training: TrainingProducts, points: np.ndarray, others: np.ndarray) -> Self:
+        """The state with epsilon from the points (K, p) in the floor, or EstimatorUnusable; `others`: the training points among them."""
+        known = self._known(training, points)
         reason = f"{self.alias} with N = {training.reduction.size}"
         if not len(known.norm):
             raise EstimatorUnusable(
                 f"{reason}: the model has an answer at none of the validation points in {training.reduction.model.parameters}, so that its deviation "
                 "was seen nowhere; narrow the ranges of the parameters, or use the estimator 'orthonormal'"
             )
-        made = replace(self, mismatch=self.mismatch + self.excess(known.c, known.norm, known.floor))
+        made = replace(self, mismatch=self.mismatch + self.deviations(known.c, known.norm).max())
         if made.mismatch == self.mismatch:
             return made
         count, rank = len(training.parameters), len(self.squares)
@@ -143,15 +152,18 @@ class InterpolatedSquare(Estimator):
                 f"of at least {max(training.rank(known), rank + 1) + SPARE} different parameters that fill the parameter space (this training set has {count} "
                 f"in {training.rows} rows), or use the estimator 'orthonormal'"
             )
-        inside = replace(self, mismatch=self.mismatch + self.excess(others.c, others.norm, others.floor))
-        # a tolerance or a system that leaves nothing on the training set, either, is not the training set's fault: floors say it
-        if inside._resolves(known) and not made._resolves(known):
+        if not made._resolves(known) and self._holds(self._known(training, others), known):
             raise EstimatorUnusable(
                 f"{reason}: the training set ({count} different parameters) does not represent the parameter space: {self._off(known)}, and no "
                 "estimate would be resolved. Give a training set that fills the space, narrow the ranges of the parameters, or use the estimator "
                 "'orthonormal'"
             )
         return made
+
+    def _holds(self, inside: Validation, known: Validation) -> bool:
+        """True if what was seen on the training set would resolve estimates: if not, a tolerance or a system is the cause, and floors say it."""
+        found = self.deviations(inside.c, inside.norm).max(initial=0.0)
+        return replace(self, mismatch=self.mismatch + found)._resolves(known)
 
     def _resolves(self, known: Validation) -> bool:
         """True if any estimate at the validation points is resolved."""
@@ -160,25 +172,28 @@ class InterpolatedSquare(Estimator):
     def _off(self, known: Validation) -> str:
         """How far the values are off at validation points, in words."""
         off = np.abs(_signed_root(self.squares @ self.combination(known.c)) - known.norm)
-        worst = int(np.argmax(off))
+        worst = int(np.argmax(np.where(np.isfinite(off), off, 0.0)))
         return (
             f"at {len(off)} other points of the parameter space its residual norms are off by up to {off[worst]:.1e}, where the exact one is "
             f"{known.norm[worst]:.1e}"
         )
 
-    def excess(self, c: np.ndarray, norm: np.ndarray, uncertainty: np.ndarray) -> float:
-        """epsilon: the least one with which the floor is SAFETY times as large as all deviations from the norms (K,), known up to `uncertainty`.
+    def deviations(self, c: np.ndarray, norm: np.ndarray) -> np.ndarray:
+        """(K,) the least epsilon with which the floor at that point is SAFETY times the deviation from the exact norms (K,), or larger.
 
         It is found from the square, v^2 - e^2 = (v - e)(v + e), of which rounding explains a part: the deviation of the square is linear in X(mu)
         and hence about as large at points between as at points seen, while that of the norm is larger by orders wherever the norm is small.
+        Zero where values are not finite: queries are refused there.
         """
+        if not len(c):
+            return np.zeros(0)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             combination = self.combination(c)
             value, (of_square, of_norm) = _signed_root(self.squares @ combination), self._rounding(c, combination)
-            off = SAFETY * (np.abs(value - norm) + uncertainty) - of_norm
+            off = SAFETY * np.abs(value - norm) - of_norm
             left = SAFETY * np.where(off > 0, off, 0.0) * (np.abs(value) + norm) - of_square
             found = np.sqrt(np.where(left > 0, left, 0.0)) / (np.abs(c) @ self.norms)
-        return float(found[np.isfinite(found)].max(initial=0.0))
+        return np.where(np.isfinite(found), found, 0.0)
 
     def floors(self, c: Any) -> Any:
         """(M,) floors for residual coefficients c (M, m), but for the underflow."""

@@ -27,16 +27,16 @@ SEED = 1212_0970
 
 
 class Validation(NamedTuple):
-    """Reduced solutions at validation points and their residual norms, by E_onb: value and floor, which is proved."""
+    """Reduced solutions at validation points and their residual norms."""
 
     parameters: np.ndarray  #: (K, p)
+    gamma: np.ndarray  #: (K, N)
     c: np.ndarray  #: (K, m)
     norm: np.ndarray  #: (K,)
-    floor: np.ndarray  #: (K,)
 
     @classmethod
     def at(cls, reduction: Reduction, mus: np.ndarray) -> Validation:
-        """At the points (K, p) at which the model can be evaluated.
+        """At the points (K, p) at which the model can be evaluated, norms by E_onb.
 
         Points without an answer (a coefficient that is infinite in a corner, a singular reduced system, numbers beyond the range of doubles)
         are left out: queries have none there, either. Cost: K reduced solutions and O(m^2) each; nothing of full order.
@@ -45,11 +45,21 @@ class Validation(NamedTuple):
         with np.errstate(all="ignore"):
             mus = answered(reduction.solve, mus)
             if not len(mus):
-                return cls(mus, np.zeros((0, len(exact.norms))), np.zeros(0), np.zeros(0))
+                return cls(mus, np.zeros((0, reduction.size)), np.zeros((0, len(exact.norms))), np.zeros(0))
             theta, phi, gamma = reduction.solve(mus)
             c, estimate = residual_coefficients(theta, phi, gamma), exact.evaluate(theta, phi, gamma)
         known = np.isfinite(estimate.bound) & np.all(np.isfinite(c), axis=1)
-        return cls(mus[known], c[known], estimate.value[known], estimate.floor[known])
+        return cls(mus[known], gamma[known], c[known], estimate.value[known])
+
+    def sharpened(self, reduction: Reduction, rows: np.ndarray) -> Validation:
+        """Norms by E1 in some rows: right to a few u, where those of E_onb carry the rounding of its factor. Cost O(n) each."""
+        if not len(rows):
+            return self
+        norm = self.norm.copy()
+        norm[rows] = reduction.model.residual_norm(
+            self.parameters[rows], self.gamma[rows], reduction.basis, extrapolate=True
+        )
+        return self._replace(norm=norm)
 
 
 def distinct(training: np.ndarray, limit: int) -> np.ndarray:
