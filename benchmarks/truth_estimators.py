@@ -107,11 +107,12 @@ def sweep(tallies: Tallies, index: int) -> None:
             training = make(space, rng)
             for key, reduced in _prepared(tallies, kind, model, plain, training):
                 dtype = str(reduced.dtype)
-                solution = reduced.solve(mus, method=reduced.method)
+                solution = reduced.solve(mus, method=reduced.method, on_error="mark")
+                good = np.setdiff1d(np.arange(len(mus)), solution.failed)
                 if dtype not in known:
-                    known[dtype] = exact_norms(case, reduced, mus, solution.coefficients)
+                    known[dtype] = exact_norms(case, reduced, mus, solution.coefficients, good)
                 assert solution.estimate is not None
-                tallies[key].add(solution.estimate, known[dtype], f"model {index}")
+                tallies[key].add(solution.estimate[good], known[dtype][good], f"model {index}")
 
 
 def _prepared(tallies: Tallies, kind: str, model: rbm.FullOrderModel, plain: rbm.ReducedModel, training: np.ndarray) -> Iterator[tuple[str, rbm.ReducedModel]]:  # fmt: skip
@@ -135,8 +136,10 @@ def _prepared(tallies: Tallies, kind: str, model: rbm.FullOrderModel, plain: rbm
         yield keys[1], single
 
 
-def exact_norms(case: Case, reduced: rbm.ReducedModel, mus: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """||f - A Z gamma||_{P^-1} (M,) in ball arithmetic, rounded to doubles at the end."""
+def exact_norms(
+    case: Case, reduced: rbm.ReducedModel, mus: np.ndarray, gamma: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """||f - A Z gamma||_{P^-1} (M,) in ball arithmetic, rounded to doubles at the end; NaN but in `rows`."""
     theta, phi = reduced.operator_coefficients(mus), reduced.rhs_coefficients(mus)
     setting, basis = case.setting(), reduced.basis
     assert basis is not None
@@ -144,11 +147,12 @@ def exact_norms(case: Case, reduced: rbm.ReducedModel, mus: np.ndarray, gamma: n
     wide = gamma.astype(np.result_type(gamma, np.float64))
     exact = Exact(setting, basis, BITS[0], complex_valued)
     flint.ctx.prec = BITS[0]
-    norms = []
-    for t, f, g in zip(theta.tolist(), phi.tolist(), wide.tolist(), strict=True):
-        square = exact.square(exact.residual(t, f, exact.column(g)), exact.inverse)
-        norms.append(float(square.sqrt()) if square > 0 else 0.0)
-    return np.array(norms)
+    norms = np.full(len(mus), np.nan)
+    for k in rows:
+        r = exact.residual(theta[k].tolist(), phi[k].tolist(), exact.column(wide[k].tolist()))
+        square = exact.square(r, exact.inverse)
+        norms[k] = float(square.sqrt()) if square > 0 else 0.0
+    return norms
 
 
 def digest() -> str:
