@@ -33,10 +33,10 @@ class Sampled(InterpolatedSquare):
     the pivots. rho parameters are kept and the sigma equations solved through the QR factorisation, cond(T) being that of the
     kept columns. Where there is no gap, pivots that cannot be told from round-off, T is unusable and `prepare` says so.
 
-        floor = (cond(T) u sum |lambda_r| max V)^{1/2} + (m + 4) u s(mu) + tau
+        floor = (cond(T) u sum |lambda_r| max V)^{1/2} + (m + 4) u s(mu) + epsilon s(mu)
 
-    with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`). Cost O(sigma rho) a point. In single precision:
-    :class:`rbm.estimators.squares.InterpolatedSquare`.
+    with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`): epsilon is measured at validation points, not proved. Cost O(sigma rho)
+    a point. In single precision: :class:`rbm.estimators.squares.InterpolatedSquare`.
     """
 
     method: ClassVar[str] = "sampled"
@@ -51,12 +51,13 @@ class Sampled(InterpolatedSquare):
     def prepare(
         cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
     ) -> Self:
-        """Select parameters, factorise T, evaluate E1 at them and at the validation parameters.
+        """Select parameters, factorise T, evaluate exact norms at them and at the validation points; training sets as for E4.
 
         Raises
         ------
         EstimatorUnusable
-            cond(T) is so large that T cannot be told from a singular matrix; the condition number is in the message.
+            cond(T) is so large that T cannot be told from a singular matrix; the condition number is in the message. Or the training
+            set is too small, or does not represent the parameter space, as for E4.
         """
         known = TrainingProducts.of(model, basis, training, reduction)
         sigma = len(known.values)
