@@ -101,7 +101,7 @@ def sweep(tallies: Tallies, index: int) -> None:
             plain = rbm.project(model, basis)
         except REFUSALS:  # solutions that are the same, as where all parameters are fixed
             return
-        mus = unseen(space, rng, POINTS)
+        mus = unseen(space, rng, POINTS, case.snapshots)  # the residual is small near snapshots
         known: dict[str, np.ndarray] = {}
         for kind, make in TRAINING.items():
             training = make(space, rng)

@@ -57,14 +57,20 @@ def space_of(low: np.ndarray, high: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return np.clip(low * (1 - unit) + high * unit, low, high)
 
 
-def unseen(space: rbm.ParameterSpace, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Random points: even on either scale, some of them near an end of a range or at it."""
+def unseen(
+    space: rbm.ParameterSpace, rng: np.random.Generator, count: int, near: np.ndarray | None = None
+) -> np.ndarray:
+    """Random points: even on either scale, some of them near an end of a range or at it, or near to points `near` (k, p)."""
     low, high = space.bounds.T
     unit = rng.random((count, len(low)))
     unit = np.where(rng.random(unit.shape) < 0.1, unit**6, unit)
     unit = np.where(rng.random(unit.shape) < 0.1, np.round(unit), unit)
     made = space_of(low, high, unit)
-    return np.where(rng.random((count, 1)) < 0.3, np.clip(low * (high / low) ** unit, low, high), made)
+    made = np.where(rng.random((count, 1)) < 0.3, np.clip(low * (high / low) ** unit, low, high), made)
+    if near is None:
+        return made
+    close = near[rng.integers(0, len(near), count)] * (1 + rng.choice([-1, 1], made.shape) * 10 ** rng.uniform(-7, -1, (count, 1)))  # fmt: skip
+    return np.where(rng.random((count, 1)) < 0.2, np.clip(close, low, high), made)
 
 
 Training = Callable[[rbm.ParameterSpace, np.random.Generator], np.ndarray]

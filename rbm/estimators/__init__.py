@@ -16,7 +16,7 @@ sketched      none    norm(Omega R c) / sqrt(k), Omega random         O(k m)    
 ============  ======  ==============================================  ===========  =====================================
 
 The floors of E3 and E4 hold a deviation, epsilon s(mu), that is measured at points of the parameter space and not proved: they estimate.
-All others are proved, for given defects, or hold with a stated probability. All but the first can be held in single precision (:meth:`rbm.ReducedModel.astype`).
+All but the first can be held in single precision (:meth:`rbm.ReducedModel.astype`).
 """
 
 from rbm.estimators.base import Estimator
