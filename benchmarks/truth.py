@@ -7,6 +7,8 @@ refusal is not, but for models that are kind (condition up to 1e8, units of any 
 
 Results are kept in truth.json, family by family, and a run goes on where the last one stopped; results of other sources than
 these are dropped. ``--family X --index 17`` does one model again and prints it.
+
+``python -m benchmarks.truth estimators [--evaluations N]``: E3 and E4 on training sets of any kind (:mod:`benchmarks.truth_estimators`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 import numpy as np
 
 import rbm
+from benchmarks import truth_estimators
 from benchmarks.harness import text_table
 from benchmarks.random_models import FAMILIES, Case
 from benchmarks.truth_checks import Outcome, check
@@ -224,6 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--index", type=int, help="one model of the family, printed")
     command.add_argument("--results", type=Path, default=RESULTS, help="where results are kept")
     command.set_defaults(run=bounds)
+    command = commands.add_parser(
+        "estimators", help="E3 and E4 on training sets of any kind, against exact residual norms"
+    )
+    command.add_argument("--evaluations", type=int, default=100_000, help="in all kinds of training sets together")
+    command.add_argument("--results", type=Path, default=truth_estimators.RESULTS, help="where results are kept")
+    command.set_defaults(run=truth_estimators.run)
     if not given or given[0] not in {*commands.choices, "-h", "--help"}:
         given.insert(0, "bounds")
     options = parser.parse_args(given)

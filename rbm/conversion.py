@@ -10,6 +10,7 @@ import numpy as np
 from rbm.errors import EstimatorUnusable, ModelError, refused
 from rbm.estimators import Estimator
 from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.validation import answered, validation_points
 from rbm.precision import converted, is_single, precision, rounded
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from rbm.reduced import ReducedModel
 
 __all__ = ["convert", "rounded_coefficients"]
-
-#: Points at which E3 and E4 are compared before and after.
-SAMPLE = 64
 
 
 def convert(model: ReducedModel, dtype: Any) -> ReducedModel:
@@ -47,11 +45,18 @@ def convert(model: ReducedModel, dtype: Any) -> ReducedModel:
 
 
 def _recalibrated(made: ReducedModel, model: ReducedModel) -> ReducedModel:
-    """E3 and E4 know reduced solutions of `model` only; what those of `made` are off by is measured on a Sobol sample."""
+    """E3 and E4 know reduced solutions of `model` only; what those of `made` are off by is measured at validation points."""
     squares = {name: state for name, state in made.estimators.items() if isinstance(state, InterpolatedSquare)}
     if not squares:
         return made
-    mus = model.parameters.sample(SAMPLE, "sobol", seed=0)
+    mus = validation_points(model.parameters, np.zeros((0, len(model.parameters))))
+    for m in (made, model):
+        mus = answered(lambda points, m=m: m.solve(points, estimate=False), mus)  # type: ignore[misc]
+    if not len(mus):
+        raise EstimatorUnusable(
+            f"what {made.dtype} does to the estimator {next(iter(squares))!r} was seen nowhere: the model has an answer at none of the validation points "
+            f"in {model.parameters}; keep the model in float64, or use the estimator 'orthonormal'"
+        )
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
     gamma, before = (m.solve(mus, estimate=False).coefficients for m in (made, model))
     for name, state in squares.items():

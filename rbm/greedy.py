@@ -183,7 +183,7 @@ class _Run:
         try:
             sweep = self._sweep()
         except EstimatorUnusable as error:
-            if not self.history:
+            if not self.history or len(self.selected) < 2:  # no basis is left for which it is usable
                 raise
             self.reduction = Reduction(self.model, self.reduction.basis[:, :-1], self.reduction.projection)
             self.selected.pop()

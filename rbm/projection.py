@@ -42,7 +42,7 @@ def project(
     ModelError
         a basis of the wrong shape or with dependent vectors, an unknown estimator.
     EstimatorUnusable
-        the *first* estimator cannot be prepared (E3 with a singular T); others that cannot are listed in `refused`.
+        the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that cannot are listed in `refused`.
 
     Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
     """

@@ -15,6 +15,7 @@ orthonormal   E_onb   norm(R c), W = D R, D orthonormal               O(m^2)    
 sketched      none    norm(Omega R c) / sqrt(k), Omega random         O(k m)       of a bound that holds with probability
 ============  ======  ==============================================  ===========  =====================================
 
+The floors of E3 and E4 hold a deviation, epsilon s(mu), that is measured at points of the parameter space and not proved: they estimate.
 All but the first can be held in single precision (:meth:`rbm.ReducedModel.astype`).
 """
 

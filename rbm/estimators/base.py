@@ -33,7 +33,7 @@ class Estimator(ABC):
     def prepare(
         cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
     ) -> Self:
-        """Offline: the state for a basis (n, N); E3 and E4 select their points from `training` (M, p).
+        """Offline: the state for a basis (n, N); E3 and E4 select their points from the different rows of `training` (M, p).
 
         reduction : the projection onto `basis`, if it has been made already
         """

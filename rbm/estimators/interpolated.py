@@ -9,7 +9,6 @@ import numpy as np
 
 from eim import empirical_interpolation
 from lowrank.arrays import beside, namespace
-from rbm.errors import EstimatorUnusable
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
@@ -21,8 +20,6 @@ from rbm.reduction import Reduction
 
 __all__ = ["Interpolated"]
 
-#: Training parameters that must be left over: with none, the interpolation error has been seen nowhere.
-SPARE = 8
 #: Default tolerance of the empirical interpolation of X; looser ones undershoot.
 RTOL = 1e-15
 
@@ -35,16 +32,16 @@ class Interpolated(InterpolatedSquare):
     products p_s and parameters mu_r; online, sum_r lambda_r X_{p_s}(mu_r) = X_{p_s}(mu) by two triangular solves. A small
     square is then a combination of small positive numbers, not a difference of large ones. Floor of the norm:
 
-        (u kappa sum |lambda_r| V_r)^{1/2} + (m + 4) u s(mu) + tau,
+        (u kappa sum |lambda_r| V_r)^{1/2} + (m + 4) u s(mu) + epsilon s(mu),
 
     kappa = sigma' times the growth factor of the elimination; the second term is the rounding of gamma itself, which
-    interpolation does not see; tau is twice the largest deviation from E1 measured at up to 64 training parameters that
-    were not selected. tau is a measurement, not a proof: between training parameters E4 estimates, E_onb certifies. E4's own
-    advantage is that the full model may be a black box that returns residual norms. Cost O(sigma'^2) a point. In single precision:
-    :class:`rbm.estimators.squares.InterpolatedSquare`.
+    interpolation does not see; epsilon is measured at validation points of the parameter space
+    (:class:`rbm.estimators.squares.InterpolatedSquare`, which see also for single precision). It is a measurement, not a proof: between those points E4
+    estimates, E_onb certifies. E4's own advantage is that V needs nothing but residual norms. Cost O(sigma'^2) a point.
     """
 
     method: ClassVar[str] = "interpolated"
+    alias: ClassVar[str] = "E4"
     matrices: ClassVar[tuple[str, ...]] = ("lower", "upper")
 
     first: np.ndarray  #: (sigma',) products p_s = (first, second, part)
@@ -65,19 +62,23 @@ class Interpolated(InterpolatedSquare):
         reduction: Reduction | None = None,
         rtol: float = RTOL,
     ) -> Self:
-        """EIM on the training set, then E1 at the selected parameters and at the validation parameters.
+        """EIM on the training set, then exact norms at the selected parameters and at the validation points.
 
-        Raises EstimatorUnusable when nearly all training parameters are selected, so that none is left for validation.
+        training : (M, p) of any kind; repeated rows count once, of very many (X of more than 512 MiB) a random choice is used. 1000 points
+            of ``parameters.sample`` are a good one
+        rtol : tolerance of the EIM, of the largest product; a looser one gives fewer terms and a larger floor
+
+        Raises
+        ------
+        EstimatorUnusable
+            the values are off at the validation points, and the training set is too small (the message says what is enough) or does not
+            represent the parameter space, so that no estimate would be resolved.
+
+        Cost: the reduced model at all training and validation points, O(M sigma sigma'), and sigma' + 64 residual norms of full order.
         """
         known = TrainingProducts.of(model, basis, training, reduction)
         interpolation = empirical_interpolation(known.values, rtol=rtol)
         history = interpolation.residual_history
-        spare = len(training) - interpolation.rank
-        if spare < min(SPARE, len(training)) and interpolation.rank < len(known.products.first):
-            raise EstimatorUnusable(
-                f"E4 with N = {known.reduction.size}: {interpolation.rank} of {len(training)} training parameters were selected, too few are left to "
-                "measure its deviation; give a larger training set, or use the estimator 'orthonormal'"
-            )
         return cls.measured(
             known,
             interpolation.snapshots,
@@ -114,7 +115,7 @@ class Interpolated(InterpolatedSquare):
             widened(self.upper),
             self.squares,
             float(np.finfo(own).eps / 2) * self.growth * self.squares + moved,
-            rounding_constant(len(self.norms), own) * self.norms,
+            (rounding_constant(len(self.norms), own) + self.mismatch) * self.norms,
             self.deviation,
             self.underflow,
         )

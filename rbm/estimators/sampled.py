@@ -11,7 +11,7 @@ import scipy.linalg
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
-from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
+from rbm.estimators.squares import ZERO_PIVOT, InterpolatedSquare, TrainingProducts
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import solve_triangular
 from rbm.precision import widened
@@ -19,8 +19,6 @@ from rbm.reduction import Reduction
 
 __all__ = ["Sampled"]
 
-#: Pivots of X below this many u, relative to the first, are round-off of an exact zero.
-ZERO_PIVOT = 32.0
 #: Between that and this many times more, a pivot cannot be told from round-off, and T is refused.
 GAP = 100.0
 
@@ -35,13 +33,14 @@ class Sampled(InterpolatedSquare):
     the pivots. rho parameters are kept and the sigma equations solved through the QR factorisation, cond(T) being that of the
     kept columns. Where there is no gap, pivots that cannot be told from round-off, T is unusable and `prepare` says so.
 
-        floor = (cond(T) u sum |lambda_r| max V)^{1/2} + (m + 4) u s(mu) + tau
+        floor = (cond(T) u sum |lambda_r| max V)^{1/2} + (m + 4) u s(mu) + epsilon s(mu)
 
-    with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`). Cost O(sigma rho) a point. In single precision:
-    :class:`rbm.estimators.squares.InterpolatedSquare`.
+    with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`): epsilon is measured at validation points, not proved. Cost O(sigma rho)
+    a point. In single precision: :class:`rbm.estimators.squares.InterpolatedSquare`.
     """
 
     method: ClassVar[str] = "sampled"
+    alias: ClassVar[str] = "E3"
     matrices: ClassVar[tuple[str, ...]] = ("orthogonal", "upper")
 
     # upper is R (rho, rho), T = Q R
@@ -52,24 +51,20 @@ class Sampled(InterpolatedSquare):
     def prepare(
         cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
     ) -> Self:
-        """Select parameters, factorise T, evaluate E1 at them and at the validation parameters.
+        """Select parameters, factorise T, evaluate exact norms at them and at the validation points; training sets as for E4.
 
         Raises
         ------
         EstimatorUnusable
-            cond(T) is so large that T cannot be told from a singular matrix; the condition number is in the message.
+            cond(T) is so large that T cannot be told from a singular matrix; the condition number is in the message. Or the training
+            set is too small, or does not represent the parameter space, as for E4.
         """
         known = TrainingProducts.of(model, basis, training, reduction)
-        sigma, count = known.values.shape
+        sigma = len(known.values)
         q, r, order = scipy.linalg.qr(known.values, mode="economic", pivoting=True)
         pivots = np.abs(np.diag(r))
         zero = ZERO_PIVOT * np.finfo(r.dtype).eps / 2 * pivots[0]
         rank = int(np.sum(pivots > zero))
-        if rank == count < sigma:
-            raise EstimatorUnusable(
-                f"E3 needs up to {sigma} parameters, the training set has {count} and they are all needed: "
-                "give a larger training set, or use the estimator 'interpolated' or 'orthonormal'"
-            )
         r = r[:rank, :rank]
         condition = float(np.linalg.cond(r)) if rank else 1.0
         if rank and pivots[rank - 1] < GAP * zero:

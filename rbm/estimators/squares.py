@@ -8,12 +8,14 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from lowrank.arrays import beside, is_complex, namespace, numpy_dtype
 from rbm.errors import EstimatorUnusable
-from rbm.estimate import Estimate
+from rbm.estimate import RESOLVED, Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.estimators.products import Products, all_products, equilibration, evaluate_products
+from rbm.estimators.validation import Validation, distinct, validation_points
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import residual_coefficients, where_present
 from rbm.precision import converted, is_single, underflow_of_sums, widened
@@ -21,17 +23,26 @@ from rbm.reduction import Reduction
 
 __all__ = ["InterpolatedSquare", "TrainingProducts"]
 
-#: Safety factor on the deviation measured at training parameters that were not selected.
+#: Safety factor on deviations of the norm that were measured; their squares carry its square.
 SAFETY = 2.0
-#: Number of those.
-VALIDATION = 64
+#: Number of training parameters that were not selected and are looked at beside the validation points.
+OTHERS = 256
+#: Pivots of X below this many u, relative to the first, are round-off of an exact zero.
+ZERO_PIVOT = 32.0
+#: Validation points at which E1 is evaluated; E_onb at all of them.
+EXACT = 64
+#: Training parameters that must be left over: with fewer, the training set may have been too small for the selection.
+SPARE = 8
+#: Numbers in X on the training set at most (512 MiB); of larger training sets a random choice is used.
+LARGEST = 2**26
 
 
 class TrainingProducts(NamedTuple):
     """X(mu) on the training set, and what it was made from."""
 
     reduction: Reduction
-    parameters: np.ndarray  #: (M, p)
+    parameters: np.ndarray  #: (M, p), different rows
+    rows: int  #: rows of the training set as it was given
     gamma: np.ndarray  #: (M, N)
     c: np.ndarray  #: (M, m)
     weights: np.ndarray  #: (m,)
@@ -42,13 +53,23 @@ class TrainingProducts(NamedTuple):
     def of(
         cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, reduction: Reduction | None
     ) -> TrainingProducts:
-        """Solve the reduced model on the training set and form all products."""
+        """Solve the reduced model on the different rows of the training set and form all products."""
         reduction = reduction or Reduction(model, basis)
-        theta, phi, gamma = reduction.solve(training)
+        m = model.rhs_terms.shape[1] + len(model.operator_terms) * reduction.size
+        parameters = distinct(training, max(1024, LARGEST // m**2))
+        theta, phi, gamma = reduction.solve(parameters)
         c = residual_coefficients(theta, phi, gamma)
         weights = equilibration(c)
         products = all_products(c.shape[1], np.iscomplexobj(c))
-        return cls(reduction, training, gamma, c, weights, products, evaluate_products(c, weights, products).T)
+        values = evaluate_products(c, weights, products).T
+        return cls(reduction, parameters, len(training), gamma, c, weights, products, values)
+
+    def rank(self, known: Validation) -> int:
+        """Number of independent columns of X on the training set and at validation points together: what the parameter space needs."""
+        values = np.concatenate([self.values, evaluate_products(known.c, self.weights, self.products).T], axis=1)
+        values = values[:, np.all(np.isfinite(values), axis=0)]
+        pivots = np.abs(np.diag(scipy.linalg.qr(values, mode="r", pivoting=True)[0]))
+        return int(np.sum(pivots > ZERO_PIVOT * np.finfo(pivots.dtype).eps / 2 * pivots.max(initial=0.0)))
 
 
 @dataclass(frozen=True)
@@ -58,45 +79,147 @@ class InterpolatedSquare(Estimator):
     X(mu) was interpolated for reduced solutions gamma(mu): `evaluate` must be given those. For other coefficients
     :meth:`rbm.ReducedModel.estimate` adds the dual norm of the difference of the residuals, by :meth:`distance`.
 
+    The square is linear in X(mu), and so is what it is off by where X(mu) is no combination of the X(mu_r). This is measured, not proved: at
+    validation points of their own (:func:`rbm.estimators.validation.validation_points`: 768 or more that fill the box to its sides and corners,
+    never copies of selected ones, and up to 256 training parameters that were not selected) the value v is compared with the exact norm e, by E_onb at all
+    of them and by E1 at the 64 or so that decide. With s(mu) = sum_j ||W_j|| |c_j|, the size of the residual's terms, the floor gets
+
+        epsilon s(mu),    epsilon = max (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s,
+
+    no less than twice the largest deviation seen; 0 where rounding explains all of it, as it does for training sets that fill the space.
+    The estimator is refused where that happens with fewer than 8 training parameters left over (repeated rows count once), and where it leaves no
+    estimate resolved though the training set by itself would. Between the validation points E3 and E4 estimate; E_onb certifies.
+
     In single precision the matrices that give lambda are held in float32 and used in double precision (products of c span
     twice the digits of c). They give lambda' = (I + E) lambda, E known from the matrices before and after, so that the square is off
     by at most e @ |lambda'|, e_r = |V^T E (I + E)^-1|_r, which goes into the floor; u is that of float32 from then on, as gamma carries its
-    rounding; and tau grows by what a single-precision model does to the reduced solutions, measured by :meth:`recalibrated`.
+    rounding; and epsilon grows by what a single-precision model does to the reduced solutions, measured by :meth:`recalibrated`.
     """
 
     #: also those that are converted to single precision
     matrices: ClassVar[tuple[str, ...]]
+    #: its name in the papers, for messages
+    alias: ClassVar[str]
 
     upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its precision is that of the state
     weights: np.ndarray  #: (m,) equilibration of c
     squares: np.ndarray  #: V (rho,)
     parameters: np.ndarray  #: selected mu_r (rho, p)
     norms: np.ndarray  #: ||W_j||_{P^-1} (m,)
-    deviation: float  #: tau
+    deviation: float  #: tau, 0 but in files written before there was an epsilon
     moved: np.ndarray = field(kw_only=True, default_factory=lambda: np.zeros(0))  #: e (rho,), empty if never converted
+    mismatch: float = field(kw_only=True, default=0.0)  #: epsilon, measured
 
     @classmethod
     def measured(cls, training: TrainingProducts, selected: np.ndarray, **state: Any) -> Self:
-        """The state with V from E1 at the selected training parameters, and tau from E1 at up to 64 others."""
-        check = _others(len(training.parameters), selected)
-        wanted = np.concatenate([selected, check])
-        reduction = training.reduction
-        residual = reduction.model.residual_norm(
-            training.parameters[wanted], training.gamma[wanted], reduction.basis, extrapolate=True
-        )
+        """The state with V from E1 at the selected training parameters, and epsilon from validation points.
+
+        Raises
+        ------
+        EstimatorUnusable
+            it deviates at the validation points by more than rounding explains, and too few training parameters are left over, or
+            no estimate there is resolved.
+        """
+        parameters, reduction = training.parameters[selected], training.reduction
+        gamma, basis = training.gamma[selected], reduction.basis
+        exact = reduction.model.residual_norm
+        residual = exact(parameters, gamma, basis, extrapolate=True) if len(selected) else np.zeros(0)
         made = cls(
             weights=training.weights,
-            squares=residual[: len(selected)] ** 2,
-            parameters=training.parameters[selected],
+            squares=residual**2,
+            parameters=parameters,
             norms=reduction.residual_range.norms,
             deviation=0.0,
             **state,
         )
-        if not len(check):
+        others = training.parameters[_others(len(training.parameters), selected)]
+        points = validation_points(reduction.model.parameters, parameters, others)
+        if not len(points):  # the selected points are the whole space
             return made
-        square = made.squares @ made.combination(training.c[check])
-        off = np.abs(_signed_root(square) - residual[len(selected) :])
-        return replace(made, deviation=SAFETY * float(off.max()))
+        return made._validated(training, points, others)
+
+    def _known(self, training: TrainingProducts, points: np.ndarray) -> Validation:
+        """Norms by E_onb, and by E1 at the EXACT points that decide: those of the largest deviations and those of the smallest norms."""
+        known = Validation.at(training.reduction, points)
+        order = np.argsort(-self.deviations(known.c, known.norm)), np.argsort(known.norm)
+        return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
+
+    def _validated(self, training: TrainingProducts, points: np.ndarray, others: np.ndarray) -> Self:
+        """The state with epsilon from the points (K, p) in the floor, or EstimatorUnusable; `others`: the training points among them."""
+        known = self._known(training, points)
+        reason = f"{self.alias} with N = {training.reduction.size}"
+        if not len(known.norm):
+            raise EstimatorUnusable(
+                f"{reason}: the model has an answer at none of the validation points in {training.reduction.model.parameters}, so that its deviation "
+                "was seen nowhere; narrow the ranges of the parameters, or use the estimator 'orthonormal'"
+            )
+        made = replace(self, mismatch=self.mismatch + self.deviations(known.c, known.norm).max())
+        if made.mismatch == self.mismatch:
+            return made
+        count, rank = len(training.parameters), len(self.squares)
+        if count - rank < SPARE and rank < len(training.products.first):
+            raise EstimatorUnusable(
+                f"{reason}: {rank} of {count} training parameters were selected, and they are too few: {self._off(known)}. Give a larger training set, "
+                f"of at least {max(training.rank(known), rank + 1) + SPARE} different parameters that fill the parameter space (this training set has {count} "
+                f"in {training.rows} rows), or use the estimator 'orthonormal'"
+            )
+        if not made._resolves(known) and self._holds(self._known(training, others), known):
+            raise EstimatorUnusable(
+                f"{reason}: the training set ({count} different parameters) does not represent the parameter space: {self._off(known)}, and no "
+                "estimate would be resolved. Give a training set that fills the space, narrow the ranges of the parameters, or use the estimator "
+                "'orthonormal'"
+            )
+        return made
+
+    def _holds(self, inside: Validation, known: Validation) -> bool:
+        """True if what was seen on the training set would resolve estimates: if not, a tolerance or a system is the cause, and floors say it."""
+        found = self.deviations(inside.c, inside.norm).max(initial=0.0)
+        return replace(self, mismatch=self.mismatch + found)._resolves(known)
+
+    def _resolves(self, known: Validation) -> bool:
+        """True if any estimate at the validation points is resolved."""
+        return bool(np.any(known.norm >= RESOLVED * self.floors(known.c)))
+
+    def _off(self, known: Validation) -> str:
+        """How far the values are off at validation points, in words."""
+        off = np.abs(_signed_root(self.squares @ self.combination(known.c)) - known.norm)
+        worst = int(np.argmax(np.where(np.isfinite(off), off, 0.0)))
+        return (
+            f"at {len(off)} other points of the parameter space its residual norms are off by up to {off[worst]:.1e}, where the exact one is "
+            f"{known.norm[worst]:.1e}"
+        )
+
+    def deviations(self, c: np.ndarray, norm: np.ndarray) -> np.ndarray:
+        """(K,) the least epsilon with which the floor at that point is SAFETY times the deviation from the exact norms (K,), or larger.
+
+        It is found from the square, v^2 - e^2 = (v - e)(v + e), of which rounding explains a part: the deviation of the square is linear in X(mu)
+        and hence about as large at points between as at points seen, while that of the norm is larger by orders wherever the norm is small.
+        Zero where values are not finite: queries are refused there.
+        """
+        if not len(c):
+            return np.zeros(0)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            combination = self.combination(c)
+            value, (of_square, of_norm) = _signed_root(self.squares @ combination), self._rounding(c, combination)
+            off = SAFETY * np.abs(value - norm) - of_norm
+            left = SAFETY * np.where(off > 0, off, 0.0) * (np.abs(value) + norm) - of_square
+            found = np.sqrt(np.where(left > 0, left, 0.0)) / (np.abs(c) @ self.norms)
+        return np.where(np.isfinite(found), found, 0.0)
+
+    def floors(self, c: Any) -> Any:
+        """(M,) floors for residual coefficients c (M, m), but for the underflow."""
+        of_square, of_norm = self._rounding(c, self.combination(c))
+        return namespace(c).sqrt(of_square) + of_norm
+
+    def _rounding(self, c: Any, combination: Any) -> tuple[Any, Any]:
+        """What the floor allows for in the square and, beside that, in the norm; both (M,)."""
+        xp = namespace(c)
+        dtype = np.result_type(numpy_dtype(self.upper), np.complex64 if is_complex(c) else np.float32)
+        of_square = float(np.finfo(dtype).eps / 2) * self.rounding(combination)
+        if len(self.moved):
+            of_square = of_square + beside(self.moved, c) @ xp.abs(combination)
+        sizes = xp.abs(c) @ beside(self.norms, c)
+        return of_square, (rounding_constant(c.shape[1], dtype) + float(self.mismatch)) * sizes + float(self.deviation)
 
     @abstractmethod
     def products(self, c: Any) -> Any:
@@ -134,13 +257,9 @@ class InterpolatedSquare(Estimator):
         xp = namespace(theta, phi, gamma)
         c = residual_coefficients(theta, phi, widened(gamma))
         combination = self.combination(c)
-        dtype = np.result_type(numpy_dtype(self.upper), np.complex64 if is_complex(c) else np.float32)
-        u = float(np.finfo(dtype).eps / 2)
-        of_gamma = rounding_constant(c.shape[1], dtype) * (xp.abs(c) @ beside(self.norms, c))
-        moved = beside(self.moved, c) @ xp.abs(combination) if len(self.moved) else 0.0
-        constant = where_present(theta, phi, gamma, self.norms, xp.full_like(of_gamma, self.underflow))
-        floor = xp.sqrt(u * self.rounding(combination) + moved) + of_gamma + (float(self.deviation) + constant)
-        return Estimate.from_square(beside(self.squares, c) @ combination, floor)
+        of_square, of_norm = self._rounding(c, combination)
+        constant = where_present(theta, phi, gamma, self.norms, xp.full_like(of_norm, self.underflow))
+        return Estimate.from_square(beside(self.squares, c) @ combination, xp.sqrt(of_square) + of_norm + constant)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """The matrices in another precision, and what that does to lambda in the floor. Raises EstimatorUnusable if |E|_1 > 1/2."""
@@ -169,16 +288,16 @@ class InterpolatedSquare(Estimator):
         gamma: np.ndarray,
         gamma_before: np.ndarray,
     ) -> Self:
-        """tau, grown by twice the largest of | value(gamma) - before's value(gamma_before) | + ||W (c - c_before)|| on sample points.
+        """epsilon, grown by twice the largest of (| value(gamma) - before's value(gamma_before) | + ||W (c - c_before)||) / s on sample points.
 
         gamma, gamma_before : (M, N) reduced solutions of the converted model and of the model `before` it
         """
-        roots = [
-            _signed_root(state.squares @ state.combination(residual_coefficients(theta, phi, widened(g))))
-            for state, g in ((self, gamma), (before, gamma_before))
-        ]
-        off = np.abs(roots[0] - roots[1]) + self.distance(theta, gamma, gamma_before)
-        return replace(self, deviation=self.deviation + SAFETY * float(off.max()))
+        c, c_before = (residual_coefficients(theta, phi, widened(g)) for g in (gamma, gamma_before))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            roots = (_signed_root(o.squares @ o.combination(x)) for o, x in ((self, c), (before, c_before)))
+            off = np.abs(next(roots) - next(roots)) + np.abs(c - c_before) @ self.norms
+            found = off / (np.abs(c_before) @ self.norms)
+        return replace(self, mismatch=self.mismatch + SAFETY * float(found[np.isfinite(found)].max(initial=0.0)))
 
 
 def _signed_root(square: np.ndarray) -> np.ndarray:
@@ -187,6 +306,6 @@ def _signed_root(square: np.ndarray) -> np.ndarray:
 
 
 def _others(count: int, selected: np.ndarray) -> np.ndarray:
-    """Up to VALIDATION training indices that were not selected, evenly spread."""
+    """Up to OTHERS training indices that were not selected, evenly spread."""
     rest = np.setdiff1d(np.arange(count), selected)
-    return rest[np.unique(np.linspace(0, len(rest) - 1, min(VALIDATION, len(rest))).astype(int))] if len(rest) else rest
+    return rest[np.unique(np.linspace(0, len(rest) - 1, min(OTHERS, len(rest))).astype(int))] if len(rest) else rest
