@@ -87,6 +87,7 @@ def finish(
         refused=refused,
         basis=reduction.basis,
         selected=selected,
+        output_units=model.output_units,
     )
 
 
