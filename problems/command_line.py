@@ -111,6 +111,8 @@ def _info(options: argparse.Namespace) -> None:
     print(model)
     for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
         print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
+    if model.output_units:
+        print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
     for name, why in model.refused.items():
         print(f"  {name}: {why}")
     print(f"  file: {options.model.stat().st_size} bytes")

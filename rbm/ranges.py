@@ -34,10 +34,10 @@ def interval(name: str, limits: Any) -> tuple[float, float]:
 
 def widened(limits: np.ndarray) -> np.ndarray:
     """(2, p) limits moved outwards by a few floating-point numbers, but not to infinity."""
-    for _ in range(NEIGHBOURS):
-        limits = np.nextafter(limits, [[-np.inf], [np.inf]])
     largest = np.finfo(float).max
-    return np.clip(limits, -largest, largest)
+    for _ in range(NEIGHBOURS):
+        limits = np.nextafter(limits, [[-largest], [largest]])
+    return limits
 
 
 def filled(low: np.ndarray, high: np.ndarray, unit: np.ndarray, scale: str) -> np.ndarray:
@@ -46,8 +46,9 @@ def filled(low: np.ndarray, high: np.ndarray, unit: np.ndarray, scale: str) -> n
         if scale == "linear":
             width = high - low
             return np.where(np.isfinite(width), low + width * unit, low * (1 - unit) + high * unit)
-        ratio, root = high / low, np.sqrt(high) / np.sqrt(low)
-        return np.where(np.isfinite(ratio), low * ratio**unit, low * root**unit * root**unit)
+        ratio = high / low
+        root = high**0.25 / low**0.25
+        return np.where(np.isfinite(ratio), low * ratio**unit, ((low**0.25 * root**unit) ** 2) ** 2)
 
 
 def told_apart(value: float, low: float, high: float) -> tuple[str, str, str]:

@@ -66,7 +66,7 @@ def test_info(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mu", "1000"], "mu = 1000 (row 0) is outside [1, 100]"),
+        (["--mu", "1000"], "mu = 1000 is outside [1, 100]; pass --extrapolate to allow it"),
         (["--mu", "nan"], "not a finite number"),
         (["--mu", "1", "2"], "--mu needs 1 values, mu, got 2"),
         (["--mu", "2", "--method", "E7"], "unknown estimator 'E7'"),
@@ -93,9 +93,9 @@ def test_errors_are_one_line_and_status_2(
         ("mu,mu\n1,2\n", "must have one column mu"),
         ("mu\n", "holds no parameter points"),
         ("", "it holds nothing"),
-        ("mu\n3,5\n", "line 2 has 2 fields, the header 1; write decimal points, not commas"),
-        ("mu,x\n3\n", "line 2 has 1 fields, the header 2"),
-        ("mu\n1\nx\n", 'line 3: ["x"] are not 1 numbers'),
+        ("mu\n3,5\n", "in.csv has 2 fields, the header 1; write decimal points, not commas"),
+        ("mu,x\n3\n", "in.csv has 1 fields, the header 2"),
+        ("mu\n1\nx\n", 'in.csv: mu is "x", which is not a number'),
     ],
 )
 def test_bad_tables(
@@ -164,11 +164,13 @@ def test_points_that_fail_are_named_and_may_be_marked(
     points.write_text("mu\n3.5\n120\n20\nnan\n")
     assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers)]) == 2
     error = capsys.readouterr().err
-    assert "2 of 4 points fail, pass --mark to answer the others: mu = 120 (row 1) is outside [1, 100]" in error
-    assert "mu = nan (row 3) is not a finite number" in error
+    assert "2 of 4 points fail, pass --mark to answer the others: mu = 120 (line 3 of " in error
+    assert "points.csv) is outside [1, 100]; pass --extrapolate to allow it; mu = nan (line 5 of " in error
     assert not answers.exists()
     assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers), "--mark"]) == 0
-    assert capsys.readouterr().err.count("rbm: marked:") == 2
+    error = capsys.readouterr().err
+    assert error.count("rbm: marked:") == 2
+    assert "points.csv) is outside [1, 100]; pass --extrapolate to allow it" in error
     rows = [line.split(",") for line in answers.read_text().splitlines()]
     bound = rows[0].index("error_bound")
     assert [float(r[bound]) < np.inf for r in rows[1:]] == [True, False, True, False]
@@ -269,4 +271,4 @@ def test_the_scattering_study_runs(
     for name in ("absorption =", "forward_re =", "forward_im =", "forward_bound ="):
         assert name in shown
     assert main(["query", str(tmp_path / "model.rbm"), "--mu", "-0.5", "1.2"]) == 2
-    assert "beta_1 = -0.5 (row 0) is outside [0, 2]" in capsys.readouterr().err
+    assert "beta_1 = -0.5 is outside [0, 2]" in capsys.readouterr().err
