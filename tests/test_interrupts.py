@@ -19,9 +19,8 @@ import rbm
 from rbm.errors import PointError
 from rbm.online import batches, threads
 
-
 #: Sweeps that are interrupted, each at another moment.
-ROUNDS = 24
+ROUNDS = 16
 
 
 @pytest.fixture
@@ -110,7 +109,8 @@ def solved_under_fire(reduced: rbm.ReducedModel, mus: np.ndarray, delays: list[f
     while True:
         try:
             for timer in timers:
-                timer.join()
+                if timer.ident is not None:  # it was started
+                    timer.join()
             time.sleep(0.002)
             return kept
         except KeyboardInterrupt:  # one that came late
@@ -133,7 +133,7 @@ def test_ctrl_c_at_any_moment(diffusion: Case, monkeypatch: pytest.MonkeyPatch, 
         if kept is not None:
             found.append(check(kept, whole, mus))
         assert threads._one_thread_a_product._inside == 0
-    assert len(found) >= 6
+    assert len(found) >= 4
     assert max(found) > 0
     assert np.array_equal(reduced.solve(mus).bound, whole.bound)
 
@@ -201,7 +201,7 @@ def test_errors_are_pickled_with_what_they_hold(diffusion: Case) -> None:
     partial = pickle.loads(pickle.dumps(made[5])).solution
     assert partial.failed.tolist() == [1]
     assert partial.bound[0] < 1e-9
-    result = rbm.greedy(fragile_model(1.0), np.array([[0.5, 0.5, 0.5]]), progress=False)
+    result = rbm.greedy(fragile_model(0.5), np.array([[0.5, 0.5, 0.5]]), progress=False)
     assert pickle.loads(pickle.dumps(rbm.Interrupted("stopped", result))).result.basis.shape == (3, 1)
 
 
