@@ -91,7 +91,7 @@ def _run(command: Callable[[argparse.Namespace], None], options: argparse.Namesp
     except (ValueError, TypeError, ImportError) as error:
         return _refuse(str(error))
     except Exception as error:
-        return _refuse(f"{type(error).__name__}: {error or 'no message'}")
+        return _refuse(f"{type(error).__name__}: {str(error) or 'no message'}")
     return 0
 
 

@@ -21,6 +21,11 @@ NUMBER = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infi
 NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
 ROW = re.compile(r" ?\(row ([0-9]+)(, [0-9]+ such points)?\)")
 
+#: What happens to a line whose field goes on in the next one.
+UNCLOSED = (
+    'a quotation mark is not closed on its line; close it, or write "" for a quotation mark inside a quoted field'
+)
+
 
 class Points(NamedTuple):
     """Parameter points, and what messages call them."""
@@ -123,17 +128,12 @@ def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise ParameterError(f"line {number} of {file}: {_quotation(error)}") from None
+            closed = "end of data" not in str(error) and reader.line_num <= number
+            raise ParameterError(f"line {number} of {file}: {error if closed else UNCLOSED}") from None
         if reader.line_num != number:
-            raise ParameterError(f"line {number} of {file}: {_quotation(None)}")
+            raise ParameterError(f"line {number} of {file}: {UNCLOSED}")
         if len(fields) > 1 or (fields and fields[0].strip()):
             yield number, fields
-
-
-def _quotation(error: csv.Error | None) -> str:
-    known = error is None or "end of data" in str(error) or "field limit" in str(error)
-    what = "a quotation mark is not closed on its line" if known else f"its quotation marks do not fit ({error})"
-    return f'{what}; close it, or write "" for a quotation mark inside a quoted field'
 
 
 def _number(text: str, where: str) -> float:
