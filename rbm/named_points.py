@@ -69,7 +69,7 @@ def refuse_hidden(mus: Any, what: str = "mus") -> None:
             )
     elif isinstance(mus, list | tuple):
         for i, row in enumerate(mus):
-            if isinstance(row, np.ma.MaskedArray | list | tuple):
+            if type(row) is not float and isinstance(row, np.ma.MaskedArray | list | tuple):
                 refuse_hidden(row, f"row {i} of {what}")
     elif hasattr(mus, "toarray") and hasattr(mus, "nnz"):
         raise ParameterError(f"{what} is a sparse {type(mus).__name__} of shape {mus.shape}; call .toarray()")

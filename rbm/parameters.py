@@ -17,6 +17,9 @@ from rbm.ranges import filled, interval, told_apart, widened
 
 __all__ = ["ParameterSpace", "checked_units", "parameter_space"]
 
+#: Types of the items of a list that needs no closer look.
+NUMBERS = frozenset((float, int))
+
 
 class ParameterSpace:
     """A box of real parameters, each with a name and a range, on a linear or a logarithmic scale.
@@ -148,7 +151,9 @@ class ParameterSpace:
         Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays, missing values).
         """
         p = len(self)
-        if type(mus) is not np.ndarray or mus.dtype.names is not None:
+        kind = type(mus)
+        plain = mus.dtype.names is None if kind is np.ndarray else kind is list and NUMBERS.issuperset(map(type, mus))
+        if not plain:
             refuse_hidden(mus)
             named = by_name(mus, self.names)
             mus = mus if named is None else named
