@@ -59,8 +59,8 @@ def columns(solution: Solution) -> dict[str, np.ndarray]:
 
 def dataframe(solution: Solution) -> Any:
     """A pandas.DataFrame; see :meth:`rbm.Solution.to_dataframe`."""
-    pandas = require("pandas", "pandas", "Solution.to_dataframe()")
-    return pandas.DataFrame(columns(solution))
+    made = columns(solution)  # what is wrong with the solution comes before what is missing here
+    return require("pandas", "pandas", "Solution.to_dataframe()").DataFrame(made)
 
 
 def dataset(solution: Solution) -> Any:
