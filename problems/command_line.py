@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
-import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,9 @@ import numpy as np
 
 import rbm
 from lowrank.writing import write_atomically
+from problems.query_points import Points, from_csv, from_values, with_negative_numbers
 from rbm.errors import PointError
+from rbm.solution import Solution
 
 __all__ = ["main"]
 
@@ -37,10 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     query.add_argument("model", type=Path, metavar="MODEL")
     source = query.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--mu", type=float, nargs="+", metavar="VALUE", help="one parameter point, values in the model's order"
+        "--mu",
+        nargs="+",
+        metavar="VALUE",
+        help="one parameter point: values in the model's order, or NAME=VALUE in any",
     )
     source.add_argument(
-        "--csv", type=Path, metavar="FILE", help="parameter points, one a row, a header line with the names"
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="parameter points, one a row, a header line with the names; - for standard input",
     )
     query.add_argument("-o", "--output", type=Path, metavar="FILE", help="write CSV here instead of to standard output")
     query.add_argument("--method", help="estimator (default: the model's own)")
@@ -52,30 +61,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     query.add_argument(
         "--mark",
         action="store_true",
-        help="answer all other points of a CSV file if some fail; those have nan for answers and inf for bounds (messages count rows from 0, "
-        "without the header)",
+        help="answer all other points of a CSV file if some fail; those have nan for answers and inf for bounds",
     )
 
     info = commands.add_parser("info", help="what is in a model file")
     info.add_argument("model", type=Path, metavar="MODEL")
 
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_negative_numbers(sys.argv[1:] if arguments is None else arguments))
+    return _run({"study": _study, "query": _query, "info": _info}[options.command], options)
+
+
+def _run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """The exit status of a command; whatever goes wrong is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is shown by its number
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        {"study": _study, "query": _query, "info": _info}[options.command](options)
+        command(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("rbm: interrupted; files already written are whole", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read our output has read enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be written at the end
         return 0
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
-        print(f"rbm: {what}", file=sys.stderr)
-        return 2
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except (ValueError, TypeError, ImportError) as error:
-        message = " ".join(str(error).split()).replace("pass extrapolate=True", "pass --extrapolate")
-        print(f"rbm: {message}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except Exception as error:
+        return _refuse(f"{type(error).__name__}: {str(error) or 'no message'}")
     return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"rbm: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def _study(options: argparse.Namespace) -> None:
@@ -89,6 +111,8 @@ def _info(options: argparse.Namespace) -> None:
     print(model)
     for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
         print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
+    if model.output_units:
+        print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
     for name, why in model.refused.items():
         print(f"  {name}: {why}")
     print(f"  file: {options.model.stat().st_size} bytes")
@@ -97,23 +121,13 @@ def _info(options: argparse.Namespace) -> None:
 def _query(options: argparse.Namespace) -> None:
     model = rbm.load(options.model)
     names = model.parameters.names
-    if options.mu is not None and len(options.mu) != len(names):
-        raise rbm.ParameterError(f"--mu needs {len(names)} values, {' '.join(names)}, got {len(options.mu)}")
-    mus = np.array([options.mu]) if options.mu is not None else _read_csv(options.csv, names)
-    on_error: Literal["raise", "mark"] = "mark" if options.mark else "raise"
-    try:
-        solution = model.solve(mus, method=options.method, extrapolate=options.extrapolate, on_error=on_error)
-    except PointError as error:
-        if error.solution is None:
-            raise
-        reasons = "; ".join(error.solution.reasons)
-        raise type(error)(
-            f"{len(error.solution.failed)} of {len(mus)} points fail, pass --mark to answer the others: {reasons}"
-        ) from None
+    points = from_csv(options.csv, names) if options.mu is None else from_values(options.mu, names)
+    solution = _solved(model, points, options)
     for reason in solution.reasons:
-        print(f"rbm: marked: {reason}", file=sys.stderr)
+        print(f"rbm: marked: {points.in_words(reason)}", file=sys.stderr)
     if options.extrapolate:
         low, high = model.parameters.bounds.T
+        mus = model.parameters.snapped(points.mus)
         outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
         if outside:
             print(
@@ -121,65 +135,38 @@ def _query(options: argparse.Namespace) -> None:
                 "stability bound of the model holds there",
                 file=sys.stderr,
             )
-    assert solution.estimate is not None
-    columns = {name: mus[:, j] for j, name in enumerate(names)}
-    for name, values in solution.outputs.items():
-        parts = {name: values} if values.dtype.kind == "f" else {f"{name}_re": values.real, f"{name}_im": values.imag}
-        columns |= parts | {f"{name}_bound": solution.output_bounds[name]}
-    columns |= {"error_bound": solution.bound, "floor": solution.estimate.floor}
+    columns = solution.to_dict()
+    resolved = columns.pop("resolved")
     if options.output is None and options.csv is None:
         for name, values in columns.items():
             print(f"{name:>14} = {values[0]:.10g}")
-        print(
-            f"{'resolved':>14} = {'yes' if solution.estimate.resolved[0] else 'no: the bound is at the level of round-off'}"
-        )
+        print(f"{'resolved':>14} = {'yes' if resolved[0] else 'no: the bound is at the level of round-off'}")
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "resolved"])
-    rows = zip(*(v.tolist() for v in columns.values()), solution.estimate.resolved.astype(int).tolist(), strict=True)
-    writer.writerows(rows)
+    writer.writerows(zip(*(v.tolist() for v in columns.values()), resolved.astype(int).tolist(), strict=True))
     if options.output is None:
         sys.stdout.write(text.getvalue())
     else:
         write_atomically(options.output, text.getvalue().encode())
         good = np.delete(solution.bound, solution.failed)
         largest = f"; largest error bound {good.max():.3e}" if len(good) else ""
-        print(f"{len(mus)} points written to {options.output}{largest}")
+        print(f"{len(solution)} points written to {options.output}{largest}")
 
 
-def _read_csv(path: Path, names: Sequence[str]) -> np.ndarray:
-    """Parameter points (M, p) from a CSV file whose header line holds the parameter names, in any order."""
+def _solved(model: rbm.ReducedModel, points: Points, options: argparse.Namespace) -> Solution:
+    """The answers; errors speak of lines and options."""
+    on_error: Literal["raise", "mark"] = "mark" if options.mark else "raise"
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except UnicodeDecodeError as error:
-        raise rbm.ParameterError(
-            f"{path} is not a UTF-8 text file ({error.reason} at byte {error.start}); save it as UTF-8"
+        return model.solve(points.mus, method=options.method, extrapolate=options.extrapolate, on_error=on_error)
+    except PointError as error:
+        if error.solution is None:
+            raise type(error)(points.in_words(str(error))) from None
+        reasons = points.in_words("; ".join(error.solution.reasons))
+        raise type(error)(
+            f"{len(error.solution.failed)} of {len(points.mus)} points fail, pass --mark to answer the others: {reasons}"
         ) from None
-    header = [name.strip() for name in lines[0]] if lines else []
-    unfit = [n for n in names if header.count(n) != 1]
-    if unfit:
-        raise rbm.ParameterError(
-            f"{path} must have one column {', '.join(unfit)}: its first line must hold the names {', '.join(names)}, separated by "
-            f"commas; it holds {', '.join(header) or 'nothing'}"
-        )
-    columns = [header.index(n) for n in names]
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
-            continue
-        if len(line) != len(header):
-            raise rbm.ParameterError(
-                f"{path}, line {number} has {len(line)} fields, the header {len(header)}; write decimal points, not commas"
-            )
-        try:
-            rows.append([float(line[j]) for j in columns])
-        except ValueError:
-            values = json.dumps([line[j] for j in columns])
-            raise rbm.ParameterError(f"{path}, line {number}: {values} are not {len(names)} numbers") from None
-    if not rows:
-        raise rbm.ParameterError(f"{path} holds no parameter points below its header line")
-    return np.array(rows)
 
 
 if __name__ == "__main__":

@@ -94,14 +94,26 @@ class Coefficients:
             mus, values, finite = to_numpy(mus), to_numpy(values), to_numpy(finite)
 
             q = int(np.argmin(finite[np.argmin(finite.all(axis=1))]))
+            good = mus[finite[:, q]]
 
             def message(i: int, where: str) -> str:
                 return (
                     f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
+                    + self._why(q, mus[i], good)
                 )
 
             raise refused(ParameterError, np.logical_not(finite[:, q]), message, about=(id(self), q))
         return values
+
+    def _why(self, q: int, mu: np.ndarray, good: np.ndarray) -> str:
+        """Which step of formula q fails at mu (p,), and where among the points tried, `good` (k, p), it does not: the end of a sentence."""
+        source, names = self.sources[q], self.parameters.names
+        step = Expression(source, names).failure(mu) if isinstance(source, str) else None
+        said = f": {step}" if step else ""
+        if len(names) == 1 and len(good):
+            low, high = good.min(), good.max()
+            return f"{said}; of the points given it is finite at {len(good)}, from {names[0]} = {low:.6g} to {high:.6g}"
+        return f"{said}; keep to parameters where it is defined, by the ranges of the ParameterSpace" if said else ""
 
     def _function(self, source: Coefficient) -> Function:
         if isinstance(source, str):
@@ -126,12 +138,15 @@ def _plain(source: Coefficient) -> Coefficient:
     """Numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
     if isinstance(source, str | InterpolatedCoefficient) or callable(source):
         return source
+    wanted = "a coefficient is a number, an expression string or a vectorised callable"
+    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+        raise ModelError(f"{wanted}, got a masked entry: fill it, or leave the term out")
     try:
         number = complex(source)
     except (TypeError, ValueError):
-        raise ModelError(
-            f"a coefficient is a number, an expression string or a vectorised callable, got {type(source).__name__}"
-        ) from None
+        shape = getattr(source, "shape", ())
+        hint = f" of shape {shape}; terms are pairs (coefficient, matrix or vector), in this order" if shape else ""
+        raise ModelError(f"{wanted}, got {type(source).__name__}{hint}") from None
     return number.real if number.imag == 0 and not isinstance(source, complex) else number
 
 
@@ -140,16 +155,27 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
     own = np.array(mus)  # a coefficient that changed its argument would change all that come after it
     own.flags.writeable = False
     try:
-        value = np.asarray(function(own))
+        returned = function(own)
     except Exception as error:
         hint = "; mus cannot be written to: write mus = 2 * mus, not mus *= 2" if "read-only" in str(error) else ""
         raise ModelError(
             f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}{hint}"
         ) from error
+    wanted = f"coefficient callable {name!r} must return numbers of shape ({len(mus)},) for mus of shape {mus.shape}"
+    if np.ma.is_masked(returned):
+        raise ModelError(f"{wanted}, got {np.ma.count_masked(returned)} masked entries: fill them, or return numbers")
+    if hasattr(returned, "toarray"):
+        raise ModelError(f"{wanted}, got a sparse {type(returned).__name__}: return a dense array")
+    try:
+        value = np.asarray(returned)
+    except Exception as error:
+        raise ModelError(f"{wanted}, got a {type(returned).__name__} that is no array ({error})") from error
     if value.shape not in ((), (len(mus),)) or value.dtype.kind not in "biufc":
-        raise ModelError(
-            f"coefficient callable {name!r} must return numbers of shape ({len(mus)},) for mus of "
-            f"shape {mus.shape}, got shape {value.shape} and dtype {value.dtype}"
-        )
+        hint = ""
+        if value.shape == mus.shape or value.shape == (len(mus), 1):
+            hint = "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not mus ** 2"
+        elif value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
+            hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
+        raise ModelError(f"{wanted}, got shape {value.shape} and dtype {value.dtype}{hint}")
     dtype = complex if value.dtype.kind == "c" else float
     return np.broadcast_to(value.astype(dtype), (len(mus),))  # a copy: the callable may keep what it returned

@@ -35,6 +35,10 @@ class PointError(ValueError):
     #: which parameter or coefficient it is about: failures about different ones are told apart
     about: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, from one process to another: all but `describe`, which is a function made on the spot."""
+        return type(self), self.args, {k: v for k, v in self.__dict__.items() if k != "describe"}
+
 
 class ModelError(PointError):
     """The full-order model is not what it claims: shapes, a product that is not positive definite, a singular matrix."""
@@ -62,6 +66,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which would call the class with the message alone."""
+        return type(self), (*self.args, self.result)
 
 
 def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str], about: Any = None) -> PointError:

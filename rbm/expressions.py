@@ -33,6 +33,8 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.UAdd: np.positive,
     ast.USub: np.negative,
 }
+#: How messages write them.
+SYMBOLS = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**"}
 #: How the array API standard calls what NumPy calls otherwise.
 STANDARD = {"absolute": "abs", "conjugate": "conj", "power": "pow"}
 MAX_LENGTH = 1000
@@ -117,6 +119,23 @@ class Expression:
                     del stack[-arity:]
                     stack.append(apply(item, arguments))
         return stack[0]
+
+    def failure(self, mu: np.ndarray) -> str | None:
+        """The first step that makes of finite numbers one that is not, at one point mu (p,): "log of -0.5"; None if there is none."""
+        found: list[str] = []
+
+        def apply(function: Any, arguments: list[Any]) -> Any:
+            result = function(*arguments)
+            if not found and all(np.all(np.isfinite(x)) for x in arguments) and not np.all(np.isfinite(result)):
+                shown = [
+                    f"{complex(x[0]) if np.iscomplexobj(x) else float(x[0]):.6g}" for x in map(np.atleast_1d, arguments)
+                ]
+                symbol = SYMBOLS.get(function)
+                found.append(f"{function.__name__} of {shown[0]}" if symbol is None else f" {symbol} ".join(shown))
+            return result
+
+        self._run(np.asarray(mu)[None, :], apply)
+        return found[0] if found else None
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"

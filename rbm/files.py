@@ -19,7 +19,7 @@ from rbm.estimators import METHODS
 from rbm.full_order import check_projection
 from rbm.interpolated import InterpolatedCoefficient, InterpolatedFamily
 from rbm.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
-from rbm.parameters import ParameterSpace
+from rbm.parameters import ParameterSpace, checked_units
 from rbm.reduced import ReducedModel
 from rbm.stability import BoundMinTheta, CoefficientBound, StabilityBound
 
@@ -89,6 +89,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         "parameters": {
             "ranges": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
             "scale": model.parameters.scale,
+            **({"units": model.parameters.units} if model.parameters.units else {}),
         },
         "operator_coefficients": _write_sources(model.operator_coefficients, families),
         "rhs_coefficients": _write_sources(model.rhs_coefficients, families),
@@ -105,6 +106,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         "families": [list(f.functions) for f in families],
         "estimators": list(states),
         "refused": refused,
+        **({"output_units": dict(model.output_units)} if model.output_units else {}),
     }
     for k, family in enumerate(families):
         arrays[f"families/{k}/lower"], arrays[f"families/{k}/upper"] = family.lower, family.upper
@@ -124,7 +126,8 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
     header, arrays = read_archive(path, "reduced model")
     try:
         space = header["parameters"]
-        parameters = ParameterSpace({n: tuple(b) for n, b in space["ranges"].items()}, scale=space["scale"])
+        ranges = {n: tuple(b) for n, b in space["ranges"].items()}
+        parameters = ParameterSpace(ranges, scale=space["scale"], units=space.get("units"))  # older files have no units
         families = [
             InterpolatedFamily(tuple(functions), arrays[f"families/{k}/lower"], arrays[f"families/{k}/upper"])
             for k, functions in enumerate(header.get("families", []))
@@ -155,6 +158,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             refused=dict(header["refused"]),
             basis=arrays.get("basis"),
             selected=arrays.get("selected"),
+            output_units=checked_units(header.get("output_units"), outputs, "output"),
         )
         _try(model)
         return model
@@ -166,7 +170,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
 
 def _try(model: ReducedModel) -> None:
     """One query with every estimator, so that arrays that do not fit each other are found now and not later."""
-    mu = model.parameters.bounds.mean(axis=1)
+    mu = model.parameters.bounds[:, 0] / 2 + model.parameters.bounds[:, 1] / 2  # of wide ranges, too
     theta, phi = model.operator_coefficients(mu[None]), model.rhs_coefficients(mu[None])
     gamma = np.zeros((1, model.size), model.dtype)
     qa, rows, _ = model.operators.shape

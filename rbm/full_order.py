@@ -19,9 +19,10 @@ from rbm.errors import ModelError
 from rbm.factorization import Solve
 from rbm.missing import check_model_arguments
 from rbm.outputs import read_outputs
-from rbm.parameters import ParameterSpace
+from rbm.parameters import ParameterSpace, checked_units, parameter_space
 from rbm.riesz import InnerProduct
 from rbm.stability import StabilityBound, Unbound, bind
+from rbm.tables import check_output_names
 from rbm.terms import Terms, operator_term, term_pairs, vector_term
 from rbm.truth_solves import FORESEEN, solutions
 from rbm.user_code import Solver, UserOperator
@@ -44,11 +45,12 @@ class FullOrderModel:
     operators : [(theta_q, A_q), ...]; A_q (n, n) scipy sparse, dense, or a LinearOperator (then give `solver`)
     rhs : [(phi_q, f_q), ...]; f_q (n,), or one column (n, 1)
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
-    parameters : the :class:`rbm.ParameterSpace`
+    parameters : the :class:`rbm.ParameterSpace`, or its ranges {"mu": (1.0, 100.0)}
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
         expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised callable
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian matrices (n, n)
         in their place make a quadratic output u^H Q(mu) u
+    output_units : {name: unit}, texts for tables, "K" for instance
     solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets copies, which
         it may overwrite (:class:`rbm.user_code.UserSolver`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for all
@@ -80,19 +82,19 @@ class FullOrderModel:
         operators: Terms,
         rhs: Terms,
         product: Any = None,
-        parameters: ParameterSpace | None = None,
+        parameters: ParameterSpace | Mapping[str, tuple[float, float]] | None = None,
         stability: Coefficient | Unbound | StabilityBound | None = None,
         outputs: Mapping[str, Any] | None = None,
         solver: Solver | None = None,
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
+        output_units: Mapping[str, str] | None = None,
     ) -> None:
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         check_model_arguments(product=product, parameters=parameters, stability=stability)
-        assert stability is not None  # which the line above has seen to
-        if not isinstance(parameters, ParameterSpace):
-            raise ModelError(f"parameters must be an rbm.ParameterSpace, got {type(parameters).__name__}")
-        self.parameters = parameters
+        assert parameters is not None  # which the line above has seen to
+        assert stability is not None
+        self.parameters = parameters = parameter_space(parameters)
         self.solver = solver
         self.projection = check_projection(projection)
         self.interpolation_error = None
@@ -109,6 +111,8 @@ class FullOrderModel:
             [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
         )
         self.outputs = read_outputs(outputs, parameters, self.inner_product)
+        check_output_names(self.outputs, parameters.names)
+        self.output_units = checked_units(output_units, self.outputs, "output")
         if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
             raise ModelError(_without_solver(self.operator_terms))
         self.split_terms = tuple(

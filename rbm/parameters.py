@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +12,13 @@ from array_api_compat import array_namespace, is_array_api_obj
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.errors import ParameterError, refused
 from rbm.expressions import RESERVED
+from rbm.named_points import by_name, refuse_hidden
+from rbm.ranges import filled, interval, told_apart, widened
 
-__all__ = ["ParameterSpace"]
+__all__ = ["ParameterSpace", "checked_units", "parameter_space"]
+
+#: Types of the items of a list that needs no closer look.
+NUMBERS = frozenset((float, int))
 
 
 class ParameterSpace:
@@ -23,6 +28,7 @@ class ParameterSpace:
     ----------
     ranges : {"mu": (1.0, 100.0), ...}; the order of the names is the order of the columns of every `mus` (M, p)
     scale : "linear" or "log": how :meth:`sample` fills the box
+    units : {"mu": "W/m/K", ...}, texts for tables and plots; nothing is converted. Parameters may be left out
 
     Complex coefficients come from expressions ("mu_re + 1j*mu_im"), the parameters themselves are real.
 
@@ -35,7 +41,12 @@ class ParameterSpace:
     array([  1.,  10., 100.])
     """
 
-    def __init__(self, ranges: Mapping[str, tuple[float, float]], scale: Literal["linear", "log"] = "linear") -> None:
+    def __init__(
+        self,
+        ranges: Mapping[str, tuple[float, float]],
+        scale: Literal["linear", "log"] = "linear",
+        units: Mapping[str, str] | None = None,
+    ) -> None:
         if not isinstance(ranges, Mapping):
             raise ParameterError(f"ranges must be a dictionary {{'name': (low, high)}}, got {type(ranges).__name__}")
         if not ranges:
@@ -50,12 +61,7 @@ class ParameterSpace:
                 )
             if keyword.iskeyword(name) or name in RESERVED:
                 raise ParameterError(f"parameter name {name!r} has a meaning in formulas; choose another one")
-            try:
-                low, high = (float(x) for x in limits)
-            except (TypeError, ValueError):
-                raise ParameterError(f"range of {name} must be two numbers (low, high), got {limits!r}") from None
-            if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-                raise ParameterError(f"range of {name} must be finite with low <= high, got ({low}, {high})")
+            low, high = interval(name, limits)
             if scale == "log" and low <= 0:
                 raise ParameterError(f"range of {name} starts at {low}: a logarithmic scale needs low > 0")
             bounds.append((low, high))
@@ -64,7 +70,9 @@ class ParameterSpace:
         self.bounds.setflags(write=False)
         self._pairs = bounds
         self._limits = np.ascontiguousarray(self.bounds.T)
+        self._almost = widened(self._limits)
         self.scale = scale
+        self.units: dict[str, str] = checked_units(units, self.names, "parameter")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,6 +82,7 @@ class ParameterSpace:
             isinstance(other, ParameterSpace)
             and self.names == other.names
             and self.scale == other.scale
+            and self.units == other.units
             and np.array_equal(self.bounds, other.bounds)
         )
 
@@ -81,7 +90,10 @@ class ParameterSpace:
         return hash((self.names, self.scale, self.bounds.tobytes()))
 
     def __repr__(self) -> str:
-        box = ", ".join(f"{n} in [{a:g}, {b:g}]" for n, (a, b) in zip(self.names, self.bounds, strict=True))
+        box = ", ".join(
+            f"{n} in [{a:g}, {b:g}]" + (f" {self.units[n]}" if n in self.units else "")
+            for n, (a, b) in zip(self.names, self._pairs, strict=True)
+        )
         return f"ParameterSpace({box}, {self.scale})"
 
     def sample(
@@ -113,28 +125,38 @@ class ParameterSpace:
         else:
             raise ParameterError(f"method must be 'random', 'grid' or 'sobol', got {method!r}")
         low, high = self.bounds.T
-        points = low * (high / low) ** unit if self.scale == "log" else low + (high - low) * unit
-        return np.clip(points, low, high)
+        return np.clip(filled(low, high, unit, self.scale), low, high)
 
-    def validate(self, mus: object, extrapolate: bool = False) -> np.ndarray:
-        """`mus` as a float64 array (M, p) of NumPy, after checking shape, finiteness and range.
+    def validate(self, mus: object, extrapolate: bool | None = None) -> np.ndarray:
+        """`mus` as a float64 array (M, p) of NumPy, after checking names, shape, finiteness and range.
 
-        A single point may be given as (p,). With ``extrapolate=True`` values outside the ranges are let through; the
-        estimate then holds only as far as the stability bound does.
+        Whatever :meth:`points` takes is taken. With ``extrapolate=True`` values outside the ranges are let through; the estimate then
+        holds only as far as the stability bound does. None is as False, for callers that offer no extrapolation: the
+        message does not speak of it. A value outside by at most four floating-point numbers, which rounding explains, is the end of the range.
 
         Raises
         ------
         ParameterError
-            wrong shape or type, NaN or infinite values, values outside the range (with name, value, index and range).
+            wrong shape, type or names, NaN or infinite values, values outside the range (with name, value, index and range).
         """
         return self.check(to_numpy(self.points(mus)).astype(np.float64), extrapolate)
 
     def points(self, mus: Any) -> Any:
         """`mus` as an array (M, p) of numbers, copied only if it must be converted; its values are not looked at.
 
-        Raises ParameterError for a wrong shape or type.
+        By position: an array (M, p), one row a point, or (p,) for one point. By name, in any order: {"mu": 1.2, "k": [1.0, 2.0]}, whose
+        values are broadcast; a list of such dictionaries; a data frame (pandas, polars, pyarrow); a structured array; an xarray
+        dataset, whose variables are broadcast by dimension. Names that are missing or are no parameters are refused.
+
+        Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays, missing values).
         """
         p = len(self)
+        kind = type(mus)
+        plain = mus.dtype.names is None if kind is np.ndarray else kind is list and NUMBERS.issuperset(map(type, mus))
+        if not plain:
+            refuse_hidden(mus)
+            named = by_name(mus, self.names)
+            mus = mus if named is None else named
         if not isinstance(mus, np.ndarray) and is_array_api_obj(mus):
             if mus.ndim == 1 and mus.shape[0] == p:
                 mus = mus[None, :]
@@ -156,18 +178,35 @@ class ParameterSpace:
                 "write the coefficient as an expression, 'mu_re + 1j*mu_im'"
             )
         if array.dtype.kind not in "biuf":
-            raise ParameterError(f"parameters must be numbers, got {str(mus)[:60]!r} of dtype {array.dtype}")
+            raise ParameterError(
+                f"parameters must be numbers, got {str(mus)[:60]!r} of dtype {array.dtype}"
+                + ("; convert them by .astype(float)" if array.dtype.kind in "OSU" and array.ndim else "")
+            )
         if array.shape == (p,):
             array = array[None, :]
         if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:
             raise ParameterError(
                 f"parameters must have shape (M, {p}) for ({', '.join(self.names)}), one row a point, or ({p},) for one point; "
-                f"got shape {array.shape}"
-                + (f"; did you mean mus[:, None] or reshape(-1, {p})?" if array.ndim == 1 and p == 1 else "")
+                f"got shape {array.shape}{self._remedy(array)}"
             )
         return array.astype(np.float64, copy=False)
 
-    def check(self, array: Any, extrapolate: bool = False) -> Any:
+    def _remedy(self, array: np.ndarray) -> str:
+        """What was meant, perhaps, by an array of a wrong shape; the end of a sentence."""
+        p = len(self)
+        if array.ndim == 0:
+            point = f"[{array}]" if p == 1 else f"[{', '.join(self.names)}]"
+            many = (
+                f", or parameters.sample({array}) for {array} points" if array.dtype.kind in "iu" and array > 0 else ""
+            )
+            return f": the number {array}; write {point} for one point{many}"
+        if array.ndim == 1 and p == 1 and len(array):
+            return f"; did you mean mus[:, None] or reshape(-1, {p})?"
+        if array.ndim == 2 and array.shape[0] == p and array.shape[1]:
+            return "; did you mean mus.T?"
+        return ""
+
+    def check(self, array: Any, extrapolate: bool | None = None) -> Any:
         """The array (M, p) itself, wherever it is, if its values are finite and inside the ranges; else as :meth:`validate`."""
         low, high = self._limits
         if not isinstance(array, np.ndarray):
@@ -178,6 +217,9 @@ class ParameterSpace:
                     break
             else:
                 return array
+        if all_true((array >= low) & (array <= high)):
+            return array
+        array = self.snapped(array)
         inside = (array >= low) & (array <= high)
         if all_true(inside):
             return array
@@ -190,15 +232,56 @@ class ParameterSpace:
         j = int(
             np.argmax(wrong[np.argmax(wrong.any(axis=1))])
         )  # the first parameter that is wrong in the first row that is
-        name, (lowest, highest) = self.names[j], self._pairs[j]
+        name = self.names[j]
+        remedy = (
+            "leave such points out, or make the range of the parameter wider"
+            if extrapolate is None
+            else "pass extrapolate=True to allow it"
+        )
 
         def message(i: int, where: str) -> str:
             if some:
                 return f"{name} = {values[i, j]} ({where}) is not a finite number"
-            return f"{name} = {values[i, j]:g} ({where}) is outside [{lowest:g}, {highest:g}]; pass extrapolate=True to allow it"
+            value, lowest, highest = told_apart(float(values[i, j]), *self._pairs[j])
+            return f"{name} = {value} ({where}) is outside [{lowest}, {highest}]; {remedy}"
 
         raise refused(ParameterError, wrong[:, j], message, about=(name, some))
+
+    def snapped(self, array: Any) -> Any:
+        """The array (M, p) with values that are outside by at most four floating-point numbers replaced by the end of the range."""
+        (low, high), (lowest, highest) = self._limits, self._almost
+        if not isinstance(array, np.ndarray):
+            low, high, lowest, highest = (beside(np.array(x), array) for x in (low, high, lowest, highest))
+        xp = namespace(array)
+        array = xp.where((array < low) & (array >= lowest), low, array)
+        return xp.where((array > high) & (array <= highest), high, array)
 
     def describe(self, mu: np.ndarray) -> str:
         """One point as text, 'mu = 3.5, k = 2', for messages."""
         return ", ".join(f"{n} = {x:.6g}" for n, x in zip(self.names, np.atleast_1d(mu), strict=True))
+
+
+def parameter_space(given: Any) -> ParameterSpace:
+    """The parameter space itself, or one of a dictionary of ranges {"mu": (1.0, 100.0)}. Raises ParameterError for anything else."""
+    if isinstance(given, ParameterSpace):
+        return given
+    if isinstance(given, Mapping):
+        return ParameterSpace(given)
+    raise ParameterError(
+        f"parameters must be an rbm.ParameterSpace or a dictionary {{'name': (low, high)}}, got {type(given).__name__}"
+    )
+
+
+def checked_units(units: Any, names: Iterable[str], what: str) -> dict[str, str]:
+    """Units by name, each a text. Raises ParameterError for other names and other values; `what` they are the units of."""
+    if units is None:
+        return {}
+    if not isinstance(units, Mapping):
+        raise ParameterError(f"units must be a dictionary {{'name': 'unit'}}, got {type(units).__name__}")
+    names = tuple(names)
+    for name, unit in units.items():
+        if name not in names:
+            raise ParameterError(f"units name {name!r}, which is no {what}; the names are {', '.join(names) or 'none'}")
+        if not isinstance(unit, str):
+            raise ParameterError(f"the unit of {name} must be a text such as 'W/m/K', got {unit!r}")
+    return {name: units[name] for name in names if name in units}

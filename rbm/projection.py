@@ -91,6 +91,7 @@ def finish(
         refused=refused,
         basis=reduction.basis,
         selected=selected,
+        output_units=model.output_units,
     )
 
 

@@ -38,6 +38,8 @@ class Query:
         self.model = model
         self.on_host = isinstance(model.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
+        self.names = model.parameters.names
+        self.units = {**model.parameters.units, **model.output_units}
 
     def solve(
         self,
@@ -60,7 +62,7 @@ class Query:
             lambda rows: self.answer(rows, state, extrapolate, coefficients),
             points,
             self.bytes_per_point,
-            blank=lambda: self.blank(estimate, coefficients),
+            blank=lambda: self.blank(estimate, coefficients, method),
             on_error=on_error,
             progress=progress,
             first_row=first_row,
@@ -84,15 +86,19 @@ class Query:
                         {name: made.outputs[:, k] for k, name in enumerate(model.outputs)},
                         Estimate(made.value, made.floor, made.resolved),
                         {name: made.output_bounds[:, k] for k, name in enumerate(model.outputs)},
+                        mus=points,
+                        names=self.names,
+                        units=self.units,
+                        method=state.method,
                     )
         beta = None if state is None else model.stability(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
             values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
-        if norm is None or beta is None:
+        if norm is None or beta is None or state is None:
             self._check_outputs(values, "is", mus)
-            return Solution(kept, values)
+            return Solution(kept, values, mus=points, names=self.names, units=self.units)
         error = error_estimate(
             norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
         )
@@ -101,7 +107,9 @@ class Query:
             bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
-        return Solution(kept, values, error, bounds)
+        return Solution(
+            kept, values, error, bounds, mus=points, names=self.names, units=self.units, method=state.method
+        )
 
     def _check_outputs(self, values: dict[str, Any], what: str, mus: Any) -> None:
         """Raise ModelError, with the name of the output and the parameter, for numbers beyond the range of double precision."""
@@ -176,7 +184,7 @@ class Query:
                 rounded_coefficients(values, self.model.dtype, mus, self.model.parameters)
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
-    def blank(self, estimate: bool, coefficients: bool) -> Solution:
+    def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
         """An answer for one point that says nothing, with arrays like those of any other."""
         model = self.model
 
@@ -187,10 +195,16 @@ class Query:
         outputs = {name: array(dtype=complex if is_complex(model.operators) else float) for name in model.outputs}
         gamma = array(model.size if coefficients else 0, dtype=numpy_dtype(model.operators))
         if not estimate:
-            return Solution(gamma, outputs)
+            return Solution(gamma, outputs, names=self.names, units=self.units)
         share = None if model.interpolation_error is None else array()
         return Solution(
-            gamma, outputs, Estimate(array(), array(), array(dtype=bool), share), {n: array() for n in outputs}
+            gamma,
+            outputs,
+            Estimate(array(), array(), array(dtype=bool), share),
+            {n: array() for n in outputs},
+            names=self.names,
+            units=self.units,
+            method=model._state(method).method,
         )
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:

@@ -21,11 +21,12 @@ from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.full_order import Projection
+from rbm.named_points import is_batch
 from rbm.online.batches import OnError
 from rbm.outputs import ReducedOutput
 from rbm.parameters import ParameterSpace
 from rbm.query import Query
-from rbm.solution import Solution
+from rbm.solution import Solution, coefficients_of
 from rbm.stability import StabilityBound
 
 __all__ = ["ReducedModel", "Solution"]
@@ -54,6 +55,7 @@ class ReducedModel:
     interpolation_error: Coefficients | None = None
     #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
     orthonormality: float = 1e-8
+    output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, as far as they were given
 
     @property
     def size(self) -> int:
@@ -81,13 +83,14 @@ class ReducedModel:
         coefficients: bool = True,
         progress: bool = False,
     ) -> Solution:
-        """Coefficients, outputs and error bounds for all parameter points `mus` (M, p), or (p,) for one, at once.
+        """Coefficients, outputs and error bounds for all parameter points `mus` at once.
 
         Any number of points: they are worked off in pieces that fit the cache, by as many threads as there are processors
         (RBM_NUM_THREADS says otherwise), and only the answer is kept. For answers larger than memory see :meth:`stream`.
 
         estimate : also the error estimate, by `method` (default: the model's first estimator)
-        mus : a NumPy array or what becomes one, moved to the device of a model that lives on one; or an array there (:meth:`to`)
+        mus : (M, p), or (p,) for one point; or by name: a dictionary, a data frame (:meth:`rbm.ParameterSpace.points`). Moved to the device
+            of a model that lives on one; or an array there (:meth:`to`)
         extrapolate : allow parameters outside the parameter space
         on_error : "raise" one error that names the rows that failed and holds all other answers in its `solution`, or "mark" those
             rows in the result: no coefficients and outputs (NaN), no bound (infinity), listed in `failed`
@@ -101,7 +104,7 @@ class ReducedModel:
         ParameterError, StabilityError, ModelError
             a bad parameter, a stability bound that is not positive, a singular reduced system; each names the parameter.
         Interrupted
-            Ctrl-C, if there is more than one piece; its `result` holds the answers so far.
+            Ctrl-C; its `result` holds the answers so far, the other points are marked as failed there.
 
         Cost per point: Q N^2 + N^3/3 flops for the solution of a Hermitian positive definite system (twice that for others), m k to
         2 m k for the bound (m = Qf + Qa N, k <= m; half if R is triangular).
@@ -111,14 +114,14 @@ class ReducedModel:
     def stream(self, mus: Any, *, size: int = 1 << 17, **options: Any) -> Iterator[Solution]:
         """Answers in blocks, for more points than there is room for: yields a Solution for each block.
 
-        mus : an array (M, p), cut into blocks of `size` points, or an iterable of arrays (m_i, p), a generator for instance, which
+        mus : an array (M, p) or a table, cut into blocks of `size` points, or an iterable of these, a generator for instance, which
             are answered one after the other; options as for :meth:`solve`. Messages count rows from the start of the stream, `rows`
             and `failed` from the start of the block, as its arrays do.
         """
         if not (isinstance(size, int | np.integer) and size >= 1):
             raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
         blocks = mus
-        if hasattr(mus, "shape") or isinstance(mus, list | tuple):
+        if is_batch(mus):
             points = self.parameters.points(mus)
             count = points.shape[0]
             blocks = (points[start : min(start + size, count), ...] for start in range(0, count, size))
@@ -131,7 +134,7 @@ class ReducedModel:
     def estimate(
         self, mus: Any, coefficients: Any = None, method: str | None = None, *, extrapolate: bool = False
     ) -> Estimate:
-        """Error estimate in the P-norm for given coefficients gamma (M, N), or for the reduced solution.
+        """Error estimate in the P-norm for given coefficients gamma (M, N) or a Solution, or for the reduced solution.
 
         method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first one
         """
@@ -141,7 +144,7 @@ class ReducedModel:
             made = self.solve(points, method=method, extrapolate=extrapolate, coefficients=False).estimate
             assert made is not None
             return made
-        gamma = numbers_for(self, coefficients)
+        gamma = numbers_for(self, coefficients_of(coefficients))
         if gamma.shape != (points.shape[0], self.size):
             raise ValueError(
                 f"coefficients must have shape ({points.shape[0]}, {self.size}), one row a parameter point, got {gamma.shape}"
@@ -164,12 +167,12 @@ class ReducedModel:
         return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error, self.orthonormality)
 
     def reconstruct(self, coefficients: Any) -> Any:
-        """Z gamma (M, n) for coefficients (M, N) or (N,), where the model lives. Raises ModelError if the model does not hold its basis."""
+        """Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives. Raises ModelError if the model has no basis."""
         if self.basis is None:
             raise ModelError(
                 "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
             )
-        gamma = numbers_for(self, coefficients)
+        gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
         if gamma.ndim != 2 or gamma.shape[1] != self.size:
             raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from array_api_compat import device
 
 from lowrank.arrays import beside, namespace
 from rbm.estimate import Estimate
+from rbm.tables import columns, dataframe, dataset
 
-__all__ = ["Solution", "fits", "promoted", "room_for", "spread", "write"]
+__all__ = ["Solution", "coefficients_of", "fits", "promoted", "room_for", "spread", "wipe", "write"]
 
 
 NONE = np.zeros(0, dtype=int)
@@ -25,6 +26,9 @@ class Solution:
 
     A point that failed, of those asked for with ``on_error="mark"``, has NaN for coefficients and outputs and infinity for bounds.
     The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's everywhere.
+
+    ``solution[i]`` is the Solution of some of the points: i an integer, a slice, a mask (M,) or indices; `failed` then counts
+    from the first of them, `reasons` still name rows of the whole. Tables: :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
     """
 
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
@@ -35,6 +39,10 @@ class Solution:
     )  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
     failed: np.ndarray = field(default_factory=lambda: NONE)  #: (k,) rows that failed
     reasons: tuple[str, ...] = ()  #: what went wrong, one sentence for each kind of failure
+    mus: Any = None  #: (M, p) the parameter points as they were given, not a copy
+    names: tuple[str, ...] = ()  #: of the parameters, the columns of `mus`
+    units: Mapping[str, str] = field(default_factory=dict)  #: of parameters and outputs, as far as they were given
+    method: str = ""  #: the estimator
 
     @property
     def bound(self) -> np.ndarray:
@@ -48,7 +56,51 @@ class Solution:
         from rbm.devices import mover
 
         move = mover(target, device)
-        return _mapped(self, lambda array, _: move(array))
+        moved = _mapped(self, lambda array, _: move(array))
+        return moved if self.mus is None else replace(moved, mus=move(self.mus))
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """{column: array (M,)} with the columns of the command line's CSV: parameters, outputs with their bounds, error_bound, floor, resolved.
+
+        A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by ``to("numpy")``.
+        """
+        return columns(self)
+
+    def to_dataframe(self) -> Any:
+        """A pandas.DataFrame, one row a point, with the columns of :meth:`to_dict`. Raises ImportError without pandas."""
+        return dataframe(self)
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset over the dimension "point": parameters as coordinates, outputs, bounds, coefficients; units and meaning as attributes.
+
+        Complex outputs stay complex. Raises ImportError without xarray, ValueError for a solution on a device.
+        """
+        return dataset(self)
+
+    def __getitem__(self, index: Any) -> Solution:
+        if isinstance(index, str):
+            raise TypeError(
+                f"a Solution is indexed by points, got {index!r}; outputs are in solution.outputs, columns in solution.to_dict()"
+            )
+        if isinstance(index, bool | np.bool_):
+            raise IndexError("a Solution is indexed by an integer, a slice, a mask or indices, got one truth value")
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        if rows.ndim != 1:
+            raise IndexError(f"a Solution is indexed by points, one index, got an index of shape {rows.shape}")
+        chosen = index if isinstance(index, slice) else rows
+
+        def take(array: Any, _: Any = None) -> Any:
+            if isinstance(array, np.ndarray) or isinstance(chosen, slice):
+                return array[chosen, ...]
+            return namespace(array).take(array, beside(chosen, array), axis=0)
+
+        failed = np.flatnonzero(np.isin(rows, self.failed))
+        return replace(
+            _mapped(self, take),
+            mus=None if self.mus is None else take(self.mus),
+            failed=failed,
+            reasons=self.reasons if len(failed) else (),
+        )
 
     def __len__(self) -> int:
         return int(self.coefficients.shape[0])
@@ -65,6 +117,21 @@ class Solution:
             error = f"error bound up to {float(xp.max(good)):.2e}" if good.shape[0] else "no error bound"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return f"Solution({len(self)} points{size}{failed}, {error}{outputs})"
+
+
+def coefficients_of(given: Any) -> Any:
+    """The coefficients of a Solution; anything else as it is. Raises ValueError where none were kept, and for masked entries."""
+    if np.ma.is_masked(given):
+        raise ValueError(
+            f"coefficients hide {np.ma.count_masked(given)} entries behind a mask; fill them or leave these points out"
+        )
+    if not isinstance(given, Solution):
+        return given
+    if not given.coefficients.shape[1]:
+        raise ValueError(
+            "this solution was made with coefficients=False and has none; call solve(mus) again without it"
+        )
+    return given.coefficients
 
 
 def room_for(part: Solution, count: int) -> Solution:
@@ -102,6 +169,16 @@ def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
     """Put the answers of `part` at `rows` of `target`; a slice, unless they are NumPy's."""
     for to, array in zip(_arrays(target), _arrays(part), strict=True):
         to[rows, ...] = array
+
+
+def wipe(target: Solution, rows: slice | np.ndarray) -> None:
+    """Mark `rows` of `target` as failed, whatever was there; a slice, unless they are NumPy's."""
+
+    def clear(array: Any, value: Any) -> Any:
+        array[rows, ...] = value
+        return array
+
+    _mapped(target, clear)
 
 
 def fits(target: Solution, part: Solution) -> bool:

@@ -21,6 +21,7 @@ FLOORS = {
 OPTIONAL = {
     *("bempp_cl", "cupy", "cupyx", "dask", "meshio", "skfem", "matplotlib", "numba", "tqdm"),
     *("torch", "transformers", "safetensors", "tokenizers"),
+    *("pandas", "polars", "xarray"),
 }
 #: The compiled kernels: imported, all together, when the first of them is called.
 COMPILED = {f"rbm/online/{name}.py" for name in ("lanes", "solvers", "residuals", "kernels")}

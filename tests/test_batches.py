@@ -14,7 +14,7 @@ import threadpoolctl
 from conftest import Case
 
 import rbm
-from rbm.online import batches
+from rbm.online import batches, threads
 
 
 @pytest.fixture
@@ -178,9 +178,9 @@ def test_only_the_answer_is_kept_in_memory(diffusion: Case) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize("threads", ["1", "2", "3"])
-def test_interruption_keeps_what_is_done(diffusion: Case, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
-    monkeypatch.setenv("RBM_NUM_THREADS", threads)
+@pytest.mark.parametrize("count", ["1", "2", "3"])
+def test_interruption_keeps_what_is_done(diffusion: Case, monkeypatch: pytest.MonkeyPatch, count: str) -> None:
+    monkeypatch.setenv("RBM_NUM_THREADS", count)
     reduced = diffusion.result.reduced_model
     whole = reduced.solve(diffusion.tests)
     query, calls = reduced._online, []
@@ -420,4 +420,4 @@ def test_products_use_one_thread_while_batches_use_many(diffusion: Case, monkeyp
     with pytest.raises(rbm.ParameterError):
         reduced.solve(bad)
     assert counts() == before
-    assert batches._one_thread_a_product._inside == 0
+    assert threads._one_thread_a_product._inside == 0

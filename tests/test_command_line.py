@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +68,7 @@ def test_info(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mu", "1000"], "mu = 1000 (row 0) is outside [1, 100]"),
+        (["--mu", "1000"], "mu = 1000 is outside [1, 100]; pass --extrapolate to allow it"),
         (["--mu", "nan"], "not a finite number"),
         (["--mu", "1", "2"], "--mu needs 1 values, mu, got 2"),
         (["--mu", "2", "--method", "E7"], "unknown estimator 'E7'"),
@@ -93,9 +95,9 @@ def test_errors_are_one_line_and_status_2(
         ("mu,mu\n1,2\n", "must have one column mu"),
         ("mu\n", "holds no parameter points"),
         ("", "it holds nothing"),
-        ("mu\n3,5\n", "line 2 has 2 fields, the header 1; write decimal points, not commas"),
-        ("mu,x\n3\n", "line 2 has 1 fields, the header 2"),
-        ("mu\n1\nx\n", 'line 3: ["x"] are not 1 numbers'),
+        ("mu\n3,5\n", "in.csv has 2 fields, the header 1; write decimal points, not commas"),
+        ("mu,x\n3\n", "in.csv has 1 fields, the header 2"),
+        ("mu\n1\nx\n", 'in.csv: mu is "x", which is not a number'),
     ],
 )
 def test_bad_tables(
@@ -164,11 +166,13 @@ def test_points_that_fail_are_named_and_may_be_marked(
     points.write_text("mu\n3.5\n120\n20\nnan\n")
     assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers)]) == 2
     error = capsys.readouterr().err
-    assert "2 of 4 points fail, pass --mark to answer the others: mu = 120 (row 1) is outside [1, 100]" in error
-    assert "mu = nan (row 3) is not a finite number" in error
+    assert "2 of 4 points fail, pass --mark to answer the others: mu = 120 (line 3 of " in error
+    assert "points.csv) is outside [1, 100]; pass --extrapolate to allow it; mu = nan (line 5 of " in error
     assert not answers.exists()
     assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers), "--mark"]) == 0
-    assert capsys.readouterr().err.count("rbm: marked:") == 2
+    error = capsys.readouterr().err
+    assert error.count("rbm: marked:") == 2
+    assert "points.csv) is outside [1, 100]; pass --extrapolate to allow it" in error
     rows = [line.split(",") for line in answers.read_text().splitlines()]
     bound = rows[0].index("error_bound")
     assert [float(r[bound]) < np.inf for r in rows[1:]] == [True, False, True, False]
@@ -269,4 +273,188 @@ def test_the_scattering_study_runs(
     for name in ("absorption =", "forward_re =", "forward_im =", "forward_bound ="):
         assert name in shown
     assert main(["query", str(tmp_path / "model.rbm"), "--mu", "-0.5", "1.2"]) == 2
-    assert "beta_1 = -0.5 (row 0) is outside [0, 2]" in capsys.readouterr().err
+    assert "beta_1 = -0.5 is outside [0, 2]" in capsys.readouterr().err
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error; all errors are one line."""
+    status = main(["query", *arguments])
+    captured = capsys.readouterr()
+    assert status == 0 or (captured.out == "" and captured.err.startswith("rbm: ") and captured.err.count("\n") == 1)
+    return status, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def signed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parameters that must not be mixed up, both of which may be negative; letters that not every terminal has."""
+    model = rbm.FullOrderModel(
+        [(1.0, np.diag([2.0, 3.0, 5.0])), ("k", np.diag([0.1, 0.2, 0.0])), ("β", np.diag([0.0, 0.5, 0.7]))],
+        [(1.0, np.ones(3))], np.diag([2.0, 3.0, 5.0]), rbm.ParameterSpace({"k": (-1.0, 50.0), "β": (-2.0, 2.0)}), 0.5,
+        outputs={"größe": np.ones(3)}, output_units={"größe": "m"},
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("models") / "signed.rbm"
+    rbm.greedy(model, model.parameters.sample(16), max_basis=2, progress=False).reduced_model.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["-1e-3", "0.5"],
+        ["-1E-3", "+.5"],
+        ["-.001", "5e-1"],
+        ["k=-1e-3", "β=0.5"],
+        ["β=0.5", "k=-1e-3"],
+        ["β = 0.5", "k= -0.001"],
+    ],
+)
+def test_a_point_by_place_or_by_name_with_signs_and_exponents(
+    signed_file: Path, values: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = asked(capsys, str(signed_file), "--mu", *values)
+    shown = {k.strip(): v for k, v in (line.split(" = ") for line in out.strip().splitlines())}
+    right = rbm.load(signed_file).solve([-1e-3, 0.5])
+    assert (shown["k"], shown["β"]) == ("-0.001", "0.5")
+    assert float(shown["größe"]) == pytest.approx(right.outputs["größe"][0], rel=1e-9)
+
+
+def test_options_after_negative_numbers_are_still_options(
+    signed_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "o.csv"
+    assert main(["query", str(signed_file), "--mu", "-7e1", "-1e-1", "--extrapolate", "-o", str(out)]) == 0
+    assert "1 of 1 points are outside" in capsys.readouterr().err
+    assert out.read_text().startswith("k,β,größe,größe_bound,error_bound,floor,resolved\n-70.0,-0.1,")
+    assert main(["study", "diffusion", "--out", str(tmp_path / "x"), "--tol", "-1e-3"]) == 2
+    assert "tol must be a number >= 0, got -0.001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["1"], "--mu needs 2 values, k β, got 1; or give them by name: k=VALUE β=VALUE"),
+        (["k=1", "2"], "--mu has values with and without a name; give all by name: k=VALUE β=VALUE"),
+        (["k=1"], "--mu needs k=VALUE β=VALUE; missing: β"),
+        (["k=1", "b=2"], "missing: β; no parameters: b"),
+        (["k=1", "β=2", "k=3"], "twice: k"),
+        (["3_5", "1"], '--mu is "3_5", which is not a number such as -2.5e-3'),
+        (["k=3_5", "β=1"], '--mu k is "3_5", which is not a number'),
+        (["k=", "β=1"], "--mu k is empty; give a number"),
+        (["1,5", "1"], '--mu is "1,5", which is not a number'),
+        (["0x10", "1"], "which is not a number"),
+        (["k=-inf", "β=1"], "k = -inf is not a finite number"),
+        (["-inf", "1"], "k = -inf is not a finite number"),
+        (["-7e1", "-1e-1"], "k = -70 is outside [-1, 50]; pass --extrapolate to allow it"),
+        (["-1.0000000001", "0"], "k = -1.0000000001 is outside [-1, 50]"),
+    ],
+)
+def test_points_that_are_none_are_one_line(
+    signed_file: Path, values: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = asked(capsys, str(signed_file), "--mu", *values)
+    assert status == 2
+    assert message in error
+    assert "row" not in error
+
+
+def test_a_value_that_rounding_moved_out_is_the_end(signed_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for extra in ([], ["--extrapolate"]):
+        status, _, error = asked(capsys, str(signed_file), "--mu", "50.000000000000007", "-2.0000000000000004", *extra)
+        assert (status, error) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('mu,note\n1.5,"fine\n' + "1.25,x\n" * 3, "line 2 of FILE: a quotation mark is not closed on its line"),
+        ('mu,note\n1.5,"fine\n' + "1.25,x\n" * 60000, "line 2 of FILE: a quotation mark is not closed on its line"),
+        ('mu,note\n1,a\n\n1.5,"two\nlines"\n', "line 4 of FILE: a quotation mark is not closed on its line"),
+        ('mu,note\n1,a\n1.5,"fine\n1.25,x"y\n', "line 3 of FILE: a quotation mark is not closed on its line"),
+        ('mu,"note\n1,a\n', "line 1 of FILE: a quotation mark is not closed on its line"),
+        ("mu,note\n1," + 200_000 * "a" + "\n", "line 2 of FILE: field larger than field limit (131072)"),
+        ('mu,note\n1,"a"b\n', "line 2 of FILE: ',' expected after '\"'"),
+        ("mu\n1\n3_5\n", 'line 3 of FILE: mu is "3_5", which is not a number'),
+        ("x,mu\n1,\n", "line 2 of FILE: mu is empty; give a number"),
+        ("x,mu\n1,2\n\n1, \n", "line 4 of FILE: mu is empty"),
+        ("mu,x\n,,\n", "line 2 of FILE has 3 fields, the header 2"),
+        ("mu\n1\nnan\n", "mu = nan (line 3 of FILE) is not a finite number"),
+        ("# a title\nmu\n1\n", "must have one column mu: its first line must hold the names mu"),
+        (
+            "x,mu\na,1\n\nb,500\nc,600\n",
+            "mu = 500 (line 4 of FILE, 2 such points) is outside [1, 100]; pass --extrapolate",
+        ),
+        ("mu\n1\x00\n", "which is not a number"),
+    ],
+)
+def test_messages_about_tables_name_the_line(
+    model_file: Path, content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_bytes(content.encode())
+    for line_end in ("\n", "\r\n", "\r"):
+        file.write_bytes(b"\xef\xbb\xbf" + content.replace("\n", line_end).encode())
+        status, _, error = asked(capsys, str(model_file), "--csv", str(file))
+        assert status == 2
+        assert message.replace("FILE", str(file)) in error
+
+
+def test_a_table_from_standard_input(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+
+    give(b'\xef\xbb\xbfname,mu\r\n"a, ""b""",3.5\r\n\r\nc,4\r\n')
+    _, out, _ = asked(capsys, str(model_file), "--csv", "-")
+    assert [row["mu"] for row in csv.DictReader(out.splitlines())] == ["3.5", "4.0"]
+    give(b"mu\n2\n500\n")
+    assert "mu = 500 (line 3 of standard input) is outside" in asked(capsys, str(model_file), "--csv", "-")[2]
+    give(b"mu\n2\n500\n3\n")
+    _, out, error = asked(capsys, str(model_file), "--csv", "-", "--mark")
+    assert error.startswith("rbm: marked: mu = 500 (line 3 of standard input) is outside [1, 100]; pass --extrapolate")
+    assert len(out.splitlines()) == 4
+    give("mu,größe\n3.5,1\n".encode("latin-1"))
+    assert "standard input is not a UTF-8 text file" in asked(capsys, str(model_file), "--csv", "-")[2]
+    monkeypatch.setattr("sys.stdin", io.StringIO("mu\n2\n"))  # without bytes below
+    assert asked(capsys, str(model_file), "--csv", "-")[0] == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_terminals_without_our_letters(signed_file: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (["query", str(signed_file), "--mu", "β=1", "k=2"], ["info", str(signed_file)]):
+        raw = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+        assert main(arguments) == 0
+        shown = raw.getvalue().decode(encoding)
+        assert ("β" if encoding == "utf-8" else r"\u03b2") in shown
+        assert ("größe" if encoding != "ascii" else r"gr\xf6\xdfe") in shown
+    assert "units of outputs: gr" in shown
+
+
+def test_whatever_happens_is_one_line(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, message in (
+        (ZeroDivisionError("a defect"), "rbm: ZeroDivisionError: a defect\n"),
+        (MemoryError(), "rbm: MemoryError: no message\n"),
+        (RuntimeError("two\nlines"), "rbm: RuntimeError: two lines\n"),
+        (OSError(28, "No space left on device", "o.csv"), "rbm: o.csv: No space left on device\n"),
+    ):
+
+        def fail(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(rbm, "load", fail)
+        assert asked(capsys, str(model_file), "--mu", "2")[::2] == (2, message)
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text("mu\n" + "2.5\n" * 300)
+    read, write = os.pipe()
+    os.close(read)
+    with io.TextIOWrapper(os.fdopen(write, "wb")) as stream:  # whose end would fail, too
+        monkeypatch.setattr("sys.stdout", stream)
+        assert main(["query", str(model_file), "--csv", str(tmp_path / "in.csv")]) == 0
+    assert capsys.readouterr().err == ""

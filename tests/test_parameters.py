@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -111,19 +114,107 @@ def test_a_flat_list_for_one_parameter_is_answered_with_the_right_call():
         ParameterSpace({"mu": (0, 1)}).validate([0.1, 0.2, 0.3])
 
 
-def test_points_outside_are_counted_and_pass_only_by_extrapolation():
+@pytest.mark.parametrize(
+    ("extrapolate", "remedy"),
+    [
+        (False, "pass extrapolate=True to allow it"),
+        (None, "leave such points out, or make the range of the parameter wider"),
+    ],
+)
+def test_points_outside_are_counted_and_the_remedy_is_one_that_the_caller_has(extrapolate, remedy):
     mus = [[1.5, 0.0], [1.5, 6.25], [0.0, -7.0]]
-    message = r"b = 6.25 \(row 1, 2 such points\) is outside \[-5, 5\]; pass extrapolate=True to allow it"
+    message = r"b = 6.25 \(row 1, 2 such points\) is outside \[-5, 5\]; " + remedy + "$"
     with pytest.raises(ParameterError, match=message):
-        BOX.validate(mus)
+        BOX.validate(mus, extrapolate)
     assert np.array_equal(BOX.validate(mus, extrapolate=True), mus)
 
 
-@pytest.mark.parametrize("ulp", [np.nextafter(1.0, 0), np.nextafter(2.0, 3)])
-def test_the_range_ends_at_the_last_bit(ulp):
-    assert len(BOX.validate([[1.0, -5.0], [2.0, 5.0]])) == 2
-    with pytest.raises(ParameterError, match="outside"):
-        BOX.validate([ulp, 0.0])
+def step(x: float, count: int) -> float:
+    """The floating-point number that is `count` numbers above x (below, if negative)."""
+    for _ in range(abs(count)):
+        x = math.nextafter(x, math.copysign(math.inf, count))
+    return x
+
+
+@pytest.mark.parametrize("extrapolate", [None, False, True])
+@pytest.mark.parametrize("ends", [(1.0, 2.0), (-5.0, 5.0), (0.0, 0.3), (-1e308, np.finfo(float).max), (3e-310, 1.0)])
+def test_a_value_outside_by_rounding_is_the_end_of_the_range(ends, extrapolate):
+    space = ParameterSpace({"a": ends})
+    low, high = ends
+    for count in range(5):
+        below, above = step(low, -count), step(high, count)
+        if np.isfinite(above):
+            assert space.validate([[below], [above], [low]], extrapolate).tolist() == [[low], [high], [low]]
+            assert space.validate([above], extrapolate).tolist() == [[high]]
+    for value in (step(low, -5), step(high, 5), -np.inf, np.inf):
+        if extrapolate and np.isfinite(value):
+            assert space.validate([value], True).tolist() == [[value]]
+        else:
+            with pytest.raises(ParameterError, match=r"is outside|not a finite"):
+                space.validate([value], extrapolate)
+
+
+def test_sums_and_products_that_should_be_the_end_are():
+    assert ParameterSpace({"a": (0, 0.3)}).validate([0.1 + 0.2]) == 0.3
+    assert ParameterSpace({"a": (0, 0.3)}).validate([3 * 0.1]) == 0.3
+    given = np.array([[0.1 + 0.2], [0.2]])
+    given.setflags(write=False)
+    assert ParameterSpace({"a": (0, 0.3)}).validate(given).tolist() == [[0.3], [0.2]]
+
+
+@pytest.mark.parametrize(
+    ("ends", "value", "shown"),
+    [
+        ((1.0, 100.0), 100.0000000001, r"a = 100.0000000001 \(row 0\) is outside \[1, 100\]"),
+        ((1.0, 100.0), step(100.0, 5), r"a = 100.0000000000001 \(row 0\) is outside \[1, 100\]"),
+        ((1 / 3, 1.0), 0.333333, r"a = 0.333333 \(row 0\) is outside \[0.3333333, 1\]"),
+        ((0.0, 1.0), -1e-300, r"a = -1e-300 \(row 0\) is outside \[0, 1\]"),
+        ((0.0, 1.0), 7.5, r"a = 7.5 \(row 0\) is outside \[0, 1\]"),
+    ],
+)
+def test_as_many_digits_are_shown_as_tell_value_and_range_apart(ends, value, shown):
+    with pytest.raises(ParameterError, match=shown):
+        ParameterSpace({"a": ends}).validate([value])
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", "grid"])
+@pytest.mark.parametrize(
+    ("scale", "ends"),
+    [
+        ("log", (1e-200, 1e200)),
+        ("log", (5e-324, 1.7e308)),
+        ("linear", (-1e308, 1e308)),
+        ("linear", (-1.7e308, 1.7e308)),
+    ],
+)
+def test_ranges_wider_than_the_largest_number_are_filled(scale, ends, method):
+    """Beside an ordinary parameter, whose values are those of a space of its own range."""
+    space = ParameterSpace({"a": ends, "b": (2.0, 3.0)}, scale=scale)
+    points = space.sample(256, method)
+    position = points[:, 0] / ends[1] / 2 + 0.5  # [0, 1]
+    if scale == "log":
+        position = np.log(points[:, 0])
+        position = (position - np.log(ends[0])) / (np.log(ends[1]) - np.log(ends[0]))
+    quarters = np.bincount(np.clip(4 * position, 0, 3).astype(int), minlength=4)
+    assert quarters.min() >= 45, quarters
+    assert np.array_equal(
+        points[:, 1], ParameterSpace({"a": (1.0, 2.0), "b": (2.0, 3.0)}, scale).sample(256, method)[:, 1]
+    )
+
+
+def test_units_are_kept_shown_and_part_of_the_space():
+    space = ParameterSpace({"mu": (1, 2), "h": (0, 1)}, units={"mu": "W/m/K"})
+    assert repr(space) == "ParameterSpace(mu in [1, 2] W/m/K, h in [0, 1], linear)"
+    assert space.units == {"mu": "W/m/K"}
+    assert space != ParameterSpace({"mu": (1, 2), "h": (0, 1)})
+    assert pickle.loads(pickle.dumps(space)) == space
+    for units, message in (
+        ({"nu": "m"}, "units name 'nu', which is no parameter; the names are mu, h"),
+        ({"mu": 3}, "the unit of mu must be a text such as 'W/m/K', got 3"),
+        (["m"], "units must be a dictionary .* got list"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            ParameterSpace({"mu": (1, 2), "h": (0, 1)}, units=units)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +228,15 @@ def test_the_range_ends_at_the_last_bit(ulp):
         ({"ranges": {"a": 1.0}}, r"range of a must be two numbers \(low, high\), got 1.0"),
         ({"ranges": {"a": (0, 1, 2)}}, r"range of a must be two numbers \(low, high\), got \(0, 1, 2\)"),
         ({"ranges": {"a": (0, 1j)}}, r"range of a must be two numbers \(low, high\), got \(0, 1j\)"),
+        ({"ranges": {"a": "19"}}, r"range of a must be two numbers \(low, high\), got '19'"),
+        ({"ranges": {"a": b"19"}}, r"range of a must be two numbers \(low, high\), got b'19'"),
+        ({"ranges": {"a": ("1", 9)}}, r"range of a must be two numbers \(low, high\), got \('1', 9\)"),
+        ({"ranges": {"a": {9, 1}}}, r"range of a must be two numbers \(low, high\), got \{"),
+        ({"ranges": {"a": {1: 0, 9: 0}}}, r"range of a must be two numbers \(low, high\), got \{"),
+        (
+            {"ranges": {"a": np.ma.array([1, 9], mask=[False, True])}},
+            r"range of a must be two numbers \(low, high\), got",
+        ),
         ({"ranges": {"a": ("low", 1)}}, r"range of a must be two numbers \(low, high\), got \('low', 1\)"),
         ({"ranges": {"a": (0, 1)}, "scale": "log"}, "range of a starts at 0.0: a logarithmic scale needs low > 0"),
         ({"ranges": {"a": (0, 1)}, "scale": "dB"}, "scale must be 'linear' or 'log', got 'dB'"),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +12,8 @@ import numpy as np
 from lowrank.arrays import beside, namespace
 from lowrank.progress import progress_bar
 from rbm.errors import Interrupted, PointError, place
-from rbm.solution import Solution, fits, promoted, room_for, spread, write
+from rbm.online.threads import each, thread_count
+from rbm.solution import Solution, fits, promoted, room_for, spread, wipe, write
 
 __all__ = ["OnError", "answer", "each", "pieces", "thread_count"]
 
@@ -32,18 +29,6 @@ FIRST = 32
 #: The same on a device, which is fast only with much to do: a piece is what the memory has room for.
 DEVICE_PIECE_BYTES = 1 << 30
 DEVICE_PIECE = (256, 1 << 20)
-
-_state = threading.local()
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-
-
-def thread_count() -> int:
-    """Threads for a batch: RBM_NUM_THREADS, or else OMP_NUM_THREADS, or else the processors this process may use."""
-    for name in ("RBM_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "").partition(",")[0].strip()
-        if text.isdigit() and int(text) > 0:
-            return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pieces(count: int, bytes_per_point: int, *, on_host: bool = True) -> list[slice]:
@@ -90,7 +75,7 @@ def answer(
     first_row : what messages add to the row numbers
 
     Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one piece.
-    Raises Interrupted on Ctrl-C, with the answers so far.
+    Raises Interrupted on Ctrl-C, with the answers so far: of its `result` each point is either right or marked as failed, without numbers.
     """
     if on_error not in ("raise", "mark"):
         raise ValueError(f"on_error must be 'raise' or 'mark', got {on_error!r}")
@@ -100,57 +85,123 @@ def answer(
             return work(points)
         except PointError:
             pass  # below
-    on_host = isinstance(points, np.ndarray)
-    slices = pieces(count, bytes_per_point, on_host=on_host)
-    failures: list[_Failure] = []
-    if len(slices) == 1:
-        whole = _piece(work, points, slices[0], failures)
-        return (
-            whole if whole is not None and not failures else _finish(whole, failures, count, on_error, blank, first_row)
-        )
-    done, result = 0, None
-    while result is None and done < len(slices):  # the first answers show what the result is made of
-        first = _piece(work, points, slices[done], failures)
-        if first is not None:
-            result = room_for(first, count)
-            write(result, slices[done], first)
-        done += 1
-    if result is not None:
-        finished = np.zeros(count, dtype=bool)
-        finished[: slices[done - 1].stop] = True
-        target, lock = result, threading.Lock()
-        others: list[tuple[slice, Solution]] = []  # pieces that are complex where the first was real
-        with progress_bar(None, "queries", enabled=progress, total=count) as bar:
+        except KeyboardInterrupt as interrupt:
+            raise _Sweep(points, blank).interrupted(first_row) from interrupt
+    sweep = _Sweep(points, blank)
+    try:
+        sweep.run(work, pieces(count, bytes_per_point, on_host=isinstance(points, np.ndarray)), progress)
+        return sweep.finish(on_error, first_row)
+    except KeyboardInterrupt as interrupt:
+        raise sweep.interrupted(first_row) from interrupt
+
+
+class _Sweep:
+    """A batch under way: what is finished, what has failed, and the answers so far.
+
+    Ctrl-C may come between any two instructions. A piece counts as finished last, after its answers and failures are recorded; what is
+    not finished is wiped.
+    """
+
+    def __init__(self, points: Any, blank: Callable[[], Solution]) -> None:
+        self.points, self.blank = points, blank
+        self.finished = np.zeros(points.shape[0], dtype=bool)
+        self.failures: list[_Failure] = []
+        self.result: Solution | None = None
+        self.others: list[tuple[slice, Solution]] = []  # pieces that are complex where the first was real
+        self.lock = threading.Lock()
+
+    def run(self, work: Work, slices: Sequence[slice], progress: bool) -> None:
+        """Work off all pieces."""
+        points, done = self.points, 0
+        while self.result is None and done < len(slices):  # the first answers show what the result is made of
+            rows = slices[done]
+            first = _piece(work, points, rows, self.failures)
+            if first is not None:
+                self.result = replace(first if len(slices) == 1 else room_for(first, len(self.finished)), mus=points)
+                if len(slices) > 1:
+                    write(self.result, rows, first)
+            self.finished[rows] = True
+            done += 1
+        if done == len(slices):
+            return
+        with progress_bar(None, "queries", enabled=progress, total=len(self.finished)) as bar:
             bar.update(slices[done - 1].stop)
+            each(lambda rows: self.one(work, rows, bar), slices[done:], parallel=isinstance(points, np.ndarray))
 
-            def one(rows: slice) -> None:
-                mine: list[_Failure] = []
-                part = _piece(work, points, rows, mine)
-                fitting = part is None or fits(target, part)
-                if part is not None and fitting:
-                    write(target, rows, part)
-                with lock:
-                    if part is not None and not fitting:
-                        others.append((rows, part))
-                    finished[rows] = True
-                    failures.extend(mine)
-                    bar.update(rows.stop - rows.start)
+    def one(self, work: Work, rows: slice, bar: Any) -> None:
+        """Work off one piece, in any thread."""
+        mine: list[_Failure] = []
+        part = _piece(work, self.points, rows, mine)
+        target = self.result
+        assert target is not None
+        fitting = part is None or fits(target, part)
+        if part is not None and fitting:
+            write(target, rows, part)
+        with self.lock:
+            if part is not None and not fitting:
+                self.others.append((rows, part))
+            self.failures.extend(mine)
+            self.finished[rows] = True
+            bar.update(rows.stop - rows.start)
 
+    def finish(self, on_error: OnError, first_row: int) -> Solution:
+        """The result; raise, or mark, what has failed."""
+        count, result = len(self.finished), self.result
+        if result is not None:
+            result = _together(result, self.others)
+        if not self.failures:
+            assert result is not None
+            return result
+        reasons = _reasons(self.failures, first_row)
+        failed = np.sort(np.concatenate([f.rows for f in self.failures]))
+        if result is None and on_error == "mark":
+            result = replace(room_for(self.blank(), count), mus=self.points)
+        if result is not None:
+            result = replace(result, failed=failed, reasons=reasons)
+        if on_error == "mark" and result is not None:
+            return result
+        others = f"; further: {'; '.join(reasons[1:])}" if len(reasons) > 1 else ""
+        kept = (
+            f" (the other {count - len(failed)} of {count} answers are in `solution` of this error; on_error='mark' returns them and marks "
+            "the points that failed)"
+            if result is not None
+            else ""
+        )
+        first = min(self.failures, key=lambda f: int(f.rows[0]))
+        error = type(first.error)(reasons[0] + others + kept)
+        error.rows, error.solution = failed, result
+        raise error from None
+
+    def interrupted(self, first_row: int) -> Interrupted:
+        """The error about Ctrl-C, which holds the answers so far; a second Ctrl-C does not lose them."""
+        while True:
             try:
-                each(one, slices[done:], parallel=on_host)
-                result = _together(result, others)
-            except KeyboardInterrupt as interrupt:
-                result = _together(result, others)
-                rest = np.flatnonzero(~finished)
-                failed = np.sort(np.concatenate([rest, *(f.rows for f in failures)]))
-                raise Interrupted(
-                    f"interrupted with {count - len(rest)} of {count} points done; their answers are in `result` of this exception, the other "
-                    "points are marked as failed there",
-                    replace(result, failed=failed, reasons=(*_reasons(failures, first_row), "interrupted")),
-                ) from interrupt
-    return (
-        result if result is not None and not failures else _finish(result, failures, count, on_error, blank, first_row)
-    )
+                result, rest = self._so_far()
+                break
+            except KeyboardInterrupt:
+                continue
+        count = len(self.finished)
+        failed = np.unique(np.concatenate([rest, *(f.rows for f in self.failures)]))
+        return Interrupted(
+            f"interrupted with {count - len(rest)} of {count} points done; their answers are in `result` of this exception, the other "
+            "points are marked as failed there",
+            replace(result, failed=failed, reasons=(*_reasons(self.failures, first_row), "interrupted")),
+        )
+
+    def _so_far(self) -> tuple[Solution, np.ndarray]:
+        """The answers, without those of pieces that are not finished, and the rows of these."""
+        count = len(self.finished)
+        result = self.result
+        if result is None:
+            result = replace(room_for(self.blank(), count), mus=self.points)
+        result = _together(result, self.others)
+        rest = np.flatnonzero(~self.finished)
+        if len(rest):
+            together = int(rest[-1]) - int(rest[0]) + 1 == len(
+                rest
+            )  # always so on a device, where pieces are done in turn
+            wipe(result, slice(int(rest[0]), int(rest[-1]) + 1) if together else rest)
+        return result, rest
 
 
 def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:
@@ -173,74 +224,6 @@ def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> So
     return part if kept is None else spread(part, kept, rows.stop - rows.start)
 
 
-def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bool = True) -> None:
-    """work(rows) for all slices, by as many threads as there are processors; by this one alone where it is one of them."""
-    lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
-
-    def loop() -> None:
-        outer, _state.inside = getattr(_state, "inside", False), True
-        try:
-            while not stop.is_set():
-                with lock:
-                    rows = next(waiting, None)
-                if rows is None:
-                    return
-                work(rows)
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            _state.inside = outer
-
-    threads = min(thread_count(), len(slices)) if parallel and not getattr(_state, "inside", False) else 1
-    if threads <= 1:
-        loop()
-        return
-    key = (os.getpid(), threads)
-    if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="rbm-online")
-    with _one_thread_a_product:
-        futures = [_pools[key].submit(loop) for _ in range(threads - 1)]
-        try:
-            loop()  # this thread need not wait until another one is woken up
-            for future in futures:
-                if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
-                    future.result()
-        except BaseException:
-            stop.set()
-            wait([future for future in futures if not future.cancel()])
-            raise
-
-
-class _OneThreadAProduct:
-    """While batches are under way NumPy's matrix products use one thread each: theirs and ours would fight for the processors."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._limit = threading.Lock(), 0, contextlib.ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._limit.enter_context(_libraries().limit(limits=1, user_api="blas"))
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._limit.close()
-
-
-@cache
-def _libraries() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-_one_thread_a_product = _OneThreadAProduct()
-
-
 def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solution:
     """`result` with the pieces that did not fit its types."""
     for rows, part in others:
@@ -248,36 +231,6 @@ def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solutio
             result = promoted(result, part)
         write(result, rows, part)
     return result
-
-
-def _finish(
-    result: Solution | None,
-    failures: list[_Failure],
-    count: int,
-    on_error: OnError,
-    blank: Callable[[], Solution],
-    first_row: int,
-) -> Solution:
-    """Raise, or mark, what has failed."""
-    failures.sort(key=lambda f: int(f.rows[0]))
-    reasons = _reasons(failures, first_row)
-    failed = np.sort(np.concatenate([f.rows for f in failures]))
-    if result is None and on_error == "mark":
-        result = room_for(blank(), count)
-    if result is not None:
-        result = replace(result, failed=failed, reasons=reasons)
-    if on_error == "mark" and result is not None:
-        return result
-    others = f"; further: {'; '.join(reasons[1:])}" if len(reasons) > 1 else ""
-    kept = (
-        f" (the other {count - len(failed)} of {count} answers are in `solution` of this error; on_error='mark' returns them and marks "
-        "the points that failed)"
-        if result is not None
-        else ""
-    )
-    error = type(failures[0].error)(reasons[0] + others + kept)
-    error.rows, error.solution = failed, result
-    raise error from None
 
 
 def _reasons(failures: list[_Failure], first_row: int) -> tuple[str, ...]:

@@ -1,0 +1,128 @@
+"""A few threads that work off the pieces of a batch together, and stop together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+__all__ = ["each", "thread_count"]
+
+_state = threading.local()
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def thread_count() -> int:
+    """Threads for a batch: RBM_NUM_THREADS, or else OMP_NUM_THREADS, or else the processors this process may use."""
+    for name in ("RBM_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "").partition(",")[0].strip()
+        if text.isdigit() and int(text) > 0:
+            return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bool = True) -> None:
+    """work(rows) for all slices, by as many threads as there are processors; by this one alone where it is one of them."""
+    lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
+
+    def loop() -> None:
+        outer, _state.inside = getattr(_state, "inside", False), True
+        try:
+            while not stop.is_set():
+                with lock:
+                    rows = next(waiting, None)
+                if rows is None:
+                    return
+                work(rows)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            _state.inside = outer
+
+    threads = min(thread_count(), len(slices)) if parallel and not getattr(_state, "inside", False) else 1
+    if threads <= 1:
+        loop()
+        return
+    key = (os.getpid(), threads)
+    if key not in _pools:
+        _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="rbm-online")
+    helpers = _Helpers(loop)
+    with _one_thread_a_product:
+        futures = []
+        try:
+            for _ in range(threads - 1):
+                futures.append(_pools[key].submit(helpers))
+            loop()  # this thread need not wait until another one is woken up
+            for future in futures:
+                if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
+                    future.result()
+        except BaseException:
+            stop.set()
+            helpers.wait()
+            raise
+
+
+class _Helpers:
+    """`loop` for threads that help, and how to wait until none of them is inside."""
+
+    def __init__(self, loop: Callable[[], None]) -> None:
+        self._loop, self._inside, self._changed = loop, 0, threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self._inside += 1
+        try:
+            self._loop()
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Until their pieces are done; a further Ctrl-C does not leave threads behind that still write answers."""
+        while True:
+            try:
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._inside)
+                return
+            except KeyboardInterrupt:
+                continue
+
+
+class _OneThreadAProduct:
+    """While batches are under way NumPy's matrix products use one thread each: theirs and ours would fight for the processors."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limit = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            try:
+                if self._inside == 1:
+                    self._limit.enter_context(_libraries().limit(limits=1, user_api="blas"))
+            except BaseException:  # Ctrl-C: there will be no exit
+                self._inside -= 1
+                self._limit.close()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.close()
+
+
+@cache
+def _libraries() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_one_thread_a_product = _OneThreadAProduct()

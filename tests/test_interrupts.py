@@ -1,0 +1,218 @@
+"""Ctrl-C in a sweep, at any moment: each point is right or marked as failed; and errors that travel between processes."""
+
+from __future__ import annotations
+
+import _thread
+import multiprocessing
+import pickle
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Case
+from test_batches import fragile_model
+
+import rbm
+from rbm.errors import PointError
+from rbm.online import batches, threads
+
+#: Sweeps that are interrupted, each at another moment.
+ROUNDS = 16
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PIECE", (32, 64))
+
+
+def check(kept: rbm.Solution, whole: rbm.Solution, mus: np.ndarray) -> int:
+    """Every point is either failed and without numbers, or right; gives how many are right."""
+    count = len(mus)
+    done = np.setdiff1d(np.arange(count), kept.failed)
+    assert len(kept) == count
+    assert kept.mus is mus
+    assert len(np.unique(kept.failed)) == len(kept.failed)
+    assert kept.reasons[-1] == "interrupted"
+    assert kept.estimate is not None
+    for got, right in (
+        (kept.coefficients, whole.coefficients),
+        (kept.bound, whole.bound),
+        (kept.outputs["mean"], whole.outputs["mean"]),
+        (kept.output_bounds["mean"], whole.output_bounds["mean"]),
+    ):
+        np.testing.assert_array_equal(got[done], right[done])
+    assert np.isnan(kept.coefficients[kept.failed]).all()
+    assert np.isnan(kept.outputs["mean"][kept.failed]).all()
+    assert np.isinf(kept.bound[kept.failed]).all()
+    assert np.isinf(kept.output_bounds["mean"][kept.failed]).all()
+    assert not kept.estimate.resolved[kept.failed].any()
+    return len(done)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("count", ["1", "3"])
+@pytest.mark.parametrize("step", ["answer", "write", "fits", "room_for", "finish"])
+@pytest.mark.parametrize("call", [1, 2, 6])
+def test_ctrl_c_before_or_after_every_step(
+    diffusion: Case, monkeypatch: pytest.MonkeyPatch, count: str, step: str, call: int
+) -> None:
+    """Also where a piece is written halfway, and where nothing is known yet."""
+    monkeypatch.setenv("RBM_NUM_THREADS", count)
+    reduced, mus = diffusion.result.reduced_model, diffusion.tests.copy()
+    mus[[7, 700]] = np.nan
+    whole = reduced.solve(mus, on_error="mark")
+    place: Any = {"answer": reduced._online, "finish": batches._Sweep}.get(step, batches)
+    plain, calls, lock = getattr(place, step), [0], threading.Lock()
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        with lock:
+            calls[0] += 1
+            now = calls[0] == (1 if step in ("room_for", "finish") else call)
+        if now and step == "write":  # half of the piece
+            target, rows, part = arguments
+            target.outputs["mean"][rows] = 1e99
+            target.coefficients[rows] = part.coefficients
+        if now:
+            raise KeyboardInterrupt
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(place, step, interrupted)
+    with pytest.raises(rbm.Interrupted, match=r"interrupted with \d+ of 1000 points done") as caught:
+        reduced.solve(mus, on_error="mark")
+    monkeypatch.setattr(place, step, plain)
+    done = check(caught.value.result, whole, mus)
+    assert {7, 700} <= set(caught.value.result.failed.tolist())
+    if step == "finish":
+        assert done == 998
+        assert "mu = nan (row 7, 2 such points) is not a finite number" in caught.value.result.reasons
+    if step == "room_for" or (step == "answer" and call == 1):
+        assert done == 0
+    assert np.isfinite(reduced.solve(diffusion.tests).bound).all()  # nothing is left behind
+
+
+def solved_under_fire(reduced: rbm.ReducedModel, mus: np.ndarray, delays: list[float]) -> rbm.Solution | None:
+    """What Interrupted holds of a sweep during which Ctrl-C comes after `delays`; None if they came before or after it."""
+    timers = [threading.Timer(delay, _thread.interrupt_main) for delay in delays]
+    kept = None
+    try:
+        try:
+            for timer in timers:
+                timer.start()
+            reduced.solve(mus)
+        except rbm.Interrupted as stopped:
+            kept = stopped.result
+    except KeyboardInterrupt:
+        pass
+    while True:
+        try:
+            for timer in timers:
+                if timer.ident is not None:  # it was started
+                    timer.join()
+            time.sleep(0.002)
+            return kept
+        except KeyboardInterrupt:  # one that came late
+            continue
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="Ctrl-C is for the main thread")
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_ctrl_c_at_any_moment(diffusion: Case, monkeypatch: pytest.MonkeyPatch, count: str) -> None:
+    """Real interrupts of the main thread, after delays that cover a sweep; a second one must not lose the answers either."""
+    monkeypatch.setenv("RBM_NUM_THREADS", count)
+    reduced, mus = diffusion.result.reduced_model, np.tile(diffusion.tests, (10, 1))
+    start = time.perf_counter()
+    whole = reduced.solve(mus)
+    length = time.perf_counter() - start
+    found = []
+    for k in range(ROUNDS):
+        kept = solved_under_fire(reduced, mus, [length * k / ROUNDS, length * k / ROUNDS + 0.0005][: 1 + k % 2])
+        if kept is not None:
+            found.append(check(kept, whole, mus))
+        assert threads._one_thread_a_product._inside == 0
+    assert len(found) >= 4
+    assert max(found) > 0
+    assert np.array_equal(reduced.solve(mus).bound, whole.bound)
+
+
+def test_one_piece_is_a_sweep_too(diffusion: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced = diffusion.result.reduced_model
+
+    def interrupted(*_: object) -> rbm.Solution:
+        raise KeyboardInterrupt
+
+    for count in (1, 100, 400):
+        monkeypatch.setattr(reduced._online, "answer", interrupted)
+        with pytest.raises(rbm.Interrupted, match=f"interrupted with 0 of {count} points done") as caught:
+            reduced.solve(diffusion.tests[:count])
+        monkeypatch.undo()
+        assert caught.value.result.failed.tolist() == list(range(count))
+        assert np.isinf(caught.value.result.bound).all()
+        assert caught.value.result.outputs["mean"].shape == (count,)
+
+
+def test_no_thread_writes_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads that help are waited for, also if Ctrl-C comes again while they are."""
+    monkeypatch.setenv("RBM_NUM_THREADS", "3")
+    inside, stopped = [], threading.Event()
+
+    def work(rows: slice) -> None:
+        if threading.current_thread() is threading.main_thread():
+            while len(inside) < 2:
+                time.sleep(0.001)
+            threading.Timer(0.02, _thread.interrupt_main).start()
+            raise KeyboardInterrupt
+        inside.append(rows)
+        time.sleep(0.1)
+        assert not stopped.is_set()
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.each(work, [slice(k, k + 1) for k in range(50)])
+    stopped.set()
+    assert len(inside) == 2
+
+
+def errors(reduced: rbm.ReducedModel) -> list[BaseException]:
+    """One of each kind, as users meet them."""
+    made: list[BaseException] = [rbm.Interrupted("stopped", {"done": 3}), rbm.EstimatorUnusable("T is singular")]
+    made += [kind("the model is wrong") for kind in (rbm.ModelError, rbm.StabilityError, rbm.FileFormatError)]
+    for mus in ([[2.0], [500.0]], [[np.nan]], np.full((600, 1), 200.0), "x"):
+        try:
+            reduced.solve(mus)
+        except PointError as error:
+            made.append(error)
+    return made
+
+
+def test_errors_are_pickled_with_what_they_hold(diffusion: Case) -> None:
+    made = errors(diffusion.result.reduced_model)
+    assert len(made) == 9
+    for error in made:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        if isinstance(error, PointError):
+            assert np.array_equal(again.rows, error.rows)
+            assert (again.solution is None) == (error.solution is None)
+    assert pickle.loads(pickle.dumps(made[0])).result == {"done": 3}
+    partial = pickle.loads(pickle.dumps(made[5])).solution
+    assert partial.failed.tolist() == [1]
+    assert partial.bound[0] < 1e-9
+    result = rbm.greedy(fragile_model(0.5), np.array([[0.5, 0.5, 0.5]]), progress=False)
+    assert pickle.loads(pickle.dumps(rbm.Interrupted("stopped", result))).result.basis.shape == (3, 1)
+
+
+def fail(kind: int) -> None:
+    raise [rbm.Interrupted("stopped", np.arange(3)), rbm.ParameterError("mu = 7")][kind]
+
+
+def test_errors_come_back_from_another_process() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        with pytest.raises(rbm.ParameterError, match="mu = 7"):
+            pool.submit(fail, 1).result(60)
+        with pytest.raises(rbm.Interrupted, match="stopped") as caught:
+            pool.submit(fail, 0).result(60)
+    assert caught.value.result.tolist() == [0, 1, 2]

@@ -1,0 +1,177 @@
+"""Natural mistakes with parameters, answers and coefficients: each message says what is wrong, the value, and a remedy that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import rbm
+
+A = np.diag([2.0, 3.0])
+RANGES = {"mu": (1.0, 100.0)}
+
+
+def model(**others: Any) -> rbm.FullOrderModel:
+    arguments = {"operators": [(1.0, A), ("mu", np.eye(2))], "rhs": [(1.0, np.ones(2))], "product": A}
+    return rbm.FullOrderModel(**{**arguments, "parameters": RANGES, "stability": 1.0, **others})
+
+
+@pytest.fixture(scope="module")
+def full() -> rbm.FullOrderModel:
+    return model(outputs={"mean": np.ones(2)})
+
+
+@pytest.fixture(scope="module")
+def reduced(full: rbm.FullOrderModel) -> rbm.ReducedModel:
+    return rbm.project(full, np.eye(2)[:, :1], training=[[2.0], [50.0]])
+
+
+class Mistake(NamedTuple):
+    """A mistake (of a full-order model and its reduced one), what its message holds, and what it advises."""
+
+    make: Callable[[rbm.FullOrderModel, rbm.ReducedModel], Any]
+    wrong: str
+    value: str
+    remedy: str
+    right: Callable[[rbm.FullOrderModel, rbm.ReducedModel], Any]
+
+
+def singular(coefficient: str = "mu - 3") -> rbm.ReducedModel:
+    made = model(operators=[(coefficient, np.eye(2))], product=np.eye(2), stability="abs(mu - 3) + 1e-9")
+    return rbm.project(made, np.array([[1.0], [0.0]]), training=[[2.0], [50.0]])
+
+
+def with_coefficient(source: Any) -> rbm.ReducedModel:
+    made = model(operators=[(1.0, A), (source, np.eye(2))], parameters={"mu": (-50.0, 100.0)}, stability=1e-9)
+    return rbm.project(made, np.eye(2)[:, :1], training=[[3.0], [50.0]])
+
+
+MISTAKES = {
+    "scalar mu": Mistake(
+        lambda f, r: r.solve(3.5),
+        r"shape \(M, 1\) for \(mu\)", r"got shape \(\): the number 3.5", r"write \[3.5\] for one point",
+        lambda f, r: r.solve([3.5]),
+    ),
+    "training is a number": Mistake(
+        lambda f, r: rbm.greedy(f, 500, progress=False),
+        "one row a point", "the number 500", r"parameters.sample\(500\) for 500 points",
+        lambda f, r: rbm.greedy(f, f.parameters.sample(500), max_basis=1, progress=False),
+    ),
+    "training outside": Mistake(
+        lambda f, r: rbm.greedy(f, [[2.0], [0.0]], progress=False),
+        "is outside", r"mu = 0 \(row 1\) is outside \[1, 100\]", "leave such points out, or make the range of the parameter wider$",
+        lambda f, r: rbm.greedy(f, [[2.0]], progress=False),
+    ),
+    "training of a projection outside": Mistake(
+        lambda f, r: rbm.project(f, np.eye(2)[:, :1], training=[[2.0], [0.5]]),
+        "is outside", r"mu = 0.5 \(row 1\)", "leave such points out, or make the range",
+        lambda f, r: rbm.project(f, np.eye(2)[:, :1], training=[[2.0], [1.5]]),
+    ),
+    "mu outside": Mistake(
+        lambda f, r: r.solve([200.0]),
+        "is outside", r"mu = 200 \(row 0\) is outside \[1, 100\]", "pass extrapolate=True to allow it$",
+        lambda f, r: r.solve([200.0], extrapolate=True),
+    ),
+    "mu outside, full model": Mistake(
+        lambda f, r: f.solve([200.0]),
+        "is outside", "mu = 200", "pass extrapolate=True to allow it$",
+        lambda f, r: f.solve([200.0], extrapolate=True),
+    ),
+    "a flat list": Mistake(
+        lambda f, r: r.solve([3.5, 4.0]),
+        "one row a point", r"got shape \(2,\)", r"mus\[:, None\] or reshape\(-1, 1\)",
+        lambda f, r: r.solve(np.array([3.5, 4.0])[:, None]),
+    ),
+    "a row too long": Mistake(
+        lambda f, r: r.solve([[3.5, 4.0, 5.0]]),
+        "one row a point", r"got shape \(1, 3\)", r"did you mean mus.T\?",
+        lambda f, r: r.solve(np.array([[3.5, 4.0, 5.0]]).T),
+    ),
+    "a dictionary without a name": Mistake(
+        lambda f, r: r.solve({"nu": 3.0}),
+        "points given by name need mu", "missing: mu; no parameters: nu", "need mu and nothing else",
+        lambda f, r: r.solve({"mu": 3.0}),
+    ),
+    "texts": Mistake(
+        lambda f, r: r.solve([["3.5"]]),
+        "parameters must be numbers", r"\[\['3.5'\]\]", r"convert them by .astype\(float\)",
+        lambda f, r: r.solve(np.array([["3.5"]]).astype(float)),
+    ),
+    "objects": Mistake(
+        lambda f, r: r.solve(np.array([[3.5]], dtype=object)),
+        "parameters must be numbers", "dtype object", r"convert them by .astype\(float\)",
+        lambda f, r: r.solve(np.array([[3.5]], dtype=object).astype(float)),
+    ),
+    "masked": Mistake(
+        lambda f, r: r.solve(np.ma.masked_greater([[3.5], [90.0]], 50)),
+        "behind a mask", r"1 of 2 entries .* index \(1, 0\)", r"leave those points out, or fill the entries \(.filled\)",
+        lambda f, r: r.solve(np.ma.masked_greater([[3.5], [90.0]], 50).filled(50.0)),
+    ),
+    "parameters is a list": Mistake(
+        lambda f, r: model(parameters=["mu"]),
+        "parameters must be", "got list", r"an rbm.ParameterSpace or a dictionary \{'name': \(low, high\)\}",
+        lambda f, r: (model(parameters=RANGES), model(parameters=rbm.ParameterSpace(RANGES))),
+    ),
+    "a range in words": Mistake(
+        lambda f, r: model(parameters={"mu": "19"}),
+        "range of mu must be two numbers", "got '19'", r"\(low, high\)",
+        lambda f, r: model(parameters={"mu": (1, 9)}),
+    ),
+    "reconstruct without coefficients": Mistake(
+        lambda f, r: r.reconstruct(r.solve([3.5], coefficients=False)),
+        "has none", "coefficients=False", r"call solve\(mus\) again without it",
+        lambda f, r: r.reconstruct(r.solve([3.5])),
+    ),
+    "a callable that takes the table": Mistake(
+        lambda f, r: with_coefficient(lambda mus: mus**2).solve([[2.0], [3.0]]),
+        r"must return numbers of shape \(2,\)", r"got shape \(2, 1\)", r"write mus\[:, 0\] \*\* 2, not mus \*\* 2",
+        lambda f, r: with_coefficient(lambda mus: mus[:, 0] ** 2).solve([[2.0], [3.0]]),
+    ),
+    "a logarithm of a negative number": Mistake(
+        lambda f, r: with_coefficient("log(mu - 2)").solve([[1.5], [3.0], [50.0]]),
+        r"coefficient 'log\(mu - 2\)' is nan", r"at mu = 1.5 \(row 0\): log of -0.5",
+        "of the points given it is finite at 2, from mu = 3 to 50",
+        lambda f, r: with_coefficient("log(mu - 2)").solve([[3.0], [50.0]]),
+    ),
+    "a division by zero": Mistake(
+        lambda f, r: with_coefficient("1 / (mu - 3.5)").solve([3.5]),
+        r"coefficient '1 / \(mu - 3.5\)' is inf", r"at mu = 3.5 \(row 0\): 1 / 0",
+        "keep to parameters where it is defined, by the ranges of the ParameterSpace",
+        lambda f, r: with_coefficient("1 / (mu - 3.5)").solve([4.5]),
+    ),
+    "a root of a negative number": Mistake(
+        lambda f, r: with_coefficient("2 + (mu - 4)**0.5").solve([3.0]),
+        "is nan", r"at mu = 3 \(row 0\): -1 \*\* 0.5", "keep to parameters where it is defined",
+        lambda f, r: with_coefficient("2 + (mu - 4)**0.5").solve([5.0]),
+    ),
+    "a singular system": Mistake(
+        lambda f, r: singular().solve([[2.0], [3.0], [4.0]]),
+        "is singular", r"the reduced system at mu = 3 \(row 1\)", "leave this parameter out, .* check the stability bound",
+        lambda f, r: singular().solve([[2.0], [4.0]]),
+    ),
+    "a matrix for a coefficient": Mistake(
+        lambda f, r: model(operators=[(np.eye(2), 1.0)]),
+        "a coefficient is a number, an expression string or a vectorised callable", r"got ndarray of shape \(2, 2\)",
+        r"terms are pairs \(coefficient, matrix or vector\), in this order",
+        lambda f, r: model(operators=[(1.0, np.eye(2))]),
+    ),
+    "an output called like another's bound": Mistake(
+        lambda f, r: model(outputs={"s": np.ones(2), "s_bound": np.ones(2)}),
+        "output 's_bound' may need the column 's_bound'", "which the output 's' has", "choose another name",
+        lambda f, r: model(outputs={"s": np.ones(2), "limit": np.ones(2)}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_a_message_says_what_is_wrong_the_value_and_a_remedy_that_works(
+    full: rbm.FullOrderModel, reduced: rbm.ReducedModel, mistake: Mistake
+) -> None:
+    with pytest.raises(ValueError, match=mistake.wrong) as caught:
+        mistake.make(full, reduced)
+    assert caught.match(mistake.value)
+    assert caught.match(mistake.remedy)
+    mistake.right(full, reduced)
