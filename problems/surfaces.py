@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
+from problems.crossings import first_crossing
 from rbm.errors import ModelError
 
 __all__ = ["SHAPES", "SurfaceMesh", "read_surface", "surface"]
@@ -42,7 +43,8 @@ class SurfaceMesh:
     ModelError
         wrong shapes, NaN, vertex numbers out of range, unused or repeated vertices, triangles without area, an edge that does
         not belong to two triangles (open surface) or is run through twice in the same direction (inconsistent
-        orientation), a component that is oriented inwards or has another one inside, part numbers that are not 1..d. The first offender is named.
+        orientation), two triangles that cross or touch, a component that is oriented inwards or has another one inside, part numbers
+        that are not 1..d. The first offender is named.
 
     Examples
     --------
@@ -276,12 +278,24 @@ def _check(mesh: SurfaceMesh) -> None:
             f"the orientation is not consistent: triangle {owner[k]} runs through edge ({starts[k]}, {ends[k]}) in the same direction as "
             "its neighbour; exchange two of its vertices"
         )
+    _refuse_crossings(mesh)
     _refuse_inward(mesh, owner[np.argsort(inverse, kind="stable")].reshape(-1, 2))
     if parts.shape != (triangles.shape[1],):
         raise ModelError(f"parts has shape {parts.shape}, expected ({triangles.shape[1]},): one number a triangle")
     numbers = np.unique(parts)
     if not np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
         raise ModelError(f"part numbers must be 1..d without gaps, got {', '.join(map(str, numbers[:10]))}")
+
+
+def _refuse_crossings(mesh: SurfaceMesh) -> None:
+    found = first_crossing(mesh.vertices, mesh.triangles)
+    if found is not None:
+        one, other, point = found
+        at = ", ".join(f"{x:.6g}" for x in point)
+        raise ModelError(
+            f"triangles {one} and {other} cross or touch at ({at}), which is no vertex or edge of both: the surface goes through itself, or "
+            "one body through another; unite bodies that overlap in the program that made the mesh, move those apart that touch"
+        )
 
 
 def _refuse_inward(mesh: SurfaceMesh, neighbours: np.ndarray) -> None:
