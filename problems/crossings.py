@@ -29,7 +29,8 @@ def first_crossing(vertices: np.ndarray, triangles: np.ndarray) -> tuple[int, in
         found = _crossing(points, integers, triangles, first, second)
         if found is not None:
             one, other, edge = found
-            return one, other, _common_point(vertices, triangles[:, other], *edge)
+            exponent = int(np.frexp(np.abs(vertices).max())[1])  # `points` are the vertices divided by this power of two
+            return one, other, np.ldexp(_common_point(points, triangles[:, other], *edge), exponent)
     return None
 
 
@@ -141,10 +142,21 @@ def _folded(points: np.ndarray, integers: np.ndarray, one: np.ndarray, two: np.n
 
 
 def _common_point(vertices: np.ndarray, triangle: np.ndarray, start: int, end: int) -> np.ndarray:
-    """About where an edge meets the triangle (3,); the middle of an edge in its plane."""
+    """About where an edge meets the triangle (3,); of an edge in its plane the middle of what lies in the triangle."""
     p, q = vertices[:, start], vertices[:, end]
-    a, b, c = vertices[:, triangle].T
-    normal = np.cross(b - a, c - a)
-    above, below = normal @ (p - a), normal @ (q - a)
-    share = above / (above - below) if above != below else 0.5
-    return p + min(max(share, 0.0), 1.0) * (q - p)
+    corners = vertices[:, triangle].T
+    normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    above, below = normal @ (p - corners[0]), normal @ (q - corners[0])
+    size = np.linalg.norm(normal) * np.linalg.norm(q - p)
+    if max(abs(above), abs(below)) > 1e-12 * size:
+        share = above / (above - below)
+        return p + min(max(share, 0.0), 1.0) * (q - p)
+    low, high = 0.0, 1.0
+    for k in range(3):
+        inward = np.cross(normal, corners[(k + 1) % 3] - corners[k])
+        one, other = inward @ (p - corners[k]), inward @ (q - corners[k])
+        if one < 0 < other:
+            low = max(low, one / (one - other))
+        elif other < 0 < one:
+            high = min(high, one / (one - other))
+    return p + (low + high) / 2 * (q - p)
