@@ -29,7 +29,9 @@ def first_crossing(vertices: np.ndarray, triangles: np.ndarray) -> tuple[int, in
         found = _crossing(points, integers, triangles, first, second)
         if found is not None:
             one, other, edge = found
-            exponent = int(np.frexp(np.abs(vertices).max())[1])  # `points` are the vertices divided by this power of two
+            exponent = int(
+                np.frexp(np.abs(vertices).max())[1]
+            )  # `points` are the vertices divided by this power of two
             return one, other, np.ldexp(_common_point(points, triangles[:, other], *edge), exponent)
     return None
 

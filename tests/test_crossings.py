@@ -69,7 +69,9 @@ def test_what_crosses_or_touches_is_refused_with_the_two_triangles_and_a_point(m
 
 @pytest.mark.parametrize("make", [bars, pulled])
 def test_a_mesh_that_crosses_is_a_model_error(make) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ModelError, match=r"triangles \d+ and \d+ cross or touch at \(.*\), which is no vertex or edge of both") as error:
+    with pytest.raises(
+        ModelError, match=r"triangles \d+ and \d+ cross or touch at \(.*\), which is no vertex or edge of both"
+    ) as error:
         SurfaceMesh(*make())
     one, other = (int(x) for x in re.findall(r"\d+", str(error.value))[:2])
     assert one != other
@@ -111,7 +113,9 @@ def test_pairs_of_boxes_are_all_found_once() -> None:
     rng = np.random.default_rng(0)
     low = rng.uniform(size=(3, 300))
     high = low + rng.uniform(0, 0.2, size=(3, 300))
-    found = {tuple(sorted(p)) for one, two in box_pairs(low, high) for p in zip(one.tolist(), two.tolist(), strict=True)}
+    found = {
+        tuple(sorted(p)) for one, two in box_pairs(low, high) for p in zip(one.tolist(), two.tolist(), strict=True)
+    }
     count = sum(len(one) for one, _ in box_pairs(low, high))
     overlap = np.all((low[:, :, None] <= high[:, None]) & (low[:, None] <= high[:, :, None]), axis=0)
     assert found == {(i, j) for i, j in zip(*np.nonzero(overlap), strict=True) if i < j}

@@ -88,7 +88,9 @@ def test_cells_of_higher_order_are_refused_by_name_with_their_number(tmp_path: P
     vertices, triangles = box((1, 1, 1), (2, 2, 2))
     curved = np.arange(2 * corners).reshape(2, corners) % vertices.shape[1]
     path = written(tmp_path / "curved.vtu", vertices.T, [("triangle", triangles.T), (kind, curved)])
-    with pytest.raises(ModelError, match=rf"curved\.vtu holds 2 {kind}, which are not read: export a surface of first order"):
+    with pytest.raises(
+        ModelError, match=rf"curved\.vtu holds 2 {kind}, which are not read: export a surface of first order"
+    ):
         read_surface(path)
 
 

@@ -39,7 +39,7 @@ def test_distances_of_triangles_against_a_search() -> None:
     assert np.all(apart.min(axis=0) <= found + 0.25)
     # above a face, beside an edge, and two edges that pass each other
     flat = np.array([[0.0, 1, 0], [0, 0, 1], [0, 0, 0]])
-    above, beside = flat * 0.1 + [[0.2], [0.2], [0.3]], flat + [[0.0], [-1.5], [0.0]]
+    above, beside = flat * 0.1 + [[0.2], [0.2], [0.3]], flat + np.array([[0.0], [-1.5], [0.0]])
     passing = np.array([[0.5, 0.5, 0.5], [-0.7, 0.5, -0.7], [0.4, 0.4, 9.0]])
     for other, distance in ((above, 0.3), (beside, 0.5), (passing, 0.4)):
         assert triangle_distance(flat[:, :, None], other[:, :, None])[0] == pytest.approx(distance, rel=1e-14)
@@ -81,7 +81,9 @@ def test_closed_forms_of_the_static_potentials() -> None:
     normal = np.cross(b - a, c - a)
     normal /= np.linalg.norm(normal)
     inside = (a + b + 2 * c) / 4
-    points = np.stack([inside + 0.3 * normal, inside - 0.25 * normal, 1.5 * b, a - 0.4 * (c - a), inside + b + 0.1 * normal])
+    points = np.stack(
+        [inside + 0.3 * normal, inside - 0.25 * normal, 1.5 * b, a - 0.4 * (c - a), inside + b + 0.1 * normal]
+    )
     single, double = linear_potentials(points[None], triangle[None], normal[None])
     local, weights = pieces(12, 5)
     hats = np.stack([1 - local[0] - local[1], local[0], local[1]]).T
@@ -91,7 +93,9 @@ def test_closed_forms_of_the_static_potentials() -> None:
     np.testing.assert_allclose(single[0], area * (weights / r) @ hats, rtol=1e-9)
     np.testing.assert_allclose(double[0], area * (weights * (difference @ normal) / r**3) @ hats, rtol=1e-8, atol=1e-12)
     # a face seen from close by fills half of the space, from either side
-    near = linear_potentials(inside + 1e-9 * np.array([[normal, -normal]]), triangle[None], normal[None])[1][0].sum(axis=1)
+    near = linear_potentials(inside + 1e-9 * np.array([[normal, -normal]]), triangle[None], normal[None])[1][0].sum(
+        axis=1
+    )
     np.testing.assert_allclose(near, [2 * np.pi, -2 * np.pi], rtol=1e-7)
 
 
@@ -122,7 +126,7 @@ def test_all_entries_between_two_bodies(gap: float, tolerance: float) -> None:
             values[mesh.triangles[a, t], rows] += hats[a]
             curls[mesh.triangles[a, t], :, rows] += mesh.opposite_edges[a][:, [t]] / (2 * mesh.areas[t])
     normals = np.repeat(mesh.normals.T, q, axis=0)
-    one, two = slice(0, 12 * q), slice(12 * q, None)
+    two = slice(12 * q, None)
     weighted, turning = values * measure, curls * measure
     expected = np.zeros((4, 8, 8), dtype=complex)
     for start in range(0, 12 * q, 192):
@@ -159,13 +163,17 @@ def test_a_correction_is_relative_to_the_rule_that_was_used() -> None:
     whole = near_correction(mesh, near, 2.0, NOTHING)
     for order in (4, 12):
         rest = near_correction(mesh, near, 2.0, _reference_rule(order))
-        off = [np.abs(getattr(rest, n)).max() / np.abs(getattr(whole, n)).max() for n in ("single", "double", "adjoint")]
+        off = [
+            np.abs(getattr(rest, n)).max() / np.abs(getattr(whole, n)).max() for n in ("single", "double", "adjoint")
+        ]
         assert (max(off) > 2e-2) == (order == 4), off
         assert max(off) < (0.5 if order == 4 else 2e-2)
 
 
 def test_triangles_too_near_to_be_integrated_well_are_named() -> None:
-    with pytest.warns(UserWarning, match=r"triangles \d+ and \d+ do not touch and are 4\.2e-04 of an edge apart \(\d+ such pairs"):
+    with pytest.warns(
+        UserWarning, match=r"triangles \d+ and \d+ do not touch and are 4\.2e-04 of an edge apart \(\d+ such pairs"
+    ):
         bem._warn_if_too_near(near_triangles(plate(1e-4), bem.NEAR))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
