@@ -77,9 +77,9 @@ def _crossing(
             k = np.flatnonzero(opposite)
             p, q = edges_of[(corner + 1) % 3, k], edges_of[(corner + 2) % 3, k]
             # boxes that do not overlap: comparisons have no rounding, and most edges end here
-        ends, corners = points[:, [p, q]], points[:, triangles[:, others[k]]]
-        near = np.all((ends.min(axis=1) <= corners.max(axis=1)) & (corners.min(axis=1) <= ends.max(axis=1)), axis=0)
-        tests.append(tuple(x[near] for x in (p, q, own[k], others[k], k)))
+            ends, corners = points[:, [p, q]], points[:, triangles[:, others[k]]]
+            near = np.all((ends.min(axis=1) <= corners.max(axis=1)) & (corners.min(axis=1) <= ends.max(axis=1)), axis=0)
+            tests.append(tuple(x[near] for x in (p, q, own[k], others[k], k)))
     p, q, owner, target, pair = (np.concatenate(x) for x in zip(*tests, strict=True))
     meets = np.flatnonzero(_edge_meets_triangle(points, integers, p, q, triangles[:, target]))
     hits = [(int(pair[k]), int(owner[k]), int(target[k]), (int(p[k]), int(q[k]))) for k in meets]

@@ -147,3 +147,37 @@ def test_signs_are_exact_where_rounding_decides(unit: float) -> None:
 
     axes = np.tile([[0], [1]], (1, 400))
     assert side_of_line(scaled, integers, axes, *numbers[:3]).tolist() == [area(i) for i in numbers.T]
+
+
+#: points in and above a plane, and pairs of triangles of them: do they meet besides shared vertices and edges?
+POINTS = np.array(
+    [
+        [0.0, 0, 0], [4, 0, 0], [0, 4, 0], [1, 1, 0], [2, 1, 0], [1, 2, 0], [5, 5, 0], [6, 5, 0], [5, 6, 0],
+        [-3, 1, 0], [-1, -3, 0], [1, 1, -1], [1, 1, 2], [1, 3.5, 1], [3, 3, 0], [0, 0, 3], [4, 4, 0], [-1, 4, 0.5],
+    ]
+).T  # fmt: skip
+PAIRS = [
+    ((0, 1, 2), (3, 4, 5), True),  # in one plane, one inside the other
+    ((0, 1, 2), (3, 6, 7), True),  # in one plane, overlapping
+    ((0, 1, 2), (6, 7, 8), False),  # in one plane, apart
+    ((0, 1, 2), (0, 4, 6), True),  # in one plane, a vertex in common and overlapping
+    ((0, 1, 2), (0, 9, 10), False),  # in one plane, nothing but the vertex
+    ((0, 1, 2), (0, 11, 12), True),  # a vertex in common, the opposite edge goes through the other
+    ((0, 11, 12), (0, 1, 2), True),
+    ((0, 1, 2), (0, 15, 17), False),  # a vertex in common, one stands up
+    ((0, 1, 2), (11, 12, 13), True),  # through the face
+    ((0, 1, 2), (12, 13, 15), False),  # above it
+    ((0, 1, 2), (0, 1, 3), True),  # neighbours folded upon each other
+    ((0, 1, 2), (1, 0, 10), False),  # neighbours in one plane
+    ((0, 1, 2), (0, 1, 15), False),  # neighbours at a right angle
+    ((0, 1, 2), (14, 16, 12), False),  # beyond the long edge
+]
+
+
+@pytest.mark.parametrize(("one", "two", "meet"), PAIRS)
+@pytest.mark.parametrize("unit", [1.0, 0.1, 1e-30])
+def test_pairs_of_triangles_in_every_position(one: tuple, two: tuple, meet: bool, unit: float) -> None:
+    for a, b in ((one, two), (two, one), (np.roll(one, 1), two), (one, np.roll(two, 2)), (one[::-1], two)):
+        for turn in (np.eye(3), np.eye(3)[[1, 2, 0]], -np.eye(3)[[2, 1, 0]]):  # exact
+            found = first_crossing(turn @ POINTS * unit, np.array([a, b]).T)
+            assert (found is not None) == meet
