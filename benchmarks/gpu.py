@@ -107,9 +107,10 @@ def cases() -> Iterator[tuple[str, rbm.ReducedModel | str]]:
 
 def _scattering() -> rbm.ReducedModel | str:
     """The complex model of :mod:`benchmarks.scattering`, solved by least squares, if its matrices are cached."""
+    from problems.matrix_cache import cached_file
     from problems.surfaces import surface
 
-    if not bem._file(bem.cache_folder(), surface("sphere", LEVEL, 2), WAVENUMBER, 4).exists():
+    if not cached_file(bem.cache_folder(), surface("sphere", LEVEL, 2), WAVENUMBER, 4).exists():
         return "its matrices are not cached: python -m benchmarks scattering makes them"
     model = acoustic_scattering("sphere", 2, WAVENUMBER, LEVEL, susceptance=(-1.0, 1.0), progress=False)
     return rbm.greedy(model, model.parameters.sample(500), tol=1e-10, relative=True, progress=False).reduced_model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.optional import require
+from problems.crossings import first_crossing
 from rbm.errors import ModelError
 
-__all__ = ["SHAPES", "SurfaceMesh", "read_surface", "surface"]
+__all__ = ["SHAPES", "SurfaceMesh", "surface"]
 
 #: shapes of :func:`surface`: factor by which a point d (3, n) of the unit sphere is moved along its ray
 SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -42,7 +41,8 @@ class SurfaceMesh:
     ModelError
         wrong shapes, NaN, vertex numbers out of range, unused or repeated vertices, triangles without area, an edge that does
         not belong to two triangles (open surface) or is run through twice in the same direction (inconsistent
-        orientation), a component that is oriented inwards or has another one inside, part numbers that are not 1..d. The first offender is named.
+        orientation), two triangles that cross or touch, a component that is oriented inwards or has another one inside, part numbers
+        that are not 1..d. The first offender is named.
 
     Examples
     --------
@@ -57,6 +57,8 @@ class SurfaceMesh:
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         given = self.vertices, self.triangles, [] if self.parts is None else self.parts
+        if any(isinstance(a, np.ma.MaskedArray) for a in given):
+            raise ModelError("a surface mesh of a masked array: fill what is masked first, array.filled(...)")
         try:
             vertices, triangles, parts = (np.asarray(a) for a in given)
         except ValueError as error:
@@ -174,37 +176,6 @@ def cut(mesh: SurfaceMesh, parts: Parts) -> SurfaceMesh:
     return replace(mesh, parts=numbers)
 
 
-def read_surface(path: str | os.PathLike[str]) -> SurfaceMesh:
-    """A surface mesh from any file that meshio reads (.msh, .stl, .obj, .vtk, ...): its triangles, and its physical groups as parts.
-
-    Physical (gmsh) or reference (medit) numbers are renumbered 1..d in increasing order; without them there is one part.
-    Nodes that no triangle uses are dropped.
-
-    Raises FileNotFoundError, ModelError for a file that meshio cannot read, that has no triangles, or as :class:`SurfaceMesh`.
-    """
-    meshio = require("meshio", "meshio", "reading a mesh file")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"mesh file {os.fspath(path)} does not exist")
-    try:
-        mesh = meshio.read(path)
-    except (Exception, SystemExit) as error:  # meshio's readers end in all kinds of exceptions, and in sys.exit
-        raise ModelError(
-            f"{os.fspath(path)} is not a mesh file that meshio can read ({type(error).__name__}: {error})"
-        ) from None
-    blocks = [k for k, cells in enumerate(mesh.cells) if cells.type == "triangle" and len(cells.data)]
-    if not blocks:
-        found = ", ".join(sorted({cells.type for cells in mesh.cells})) or "nothing"
-        raise ModelError(
-            f"{os.fspath(path)} holds no triangles, only {found}: export a triangulated surface of first order"
-        )
-    triangles = np.concatenate([mesh.cells[k].data for k in blocks]).T
-    tags = next((mesh.cell_data[k] for k in ("gmsh:physical", "medit:ref", "cell_tags") if k in mesh.cell_data), None)
-    numbers = np.concatenate([tags[k] for k in blocks]) if tags is not None else np.ones(triangles.shape[1], dtype=int)
-    used, triangles = np.unique(triangles, return_inverse=True)
-    parts = np.unique(numbers, return_inverse=True)[1] + 1
-    return SurfaceMesh(np.asarray(mesh.points, dtype=float)[used].T, triangles.reshape(3, -1), parts)
-
-
 def solid_angle(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Solid angle (P,) under which points (3, P) see a closed surface from inside: 4 pi inside, 0 outside, exact for flat triangles.
 
@@ -276,12 +247,24 @@ def _check(mesh: SurfaceMesh) -> None:
             f"the orientation is not consistent: triangle {owner[k]} runs through edge ({starts[k]}, {ends[k]}) in the same direction as "
             "its neighbour; exchange two of its vertices"
         )
+    _refuse_crossings(mesh)
     _refuse_inward(mesh, owner[np.argsort(inverse, kind="stable")].reshape(-1, 2))
     if parts.shape != (triangles.shape[1],):
         raise ModelError(f"parts has shape {parts.shape}, expected ({triangles.shape[1]},): one number a triangle")
     numbers = np.unique(parts)
     if not np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
         raise ModelError(f"part numbers must be 1..d without gaps, got {', '.join(map(str, numbers[:10]))}")
+
+
+def _refuse_crossings(mesh: SurfaceMesh) -> None:
+    found = first_crossing(mesh.vertices, mesh.triangles)
+    if found is not None:
+        one, other, point = found
+        at = ", ".join(f"{x:.6g}" for x in point)
+        raise ModelError(
+            f"triangles {one} and {other} cross or touch at ({at}), which is no vertex or edge of both: the surface goes through itself, or "
+            "one body through another; unite bodies that overlap in the program that made the mesh, move those apart that touch"
+        )
 
 
 def _refuse_inward(mesh: SurfaceMesh, neighbours: np.ndarray) -> None:

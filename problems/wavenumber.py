@@ -59,7 +59,8 @@ def separate_wavenumber(
         k e^{ikr}, (1 - ikr) e^{ikr}                       (r = 0 in the second is 1, for M)
 
     over distances r up to the diameter of the obstacle; k A_0 is interpolated because A_0 has a pole at k = 0. One empirical
-    interpolation of all five, on a grid of r, gives nodes and coefficients for all matrices; b needs e^{iks} alone.
+    interpolation of all five, on a grid of r, gives nodes and coefficients for all matrices; b needs e^{iks} alone. Each of the five is
+    divided by its own largest value, so that `rtol` is relative to each of them, in whatever unit lengths are given.
 
     Errors: ||E_j(k)||, from P to P', is at most a constant times the error of the scalar families. The constant is measured, at 4
     wavenumbers between the nodes where the matrices are assembled once more, and doubled; the scalar error is taken as its
@@ -73,17 +74,20 @@ def separate_wavenumber(
     diameter = _diameter(mesh)
     r = np.linspace(0, diameter, GRID)
 
+    # the largest |1 - ikr| and k: what the functions are relative to
+    steepest = float(np.hypot(1.0, high * diameter))
+
     def family(k: np.ndarray) -> np.ndarray:
-        wave = np.exp(1j * np.outer(r, k))
-        slope = (1 - 1j * np.outer(r, k)) * wave
-        return np.concatenate([k * slope, wave, k**2 * wave, k * wave, slope])
+        wave, relative = np.exp(1j * np.outer(r, k)), k / high
+        slope = (1 - 1j * np.outer(r, k)) * wave / steepest
+        return np.concatenate([relative * slope, wave, relative**2 * wave, relative * wave, slope])
 
     formulas = (
-        "k*(1 - 1j*k*{x})*exp(1j*k*{x})",
+        f"k/{high!r}*(1 - 1j*k*{{x}})*exp(1j*k*{{x}})/{steepest!r}",
         "exp(1j*k*{x})",
-        "k**2*exp(1j*k*{x})",
-        "k*exp(1j*k*{x})",
-        "(1 - 1j*k*{x})*exp(1j*k*{x})",
+        f"(k/{high!r})**2*exp(1j*k*{{x}})",
+        f"k/{high!r}*exp(1j*k*{{x}})",
+        f"(1 - 1j*k*{{x}})*exp(1j*k*{{x}})/{steepest!r}",
     )
     positions = direction @ mesh.vertices
     s = np.linspace(positions.min(), positions.max(), GRID)

@@ -20,6 +20,7 @@ from rbm.full_order import FullOrderModel, Projection, blocks
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, stored
 from rbm.missing import check_training
 from rbm.online import reference
+from rbm.online.compilation import compile_seconds
 from rbm.penalties import penalty_hint
 from rbm.projection import finish, method_names
 from rbm.reduction import Reduction, solved
@@ -109,10 +110,11 @@ def greedy(
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     run = _Run(model, model.parameters.validate(training), names, executor, resume, projection, relative)
     try:
-        with progress_bar(None, "greedy", enabled=progress, total=limit) as bar:
+        with progress_bar(None, "greedy", enabled=progress) as bar:
             while (verdict := run.step(tol, limit)) is None:
                 bar.update(run.reduction.size - bar.n)
-                bar.set_postfix_str(f"bound {run.history[-1].bound:.1e}")
+                # how many steps there will be is not known: the way to go is from the bound to the tolerance
+                bar.set_postfix_str(f"bound {run.history[-1].bound:.1e}, tol {tol:.1e}")
                 if checkpoint is not None:
                     run.save(checkpoint)
         return run.result(*verdict)
@@ -161,7 +163,7 @@ class _Run:
     ) -> None:
         self.relative = relative
         self.model, self.training, self.names, self.executor = model, training, names, executor
-        self.start = time.perf_counter()
+        self.start = time.perf_counter() - compile_seconds()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
         # where the right-hand side is zero u and u_N are, too, and there is nothing to select, whatever floor an estimate has
@@ -199,7 +201,7 @@ class _Run:
                 bound,
                 float(estimate.floor[worst]),
                 resolved,
-                time.perf_counter() - self.start,
+                time.perf_counter() - compile_seconds() - self.start,
             )
         )
         if bound <= tol and not (self.relative and self.reduction.size == 0):

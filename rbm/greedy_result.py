@@ -26,7 +26,7 @@ class GreedyStep:
     bound: float  #: the largest error bound on the training set, in the P-norm (relative to ||u_N||_P if so asked)
     floor: float  #: its floor
     resolved: int  #: number of training points whose estimate is resolved
-    seconds: float  #: since the start of the run that made this step
+    seconds: float  #: since the start of the run that made this step, without the compilation of kernels on the first run of all
     #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an interpolation error);
     #: NaN where no solution was computed, as in the last step, or the true error is not known to ten percent
     effectivity: float = float("nan")

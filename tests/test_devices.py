@@ -407,7 +407,7 @@ def test_targets_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         model.to("cuda")
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(
-        ImportError, match=r'pip install "rbm-toolkit\[gpu-cuda12\]", or pip install cupy-cuda12x'
+        ImportError, match=r'pip install cupy-cuda12x, or, in a clone of this package, pip install "\.\[gpu-cuda12\]"'
     ) as error:
         model.to("cupy")
     assert "gpu-cuda13" in str(error.value)

@@ -11,8 +11,9 @@ from scipy.special import ellipeinc, ellipkinc
 
 import problems
 from problems.boundary_elements import half_order_gram, mass, stiffness, warn_if_coarse
+from problems.mesh_files import read_surface
 from problems.surface_fields import sphere_rule, unit_vectors
-from problems.surfaces import SurfaceMesh, cut, read_surface, solid_angle, surface
+from problems.surfaces import SurfaceMesh, cut, solid_angle, surface
 
 EPS = np.finfo(float).eps
 
@@ -255,5 +256,5 @@ def test_bad_mesh_files(tmp_path: Path) -> None:
         read_surface(tmp_path / "bad.msh")
     lines = meshio.Mesh(np.eye(3), [("line", np.array([[0, 1], [1, 2]]))])
     lines.write(tmp_path / "lines.vtk")
-    with pytest.raises(ValueError, match="holds no triangles, only line"):
+    with pytest.raises(ValueError, match="holds no triangles, only 2 line"):
         read_surface(tmp_path / "lines.vtk")

@@ -15,6 +15,7 @@ import llvmlite
 import numba
 import numpy as np
 
+from rbm.online.compilation import watch
 from rbm.online.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
 from rbm.online.residuals import (
     coefficients,
@@ -301,3 +302,6 @@ def interpolated(
             if not present(theta, phi, gamma, row + lane, weights, shape, parts):
                 value[row + lane] = floor[row + lane] = deviation[0]
             resolved[row + lane] = out[lane] >= RESOLVED * out[lanes + lane]
+
+
+watch((query, interpolated))
