@@ -21,6 +21,7 @@ from lowrank.optional import require
 from lowrank.progress import progress_bar
 from problems.surfaces import SurfaceMesh
 from rbm.archive import read_archive, write_archive
+from rbm.cache import cache_folder
 from rbm.errors import FileFormatError, ModelError
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "half_order_gram", "mass", "stiffness"]
@@ -150,20 +151,14 @@ def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
 def folder(cache: Cache) -> Path | None:
     """The folder that a `cache` argument means; None for False."""
     if isinstance(cache, bool):
-        return cache_folder() if cache else None
+        try:
+            return cache_folder() if cache else None
+        except FileNotFoundError as error:  # no home directory
+            warnings.warn(f"assembled matrices are not cached: {error}", UserWarning, stacklevel=3)
+            return None
     if not isinstance(cache, str | os.PathLike):
         raise ModelError(f"cache must be True, False or a folder, got {cache!r}")
     return Path(cache)
-
-
-def cache_folder() -> Path:
-    """Where assembled matrices are kept: the folder named by RBM_CACHE_DIR, or the user's cache folder of this system."""
-    chosen = os.environ.get("RBM_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    return Path(
-        require("platformdirs", "platformdirs", "finding the cache folder").user_cache_dir("rbm-toolkit", False)
-    )
 
 
 def mass(mesh: SurfaceMesh, part: int | None = None) -> np.ndarray:
@@ -292,7 +287,7 @@ def _read(folder: Path | None, mesh: SurfaceMesh, k: float, quadrature: int) -> 
         return None
     n = mesh.vertices.shape[1]
     try:
-        _, arrays = read_archive(path, KIND)
+        _, arrays = read_archive(path, KIND, key=path.stem)
         single, tested, hypersingular = arrays["single"], arrays["tested"], arrays["hypersingular"]
         supports = [np.unique(mesh.triangles[:, mesh.parts == j]) for j in range(1, mesh.n_parts + 1)]
         bounds = np.cumsum([0, *(len(s) for s in supports)])
@@ -321,6 +316,6 @@ def _write(folder: Path | None, mesh: SurfaceMesh, operators: BoundaryOperators,
     arrays = {"single": single, "tested": tested, "hypersingular": operators.hypersingular}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_archive(path, {"kind": KIND, "wavenumber": operators.wavenumber}, arrays)
+        write_archive(path, {"kind": KIND, "key": path.stem, "wavenumber": operators.wavenumber}, arrays)
     except OSError as error:
         warnings.warn(f"assembled matrices could not be cached: {error}", UserWarning, stacklevel=4)

@@ -15,6 +15,7 @@ import numpy as np
 
 import rbm
 from lowrank.writing import write_atomically
+from problems.cache_command import add_cache, run_cache
 from rbm.errors import PointError
 
 __all__ = ["main"]
@@ -59,9 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info = commands.add_parser("info", help="what is in a model file")
     info.add_argument("model", type=Path, metavar="MODEL")
 
+    add_cache(commands)
+
     options = parser.parse_args(arguments)
     try:
-        {"study": _study, "query": _query, "info": _info}[options.command](options)
+        {"study": _study, "query": _query, "info": _info, "cache": run_cache}[options.command](options)
     except KeyboardInterrupt:
         print("rbm: interrupted; files already written are whole", file=sys.stderr)
         return 130
