@@ -91,8 +91,10 @@ def foreign(rng: np.random.Generator, content: bytes, others: Sequence[bytes]) -
 
 def words(rng: np.random.Generator, content: bytes, others: Sequence[bytes]) -> bytes:
     """A 32-bit word of the file's own tables replaced by an extreme one: sizes, offsets, counts."""
-    places = [i for mark in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY") for i in _all(content, mark)] or [0]
-    start = int(min(places[rng.integers(len(places))] + rng.integers(4, 46), len(content) - 4))
+    places = [
+        i for mark in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY") for i in _all(content, mark)
+    ] or [0]
+    start = int(max(min(places[rng.integers(len(places))] + rng.integers(4, 46), len(content) - 4), 0))
     word = int(rng.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(content), int(rng.integers(1 << 32))]))
     return content[:start] + struct.pack("<I", word) + content[start + 4 :]
 
@@ -122,8 +124,10 @@ def member_changed(rng: np.random.Generator, content: bytes, others: Sequence[by
         return None
     i = int(rng.integers(len(names)))
     change = (one_bit, bits, cut_short, missing, doubled, words)[rng.integers(6)]
+    # the entries of an .npy file begin at byte 128; most damage to small ones would go into the header
+    start = 128 if len(blobs[i]) > 128 and rng.random() < 0.7 else 0
     if blobs[i]:
-        blobs[i] = change(rng, blobs[i], others) or b""
+        blobs[i] = blobs[i][:start] + (change(rng, blobs[i][start:], others) or b"")
     return build(names, blobs)
 
 
