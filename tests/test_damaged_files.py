@@ -22,8 +22,8 @@ from lowrank import reading
 from rbm import archive
 from rbm.cache import cache_folder
 
-#: Damaged files of a kind: each damage four times.
-COUNT = 4 * len(DAMAGES)
+#: Damaged files of a kind: each damage three times.
+COUNT = 3 * len(DAMAGES)
 ROOT = Path(__file__).parents[1]
 
 

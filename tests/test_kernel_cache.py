@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +118,27 @@ def test_a_file_under_another_s_name_is_damage(kept: Path, caplog: pytest.LogCap
     other.replace(kept)
     assert misses_of() == 1
     assert "damaged" in caplog.text
+
+
+def test_who_writes_does_not_disturb_who_reads(kept: Path) -> None:
+    """Many processes compile the same kernel at once: each file that is read is whole, whosever it is."""
+    content = kept.read_bytes()
+    key = fresh()._cache._key((numba.float64,), numba.core.registry.cpu_target.target_context.codegen())
+
+    def write() -> None:
+        for _ in range(10):
+            kernel_cache.write_atomically(kept, content, mode=0o600)
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write) for _ in range(3)]
+        reads = 0
+        while not all(w.done() for w in writers):
+            assert kernel_cache._read(kept, key) == content[len(kernel_cache.MAGIC) + kernel_cache.CHECKSUM :]
+            reads += 1
+        for w in writers:
+            w.result()
+    assert reads > 0
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_a_whole_file_that_numba_cannot_use_is_compiled_anew(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +264,7 @@ def test_flushed_and_disabled(kept: Path) -> None:
     assert not list(kept.parent.iterdir())
 
 
-@pytest.mark.parametrize("size", [0, 1000, -1])
+@pytest.mark.parametrize("size", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1000, -1))])
 def test_a_query_answers_in_spite_of_it(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own, as Numba's own cache would have ended it; the answer is that of this process."""
     make_case("real").projected(3).save(tmp_path / "m.rbm")
