@@ -116,7 +116,7 @@ def test_the_command_goes_on_where_it_stopped(
     assert main(["--count", "9", *arguments]) == 0
     out, err = capsys.readouterr()
     assert "model" in out
-    assert [line.split(",")[0] for line in err.splitlines()] == ["6 files", "10 files"]
+    assert [line.split(",")[0] for line in err.splitlines()] == ["5 files", "9 files"]
     stored = json.loads((tmp_path / "r.json").read_text())
     stored["counts"]["model"]["one bit: wrong"] = 1
     (tmp_path / "r.json").write_text(json.dumps(stored))
