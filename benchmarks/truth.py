@@ -219,6 +219,10 @@ def replay(name: str, index: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m benchmarks.truth``; the subcommand `bounds` is the default."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["files"]:
+        from benchmarks import truth_files
+
+        return truth_files.main(given[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description="Bounds against exact arithmetic.")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("bounds", help="error bounds, output bounds, stability constants (default)")

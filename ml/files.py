@@ -1,9 +1,13 @@
-"""Factorised embeddings in files: NumPy's .npz, or .safetensors."""
+"""Factorised embeddings in files: NumPy's .npz, or .safetensors.
+
+Both hold a SHA-256 of all names, types, shapes and entries: .safetensors has no checksum of its own, .npz one for each array, which
+does not see that two of them have changed places. It detects damage, not forgery. Nothing is compressed: what is read is never larger
+than the file.
+"""
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 from collections.abc import Collection
@@ -14,14 +18,18 @@ import numpy as np
 
 from lowrank.arrays import to_numpy
 from lowrank.optional import require
+from lowrank.reading import FileFormatError, array_from, digest, json_from, read_bytes, read_members
 from lowrank.writing import write_atomically
 from ml.embedding import FactorizedEmbedding
 
 __all__ = ["load_embedding", "save_embedding"]
 
-#: Stands in every file, with the version of its layout.
+#: Stands in every file, with the version of its layout: 2 with a checksum, 1, which is still read, without.
 MARK = "factorized_embedding"
-VERSION = 1
+VERSION = 2
+CHECKSUM = "sha256"
+#: What messages call a file that is none.
+WHAT = "factorised embedding"
 NAMES = re.compile(r"place|(tokens|projection)_\d+")
 SUFFIXES = (".npz", ".safetensors")
 
@@ -56,6 +64,7 @@ def save_embedding(embedding: FactorizedEmbedding, path: str | os.PathLike[str])
             arrays[f"projection_{b}"] = to_numpy(projection)
     if embedding.place is not None:
         arrays["place"] = embedding.place
+    arrays[CHECKSUM] = np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)
     if _suffix(path) == ".npz":
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -76,49 +85,62 @@ def load_embedding(path: str | os.PathLike[str]) -> FactorizedEmbedding:
     ------
     FileNotFoundError
         there is no such file.
+    FileFormatError
+        a file that is damaged, altered, compressed, of a later version, or holds something else: a ValueError that names the file.
     ValueError
-        another suffix, a folder, and a file that is damaged, of a later version, or holds something else.
+        another suffix, and a folder.
     ImportError
         safetensors is not installed, with the line that installs it.
     """
     suffix, name = _suffix(path), os.fspath(path)
     if Path(path).is_dir():
         raise ValueError(f"{name} is a folder; give the name of a file")
-    content = Path(path).read_bytes()
+    content = read_bytes(path)
     arrays = _npz(name, content) if suffix == ".npz" else _safetensors(name, content)
-    several = _several(name, arrays.pop(MARK))
+    checksum, mark = arrays.pop(CHECKSUM, None), arrays[MARK]
+    version, several = _version(name, mark)
+    if (checksum is not None) != (version > 1):
+        raise FileFormatError(NOT_WHOLE.format(name))
+    if checksum is not None and not np.array_equal(checksum, np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)):
+        raise FileFormatError(
+            f"{name} was altered or damaged: its arrays do not match their checksum; write it again or copy it anew"
+        )
+    del arrays[MARK]
     place = arrays.pop("place", None)
     count = sum(key.startswith("tokens_") for key in arrays)
     tokens = tuple(arrays.pop(f"tokens_{b}", None) for b in range(count))
     projections = tuple(arrays.pop(f"projection_{b}", None) for b in range(count))
     if arrays or not count or any(t is None for t in tokens) or (count > 1 and not several):
-        raise ValueError(NOT_WHOLE.format(name))
+        raise FileFormatError(NOT_WHOLE.format(name))
     try:
         return FactorizedEmbedding(*((tokens, projections, place) if several else (tokens[0], projections[0], place)))
     except (TypeError, ValueError) as error:  # TypeError: entries that are no numbers
-        raise ValueError(f"{name} holds no valid embedding: {error}") from error
-
-
-class _NotOursError(ValueError):
-    """A file that is no embedding of ours, though it may be whole."""
+        raise FileFormatError(f"{name} holds no valid embedding: {error}") from error
 
 
 NOT_WHOLE = "{} is not a whole file of a factorised embedding; write it again with ml.save_embedding"
 
 
-def _check_mark(name: str, keys: Collection[str]) -> None:
+def _check_names(name: str, keys: Collection[str]) -> None:
+    """Names are looked at before any array is read: a small foreign file may unpack to anything."""
     if MARK not in keys:
-        raise _NotOursError(f"{name} does not hold a factorised embedding; write it with ml.save_embedding")
+        raise FileFormatError(f"{name} does not hold a factorised embedding; write it with ml.save_embedding")
+    if not all(k in (MARK, CHECKSUM) or NAMES.fullmatch(k) for k in keys):
+        raise FileFormatError(NOT_WHOLE.format(name))
 
 
-def _several(name: str, mark: Any) -> bool:
-    """Whether the factors are tuples, as the mark has it. Raises ValueError for a mark of another version, or none of ours."""
-    if not isinstance(mark, np.ndarray) or mark.shape != (2,) or mark.dtype.kind != "i":
-        _check_mark(name, ())
+def _version(name: str, mark: np.ndarray) -> tuple[int, bool]:
+    """The version, and whether the factors are tuples, as the mark has it. Raises for a mark of a later version, or none of ours."""
+    if mark.shape != (2,) or mark.dtype.kind != "i":
+        _check_names(name, ())
     version, several = (int(x) for x in mark)
-    if version != VERSION:
-        raise _NotOursError(f"{name} has file version {version}, this package reads {VERSION}; upgrade rbm-toolkit")
-    return bool(several)
+    if not 1 <= version <= VERSION:
+        raise FileFormatError(
+            f"{name} has file version {version}, this package reads up to {VERSION}; upgrade rbm-toolkit"
+        )
+    if several not in (0, 1):
+        raise FileFormatError(NOT_WHOLE.format(name))
+    return version, bool(several)
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
@@ -129,43 +151,34 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
-    """All arrays. Names are looked at before any array is read: a small foreign archive may unpack to anything.
+    """All arrays."""
 
-    Ours are not compressed, so that no array is larger than the file.
-    """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            members = archive.zip.infolist()
-            keys = [m.filename.removesuffix(".npy") for m in members]
-            _check_mark(name, keys)
-            _several(name, archive[MARK])
-            if not all(k == MARK or NAMES.fullmatch(k) for k in keys) or any(m.compress_type for m in members):
-                raise _NotOursError(NOT_WHOLE.format(name))
-            arrays = dict(archive.items())
-            if not all(isinstance(a, np.ndarray) for a in arrays.values()):
-                raise TypeError("a member is no array")
-            return arrays
-    except _NotOursError:
-        raise
-    except Exception as error:  # damaged archives and headers raise a dozen kinds of errors
-        raise ValueError(
-            f"{name} is damaged or no .npz file of plain arrays ({error}); write it again or copy it anew"
-        ) from error
+    def accept(names: list[str]) -> None:
+        _check_names(name, [n.removesuffix(".npy") for n in names])
+
+    members = read_members(name, content, accept, kind=WHAT)
+    if not all(n.endswith(".npy") for n in members):
+        raise FileFormatError(NOT_WHOLE.format(name))
+    return {n.removesuffix(".npy"): array_from(name, n.removesuffix(".npy"), blob) for n, blob in members.items()}
 
 
 def _safetensors(name: str, content: bytes) -> dict[str, Any]:
+    """All arrays. The header is read first: a model's file may hold types that NumPy has not."""
     safetensors = _package()
     length = int.from_bytes(content[:8], "little")
-    try:
-        header = json.loads(content[8 : 8 + length])
-    except (ValueError, RecursionError):
-        header = None  # damaged: safetensors says where
-    if isinstance(header, dict):
-        _check_mark(name, header)  # first: a model's file may hold types that NumPy has not
+    if len(content) < 8 or length > len(content) - 8:
+        raise FileFormatError(
+            f"{name} is no .safetensors file, or is truncated or damaged: it has {len(content)} bytes, its header {length}; write it again or "
+            "copy it anew"
+        )
+    header = json_from(name, content[8 : 8 + length], kind=WHAT)
+    _check_names(name, [key for key in header if key != "__metadata__"])
     try:
         return dict(safetensors.numpy.load(content))
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+    except (
+        Exception
+    ) as error:  # its own errors, and KeyError, TypeError, ValueError of NumPy for types that this has not
+        raise FileFormatError(
             f"{name} is damaged or no .safetensors file ({error}); write it again or copy it anew"
         ) from error
 

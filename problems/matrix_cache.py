@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lowrank.optional import require
 from problems.surfaces import SurfaceMesh
 from rbm.archive import read_archive, write_archive
+from rbm.cache import cache_folder
 from rbm.errors import FileFormatError, ModelError
 
 __all__ = [
@@ -43,20 +43,14 @@ Matrices = tuple[np.ndarray, np.ndarray, np.ndarray]
 def folder(cache: Cache) -> Path | None:
     """The folder that a `cache` argument means; None for False."""
     if isinstance(cache, bool):
-        return cache_folder() if cache else None
+        try:
+            return cache_folder() if cache else None
+        except FileNotFoundError as error:  # no home directory
+            warnings.warn(f"assembled matrices are not cached: {error}", UserWarning, stacklevel=3)
+            return None
     if not isinstance(cache, str | os.PathLike):
         raise ModelError(f"cache must be True, False or a folder, got {cache!r}")
     return Path(cache)
-
-
-def cache_folder() -> Path:
-    """Where assembled matrices are kept: the folder named by RBM_CACHE_DIR, or the user's cache folder of this system."""
-    chosen = os.environ.get("RBM_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    return Path(
-        require("platformdirs", "platformdirs", "finding the cache folder").user_cache_dir("rbm-toolkit", False)
-    )
 
 
 def mesh_digest(mesh: SurfaceMesh) -> str:

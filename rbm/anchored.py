@@ -104,7 +104,7 @@ class Anchored:
         path = None if self.cache is None else self._file(Path(self.cache), model, mus)
         if path is not None and path.exists():
             try:
-                return BoundAnchored.from_arrays(read_archive(path, KIND)[1], space)
+                return BoundAnchored.from_arrays(read_archive(path, KIND, key=path.stem)[1], space)
             except (OSError, ValueError, TypeError, AttributeError) as error:
                 warnings.warn(
                     f"cached anchors are not used and will be chosen again: {error}", UserWarning, stacklevel=3
@@ -113,7 +113,7 @@ class Anchored:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_archive(path, {"kind": KIND}, bound.arrays())
+                write_archive(path, {"kind": KIND, "key": path.stem}, bound.arrays())
             except OSError as error:
                 warnings.warn(f"anchors could not be cached: {error}", UserWarning, stacklevel=3)
         return bound

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import to_numpy
+from lowrank.reading import FileFormatError
 
 __all__ = [
     "EstimatorUnusable",
@@ -54,10 +55,6 @@ class StabilityError(PointError):
 
 class EstimatorUnusable(ValueError):
     """An estimator that round-off has made meaningless for this model (a singular T in E3, say)."""
-
-
-class FileFormatError(ValueError):
-    """A file that is not a whole, unaltered model file of a version this package reads."""
 
 
 class Interrupted(KeyboardInterrupt):

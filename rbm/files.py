@@ -162,7 +162,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         )
         _try(model)
         return model
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever entries that do not belong together lead to, in any of the classes above
         raise FileFormatError(
             f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}"
         ) from error
@@ -215,8 +215,13 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
         of_run = str(header.get("projection", "galerkin")), bool(header.get("relative", False))
         rows = arrays["history"]
         effectivity = arrays.get("effectivity", np.full(len(rows), np.nan))  # older files have none
+        basis, parameters = arrays["basis"], arrays["parameters"]
+        if basis.ndim != 2 or parameters.ndim != 2 or basis.shape[1] != len(parameters):
+            raise ValueError(f"basis {basis.shape}, parameters {parameters.shape}")
+        if rows.ndim != 2 or rows.shape[1] != 5 + parameters.shape[1] or not np.all(np.isfinite(rows[:, [0, 3]])):
+            raise ValueError(f"history {rows.shape} of {parameters.shape[1]} parameters")
         rows = np.column_stack([rows[:, :5], effectivity, rows[:, 5:]])
-        return arrays["basis"], arrays["parameters"], rows, str(header["fingerprint"]), *of_run
+        return basis, parameters, rows, str(header["fingerprint"]), *of_run
     except KeyError as error:
         raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
     except (ValueError, IndexError) as error:

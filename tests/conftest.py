@@ -18,6 +18,7 @@ from oracle import Oracle
 from scattering_models import DATA
 
 import rbm
+from rbm.cache import kernel_folder
 from rbm.online import kernels
 
 #: Files that take longest, in this order: they start first, so that the processes end together.
@@ -73,10 +74,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def stored_matrices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    """Boundary element matrices come from beside the tests, and nothing is written to the user's cache; gives what RBM_CACHE_DIR was."""
-    before = os.environ.get("RBM_CACHE_DIR")
+    """Boundary element matrices come from beside the tests, and nothing but kernels is written to the user's cache; gives what RBM_CACHE_DIR was."""
+    before, compiled = os.environ.get("RBM_CACHE_DIR"), kernel_folder()
+    folder = shutil.copytree(DATA, tmp_path_factory.mktemp("cache") / "data")
+    compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "kernels").symlink_to(compiled)  # kernels are compiled once, and not in every session
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBM_CACHE_DIR", str(shutil.copytree(DATA, tmp_path_factory.mktemp("cache") / "data")))
+        patch.setenv("RBM_CACHE_DIR", str(folder))
         yield before
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml import FactorizedEmbedding, load_embedding, save_embedding
+from lowrank.reading import FileFormatError
+from ml import FactorizedEmbedding, load_embedding, pretrained, save_embedding
 from ml.corpus import make_corpus
 from ml.pretrained import token_frequencies
 from ml.text import docstrings
@@ -27,8 +28,11 @@ MARK = np.array([1, 0])
             {"factorized_embedding": MARK, "tokens_0": np.ones((2, 2)), "projection_1": np.ones((2, 2))},
             "not a whole file",
         ),
-        ({"factorized_embedding": MARK, "tokens_0": np.array([["a"]])}, "no valid embedding"),
-        ({"factorized_embedding": np.array(["1", "0"])}, "does not hold"),
+        ({"factorized_embedding": MARK, "tokens_0": np.array([["a"]])}, "holds an array 'tokens_0' that is not plain"),
+        ({"factorized_embedding": np.array(["1", "0"])}, "holds an array 'factorized_embedding' that is not plain"),
+        ({"factorized_embedding": np.array([1.0, 0.0])}, "does not hold"),
+        ({"factorized_embedding": np.array([1, 2]), "tokens_0": np.ones((2, 2))}, "not a whole file"),
+        ({"factorized_embedding": np.array([2, 0]), "tokens_0": np.ones((2, 2))}, "not a whole file"),
     ],
 )
 def test_foreign_arrays_are_named(tmp_path, arrays, message):
@@ -61,9 +65,79 @@ def test_nothing_of_a_foreign_or_compressed_archive_is_unpacked(tmp_path, monkey
     assert not read
     np.savez_compressed(path, factorized_embedding=MARK, tokens_0=np.zeros((10**3, 10**3)))
     read.clear()
-    with pytest.raises(ValueError, match="not a whole file"):
+    with pytest.raises(FileFormatError, match=r"e.npz .* compressed, .* nothing of it was unpacked"):
         load_embedding(path)
-    assert len(read) == 1
+    assert not read
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_what_no_format_notices_is_noticed(tmp_path, suffix):
+    """Factors of one shape that have changed places, an entry of .safetensors that is another: right by every rule of the format."""
+    numpy_format = pytest.importorskip("safetensors.numpy") if suffix == ".safetensors" else None
+    path = tmp_path / f"e{suffix}"
+    rng = np.random.default_rng(0)
+    embedding = FactorizedEmbedding(rng.standard_normal((3, 3)), rng.standard_normal((3, 3)))
+    save_embedding(embedding, path)
+    arrays = numpy_format.load(path.read_bytes()) if numpy_format else dict(np.load(path))
+    assert set(arrays) == {"factorized_embedding", "sha256", "tokens_0", "projection_0"}
+
+    def write(**change):
+        changed = {key: np.ascontiguousarray(value) for key, value in (arrays | change).items()}
+        path.write_bytes(numpy_format.save(changed)) if numpy_format else np.savez(path, **changed)
+
+    write()
+    np.testing.assert_array_equal(load_embedding(path).tokens, embedding.tokens)
+    other = arrays["tokens_0"].copy()
+    other[1, 1] = -other[1, 1]
+    for change in (
+        {"tokens_0": arrays["projection_0"], "projection_0": arrays["tokens_0"]},
+        {"tokens_0": other},
+        {"tokens_0": arrays["tokens_0"].reshape(1, 9)},
+        {"tokens_0": arrays["tokens_0"].view(np.int64)},
+        {"place": np.array([2, 0, 1], np.int32)},
+        {"factorized_embedding": np.array([2, 1])},
+    ):
+        write(**change)
+        with pytest.raises(FileFormatError, match=rf"e{suffix} was altered or damaged: its arrays do not match"):
+            load_embedding(path)
+
+
+def test_files_of_the_first_version_are_read(tmp_path):
+    path, tokens, projection = tmp_path / "e.npz", np.eye(3), np.arange(6.0).reshape(3, 2)
+    np.savez(path, factorized_embedding=MARK, tokens_0=tokens, projection_0=projection)
+    np.testing.assert_array_equal(load_embedding(path).to_dense(), projection)
+
+
+def test_a_safetensors_header_is_not_larger_than_its_file(tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "m.safetensors"
+    for content in (b"", b"\x02", (1 << 60).to_bytes(8, "little") + b"{}", (9).to_bytes(8, "little") + b'{"a":[[[['):
+        path.write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"m.safetensors is "):
+            load_embedding(path)
+
+
+def test_damaged_data_of_other_packages_is_named(tmp_path, monkeypatch):
+    """The pretrained table and its tokens, as far as that shows: the one has no checksum, the other is a text."""
+    pytest.importorskip("safetensors"), pytest.importorskip("tokenizers")
+    monkeypatch.setattr(pretrained, "pretrained_folder", lambda: tmp_path)
+    for content in (b"", b"\x10" + bytes(7) + b"{" * 16, b"\x02" + bytes(7) + b"{}"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"model.safetensors is damaged .*--force-reinstall"):
+            pretrained.pretrained_table()
+    name = pretrained.TABLE
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ones((3, 2), np.float32)}, str(tmp_path / "model.safetensors"))
+    with pytest.raises(FileFormatError, match=r"its table is float32 \(3, 2\)"):
+        pretrained.pretrained_table()
+    for content in (b"", b"{}", b"\xff\xfe"):
+        (tmp_path / "tokenizer.json").write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"tokenizer.json is damaged .*--force-reinstall"):
+            token_frequencies(["a"])
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"tokenizer.json"):
+        token_frequencies(["a"])
 
 
 def test_folders_and_models_are_named(tmp_path):

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 
 from rbm.online.compilation import watch
+from rbm.online.kernel_cache import KernelCache
 from rbm.online.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
 from rbm.online.residuals import (
     coefficients,
@@ -53,7 +54,7 @@ if getattr(numba.config, "DISABLE_JIT", False):
 
 
 def _digest() -> str:
-    """Of the sources and their compilers: Numba's cache on disk looks at this file, its own version and the processor only."""
+    """Of the sources and their compilers: what is kept on disk follows every one of them."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
     for name in SOURCES:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
@@ -61,13 +62,10 @@ def _digest() -> str:
 
 
 def kernel(function: Any) -> Any:
-    """Compiled without the GIL, and cached on disk, if there is a place for it, under a name that changes with the sources."""
-    function.__qualname__ = f"{function.__name__}_{_digest()}"
-    options: Any = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither this folder nor the user's can be written to: compile in every process
-        return numba.njit(**options)(function)
+    """Compiled without the GIL, and kept on disk under the user's cache folder (:mod:`rbm.online.kernel_cache`)."""
+    made: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    made._cache = KernelCache(function.__name__, _digest())
+    return made
 
 
 @kernel

@@ -1,0 +1,86 @@
+"""What is distributed: types, everything that the README runs, and versions that are asked for with a reason."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = ("lowrank", "eim", "rbm", "problems", "ml")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_that_it_is_typed(package: str) -> None:
+    """Type checkers ignore the annotations of an installed package without this file."""
+    assert (ROOT / package / "py.typed").exists()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    assert f"{package}*" in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+
+
+def test_the_source_distribution_is_complete() -> None:
+    """Every file of the repository is in it: by MANIFEST.in, as part of a package, or as setuptools does on its own."""
+    lines = (ROOT / "MANIFEST.in").read_text().splitlines()
+    grafted = {word for line in lines if line.startswith("graft ") for word in line.split()[1:]}
+    included = {word for line in lines if line.startswith("include ") for word in line.split()[1:]}
+    excluded = [word for line in lines if line.startswith("global-exclude ") for word in line.split()[1:]]
+    automatic = {"pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "PKG-INFO", "setup.cfg", ".gitignore", ".git"}
+    ignored = (
+        [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+        if (ROOT / ".gitignore").exists()
+        else []
+    )
+    for path in ROOT.iterdir():
+        if any(fnmatch.fnmatch(path.name, pattern) for pattern in [*ignored, "*.egg-info"]):
+            continue
+        assert path.name in {*grafted, *included, *automatic, *PACKAGES}, f"{path.name} is in no distribution"
+    kept = [p for p in (ROOT / "tests").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert {"conftest.py", "oracle.py", "models.py"} <= {p.name for p in kept}
+    assert not [p for p in kept if any(fnmatch.fnmatch(p.name, pattern) for pattern in excluded)]
+
+
+def test_required_versions_have_a_floor_that_is_met_and_a_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lines = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")].splitlines()[1:-2]
+    entries = [line for line in lines if line.strip().startswith('"')]
+    assert len(entries) == len(PROJECT["project"]["dependencies"])
+    for line in entries:
+        name, floor, reason = re.fullmatch(r'  "([\w-]+)>=([\d.]+)",  # (.+)', line).groups()
+        assert len(reason) > 10
+        installed = re.findall(r"\d+", importlib.metadata.version(name))
+        assert [int(x) for x in installed[:3]] >= [int(x) for x in floor.split(".")], name
+
+
+def test_own_matrices_need_neither_plots_nor_finite_elements(tmp_path: Path) -> None:
+    """From a model to saved answers without matplotlib, scikit-fem, meshio and bempp-cl."""
+    code = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('matplotlib', 'skfem', 'meshio', 'bempp_cl', 'problems', 'ml', 'torch', 'safetensors'):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import numpy as np, rbm, eim, lowrank
+model = rbm.FullOrderModel([(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], [(1.0, np.ones(3))], np.diag([2.0, 3.0, 4.0]),
+                           rbm.ParameterSpace({"mu": (1.0, 10.0)}), 1.0)
+result = rbm.greedy(model, model.parameters.sample(20), tol=1e-3, progress=False)
+result.reduced_model.save(sys.argv[1])
+print(rbm.load(sys.argv[1]).solve([[2.0]]).bound[0] < 1e-3)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "m.rbm")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_plots_and_finite_elements_are_loaded_by_what_uses_them() -> None:
+    heavy = {"matplotlib", "skfem", "meshio", "bempp_cl", "numba", "torch"}
+    code = f"import sys, problems.command_line, ml; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
