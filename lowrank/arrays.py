@@ -20,6 +20,7 @@ __all__ = [
     "numpy_dtype",
     "plain",
     "real_part",
+    "refuse_hidden",
     "to_numpy",
     "unit_roundoff",
     "working_dtype",
@@ -109,6 +110,15 @@ def working_dtype(name: str, dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
 
 
+def refuse_hidden(name: str, array: Any) -> None:
+    """Raise TypeError for a masked array that hides entries: np.asarray would show what is under the mask."""
+    if isinstance(array, np.ma.MaskedArray) and (hidden := int(np.count_nonzero(np.ma.getmaskarray(array)))):
+        raise TypeError(
+            f"{name} is a masked array: {hidden} of its {array.size} entries are hidden; fill them first, "
+            "for example by .filled(0), or leave their rows out"
+        )
+
+
 def plain(name: str, array: Any) -> Any:
     """The numbers of an array-like as a plain array: what hides or misses entries is refused by name, all else is converted.
 
@@ -129,11 +139,7 @@ def plain(name: str, array: Any) -> Any:
             return array
         array = _to_array(name, array)
     if isinstance(array, np.ma.MaskedArray):
-        if hidden := int(np.count_nonzero(np.ma.getmaskarray(array))):
-            raise TypeError(
-                f"{name} is a masked array: {hidden} of its {array.size} entries are hidden; fill them first, "
-                "for example by .filled(0), or leave their rows out"
-            )
+        refuse_hidden(name, array)
         array = array.data
     array = np.asarray(array)
     with np.errstate(over="ignore", invalid="ignore"):  # long double beyond double: infinite, and found as such

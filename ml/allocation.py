@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lowrank.arrays import refuse_hidden
+
 __all__ = ["RankAllocation", "allocate_rank"]
 
 #: Errors are compared with so many eps of themselves to spare: rounding never cuts off the optimum.
@@ -101,6 +103,7 @@ def allocate_rank(
 
 
 def _checked(values: Any, block: int) -> np.ndarray:
+    refuse_hidden(f"singular values of block {block}", values)
     s = np.asarray(values, dtype=float)
     if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or np.any(np.diff(s) > 0):
         raise ValueError(f"singular values of block {block} must be finite, >= 0 and descending (n,), got {s}")

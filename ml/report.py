@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import as_matrix, namespace, numpy_dtype, to_numpy
+from lowrank.arrays import as_matrix, namespace, numpy_dtype, refuse_hidden, to_numpy
 
 __all__ = ["EmbeddingReport", "checked_frequencies", "embedding_report"]
 
@@ -36,7 +36,8 @@ class EmbeddingReport:
 
 def checked_frequencies(frequencies: Any, count: int) -> np.ndarray:
     """(count,) finite numbers >= 0, not all zero, in double precision. Raises ValueError."""
-    given = to_numpy(frequencies) if hasattr(frequencies, "shape") else np.asarray(frequencies)
+    refuse_hidden("frequencies", frequencies)
+    given = np.asarray(to_numpy(frequencies) if hasattr(frequencies, "shape") else frequencies)
     if given.dtype.kind not in "biuf":
         raise ValueError(f"frequencies must be real numbers, got dtype {given.dtype}")
     p = given.astype(float)

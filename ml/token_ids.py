@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import to_numpy
+from lowrank.arrays import refuse_hidden, to_numpy
 
 __all__ = ["checked_ids", "distinct"]
 
@@ -28,7 +28,8 @@ def checked_ids(ids: Any, n_tokens: int) -> np.ndarray:
     ...
     IndexError: id 12 at index (0, 1) is outside 0 .. 9, the ids of 10 tokens
     """
-    given = to_numpy(ids) if hasattr(ids, "shape") else np.asarray(ids)
+    refuse_hidden("ids", ids)
+    given = np.asarray(to_numpy(ids) if hasattr(ids, "shape") else ids)
     if given.size == 0:
         return given.astype(np.int64)
     if given.dtype.kind not in "iu":
