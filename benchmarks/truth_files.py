@@ -35,8 +35,7 @@ from benchmarks.damage import DAMAGES
 from benchmarks.harness import text_table
 from lowrank.reading import digest
 from ml import FactorizedEmbedding, load_embedding, save_embedding
-from problems import boundary_elements as bem
-from problems import reaction_diffusion_1d, surface
+from problems import matrix_cache, reaction_diffusion_1d, surface
 from rbm.files import load_greedy
 
 __all__ = ["Kind", "kinds", "main", "outcome", "sweep"]
@@ -81,13 +80,8 @@ def _embedding(path: Path) -> str:
 
 def _operators(mesh: Any, wavenumbers: dict[Path, float]) -> Callable[[Path], str | None]:
     def read(path: Path) -> str | None:
-        made = bem._read(path.parent, mesh, wavenumbers[path], 4)
-        if made is None:
-            return None
-        layers = {
-            f"{i} {j}": m for i, p in enumerate((made.single_layers, made.adjoint_layers)) for j, m in enumerate(p)
-        }
-        return digest({**layers, "K": made.double_layer, "W": made.hypersingular})
+        made = matrix_cache.read_matrices(path.parent, mesh, wavenumbers[path], 4)
+        return None if made is None else digest(dict(zip(("single", "tested", "hypersingular"), made, strict=True)))
 
     return read
 
@@ -136,9 +130,10 @@ def kinds(folder: Path) -> dict[str, Kind]:
     mesh, wavenumbers = surface("sphere", 0), {}
     n = mesh.vertices.shape[1]
     for k in (1.0, 2.0):
-        v, w, m = rng.standard_normal((3, n, n)) + 1j * rng.standard_normal((3, n, n))
-        bem._write(folder, mesh, bem.BoundaryOperators(k, w.T, m, (v,), (w,)), 4)
-        wavenumbers[bem._file(folder, mesh, k, 4)] = k
+        matrix_cache.write_matrices(
+            folder, mesh, k, 4, tuple(rng.standard_normal((3, n, n)) + 1j * rng.standard_normal((3, n, n)))
+        )
+        wavenumbers[matrix_cache.cached_file(folder, mesh, k, 4)] = k
     made["cached matrices"] = Kind(list(wavenumbers), _operators(mesh, wavenumbers), cache=True)
     bounds = {}
     for ratio in (0.4, 0.5):
