@@ -698,3 +698,12 @@ def test_triangles_of_many_matrices(place: Place, shape: tuple[int, int], dtype:
     assert np.all(abs(np.einsum("mki,mkj->mij", r.conj(), r.astype(complex)) - gram) <= room)
     expected = np.linalg.qr(a[[0, 3]], mode="r")
     assert np.all(abs(abs(r[[0, 3]]) - abs(expected)) <= 1e3 * eps * columns[[0, 3]][:, None, :])
+
+
+def test_triangles_of_the_smallest_numbers() -> None:
+    for dtype in ("complex128", "complex64", "float64"):
+        small = 3 * np.finfo(dtype).smallest_subnormal
+        a = np.full((2, 3, 1), small * (1 + 1j) if np.dtype(dtype).kind == "c" else small, dtype=dtype)
+        r = to_numpy(triangles(array_api_strict.asarray(a)))
+        expected = 3 * (6 if np.dtype(dtype).kind == "c" else 3) ** 0.5  # in units of the smallest number
+        np.testing.assert_allclose(abs(r[:, 0, 0]) / np.finfo(dtype).smallest_subnormal, expected, atol=1)

@@ -12,6 +12,8 @@ __all__ = ["triangles"]
 
 #: Columns that are reflected one by one before the columns to their right are, all at once.
 PANEL = 8
+#: Columns up to this many times the smallest normal number are multiplied by it first.
+SMALL = 2.0**60
 
 
 def triangles(matrices: Any) -> Any:
@@ -65,6 +67,13 @@ def _reflected(xp: Any, block: Any) -> tuple[Any, Any]:
 def _reflection(xp: Any, x: Any) -> tuple[Any, Any]:
     """v (M, k) and beta (M,) for the columns x (M, k); zero for a column of zeros."""
     top = xp.max(xp.abs(x), axis=1)
+    raised = xp.where(
+        top < SMALL * float(xp.finfo(x.dtype).smallest_normal), xp.ones_like(top) * SMALL, xp.ones_like(top)
+    )
+    x, top = (
+        x * xp.astype(raised, x.dtype)[:, None],
+        top * raised,
+    )  # complex division takes reciprocals, which may not exist
     x = x / xp.astype(xp.where(top > 0, top, xp.ones_like(top)), x.dtype)[:, None]
     squares = xp.real(x) ** 2 + xp.imag(x) ** 2 if is_complex(x) else x * x
     norm = xp.sqrt(xp.sum(squares, axis=1))
