@@ -104,7 +104,9 @@ def test_one_point_and_values_for_all_points():
         SPACE.points({"k": 1, "nu": np.ones((2, 2)), "mu": 3})
     with pytest.raises(ParameterError, match=r"row 1: points given by name need mu, nu, k .*missing: nu"):
         SPACE.points([{"k": 1, "nu": 2.0, "mu": 3}, {"k": 1, "mu": 3}])
-    with pytest.raises(ParameterError, match="row 1 of the points is a list, the rows before it have names"):
+    with pytest.raises(
+        ParameterError, match="row 1 of the points is a list without names, row 0 has names; give all by name"
+    ):
         SPACE.points([{"k": 1, "nu": 2.0, "mu": 3}, [3, 2, 1]])
 
 
@@ -150,7 +152,7 @@ def masked(rows: Any = ROWS) -> np.ma.MaskedArray:
         (lambda: masked(), r"mus hides 1 of 9 entries behind a mask, the first at index \(2, 0\)"),
         (lambda: masked(ROWS[2]), r"mus hides 1 of 3 entries behind a mask, the first at index \(0,\)"),
         (lambda: list(masked()), r"row 2 of mus hides 1 of 3 entries behind a mask"),
-        (lambda: [[1.0, 1.0, np.ma.masked]], r"row 2 of row 0 of mus hides 1 of 1 entries"),
+        (lambda: [[1.0, 1.0, np.ma.masked]], r"^entry 2 of row 0 of mus is masked; leave it out"),
         (lambda: {"mu": masked(ROWS[:, 0]), "nu": 1.0, "k": 0.0}, "parameter mu hides 1 of 3 entries behind a mask"),
         (lambda: np.ma.array(structured(ROWS), mask=[(0, 0, 0), (0, 1, 0), (0, 0, 0)]), "mus hides 1 of 9 entries"),
         (lambda: pandas_frame(COLUMNS | {"nu": [1, None, "x"]}), "parameter nu has 1 missing entries, the first in row 1"),

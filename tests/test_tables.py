@@ -42,21 +42,22 @@ def solution(reduced: rbm.ReducedModel) -> rbm.Solution:
     return reduced.solve(MUS)
 
 
-def test_a_solution_knows_its_points_without_a_copy(reduced: rbm.ReducedModel) -> None:
+def test_a_solution_knows_its_points_whatever_becomes_of_the_array_given(reduced: rbm.ReducedModel) -> None:
     for count in (1, 4, 200, 5000):  # one point, one piece, several pieces
         mus = np.tile(MUS, (count // 4 + 1, 1))[:count]
         solution = reduced.solve(mus)
-        assert solution.mus is mus
+        np.testing.assert_array_equal(solution.mus, mus)
+        assert not np.shares_memory(solution.mus, mus)
         assert solution.names == ("mu", "nu")
         assert solution.units == {"mu": "W/m/K", "mean": "K"}
         assert solution.method == "orthonormal"
     failing = mus.copy()
     failing[[3, 4000]] = np.nan
     marked = reduced.solve(failing, on_error="mark")
-    assert marked.mus is failing
+    np.testing.assert_array_equal(marked.mus, failing)
     with pytest.raises(rbm.ParameterError) as caught:
         reduced.solve(failing)
-    assert caught.value.solution.mus is failing
+    np.testing.assert_array_equal(caught.value.solution.mus, failing)
     nothing = reduced.solve(np.full((300, 2), np.nan), on_error="mark")
     assert nothing.mus.shape == (300, 2)
     assert nothing.names == ("mu", "nu")
