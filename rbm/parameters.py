@@ -159,7 +159,11 @@ class ParameterSpace:
         """
         p = len(self)
         kind = type(mus)
-        plain = mus.dtype.names is None if kind is np.ndarray else kind is list and NUMBERS.issuperset(map(type, mus))
+        plain = (
+            (mus.dtype.names is None and mus.dtype.kind != "O")
+            if kind is np.ndarray
+            else kind is list and NUMBERS.issuperset(map(type, mus))
+        )
         if not plain:
             refuse_hidden(mus)
             refuse_answers(mus)
