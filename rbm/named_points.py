@@ -58,7 +58,7 @@ def by_name(mus: Any, names: Sequence[str]) -> Any | None:
 
 def _index_names(table: Any, names: Sequence[str]) -> str:
     """Which parameters a table has in its index, where they are not read, and what to do; the end of a sentence, or nothing."""
-    index = getattr(table, "index", None)
+    index: Any = getattr(table, "index", None)
     known = set(map(identifier, names))
     columns = set(map(identifier, table.columns)) if hasattr(table, "columns") else set()
     titles = [n for n in getattr(index, "names", None) or () if identifier(n) in known - columns]
