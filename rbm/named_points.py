@@ -59,12 +59,13 @@ def by_name(mus: Any, names: Sequence[str]) -> Any | None:
 def _index_names(table: Any, names: Sequence[str]) -> str:
     """Which parameters a table has in its index, where they are not read, and what to do; the end of a sentence, or nothing."""
     index: Any = getattr(table, "index", None)
-    known = set(map(identifier, names))
-    columns = set(map(identifier, table.columns)) if hasattr(table, "columns") else set()
-    titles = [n for n in getattr(index, "names", None) or () if identifier(n) in known - columns]
+    if not hasattr(index, "names"):  # not of pandas
+        return ""
+    known, columns = set(map(identifier, names)), set(map(identifier, table.columns))
+    titles = [n for n in index.names if identifier(n) in known - columns]
     if titles:
         return f"; {', '.join(titles)} {'is' if len(titles) == 1 else 'are'} in the index, call .reset_index()"
-    labels = [n for n in (index if hasattr(index, "names") else ()) if isinstance(n, str) and identifier(n) in known]
+    labels = [n for n in index if isinstance(n, str) and identifier(n) in known]
     return "; the names are in the index, take table.T" if labels and not known & columns else ""
 
 
