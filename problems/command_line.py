@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument(
         "--mu",
         nargs="+",
+        action="extend",
         metavar="VALUE",
         help="one parameter point: values in the model's order, or NAME=VALUE in any",
     )
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="parameter points, one a row, a header line with the names; - for standard input",
     )
-    query.add_argument("-o", "--output", type=Path, metavar="FILE", help="write CSV here instead of to standard output")
+    query.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write CSV here instead of to standard output; - for that"
+    )
     query.add_argument("--method", help="estimator (default: the model's own)")
     query.add_argument(
         "--extrapolate",
@@ -80,8 +83,11 @@ def _run(command: Callable[[argparse.Namespace], None], options: argparse.Namesp
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if sys.stdout is None and (options.command == "info" or _to_stdout(options)):
+            return _refuse("standard output is closed, the answer has no place to go")
         command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("rbm: interrupted; files already written are whole", file=sys.stderr)
         return 130
@@ -96,6 +102,11 @@ def _run(command: Callable[[argparse.Namespace], None], options: argparse.Namesp
     except Exception as error:
         return _refuse(f"{type(error).__name__}: {str(error) or 'no message'}")
     return 0
+
+
+def _to_stdout(options: argparse.Namespace) -> bool:
+    """Whether the answers of a query go to standard output."""
+    return options.command == "query" and (options.output is None or str(options.output) == "-")
 
 
 def _refuse(message: str) -> int:
@@ -149,8 +160,12 @@ def _query(options: argparse.Namespace) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "resolved"])
     writer.writerows(zip(*(v.tolist() for v in columns.values()), resolved.astype(int).tolist(), strict=True))
-    if options.output is None:
-        sys.stdout.write(text.getvalue())
+    if _to_stdout(options):
+        sys.stdout.flush()
+        data = getattr(
+            sys.stdout, "buffer", None
+        )  # a table is UTF-8 whatever the terminal can show, so that --csv reads it again
+        sys.stdout.write(text.getvalue()) if data is None else data.write(text.getvalue().encode())
     else:
         write_atomically(options.output, text.getvalue().encode())
         good = np.delete(solution.bound, solution.failed)
@@ -160,7 +175,8 @@ def _query(options: argparse.Namespace) -> None:
 
 def _solved(model: rbm.ReducedModel, points: Points, options: argparse.Namespace) -> Solution:
     """The answers; errors speak of lines and options."""
-    on_error: Literal["raise", "mark"] = "mark" if options.mark else "raise"
+    # of one point that fails there is nothing to be answered
+    on_error: Literal["raise", "mark"] = "mark" if options.mark and options.csv is not None else "raise"
     try:
         return model.solve(points.mus, method=options.method, extrapolate=options.extrapolate, on_error=on_error)
     except PointError as error:

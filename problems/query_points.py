@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from rbm.errors import ParameterError
+from rbm.expressions import identifier
 
 __all__ = ["Points", "from_csv", "from_values", "with_negative_numbers"]
 
 NUMBER = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
 NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
 ROW = re.compile(r" ?\(row ([0-9]+)(, [0-9]+ such points)?\)")
+
+#: Options with a file, and their long names.
+FILES = {"-o": "--output", "--output": "--output", "--csv": "--csv", "--out": "--out", "--tol": "--tol"}
 
 #: What happens to a line whose field goes on in the next one.
 UNCLOSED = (
@@ -50,8 +55,22 @@ class Points(NamedTuple):
 
 
 def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
-    """Arguments with a space before negative numbers, which argparse would take for options if they have an exponent."""
-    return [f" {text}" if NEGATIVE.match(text) else text for text in arguments]
+    """Arguments that argparse reads as they are meant, though it takes what begins with "-" and is no plain number for an option.
+
+    Negative numbers after --mu get a space in front of them; a file called like one is joined to its option, --output=-5.csv.
+    """
+    made: list[str] = []
+    option = ""
+    for text in arguments:
+        negative = NEGATIVE.match(text) is not None
+        if negative and option == "--mu":
+            made.append(f" {text}")
+        elif negative and option in FILES and made[-1] == option:
+            made[-1] = f"{FILES[option]}={text}"
+        else:
+            option = text if text.startswith("-") and not negative else option
+            made.append(text)
+    return made
 
 
 def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
@@ -62,18 +81,21 @@ def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
         if len(values) != len(names):
             raise ParameterError(
                 f"--mu needs {len(names)} values, {' '.join(names)}, got {len(values)}; or give them by name: {order}"
+                + ("; for more than one point write a table and pass --csv" if len(values) > len(names) else "")
             )
         return Points(np.array([[_number(text, "--mu") for text in values]]))
     if len(named) != len(values):
         raise ParameterError(f"--mu has values with and without a name; give all by name: {order}")
-    given = [name.strip() for name, _, _ in named]
+    read = {identifier(name): name for name in names}
+    named = [(read.get(identifier(name.strip()), name.strip()), "=", text) for name, _, text in named]
+    given = [name for name, _, _ in named]
     missing, surplus = [n for n in names if n not in given], [n for n in given if n not in names]
     twice = [n for n in dict.fromkeys(given) if given.count(n) > 1]
     if missing or surplus or twice:
         parts = (("missing", missing), ("no parameters", surplus), ("twice", twice))
         said = "; ".join(f"{label}: {', '.join(some)}" for label, some in parts if some)
-        raise ParameterError(f"--mu needs {order}; {said}")
-    point = {name.strip(): _number(text, f"--mu {name.strip()}") for name, _, text in named}
+        raise ParameterError(f"--mu needs {order}; {said}" + ("; for more than one point pass --csv" if twice else ""))
+    point = {name: _number(text, f"--mu {name}") for name, _, text in named}
     return Points(np.array([[point[name] for name in names]]))
 
 
@@ -85,7 +107,8 @@ def from_csv(path: Path, names: Sequence[str]) -> Points:
     file = "standard input" if str(path) == "-" else str(path)
     table = _records(_text(path, file), file)
     _, first = next(table, (1, []))
-    header = [name.strip() for name in first]
+    read = {identifier(name): name for name in names}
+    header = [read.get(identifier(name.strip()), name.strip()) for name in first]
     unfit = [n for n in names if header.count(n) != 1]
     if unfit:
         raise ParameterError(
@@ -96,9 +119,10 @@ def from_csv(path: Path, names: Sequence[str]) -> Points:
     rows, lines = [], []
     for number, fields in table:
         if len(fields) != len(header):
-            raise ParameterError(
-                f"line {number} of {file} has {len(fields)} fields, the header {len(header)}; write decimal points, not commas"
-            )
+            hint = "write decimal points, not commas"
+            if len(fields) == len(header) + 1 and not fields[-1].strip():
+                hint = "leave out the comma at the end of the line"
+            raise ParameterError(f"line {number} of {file} has {len(fields)} fields, the header {len(header)}; {hint}")
         rows.append([_number(fields[j], f"line {number} of {file}: {names[k]}") for k, j in enumerate(columns)])
         lines.append(number)
     if not rows:
@@ -107,6 +131,8 @@ def from_csv(path: Path, names: Sequence[str]) -> Points:
 
 
 def _text(path: Path, file: str) -> str:
+    if str(path) == "-" and sys.stdin is None:
+        raise ParameterError("standard input is closed; give a file, or open it")
     content = (getattr(sys.stdin, "buffer", sys.stdin).read()) if str(path) == "-" else path.read_bytes()
     if isinstance(content, str):
         return content
@@ -145,4 +171,7 @@ def _number(text: str, where: str) -> float:
         raise ParameterError(
             f"{where} is {json.dumps(text, ensure_ascii=False)}, which is not a number such as -2.5e-3"
         )
-    return float(text)
+    number = float(text)
+    if math.isinf(number) and text[-1].isdigit():
+        raise ParameterError(f"{where} is {json.dumps(text)}, which is beyond the range of double precision")
+    return number

@@ -15,7 +15,7 @@ from array_api_compat import device
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
 
-__all__ = ["FUNCTIONS", "Expression"]
+__all__ = ["FUNCTIONS", "Expression", "identifier"]
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     name: getattr(np, name)
@@ -43,6 +43,11 @@ MAX_LENGTH = 1000
 COLUMN, NUMBER = -1, 0
 
 
+def identifier(name: Any) -> Any:
+    """A name as Python reads identifiers (NFKC: the micro sign is the letter mu); anything else than a text as it is."""
+    return unicodedata.normalize("NFKC", name) if isinstance(name, str) else name
+
+
 class Expression:
     """A formula in the parameter names, evaluated for all parameter points at once.
 
@@ -64,7 +69,7 @@ class Expression:
 
     def __init__(self, text: str, names: Iterable[str]) -> None:
         self.text = text.strip()
-        self.names = tuple(unicodedata.normalize("NFKC", n) for n in names)  # as Python reads identifiers
+        self.names = tuple(map(identifier, names))
         if len(text) > MAX_LENGTH:
             raise ModelError(f"coefficient expression of {len(text)} characters: at most {MAX_LENGTH} are allowed")
         self._program: list[tuple[int, Any]] = []
@@ -146,6 +151,11 @@ class Expression:
             case ast.Constant(value=bool() | str() | bytes() | None):
                 pass
             case ast.Constant(value=int() | float() | complex() as number):
+                written = ast.get_source_segment(self.text, node) or ""
+                if "_" in written:  # Python reads 1_0 as 10; whoever meant an index or a decimal point did not
+                    raise ModelError(
+                        f"number {written!r} in coefficient expression {self.text!r} has an underscore; write {number}"
+                    )
                 try:
                     constant = np.complex128(number) if isinstance(number, complex) else np.float64(number)
                 except OverflowError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -12,42 +12,67 @@ from array_api_compat import is_array_api_obj
 
 from lowrank.arrays import beside, namespace
 from rbm.errors import ParameterError
+from rbm.expressions import identifier
 
-__all__ = ["by_name", "is_batch", "refuse_hidden"]
+__all__ = ["by_name", "conversion_hint", "is_batch", "refuse_answers", "refuse_hidden"]
 
 
 def by_name(mus: Any, names: Sequence[str]) -> Any | None:
     """`mus` as an array (M, p) with a column for each of `names`, in their order; None if `mus` has no names of its own.
 
-    Known are dictionaries of numbers and of arrays (M,), which are broadcast; lists of dictionaries; named tuples; data frames
-    (pandas, polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index, which is one point;
-    xarray datasets, whose variables are broadcast against each other by dimension.
+    Known are dictionaries of numbers and of arrays (M,), which are broadcast; named tuples and data classes; data frames (pandas,
+    polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index, which is one point; xarray datasets,
+    whose variables are broadcast against each other by dimension, and arrays with labels on one dimension; lists of all these, one an
+    item.
 
     Raises ParameterError, with both lists, if a name is missing or is none of the parameters; for entries that are missing or masked;
-    for columns that are no numbers or have different lengths.
+    for columns that are no numbers, have different lengths or labels that differ; for names in a place where they are not read.
     """
     if isinstance(mus, list | tuple):
         return _rows(mus, names)
     if isinstance(mus, np.ndarray | np.void):
-        fields = mus.dtype.names
-        return None if fields is None else _stack({name: mus[name] for name in _checked(fields, names)})
+        if mus.dtype.names is not None:
+            return _stack({name: mus[key] for name, key in _checked(mus.dtype.names, names).items()})
+        return _rows(mus.ravel().tolist(), names) if mus.dtype.kind == "O" else None
     if hasattr(mus, "data_vars"):
         return _dataset(mus, names)
     if isinstance(mus, Mapping):
-        return _stack({name: mus[key] for name, key in _checked(mus, names).items()})
+        return _stack(_aligned({name: mus[key] for name, key in _checked(mus, names).items()}))
+    if dataclasses.is_dataclass(mus) and not isinstance(mus, type):
+        return by_name({f.name: getattr(mus, f.name) for f in dataclasses.fields(mus)}, names)
     if hasattr(mus, "dims") and hasattr(mus, "coords"):
         return _data_array(mus, names)
     labels = getattr(mus, "column_names", None)
     labels = getattr(mus, "columns", None) if labels is None else labels
     if labels is not None:
         labels = list(labels)
-        if labels == list(range(len(labels))):
+        aside = _index_names(mus, names)
+        if labels == list(range(len(labels))) and not aside:
             return None  # numbered columns, as a data frame made of an array has them
-        found = _checked(labels, names, "table")
+        found = _checked(labels, names, aside or f"; take table[{list(names)}]")
         return _stack({name: mus[key] for name, key in found.items()})
-    if hasattr(mus, "index") and hasattr(mus, "to_numpy"):
+    if hasattr(mus, "to_numpy") and (hasattr(mus, "index") or (len(names) > 1 and _is_column(mus, names))):
         return _series(mus, names)
     return None
+
+
+def _index_names(table: Any, names: Sequence[str]) -> str:
+    """Which parameters a table has in its index, where they are not read, and what to do; the end of a sentence, or nothing."""
+    index: Any = getattr(table, "index", None)
+    if not hasattr(index, "names"):  # not of pandas
+        return ""
+    known, columns = set(map(identifier, names)), set(map(identifier, table.columns))
+    titles = [n for n in index.names if identifier(n) in known - columns]
+    if titles:
+        return f"; {', '.join(titles)} {'is' if len(titles) == 1 else 'are'} in the index, call .reset_index()"
+    labels = [n for n in index if isinstance(n, str) and identifier(n) in known]
+    return "; the names are in the index, take table.T" if labels and not known & columns else ""
+
+
+def _is_column(array: Any, names: Sequence[str]) -> bool:
+    """Whether an array says that it is the column of one parameter."""
+    name = getattr(array, "name", None)
+    return isinstance(name, str) and identifier(name) in map(identifier, names)
 
 
 def is_batch(mus: Any) -> bool:
@@ -69,22 +94,49 @@ def refuse_hidden(mus: Any, what: str = "mus") -> None:
             )
     elif isinstance(mus, list | tuple):
         for i, row in enumerate(mus):
+            if row is np.ma.masked:
+                raise ParameterError(f"entry {i} of {what} is masked; leave it out, or give a number")
             if type(row) is not float and isinstance(row, np.ma.MaskedArray | list | tuple):
                 refuse_hidden(row, f"row {i} of {what}")
     elif hasattr(mus, "toarray") and hasattr(mus, "nnz"):
         raise ParameterError(f"{what} is a sparse {type(mus).__name__} of shape {mus.shape}; call .toarray()")
 
 
-def _checked(given: Any, names: Sequence[str], kind: str = "") -> dict[str, Any]:
-    """{parameter: its key in `given`}, in the order of the parameters."""
+def refuse_answers(mus: Any) -> None:
+    """Raise ParameterError for a Solution, whose points are an attribute of it."""
+    if hasattr(mus, "mus") and hasattr(mus, "coefficients"):
+        raise ParameterError(f"parameters must be numbers, got a {type(mus).__name__}; its points are solution.mus")
+
+
+def conversion_hint(mus: Any, array: np.ndarray) -> str:
+    """How to make numbers of `mus`, which is `array` to NumPy and holds none; the end of a sentence, or nothing."""
+    if isinstance(mus, Iterable) and not array.ndim and not isinstance(mus, str | bytes):
+        return "; write list(mus)"
+    if isinstance(mus, list | tuple) and all(
+        isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) and isinstance(r[1], Real) for r in mus
+    ):
+        return "; these are pairs (name, value): write dict(mus)"
+    if array.dtype.kind not in "OSU" or not array.ndim:
+        return ""
+    if not _are_floats(array):
+        return "; give rows of numbers, or points by name: {'name': values}"
+    return (
+        "; convert them by .astype(float)"
+        if isinstance(mus, np.ndarray)
+        else "; convert them by np.array(mus).astype(float)"
+    )
+
+
+def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]:
+    """{parameter: its key in `given`}, in the order of the parameters; `hint` ends the message about names that do not fit."""
     keys = list(given)
-    known = {_normal(name): name for name in names}
+    known = {identifier(name): name for name in names}
     found: dict[str, Any] = {}
     surplus, doubled = [], []
     for key in keys:
-        name = known.get(_normal(key))
+        name = known.get(identifier(key))
         if name is None:
-            surplus.append(str(key))
+            surplus.append(repr(key) if isinstance(key, str) and key != key.strip() else str(key))
         elif name in found:
             doubled.append(name)
         else:
@@ -96,36 +148,85 @@ def _checked(given: Any, names: Sequence[str], kind: str = "") -> dict[str, Any]
             for label, some in (("missing", missing), ("no parameters", surplus), ("twice", doubled))
             if some
         ]
-        hint = f"; take table[{list(names)}]" if kind == "table" and not missing and not doubled else ""
+        if hint.startswith("; take table[") and (missing or doubled):
+            hint = ""
         raise ParameterError(f"points given by name need {', '.join(names)} and nothing else; {'; '.join(parts)}{hint}")
     return {name: found[name] for name in names}
 
 
-def _normal(name: Any) -> Any:
-    """A name as Python reads identifiers: formulas do the same."""
-    return unicodedata.normalize("NFKC", name) if isinstance(name, str) else name
+def _has_names(kind: type) -> bool:
+    """Whether objects of a type, the items of a list, bring names with them."""
+    return (
+        issubclass(kind, Mapping | np.void)
+        or any(hasattr(kind, name) for name in ("_asdict", "data_vars", "columns", "column_names"))
+        or dataclasses.is_dataclass(kind)
+        or (hasattr(kind, "index") and hasattr(kind, "to_numpy"))
+        or (hasattr(kind, "dims") and hasattr(kind, "coords"))
+    )
 
 
 def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
-    """Points (M, p) of a list of dictionaries or named tuples; one named tuple is one point."""
+    """Points (M, p) of a list whose items have names, one point each; one named tuple is one point."""
     if hasattr(mus, "_asdict"):
         return by_name(mus._asdict(), names)
-    if not mus or not (isinstance(mus[0], Mapping | np.void) or hasattr(mus[0], "_asdict")):
+    kinds = set(map(type, mus))
+    if len(names) > 1 and any(hasattr(kind, "to_numpy") for kind in kinds):
+        for i, row in enumerate(mus):
+            if hasattr(row, "to_numpy") and not hasattr(row, "index") and _is_column(row, names):
+                raise ParameterError(
+                    f"item {i} of the points is the column {row.name}; give the columns by name, {{{row.name!r}: ...}}"
+                )
+    named = {kind for kind in kinds if _has_names(kind)}
+    if not named:
         return None
-    points = []
+    points: list[Any] = []
     for i, row in enumerate(mus):
-        if not (isinstance(row, Mapping | np.void) or hasattr(row, "_asdict")):
-            raise ParameterError(
-                f"row {i} of the points is a {type(row).__name__}, the rows before it have names; give all by name"
-            )
-        try:
-            point = by_name(row, names)
-        except ParameterError as error:
-            raise ParameterError(f"row {i}: {error}") from None
-        if point is None or point.shape[0] != 1:
+        point = None
+        if type(row) in named:
+            refuse_answers(row)
+            try:
+                point = by_name(row, names)
+            except ParameterError as error:
+                raise ParameterError(f"row {i}: {error}") from None
+        if point is None:  # no names, or an array without labels
+            points.append(None)
+        elif point.shape[0] != 1:
             raise ParameterError(f"row {i} of the points must hold one number for each of {', '.join(names)}")
-        points.append(point[0])
+        else:
+            points.append(point[0])
+    bare = [i for i, point in enumerate(points) if point is None]
+    if len(bare) == len(points):
+        return None
+    if bare:
+        other = next(i for i, point in enumerate(points) if point is not None)
+        raise ParameterError(
+            f"row {bare[0]} of the points is a {type(mus[bare[0]]).__name__} without names, row {other} has names; give all by name"
+        )
     return np.stack(points)
+
+
+def _aligned(columns: dict[str, Any]) -> dict[str, Any]:
+    """Columns whose labels agree: Series must have one index, arrays of xarray are broadcast by dimension, as in a dataset."""
+    series = {name: c for name, c in columns.items() if hasattr(c, "index") and hasattr(c, "to_numpy")}
+    first = next(iter(series), "")
+    for name, column in series.items():
+        if not column.index.equals(series[first].index):
+            raise ParameterError(
+                f"the Series of {first} and {name} have different indexes, {list(series[first].index[:3])} and {list(column.index[:3])}; align "
+                "them (pandas.concat), or give their numbers (.to_numpy())"
+            )
+    labelled = {name: c for name, c in columns.items() if hasattr(c, "dims") and hasattr(c, "coords")}
+    if not labelled:
+        return columns
+    import xarray  # it is there: some are its objects
+
+    try:
+        arrays = xarray.broadcast(*xarray.align(*labelled.values(), join="exact"))
+    except ValueError as error:
+        raise ParameterError(
+            f"the arrays of {', '.join(labelled)} have different coordinates ({error}); align them (xarray.align)"
+        ) from None
+    return columns | {name: np.ravel(a.values) for name, a in zip(labelled, arrays, strict=True)}
 
 
 def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
@@ -138,14 +239,23 @@ def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
 
 
 def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
-    """Points of an xarray.DataArray whose last dimension is labelled with names."""
-    if not mus.dims or mus.dims[-1] not in mus.coords:
-        return None
-    labels = mus.coords[mus.dims[-1]].values.tolist()
-    if not all(isinstance(label, str) for label in labels):
-        return None
-    array, found = np.asarray(mus), _checked(labels, names)
-    return _stack({name: array[..., labels.index(key)] for name, key in found.items()})
+    """Points of an xarray.DataArray with names for the labels of one dimension; None if it says nothing about parameters."""
+    known = set(map(identifier, names))
+    labels = {d: mus.coords[d].values.tolist() for d in mus.dims if d in mus.coords}
+    texts = {d: given for d, given in labels.items() if given and all(isinstance(label, str) for label in given)}
+    fitting = [d for d, given in texts.items() if known.intersection(map(identifier, given))]
+    if not fitting and mus.dims and mus.dims[-1] in texts:
+        fitting = [mus.dims[-1]]
+    if fitting:
+        array, found = np.asarray(mus.transpose(..., fitting[0])), _checked(texts[fitting[0]], names)
+        return _stack({name: array[..., texts[fitting[0]].index(key)] for name, key in found.items()})
+    told = [str(d) for d in (*mus.dims, *mus.coords) if identifier(d) in known]
+    if told or (len(names) > 1 and _is_column(mus, names)):
+        raise ParameterError(
+            f"an array of xarray with the name {(told or [mus.name])[0]} among its dimensions or coordinates is no table of points; label one "
+            f"dimension with the names {', '.join(names)}, or give a Dataset with a variable for each"
+        )
+    return None
 
 
 def _series(mus: Any, names: Sequence[str]) -> np.ndarray:
@@ -208,9 +318,20 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         if items and all(isinstance(x, Real) for x in items):
             array = array.astype(float)
     if array.dtype.kind not in "biuf":
-        raise ParameterError(f"parameter {name} must be real numbers, got {str(values)[:40]!r} of dtype {array.dtype}")
+        hint = "; convert them to float" if array.dtype.kind == "O" and _are_floats(array) else ""
+        raise ParameterError(
+            f"parameter {name} must be real numbers, got {str(values)[:40]!r} of dtype {array.dtype}{hint}"
+        )
     if array.ndim > 1:
         raise ParameterError(
             f"parameter {name} must be a number or an array of shape (M,), got shape {array.shape}; call .ravel() on each of a grid"
         )
     return array
+
+
+def _are_floats(array: np.ndarray) -> bool:
+    try:
+        array.astype(float)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -11,8 +11,8 @@ from array_api_compat import array_namespace, is_array_api_obj
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.errors import ParameterError, refused
-from rbm.expressions import RESERVED
-from rbm.named_points import by_name, refuse_hidden
+from rbm.expressions import RESERVED, identifier
+from rbm.named_points import by_name, conversion_hint, refuse_answers, refuse_hidden
 from rbm.ranges import filled, interval, told_apart, widened
 
 __all__ = ["ParameterSpace", "checked_units", "parameter_space"]
@@ -59,13 +59,20 @@ class ParameterSpace:
                 raise ParameterError(
                     f"parameter name {name!r} is not an identifier; use letters, digits and underscores"
                 )
-            if keyword.iskeyword(name) or name in RESERVED:
+            if keyword.iskeyword(identifier(name)) or identifier(name) in RESERVED:
                 raise ParameterError(f"parameter name {name!r} has a meaning in formulas; choose another one")
             low, high = interval(name, limits)
             if scale == "log" and low <= 0:
                 raise ParameterError(f"range of {name} starts at {low}: a logarithmic scale needs low > 0")
             bounds.append((low, high))
         self.names: tuple[str, ...] = tuple(ranges)
+        read = {identifier(name): name for name in self.names}
+        for name in self.names:
+            if read[identifier(name)] != name:
+                raise ParameterError(
+                    f"parameter names {name!a} and {read[identifier(name)]!a} are one name, {identifier(name)!a}, in formulas; choose "
+                    "another one"
+                )
         self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
         self.bounds.setflags(write=False)
         self._pairs = bounds
@@ -152,9 +159,14 @@ class ParameterSpace:
         """
         p = len(self)
         kind = type(mus)
-        plain = mus.dtype.names is None if kind is np.ndarray else kind is list and NUMBERS.issuperset(map(type, mus))
+        plain = (
+            (mus.dtype.names is None and mus.dtype.kind != "O")
+            if kind is np.ndarray
+            else kind is list and NUMBERS.issuperset(map(type, mus))
+        )
         if not plain:
             refuse_hidden(mus)
+            refuse_answers(mus)
             named = by_name(mus, self.names)
             mus = mus if named is None else named
         if not isinstance(mus, np.ndarray) and is_array_api_obj(mus):
@@ -180,7 +192,7 @@ class ParameterSpace:
         if array.dtype.kind not in "biuf":
             raise ParameterError(
                 f"parameters must be numbers, got {str(mus)[:60]!r} of dtype {array.dtype}"
-                + ("; convert them by .astype(float)" if array.dtype.kind in "OSU" and array.ndim else "")
+                + conversion_hint(mus, array)
             )
         if array.shape == (p,):
             array = array[None, :]
@@ -278,10 +290,13 @@ def checked_units(units: Any, names: Iterable[str], what: str) -> dict[str, str]
         return {}
     if not isinstance(units, Mapping):
         raise ParameterError(f"units must be a dictionary {{'name': 'unit'}}, got {type(units).__name__}")
-    names = tuple(names)
+    names, given = tuple(names), {}
+    read = {identifier(name): name for name in names}
     for name, unit in units.items():
-        if name not in names:
+        own = name if name in names else read.get(identifier(name))
+        if own is None:
             raise ParameterError(f"units name {name!r}, which is no {what}; the names are {', '.join(names) or 'none'}")
         if not isinstance(unit, str):
             raise ParameterError(f"the unit of {name} must be a text such as 'W/m/K', got {unit!r}")
-    return {name: units[name] for name in names if name in units}
+        given[own] = unit
+    return {name: given[name] for name in names if name in given}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class Query:
         model = self.model
         state = model._state(method) if estimate else None
         points = model.parameters.points(mus)
+        if type(mus) is not list:  # the answer keeps its points, whatever the caller does with theirs
+            points = points.copy() if type(points) is np.ndarray else namespace(points).asarray(points, copy=True)
         if type(points) is not type(model.operators):
             points = points_for(model, points)
         return answer(
@@ -192,8 +195,13 @@ class Query:
             made = np.zeros((1, *shape), dtype=dtype)
             return made if self.on_host else beside(made, model.operators)
 
-        outputs = {name: array(dtype=complex if is_complex(model.operators) else float) for name in model.outputs}
-        gamma = array(model.size if coefficients else 0, dtype=numpy_dtype(model.operators))
+        kind, kinds = self._types
+        outputs = {name: array(dtype=complex if complex_valued else float) for name, complex_valued in kinds.items()}
+        single = is_single(model.dtype)
+        gamma = array(
+            model.size if coefficients else 0,
+            dtype=(np.complex64 if single else complex) if kind else (np.float32 if single else float),
+        )
         if not estimate:
             return Solution(gamma, outputs, names=self.names, units=self.units)
         share = None if model.interpolation_error is None else array()
@@ -236,6 +244,22 @@ class Query:
         if functionals.dtype.kind == "c" and "c" not in (model.operators.dtype.kind, model.rhs.dtype.kind):
             return None
         return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
+
+    @cached_property
+    def _types(self) -> tuple[bool, dict[str, bool]]:
+        """Whether coefficients, and each output, are complex; found at a point where the model's coefficients have values, if one is at hand."""
+        model = self.model
+        for mu in [*([] if model.selected is None else model.selected[:1]), *model.parameters.bounds.T]:
+            mus = np.array(mu, dtype=float)[None, :]
+            with suppress(Exception):  # coefficients are anybody's code: without them the arrays tell what they can
+                point = mus if self.on_host else beside(mus, model.operators)
+                theta, phi = model.operator_coefficients(point), model.rhs_coefficients(point)
+                kind = any(map(is_complex, (model.operators, model.rhs, theta, phi)))
+                gamma = np.zeros((1, model.size), dtype=complex if kind else float)
+                gamma = gamma if self.on_host else beside(gamma, model.operators)
+                return kind, {name: is_complex(out.value(point, gamma)) for name, out in model.outputs.items()}
+        kind = is_complex(model.operators) or is_complex(model.rhs)
+        return kind, dict.fromkeys(model.outputs, kind)
 
     @cached_property
     def bytes_per_point(self) -> int:

@@ -172,6 +172,13 @@ class ReducedModel:
             raise ModelError(
                 "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
             )
+        if isinstance(coefficients, Solution):
+            given = coefficients.names, set(coefficients.outputs)
+            if given[0] and given != (self.parameters.names, set(self.outputs)):
+                raise ValueError(
+                    f"this solution is of another model, with parameters {', '.join(given[0])} and outputs {', '.join(sorted(given[1])) or 'none'}; "
+                    f"this one has {', '.join(self.parameters.names)} and {', '.join(sorted(self.outputs)) or 'none'}"
+                )
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
         if gamma.ndim != 2 or gamma.shape[1] != self.size:
@@ -311,6 +318,7 @@ class ReducedModel:
         raise ModelError(
             f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
             f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
+            + ("; this one needs the full-order model and is in no file" if name == "direct" else "")
         )
 
     def __repr__(self) -> str:

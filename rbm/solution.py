@@ -28,7 +28,7 @@ class Solution:
     The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's everywhere.
 
     ``solution[i]`` is the Solution of some of the points: i an integer, a slice, a mask (M,) or indices; `failed` then counts
-    from the first of them, `reasons` still name rows of the whole. Tables: :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
+    from the first of them; `reasons`, those about these points, still name rows of the whole. Tables: :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
     """
 
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
@@ -39,10 +39,12 @@ class Solution:
     )  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
     failed: np.ndarray = field(default_factory=lambda: NONE)  #: (k,) rows that failed
     reasons: tuple[str, ...] = ()  #: what went wrong, one sentence for each kind of failure
-    mus: Any = None  #: (M, p) the parameter points as they were given, not a copy
+    mus: Any = None  #: (M, p) the parameter points, a copy of those that were given
     names: tuple[str, ...] = ()  #: of the parameters, the columns of `mus`
     units: Mapping[str, str] = field(default_factory=dict)  #: of parameters and outputs, as far as they were given
     method: str = ""  #: the estimator
+    #: (k,) which of the reasons belongs to each row of `failed`; empty if that is not known
+    kinds: np.ndarray = field(default_factory=lambda: NONE)
 
     @property
     def bound(self) -> np.ndarray:
@@ -95,11 +97,16 @@ class Solution:
             return namespace(array).take(array, beside(chosen, array), axis=0)
 
         failed = np.flatnonzero(np.isin(rows, self.failed))
+        reasons, kinds = self.reasons if len(failed) else (), NONE
+        if len(failed) and len(self.kinds):
+            kept, kinds = np.unique(self.kinds[np.searchsorted(self.failed, rows[failed])], return_inverse=True)
+            reasons = tuple(self.reasons[k] for k in kept.tolist())
         return replace(
             _mapped(self, take),
             mus=None if self.mus is None else take(self.mus),
             failed=failed,
-            reasons=self.reasons if len(failed) else (),
+            reasons=reasons,
+            kinds=kinds,
         )
 
     def __len__(self) -> int:
@@ -120,11 +127,10 @@ class Solution:
 
 
 def coefficients_of(given: Any) -> Any:
-    """The coefficients of a Solution; anything else as it is. Raises ValueError where none were kept, and for masked entries."""
-    if np.ma.is_masked(given):
-        raise ValueError(
-            f"coefficients hide {np.ma.count_masked(given)} entries behind a mask; fill them or leave these points out"
-        )
+    """The coefficients of a Solution; anything else as it is. Raises ValueError where none were kept, and for entries behind masks."""
+    hidden = _masked(given)
+    if hidden:
+        raise ValueError(f"coefficients hide {hidden} entries behind a mask; fill them or leave these points out")
     if not isinstance(given, Solution):
         return given
     if not given.coefficients.shape[1]:
@@ -132,6 +138,13 @@ def coefficients_of(given: Any) -> Any:
             "this solution was made with coefficients=False and has none; call solve(mus) again without it"
         )
     return given.coefficients
+
+
+def _masked(given: Any) -> int:
+    """Entries behind a mask, of an array or of those in lists."""
+    if isinstance(given, list | tuple):
+        return sum(_masked(item) for item in given if isinstance(item, list | tuple | np.ma.MaskedArray))
+    return int(np.ma.count_masked(given)) if isinstance(given, np.ma.MaskedArray) else 0
 
 
 def room_for(part: Solution, count: int) -> Solution:

@@ -23,8 +23,14 @@ OWN = ("error_bound", "floor", "resolved", "coefficients", "point", "basis")
 def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> None:
     """Raise ModelError for outputs whose columns would collide with each other, with parameters or with the columns of every table.
 
-    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters.
+    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters. Parameters called
+    like a column of every table are refused as well.
     """
+    for name in parameters:
+        if name in OWN:
+            raise ModelError(
+                f"parameter {name!r} would need the column {name!r}, which every table has; choose another name"
+            )
     owner = dict.fromkeys(OWN, "every table") | {name: f"the parameter {name}" for name in parameters}
     for name in outputs:
         if not isinstance(name, str):
@@ -99,14 +105,19 @@ def dataset(solution: Solution) -> Any:
         variables["coefficients"] = (("point", "basis"), solution.coefficients, {"long_name": "gamma: u(mu) ~ Z gamma"})
     if solution.reasons:
         attributes["failed"] = "; ".join(solution.reasons)
-    coordinates = {name: ("point", values, _unit(solution, name)) for name, values in _parameters(solution).items()}
+    coordinates = {
+        head: ("point", values, _unit(solution, name))
+        for name, (head, values) in zip(solution.names, _parameters(solution).items(), strict=False)
+    }
     return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
 
 
 def _parameters(solution: Solution) -> dict[str, np.ndarray]:
     if solution.mus is None:
         return {}
-    return {name: solution.mus[:, j] for j, name in enumerate(solution.names)}
+    # models of older files may have a parameter called "floor": its column must not be overwritten by the answer's
+    heads = (f"parameter_{name}" if name in OWN else name for name in solution.names)
+    return {head: solution.mus[:, j] for j, head in enumerate(heads)}
 
 
 def _unit(solution: Solution, name: str) -> dict[str, str]:

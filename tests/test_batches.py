@@ -420,4 +420,4 @@ def test_products_use_one_thread_while_batches_use_many(diffusion: Case, monkeyp
     with pytest.raises(rbm.ParameterError):
         reduced.solve(bad)
     assert counts() == before
-    assert threads._one_thread_a_product._inside == 0
+    assert not threads._one_thread_a_product._inside

@@ -306,6 +306,7 @@ def signed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["k=-1e-3", "β=0.5"],
         ["β=0.5", "k=-1e-3"],
         ["β = 0.5", "k= -0.001"],
+        ["k=-1e-3", "--mu", "ϐ=0.5"],
     ],
 )
 def test_a_point_by_place_or_by_name_with_signs_and_exponents(
@@ -337,6 +338,10 @@ def test_options_after_negative_numbers_are_still_options(
         (["k=1"], "--mu needs k=VALUE β=VALUE; missing: β"),
         (["k=1", "b=2"], "missing: β; no parameters: b"),
         (["k=1", "β=2", "k=3"], "twice: k"),
+        (["1", "2", "--mu", "2", "1"], "--mu needs 2 values, k β, got 4; or give them by name"),
+        (["k=1", "β=2", "--mu", "k=3", "β=1"], "twice: k, β; for more than one point pass --csv"),
+        (["1e400", "1"], '--mu is "1e400", which is beyond the range of double precision'),
+        (["500", "1", "--mark"], "k = 500 is outside [-1, 50]"),
         (["3_5", "1"], '--mu is "3_5", which is not a number such as -2.5e-3'),
         (["k=3_5", "β=1"], '--mu k is "3_5", which is not a number'),
         (["k=", "β=1"], "--mu k is empty; give a number"),
@@ -383,6 +388,7 @@ def test_a_value_that_rounding_moved_out_is_the_end(signed_file: Path, capsys: p
             "x,mu\na,1\n\nb,500\nc,600\n",
             "mu = 500 (line 4 of FILE, 2 such points) is outside [1, 100]; pass --extrapolate",
         ),
+        ("x,mu\n1,2,\n", "line 2 of FILE has 3 fields, the header 2; leave out the comma at the end of the line"),
         ("mu\n1\x00\n", "which is not a number"),
     ],
 )
@@ -458,3 +464,42 @@ def test_a_reader_that_has_enough_ends_it_quietly(
         monkeypatch.setattr("sys.stdout", stream)
         assert main(["query", str(model_file), "--csv", str(tmp_path / "in.csv")]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_files_called_like_numbers_and_standard_output(
+    signed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["query", str(signed_file), "--mu", "-1e-3", "1", "-o", "-5.csv"]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["-5.csv"]
+    capsys.readouterr()
+    assert main(["query", str(signed_file), "--csv", "-5.csv", "-o", "-"]) == 0
+    assert capsys.readouterr().out.startswith("k,β,größe")
+    assert [file.name for file in tmp_path.iterdir()] == ["-5.csv"]
+
+
+def test_tables_are_utf_8_whatever_the_terminal_can_show(
+    signed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text("k,β\n1,0.5\n", encoding="utf-8")
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert main(["query", str(signed_file), "--csv", str(tmp_path / "in.csv")]) == 0
+    assert raw.getvalue().decode().startswith("k,β,größe,")
+
+
+def test_streams_that_are_closed(
+    signed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert "standard input is closed; give a file" in asked(capsys, str(signed_file), "--csv", "-")[2]
+    monkeypatch.setattr("sys.stdout", None)
+    for arguments in (["info", str(signed_file)], ["query", str(signed_file), "--mu", "1", "1"]):
+        assert main(arguments) == 2
+    assert main(["query", str(signed_file), "--mu", "1", "1", "-o", str(tmp_path / "o.csv")]) == 0
+    assert capsys.readouterr().err.count("standard output is closed") == 2
+
+
+def test_an_estimator_that_no_file_has(signed_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, error = asked(capsys, str(signed_file), "--mu", "1", "1", "--method", "E1")
+    assert "needs the full-order model and is in no file" in error

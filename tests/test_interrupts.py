@@ -33,7 +33,7 @@ def check(kept: rbm.Solution, whole: rbm.Solution, mus: np.ndarray) -> int:
     count = len(mus)
     done = np.setdiff1d(np.arange(count), kept.failed)
     assert len(kept) == count
-    assert kept.mus is mus
+    assert np.array_equal(kept.mus, mus, equal_nan=True)
     assert len(np.unique(kept.failed)) == len(kept.failed)
     assert kept.reasons[-1] == "interrupted"
     assert kept.estimate is not None
@@ -93,14 +93,30 @@ def test_ctrl_c_before_or_after_every_step(
     assert np.isfinite(reduced.solve(diffusion.tests).bound).all()  # nothing is left behind
 
 
-def solved_under_fire(reduced: rbm.ReducedModel, mus: np.ndarray, delays: list[float]) -> rbm.Solution | None:
-    """What Interrupted holds of a sweep during which Ctrl-C comes after `delays`; None if they came before or after it."""
-    timers = [threading.Timer(delay, _thread.interrupt_main) for delay in delays]
+def solved_under_fire(
+    reduced: rbm.ReducedModel, mus: np.ndarray, monkeypatch: pytest.MonkeyPatch, call: int, again: bool
+) -> rbm.Solution | None:
+    """What Interrupted holds of a sweep in whose `call`-th piece Ctrl-C comes, whatever thread does it, and perhaps once more just after.
+
+    None if the second one came after the answers were raised, and before they were caught.
+    """
+    plain, calls, lock = reduced._online.answer, [0], threading.Lock()
+    timer = threading.Timer(0.0005, _thread.interrupt_main)
+
+    def answer(*arguments: Any) -> rbm.Solution:
+        with lock:
+            calls[0] += 1
+            now = calls[0] == call
+        if now:
+            if again:
+                timer.start()
+            _thread.interrupt_main()
+        return plain(*arguments)
+
+    monkeypatch.setattr(reduced._online, "answer", answer)
     kept = None
     try:
         try:
-            for timer in timers:
-                timer.start()
             reduced.solve(mus)
         except rbm.Interrupted as stopped:
             kept = stopped.result
@@ -108,9 +124,9 @@ def solved_under_fire(reduced: rbm.ReducedModel, mus: np.ndarray, delays: list[f
         pass
     while True:
         try:
-            for timer in timers:
-                if timer.ident is not None:  # it was started
-                    timer.join()
+            monkeypatch.setattr(reduced._online, "answer", plain)
+            if timer.ident is not None:  # it was started
+                timer.join()
             time.sleep(0.002)
             return kept
         except KeyboardInterrupt:  # one that came late
@@ -121,21 +137,64 @@ def solved_under_fire(reduced: rbm.ReducedModel, mus: np.ndarray, delays: list[f
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_ctrl_c_at_any_moment(diffusion: Case, monkeypatch: pytest.MonkeyPatch, count: str) -> None:
-    """Real interrupts of the main thread, after delays that cover a sweep; a second one must not lose the answers either."""
+    """Real interrupts of the main thread, in pieces all over a sweep; a second one must not lose the answers either."""
     monkeypatch.setenv("RBM_NUM_THREADS", count)
     reduced, mus = diffusion.result.reduced_model, np.tile(diffusion.tests, (10, 1))
-    start = time.perf_counter()
     whole = reduced.solve(mus)
-    length = time.perf_counter() - start
+    last = len(batches.pieces(len(mus), reduced._online.bytes_per_point))
     found = []
     for k in range(ROUNDS):
-        kept = solved_under_fire(reduced, mus, [length * k / ROUNDS, length * k / ROUNDS + 0.0005][: 1 + k % 2])
+        kept = solved_under_fire(reduced, mus, monkeypatch, 1 + k * (last - 1) // (ROUNDS - 1), k % 2 == 1)
         if kept is not None:
             found.append(check(kept, whole, mus))
-        assert threads._one_thread_a_product._inside == 0
-    assert len(found) >= 4
+        assert not threads._one_thread_a_product._inside
+        assert threads._one_thread_a_product._before is None
+    assert len(found) >= ROUNDS // 2
     assert max(found) > 0
     assert np.array_equal(reduced.solve(mus).bound, whole.bound)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("step", ["_so_far", "_failed"])
+def test_a_second_ctrl_c_while_answers_are_put_together(
+    diffusion: Case, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    reduced, mus = diffusion.result.reduced_model, diffusion.tests
+    whole, plain, calls = reduced.solve(mus), getattr(batches._Sweep, step), [0]
+
+    def interrupted(*arguments: Any) -> Any:
+        calls[0] += 1
+        made = plain(*arguments)
+        if calls[0] < 3:
+            raise KeyboardInterrupt
+        return made
+
+    def finish(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batches._Sweep, step, interrupted)
+    monkeypatch.setattr(batches._Sweep, "finish", finish)
+    with pytest.raises(rbm.Interrupted, match="interrupted with 1000 of 1000 points done") as caught:
+        reduced.solve(mus)
+    assert np.array_equal(caught.value.result.bound, whole.bound)
+
+
+def test_ctrl_c_while_the_libraries_are_set_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's products have as many threads as before, also if the end of a batch is interrupted."""
+    monkeypatch.setenv("RBM_NUM_THREADS", "2")
+    guard, calls = threads._one_thread_a_product, [0]
+    plain = guard.leave
+
+    def leave() -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise KeyboardInterrupt
+        plain()
+
+    monkeypatch.setattr(guard, "leave", leave)
+    with pytest.raises(KeyboardInterrupt):
+        threads.each(lambda _: None, [slice(k, k + 1) for k in range(5)])
+    assert (calls[0], guard._inside, guard._before) == (2, set(), None)
 
 
 def test_one_piece_is_a_sweep_too(diffusion: Case, monkeypatch: pytest.MonkeyPatch) -> None:

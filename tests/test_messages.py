@@ -97,7 +97,7 @@ MISTAKES = {
     ),
     "texts": Mistake(
         lambda f, r: r.solve([["3.5"]]),
-        "parameters must be numbers", r"\[\['3.5'\]\]", r"convert them by .astype\(float\)",
+        "parameters must be numbers", r"\[\['3.5'\]\]", r"convert them by np.array\(mus\).astype\(float\)",
         lambda f, r: r.solve(np.array([["3.5"]]).astype(float)),
     ),
     "objects": Mistake(
@@ -154,8 +154,7 @@ MISTAKES = {
     ),
     "a matrix for a coefficient": Mistake(
         lambda f, r: model(operators=[(np.eye(2), 1.0)]),
-        "a coefficient is a number, an expression string or a vectorised callable", r"got ndarray of shape \(2, 2\)",
-        r"terms are pairs \(coefficient, matrix or vector\), in this order",
+        "in the wrong order", r"term 0 of operators is \(ndarray, 1.0\)", r"pairs are \(coefficient, array\), write \(1.0, array\)",
         lambda f, r: model(operators=[(1.0, np.eye(2))]),
     ),
     "an output called like another's bound": Mistake(

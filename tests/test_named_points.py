@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections import namedtuple
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -50,6 +53,40 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "xarray array": lambda: pytest.importorskip("xarray").DataArray(
         ROWS[:, [2, 0, 1]], dims=("case", "parameter"), coords={"parameter": ["k", "mu", "nu"]}
     ),
+}
+
+
+@dataclasses.dataclass
+class Record:
+    """A point whose fields are in another order."""
+
+    k: float
+    mu: float
+    nu: float
+
+
+def frame() -> Any:
+    return pandas_frame(SHUFFLED)
+
+
+def labelled() -> Any:
+    return GIVEN["xarray array"]()
+
+
+def xarray_array(values: Any, **options: Any) -> Any:
+    return pytest.importorskip("xarray").DataArray(values, **options)
+
+
+GIVEN |= {
+    "rows of pandas": lambda: [row for _, row in frame().iterrows()],
+    "rows of xarray": lambda: [labelled()[0], labelled()[1], labelled()[2]],
+    "labels on the first dimension": lambda: labelled().T,
+    "variables of a dataset": lambda: frame().to_xarray().to_array(),
+    "datasets": lambda: [frame().to_xarray().isel(index=i) for i in range(3)],
+    "series of one index": lambda: dict(frame()),
+    "arrays of xarray": lambda: {n: xarray_array(v, dims="x") for n, v in SHUFFLED.items()},
+    "data classes": lambda: [Record(k=c, mu=a, nu=b) for a, b, c in ROWS],
+    "objects": lambda: np.array([{"nu": b, "mu": a, "k": c} for a, b, c in ROWS], dtype=object),
 }
 
 
@@ -104,8 +141,43 @@ def test_one_point_and_values_for_all_points():
         SPACE.points({"k": 1, "nu": np.ones((2, 2)), "mu": 3})
     with pytest.raises(ParameterError, match=r"row 1: points given by name need mu, nu, k .*missing: nu"):
         SPACE.points([{"k": 1, "nu": 2.0, "mu": 3}, {"k": 1, "mu": 3}])
-    with pytest.raises(ParameterError, match="row 1 of the points is a list, the rows before it have names"):
+    with pytest.raises(
+        ParameterError, match="row 1 of the points is a list without names, row 0 has names; give all by name"
+    ):
         SPACE.points([{"k": 1, "nu": 2.0, "mu": 3}, [3, 2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: frame().T, "the names are in the index, take table.T"),
+        (lambda: frame().set_index("nu"), "missing: nu; nu is in the index, call .reset_index()"),
+        (lambda: frame().set_index(["k", "mu", "nu"]), "k, mu, nu are in the index, call .reset_index()"),
+        (lambda: frame().rename(columns={"nu": " nu"}), "no parameters: ' nu'"),
+        (lambda: [frame()["mu"], frame()["nu"], frame()["k"]], "row 0: a Series is a point if its index holds the names"),
+        (lambda: {"mu": frame()["mu"], "nu": frame()["nu"][::-1], "k": 0.0}, "the Series of mu and nu have different indexes"),
+        (
+            lambda: {"mu": xarray_array([1.0, 2.0], coords={"x": [0, 1]}), "nu": xarray_array([1.0, 2.0], coords={"x": [1, 0]}), "k": 0.0},
+            "the arrays of mu, nu have different coordinates",
+        ),
+        (lambda: xarray_array(ROWS, dims=("mu", "k")), "with the name mu among its dimensions or coordinates"),
+        (lambda: xarray_array(ROWS[0], dims="x", name="mu"), "with the name mu among"),
+        (lambda: [[1.0, 2.0, 3.0], {"mu": 1, "nu": 1, "k": 1}], "row 0 of the points is a list without names, row 1 has names"),
+        (lambda: [("nu", 2.0), ("mu", 1.0), ("k", 3.0)], "these are pairs (name, value): write dict(mus)"),
+        (lambda: frame().itertuples(index=False), "write list(mus)"),
+        (lambda: np.array([[{1}, 2, 3]], dtype=object), "give rows of numbers, or points by name"),
+        (lambda: {"mu": [Decimal(2)], "nu": 1.0, "k": 0.0}, "of dtype object; convert them to float"),
+        (lambda: rbm.Solution(np.ones((1, 2)), {}), "got a Solution; its points are solution.mus"),
+    ],
+)  # fmt: skip
+def test_names_in_other_places_are_not_passed_over(given: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        SPACE.points(given())
+
+
+def test_arrays_of_different_dimensions_are_broadcast() -> None:
+    given = {"mu": xarray_array([1.0, 2.0], dims="x"), "nu": xarray_array([0.5, 1.0], dims="y"), "k": 0.0}
+    assert SPACE.points(given).tolist() == [[1, 0.5, 0], [1, 1, 0], [2, 0.5, 0], [2, 1, 0]]
 
 
 def test_a_row_of_a_table_and_a_column_of_one():
@@ -150,7 +222,7 @@ def masked(rows: Any = ROWS) -> np.ma.MaskedArray:
         (lambda: masked(), r"mus hides 1 of 9 entries behind a mask, the first at index \(2, 0\)"),
         (lambda: masked(ROWS[2]), r"mus hides 1 of 3 entries behind a mask, the first at index \(0,\)"),
         (lambda: list(masked()), r"row 2 of mus hides 1 of 3 entries behind a mask"),
-        (lambda: [[1.0, 1.0, np.ma.masked]], r"row 2 of row 0 of mus hides 1 of 1 entries"),
+        (lambda: [[1.0, 1.0, np.ma.masked]], r"^entry 2 of row 0 of mus is masked; leave it out"),
         (lambda: {"mu": masked(ROWS[:, 0]), "nu": 1.0, "k": 0.0}, "parameter mu hides 1 of 3 entries behind a mask"),
         (lambda: np.ma.array(structured(ROWS), mask=[(0, 0, 0), (0, 1, 0), (0, 0, 0)]), "mus hides 1 of 9 entries"),
         (lambda: pandas_frame(COLUMNS | {"nu": [1, None, "x"]}), "parameter nu has 1 missing entries, the first in row 1"),

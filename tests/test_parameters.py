@@ -276,3 +276,11 @@ def test_spaces_are_values():
     assert BOX.describe(np.array([1.25, 3.0])) == "a = 1.25, b = 3"
     with pytest.raises(ValueError, match="read-only"):
         BOX.bounds[0, 0] = 0
+
+
+def test_names_that_are_one_in_formulas_are_refused_and_units_find_theirs() -> None:
+    with pytest.raises(ParameterError, match=r"names '\\xb5' and '\\u03bc' are one name, '\\u03bc', in formulas"):
+        ParameterSpace({"\xb5": (0.0, 1.0), "\u03bc": (0.0, 1.0)})
+    assert ParameterSpace({"\xb5": (0.0, 1.0)}, units={"\u03bc": "m"}).units == {"\xb5": "m"}
+    with pytest.raises(ParameterError, match=r"unit.* 'k', which is no parameter"):
+        ParameterSpace({"\xb5": (0.0, 1.0)}, units={"k": "m"})

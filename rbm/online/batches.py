@@ -152,12 +152,11 @@ class _Sweep:
         if not self.failures:
             assert result is not None
             return result
-        reasons = _reasons(self.failures, first_row)
-        failed = np.sort(np.concatenate([f.rows for f in self.failures]))
+        failed, kinds, reasons = self._failed(first_row)
         if result is None and on_error == "mark":
             result = replace(room_for(self.blank(), count), mus=self.points)
         if result is not None:
-            result = replace(result, failed=failed, reasons=reasons)
+            result = replace(result, failed=failed, reasons=reasons, kinds=kinds)
         if on_error == "mark" and result is not None:
             return result
         others = f"; further: {'; '.join(reasons[1:])}" if len(reasons) > 1 else ""
@@ -176,20 +175,32 @@ class _Sweep:
         """The error about Ctrl-C, which holds the answers so far; a second Ctrl-C does not lose them."""
         while True:
             try:
-                result, rest = self._so_far()
-                break
+                result, done = self._so_far()
+                failed, kinds, reasons = self._failed(first_row, ~self.finished)
+                return Interrupted(
+                    f"interrupted with {done} of {len(self.finished)} points done; their answers are in `result` of this exception, "
+                    "the other points are marked as failed there",
+                    replace(result, failed=failed, reasons=reasons, kinds=kinds),
+                )
             except KeyboardInterrupt:
                 continue
-        count = len(self.finished)
-        failed = np.unique(np.concatenate([rest, *(f.rows for f in self.failures)]))
-        return Interrupted(
-            f"interrupted with {count - len(rest)} of {count} points done; their answers are in `result` of this exception, the other "
-            "points are marked as failed there",
-            replace(result, failed=failed, reasons=(*_reasons(self.failures, first_row), "interrupted")),
-        )
 
-    def _so_far(self) -> tuple[Solution, np.ndarray]:
-        """The answers, without those of pieces that are not finished, and the rows of these."""
+    def _failed(self, first_row: int, rest: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+        """Rows that failed (k,), which reason each has, and the reasons; `rest` (M,) is true for points that Ctrl-C left over."""
+        groups = _alike(self.failures)
+        kind = np.full(len(self.finished), -1)
+        for k, like in enumerate(groups):
+            for failure in like:
+                kind[failure.rows] = k
+        reasons = tuple(_reason(like, first_row) for like in groups)
+        if rest is not None:
+            kind[rest] = len(groups)
+            reasons = (*reasons, "interrupted")
+        failed = np.flatnonzero(kind >= 0)
+        return failed, kind[failed], reasons
+
+    def _so_far(self) -> tuple[Solution, int]:
+        """The answers, without those of pieces that are not finished, and the number of points that are."""
         count = len(self.finished)
         result = self.result
         if result is None:
@@ -201,7 +212,7 @@ class _Sweep:
                 rest
             )  # always so on a device, where pieces are done in turn
             wipe(result, slice(int(rest[0]), int(rest[-1]) + 1) if together else rest)
-        return result, rest
+        return result, count - len(rest)
 
 
 def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:
@@ -233,16 +244,18 @@ def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solutio
     return result
 
 
-def _reasons(failures: list[_Failure], first_row: int) -> tuple[str, ...]:
-    """One sentence for each kind of failure, about its first row, with the number of rows like it."""
+def _alike(failures: list[_Failure]) -> list[list[_Failure]]:
+    """Failures of one kind together, in the order of their first rows."""
     kinds: dict[Any, list[_Failure]] = {}
     for failure in sorted(failures, key=lambda f: int(f.rows[0])):
         kinds.setdefault((getattr(failure.error.describe, "__code__", None), failure.error.about), []).append(failure)
-    return tuple(
-        str(like[0].error)
-        if like[0].error.describe is None
-        else like[0].error.describe(
-            int(like[0].local[0]), place(first_row + int(like[0].rows[0]), sum(len(f.rows) for f in like))
-        )
-        for like in kinds.values()
-    )
+    return list(kinds.values())
+
+
+def _reason(like: list[_Failure], first_row: int) -> str:
+    """One sentence for failures of one kind, about the first row, with the number of rows like it."""
+    first = like[0]
+    if first.error.describe is None:
+        return str(first.error)
+    where = place(first_row + int(first.rows[0]), sum(len(f.rows) for f in like))
+    return first.error.describe(int(first.local[0]), where)

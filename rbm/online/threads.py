@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -52,19 +51,30 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="rbm-online")
     helpers = _Helpers(loop)
-    with _one_thread_a_product:
-        futures = []
-        try:
-            for _ in range(threads - 1):
-                futures.append(_pools[key].submit(helpers))
-            loop()  # this thread need not wait until another one is woken up
-            for future in futures:
-                if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
-                    future.result()
-        except BaseException:
-            stop.set()
-            helpers.wait()
-            raise
+    futures = []
+    try:
+        _one_thread_a_product.enter()
+        for _ in range(threads - 1):
+            futures.append(_pools[key].submit(helpers))
+        loop()  # this thread need not wait until another one is woken up
+        for future in futures:
+            if not future.cancel():  # busy elsewhere, perhaps for long: everything is done without it
+                future.result()
+    except BaseException:
+        stop.set()
+        helpers.wait()
+        raise
+    finally:
+        _surely(_one_thread_a_product.leave)
+
+
+def _surely(step: Callable[[], None]) -> None:
+    """step(), which may be called again after half of it, to its end; a Ctrl-C that comes meanwhile is raised after it."""
+    try:
+        step()
+    except KeyboardInterrupt:
+        _surely(step)
+        raise
 
 
 class _Helpers:
@@ -95,27 +105,29 @@ class _Helpers:
 
 
 class _OneThreadAProduct:
-    """While batches are under way NumPy's matrix products use one thread each: theirs and ours would fight for the processors."""
+    """While batches are under way NumPy's matrix products use one thread each: theirs and ours would fight for the processors.
+
+    Ctrl-C may come between any two instructions: a thread that has entered or tried to is in `_inside`, and to leave twice is to leave.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._limit = threading.Lock(), 0, contextlib.ExitStack()
+        self._lock, self._inside, self._before = threading.Lock(), set[int](), None
 
-    def __enter__(self) -> None:
+    def enter(self) -> None:
+        """Called once by a thread, which calls :meth:`leave` whatever comes of it."""
         with self._lock:
-            self._inside += 1
-            try:
-                if self._inside == 1:
-                    self._limit.enter_context(_libraries().limit(limits=1, user_api="blas"))
-            except BaseException:  # Ctrl-C: there will be no exit
-                self._inside -= 1
-                self._limit.close()
-                raise
+            if self._before is None:
+                self._before = _libraries().limit(limits=None)  # as it was, noted before anything is changed
+            self._inside.add(threading.get_ident())
+            _libraries().limit(limits=1, user_api="blas")
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """The last thread to leave sets the libraries free."""
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._limit.close()
+            self._inside.discard(threading.get_ident())
+            if not self._inside and self._before is not None:
+                self._before.restore_original_limits()
+                self._before = None
 
 
 @cache
