@@ -33,7 +33,9 @@ class CUR:
     error: ErrorEstimate  #: ||A - C U R||_F: exact for arrays, for functions as in CrossApproximation
     norm: float  #: ||A||_F
     stopped: Stopped
-    error_bound: float = np.inf  #: as in CrossApproximation
+    error_bound: float = (
+        np.inf
+    )  #: as in CrossApproximation: a cautious estimate for functions, ||A - C U R||_F for arrays
 
     @property
     def rank(self) -> int:
@@ -88,7 +90,7 @@ class InterpolativeDecomposition:
     error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions that of their crosses, as in CrossApproximation
     norm: float  #: ||A||_F
     stopped: Stopped
-    error_bound: float  #: as in CrossApproximation
+    error_bound: float  #: as in CrossApproximation: a cautious estimate for functions, the error for arrays
 
     @property
     def rank(self) -> int:
