@@ -98,19 +98,23 @@ def _follow(
             keep = None
         before = cross.source.read
         check = sample_residual(cross, rng)
-        checked += cross.source.read - before
+        agreed: Stopped | None = None
         if keep is not None and check.bound <= NOISY * PLATEAU * u * cross.total[-1]:
             cross.truncate(keep)
-            return "saturation", sample_residual(cross, rng)
-        if check.bound <= PLATEAU * u * cross.total[-1] and (row is None or _small(cross, SATURATION * u)):
-            return "saturation", check
-        if check.bound <= goal * (cross.total[-1] - check.error.value):
-            return "tolerance", check
+            agreed, check = "saturation", sample_residual(cross, rng)
+        elif check.bound <= PLATEAU * u * cross.total[-1] and (row is None or _small(cross, SATURATION * u)):
+            agreed = "saturation"
+        elif check.bound <= goal * (cross.total[-1] - check.error.value):
+            agreed = "tolerance"
+        elsewhere = _elsewhere(cross, u, rng) if agreed else None
+        checked += cross.source.read - before
+        if agreed and elsewhere is None:
+            return agreed, check
         if not len(cross.list_open_rows()):
             return "reading", None
         failed += 1
         wait = min(failed, WINDOW)
-        row = _read(cross, check.worst, u)
+        row = elsewhere or _read(cross, check.worst, u)
     check = sample_residual(cross, rng)  # reached at the last moment?
     floor = (PLATEAU if cross.rank == min(m, n) else SATURATION) * u
     if check.bound <= floor * cross.total[-1]:
@@ -134,9 +138,29 @@ def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:
 
 def _try_rows(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | None:
     """The largest of a few open rows at random, None if all of them are round-off."""
-    xp = cross.xp
-    if not len(rows := cross.list_open_rows()):
+    return _largest(cross, rows, u, rng) if len(rows := cross.list_open_rows()) else None
+
+
+def _elsewhere(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | None:
+    """A row of what no row and no column has met, as of a second block on the diagonal; None if a few lines there are zero.
+
+    Of an array all entries are compared anyhow.
+    """
+    if cross.source.array is not None or not cross.rank:
         return None
+    rows, columns = cross.list_unconnected()
+    if not len(rows) or not len(columns):
+        return None
+    if (row := _largest(cross, rows, u, rng)) is not None:
+        return row
+    a = to_numpy(cross.source.columns(rng.choice(columns, min(TRIED, len(columns)), replace=False)))
+    sizes = np.max(np.abs(a[rows, :]), axis=1)
+    return _read(cross, int(rows[np.argmax(sizes)]), u) if np.any(sizes) else None
+
+
+def _largest(cross: GrowingCross, rows: np.ndarray, u: float, rng: np.random.Generator) -> Row | None:
+    """The largest of a few of these open rows, at random; None if all of them are round-off, which closes them."""
+    xp = cross.xp
     i = rng.choice(rows, min(TRIED, len(rows)), replace=False)
     residual, sizes, noise = cross.rows(i)
     largest = to_numpy(xp.max(xp.abs(residual), axis=1)).astype(float)

@@ -24,6 +24,9 @@ __all__ = ["CrossApproximation", "cross_approximation"]
 FLOOR = NOISY * PLATEAU
 #: A sample that has the norm of the matrix below this fraction of that of the crosses has missed what the matrix lives in.
 CONCENTRATED = 0.25
+#: Of at least so many crosses, those in the middle are noise if they fell by less than this factor since the first quarter, and are this
+#: many times squared smaller than the first.
+MANY, NO_DECAY = 32, 10.0
 
 
 def cross_approximation(
@@ -78,7 +81,7 @@ def cross_approximation(
     -----
     UserWarning
         partial or rook pivoting has diverged: the error exceeds ||A||_F, and zero would be the better approximation; or a
-        tolerance was not reached, although the rank was not limited; or the entries at random have missed most of the crosses
+        tolerance was not reached, although the rank was not limited, or only with crosses of the noise of the entries; or the entries at random have missed most of the crosses
         themselves, and tell little.
 
     Notes
@@ -100,7 +103,8 @@ def cross_approximation(
     An array is then compared whole, 2 m n r flops: its error is exact, and where it is above rtol / 2 full pivoting goes on in a
     copy of the residual. Of functions, what lives in less than about a thousandth of the entries may be missed, and of those
     without `entries` what lives in few rows and few columns: :attr:`CrossApproximation.unseen` is the share of the entries that
-    the sample does not speak for, and :attr:`CrossApproximation.error_bound` what they may add.
+    the sample does not speak for, and :attr:`CrossApproximation.error_bound` a cautious estimate of what they may
+    add. It is no bound: an entry that was never read may be of any size.
 
     Examples
     --------
@@ -158,7 +162,22 @@ def cross_approximation(
             "times what it is at least, missed most of it, and may have missed others: pass an array, or see error_bound",
             stacklevel=2,
         )
+    if max_rank is None and rtol is not None and (noise := _noise_level(cross)) is not None:
+        warnings.warn(
+            f"cross approximation: rtol={rtol:g} is below the noise of the entries; {cross.rank} of {min(cross.columns.shape[0], cross.rows.shape[1])} crosses were taken, "
+            f"and their sizes do not fall below {noise:.1g} of the norm; ask for a larger rtol, or limit max_rank",
+            stacklevel=2,
+        )
     return cross
+
+
+def _noise_level(cross: CrossApproximation) -> float | None:
+    """The level relative to ||A|| at which the crosses stopped falling, if most of all that there can be were taken there; else None."""
+    most, history = min(cross.columns.shape[0], cross.rows.shape[1]), cross.residual_history
+    if cross.rank < max(MANY, most // 2):
+        return None
+    early, late = (float(np.median(history[k : k + cross.rank // 8])) for k in (cross.rank // 4, cross.rank // 2))
+    return late / cross.norm if late > early / NO_DECAY and late < history[0] / NO_DECAY**2 else None
 
 
 def _in_units(cross: CrossApproximation, unit: float) -> CrossApproximation:

@@ -50,16 +50,18 @@ class CrossApproximation:
 
     @property
     def bound(self) -> float:
-        """The error, with what the estimate may be off: value + 2 standard errors."""
+        """The error and 2 standard errors; an estimate like these where only a sample was compared, see `unseen`."""
         return self.error.value + 2 * self.error.standard_error
 
     @property
     def error_bound(self) -> float:
-        """||A - C U||_F at most, as far as it was seen: value + 2 standard errors, and what entries that no check has met may add.
+        """A cautious estimate of ||A - C U||_F: value + 2 standard errors, and what entries that no check has met may add.
 
-        These are taken to be a share `unseen` of all, and off by up to twice the largest entry that was read. It is infinite where
-        nothing but zeros was read, which says nothing of the size of others. No tolerance below some percent can be reached by
-        it, which is why the search does not ask for that: it is what to look at where single entries may stand alone.
+        A bound where all entries were compared (`unseen` = 0). Elsewhere an estimate, which rests on an assumption that nobody has
+        checked: that what was not met is a share `unseen` of all entries, and off by up to twice the largest that *was* read. One
+        larger entry that was never read, 1000 among numbers of order 1, is beyond it. It is infinite where nothing but zeros was
+        read, which says nothing of the size of others. No tolerance below some percent can be reached by it, which is why the
+        search does not ask for that: it is what to look at where single entries may stand alone.
         """
         if not self.unseen:
             return self.bound

@@ -138,6 +138,12 @@ class GrowingCross:
         """Indices of the open rows."""
         return np.flatnonzero(self._open)
 
+    def list_unconnected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Open rows that are zero in all columns read, and columns that are zero in all rows read: no cross leads to where they meet."""
+        xp = self.xp
+        rows, columns = (np.flatnonzero(~to_numpy(xp.any(factor != 0, axis=0))) for factor in (self.c, self.u))
+        return rows[self._open[rows]], columns
+
     def truncate(self, rank: int) -> None:
         """Forget the crosses after the first `rank`."""
         for history in (self.row_indices, self.column_indices, self.pivots, self.norms, self._sizes):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lowrank.arrays import as_matrix, beside, device, namespace, real_part
+from lowrank.arrays import all_true, as_matrix, beside, device, namespace, real_part, to_numpy
 from lowrank.cross import CrossApproximation, cross_approximation
 from lowrank.cross_check import compare
 from lowrank.cross_result import Stopped
@@ -33,7 +33,9 @@ class CUR:
     error: ErrorEstimate  #: ||A - C U R||_F: exact for arrays, for functions as in CrossApproximation
     norm: float  #: ||A||_F
     stopped: Stopped
-    error_bound: float = np.inf  #: as in CrossApproximation
+    error_bound: float = (
+        np.inf
+    )  #: as in CrossApproximation: a cautious estimate for functions, ||A - C U R||_F for arrays
 
     @property
     def rank(self) -> int:
@@ -42,14 +44,30 @@ class CUR:
 
     @property
     def U(self) -> Any:
-        """T^{-1} L^{-1} (r, r), to look at: its entries are as large as 1 / the last pivot, and products with it lose as many digits."""
+        """T^{-1} L^{-1} (r, r), to look at: its entries are as large as 1 / the last pivot, and products with it lose as many digits.
+
+        Raises ValueError where they overflow; :meth:`low_rank` does without them.
+        """
         xp = namespace(self.lower)
         eye = xp.eye(self.rank, dtype=self.lower.dtype, device=device(self.lower))
-        return solve_triangular(self.upper, solve_triangular(self.lower, eye, lower=True, unit=True), lower=False)
+        inverse = solve_triangular(self.lower, eye, lower=True, unit=True)
+        upper, exponents = _columns_in_units(self.upper, self.upper)
+        found = solve_triangular(upper, inverse, lower=False)
+        with np.errstate(over="ignore"):
+            found = adjoint(_by_powers(adjoint(found), -exponents))
+        if not all_true(xp.isfinite(found)):
+            raise ValueError(
+                "the entries of U overflow, as 1 / the last pivot does: use low_rank(), or scale the matrix"
+            )
+        return found
 
     def low_rank(self) -> LowRankMatrix:
         """(C T^{-1}) (L^{-1} R) as a :class:`lowrank.LowRankMatrix`, by triangular solves: right to round-off, as C U R is not."""
-        left = adjoint(solve_triangular(self.upper, adjoint(self.C), lower=False, conjugate_transposed=True))
+        upper, exponents = _columns_in_units(
+            self.upper, self.upper
+        )  # C S (T S)^{-1}: pivots may be at the ends of the range
+        columns = adjoint(_by_powers(self.C, -exponents))
+        left = adjoint(solve_triangular(upper, columns, lower=False, conjugate_transposed=True))
         right = adjoint(solve_triangular(self.lower, self.R, lower=True, unit=True))
         ones = namespace(right).ones(self.rank, dtype=real_part(right[:0, :0]).dtype, device=device(right))
         return LowRankMatrix(left, ones, right)
@@ -72,7 +90,7 @@ class InterpolativeDecomposition:
     error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions that of their crosses, as in CrossApproximation
     norm: float  #: ||A||_F
     stopped: Stopped
-    error_bound: float  #: as in CrossApproximation
+    error_bound: float  #: as in CrossApproximation: a cautious estimate for functions, the error for arrays
 
     @property
     def rank(self) -> int:
@@ -119,7 +137,7 @@ def interpolative_decomposition(
     Raises
     ------
     ValueError, TypeError
-        as :func:`lowrank.cross_approximation`, which also warns.
+        as :func:`lowrank.cross_approximation`, which also warns; and factors that overflow.
 
     Notes
     -----
@@ -139,7 +157,11 @@ def interpolative_decomposition(
     ((4, 50), True)
     """
     cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
-    x = namespace(cross.rows).asarray(solve_triangular(_upper(cross), cross.rows, lower=False), copy=True)
+    upper, exponents = _columns_in_units(adjoint(_upper(cross)), adjoint(cross.rows))
+    rows = adjoint(
+        _by_powers(adjoint(cross.rows), -exponents)
+    )  # (S T)^{-1} S U: pivots may be at the ends of the range
+    x = namespace(rows).asarray(solve_triangular(adjoint(upper), rows, lower=False), copy=True)
     for k, j in enumerate(cross.column_indices.tolist()):  # the identity to the last bit
         x[:, j] = 0.0
         x[k, j] = 1.0
@@ -173,7 +195,7 @@ def cur(
     Raises
     ------
     ValueError, TypeError
-        as :func:`lowrank.cross_approximation`, which also warns.
+        as :func:`lowrank.cross_approximation`, which also warns; and factors that overflow.
 
     Notes
     -----
@@ -200,8 +222,6 @@ def cur(
         c, r = source.columns(j), source.rows(i)
     lower = namespace(cross.columns).take(cross.columns, beside(i, cross.columns), axis=0)
     found = CUR(c, r, i, j, lower, _upper(cross), cross.error, cross.norm, cross.stopped, cross.error_bound)
-    if array is None:
-        return found
     both = found.low_rank()
     error, norm, stopped, bound = _error(cross, array, both.U, adjoint(both.V))
     return replace(found, error=error, norm=norm, stopped=stopped, error_bound=bound)
@@ -228,15 +248,36 @@ def _cross(
 
 def _error(cross: CrossApproximation, array: Any, left: Any, right: Any) -> tuple[ErrorEstimate, float, Stopped, float]:
     """error, norm, stopped and error_bound of A ~ X Y: of an array all entries are compared, else those of the crosses."""
+    factors = left is None or all_true(namespace(left).isfinite(left)), all_true(namespace(right).isfinite(right))
+    error, norm = (cross.error.value, cross.norm) if array is None else compare(array, left, right)
+    if not (all(factors) and np.isfinite(error)):
+        raise ValueError(
+            f"the factors overflow: pivots between {np.abs(cross.pivots).min():.1e} and {np.abs(cross.pivots).max():.1e} are too far "
+            "apart, or the entries too large; scale the matrix, or use a singular value decomposition"
+        )
     if array is None:
-        return cross.error, cross.norm, cross.stopped, cross.error_bound
-    error, norm = compare(array, left, right)
+        return cross.error, norm, cross.stopped, cross.error_bound
     return ErrorEstimate(error, 0.0), norm, cross.stopped, error
 
 
 def _in_words(found: CUR | InterpolativeDecomposition) -> str:
     value, deviation = (e / found.norm if found.norm else e for e in found.error)
     return f"relative error {value:.1e}" + (f" +- {deviation:.1e}" if deviation else "")
+
+
+def _columns_in_units(triangle: Any, like: Any) -> tuple[Any, np.ndarray]:
+    """The columns of a triangle divided by powers of two, the sizes of the columns of `like`; and their exponents (r,)."""
+    xp = namespace(like)
+    exponents = np.frexp(to_numpy(xp.max(xp.abs(like), axis=0)).astype(float))[1] if like.shape[1] else np.zeros(0, int)
+    return _by_powers(triangle, -exponents), exponents
+
+
+def _by_powers(x: Any, exponents: np.ndarray) -> Any:
+    """Columns times powers of two, in two steps, as one of them may be beyond the range."""
+    half = exponents // 2
+    for e in (half, exponents - half):
+        x = x * namespace(x).astype(beside(np.ldexp(1.0, e), x), real_part(x[:0, :0]).dtype)
+    return x
 
 
 def _columns(array: Any, j: np.ndarray) -> Any:

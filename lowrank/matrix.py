@@ -268,10 +268,14 @@ class LowRankMatrix:
         xp = namespace(self.U)
         probes = xp.astype(beside(probes, self.U), real_part(self.U[:0, :0]).dtype)
         difference = matrix @ probes - self.matvec(probes)
-        squares = to_numpy(xp.sum(xp.abs(difference) ** 2, axis=0)).astype(float)
+        norms = to_numpy(column_norms(difference)).astype(float)
+        largest = float(np.max(norms, initial=0.0))
+        if not largest:
+            return ErrorEstimate(0.0, 0.0)
+        squares = (norms / largest) ** 2  # which do not overflow
         value = float(np.sqrt(np.mean(squares)))
         deviation = float(np.std(squares, ddof=1)) / n_probes**0.5
-        return ErrorEstimate(value, deviation / (2 * value) if value > 0 else 0.0)
+        return ErrorEstimate(largest * value, largest * deviation / (2 * value))
 
     # inside
 

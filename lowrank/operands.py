@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, plain, real_part
-from lowrank.dense import norm, times
+from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, plain, real_part, to_numpy
+from lowrank.dense import adjoint_times, column_norms, norm, times
 from lowrank.matrix import LowRankMatrix
 from lowrank.operators import as_sparse, by_columns
 
-__all__ = ["checked", "draw", "first_product", "is_array", "sample", "tamed", "total_norm"]
+__all__ = ["checked", "draw", "enlarged", "first_product", "is_array", "sample", "tamed", "total_norm"]
 
 
 def checked(matrix: Any) -> Any:
@@ -39,21 +40,108 @@ def checked(matrix: Any) -> Any:
 
 
 def tamed(a: Any) -> tuple[Any, float]:
-    """An array whose squares neither overflow nor vanish, by a power of two, and the factor that gives the original back.
+    """A matrix whose squares neither overflow nor vanish, by a power of two, and the factor that gives the original back.
 
-    Raises ValueError for NaN and infinite entries. Operators come back as they are.
+    Of linear operators, whose entries are not there, one product with a random vector tells the size. Raises ValueError for NaN
+    and infinite entries of arrays, and for low-rank matrices beyond the range of numbers.
     """
-    if not is_array(a):
-        return a, 1.0
+    if isinstance(a, LowRankMatrix):
+        return _tamed_factors(a)
+    if not is_array(a) and not hasattr(a, "nnz"):
+        return _tamed_operator(a)
+    entries = a if is_array(a) else a.data
     with np.errstate(over="ignore"):
-        size = norm(a)
-    info = namespace(a).finfo(a.dtype)
-    if size == 0 or float(info.smallest_normal) ** 0.3 < size < float(info.max) ** 0.3:
+        size = norm(entries)
+    if size == 0 or _harmless(size, entries):
         return a, 1.0
-    as_matrix("matrix", a)  # says which entry is not finite
-    largest = float(namespace(a).max(namespace(a).abs(a)))
-    scale = float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1))
-    return a / scale, scale
+    if entries is a:
+        as_matrix("matrix", a)  # says which entry is not finite
+    scale = _power_of_two(float(namespace(entries).max(namespace(entries).abs(entries))))
+    if entries is a:
+        return a / scale, scale
+    scaled = a.copy()
+    scaled.data = entries / scale  # the quotient of a sparse matrix is its product with 1 / scale, which may overflow
+    return scaled, scale
+
+
+def enlarged(s: Any, scale: float) -> Any:
+    """The singular values `s` of a matrix that was tamed, times `scale`. Raises ValueError if they overflow."""
+    with np.errstate(over="ignore"):
+        s = s * scale
+    if not all_true(namespace(s).isfinite(s)):
+        raise ValueError("the singular values overflow; scale the matrix")
+    return s
+
+
+def _harmless(size: float, like: Any) -> bool:
+    """Whether squares of numbers of that size, and of what is left of them at round-off, are normal numbers."""
+    info = namespace(like).finfo(like.dtype)
+    return bool(float(info.smallest_normal) ** 0.3 < size < float(info.max) ** 0.3)
+
+
+def _power_of_two(size: float) -> float:
+    return float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1))
+
+
+def _tamed_factors(a: LowRankMatrix) -> tuple[LowRankMatrix, float]:
+    """The same of U diag(s) V^H: columns of length about 1, and s of at most about 1 in modulus."""
+    if not a.rank or 0 in a.shape:
+        return a, 1.0
+    parts = [np.frexp(to_numpy(x).astype(float)) for x in (column_norms(a.U), a.s, column_norms(a.V))]
+    if not all(np.all(np.isfinite(x)) for x, _ in parts):
+        raise ValueError("the factors of the matrix are NaN, infinite or of norms that overflow; scale them")
+    values, exponents = np.prod([x for x, _ in parts], axis=0), np.sum([e for _, e in parts], axis=0)
+    top = int(np.max(exponents, where=values != 0, initial=-(2**20)))
+    if not np.any(values) or all(_harmless(np.ldexp(1.0, int(e)), a.U) for _, es in parts for e in [*es, top]):
+        return a, 1.0
+    u, v = (_columns_by_powers(x, e) for x, e in ((a.U, parts[0][1]), (a.V, parts[2][1])))
+    s = beside(np.ldexp(parts[1][0], np.where(values != 0, exponents - top, 0)), a.s)
+    if top > np.log2(float(namespace(a.U).finfo(a.U.dtype).max)) + 1:
+        raise ValueError("the entries of the matrix overflow; scale it")
+    return LowRankMatrix(u, namespace(a.s).astype(s, a.s.dtype), v, a.is_svd), float(np.ldexp(1.0, top))
+
+
+def _columns_by_powers(x: Any, exponents: np.ndarray) -> Any:
+    """Columns divided by powers of two, in two steps, as one of them may be beyond the range."""
+    half = exponents // 2
+    for e in (half, exponents - half):
+        x = x / namespace(x).astype(beside(np.ldexp(1.0, e), x), real_part(x[:0, :0]).dtype)
+    return x
+
+
+def _tamed_operator(a: Any) -> tuple[Any, float]:
+    """The same of what can only be multiplied with; half of the factor goes to what it is applied to, half to the product."""
+    m, n = a.shape
+    if not m * n:
+        return a, 1.0
+    probe, size = draw(a, 1, None, 0) / n**0.5, np.inf
+    for shrunk in (0, 60):  # a product that overflows may be finite for a shorter vector
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = norm(times(a, probe * 2.0**-shrunk))
+        if np.isfinite(size):
+            break
+    if not np.isfinite(size) or size == 0 or (not shrunk and _harmless(size, sample(a))):
+        return a, 1.0  # the first product says what is wrong
+    exponent = min(int(np.frexp(size)[1]) - 1 + shrunk, int(np.frexp(float(np.finfo(sample(a).dtype).max))[1]) - 1)
+    first, second = (float(np.ldexp(1.0, e)) for e in (exponent // 2, exponent - exponent // 2))
+
+    def forward(x: Any) -> Any:
+        return times(a, x / first) / second
+
+    def backward(y: Any) -> Any:
+        return adjoint_times(a, y / first) / second
+
+    def one(apply: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: apply(x.reshape(-1, 1)).reshape(-1)
+
+    from scipy.sparse.linalg import LinearOperator
+
+    return (
+        LinearOperator(
+            a.shape, matvec=one(forward), rmatvec=one(backward), matmat=forward, rmatmat=backward, dtype=sample(a).dtype
+        ),
+        float(np.ldexp(1.0, exponent)),
+    )
 
 
 def total_norm(a: Any) -> float | None:

@@ -12,7 +12,7 @@ from lowrank.arrays import to_numpy, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, qr, svd, times
 from lowrank.limits import check_limits, kept
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, draw, first_product, tamed, total_norm
+from lowrank.operands import checked, draw, enlarged, first_product, tamed, total_norm
 from lowrank.orthogonal import gram_schmidt
 from lowrank.ranges import to_tolerance
 
@@ -71,7 +71,7 @@ def randomized_svd(
     Raises
     ------
     ValueError
-        neither rank nor tolerance, negative limits, NaN or infinite entries, shapes that do not fit.
+        neither rank nor tolerance, negative limits, NaN or infinite entries, singular values that overflow, shapes that do not fit.
 
     Warns if the singular values have not settled after 12 products (a flat spectrum): the result is then a good, not the best approximation.
 
@@ -109,13 +109,13 @@ def randomized_svd(
         )
         assert found is not None  # as no widest basis was named
         if rank is None or found.rank < rank:
-            return replace(found, s=found.s * scale)
+            return replace(found, s=enlarged(found.s, scale))
         # the rank is what limits it: then the best of that rank
     assert rank is not None
     result, settled = subspace_iteration(a, rank, None, None, n_oversamples, n_power_iter, test_matrix, rng)
     if not settled:
         warnings.warn(UNSETTLED, UserWarning, stacklevel=2)
-    return replace(result, s=result.s * scale)
+    return replace(result, s=enlarged(result.s, scale))
 
 
 def subspace_iteration(

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lowrank.arrays import all_true, is_complex, namespace, real_part
+from lowrank.arrays import is_complex, namespace, real_part
 from lowrank.exact import SMALL, direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
 from lowrank.limits import check_limits
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, is_array, sample, tamed
+from lowrank.operands import checked, enlarged, is_array, sample, tamed
 from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
 from lowrank.weighting import compose, root_weights, scale_rows, side, weighted_factor
@@ -123,10 +123,7 @@ def truncated_svd(
         u, s, rotation = weighted_factor(projected, roots)
         v = v @ rotation
         u = u / unit
-    with np.errstate(over="ignore"):
-        s = s * scale
-    if not all_true(xp.isfinite(s)):
-        raise ValueError("the singular values overflow; scale the matrix")
+    s = enlarged(s, scale)
     kind = xp.result_type(like.dtype, xp.complex64) if is_complex(u) or is_complex(v) else like.dtype
     return LowRankMatrix(xp.astype(u, kind), xp.astype(s, real_part(like).dtype), xp.astype(v, kind), is_svd=True)
 

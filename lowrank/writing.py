@@ -36,8 +36,9 @@ def write_atomically(target: str | os.PathLike[str], content: bytes, *, mode: in
     path = Path(os.path.realpath(target))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, give a file name", os.fspath(target))
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
+    given = Path(target)  # /dev/stdout may lead to /proc/.../pipe:[4711], which is a pipe under the first name only
+    if given.exists() and not given.is_file():
+        given.write_bytes(content)
         return
     temporary = path.parent / f".{path.name}.unfinished-{uuid.uuid4().hex}.tmp"
     try:

@@ -160,6 +160,49 @@ def test_a_sample_that_missed_the_crosses_themselves_is_told():
     assert cross.error_bound >= 100
 
 
+@BOTH
+@pytest.mark.parametrize("with_entries", [True, False])
+@pytest.mark.parametrize("corner", [slice(290, 300), slice(0, 10), [3, 70, 299]])
+def test_a_small_block_that_no_row_of_the_other_meets(corner, with_entries, pivoting):
+    """Rows and columns of one block are zero in the other, of a thousandth of the entries and nearly all of the norm."""
+    a, few = smooth(300, 300), np.zeros(300, dtype=bool)
+    few[corner] = True
+    a[few[:, None] != few] = 0.0
+    a[few[:, None] & few] *= 1e6
+    entries = (lambda i, j: a[i, j]) if with_entries else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the sample missed the crosses
+        cross = cross_approximation(functions(a), shape=a.shape, entries=entries, rtol=1e-6, pivoting=pivoting)
+    assert error_of(a, cross.to_dense()) <= 1e-6 * np.linalg.norm(a)
+    assert cross.entries_read <= 0.4 * a.size
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_few_lines_in_a_block_of_zeros_are_found_from_either_side(transposed):
+    a = np.zeros((300, 300))
+    a[:150, :297] = smooth(150, 297)
+    a[200, 297:] = 0.1
+    a = a.T if transposed else a
+    cross = cross_approximation(functions(a), shape=a.shape, rtol=1e-6)
+    assert error_of(a, cross.to_dense()) <= 1e-6 * np.linalg.norm(a)
+
+
+@BOTH
+def test_a_tolerance_below_the_noise_of_the_entries_is_told(pivoting):
+    a = smooth(100, 120) + 1e-6 * np.random.default_rng(0).standard_normal((100, 120))
+    given, options = functions(a), {"shape": a.shape}
+    with pytest.warns(
+        UserWarning, match=r"rtol=1e-09 is below the noise of the entries; \d+ of 100 crosses were taken"
+    ):
+        cross_approximation(given, rtol=1e-9, pivoting=pivoting, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cross_approximation(given, rtol=1e-3, pivoting=pivoting, **options).rank < 10
+        cross_approximation(given, rtol=1e-9, max_rank=90, pivoting=pivoting, **options)
+        fast = np.diag(2.0 ** -np.arange(100))  # as many crosses are needed, and none is noise
+        cross_approximation(fast, rtol=1e-25, pivoting=pivoting)
+
+
 # how much is read
 
 

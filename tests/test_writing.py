@@ -118,3 +118,10 @@ def test_the_mode_of_a_file(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
     write_atomically(path, b"z", mode=0o600)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no such name here")
+def test_standard_output_that_is_a_pipe() -> None:
+    """/dev/stdout leads to a name under which nothing is found."""
+    code = "from lowrank.writing import write_atomically; write_atomically('/dev/stdout', b'content')"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout == b"content"
