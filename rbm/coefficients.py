@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
+from rbm import serialization
 from rbm.errors import ModelError, ParameterError, refused
 from rbm.expressions import Expression
 from rbm.interpolated import InterpolatedCoefficient
@@ -52,6 +53,8 @@ class Coefficients:
         return len(self.sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy; ModelError for a function that pickle could not send."""
+        serialization.check_coefficients(self.sources)
         return Coefficients, (self.sources, self.parameters)
 
     @property

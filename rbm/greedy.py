@@ -120,7 +120,7 @@ def greedy(
         return run.result(*verdict)
     except KeyboardInterrupt as interrupt:
         if not run.selected:
-            raise
+            raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
         # the interrupt may have come in the middle of an extension: start again from the whole vectors
         run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)], run.reduction.projection)
         result = run.result("max_basis", "interrupted")
@@ -232,7 +232,7 @@ class _Run:
 
     def _hint(self) -> str:
         """Why round-off may have come early, and what to do about it; the end of a sentence."""
-        hint = penalty_hint(self.model)
+        hint = penalty_hint(self.model, self.training)
         return f"; {hint}" if hint else ""
 
     def _sweep(self) -> _Sweep:

@@ -305,7 +305,10 @@ def test_an_executor_serves_the_greedy_and_the_full_order_solves(method: str) ->
 
 def test_a_failing_solve_in_an_executor_names_its_parameter() -> None:
     made = model(operators=[("mu - 3", K)])
-    with ThreadPoolExecutor(2) as executor, pytest.raises(rbm.ModelError, match=r"full-order solve at mu = 3 failed"):
+    with (
+        ThreadPoolExecutor(2) as executor,
+        pytest.raises(rbm.ModelError, match=r"full-order solve at mu = 3 \(row 1\) failed"),
+    ):
         made.solve([[2.0], [3.0], [4.0]], executor=executor)
 
 
