@@ -17,7 +17,7 @@ from rbm.coefficients import Coefficient, Coefficients
 from rbm.entries import dense_entries, entries
 from rbm.errors import Interrupted, ModelError
 from rbm.factorization import Solve
-from rbm.missing import check_model_arguments
+from rbm.missing import check_model_arguments, check_terms
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace, checked_units, parameter_space
 from rbm.riesz import InnerProduct
@@ -79,8 +79,8 @@ class FullOrderModel:
 
     def __init__(
         self,
-        operators: Terms,
-        rhs: Terms,
+        operators: Terms | None = None,
+        rhs: Terms | None = None,
         product: Any = None,
         parameters: ParameterSpace | Mapping[str, tuple[float, float]] | None = None,
         stability: Coefficient | Unbound | StabilityBound | None = None,
@@ -90,6 +90,7 @@ class FullOrderModel:
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
         output_units: Mapping[str, str] | None = None,
     ) -> None:
+        check_terms(operators=operators, rhs=rhs)
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         check_model_arguments(product=product, parameters=parameters, stability=stability)
         assert parameters is not None  # which the line above has seen to

@@ -282,7 +282,10 @@ class _Run:
         """Prepare all estimators and put the result together."""
         if not self.selected:
             if not any(np.any(self.model.rhs_terms @ self.phi[rows].T) for rows in blocks(len(self.phi))):
-                raise ModelError("the right-hand side is zero on the whole training set: so is every solution")
+                raise ModelError(
+                    "the right-hand side is zero on the whole training set: so is every solution; "
+                    "give a right-hand side, or training parameters where it is not zero"
+                )
             raise ModelError(
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
             )

@@ -43,7 +43,11 @@ def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
 
 def _functions(model: FullOrderModel) -> Iterator[tuple[str, FunctionType]]:
     """The functions of the user that a model holds."""
-    families: list[Any] = [model.operator_coefficients, model.rhs_coefficients, *(o.coefficients for o in model.outputs.values())]
+    families: list[Any] = [
+        model.operator_coefficients,
+        model.rhs_coefficients,
+        *(o.coefficients for o in model.outputs.values()),
+    ]
     if model.interpolation_error is not None:
         families.append(model.interpolation_error)
     bound = getattr(model.stability, "coefficient", None)
