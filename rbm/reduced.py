@@ -308,9 +308,14 @@ class ReducedModel:
             return self.estimators[name]
         if name in self.refused:
             raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
+        of_file = (
+            "; it needs the full-order model, which no file holds: a model that was read has none"
+            if name == "direct"
+            else ""
+        )
         raise ModelError(
             f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
-            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
+            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))}){of_file}"
         )
 
     def __repr__(self) -> str:

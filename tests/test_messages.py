@@ -154,8 +154,7 @@ MISTAKES = {
     ),
     "a matrix for a coefficient": Mistake(
         lambda f, r: model(operators=[(np.eye(2), 1.0)]),
-        "a coefficient is a number, an expression string or a vectorised callable", r"got ndarray of shape \(2, 2\)",
-        r"terms are pairs \(coefficient, matrix or vector\), in this order",
+        "term 0 of operators is", r"\(ndarray, 1\.0\), in the wrong order", r"write \(1\.0, array\)",
         lambda f, r: model(operators=[(1.0, np.eye(2))]),
     ),
     "an output called like another's bound": Mistake(
