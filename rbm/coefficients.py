@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
+from rbm import serialization
 from rbm.errors import ModelError, ParameterError, refused
 from rbm.expressions import Expression
 from rbm.interpolated import InterpolatedCoefficient
@@ -52,6 +53,8 @@ class Coefficients:
         return len(self.sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy; ModelError for a function that pickle could not send."""
+        serialization.check_coefficients(self.sources)
         return Coefficients, (self.sources, self.parameters)
 
     @property
@@ -174,6 +177,8 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
         hint = ""
         if value.shape == mus.shape or value.shape == (len(mus), 1):
             hint = "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not mus ** 2"
+        elif value.shape == (len(mus.T),):
+            hint = "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first parameter at all of them: write mus[:, 0], not mus[0]"
         elif value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
             hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
         raise ModelError(f"{wanted}, got shape {value.shape} and dtype {value.dtype}{hint}")

@@ -44,12 +44,7 @@ def dense_entries(name: str, given: Any) -> np.ndarray:
 
 def _array(name: str, given: Any) -> np.ndarray:
     """The container as a plain array, of whatever type its entries have."""
-    hidden = _masked(given)
-    if hidden:
-        raise ModelError(
-            f"{name} is a masked array with {hidden} masked entries, whose values nobody vouches for; fill them, .filled(value), or leave "
-            "the unknowns out"
-        )
+    _check_masked(name, given)
     if (remedy := _remedy(given)) is not None:
         raise ModelError(f"{name} must be a matrix or a vector of numbers, got {remedy}")
     try:
@@ -98,12 +93,25 @@ def _masked(given: Any) -> int:
     """Number of masked entries, also of masked arrays in lists, which NumPy would unmask without a word."""
     if isinstance(given, np.ma.MaskedArray):
         return int(np.ma.count_masked(given))
+    if sp.issparse(given):  # some formats keep their entries in rows, lil, or in a dictionary, dok
+        data = getattr(given, "data", None)
+        return _masked(data) if isinstance(data, np.ma.MaskedArray) else 0
     if isinstance(given, list | tuple):
         return sum(_masked(part) for part in given if isinstance(part, np.ma.MaskedArray | list | tuple))
     return 0
 
 
+def _check_masked(name: str, given: Any) -> None:
+    hidden = _masked(given)
+    if hidden:
+        kind = f"a {type(given).__name__} whose data is a masked array" if sp.issparse(given) else "a masked array"
+        raise ModelError(
+            f"{name} is {kind} with {hidden} masked entries, whose values nobody vouches for; fill them, .filled(value), or leave the unknowns out"
+        )
+
+
 def _sparse(name: str, given: Any) -> Any:
+    _check_masked(name, given)
     if given.dtype.kind not in "biufc":
         raise ModelError(f"{name} must be a matrix of numbers, got a sparse {type(given).__name__} of {given.dtype}")
     if given.ndim != 2:

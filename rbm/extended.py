@@ -45,6 +45,8 @@ UNIT = 2.0**-70
 ROOM = 4.0
 #: Entries of this size have no grid: the shift that rounds to it would overflow.
 LARGEST = 2.0**990
+#: Splits a number into two of 26 bits.
+SPLITTER = 134217729.0
 #: Columns of a dense matrix that are multiplied together.
 CHUNK = 64
 
@@ -61,21 +63,44 @@ def two_sum(a: np.ndarray, b: np.ndarray) -> Extended:
 def _two_product_real(a: np.ndarray, b: np.ndarray) -> Extended:
     """p + e = a b exactly for real a, b (Dekker, with Veltkamp's split)."""
     p = a * b
-    a1 = a * 134217729.0
+    a1 = a * SPLITTER
     a1 = a1 - (a1 - a)
-    b1 = b * 134217729.0
+    b1 = b * SPLITTER
     b1 = b1 - (b1 - b)
     a2, b2 = a - a1, b - b1
     return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
 
 
+def _two_product_wide(a: np.ndarray, b: np.ndarray) -> Extended:
+    """The same for factors so large that their splits overflow where the product does not; slower."""
+    p = a * b
+    (a1, a2), (b1, b2) = _split_wide(a), _split_wide(b)
+    return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+
+
+def _is_wide(a: np.ndarray) -> bool:
+    """True if an entry is too large to be split."""
+    parts = (a.real, a.imag) if np.iscomplexobj(a) else (np.asarray(a),)
+    return any(part.size > 0 and (part.max() > LARGEST or part.min() < -LARGEST) for part in parts)
+
+
+def _split_wide(a: np.ndarray) -> Extended:
+    """a as a sum of two numbers of 26 bits."""
+    down = np.where(np.abs(a) > LARGEST, 2.0**-64, 1.0)
+    small = a * down
+    c = small * SPLITTER
+    head = (c - (c - small)) / down
+    return head, a - head
+
+
 def two_product(a: np.ndarray, b: np.ndarray) -> Extended:
     """a b as hi + lo: exact for real factors, to u^2 for complex ones."""
+    multiplied = _two_product_wide if _is_wide(a) or _is_wide(b) else _two_product_real
     if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
-        return _two_product_real(np.asarray(a), np.asarray(b))
+        return multiplied(np.asarray(a), np.asarray(b))
     ar, ai, br, bi = np.real(a), np.imag(a), np.real(b), np.imag(b)
-    real = add(_two_product_real(ar, br), tuple(-x for x in _two_product_real(ai, bi)))  # type: ignore[arg-type]
-    imag = add(_two_product_real(ar, bi), _two_product_real(ai, br))
+    real = add(multiplied(ar, br), tuple(-x for x in multiplied(ai, bi)))  # type: ignore[arg-type]
+    imag = add(multiplied(ar, bi), multiplied(ai, br))
     return real[0] + 1j * imag[0], real[1] + 1j * imag[1]
 
 

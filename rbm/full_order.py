@@ -15,9 +15,9 @@ from rbm import extended, fingerprints, serialization, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.entries import dense_entries, entries
-from rbm.errors import ModelError
+from rbm.errors import Interrupted, ModelError
 from rbm.factorization import Solve
-from rbm.missing import check_model_arguments
+from rbm.missing import check_model_arguments, check_terms
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace, checked_units, parameter_space
 from rbm.riesz import InnerProduct
@@ -79,8 +79,8 @@ class FullOrderModel:
 
     def __init__(
         self,
-        operators: Terms,
-        rhs: Terms,
+        operators: Terms | None = None,
+        rhs: Terms | None = None,
         product: Any = None,
         parameters: ParameterSpace | Mapping[str, tuple[float, float]] | None = None,
         stability: Coefficient | Unbound | StabilityBound | None = None,
@@ -90,6 +90,7 @@ class FullOrderModel:
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
         output_units: Mapping[str, str] | None = None,
     ) -> None:
+        check_terms(operators=operators, rhs=rhs)
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         check_model_arguments(product=product, parameters=parameters, stability=stability)
         assert parameters is not None  # which the line above has seen to
@@ -167,16 +168,23 @@ class FullOrderModel:
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
-        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular (the parameter is named).
+        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular (the parameter is named), Interrupted on Ctrl-C: its
+        `result` (M, n) has the solutions so far, and NaN in the rows after them.
         Cost: M factorisations.
         """
-        hi, lo = solutions(self, self.parameters.validate(mus, extrapolate), FORESEEN, progress, executor)
+        try:
+            hi, lo = solutions(self, self.parameters.validate(mus, extrapolate), FORESEEN, progress, executor)
+        except Interrupted as stopped:
+            raise Interrupted(stopped.args[0], (stopped.result[0] + stopped.result[1]).T) from stopped.__cause__
         return (hi + lo).T
 
     def solve_extended(
         self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
     ) -> extended.Extended:
-        """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off."""
+        """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off.
+
+        Raises as :meth:`solve`; `result` of Interrupted is (hi, lo), with NaN in the columns that were not reached.
+        """
         return solutions(self, self.parameters.validate(mus, extrapolate), np.inf, progress, executor)
 
     @property
@@ -258,7 +266,8 @@ class FullOrderModel:
     def verify(
         self, samples: int = 5, seed: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
     ) -> verification.Verification:
-        """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails.
+        """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
+        Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
 
         samples, seed : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
             models of any size, at the cost of a few full-order solves (:func:`rbm.stability_check.check_stability`)
@@ -273,7 +282,7 @@ class FullOrderModel:
     def __repr__(self) -> str:
         parts = [self.rhs_terms, *self.operator_terms]
         with suppress(Exception):  # coefficients are the user's; no repr may fail
-            middle = self.parameters.bounds.mean(axis=1)[None]
+            middle = (self.parameters.bounds / 2).sum(axis=1)[None]
             parts += [self.operator_coefficients(middle), self.rhs_coefficients(middle)]
         kind = "complex" if any(np.iscomplexobj(part) for part in parts) else "real"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""

@@ -120,7 +120,7 @@ def greedy(
         return run.result(*verdict)
     except KeyboardInterrupt as interrupt:
         if not run.selected:
-            raise
+            raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
         # the interrupt may have come in the middle of an extension: start again from the whole vectors
         run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)], run.reduction.projection)
         result = run.result("max_basis", "interrupted")
@@ -232,7 +232,7 @@ class _Run:
 
     def _hint(self) -> str:
         """Why round-off may have come early, and what to do about it; the end of a sentence."""
-        hint = penalty_hint(self.model)
+        hint = penalty_hint(self.model, self.training)
         return f"; {hint}" if hint else ""
 
     def _sweep(self) -> _Sweep:
@@ -282,7 +282,10 @@ class _Run:
         """Prepare all estimators and put the result together."""
         if not self.selected:
             if not any(np.any(self.model.rhs_terms @ self.phi[rows].T) for rows in blocks(len(self.phi))):
-                raise ModelError("the right-hand side is zero on the whole training set: so is every solution")
+                raise ModelError(
+                    "the right-hand side is zero on the whole training set: so is every solution; "
+                    "give a right-hand side, or training parameters where it is not zero"
+                )
             raise ModelError(
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
             )

@@ -249,6 +249,10 @@ class InnerProduct:
         n, m = w.shape
         if m == 0:
             return np.zeros(0), np.zeros(0)
+        if not (np.all(np.isfinite(w)) and np.all(np.isfinite(tail))):
+            raise ModelError(
+                "a residual has entries that are NaN or infinite, beyond the range of double precision; scale the right-hand side and operators"
+            )
         (w, tail), exponents = self._in_range(w, tail)
         u = ROUND_OFF
         v = self.riesz(w)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from rbm.coefficients import Coefficients
 from rbm.errors import ModelError
 from rbm.user_code import UserOperator
 
@@ -17,40 +17,62 @@ if TYPE_CHECKING:
 __all__ = ["state"]
 
 #: Modules that copy functions by their instructions, or share them, and need no names.
-BY_VALUE = frozenset(("cloudpickle", "dill", "copy"))
+BY_VALUE = ("copy", "cloudpickle", "dill", "joblib.externals.cloudpickle", "ray.cloudpickle", "pyspark.cloudpickle")
 
 
 def state(model: FullOrderModel) -> dict[str, Any]:
     """The attributes of a model, for pickle and copy.
 
-    Raises ModelError, naming it, for a lambda or a function inside another one: the standard module pickle sends functions by name.
+    Raises ModelError, naming it, for a lambda or a function inside another one, also in functools.partial: the standard module pickle sends
+    functions by name.
     Those who send them whole, cloudpickle (joblib, dask) and dill, are let through, and so is copy.
     """
-    if not _functions_travel():
-        for what, function in _functions(model):
-            if _by_name(function) is not function:
-                raise ModelError(
-                    f"the {what} {function.__qualname__} cannot be pickled: another process could not find it by its name. Define it with def "
-                    "at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the model with joblib or cloudpickle"
-                )
+    _check(_functions(model))
     return dict(vars(model))
+
+
+def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
+    """Raise ModelError for the first that pickle would not find by its name, unless somebody sends functions whole."""
+    wrong = next(((what, function) for what, function in functions if _by_name(function) is not function), None)
+    if wrong is not None and not _functions_travel():
+        raise ModelError(
+            f"the {wrong[0]} {wrong[1].__qualname__} cannot be pickled: another process could not find it by its name. Define it with def "
+            "at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the model with joblib or cloudpickle"
+        )
 
 
 def _functions(model: FullOrderModel) -> Iterator[tuple[str, FunctionType]]:
     """The functions of the user that a model holds."""
-    families = [model.operator_coefficients, model.rhs_coefficients, *(o.coefficients for o in model.outputs.values())]
+    families: list[Any] = [
+        model.operator_coefficients,
+        model.rhs_coefficients,
+        *(o.coefficients for o in model.outputs.values()),
+    ]
     if model.interpolation_error is not None:
         families.append(model.interpolation_error)
     bound = getattr(model.stability, "coefficient", None)
-    families += [bound] if isinstance(bound, Coefficients) else []
+    families += [bound] if hasattr(bound, "sources") else []
     for family in families:
-        yield from (("coefficient", source) for source in family.sources if isinstance(source, FunctionType))
-    if isinstance(model.solver, FunctionType):
-        yield "solver", model.solver
+        yield from (("coefficient", function) for source in family.sources for function in _inside(source))
+    yield from (("solver", function) for function in _inside(model.solver))
     for term in model.split_terms:
         if isinstance(term, UserOperator):
             parts = vars(term.operator).values()
-            yield from (("function of a LinearOperator", part) for part in parts if isinstance(part, FunctionType))
+            yield from (("function of a LinearOperator", function) for part in parts for function in _inside(part))
+
+
+def check_coefficients(sources: Iterable[Any]) -> None:
+    """Raise ModelError for coefficients that pickle cannot send, as :func:`state` does."""
+    _check(("coefficient", function) for source in sources for function in _inside(source))
+
+
+def _inside(given: Any) -> Iterator[FunctionType]:
+    """The function itself, or those that a functools.partial is made of."""
+    if isinstance(given, FunctionType):
+        yield given
+    elif isinstance(given, partial):
+        for part in (given.func, *given.args, *given.keywords.values()):
+            yield from _inside(part)
 
 
 def _by_name(function: FunctionType) -> Any:
@@ -65,7 +87,8 @@ def _functions_travel() -> bool:
     """True if one of the callers copies functions by value."""
     frame = sys._getframe(1)
     while frame is not None:
-        if BY_VALUE & set(frame.f_globals.get("__name__", "").split(".")):
+        name = frame.f_globals.get("__name__", "")
+        if any(name == module or name.startswith(f"{module}.") for module in BY_VALUE):
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False

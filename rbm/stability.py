@@ -58,11 +58,22 @@ class CoefficientBound:
         return real
 
 
+def _meant(text: str) -> str | None:
+    """The bound whose name a text is; None for others."""
+    plain = "".join(c for c in text.lower() if c.isalpha()).removeprefix("rbm").removeprefix("stability")
+    return {"mintheta": "rbm.stability.MinTheta(reference=[...])", "anchored": "rbm.stability.Anchored()"}.get(plain)
+
+
 def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderModel) -> StabilityBound:
     """The stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
+        written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
         raise StabilityError(
-            f"stability is the class {stability.__name__}; give an instance, for example MinTheta(reference=[...])"
+            f"stability is the class {stability.__name__}; give an instance, {written.get(stability, f'{stability.__name__}(...)')}"
+        )
+    if isinstance(stability, str) and (name := _meant(stability)):
+        raise StabilityError(
+            f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"
         )
     if hasattr(stability, "bind"):
         return stability.bind(model)

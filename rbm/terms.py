@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -23,9 +23,12 @@ def term_pairs(name: str, terms: Any) -> Terms:
     """The affine terms as a list of pairs, or an error that shows the form and names the term."""
     form = f"{name} must be a list of pairs [(coefficient, array), ...], one a term"
     if not isinstance(terms, list | tuple):
-        raise ModelError(f"{form}, got {type(terms).__name__}; for a single term write [(1.0, array)]")
+        raise ModelError(f"{form}, got {type(terms).__name__}; {_as_pairs(name, terms)}")
     if not terms:
         raise ModelError(f"{form}; the list is empty")
+    if len(terms) == 2 and is_coefficient(terms[0]) and not isinstance(terms[1], tuple):
+        shown = repr(terms[0]) if isinstance(terms[0], str | Number) else "coefficient"
+        raise ModelError(f"{form}, got one pair alone; for a single term write [({shown}, array)]")
     for k, term in enumerate(terms):
         if not (isinstance(term, tuple | list) and len(term) == 2):
             raise ModelError(f"{form}; term {k} is a {type(term).__name__}; for a single term write [(1.0, array)]")
@@ -43,6 +46,15 @@ def term_pairs(name: str, terms: Any) -> Terms:
             "string or a vectorised callable"
         )
     return terms
+
+
+def _as_pairs(name: str, terms: Any) -> str:
+    """What to write instead of something that is no list."""
+    if isinstance(terms, Mapping):
+        return f"write {name}=list(d.items()) for a dictionary d = {{coefficient: array}}"
+    if isinstance(terms, Iterator | ItemsView):
+        return f"write {name}=list(...)"
+    return "for a single term write [(1.0, array)]"
 
 
 def is_coefficient(given: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rbm.errors import ModelError
+from rbm.errors import Interrupted, ModelError
 from rbm.penalties import held_unknowns
 from rbm.stability_check import check_stability
 from rbm.user_code import numbers
@@ -33,10 +33,29 @@ def verify(
     model: FullOrderModel, samples: int, seed: int, assembled: Callable[[np.ndarray], Any] | None
 ) -> Verification:
     """See :meth:`rbm.FullOrderModel.verify`."""
+    checks: list[str] = []
+    try:
+        _run(checks, model, samples, seed, assembled)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this exception",
+            Verification((*checks, "interrupted: nothing else was checked")),
+        ) from interrupt
+    return Verification(tuple(checks))
+
+
+def _run(
+    checks: list[str],
+    model: FullOrderModel,
+    samples: int,
+    seed: int,
+    assembled: Callable[[np.ndarray], Any] | None,
+) -> None:
+    """All checks, one line each appended to `checks`."""
     n = model.dimension
-    checks = [
+    checks.append(
         f"shapes: {len(model.operator_terms)} operator terms {n} x {n}, {model.rhs_terms.shape[1]} right-hand sides ({n},)"
-    ]
+    )
     model.inner_product.factorized()
     checks.append("the product is Hermitian positive definite")
 
@@ -78,8 +97,7 @@ def verify(
         checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
 
     checks.append(check_stability(model, mus, theta, beta, rng))
-    checks += held_unknowns(model)
-    return Verification(tuple(checks))
+    checks += held_unknowns(model, mus)
 
 
 def _interpolation(

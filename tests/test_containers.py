@@ -305,3 +305,14 @@ def test_errors_of_an_operator_keep_their_type_and_are_about_the_vector() -> Non
 
     with pytest.raises(KeyError, match="1 dimensions"):
         UserOperator(LinearOperator((N, N), matvec=fails, dtype=float)).matmat(np.ones((N, 2)))
+
+
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_matrix, sp.coo_array, sp.dia_array])
+def test_a_mask_on_the_data_of_a_sparse_matrix(kind: Any) -> None:
+    matrix = kind(sp.diags_array([1.0, 2.0, 3.0]))
+    matrix.data = np.ma.array(matrix.data, mask=np.zeros(matrix.data.shape, dtype=bool))
+    assert entries("the product", matrix).toarray().trace() == 6
+    matrix.data.mask.flat[1] = True
+    matrix.data = np.ma.array(matrix.data.data, mask=matrix.data.mask)
+    with pytest.raises(rbm.ModelError, match=r"the product is a .* masked array with 1 masked entries"):
+        entries("the product", matrix)

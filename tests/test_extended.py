@@ -250,3 +250,13 @@ def test_long_rows_of_equal_entries_stay_within_the_rounding_that_is_stated(kind
         (ar, ai), (xr, xi), (hr, hj), (lr, li) = parts
         off = complex(float(terms * (ar * xr - ai * xi) - hr - lr), float(terms * (ar * xi + ai * xr) - hj - li))
         assert abs(off) <= extended.rounding(split, vector)[0, 0]
+
+
+@pytest.mark.parametrize("factors", [(1.3e301, 0.7e-301), (-1.7e308, 3e-308), (2.6e300, 1.0 / 3), (0.3e-290, 1.1e307)])
+@pytest.mark.parametrize("cplx", [False, True])
+def test_large_factors_of_products_in_range_are_no_overflow(factors, cplx):
+    a, b = (np.array([[x, 1.0 / 7]]) * (1 + 0.5j if cplx else 1) for x in factors)
+    hi, lo = extended.two_product(a, b)
+    for k in range(2):
+        error = exact(a)[0, k] * exact(b)[0, k] - acb(complex(hi[0, k])) - acb(complex(lo[0, k]))
+        assert abs(complex(error)) <= 2.0**-100 * abs(hi[0, k])

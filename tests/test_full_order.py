@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -295,7 +297,9 @@ def test_residuals_of_few_and_of_many_vectors_are_the_same():
 def test_a_singular_operator_is_named_by_its_parameter(kind):
     m = model([("mu - 2", kind(np.diag([1.0, 0.0]))), (1.0, kind(np.diag([0.0, 1.0])))])
     assert np.array_equal(m.solve([3.0]), [[1, 1]])
-    with pytest.raises(ModelError, match="full-order solve at mu = 2 failed: the matrix is singular"):
+    with pytest.raises(
+        ModelError, match=r"full-order solve at mu = 2 \(row 1\) failed: the matrix is singular.*; leave"
+    ):
         m.solve([[3.0], [2.0]])
 
 
@@ -351,3 +355,22 @@ def test_problems_name_meshes_that_do_not_fit():
     for blocks, n in (((3, 2), 9), ((0, 1), 4), ((1, 1), 1)):
         with pytest.raises(ValueError, match=rf"n_elements = {n} must be .* both block numbers \({blocks[0]}, "):
             thermal_block(blocks, n)
+
+
+def test_sums_beyond_the_range_of_numbers_are_no_singular_matrices():
+    m = model(rhs=[(1e300, np.full(2, 1e300))])
+    with pytest.raises(
+        ModelError, match=r"the right-hand side sum_q phi_q f_q has 2 entries beyond the range .* scale"
+    ):
+        m.solve([1.0])
+    m = model([("1e300*mu", np.eye(2) * 1e200)])
+    with pytest.raises(ModelError, match=r"the matrix sum_q theta_q A_q has 2 entries beyond the range .* scale"):
+        m.solve([1.0])
+
+
+def test_a_coefficient_without_a_value_is_named_by_its_row():
+    m = model([("1/(mu-2)", np.eye(2)), (9.0, np.eye(2))])
+    for executor in (None, ThreadPoolExecutor(1)):
+        with pytest.raises(ParameterError, match=r"at mu = 2 \(row 2\)") as caught:
+            m.solve([[3.0], [1.0], [2.0], [4.0]], executor=executor)
+        assert caught.value.rows.tolist() == [2]

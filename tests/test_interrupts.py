@@ -7,7 +7,7 @@ import multiprocessing
 import pickle
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -275,3 +275,64 @@ def test_errors_come_back_from_another_process() -> None:
         with pytest.raises(rbm.Interrupted, match="stopped") as caught:
             pool.submit(fail, 0).result(60)
     assert caught.value.result.tolist() == [0, 1, 2]
+
+
+def stopping_solver(after: int) -> Any:
+    """A solver that is interrupted at the matrix after that many."""
+    seen: list[int] = []
+
+    def solve(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        if not np.array_equal(matrix, np.eye(2)) and id(matrix) not in seen:
+            seen.append(id(matrix))
+            kept.append(matrix)
+            if len(seen) > after:
+                raise KeyboardInterrupt
+        return np.linalg.solve(matrix, rhs)
+
+    kept: list[np.ndarray] = []
+    return solve
+
+
+@pytest.mark.parametrize("way", ["in turn", "executor"])
+@pytest.mark.parametrize("after", [0, 3])
+def test_full_order_solves_that_are_done_outlive_ctrl_c(after: int, way: str) -> None:
+    def made(solver: Any) -> rbm.FullOrderModel:
+        terms = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
+        return rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0, solver=solver)
+
+    mus = np.linspace(1, 9, 7)[:, None]
+    whole = made(np.linalg.solve).solve(mus)
+    for name in ("solve", "solve_extended"):
+        executor = None if way == "in turn" else ThreadPoolExecutor(1)
+        with pytest.raises(
+            rbm.Interrupted, match=rf"interrupted with {after // 2 * 2 if executor else after} of 7"
+        ) as caught:
+            getattr(made(stopping_solver(after)), name)(mus, executor=executor)
+        kept = caught.value.result
+        kept = kept if name == "solve" else (kept[0] + kept[1]).T
+        done = np.isfinite(kept).all(axis=1)
+        assert done.sum() == (after // 2 * 2 if executor else after)
+        np.testing.assert_array_equal(kept[done], whole[done])
+        assert np.isnan(kept[~done]).all()
+
+
+def test_a_greedy_run_that_has_nothing_yet_is_a_plain_interrupt() -> None:
+    model = fragile_model(0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model), "assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt) as caught:
+            rbm.greedy(model, [[0.5, 0.5, 0.5]], progress=False)
+    assert type(caught.value) is KeyboardInterrupt
+
+
+def test_checks_that_were_passed_outlive_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rbm.verification.check_stability", interrupted)
+    terms = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
+    model = rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0)
+    with pytest.raises(rbm.Interrupted, match="verify interrupted after 5 checks") as caught:
+        model.verify()
+    assert "positive definite" in repr(caught.value.result)
+    assert caught.value.result.checks[-1].startswith("interrupted")

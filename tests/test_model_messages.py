@@ -144,7 +144,7 @@ CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
     "swapped rhs": ("rhs", [(F, 1.0)], r"term 0 of rhs is \(ndarray, 1\.0\)", [(1.0, F)]),
     "no coefficient": ("rhs", [([1.0], F)], r"the coefficient of term 0 of rhs is a list", [(1.0, F)]),
     "bare matrix": ("operators", K, r"operators must be a list of pairs .* write \[\(1\.0, array\)\]", [(1.0, K)]),
-    "bare pair": ("operators", (1.0, K), r"term 0 is a float; for a single term write \[\(1\.0, array\)\]", [(1.0, K)]),
+    "bare pair": ("operators", (1.0, K), r"got one pair alone; for a single term write \[\(1\.0, array\)\]", [(1.0, K)]),
     "a diagonal": ("operators", [(1.0, K), (1.0, F)], r"operator term 1 has shape \(12,\).*write scipy\.sparse\.diags_array\(vector\)", [(1.0, K), (1.0, sp.diags_array(F))]),
     "no solver": ("operators", [(1.0, LowRank())], r"operator term 0 is a LinearOperator \(LowRank\), which shows no entries: give solver=.*\.to_dense\(\)", [(1.0, LowRank().to_dense())]),
     "load cases": ("rhs", [(1.0, np.stack([F, 2 * F, F**2], axis=1))], r"\(12, 3\), expected \(12,\).*several right-hand sides: .*\('w0', array\[:, 0\]\)", [(1.0, F)]),
@@ -305,7 +305,10 @@ def test_an_executor_serves_the_greedy_and_the_full_order_solves(method: str) ->
 
 def test_a_failing_solve_in_an_executor_names_its_parameter() -> None:
     made = model(operators=[("mu - 3", K)])
-    with ThreadPoolExecutor(2) as executor, pytest.raises(rbm.ModelError, match=r"full-order solve at mu = 3 failed"):
+    with (
+        ThreadPoolExecutor(2) as executor,
+        pytest.raises(rbm.ModelError, match=r"full-order solve at mu = 3 \(row 1\) failed"),
+    ):
         made.solve([[2.0], [3.0], [4.0]], executor=executor)
 
 
@@ -323,3 +326,41 @@ def test_a_failing_solve_in_an_executor_names_its_parameter() -> None:
 )
 def test_a_model_says_whether_it_is_complex(operators: Any, rhs: Any, kind: str) -> None:
     assert f"FullOrderModel(12 unknowns, {kind}, " in repr(model(operators=operators, rhs=rhs))
+
+
+@pytest.mark.parametrize(
+    ("operators", "remedy"),
+    [
+        (("mu", K), r"for a single term write \[\('mu', array\)\]"),
+        ({1.0: K, "mu": M}, r"operators=list\(d\.items\(\)\)"),
+        ({1.0: K}.items(), r"operators=list\(\.\.\.\)"),
+        (zip([1.0, "mu"], [K, M], strict=True), r"operators=list\(\.\.\.\)"),
+        ((pair for pair in [(1.0, K)]), r"operators=list\(\.\.\.\)"),
+        (None, r"FullOrderModel needs operators:\n  operators: the terms of A"),
+    ],
+)
+def test_terms_that_are_no_list_of_pairs(operators: Any, remedy: str) -> None:
+    with pytest.raises(rbm.ModelError, match=remedy):
+        model(operators=operators)
+
+
+def test_a_model_of_nothing_says_what_it_needs() -> None:
+    with pytest.raises(rbm.ModelError, match=r"needs operators and rhs:\n  operators: .*\n  rhs: "):
+        rbm.FullOrderModel()
+
+
+@pytest.mark.parametrize(
+    ("stability", "remedy"),
+    [
+        (rbm.stability.Anchored, r"give an instance, rbm\.stability\.Anchored\(\)$"),
+        (rbm.stability.MinTheta, r"give an instance, rbm\.stability\.MinTheta\(reference"),
+        ("min-theta", r"the text 'min-theta', .* give rbm\.stability\.MinTheta\(reference"),
+        ("Anchored()", r"give rbm\.stability\.Anchored\(\)$"),
+        (lambda mus: mus[0] ** 2, r"write mus\[:, 0\], not mus\[0\]"),
+    ],
+)
+def test_a_stability_bound_by_the_wrong_name(stability: Any, remedy: str) -> None:
+    with pytest.raises((rbm.StabilityError, rbm.ModelError), match=remedy):
+        model(stability=stability, parameters={"mu": (1.0, 2.0), "k": (1.0, 2.0)}).stability(
+            np.ones((5, 2)), np.ones((5, 2))
+        )

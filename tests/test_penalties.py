@@ -101,7 +101,10 @@ def test_identity_rows_in_several_terms_make_boundary_values_that_depend_on_the_
     model = rbm.FullOrderModel(operators, [(1.0, load)], identity_rows(K, 1.0), SPACE, 1.0)
     assert model.solve([[3.0]])[0, 0] == pytest.approx(0.5)  # and is 2 / (1 + mu)
     text = repr(model.verify(2))
-    assert "2 unknowns (0, 13) in more than one operator term, with a right-hand side" in text
+    assert (
+        "2 unknowns (0, 13) with a right-hand side, and with coefficients in the operators that depend on the parameters"
+        in text
+    )
     assert "Keep the entry in one term with coefficient 1" in text
     load[[0, -1]] = 0.0
     model = rbm.FullOrderModel(operators, [(1.0, load)], identity_rows(K, 1.0), SPACE, 1.0)
@@ -145,4 +148,44 @@ def test_operators_without_entries_are_left_out() -> None:
     model = rbm.FullOrderModel(
         [(1.0, operator), ("mu", M)], [(1.0, F)], K, SPACE, 1.0, solver=lambda a, b: np.linalg.solve(a @ np.eye(N), b)
     )
-    assert "rows with" not in "".join(rbm.penalties.held_unknowns(model))
+    assert "rows with" not in "".join(rbm.penalties.held_unknowns(model, SPACE.sample(3)))
+
+
+@pytest.mark.parametrize("stability", [2.0, "2"])
+def test_a_hint_raises_no_error_where_a_coefficient_has_no_value(stability: Any) -> None:
+    """The pole is at the middle of the ranges, where nobody asked for an answer."""
+    space = rbm.ParameterSpace({"b": (1.0, 100.0)})
+    model = rbm.FullOrderModel([("2+1/(b-50.5)**2", K), ("b", M)], [(1.0, F)], K, space, stability)
+    result = rbm.greedy(model, space.sample(30), tol=1e-16, progress=False)
+    assert result.stopped == "round-off"
+    assert "stability bound" in repr(model.verify(3))
+    pole = np.full((9, 1), 50.5)
+    assert rbm.penalties.penalty_hint(model, pole) is None
+
+
+def test_ranges_near_the_largest_number_are_verified() -> None:
+    space = rbm.ParameterSpace({"a": (1e308, 1.7e308)})
+    model = rbm.FullOrderModel([("a*1e-308", K), (1.0, M)], [(1.0, F)], K, space, 1.0)
+    assert "verified" in repr(model.verify(3))
+    assert "real" in repr(model)
+
+
+@pytest.mark.parametrize(
+    ("in_operator", "in_load", "wrong"),
+    [("mu", 1.0, True), ("mu", "mu", False), ("mu", "mu**2", True), (1.0, "mu", False), (3.0, 1.0, False)],
+)
+@pytest.mark.parametrize("samples", [1, 3])
+def test_an_identity_row_with_a_coefficient_makes_the_value_depend_on_it(
+    in_operator: Any, in_load: Any, wrong: bool, samples: int
+) -> None:
+    """Also in one term: u_0 = phi / theta."""
+    only = sp.csr_array(([1.0], ([0], [0])), shape=(N, N))
+    load, rest = np.zeros(N), F.copy()
+    load[0], rest[0] = 5.0, 0.0
+    model = rbm.FullOrderModel(
+        [(1.0, identity_rows(K, 0.0, (0,))), (in_operator, only)], [(1.0, rest), (in_load, load)], K, SPACE, 0.01
+    )
+    text = repr(model.verify(samples))
+    assert "unknown 0 has rows with a diagonal entry only" in text
+    assert ("right as they are" in text) != wrong
+    assert ("unknown 0 with a right-hand side, and with coefficients" in text) == wrong

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def nested() -> dict[str, Any]:
 
     return {
         "coefficient": {"operators": [(1.0, K), (lambda mus: mus[:, 0], M)]},
+        "coefficient inside a partial": {"operators": [(1.0, K), (partial(lambda mus, j: mus[:, j], j=0), M)]},
         "coefficient inside": {"operators": [(1.0, K), (inside, M)]},
         "coefficient of the right-hand side": {"rhs": [(lambda mus: mus[:, 0], ONE)]},
         "coefficient of an output": {"outputs": {"s": [(inside, ONE)]}},
@@ -131,6 +133,26 @@ def test_functions_without_a_name_are_named(what: str) -> None:
     np.testing.assert_array_equal(again.solve([[2.0]]), made.solve([[2.0]]))
 
 
+def test_functions_without_a_name_in_reduced_models_are_named() -> None:
+    made = rbm.FullOrderModel([(1.0, K), (lambda mus: mus[:, 0], M)], [(1.0, ONE)], K, SPACE, 1.0)
+    result = rbm.greedy(made, SPACE.sample(10), max_basis=2, progress=False)
+    for given in (result, result.reduced_model):
+        with pytest.raises(rbm.ModelError, match=r"the coefficient test_functions.*<lambda> cannot be pickled"):
+            pickle.dumps(given)
+        copy.deepcopy(given)
+    named = rbm.greedy(model("callable"), SPACE.sample(10), max_basis=2, progress=False)
+    pickle.loads(pickle.dumps(named))
+
+
+def test_a_module_of_the_user_called_copy_switches_no_check_off() -> None:
+    made = rbm.FullOrderModel([(1.0, K), (lambda mus: mus[:, 0], M)], [(1.0, ONE)], K, SPACE, 1.0)
+    for name in ("mypackage.copy", "mypackage.dill.more", "copyright"):
+        theirs: dict[str, Any] = {"__name__": name, "pickle": pickle}
+        exec("def send(x):\n    return pickle.dumps(x)", theirs)
+        with pytest.raises(rbm.ModelError, match="cannot be pickled"):
+            theirs["send"](made)
+
+
 def test_joblib_stores_and_runs_models(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
     made = model()
@@ -139,3 +161,9 @@ def test_joblib_stores_and_runs_models(tmp_path: Path) -> None:
     again = joblib.load(tmp_path / "model")
     answers = joblib.Parallel(2, prefer="threads")(joblib.delayed(again.solve)([[mu]]) for mu in (2.0, 3.0))
     np.testing.assert_array_equal(answers[1], made.solve([[3.0]]))
+
+
+def test_no_file_holds_what_the_estimator_direct_needs(tmp_path: Path) -> None:
+    rbm.greedy(model(), SPACE.sample(10), max_basis=2, progress=False).reduced_model.save(tmp_path / "model.rbm")
+    with pytest.raises(rbm.ModelError, match=r"no estimator 'direct'.*needs the full-order model, which no file holds"):
+        rbm.load(tmp_path / "model.rbm").solve([[2.0]], method="E1")

@@ -190,7 +190,7 @@ def test_a_singular_reduced_system_names_the_parameter() -> None:
     reduced = rbm.project(model, np.array([[1.0], [0.0]]))
     with pytest.raises(rbm.ModelError, match=r"mu = 3 \(row 1\) is singular"):
         reduced.solve([[2.0], [3.0], [4.0]])
-    with pytest.raises(rbm.ModelError, match=r"mu = 3 failed.*singular"):
+    with pytest.raises(rbm.ModelError, match=r"mu = 3 \(row 1\) failed.*singular"):
         model.solve([[2.0], [3.0]])
 
 

@@ -398,7 +398,7 @@ def test_a_right_hand_side_of_zero(kind: str, projection: Any, estimator: str) -
         made = rbm.FullOrderModel([(1.0, stiffness), ("mu", mass)], terms, stiffness, SPACE, 1.0)
         for relative in (False, True)[: 1 + (terms is rhs)]:
             with pytest.raises(
-                rbm.ModelError, match=r"right-hand side is zero on the whole training set: so is every sol"
+                rbm.ModelError, match=r"right-hand side is zero on the whole training set: so is every solution; give"
             ):
                 rbm.greedy(
                     made,
