@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_training_sets import METHODS, basis_of, faults, two_parameters
+from test_user_code import matrices
 
 import rbm
 from rbm.estimators import squares, training
@@ -60,13 +61,11 @@ def test_pieces_of_validation_points_give_the_same_state(method: str, monkeypatc
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_a_residual_that_vanishes_at_an_end_is_estimated_there_and_elsewhere(size: int, projection: Any) -> None:
     """Rounding errors of the square do not vanish with s(mu): as a part of s they would leave nothing resolved at all."""
-    base = two_parameters()
-    n = base.dimension
-    load = base.rhs_terms[:, 0]
+    stiffness, mass, load = matrices("sparse")
     model = rbm.FullOrderModel(
-        [(1.0, base.operator_terms[0]), ("mu", base.operator_terms[1])],
-        [("mu - 1", load), ("(mu - 1)**2", load * np.arange(n))],
-        base.product,
+        [(1.0, stiffness), ("mu", mass)],
+        [("mu - 1", load), ("(mu - 1)**2", load * np.arange(len(load))), (1.0, 0 * load)],
+        stiffness,
         rbm.ParameterSpace({"mu": (1.0, 50.0)}),
         1.0,
     )
