@@ -10,7 +10,7 @@ from conftest import Case, make_case
 
 import rbm
 from rbm.estimate import Estimate
-from rbm.estimators import products, sampled, squares
+from rbm.estimators import products, sampled, training
 from rbm.estimators.products import Products
 from rbm.estimators.sampled import Sampled
 
@@ -42,7 +42,7 @@ def without_operator_terms(m: int, complex_valued: bool) -> Products:
 
 
 def mutate_ordered_pairs(patch: pytest.MonkeyPatch, case: Case) -> None:
-    for module in (sampled, squares):
+    for module in (sampled, training):
         patch.setattr(module, "all_products", ordered_pairs)
 
 
@@ -69,7 +69,7 @@ def mutate_norm_for_square(patch: pytest.MonkeyPatch, case: Case) -> None:
 
 
 def mutate_block_size(patch: pytest.MonkeyPatch, case: Case) -> None:
-    for module in (sampled, squares):
+    for module in (sampled, training):
         patch.setattr(module, "all_products", without_operator_terms)
 
 

@@ -242,9 +242,9 @@ def test_points_without_an_answer_are_not_looked_at(method: str, fails: str) -> 
 
 
 def test_a_training_set_larger_than_what_is_used_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rbm.estimators import squares
+    from rbm.estimators import training
 
-    monkeypatch.setattr(squares, "LARGEST", 1)  # 1024 training parameters at most
+    monkeypatch.setattr(training, "LARGEST", 1)  # 1024 training parameters at most
     model = one_parameter()
     for method in METHODS:
         reduced = rbm.project(model, basis_of(model, 3), (method,), model.parameters.sample(5000))

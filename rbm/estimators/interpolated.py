@@ -11,7 +11,8 @@ from eim import empirical_interpolation
 from lowrank.arrays import beside, namespace
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
-from rbm.estimators.squares import InterpolatedSquare, TrainingProducts
+from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.training import TrainingProducts
 from rbm.full_order import FullOrderModel
 from rbm.online.forms import ProductForm
 from rbm.online.reference import solve_triangular

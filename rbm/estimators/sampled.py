@@ -11,7 +11,8 @@ import scipy.linalg
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
-from rbm.estimators.squares import ZERO_PIVOT, InterpolatedSquare, TrainingProducts
+from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.training import ZERO_PIVOT, TrainingProducts
 from rbm.full_order import FullOrderModel
 from rbm.online.reference import solve_triangular
 from rbm.precision import widened

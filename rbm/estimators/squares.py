@@ -4,72 +4,38 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
 from lowrank.arrays import beside, is_complex, namespace, numpy_dtype
 from rbm.errors import EstimatorUnusable
 from rbm.estimate import RESOLVED, Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
-from rbm.estimators.products import Products, all_products, equilibration, evaluate_products
-from rbm.estimators.validation import Validation, distinct, validation_points
-from rbm.full_order import FullOrderModel
+from rbm.estimators.training import TrainingProducts
+from rbm.estimators.validation import Validation, validation_points
 from rbm.online.reference import residual_coefficients, where_present
 from rbm.precision import converted, is_single, underflow_of_sums, widened
-from rbm.reduction import Reduction
 
-__all__ = ["InterpolatedSquare", "TrainingProducts"]
+__all__ = ["InterpolatedSquare"]
 
 #: Safety factor on deviations of the norm that were measured; their squares carry its square.
 SAFETY = 2.0
 #: Number of training parameters that were not selected and are looked at beside the validation points.
 OTHERS = 256
-#: Pivots of X below this many u, relative to the first, are round-off of an exact zero.
-ZERO_PIVOT = 32.0
 #: Validation points at which E1 is evaluated; E_onb at all of them.
 EXACT = 64
 #: Training parameters that must be left over: with fewer, the training set may have been too small for the selection.
 SPARE = 8
-#: Numbers in X on the training set at most (512 MiB); of larger training sets a random choice is used.
-LARGEST = 2**26
-
-
-class TrainingProducts(NamedTuple):
-    """X(mu) on the training set, and what it was made from."""
-
-    reduction: Reduction
-    parameters: np.ndarray  #: (M, p), different rows
-    rows: int  #: rows of the training set as it was given
-    gamma: np.ndarray  #: (M, N)
-    c: np.ndarray  #: (M, m)
-    weights: np.ndarray  #: (m,)
-    products: Products
-    values: np.ndarray  #: X (sigma, M)
-
-    @classmethod
-    def of(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, reduction: Reduction | None
-    ) -> TrainingProducts:
-        """Solve the reduced model on the different rows of the training set and form all products."""
-        reduction = reduction or Reduction(model, basis)
-        m = model.rhs_terms.shape[1] + len(model.operator_terms) * reduction.size
-        parameters = distinct(training, max(1024, LARGEST // m**2))
-        theta, phi, gamma = reduction.solve(parameters)
-        c = residual_coefficients(theta, phi, gamma)
-        weights = equilibration(c)
-        products = all_products(c.shape[1], np.iscomplexobj(c))
-        values = evaluate_products(c, weights, products).T
-        return cls(reduction, parameters, len(training), gamma, c, weights, products, values)
-
-    def rank(self, known: Validation) -> int:
-        """Number of independent columns of X on the training set and at validation points together: what the parameter space needs."""
-        values = np.concatenate([self.values, evaluate_products(known.c, self.weights, self.products).T], axis=1)
-        values = values[:, np.all(np.isfinite(values), axis=0)]
-        pivots = np.abs(np.diag(scipy.linalg.qr(values, mode="r", pivoting=True)[0]))
-        return int(np.sum(pivots > ZERO_PIVOT * np.finfo(pivots.dtype).eps / 2 * pivots.max(initial=0.0)))
+#: Validation points at which it is asked first, before anything of full order, whether the training set is clearly too small ...
+FIRST = 32
+#: ... which is so where epsilon is at least this: the norms by E_onb that it is found from are right to far less.
+CLEAR = 1e-6
+#: Numbers of X at validation points that are held at a time (64 MiB).
+PIECE = 2**23
+#: Where the residual's terms are smaller than this part of their largest, rounding errors of the square may be those of the largest.
+SMALL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -87,8 +53,11 @@ class InterpolatedSquare(Estimator):
         epsilon s(mu),    epsilon = max (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s,
 
     no less than twice the largest deviation seen; 0 where rounding explains all of it, as it does for training sets that fill the space.
-    The estimator is refused where that happens with fewer than 8 training parameters left over (repeated rows count once), and where it leaves no
-    estimate resolved though the training set by itself would. Between the validation points E3 and E4 estimate; E_onb certifies.
+    Rounding errors of the square are relative to its values V_r, though, and s(mu) may vanish somewhere (a right-hand side that does). Where more
+    estimates are resolved that way, epsilon is that of the points with s(mu) >= 1e-3 max s, and what is missing at the others is a
+    constant tau of the floor. The estimator is refused where that happens with fewer than 8 training parameters left over (repeated rows count once), and where it leaves no
+    estimate resolved though the training set by itself would; before anything of full order is computed where 32 validation points say so clearly
+    (epsilon > 1e-6). Validation takes 64 MiB beside the training products and about the time of the selection. Between the validation points E3 and E4 estimate; E_onb certifies.
 
     In single precision the matrices that give lambda are held in float32 and used in double precision (products of c span
     twice the digits of c). They give lambda' = (I + E) lambda, E known from the matrices before and after, so that the square is off
@@ -106,7 +75,7 @@ class InterpolatedSquare(Estimator):
     squares: np.ndarray  #: V (rho,)
     parameters: np.ndarray  #: selected mu_r (rho, p)
     norms: np.ndarray  #: ||W_j||_{P^-1} (m,)
-    deviation: float  #: tau, 0 but in files written before there was an epsilon
+    deviation: float  #: tau, measured; 0 wherever epsilon s(mu) serves
     moved: np.ndarray = field(kw_only=True, default_factory=lambda: np.zeros(0))  #: e (rho,), empty if never converted
     mismatch: float = field(kw_only=True, default=0.0)  #: epsilon, measured
 
@@ -121,12 +90,9 @@ class InterpolatedSquare(Estimator):
             no estimate there is resolved.
         """
         parameters, reduction = training.parameters[selected], training.reduction
-        gamma, basis = training.gamma[selected], reduction.basis
-        exact = reduction.model.residual_norm
-        residual = exact(parameters, gamma, basis, extrapolate=True) if len(selected) else np.zeros(0)
         made = cls(
             weights=training.weights,
-            squares=residual**2,
+            squares=np.zeros(len(selected)),
             parameters=parameters,
             norms=reduction.residual_range.norms,
             deviation=0.0,
@@ -134,82 +100,130 @@ class InterpolatedSquare(Estimator):
         )
         others = training.parameters[_others(len(training.parameters), selected)]
         points = validation_points(reduction.model.parameters, parameters, others)
+        if made._short(training) and len(points):
+            made._refuse_early(training, points)
+        gamma, basis = training.gamma[selected], reduction.basis
+        exact = reduction.model.residual_norm
+        residual = exact(parameters, gamma, basis, extrapolate=True) if len(selected) else np.zeros(0)
+        made = replace(made, squares=residual**2)
         if not len(points):  # the selected points are the whole space
             return made
         return made._validated(training, points, others)
 
+    def _short(self, training: TrainingProducts) -> bool:
+        """True if so few training parameters are left over that there may have been too few."""
+        rank = len(self.squares)
+        return len(training.parameters) - rank < SPARE and rank < len(training.products.first)
+
+    def _refuse_early(self, training: TrainingProducts, points: np.ndarray) -> None:
+        """Raise EstimatorUnusable where a few validation points and norms by E_onb, nothing of full order, say that the training set is too small."""
+        selected = Validation.at(training.reduction, self.parameters)
+        if len(selected.norm) < len(self.squares):
+            return
+        few = points[np.unique(np.linspace(0, len(points) - 1, FIRST).astype(int))]
+        made = replace(self, squares=selected.norm**2)
+        known = made._seen(Validation.at(training.reduction, few))
+        if np.any(made.deviations(known) > CLEAR):
+            raise made._too_few(training, known)
+
+    def _seen(self, known: Validation) -> Validation:
+        """With lambda (rho, K), from so many points at a time that X stays small."""
+        piece = max(1, PIECE // max(1, len(self.weights) ** 2))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            parts = [self.combination(known.c[i : i + piece]) for i in range(0, len(known.c), piece)]
+        return known._replace(combination=np.concatenate(parts, axis=1) if parts else np.zeros((len(self.squares), 0)))
+
     def _known(self, training: TrainingProducts, points: np.ndarray) -> Validation:
         """Norms by E_onb, and by E1 at the EXACT points that decide: those of the largest deviations and those of the smallest norms."""
-        known = Validation.at(training.reduction, points)
-        order = np.argsort(-self.deviations(known.c, known.norm)), np.argsort(known.norm)
+        known = self._seen(Validation.at(training.reduction, points))
+        order = np.argsort(-self.deviations(known)), np.argsort(known.norm)
         return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
 
     def _validated(self, training: TrainingProducts, points: np.ndarray, others: np.ndarray) -> Self:
-        """The state with epsilon from the points (K, p) in the floor, or EstimatorUnusable; `others`: the training points among them."""
+        """The state with epsilon and tau from the points (K, p) in the floor, or EstimatorUnusable; `others`: the training points among them."""
         known = self._known(training, points)
-        reason = f"{self.alias} with N = {training.reduction.size}"
         if not len(known.norm):
             raise EstimatorUnusable(
-                f"{reason}: the model has an answer at none of the validation points in {training.reduction.model.parameters}, so that its deviation "
-                "was seen nowhere; narrow the ranges of the parameters, or use the estimator 'orthonormal'"
+                f"{self._reason(training)}: the model has an answer at none of the validation points in {training.reduction.model.parameters}, so that "
+                "its deviation was seen nowhere; narrow the ranges of the parameters, or use the estimator 'orthonormal'"
             )
-        made = replace(self, mismatch=self.mismatch + self.deviations(known.c, known.norm).max())
-        if made.mismatch == self.mismatch:
+        made = self._widened(known)
+        if made is self:
             return made
-        count, rank = len(training.parameters), len(self.squares)
-        if count - rank < SPARE and rank < len(training.products.first):
+        if self._short(training):
+            raise self._too_few(training, known)
+        if not made._resolved(known) and self._holds(self._known(training, others), known):
             raise EstimatorUnusable(
-                f"{reason}: {rank} of {count} training parameters were selected, and they are too few: {self._off(known)}. Give a larger training set, "
-                f"of at least {max(training.rank(known), rank + 1) + SPARE} different parameters that fill the parameter space (this training set has {count} "
-                f"in {training.rows} rows), or use the estimator 'orthonormal'"
-            )
-        if not made._resolves(known) and self._holds(self._known(training, others), known):
-            raise EstimatorUnusable(
-                f"{reason}: the training set ({count} different parameters) does not represent the parameter space: {self._off(known)}, and no "
-                "estimate would be resolved. Give a training set that fills the space, narrow the ranges of the parameters, or use the estimator "
-                "'orthonormal'"
+                f"{self._reason(training)}: the training set ({len(training.parameters)} different parameters) does not represent the parameter space: "
+                f"{self._off(known)}, and no estimate would be resolved. Give a training set that fills the space, narrow the ranges of the "
+                "parameters, or use the estimator 'orthonormal'"
             )
         return made
 
+    def _reason(self, training: TrainingProducts) -> str:
+        return f"{self.alias} with N = {training.reduction.size}"
+
+    def _too_few(self, training: TrainingProducts, known: Validation) -> EstimatorUnusable:
+        """The refusal of a training set that is too small, with the number that is enough."""
+        count, rank, products = len(training.parameters), len(self.squares), len(training.products.first)
+        need = training.rank(known)
+        advice = (
+            f"of at least {max(need, rank + 1) + SPARE} different parameters that fill the parameter space"
+            if need is not None
+            else f"of more different parameters that fill the parameter space; at most {products + SPARE} are enough"
+        )
+        return EstimatorUnusable(
+            f"{self._reason(training)}: {rank} of {count} training parameters were selected, and they are too few: {self._off(known)}. Give a larger "
+            f"training set, {advice} (this training set has {count} in {training.rows} rows), or use the estimator 'orthonormal'"
+        )
+
+    def _widened(self, known: Validation) -> Self:
+        """The state whose floor holds the deviations seen: epsilon alone, or epsilon and tau where more is resolved with both."""
+        found = self.deviations(known)
+        if not found.max(initial=0.0) > 0:
+            return self
+        alone = replace(self, mismatch=self.mismatch + found.max())
+        sizes = np.abs(known.c) @ self.norms
+        large = sizes >= SMALL * sizes.max()
+        epsilon = found[large].max(initial=0.0)
+        tau = np.where(found > epsilon, (found - epsilon) * sizes, 0.0).max()
+        both = replace(self, mismatch=self.mismatch + epsilon, deviation=self.deviation + float(tau))
+        return both if both._resolved(known) > alone._resolved(known) else alone
+
     def _holds(self, inside: Validation, known: Validation) -> bool:
         """True if what was seen on the training set would resolve estimates: if not, a tolerance or a system is the cause, and floors say it."""
-        found = self.deviations(inside.c, inside.norm).max(initial=0.0)
-        return replace(self, mismatch=self.mismatch + found)._resolves(known)
+        return self._widened(inside)._resolved(known) > 0
 
-    def _resolves(self, known: Validation) -> bool:
-        """True if any estimate at the validation points is resolved."""
-        return bool(np.any(known.norm >= RESOLVED * self.floors(known.c)))
+    def _resolved(self, known: Validation) -> int:
+        """Number of estimates at the validation points that are resolved."""
+        of_square, of_norm = self._rounding(known.c, known.combination)
+        return int(np.sum(known.norm >= RESOLVED * (np.sqrt(of_square) + of_norm)))
 
     def _off(self, known: Validation) -> str:
         """How far the values are off at validation points, in words."""
-        off = np.abs(_signed_root(self.squares @ self.combination(known.c)) - known.norm)
+        off = np.abs(_signed_root(self.squares @ known.combination) - known.norm)
         worst = int(np.argmax(np.where(np.isfinite(off), off, 0.0)))
         return (
             f"at {len(off)} other points of the parameter space its residual norms are off by up to {off[worst]:.1e}, where the exact one is "
             f"{known.norm[worst]:.1e}"
         )
 
-    def deviations(self, c: np.ndarray, norm: np.ndarray) -> np.ndarray:
-        """(K,) the least epsilon with which the floor at that point is SAFETY times the deviation from the exact norms (K,), or larger.
+    def deviations(self, known: Validation) -> np.ndarray:
+        """(K,) the least epsilon with which the floor at that point is SAFETY times the deviation from the exact norms, or larger.
 
         It is found from the square, v^2 - e^2 = (v - e)(v + e), of which rounding explains a part: the deviation of the square is linear in X(mu)
         and hence about as large at points between as at points seen, while that of the norm is larger by orders wherever the norm is small.
         Zero where values are not finite: queries are refused there.
         """
+        c, norm, combination = known.c, known.norm, known.combination
         if not len(c):
             return np.zeros(0)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            combination = self.combination(c)
             value, (of_square, of_norm) = _signed_root(self.squares @ combination), self._rounding(c, combination)
             off = SAFETY * np.abs(value - norm) - of_norm
             left = SAFETY * np.where(off > 0, off, 0.0) * (np.abs(value) + norm) - of_square
             found = np.sqrt(np.where(left > 0, left, 0.0)) / (np.abs(c) @ self.norms)
         return np.where(np.isfinite(found), found, 0.0)
-
-    def floors(self, c: Any) -> Any:
-        """(M,) floors for residual coefficients c (M, m), but for the underflow."""
-        of_square, of_norm = self._rounding(c, self.combination(c))
-        return namespace(c).sqrt(of_square) + of_norm
 
     def _rounding(self, c: Any, combination: Any) -> tuple[Any, Any]:
         """What the floor allows for in the square and, beside that, in the norm; both (M,)."""

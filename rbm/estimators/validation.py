@@ -33,6 +33,7 @@ class Validation(NamedTuple):
     gamma: np.ndarray  #: (K, N)
     c: np.ndarray  #: (K, m)
     norm: np.ndarray  #: (K,)
+    combination: np.ndarray = np.zeros((0, 0))  #: lambda (rho, K) of the estimator that is looked at
 
     @classmethod
     def at(cls, reduction: Reduction, mus: np.ndarray) -> Validation:
