@@ -84,7 +84,7 @@ def assemble(
         bempp-cl is missing and something is not in the cache; with the line that installs it.
 
     Warns if there are fewer than six elements per wavelength, of triangles nearer than 1/500 of an edge or that meet at less
-    than a degree, and of pairs that take long to integrate.
+    than a tenth of a degree, and of pairs that take long to integrate.
     """
     if isinstance(quadrature, bool) or not (isinstance(quadrature, int | np.integer) and 1 <= quadrature <= 20):
         raise ModelError(f"quadrature must be a whole number from 1 to 20, the order of the rules, got {quadrature!r}")
