@@ -16,22 +16,16 @@ import scipy.linalg
 
 from lowrank.optional import require
 from lowrank.progress import progress_bar
+from problems.assembly_rules import pairs_to_correct, singular_order, warn_if_costly
 from problems.matrix_cache import Cache, Matrices, cache_folder, folder, read_matrices, supports, write_matrices
 from problems.near_quadrature import NearCorrection, near_correction
-from problems.near_triangles import NearTriangles, near_triangles
+from problems.near_triangles import NearTriangles, SharpTriangles
 from problems.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "folder", "half_order_gram", "mass", "stiffness"]
 
 MIN_ELEMENTS_PER_WAVELENGTH = 6.0
-#: Triangles that do not touch and are nearer than this share of an edge are integrated by :mod:`problems.near_quadrature`: there the rule of
-#: order 4 leaves 2e-3 of a single and 2e-2 of a double layer, at 0.08 of an edge 15 % and more. No ready-made shape has such pairs.
-NEAR = 0.35
-#: Triangles longer than this many of their heights are stretched; the order that singular integrals take at least where there are such, or near ones.
-STRETCHED, SINGULAR = 4.0, 6
-#: Nearer than this, the correction itself has been seen to lose digits.
-TOO_NEAR = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +64,11 @@ def assemble(
     ----------
     mesh : the surface
     wavenumbers : k > 0, one or several
-    quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5, far below the mesh error. Triangles that do not
-        touch and are nearer than 0.35 of an edge (the faces of a thin plate) are integrated by :mod:`problems.near_quadrature`, and where
-        there are such, or stretched ones, the singular rule is of order 6 at least (:func:`singular_order`)
+    quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5 on smooth surfaces of round triangles, far below
+        the mesh error. Triangles that do not touch and are nearer than 0.35 of an edge (the faces of a thin plate), and those that touch at
+        an angle below 45 degrees (the rim of a lens), are integrated by :mod:`problems.near_quadrature`, about 0.03 s a pair. Where there
+        are such, or stretched ones, the singular rule is of order 6 at least; pairs that meet at 45 to 90 degrees are left to it
+        (:mod:`problems.assembly_rules`)
     cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by all that
         its numbers depend on (:mod:`problems.matrix_cache`): every bit of mesh and wavenumber, the order, the version of bempp-cl. It
         holds 3 n^2 complex numbers and a little more; what is damaged or another's is assembled anew, with a warning
@@ -87,7 +83,8 @@ def assemble(
     ImportError
         bempp-cl is missing and something is not in the cache; with the line that installs it.
 
-    Warns if there are fewer than six elements per wavelength, and of triangles nearer than 1/500 of an edge.
+    Warns if there are fewer than six elements per wavelength, of triangles nearer than 1/500 of an edge or that meet at less
+    than a tenth of a degree, and of pairs that take long to integrate.
     """
     if isinstance(quadrature, bool) or not (isinstance(quadrature, int | np.integer) and 1 <= quadrature <= 20):
         raise ModelError(f"quadrature must be a whole number from 1 to 20, the order of the rules, got {quadrature!r}")
@@ -95,8 +92,7 @@ def assemble(
     if ks.ndim != 1 or not len(ks) or not np.all(np.isfinite(ks) & (ks > 0)):
         raise ModelError(f"the wavenumber must be a positive number, got {wavenumbers!r}")
     warn_if_coarse(mesh, float(ks.max()))
-    near = near_triangles(mesh, NEAR)
-    _warn_if_too_near(near)
+    near, sharp = pairs_to_correct(mesh)
     where = folder(cache)
     found: dict[float, BoundaryOperators] = {}
     for k in ks.tolist():
@@ -105,7 +101,8 @@ def assemble(
             found[k] = _unpacked(mesh, k, stored)
     missing = [k for k in dict.fromkeys(ks.tolist()) if k not in found]
     if missing:
-        assembler = _Assembler(mesh, int(quadrature), near)
+        warn_if_costly(mesh, (len(near) + len(sharp)) * len(missing))
+        assembler = _Assembler(mesh, int(quadrature), near, sharp, progress)
         with (
             progress_bar(
                 None, "boundary operators", enabled=progress, total=len(missing) * (1 + 2 * mesh.n_parts)
@@ -147,28 +144,6 @@ def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
         warnings.warn(
             f"the mesh has {count:.1f} elements per wavelength at wavenumber {wavenumber:g}, fewer than six: the discretisation error "
             "(which no reduced basis bound covers) will be large; refine the mesh or lower the wavenumber",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def singular_order(mesh: SurfaceMesh, quadrature: int, near: bool) -> int:
-    """The order for triangles that touch: the same, but 6 at least on a mesh with stretched or near triangles.
-
-    Order 4 leaves 6e-3 of the extinction of a plate 50 times as wide as thick, order 6 7e-4, order 8 2e-4, which takes twice the time.
-    """
-    longest = mesh.edge_lengths.max(axis=0)
-    stretched = near or bool(np.any(longest**2 > STRETCHED * 2 * mesh.areas))
-    return max(quadrature, SINGULAR) if stretched else quadrature
-
-
-def _warn_if_too_near(near: NearTriangles) -> None:
-    if len(near) and near.ratio.min() < TOO_NEAR:
-        k = int(np.argmin(near.ratio))
-        warnings.warn(
-            f"triangles {near.first[k]} and {near.second[k]} do not touch and are {near.ratio[k]:.1e} of an edge apart ({int((near.ratio < TOO_NEAR).sum())} "
-            f"such pairs below {TOO_NEAR:g}): their integrals are right to about 1e-4 only, which no reduced basis bound covers; refine the mesh "
-            "there, or close the gap",
             UserWarning,
             stacklevel=3,
         )
@@ -231,10 +206,14 @@ def _add_up(mesh: SurfaceMesh, local: np.ndarray) -> np.ndarray:
 class _Assembler:
     """bempp-cl on one mesh: kernels are compiled once a process, spaces made once a mesh."""
 
-    def __init__(self, mesh: SurfaceMesh, quadrature: int, near: NearTriangles) -> None:
+    def __init__(
+        self, mesh: SurfaceMesh, quadrature: int, near: NearTriangles, sharp: SharpTriangles, progress: bool
+    ) -> None:
         self.api = api = _bempp()
-        self.mesh, self.near, self.quadrature = mesh, near, quadrature
+        self.mesh, self.near, self.sharp, self.quadrature = mesh, near, sharp, quadrature
         grid = api.Grid(mesh.vertices.copy(), mesh.triangles.astype(np.uint32), mesh.parts.astype(np.uint32))
+        _leave_out(grid, sharp)
+        self.progress = progress
         self.space = api.function_space(grid, "P", 1)
         self.parts = [
             api.function_space(grid, "P", 1, segments=[j], include_boundary_dofs=True, truncate_at_segment_edge=True)
@@ -242,7 +221,7 @@ class _Assembler:
         ]
         self.parameters = api.utils.DefaultParameters()
         self.parameters.quadrature.regular = quadrature
-        self.parameters.quadrature.singular = singular_order(mesh, quadrature, len(near) > 0)
+        self.parameters.quadrature.singular = singular_order(mesh, quadrature, len(near) + len(sharp) > 0)
         # unknowns of bempp are numbered in an order of its own
         self.vertex = np.empty(self.space.global_dof_count, dtype=int)
         self.vertex[self.space.local2global] = mesh.triangles.T
@@ -275,14 +254,39 @@ class _Assembler:
         if len(self.near):
             from bempp_cl.api.integration.triangle_gauss import rule
 
-            correction = near_correction(self.mesh, self.near, k, rule(self.quadrature))
+            correction = near_correction(self.mesh, self.near, k, rule(self.quadrature), self.progress)
             _correct(self.mesh, self.near, correction, k, single, adjoint, hypersingular)
+        if len(self.sharp):
+            correction = near_correction(self.mesh, self.sharp, k, None, self.progress)
+            _correct(self.mesh, self.sharp, correction, k, single, adjoint, hypersingular)
         return BoundaryOperators(k, np.add.reduce(adjoint).T, hypersingular, tuple(single), tuple(adjoint))
+
+
+def _leave_out(grid: Any, sharp: SharpTriangles) -> None:
+    """Take pairs out of the tables by which bempp-cl finds triangles that touch; its rules for separated ones skip all neighbours.
+
+    So these pairs contribute nothing, and what is added for them are whole integrals, not differences from a rule.
+    """
+    if not len(sharp):
+        return
+    t = grid.number_of_elements
+    pairs = np.concatenate([sharp.first * t + sharp.second, sharp.second * t + sharp.first])
+    count = 0
+    for name in ("edge_adjacency", "vertex_adjacency"):
+        table = getattr(grid, name)
+        keep = ~np.isin(table[0].astype(np.int64) * t + table[1].astype(np.int64), pairs)
+        setattr(grid, "_" + name, np.asfortranarray(table[:, keep]))
+        count += table.shape[1] - getattr(grid, name).shape[1]
+    if count != len(pairs):
+        raise RuntimeError(
+            f"bempp-cl keeps its tables of neighbours elsewhere than version 0.4.2 does ({count} of {len(pairs)} pairs found): the triangles "
+            "that meet at a sharp edge cannot be integrated; install bempp-cl 0.4.2"
+        )
 
 
 def _correct(
     mesh: SurfaceMesh,
-    near: NearTriangles,
+    near: NearTriangles | SharpTriangles,
     correction: NearCorrection,
     k: float,
     single: list[np.ndarray],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from problems.assembly_rules import rules
 from problems.surfaces import SurfaceMesh
 from rbm.archive import read_archive, write_archive
 from rbm.cache import cache_folder
@@ -31,9 +32,6 @@ LAYOUT = 3
 KIND = "boundary operators"
 #: The version that the extra `bem` brings; matrices of another one that is installed have files of their own.
 BEMPP = "0.4.2"
-
-#: Of the correction for near triangles (:mod:`problems.near_quadrature`); changes when what it gives changes.
-NEAR_RULE = 1
 
 Cache = bool | str | os.PathLike[str]
 #: single layers and transposed, tested double layers (n, sum of the parts' vertices), hypersingular operator (n, n)
@@ -128,7 +126,7 @@ def _key(mesh: SurfaceMesh, wavenumber: float, quadrature: int) -> str:
     except importlib.metadata.PackageNotFoundError:
         version = BEMPP
     content = (
-        f"layout {LAYOUT}, bempp-cl {version}, Galerkin, continuous piecewise linear, double precision, near pairs {NEAR_RULE}, "
+        f"layout {LAYOUT}, bempp-cl {version}, Galerkin, continuous piecewise linear, double precision, {rules()}, "
         f"order {int(quadrature)}, k {float(wavenumber).hex()}, {mesh_digest(mesh)}"
     )
     return hashlib.sha256(content.encode()).hexdigest()

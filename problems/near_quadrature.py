@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from problems.near_triangles import NearTriangles, segment_distance
+from lowrank.progress import progress_bar
+from problems.near_triangles import NearTriangles, SharpTriangles, segment_distance
 from problems.surface_fields import _reference_rule
 from problems.surfaces import SurfaceMesh
 
@@ -18,6 +19,8 @@ SEPARATION, ORDER = 2.0, 6
 LEVELS = 9
 #: Order of the rule for the bounded part of the kernels, on the quarters of both triangles.
 SMOOTH_ORDER = 8
+#: Pairs between two steps of a progress bar.
+STEP = 128
 #: Kernel values that are formed at once.
 VALUES = 1 << 20
 
@@ -33,8 +36,14 @@ class NearCorrection:
     adjoint: np.ndarray  #: the same with d/dn_x G
 
 
-def near_correction(mesh: SurfaceMesh, pairs: NearTriangles, wavenumber: float, rule: Rule) -> NearCorrection:
-    """Accurate integrals less those that the rule (points (2, q), weights (q,) on the reference triangle) gives, for each pair.
+def near_correction(
+    mesh: SurfaceMesh,
+    pairs: NearTriangles | SharpTriangles,
+    wavenumber: float,
+    rule: Rule | None,
+    progress: bool = False,
+) -> NearCorrection:
+    """Accurate integrals less those that the rule (points (2, q), weights (q,) on the reference triangle) gives, for each pair; whole integrals for None.
 
     1/(4 pi r) and its normal derivative times linear functions have integrals over a flat triangle in closed form; what they are as
     functions on the other triangle changes fast only near the edges of the first, and is integrated by pieces that become smaller towards
@@ -43,16 +52,30 @@ def near_correction(mesh: SurfaceMesh, pairs: NearTriangles, wavenumber: float, 
     Source of the closed forms: Wilton, Rao, Glisson, Schaubert, Al-Bundak, Butler, IEEE Trans. Antennas Propag. 32 (1984) 276-281;
     Graglia, ibid. 41 (1993) 1448-1455.
     """
+    total = np.empty((3, len(pairs), 3, 3), dtype=complex)
+    with progress_bar(None, "near triangles", enabled=progress, total=len(pairs)) as bar:
+        for start in range(0, len(pairs), STEP):
+            rows = slice(start, start + STEP)
+            total[:, rows] = _correction(mesh, pairs.first[rows], pairs.second[rows], wavenumber, rule)
+            bar.update(total[:, rows].shape[1])
+    return NearCorrection(*total)
+
+
+def _correction(
+    mesh: SurfaceMesh, first: np.ndarray, second: np.ndarray, wavenumber: float, rule: Rule | None
+) -> np.ndarray:
+    """(3, p, 3, 3): single, double and adjoint of the given triangles."""
     corners = mesh.vertices[:, mesh.triangles].transpose(2, 1, 0)  # (t, 3 corners, 3 coordinates)
-    one, two = corners[pairs.first], corners[pairs.second]
-    normals = mesh.normals.T[pairs.first], mesh.normals.T[pairs.second]
+    one, two = corners[first], corners[second]
+    normals = mesh.normals.T[first], mesh.normals.T[second]
     single, double = _static(one, two, normals[1])
     adjoint = _static(two, one, normals[0])[1].transpose(0, 2, 1)
     total = np.stack([single, double, adjoint]).astype(complex)
     smooth = _quartered(_reference_rule(SMOOTH_ORDER))
     total += _by_rule(one, two, normals, wavenumber, smooth, bounded=True)
-    total -= _by_rule(one, two, normals, wavenumber, rule)
-    return NearCorrection(*total)
+    if rule is not None:
+        total -= _by_rule(one, two, normals, wavenumber, rule)
+    return total
 
 
 def _static(one: np.ndarray, two: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

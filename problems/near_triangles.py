@@ -1,4 +1,4 @@
-"""Triangles that do not touch and are near each other for their size: where quadrature for well separated ones is no longer enough."""
+"""Triangles that are near each other for their size, or meet at a sharp angle: where the usual quadrature is no longer enough."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from problems.crossings import box_pairs
 from problems.surfaces import SurfaceMesh
 
-__all__ = ["NearTriangles", "near_triangles"]
+__all__ = ["NearTriangles", "SharpTriangles", "near_triangles", "sharp_triangles"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,84 @@ class NearTriangles:
     def __repr__(self) -> str:
         least = f", the nearest at {self.ratio.min():.2g} of an edge" if len(self) else ""
         return f"NearTriangles({len(self)} pairs{least})"
+
+
+@dataclass(frozen=True, eq=False)
+class SharpTriangles:
+    """Pairs of triangles with a common edge or one common vertex, first < second, and how sharp the angle between them is."""
+
+    first: np.ndarray  #: (p,)
+    second: np.ndarray  #: (p,)
+    angle: (
+        np.ndarray
+    )  #: (p,) radians: between faces with a common edge, else between the nearest directions from the common vertex
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __repr__(self) -> str:
+        least = f", the sharpest at {np.degrees(self.angle.min()):.2g} degrees" if len(self) else ""
+        return f"SharpTriangles({len(self)} pairs{least})"
+
+
+def sharp_triangles(mesh: SurfaceMesh, dihedral: float, ratio: float) -> SharpTriangles:
+    """Faces with a common edge whose angle is less than `dihedral` (radians), and triangles with one common vertex that are near there.
+
+    Near: the angle between them is less than `ratio` times the larger of their own angles at the vertex, so that the next but one triangle
+    of a fan of narrow ones is not near. Cost: the pairs of triangles at each vertex.
+    """
+    import scipy.sparse as sp
+
+    t = mesh.triangles.shape[1]
+    has = sp.csr_array(
+        (np.ones(3 * t, dtype=np.int8), (np.tile(np.arange(t), 3), mesh.triangles.ravel())),
+        shape=(t, mesh.vertices.shape[1]),
+    )
+    common = sp.triu(has @ has.T, 1).tocoo()
+    found = [np.zeros((3, 0))]
+    for shared, measure, limit in ((2, _dihedral, dihedral), (1, _at_vertex, np.inf)):
+        one, two = (x[common.data == shared].astype(int) for x in (common.row, common.col))
+        if not len(one):
+            continue
+        a, b = mesh.triangles[:, one], mesh.triangles[:, two]
+        same = a[:, None] == b[None]
+        angle, own = measure(mesh.vertices, a, b, same.any(axis=1), same.any(axis=0))
+        keep = angle < np.minimum(limit, ratio * own) if shared == 1 else angle < limit
+        found.append(np.stack([one[keep], two[keep], angle[keep]]))
+    first, second, angle = np.concatenate(found, axis=1)
+    order = np.lexsort((second, first))
+    return SharpTriangles(first[order].astype(int), second[order].astype(int), angle[order])
+
+
+Angles = tuple[np.ndarray, np.ndarray]
+
+
+def _dihedral(vertices: np.ndarray, one: np.ndarray, two: np.ndarray, of_one: np.ndarray, of_two: np.ndarray) -> Angles:
+    """Angles (p,) of faces (3, p) with a common edge, and nothing to compare them with; of_one, of_two (3, p): the common corners."""
+    m = np.arange(one.shape[1])
+    j, k = np.argmin(of_one, axis=0), np.argmin(of_two, axis=0)
+    start, end = vertices[:, one[(j + 1) % 3, m]], vertices[:, one[(j + 2) % 3, m]]
+    way = (end - start) / np.linalg.norm(end - start, axis=0)
+    u, v = vertices[:, one[j, m]] - start, vertices[:, two[k, m]] - start
+    u, v = (x - _dot(x, way) * way for x in (u, v))
+    return np.arctan2(np.linalg.norm(np.cross(u, v, axis=0), axis=0), _dot(u, v)), np.full(len(m), np.inf)
+
+
+def _at_vertex(
+    vertices: np.ndarray, one: np.ndarray, two: np.ndarray, of_one: np.ndarray, of_two: np.ndarray
+) -> Angles:
+    """Angles (p,) between triangles as they are seen from their common vertex, and the larger of their own there: by chords of arcs."""
+    m = np.arange(one.shape[1])
+    ends = []
+    for triangle, of in ((one, of_one), (two, of_two)):
+        j = np.argmax(of, axis=0)
+        for k in (1, 2):
+            way = vertices[:, triangle[(j + k) % 3, m]] - vertices[:, triangle[j, m]]
+            ends.append(way / np.linalg.norm(way, axis=0))
+    a, b, c, d = ends
+    chords = _segments(a, b, c, d), np.maximum(np.linalg.norm(a - b, axis=0), np.linalg.norm(c - d, axis=0))
+    angle, own = (2 * np.arcsin(np.minimum(x / 2, 1.0)) for x in chords)
+    return angle, own
 
 
 def near_triangles(mesh: SurfaceMesh, ratio: float) -> NearTriangles:

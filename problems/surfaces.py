@@ -289,12 +289,16 @@ def _refuse_inward(mesh: SurfaceMesh, neighbours: np.ndarray) -> None:
             "exchange two vertices of each triangle, triangles[[0, 2, 1]]"
         )
     for k in range(count if count > 1 else 0):
-        others = np.setdiff1d(mesh.triangles[:, component != k], [])
-        inside = (
-            np.abs(solid_angle(mesh.vertices, mesh.triangles[:, component == k], mesh.vertices[:, others])) > 2 * np.pi
-        )
+        own, others = mesh.triangles[:, component == k], mesh.triangles[:, component != k]
+        # at a vertex of both the solid angle is that of a corner, whatever lies there: triangles with such corners only are asked at the middle
+        shared = np.isin(others, own)
+        free, held = np.unique(others[~shared]), np.flatnonzero(shared.all(axis=0))
+        points = np.concatenate([mesh.vertices[:, free], mesh.vertices[:, others[:, held]].mean(axis=1)], axis=1)
+        inside = np.abs(solid_angle(mesh.vertices, own, points)) > 2 * np.pi
         if inside.any():
+            j = int(np.argmax(inside))
+            vertex = free[j] if j < len(free) else others[0, held[j - len(free)]]
             raise ModelError(
-                f"vertex {others[int(np.argmax(inside))]} lies inside component {k + 1} of {count} (with triangle {int(np.argmax(component == k))}): "
+                f"vertex {vertex} lies inside component {k + 1} of {count} (with triangle {int(np.argmax(component == k))}): "
                 "components must not lie in each other or overlap"
             )

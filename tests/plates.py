@@ -1,4 +1,4 @@
-"""Meshes of boxes, whose faces may be as near to each other as one likes."""
+"""Meshes whose faces may be as near to each other as one likes: boxes, and a double pyramid with a sharp rim."""
 
 from __future__ import annotations
 
@@ -41,3 +41,10 @@ def together(*bodies: Arrays) -> Arrays:
 def plate(thickness: float, counts: int = 6) -> SurfaceMesh:
     """1 x 1 x thickness."""
     return SurfaceMesh(*box((1.0, 1.0, thickness), (counts, counts, 1)))
+
+
+def double_pyramid(height: float) -> SurfaceMesh:
+    """Two flat pyramids on one triangle: 5 vertices, 6 triangles."""
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0.5, 0.9, 0], [0.5, 0.3, height], [0.5, 0.3, -height]])
+    triangles = np.array([[0, 1, 3], [1, 2, 3], [2, 0, 3], [1, 0, 4], [2, 1, 4], [0, 2, 4]])
+    return SurfaceMesh(vertices.T, triangles.T)

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
-from plates import plate
+from plates import double_pyramid, plate
 from scattering_models import DATA, UNSEEN, icosphere, scattering
 
 from problems import SurfaceMesh, acoustic_scattering, surface
@@ -39,6 +39,8 @@ def assembled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         f"for shape, level in {shapes}:\n"
         "    mesh = icosphere(level) if shape == 'icosphere' else surface(shape, level, 2)\n"
         "    bem.assemble(mesh, 2.0, cache=sys.argv[1])\n"
+        "from plates import double_pyramid\n"
+        "bem.assemble(double_pyramid(0.02), 1e-3, quadrature=6, cache=sys.argv[1])\n"
         "assert numba.get_num_threads() == threads\n"
     )
     folder = tmp_path_factory.mktemp("assembled")
@@ -46,7 +48,7 @@ def assembled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     assert done.stdout == ""
     assert "Warning" not in done.stderr
-    assert len(list(folder.glob("helmholtz-*.npz"))) == len(shapes)
+    assert len(list(folder.glob("helmholtz-*.npz"))) == len(shapes) + 1
     return folder
 
 
@@ -61,6 +63,15 @@ def test_assembly_gives_the_stored_matrices(assembled: Path) -> None:
         (*fresh.single_layers, *fresh.adjoint_layers), (*stored.single_layers, *stored.adjoint_layers), strict=True
     ):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_a_sharp_rim_is_integrated(assembled: Path) -> None:
+    """Faces that meet at four degrees: rows of the static double layer add up to -1/2 of the hats' integrals."""
+    mesh = double_pyramid(0.02)
+    assert read_matrices(assembled, mesh, 1e-3, 6) is not None
+    (o,) = bem.assemble(mesh, 1e-3, quadrature=6, cache=assembled)
+    missed = o.double_layer.real.sum(axis=1) + bem.mass(mesh).sum(axis=1) / 2
+    assert np.abs(missed).max() < 2e-3 * np.abs(o.double_layer).max()
 
 
 @pytest.mark.slow

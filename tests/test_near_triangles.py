@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from plates import box, plate, together
+from plates import box, double_pyramid, plate, together
 
+from problems import assembly_rules as rules
 from problems import boundary_elements as bem
-from problems import surface
+from problems import near_quadrature, surface
+from problems.matrix_cache import cached_file
 from problems.near_quadrature import linear_potentials, near_correction
-from problems.near_triangles import near_triangles, triangle_distance
+from problems.near_triangles import near_triangles, sharp_triangles, triangle_distance
 from problems.surface_fields import _reference_rule
 from problems.surfaces import SurfaceMesh
 
+#: The rules in force, and what they give.
+RULES_TESTED = "rules 2, (0.35, 4.0, 6, 0.7853981633974483, 0.25), (2.0, 6, 9, 8)"
+NUMBERS = [3, 76, 0.02989626337061668, 0.14264868769592226, 0.0020878450317076214, 0.06700169269394009]
 NOTHING = np.zeros((2, 1)), np.zeros(1)
 
 
@@ -47,7 +53,7 @@ def test_distances_of_triangles_against_a_search() -> None:
 
 def test_the_faces_of_a_plate_are_near_and_ready_made_shapes_have_no_near_triangles() -> None:
     mesh = plate(0.02)
-    near = near_triangles(mesh, bem.NEAR)
+    near = near_triangles(mesh, rules.NEAR)
     assert np.all(near.first < near.second)
     assert near.ratio.min() == pytest.approx(0.02 / (np.sqrt(2) / 6), rel=2e-2)
     centroids = mesh.vertices[:, mesh.triangles].mean(axis=1)
@@ -59,10 +65,10 @@ def test_the_faces_of_a_plate_are_near_and_ready_made_shapes_have_no_near_triang
         assert frozenset((int(t), int(b))) in opposite or shared
     for shape in ("sphere", "ellipsoid", "peanut"):
         for level in (1, 2, 3):
-            assert not len(near_triangles(surface(shape, level), bem.NEAR)), (shape, level)
-            assert bem.singular_order(surface(shape, level), 4, False) == 4  # nor stretched ones
-    assert bem.singular_order(mesh, 4, True) == 6
-    assert bem.singular_order(mesh, 8, True) == 8
+            assert not len(near_triangles(surface(shape, level), rules.NEAR)), (shape, level)
+            assert rules.singular_order(surface(shape, level), 4, False) == 4  # nor stretched ones
+    assert rules.singular_order(mesh, 4, True) == 6
+    assert rules.singular_order(mesh, 8, True) == 8
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])
@@ -174,8 +180,73 @@ def test_triangles_too_near_to_be_integrated_well_are_named() -> None:
     with pytest.warns(
         UserWarning, match=r"triangles \d+ and \d+ do not touch and are 4\.2e-04 of an edge apart \(\d+ such pairs"
     ):
-        bem._warn_if_too_near(near_triangles(plate(1e-4), bem.NEAR))
+        rules.warn_if_too_near(near_triangles(plate(1e-4), rules.NEAR))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bem._warn_if_too_near(near_triangles(plate(0.02), bem.NEAR))
-        bem._warn_if_too_near(near_triangles(surface("sphere", 2), bem.NEAR))
+        rules.warn_if_too_near(near_triangles(plate(0.02), rules.NEAR))
+        rules.warn_if_too_near(near_triangles(surface("sphere", 2), rules.NEAR))
+
+
+def test_sharp_edges_are_found() -> None:
+    mesh = double_pyramid(0.02)
+    sharp = sharp_triangles(mesh, rules.SHARP, rules.SHARP_AT_VERTEX)
+    edges = [k for k, p in enumerate(zip(sharp.first, sharp.second, strict=True)) if p in ((0, 3), (1, 4), (2, 5))]
+    assert sharp.angle[edges[0]] == pytest.approx(2 * np.arctan(0.02 / 0.3), rel=1e-12)
+    assert len(edges) == 3
+    assert len(sharp) == 9  # and each upper face with the two lower ones that have a corner of it
+    assert np.all(sharp.first < sharp.second)
+    assert repr(sharp).startswith("SharpTriangles(9 pairs, the sharpest at ")
+    for shape in ("sphere", "ellipsoid", "peanut"):
+        for level in (0, 1, 2, 3):
+            assert not len(sharp_triangles(surface(shape, level), rules.SHARP, rules.SHARP_AT_VERTEX)), (shape, level)
+    assert not len(sharp_triangles(SurfaceMesh(*box((1, 1, 1))), rules.SHARP, rules.SHARP_AT_VERTEX))
+
+
+def test_triangles_that_touch_at_a_sharp_edge_are_integrated() -> None:
+    """A closed surface is seen under 2 pi from its points: each row of the static double layer adds up to -1/2 of the hat's integral."""
+    mesh = double_pyramid(0.01)
+    pairs = sharp_triangles(mesh, 4.0, np.inf)
+    assert len(pairs) == 15
+    single, adjoint, other = ([np.zeros((5, 5), dtype=complex)] for _ in range(3))
+    bem._correct(mesh, pairs, near_correction(mesh, pairs, 1e-6, None), 1e-6, single, adjoint, other[0])
+    halves = bem.mass(mesh).sum(axis=1) / 2
+    np.testing.assert_allclose(adjoint[0].T.sum(axis=1).real, -halves, rtol=3e-4)
+
+
+def test_other_numbers_need_another_version_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices on disk are found by `rules()`: where these numbers change and no constant does, RULES must, or old files would be read."""
+    mesh = double_pyramid(0.1)
+    sharp = sharp_triangles(mesh, rules.SHARP, rules.SHARP_AT_VERTEX)
+    found = near_correction(mesh, sharp, 2.0, None)
+    near = near_triangles(plate(0.1, 2), rules.NEAR)
+    rest = near_correction(plate(0.1, 2), near, 2.0, _reference_rule(4))
+    numbers = [len(sharp), len(near), *(np.abs(x).sum() for c in (found, rest) for x in (c.single, c.double))]
+    assert rules.rules() == RULES_TESTED
+    np.testing.assert_allclose(numbers, NUMBERS, rtol=1e-9)
+    before = cached_file(Path("x"), mesh, 1.0, 4)
+    names = {before}
+    for module, name in ((rules, "NEAR"), (rules, "SHARP"), (rules, "RULES"), (near_quadrature, "LEVELS")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, getattr(module, name) + 1)
+            names.add(cached_file(Path("x"), mesh, 1.0, 4))
+    assert len(names) == 5
+
+
+def test_an_edge_that_is_too_sharp_is_named() -> None:
+    with pytest.warns(UserWarning, match=r"triangles \d and \d meet at an angle of 0\.019 degrees .* thicken the rim"):
+        rules.pairs_to_correct(double_pyramid(1e-4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rules.pairs_to_correct(double_pyramid(0.01))
+
+
+def test_many_pairs_are_announced() -> None:
+    mesh = plate(0.1, 2)
+    with pytest.warns(
+        UserWarning,
+        match=r"9000 integrals over pairs of near triangles, which take about 4 minutes .* 5 times as long as high",
+    ):
+        rules.warn_if_costly(mesh, 9000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rules.warn_if_costly(mesh, 500)

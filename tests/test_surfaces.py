@@ -182,6 +182,28 @@ def test_two_obstacles_side_by_side_are_a_surface() -> None:
     assert SurfaceMesh(*good(), None).n_parts == 1  # type: ignore[arg-type]
 
 
+def _pit_and_cone(depth: float) -> tuple[np.ndarray, np.ndarray]:
+    """A unit cube whose top face has a pit down to (.5, .5, depth), and a cone on the tip, which both have as vertex 8."""
+    base, top = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]
+    rim = [[0.4, 0.4, 1.5], [0.6, 0.4, 1.5], [0.5, 0.6, 1.5]]
+    cube = [[0, 2, 1], [0, 3, 2]]
+    for k in range(4):
+        j = (k + 1) % 4
+        cube += [[k, j, 4 + j], [k, 4 + j, 4 + k], [4 + k, 4 + j, 8]]
+    cone = [[9, 10, 11], [8, 10, 9], [8, 11, 10], [8, 9, 11]]
+    return np.array([*base, *top, [0.5, 0.5, depth], *rim], dtype=float).T, np.array(cube + cone).T
+
+
+def test_a_cone_may_stand_on_the_bottom_of_a_pit() -> None:
+    """At the tip the cube is seen under more than half of all directions; that is no sign of the cone being inside."""
+    vertices, triangles = _pit_and_cone(0.3)
+    assert SurfaceMesh(vertices, triangles).triangles.shape == (3, 18)
+    vertices[2, 9:] = 0.1  # now it hangs from the bottom, into the cube
+    triangles = np.concatenate([triangles[:, :14], triangles[[0, 2, 1], 14:]], axis=1)
+    with pytest.raises(ValueError, match="vertex 9 lies inside component 1 of 2"):
+        SurfaceMesh(vertices, triangles)
+
+
 def test_the_solid_angle_is_exact() -> None:
     mesh = surface("ellipsoid", 2)
     rng = np.random.default_rng(0)
