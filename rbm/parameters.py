@@ -138,7 +138,7 @@ class ParameterSpace:
         """`mus` as a float64 array (M, p) of NumPy, after checking names, shape, finiteness and range.
 
         Whatever :meth:`points` takes is taken. With ``extrapolate=True`` values outside the ranges are let through; the estimate then
-        holds only as far as the stability bound does. None is as False, for callers that offer no extrapolation: the
+        holds only as far as the stability bound does, and E3 and E4 resolve nothing there. None is as False, for callers that offer no extrapolation: the
         message does not speak of it. A value outside by at most four floating-point numbers, which rounding explains, is the end of the range.
 
         Raises
@@ -217,6 +217,11 @@ class ParameterSpace:
         if array.ndim == 2 and array.shape[0] == p and array.shape[1]:
             return "; did you mean mus.T?"
         return ""
+
+    def inside(self, array: Any) -> Any:
+        """(M,) which rows of the array (M, p), wherever it is, are inside the ranges."""
+        low, high = (beside(limit, array) for limit in self._limits)
+        return namespace(array).all((array >= low) & (array <= high), axis=1)
 
     def check(self, array: Any, extrapolate: bool | None = None) -> Any:
         """The array (M, p) itself, wherever it is, if its values are finite and inside the ranges; else as :meth:`validate`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class Query:
                     return Solution(
                         made.gamma if coefficients else made.gamma[:, :0].copy(),
                         {name: made.outputs[:, k] for k, name in enumerate(model.outputs)},
-                        Estimate(made.value, made.floor, made.resolved),
+                        self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate),
                         {name: made.output_bounds[:, k] for k, name in enumerate(model.outputs)},
                         mus=points,
                         names=self.names,
@@ -105,6 +106,7 @@ class Query:
         error = error_estimate(
             norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
         )
+        error = self.seen(error, state, mus, extrapolate)
         bound = error.bound
         with np.errstate(over="ignore", invalid="ignore"):
             bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
@@ -113,6 +115,12 @@ class Query:
         return Solution(
             kept, values, error, bounds, mus=points, names=self.names, units=self.units, method=state.method
         )
+
+    def seen(self, error: Estimate, state: Estimator, mus: Any, extrapolate: bool) -> Estimate:
+        """Not resolved outside the parameter space, where nobody has looked whether E3 and E4 hold."""
+        if not (extrapolate and state.inside_only):
+            return error
+        return replace(error, resolved=error.resolved & self.model.parameters.inside(mus))
 
     def _check_outputs(self, values: dict[str, Any], what: str, mus: Any) -> None:
         """Raise ModelError, with the name of the output and the parameter, for numbers beyond the range of double precision."""

@@ -154,8 +154,7 @@ class ReducedModel:
         if bad:
             raise ValueError(f"coefficients hold {bad} entries that are NaN or infinite")
         self.parameters.check(points, extrapolate)
-        theta, phi = self.operator_coefficients(points), self.rhs_coefficients(points)
-        evaluated, distance = gamma, None
+        theta, phi, evaluated, distance = self.operator_coefficients(points), self.rhs_coefficients(points), gamma, None
         if isinstance(state, InterpolatedSquare):
             evaluated = self._online.residual(theta, phi, None, mus=points)[0]
             distance = state.distance(theta, gamma, evaluated)
@@ -164,7 +163,8 @@ class ReducedModel:
         if distance is not None:
             norm = Estimate.from_norm(norm.value, norm.floor + distance)
         beta = self.stability(points, theta)
-        return error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error, self.orthonormality)
+        made = error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error, self.orthonormality)
+        return self._online.seen(made, state, points, extrapolate)
 
     def reconstruct(self, coefficients: Any) -> Any:
         """Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives. Raises ModelError if the model has no basis."""

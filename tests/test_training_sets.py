@@ -324,3 +324,27 @@ def test_the_table_of_estimators_goes_on_where_it_stopped(tmp_path: Path, capsys
     bad = Tally()
     bad.add(rbm.Estimate.from_norm(np.array([1.0, 1.0, 1.0]), np.array([0.01, 0.01, 0.5])), np.array([1.001, 1.2, 1.6]), "a model")  # fmt: skip
     assert (bad.evaluations, bad.resolved, bad.wrong, bad.below) == (3, 2, 1, 2)
+
+
+@pytest.mark.parametrize("method", ["sampled", "interpolated", "orthonormal"])
+def test_outside_the_box_e3_and_e4_resolve_nothing(method: str) -> None:
+    """A coefficient that is zero in the box, and so at every point that they have seen."""
+    n = 30
+    stiff = np.diag(np.linspace(1.0, 2.0, n))
+    model = rbm.FullOrderModel(
+        [("mu + 0.1", stiff), (lambda mus: 30 * np.maximum(0, mus[:, 0] - 1.2), np.diag(np.linspace(3.0, 1.0, n)))],
+        [(1.0, np.ones(n)), ("mu", np.linspace(0, 1, n))],
+        stiff,
+        {"mu": (0.0, 1.0)},
+        0.1,
+    )
+    training = model.parameters.sample(300)
+    basis = rbm.greedy(model, training, max_basis=1, progress=False).basis
+    reduced = rbm.project(model, basis, (method,), training)
+    inside, outside = np.linspace(0.05, 0.95, 20)[:, None], np.linspace(1.3, 3, 20)[:, None]
+    for mus in (outside, np.concatenate([inside, outside])):
+        found = reduced.solve(mus, extrapolate=True)
+        again = reduced.estimate(mus, found.coefficients, extrapolate=True)
+        for e in (found.estimate, again):
+            assert e.resolved[-20:].any() == (method == "orthonormal")
+    assert found.estimate.resolved[:20].all()

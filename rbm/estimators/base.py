@@ -25,6 +25,8 @@ class Estimator(ABC):
     method: ClassVar[str]
     #: False for states that hold a full model and cannot be written to a file
     portable: ClassVar[bool] = True
+    #: True for states that were looked at inside the parameter space only: outside it, nothing they say is resolved
+    inside_only: ClassVar[bool] = False
     #: the arrays that live on a device with the model; all others are small and stay NumPy's
     matrices: ClassVar[tuple[str, ...]] = ()
 

@@ -42,6 +42,7 @@ class Interpolated(InterpolatedSquare):
     """
 
     method: ClassVar[str] = "interpolated"
+    inside_only: ClassVar[bool] = True
     alias: ClassVar[str] = "E4"
     matrices: ClassVar[tuple[str, ...]] = ("lower", "upper")
 

@@ -41,6 +41,7 @@ class Sampled(InterpolatedSquare):
     """
 
     method: ClassVar[str] = "sampled"
+    inside_only: ClassVar[bool] = True
     alias: ClassVar[str] = "E3"
     matrices: ClassVar[tuple[str, ...]] = ("orthogonal", "upper")
 
