@@ -175,12 +175,12 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
         raise ModelError(f"{wanted}, got a {type(returned).__name__} that is no array ({error})") from error
     if value.shape not in ((), (len(mus),)) or value.dtype.kind not in "biufc":
         hint = ""
-        if value.shape == mus.shape or value.shape == (len(mus), 1):
+        if value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
+            hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
+        elif value.shape == mus.shape or value.shape == (len(mus), 1):
             hint = "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not mus ** 2"
         elif value.shape == (len(mus.T),):
             hint = "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first parameter at all of them: write mus[:, 0], not mus[0]"
-        elif value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
-            hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
         raise ModelError(f"{wanted}, got shape {value.shape} and dtype {value.dtype}{hint}")
     dtype = complex if value.dtype.kind == "c" else float
     return np.broadcast_to(value.astype(dtype), (len(mus),))  # a copy: the callable may keep what it returned

@@ -5,8 +5,10 @@ from __future__ import annotations
 import _thread
 import multiprocessing
 import pickle
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +23,14 @@ from rbm.online import batches, threads
 
 #: Sweeps that are interrupted, each at another moment.
 ROUNDS = 16
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A process that a shell starts in the background ignores Ctrl-C; here it is heard."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

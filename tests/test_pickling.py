@@ -165,5 +165,5 @@ def test_joblib_stores_and_runs_models(tmp_path: Path) -> None:
 
 def test_no_file_holds_what_the_estimator_direct_needs(tmp_path: Path) -> None:
     rbm.greedy(model(), SPACE.sample(10), max_basis=2, progress=False).reduced_model.save(tmp_path / "model.rbm")
-    with pytest.raises(rbm.ModelError, match=r"no estimator 'direct'.*needs the full-order model, which no file holds"):
+    with pytest.raises(rbm.ModelError, match=r"no estimator 'direct'.*needs the full-order model and is in no file"):
         rbm.load(tmp_path / "model.rbm").solve([[2.0]], method="E1")
