@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -348,3 +349,39 @@ def test_outside_the_box_e3_and_e4_resolve_nothing(method: str) -> None:
         for e in (found.estimate, again):
             assert e.resolved[-20:].any() == (method == "orthonormal")
     assert found.estimate.resolved[:20].all()
+
+
+# ---- what no set of points meets by chance
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("width", "height"), [(1e-3, 1.0), (3e-4, 0.01), (3e-4, 100.0), (3e-4, -0.5)])
+def test_a_narrow_feature_of_a_coefficient_is_seen(method: str, width: float, height: float) -> None:
+    def hat(mus: np.ndarray) -> np.ndarray:
+        return np.asarray(1 + mus[:, 0] + height * np.maximum(0, 1 - np.abs(mus[:, 0] - 0.777) / (width / 2)))
+
+    model = chain(30, {"x": (0.0, 1.0)}, [("1 + x", 0.0), (hat, 0.4)])
+    basis = basis_of(model, 3)
+    try:
+        reduced = rbm.project(model, basis, (method,), model.parameters.sample(300))
+    except rbm.EstimatorUnusable as refusal:
+        assert "does not represent the parameter space" in str(refusal)  # noqa: PT017 - either is right
+        return
+    rng = np.random.default_rng(1)
+    mus = np.concatenate([model.parameters.sample(300, "random", seed=8), 0.777 + width * rng.uniform(-1, 1, (300, 1))])
+    assert faults(model, reduced, mus)[1:] == (0, 0)
+
+
+@pytest.mark.parametrize("projection", ["galerkin", "least-squares"])
+def test_near_snapshots_the_deviation_of_the_square_shows(projection: Any) -> None:
+    """Interpolation of c that carries rounding is off by parts of 1e-28 in the square: seen only where the residual nearly vanishes."""
+    model = chain(30, {"x": (0.0, 1.0)}, [("1 + x", 0.4)])
+    snapshots = model.parameters.sample(3, "sobol", seed=5)
+    reduced = rbm.project(model, model.solve(snapshots).T, ("E4",), model.parameters.sample(300), projection=projection)
+    state = reduced.estimators["interpolated"]
+    assert isinstance(state, InterpolatedSquare)
+    steps = np.geomspace(1e-9, 1e-3, 400) * np.tile([-1, 1], 200)
+    resolved, wrong, below = faults(model, reduced, np.clip(snapshots + steps, 0, 1).reshape(-1, 1))
+    assert (wrong, below) == (0, 0)
+    assert resolved > 100 or projection == "least-squares"  # its floor is larger there
+    assert faults(model, reduced)[0] > 350  # and little is lost elsewhere

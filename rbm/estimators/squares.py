@@ -13,8 +13,10 @@ from lowrank.arrays import beside, is_complex, namespace, numpy_dtype
 from rbm.errors import EstimatorUnusable
 from rbm.estimate import RESOLVED, Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
+from rbm.estimators.outliers import outlying_points
 from rbm.estimators.training import TrainingProducts
 from rbm.estimators.validation import Validation, validation_points
+from rbm.estimators.valleys import valley_points
 from rbm.online.reference import residual_coefficients, where_present
 from rbm.precision import converted, is_single, underflow_of_sums, widened
 
@@ -47,7 +49,8 @@ class InterpolatedSquare(Estimator):
 
     The square is linear in X(mu), and so is what it is off by where X(mu) is no combination of the X(mu_r). This is measured, not proved: at
     validation points of their own (:func:`rbm.estimators.validation.validation_points`: 768 or more that fill the box to its sides and corners,
-    never copies of selected ones, and up to 256 training parameters that were not selected) the value v is compared with the exact norm e, by E_onb at all
+    never copies of selected ones, up to 256 training parameters that were not selected, and the 64 of 65 536 points at which the coefficients
+    are most unlike those at the others, :func:`rbm.estimators.outliers.outlying_points`) the value v is compared with the exact norm e, by E_onb at all
     of them and by E1 at the 64 or so that decide. With s(mu) = sum_j ||W_j|| |c_j|, the size of the residual's terms, the floor gets
 
         epsilon s(mu),    epsilon = max (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s,
@@ -99,11 +102,13 @@ class InterpolatedSquare(Estimator):
             **state,
         )
         others = training.parameters[_others(len(training.parameters), selected)]
-        points = validation_points(reduction.model.parameters, parameters, others)
+        model = reduction.model
+        outliers = outlying_points(model.operator_coefficients, model.rhs_coefficients)
+        points = validation_points(model.parameters, parameters, np.concatenate([others, outliers]))
         if made._short(training) and len(points):
             made._refuse_early(training, points)
         gamma, basis = training.gamma[selected], reduction.basis
-        exact = reduction.model.residual_norm
+        exact = model.residual_norm
         residual = exact(parameters, gamma, basis, extrapolate=True) if len(selected) else np.zeros(0)
         made = replace(made, squares=residual**2)
         if not len(points):  # the selected points are the whole space
@@ -135,7 +140,9 @@ class InterpolatedSquare(Estimator):
 
     def _known(self, training: TrainingProducts, points: np.ndarray) -> Validation:
         """Norms by E_onb, and by E1 at the EXACT points that decide: those of the largest deviations and those of the smallest norms."""
-        known = self._seen(Validation.at(training.reduction, points))
+        known = Validation.at(training.reduction, points)
+        low = Validation.at(training.reduction, valley_points(training.reduction, known))
+        known = self._seen(known.joined(low))
         order = np.argsort(-self.deviations(known)), np.argsort(known.norm)
         return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
 

@@ -52,6 +52,10 @@ class Validation(NamedTuple):
         known = np.isfinite(estimate.bound) & np.all(np.isfinite(c), axis=1)
         return cls(mus[known], gamma[known], c[known], estimate.value[known])
 
+    def joined(self, other: Validation) -> Validation:
+        """The points of both, before lambda is known."""
+        return Validation(*(np.concatenate([a, b]) for a, b in zip(self[:4], other[:4], strict=True)))
+
     def sharpened(self, reduction: Reduction, rows: np.ndarray) -> Validation:
         """Norms by E1 in some rows: right to a few u, where those of E_onb carry the rounding of its factor. Cost O(n) each."""
         if not len(rows):
@@ -75,8 +79,8 @@ def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.nd
     """Points (K, p) of the box to look at, none of them a copy of a selected one (rho, p).
 
     max(512, 4 rho) points of a scrambled Sobol sequence on the scale of the space; half as many that are near the ends of the ranges in
-    some coordinates, at an end in others; the corners (64 at most), the centre, the points halfway between selected ones; and `others`, training
-    points that were not selected. The same points for the same arguments.
+    some coordinates, at an end in others; the corners (64 at most), the centre, the points halfway between selected ones; and `others` (k, p),
+    such as training points that were not selected. The same points for the same arguments.
     """
     rng = np.random.default_rng(SEED)
     count = max(COUNT, PER_SELECTED * len(selected))

@@ -1,0 +1,53 @@
+"""Points where the residual is nearly zero, as it is near snapshots: there the deviations of E3 and E4 show that rounding hides elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rbm.estimators.validation import SEED, Validation
+from rbm.reduction import Reduction
+
+__all__ = ["valley_points"]
+
+#: Points from which the search goes down, those of the smallest relative residuals.
+STARTS = 8
+#: Random steps from each in a round; the best one is where the next round starts.
+STEPS = 8
+#: Rounds, each with steps a fourth as long: down to 1e-6 of the box.
+ROUNDS = 10
+
+
+def valley_points(reduction: Reduction, known: Validation) -> np.ndarray:
+    """Points (k, p) on 8 ways downhill in ||r(mu)|| / s(mu), from the smallest ones of those that are `known`.
+
+    The square of the norm v^2 = lambda . V deviates by about the same amount everywhere, and v^2 is small enough to show it only where the residual
+    nearly vanishes, in parts of 1e-4 of the space that no set of points meets by chance. Random search with shrinking steps, all of them of
+    reduced order: 640 residual norms by E_onb. The best points of each round are returned, so that all sizes between are there. The same points for
+    the same arguments.
+    """
+    if not len(known.norm):
+        return known.parameters
+    rng, space, norms = np.random.default_rng(SEED), reduction.model.parameters, reduction.residual_range.norms
+    low, high = space.bounds.T
+    width, radius, found = np.where(high > low, high / 2 - low / 2, 1.0), 0.25, []
+    start = np.argsort(_relative(known, norms), kind="stable")[:STARTS]
+    at, value = known.parameters[start], _relative(known, norms)[start]
+    for _ in range(ROUNDS):
+        steps = 2 * radius * rng.uniform(-1, 1, (STEPS, *at.shape)) * (high / 2 - low / 2)
+        tried = Validation.at(reduction, np.clip(at + steps, low, high).reshape(-1, len(space)))
+        sizes = _relative(tried, norms)
+        way = np.argmin(np.max(np.abs(tried.parameters[:, None] / 2 - at / 2) / width, axis=2), axis=1)
+        for j in range(len(at)):
+            mine = np.flatnonzero(way == j)
+            if len(mine) and np.min(sizes[mine]) < value[j]:
+                best = mine[np.argmin(sizes[mine])]
+                at[j], value[j] = tried.parameters[best], sizes[best]
+        found.append(at.copy())
+        radius /= 4
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _relative(known: Validation, norms: np.ndarray) -> np.ndarray:
+    """||r|| / s (K,), s = sum_j ||W_j|| |c_j|; infinite where s vanishes."""
+    sizes = np.abs(known.c) @ norms
+    return np.where(sizes > 0, known.norm / np.where(sizes > 0, sizes, 1.0), np.inf)
