@@ -38,7 +38,7 @@ def mark(model: ReducedModel) -> str:
     large = hashlib.sha256(repr((model.basis.shape, str(numpy_dtype(model.basis)))).encode())
     n = model.basis.shape[0]
     for start in range(0, n, ROWS):
-        large.update(np.ascontiguousarray(to_numpy(model.basis[start : min(start + ROWS, n), :])))
+        large.update(to_numpy(model.basis[start : min(start + ROWS, n), :]).tobytes())
     return small.hexdigest() + BETWEEN + large.hexdigest()
 
 
