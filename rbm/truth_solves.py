@@ -78,8 +78,9 @@ def solutions(
     except KeyboardInterrupt as interrupt:
         raise made.interrupted(pending) from interrupt
     except PointError as error:  # about the whole call: it may have come after many solves
-        if error.rows is None and made.pieces:
-            error.solution = made.joined()
+        if error.rows is None:
+            made.collect(pending)
+            error.solution = made.joined() if made.pieces else None
         raise
 
 
@@ -144,13 +145,17 @@ class _Answers:
             error.solution = self.joined()
         raise error from first.error.__cause__
 
+    def collect(self, pending: list[tuple[int, Any]]) -> None:
+        """Take what is finished of the pieces that were submitted, in order or not."""
+        for start, future in pending:
+            if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
+                self.pieces[start] = future.result()
+
     def interrupted(self, pending: list[tuple[int, Any]]) -> Interrupted:
-        """The error about Ctrl-C, with the pieces that are finished, in order or not; a second Ctrl-C does not lose them."""
+        """The error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
         while True:
             try:
-                for start, future in pending:
-                    if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
-                        self.pieces[start] = future.result()
+                self.collect(pending)
                 failed = len(self.failed)
                 done = sum(piece.values[0].shape[1] for piece in self.pieces.values()) - failed
                 return Interrupted(

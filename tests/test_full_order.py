@@ -331,6 +331,24 @@ def test_points_that_fail_do_not_take_the_others_with_them(way):
             m.solve([[3.0], [0.5], [0.25]], executor=executor)
         assert caught.value.rows.tolist() == [1, 2]
         np.testing.assert_array_equal(caught.value.solution[:1], m.solve([[3.0]]))
+
+
+def test_a_coefficient_that_is_wrong_as_a_whole_keeps_the_solutions_before_it():
+    calls = [0]
+
+    def coefficient(mus):
+        calls[0] += 1
+        return mus[:, 0] if calls[0] < 5 else np.ones(7)
+
+    m = model([(coefficient, np.eye(2))])
+    with pytest.raises(ValueError, match="shape") as caught:
+        m.solve([[1.0], [2.0], [3.0], [4.0], [5.0], [1.5]])
+    assert caught.value.rows is None
+    np.testing.assert_array_equal(caught.value.solution[:, 0], [1, 1 / 2, 1 / 3, 1 / 4, np.nan, np.nan])
+
+
+def test_a_single_point_that_fails_has_no_other_solutions():
+    m = model([("mu - 2", np.diag([1.0, 0.0])), (1.0, np.diag([0.0, 1.0]))])
     with pytest.raises(ModelError, match=r"at mu = 2 failed: the matrix is singular") as caught:
         m.solve([2.0])
     assert (caught.value.solution, caught.value.rows.tolist()) == (None, [0])
