@@ -81,8 +81,9 @@ def cross_approximation(
     -----
     UserWarning
         partial or rook pivoting has diverged: the error exceeds ||A||_F, and zero would be the better approximation; or a
-        tolerance was not reached, although the rank was not limited, or only with crosses of the noise of the entries; or the entries at random have missed most of the crosses
-        themselves, and tell little.
+        tolerance was not reached, although the rank was not limited, or (full pivoting, too) only with crosses of the noise of the
+        entries, to which the error, small as it is then, is no guide; or the entries at random have missed most of the crosses themselves,
+        and tell little.
 
     Notes
     -----
@@ -138,7 +139,9 @@ def cross_approximation(
     else:
         matrix, unit = tamed(as_matrix("matrix", matrix, check_finite=False))
         if pivoting == "full":
-            return _in_units(eliminate(as_matrix("matrix", matrix), rtol, max_rank), unit)
+            cross = _in_units(eliminate(as_matrix("matrix", matrix), rtol, max_rank), unit)
+            _warn_of_noise(cross, rtol, max_rank)
+            return cross
         source = entries_of_array(matrix)
     cross, met = search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
     cross = _in_units(cross, unit)
@@ -162,22 +165,35 @@ def cross_approximation(
             "times what it is at least, missed most of it, and may have missed others: pass an array, or see error_bound",
             stacklevel=2,
         )
-    if max_rank is None and rtol is not None and (noise := _noise_level(cross)) is not None:
-        warnings.warn(
-            f"cross approximation: rtol={rtol:g} is below the noise of the entries; {cross.rank} of {min(cross.columns.shape[0], cross.rows.shape[1])} crosses were taken, "
-            f"and their sizes do not fall below {noise:.1g} of the norm; ask for a larger rtol, or limit max_rank",
-            stacklevel=2,
-        )
+    _warn_of_noise(cross, rtol, max_rank)
     return cross
 
 
+def _warn_of_noise(cross: CrossApproximation, rtol: float | None, max_rank: int | None) -> None:
+    """Warn if crosses were taken to the last of the noise of the entries, for a tolerance below it."""
+    if max_rank is None and rtol is not None and (noise := _noise_level(cross)) is not None:
+        whole = "largest entry" if cross.pivoting == "full" else "norm"
+        warnings.warn(
+            f"cross approximation: rtol={rtol:g} is below the noise of the entries; {cross.rank} of {min(cross.columns.shape[0], cross.rows.shape[1])} crosses were taken, "
+            f"and their sizes do not fall below {noise:.1g} of the {whole}; ask for a larger rtol, or limit max_rank",
+            stacklevel=3,
+        )
+
+
 def _noise_level(cross: CrossApproximation) -> float | None:
-    """The level relative to ||A|| at which the crosses stopped falling, if most of all that there can be were taken there; else None."""
+    """The level relative to ||A|| at which the crosses stopped falling, if most of all that there can be were taken there; else None.
+
+    Of full pivoting relative to max |A|: its pivots keep their size in noise, and grow rather; measured: by a factor 0.92 to 1.3, of
+    singular values k^-1.75 by 0.9, of slower ones too, but these are not small at half the rank.
+    """
     most, history = min(cross.columns.shape[0], cross.rows.shape[1]), cross.residual_history
     if cross.rank < max(MANY, most // 2):
         return None
     early, late = (float(np.median(history[k : k + cross.rank // 8])) for k in (cross.rank // 4, cross.rank // 2))
-    return late / cross.norm if late > early / NO_DECAY and late < history[0] / NO_DECAY**2 else None
+    fall, level, size = (
+        (1.1, NO_DECAY**3, history[0]) if cross.pivoting == "full" else (NO_DECAY, NO_DECAY**2, cross.norm)
+    )
+    return late / float(size) if late > early / fall and late < history[0] / level else None
 
 
 def _in_units(cross: CrossApproximation, unit: float) -> CrossApproximation:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lowrank.arrays import device, namespace, real_part
-from lowrank.dense import adjoint
+from lowrank.arrays import device, is_complex, namespace, real_part, to_numpy, unit_roundoff
+from lowrank.dense import adjoint, column_norms
 from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 
@@ -31,7 +31,8 @@ class CrossApproximation:
     residual_history: np.ndarray
     stopped: Stopped
     #: ||A - C U||_F: exact (standard error 0) where all entries were compared, as they are of arrays; of functions from entries at
-    #: random, or rows and columns, which were not read for the approximation. It knows nothing of entries that stand alone, see `unseen`
+    #: random, or rows and columns, which were not read for the approximation. It knows nothing of entries that stand alone, see `unseen`,
+    #: and of its own rounding, see `rounding`
     error: ErrorEstimate
     norm: float  #: ||A||_F, exact or estimated in the same way
     entries_read: int  #: entries of A that were computed or looked at, those of the checks included
@@ -55,18 +56,34 @@ class CrossApproximation:
 
     @property
     def error_bound(self) -> float:
-        """A cautious estimate of ||A - C U||_F: value + 2 standard errors, and what entries that no check has met may add.
+        """A cautious estimate of ||A - C U||_F: value + 2 standard errors, :attr:`rounding`, and what entries that no check has met may add.
 
-        A bound where all entries were compared (`unseen` = 0). Elsewhere an estimate, which rests on an assumption that nobody has
+        A bound where all entries were compared (`unseen` = 0), for the entries as they are given. Elsewhere an estimate, which rests on an assumption that nobody has
         checked: that what was not met is a share `unseen` of all entries, and off by up to twice the largest that *was* read. One
         larger entry that was never read, 1000 among numbers of order 1, is beyond it. It is infinite where nothing but zeros was
         read, which says nothing of the size of others. No tolerance below some percent can be reached by it, which is why the
         search does not ask for that: it is what to look at where single entries may stand alone.
         """
         if not self.unseen:
-            return self.bound
+            return self.bound + self.rounding
         entries = self.unseen * self.columns.shape[0] * self.rows.shape[1]
-        return float(np.hypot(self.bound, 2 * self.largest * entries**0.5)) if self.largest else np.inf
+        return float(np.hypot(self.bound + self.rounding, 2 * self.largest * entries**0.5)) if self.largest else np.inf
+
+    @property
+    def rounding(self) -> float:
+        """How much larger than `error` ||A - C U||_F may be, as residuals are computed: 2 (r + 1) u (||A||_F + sum_k ||c_k|| ||u_k||).
+
+        Elimination makes the residual zero where C U is A up to rounding: after all crosses the `error` of full pivoting is 0. A bound
+        (|A - C U - R| <= (r + 1) u (|A| + |C| |U|), as for LU, and as much for :meth:`to_dense`; three times that for complex numbers),
+        for the entries as they are given: errors that they have themselves are not in it, see the warning of
+        :func:`lowrank.cross_approximation`.
+        """
+        if not self.norm:
+            return 0.0
+        sizes = (to_numpy(column_norms(factor)).astype(float) for factor in (self.columns, adjoint(self.rows)))
+        share = 2 * (self.rank + 1) * unit_roundoff(self.columns) * (3 if is_complex(self.columns) else 1)
+        with np.errstate(over="ignore"):  # an infinite bound is one
+            return share * (self.norm + float(np.dot(*sizes)))
 
     def to_dense(self) -> Any:
         """The approximation C @ U as an (m, n) array."""

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     query.add_argument(
         "--mark",
         action="store_true",
-        help="answer all other points of a CSV file if some fail; those have nan for answers and inf for bounds",
+        help="answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for answers and inf for bounds",
     )
 
     info = commands.add_parser("info", help="what is in a model file")
@@ -136,7 +137,7 @@ def _query(options: argparse.Namespace) -> None:
     model = rbm.load(options.model)
     names = model.parameters.names
     points = from_csv(options.csv, names) if options.mu is None else from_values(options.mu, names)
-    solution = _solved(model, points, options)
+    solution, stopped = _solved(model, points, options)
     for reason in solution.reasons:
         print(f"rbm: marked: {points.in_words(reason)}", file=sys.stderr)
     if options.extrapolate:
@@ -170,15 +171,27 @@ def _query(options: argparse.Namespace) -> None:
         write_atomically(options.output, text.getvalue().encode())
         good = np.delete(solution.bound, solution.failed)
         largest = f"; largest error bound {good.max():.3e}" if len(good) else ""
-        print(f"{len(solution)} points written to {options.output}{largest}")
+        print(
+            f"{len(solution) - len(solution.failed)} of " * (stopped is not None)
+            + f"{len(solution)} points written to {options.output}{largest}"
+        )
+    if stopped is not None:
+        raise stopped
 
 
-def _solved(model: rbm.ReducedModel, points: Points, options: argparse.Namespace) -> Solution:
-    """The answers; errors speak of lines and options."""
+def _solved(
+    model: rbm.ReducedModel, points: Points, options: argparse.Namespace
+) -> tuple[Solution, rbm.Interrupted | None]:
+    """The answers, and with --mark the Ctrl-C that left some points over; errors speak of lines and options."""
     # of one point that fails there is nothing to be answered
     on_error: Literal["raise", "mark"] = "mark" if options.mark and options.csv is not None else "raise"
     try:
-        return model.solve(points.mus, method=options.method, extrapolate=options.extrapolate, on_error=on_error)
+        solve = partial(model.solve, method=options.method, extrapolate=options.extrapolate)
+        return solve(points.mus, on_error=on_error), None
+    except rbm.Interrupted as interrupt:
+        if on_error == "raise":
+            raise
+        return interrupt.result, interrupt
     except PointError as error:
         if error.solution is None:
             raise type(error)(points.in_words(str(error))) from None

@@ -98,6 +98,7 @@ class ScatteringModel(FullOrderModel):
                 "the defect is estimated from the output 'forward', which a model with the wavenumber as a parameter does not have; "
                 "energy_balance has it at three parameter points"
             )
+        self._check(solution)
         return self.energy_balance.share * 4 * np.pi / self.wavenumber * np.abs(solution.outputs["forward"])
 
     def cross_sections(self, solution: Solution) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -114,6 +115,7 @@ class ScatteringModel(FullOrderModel):
                 "cross-sections come from the output 'forward', which a model with the wavenumber as a parameter does not have; "
                 "use far_field(mus, pressures, directions) and scattering_cross_section(mus, pressures) of reconstructed pressures"
             )
+        self._check(solution)
         if solution.estimate is None:
             raise ModelError("this solution was made with estimate=False; call solve(mus) again without it")
         scale = 4 * np.pi / self.wavenumber
@@ -132,6 +134,15 @@ class ScatteringModel(FullOrderModel):
             "absorption": (absorption, of_absorption),
             "scattering": (extinction - absorption, of_extinction + of_absorption),
         }
+
+    def _check(self, solution: Solution) -> None:
+        """Raise ModelError for answers about other parameters or without the outputs of this model."""
+        missing = [name for name in ("forward", "absorption") if name not in solution.outputs]
+        if missing or (solution.names and solution.names != self.parameters.names):
+            raise ModelError(
+                f"this solution is of another model, with parameters {', '.join(solution.names)} and outputs {', '.join(solution.outputs) or 'none'}; "
+                f"this one has {', '.join(self.parameters.names)}, and needs the outputs forward and absorption: use solutions of its reduced models"
+            )
 
     def _each_wavenumber(self, function: Any, mus: Any, pressures: np.ndarray, *where: np.ndarray) -> np.ndarray:
         ks, betas, pressures = self.wavenumbers(mus), self.admittances(mus), np.atleast_2d(pressures)

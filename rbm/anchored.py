@@ -17,6 +17,7 @@ from lowrank.progress import progress_bar
 from rbm import fingerprints
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
+from rbm.interrupts import values_so_far
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 
@@ -40,17 +41,15 @@ def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.nda
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
 
-    Raises StabilityError for a model without entries or with more than 6000 unknowns. Cost: (8/3 + 4/3 Qa) n^3 flops a point
+    Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose `result` (M,) is NaN
+    where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops a point
     (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
     """
     mus = model.parameters.validate(mus, extrapolate=True)
     whitened, rounding = _whitened(model)
     theta = model.operator_coefficients(mus)
-    return np.array(
-        [
-            _smallest(_combine(t, whitened), rounding)[0]
-            for t in progress_bar(theta, "inf-sup constants", enabled=progress)
-        ]
+    return values_so_far(
+        lambda t: _smallest(_combine(t, whitened), rounding)[0], theta, "inf-sup constants", progress=progress
     )
 
 

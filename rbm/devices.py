@@ -79,7 +79,7 @@ def _moved(model: ReducedModel, move: Callable[[Any], Any]) -> ReducedModel:
                 f"estimators=('orthonormal', {name!r})"
             )
         refused[name] = reason
-    return replace(
+    made = replace(
         model,
         operators=move(model.operators),
         rhs=move(model.rhs),
@@ -87,6 +87,8 @@ def _moved(model: ReducedModel, move: Callable[[Any], Any]) -> ReducedModel:
         estimators=states,
         refused=refused,
     )
+    made._online.origin = model._online.origin  # known here, so that no query copies arrays from a device to find it
+    return made
 
 
 def points_for(model: ReducedModel, mus: Any) -> Any:

@@ -15,7 +15,7 @@ from rbm import extended, fingerprints, serialization, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.entries import dense_entries, entries
-from rbm.errors import Interrupted, ModelError
+from rbm.errors import Interrupted, ModelError, PointError
 from rbm.factorization import Solve
 from rbm.missing import check_model_arguments, check_terms
 from rbm.outputs import read_outputs
@@ -168,14 +168,19 @@ class FullOrderModel:
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
-        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular (the parameter is named), Interrupted on Ctrl-C: its
-        `result` (M, n) has the solutions so far, and NaN in the rows after them.
+        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular: after all points were tried, the parameter named, with
+        `rows` (k,) that failed and `solution` (M, n), NaN there. Interrupted on Ctrl-C: its `result` (M, n) has the solutions so far, and NaN
+        in all other rows.
         Cost: M factorisations.
         """
         try:
             hi, lo = solutions(self, self.parameters.validate(mus, extrapolate), FORESEEN, progress, executor)
         except Interrupted as stopped:
             raise Interrupted(stopped.args[0], (stopped.result[0] + stopped.result[1]).T) from stopped.__cause__
+        except PointError as error:
+            if error.solution is not None:
+                error.solution = (error.solution[0] + error.solution[1]).T
+            raise
         return (hi + lo).T
 
     def solve_extended(
@@ -183,7 +188,7 @@ class FullOrderModel:
     ) -> extended.Extended:
         """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off.
 
-        Raises as :meth:`solve`; `result` of Interrupted is (hi, lo), with NaN in the columns that were not reached.
+        Raises as :meth:`solve`; `solution` of the error and `result` of Interrupted are (hi, lo), with NaN in the columns that have no solution.
         """
         return solutions(self, self.parameters.validate(mus, extrapolate), np.inf, progress, executor)
 

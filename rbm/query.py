@@ -20,6 +20,7 @@ from rbm.min_theta import BoundMinTheta
 from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
+from rbm.origin import mark
 from rbm.outputs import ReducedLinear
 from rbm.precision import is_single, rounded, widened
 from rbm.solution import Solution
@@ -94,6 +95,7 @@ class Query:
                         names=self.names,
                         units=self.units,
                         method=state.method,
+                        origin=self.origin,
                     )
         beta = None if state is None else model.stability(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
@@ -102,7 +104,7 @@ class Query:
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None or state is None:
             self._check_outputs(values, "is", mus)
-            return Solution(kept, values, mus=points, names=self.names, units=self.units)
+            return Solution(kept, values, mus=points, names=self.names, units=self.units, origin=self.origin)
         error = error_estimate(
             norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
         )
@@ -113,7 +115,15 @@ class Query:
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         return Solution(
-            kept, values, error, bounds, mus=points, names=self.names, units=self.units, method=state.method
+            kept,
+            values,
+            error,
+            bounds,
+            mus=points,
+            names=self.names,
+            units=self.units,
+            method=state.method,
+            origin=self.origin,
         )
 
     def seen(self, error: Estimate, state: Estimator, mus: Any, extrapolate: bool) -> Estimate:
@@ -211,7 +221,7 @@ class Query:
             dtype=(np.complex64 if single else complex) if kind else (np.float32 if single else float),
         )
         if not estimate:
-            return Solution(gamma, outputs, names=self.names, units=self.units)
+            return Solution(gamma, outputs, names=self.names, units=self.units, origin=self.origin)
         share = None if model.interpolation_error is None else array()
         return Solution(
             gamma,
@@ -221,6 +231,7 @@ class Query:
             names=self.names,
             units=self.units,
             method=model._state(method).method,
+            origin=self.origin,
         )
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
@@ -231,6 +242,11 @@ class Query:
         if key not in self._forms:
             self._forms[key] = state.form(np.dtype(complex if complex_valued else float))
         return self._forms[key]
+
+    @cached_property
+    def origin(self) -> str:
+        """The mark that answers carry (:func:`rbm.origin.mark`)."""
+        return mark(self.model)
 
     @cached_property
     def compiled(self) -> CompiledModel:

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import namespace, numpy_dtype
-from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
 from rbm.compression import compress
 from rbm.conversion import convert
-from rbm.devices import beside_model, host_model, numbers_for, placed, points_for
+from rbm.devices import beside_model, host_model, numbers_for, placed
 from rbm.errors import ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
-from rbm.estimators.squares import InterpolatedSquare
 from rbm.full_order import Projection
+from rbm.given_coefficients import estimate
 from rbm.named_points import is_batch
 from rbm.online.batches import OnError
+from rbm.origin import check_origin
 from rbm.outputs import ReducedOutput
 from rbm.parameters import ParameterSpace
 from rbm.query import Query
@@ -137,48 +137,23 @@ class ReducedModel:
         """Error estimate in the P-norm for given coefficients gamma (M, N) or a Solution, or for the reduced solution.
 
         method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first one
+
+        Raises as :meth:`solve`, with Estimates in `solution` and `result`, infinite where there is none; ModelError for a Solution of
+        another model (:meth:`reconstruct`), ValueError for another shape, NaN.
         """
-        points = points_for(self, mus)
-        state = self._state(method)
-        if coefficients is None:
-            made = self.solve(points, method=method, extrapolate=extrapolate, coefficients=False).estimate
-            assert made is not None
-            return made
-        gamma = numbers_for(self, coefficients_of(coefficients))
-        if gamma.shape != (points.shape[0], self.size):
-            raise ValueError(
-                f"coefficients must have shape ({points.shape[0]}, {self.size}), one row a parameter point, got {gamma.shape}"
-            )
-        xp = namespace(gamma)
-        bad = int(xp.count_nonzero(~xp.isfinite(gamma)))
-        if bad:
-            raise ValueError(f"coefficients hold {bad} entries that are NaN or infinite")
-        self.parameters.check(points, extrapolate)
-        theta, phi, evaluated, distance = self.operator_coefficients(points), self.rhs_coefficients(points), gamma, None
-        if isinstance(state, InterpolatedSquare):
-            evaluated = self._online.residual(theta, phi, None, mus=points)[0]
-            distance = state.distance(theta, gamma, evaluated)
-        norm = self._online.residual(theta, phi, state, evaluated, mus=points)[1]
-        assert norm is not None
-        if distance is not None:
-            norm = Estimate.from_norm(norm.value, norm.floor + distance)
-        beta = self.stability(points, theta)
-        made = error_estimate(norm, beta, gamma, points, self.parameters, self.interpolation_error, self.orthonormality)
-        return self._online.seen(made, state, points, extrapolate)
+        return estimate(self, mus, coefficients, method, extrapolate)
 
     def reconstruct(self, coefficients: Any) -> Any:
-        """Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives. Raises ModelError if the model has no basis."""
+        """Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives.
+
+        Raises ModelError if the model has no basis, and for a Solution of another model. Those that `astype`, `compress`, `sketch`, `to` and
+        files make have the same basis and take each other's; give ``solution.coefficients`` if its numbers are meant whoever made them.
+        """
         if self.basis is None:
             raise ModelError(
                 "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
             )
-        if isinstance(coefficients, Solution):
-            given = coefficients.names, set(coefficients.outputs)
-            if given[0] and given != (self.parameters.names, set(self.outputs)):
-                raise ValueError(
-                    f"this solution is of another model, with parameters {', '.join(given[0])} and outputs {', '.join(sorted(given[1])) or 'none'}; "
-                    f"this one has {', '.join(self.parameters.names)} and {', '.join(sorted(self.outputs)) or 'none'}"
-                )
+        check_origin(coefficients, self)
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
         if gamma.ndim != 2 or gamma.shape[1] != self.size:

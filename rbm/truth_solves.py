@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,38 +36,139 @@ _SINGULAR = (
 )
 #: Pieces a worker gets, so that none waits long for the others.
 PIECES = 4
+#: Rows that an error lists in its text; all are in `rows`.
+SHOWN = 8
+
+
+class _Failure(NamedTuple):
+    """Points that have no solution."""
+
+    rows: np.ndarray  #: in the batch
+    error: PointError  #: what is wrong with the first of them
+
+
+class _Piece(NamedTuple):
+    """Solutions at consecutive points, NaN in the columns of those that have failed."""
+
+    values: extended.Extended
+    failures: list[_Failure]
 
 
 def solutions(
     model: FullOrderModel, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
 ) -> extended.Extended:
-    """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`."""
-    work = partial(_piece, model, foreseen, len(mus) > 1)
-    if check_executor(executor) is None:
-        starts = list(range(len(mus)))
-        pieces = [mus[i : i + 1] for i in starts]
-        made: Any = map(work, starts, pieces)
-    else:
-        assert executor is not None
-        workers = int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
-        size = max(1, math.ceil(len(mus) / (PIECES * workers)))
-        starts = list(range(0, len(mus), size))
-        pieces = [mus[i : i + size] for i in starts]
+    """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`.
+
+    Points that fail do not keep the others from being solved: the error is raised at the end, and holds their solutions.
+    """
+    count, workers = len(mus), 1
+    if check_executor(executor) is not None:
+        workers = PIECES * int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
         model.prepare()  # before the threads, which would all do it
-        made = executor.map(work, starts, pieces)
-    parts: list[extended.Extended] = []
+    size = 1 if executor is None else max(1, math.ceil(count / workers))
+    made = _Answers(model.dimension, count)
+    pending: list[tuple[int, Any]] = []
     try:
-        with progress_bar(None, "full-order solves", enabled=progress, total=len(mus)) as bar:
-            for piece, part in zip(pieces, made, strict=True):
-                parts.append(part)
-                bar.update(len(piece))
+        with progress_bar(None, "full-order solves", enabled=progress, total=count) as bar:
+            work, starts = partial(_piece, model, foreseen, count > 1), range(0, count, size)
+            for start, piece in _finished(work, starts, [mus[i : i + size] for i in starts], executor, pending):
+                made.pieces[start] = piece
+                bar.update(piece.values[0].shape[1])
+        return made.finish()
     except KeyboardInterrupt as interrupt:
-        done = sum(part[0].shape[1] for part in parts)
-        raise Interrupted(
-            f"interrupted with {done} of {len(mus)} full-order solves done; they are in `result` of this exception, where all after them are NaN",
-            _joined([*parts, (np.full((model.dimension, len(mus) - done), np.nan),) * 2]),
-        ) from interrupt
-    return _joined(parts)
+        raise made.interrupted(pending) from interrupt
+    except PointError as error:  # about the whole call: it may have come after many solves
+        if error.rows is None:
+            made.collect(pending)
+            error.solution = made.joined() if made.pieces else None
+        raise
+
+
+def _finished(
+    work: Callable[[int, np.ndarray], _Piece],
+    starts: Sequence[int],
+    pieces: list[np.ndarray],
+    executor: Executor | None,
+    pending: list[tuple[int, Any]],
+) -> Iterator[tuple[int, _Piece]]:
+    """(start, piece) one after the other; `pending` gets what has been submitted, if the executor submits."""
+    submit = getattr(executor, "submit", None)
+    if executor is None or not callable(submit):
+        yield from zip(starts, (map if executor is None else executor.map)(work, starts, pieces), strict=True)
+        return
+    try:
+        for start, mus in zip(starts, pieces, strict=True):
+            pending.append((start, submit(work, start, mus)))
+        for start, future in pending:
+            yield start, future.result()
+    finally:
+        for _, future in pending:
+            future.cancel()
+
+
+class _Answers:
+    """The solutions at M points, as far as they are known."""
+
+    def __init__(self, dimension: int, count: int) -> None:
+        self.dimension, self.count = dimension, count
+        self.pieces: dict[int, _Piece] = {}  # by first row
+
+    @property
+    def failed(self) -> np.ndarray:
+        """(k,) rows that failed."""
+        rows = [f.rows for piece in self.pieces.values() for f in piece.failures]
+        return np.sort(np.concatenate(rows)) if rows else np.zeros(0, dtype=int)
+
+    def joined(self) -> extended.Extended:
+        """hi and lo (n, M), NaN where there is no solution."""
+        parts, row = [], 0
+        for start, piece in sorted(self.pieces.items()):
+            parts += [_nothing(self.dimension, start - row)] * (start > row) + [piece.values]
+            row = start + piece.values[0].shape[1]
+        return _joined([*parts, _nothing(self.dimension, self.count - row)] if row < self.count else parts)
+
+    def finish(self) -> extended.Extended:
+        """The solutions; ModelError, or another error about points, if some have none."""
+        failures = sorted((f for p in self.pieces.values() for f in p.failures), key=lambda f: int(f.rows[0]))
+        if not failures:
+            return self.joined()
+        failed, first = self.failed, failures[0]
+        text, further = str(first.error), np.setdiff1d(failed, first.rows)
+        if len(further):
+            shown = ", ".join(map(str, further[:SHOWN])) + (", ..." if len(further) > SHOWN else "")
+            text += f"; further rows that failed: {shown}"
+        if len(failed) < self.count:
+            text += f" (the other {self.count - len(failed)} of {self.count} solutions are in `solution` of this error)"
+        error = first.error if text == str(first.error) else type(first.error)(text)
+        error.rows = failed
+        if len(failed) < self.count:
+            error.solution = self.joined()
+        raise error from first.error.__cause__
+
+    def collect(self, pending: list[tuple[int, Any]]) -> None:
+        """Take what is finished of the pieces that were submitted, in order or not."""
+        for start, future in pending:
+            if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
+                self.pieces[start] = future.result()
+
+    def interrupted(self, pending: list[tuple[int, Any]]) -> Interrupted:
+        """The error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
+        while True:
+            try:
+                self.collect(pending)
+                failed = len(self.failed)
+                done = sum(piece.values[0].shape[1] for piece in self.pieces.values()) - failed
+                return Interrupted(
+                    f"interrupted with {done} of {self.count} full-order solves done{f' and {failed} failed' if failed else ''}; they are in `result` of "
+                    "this exception, where all others are NaN",
+                    self.joined(),
+                )
+            except KeyboardInterrupt:
+                continue
+
+
+def _nothing(dimension: int, count: int) -> extended.Extended:
+    return (np.full((dimension, count), np.nan),) * 2
 
 
 def _joined(parts: list[extended.Extended]) -> extended.Extended:
@@ -75,27 +177,31 @@ def _joined(parts: list[extended.Extended]) -> extended.Extended:
     return hi, lo
 
 
-def _piece(model: FullOrderModel, foreseen: float, several: bool, start: int, mus: np.ndarray) -> extended.Extended:
-    """u(mu) (n, M) at some of the points, one after the other; the first is row `start` of the batch, which errors name if it has several."""
-    try:
-        theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
-    except PointError as error:
-        if error.rows is None or error.describe is None or start == 0:
-            raise
-        local = int(error.rows[0])
-        again = type(error)(error.describe(local, place(start + local, len(error.rows))))
-        again.rows = start + error.rows
-        raise again from None
-    columns = []
-    for i in range(len(mus)):
+def _piece(model: FullOrderModel, foreseen: float, several: bool, start: int, mus: np.ndarray) -> _Piece:
+    """u(mu) (n, m) at some of the points, one after the other; the first is row `start` of the batch, which errors name if it has several."""
+    known, failures = np.arange(len(mus)), list[_Failure]()
+    while len(known):
         try:
-            columns.append(_refined(model, theta[i], phi[i], foreseen))
+            theta, phi = model.operator_coefficients(mus[known]), model.rhs_coefficients(mus[known])
+            break
+        except PointError as error:
+            if error.rows is None:
+                raise
+            rows, about = start + known[error.rows], error
+            if error.describe is not None and several:
+                about = type(error)(error.describe(int(error.rows[0]), place(int(rows[0]), len(rows))))
+            failures.append(_Failure(rows, about))
+            known = np.delete(known, error.rows)
+    columns = [_nothing(model.dimension, 1)] * len(mus)
+    for i, row in enumerate(known.tolist()):
+        try:
+            columns[row] = _refined(model, theta[i], phi[i], foreseen)
         except ModelError as error:
-            where = f" (row {start + i})" if several else ""
-            failed = ModelError(f"full-order solve at {model.parameters.describe(mus[i])}{where} failed: {error}")
-            failed.rows = np.array([start + i])
-            raise failed from error
-    return _joined(columns)
+            where = f" (row {start + row})" if several else ""
+            failed = ModelError(f"full-order solve at {model.parameters.describe(mus[row])}{where} failed: {error}")
+            failed.__cause__ = error
+            failures.append(_Failure(np.array([start + row]), failed))
+    return _Piece(_joined(columns), failures)
 
 
 def _refined(model: FullOrderModel, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scattering_models import scattering
 import rbm
 from problems import studies
 from problems.command_line import main
+from rbm.query import Query
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +179,36 @@ def test_points_that_fail_are_named_and_may_be_marked(
     bound = rows[0].index("error_bound")
     assert [float(r[bound]) < np.inf for r in rows[1:]] == [True, False, True, False]
     assert rows[2][rows[0].index("mean")] == "nan"
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_answers_that_are_done_outlive_ctrl_c_where_marks_are_asked_for(
+    mark: bool, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, answers, calls = tmp_path / "points.csv", tmp_path / "answers.csv", [0]
+    points.write_text("mu\n" + "".join(f"{1 + i / 10}\n" for i in range(900)))
+    plain = Query.answer
+
+    def interrupted(*arguments: Any) -> rbm.Solution:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setenv("RBM_NUM_THREADS", "1")
+    monkeypatch.setattr(Query, "answer", interrupted)
+    options = ["--mark"] if mark else []
+    assert main(["query", str(model_file), "--csv", str(points), "-o", str(answers), *options]) == 130
+    shown = capsys.readouterr()
+    assert "rbm: interrupted" in shown.err
+    assert answers.exists() == mark
+    if mark:
+        rows = list(csv.DictReader(answers.open()))
+        done = [float(row["error_bound"]) < np.inf for row in rows]
+        assert f"{sum(done)} of 900 points written" in shown.out
+        assert len(done) == 900
+        assert 32 < sum(done) < 900
+        assert all((row["mean"] == "nan") != ok for row, ok in zip(rows, done, strict=True))
 
 
 def test_an_unknown_study_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_an_array_is_compared_whole(pivoting, dtype, entry):
     truth = error_of(a, cross.to_dense())
     assert truth <= 1e-3 * np.linalg.norm(a)
     assert cross.error == pytest.approx((truth, 0.0), rel=0.05)
-    assert (cross.unseen, cross.sampled, cross.error_bound) == (0.0, False, cross.error.value)
+    assert (cross.unseen, cross.sampled, cross.error_bound) == (0.0, False, cross.error.value + cross.rounding)
     assert cross.stopped in ("tolerance", "saturation")
     assert cross.rank <= 12
     assert cross.entries_read <= 2.5 * a.size
@@ -187,10 +187,10 @@ def test_a_few_lines_in_a_block_of_zeros_are_found_from_either_side(transposed):
     assert error_of(a, cross.to_dense()) <= 1e-6 * np.linalg.norm(a)
 
 
-@BOTH
+@pytest.mark.parametrize("pivoting", ["full", "partial", "rook"])
 def test_a_tolerance_below_the_noise_of_the_entries_is_told(pivoting):
     a = smooth(100, 120) + 1e-6 * np.random.default_rng(0).standard_normal((100, 120))
-    given, options = functions(a), {"shape": a.shape}
+    given, options = (a, {}) if pivoting == "full" else (functions(a), {"shape": a.shape})
     with pytest.warns(
         UserWarning, match=r"rtol=1e-09 is below the noise of the entries; \d+ of 100 crosses were taken"
     ):
@@ -201,6 +201,39 @@ def test_a_tolerance_below_the_noise_of_the_entries_is_told(pivoting):
         cross_approximation(given, rtol=1e-9, max_rank=90, pivoting=pivoting, **options)
         fast = np.diag(2.0 ** -np.arange(100))  # as many crosses are needed, and none is noise
         cross_approximation(fast, rtol=1e-25, pivoting=pivoting)
+
+
+@pytest.mark.parametrize("size", [64, 150, 300])
+@pytest.mark.parametrize("seed", range(3))
+def test_full_pivoting_tells_noise_from_slow_decay(size, seed):
+    rng = np.random.default_rng(seed)
+    q, w = (np.linalg.qr(rng.standard_normal((size, size)))[0] for _ in range(2))
+    x, k = np.linspace(0, 1, size), np.arange(1.0, size + 1)
+    smooth_part = 1 / (1 + np.add.outer(x, x))
+    noises = rng.standard_normal((size, size)), rng.random((size, size)), np.sign(rng.random((size, size)) - 0.5)
+    for noise in (*(1e-7 * n for n in noises), np.round(smooth_part, 8) - smooth_part):
+        with pytest.warns(
+            UserWarning, match=r"rtol=1e-12 is below the noise .* do not fall below \de-0\d of the largest entry"
+        ):
+            cross_approximation(smooth_part + noise, rtol=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for a in (*((q / k**p) @ w for p in (1, 2, 3)), abs(np.subtract.outer(x, x)), noises[0], np.eye(size)):
+            cross_approximation(a, rtol=1e-12)
+
+
+@pytest.mark.parametrize("pivoting", ["full", "partial", "rook"])
+@pytest.mark.parametrize("kind", ["float64", "float32", "complex128", "complex64"])
+def test_the_error_bound_holds_where_only_rounding_is_left(pivoting, kind):
+    rng, wide = np.random.default_rng(1), np.clongdouble if "complex" in kind else np.longdouble
+    for m, n, r in ((30, 30, 30), (60, 40, 40), (80, 90, 6), (50, 1, 1)):
+        a = rng.standard_normal((m, r)) @ rng.standard_normal((r, n))
+        a = (a * np.exp(1j * rng.random((m, n))) if "complex" in kind else a).astype(kind)
+        cross = cross_approximation(a, pivoting=pivoting)
+        exact = np.linalg.norm((a.astype(wide) - cross.columns.astype(wide) @ cross.rows.astype(wide)).astype(complex))
+        assert max(exact, np.linalg.norm(a - cross.to_dense())) <= cross.error_bound
+        assert cross.error_bound <= max(1000 * np.finfo(kind).eps * len(cross.pivots) * cross.norm, 10 * exact)
+    assert cross_approximation(np.zeros((3, 4), kind), pivoting=pivoting).error_bound == 0
 
 
 # how much is read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -301,6 +302,56 @@ def test_a_singular_operator_is_named_by_its_parameter(kind):
         ModelError, match=r"full-order solve at mu = 2 \(row 1\) failed: the matrix is singular.*; leave"
     ):
         m.solve([[3.0], [2.0]])
+
+
+@pytest.mark.parametrize("way", ["in turn", "threads", "map only"])
+def test_points_that_fail_do_not_take_the_others_with_them(way):
+    """Singular at mu = 2; the coefficient log(mu - 1) has no value at mu <= 1."""
+    m = model([("mu - 2", np.diag([1.0, 0.0])), ("1 + 0*log(mu - 1)", np.diag([0.0, 1.0]))])
+    mus = np.array([3.0, 2.0, 4.0, 0.5, 5.0, 2.0, 0.25, 1.5, 4.5])[:, None]
+    bad, good = [1, 3, 5, 6], [0, 2, 4, 7, 8]
+    whole = m.solve(mus[good])
+    with ThreadPoolExecutor(2) as pool:
+        executor = {"in turn": None, "threads": pool, "map only": SimpleNamespace(map=pool.map)}[way]
+        for name in ("solve", "solve_extended"):
+            with pytest.raises(
+                ModelError, match=r"at mu = 2 \(row 1\) failed: .*further rows that failed: 3, 5, 6 \(the other 5 of 9"
+            ) as caught:
+                getattr(m, name)(mus, executor=executor)
+            assert caught.value.rows.tolist() == bad
+            kept = caught.value.solution if name == "solve" else sum(caught.value.solution).T
+            np.testing.assert_array_equal(kept[good], whole)
+            assert np.isnan(kept[bad]).all()
+        with pytest.raises(
+            ModelError, match=r"\(row 0\) failed: .*further rows that failed: 1, 2, 3, 4, 5, 6, 7, 8, \.\.\.$"
+        ) as caught:
+            m.solve(np.full((11, 1), 2.0), executor=executor)
+        assert caught.value.solution is None
+        with pytest.raises(ValueError, match=r"mu = 0.5 \(row 1(, 2 such points)?\)") as caught:
+            m.solve([[3.0], [0.5], [0.25]], executor=executor)
+        assert caught.value.rows.tolist() == [1, 2]
+        np.testing.assert_array_equal(caught.value.solution[:1], m.solve([[3.0]]))
+
+
+def test_a_coefficient_that_is_wrong_as_a_whole_keeps_the_solutions_before_it():
+    calls = [0]
+
+    def coefficient(mus):
+        calls[0] += 1
+        return mus[:, 0] if calls[0] < 5 else np.ones(7)
+
+    m = model([(coefficient, np.eye(2))])
+    with pytest.raises(ValueError, match="shape") as caught:
+        m.solve([[1.0], [2.0], [3.0], [4.0], [5.0], [1.5]])
+    assert caught.value.rows is None
+    np.testing.assert_array_equal(caught.value.solution[:, 0], [1, 1 / 2, 1 / 3, 1 / 4, np.nan, np.nan])
+
+
+def test_a_single_point_that_fails_has_no_other_solutions():
+    m = model([("mu - 2", np.diag([1.0, 0.0])), (1.0, np.diag([0.0, 1.0]))])
+    with pytest.raises(ModelError, match=r"at mu = 2 failed: the matrix is singular") as caught:
+        m.solve([2.0])
+    assert (caught.value.solution, caught.value.rows.tolist()) == (None, [0])
 
 
 @pytest.mark.parametrize("matrix", [[[1e-20, 1.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1e-20, 1.0], [1.0, 1e-20]]])

@@ -18,6 +18,7 @@ from conftest import Case
 from test_batches import fragile_model
 
 import rbm
+from rbm import anchored
 from rbm.errors import PointError
 from rbm.online import batches, threads
 
@@ -324,6 +325,86 @@ def test_full_order_solves_that_are_done_outlive_ctrl_c(after: int, way: str) ->
         assert done.sum() == (after // 2 * 2 if executor else after)
         np.testing.assert_array_equal(kept[done], whole[done])
         assert np.isnan(kept[~done]).all()
+
+
+def test_finished_pieces_behind_an_unfinished_one_outlive_ctrl_c() -> None:
+    """The piece that is interrupted is the second of four, and all others are finished before."""
+    terms = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
+    mus, others = np.linspace(1, 9, 8)[:, None], threading.Event()
+    finished: list[int] = []
+
+    def solve(matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        if matrix[0, 0] == 2 + mus[3, 0]:
+            assert others.wait(60)
+            raise KeyboardInterrupt
+        return np.linalg.solve(matrix, rhs)
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **options: Any) -> Any:
+            future = super().submit(*arguments, **options)
+            future.add_done_callback(lambda _: (finished.append(1), len(finished) == 3 and others.set()))
+            return future
+
+    model = rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0, solver=solve)
+    with Counting(2) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rbm.truth_solves.PIECES", 2)
+        with pytest.raises(
+            rbm.Interrupted, match=r"interrupted with 6 of 8 full-order solves done; .* all others are NaN"
+        ) as caught:
+            model.solve(mus, executor=pool)
+    kept = caught.value.result
+    assert np.flatnonzero(np.isnan(kept[:, 0])).tolist() == [2, 3]
+    exact = 1 / (mus + np.array([2.0, 3.0]))
+    np.testing.assert_allclose(np.delete(kept, [2, 3], axis=0), np.delete(exact, [2, 3], axis=0), rtol=1e-14)
+
+
+def test_inf_sup_constants_that_are_done_outlive_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
+    model = rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0)
+    plain = anchored._smallest
+
+    def interrupted(matrix: np.ndarray, *others: Any) -> Any:
+        if matrix[0, 0] == 2 + 7:
+            raise KeyboardInterrupt
+        return plain(matrix, *others)
+
+    monkeypatch.setattr(anchored, "_smallest", interrupted)
+    with pytest.raises(rbm.Interrupted, match="interrupted with 2 of 4 inf-sup constants done") as caught:
+        anchored.inf_sup(model, [[1.0], [4.0], [7.0], [9.0]], progress=False)
+    np.testing.assert_allclose(caught.value.result, [3.0, 6.0, np.nan, np.nan], rtol=1e-7)
+
+
+def test_estimates_of_given_coefficients_outlive_ctrl_c(diffusion: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    monkeypatch.setenv("RBM_NUM_THREADS", "1")
+    reduced, mus = diffusion.result.reduced_model, diffusion.tests
+    solution = reduced.solve(mus)
+    for given in (solution, solution.coefficients, None):
+        whole, calls = reduced.estimate(mus, given), [0]
+        name = "residual" if given is not None else "answer"
+        plain = getattr(reduced._online, name)
+
+        def interrupted(*arguments: Any, plain: Any = plain, calls: list[int] = calls, **options: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == 4:
+                raise KeyboardInterrupt
+            return plain(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reduced._online, name, interrupted)
+            with pytest.raises(
+                rbm.Interrupted, match=r"interrupted with \d+ of 1000 points estimated; .*infinite"
+            ) as caught:
+                reduced.estimate(mus, given)
+        kept = caught.value.result
+        assert isinstance(kept, rbm.Estimate)
+        done = np.isfinite(kept.bound)
+        assert 64 <= done.sum() < 1000
+        np.testing.assert_array_equal(kept.bound[done], whole.bound[done])
+        assert not kept.resolved[~done].any()
+    monkeypatch.setattr(reduced._online, "residual", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(rbm.Interrupted, match="interrupted with 0 of 1 points estimated"):
+        reduced.estimate(mus[:1], solution.coefficients[:1])
 
 
 def test_a_greedy_run_that_has_nothing_yet_is_a_plain_interrupt() -> None:

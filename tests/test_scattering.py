@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -411,6 +412,15 @@ def test_cross_sections_need_an_error_estimate() -> None:
     reduced = rbm.project(model, model.solve([[1.0, 1.0]]).T)
     with pytest.raises(rbm.ModelError, match="made with estimate=False"):
         model.cross_sections(reduced.solve([[1.0, 1.0]], estimate=False))
+
+
+def test_cross_sections_are_of_solutions_of_this_model() -> None:
+    model = scattering()
+    solution = rbm.project(model, model.solve([[1.0, 1.0]]).T).solve([[1.0, 1.0]])
+    for other in (replace(solution, names=("a", "b")), replace(solution, outputs={"mean": np.ones(1)})):
+        for use in (model.cross_sections, model.energy_defect):
+            with pytest.raises(rbm.ModelError, match="this solution is of another model, with parameters"):
+                use(other)
 
 
 def test_interpolated_squares_refuse_a_training_set_that_is_used_up() -> None:

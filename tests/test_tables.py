@@ -323,3 +323,66 @@ def test_a_solution_of_another_model_is_not_reconstructed(reduced: rbm.ReducedMo
     for other in (dataclasses.replace(solution, names=("x", "nu")), dataclasses.replace(solution, outputs={})):
         with pytest.raises(ValueError, match="this solution is of another model"):
             reduced.reconstruct(other)
+
+
+def twin(first: float, **others: object) -> rbm.ReducedModel:
+    """Equal names and an equal N as `reduced` has, in a basis of its own."""
+    model = make_model(operators=[(1.0, np.diag([first, 3.0, 4.0])), ("mu + 1j*nu", np.diag([1.0, 2.0, 1.0]))])
+    return rbm.greedy(model, model.parameters.sample(20), max_basis=2, progress=False, **others).reduced_model  # type: ignore[arg-type]
+
+
+def test_a_solution_of_another_model_with_equal_names_and_size_is_refused(
+    reduced: rbm.ReducedModel, solution: rbm.Solution
+) -> None:
+    other = twin(2.5)
+    assert other.size == reduced.size
+    for given in (solution, solution[1:3], pickle.loads(pickle.dumps(solution)), solution.to(xp).to("numpy")):
+        mus = given.mus
+        for use in (
+            other.reconstruct,
+            lambda s, mus=mus: other.estimate(mus, s),
+            lambda s: other.to(xp).reconstruct(s.to(xp)),
+        ):
+            with pytest.raises(rbm.ModelError, match=r"another model: .* another basis.*pass solution\.coefficients"):
+                use(given)
+        assert np.array_equal(other.reconstruct(given.coefficients), given.coefficients @ other.basis.T)
+    failing = other.solve(np.array([[500.0, 1.0]]), on_error="mark")
+    with pytest.raises(rbm.ModelError, match="another basis"):
+        reduced.reconstruct(failing)
+    unmarked = dataclasses.replace(solution, origin="")  # of an older file, or made by hand
+    assert np.array_equal(other.reconstruct(unmarked), other.reconstruct(solution.coefficients))
+
+
+def test_what_has_the_same_basis_is_the_same_model(
+    reduced: rbm.ReducedModel, solution: rbm.Solution, tmp_path: Path
+) -> None:
+    whole = reduced.reconstruct(solution)
+    models = {"pickled": pickle.loads(pickle.dumps(reduced)), "copied": copy.deepcopy(reduced), "again": twin(2.0)}
+    for basis in (True, False):
+        reduced.save(tmp_path / "model.rbm", basis=basis)
+        models[f"loaded, basis={basis}"] = rbm.load(tmp_path / "model.rbm")
+    models["single"], models["compressed"] = reduced.astype("float32"), reduced.compress()
+    models["sketched"], models["moved"] = reduced.sketch(), reduced.to(xp).to("numpy")
+    single = reduced.astype("float32")
+    single.save(tmp_path / "single.rbm", basis=False)
+    models["single, loaded without basis"] = rbm.load(tmp_path / "single.rbm")
+    for name, model in models.items():
+        if model.basis is not None:
+            np.testing.assert_array_equal(model.reconstruct(solution), whole, err_msg=name)
+        assert np.isfinite(model.estimate(MUS, solution).bound).all(), name
+        np.testing.assert_allclose(reduced.reconstruct(model.solve(MUS)), whole, rtol=1e-5, err_msg=name)
+    # the same basis projected otherwise: coefficients mean the same
+    least = rbm.project(make_model(), reduced.basis, training=MUS, projection="least-squares")
+    np.testing.assert_allclose(least.basis, reduced.basis, rtol=0, atol=0)
+    assert np.array_equal(least.reconstruct(solution), whole)
+
+
+def test_truncated_models_are_told_apart_by_their_size(reduced: rbm.ReducedModel, solution: rbm.Solution) -> None:
+    small = reduced.truncate(1)
+    made = small.solve(MUS)
+    assert np.array_equal(reduced.astype("float32").truncate(1).reconstruct(made), small.reconstruct(made))
+    for model, given in ((small, solution), (reduced, made)):
+        with pytest.raises(ValueError, match=r"coefficients must have shape \(M, "):
+            model.reconstruct(given)
+    with pytest.raises(rbm.ModelError, match="another basis"):
+        twin(2.5).truncate(1).reconstruct(made)

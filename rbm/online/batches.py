@@ -65,6 +65,7 @@ def answer(
     on_error: OnError = "raise",
     progress: bool = False,
     first_row: int = 0,
+    remedy: str = "; on_error='mark' returns them and marks the points that failed",
 ) -> Solution:
     """work(points), piece by piece, in one solution; `work` gets rows of `points` and may raise a :class:`rbm.errors.PointError`.
 
@@ -73,6 +74,7 @@ def answer(
 
     blank : makes an answer for one point, of whatever content, for the case that no point of the batch can be answered
     first_row : what messages add to the row numbers
+    remedy : what the error says of the way to have the other answers returned
 
     Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one piece.
     Raises Interrupted on Ctrl-C, with the answers so far: of its `result` each point is either right or marked as failed, without numbers.
@@ -90,7 +92,7 @@ def answer(
     sweep = _Sweep(points, blank)
     try:
         sweep.run(work, pieces(count, bytes_per_point, on_host=isinstance(points, np.ndarray)), progress)
-        return sweep.finish(on_error, first_row)
+        return sweep.finish(on_error, first_row, remedy)
     except KeyboardInterrupt as interrupt:
         raise sweep.interrupted(first_row) from interrupt
 
@@ -144,7 +146,7 @@ class _Sweep:
             self.finished[rows] = True
             bar.update(rows.stop - rows.start)
 
-    def finish(self, on_error: OnError, first_row: int) -> Solution:
+    def finish(self, on_error: OnError, first_row: int, remedy: str) -> Solution:
         """The result; raise, or mark, what has failed."""
         count, result = len(self.finished), self.result
         if result is not None:
@@ -161,8 +163,7 @@ class _Sweep:
             return result
         others = f"; further: {'; '.join(reasons[1:])}" if len(reasons) > 1 else ""
         kept = (
-            f" (the other {count - len(failed)} of {count} answers are in `solution` of this error; on_error='mark' returns them and marks "
-            "the points that failed)"
+            f" (the other {count - len(failed)} of {count} answers are in `solution` of this error{remedy})"
             if result is not None
             else ""
         )

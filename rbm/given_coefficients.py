@@ -1,0 +1,93 @@
+"""Error estimates of coefficients that are given, piece by piece, so that neither Ctrl-C nor a bad point loses the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowrank.arrays import beside, namespace
+from rbm.bounds import error_estimate
+from rbm.devices import numbers_for, points_for
+from rbm.errors import Interrupted, PointError
+from rbm.estimate import Estimate
+from rbm.estimators.squares import InterpolatedSquare
+from rbm.online.batches import answer
+from rbm.origin import check_origin
+from rbm.solution import Solution, coefficients_of
+
+if TYPE_CHECKING:
+    from rbm.reduced import ReducedModel
+
+__all__ = ["estimate"]
+
+
+def estimate(model: ReducedModel, mus: Any, coefficients: Any, method: str | None, extrapolate: bool) -> Estimate:
+    """See :meth:`rbm.ReducedModel.estimate`."""
+    points = points_for(model, mus)
+    state = model._state(method)
+    gamma = None if coefficients is None else _checked(model, points, coefficients)
+    try:
+        if gamma is None:
+            made = model.solve(points, method=method, extrapolate=extrapolate, coefficients=False)
+        else:
+            model.parameters.check(points, extrapolate)
+            query, count = model._online, points.shape[0]
+
+            def work(rows: Any) -> Solution:
+                xp = namespace(points)
+                wanted, numbers = (xp.take(array, rows, axis=0) for array in (points, gamma))
+                return Solution(numbers[:, :0], {}, _of_piece(model, wanted, numbers, state, extrapolate))
+
+            made = answer(
+                work,
+                beside(np.arange(count), points),
+                query.bytes_per_point,
+                blank=lambda: replace(query.blank(True, False, state.method), outputs={}, output_bounds={}),
+                remedy="",
+            )
+    except PointError as error:
+        if error.solution is not None:
+            error.solution = error.solution.estimate
+        raise
+    except Interrupted as stopped:
+        result = stopped.result
+        raise Interrupted(
+            f"interrupted with {len(result) - len(result.failed)} of {len(result)} points estimated; the estimates are in `result` of this "
+            "exception, where the bounds of the others are infinite",
+            result.estimate,
+        ) from stopped.__cause__
+    assert made.estimate is not None
+    return made.estimate
+
+
+def _checked(model: ReducedModel, points: Any, coefficients: Any) -> Any:
+    """gamma (M, N) where the model lives."""
+    check_origin(coefficients, model)
+    gamma = numbers_for(model, coefficients_of(coefficients))
+    if gamma.shape != (points.shape[0], model.size):
+        raise ValueError(
+            f"coefficients must have shape ({points.shape[0]}, {model.size}), one row a parameter point, got {gamma.shape}"
+        )
+    xp = namespace(gamma)
+    bad = int(xp.count_nonzero(~xp.isfinite(gamma)))
+    if bad:
+        raise ValueError(f"coefficients hold {bad} entries that are NaN or infinite")
+    return gamma
+
+
+def _of_piece(model: ReducedModel, points: Any, gamma: Any, state: Any, extrapolate: bool) -> Estimate:
+    """The estimates at points (m, p) for gamma (m, N)."""
+    query = model._online
+    theta, phi, evaluated, distance = model.operator_coefficients(points), model.rhs_coefficients(points), gamma, None
+    if isinstance(state, InterpolatedSquare):
+        evaluated = query.residual(theta, phi, None, mus=points)[0]
+        distance = state.distance(theta, gamma, evaluated)
+    norm = query.residual(theta, phi, state, evaluated, mus=points)[1]
+    assert norm is not None
+    if distance is not None:
+        norm = Estimate.from_norm(norm.value, norm.floor + distance)
+    beta = model.stability(points, theta)
+    made = error_estimate(norm, beta, gamma, points, model.parameters, model.interpolation_error, model.orthonormality)
+    return query.seen(made, state, points, extrapolate)
