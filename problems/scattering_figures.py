@@ -66,13 +66,18 @@ def surface_pressure(model: ScatteringModel, reduced: ReducedModel, mus: np.ndar
 def near_field(
     model: ScatteringModel, reduced: ReducedModel, mus: np.ndarray, extent: float = 2.6, side: int = 72
 ) -> Any:
-    """Re u in a plane through the middle that holds the direction of the wave (to the right), at parameter points (M, p)."""
+    """Re u in a plane through the middle that holds the direction of the wave (to the right), at parameter points (M, p).
+
+    Nearer to the surface than about half an edge the rule of quadrature cannot follow the kernel; the colours there are those further out.
+    """
     across, radius = _across(model.direction), float(np.linalg.norm(model.mesh.vertices, axis=0).max())
     x = np.linspace(-extent, extent, side) * radius
     along, up = np.meshgrid(x, x)
     points = model.direction[:, None] * along.ravel() + across[:, None] * up.ravel()
     pressures = reduced.reconstruct(reduced.solve(mus).coefficients)
     total = model.total_field(mus, pressures, points).real.reshape(len(mus), side, side)
+    near = _near_surface(model.mesh, points).reshape(side, side)
+    total = np.stack([_continued(values, near) for values in total])
     largest = np.nanmax(np.abs(total))
     path = require("matplotlib.path", "matplotlib", "drawing a figure").Path
     patch = require("matplotlib.patches", "matplotlib", "drawing a figure").PathPatch
@@ -81,7 +86,7 @@ def near_field(
     for k, mu in enumerate(mus):
         ax = figure.add_subplot(1, len(mus), k + 1)
         image = ax.pcolormesh(
-            along, up, _widened(total[k]), cmap="PuOr", vmin=-largest, vmax=largest, shading="gouraud", rasterized=True
+            along, up, total[k], cmap="PuOr", vmin=-largest, vmax=largest, shading="gouraud", rasterized=True
         )
         ax.add_patch(patch(obstacle, facecolor="0.35", lw=0))
         ax.annotate("", (0.27, 0.05), (0.04, 0.05), "axes fraction", arrowprops={"arrowstyle": "->", "lw": 1.5})
@@ -201,6 +206,24 @@ def _section(model: ScatteringModel, across: np.ndarray) -> list[np.ndarray]:
             edge = after.pop(edge)
         loops.append(np.array([*loop, loop[0]]))
     return loops
+
+
+def _near_surface(mesh: Any, points: np.ndarray) -> np.ndarray:
+    """Whether points (3, P) are nearer to the surface than 0.5 to 0.8 mean edges: nearer to a vertex than 0.8."""
+    from scipy.spatial import cKDTree
+
+    edges = mesh.vertices[:, mesh.triangles] - mesh.vertices[:, np.roll(mesh.triangles, 1, axis=0)]
+    distance, _ = cKDTree(mesh.vertices.T).query(points.T)
+    return distance < 0.8 * np.linalg.norm(edges, axis=0).mean()
+
+
+def _continued(values: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Values (n, n) with those at `near` (n, n) replaced from outside, and one more row of points across the surface."""
+    outside = np.isfinite(values)
+    values = np.where(near, np.nan, values)
+    while np.isnan(values[outside]).any() and not np.isnan(values).all():
+        values = _widened(values)
+    return _widened(values)
 
 
 def _widened(values: np.ndarray) -> np.ndarray:

@@ -221,3 +221,17 @@ def test_scattering_figures_show_the_numbers() -> None:
 )
 def test_parameter_names_as_formulas(name: str, shown: str) -> None:
     assert plots.symbol(name) == shown
+
+
+def test_the_near_field_is_continued_from_outside_where_the_quadrature_fails() -> None:
+    values = np.arange(49.0).reshape(7, 7)
+    values[2:5, 2:5] = np.nan  # the obstacle
+    near = np.zeros((7, 7), dtype=bool)
+    near[1:6, 1:6] = True
+    wrong = np.where(near & np.isfinite(values), 1e9, values)
+    shown = scattering_figures._continued(wrong, near)
+    outside = ~near
+    np.testing.assert_array_equal(shown[outside], values[outside])
+    assert shown[1, 3] == pytest.approx(np.mean([2, 3, 4]))  # of its neighbours that can be trusted
+    assert np.nanmax(shown) < 49
+    assert np.isnan(shown[3, 3])
