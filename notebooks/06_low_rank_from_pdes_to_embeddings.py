@@ -245,7 +245,7 @@ for key in (
         ms=3,
     )
 axis.set(xlabel="thousands of tokens, the most frequent first", ylabel="mean cosine with the original", ylim=(0, 1.02))
-axis.legend(loc=(0.55, 0.27))
+axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 figure
 
 # %% [markdown]
@@ -285,7 +285,7 @@ assert np.allclose(embedding.lookup(ids), embedding.to_dense()[ids], atol=1e-5)
 #
 # A small ALBERT: token table $T$ (8000, E), projection (E, 128), two layers that share their weights, masked words and the order of segments as
 # tasks; the text is the docstrings of Python's standard library. A dense table ($E = H$, no projection) against half and a quarter of its numbers,
-# in 60 of the 400 steps that `train` takes otherwise.
+# in a quarter of the 400 steps that `train` takes otherwise.
 
 # %%
 import importlib.util
@@ -301,7 +301,7 @@ else:
     runs = {}
     for name, width in (("dense, E = H = 128", None), ("E = 64", 64), ("E = 32", 32)):
         config = AlbertConfig(vocabulary=8000, embedding=width, hidden=128, layers=2, heads=4, positions=64)
-        runs[name] = train(config, corpus, rng=1, steps=60, progress=False)
+        runs[name] = train(config, corpus, rng=1, steps=100, progress=False)
         print(f"{name:20} {runs[name]}")
 
 # %%
