@@ -21,6 +21,7 @@ from lowrank.writing import write_atomically
 from problems import scattering_figures
 from problems.reaction_diffusion import reaction_diffusion_1d
 from problems.scattering import acoustic_scattering
+from problems.study_report import table, wrapped
 from problems.thermal_block import thermal_block, thermal_block_mesh
 from rbm import Estimate, FullOrderModel, GreedyResult, plots
 from rbm.online.compilation import compile_seconds
@@ -29,6 +30,9 @@ __all__ = ["STUDIES", "Study", "run"]
 
 #: Estimators that select parameters; their points change with the basis, so they are prepared anew for every N.
 SELECTING = ("sampled", "interpolated")
+
+#: Text that can be read on dark and on bright colours.
+READABLE: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}}
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ def run(
     out.mkdir(parents=True, exist_ok=True)  # now, not after the offline stage
     say(study.title)
     if study.remark:
-        say(f"  {study.remark}")
+        say(wrapped(f"  {study.remark}"))
     model = study.model(progress)
-    say(f"  {model}")
+    say(wrapped(f"  {model}"))
 
     start, compiled = time.perf_counter(), compile_seconds()
     training = model.parameters.sample(study.training, "grid" if len(model.parameters) == 1 else "sobol")
@@ -80,18 +84,22 @@ def run(
     compiling = compile_seconds() - compiled
     seconds = time.perf_counter() - start - compiling
     once = f" (and {compiling:.1f} s for compiling the kernels, once)" if compiling else ""
-    say(f"offline, {seconds:.1f} s{once}\n  {result}")
+    say(wrapped(f"offline, {seconds:.1f} s{once}\n  {result}"))
 
     result.reduced_model.save(out / "model.rbm")
-    say(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB\n  {result.reduced_model}")
+    say(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB")
 
+    start = time.perf_counter()
     comparison = compare(model, result, training, study, progress)
+    compared = time.perf_counter() - start
     timing = time_online(model, result.reduced_model)
     say(
-        f"online: {timing['microseconds_per_query']:.2f} us per certified query in a batch of {timing['batch']}, "
-        f"{timing['speed_up']:.0f} times faster than a full-order solve ({solver_name(model)} and refinement)"
+        wrapped(
+            f"online: {timing['microseconds_per_query']:.2f} us per certified query in a batch of {timing['batch']}, "
+            f"{timing['speed_up']:.0f} times faster than a full-order solve ({solver_name(model)} and refinement)"
+        )
     )
-    say(table(comparison))
+    say(f"estimators against {study.tests} full-order solutions, {compared:.1f} s\n{table(comparison)}")
     summary = {
         "study": name,
         "title": study.title,
@@ -118,8 +126,9 @@ def run(
         },
     }
     write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    start = time.perf_counter()
     figures(study, model, result, comparison, out)
-    say(f"figures, summary.json and model.rbm are in {out}")
+    say(f"figures, {time.perf_counter() - start:.1f} s; they, summary.json and model.rbm are in {out}")
     return summary
 
 
@@ -225,37 +234,6 @@ def _best(call: Callable[[], Any]) -> float:
     return min(seconds)
 
 
-def table(comparison: Comparison) -> str:
-    """The comparison as text: largest true error, then per estimator its largest value and the share that is resolved."""
-    methods = [m for m, per in comparison.estimates.items() if per]
-    lines = [
-        "  N  true error  " + "".join(f"{m:>22}" for m in methods),
-        " " * 17 + "".join(f"{'value   resolved':>22}" for _ in methods),
-    ]
-    for n, error in comparison.errors.items():
-        cells = []
-        for m in methods:
-            e = comparison.estimates[m].get(n)
-            cells.append(f"{'-':>22}" if e is None else f"{e.value.max():>14.2e}{e.resolved.mean():>7.0%} ")
-        lines.append(f"{n:>3}  {error.max():>10.2e}  " + "".join(cells))
-    lines.append("effectivity of bounds, smallest to largest over N and test parameters:")
-    for m in methods:
-        rows = [row[m] for row in comparison.rows if "smallest_effectivity" in row.get(m, {})]
-        low, high = min(r["smallest_effectivity"] for r in rows), max(r["largest_effectivity"] for r in rows)
-        below = sum(r["bounds_below_true_error"] for r in rows)
-        lines.append(f"  {m:<13}{low:9.3g} to {high:<9.3g}{below} bounds below the true error")
-        if "terms" in rows[0]:
-            lines.append(
-                "    terms of products: "
-                + ", ".join(
-                    f"N={r['N']}: {r[m]['terms']} of {r[m]['products']}"
-                    for r in comparison.rows
-                    if "terms" in r.get(m, {})
-                )
-            )
-    return "\n".join(lines)
-
-
 def figures(study: Study, model: FullOrderModel, result: GreedyResult, comparison: Comparison, out: Path) -> None:
     """All figures of a study."""
     sizes = list(comparison.errors)
@@ -296,8 +274,14 @@ def _thermal_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict
     mus = reduced.parameters.sample(3, "random", seed=3)
     u = np.zeros((len(mus), mesh.p.shape[1]))
     u[:, inner] = reduced.reconstruct(reduced.solve(mus).coefficients)
-    labels = [rf"$k_5 = {mu[4]:.2f}$, $k_1 = {mu[0]:.2f}$" for mu in mus]
-    return {"solutions": plots.solutions_on_mesh(mesh.p, mesh.t, u, labels)}
+    figure = plots.solutions_on_mesh(mesh.p, mesh.t, u, ["conductivity of each block"] * len(mus))
+    for mu, ax in zip(mus, figure.axes, strict=False):
+        for i, k in enumerate(mu):
+            ax.text((i % 3 + 0.5) / 3, (i // 3 + 0.5) / 3, f"{k:.2f}", ha="center", va="center", fontsize=8, **READABLE)
+        for edge in (1 / 3, 2 / 3):
+            ax.axvline(edge, color="white", lw=0.5)
+            ax.axhline(edge, color="white", lw=0.5)
+    return {"solutions": figure}
 
 
 def _scattering(progress: bool) -> FullOrderModel:

@@ -61,6 +61,13 @@ def header_digest(header: dict[str, Any]) -> str:
     ).hexdigest()
 
 
+#: What to do with a file of another kind than was asked for.
+OTHER = {
+    "greedy run": "; rbm.greedy(model, training, resume=file) goes on with it and returns its reduced model",
+    "reduced model": "; rbm.load(file) reads it",
+}
+
+
 def read_archive(
     path: str | os.PathLike[str], kind: str, *, key: str | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -96,7 +103,9 @@ def read_archive(
             f"{name} was altered: its header does not match its checksum; make it again or copy it anew"
         )
     if header.get("kind") != kind:
-        raise FileFormatError(f"{name} holds a {header.get('kind')}, not a {kind}")
+        raise FileFormatError(
+            f"{name} holds a {header.get('kind')}, not a {kind}{OTHER.get(str(header.get('kind')), '')}"
+        )
     if key is not None and header.get("key", key) != key:
         raise FileFormatError(f"{name} holds {header['key']}, not {key}: it was renamed or copied over another file")
     expected = header.get("sha256")

@@ -180,14 +180,19 @@ class Expression:
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
                 self._compile(argument)
                 return self._program.append((1, FUNCTIONS[name]))
-            case ast.Call():
+            case ast.Call(func=called):
+                module = isinstance(called, ast.Attribute) and called.attr in FUNCTIONS
+                hint = f"; write {called.attr}(...) without a module" if module else ""  # type: ignore[attr-defined]
                 raise ModelError(
                     f"call {ast.unparse(node)!r} in coefficient expression {self.text!r} is not allowed; "
-                    f"the functions are {', '.join(FUNCTIONS)}, of one argument"
+                    f"the functions are {', '.join(FUNCTIONS)}, of one argument{hint}"
                 )
+        power = ""
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+            power = f"; a power is written {ast.unparse(node.left)} ** {ast.unparse(node.right)}"
         raise ModelError(
             f"{ast.unparse(node)!r} in coefficient expression {self.text!r} is not allowed: "
-            "use numbers, parameter names, + - * / ** and the functions " + ", ".join(FUNCTIONS)
+            f"use numbers, parameter names, + - * / ** and the functions {', '.join(FUNCTIONS)}{power}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -97,11 +98,16 @@ class ParameterSpace:
         return hash((self.names, self.scale, self.bounds.tobytes()))
 
     def __repr__(self) -> str:
-        box = ", ".join(
-            f"{n} in [{a:g}, {b:g}]" + (f" {self.units[n]}" if n in self.units else "")
+        ranges = [
+            f"[{a:g}, {b:g}]" + (f" {self.units[n]}" if n in self.units else "")
             for n, (a, b) in zip(self.names, self._pairs, strict=True)
-        )
-        return f"ParameterSpace({box}, {self.scale})"
+        ]
+        box = []
+        for where, run in groupby(zip(self.names, ranges, strict=True), key=lambda pair: pair[1]):
+            names = [name for name, _ in run]
+            # nine parameters k1 to k9 with one range fill two lines of a terminal otherwise
+            box += [f"{', '.join(names)} in {where}"] if len(names) > 2 else [f"{name} in {where}" for name in names]
+        return f"ParameterSpace({', '.join(box)}, {self.scale})"
 
     def sample(
         self,

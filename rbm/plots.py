@@ -38,6 +38,8 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 #: Curves drawn last lie on top; the wide ones first, so that none hides another.
 WIDTHS = {"direct": 5.0, "expanded": 1.6, "sampled": 3.6, "interpolated": 2.4, "orthonormal": 1.2}
+#: Legends beside the axes, where they hide nothing.
+BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
 ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
 
 
@@ -75,12 +77,17 @@ def estimators_over_size(
             )
     ax.plot(sizes, true_errors, color="black", ls="--", marker="x", lw=1.4, zorder=4, label="true error")
     ax.plot([], [], color="grey", marker="o", ls="none", mfc="white", label="hollow: not resolved")
-    lowest = min(min(true_errors), *(float(e.floor.max()) for per in estimates.values() for e in per.values()))
+    smallest = min(min(true_errors), *(float(e.value.max()) for per in estimates.values() for e in per.values()))
+    tops = [max(float(e.floor.max()) for e in per.values()) for m, per in estimates.items() if m in floors and per]
+    lowest = min(
+        smallest, max(min(tops, default=smallest), 1e-8 * smallest)
+    )  # floors far below all curves need not be seen whole
     ax.set(
         yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=(max(lowest, 1e-18) / 10, 20 * max(true_errors))
     )
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
     return ax
 
 
@@ -111,7 +118,8 @@ def estimators_over_parameter(
     )
     if log:
         ax.set_xscale("log")
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
     return ax
 
 
@@ -121,16 +129,20 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
     ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
     """
     ax = _axes(ax)
-    for method, per_size in ratios.items():
+    for method in sorted(ratios, key=list(WIDTHS).index):
+        per_size, style, width = ratios[method], STYLES[method], WIDTHS[method]
         ns = [n for n in sizes if n in per_size]
         low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
-        style = STYLES[method]
-        ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0, label="smallest to largest")
-        ax.plot(ns, median, color=style["color"], marker=style["marker"], label=f"{style['label']}, median")
-    ax.axhline(1, color="black", lw=1, ls="--")
+        ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
+        for edge in (low, high):  # bands may coincide; of their edges the wide ones lie below
+            ax.plot(ns, edge, color=style["color"], lw=width / 2, ls=":", alpha=0.85)
+        ax.plot(ns, median, color=style["color"], marker=style["marker"], lw=width, label=f"{style['label']}, median")
+    ax.fill_between([], [], [], color="grey", alpha=0.3, lw=0, label="smallest to largest")
+    ax.axhline(1, color="black", lw=1, ls="--", label="bound = true error")
     ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8)
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
     return ax
 
 
@@ -150,24 +162,38 @@ def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = 
 
 
 def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: Any = None) -> Any:
-    """The parameters (N, p) at which the greedy took snapshots, in their order: one row a parameter, colour is the order."""
+    """The parameters (N, p) at which the greedy took snapshots, in their order; grey lines are the ends of the ranges.
+
+    One parameter against the step; two as points of the plane, coloured by the step; more as one row a parameter, likewise coloured.
+    """
     ax = _axes(ax)
     order = np.arange(1, len(parameters) + 1)
     low, high = space.bounds.T
-    unit = (
-        (np.log(parameters / low) / np.log(high / low)) if space.scale == "log" else (parameters - low) / (high - low)
-    )
-    if len(space) == 1:
-        points = ax.scatter(parameters[:, 0], order, c=order, cmap="cividis", s=60, zorder=2)
-        ax.set(xlabel=symbol(space.names[0]), ylabel="greedy step", xlim=(low[0], high[0]))
-        if space.scale == "log":
-            ax.set_xscale("log")
+    names = [symbol(name) for name in space.names]
+    log = space.scale == "log"
+    if len(space) > 2:
+        unit = np.log(parameters / low) / np.log(high / low) if log else (parameters - low) / (high - low)
+        lift = 0.6 * (order / len(order) - 0.5)
+        rows = np.arange(len(space))
+        points = ax.scatter(
+            unit, rows + lift[:, None], c=np.broadcast_to(order[:, None], unit.shape), cmap="cividis", s=18
+        )
+        ax.set(xlabel="position in the range", yticks=rows, yticklabels=names)
+        ends = [(ax.axvline, 0.0), (ax.axvline, 1.0)]
+    elif len(space) == 2:
+        points = ax.scatter(*parameters.T, c=order, cmap="cividis", s=40, edgecolors="white", lw=0.5, zorder=2)
+        ax.set(xlabel=names[0], ylabel=names[1], xscale=space.scale, yscale=space.scale)
+        ends = [(ax.axvline, low[0]), (ax.axvline, high[0]), (ax.axhline, low[1]), (ax.axhline, high[1])]
     else:
-        for j in range(len(space)):
-            jitter = 0.6 * (order / len(order) - 0.5)
-            points = ax.scatter(unit[:, j], j + jitter, c=order, cmap="cividis", s=18)
-        ax.set(xlabel="position in the range", yticks=range(len(space)), yticklabels=[symbol(n) for n in space.names])
-    ax.figure.colorbar(points, ax=ax, label="greedy step")
+        ax.scatter(parameters[:, 0], order, color=STYLES["orthonormal"]["color"], s=60, zorder=2)
+        ax.set(xlabel=names[0], ylabel="greedy step", xscale=space.scale)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+        ends = [(ax.axvline, low[0]), (ax.axvline, high[0])]
+    for line, position in ends:
+        line(position, color="0.6", lw=1, zorder=1)
+    _short_log_ticks(ax)
+    if len(space) > 1:
+        ax.figure.colorbar(points, ax=ax, label="greedy step").locator.set_params(integer=True)
     return ax
 
 
@@ -195,8 +221,9 @@ def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, 
             vmin=0,
             vmax=u.max(),
         )
-        ax.set(aspect="equal", title=label, xlabel="$x$", ylabel="$y$" if k == 0 else "")
-    figure.colorbar(image, ax=figure.axes, label=r"$u_N$")
+        ax.set(aspect="equal", title=label, xlabel="$x$")
+        ax.set_ylabel("$y$" if k == 0 else "", rotation=0)
+    figure.colorbar(image, ax=figure.axes).ax.set_title(r"$u_N$")
     return figure
 
 
@@ -226,6 +253,17 @@ def _axes(ax: Any) -> Any:
     ax.grid(True, which="major", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
     return ax
+
+
+def _short_log_ticks(ax: Any) -> None:
+    """Ticks at 1, 2, 3 and 5 in figures, not 2 x 10^0, on log axes of less than a decade and a half."""
+    ticker = _matplotlib("ticker")
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() == "log" and low >= 1e-3 and high < 1e4 and high < 32 * low:
+            axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+            axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+            axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _matplotlib(module: str) -> Any:

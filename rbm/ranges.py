@@ -28,7 +28,8 @@ def interval(name: str, limits: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise wrong from None
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-        raise ParameterError(f"range of {name} must be finite with low <= high, got ({low}, {high})")
+        turned = f"; write ({high:g}, {low:g})" if low > high and np.isfinite(low - high) else ""
+        raise ParameterError(f"range of {name} must be finite with low <= high, got ({low}, {high}){turned}")
     return low, high
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +49,18 @@ def singular(coefficient: str = "mu - 3") -> rbm.ReducedModel:
 def with_coefficient(source: Any) -> rbm.ReducedModel:
     made = model(operators=[(1.0, A), (source, np.eye(2))], parameters={"mu": (-50.0, 100.0)}, stability=1e-9)
     return rbm.project(made, np.eye(2)[:, :1], training=[[3.0], [50.0]])
+
+
+def stored_run(full: rbm.FullOrderModel) -> Path:
+    path = Path(tempfile.mkdtemp()) / "run.rbm"
+    rbm.greedy(full, [[2.0], [50.0]], max_basis=1, progress=False).save(path)
+    return path
+
+
+def stored_model(reduced: rbm.ReducedModel) -> Path:
+    path = Path(tempfile.mkdtemp()) / "model.rbm"
+    reduced.save(path)
+    return path
 
 
 MISTAKES = {
@@ -119,6 +133,31 @@ MISTAKES = {
         lambda f, r: model(parameters={"mu": "19"}),
         "range of mu must be two numbers", "got '19'", r"\(low, high\)",
         lambda f, r: model(parameters={"mu": (1, 9)}),
+    ),
+    "a range reversed": Mistake(
+        lambda f, r: model(parameters={"mu": (9.5, 1.0)}),
+        "range of mu must be finite with low <= high", r"got \(9.5, 1.0\)", r"write \(1, 9.5\)",
+        lambda f, r: model(parameters={"mu": (1, 9.5)}),
+    ),
+    "a power of other languages": Mistake(
+        lambda f, r: model(operators=[(1.0, A), ("mu^2", np.eye(2))]),
+        "is not allowed", r"'mu \^ 2' in coefficient expression 'mu\^2'", r"a power is written mu \*\* 2",
+        lambda f, r: model(operators=[(1.0, A), ("mu ** 2", np.eye(2))]),
+    ),
+    "a function with its module": Mistake(
+        lambda f, r: model(operators=[(1.0, A), ("np.exp(mu)", np.eye(2))]),
+        "is not allowed", r"call 'np.exp\(mu\)'", r"write exp\(...\) without a module",
+        lambda f, r: model(operators=[(1.0, A), ("exp(mu)", np.eye(2))]),
+    ),
+    "a greedy run loaded as a model": Mistake(
+        lambda f, r: rbm.load(stored_run(f)),
+        "not a reduced model", "run.rbm holds a greedy run", r"rbm.greedy\(model, training, resume=file\) goes on with it",
+        lambda f, r: rbm.greedy(f, [[2.0], [50.0]], max_basis=1, resume=stored_run(f), progress=False).reduced_model,
+    ),
+    "a model taken up as a greedy run": Mistake(
+        lambda f, r: rbm.greedy(f, [[2.0]], resume=stored_model(r), progress=False),
+        "not a greedy run", "model.rbm holds a reduced model", r"rbm.load\(file\) reads it",
+        lambda f, r: rbm.load(stored_model(r)),
     ),
     "reconstruct without coefficients": Mistake(
         lambda f, r: r.reconstruct(r.solve([3.5], coefficients=False)),

@@ -45,7 +45,7 @@ SHORTER: dict[str, dict[str, str]] = {
     },
     "06_low_rank_from_pdes_to_embeddings": {
         "thermal_block((3, 3), 30)": "thermal_block((3, 3), 18)",
-        "1500": "600",
+        "1200": "600",
         "(8000, 384)": "(2000, 384)",
         'find_spec("torch") is None': 'find_spec("no_torch") is None',
     },

@@ -205,6 +205,8 @@ def test_ranges_wider_than_the_largest_number_are_filled(scale, ends, method):
 def test_units_are_kept_shown_and_part_of_the_space():
     space = ParameterSpace({"mu": (1, 2), "h": (0, 1)}, units={"mu": "W/m/K"})
     assert repr(space) == "ParameterSpace(mu in [1, 2] W/m/K, h in [0, 1], linear)"
+    blocks = ParameterSpace(dict.fromkeys(("k1", "k2", "k3"), (0.1, 1)) | {"h": (0, 1)})
+    assert repr(blocks) == "ParameterSpace(k1, k2, k3 in [0.1, 1], h in [0, 1], linear)"
     assert space.units == {"mu": "W/m/K"}
     assert space != ParameterSpace({"mu": (1, 2), "h": (0, 1)})
     assert pickle.loads(pickle.dumps(space)) == space
