@@ -22,9 +22,9 @@ import numpy as np
 
 import rbm
 from benchmarks.harness import cpu_name, fastest
+from lowrank.devices import mover
 from problems import acoustic_scattering, thermal_block
 from problems import boundary_elements as bem
-from rbm.devices import mover
 
 QUERIES = 1_000_000
 REPEATS = 5

@@ -10,40 +10,13 @@ import array_api_compat
 import numpy as np
 
 from lowrank.arrays import beside, namespace, to_numpy
-from lowrank.optional import require
+from lowrank.devices import mover
 from rbm.errors import ModelError, ParameterError
 
 if TYPE_CHECKING:
     from rbm.reduced import ReducedModel
 
-__all__ = ["beside_model", "host_model", "mover", "numbers_for", "placed", "points_for"]
-
-
-def mover(target: Any, device: Any = None) -> Callable[[Any], Any]:
-    """The function that takes an array of any module to `target`: "numpy", "cupy" or an array module; on `device`, if it is given.
-
-    Raises ImportError without CuPy, RuntimeError without a GPU, ValueError for another target.
-    """
-    if target == "numpy" or target is np:
-        return to_numpy
-    xp = _cupy() if target == "cupy" else target
-    if not hasattr(xp, "asarray"):
-        raise ValueError(f'a model lives on "numpy" or "cupy" (or on an array module, for tests), got {target!r}')
-    where = {} if device is None else {"device": device}
-    return lambda array: xp.asarray(to_numpy(array), **where)
-
-
-def _cupy() -> Any:
-    """CuPy as the array API standard wants it, after a look whether there is a device."""
-    purpose = "a model on a GPU (here with CUDA 12; for CUDA 13 the extra is gpu-cuda13, the package cupy-cuda13x)"
-    cupy = require("cupy", "cupy-cuda12x", purpose, "gpu-cuda12")
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f'CuPy finds no GPU ({error}); to("numpy") is the model on the CPU') from error
-    if not count:
-        raise RuntimeError('CuPy finds no GPU; to("numpy") is the model on the CPU')
-    return require("array_api_compat.cupy", "array-api-compat", purpose)
+__all__ = ["beside_model", "host_model", "numbers_for", "placed", "points_for"]
 
 
 def placed(model: ReducedModel, target: Any, device: Any = None) -> ReducedModel:
