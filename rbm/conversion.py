@@ -9,7 +9,6 @@ import numpy as np
 
 from rbm.errors import EstimatorUnusable, ModelError, refused
 from rbm.estimators import Estimator
-from rbm.estimators.outliers import outlying_points
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.estimators.validation import answered, validation_points
 from rbm.precision import converted, is_single, precision, rounded
@@ -50,8 +49,7 @@ def _recalibrated(made: ReducedModel, model: ReducedModel) -> ReducedModel:
     squares = {name: state for name, state in made.estimators.items() if isinstance(state, InterpolatedSquare)}
     if not squares:
         return made
-    outliers = outlying_points(model.operator_coefficients, model.rhs_coefficients)
-    mus = validation_points(model.parameters, np.zeros((0, len(model.parameters))), outliers)
+    mus = validation_points(model.parameters, np.zeros((0, len(model.parameters))))
     for m in (made, model):
         mus = answered(lambda points, m=m: m.solve(points, estimate=False), mus)  # type: ignore[misc]
     if not len(mus):
