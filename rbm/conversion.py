@@ -9,7 +9,6 @@ import numpy as np
 
 from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import Estimator
-from rbm.estimators.outliers import outlying_points
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.estimators.validation import answered, validation_points
 from rbm.precision import converted
@@ -50,8 +49,7 @@ def recalibrated(
 
     What the others are off by is measured at validation points. queries : of the converted model and of the one before
     """
-    outliers = outlying_points(before.operator_coefficients, before.rhs_coefficients)
-    mus = validation_points(before.parameters, np.zeros((0, len(before.parameters))), outliers)
+    mus = validation_points(before.parameters, np.zeros((0, len(before.parameters))))
     for query in queries:
         mus = answered(lambda points, query=query: query.solve(points, estimate=False), mus)  # type: ignore[misc]
     if not len(mus):

@@ -28,24 +28,23 @@ def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extr
     state = model.state(method)
     gamma = None if coefficients is None else _checked(query, points, coefficients)
     try:
-        if gamma is None:
-            made = query.solve(points, method=method, extrapolate=extrapolate, coefficients=False)
-        else:
-            model.parameters.check(points, extrapolate)
-            count = points.shape[0]
+        count = points.shape[0]
 
-            def work(rows: Any) -> Solution:
-                xp = namespace(points)
-                wanted, numbers = (xp.take(array, rows, axis=0) for array in (points, gamma))
-                return Solution(numbers[:, :0], {}, _of_piece(query, wanted, numbers, state, extrapolate))
+        def work(rows: Any) -> Solution:
+            xp = namespace(points)
+            wanted = model.parameters.check(xp.take(points, rows, axis=0), extrapolate)
+            if gamma is None:
+                return replace(query.answer(wanted, state, extrapolate, False), outputs={}, output_bounds={})
+            numbers = xp.take(gamma, rows, axis=0)
+            return Solution(numbers[:, :0], {}, _of_piece(query, wanted, numbers, state, extrapolate))
 
-            made = answer(
-                work,
-                beside(np.arange(count), points),
-                query.bytes_per_point,
-                blank=lambda: replace(query.blank(True, False, state.method), outputs={}, output_bounds={}),
-                remedy="",
-            )
+        made = answer(
+            work,
+            beside(np.arange(count), points),
+            query.bytes_per_point,
+            blank=lambda: replace(query.blank(True, False, state.method), outputs={}, output_bounds={}),
+            remedy="",
+        )
     except PointError as error:
         if error.solution is not None:
             error.solution = error.solution.estimate

@@ -16,8 +16,9 @@ from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Sketched
+from rbm.files import save_greedy
 from rbm.full_order import FullOrderModel, Projection
-from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, stored
+from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.missing import check_training
 from rbm.online import reference
 from rbm.online.compilation import compile_seconds

@@ -11,7 +11,8 @@ from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
 from rbm.outputs import reduce_output
-from rbm.reduced import ReducedModel, method_name
+from rbm.reduced import ReducedModel
+from rbm.reduced_arrays import method_name
 from rbm.reduction import Reduction
 
 __all__ = ["finish", "project"]

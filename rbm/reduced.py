@@ -148,7 +148,7 @@ class ReducedModel(ReducedArrays):
 
     def truncate(self, size: int) -> ReducedModel:
         """The model for the first `size` basis vectors, without new work; E3 and E4, whose points would change, are left out."""
-        if not (isinstance(size, int | np.integer) and 0 < size <= self.size):
+        if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
             raise ModelError(
                 f"cannot truncate a model of {self.size} basis vectors to {size!r}: give an integer from 1 to {self.size}; more vectors "
                 "come from rbm.greedy with a larger max_basis"
