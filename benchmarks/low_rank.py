@@ -257,7 +257,7 @@ def _scipy_svd(a: np.ndarray) -> Triple:
 
 
 def _cross_rank(a: np.ndarray) -> Triple:
-    return _triple(cross_approximation(a, max_rank=RANK + 40, pivoting="partial").recompress(RANK))
+    return _triple(cross_approximation(a, rank=RANK + 40, pivoting="partial").recompress(RANK))
 
 
 def _crosses(a: np.ndarray) -> list[dict[str, Any]]:

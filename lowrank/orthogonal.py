@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -30,13 +31,20 @@ REMOVED = 0.5
 MAX_PASSES = 4
 
 
-class GramSchmidt(NamedTuple):
-    """Result of :func:`gram_schmidt`: vectors = [basis0, basis] @ coefficients up to round-off."""
+@dataclass(frozen=True, eq=False)
+class GramSchmidt:
+    """Result of :func:`gram_schmidt`, which unpacks into its four arrays.
+
+    vectors = [basis0, basis] @ coefficients up to round-off.
+    """
 
     basis: Any  #: Q (n, r), P-orthonormal and P-orthogonal to the given basis
     coefficients: Any  #: (k + r, m), rows ordered as [given basis (k), new basis (r)]
     kept: np.ndarray  #: (r,) which of the m vectors gave the new directions
     product_basis: Any  #: P Q (n, r)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.basis, self.coefficients, self.kept, self.product_basis))
 
 
 def gram_schmidt(

@@ -64,7 +64,7 @@ def train(
     segment: int = 16,
     learning_rate: float = 1e-3,
     rng: int | np.random.Generator = 0,
-    progress: bool = True,
+    progress: bool = False,
 ) -> TrainingResult:
     """Train on nine tenths of the texts: masked words and the order of segments, the sum of both cross-entropies.
 

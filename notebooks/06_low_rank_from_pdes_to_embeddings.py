@@ -41,7 +41,7 @@ from problems import thermal_block
 
 # %%
 model = thermal_block((3, 3), 30)
-snapshots = model.solve(model.parameters.sample(300, seed=1)).T
+snapshots = model.solve(model.parameters.sample(300, rng=1)).T
 
 rng = np.random.default_rng(0)
 angles = rng.uniform(0.0, 0.6, (2, 1200)), rng.uniform(0, 2 * np.pi, (2, 1200))
@@ -127,7 +127,7 @@ for name, a in (("snapshots", snapshots), ("kernel block", block), ("token table
         error = np.linalg.norm(a - found.to_dense())
         print(f"{name:18} {label:22} {found.rank:4} {error / best:12.4f}   {a.size:,}")
     if name != "token table":
-        cross = cross_approximation(a, max_rank=2 * RANK, pivoting="partial")
+        cross = cross_approximation(a, rank=2 * RANK, pivoting="partial")
         found = cross.recompress(RANK)
         error = np.linalg.norm(a - found.to_dense())
         print(f"{name:18} {'cross, recompressed':22} {found.rank:4} {error / best:12.4f}   {cross.entries_read:,}")
@@ -158,7 +158,7 @@ assert true_error <= 1e-6
 # %%
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    failed = cross_approximation(table, max_rank=24, pivoting="partial")
+    failed = cross_approximation(table, rank=24, pivoting="partial")
 print(failed)
 print(*(w.message for w in caught))
 assert failed.error.value > np.linalg.norm(table)
@@ -339,5 +339,5 @@ print(albert_parameter_count(AlbertConfig()))
 # ## Try next
 #
 # - `pivoting="rook"` for the kernel block: fewer crosses, twice the entries read. And for points that touch?
-# - `factorize_embedding(table, 64, metric=M)` with the covariance of what the next layer sees
+# - `factorize_embedding(table, 64, product=M)` with the covariance of what the next layer sees
 # - `problems.compress_far_field`: all blocks of a boundary element matrix at once

@@ -273,7 +273,7 @@ def _compress(
         if error <= rtol / 2 * whole:
             short = block.truncate(atol=rtol * whole - error)
             return short, (error + norm(block.s[short.rank :])) / whole, read, size * cross.norm / whole
-        if whole == 0 or cross.stopped == "saturation":
+        if whole == 0 or cross.stopped == "round-off":
             break
         growth = size * cross.norm / whole
     u, s, vh = svd(kernel.integrate(left, right))

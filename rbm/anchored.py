@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from lowrank.progress import progress_bar
+from lowrank.renamed import renamed
 from rbm import fingerprints
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
@@ -53,6 +54,7 @@ def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.nda
     )
 
 
+@renamed(seed="rng")
 @dataclass(frozen=True, eq=False)
 class Anchored:
     """A rigorous lower bound of the inf-sup constant by perturbation from anchors mu_k, at a cost independent of n.
@@ -72,7 +74,7 @@ class Anchored:
     training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points by default
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
-    seed : of the default training set
+    rng : of the default training set
     progress : show a bar
     cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
 
@@ -90,7 +92,7 @@ class Anchored:
     training: Any = None
     ratio: float = 0.5
     max_anchors: int = 400
-    seed: int = 0
+    rng: int = 0
     progress: bool = True
     cache: str | os.PathLike[str] | None = None
 
@@ -99,7 +101,7 @@ class Anchored:
         if not 0 < self.ratio < 1:
             raise StabilityError(f"ratio must lie between 0 and 1, got {self.ratio}")
         space = model.parameters
-        mus = space.sample(500, seed=self.seed) if self.training is None else space.validate(self.training)
+        mus = space.sample(500, rng=self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), model, mus)
         if path is not None and path.exists():
             try:

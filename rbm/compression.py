@@ -34,7 +34,7 @@ def compress(model: ReducedModel, rtol: float = 0.01, tol: float | None = None, 
         if not (isinstance(number, int | float | np.number) and np.isfinite(number) and number >= 0):
             raise ModelError(f"{name} must be a number >= 0, got {number!r}")
     parameters = model.parameters
-    mus = parameters.sample(SAMPLE, "sobol", seed=0) if training is None else parameters.validate(training)
+    mus = parameters.sample(SAMPLE, "sobol", rng=0) if training is None else parameters.validate(training)
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
     gamma = model.solve(mus, estimate=False).coefficients
     allowed = rtol * float(np.median(state.evaluate(theta, phi, gamma).value)) if tol is None else float(tol)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
+from lowrank.renamed import renamed
 from rbm import extended, fingerprints, serialization, verification
 from rbm.affine import SparseSum, TermStack
 from rbm.coefficients import Coefficient, Coefficients
@@ -268,17 +269,18 @@ class FullOrderModel:
             )
         return coefficients, basis
 
+    @renamed(seed="rng")
     def verify(
-        self, samples: int = 5, seed: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
+        self, samples: int = 5, rng: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
     ) -> verification.Verification:
         """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
         Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
 
-        samples, seed : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
+        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
             models of any size, at the cost of a few full-order solves (:func:`rbm.stability_check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
-        return verification.verify(self, samples, seed, assembled)
+        return verification.verify(self, samples, rng, assembled)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but factorisations, which are made again; ModelError for functions that no other process could find by their names."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import namespace, numpy_dtype
+from lowrank.renamed import renamed
 from rbm.coefficients import Coefficients
 from rbm.compression import compress
 from rbm.conversion import convert
@@ -251,7 +252,8 @@ class ReducedModel:
         """
         return beside_model(compress(host_model(self), rtol, tol, training), self)
 
-    def sketch(self, rows: int = 40, *, failure: float = 1e-9, seed: int = 0) -> ReducedModel:
+    @renamed(seed="rng")
+    def sketch(self, rows: int = 40, *, failure: float = 1e-9, rng: int = 0) -> ReducedModel:
         """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
 
         Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
@@ -260,7 +262,7 @@ class ReducedModel:
         model = host_model(self)
         state = model._state(Orthonormal.method)
         assert isinstance(state, Orthonormal)
-        sketched = Sketched.of(state, rows, failure, seed)
+        sketched = Sketched.of(state, rows, failure, rng)
         made = replace(model, estimators={**model.estimators, Sketched.method: sketched})
         return beside_model(made, self)
 

@@ -30,12 +30,12 @@ class Verification:
 
 
 def verify(
-    model: FullOrderModel, samples: int, seed: int, assembled: Callable[[np.ndarray], Any] | None
+    model: FullOrderModel, samples: int, rng: int, assembled: Callable[[np.ndarray], Any] | None
 ) -> Verification:
     """See :meth:`rbm.FullOrderModel.verify`."""
     checks: list[str] = []
     try:
-        _run(checks, model, samples, seed, assembled)
+        _run(checks, model, samples, rng, assembled)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
             f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this exception",
@@ -48,7 +48,7 @@ def _run(
     checks: list[str],
     model: FullOrderModel,
     samples: int,
-    seed: int,
+    rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> None:
     """All checks, one line each appended to `checks`."""
@@ -59,16 +59,16 @@ def _run(
     model.inner_product.factorized()
     checks.append("the product is Hermitian positive definite")
 
-    mus = model.parameters.sample(samples, method="random", seed=seed)
+    mus = model.parameters.sample(samples, method="random", rng=rng)
     theta = model.operator_coefficients(mus)
     beta = model.stability(mus, theta)
     checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
 
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     if assembled is not None and model.interpolation_error is not None:
-        checks.append(_interpolation(model, mus, theta, assembled, rng))
+        checks.append(_interpolation(model, mus, theta, assembled, generator))
     elif assembled is not None:
-        x = rng.standard_normal((n, 1))
+        x = generator.standard_normal((n, 1))
         worst = 0.0
         for mu, t in zip(mus, theta, strict=True):
             matrix = assembled(mu.copy())
@@ -96,7 +96,7 @@ def _run(
     if size[0] > 0:
         checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
 
-    checks.append(check_stability(model, mus, theta, beta, rng))
+    checks.append(check_stability(model, mus, theta, beta, generator))
     checks += held_unknowns(model, mus)
 
 

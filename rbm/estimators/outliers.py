@@ -50,7 +50,7 @@ def outlying_points(theta: Coefficients, phi: Coefficients) -> np.ndarray:
 
 def _outliers(theta: Coefficients, phi: Coefficients) -> np.ndarray:
     space = theta.parameters
-    points, values = _finite(theta, phi, space.sample(COUNT, "sobol", seed=SEED + 1))
+    points, values = _finite(theta, phi, space.sample(COUNT, "sobol", rng=SEED + 1))
     near = _finite(theta, phi, validation_points(space, np.zeros((0, len(space)))))[1]
     features, beside = _features(values, near)
     if not features.shape[1]:
