@@ -181,7 +181,7 @@ def compress_far_field(
     rtol: float = 1e-6,
     eta: float = 1.0,
     leaf: int = 64,
-    progress: bool = True,
+    progress: bool = False,
     rng: int | np.random.Generator = 0,
 ) -> CompressedOperator:
     """Low-rank approximations of all admissible blocks of a boundary element matrix, which is never assembled.

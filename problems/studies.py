@@ -58,6 +58,8 @@ def run(
 ) -> dict[str, Any]:
     """Run a study of :data:`STUDIES` and write model.rbm, summary.json and figures (png and pdf) to the folder `out`.
 
+    progress : show bars; unlike elsewhere the default, as a study is a command that somebody watches
+
     Returns the summary, the content of summary.json. Takes 5 to 60 seconds, "scattering" two minutes more the first time.
     """
     study = STUDIES[name]

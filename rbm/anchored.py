@@ -37,7 +37,7 @@ TOLERABLE = 1e-3
 LEADING = 1e-3
 
 
-def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.ndarray:
+def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = False) -> np.ndarray:
     """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant, by a dense decomposition at each point.
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
@@ -93,7 +93,7 @@ class Anchored:
     ratio: float = 0.5
     max_anchors: int = 400
     rng: int = 0
-    progress: bool = True
+    progress: bool = False
     cache: str | os.PathLike[str] | None = None
 
     def bind(self, model: FullOrderModel) -> BoundAnchored:
