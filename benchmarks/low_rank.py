@@ -145,7 +145,7 @@ def _lookup(dense: np.ndarray, embedding: FactorizedEmbedding, ids: np.ndarray, 
 def embedding_table() -> tuple[np.ndarray, str]:
     """The pretrained table in double precision if its package is installed, else random rows with a spectrum as flat."""
     try:
-        from ml.pretrained import pretrained_table
+        from ml.material import pretrained_table
 
         return pretrained_table().astype(np.float64), f"token table of all-MiniLM-L6-v2, {V} x {H}"
     except ImportError:

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from lowrank import cross_approximation, pod, randomized_svd, truncated_svd
 from ml import AlbertConfig, FactorizedEmbedding, albert_parameter_count, factorize_embedding, round_rows
-from ml.text import docstrings
+from ml.material import docstrings
 from problems import thermal_block
 
 # %% [markdown]
@@ -60,7 +60,7 @@ everything = np.arange(1200)
 block = kernel(everything[:, None], everything[None, :])
 
 try:
-    from ml.pretrained import pretrained_table
+    from ml.material import pretrained_table
 
     table, real = pretrained_table()[::3], True
 except ImportError as missing:
@@ -176,7 +176,7 @@ assert failed.error.value > np.linalg.norm(table)
 
 # %%
 if real:
-    from ml.pretrained import token_frequencies
+    from ml.material import token_frequencies
 
     texts = docstrings(["stdlib"])
     frequencies = token_frequencies(texts)[::3]
@@ -294,8 +294,8 @@ if importlib.util.find_spec("torch") is None:
     print("PyTorch is not installed: pip install torch")
     runs = {}
 else:
-    from ml.corpus import make_corpus
-    from ml.training import train
+    from ml.albert.corpus import make_corpus
+    from ml.albert.training import train
 
     corpus = make_corpus(texts if real else docstrings(["stdlib"]), 8000)
     runs = {}
@@ -324,7 +324,7 @@ if runs:
 # %% [markdown]
 # A short run with one seed proves little. After all 400 steps, over three seeds, the held-out losses are 5.39 (dense), 5.44 (half the table; better than dense with one seed, worse with
 # two) and 5.45 (a quarter; worse with every seed, by 0.04 to 0.11); on more text or with a wider model the dense table is ahead, by up to 0.35 with another
-# training recipe (`help(ml.training.train)`). So half the table is as good as all of it within the noise of the seeds, and a quarter costs a little. Sharing the layers saves more than factorising, until they are shared:
+# training recipe (`help(ml.albert.training.train)`). So half the table is as good as all of it within the noise of the seeds, and a quarter costs a little. Sharing the layers saves more than factorising, until they are shared:
 
 # %%
 for embedding, sharing in ((None, "none"), (128, "none"), (None, "all"), (128, "all")):

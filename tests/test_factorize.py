@@ -9,8 +9,7 @@ from other_arrays import xp
 from lowrank import pod
 from lowrank.arrays import to_numpy
 from ml import FactorizedEmbedding, factorize_embedding, round_rows
-from ml.pretrained import pretrained_folder, pretrained_table, token_frequencies
-from ml.text import docstrings
+from ml.material import docstrings, pretrained_folder, pretrained_table, token_frequencies
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 V, H = 90, 12

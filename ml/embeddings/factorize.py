@@ -12,10 +12,10 @@ from lowrank.arrays import as_matrix, beside, namespace, real_part, to_numpy
 from lowrank.dense import adjoint
 from lowrank.limits import check_limits
 from lowrank.renamed import renamed
-from ml.allocation import allocate_rank
-from ml.embedding import FactorizedEmbedding
-from ml.factors import refuse_torch
-from ml.report import checked_frequencies
+from ml.embeddings.allocation import allocate_rank
+from ml.embeddings.embedding import FactorizedEmbedding
+from ml.embeddings.factors import refuse_torch
+from ml.embeddings.report import checked_frequencies
 
 __all__ = ["factorize_embedding"]
 
