@@ -58,6 +58,8 @@ def run(
 ) -> dict[str, Any]:
     """Run a study of :data:`STUDIES` and write model.rbm, summary.json and figures (png and pdf) to the folder `out`.
 
+    progress : show bars; unlike elsewhere the default, as a study is a command that somebody watches
+
     Returns the summary, the content of summary.json. Takes 5 to 60 seconds, "scattering" two minutes more the first time.
     """
     study = STUDIES[name]
@@ -147,7 +149,7 @@ def compare(
     model: FullOrderModel, result: GreedyResult, training: np.ndarray, study: Study, progress: bool
 ) -> Comparison:
     """Project onto the first N basis vectors, for each N, and evaluate every estimator and the true error."""
-    mus = model.parameters.sample(study.tests, "random", seed=1)
+    mus = model.parameters.sample(study.tests, "random", rng=1)
     truth = model.solve_extended(mus, progress=progress)
     sizes = list(study.sizes(len(result.parameters)))
     errors: dict[int, np.ndarray] = {}
@@ -213,7 +215,7 @@ def solver_name(model: FullOrderModel) -> str:
 
 def time_online(model: FullOrderModel, reduced: rbm.ReducedModel, batch: int = 10_000) -> dict[str, Any]:
     """Microseconds per certified query in one batch, and per full-order solve, the best of three runs each."""
-    mus = model.parameters.sample(batch, "random", seed=2)
+    mus = model.parameters.sample(batch, "random", rng=2)
     reduced.solve(mus[:10])
     queries = _best(lambda: reduced.solve(mus)) / batch * 1e6
     full = _best(lambda: model.solve(mus[:5])) / 5 * 1e6
@@ -271,7 +273,7 @@ def _diffusion_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> di
 def _thermal_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
     mesh = thermal_block_mesh()
     inner = np.setdiff1d(np.arange(mesh.p.shape[1]), mesh.boundary_nodes())
-    mus = reduced.parameters.sample(3, "random", seed=3)
+    mus = reduced.parameters.sample(3, "random", rng=3)
     u = np.zeros((len(mus), mesh.p.shape[1]))
     u[:, inner] = reduced.reconstruct(reduced.solve(mus).coefficients)
     figure = plots.solutions_on_mesh(mesh.p, mesh.t, u, ["conductivity of each block"] * len(mus))

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from lowrank.progress import progress_bar
+from lowrank.renamed import renamed
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.fingerprints import digest
@@ -34,7 +35,7 @@ TOLERABLE = 1e-3
 LEADING = 1e-3
 
 
-def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = True) -> np.ndarray:
+def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.ndarray:
     """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant, by a dense decomposition at each point.
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
@@ -51,6 +52,7 @@ def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = True) -> np.ndar
     )
 
 
+@renamed(seed="rng")
 @dataclass(frozen=True, eq=False)
 class Anchored:
     """A rigorous lower bound of the inf-sup constant by perturbation from anchors mu_k, at a cost independent of n.
@@ -70,7 +72,7 @@ class Anchored:
     training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points by default
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
-    seed : of the default training set
+    rng : of the default training set
     progress : show a bar
     cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
 
@@ -88,8 +90,8 @@ class Anchored:
     training: Any = None
     ratio: float = 0.5
     max_anchors: int = 400
-    seed: int = 0
-    progress: bool = True
+    rng: int = 0
+    progress: bool = False
     cache: str | os.PathLike[str] | None = None
 
     def bind(self, system: AffineSystem) -> BoundAnchored:
@@ -97,7 +99,7 @@ class Anchored:
         if not 0 < self.ratio < 1:
             raise StabilityError(f"ratio must lie between 0 and 1, got {self.ratio}")
         space = system.parameters
-        mus = space.sample(500, seed=self.seed) if self.training is None else space.validate(self.training)
+        mus = space.sample(500, rng=self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
         if path is not None and path.exists():
             try:

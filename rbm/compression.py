@@ -35,7 +35,7 @@ def compress(
         if not (isinstance(number, int | float | np.number) and np.isfinite(number) and number >= 0):
             raise ModelError(f"{name} must be a number >= 0, got {number!r}")
     parameters = arrays.parameters
-    mus = parameters.sample(SAMPLE, "sobol", seed=0) if training is None else parameters.validate(training)
+    mus = parameters.sample(SAMPLE, "sobol", rng=0) if training is None else parameters.validate(training)
     theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
     gamma = query.solve(mus, estimate=False).coefficients
     allowed = rtol * float(np.median(state.evaluate(theta, phi, gamma).value)) if tol is None else float(tol)

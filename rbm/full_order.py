@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from lowrank.renamed import renamed
 from rbm import extended
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import Interrupted, ModelError, PointError
@@ -159,17 +160,18 @@ class FullOrderModel(AffineSystem):
         hi, lo = extended.add(u, (-z[0], -z[1]))
         return self.inner_product.norm(hi + lo)
 
+    @renamed(seed="rng")
     def verify(
-        self, samples: int = 5, seed: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
+        self, samples: int = 5, rng: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
     ) -> Verification:
         """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
         Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
 
-        samples, seed : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
+        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
             models of any size, at the cost of a few full-order solves (:func:`rbm.stability_check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
-        return verify(self, self.stability, self.interpolation_error, samples, seed, assembled)
+        return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but factorisations, which are made again; ModelError for functions that no other process could find by their names."""

@@ -40,7 +40,7 @@ def greedy(
     max_basis: int | None = None,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     executor: Executor | None = None,
-    progress: bool = True,
+    progress: bool = False,
     resume: GreedyResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     projection: Projection | None = None,
@@ -58,7 +58,7 @@ def greedy(
     executor : runs the pieces of a training sweep at the same time, a ThreadPoolExecutor or another with its method `map`, where the driving
         estimator has no compiled kernel ("direct", and classes of your own); compiled sweeps use all cores without it, and a step has one
         full-order solve only. The result does not depend on it
-    progress : show a progress bar on a terminal
+    progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
     checkpoint : a path to which the basis is written after every step

@@ -53,7 +53,7 @@ def project(
         )
     reduction = Reduction(model, basis, projection)
     if training is None:
-        training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", seed=0)
+        training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
     return finish(reduction, estimators, model.parameters.validate(training))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import namespace
+from lowrank.renamed import renamed
 from rbm.compression import compress
 from rbm.conversion import converted_arrays, interpolated_squares, recalibrated
 from rbm.devices import beside_model, numbers_for, placed
@@ -229,7 +230,8 @@ class ReducedModel(ReducedArrays):
         state = compress(host, host._online, rtol, tol, training)
         return self._beside(replace(host, estimators={**host.estimators, state.method: state}))
 
-    def sketch(self, rows: int = 40, *, failure: float = 1e-9, seed: int = 0) -> ReducedModel:
+    @renamed(seed="rng")
+    def sketch(self, rows: int = 40, *, failure: float = 1e-9, rng: int = 0) -> ReducedModel:
         """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
 
         Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
@@ -238,7 +240,7 @@ class ReducedModel(ReducedArrays):
         host = self._on_host()
         state = host.state(Orthonormal.method)
         assert isinstance(state, Orthonormal)
-        sketched = Sketched.of(state, rows, failure, seed)
+        sketched = Sketched.of(state, rows, failure, rng)
         return self._beside(replace(host, estimators={**host.estimators, Sketched.method: sketched}))
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:

@@ -35,13 +35,13 @@ def verify(
     stability: StabilityBound,
     interpolation_error: Coefficients | None,
     samples: int,
-    seed: int,
+    rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> Verification:
     """The checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system: a stability bound, and what interpolation left."""
     checks: list[str] = []
     try:
-        _run(checks, system, stability, interpolation_error, samples, seed, assembled)
+        _run(checks, system, stability, interpolation_error, samples, rng, assembled)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
             f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this exception",
@@ -56,7 +56,7 @@ def _run(
     stability: StabilityBound,
     interpolation_error: Coefficients | None,
     samples: int,
-    seed: int,
+    rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> None:
     """All checks, one line each appended to `checks`."""
@@ -67,16 +67,16 @@ def _run(
     system.inner_product.factorized()
     checks.append("the product is Hermitian positive definite")
 
-    mus = system.parameters.sample(samples, method="random", seed=seed)
+    mus = system.parameters.sample(samples, method="random", rng=rng)
     theta = system.operator_coefficients(mus)
     beta = stability(mus, theta)
     checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
 
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(rng)
     if assembled is not None and interpolation_error is not None:
-        checks.append(_interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, rng))
+        checks.append(_interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, generator))
     elif assembled is not None:
-        x = rng.standard_normal((n, 1))
+        x = generator.standard_normal((n, 1))
         worst = 0.0
         for mu, t in zip(mus, theta, strict=True):
             matrix = assembled(mu.copy())
@@ -104,7 +104,7 @@ def _run(
     if size[0] > 0:
         checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
 
-    checks.append(check_stability(system, mus, theta, beta, rng))
+    checks.append(check_stability(system, mus, theta, beta, generator))
     checks += held_unknowns(system, mus)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scattering_models import DATA
 
+from benchmarks.block_figures import block_ranks
 from lowrank import cross_approximation
 from problems import SurfaceMesh, boundary_elements, compress_far_field, kernel_block, surface
 from problems import compressed_operators as module
-from problems.block_figures import block_ranks
 from problems.clusters import cluster_tree
 from problems.compressed_operators import CompressedOperator
 from problems.kernel_blocks import OPERATORS, SurfaceKernel, green

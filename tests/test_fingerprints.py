@@ -75,7 +75,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "min-theta with a constant": {"stability": MinTheta([1.0], 0.5)},
     "anchored": {"stability": Anchored(progress=False)},
     "anchored, another ratio": {"stability": Anchored(ratio=0.4, progress=False)},
-    "anchored, another seed": {"stability": Anchored(seed=1, progress=False)},
+    "anchored, another rng": {"stability": Anchored(rng=1, progress=False)},
     "output": {"outputs": {"s": np.arange(5.0)}},
     "output by another name": {"outputs": {"t": np.ones(5)}},
     "output formula": {"outputs": {"s": [("mu", np.ones(5))]}},

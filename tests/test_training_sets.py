@@ -42,12 +42,12 @@ def two_parameters() -> rbm.FullOrderModel:
 
 
 def basis_of(model: rbm.FullOrderModel, size: int) -> np.ndarray:
-    return np.asarray(rbm.project(model, model.solve(model.parameters.sample(size, "sobol", seed=5)).T).basis)
+    return np.asarray(rbm.project(model, model.solve(model.parameters.sample(size, "sobol", rng=5)).T).basis)
 
 
 def faults(model: rbm.FullOrderModel, reduced: rbm.ReducedModel, mus: np.ndarray | None = None) -> tuple[int, int, int]:
     """Resolved estimates, wrong ones of these, and bounds below; by default at 400 points that no training set here has."""
-    mus = model.parameters.sample(400, "random", seed=77) if mus is None else mus
+    mus = model.parameters.sample(400, "random", rng=77) if mus is None else mus
     solution = reduced.solve(mus, method=reduced.method)
     assert solution.estimate is not None
     e, exact = solution.estimate, model.residual_norm(mus, solution.coefficients, np.asarray(reduced.basis))
@@ -112,7 +112,7 @@ def test_few_parameters_are_refused_however_often_they_are_given_and_the_number_
 ) -> None:
     model = make()  # type: ignore[operator]
     basis = basis_of(model, 3)
-    training = np.tile(model.parameters.sample(5, "random", seed=3), (copies, 1))
+    training = np.tile(model.parameters.sample(5, "random", rng=3), (copies, 1))
     with pytest.raises(rbm.EstimatorUnusable) as refusal:
         rbm.project(model, basis, (method,), training)
     message = str(refusal.value)
@@ -152,7 +152,7 @@ def test_floors_hold_where_the_residual_is_small(make: object, size: int) -> Non
     """Near snapshots the norm is off by orders more than elsewhere, since its square is off by as much: few points look there."""
     model = make()  # type: ignore[operator]
     low, high = model.parameters.bounds.T
-    at, rng = model.parameters.sample(size, "sobol", seed=5), np.random.default_rng(0)
+    at, rng = model.parameters.sample(size, "sobol", rng=5), np.random.default_rng(0)
     basis, seen = basis_of(model, size), 0
     away = rng.choice([-1, 1], (60 * size, 1)) * 10 ** rng.uniform(-7, -1, (60 * size, 1))
     mus = np.clip(np.repeat(at, 60, axis=0) * (1 + away), low, high)
@@ -369,7 +369,7 @@ def test_a_narrow_feature_of_a_coefficient_is_seen(method: str, width: float, he
         assert "does not represent the parameter space" in str(refusal)  # noqa: PT017 - either is right
         return
     rng = np.random.default_rng(1)
-    mus = np.concatenate([model.parameters.sample(300, "random", seed=8), 0.777 + width * rng.uniform(-1, 1, (300, 1))])
+    mus = np.concatenate([model.parameters.sample(300, "random", rng=8), 0.777 + width * rng.uniform(-1, 1, (300, 1))])
     assert faults(model, reduced, mus)[1:] == (0, 0)
 
 
@@ -394,7 +394,7 @@ def test_a_narrow_feature_of_several_parameters_is_seen(p: int, half: float) -> 
 def test_near_snapshots_the_deviation_of_the_square_shows(projection: Any) -> None:
     """Interpolation of c that carries rounding is off by parts of 1e-28 in the square: seen only where the residual nearly vanishes."""
     model = chain(30, {"x": (0.0, 1.0)}, [("1 + x", 0.4)])
-    snapshots = model.parameters.sample(3, "sobol", seed=5)
+    snapshots = model.parameters.sample(3, "sobol", rng=5)
     reduced = rbm.project(model, model.solve(snapshots).T, ("E4",), model.parameters.sample(300), projection=projection)
     state = reduced.estimators["interpolated"]
     assert isinstance(state, InterpolatedSquare)

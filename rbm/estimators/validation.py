@@ -23,7 +23,7 @@ COUNT = 8192
 PER_SELECTED = 4
 #: Most corners of the box that are taken, all of them with up to six parameters.
 CORNERS = 64
-#: Which points: the same ones always, and not those of ``ParameterSpace.sample(count, seed=0)``, from which training sets are made.
+#: Which points: the same ones always, and not those of ``ParameterSpace.sample(count, rng=0)``, from which training sets are made.
 SEED = 1212_0970
 
 
@@ -87,7 +87,7 @@ def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.nd
     count = max(COUNT, PER_SELECTED * len(selected))
     low, high = space.bounds.T
     with np.errstate(over="ignore", invalid="ignore"):  # of ranges as wide as all numbers
-        filling = space.sample(count, "sobol", seed=SEED)
+        filling = space.sample(count, "sobol", rng=SEED)
         filling = filling[np.all(np.isfinite(filling), axis=1)]
     # t^8 comes within 1e-3 of the range's end for half of all t: coefficients such as 1 / mu change there
     unit, kind = rng.random((count // 2, len(space))), rng.integers(0, 5, (count // 2, len(space)))
