@@ -18,9 +18,9 @@ import rbm
 from lowrank.full_pivoting import SATURATION
 from lowrank.progress import progress_bar
 from lowrank.writing import write_atomically
-from problems import scattering_figures
+from problems.acoustics import scattering_figures
+from problems.acoustics.scattering import acoustic_scattering
 from problems.reaction_diffusion import reaction_diffusion_1d
-from problems.scattering import acoustic_scattering
 from problems.study_report import table, wrapped
 from problems.thermal_block import thermal_block, thermal_block_mesh
 from rbm import Estimate, FullOrderModel, GreedyResult, plots

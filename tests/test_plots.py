@@ -13,7 +13,8 @@ from conftest import Case
 from scattering_models import scattering
 
 import rbm
-from problems import scattering_figures, thermal_block
+from problems import thermal_block
+from problems.acoustics import scattering_figures
 from rbm import plots
 from rbm.estimate import Estimate
 

@@ -12,10 +12,10 @@ from scattering_models import DATA, UNSEEN, scattering, wavenumber_model
 
 import rbm
 from problems import SurfaceMesh, acoustic_scattering, surface
-from problems import boundary_elements as bem
-from problems.scattering import affine_terms
-from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
-from problems.surface_fields import plane_wave_load, sphere_rule
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.scattering import affine_terms
+from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
+from problems.acoustics.surface_fields import plane_wave_load, sphere_rule
 from rbm.stability import inf_sup
 
 EPS = np.finfo(float).eps

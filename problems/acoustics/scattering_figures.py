@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from problems.scattering import ScatteringModel
+from problems.acoustics.scattering import ScatteringModel
 from rbm.anchored import BoundAnchored, inf_sup
 from rbm.reduced import ReducedModel
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from problems import boundary_elements as bem
-from problems.energy import EnergyBalance, radiated_power, warn_of_defect
-from problems.mesh_files import read_surface
-from problems.scattering_input import Range, read_admittances, read_wavenumber
-from problems.surface_fields import (
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.energy import EnergyBalance, radiated_power, warn_of_defect
+from problems.acoustics.mesh_files import read_surface
+from problems.acoustics.scattering_input import Range, read_admittances, read_wavenumber
+from problems.acoustics.surface_fields import (
     check_points,
     far_field,
     far_field_rows,
@@ -21,8 +21,8 @@ from problems.surface_fields import (
     scattered_field,
     unit_vectors,
 )
-from problems.surfaces import Parts, SurfaceMesh, cut, surface
-from problems.wavenumber import separate_wavenumber
+from problems.acoustics.surfaces import Parts, SurfaceMesh, cut, surface
+from problems.acoustics.wavenumber import separate_wavenumber
 from rbm.coefficients import Coefficient
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
@@ -195,8 +195,8 @@ def acoustic_scattering(
 
     Parameters
     ----------
-    shape : "sphere", "ellipsoid", "peanut" (:func:`problems.surfaces.surface`), a SurfaceMesh, or a mesh file
-    parts : 2 for ready-made shapes, what the mesh says for others; see :func:`problems.surfaces.surface`
+    shape : "sphere", "ellipsoid", "peanut" (:func:`problems.acoustics.surfaces.surface`), a SurfaceMesh, or a mesh file
+    parts : 2 for ready-made shapes, what the mesh says for others; see :func:`problems.acoustics.surfaces.surface`
     wavenumber : k, or (low, high): then k is the first parameter, and A(k) is interpolated (below)
     level : refinement; 2, 3, 4 give 66, 258, 1026 unknowns
     direction : d, where the incident wave goes; normalised
@@ -208,10 +208,10 @@ def acoustic_scattering(
         resonances
     stability : anything :class:`rbm.FullOrderModel` takes, in place of Anchored
     separation_tol : relative tolerance of the interpolation in k
-    quadrature, cache, progress : of :func:`problems.boundary_elements.assemble`
+    quadrature, cache, progress : of :func:`problems.acoustics.boundary_elements.assemble`
 
     With a range of wavenumbers, A(k) ~ sum_m lambda_m(k) A(k_m), lambda from the empirical interpolation of exp(ikr) and its
-    companions (:func:`problems.wavenumber.separate_wavenumber`); its error, *measured* between the nodes and doubled, is part of every bound,
+    companions (:func:`problems.acoustics.wavenumber.separate_wavenumber`); its error, *measured* between the nodes and doubled, is part of every bound,
     and outside the range no bound is given. P is the one of the geometric mean of the range; the outputs are "absorption" only.
 
     Raises ModelError for bad input (a surface that is open or oriented inwards, parts and ranges that do not match, Re beta < 0,
