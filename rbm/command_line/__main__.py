@@ -1,0 +1,7 @@
+"""``python -m rbm.command_line``, the same as ``rbm``."""
+
+import sys
+
+from rbm.command_line.entry import main
+
+sys.exit(main())
