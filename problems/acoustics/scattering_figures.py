@@ -160,11 +160,7 @@ def inf_sup_constant(model: ScatteringModel, points: int = 9, exact: np.ndarray 
         )
         figure.colorbar(image, ax=ax, label="lower bound")
         names = model.parameters.names
-        if (
-            isinstance(model.stability, BoundAnchored)
-            and not isinstance(model.wavenumber, tuple)
-            and len(names) == model.mesh.n_parts
-        ):
+        if isinstance(model.stability, BoundAnchored) and not model.problem.varies and len(names) == model.mesh.n_parts:
             anchors = model.stability.anchors.real
             ax.scatter(
                 anchors[:, 1],
