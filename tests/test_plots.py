@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +15,8 @@ from conftest import Case
 from scattering_models import scattering
 
 import rbm
-from problems import scattering_figures, thermal_block
+from problems import thermal_block
+from problems.acoustics import scattering_figures
 from rbm import plots
 from rbm.estimate import Estimate
 
@@ -150,7 +152,7 @@ def test_the_wave_comes_from_the_left_whatever_its_direction(d: np.ndarray) -> N
     model = scattering()
     reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=1, progress=False).reduced_model
     model = copy.copy(model)  # the original belongs to other tests, too
-    object.__setattr__(model, "direction", d)
+    model.problem = replace(model.problem, direction=d)
     ax = scattering_figures.surface_pressure(model, reduced, np.array([[0.5, 0.5]])).axes[0]
     ax.figure.draw_without_rendering()
     from mpl_toolkits.mplot3d.proj3d import proj_transform

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from problems.surface_fields import far_field, sphere_rule
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.surface_fields import far_field, sphere_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["EnergyBalance", "radiated_power", "warn_of_defect"]
 

@@ -1,4 +1,4 @@
-"""The command ``rbm cache``: where compiled kernels and assembled matrices are kept, how large they are, and none of them any more."""
+"""The command ``rbm cache``: folder, number and size of compiled kernels and assembled matrices; or their removal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rbm.cache import cache_files, cache_folder, clear_cache, kernel_folder
 
-__all__ = ["add_cache", "run_cache"]
+__all__ = ["add_cache"]
 
 
 def add_cache(commands: Any) -> None:
@@ -15,16 +15,17 @@ def add_cache(commands: Any) -> None:
     cache = commands.add_parser(
         "cache",
         help="compiled kernels and assembled matrices on disk",
-        description="Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's cache folder. Whatever is not "
-        "there is made again. Their number and size are not limited.",
+        description="Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's cache "
+        "folder. Whatever is not there is made again. Their number and size are not limited.",
     )
     what = cache.add_mutually_exclusive_group()
     what.add_argument("--path", action="store_true", help="print the folder and nothing else")
     what.add_argument("--size", action="store_true", help="print the number of bytes and nothing else")
     what.add_argument("--clear", action="store_true", help="remove the kept files, and no others")
+    cache.set_defaults(run=_cache)
 
 
-def run_cache(options: argparse.Namespace) -> None:
+def _cache(options: argparse.Namespace) -> None:
     """Print what was asked for, or all; or clear."""
     if options.path:
         print(cache_folder())

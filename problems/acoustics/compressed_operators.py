@@ -12,10 +12,10 @@ from lowrank import LowRankMatrix, cross_approximation
 from lowrank.dense import adjoint, norm, svd
 from lowrank.matrix import ErrorEstimate
 from lowrank.progress import progress_bar
-from problems.clusters import BlockPartition, ClusterTree, block_partition, cluster_tree
-from problems.kernel_blocks import SurfaceKernel
-from problems.star_quadrature import Side
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.clusters import BlockPartition, ClusterTree, block_partition, cluster_tree
+from problems.acoustics.kernel_blocks import SurfaceKernel
+from problems.acoustics.star_quadrature import Side
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 
 __all__ = ["CompressedOperator", "compress_far_field"]
@@ -28,7 +28,7 @@ TRIES = 3
 
 @dataclass(frozen=True, eq=False)
 class CompressedOperator:
-    """An operator of :func:`problems.kernel_blocks.kernel_block` (n, n): far blocks of low rank and, if it has them, dense near blocks.
+    """An operator of :func:`problems.acoustics.kernel_blocks.kernel_block` (n, n): far blocks of low rank and, if it has them, dense near blocks.
 
     Without near blocks it is the far field alone, zero elsewhere. See :func:`compress_far_field`.
     """
@@ -186,7 +186,7 @@ def compress_far_field(
 ) -> CompressedOperator:
     """Low-rank approximations of all admissible blocks of a boundary element matrix, which is never assembled.
 
-    Vertices are clustered with the boxes of the triangles around them (:func:`problems.clusters.cluster_tree`). A far block is
+    Vertices are clustered with the boxes of the triangles around them (:func:`problems.acoustics.clusters.cluster_tree`). A far block is
 
         A = B_I^T G B_J ~ (B_I^T D^-1 C) (U D'^-1 B_J),   D G D' ~ C U by crosses, D = diag(w)^{1/2},
 
@@ -195,13 +195,13 @@ def compress_far_field(
 
     Tolerance: ||A_b - ~A_b||_F <= rtol ||A_b||_F for each far block b. The blocks are disjoint, so their squares add up to
     ||A - ~A||_F <= rtol ||far field||_F <= rtol ||A||_F. Errors E of the crosses grow by ||B_I^T D^-1||_2 ||D'^-1 B_J||_2 at most, which is bounded
-    by row sums of Gram matrices (:meth:`problems.kernel_blocks.SurfaceKernel.size`). Relative errors of layer operators grow by a factor of two like this; those of the hypersingular operator,
+    by row sums of Gram matrices (:meth:`problems.acoustics.kernel_blocks.SurfaceKernel.size`). Relative errors of layer operators grow by a factor of two like this; those of the hypersingular operator,
     whose curls cancel, by 1e3 to 1e4, and the crosses are made that much more accurate. ||E||_F itself is estimated, from entries at random plus two standard errors
     (:func:`lowrank.cross_approximation`).
 
     Parameters
     ----------
-    mesh, operator, wavenumber : of :func:`problems.kernel_blocks.kernel_block`
+    mesh, operator, wavenumber : of :func:`problems.acoustics.kernel_blocks.kernel_block`
     rtol : tolerance, 0 < rtol < 1; where crosses cannot reach it (round-off), a block is computed as a whole
     eta : blocks with min(diameters) <= eta distance are far
     leaf : vertices in the smallest clusters, at most; factors of blocks with much fewer rows than 64 take more memory than the block

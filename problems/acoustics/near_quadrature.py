@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowrank.progress import progress_bar
-from problems.near_triangles import NearTriangles, SharpTriangles, segment_distance
-from problems.surface_fields import _reference_rule
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.near_triangles import NearTriangles, SharpTriangles, segment_distance
+from problems.acoustics.surface_fields import _reference_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["NearCorrection", "near_correction"]
 

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from lowrank.optional import require
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 
 __all__ = ["read_surface"]

@@ -1,43 +1,28 @@
-"""The command ``rbm``: studies, queries of a saved model, and what is in a file."""
+"""The command ``rbm query``: a saved model solved at points from the command line or from a table."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import io
-import os
 import sys
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 import rbm
 from lowrank.writing import write_atomically
-from problems.cache_command import add_cache, run_cache
-from problems.query_points import Points, from_csv, from_values, with_negative_numbers
+from rbm.command_line.points import Points, from_csv, from_values
 from rbm.errors import PointError
 from rbm.solution import Solution
 
-__all__ = ["main"]
+__all__ = ["add_query", "to_standard_output"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, 2 with one line on standard error, or 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="rbm", description="Certified reduced basis models.")
-    parser.add_argument("--version", action="version", version=f"rbm-toolkit {rbm.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    study = commands.add_parser(
-        "study", help="offline, online, figures, summary.json and a model file, for a problem of the gallery"
-    )
-    study.add_argument("name", choices=["diffusion", "thermal-block", "scattering"])
-    study.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
-    study.add_argument("--tol", type=float, help="stop the greedy at this error bound (default: the study's own)")
-
+def add_query(commands: Any) -> None:
+    """Register the command with the subparsers of argparse."""
     query = commands.add_parser("query", help="solve a saved model, with error bounds")
     query.add_argument("model", type=Path, metavar="MODEL")
     source = query.add_mutually_exclusive_group(required=True)
@@ -66,71 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     query.add_argument(
         "--mark",
         action="store_true",
-        help="answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for answers and inf for bounds",
+        help="answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for answers "
+        "and inf for bounds",
     )
-
-    info = commands.add_parser("info", help="what is in a model file")
-    info.add_argument("model", type=Path, metavar="MODEL")
-
-    add_cache(commands)
-
-    options = parser.parse_args(with_negative_numbers(sys.argv[1:] if arguments is None else arguments))
-    return _run({"study": _study, "query": _query, "info": _info, "cache": run_cache}[options.command], options)
+    query.set_defaults(run=_query)
 
 
-def _run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """The exit status of a command; whatever goes wrong is one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is shown by its number
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        if sys.stdout is None and (options.command == "info" or _to_stdout(options)):
-            return _refuse("standard output is closed, the answer has no place to go")
-        command(options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("rbm: interrupted; files already written are whole", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has read enough
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be written at the end
-        return 0
-    except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except (ValueError, TypeError, ImportError) as error:
-        return _refuse(str(error))
-    except Exception as error:
-        return _refuse(f"{type(error).__name__}: {str(error) or 'no message'}")
-    return 0
-
-
-def _to_stdout(options: argparse.Namespace) -> bool:
+def to_standard_output(options: argparse.Namespace) -> bool:
     """Whether the answers of a query go to standard output."""
-    return options.command == "query" and (options.output is None or str(options.output) == "-")
-
-
-def _refuse(message: str) -> int:
-    print(f"rbm: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-def _study(options: argparse.Namespace) -> None:
-    from problems import studies
-
-    studies.run(options.name, options.out or Path("out") / options.name, options.tol)
-
-
-def _info(options: argparse.Namespace) -> None:
-    model = rbm.load(options.model)
-    print(model)
-    for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
-        print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
-    if model.output_units:
-        print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
-    for name, why in model.refused.items():
-        print(f"  {name}: {why}")
-    print(f"  file: {options.model.stat().st_size} bytes")
+    return options.output is None or str(options.output) == "-"
 
 
 def _query(options: argparse.Namespace) -> None:
@@ -161,7 +90,7 @@ def _query(options: argparse.Namespace) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "resolved"])
     writer.writerows(zip(*(v.tolist() for v in columns.values()), resolved.astype(int).tolist(), strict=True))
-    if _to_stdout(options):
+    if to_standard_output(options):
         sys.stdout.flush()
         data = getattr(
             sys.stdout, "buffer", None
@@ -197,9 +126,6 @@ def _solved(
             raise type(error)(points.in_words(str(error))) from None
         reasons = points.in_words("; ".join(error.solution.reasons))
         raise type(error)(
-            f"{len(error.solution.failed)} of {len(points.mus)} points fail, pass --mark to answer the others: {reasons}"
+            f"{len(error.solution.failed)} of {len(points.mus)} points fail, "
+            f"pass --mark to answer the others: {reasons}"
         ) from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

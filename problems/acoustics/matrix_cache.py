@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from problems.assembly_rules import rules
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.assembly_rules import rules
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.archive import read_archive, write_archive
 from rbm.cache import cache_folder
 from rbm.errors import FileFormatError, ModelError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from problems.surface_fields import ORDER, _reference_rule
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.surface_fields import ORDER, _reference_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["Side", "StarQuadrature"]
 

@@ -6,15 +6,15 @@ import warnings
 
 import numpy as np
 
-from problems import near_quadrature
-from problems.near_triangles import NearTriangles, SharpTriangles, near_triangles, sharp_triangles
-from problems.surfaces import SurfaceMesh
+from problems.acoustics import near_quadrature
+from problems.acoustics.near_triangles import NearTriangles, SharpTriangles, near_triangles, sharp_triangles
+from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["pairs_to_correct", "rules", "singular_order", "warn_if_costly", "warn_if_too_near"]
 
 #: Changes when what these modules compute changes without one of the constants (tests/test_near_triangles.py sees it).
 RULES = 2
-#: Triangles that do not touch and are nearer than this share of their size there are integrated by :mod:`problems.near_quadrature`: there the
+#: Triangles that do not touch and are nearer than this share of their size there are integrated by :mod:`problems.acoustics.near_quadrature`: there the
 #: rule of order 4 leaves 2e-3 of a single and 2e-2 of a double layer, at 0.08 of an edge 15 % and more. No ready-made shape has such pairs.
 NEAR = 0.35
 #: Triangles longer than this many of their heights are stretched; the order that singular integrals take at least where there are such, or

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from problems.exact_signs import side_of_line, side_of_plane, whole_numbers
+from problems.acoustics.exact_signs import side_of_line, side_of_plane, whole_numbers
 
 __all__ = ["box_pairs", "first_crossing"]
 
@@ -20,7 +20,7 @@ def first_crossing(vertices: np.ndarray, triangles: np.ndarray) -> tuple[int, in
     """Two triangles that have a point in common besides vertices and edges that they share by number, and such a point (3,); or None.
 
     vertices (3, n), triangles (3, t). Touching counts: a vertex on another triangle, two faces one upon the other, and neighbours that
-    are folded onto each other. Nothing depends on rounding or on the unit of length (:mod:`problems.exact_signs`).
+    are folded onto each other. Nothing depends on rounding or on the unit of length (:mod:`problems.acoustics.exact_signs`).
     Cost: t log t and the pairs whose boxes overlap; 32 768 triangles of a sphere take about two seconds.
     """
     corners = vertices[:, triangles]

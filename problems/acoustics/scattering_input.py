@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from rbm.errors import ModelError
 
-__all__ = ["Range", "read_admittances", "read_wavenumber"]
+__all__ = ["Admittances", "Formulation", "Range", "read_admittances", "read_coupling", "read_wavenumber"]
 
 Range = tuple[float, float]
+Formulation = Literal["burton-miller", "direct"]
+
+
+@dataclass(frozen=True)
+class Admittances:
+    """The admittances beta_1 .. beta_d of the parts, by parameters and formulas of them."""
+
+    ranges: dict[str, Range]  #: {parameter: (low, high)}
+    formulas: list[str]  #: of beta_j
+    real_parts: list[str]  #: of Re beta_j
+
+
+def read_coupling(formulation: Any, coupling: Any) -> float:
+    """The coupling of the two equations: as given for "burton-miller", 0 for "direct"."""
+    if formulation not in ("burton-miller", "direct"):
+        raise ModelError(f"formulation must be 'burton-miller' or 'direct', got {formulation!r}")
+    if not (
+        isinstance(coupling, int | float | np.number)
+        and np.isreal(coupling)
+        and np.isfinite(coupling)
+        and coupling >= 0
+    ):
+        raise ModelError(f"coupling must be a number >= 0, got {coupling!r}")
+    return 0.0 if formulation == "direct" else float(coupling)
 
 
 def read_wavenumber(given: Any) -> float | Range:
@@ -33,8 +58,8 @@ def read_wavenumber(given: Any) -> float | Range:
 
 def read_admittances(
     d: int, conductance: Range | Sequence[Range], susceptance: Range | Sequence[Range] | None
-) -> tuple[dict[str, Range], list[str], list[str]]:
-    """Parameter ranges, and per part the formulas of beta_j and of Re beta_j."""
+) -> Admittances:
+    """Parameters and formulas of the admittances of d parts, from a range for all parts or one range per part."""
     real = _per_part("conductance", conductance, d)
     for j, (low, _) in enumerate(real, start=1):
         if low < 0:
@@ -44,12 +69,13 @@ def read_admittances(
             )
     if susceptance is None:
         names = [f"beta_{j}" for j in range(1, d + 1)]
-        return dict(zip(names, real, strict=True)), names, names
+        return Admittances(dict(zip(names, real, strict=True)), names, names)
     ranges: dict[str, Range] = {}
     for j, (r, x) in enumerate(zip(real, _per_part("susceptance", susceptance, d), strict=True), start=1):
         ranges |= {f"beta_{j}_re": r, f"beta_{j}_im": x}
     parts = range(1, d + 1)
-    return ranges, [f"beta_{j}_re + 1j*beta_{j}_im" for j in parts], [f"beta_{j}_re" for j in parts]
+    formulas = [f"beta_{j}_re + 1j*beta_{j}_im" for j in parts]
+    return Admittances(ranges, formulas, [f"beta_{j}_re" for j in parts])
 
 
 def _per_part(name: str, given: Any, d: int) -> list[Range]:

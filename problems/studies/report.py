@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from problems.studies import Comparison
+from problems.studies.comparison import Comparison
 
 __all__ = ["table", "wrapped"]
 

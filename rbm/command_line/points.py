@@ -55,9 +55,10 @@ class Points(NamedTuple):
 
 
 def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
-    """Arguments that argparse reads as they are meant, though it takes what begins with "-" and is no plain number for an option.
+    """Arguments in which argparse takes no negative number for an option.
 
-    Negative numbers after --mu get a space in front of them; a file called like one is joined to its option, --output=-5.csv.
+    It would, for all that begin with "-" and are no plain numbers. Those after --mu get a space in front of them; a file
+    called like one is joined to its option, --output=-5.csv.
     """
     made: list[str] = []
     option = ""
@@ -100,8 +101,9 @@ def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
 
 
 def from_csv(path: Path, names: Sequence[str]) -> Points:
-    """Points from a CSV file whose header line holds the parameter names, in any order, among others; "-" is standard input.
+    """Points from a CSV file; "-" is standard input.
 
+    Its header line holds the parameter names, in any order, among others.
     Raises ParameterError, with the line, for anything that is not a table of numbers.
     """
     file = "standard input" if str(path) == "-" else str(path)
@@ -112,8 +114,8 @@ def from_csv(path: Path, names: Sequence[str]) -> Points:
     unfit = [n for n in names if header.count(n) != 1]
     if unfit:
         raise ParameterError(
-            f"{file} must have one column {', '.join(unfit)}: its first line must hold the names {', '.join(names)}, separated by "
-            f"commas; it holds {', '.join(header) or 'nothing'}"
+            f"{file} must have one column {', '.join(unfit)}: its first line must hold the names {', '.join(names)}, "
+            f"separated by commas; it holds {', '.join(header) or 'nothing'}"
         )
     columns = [header.index(n) for n in names]
     rows, lines = [], []
@@ -145,7 +147,10 @@ def _text(path: Path, file: str) -> str:
 
 
 def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of all lines that are not blank; a field ends on its line, so that a stray quotation mark swallows no points."""
+    """(line, fields) of all lines that are not blank.
+
+    A field ends on its line, so that a stray quotation mark swallows no points.
+    """
     reader = csv.reader(io.StringIO(text, newline=None), strict=True)
     while True:
         number = reader.line_num + 1

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lowrank.optional import require
-from problems.surfaces import SurfaceMesh, solid_angle
+from problems.acoustics.surfaces import SurfaceMesh, solid_angle
 from rbm.errors import ModelError
 
 __all__ = ["far_field", "far_field_rows", "plane_wave_load", "scattered_field", "sphere_rule", "unit_vectors"]

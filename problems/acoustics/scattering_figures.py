@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from problems.scattering import ScatteringModel
+from problems.acoustics.scattering import ScatteringModel
 from rbm.anchored import BoundAnchored, inf_sup
 from rbm.reduced import ReducedModel
 
@@ -160,11 +160,7 @@ def inf_sup_constant(model: ScatteringModel, points: int = 9, exact: np.ndarray 
         )
         figure.colorbar(image, ax=ax, label="lower bound")
         names = model.parameters.names
-        if (
-            isinstance(model.stability, BoundAnchored)
-            and not isinstance(model.wavenumber, tuple)
-            and len(names) == model.mesh.n_parts
-        ):
+        if isinstance(model.stability, BoundAnchored) and not model.problem.varies and len(names) == model.mesh.n_parts:
             anchors = model.stability.anchors.real
             ax.scatter(
                 anchors[:, 1],

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from problems.crossings import box_pairs
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.crossings import box_pairs
+from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["NearTriangles", "SharpTriangles", "near_triangles", "sharp_triangles"]
 

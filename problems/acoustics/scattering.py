@@ -4,53 +4,78 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
-from problems import boundary_elements as bem
-from problems.energy import EnergyBalance, radiated_power, warn_of_defect
-from problems.mesh_files import read_surface
-from problems.scattering_input import Range, read_admittances, read_wavenumber
-from problems.surface_fields import (
-    check_points,
-    far_field,
-    far_field_rows,
-    plane_wave_load,
-    scattered_field,
-    unit_vectors,
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.energy import EnergyBalance, radiated_power, warn_of_defect
+from problems.acoustics.mesh_files import read_surface
+from problems.acoustics.scattering_input import Formulation, Range, read_admittances, read_coupling
+from problems.acoustics.scattering_problem import ScatteringProblem
+from problems.acoustics.scattering_terms import (
+    ScatteringTerms,
+    affine_terms,
+    assembled,
+    terms_at,
+    terms_over_range,
 )
-from problems.surfaces import Parts, SurfaceMesh, cut, surface
-from problems.wavenumber import separate_wavenumber
-from rbm.coefficients import Coefficient
+from problems.acoustics.surface_fields import check_points, far_field, scattered_field
+from problems.acoustics.surfaces import Parts, SurfaceMesh, cut, surface
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
-from rbm.parameters import ParameterSpace
 from rbm.reduced import Solution
 from rbm.stability import Anchored
 
-__all__ = ["ScatteringModel", "acoustic_scattering"]
-
-Formulation = Literal["burton-miller", "direct"]
+__all__ = ["ScatteringModel", "acoustic_scattering", "affine_terms"]
 
 
 class ScatteringModel(FullOrderModel):
-    """The model that :func:`acoustic_scattering` makes: unknowns are the total pressures at `mesh.vertices`."""
+    """The model that :func:`acoustic_scattering` makes: unknowns are the total pressures at `mesh.vertices`.
 
-    mesh: SurfaceMesh
-    wavenumber: float | Range
-    direction: np.ndarray  #: (3,) unit vector, where the incident wave goes
+    problem : the obstacle, the wave and the ranges of the parameters
+    terms : the equation in affine form, of :func:`problems.acoustics.scattering_terms.terms_at` or `terms_over_range`
+    stability : anything :class:`rbm.FullOrderModel` takes
+    """
+
+    def __init__(self, problem: ScatteringProblem, terms: ScatteringTerms, stability: Any) -> None:
+        self.problem = problem
+        super().__init__(
+            operators=terms.operators,
+            rhs=terms.rhs,
+            product=terms.product,
+            parameters=problem.parameters,
+            stability=stability,
+            outputs=terms.outputs,
+            projection="least-squares",
+            interpolation_error=terms.error,
+        )
+
+    @property
+    def mesh(self) -> SurfaceMesh:
+        """The surface of the obstacle."""
+        return self.problem.mesh
+
+    @property
+    def wavenumber(self) -> float | Range:
+        """The wavenumber k, or its range (low, high)."""
+        return self.problem.wavenumber
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Unit vector (3,), where the incident wave goes."""
+        return self.problem.direction
 
     def wavenumbers(self, mus: Any) -> np.ndarray:
         """k (M,) at parameter points."""
         mus = self.parameters.validate(mus, extrapolate=True)
-        return mus[:, 0] if isinstance(self.wavenumber, tuple) else np.full(len(mus), self.wavenumber)
+        return mus[:, 0] if self.problem.varies else np.full(len(mus), self.wavenumber)
 
     def admittances(self, mus: Any) -> np.ndarray:
         """beta (M, d) of the parts at parameter points, complex."""
         mus = self.parameters.validate(mus, extrapolate=True)
-        betas = mus[:, 1:] if isinstance(self.wavenumber, tuple) else mus
+        betas = mus[:, 1:] if self.problem.varies else mus
         d = self.mesh.n_parts
         return betas.astype(complex) if betas.shape[1] == d else betas[:, 0::2] + 1j * betas[:, 1::2]
 
@@ -89,36 +114,35 @@ class ScatteringModel(FullOrderModel):
         return EnergyBalance(mus, scale * forward.imag, absorption, scattering, scale * np.abs(forward))
 
     def energy_defect(self, solution: Solution) -> np.ndarray:
-        """About |extinction - absorption - scattering| (M,), which is zero for the exact solution: what no reduced basis bound covers.
+        """About |extinction - absorption - scattering| (M,) of a reduced solution, which no reduced basis bound covers.
 
-        The relative defect of :attr:`energy_balance`, of (4 pi / k) |f(d)|, at the points of a reduced solution. Fixed wavenumber only.
+        It is zero for the exact solution. Estimate: the relative defect of :attr:`energy_balance` times (4 pi / k) |f(d)|.
+        Raises ModelError where the wavenumber is a parameter.
         """
-        if isinstance(self.wavenumber, tuple):
-            raise ModelError(
-                "the defect is estimated from the output 'forward', which a model with the wavenumber as a parameter does not have; "
-                "energy_balance has it at three parameter points"
-            )
+        k = self._fixed_wavenumber("the defect is estimated from", "energy_balance has it at three parameter points")
         self._check(solution)
-        return self.energy_balance.share * 4 * np.pi / self.wavenumber * np.abs(solution.outputs["forward"])
+        return self.energy_balance.share * 4 * np.pi / k * np.abs(solution.outputs["forward"])
 
     def cross_sections(self, solution: Solution) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{"extinction" | "absorption" | "scattering": (values (M,), error bounds (M,))} from the outputs of a reduced solution.
+        """Extinction, absorption and scattering cross-sections, with error bounds, from the outputs of a reduced solution.
 
-        Extinction is (4 pi / k) Im f(d) by the optical theorem, absorption int Re(beta) |u|^2, scattering their difference. The bounds
-        are about the discrete solution. That the theorem itself holds for it only up to the error of the mesh is measured once a
-        model (:attr:`energy_balance`), estimated for each point (:meth:`energy_defect`), and warned of above 1 % of the extinction;
-        :meth:`scattering_cross_section` does without the theorem.
+        Returns {"extinction" | "absorption" | "scattering": (values (M,), error bounds (M,))}. Extinction is
+        (4 pi / k) Im f(d) by the optical theorem, absorption int Re(beta) |u|^2, scattering their difference. The bounds are
+        about the discrete solution. The theorem itself holds for it only up to the error of the mesh, which is measured once
+        per model (:attr:`energy_balance`), estimated for each point (:meth:`energy_defect`), and warned of above 1 % of the
+        extinction; :meth:`scattering_cross_section` does without the theorem.
+
         Raises ModelError where the wavenumber is a parameter: the far field is no output there (use :meth:`far_field`).
         """
-        if isinstance(self.wavenumber, tuple):
-            raise ModelError(
-                "cross-sections come from the output 'forward', which a model with the wavenumber as a parameter does not have; "
-                "use far_field(mus, pressures, directions) and scattering_cross_section(mus, pressures) of reconstructed pressures"
-            )
+        k = self._fixed_wavenumber(
+            "cross-sections come from",
+            "use far_field(mus, pressures, directions) and scattering_cross_section(mus, pressures) of reconstructed "
+            "pressures",
+        )
         self._check(solution)
         if solution.estimate is None:
             raise ModelError("this solution was made with estimate=False; call solve(mus) again without it")
-        scale = 4 * np.pi / self.wavenumber
+        scale = 4 * np.pi / k
         extinction, absorption = scale * solution.outputs["forward"].imag, solution.outputs["absorption"].real
         of_extinction = scale * solution.output_bounds["forward"]
         of_absorption = solution.output_bounds["absorption"]
@@ -134,6 +158,14 @@ class ScatteringModel(FullOrderModel):
             "absorption": (absorption, of_absorption),
             "scattering": (extinction - absorption, of_extinction + of_absorption),
         }
+
+    def _fixed_wavenumber(self, why: str, instead: str) -> float:
+        """k of a model with the output "forward"; ModelError where the wavenumber is a parameter."""
+        if self.problem.varies:
+            raise ModelError(
+                f"{why} the output 'forward', which a model with the wavenumber as a parameter does not have; {instead}"
+            )
+        return self.problem.middle
 
     def _check(self, solution: Solution) -> None:
         """Raise ModelError for answers about other parameters or without the outputs of this model."""
@@ -195,8 +227,8 @@ def acoustic_scattering(
 
     Parameters
     ----------
-    shape : "sphere", "ellipsoid", "peanut" (:func:`problems.surfaces.surface`), a SurfaceMesh, or a mesh file
-    parts : 2 for ready-made shapes, what the mesh says for others; see :func:`problems.surfaces.surface`
+    shape : "sphere", "ellipsoid", "peanut" (:func:`problems.acoustics.surfaces.surface`), a SurfaceMesh, or a mesh file
+    parts : 2 for ready-made shapes, what the mesh says for others; see :func:`problems.acoustics.surfaces.surface`
     wavenumber : k, or (low, high): then k is the first parameter, and A(k) is interpolated (below)
     level : refinement; 2, 3, 4 give 66, 258, 1026 unknowns
     direction : d, where the incident wave goes; normalised
@@ -208,10 +240,10 @@ def acoustic_scattering(
         resonances
     stability : anything :class:`rbm.FullOrderModel` takes, in place of Anchored
     separation_tol : `rtol` of :func:`eim.separate`, for the interpolation in k; raise it for a smaller model
-    quadrature, cache, progress : of :func:`problems.boundary_elements.assemble`
+    quadrature, cache, progress : of :func:`problems.acoustics.boundary_elements.assemble`
 
     With a range of wavenumbers, A(k) ~ sum_m lambda_m(k) A(k_m), lambda from the empirical interpolation of exp(ikr) and its
-    companions (:func:`problems.wavenumber.separate_wavenumber`); its error, *measured* between the nodes and doubled, is part of every bound,
+    companions (:func:`problems.acoustics.wavenumber.separate_wavenumber`); its error, *measured* between the nodes and doubled, is part of every bound,
     and outside the range no bound is given. P is the one of the geometric mean of the range; the outputs are "absorption" only.
 
     Raises ModelError for bad input (a surface that is open or oriented inwards, parts and ranges that do not match, Re beta < 0,
@@ -221,77 +253,20 @@ def acoustic_scattering(
     Source of the test case: Casenave, Ern, Lelievre, arXiv 1212.0970; formulation: Burton and Miller, Proc. R. Soc. A 323 (1971).
     """
     mesh = _mesh(shape, parts, level, axes)
-    if formulation not in ("burton-miller", "direct"):
-        raise ModelError(f"formulation must be 'burton-miller' or 'direct', got {formulation!r}")
-    if not (
-        isinstance(coupling, int | float | np.number)
-        and np.isreal(coupling)
-        and np.isfinite(coupling)
-        and coupling >= 0
-    ):
-        raise ModelError(f"coupling must be a number >= 0, got {coupling!r}")
-    coupling = 0.0 if formulation == "direct" else float(coupling)
-    if np.shape(direction) != (3,):
-        raise ModelError(f"direction must be one vector (3,), got shape {np.shape(direction)}")
-    d = unit_vectors(direction)[:, 0]
-    ks = read_wavenumber(wavenumber)
-    ranges, betas, resistances = read_admittances(mesh.n_parts, conductance, susceptance)
-    if isinstance(ks, tuple):
-        ranges = {"k": ks, **ranges}
-    space = ParameterSpace(ranges)
-    masses = [bem.mass(mesh, j) for j in range(1, mesh.n_parts + 1)]
-    outputs: dict[str, Any] = {"absorption": list(zip(resistances, masses, strict=True))}
-    error: tuple[Coefficient, Coefficient] | None = None
-    operators: list[tuple[Coefficient, np.ndarray]]
-    rhs: list[tuple[Coefficient, np.ndarray]]
-    middle = float(np.sqrt(ks[0] * ks[1])) if isinstance(ks, tuple) else ks
-    product = bem.half_order_gram(mesh, middle)
-
-    def assemble(wavenumbers: Sequence[float]) -> list[list[np.ndarray]]:
-        found = bem.assemble(mesh, wavenumbers, quadrature=quadrature, cache=cache, progress=progress)  # type: ignore[arg-type]
-        return [affine_terms(mesh, o, coupling) for o in found]
-
-    if isinstance(ks, tuple):
-        if far_field_directions is not None:
-            raise ModelError(
-                "far_field_directions are outputs at a fixed wavenumber; with a range use far_field(mus, pressures, directions)"
-            )
-        bem.warn_if_coarse(mesh, ks[1])
-        separated = separate_wavenumber(mesh, ks, d, betas, product, assemble, coupling, separation_tol)
-        operators, rhs, error = separated.operators, separated.rhs, separated.error
-    else:
-        operators = list(zip([1.0, *betas], assemble([ks])[0], strict=True))
-        rhs = [(1.0, plane_wave_load(mesh, ks, d, coupling))]
-        named = {"forward": d[:, None]}
-        if far_field_directions is not None:
-            columns = unit_vectors(far_field_directions).T
-            named |= {f"far_field_{i}": column[:, None] for i, column in enumerate(columns, start=1)}
-        for name, column in named.items():
-            rows = far_field_rows(mesh, ks, column)[:, 0]
-            outputs[name] = list(zip([1.0, *betas], rows, strict=True))
-    model = ScatteringModel(
-        operators=operators,
-        rhs=rhs,
-        product=product,
-        parameters=space,
-        stability=Anchored(training=space.sample(1000), progress=progress, cache=bem.folder(cache))
-        if stability is None
-        else stability,
-        outputs=outputs,
-        projection="least-squares",
-        interpolation_error=error,
+    problem = ScatteringProblem(
+        mesh=mesh,
+        wavenumber=wavenumber,
+        direction=direction,  # type: ignore[arg-type]
+        admittances=read_admittances(mesh.n_parts, conductance, susceptance),
+        coupling=read_coupling(formulation, coupling),
+        far_field_directions=far_field_directions,
     )
-    model.mesh, model.wavenumber, model.direction = mesh, ks, d
-    return model
-
-
-def affine_terms(mesh: SurfaceMesh, operators: bem.BoundaryOperators, coupling: float = 1.0) -> list[np.ndarray]:
-    """A_0, A_1 .. A_d (n, n) of :func:`acoustic_scattering` at the wavenumber of the boundary operators."""
-    k = operators.wavenumber
-    terms = [bem.mass(mesh) / 2 - operators.double_layer + (1j * coupling / k) * operators.hypersingular]
-    for j, (single, adjoint) in enumerate(zip(operators.single_layers, operators.adjoint_layers, strict=True), start=1):
-        terms.append(-1j * k * single + coupling * (bem.mass(mesh, j) / 2 + adjoint))
-    return terms
+    assemble = partial(assembled, problem, quadrature=quadrature, cache=cache, progress=progress)
+    terms = terms_over_range(problem, assemble, separation_tol) if problem.varies else terms_at(problem, assemble)
+    if stability is None:
+        training = problem.parameters.sample(1000)
+        stability = Anchored(training=training, progress=progress, cache=bem.folder(cache))
+    return ScatteringModel(problem, terms, stability)
 
 
 def _mesh(

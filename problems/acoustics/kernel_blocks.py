@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
 from lowrank import LowRankMatrix
-from problems.star_quadrature import TALL, Side, StarQuadrature
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.star_quadrature import TALL, Side, StarQuadrature
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 
 __all__ = ["OPERATORS", "KernelBlock", "SurfaceKernel", "green", "kernel_block"]
@@ -219,7 +219,7 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
         adjoint_double_layer  int int phi_i(x) dG/dn_x phi_l(y)
         hypersingular         int int G (curl phi_i . curl phi_l - k^2 n_x.n_y phi_i phi_l),  curl phi = n x grad phi
 
-    as in :class:`problems.boundary_elements.BoundaryOperators`. On triangles that do not touch the integrands are smooth. With
+    as in :class:`problems.acoustics.boundary_elements.BoundaryOperators`. On triangles that do not touch the integrands are smooth. With
     X, Y the points of a rule of order 4 (six a triangle) and B_I, B_J the sparse matrices of weighted functions at them,
 
         A[I, J] = B_I^T G(X_I, Y_J) B_J,

@@ -16,11 +16,19 @@ import scipy.linalg
 
 from lowrank.optional import require
 from lowrank.progress import progress_bar
-from problems.assembly_rules import pairs_to_correct, singular_order, warn_if_costly
-from problems.matrix_cache import Cache, Matrices, cache_folder, folder, read_matrices, supports, write_matrices
-from problems.near_quadrature import NearCorrection, near_correction
-from problems.near_triangles import NearTriangles, SharpTriangles
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.assembly_rules import pairs_to_correct, singular_order, warn_if_costly
+from problems.acoustics.matrix_cache import (
+    Cache,
+    Matrices,
+    cache_folder,
+    folder,
+    read_matrices,
+    supports,
+    write_matrices,
+)
+from problems.acoustics.near_quadrature import NearCorrection, near_correction
+from problems.acoustics.near_triangles import NearTriangles, SharpTriangles
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "folder", "half_order_gram", "mass", "stiffness"]
@@ -66,11 +74,11 @@ def assemble(
     wavenumbers : k > 0, one or several
     quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5 on smooth surfaces of round triangles, far below
         the mesh error. Triangles that do not touch and are nearer than 0.35 of an edge (the faces of a thin plate), and those that touch at
-        an angle below 45 degrees (the rim of a lens), are integrated by :mod:`problems.near_quadrature`, about 0.03 s a pair. Where there
+        an angle below 45 degrees (the rim of a lens), are integrated by :mod:`problems.acoustics.near_quadrature`, about 0.03 s a pair. Where there
         are such, or stretched ones, the singular rule is of order 6 at least; pairs that meet at 45 to 90 degrees are left to it
-        (:mod:`problems.assembly_rules`)
+        (:mod:`problems.acoustics.assembly_rules`)
     cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by all that
-        its numbers depend on (:mod:`problems.matrix_cache`): every bit of mesh and wavenumber, the order, the version of bempp-cl. It
+        its numbers depend on (:mod:`problems.acoustics.matrix_cache`): every bit of mesh and wavenumber, the order, the version of bempp-cl. It
         holds 3 n^2 complex numbers and a little more; what is damaged or another's is assembled anew, with a warning
     progress : show a bar: the first call of a process compiles for three quarters of a minute, then about 15 s for 1026 unknowns and each k
 

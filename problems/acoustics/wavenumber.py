@@ -9,8 +9,8 @@ import numpy as np
 import scipy.linalg
 
 from eim import Separation, separate
-from problems.surface_fields import plane_wave_load
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.surface_fields import plane_wave_load
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.coefficients import Coefficient
 from rbm.errors import ModelError
 from rbm.interpolated import InterpolatedFamily

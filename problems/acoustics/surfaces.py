@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from problems.crossings import first_crossing
+from problems.acoustics.crossings import first_crossing
 from rbm.errors import ModelError
 
 __all__ = ["SHAPES", "SurfaceMesh", "surface"]
