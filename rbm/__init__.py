@@ -22,6 +22,7 @@ from rbm.parameters import ParameterSpace
 from rbm.projection import project
 from rbm.reduced import ReducedModel, Solution
 from rbm.reduction import Reduction
+from rbm.registry import register
 
 __version__ = "0.1.0"
 
@@ -46,5 +47,6 @@ __all__ = [
     "greedy",
     "load",
     "project",
+    "register",
     "stability",
 ]

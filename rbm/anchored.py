@@ -6,7 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -21,6 +21,7 @@ from rbm.fingerprints import digest
 from rbm.interrupts import values_so_far
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
+from rbm.registry import register
 from rbm.system import AffineSystem
 
 __all__ = ["Anchored", "BoundAnchored", "inf_sup"]
@@ -103,7 +104,7 @@ class Anchored:
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
         if path is not None and path.exists():
             try:
-                return BoundAnchored.from_arrays(read_archive(path, KIND, key=path.stem)[1], space)
+                return BoundAnchored.from_arrays({**read_archive(path, KIND, key=path.stem)[1], "parameters": space})
             except (OSError, ValueError, TypeError, AttributeError) as error:
                 warnings.warn(
                     f"cached anchors are not used and will be chosen again: {error}", UserWarning, stacklevel=3
@@ -112,7 +113,7 @@ class Anchored:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_archive(path, {"kind": KIND, "key": path.stem}, bound.arrays())
+                write_archive(path, {"kind": KIND, "key": path.stem}, bound._matrices())
             except OSError as error:
                 warnings.warn(f"anchors could not be cached: {error}", UserWarning, stacklevel=3)
         return bound
@@ -159,9 +160,12 @@ class Anchored:
         return f"Anchored(ratio={self.ratio:g}, max_anchors={self.max_anchors})"
 
 
+@register("stability bound")
 @dataclass(frozen=True, eq=False)
 class BoundAnchored:
     """:class:`Anchored` bound to a model: K anchors and what the formula needs of them."""
+
+    kind: ClassVar[str] = "anchored"
 
     anchors: np.ndarray  #: theta(mu_k) (K, Qa)
     constants: np.ndarray  #: beta(mu_k) (K,)
@@ -189,7 +193,7 @@ class BoundAnchored:
     def best(self, theta: Any) -> Any:
         """The bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
         xp = namespace(theta)
-        anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self.arrays().values())
+        anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self._matrices().values())
         parts = []
         for rows in tiles(theta.shape[0], 96 * self.anchors.size, theta):  # no more rows in C and the rest than terms
             # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
@@ -216,20 +220,23 @@ class BoundAnchored:
             )
         return beta
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The state as named arrays, for a file."""
+    def arrays(self) -> dict[str, Any]:
+        """The state by name, for a file."""
+        return {**self._matrices(), "parameters": self.parameters}
+
+    def _matrices(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parameters"}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], parameters: ParameterSpace) -> BoundAnchored:
+    def from_arrays(cls, arrays: dict[str, Any]) -> BoundAnchored:
         """Inverse of :meth:`arrays`. Raises ValueError for arrays that do not fit each other or are not finite."""
-        made = cls(**arrays, parameters=parameters)
+        made = cls(**arrays)
         k, qa = made.anchors.shape
         shapes = {"constants": (k,), "growths": (k,), "norms": (qa,)}
         if (
             any(getattr(made, name).shape != shape for name, shape in shapes.items())
             or any(a.ndim != 2 or a.shape[1] != qa for a in (made.transform, made.remainder))
-            or not all(np.all(np.isfinite(a)) for a in arrays.values())
+            or not all(np.all(np.isfinite(a)) for a in made._matrices().values())
             or not np.all(made.constants > 0)
         ):
             raise ValueError("the arrays of its stability anchors do not fit each other")

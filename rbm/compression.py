@@ -26,7 +26,7 @@ def compress(
     arrays: ReducedArrays, query: Query, rtol: float = 0.01, tol: float | None = None, training: Any = None
 ) -> Orthonormal:
     """E_onb with a shorter factor; see :meth:`rbm.ReducedModel.compress`. `query` solves the reduced system of `arrays`."""
-    state = arrays.estimators.get(Orthonormal.method)
+    state = arrays.estimators.get(Orthonormal.kind)
     if not isinstance(state, Orthonormal):
         raise ModelError(
             f"compress shortens the factor of the estimator 'orthonormal', which this model lacks; it has {', '.join(arrays.estimators) or 'none'}"

@@ -5,30 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rbm.anchored import BoundAnchored
 from rbm.archive import read_archive, write_archive
 from rbm.coefficients import Coefficients
 from rbm.errors import FileFormatError, ModelError, StabilityError
-from rbm.estimators import METHODS
 from rbm.full_order import check_projection
-from rbm.interpolated import InterpolatedCoefficient, InterpolatedFamily
-from rbm.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
+from rbm.interpolated import CoefficientFamily, InterpolatedCoefficient
 from rbm.parameters import ParameterSpace, checked_units
 from rbm.reduced import ReducedModel
-from rbm.stability import BoundMinTheta, CoefficientBound, StabilityBound
+from rbm.reduced_outputs import ReducedOutput
+from rbm.registry import UnknownKind, find
 
 __all__ = ["load", "load_greedy", "save", "save_greedy"]
-
-#: kind of output: its class and the names of its arrays
-OUTPUTS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
-    ReducedLinear.kind: (ReducedLinear, ("vectors", "dual", "defects", "rounding")),
-    ReducedQuadratic.kind: (ReducedQuadratic, ("matrices", "norms", "rounding", "orthonormality")),
-}
 
 
 def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
@@ -36,22 +29,6 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     target = Path(path)
     if not overwrite and target.exists():
         raise FileExistsError(f"{target} exists; pass overwrite=True to replace it")
-    coefficients = [
-        model.operator_coefficients,
-        model.rhs_coefficients,
-        *(o.coefficients for o in model.outputs.values()),
-    ]
-    if isinstance(model.stability, CoefficientBound):
-        coefficients.append(model.stability.coefficient)
-    if model.interpolation_error is not None:
-        coefficients.append(model.interpolation_error)
-    for c in coefficients:
-        if not c.portable:
-            source = next(s for s in c.sources if callable(s))
-            raise ModelError(
-                f"the coefficient {getattr(source, '__name__', source)!r} is a Python callable, which a file cannot hold; "
-                'write it as an expression string, for example "exp(1j*k)"'
-            )
     arrays: dict[str, np.ndarray] = {"operators": model.operators, "rhs": model.rhs}
     if basis and model.basis is not None:
         arrays["basis"] = model.basis
@@ -75,12 +52,8 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     }
     for name, state in states.items():
         arrays.update({f"estimators/{name}/{key}": value for key, value in state.arrays().items()})
-    for k, output in enumerate(model.outputs.values()):
-        for key in OUTPUTS[output.kind][1]:
-            if getattr(output, key) is not None:
-                arrays[f"outputs/{k}/{key}"] = np.asarray(getattr(output, key))
-    families: list[InterpolatedFamily] = []
-    header = {
+    families: list[CoefficientFamily] = []
+    header: dict[str, Any] = {
         "kind": "reduced model",
         "parameters": {
             "ranges": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
@@ -89,23 +62,21 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         },
         "operator_coefficients": _write_sources(model.operator_coefficients, families),
         "rhs_coefficients": _write_sources(model.rhs_coefficients, families),
-        "stability": _write_stability(model.stability, arrays, families),
+        "stability": _written(model.stability, "stability", arrays, families),
         "outputs": [
-            {"name": n, "kind": o.kind, "coefficients": _write_sources(o.coefficients, families)}
-            for n, o in model.outputs.items()
+            {"name": name, **_written(output, f"outputs/{k}", arrays, families)}
+            for k, (name, output) in enumerate(model.outputs.items())
         ],
         "projection": model.projection,
         "orthonormality": model.orthonormality,
         "interpolation_error": _write_sources(model.interpolation_error, families)
         if model.interpolation_error
         else None,
-        "families": [list(f.functions) for f in families],
         "estimators": list(states),
         "refused": refused,
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
     }
-    for k, family in enumerate(families):
-        arrays[f"families/{k}/lower"], arrays[f"families/{k}/upper"] = family.lower, family.upper
+    header["families"] = [_written(family, f"families/{k}", arrays, families) for k, family in enumerate(families)]
     write_archive(target, header, arrays)
 
 
@@ -124,26 +95,23 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         space = header["parameters"]
         ranges = {n: tuple(b) for n, b in space["ranges"].items()}
         parameters = ParameterSpace(ranges, scale=space["scale"], units=space.get("units"))  # older files have no units
-        families = [
-            InterpolatedFamily(tuple(functions), arrays[f"families/{k}/lower"], arrays[f"families/{k}/upper"])
-            for k, functions in enumerate(header.get("families", []))
-        ]
-        outputs: dict[str, ReducedOutput] = {}
-        for k, o in enumerate(header["outputs"]):
-            made, keys = OUTPUTS[o.get("kind", "linear")]
-            known = {key: arrays[f"outputs/{k}/{key}"] for key in keys if f"outputs/{k}/{key}" in arrays}
-            outputs[o["name"]] = made(_read_sources(o["coefficients"], parameters, families), **known)
+        families: list[CoefficientFamily] = []
+        read = partial(_read, arrays=arrays, parameters=parameters, families=families)
+        for k, made in enumerate(header.get("families", [])):
+            families.append(read("coefficient family", _of_older_files("interpolated", made), f"families/{k}"))
+        outputs: dict[str, ReducedOutput] = {
+            o["name"]: read("output", _of_older_files("output", o), f"outputs/{k}")
+            for k, o in enumerate(header["outputs"])
+        }
         errors = header.get("interpolation_error")
         estimators = {}
         for name in header["estimators"]:
-            prefix = f"estimators/{name}/"
-            state = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-            estimators[name] = METHODS[name].from_arrays(state)
+            estimators[name] = read("estimator", {"kind": name}, f"estimators/{name}")
         model = ReducedModel(
             parameters=parameters,
             operator_coefficients=_read_sources(header["operator_coefficients"], parameters, families),
             rhs_coefficients=_read_sources(header["rhs_coefficients"], parameters, families),
-            stability=_read_stability(header["stability"], arrays, parameters, families),
+            stability=read("stability bound", _of_older_files("stability", header["stability"]), "stability"),
             projection=check_projection(header.get("projection", "galerkin")),
             interpolation_error=_read_sources(errors, parameters, families) if errors else None,
             orthonormality=float(header.get("orthonormality", 1e-8)),  # files older than this: 1e-10 for each entry
@@ -158,6 +126,8 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         )
         _try(model)
         return model
+    except UnknownKind as error:
+        raise FileFormatError(f"{os.fspath(path)} holds {error}") from error
     except Exception as error:  # whatever entries that do not belong together lead to, in any of the classes above
         raise FileFormatError(
             f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}"
@@ -225,8 +195,71 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
         ) from error
 
 
-def _write_sources(coefficients: Coefficients, families: list[InterpolatedFamily]) -> list[Any]:
+def _written(
+    saved: Any, prefix: str, arrays: dict[str, np.ndarray], families: list[CoefficientFamily]
+) -> dict[str, Any]:
+    """The header entry of a :class:`rbm.registry.Saved`; its arrays go to `arrays`, under the prefix, and families of coefficients to `families`."""
+    kind = getattr(saved, "kind", None)
+    if not (isinstance(kind, str) and callable(getattr(saved, "arrays", None))):
+        raise ModelError(
+            f"a {type(saved).__name__} cannot be written to a file: it needs a class attribute `kind` and the methods arrays() and from_arrays() "
+            "(rbm.registry)"
+        )
+    header: dict[str, Any] = {"kind": kind}
+    for name, value in saved.arrays().items():
+        if isinstance(value, Coefficients):
+            header.setdefault("sources", {})[name] = _write_sources(value, families)
+        elif isinstance(value, tuple) and all(isinstance(text, str) for text in value):
+            header.setdefault("texts", {})[name] = list(value)
+        elif isinstance(value, ParameterSpace):  # the model's own, which the file holds
+            header.setdefault("spaces", []).append(name)
+        else:
+            arrays[f"{prefix}/{name}"] = np.asarray(value)
+    return header
+
+
+def _read(
+    role: str,
+    header: dict[str, Any],
+    prefix: str,
+    *,
+    arrays: dict[str, np.ndarray],
+    parameters: ParameterSpace,
+    families: list[CoefficientFamily],
+) -> Any:
+    """The inverse of :func:`_written`, by the class that is registered for the kind."""
+    start = f"{prefix}/"
+    state: dict[str, Any] = {k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)}
+    state |= {name: _read_sources(sources, parameters, families) for name, sources in header.get("sources", {}).items()}
+    state |= {name: tuple(map(str, texts)) for name, texts in header.get("texts", {}).items()}
+    state |= dict.fromkeys(header.get("spaces", []), parameters) | header.get("numbers", {})
+    return find(role, header["kind"]).from_arrays(state)
+
+
+def _of_older_files(what: str, header: Any) -> dict[str, Any]:
+    """A header entry as files of this version have it, from one that may be older."""
+    if what == "interpolated":
+        return {"kind": what, "texts": {"functions": header}} if isinstance(header, list) else header
+    made = {"kind": "linear", **header}
+    for name in ("coefficients", "coefficient"):
+        if name in made:
+            made["sources"] = {name: made.pop(name)}
+    if "constant" in made:
+        made["numbers"] = {"constant": made.pop("constant")}
+    if made["kind"] in ("min-theta", "anchored"):
+        made.setdefault("spaces", ["parameters"])
+    return made
+
+
+def _write_sources(coefficients: Coefficients, families: list[CoefficientFamily]) -> list[Any]:
     """Numbers and texts as they are, complex numbers as pairs, terms of a family by its place in `families` (extended here)."""
+
+    for source in coefficients.sources:
+        if callable(source):
+            raise ModelError(
+                f"the coefficient {getattr(source, '__name__', source)!r} is a Python callable, which a file cannot hold; "
+                'write it as an expression string, for example "exp(1j*k)"'
+            )
 
     def write(source: Any) -> Any:
         if isinstance(source, InterpolatedCoefficient):
@@ -239,43 +272,10 @@ def _write_sources(coefficients: Coefficients, families: list[InterpolatedFamily
     return [write(s) for s in coefficients.sources]
 
 
-def _read_sources(sources: list[Any], parameters: ParameterSpace, families: list[InterpolatedFamily]) -> Coefficients:
+def _read_sources(sources: list[Any], parameters: ParameterSpace, families: list[CoefficientFamily]) -> Coefficients:
     def read(source: Any) -> Any:
         if isinstance(source, dict):
             return InterpolatedCoefficient(families[source["family"]], source["term"], read(source["factor"]))
         return complex(*source) if isinstance(source, list) else source
 
     return Coefficients([read(s) for s in sources], parameters)
-
-
-def _write_stability(
-    stability: StabilityBound, arrays: dict[str, np.ndarray], families: list[InterpolatedFamily]
-) -> dict[str, Any]:
-    if isinstance(stability, BoundAnchored):
-        arrays.update({f"stability/{key}": value for key, value in stability.arrays().items()})
-        return {"kind": "anchored"}
-    if isinstance(stability, BoundMinTheta):
-        arrays["stability/reference"] = stability.reference
-        if stability.slack is not None:
-            arrays["stability/slack"] = stability.slack
-        return {"kind": "min-theta", "constant": stability.constant}
-    if isinstance(stability, CoefficientBound):
-        return {"kind": "coefficient", "coefficient": _write_sources(stability.coefficient, families)}
-    raise ModelError(f"a stability bound of type {type(stability).__name__} cannot be written to a file")
-
-
-def _read_stability(
-    header: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    parameters: ParameterSpace,
-    families: list[InterpolatedFamily],
-) -> StabilityBound:
-    if header["kind"] == "anchored":
-        prefix = "stability/"
-        return BoundAnchored.from_arrays(
-            {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}, parameters
-        )
-    if header["kind"] == "min-theta":
-        slack = arrays.get("stability/slack")  # older files have none
-        return BoundMinTheta(arrays["stability/reference"], header["constant"], parameters, slack)
-    return CoefficientBound(_read_sources(header["coefficient"], parameters, families))

@@ -12,7 +12,6 @@ from rbm.bounds import error_estimate
 from rbm.devices import numbers_for, points_for
 from rbm.errors import Interrupted, PointError
 from rbm.estimate import Estimate
-from rbm.estimators.squares import InterpolatedSquare
 from rbm.online.batches import answer
 from rbm.origin import check_origin
 from rbm.query import Query
@@ -80,7 +79,7 @@ def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bo
     """The estimates at points (m, p) for gamma (m, N)."""
     model = query.arrays
     theta, phi, evaluated, distance = model.operator_coefficients(points), model.rhs_coefficients(points), gamma, None
-    if isinstance(state, InterpolatedSquare):
+    if state.own_solution:
         evaluated = query.residual(theta, phi, None, mus=points)[0]
         distance = state.distance(theta, gamma, evaluated)
     norm = query.residual(theta, phi, state, evaluated, mus=points)[1]

@@ -15,7 +15,7 @@ from lowrank.progress import progress_bar
 from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
-from rbm.estimators import METHODS, Estimator, Sketched
+from rbm.estimators import Estimator
 from rbm.files import save_greedy
 from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
@@ -23,7 +23,7 @@ from rbm.missing import check_training
 from rbm.online import reference
 from rbm.online.compilation import compile_seconds
 from rbm.penalties import penalty_hint
-from rbm.projection import finish, method_names
+from rbm.projection import estimator_classes, finish
 from rbm.reduction import Reduction, solved
 from rbm.stability_check import effectivity
 from rbm.system import blocks
@@ -93,7 +93,7 @@ def greedy(
     is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
     Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
     """
-    names = method_names(estimators)
+    classes = estimator_classes(estimators)
     if not isinstance(model, FullOrderModel):
         raise TypeError(
             f"the first argument of greedy is the full-order model, got {type(model).__name__}: greedy(model, training, ...)"
@@ -102,7 +102,7 @@ def greedy(
     check_executor(executor)
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
-    if names[0] == Sketched.method:
+    if not classes[0].certain:
         raise ModelError(
             "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters chosen without it, and nothing is "
             'known of those chosen with it; write estimators=("orthonormal", "sketched")'
@@ -110,7 +110,7 @@ def greedy(
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
-    run = _Run(model, model.parameters.validate(training), names, executor, resume, projection, relative)
+    run = _Run(model, model.parameters.validate(training), classes, executor, resume, projection, relative)
     try:
         with progress_bar(None, "greedy", enabled=progress) as bar:
             while (verdict := run.step(tol, limit)) is None:
@@ -157,14 +157,14 @@ class _Run:
         self,
         model: FullOrderModel,
         training: np.ndarray,
-        names: list[str],
+        classes: list[type[Estimator]],
         executor: Executor | None,
         resume: GreedyResult | str | os.PathLike[str] | None,
         projection: Projection | None,
         relative: bool,
     ) -> None:
         self.relative = relative
-        self.model, self.training, self.names, self.executor = model, training, names, executor
+        self.model, self.training, self.classes, self.executor = model, training, classes, executor
         self.start = time.perf_counter() - compile_seconds()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
@@ -240,7 +240,7 @@ class _Run:
     def _sweep(self) -> _Sweep:
         """Error estimates of the whole training set, and what they were made from."""
         reduction = self.reduction
-        state = METHODS[self.names[0]].prepare(self.model, reduction.basis, self.training, reduction=reduction)
+        state = self.classes[0].prepare(reduction, self.training)
         is_complex = any(a.dtype.kind == "c" for a in (reduction.operators, reduction.rhs, self.theta, self.phi))
         form = state.form(np.dtype(complex if is_complex else float))
         gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
@@ -290,7 +290,7 @@ class _Run:
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
             )
         selected = np.array(self.selected)
-        reduced = finish(self.reduction, self.names, self.training, selected)
+        reduced = finish(self.reduction, self.classes, self.training, selected)
         return GreedyResult(
             reduced,
             self.reduction.basis,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from lowrank.arrays import namespace
 from rbm.errors import ModelError
 from rbm.expressions import Expression
 from rbm.online.reference import solve_triangular
+from rbm.registry import register
 
 __all__ = ["InterpolatedCoefficient", "InterpolatedFamily"]
 
 
+@register("coefficient family")
 @dataclass(frozen=True, eq=False)
 class InterpolatedFamily:
     """lambda(mu) = C^{-1} B^{-1} g(mu): m weights from the values g of a scalar family at its m interpolation points.
@@ -34,6 +36,8 @@ class InterpolatedFamily:
            [-0.33333333,  1.        ,  0.33333333]])
     >>> operators = list(zip(family.terms("beta"), [np.eye(2), 2 * np.eye(2), 4 * np.eye(2)]))  # A(k, beta) = beta k I
     """
+
+    kind: ClassVar[str] = "interpolated"
 
     functions: tuple[str, ...]
     lower: np.ndarray
@@ -67,6 +71,18 @@ class InterpolatedFamily:
 
         return evaluate
 
+    def __len__(self) -> int:
+        return len(self.functions)
+
+    def arrays(self) -> dict[str, Any]:
+        """The formulas and the two matrices by name, for a file."""
+        return {"functions": self.functions, "lower": self.lower, "upper": self.upper}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> InterpolatedFamily:
+        """Inverse of :meth:`arrays`."""
+        return cls(tuple(arrays["functions"]), arrays["lower"], arrays["upper"])
+
     @classmethod
     def polynomial(cls, name: str, nodes: Sequence[float]) -> InterpolatedFamily:
         """Lagrange polynomials in the parameter `name`: lambda_m = prod_{l != m} (k - k_l) / (k_m - k_l), for nodes k_m (:func:`eim.lagrange`)."""
@@ -89,17 +105,32 @@ class InterpolatedFamily:
         return f"InterpolatedFamily({len(self.functions)} terms, {hashlib.sha256(content).hexdigest()[:16]})"
 
 
+class CoefficientFamily(Protocol):
+    """Coefficients that are evaluated together: :class:`InterpolatedFamily`, or anybody's."""
+
+    kind: ClassVar[str]
+
+    def __len__(self) -> int:
+        """Number of its coefficients m."""
+
+    def compiled(self, names: tuple[str, ...]) -> Callable[[Any], Any]:
+        """The function mus (M, p) -> lambda (M, m) for parameters with these names."""
+
+    def arrays(self) -> dict[str, Any]:
+        """All that it is made of, for a file."""
+
+
 @dataclass(frozen=True, eq=False)
 class InterpolatedCoefficient:
     """factor(mu) * lambda_term(mu), the factor a number or a formula."""
 
-    family: InterpolatedFamily
+    family: CoefficientFamily
     term: int
     factor: float | complex | str = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.term < len(self.family.functions):
-            raise ModelError(f"term {self.term} of an interpolated family of {len(self.family.functions)} terms")
+        if not 0 <= self.term < len(self.family):
+            raise ModelError(f"term {self.term} of an interpolated family of {len(self.family)} terms")
 
     def __repr__(self) -> str:
         return f"({self.factor}) * lambda_{self.term} of {self.family!r}"

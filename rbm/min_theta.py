@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -23,6 +23,7 @@ from rbm.definite import (
 from rbm.errors import StabilityError, refused
 from rbm.parameters import ParameterSpace
 from rbm.precision import ROUND_OFF
+from rbm.registry import register
 from rbm.riesz import InnerProduct
 from rbm.system import AffineSystem
 from rbm.units import Units
@@ -120,14 +121,30 @@ class MinTheta:
         return reference
 
 
+@register("stability bound")
 @dataclass(frozen=True)
 class BoundMinTheta:
     """:class:`MinTheta` bound to a model: c min_q theta_q(mu) / reference_q - sum_q slack_q |theta_q(mu)|."""
+
+    kind: ClassVar[str] = "min-theta"
 
     reference: np.ndarray  #: theta(mu_ref) (Qa,), infinite for skew-Hermitian terms, which the minimum leaves out
     constant: float  #: c
     parameters: ParameterSpace
     slack: np.ndarray | None = None  #: (Qa,) H_q >= -slack_q P; None for zeros (files older than this)
+
+    def arrays(self) -> dict[str, Any]:
+        """The state by name, for a file."""
+        made = {"reference": self.reference, "constant": self.constant, "parameters": self.parameters}
+        return made if self.slack is None else {**made, "slack": self.slack}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> BoundMinTheta:
+        """Inverse of :meth:`arrays`."""
+        constant = float(arrays["constant"])
+        return cls(
+            arrays["reference"], constant, arrays["parameters"], arrays.get("slack")
+        )  # older files have no slack
 
     def simple(self) -> np.ndarray:
         """For the compiled kernels (:class:`rbm.online.forms.Finish`): (1 + 2 Qa,); empty if there are skew-Hermitian terms."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from lowrank.optional import require
 from rbm.estimate import Estimate
+from rbm.estimators import METHODS
 from rbm.parameters import ParameterSpace
 
 __all__ = [
@@ -36,11 +37,28 @@ STYLES: dict[str, dict[str, Any]] = {
     "interpolated": {"color": "#56B4E9", "marker": "o", "label": r"$E_4$ interpolated"},
     "orthonormal": {"color": "#0072B2", "marker": "^", "label": r"$E_\mathrm{onb}$ orthonormal"},
 }
-#: Curves drawn last lie on top; the wide ones first, so that none hides another.
+#: Line widths. Curves drawn last lie on top; the wide ones first, so that none hides another.
 WIDTHS = {"direct": 5.0, "expanded": 1.6, "sampled": 3.6, "interpolated": 2.4, "orthonormal": 1.2}
+#: Of estimators that are not in the table, a user's own for instance, in the order of their names.
+OTHERS = tuple(zip(("#E69F00", "#999999", "#F0E442", "#000000"), ("P", "X", "*", "h"), strict=True))
 #: Legends beside the axes, where they hide nothing.
 BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
 ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
+
+
+def _order(method: str) -> tuple[int, str]:
+    """The place of an estimator among the curves: those of the table in its order, then others by name."""
+    known = list(WIDTHS)
+    return (known.index(method) if method in WIDTHS else len(known), method)
+
+
+def _style(method: str) -> dict[str, Any]:
+    """Colour, marker, label and line width of an estimator."""
+    if method in STYLES:
+        return {**STYLES[method], "width": WIDTHS[method]}
+    others = sorted(set(METHODS) - set(STYLES) | {method})
+    color, marker = OTHERS[others.index(method) % len(OTHERS)]
+    return {"color": color, "marker": marker, "label": method, "width": 1.6}
 
 
 def estimators_over_size(
@@ -57,7 +75,7 @@ def estimators_over_size(
     floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
     """
     ax = _axes(ax)
-    for method in sorted(estimates, key=list(WIDTHS).index):
+    for method in sorted(estimates, key=_order):
         found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
         if not found:
             continue
@@ -65,11 +83,11 @@ def estimators_over_size(
         worst = [int(np.argmax(e.value)) for _, e in found]
         values = [e.value[i] for (_, e), i in zip(found, worst, strict=True)]
         resolved = np.array([e.resolved[i] for (_, e), i in zip(found, worst, strict=True)])
-        style = STYLES[method]
-        ax.plot(ns, values, color=style["color"], lw=WIDTHS[method], alpha=0.85, zorder=2)
+        style = _style(method)
+        ax.plot(ns, values, color=style["color"], lw=style["width"], alpha=0.85, zorder=2)
         faces = [style["color"] if r else "white" for r in resolved]
         ax.scatter(ns, values, c=faces, edgecolors=style["color"], marker=style["marker"], s=42, zorder=3)
-        ax.plot([], [], color=style["color"], lw=WIDTHS[method], marker=style["marker"], label=style["label"])
+        ax.plot([], [], color=style["color"], lw=style["width"], marker=style["marker"], label=style["label"])
         if method in floors:
             top = [float(e.floor.max()) for _, e in found]
             ax.fill_between(
@@ -104,9 +122,9 @@ def estimators_over_parameter(
     """Estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
     ax = _axes(ax)
     order = np.argsort(mu)
-    for method in sorted(estimates, key=list(WIDTHS).index):
-        style, e = STYLES[method], estimates[method]
-        ax.plot(mu[order], e.value[order], color=style["color"], lw=WIDTHS[method], alpha=0.85, label=style["label"])
+    for method in sorted(estimates, key=_order):
+        style, e = _style(method), estimates[method]
+        ax.plot(mu[order], e.value[order], color=style["color"], lw=style["width"], alpha=0.85, label=style["label"])
         if method in floors:
             band = f"floor of {style['label'].split()[0]}"
             ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0, label=band)
@@ -129,14 +147,21 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
     ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
     """
     ax = _axes(ax)
-    for method in sorted(ratios, key=list(WIDTHS).index):
-        per_size, style, width = ratios[method], STYLES[method], WIDTHS[method]
+    for method in sorted(ratios, key=_order):
+        per_size, style = ratios[method], _style(method)
         ns = [n for n in sizes if n in per_size]
         low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
         ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
         for edge in (low, high):  # bands may coincide; of their edges the wide ones lie below
-            ax.plot(ns, edge, color=style["color"], lw=width / 2, ls=":", alpha=0.85)
-        ax.plot(ns, median, color=style["color"], marker=style["marker"], lw=width, label=f"{style['label']}, median")
+            ax.plot(ns, edge, color=style["color"], lw=style["width"] / 2, ls=":", alpha=0.85)
+        ax.plot(
+            ns,
+            median,
+            color=style["color"],
+            marker=style["marker"],
+            lw=style["width"],
+            label=f"{style['label']}, median",
+        )
     ax.fill_between([], [], [], color="grey", alpha=0.3, lw=0, label="smallest to largest")
     ax.axhline(1, color="black", lw=1, ls="--", label="bound = true error")
     ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")

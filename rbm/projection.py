@@ -10,9 +10,9 @@ import numpy as np
 from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
-from rbm.outputs import reduce_output
 from rbm.reduced import ReducedModel
-from rbm.reduced_arrays import method_name
+from rbm.reduced_arrays import estimator_class
+from rbm.reduced_outputs import reduce_output
 from rbm.reduction import Reduction
 
 __all__ = ["finish", "project"]
@@ -65,16 +65,15 @@ def finish(
 ) -> ReducedModel:
     """The reduced model of a projection, with its estimators prepared."""
     model = reduction.model
-    names = method_names(estimators)
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
-    for k, name in enumerate(names):
+    for k, cls in enumerate(estimator_classes(estimators)):
         try:
-            states[name] = METHODS[name].prepare(model, reduction.basis, training, reduction=reduction)
+            states[cls.kind] = cls.prepare(reduction, training)
         except EstimatorUnusable as error:
             if k == 0:
                 raise
-            refused[name] = str(error)
+            refused[cls.kind] = str(error)
     return ReducedModel(
         parameters=model.parameters,
         operator_coefficients=model.operator_coefficients,
@@ -96,11 +95,15 @@ def finish(
     )
 
 
-def method_names(estimators: Sequence[str | type[Estimator]]) -> list[str]:
-    """Canonical names, each once, in order."""
-    if isinstance(estimators, str):
+def estimator_classes(estimators: Sequence[str | type[Estimator]]) -> list[type[Estimator]]:
+    """The classes of estimators given by name, alias or class, each once, in order. Raises ModelError for two of one kind, and for none."""
+    if isinstance(estimators, str | type):
         estimators = (estimators,)
-    names = list(dict.fromkeys(method_name(e) for e in estimators))
-    if not names:
+    classes: dict[str, type[Estimator]] = {}
+    for given in estimators:
+        cls = estimator_class(given)
+        if classes.setdefault(cls.kind, cls) is not cls:
+            raise ModelError(f"two estimators are of the kind {cls.kind!r}; give {cls.__name__} another kind")
+    if not classes:
         raise ModelError(f"give at least one estimator: {', '.join(METHODS)}")
-    return names
+    return list(classes.values())

@@ -15,12 +15,10 @@ from rbm.devices import points_for
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
-from rbm.min_theta import BoundMinTheta
 from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.origin import mark
-from rbm.outputs import ReducedLinear
 from rbm.parameters import ParameterSpace
 from rbm.precision import is_single, rounded, widened
 from rbm.reduced_arrays import ReducedArrays
@@ -259,8 +257,8 @@ class Query:
     def finish(self) -> Finish | None:
         """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
         arrays = self.arrays
-        stability = arrays.stability.simple() if isinstance(arrays.stability, BoundMinTheta) else NONE
-        outputs = [o.simple() if isinstance(o, ReducedLinear) else None for o in arrays.outputs.values()]
+        stability = _simple(arrays.stability)
+        outputs = [_simple(o, None) for o in arrays.outputs.values()]
         if arrays.interpolation_error is not None or any(o is None for o in outputs):
             return None
         known = [o for o in outputs if o is not None]
@@ -306,6 +304,12 @@ class Query:
                 "with verify()"
             )
         return f"the reduced solution {at} is not finite"
+
+
+def _simple(what: Any, otherwise: Any = NONE) -> Any:
+    """The form in which the compiled kernels know a stability bound or an output, if it has one (a method `simple`)."""
+    simple = getattr(what, "simple", None)
+    return otherwise if simple is None else simple()
 
 
 def _parts(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -238,10 +238,10 @@ class ReducedModel(ReducedArrays):
         Raises ModelError without the estimator "orthonormal", or for bad arguments.
         """
         host = self._on_host()
-        state = host.state(Orthonormal.method)
+        state = host.state(Orthonormal.kind)
         assert isinstance(state, Orthonormal)
         sketched = Sketched.of(state, rows, failure, rng)
-        return self._beside(replace(host, estimators={**host.estimators, Sketched.method: sketched}))
+        return self._beside(replace(host, estimators={**host.estimators, Sketched.kind: sketched}))
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.

@@ -13,11 +13,11 @@ from rbm.coefficients import Coefficients
 from rbm.errors import ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import Projection
-from rbm.outputs import ReducedOutput
 from rbm.parameters import ParameterSpace
+from rbm.reduced_outputs import ReducedOutput
 from rbm.stability import StabilityBound
 
-__all__ = ["ReducedArrays", "method_name"]
+__all__ = ["ReducedArrays", "estimator_class"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,7 +62,7 @@ class ReducedArrays:
 
     def state(self, method: str | None) -> Estimator:
         """The estimator of that name, alias or class; the default one for None. Raises ModelError if it is not here, and says why."""
-        name = self.method if method is None else method_name(method)
+        name = self.method if method is None else estimator_class(method).kind
         if name in self.estimators:
             return self.estimators[name]
         if name in self.refused:
@@ -74,14 +74,16 @@ class ReducedArrays:
         )
 
 
-def method_name(method: Any) -> str:
-    """Canonical name of an estimator given by name ("orthonormal"), by alias ("E_onb") or as a class."""
+def estimator_class(method: Any) -> type[Estimator]:
+    """The class of an estimator given by name ("orthonormal"), by alias ("E_onb") or as a class, a user's own included."""
     if isinstance(method, type) and issubclass(method, Estimator):
-        return method.method
-    aliases = {"E1": "direct", "E2": "expanded", "E3": "sampled", "E4": "interpolated", "E_onb": "orthonormal"}
-    name = aliases.get(method, method)
-    if name not in METHODS:
+        if not isinstance(getattr(method, "kind", None), str):
+            raise ModelError(f"the estimator {method.__name__} needs a class attribute `kind`, its name")
+        return method
+    aliases = {cls.alias: name for name, cls in METHODS.items() if cls.alias}
+    name = aliases.get(method, method) if isinstance(method, str) else method
+    if not isinstance(name, str) or name not in METHODS:
         raise ModelError(
             f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})"
         )
-    return name
+    return METHODS[name]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from lowrank.arrays import all_true, is_complex, namespace, real_part, to_numpy
-from rbm.anchored import Anchored, BoundAnchored, inf_sup
+from rbm.anchored import Anchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError, refused
-from rbm.min_theta import BoundMinTheta, MinTheta
+from rbm.min_theta import MinTheta
+from rbm.registry import register
 from rbm.system import AffineSystem
 from rbm.terms import is_coefficient
 
@@ -18,7 +19,13 @@ __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup
 
 
 class StabilityBound(Protocol):
-    """beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model."""
+    """beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model.
+
+    A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability bound")`` and with
+    `arrays` and `from_arrays` (:class:`rbm.registry.Saved`) it is written to files and read from them.
+    """
+
+    kind: ClassVar[str]
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,) from the parameter points (M, p) and the operator coefficients theta (M, Qa), where these live."""
@@ -31,11 +38,23 @@ class Unbound(Protocol):
         """Check the conditions on the system's terms and compute what is needed online."""
 
 
+@register("stability bound")
 @dataclass(frozen=True)
 class CoefficientBound:
     """beta given as a number, an expression or a vectorised callable."""
 
+    kind: ClassVar[str] = "coefficient"
+
     coefficient: Coefficients
+
+    def arrays(self) -> dict[str, Any]:
+        """The coefficient, for a file."""
+        return {"coefficient": self.coefficient}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> CoefficientBound:
+        """Inverse of :meth:`arrays`."""
+        return cls(arrays["coefficient"])
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """beta (M,); raises StabilityError where it is not a positive real number."""
@@ -75,14 +94,14 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
         )
     if hasattr(stability, "bind"):
         return stability.bind(system)
-    if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
-        return stability
+    if callable(stability) and hasattr(stability, "kind"):
+        return cast(StabilityBound, stability)  # a bound that is made already, ours or the user's own
     if not is_coefficient(stability):
         raise StabilityError(
             f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a vectorised callable, "
             "rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
         )
-    bound = CoefficientBound(Coefficients([stability], system.parameters))  # type: ignore[list-item]
+    bound = CoefficientBound(Coefficients([stability], system.parameters))
     value = bound.coefficient.sources[0]
     if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
         raise StabilityError(

@@ -10,7 +10,7 @@ from models import complex_model
 from scattering_models import scattering
 
 import rbm
-from rbm.outputs import _form_norm
+from rbm.reduced_outputs import _form_norm
 from rbm.riesz import InnerProduct
 
 

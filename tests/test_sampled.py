@@ -25,7 +25,7 @@ def check(case: Case) -> None:
     assert len({frozenset(p) for p in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}) == len(
         pairs.first
     )
-    state = Sampled.prepare(case.model, case.result.basis[:, :N], case.training)
+    state = Sampled.prepare(rbm.Reduction(case.model, case.result.basis[:, :N]), case.training)
     value = state.evaluate(*case.query(N)).value
     assert np.all(np.abs(value / case.exact(N) - 1) <= 0.01)
 
@@ -126,14 +126,14 @@ def test_e3_works_while_the_condition_number_allows_and_then_refuses_with_it() -
     case = make_case("two parameters")
     conditions = []
     for n in (1, 2, 4):
-        state = Sampled.prepare(case.model, case.result.basis[:, :n], case.training)
+        state = Sampled.prepare(rbm.Reduction(case.model, case.result.basis[:, :n]), case.training)
         conditions.append(state.condition)
         value = state.evaluate(*case.query(n)).value
         np.testing.assert_allclose(value, case.exact(n), rtol=1e-6)
     assert conditions == sorted(conditions)
     basis = rbm.greedy(case.model, case.training, max_basis=12, progress=False).basis
     with pytest.raises(rbm.EstimatorUnusable, match=r"N = 12: .*condition number \d\.\de\+1[3-9].*'orthonormal'"):
-        Sampled.prepare(case.model, basis, case.training)
+        Sampled.prepare(rbm.Reduction(case.model, basis), case.training)
 
 
 def test_a_model_remembers_why_an_estimator_was_refused() -> None:
@@ -152,4 +152,4 @@ def test_a_training_set_that_is_too_small_is_refused(diffusion: Case) -> None:
         rbm.EstimatorUnusable,
         match=r"5 of 5 training parameters .* too few: at \d+ other points .* at least \d+ different parameters",
     ):
-        Sampled.prepare(diffusion.model, diffusion.result.basis[:, :4], diffusion.training[::200])
+        Sampled.prepare(rbm.Reduction(diffusion.model, diffusion.result.basis[:, :4]), diffusion.training[::200])

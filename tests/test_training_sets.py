@@ -290,7 +290,7 @@ def test_compiled_code_and_files_know_what_was_measured(tmp_path: Path) -> None:
 def test_states_of_files_without_the_measurement_still_load() -> None:
     model = one_parameter()
     for kind in METHODS.values():
-        arrays = kind.prepare(model, basis_of(model, 2), model.parameters.sample(100)).arrays()
+        arrays = kind.prepare(rbm.Reduction(model, basis_of(model, 2)), model.parameters.sample(100)).arrays()
         del arrays["mismatch"]
         old = kind.from_arrays({**arrays, "deviation": np.asarray(1e-3)})
         assert (old.mismatch, old.deviation) == (0.0, 1e-3)

@@ -255,7 +255,7 @@ def test_a_loose_interpolation_says_how_loose_it_is(rtol: float) -> None:
     case = make_case("real")
     undershoots = 0
     for size in (3, 5, 7):
-        state = Interpolated.prepare(case.model, case.result.basis[:, :size], case.training, rtol=rtol)
+        state = Interpolated.prepare(rbm.Reduction(case.model, case.result.basis[:, :size]), case.training, rtol=rtol)
         e, exact = state.evaluate(*case.query(size)), case.exact(size)
         undershoots += int(np.sum(e.value < 0.9 * exact))
         assert np.all(e.bound >= exact)

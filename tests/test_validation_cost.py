@@ -52,7 +52,7 @@ def test_pieces_of_validation_points_give_the_same_state(method: str, monkeypatc
     made = []
     for piece in (squares.PIECE, 1):
         monkeypatch.setattr(squares, "PIECE", piece)
-        state = METHODS[method].prepare(model, basis_of(model, 2), part)
+        state = METHODS[method].prepare(rbm.Reduction(model, basis_of(model, 2)), part)
         made.append((state.mismatch, state.deviation))
     np.testing.assert_allclose(made[0], made[1], rtol=0.1, atol=1e-12)
 

@@ -1,6 +1,6 @@
 """The error estimators, side by side: five that the papers compare, and a randomised one.
 
-Each is a frozen state of small arrays with two halves: ``prepare(model, basis, training)`` offline, and
+Each is a frozen state of small arrays with two halves: ``prepare(reduction, training)`` offline, and
 ``evaluate(theta, phi, gamma)`` online, batched, which returns the residual norm as an :class:`rbm.Estimate`. The reduced model
 divides by the stability bound. In the order of the paper (Casenave, Ern, Lelievre, arXiv 1212.0970):
 
@@ -19,6 +19,8 @@ The floors of E3 and E4 hold a deviation, epsilon s(mu), that is measured at poi
 All but the first can be held in single precision (:meth:`rbm.ReducedModel.astype`).
 """
 
+from collections.abc import Mapping
+
 from rbm.estimators.base import Estimator
 from rbm.estimators.direct import Direct
 from rbm.estimators.expanded import Expanded
@@ -26,11 +28,11 @@ from rbm.estimators.interpolated import Interpolated
 from rbm.estimators.orthonormal import Orthonormal
 from rbm.estimators.sampled import Sampled
 from rbm.estimators.sketched import Sketched
+from rbm.registry import known
 
 E1, E2, E3, E4, E_onb = Direct, Expanded, Sampled, Interpolated, Orthonormal
-METHODS: dict[str, type[Estimator]] = {
-    cls.method: cls for cls in (Direct, Expanded, Sampled, Interpolated, Orthonormal, Sketched)
-}
+#: All estimators by name, those that are registered later included.
+METHODS: Mapping[str, type[Estimator]] = known("estimator")
 
 __all__ = [
     "E1",

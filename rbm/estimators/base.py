@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from rbm.errors import ModelError
 from rbm.estimate import Estimate
-from rbm.full_order import FullOrderModel
 from rbm.online.forms import Form
 from rbm.reduction import Reduction
 
@@ -20,25 +20,30 @@ __all__ = ["Estimator", "rounding_constant", "underflow"]
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """State of one estimator; see :mod:`rbm.estimators` for the table of all."""
+    """State of one estimator; see :mod:`rbm.estimators` for the table of all.
 
-    method: ClassVar[str]
+    A user's own is a frozen data class with a `kind`, `prepare`, `evaluate` and `astype`; give the class to ``estimators=``, and register it
+    (:func:`rbm.register`) to read files that hold it.
+    """
+
+    kind: ClassVar[str]
+    #: its short name in the papers, "E_onb" for example; none by default
+    alias: ClassVar[str] = ""
     #: False for states that hold a full model and cannot be written to a file
     portable: ClassVar[bool] = True
     #: True for states that were looked at inside the parameter space only: outside it, nothing they say is resolved
     inside_only: ClassVar[bool] = False
+    #: False for estimators whose bounds hold with a probability: a greedy, whose path depends on them, cannot be driven by these
+    certain: ClassVar[bool] = True
+    #: True for states that hold for the reduced solution gamma(mu) only; they have :meth:`distance` for other coefficients
+    own_solution: ClassVar[bool] = False
     #: the arrays that live on a device with the model; all others are small and stay NumPy's
     matrices: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
-    def prepare(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
-    ) -> Self:
-        """Offline: the state for a basis (n, N); E3 and E4 select their points from the different rows of `training` (M, p).
-
-        reduction : the projection onto `basis`, if it has been made already
-        """
+    def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
+        """Offline: the state for the basis of a projection; E3 and E4 select their points from the different rows of `training` (M, p)."""
 
     @abstractmethod
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
@@ -46,6 +51,10 @@ class Estimator(ABC):
 
         In plain array operations, where these arrays and the matrices of the state live, all in the same place.
         """
+
+    def distance(self, theta: Any, gamma: Any, other: Any) -> Any:
+        """A bound (M,) of the dual norm of the difference of the residuals of two sets of coefficients; needed where `own_solution` is True."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method distance(theta, gamma, other)")
 
     def placed(self, move: Callable[[Any], Any]) -> Self:
         """The state with its matrices where `move` puts them."""
@@ -62,10 +71,21 @@ class Estimator(ABC):
         Raises ModelError for numbers beyond the range of float32, EstimatorUnusable where float32 leaves nothing of the estimator.
         """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse the attribute's old name."""
+        super().__init_subclass__(**options)
+        if isinstance(vars(cls).get("method"), str):
+            raise ModelError(f"{cls.__name__}.method is now called kind: write kind = {cls.method!r}")
+
+    @property
+    def method(self) -> str:
+        """Its name, as `estimators=` and `method=` take it."""
+        return self.kind
+
     @property
     def label(self) -> str:
         """What `repr` of a reduced model calls it."""
-        return self.method
+        return self.kind
 
     def truncate(self, size: int, columns: int) -> Self | None:
         """The state for the first `size` basis vectors, which use `columns` residual terms; None if it is not nested."""

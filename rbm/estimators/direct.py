@@ -13,12 +13,14 @@ from rbm.estimators.base import Estimator
 from rbm.full_order import FullOrderModel
 from rbm.precision import widened
 from rbm.reduction import Reduction
+from rbm.registry import register
 from rbm.residual_norm import residual_norm
 from rbm.system import blocks
 
 __all__ = ["Direct"]
 
 
+@register("estimator")
 @dataclass(frozen=True)
 class Direct(Estimator):
     """E1: value = ||f - A Z gamma||_{P^-1} from the residual vector itself.
@@ -33,18 +35,17 @@ class Direct(Estimator):
     and not saved.
     """
 
-    method: ClassVar[str] = "direct"
+    kind: ClassVar[str] = "direct"
+    alias: ClassVar[str] = "E1"
     portable: ClassVar[bool] = False
 
     model: FullOrderModel
     basis: np.ndarray  #: Z (n, N)
 
     @classmethod
-    def prepare(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
-    ) -> Self:
-        """Keeps model and basis."""
-        return cls(model, basis if reduction is None else reduction.basis)
+    def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
+        """The model and the basis of the projection, as they are."""
+        return cls(reduction.model, reduction.basis)
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Residual norms (M,); coefficients in single precision are numbers like any other."""

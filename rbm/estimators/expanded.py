@@ -12,15 +12,16 @@ import numpy.typing as npt
 from lowrank.arrays import beside, namespace, numpy_dtype, real_part
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
-from rbm.full_order import FullOrderModel
 from rbm.online.forms import SquareForm
 from rbm.online.reference import residual_coefficients, where_present
 from rbm.precision import converted, underflow_of_sums, widened
 from rbm.reduction import Reduction
+from rbm.registry import register
 
 __all__ = ["Expanded"]
 
 
+@register("estimator")
 @dataclass(frozen=True)
 class Expanded(Estimator):
     """E2: value = (c^H G c)^{1/2}, G = W^H P^{-1} W (m, m).
@@ -36,7 +37,8 @@ class Expanded(Estimator):
     sums are in double precision, so that no square is lost to the range of float32. The floor is then about 2e-4 s.
     """
 
-    method: ClassVar[str] = "expanded"
+    kind: ClassVar[str] = "expanded"
+    alias: ClassVar[str] = "E2"
     matrices: ClassVar[tuple[str, ...]] = ("gram",)
 
     gram: np.ndarray  #: G (m, m)
@@ -44,14 +46,11 @@ class Expanded(Estimator):
     gram_error: float  #: kappa
 
     @classmethod
-    def prepare(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
-    ) -> Self:
+    def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
         """Gram matrix of the residual's terms."""
-        reduction = reduction or Reduction(model, basis)
         rng = reduction.residual_range
         terms = reduction.residual_terms()
-        gram = terms.conj().T @ model.inner_product.riesz(terms)
+        gram = terms.conj().T @ reduction.model.inner_product.riesz(terms)
         gram = (gram + gram.conj().T) / 2
         norms = np.where(rng.norms > 0, rng.norms, 1.0)
         exact_gram, gram_error = rng.sharp_gram()

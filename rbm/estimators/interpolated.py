@@ -13,11 +13,11 @@ from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.estimators.training import TrainingProducts
-from rbm.full_order import FullOrderModel
 from rbm.online.forms import ProductForm
 from rbm.online.reference import solve_triangular
 from rbm.precision import widened
 from rbm.reduction import Reduction
+from rbm.registry import register
 
 __all__ = ["Interpolated"]
 
@@ -25,6 +25,7 @@ __all__ = ["Interpolated"]
 RTOL = 1e-15
 
 
+@register("estimator")
 @dataclass(frozen=True)
 class Interpolated(InterpolatedSquare):
     """E4: value = (sum_r lambda_r V_r)^{1/2}, V_r = ||r(mu_r)||^2_{P^-1} at sigma' selected parameters.
@@ -41,7 +42,7 @@ class Interpolated(InterpolatedSquare):
     estimates, E_onb certifies. E4's own advantage is that V needs nothing but residual norms. Cost O(sigma'^2) a point.
     """
 
-    method: ClassVar[str] = "interpolated"
+    kind: ClassVar[str] = "interpolated"
     inside_only: ClassVar[bool] = True
     alias: ClassVar[str] = "E4"
     matrices: ClassVar[tuple[str, ...]] = ("lower", "upper")
@@ -55,15 +56,7 @@ class Interpolated(InterpolatedSquare):
     products_total: int  #: sigma, the number of all products
 
     @classmethod
-    def prepare(
-        cls,
-        model: FullOrderModel,
-        basis: np.ndarray,
-        training: np.ndarray,
-        *,
-        reduction: Reduction | None = None,
-        rtol: float = RTOL,
-    ) -> Self:
+    def prepare(cls, reduction: Reduction, training: np.ndarray, *, rtol: float = RTOL) -> Self:
         """EIM on the training set, then exact norms at the selected parameters and at the validation points.
 
         training : (M, p) of any kind; repeated rows count once, of very many (X of more than 512 MiB) a random choice is used. 1000 points
@@ -78,7 +71,7 @@ class Interpolated(InterpolatedSquare):
 
         Cost: the reduced model at all training and validation points, O(M sigma sigma'), and sigma' + 64 residual norms of full order.
         """
-        known = TrainingProducts.of(model, basis, training, reduction)
+        known = TrainingProducts.of(reduction, training)
         interpolation = empirical_interpolation(known.values, rtol=rtol)
         history = interpolation.residual_history
         return cls.measured(

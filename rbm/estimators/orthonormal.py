@@ -11,14 +11,15 @@ import numpy.typing as npt
 from lowrank.arrays import beside, namespace, numpy_dtype
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.factor import SAFETY, FactorNorm
-from rbm.full_order import FullOrderModel
 from rbm.online.reference import compensated_norm
 from rbm.precision import is_single
 from rbm.reduction import Reduction
+from rbm.registry import register
 
 __all__ = ["Orthonormal"]
 
 
+@register("estimator")
 @dataclass(frozen=True)
 class Orthonormal(FactorNorm):
     """E_onb: value = ||R c||_2 with W = D R, D^H P^{-1} D = I (:class:`rbm.residual.ResidualRange`).
@@ -43,7 +44,8 @@ class Orthonormal(FactorNorm):
     and measuring, are ours.
     """
 
-    method: ClassVar[str] = "orthonormal"
+    kind: ClassVar[str] = "orthonormal"
+    alias: ClassVar[str] = "E_onb"
     reevaluated: ClassVar[bool] = True
 
     # R (k, m) is upper triangular up to dependent columns, norms are ||W_j||
@@ -51,11 +53,8 @@ class Orthonormal(FactorNorm):
     growth: float = 0.0  #: largest growth of the floor (of the residual norm) by compression, over its sample
 
     @classmethod
-    def prepare(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
-    ) -> Self:
-        """R, and the three measurements."""
-        reduction = reduction or Reduction(model, basis)
+    def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
+        """The factor R and its three measurements."""
         rng = reduction.residual_range
         return cls(rng.factor, rng.norms, rng.defects, rng.orthogonality)
 

@@ -13,10 +13,10 @@ from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.estimators.training import ZERO_PIVOT, TrainingProducts
-from rbm.full_order import FullOrderModel
 from rbm.online.reference import solve_triangular
 from rbm.precision import widened
 from rbm.reduction import Reduction
+from rbm.registry import register
 
 __all__ = ["Sampled"]
 
@@ -24,6 +24,7 @@ __all__ = ["Sampled"]
 GAP = 100.0
 
 
+@register("estimator")
 @dataclass(frozen=True)
 class Sampled(InterpolatedSquare):
     """E3: value = (sum_r lambda_r V_r)^{1/2}, T lambda = X(mu), T[p, r] = X_p(mu_r), V_r = ||r(mu_r)||^2_{P^-1}.
@@ -40,7 +41,7 @@ class Sampled(InterpolatedSquare):
     a point. In single precision: :class:`rbm.estimators.squares.InterpolatedSquare`.
     """
 
-    method: ClassVar[str] = "sampled"
+    kind: ClassVar[str] = "sampled"
     inside_only: ClassVar[bool] = True
     alias: ClassVar[str] = "E3"
     matrices: ClassVar[tuple[str, ...]] = ("orthogonal", "upper")
@@ -50,9 +51,7 @@ class Sampled(InterpolatedSquare):
     condition: float  #: cond(T)
 
     @classmethod
-    def prepare(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, *, reduction: Reduction | None = None
-    ) -> Self:
+    def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
         """Select parameters, factorise T, evaluate exact norms at them and at the validation points; training sets as for E4.
 
         Raises
@@ -61,7 +60,7 @@ class Sampled(InterpolatedSquare):
             cond(T) is so large that T cannot be told from a singular matrix; the condition number is in the message. Or the training
             set is too small, or does not represent the parameter space, as for E4.
         """
-        known = TrainingProducts.of(model, basis, training, reduction)
+        known = TrainingProducts.of(reduction, training)
         sigma = len(known.values)
         q, r, order = scipy.linalg.qr(known.values, mode="economic", pivoting=True)
         pivots = np.abs(np.diag(r))

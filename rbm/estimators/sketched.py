@@ -14,9 +14,9 @@ from rbm import extended
 from rbm.errors import ModelError
 from rbm.estimators.factor import FactorNorm
 from rbm.estimators.orthonormal import Orthonormal
-from rbm.full_order import FullOrderModel
 from rbm.precision import column_norms, widened
 from rbm.reduction import Reduction
+from rbm.registry import register
 
 __all__ = ["Sketched"]
 
@@ -28,6 +28,7 @@ FAILURE = 1e-9
 LARGEST = 1e12
 
 
+@register("estimator")
 @dataclass(frozen=True)
 class Sketched(FactorNorm):
     """value = ||Omega R c||_2 / sqrt(k), Omega (k, k0) Gaussian. ITS BOUND HOLDS WITH PROBABILITY, NOT WITH CERTAINTY.
@@ -52,7 +53,8 @@ class Sketched(FactorNorm):
     Source: Smetana, Zahm, Patera, arXiv 1807.10489.
     """
 
-    method: ClassVar[str] = "sketched"
+    kind: ClassVar[str] = "sketched"
+    certain: ClassVar[bool] = False
 
     failure: float  #: probability that one bound is too small
     seed: int  #: of Omega
@@ -60,17 +62,15 @@ class Sketched(FactorNorm):
     @classmethod
     def prepare(
         cls,
-        model: FullOrderModel,
-        basis: np.ndarray,
+        reduction: Reduction,
         training: np.ndarray,
         *,
-        reduction: Reduction | None = None,
         rows: int = ROWS,
         failure: float = FAILURE,
         rng: int = 0,
     ) -> Self:
         """A sketch of E_onb's factor; :meth:`of` makes one without the full model."""
-        return cls.of(Orthonormal.prepare(model, basis, training, reduction=reduction), rows, failure, rng)
+        return cls.of(Orthonormal.prepare(reduction, training), rows, failure, rng)
 
     @classmethod
     def of(cls, state: Orthonormal, rows: int = ROWS, failure: float = FAILURE, rng: int = 0) -> Self:

@@ -69,8 +69,7 @@ class InterpolatedSquare(Estimator):
 
     #: also those that are converted to single precision
     matrices: ClassVar[tuple[str, ...]]
-    #: its name in the papers, for messages
-    alias: ClassVar[str]
+    own_solution: ClassVar[bool] = True
 
     upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its precision is that of the state
     weights: np.ndarray  #: (m,) equilibration of c

@@ -9,7 +9,6 @@ import scipy.linalg
 
 from rbm.estimators.products import Products, all_products, equilibration, evaluate_products
 from rbm.estimators.validation import Validation, distinct
-from rbm.full_order import FullOrderModel
 from rbm.online.reference import residual_coefficients
 from rbm.reduction import Reduction
 
@@ -38,11 +37,9 @@ class TrainingProducts(NamedTuple):
     values: np.ndarray  #: X (sigma, M)
 
     @classmethod
-    def of(
-        cls, model: FullOrderModel, basis: np.ndarray, training: np.ndarray, reduction: Reduction | None
-    ) -> TrainingProducts:
+    def of(cls, reduction: Reduction, training: np.ndarray) -> TrainingProducts:
         """Solve the reduced model on the different rows of the training set and form all products."""
-        reduction = reduction or Reduction(model, basis)
+        model = reduction.model
         m = model.rhs_terms.shape[1] + len(model.operator_terms) * reduction.size
         parameters = distinct(training, max(1024, LARGEST // m**2))
         theta, phi, gamma = reduction.solve(parameters)

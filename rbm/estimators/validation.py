@@ -43,7 +43,7 @@ class Validation(NamedTuple):
         Points without an answer (a coefficient that is infinite in a corner, a singular reduced system, numbers beyond the range of doubles)
         are left out: queries have none there, either. Cost: K reduced solutions and O(m^2) each; nothing of full order.
         """
-        exact = Orthonormal.prepare(reduction.model, reduction.basis, mus, reduction=reduction)
+        exact = Orthonormal.prepare(reduction, mus)
         with np.errstate(all="ignore"):
             mus = answered(reduction.solve, mus)
             if not len(mus):
