@@ -1,5 +1,7 @@
 """Empirical interpolation of functions, vectors and matrices.
 
+Words and symbols are explained in docs/glossary.md.
+
 >>> import eim
 >>> sorted(eim.__all__)
 ['EmpiricalInterpolation', 'Separation', 'deim', 'empirical_interpolation', 'lagrange', 'qdeim', 'separate']

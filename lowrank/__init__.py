@@ -12,6 +12,8 @@ pod
 randomized_range
 randomized_svd
 truncated_svd
+
+Words and symbols are explained in docs/glossary.md.
 """
 
 from lowrank.cross import CrossApproximation, cross_approximation

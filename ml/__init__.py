@@ -2,6 +2,7 @@
 
 :mod:`ml.embeddings` has the tables, :mod:`ml.albert` the language model that is trained with them, and
 :mod:`ml.material` a pretrained table and texts to try them on. Only the last two want further packages.
+Words and symbols are explained in docs/glossary.md.
 
 >>> import ml
 >>> for name in ml.__all__:

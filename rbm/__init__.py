@@ -1,5 +1,7 @@
 """Certified reduced basis methods: solve parametrised linear models online, each answer with an error bound.
 
+Words and symbols are explained in docs/glossary.md, the rooms of this package in docs/rooms.md.
+
 >>> import numpy as np, rbm
 >>> model = rbm.FullOrderModel(
 ...     operators=[(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], rhs=[(1.0, np.ones(3))], product=np.diag([2.0, 3.0, 4.0]),
