@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rbm import ReducedModel
-from rbm.online.packed import pack_system
+from rbm.online.kernels import pack_system
 
 __all__ = ["residual_flops", "solve_flops"]
 

@@ -31,7 +31,7 @@ COMPILED = 60
 
 def _answer(model: rbm.ReducedModel, folder: Path, whole: Path | None) -> dict[str, Any]:
     """Numbers of a query whose kernels are read from a folder, and whether something was refused."""
-    from rbm.online import kernel_cache
+    from rbm.online.kernels import kernel_cache
 
     read, refused = kernel_cache._read, []
 

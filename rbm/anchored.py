@@ -1,4 +1,4 @@
-"""Inf-sup constants: exactly at full order, and rigorous lower bounds online from a few anchors."""
+"""Rigorous lower bounds of inf-sup constants, online, from a few anchors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from lowrank.progress import progress_bar
@@ -18,39 +17,25 @@ from lowrank.renamed import renamed
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.fingerprints import digest
-from rbm.interrupts import values_so_far
+from rbm.inf_sup import (
+    SLACK,
+    TOLERABLE,
+    combined,
+    largest_eigenvalue,
+    smallest_singular,
+    spectral_norm,
+    whitened_terms,
+)
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
 from rbm.registry import register
 from rbm.system import AffineSystem
 
-__all__ = ["Anchored", "BoundAnchored", "inf_sup"]
+__all__ = ["Anchored", "BoundAnchored"]
 
-#: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
-SLACK = 1e-8
-DENSE_LIMIT = 6000
 KIND = "stability anchors"
-#: Largest relative rounding error of a constant that is tolerated (and allowed for).
-TOLERABLE = 1e-3
 #: Rotated terms that vary less than this share of the one that varies most enter the bound by their norms.
 LEADING = 1e-3
-
-
-def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.ndarray:
-    """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant, by a dense decomposition at each point.
-
-    Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
-
-    Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose `result` (M,) is NaN
-    where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops a point
-    (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
-    """
-    mus = system.parameters.validate(mus, extrapolate=True)
-    whitened, rounding = _whitened(system)
-    theta = system.operator_coefficients(mus)
-    return values_so_far(
-        lambda t: _smallest(_combine(t, whitened), rounding)[0], theta, "inf-sup constants", progress=progress
-    )
 
 
 @renamed(seed="rng")
@@ -119,21 +104,22 @@ class Anchored:
         return bound
 
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
-        # with this file: what another version of it certified is not for this one
-        content = Path(__file__).read_bytes(), system.operators_fingerprint(), self.ratio, self.max_anchors, mus
+        # with the sources: what another version of them certified is not for this one
+        sources = [Path(__file__).with_name(name).read_bytes() for name in ("anchored.py", "inf_sup.py")]
+        content = sources, system.operators_fingerprint(), self.ratio, self.max_anchors, mus
         return folder / f"anchors-{digest(content)[:40]}.npz"
 
     def _choose(self, system: AffineSystem, mus: np.ndarray) -> BoundAnchored:
         space, theta = system.parameters, system.operator_coefficients(mus)
-        whitened, rounding = _whitened(system)
+        whitened, rounding = whitened_terms(system)
         rotated = _Rotation(theta, whitened, rounding)
         bound = BoundAnchored.empty(rotated, space)
         upper = np.full(len(mus), np.inf)
         worst = int(np.argmin(np.linalg.norm(theta - theta.mean(axis=0), axis=1)))  # the middle comes first
         with progress_bar(None, "stability anchors", enabled=self.progress, total=self.max_anchors) as bar:
             while True:
-                matrix = _combine(theta[worst], whitened)
-                constant, minimiser = _smallest(matrix, rounding)
+                matrix = combined(theta[worst], whitened)
+                constant, minimiser = smallest_singular(matrix, rounding)
                 allowance = rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
                 if not allowance <= TOLERABLE:
                     raise StabilityError(
@@ -256,7 +242,7 @@ class _Rotation:
 
     def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], rounding: float) -> None:
         spread = theta - theta.mean(axis=0)
-        self.norms = np.array([_norm(a) for a in whitened]) * (1 + rounding)
+        self.norms = np.array([spectral_norm(a) for a in whitened]) * (1 + rounding)
         varies = np.abs(spread).max(axis=0) > 0
         rows, remainder = [], [np.diag(self.norms)[~varies]]
         self.terms: list[np.ndarray] = []
@@ -267,7 +253,7 @@ class _Rotation:
             modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1]
             amounts = np.sqrt(np.mean(np.abs(spread[:, moving] @ modes.conj()) ** 2, axis=0))
             rotated = (modes.T @ flat).reshape(len(moving), *whitened[0].shape)
-            sizes = np.array([_norm(b) for b in rotated]) + rounding * np.sqrt((self.norms[moving] ** 2).sum())
+            sizes = np.array([spectral_norm(b) for b in rotated]) + rounding * np.sqrt((self.norms[moving] ** 2).sum())
             leading = amounts * sizes > LEADING * (amounts * sizes).max()
             spread_out = np.zeros((len(moving), len(whitened)), dtype=modes.dtype)
             spread_out[:, moving] = modes.conj().T
@@ -287,70 +273,4 @@ class _Rotation:
         for term in self.terms:
             t = scipy.linalg.lu_solve(factor, term, check_finite=False)
             total = total + t.conj().T @ t
-        return float(np.sqrt(_largest_eigenvalue(total)) * (1 + SLACK))
-
-
-def _whitened(system: AffineSystem) -> tuple[list[np.ndarray], float]:
-    """L^{-1} A_q L^{-H} (n, n), dense: singular values of their combinations are those from P to P'; and their relative rounding error."""
-    if system.black_box:
-        raise StabilityError("inf-sup constants need the entries of all operator terms; one is a LinearOperator")
-    if system.dimension > DENSE_LIMIT:
-        raise StabilityError(
-            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model has {system.dimension}: "
-            "give the bound as a number, an expression, or MinTheta"
-        )
-    product = system.product.toarray() if sp.issparse(system.product) else system.product
-    units = system.inner_product.balance
-    spectrum = np.linalg.eigvalsh(units[:, None] * product * units)
-    rounding = 10 * np.sqrt(len(product)) * np.finfo(float).eps / 2 * spectrum[-1] / spectrum[0]
-    if not 0 < rounding <= TOLERABLE:
-        raise StabilityError(
-            f"inf-sup constants cannot be computed: the product, scaled to a unit diagonal, has eigenvalues from {spectrum[0]:.1e} to "
-            f"{spectrum[-1]:.1e} and is not positive definite, or too ill-conditioned; choose another inner product"
-        )
-    factor = scipy.linalg.cholesky(product, lower=True)
-
-    def whiten(a: Any) -> np.ndarray:
-        half = scipy.linalg.solve_triangular(factor, a.toarray() if sp.issparse(a) else a, lower=True)
-        return scipy.linalg.solve_triangular(factor, half.conj().T, lower=True).conj().T
-
-    return [whiten(a) for a in system.operator_terms], float(rounding)
-
-
-def _combine(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
-    return sum(t * a for t, a in zip(theta, terms, strict=True))
-
-
-def _smallest(matrix: np.ndarray, rounding: float) -> tuple[float, np.ndarray]:
-    """A lower bound of sigma_min of a matrix known to `rounding` times its norm, 0 if it may be singular; its right singular vector (n,)."""
-    n, u = len(matrix), np.finfo(float).eps / 2
-    size = float(np.linalg.norm(matrix))
-    square, vectors = _smallest_eigenpair(matrix.conj().T @ matrix)
-    if square > 1e-6 * size**2 / n:
-        value = float(np.sqrt(square - 10 * np.sqrt(n) * u * size**2))
-    else:  # squaring would have lost it
-        _, values, rows = np.linalg.svd(matrix)
-        value, vectors = float(values[-1]) - 10 * np.sqrt(n) * u * size, rows[-1].conj()
-    return max(value * (1 - SLACK) - rounding * size, 0.0), vectors
-
-
-def _norm(matrix: np.ndarray) -> float:
-    """An upper bound of the spectral norm, at most 1e-8 above it."""
-    square = _largest_eigenvalue(matrix.conj().T @ matrix)
-    return float(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK))
-
-
-def _smallest_eigenpair(matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    try:
-        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[0, 0], check_finite=False)
-    except np.linalg.LinAlgError:  # LAPACK's search for single eigenvalues fails for some matrices with many equal ones
-        values, vectors = np.linalg.eigh(matrix)
-    return float(values[0]), vectors[:, 0]
-
-
-def _largest_eigenvalue(matrix: np.ndarray) -> float:
-    n = len(matrix)
-    try:
-        return float(scipy.linalg.eigvalsh(matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
-    except np.linalg.LinAlgError:
-        return float(np.linalg.eigvalsh(matrix)[-1])
+        return float(np.sqrt(largest_eigenvalue(total)) * (1 + SLACK))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 from lowrank.arrays import all_true, is_complex, namespace, real_part, to_numpy
-from rbm.anchored import Anchored, inf_sup
+from rbm.anchored import Anchored
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError, refused
+from rbm.inf_sup import inf_sup
 from rbm.min_theta import MinTheta
 from rbm.registry import register
 from rbm.system import AffineSystem

@@ -20,8 +20,9 @@ from conftest import make_case
 import rbm
 from rbm import cache
 from rbm.command_line import main
-from rbm.online import kernel_cache, kernels
-from rbm.online.kernel_cache import KernelCache
+from rbm.online import kernels
+from rbm.online.kernels import kernel_cache
+from rbm.online.kernels.kernel_cache import KernelCache
 
 
 def double(x: Any) -> Any:
@@ -279,7 +280,7 @@ def test_a_query_answers_in_spite_of_it(size: int, tmp_path: Path, monkeypatch: 
     script = f"""
 import sys
 from pathlib import Path
-from rbm.online import kernel_cache
+from rbm.online.kernels import kernel_cache
 whole, read = Path({str(shared)!r}), kernel_cache._read
 kernel_cache._read = lambda path, key: read(path, key) or read(whole / path.name, key)
 from rbm.command_line import main

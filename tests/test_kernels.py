@@ -13,9 +13,11 @@ from conftest import make_case
 from oracle import exact_combination_norm
 
 import rbm
-from rbm.online import kernels, lanes, packed, reference
+from rbm.estimate import RESOLVED
+from rbm.online import kernels, reference
 from rbm.online.compiled import CompiledModel
-from rbm.online.forms import Finish, NormForm, ProductForm, SquareForm
+from rbm.online.forms import SHARP, Finish, NormForm, ProductForm, SquareForm
+from rbm.online.kernels import compiler, lanes, packed
 
 DTYPES = [np.float64, np.complex128, np.float32, np.complex64]
 COUNTS = [1, 2, 8, 9, 16, 17, 33]
@@ -397,16 +399,29 @@ def test_lanes_calculate_as_numpy() -> None:
         )
 
 
-def test_the_cache_on_disk_follows_all_sources() -> None:
-    """Numba would go on with old code if one of the files changed that kernels.py calls."""
-    folder = Path(kernels.__file__).parent
-    called = set()
-    waiting = ["kernels"]
-    while waiting:
-        called.add(name := waiting.pop())
-        imported = re.findall(r"^from rbm\.online\.(\w+) import", (folder / f"{name}.py").read_text(), re.M)
-        waiting += [x for x in imported if x not in called]
-    # one keeps what is compiled, one takes its time; neither is compiled itself
-    assert called == {*kernels.SOURCES, "kernel_cache", "compilation"}
+def test_the_cache_on_disk_follows_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba would go on with old code if a file, or a constant, changed that a kernel is made of."""
+    digests = [compiler.source_digest()]
     for kernel in (kernels.query, kernels.interpolated):
-        assert kernel._cache.source == kernels._digest()
+        assert kernel._cache.source == digests[0]
+    for name, value in (("RESOLVED", RESOLVED + 1), ("SHARP", SHARP + 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(compiler, name, value)
+            digests.append(compiler.source_digest())
+    folder = Path(compiler.__file__).parent
+    for path in sorted(folder.glob("*.py")):
+        read = Path.read_bytes
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", lambda self, path=path, read=read: read(self) + b" " * (self == path))
+            digests.append(compiler.source_digest())
+    assert len(set(digests)) == len(digests) > 10
+
+
+def test_what_is_compiled_takes_only_constants_from_elsewhere() -> None:
+    """The digest sees the folder, and the two constants by their values."""
+    folder, taken = Path(compiler.__file__).parent, set()
+    for path in folder.glob("*.py"):
+        for module, names in re.findall(r"^from (rbm[\w.]*|lowrank[\w.]*) import ([\w, ]+)", path.read_text(), re.M):
+            if not module.startswith("rbm.online.kernels") and path.stem not in ("compiler", "kernel_cache", "packed"):
+                taken |= {name.strip() for name in names.split(",")}
+    assert taken == {"RESOLVED", "SHARP"}

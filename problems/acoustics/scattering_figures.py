@@ -9,7 +9,8 @@ import numpy as np
 
 from lowrank.optional import require
 from problems.acoustics.scattering import ScatteringModel
-from rbm.anchored import BoundAnchored, inf_sup
+from rbm.anchored import BoundAnchored
+from rbm.inf_sup import inf_sup
 from rbm.reduced import ReducedModel
 
 WAVE = "#D55E00"  #: colour of the arrow of the incident wave

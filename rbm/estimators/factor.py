@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lowrank.arrays import beside, namespace, numpy_dtype
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
-from rbm.online.forms import NormForm
+from rbm.online.forms import SHARP, NormForm
 from rbm.online.reference import residual_coefficients, where_present
 from rbm.precision import column_norms, converted, is_single, rounded, row_norms, underflow_of_sums, widened
 
@@ -20,8 +20,6 @@ __all__ = ["FactorNorm"]
 #: Factor on the defects and the loss of orthogonality. Both are proved bounds (:class:`rbm.functional_range.FunctionalRange`) up to terms of
 #: second order in u, which this covers.
 SAFETY = 2.0
-#: A value is computed again in a higher precision where it is less than this many times what its floor gains by that.
-SHARP = 100.0
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,26 @@ import numpy as np
 
 from rbm.online import kernels
 from rbm.online.forms import Finish, Form, NormForm, ProductForm, SquareForm
-from rbm.online.packed import Residual, System, pack_factor, pack_square, pack_system
+from rbm.online.kernels import Answers, Points
 
 __all__ = ["Answers", "CompiledModel"]
 
 NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
 DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
-#: Deviation from Hermitian, in units of eps and of the diagonal, up to which reduced operators count as such: rounding of the projection.
+#: Deviation from Hermitian, in units of eps and of the diagonal, up to which operators count as such: rounding of the projection.
 HERMITIAN = 64.0
 
 
-class Answers(NamedTuple):
-    """For M points; what was not asked for is not written."""
+class _Plan(NamedTuple):
+    """The arguments of the kernels that do not change from call to call, as plain tuples."""
 
-    gamma: np.ndarray  #: (M, N)
-    value: np.ndarray  #: (M,) residual norm, divided by beta if there was a `finish`
-    floor: np.ndarray  #: (M,)
-    resolved: np.ndarray  #: (M,)
-    outputs: np.ndarray  #: (M, outputs)
-    output_bounds: np.ndarray  #: (M, outputs)
-    failed: (
-        np.ndarray | None
-    )  #: (M,): 2 where gamma is not finite, 3 where the error bound is not; None if all went well
+    system: tuple[Any, ...]
+    factor: tuple[Any, ...]
+    finish: tuple[Any, ...]
+    room: int
+    products: tuple[Any, ...]
+    products_room: int
 
 
 class CompiledModel:
@@ -50,8 +47,8 @@ class CompiledModel:
         self.hermitian = not self.tall and _hermitian(operators)
         self.single = operators.real.dtype == SINGLE[0]
         self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
-        self._systems: dict[tuple[bool, np.dtype], System] = {}
-        self._plans: dict[tuple[int, np.dtype, int, int], tuple[Any, ...]] = {}
+        self._systems: dict[tuple[bool, np.dtype], kernels.PackedSystem] = {}
+        self._plans: dict[tuple[int, np.dtype, int, int], tuple[_Plan, Form | None, Finish | None]] = {}
 
     def answer(
         self,
@@ -100,7 +97,7 @@ class CompiledModel:
         if not self.hermitian or (theta.dtype.kind == "c" and theta.imag.any()):
             return self._query(kernels.QR if self.tall else kernels.LU, dtype, theta, phi, form, None, finish, beta)
         made = self._query(kernels.LDL, dtype, theta, phi, form, None, finish, beta)
-        if made.failed is None or not (indefinite := made.failed == 1).any():
+        if made.failed is None or not (indefinite := made.failed == kernels.INDEFINITE).any():
             return made
         rows = np.flatnonzero(indefinite)
         some = beta[rows] if len(beta) else beta
@@ -124,98 +121,50 @@ class CompiledModel:
         key = (kind, dtype, id(form), id(finish))
         if key not in self._plans:
             # forms are kept, so that their ids stay theirs
-            self._plans[key] = *self._plan(kind, dtype, form, finish), form, finish
-        before, after, products = self._plans[key][:3]
-        is_complex = dtype.kind == "c"
-        real = (SINGLE if dtype in SINGLE else DOUBLE)[0]
-        theta, phi = _real_view(theta, dtype, real), _real_view(phi, dtype, real)
+            self._plans[key] = self._plan(kind, dtype, form, finish), form, finish
+        plan = self._plans[key][0]
         count, count_out = len(theta), 0 if finish is None else len(finish.norms)
-        gamma = np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype)
-        outputs, bounds = np.empty((count, count_out), dtype), np.empty((count, count_out))
-        value, floor, resolved, failed = (
+        points = Points(_real_view(theta, dtype), _real_view(phi, dtype), beta)
+        answers = Answers(
+            np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype),
             np.empty(count),
             np.empty(count),
             np.empty(count, bool),
+            np.empty((count, count_out), dtype),
+            np.empty((count, count_out)),
             np.empty(count, np.int8),
         )
-        flat, flat_outputs = gamma, outputs
-        if is_complex:
-            flat, flat_outputs = gamma.view(real).reshape(count, -1), outputs.view(real).reshape(count, -1)
-        failures = kernels.query(
-            *before, theta, phi, *after, beta, flat, value, floor, resolved, failed, flat_outputs, bounds
-        )
-        if products:
-            kernels.interpolated(*products[:2], theta, phi, flat, *products[2:], value, floor, resolved)
-        return Answers(gamma, value, floor, resolved, outputs, bounds, failed if failures else None)
+        given_points, flat = tuple(points), tuple(_pairs(array) for array in answers)
+        failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
+        if plan.products:
+            kernels.interpolated(plan.products, given_points, flat, np.empty(plan.products_room, dtype))
+        return answers if failures else answers._replace(failed=None)
 
-    def _plan(
-        self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None
-    ) -> tuple[tuple[Any, ...], ...]:
-        """The arguments of the kernels that do not change from call to call."""
-        real = (SINGLE if dtype in SINGLE else DOUBLE)[0]
-        system = _NO_SYSTEM[real] if kind == kernels.GIVEN else self._system(kind == kernels.LDL, dtype)
-        sizes = (self.operators.shape[0], self.rhs.shape[0], self.size)
-        like = np.empty(0, dtype=dtype)
-        mode, refine, packed = kernels.NOTHING, False, Residual(np.zeros(0, real), np.zeros((2, 0), np.int64), 0)
-        weights, constants = np.zeros((2, 0), real), np.zeros(2)
-        products: tuple[Any, ...] = ()
+    def _plan(self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None) -> _Plan:
+        real, shape = dtype.type(0).real.dtype, (len(self.operators), len(self.rhs), self.size)
+        system = kernels.no_system(real) if kind == kernels.GIVEN else self._system(kind == kernels.LDL, dtype)
+        factor, products, products_room = kernels.no_factor(real), (), 0
         if isinstance(form, NormForm):
-            mode, refine = kernels.NORM, form.refined is not None
-            packed = pack_factor(form.factor.astype(_precision(form.factor, dtype)), dtype.kind == "c")
-            weights = np.stack([form.weights, form.weights if form.refined is None else form.refined])
-            constants = np.array([form.relative, form.absolute])
+            factor = kernels.pack_factor(form, dtype)
         elif isinstance(form, SquareForm):
-            mode = kernels.EXPANDED
-            packed = pack_square(form.gram.astype(_precision(form.gram, dtype)), dtype.kind == "c")
-            weights = np.stack([form.weights, form.weights])
-            constants = np.array([form.factor, form.absolute])
+            factor = kernels.pack_square(form, dtype)
         elif isinstance(form, ProductForm):
-            parts = dtype.itemsize // real.itemsize
-            products = (
-                like,
-                np.array([*sizes, parts * len(form.weights), len(form.squares)]),
-                form.products.astype(np.int64),
-                form.scales.astype(real),
-                *(np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper)),
-                form.squares.astype(real),
-                form.errors.astype(real),
-                form.weights.astype(real),
-                np.array([form.deviation, form.absolute], dtype=real),
-            )
-        before = (kind, mode, refine, like, np.array([*sizes, packed.columns, system.entries]))
-        after = (
-            system.terms, system.sources, system.start, system.height, packed.factor, packed.first, weights.astype(real), constants,
-            *(np.zeros(shape, real) for shape in ((0,), (0,), (0, 0), (0,))),
-        )  # fmt: skip
-        if finish is not None:
-            functionals = finish.functionals.astype(_precision(finish.functionals, dtype)).ravel()
-            after = (
-                *after[:-4],
-                finish.stability.astype(real),
-                functionals,
-                finish.magnitudes.astype(real),
-                finish.norms.astype(real),
-            )
-        return before, after, products
+            packed = kernels.pack_products(form, dtype)
+            products, products_room = tuple(packed), kernels.products_scratch_size(*shape, packed)
+        ending = kernels.no_finish(real) if finish is None else kernels.pack_finish(finish, dtype)
+        room = kernels.scratch_size(*shape, system, factor, ending)
+        return _Plan(tuple(system), tuple(factor), tuple(ending), room, products, products_room)
 
-    def _system(self, lower: bool, dtype: np.dtype) -> System:
-        key = (lower, dtype)
+    def _system(self, hermitian: bool, dtype: np.dtype) -> kernels.PackedSystem:
+        key = (hermitian, dtype)
         if key not in self._systems:
             operators, rhs = self.operators, self.rhs
-            if lower:
+            if hermitian:
                 operators = (operators + operators.conj().transpose(0, 2, 1)) / 2
             # complex terms need complex arithmetic, real ones get by with half of it
-            operators, rhs = (x.astype(_precision(x, dtype), copy=False) for x in (operators, rhs))
-            self._systems[key] = pack_system(operators, rhs, lower)
+            operators, rhs = (x.astype(kernels.precision(x, dtype), copy=False) for x in (operators, rhs))
+            self._systems[key] = kernels.pack_system(operators, rhs, hermitian)
         return self._systems[key]
-
-
-def _nothing(real: np.dtype) -> System:
-    none = np.zeros(0, real)
-    return System(none, none, np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
-
-
-_NO_SYSTEM = {pair[0]: _nothing(pair[0]) for pair in (SINGLE, DOUBLE)}
 
 
 def _hermitian(operators: np.ndarray) -> bool:
@@ -226,14 +175,14 @@ def _hermitian(operators: np.ndarray) -> bool:
     return bool(np.all(skew <= tolerance * diagonal[:, None] * diagonal))
 
 
-def _precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:
-    """`dtype`, but real for a real array."""
-    return dtype if array.dtype.kind == "c" else dtype.type(0).real.dtype
-
-
-def _real_view(array: np.ndarray, dtype: np.dtype, real: np.dtype) -> np.ndarray:
+def _real_view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Rows of real numbers; of real and imaginary parts in turn if `dtype` is complex."""
-    if dtype == real and array.dtype == real and array.flags.c_contiguous:
-        return array
+    if array.dtype == dtype and array.flags.c_contiguous:
+        return _pairs(array)
     with np.errstate(over="ignore"):  # beyond float32: the solution is not finite, which is reported
-        return np.ascontiguousarray(array, dtype=dtype).view(real)
+        return _pairs(np.ascontiguousarray(array, dtype=dtype))
+
+
+def _pairs(array: np.ndarray) -> np.ndarray:
+    """The same memory as real numbers: (M, 2 k) for a complex array (M, k)."""
+    return array.view(array.real.dtype).reshape(len(array), -1) if array.dtype.kind == "c" else array

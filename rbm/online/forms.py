@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Finish", "Form", "NormForm", "ProductForm", "SquareForm"]
+__all__ = ["SHARP", "Finish", "Form", "NormForm", "ProductForm", "SquareForm"]
+
+#: A value is computed again in a higher precision where it is less than this many times what its floor gains by that.
+SHARP = 100.0
 
 
 @dataclass(frozen=True)

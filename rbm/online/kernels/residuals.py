@@ -1,4 +1,4 @@
-"""Residual coefficients, floors and residual norms for one tile of parameter points: the inner loops of :mod:`rbm.online.kernels`.
+"""Residual coefficients, floors and residual norms for one tile of parameter points: the inner loops of :mod:`rbm.online.kernels.batch_query`.
 
 A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones: row 2 j + part of the
 coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice the size.
@@ -10,28 +10,35 @@ from typing import Any
 
 import numpy as np
 
-from rbm.online.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
-from rbm.online.solvers import compiled
+from rbm.online.kernels.compiler import compiled, inlined
+from rbm.online.kernels.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
 
 __all__ = [
+    "aligned",
     "coefficients",
     "compensated_coefficients",
+    "cut",
     "gather",
     "present",
     "refine",
     "refine_of_one",
     "residual",
     "residual_of_one",
-    "scratch",
 ]
 
 
-@compiled
-def scratch(registers: int, like: Any) -> Any:
-    """Room for `registers` registers on a 64-byte boundary, so that no access straddles two cache lines."""
-    room = np.empty((registers + 1) * (64 // like.itemsize), like.dtype)
-    skip = (-room.ctypes.data % 64) // like.itemsize
-    return room[skip : skip + registers * (64 // like.itemsize)]
+@inlined
+def aligned(room: Any, like: Any) -> Any:
+    """`room` as numbers of the type of `like` from a 64-byte boundary on, so that no access straddles two cache lines."""
+    numbers = room.view(like.dtype)
+    return numbers[(-numbers.ctypes.data % 64) // like.itemsize :]
+
+
+@inlined
+def cut(numbers: Any, first: int, registers: int) -> Any:
+    """Some registers of scratch memory, and the first of those that are left."""
+    lanes = 64 // numbers.itemsize
+    return numbers[first * lanes : (first + registers) * lanes], first + registers
 
 
 @compiled
@@ -74,15 +81,15 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
 
 
 @compiled
-def present(theta: Any, phi: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: int) -> bool:
+def present(points: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: int) -> bool:
     """Whether a term with a weight that is not zero is there at point `row` (:func:`rbm.online.reference.where_present`).
 
-    theta, phi, gamma : (M, parts * count) real views of the whole batch
+    points, gamma (M, parts * N) : real views of the whole batch
     """
     qa, qf, n = sizes
     for q in range(qf):
         for part in range(parts):
-            if weights[q] > 0 and phi[row, parts * q + part] != 0:
+            if weights[q] > 0 and points.phi[row, parts * q + part] != 0:
                 return True
     for i in range(n):
         g = False
@@ -90,7 +97,7 @@ def present(theta: Any, phi: Any, gamma: Any, row: int, weights: Any, sizes: Any
             g = g or gamma[row, parts * i + part] != 0
         for q in range(qa if g else 0):
             for part in range(parts):
-                if weights[qf + i * qa + q] > 0 and theta[row, parts * q + part] != 0:
+                if weights[qf + i * qa + q] > 0 and points.theta[row, parts * q + part] != 0:
                     return True
     return False
 

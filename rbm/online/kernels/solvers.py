@@ -1,6 +1,6 @@
 """Small dense systems solved for as many parameter points as a register has lanes, one entry of all matrices at a time.
 
-All arrays are flat scratch arrays of :mod:`rbm.online.lanes`: entry i of `a` is entry i of the matrices of all lanes. The
+All arrays are flat scratch arrays of :mod:`rbm.online.kernels.lanes`: entry i of `a` is entry i of the matrices of all lanes. The
 solution replaces the right-hand side `y`. A singular matrix leaves infinities or NaN in its own lane and disturbs no other.
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
-from rbm.online.lanes import (
+from rbm.online.kernels.compiler import compiled
+from rbm.online.kernels.lanes import (
     alike,
     conj,
     copysign,
@@ -29,9 +28,6 @@ from rbm.online.lanes import (
 )
 
 __all__ = ["assemble", "ldl", "least_squares", "lu"]
-
-# not cached by themselves: they are part of the kernels that call them
-compiled: Any = njit(error_model="numpy")
 
 
 @compiled

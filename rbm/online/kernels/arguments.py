@@ -1,0 +1,106 @@
+"""What the kernels are given and give back: named tuples of arrays, and the integers that say what is to be done.
+
+A call from Python passes plain tuples (:func:`tuple`), whose types Numba finds ten times faster than those of named ones;
+the kernels give the fields their names again. Complex arrays M x k of answers and coefficients come as real ones M x 2 k.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__ = [
+    "EXPANDED",
+    "GIVEN",
+    "INDEFINITE",
+    "LDL",
+    "LU",
+    "NORM",
+    "NOTHING",
+    "NOT_FINITE",
+    "NO_BOUND",
+    "QR",
+    "SOLVED",
+    "Answers",
+    "PackedFactor",
+    "PackedFinish",
+    "PackedProducts",
+    "PackedSystem",
+    "Points",
+]
+
+#: How the reduced system is solved: not at all, by L D L^H, by LU with partial pivoting, by Householder QR.
+GIVEN, LDL, LU, QR = range(4)
+#: What is made of the residual: nothing, ||F c||, (c^H G c)^{1/2}.
+NOTHING, NORM, EXPANDED = range(3)
+#: How a point ended: answered, with a pivot that is not positive (LDL), with numbers beyond their range, without an error bound.
+SOLVED, INDEFINITE, NOT_FINITE, NO_BOUND = range(4)
+
+
+class PackedSystem(NamedTuple):
+    """The reduced system: entries of a matrix one after the other, the Qa numbers of each entry together."""
+
+    kind: int  #: GIVEN, LDL, LU or QR
+    terms: Any  #: (entries * Qa,): lower triangles (LDL), whole matrices (LU), or the staircase of columns (QR)
+    sources: Any  #: (k * Qf,)
+    start: Any  #: (N + 1,) first entry of each column of [A | f]; QR only
+    height: Any  #: (N + 1,) number of leading entries of each column that may differ from zero; QR only
+    entries: int  #: of a matrix
+
+
+class PackedFactor(NamedTuple):
+    """A real matrix F, blocks of four rows, each from its first nonzero column on, entry by entry of its rows; and the floor.
+
+    The floor of ||F c|| is sum_j w_j |c_j| + relative value + absolute, that of (c^H G c)^{1/2} relative sum_j w_j |c_j| + absolute.
+    """
+
+    mode: int  #: NOTHING, NORM or EXPANDED
+    refined: bool  #: whether weak points are evaluated again in twice the working precision
+    matrix: Any  #: all entries
+    first: Any  #: (2, blocks): first column, first element
+    columns: int  #: padded to a multiple of four
+    weights: Any  #: w (2, m): of the working precision, and of twice that
+    relative: float
+    absolute: float
+
+
+class PackedFinish(NamedTuple):
+    """The stability bound and the outputs (:class:`rbm.online.forms.Finish`)."""
+
+    stability: Any  #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta comes with the points, or there is none
+    functionals: Any  #: (outputs * N,)
+    magnitudes: Any  #: (outputs, N)
+    norms: Any  #: (outputs,)
+
+
+class PackedProducts(NamedTuple):
+    """E4's selected products and their triangular matrices (:class:`rbm.online.forms.ProductForm`)."""
+
+    products: Any  #: (3, sigma'): i, j, and 0 for the real, 1 for the imaginary part
+    scales: Any  #: (m,)
+    lower: Any  #: (sigma' * sigma',) by columns
+    upper: Any  #: (sigma' * sigma',) by columns
+    squares: Any  #: V (sigma',)
+    errors: Any  #: e (sigma',)
+    weights: Any  #: w (m,)
+    deviation: float
+    absolute: float
+
+
+class Points(NamedTuple):
+    """Coefficients at M points."""
+
+    theta: Any  #: (M, Qa)
+    phi: Any  #: (M, Qf)
+    beta: Any  #: (M,) stability bounds; (0,) if there are none, or the kernel calculates them
+
+
+class Answers(NamedTuple):
+    """For M points; what was not asked for is not written."""
+
+    gamma: Any  #: (M, N)
+    value: Any  #: (M,) residual norm, divided by beta if there is one
+    floor: Any  #: (M,)
+    resolved: Any  #: (M,)
+    outputs: Any  #: (M, outputs)
+    output_bounds: Any  #: (M, outputs)
+    failed: Any  #: (M,): SOLVED, INDEFINITE, NOT_FINITE or NO_BOUND; None in Python if all went well

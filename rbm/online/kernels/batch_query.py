@@ -1,0 +1,356 @@
+"""Many parameter points at once: reduced systems, residual norms, floors, error bounds and outputs in one sweep.
+
+One tile is two registers of lanes, 16 points in float64, the groups 0 and 1. It is solved, its residual coefficients are formed and
+the residual is multiplied out while everything is in the first two caches. Nothing here allocates memory per point, and no lane
+depends on another. :mod:`rbm.online.reference` and `evaluate` of the estimators define what is computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rbm.estimate import RESOLVED
+from rbm.online.forms import SHARP
+from rbm.online.kernels.arguments import (
+    EXPANDED,
+    GIVEN,
+    INDEFINITE,
+    LDL,
+    NO_BOUND,
+    NOT_FINITE,
+    NOTHING,
+    QR,
+    SOLVED,
+    Answers,
+    PackedFactor,
+    PackedFinish,
+    PackedSystem,
+    Points,
+)
+from rbm.online.kernels.compiler import inlined, kernel
+from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
+from rbm.online.kernels.residuals import (
+    aligned,
+    coefficients,
+    compensated_coefficients,
+    cut,
+    gather,
+    present,
+    refine,
+    refine_of_one,
+    residual,
+    residual_of_one,
+)
+from rbm.online.kernels.solvers import assemble, ldl, least_squares, lu
+
+__all__ = ["query", "scratch_size"]
+
+#: The smallest normal number.
+TINY = float(np.finfo(np.float64).tiny)
+
+
+class Tile(NamedTuple):
+    """Scratch memory for one tile, in registers of lanes. The first eight belong to one group at a time, the others to both.
+
+    A name with `_numbers` is the same memory as real numbers, real parts before imaginary parts.
+    """
+
+    theta: Any
+    theta_numbers: Any
+    phi: Any
+    phi_numbers: Any
+    gamma: Any
+    gamma_numbers: Any
+    matrix: Any
+    spare: Any  #: (N,) of the working type
+    inverse: Any  #: (N,) of the working type
+    sum: Any  #: (1,) of the working type
+    sum_numbers: Any
+    one: Any  #: (1,) real: smallest pivots, pivot rows, floors
+    c: Any  #: residual coefficients, entry i of group g in register 2 i + g
+    work: Any
+    norms: Any  #: (2,)
+    floors: Any  #: (2,)
+    betas: Any  #: (2,)
+    rounding: Any  #: (2 * outputs,) rounding errors of the outputs
+    shape: Any  #: (Qa, Qf, N)
+    lanes: int
+    parts: int  #: real numbers in a number of the working type
+
+
+def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any) -> int:
+    """Numbers of the working type that `room` must hold; a register and a half of real ones more than :func:`new_tile` cuts."""
+    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 32
+    return registers * (64 // factor.matrix.itemsize)
+
+
+@inlined
+def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, room: Any) -> Any:
+    """Scratch memory under its names."""
+    numbers = aligned(room, factor.matrix)
+    parts = room.itemsize // numbers.itemsize
+    of_theta, of_phi, of_gamma = points.theta.shape[1], points.phi.shape[1], gamma.shape[1]
+    theta, at = cut(numbers, 0, of_theta)
+    phi, at = cut(numbers, at, of_phi)
+    solution, at = cut(numbers, at, of_gamma + parts)
+    matrix, at = cut(numbers, at, parts * system.entries)
+    spare, at = cut(numbers, at, of_gamma)
+    inverse, at = cut(numbers, at, of_gamma)
+    total, at = cut(numbers, at, parts)
+    one, at = cut(numbers, at, 1)
+    c, at = cut(numbers, at, 2 * factor.columns + 8)
+    work, at = cut(numbers, at, 4 * factor.columns + 16)
+    norms, at = cut(numbers, at, 2)
+    floors, at = cut(numbers, at, 2)
+    betas, at = cut(numbers, at, 2)
+    rounding, at = cut(numbers, at, 2 * len(finish.norms))
+    c[:] = 0  # the rows that pad it
+    shape = of_theta // parts, of_phi // parts, of_gamma // parts
+    return Tile(
+        theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
+        matrix.view(room.dtype), spare.view(room.dtype), inverse.view(room.dtype), total.view(room.dtype), total,
+        one, c, work, norms, floors, betas, rounding, shape, 64 // numbers.itemsize, parts,
+    )  # fmt: skip
+
+
+@inlined
+def load_tile(system: Any, points: Any, answers: Any, row: int, tile: Any) -> None:
+    """Coefficients, and gamma where it is given, of the points `row`, ... into the lanes of one group."""
+    gather(points.theta, row, tile.lanes, tile.theta_numbers)
+    gather(points.phi, row, tile.lanes, tile.phi_numbers)
+    if system.kind == GIVEN:
+        gather(answers.gamma, row, tile.lanes, tile.gamma_numbers)
+
+
+@inlined
+def solve_tile(system: Any, tile: Any) -> None:
+    """gamma of one group, and the smallest pivot of L D L^H (1 for the other solvers) into `tile.one`."""
+    qa, qf, n = tile.shape
+    one = splat(tile.one.dtype.type(1))
+    zero = alike(one - one, load(tile.theta, 0))
+    smallest = one
+    if system.kind == QR:
+        first = system.start[n]
+        assemble(system.terms, tile.theta, qa, first, tile.matrix, zero)
+        assemble(system.sources, tile.phi, qf, system.height[n], tile.matrix[first * tile.lanes :], zero)
+        least_squares(tile.matrix, tile.gamma, n, system.start, system.height, one, zero)
+    elif system.kind != GIVEN:
+        assemble(system.sources, tile.phi, qf, n, tile.gamma, zero)
+        assemble(system.terms, tile.theta, qa, system.entries, tile.matrix, zero)
+        if system.kind == LDL:
+            smallest = ldl(tile.matrix, tile.gamma, n, tile.spare, tile.inverse.view(tile.one.dtype), one)
+        else:
+            lu(tile.matrix, tile.gamma, n, tile.inverse, tile.one, one)
+    store(tile.one, 0, smallest)
+
+
+@inlined
+def solution(system: Any, answers: Any, row: int, here: int, tile: Any) -> int:
+    """gamma and verdicts of `here` points from the lanes; returns how many could not be solved."""
+    failures = 0
+    for lane in range(here):
+        total = tile.one.dtype.type(0)
+        if system.kind != GIVEN:
+            for i in range(tile.parts * tile.shape[2]):
+                number = tile.gamma_numbers[i * tile.lanes + lane]
+                answers.gamma[row + lane, i] = number
+                total += 0 * number
+        verdict = (
+            SOLVED if total == 0 else NOT_FINITE
+        )  # 0 x is NaN, which differs from everything, where x is not finite
+        if not tile.one[lane] > 0:
+            verdict = INDEFINITE
+        answers.failed[row + lane] = verdict
+        failures += verdict != SOLVED
+    return failures
+
+
+@inlined
+def outputs(finish: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> None:
+    """Outputs of `here` points, and bounds of their rounding errors into `tile.rounding`."""
+    n = tile.shape[2]
+    nought = splat(tile.one.dtype.type(0))
+    for o in range(len(finish.norms)):
+        s, size = alike(nought, load(tile.theta, 0)), nought
+        for i in range(n):
+            g = load(tile.gamma, i)
+            s = fma(splat(finish.functionals[o * n + i]), g, s)
+            size = fma(splat(finish.magnitudes[o, i]), modulus(g), size)
+        store(tile.sum, 0, s)
+        store(tile.rounding, 2 * o + group, size)
+        for lane in range(here):
+            for part in range(tile.parts):
+                answers.outputs[row + lane, tile.parts * o + part] = tile.sum_numbers[part * tile.lanes + lane]
+
+
+@inlined
+def stability_bound(stability: Any, group: int, tile: Any) -> None:
+    """beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
+    qa = tile.shape[0]
+    least = splat(stability[1]) * real(load(tile.theta, 0))
+    spent = splat(stability[1 + qa]) * modulus(load(tile.theta, 0))
+    for q in range(1, qa):
+        ratio = splat(stability[1 + q]) * real(load(tile.theta, q))
+        least = larger(least, ratio, ratio, least)
+        spent = fma(splat(stability[1 + qa + q]), modulus(load(tile.theta, q)), spent)
+    store(tile.betas, group, fnma(splat(tile.one.dtype.type(1)), spent, splat(stability[0]) * least))
+
+
+@inlined
+def residual_sums(factor: Any, alone: bool, tile: Any) -> None:
+    """||F c||^2 or half of c^H G c of both groups into `tile.norms`; `alone`: of the first lane only."""
+    expanded = factor.mode == EXPANDED
+    if alone:
+        residual_of_one(factor.matrix, factor.first, tile.c, factor.columns, expanded, 0, tile.work, tile.norms)
+    else:
+        nought = splat(tile.one.dtype.type(0))
+        residual(factor.matrix, factor.first, tile.c, factor.columns, expanded, tile.norms, nought)
+
+
+@inlined
+def residual_and_floor(factor: Any, points: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> bool:
+    """Residual norms and floors of `here` points from sums; returns whether a value is less than SHARP floors."""
+    number = tile.one.dtype.type
+    nought, relative, absolute = splat(number(0)), splat(number(factor.relative)), splat(number(factor.absolute))
+    square, limit = load(tile.norms, group), load(tile.floors, group)
+    if factor.mode == EXPANDED:
+        square = square + square
+        limit = larger(limit, nought, relative * limit + absolute, limit)  # zero stays zero
+        norm = equal(square, square, larger(square, nought, root(square), limit), square)  # NaN stays
+    else:
+        norm = root(square)
+        limit = larger(limit, nought, fma(relative, norm, limit) + absolute, limit)
+    store(tile.norms, group, norm)
+    store(tile.floors, group, limit)
+    weak = False
+    for lane in range(here):
+        v, f = tile.norms[group * tile.lanes + lane], tile.floors[group * tile.lanes + lane]
+        if f == 0 and present(points, answers.gamma, row + lane, factor.weights[0], tile.shape, tile.parts):
+            f = number(factor.absolute)
+            v = f if factor.mode == EXPANDED else v
+        answers.value[row + lane], answers.floor[row + lane] = v, f
+        answers.resolved[row + lane] = v >= RESOLVED * f
+        weak = weak or v < SHARP * f
+    return weak
+
+
+@inlined
+def refined_floors(factor: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> bool:
+    """Floors in twice the working precision into `tile.one`; returns whether they are lower by a hundredth of a value.
+
+    theta, phi and gamma of the group must be in the lanes.
+    """
+    nought = splat(tile.one.dtype.type(0))
+    zero = alike(nought, load(tile.theta, 0))
+    limit = coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, factor.weights[1], group, tile.c, zero)
+    store(tile.one, 0, limit)
+    worth = False
+    for lane in range(here):
+        worth = worth or gains(factor, answers, row, lane, tile)
+    return worth
+
+
+@inlined
+def gains(factor: Any, answers: Any, row: int, lane: int, tile: Any) -> bool:
+    """Whether a point's value is less than SHARP times what its floor gains by twice the working precision."""
+    v, f = answers.value[row + lane], answers.floor[row + lane]
+    return v < SHARP * (f - (tile.one[lane] + factor.relative * v + factor.absolute))
+
+
+@inlined
+def refined_residual(factor: Any, answers: Any, row: int, here: int, group: int, alone: bool, tile: Any) -> None:
+    """Residual norms in twice the working precision for the points whose floor gains by that."""
+    number = tile.one.dtype.type
+    nought, relative, absolute = splat(number(0)), splat(number(factor.relative)), splat(number(factor.absolute))
+    size = factor.columns * tile.lanes
+    head, tail, rest = tile.work[:size], tile.work[size : 2 * size], tile.work[2 * size :]
+    compensated_coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, factor.columns, head, tail, nought)
+    if alone:
+        norm = splat(refine_of_one(factor.matrix, factor.first, factor.columns, head, tail, rest))
+    else:
+        norm = refine(factor.matrix, factor.first, factor.columns, head, tail, nought)
+    limit = load(tile.one, 0)
+    store(tile.norms, group, norm)
+    store(tile.floors, group, larger(limit, nought, fma(relative, norm, limit) + absolute, limit))
+    for lane in range(here):
+        if gains(factor, answers, row, lane, tile):
+            v, f = tile.norms[group * tile.lanes + lane], tile.floors[group * tile.lanes + lane]
+            answers.value[row + lane], answers.floor[row + lane] = v, f
+            answers.resolved[row + lane] = v >= RESOLVED * f
+
+
+@inlined
+def certify(finish: Any, beta: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> int:
+    """Error bounds of solution and outputs of `here` points; returns how many points are without one that were solved."""
+    failures = 0
+    for lane in range(row, row + here):
+        b = tile.betas[group * tile.lanes + lane - row] if len(beta) == 0 else beta[lane]
+        answers.value[lane] /= b
+        answers.floor[lane] /= b
+        bound = answers.value[lane] + answers.floor[lane]
+        lost = not (b > 0 and bound < np.inf)
+        for o in range(len(finish.norms)):
+            output_bound = finish.norms[o] * bound + tile.rounding[(2 * o + group) * tile.lanes + lane - row]
+            if finish.norms[o] > 0 and bound > 0:
+                output_bound += TINY  # what the products may have lost below it
+            answers.output_bounds[lane, o] = output_bound
+            lost = lost or not output_bound < np.inf
+            for part in range(tile.parts):
+                lost = lost or not abs(answers.outputs[lane, tile.parts * o + part]) < np.inf
+        if lost and answers.failed[lane] == SOLVED:
+            answers.failed[lane] = NO_BOUND
+            failures += 1
+    return failures
+
+
+@inlined
+def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
+    """:func:`query` with the names of the fields."""
+    tile = new_tile(system, factor, finish, points, answers.gamma, room)
+    zero = alike(splat(tile.one.dtype.type(0)), load(tile.theta, 0))
+    count, failures = len(points.theta), 0
+    for base in range(0, count, 2 * tile.lanes):
+        groups = 1 if base + tile.lanes >= count else 2
+        for group in range(groups):
+            row = base + group * tile.lanes
+            here = min(tile.lanes, count - row)
+            load_tile(system, points, answers, row, tile)
+            solve_tile(system, tile)
+            failures += solution(system, answers, row, here, tile)
+            outputs(finish, answers, row, here, group, tile)
+            if len(finish.stability) > 1:
+                stability_bound(finish.stability, group, tile)
+            if factor.mode != NOTHING:
+                weights = factor.weights[0]
+                limit = coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, weights, group, tile.c, zero)
+                store(tile.floors, group, limit)
+        if factor.mode == NOTHING:
+            continue
+        residual_sums(factor, count == 1, tile)
+        for group in range(groups):
+            row = base + group * tile.lanes
+            here = min(tile.lanes, count - row)
+            weak = residual_and_floor(factor, points, answers, row, here, group, tile)
+            if factor.refined and weak:
+                if groups == 2:  # the lanes hold the last group
+                    load_tile(system, points, answers, row, tile)
+                    gather(answers.gamma, row, tile.lanes, tile.gamma_numbers)
+                if refined_floors(factor, answers, row, here, group, tile):
+                    refined_residual(factor, answers, row, here, group, count == 1, tile)
+            if len(finish.stability) + len(points.beta) > 0:
+                failures += certify(finish, points.beta, answers, row, here, group, tile)
+    return failures
+
+
+@kernel
+def query(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
+    """Solve and estimate M points; returns the number of those that failed, which `answers.failed` tells apart.
+
+    system, factor, finish, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
+    room : scratch memory, :func:`scratch_size` numbers of the working type
+    """
+    return query_tiles(
+        PackedSystem(*system), PackedFactor(*factor), PackedFinish(*finish), Points(*points), Answers(*answers), room
+    )

@@ -1,0 +1,47 @@
+"""How functions of this folder become compiled code: inner ones, and kernels that are called from Python and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+
+from rbm.estimate import RESOLVED
+from rbm.online.compilation import watch
+from rbm.online.forms import SHARP
+from rbm.online.kernels.kernel_cache import KernelCache
+
+__all__ = ["compiled", "inlined", "kernel", "source_digest"]
+
+if getattr(numba.config, "DISABLE_JIT", False):
+    raise RuntimeError(
+        "NUMBA_DISABLE_JIT is set: reduced models are solved by compiled code, which cannot run uncompiled; unset it"
+    )
+
+#: Nothing compiled here allocates memory: without Numba's counts of references each call is cheaper, and so is its compilation.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+jit: Any = numba.njit
+#: Decorators of what kernels call; not kept by itself, for it is a part of them. Numba compiles `inlined` ones into their callers.
+compiled = jit(**OPTIONS)
+inlined = jit(inline="always", **OPTIONS)
+
+
+def source_digest() -> str:
+    """A digest of all sources in this folder, of the constants they take from elsewhere, and of their compilers' versions."""
+    versions = numba.__version__, llvmlite.__version__, np.__version__
+    digest = hashlib.sha256(repr((versions, RESOLVED, SHARP)).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def kernel(function: Any) -> Any:
+    """Compile without the GIL, on the first call, and keep the result on disk (:mod:`rbm.online.kernels.kernel_cache`)."""
+    made = jit(nogil=True, **OPTIONS)(function)
+    made._cache = KernelCache(function.__name__, source_digest())
+    watch((made,))
+    return made

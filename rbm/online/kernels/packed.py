@@ -1,0 +1,147 @@
+"""The arrays of a reduced model in the order in which the kernels read them; made once per model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rbm.online.forms import Finish, NormForm, ProductForm, SquareForm
+from rbm.online.kernels.arguments import (
+    EXPANDED,
+    GIVEN,
+    LDL,
+    LU,
+    NORM,
+    NOTHING,
+    QR,
+    PackedFactor,
+    PackedFinish,
+    PackedProducts,
+    PackedSystem,
+)
+
+__all__ = [
+    "no_factor",
+    "no_finish",
+    "no_system",
+    "pack_factor",
+    "pack_finish",
+    "pack_products",
+    "pack_square",
+    "pack_system",
+    "precision",
+]
+
+#: Rows of the factor that are multiplied together, and the multiple to which its columns are padded.
+ROWS = 4
+
+
+def pack_system(operators: np.ndarray, rhs: np.ndarray, hermitian: bool) -> PackedSystem:
+    """Pack operators (Qa, k, N) and right-hand sides (Qf, k); `hermitian` stores lower triangles only."""
+    qa, k, n = operators.shape
+    kind = LDL if hermitian else LU if k == n else QR
+    if k == n or n == 0:
+        entries = operators[(slice(None), *np.tril_indices(n))] if hermitian else operators.reshape(qa, k * n)
+        empty = np.zeros(n + 1, dtype=np.int64)
+        return PackedSystem(kind, _interleaved(entries), _interleaved(rhs), empty, empty, entries.shape[1])
+    used = np.any(operators != 0, axis=0)  # (k, N)
+    last = np.where(used.any(axis=0), k - np.argmax(used[::-1], axis=0), 0)
+    of_rhs = k - int(np.argmax(np.any(rhs != 0, axis=0)[::-1])) if rhs.any() else 0
+    # a column is as high as the reflections before it reach, and reaches its own diagonal
+    height = np.maximum.accumulate(np.maximum(last, np.minimum(np.arange(1, n + 1), k)))
+    height = np.append(height, max(of_rhs, height[-1]))
+    start = np.concatenate([[0], np.cumsum(height)[:-1]])
+    columns = np.concatenate([operators[:, : height[j], j] for j in range(n)], axis=1)
+    sources = _interleaved(rhs[:, : height[n]])
+    return PackedSystem(kind, _interleaved(columns), sources, start, height, int(start[n] + height[n]))
+
+
+def no_system(real: np.dtype) -> PackedSystem:
+    """Nothing to solve: the kernel is given gamma."""
+    none, zero = np.zeros(0, real), np.zeros(1, np.int64)
+    return PackedSystem(GIVEN, none, none, zero, zero, 0)
+
+
+def _interleaved(terms: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(terms.T).ravel()
+
+
+def pack_factor(form: NormForm, dtype: np.dtype) -> PackedFactor:
+    """Pack F for ||F c||_2; for complex coefficients F becomes the real matrix (2 k, 2 m) of pairs."""
+    factor = form.factor.astype(precision(form.factor, dtype))
+    matrix, first, columns = _blocks(_of_pairs(factor) if dtype.kind == "c" else factor)
+    weights = np.stack([form.weights, form.weights if form.refined is None else form.refined]).astype(matrix.dtype)
+    refined = form.refined is not None
+    return PackedFactor(NORM, refined, matrix, first, columns, weights, float(form.relative), float(form.absolute))
+
+
+def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
+    """Pack G for c^H G c = 2 c^T T c, T the upper triangle of the real form of G with half its diagonal."""
+    gram = form.gram.astype(precision(form.gram, dtype))
+    real = _of_pairs(gram) if dtype.kind == "c" else gram
+    matrix, first, columns = _blocks(np.triu(real, 1) + np.diag(np.diag(real) / 2).astype(real.dtype))
+    weights = np.stack([form.weights, form.weights]).astype(matrix.dtype)
+    return PackedFactor(EXPANDED, False, matrix, first, columns, weights, float(form.factor), float(form.absolute))
+
+
+def no_factor(real: np.dtype) -> PackedFactor:
+    """No residual norm is asked for."""
+    none, first = np.zeros(0, real), np.zeros((2, 0), np.int64)
+    return PackedFactor(NOTHING, False, none, first, 0, np.zeros((2, 0), real), 0.0, 0.0)
+
+
+def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
+    """Pack stability bound and outputs."""
+    real = dtype.type(0).real.dtype
+    functionals = finish.functionals.astype(precision(finish.functionals, dtype)).ravel()
+    return PackedFinish(
+        finish.stability.astype(real), functionals, finish.magnitudes.astype(real), finish.norms.astype(real)
+    )
+
+
+def no_finish(real: np.dtype) -> PackedFinish:
+    """No error bound and no outputs are asked for."""
+    none = np.zeros(0, real)
+    return PackedFinish(none, none, np.zeros((0, 0), real), none)
+
+
+def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:
+    """Pack E4's selected products, its triangular matrices column by column."""
+    real = dtype.type(0).real.dtype
+    scales, squares, errors, weights = (a.astype(real) for a in (form.scales, form.squares, form.errors, form.weights))
+    lower, upper = (np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper))
+    products = form.products.astype(np.int64)
+    return PackedProducts(
+        products, scales, lower, upper, squares, errors, weights, float(form.deviation), float(form.absolute)
+    )
+
+
+def precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:
+    """`dtype`, but real for a real array."""
+    return dtype if array.dtype.kind == "c" else dtype.type(0).real.dtype
+
+
+def _of_pairs(matrix: np.ndarray) -> np.ndarray:
+    """The real matrix (2 k, 2 m) that multiplies (re c_1, im c_1, re c_2, ...)."""
+    k, m = matrix.shape
+    pairs = np.empty((k, 2, m, 2), dtype=matrix.real.dtype)
+    pairs[:, 0, :, 0] = pairs[:, 1, :, 1] = matrix.real
+    pairs[:, 0, :, 1] = -matrix.imag
+    pairs[:, 1, :, 0] = matrix.imag
+    return pairs.reshape(2 * k, 2 * m)
+
+
+def _blocks(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Entries, first columns and elements, and the padded number of columns of :class:`PackedFactor`."""
+    k, m = factor.shape
+    columns = -(-max(m, 1) // ROWS) * ROWS
+    padded = np.zeros((-(-k // ROWS) * ROWS, columns), dtype=factor.dtype)
+    padded[:k, :m] = factor
+    parts, first, place = [], [], 0
+    for block in padded.reshape(-1, ROWS, columns):
+        used = np.flatnonzero(np.any(block != 0, axis=0))
+        begin = int(used[0]) // ROWS * ROWS if len(used) else columns
+        first.append((begin, place))
+        parts.append(block[:, begin:].T.ravel())
+        place += parts[-1].size
+    flat = np.concatenate([*parts, np.zeros(0, dtype=factor.dtype)])
+    return flat, np.array(first, dtype=np.int64).reshape(-1, 2).T.copy(), columns
