@@ -1,4 +1,7 @@
-"""Partial and rook pivoting: crosses of a matrix that is read where it is needed, and checked elsewhere."""
+"""Cross approximation with partial and rook pivoting.
+
+Only the rows and columns that are needed are read; the error is checked in other entries.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ TURNS = 10
 
 
 class Row(NamedTuple):
-    """A row from which a pivot is looked for."""
+    """A row of the residual in which a pivot is looked for."""
 
     i: int
     residual: Any  #: R[i, :] (n,)
@@ -36,7 +39,9 @@ class Row(NamedTuple):
 def search(
     source: Entries, rtol: float | None, rank: int | None, *, rook: bool, rng: np.random.Generator
 ) -> tuple[CrossApproximation, float]:
-    """Crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F, and ||A||_F as the check alone has it.
+    """Take crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F.
+
+    The second value is ||A||_F as the check alone estimates it.
 
     See :func:`lowrank.cross_approximation`.
     """
@@ -75,7 +80,7 @@ def search(
 def _follow(
     cross: GrowingCross, first: Any, rtol: float | None, limit: int, rook: bool, rng: np.random.Generator
 ) -> tuple[Stopped | Literal["reading"], Check | None]:
-    """Crosses from row to column to row, until a sample agrees that they are enough; and that sample.
+    """Take crosses from row to column to row, until a sample agrees that they are enough; return that sample, too.
 
     "reading": as many entries were read in rows and columns as there are, and all of them are better looked at.
     """
@@ -142,7 +147,9 @@ def _try_rows(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | 
 
 
 def _elsewhere(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | None:
-    """A row of what no row and no column has met, as of a second block on the diagonal; None if a few lines there are zero.
+    """Return a row of a part of the matrix that no cross has met, None if a few lines there are zero.
+
+    A second block on the diagonal is such a part.
 
     Of an array all entries are compared anyhow.
     """
@@ -173,7 +180,10 @@ def _largest(cross: GrowingCross, rows: np.ndarray, u: float, rng: np.random.Gen
 
 
 def _add(cross: GrowingCross, row: Row, reach: float) -> Any:
-    """The cross at the largest entry of `row`, or at one larger by more than `reach`, by turns in columns and rows; its c (m,)."""
+    """Add the cross at the largest entry of `row`; return its column c (m,).
+
+    If an entry of the column is larger by more than the factor `reach`, the search goes on in that row, by turns.
+    """
     j = _argmax(row.residual)
     column = cross.column(j)
     for _ in range(TURNS):
@@ -189,8 +199,8 @@ def _add(cross: GrowingCross, row: Row, reach: float) -> Any:
     in_row, in_column = (to_numpy(x)[()] for x in (row.residual[j], column[row.i]))
     if not abs(in_row - in_column) <= unit_roundoff(column) ** 0.25 * row.noise:
         raise ValueError(
-            f"rows and columns do not belong to one matrix: in the residual at ({row.i}, {j}) the row has {in_row:.6g}, the "
-            f"column {in_column:.6g}"
+            f"rows and columns do not belong to one matrix: in the residual at ({row.i}, {j}) the row has "
+            f"{in_row:.6g}, the column {in_column:.6g}"
         )
     return cross.append(row.i, j, row.residual, column, row.size)
 

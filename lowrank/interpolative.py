@@ -1,4 +1,4 @@
-"""A matrix from its own columns (interpolative decomposition), or columns and rows (CUR), found by cross approximation."""
+"""A matrix from some of its columns (interpolative decomposition), or of its columns and rows (CUR)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ __all__ = ["CUR", "InterpolativeDecomposition", "cur", "interpolative_decomposit
 
 @dataclass(frozen=True)
 class CUR:
-    """A ~ C U R with columns C and rows R of A itself and U = A[I, J]^{-1}, which is held as a triangular factorisation. See :func:`cur`."""
+    """Result of :func:`cur`: A ~ C U R with columns C and rows R of A itself.
+
+    U = A[I, J]^{-1} is held as a triangular factorisation, A[I, J] = L T.
+    """
 
     C: Any  #: A[:, J] (m, r)
     R: Any  #: A[I, :] (r, n)
@@ -44,7 +47,9 @@ class CUR:
 
     @property
     def U(self) -> Any:
-        """T^{-1} L^{-1} (r, r), to look at: its entries are as large as 1 / the last pivot, and products with it lose as many digits.
+        """The matrix U = T^{-1} L^{-1} (r, r), for inspection only.
+
+        Its entries are as large as 1 / the last pivot, and products with it lose as many digits.
 
         Raises ValueError where they overflow; :meth:`low_rank` does without them.
         """
@@ -62,7 +67,10 @@ class CUR:
         return found
 
     def low_rank(self) -> LowRankMatrix:
-        """(C T^{-1}) (L^{-1} R) as a :class:`lowrank.LowRankMatrix`, by triangular solves: right to round-off, as C U R is not."""
+        """Return (C T^{-1}) (L^{-1} R) as a :class:`lowrank.LowRankMatrix`.
+
+        Two triangular solves: right to round-off, as the product C U R is not.
+        """
         upper, exponents = _columns_in_units(
             self.upper, self.upper
         )  # C S (T S)^{-1}: pivots may be at the ends of the range
@@ -73,7 +81,7 @@ class CUR:
         return LowRankMatrix(left, ones, right)
 
     def to_dense(self) -> Any:
-        """The approximation as an (m, n) array."""
+        """Return the approximation as an (m, n) array."""
         return self.low_rank().to_dense()
 
     def __repr__(self) -> str:
@@ -83,11 +91,11 @@ class CUR:
 
 @dataclass(frozen=True)
 class InterpolativeDecomposition:
-    """A ~ A[:, J] X, and how good that is; ``J, X = ...`` unpacks it. See :func:`interpolative_decomposition`."""
+    """Result of :func:`interpolative_decomposition`: A ~ A[:, J] X; ``J, X = ...`` unpacks it."""
 
     columns: np.ndarray  #: J (r,)
     coefficients: Any  #: X (r, n), X[:, J] = I
-    error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions that of their crosses, as in CrossApproximation
+    error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions the error of the crosses
     norm: float  #: ||A||_F
     stopped: Stopped
     error_bound: float  #: as in CrossApproximation: a cautious estimate for functions, the error for arrays
@@ -121,9 +129,10 @@ def interpolative_decomposition(
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
 ) -> InterpolativeDecomposition:
-    """Interpolative decomposition A ~ A[:, J] X with X[:, J] = I: every column from a few columns.
+    """Approximate all columns of A by combinations of a few of them: A ~ A[:, J] X with X[:, J] = I.
 
-    From a cross approximation A ~ C U with columns J, U[:, J] = T upper triangular: A[:, J] ~ C T, so that X = T^{-1} U.
+    From a cross approximation A ~ C U with columns J, U[:, J] = T upper triangular: A[:, J] ~ C T, and
+    so X = T^{-1} U.
 
     Parameters
     ----------
@@ -132,7 +141,8 @@ def interpolative_decomposition(
 
     Returns
     -------
-    InterpolativeDecomposition, which unpacks into J (r,) column indices and X (r, n) coefficients, and has their `error`.
+    InterpolativeDecomposition, which unpacks into J (r,) column indices and X (r, n) coefficients, and has their
+    `error`.
 
     Raises
     ------
@@ -141,8 +151,8 @@ def interpolative_decomposition(
 
     Notes
     -----
-    Cost: that of the crosses and n r^2 flops, and for arrays 2 m n r to compare all entries. The error is that of the crosses, a few
-    times that of a pivoted QR (as in scipy.linalg.interpolative) at equal rank.
+    Cost: that of the crosses and n r^2 flops, and for arrays 2 m n r to compare all entries. The error is that of the
+    crosses, a few times that of a pivoted QR (as in scipy.linalg.interpolative) at equal rank.
 
     Examples
     --------
@@ -179,9 +189,12 @@ def cur(
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
 ) -> CUR:
-    """CUR (skeleton) decomposition A ~ A[:, J] A[I, J]^{-1} A[I, :], exact in the rows I and the columns J.
+    """Approximate A by a few of its columns and rows: A ~ A[:, J] A[I, J]^{-1} A[I, :] (CUR, skeleton decomposition).
 
-    It is the cross approximation with pivots (I, J), written in entries of A; A[I, J] = L T comes with it and is never inverted.
+    The approximation is exact in the rows I and the columns J.
+
+    It is the cross approximation with pivots (I, J), written in entries of A; A[I, J] = L T comes with it and is never
+    inverted.
 
     Parameters
     ----------
@@ -199,7 +212,8 @@ def cur(
 
     Notes
     -----
-    Cost: that of the crosses, and for arrays 2 m n r flops to compare all entries; functions are asked once more for the rows I and the columns J.
+    Cost: that of the crosses, and for arrays 2 m n r flops to compare all entries; functions are asked once more for
+    the rows I and the columns J.
 
     Examples
     --------
@@ -236,7 +250,7 @@ def _cross(
     entries: Callable[[np.ndarray, np.ndarray], Any] | None,
     rng: int | np.random.Generator,
 ) -> tuple[CrossApproximation, Any]:
-    """The crosses, and the matrix if it is an array, else None."""
+    """Return the crosses, and the matrix if it is an array, else None."""
     check_limits(rank, rtol)
     array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
     given = matrix if array is None else array
@@ -245,13 +259,17 @@ def _cross(
 
 
 def _error(cross: CrossApproximation, array: Any, left: Any, right: Any) -> tuple[ErrorEstimate, float, Stopped, float]:
-    """error, norm, stopped and error_bound of A ~ X Y: of an array all entries are compared, else those of the crosses."""
+    """Return error, norm, stopped and error_bound of A ~ X Y.
+
+    Of an array all entries are compared; for functions those of the crosses are taken.
+    """
     factors = left is None or all_true(namespace(left).isfinite(left)), all_true(namespace(right).isfinite(right))
     error, norm = (cross.error.value, cross.norm) if array is None else compare(array, left, right)
     if not (all(factors) and np.isfinite(error)):
         raise ValueError(
-            f"the factors overflow: pivots between {np.abs(cross.pivots).min():.1e} and {np.abs(cross.pivots).max():.1e} are too far "
-            "apart, or the entries too large; scale the matrix, or use a singular value decomposition"
+            f"the factors overflow: pivots between {np.abs(cross.pivots).min():.1e} and "
+            f"{np.abs(cross.pivots).max():.1e} are too far apart, or the entries too large; scale the matrix, "
+            "or use a singular value decomposition"
         )
     if array is None:
         return cross.error, norm, cross.stopped, cross.error_bound
@@ -264,7 +282,10 @@ def _in_words(found: CUR | InterpolativeDecomposition) -> str:
 
 
 def _columns_in_units(triangle: Any, like: Any) -> tuple[Any, np.ndarray]:
-    """The columns of a triangle divided by powers of two, the sizes of the columns of `like`; and their exponents (r,)."""
+    """Return a triangle with columns divided by powers of two, and the exponents (r,).
+
+    The powers are the sizes of the columns of `like`.
+    """
     xp = namespace(like)
     exponents = np.frexp(to_numpy(xp.max(xp.abs(like), axis=0)).astype(float))[1] if like.shape[1] else np.zeros(0, int)
     return _by_powers(triangle, -exponents), exponents

@@ -1,4 +1,4 @@
-"""Packages that are imported where they are used, so that importing this one stays light."""
+"""Optional packages, which are imported where they are used."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TESTED = {"bempp-cl": "bempp-cl==0.4.2"}
 
 
 def require(module: str, package: str, purpose: str, extra: str | None = None) -> Any:
-    """The imported module, or an ImportError that says what needs it and the line that installs it.
+    """Import a module, or raise an ImportError that says what needs it and how to install it.
 
-    extra : the extra of this package that brings it, with the versions that work together. It is named for a folder of the source only: this
-        package is in no registry, where the same name may be somebody else's.
+    extra : the extra of this package that brings it, with the versions that work together. It is named for a folder of
+        the source only: this package is in no registry, where the same name may be somebody else's.
 
     >>> require("no_such_module", "no-such-package", "teleportation")
     Traceback (most recent call last):
