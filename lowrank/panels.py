@@ -111,7 +111,7 @@ def refuse_indefinite(bad: np.ndarray, squares: np.ndarray, columns: np.ndarray,
 
 
 def rejection_norms(panel: Any, squares: np.ndarray, product: Any, rtol: float | None) -> np.ndarray:
-    """Return the P-norm below which the remainder of each column is round-off, given the squared P-norms of the columns."""
+    """Return the P-norms below which remainders of columns are round-off, from the squared P-norms of the columns."""
     if rtol is not None:
         return rtol * norms_from(squares)
     if product is None or not hasattr(product, "diagonal"):
