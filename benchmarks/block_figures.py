@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from problems.compressed_operators import CompressedOperator
+from problems.acoustics.compressed_operators import CompressedOperator
 
 __all__ = ["block_ranks"]
 

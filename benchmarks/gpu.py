@@ -24,7 +24,7 @@ import rbm
 from benchmarks.harness import cpu_name, fastest
 from lowrank.devices import mover
 from problems import acoustic_scattering, thermal_block
-from problems import boundary_elements as bem
+from problems.acoustics import boundary_elements as bem
 
 QUERIES = 1_000_000
 REPEATS = 5
@@ -107,8 +107,8 @@ def cases() -> Iterator[tuple[str, rbm.ReducedModel | str]]:
 
 def _scattering() -> rbm.ReducedModel | str:
     """The complex model of :mod:`benchmarks.scattering`, solved by least squares, if its matrices are cached."""
-    from problems.matrix_cache import cached_file
-    from problems.surfaces import surface
+    from problems.acoustics.matrix_cache import cached_file
+    from problems.acoustics.surfaces import surface
 
     if not cached_file(bem.cache_folder(), surface("sphere", LEVEL, 2), WAVENUMBER, 4).exists():
         return "its matrices are not cached: python -m benchmarks scattering makes them"

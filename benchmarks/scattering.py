@@ -10,10 +10,10 @@ import scipy.linalg
 import rbm
 from benchmarks import stabilisation
 from benchmarks.harness import fastest, fresh, text_table
-from problems import boundary_elements as bem
-from problems.scattering import ScatteringModel, acoustic_scattering, affine_terms
-from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
-from problems.surface_fields import plane_wave_load, sphere_rule
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.scattering import ScatteringModel, acoustic_scattering, affine_terms
+from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
+from problems.acoustics.surface_fields import plane_wave_load, sphere_rule
 
 WAVENUMBER, LEVEL = 2.0, 4
 TESTS, TRAINING, TOL = 500, 500, 1e-10
@@ -51,7 +51,7 @@ def table(result: dict[str, Any]) -> str:
 
 def acoustic_scattering_mesh(shape: str, level: int) -> Any:
     """The mesh of a ready-made shape in two parts."""
-    from problems.surfaces import surface
+    from problems.acoustics.surfaces import surface
 
     return surface(shape, level, 2)
 

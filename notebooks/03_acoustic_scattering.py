@@ -25,10 +25,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import rbm
-from problems import acoustic_scattering, scattering_figures
-from problems.boundary_elements import mass
-from problems.scattering_series import two_part_sphere_pressure
-from problems.surface_fields import sphere_rule
+from problems import acoustic_scattering
+from problems.acoustics import scattering_figures
+from problems.acoustics.boundary_elements import mass
+from problems.acoustics.scattering_series import two_part_sphere_pressure
+from problems.acoustics.surface_fields import sphere_rule
 from rbm import plots
 
 # %% [markdown]

@@ -9,8 +9,8 @@ import pytest
 from scattering_models import scattering, wavenumber_model
 
 import rbm
-from problems.energy import EnergyBalance, radiated_power, warn_of_defect
-from problems.surface_fields import sphere_rule
+from problems.acoustics.energy import EnergyBalance, radiated_power, warn_of_defect
+from problems.acoustics.surface_fields import sphere_rule
 
 K = 2.0
 
@@ -31,7 +31,7 @@ def test_the_rule_for_the_far_field_is_fine_enough_for_any_size() -> None:
     rng = np.random.default_rng(0)
     pressures = rng.standard_normal((2, 66)) + 1j * rng.standard_normal((2, 66))
     betas = np.full((2, 2), 0.5 + 0.2j)
-    from problems.surface_fields import far_field
+    from problems.acoustics.surface_fields import far_field
 
     for k in (1e-4, 0.5, 4.0, 12.0):
         directions, weights = sphere_rule(50)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ml
-from problems.surfaces import SurfaceMesh, surface
+from problems.acoustics.surfaces import SurfaceMesh, surface
 
 TABLE = np.random.default_rng(0).standard_normal((20, 6))
 EMBEDDING = ml.factorize_embedding(TABLE, 3)

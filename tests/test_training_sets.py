@@ -188,12 +188,13 @@ def test_what_is_resolved_is_right_for_random_models(kind: str, monkeypatch: pyt
 def test_a_greedy_driven_by_e4_stops_with_the_reason_where_its_training_set_ends() -> None:
     model = one_parameter()
     few = np.tile([[5.0], [60.0], [500.0]], (40, 1))
-    with pytest.raises(rbm.EstimatorUnusable, match=r"E4 with N = 1: 3 of 3 .* too few"):
-        rbm.greedy(model, few, estimators=("E4",), progress=False)
+    short = rbm.greedy(model, few, estimators=("E4",), progress=False)  # three are enough for N = 1
+    assert re.search("E4 with N = 2: 3 of 3 .* too few.*the last usable basis is kept", short.reason)
+    assert faults(model, short.reduced_model) == (400, 0, 0)
     more = np.tile(np.geomspace(2, 700, 16)[:, None], (20, 1))
     result = rbm.greedy(model, more, estimators=("E4",), progress=False)
     assert result.stopped == "round-off"
-    assert re.search("too few.*different parameters.*the last usable basis is kept", result.reason)
+    assert re.search("E4 with N = .*16 different parameters.*the last usable basis is kept", result.reason)
     resolved, wrong, below = faults(model, result.reduced_model)
     assert (wrong, below) == (0, 0)
     assert resolved > 300
@@ -369,6 +370,23 @@ def test_a_narrow_feature_of_a_coefficient_is_seen(method: str, width: float, he
         return
     rng = np.random.default_rng(1)
     mus = np.concatenate([model.parameters.sample(300, "random", rng=8), 0.777 + width * rng.uniform(-1, 1, (300, 1))])
+    assert faults(model, reduced, mus)[1:] == (0, 0)
+
+
+@pytest.mark.parametrize(("p", "half"), [(2, 0.02), (3, 0.05), (4, 0.075)])
+def test_a_narrow_feature_of_several_parameters_is_seen(p: int, half: float) -> None:
+    centre = np.random.default_rng(1).uniform(0.2, 0.8, p)
+
+    def hat(mus: np.ndarray) -> np.ndarray:
+        return np.asarray(1 + mus[:, 0] + 0.3 * np.maximum(0, 1 - np.max(np.abs(mus - centre), axis=1) / half))
+
+    terms: list[tuple[object, float]] = [(f"1 + x{j}", j / 10) for j in range(p)]
+    model = chain(30, {f"x{j}": (0.0, 1.0) for j in range(p)}, [*terms, (hat, 0.6)])
+    mus = centre + half * np.random.default_rng(2).uniform(-1, 1, (300, p))
+    try:
+        reduced = rbm.project(model, basis_of(model, 2), ("E4",), model.parameters.sample(600))
+    except rbm.EstimatorUnusable:
+        return
     assert faults(model, reduced, mus)[1:] == (0, 0)
 
 

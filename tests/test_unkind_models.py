@@ -418,7 +418,7 @@ def test_ctrl_c_in_a_study_ends_with_status_130_and_one_line(tmp_path: Path) -> 
     code = (
         # a process started in the background of a shell ignores the interrupt, and its children do
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from problems.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+        "from rbm.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, "study", "thermal-block", "--out", str(tmp_path)],
