@@ -65,9 +65,10 @@ def cross_approximation(
         for half (so that :meth:`CrossApproximation.recompress` has the other half); of arrays it is kept, of functions
         as far as a sample can tell. By default only round-off stops
     rank : largest number of crosses, min(m, n) by default
-    pivoting : "full" for arrays, "partial" for functions by default
+    pivoting : "full" for arrays, "partial" for functions by default. Choose "rook" where partial pivoting warns that it
+        has diverged, and "partial" or "rook" for large arrays, to save the passes over them
     entries : for functions, entries(i (k,), j (k,)) -> A[i_k, j_k] (k,); without it, checks read whole rows and columns
-    rng : of the entries that are checked
+    rng : seed or generator of the entries that are checked
 
     Returns
     -------

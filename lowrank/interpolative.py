@@ -14,7 +14,6 @@ from lowrank.cross_check import compare
 from lowrank.cross_result import Stopped
 from lowrank.dense import adjoint, solve_triangular
 from lowrank.entries import Entries, is_pair
-from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 
 __all__ = ["CUR", "InterpolativeDecomposition", "cur", "interpolative_decomposition"]
@@ -166,7 +165,9 @@ def interpolative_decomposition(
     >>> x.shape, bool(np.linalg.norm(a - a[:, columns] @ x) <= 1e-5 * np.linalg.norm(a))
     ((4, 50), True)
     """
-    cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
+    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
+    given = matrix if array is None else array
+    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     upper, exponents = _columns_in_units(adjoint(_upper(cross)), adjoint(cross.rows))
     rows = adjoint(
         _by_powers(adjoint(cross.rows), -exponents)
@@ -224,7 +225,9 @@ def cur(
     >>> bool(np.all(skeleton.C == a[:, skeleton.column_indices])), skeleton
     (True, CUR(50 x 50, rank 4, relative error 5.4e-06, stopped by rank))
     """
-    cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
+    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
+    given = matrix if array is None else array
+    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     i, j = cross.row_indices, cross.column_indices
     if array is not None:
         c, r = _columns(array, j), namespace(array).take(array, beside(i, array), axis=0)
@@ -239,23 +242,6 @@ def cur(
     both = found.low_rank()
     error, norm, stopped, bound = _error(cross, array, both.U, adjoint(both.V))
     return replace(found, error=error, norm=norm, stopped=stopped, error_bound=bound)
-
-
-def _cross(
-    matrix: Any,
-    rank: int | None,
-    rtol: float | None,
-    shape: tuple[int, int] | None,
-    pivoting: Literal["full", "partial", "rook"],
-    entries: Callable[[np.ndarray, np.ndarray], Any] | None,
-    rng: int | np.random.Generator,
-) -> tuple[CrossApproximation, Any]:
-    """Return the crosses, and the matrix if it is an array, else None."""
-    check_limits(rank, rtol)
-    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
-    given = matrix if array is None else array
-    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
-    return cross, array
 
 
 def _error(cross: CrossApproximation, array: Any, left: Any, right: Any) -> tuple[ErrorEstimate, float, Stopped, float]:

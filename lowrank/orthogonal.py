@@ -76,7 +76,8 @@ def gram_schmidt(
         identity
     basis, product_basis : (n, k) P-orthonormal vectors Q0 to be orthogonal to, and P Q0 (computed if not given); both
         may be lists of matrices that stand side by side
-    rtol : rejection threshold relative to ||v||_P; by default the round-off of v (above)
+    rtol : rejection threshold relative to ||v||_P; by default the round-off of v (above). Raise it to drop vectors that
+        are nearly dependent, too
 
     Returns
     -------

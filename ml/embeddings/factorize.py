@@ -54,7 +54,8 @@ def factorize_embedding(
         projected, too, but count for nothing: add one to all counts if they are to count a little.
     product : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity. For a
         layer x -> x W of rows, M = W W^H; for complex columns e_i^T the form e M e^H is that of the conjugate of M
-    n_blocks : groups of tokens by frequency, 1 to V
+    n_blocks : groups of tokens by frequency, 1 to V; take a few where a small part of the tokens makes up most of the
+        text
 
     Returns
     -------

@@ -80,7 +80,8 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
     ----------
     table : E (V, H), real, NumPy
     bits : 2 to 8
-    group : entries of one scale, a divisor of H; by default H, one scale per row
+    group : entries of one scale, a divisor of H; by default H, one scale per row. Smaller groups follow large entries
+        better, at 16 bits each
 
     Raises
     ------
