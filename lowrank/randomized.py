@@ -61,7 +61,7 @@ def randomized_svd(
         are used
     rank : largest rank
     n_oversamples : further columns of the block; by default 5/8 of the rank, and at least 10, which costs less than a
-        further product
+        further product; take more where singular values decay slowly
     rtol, atol : ||A - U diag(s) V^H||_F <= max(atol, rtol ||A||_F), or `rank` terms, whatever comes first. For an array
         that is checked, exactly; otherwise it rests on 32 Gaussian probes, for `||A||_F` too (wrong with a probability
         below 1e-5)
