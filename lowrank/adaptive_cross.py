@@ -130,7 +130,7 @@ def _follow(
 
 
 def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:
-    """Row i of the residual; None if it is closed or all round-off, which closes it."""
+    """Return row i of the residual, None if it is closed or all round-off, which closes it."""
     if not cross.is_open(i):
         return None
     residual, sizes, noise = cross.rows(np.array([i]), a)
@@ -142,7 +142,7 @@ def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:
 
 
 def _try_rows(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | None:
-    """The largest of a few open rows at random, None if all of them are round-off."""
+    """Return the largest of a few open rows at random, None if all of them are round-off."""
     return _largest(cross, rows, u, rng) if len(rows := cross.list_open_rows()) else None
 
 
@@ -166,7 +166,7 @@ def _elsewhere(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row |
 
 
 def _largest(cross: GrowingCross, rows: np.ndarray, u: float, rng: np.random.Generator) -> Row | None:
-    """The largest of a few of these open rows, at random; None if all of them are round-off, which closes them."""
+    """Return the largest of a few of these open rows, at random; None if all are round-off, which closes them."""
     xp = cross.xp
     i = rng.choice(rows, min(TRIED, len(rows)), replace=False)
     residual, sizes, noise = cross.rows(i)
@@ -206,7 +206,7 @@ def _add(cross: GrowingCross, row: Row, reach: float) -> Any:
 
 
 def _small(cross: GrowingCross, level: float) -> bool:
-    """True if the last two crosses are at most `level` times A_k."""
+    """Return whether the last two crosses are at most `level` times A_k."""
     return max(cross.norms[-2:], default=np.inf) <= level * cross.total[-1]
 
 

@@ -73,7 +73,7 @@ def beside(constant: Any, array: Any) -> Any:
 
 
 def numpy_dtype(array: Any) -> np.dtype:
-    """Type of the entries, as NumPy names it."""
+    """Return the type of the entries, as NumPy names it."""
     if isinstance(array.dtype, np.dtype):  # NumPy and CuPy
         return array.dtype
     xp = namespace(array)
@@ -81,7 +81,7 @@ def numpy_dtype(array: Any) -> np.dtype:
 
 
 def is_complex(array: Any) -> bool:
-    """True for complex entries."""
+    """Return whether the entries are complex."""
     return numpy_dtype(array).kind == "c"
 
 
@@ -182,7 +182,7 @@ def _to_array(name: str, given: Any) -> np.ndarray:
 
 
 def _holds_masked(given: Any, depth: int = 2) -> bool:
-    """True for lists of masked arrays, whose masks NumPy would drop."""
+    """Return whether it is a list of masked arrays, whose masks NumPy would drop."""
     if isinstance(given, np.ma.MaskedArray):
         return True
     return depth > 0 and isinstance(given, list | tuple) and any(_holds_masked(item, depth - 1) for item in given)

@@ -229,7 +229,7 @@ def _in_units(cross: CrossApproximation, unit: float) -> CrossApproximation:
 
 
 def _missed(cross: CrossApproximation) -> bool:
-    """True if a tolerance was asked for and not kept, and not for round-off."""
+    """Return whether a tolerance was asked for and missed by more than round-off."""
     return cross.rtol > 0 and cross.bound > max(cross.rtol, FLOOR * unit_roundoff(cross.columns)) * cross.norm
 
 

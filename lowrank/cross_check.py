@@ -47,7 +47,7 @@ def compare(matrix: Any, left: Any, right: Any) -> tuple[float, float]:
 
 
 def sample_residual(cross: GrowingCross, rng: np.random.Generator) -> Check:
-    """Errors in fresh entries at random, or in rows and columns where single entries cannot be read."""
+    """Measure the error in fresh random entries, or in rows and columns where single entries cannot be read."""
     m, n = cross.source.shape
     if m * n == 0:
         return Check(ErrorEstimate(0.0, 0.0), 0.0, 0, 0.0, 0.0)
@@ -89,7 +89,7 @@ def _by_lines(cross: GrowingCross, rng: np.random.Generator) -> tuple[ErrorEstim
 
 
 def _root_sum_square(sample: np.ndarray, population: int) -> ErrorEstimate:
-    """(sum x^2)^{1/2} over a population of which `sample` was drawn without replacement."""
+    """Estimate (sum x^2)^{1/2} over a population of which `sample` was drawn without replacement."""
     count, largest = len(sample), float(np.max(sample))
     if largest == 0:
         return ErrorEstimate(0.0, 0.0)

@@ -69,7 +69,7 @@ def norm(x: Any) -> float:
 
 
 def column_norms(x: Any) -> Any:
-    """Norms of the columns (n,), right for entries of any size."""
+    """Return the norms (n,) of the columns, for entries of any size."""
     xp = namespace(x)
     if 0 in x.shape:
         return xp.zeros(x.shape[1], dtype=real_part(x).dtype)
@@ -79,14 +79,14 @@ def column_norms(x: Any) -> Any:
 
 
 def qr(x: Any) -> tuple[Any, Any]:
-    """Q (m, k) with orthonormal columns and R (k, n) upper triangular: X = Q R, k = min(m, n)."""
+    """Return Q (m, k) with orthonormal columns and R (k, n) upper triangular: X = Q R, k = min(m, n)."""
     if isinstance(x, np.ndarray):
         return scipy.linalg.qr(x, mode="economic", check_finite=False) if x.size else np.linalg.qr(x)
     return tuple(namespace(x).linalg.qr(x, mode="reduced"))
 
 
 def svd(x: Any) -> tuple[Any, Any, Any]:
-    """U (m, k), s (k,) descending and V^H (k, n): X = U diag(s) V^H, k = min(m, n)."""
+    """Return U (m, k), s (k,) descending and V^H (k, n): X = U diag(s) V^H, k = min(m, n)."""
     if isinstance(x, np.ndarray):
         if not x.size:
             return np.linalg.svd(x, full_matrices=False)
@@ -98,7 +98,7 @@ def svd(x: Any) -> tuple[Any, Any, Any]:
 
 
 def eigh(x: Any, largest: int) -> tuple[Any, Any]:
-    """The `largest` greatest eigenvalues (k,), descending, and eigenvectors (n, k) of a Hermitian matrix."""
+    """Return the `largest` greatest eigenvalues (k,), descending, and eigenvectors (n, k) of a Hermitian matrix."""
     n = x.shape[0]
     if isinstance(x, np.ndarray) and 0 < largest < n:
         values, vectors = scipy.linalg.eigh(x, subset_by_index=(n - largest, n - 1), check_finite=False)
@@ -111,7 +111,10 @@ def eigh(x: Any, largest: int) -> tuple[Any, Any]:
 
 
 def cholesky(x: Any) -> Any:
-    """Lower triangular L of a Hermitian positive definite matrix, X = L L^H. Raises numpy.linalg.LinAlgError."""
+    """Return the lower triangular L of a Hermitian positive definite matrix, X = L L^H.
+
+    Raises numpy.linalg.LinAlgError if the matrix is not positive definite.
+    """
     if isinstance(x, np.ndarray):
         return np.linalg.cholesky(x)
     xp = namespace(x)

@@ -90,12 +90,12 @@ class Entries:
 
 
 def is_pair(matrix: Any) -> bool:
-    """True for two functions (rows, columns) in the place of a matrix."""
+    """Return whether two functions (rows, columns) stand in the place of a matrix."""
     return isinstance(matrix, tuple) and len(matrix) == 2 and all(callable(f) for f in matrix)
 
 
 def _how_many(indices: tuple[np.ndarray, ...]) -> str:
-    """How many indices, in words."""
+    """Return how many indices there are, in words."""
     return f"{len(indices[0])} ind{'ex' if len(indices[0]) == 1 else 'ices'}"
 
 

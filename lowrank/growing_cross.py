@@ -68,7 +68,7 @@ class GrowingCross:
         return (a - c @ self.u) * self.open_columns, sizes, self._noise(c, sizes)
 
     def is_noise(self, i: int, largest: float, size: float, u: float) -> bool:
-        """True if entries up to `largest` in row i of R are no more than round-off; `size` is max |A[i, :]|."""
+        """Return whether entries up to `largest` in row i of R are round-off; `size` is max |A[i, :]|."""
         return largest <= NOISE * u * float(self._noise(self._of_rows(np.array([i])), np.array([size]))[0])
 
     def column(self, j: int) -> Any:
@@ -77,7 +77,7 @@ class GrowingCross:
         return (a - self.u[:, j] @ self.c if self.rank else a) * self.open_rows
 
     def lines(self, i: np.ndarray, axis: int) -> tuple[Any, Any]:
-        """Rows A[i, :] and R[i, :] (b, n), for axis 0, or columns (m, b), for axis 1."""
+        """Return the rows A[i, :] and R[i, :] (b, n) for axis 0, the columns (m, b) for axis 1."""
         xp, source, index = self.xp, self.source, beside(i, self.like)
         if axis == 0:
             a = source.rows(i)
@@ -86,7 +86,7 @@ class GrowingCross:
         return a, a - self.c.T @ xp.take(self.u, index, axis=1)
 
     def entries(self, i: np.ndarray, j: np.ndarray) -> tuple[Any, Any]:
-        """A[i_k, j_k] and R[i_k, j_k] (b,)."""
+        """Return the entries A[i_k, j_k] and R[i_k, j_k] (b,)."""
         xp = self.xp
         a = self.source.entries(i, j)
         c, u = (xp.take(f, beside(k, self.like), axis=1) for f, k in ((self.c, i), (self.u, j)))
@@ -135,11 +135,11 @@ class GrowingCross:
         self._open[i] = False
 
     def is_open(self, i: int) -> bool:
-        """False for the rows of the crosses and those that were closed."""
+        """Return whether a pivot may be looked for in row i."""
         return bool(self._open[i])
 
     def list_open_rows(self) -> np.ndarray:
-        """Indices of the open rows."""
+        """Return the indices of the open rows."""
         return np.flatnonzero(self._open)
 
     def list_unconnected(self) -> tuple[np.ndarray, np.ndarray]:
@@ -158,11 +158,14 @@ class GrowingCross:
         del self.total[rank + 1 :]
 
     def factors(self) -> tuple[Any, Any]:
-        """C (m, k) and U (k, n), without the room to grow."""
+        """Return C (m, k) and U (k, n), without the room to grow."""
         return self.xp.asarray(self.c, copy=True).T, self.xp.asarray(self.u, copy=True)
 
     def _update_norm(self, c: Any, u: Any) -> None:
-        """||A_k + c u||^2 = ||A_k||^2 + ||c||^2 ||u||^2 + 2 Re sum_l (c_l^H c) (u_l^H u), where nothing overflows."""
+        """Update the norm of A_k by a cross, without overflow.
+
+        ||A_k + c u||^2 = ||A_k||^2 + ||c||^2 ||u||^2 + 2 Re sum_l (c_l^H c) (u_l^H u).
+        """
         size_c, size_u = norm(c), norm(u)
         size, before = size_c * size_u, self.total[-1]
         self.norms.append(size)

@@ -278,7 +278,7 @@ def _columns_in_units(triangle: Any, like: Any) -> tuple[Any, np.ndarray]:
 
 
 def _by_powers(x: Any, exponents: np.ndarray) -> Any:
-    """Columns times powers of two, in two steps, as one of them may be beyond the range."""
+    """Return columns times powers of two, in two steps, as one power may be beyond the range."""
     half = exponents // 2
     for e in (half, exponents - half):
         x = x * namespace(x).astype(beside(np.ldexp(1.0, e), x), real_part(x[:0, :0]).dtype)

@@ -111,7 +111,7 @@ def _tamed_factors(a: LowRankMatrix) -> tuple[LowRankMatrix, float]:
 
 
 def _columns_by_powers(x: Any, exponents: np.ndarray) -> Any:
-    """Columns divided by powers of two, in two steps, as one of them may be beyond the range."""
+    """Return columns divided by powers of two, in two steps, as one power may be beyond the range."""
     half = exponents // 2
     for e in (half, exponents - half):
         x = x / namespace(x).astype(beside(np.ldexp(1.0, e), x), real_part(x[:0, :0]).dtype)

@@ -178,7 +178,7 @@ class _GrowingBasis:
             columns, passes = columns[rest], passes[rest]
 
     def result(self) -> GramSchmidt:
-        """The basis and the coefficients, in the units of the vectors."""
+        """Return the basis and the coefficients, in the units of the vectors."""
         r = len(self.kept)
         coefficients = self.coefficients[: self.size + r] * self.scales
         return GramSchmidt(
@@ -232,7 +232,7 @@ def _given(basis: Any, product_basis: Any, apply: Callable[[Any], Any], vectors:
 
 
 def _pieces(basis: Any) -> list[Any]:
-    """Matrices that stand side by side: a list of arrays, one array, or one matrix as a list of rows."""
+    """Return the matrices that stand side by side, from a list of arrays, one array, or a matrix as a list of rows."""
     if basis is None:
         return []
     return basis if isinstance(basis, list) and all(hasattr(q, "shape") for q in basis) else [basis]

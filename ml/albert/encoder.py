@@ -109,7 +109,7 @@ def order_logits(weights: Weights, h: Any) -> Any:
 
 
 def _attention(weights: Weights, name: str, heads: int, h: Any, visible: Any) -> Any:
-    """LN(h + softmax(Q K^T / d^{1/2}) V W + b), with `heads` heads of width d."""
+    """Return LN(h + softmax(Q K^T / d^{1/2}) V W + b), with `heads` heads of width d."""
     query, key, value = (
         _linear(weights, name + part, h).unflatten(-1, (heads, -1)).transpose(1, 2)
         for part in ("query", "key", "value")
