@@ -13,14 +13,14 @@ __all__ = ["deim", "qdeim"]
 
 
 def deim(modes: Any) -> np.ndarray:
-    """Points (r,) of the discrete empirical interpolation method for the columns of `modes` (n, r), in their order.
+    """Return the points (r,) of the discrete empirical interpolation method for the columns of `modes` (n, r).
 
     The k-th point is the largest entry of the k-th mode minus its interpolation in the earlier points, which is what
-    Gaussian elimination with partial pivoting does: the points are LAPACK's row pivots. They do not depend on the units of
-    the modes. For complex modes the size of an entry is |Re| + |Im|, as in LAPACK.
+    Gaussian elimination with partial pivoting does: the points are LAPACK's row pivots. They do not depend on the units
+    of the modes. For complex modes the size of an entry is |Re| + |Im|, as in LAPACK.
 
-    Raises ValueError if the modes are linearly dependent (up to round-off, each measured by its own size), not finite, or more
-    than n, and TypeError for what is no array. Cost n r^2 flops, and 2 n r^2 to look for dependent modes.
+    Raises ValueError if the modes are linearly dependent (up to round-off, each measured by its own size), not finite,
+    or more than n, and TypeError for what is no array. Cost n r^2 flops, and 2 n r^2 to look for dependent modes.
     Source: Chaturantabut and Sorensen, SIAM J. Sci. Comput. 32 (2010) 2737-2764.
 
     Examples
@@ -36,10 +36,12 @@ def deim(modes: Any) -> np.ndarray:
 
 
 def qdeim(modes: Any) -> np.ndarray:
-    """Points (r,) from QR with column pivoting of Q^H, modes = Q R: the same for every basis of their span, in whatever units.
+    """Return interpolation points (r,) from QR with column pivoting (Q-DEIM).
 
-    Raises ValueError, TypeError as :func:`deim`. Cost 6 n r^2 flops. The error constant is at most sqrt(n - r + 1) 2^r and in
-    practice of order r. Source: Drmac and Gugercin, SIAM J. Sci. Comput. 38 (2016) A631-A648.
+    The pivots of Q^H, modes = Q R: they are the same for every basis of the span of the modes, in any units.
+
+    Raises ValueError, TypeError as :func:`deim`. Cost 6 n r^2 flops. The error constant is at most sqrt(n - r + 1) 2^r
+    and in practice of order r. Source: Drmac and Gugercin, SIAM J. Sci. Comput. 38 (2016) A631-A648.
 
     Examples
     --------
@@ -55,7 +57,7 @@ def qdeim(modes: Any) -> np.ndarray:
 
 
 def _checked(modes: Any) -> np.ndarray:
-    """The modes (n, r), each divided by a power of two: entries up to one, and not a bit changed otherwise."""
+    """Return the modes (n, r), each divided exactly by a power of two so that its entries are at most one."""
     modes = np.asarray(as_matrix("modes", modes))
     if modes.shape[1] > modes.shape[0]:
         raise ValueError(f"{modes.shape[1]} modes in a space of dimension {modes.shape[0]} cannot be independent")
@@ -71,7 +73,10 @@ def _checked(modes: Any) -> np.ndarray:
 
 
 def _refuse_dependent(modes: np.ndarray, pivots: np.ndarray | None = None) -> None:
-    """Raise ValueError for a mode that the modes before it span up to round-off, by its distance from them or by its pivot."""
+    """Raise ValueError for a mode that the modes before it span up to round-off.
+
+    Its distance from them tells, or its pivot.
+    """
     distances = np.abs(np.diag(np.linalg.qr(modes, mode="r"))) / np.linalg.norm(modes, axis=0)
     smallest = distances if pivots is None else np.minimum(distances, pivots)
     bad = np.flatnonzero(smallest <= modes.shape[1] * np.finfo(modes.dtype).eps)

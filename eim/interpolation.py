@@ -20,7 +20,10 @@ __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
 
 @dataclass(frozen=True)
 class EmpiricalInterpolation:
-    """Interpolation I_r g = sum_k q_k (B^{-1} g(x))_k in r points x. See :func:`empirical_interpolation`."""
+    """Result of :func:`empirical_interpolation`: the interpolation in r selected points.
+
+    I_r g = sum_k q_k (B^{-1} g(x))_k, x the points.
+    """
 
     basis: Any  #: Q (n, r) = (q_1 .. q_r), q_k(x_k) = 1, q_k(x_l) = 0 for l < k
     points: np.ndarray  #: (r,) row indices x_k
@@ -33,11 +36,11 @@ class EmpiricalInterpolation:
 
     @property
     def rank(self) -> int:
-        """Number of points r."""
+        """Number of interpolation points r."""
         return len(self.points)
 
     def interpolate(self, values: Any) -> Any:
-        """Interpolant (n, M) of functions with the given values (r, M) at the points: Q B^{-1} values.
+        """Return the interpolants Q B^{-1} values (n, M) of functions with the given values (r, M) at the points.
 
         Cost O(r^2 M + n r M); a triangular solve, never an inverse.
         """
@@ -45,13 +48,19 @@ class EmpiricalInterpolation:
             return _finite(self.basis @ self._solve_lower(self._check(values)))
 
     def coefficients(self, values: Any) -> Any:
-        """Weights lambda (r, M) in the selected snapshots: I_r g = sum_k lambda_k g_{j_k}. lambda = C^{-1} B^{-1} values."""
+        """Return the weights lambda (r, M) of the selected snapshots.
+
+        I_r g = sum_k lambda_k g_{j_k}, lambda = C^{-1} B^{-1} values.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             return _finite(solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False))
 
     @property
     def lebesgue_constant(self) -> float:
-        """max_x sum_k |h_k(x)| with the cardinal functions h = Q B^{-1}: the error is at most (1 + it) times the best."""
+        """Lebesgue constant max_x sum_k |h_k(x)|, with the cardinal functions h = Q B^{-1}.
+
+        The error is at most (1 + the constant) times that of the best approximation.
+        """
         if self.rank == 0:
             return 0.0
         xp = namespace(self.basis)
@@ -62,7 +71,7 @@ class EmpiricalInterpolation:
         return float(xp.max(xp.sum(xp.abs(cardinal), axis=0)))
 
     def truncate(self, rank: int) -> EmpiricalInterpolation:
-        """The interpolation in the first `rank` points, exactly as if the greedy selection had stopped there."""
+        """Return the interpolation in the first `rank` points, as if the greedy selection had stopped there."""
         if not 0 <= rank <= self.rank:
             raise ValueError(f"cannot truncate {self.rank} points to {rank}")
         return EmpiricalInterpolation(
@@ -79,7 +88,7 @@ class EmpiricalInterpolation:
     def _check(self, values: Any) -> Any:
         values = as_matrix("values", values)
         if values.shape[0] != self.rank:
-            raise ValueError(f"values must have shape ({self.rank}, M), one row a point, got {tuple(values.shape)}")
+            raise ValueError(f"values must have shape ({self.rank}, M), one row per point, got {tuple(values.shape)}")
         return values
 
     def _solve_lower(self, values: Any) -> Any:
@@ -99,7 +108,7 @@ def empirical_interpolation(
     stabilized: bool = True,
     incremental: bool | None = None,
 ) -> EmpiricalInterpolation:
-    """Greedy empirical interpolation of the functions g_j(x) = snapshots[x, j].
+    """Select interpolation points and basis functions greedily for the functions g_j(x) = snapshots[x, j].
 
     Repeat: residual R = g - I_k g; (x_k, j_k) = argmax |R|; q_k = R[:, j_k] / R[x_k, j_k]. Three forms, equal in exact
     arithmetic:
@@ -123,7 +132,8 @@ def empirical_interpolation(
     Returns
     -------
     EmpiricalInterpolation. `stopped` is "tolerance", "rank" or "round-off": the residual has arrived at round-off
-    (:func:`lowrank.cross_approximation`) or, in the textbook form, a point would be picked a second time, which never happens.
+    (:func:`lowrank.cross_approximation`) or, in the textbook form, a point would be picked a second time, which never
+    happens.
 
     Raises
     ------
@@ -162,7 +172,7 @@ def empirical_interpolation(
 
 
 def _in_units(found: EmpiricalInterpolation, unit: float) -> EmpiricalInterpolation:
-    """The interpolation of unit g from that of g: points and basis are the same."""
+    """Return the interpolation of unit g from that of g: points and basis are the same."""
     with np.errstate(over="ignore"):
         expansion, pivots, history = (x * unit for x in (found.expansion, found.pivots, found.residual_history))
     if not np.all(np.isfinite(history)) or not bool(namespace(expansion).all(namespace(expansion).isfinite(expansion))):
@@ -171,7 +181,7 @@ def _in_units(found: EmpiricalInterpolation, unit: float) -> EmpiricalInterpolat
 
 
 def _finite(found: Any) -> Any:
-    """Raise ValueError for what has overflowed."""
+    """Return an interpolant. Raises ValueError if it has overflowed."""
     xp = namespace(found)
     if not bool(xp.all(xp.isfinite(found))):
         raise ValueError("the interpolant overflows; scale the values and the snapshots")
@@ -195,7 +205,7 @@ def from_cross(cross: CrossApproximation) -> EmpiricalInterpolation:
 
 
 def _from_scratch(g: Any, rtol: float | None, rank: int | None, passes: int) -> EmpiricalInterpolation:
-    """EIM with the residual of all snapshots recomputed at every step, the defect operator applied `passes` times."""
+    """Run EIM with the residual of all snapshots recomputed at every step, Id - I_k applied `passes` times."""
     xp = namespace(g)
     n, k = g.shape
     limit = min(n, k) if rank is None else min(rank, n, k)

@@ -1,4 +1,4 @@
-"""Separation of variables: a matrix-valued function of a parameter from a few of its own values, A(k) ~ sum_m lambda_m(k) A(k_m)."""
+"""Separation of variables: matrices A(k) from a few of them, A(k) ~ sum_m lambda_m(k) A(k_m)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Family = Callable[[np.ndarray], Any]
 
 @dataclass(frozen=True)
 class Separation:
-    """A(k) ~ sum_m lambda_m(k) A(k_m). See :func:`separate` and :func:`lagrange`."""
+    """Result of :func:`separate` and :func:`lagrange`: A(k) ~ sum_m lambda_m(k) A(k_m)."""
 
     nodes: np.ndarray  #: k_m (m,), where A is to be assembled
     family: Family  #: k (M,) -> g (P, M); with Lagrange polynomials the cardinal functions (m, M) themselves
@@ -27,7 +27,7 @@ class Separation:
 
     @property
     def rank(self) -> int:
-        """Number of terms m."""
+        """Number of terms m of the sum."""
         return len(self.nodes)
 
     @property
@@ -36,12 +36,15 @@ class Separation:
         return np.arange(self.rank) if self.interpolation is None else self.interpolation.points
 
     def coefficients(self, k: Any) -> np.ndarray:
-        """lambda (M, m) at k (M,): two triangular solves with m values each, O(m^2)."""
+        """Return the coefficients lambda (M, m) at k (M,): two triangular solves, O(m^2) per value of k."""
         values = self._values(_numbers("k", k))
         return values.T if self.interpolation is None else self.interpolation.coefficients(values[self.points]).T
 
     def error(self, k: Any) -> np.ndarray:
-        """max over the family of |g(k) - sum_m lambda_m(k) g(k_m)| (M,): by it the error of the matrices can be bounded. 0 for Lagrange."""
+        """Return the largest interpolation error in the family (M,), by which the error of the matrices can be bounded.
+
+        max_x |g_x(k) - sum_m lambda_m(k) g_x(k_m)|; 0 for Lagrange polynomials, which have no family.
+        """
         k = _numbers("k", k)
         if self.interpolation is None:
             return np.zeros(len(k))
@@ -56,9 +59,9 @@ class Separation:
         return values
 
     def combine(self, matrices: Sequence[Any], k: float) -> Any:
-        """sum_m lambda_m(k) A_m for the matrices A_m = A(k_m)."""
+        """Return sum_m lambda_m(k) A_m for the matrices A_m = A(k_m)."""
         if len(matrices) != self.rank:
-            raise ValueError(f"{self.rank} matrices are needed, one a node, got {len(matrices)}")
+            raise ValueError(f"{self.rank} matrices are needed, one per node, got {len(matrices)}")
         total = 0
         for weight, matrix in zip(self.coefficients(k)[0], matrices, strict=True):
             total = total + weight * (plain("a matrix", matrix) if isinstance(matrix, np.ndarray) else matrix)
@@ -72,10 +75,11 @@ class Separation:
 
 @renamed(max_rank="rank")
 def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, rank: int | None = None) -> Separation:
-    """Nodes k_m and coefficients lambda_m(k) for A(k) ~ sum_m lambda_m(k) A(k_m) from a scalar family, nonintrusively.
+    """Find nodes k_m and coefficients for A(k) ~ sum_m lambda_m(k) A(k_m) from a scalar family of functions.
 
-    If A(k) is linear in functions g_x(k), A(k) = integral of g_x(k) dw(x) entry by entry, as a boundary element matrix is in
-    exp(ikr), then weights that reproduce the family reproduce A, with no other knowledge of A than its values at the nodes:
+    If A(k) is linear in functions g_x(k), A(k) = integral of g_x(k) dw(x) entry by entry, as a boundary element matrix
+    is in exp(ikr), then weights that reproduce the family reproduce A, with no other knowledge of A than its values at
+    the nodes:
 
         ||A(k) - sum_m lambda_m(k) A(k_m)|| <= const max_x |g_x(k) - sum_m lambda_m(k) g_x(k_m)|.
 
@@ -125,7 +129,7 @@ def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, rank: int 
 
 
 def _numbers(name: str, given: Any) -> np.ndarray:
-    """Real finite numbers (M,)."""
+    """Return real finite numbers (M,). Raises ValueError for others."""
     k = np.atleast_1d(np.asarray(plain(name, given)))
     if k.ndim != 1 or k.dtype.kind == "c" or not np.all(np.isfinite(k)):
         what = f"shape {k.shape}, dtype {k.dtype}" if k.ndim != 1 or k.dtype.kind == "c" else f"{k[~np.isfinite(k)][0]}"
@@ -134,10 +138,12 @@ def _numbers(name: str, given: Any) -> np.ndarray:
 
 
 def lagrange(low: float, high: float, count: int) -> Separation:
-    """Interpolation by polynomials at `count` Chebyshev nodes of [low, high]: explicit, for when no scalar family is at hand.
+    """Interpolate by polynomials at `count` Chebyshev nodes of [low, high].
 
-    lambda_m(k) = prod_{l != m} (k - k_l) / (k_m - k_l). Its error falls like rho^-count for A analytic in an ellipse around [low,
-    high]; poles nearby (1/k of a boundary operator at k = 0) must be multiplied away before.
+    For matrices of which no scalar family is at hand.
+
+    lambda_m(k) = prod_{l != m} (k - k_l) / (k_m - k_l). Its error falls like rho^-count for A analytic in an ellipse
+    around [low, high]; poles nearby (1/k of a boundary operator at k = 0) must be multiplied away before.
     """
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"the interval must be finite with low < high, got [{low}, {high}]")

@@ -1,4 +1,4 @@
-"""Low-rank algebra in weighted inner products, on NumPy and CuPy: the floor under all the others.
+"""Low-rank algebra in weighted inner products, on NumPy and CuPy.
 
 >>> import lowrank
 >>> for name in lowrank.__all__:

@@ -1,4 +1,7 @@
-"""Partial and rook pivoting: crosses of a matrix that is read where it is needed, and checked elsewhere."""
+"""Cross approximation with partial and rook pivoting.
+
+Only the rows and columns that are needed are read; the error is checked in other entries.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ TURNS = 10
 
 
 class Row(NamedTuple):
-    """A row from which a pivot is looked for."""
+    """A row of the residual in which a pivot is looked for."""
 
     i: int
     residual: Any  #: R[i, :] (n,)
@@ -36,7 +39,9 @@ class Row(NamedTuple):
 def search(
     source: Entries, rtol: float | None, rank: int | None, *, rook: bool, rng: np.random.Generator
 ) -> tuple[CrossApproximation, float]:
-    """Crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F, and ||A||_F as the check alone has it.
+    """Take crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F.
+
+    The second value is ||A||_F as the check alone estimates it.
 
     See :func:`lowrank.cross_approximation`.
     """
@@ -75,7 +80,7 @@ def search(
 def _follow(
     cross: GrowingCross, first: Any, rtol: float | None, limit: int, rook: bool, rng: np.random.Generator
 ) -> tuple[Stopped | Literal["reading"], Check | None]:
-    """Crosses from row to column to row, until a sample agrees that they are enough; and that sample.
+    """Take crosses from row to column to row, until a sample agrees that they are enough; return that sample, too.
 
     "reading": as many entries were read in rows and columns as there are, and all of them are better looked at.
     """
@@ -125,7 +130,7 @@ def _follow(
 
 
 def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:
-    """Row i of the residual; None if it is closed or all round-off, which closes it."""
+    """Return row i of the residual, None if it is closed or all round-off, which closes it."""
     if not cross.is_open(i):
         return None
     residual, sizes, noise = cross.rows(np.array([i]), a)
@@ -137,12 +142,14 @@ def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:
 
 
 def _try_rows(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | None:
-    """The largest of a few open rows at random, None if all of them are round-off."""
+    """Return the largest of a few open rows at random, None if all of them are round-off."""
     return _largest(cross, rows, u, rng) if len(rows := cross.list_open_rows()) else None
 
 
 def _elsewhere(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row | None:
-    """A row of what no row and no column has met, as of a second block on the diagonal; None if a few lines there are zero.
+    """Return a row of a part of the matrix that no cross has met, None if a few lines there are zero.
+
+    A second block on the diagonal is such a part.
 
     Of an array all entries are compared anyhow.
     """
@@ -159,7 +166,7 @@ def _elsewhere(cross: GrowingCross, u: float, rng: np.random.Generator) -> Row |
 
 
 def _largest(cross: GrowingCross, rows: np.ndarray, u: float, rng: np.random.Generator) -> Row | None:
-    """The largest of a few of these open rows, at random; None if all of them are round-off, which closes them."""
+    """Return the largest of a few of these open rows, at random; None if all are round-off, which closes them."""
     xp = cross.xp
     i = rng.choice(rows, min(TRIED, len(rows)), replace=False)
     residual, sizes, noise = cross.rows(i)
@@ -173,7 +180,10 @@ def _largest(cross: GrowingCross, rows: np.ndarray, u: float, rng: np.random.Gen
 
 
 def _add(cross: GrowingCross, row: Row, reach: float) -> Any:
-    """The cross at the largest entry of `row`, or at one larger by more than `reach`, by turns in columns and rows; its c (m,)."""
+    """Add the cross at the largest entry of `row`; return its column c (m,).
+
+    If an entry of the column is larger by more than the factor `reach`, the search goes on in that row, by turns.
+    """
     j = _argmax(row.residual)
     column = cross.column(j)
     for _ in range(TURNS):
@@ -189,14 +199,14 @@ def _add(cross: GrowingCross, row: Row, reach: float) -> Any:
     in_row, in_column = (to_numpy(x)[()] for x in (row.residual[j], column[row.i]))
     if not abs(in_row - in_column) <= unit_roundoff(column) ** 0.25 * row.noise:
         raise ValueError(
-            f"rows and columns do not belong to one matrix: in the residual at ({row.i}, {j}) the row has {in_row:.6g}, the "
-            f"column {in_column:.6g}"
+            f"rows and columns do not belong to one matrix: in the residual at ({row.i}, {j}) the row has "
+            f"{in_row:.6g}, the column {in_column:.6g}"
         )
     return cross.append(row.i, j, row.residual, column, row.size)
 
 
 def _small(cross: GrowingCross, level: float) -> bool:
-    """True if the last two crosses are at most `level` times A_k."""
+    """Return whether the last two crosses are at most `level` times A_k."""
     return max(cross.norms[-2:], default=np.inf) <= level * cross.total[-1]
 
 

@@ -1,4 +1,4 @@
-"""What every routine of this floor asks of its arrays: a module, a precision, and finite entries."""
+"""Arrays of any module: which module, which precision, and whether all entries are finite numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORKING = frozenset(np.dtype(name) for name in ("float64", "complex128", "float3
 
 
 def namespace(*arrays: Any) -> Any:
-    """Array module that the given arrays belong to (NumPy, CuPy, ...); the array decides, never a flag.
+    """Return the array module that the given arrays belong to (NumPy, CuPy, ...).
 
     Raises TypeError for arrays of different modules.
     """
@@ -44,12 +44,15 @@ def namespace(*arrays: Any) -> Any:
 
 
 def unit_roundoff(array: Any) -> float:
-    """Unit round-off u = eps/2 of the array's real precision: 1.1e-16 for double, 6.0e-8 for single."""
+    """Return the unit round-off u = eps/2 of the array's precision: 1.1e-16 for double, 6.0e-8 for single."""
     return float(namespace(array).finfo(array.dtype).eps) / 2
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """Copy of a *small* device array on the host; the one place where that happens, and never silently. NumPy arrays as they are."""
+    """Return a copy of a *small* device array on the host; a NumPy array comes back as it is.
+
+    Nowhere else in the package are arrays copied from a device.
+    """
     if isinstance(array, np.ndarray):
         return array
     if hasattr(array, "get"):  # CuPy
@@ -60,14 +63,17 @@ def to_numpy(array: Any) -> np.ndarray:
 
 
 def beside(constant: Any, array: Any) -> Any:
-    """`constant`, a small NumPy array, as an array of the module and on the device of `array`; what is there already as it is."""
+    """Return `constant`, a small NumPy array, as an array of the module and on the device of `array`.
+
+    An array of another module comes back as it is.
+    """
     if isinstance(array, np.ndarray) or not isinstance(constant, np.ndarray):
         return constant
     return namespace(array).asarray(constant, device=device(array))
 
 
 def numpy_dtype(array: Any) -> np.dtype:
-    """Type of the entries, as NumPy names it."""
+    """Return the type of the entries, as NumPy names it."""
     if isinstance(array.dtype, np.dtype):  # NumPy and CuPy
         return array.dtype
     xp = namespace(array)
@@ -75,31 +81,33 @@ def numpy_dtype(array: Any) -> np.dtype:
 
 
 def is_complex(array: Any) -> bool:
-    """True for complex entries."""
+    """Return whether the entries are complex."""
     return numpy_dtype(array).kind == "c"
 
 
 def all_true(mask: Any) -> bool:
-    """True if all entries are; for a few entries of NumPy's much faster than its all()."""
+    """Return whether all entries are true; for small NumPy arrays much faster than numpy.all."""
     if isinstance(mask, np.ndarray):
         return bool(np.count_nonzero(mask) == mask.size)
     return bool(namespace(mask).all(mask))
 
 
 def real_part(array: Any) -> Any:
-    """The real parts; a real array as it is."""
+    """Return the real parts; a real array comes back as it is."""
     if isinstance(array, np.ndarray):
         return array.real
     return namespace(array).real(array) if is_complex(array) else array
 
 
 def conj(array: Any) -> Any:
-    """The complex conjugate; a real array as it is."""
+    """Return the complex conjugate; a real array comes back as it is."""
     return namespace(array).conj(array) if is_complex(array) else array
 
 
 def working_dtype(name: str, dtype: np.dtype) -> np.dtype:
-    """The type of native byte order, single or double precision, real or complex, that entries of type `dtype` are worked with in.
+    """Return the type in which entries of type `dtype` are worked with.
+
+    It has native byte order, single or double precision, and is real or complex.
 
     Integers and long double become double, half becomes single. Raises TypeError for what holds no numbers.
     """
@@ -120,15 +128,18 @@ def refuse_hidden(name: str, array: Any) -> None:
 
 
 def plain(name: str, array: Any) -> Any:
-    """The numbers of an array-like as a plain array: what hides or misses entries is refused by name, all else is converted.
+    """Return the numbers of an array-like as a plain array.
 
-    NumPy arrays come back as such, with entries of :func:`working_dtype`; np.matrix, data frames and lists become NumPy arrays;
-    arrays of other modules stay as they are.
+    Containers that hide or lack entries are refused with their name.
+
+    NumPy arrays come back as such, with entries of :func:`working_dtype`; np.matrix, data frames and lists become NumPy
+    arrays; arrays of other modules stay as they are.
 
     Raises
     ------
     TypeError
-        masked entries, sparse matrices, operators, low-rank matrices (with the way to an array), and what holds no numbers.
+        masked entries, sparse matrices, operators, low-rank matrices (with the way to an array), and what holds no
+        numbers.
     ValueError
         a list whose rows differ in length.
     """
@@ -147,7 +158,7 @@ def plain(name: str, array: Any) -> Any:
 
 
 def _to_array(name: str, given: Any) -> np.ndarray:
-    """A NumPy array from a data frame or from lists; matrices that are no arrays are refused with the way to one."""
+    """Return a NumPy array from a data frame or from lists; refuse other matrices and say how to convert them."""
     kind = type(given).__name__
     if hasattr(given, "nnz") and hasattr(given, "toarray"):
         raise TypeError(f"{name} is a sparse matrix ({kind}) where an array is needed: pass .toarray() of it")
@@ -155,8 +166,8 @@ def _to_array(name: str, given: Any) -> np.ndarray:
         raise TypeError(f"{name} is a {kind} where an array is needed: pass .to_dense() of it")
     if hasattr(given, "matvec"):
         raise TypeError(
-            f"{name} is a linear operator ({kind}), whose entries cannot be read, where an array is needed: multiply it with "
-            "the identity, or use truncated_svd, randomized_svd or randomized_range, which take operators"
+            f"{name} is a linear operator ({kind}), whose entries cannot be read, where an array is needed: multiply "
+            "it with the identity, or use truncated_svd, randomized_svd or randomized_range, which take operators"
         )
     if isinstance(given, np.generic | int | float | complex):
         return np.asarray(given)
@@ -171,17 +182,17 @@ def _to_array(name: str, given: Any) -> np.ndarray:
 
 
 def _holds_masked(given: Any, depth: int = 2) -> bool:
-    """True for lists of masked arrays, whose masks NumPy would drop."""
+    """Return whether it is a list of masked arrays, whose masks NumPy would drop."""
     if isinstance(given, np.ma.MaskedArray):
         return True
     return depth > 0 and isinstance(given, list | tuple) and any(_holds_masked(item, depth - 1) for item in given)
 
 
 def as_matrix(name: str, array: Any, *, check_finite: bool = True) -> Any:
-    """Return `array` if it is an (n, m) array of finite floating-point numbers, else say what is wrong.
+    """Return `array` as an (n, m) array of finite floating-point numbers, or raise an error that says what is wrong.
 
-    What :func:`plain` converts is converted. `check_finite=False` leaves the search for NaN and infinities to whoever reads the
-    entries.
+    What :func:`plain` converts is converted. `check_finite=False` leaves the search for NaN and infinities to whoever
+    reads the entries.
 
     Raises
     ------
@@ -202,7 +213,7 @@ def as_matrix(name: str, array: Any, *, check_finite: bool = True) -> Any:
     if not bool(xp.all(finite)):
         bad = np.argwhere(~to_numpy(finite))
         raise ValueError(
-            f"{name} has {len(bad)} entries that are NaN or infinite, the first at index {tuple(int(i) for i in bad[0])}; "
-            "remove or recompute them"
+            f"{name} has {len(bad)} entries that are NaN or infinite, the first at index "
+            f"{tuple(int(i) for i in bad[0])}; remove or recompute them"
         )
     return array

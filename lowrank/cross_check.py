@@ -1,4 +1,4 @@
-"""How far a growing cross approximation is from the matrix: by entries at random, by rows and columns at random, or by all entries."""
+"""The error of a growing cross approximation, from random entries, from random lines, or from all entries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIECE = 2**21
 
 
 class Check(NamedTuple):
-    """The residual as it was seen."""
+    """The residual, as far as it was seen."""
 
     error: ErrorEstimate  #: ||A - A_k||_F
     norm: float  #: ||A||_F
@@ -33,21 +33,21 @@ class Check(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """The error, with what the estimate may be off."""
+        """The error plus two standard errors."""
         return self.error.value + 2 * self.error.standard_error
 
 
 def compare(matrix: Any, left: Any, right: Any) -> tuple[float, float]:
-    """||A - X Y||_F and ||A||_F of an array, by blocks of rows: 2 m n k flops, and PIECE entries at a time."""
+    """Return ||A - X Y||_F and ||A||_F of an array, by blocks of rows: 2 m n k flops, and PIECE entries at a time."""
     m, n = matrix.shape
     step = max(1, PIECE // max(n, 1))
     pieces = [(matrix[i : min(i + step, m), :], left[i : min(i + step, m), :]) for i in range(0, m, step)]
-    errors = [frobenius(a - x @ right) for a, x in pieces]
-    return tuple(frobenius(np.asarray(norms, dtype=float)) for norms in (errors, [frobenius(a) for a, _ in pieces]))  # type: ignore[return-value]
+    errors = np.array([(frobenius(a - x @ right), frobenius(a)) for a, x in pieces], dtype=float).reshape(-1, 2)
+    return frobenius(errors[:, 0]), frobenius(errors[:, 1])
 
 
 def sample_residual(cross: GrowingCross, rng: np.random.Generator) -> Check:
-    """Errors in fresh entries at random, or in rows and columns where single entries cannot be read."""
+    """Measure the error in fresh random entries, or in rows and columns where single entries cannot be read."""
     m, n = cross.source.shape
     if m * n == 0:
         return Check(ErrorEstimate(0.0, 0.0), 0.0, 0, 0.0, 0.0)
@@ -66,7 +66,10 @@ def _by_entries(cross: GrowingCross, rng: np.random.Generator) -> tuple[ErrorEst
 
 
 def _by_lines(cross: GrowingCross, rng: np.random.Generator) -> tuple[ErrorEstimate, float, int, float]:
-    """The larger of the two figures, by rows and by columns: one of them may have met nothing. All rows, or all columns, are all there is."""
+    """Return the larger of two estimates, one from rows and one from columns.
+
+    One of them may have met nothing. All rows, or all columns, are the whole matrix.
+    """
     m, n = cross.source.shape
     i, j = (rng.choice(size, min(CHECKED_LINES, size), replace=False) for size in (m, n))
     (a, r), (b, s) = cross.lines(i, axis=0), cross.lines(j, axis=1)
@@ -86,7 +89,7 @@ def _by_lines(cross: GrowingCross, rng: np.random.Generator) -> tuple[ErrorEstim
 
 
 def _root_sum_square(sample: np.ndarray, population: int) -> ErrorEstimate:
-    """(sum x^2)^{1/2} over a population of which `sample` was drawn without replacement."""
+    """Estimate (sum x^2)^{1/2} over a population of which `sample` was drawn without replacement."""
     count, largest = len(sample), float(np.max(sample))
     if largest == 0:
         return ErrorEstimate(0.0, 0.0)

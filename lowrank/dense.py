@@ -1,4 +1,4 @@
-"""Dense factorisations of small and of tall matrices: LAPACK through SciPy for NumPy arrays, the array module's own elsewhere."""
+"""Dense factorisations: LAPACK through SciPy for NumPy arrays, the array module's own for others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = [
 
 
 def adjoint(x: Any) -> Any:
-    """X^H of a matrix."""
+    """Return X^H of a matrix X."""
     return namespace(x).conj(x).T if is_complex(x) else x.T
 
 
 def adjoint_times(a: Any, x: Any) -> Any:
-    """A^H X for an array, a sparse matrix or a linear operator A; a large array is neither copied nor conjugated."""
+    """Return A^H X for an array, a sparse matrix or a linear operator A, without a copy of A."""
     if hasattr(a, "rmatmat"):
         return a.rmatmat(x)
     if hasattr(a, "nnz"):
@@ -38,7 +38,7 @@ def adjoint_times(a: Any, x: Any) -> Any:
 
 
 def times(a: Any, x: Any) -> Any:
-    """A X for an array, a sparse matrix or a linear operator A and a thin array X.
+    """Return A X for an array, a sparse matrix or a linear operator A and a thin array X.
 
     Of a NumPy array stored by rows the transposed product is asked for, which BLAS does in three quarters of the time.
     """
@@ -48,7 +48,10 @@ def times(a: Any, x: Any) -> Any:
 
 
 def norm(x: Any) -> float:
-    """Frobenius norm of an array; squares that overflow or vanish are scaled first. NaN and infinity come back as such."""
+    """Return the Frobenius norm of an array of numbers of any size.
+
+    Squares that overflow or vanish are scaled first. NaN and infinity come back as such.
+    """
     xp = namespace(x)
     if 0 in x.shape:
         return 0.0
@@ -66,7 +69,7 @@ def norm(x: Any) -> float:
 
 
 def column_norms(x: Any) -> Any:
-    """Norms of the columns (n,), right for entries of any size."""
+    """Return the norms (n,) of the columns, for entries of any size."""
     xp = namespace(x)
     if 0 in x.shape:
         return xp.zeros(x.shape[1], dtype=real_part(x).dtype)
@@ -76,14 +79,14 @@ def column_norms(x: Any) -> Any:
 
 
 def qr(x: Any) -> tuple[Any, Any]:
-    """Q (m, k) with orthonormal columns and R (k, n) upper triangular: X = Q R, k = min(m, n)."""
+    """Return Q (m, k) with orthonormal columns and R (k, n) upper triangular: X = Q R, k = min(m, n)."""
     if isinstance(x, np.ndarray):
         return scipy.linalg.qr(x, mode="economic", check_finite=False) if x.size else np.linalg.qr(x)
     return tuple(namespace(x).linalg.qr(x, mode="reduced"))
 
 
 def svd(x: Any) -> tuple[Any, Any, Any]:
-    """U (m, k), s (k,) descending and V^H (k, n): X = U diag(s) V^H, k = min(m, n)."""
+    """Return U (m, k), s (k,) descending and V^H (k, n): X = U diag(s) V^H, k = min(m, n)."""
     if isinstance(x, np.ndarray):
         if not x.size:
             return np.linalg.svd(x, full_matrices=False)
@@ -95,7 +98,7 @@ def svd(x: Any) -> tuple[Any, Any, Any]:
 
 
 def eigh(x: Any, largest: int) -> tuple[Any, Any]:
-    """The `largest` greatest eigenvalues (k,), descending, and eigenvectors (n, k) of a Hermitian matrix."""
+    """Return the `largest` greatest eigenvalues (k,), descending, and eigenvectors (n, k) of a Hermitian matrix."""
     n = x.shape[0]
     if isinstance(x, np.ndarray) and 0 < largest < n:
         values, vectors = scipy.linalg.eigh(x, subset_by_index=(n - largest, n - 1), check_finite=False)
@@ -108,7 +111,10 @@ def eigh(x: Any, largest: int) -> tuple[Any, Any]:
 
 
 def cholesky(x: Any) -> Any:
-    """Lower triangular L of a Hermitian positive definite matrix, X = L L^H. Raises numpy.linalg.LinAlgError."""
+    """Return the lower triangular L of a Hermitian positive definite matrix, X = L L^H.
+
+    Raises numpy.linalg.LinAlgError if the matrix is not positive definite.
+    """
     if isinstance(x, np.ndarray):
         return np.linalg.cholesky(x)
     xp = namespace(x)
@@ -124,7 +130,10 @@ def cholesky(x: Any) -> Any:
 def solve_triangular(
     factor: Any, x: Any, *, lower: bool, unit: bool = False, conjugate_transposed: bool = False
 ) -> Any:
-    """T^-1 X, or T^-H X, where the module has a triangular solve (NumPy through SciPy, CuPy); a general one elsewhere."""
+    """Return T^-1 X or T^-H X for a triangular T.
+
+    Modules without a triangular solve (all but NumPy and CuPy) get a general one.
+    """
     if factor.shape[0] == 0 or x.shape[1] == 0:
         return x
     trans = 2 if conjugate_transposed else 0

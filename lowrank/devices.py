@@ -45,7 +45,7 @@ def mover(target: Any, device: Any = None) -> Callable[[Any], Any]:
 
 
 def _cupy() -> Any:
-    """Return CuPy as the array API standard wants it, after a look whether there is a device."""
+    """Return CuPy through array_api_compat. Raises RuntimeError if there is no GPU."""
     purpose = "arrays on a GPU (here with CUDA 12; for CUDA 13 the extra is gpu-cuda13, the package cupy-cuda13x)"
     cupy = require("cupy", "cupy-cuda12x", purpose, "gpu-cuda12")
     try:

@@ -1,4 +1,4 @@
-"""A matrix seen through some of its rows, columns and entries: from an array or from functions, checked and counted."""
+"""Rows, columns and entries of a matrix that is an array or given by functions, checked and counted."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ PIECE = 2**20
 class Entries:
     """Rows, columns and single entries of an (m, n) matrix, as they are asked for.
 
-    `rows(i (k,)) -> (k, n)`, `columns(j (k,)) -> (m, k)` and, where it is there, `entries(i (k,), j (k,)) -> (k,)`, for NumPy
-    integers. What comes back is checked: shape, one type of entries, no NaN or infinity. `read` counts the entries.
+    `rows(i (k,)) -> (k, n)`, `columns(j (k,)) -> (m, k)` and, where it is there, `entries(i (k,), j (k,)) -> (k,)`, for
+    NumPy integers. What comes back is checked: shape, one type of entries, no NaN or infinity. `read` counts the
+    entries.
     """
 
     def __init__(
@@ -35,19 +36,19 @@ class Entries:
         self._dtype: np.dtype | None = None
 
     def rows(self, i: np.ndarray) -> Any:
-        """A[i, :] (k, n)."""
+        """Read the rows A[i, :] (k, n)."""
         return self._checked("rows", (i,), (len(i), self.shape[1]))
 
     def columns(self, j: np.ndarray) -> Any:
-        """A[:, j] (m, k)."""
+        """Read the columns A[:, j] (m, k)."""
         return self._checked("columns", (j,), (self.shape[0], len(j)))
 
     def entries(self, i: np.ndarray, j: np.ndarray) -> Any:
-        """A[i_k, j_k] (k,)."""
+        """Read the entries A[i_k, j_k] (k,)."""
         return self._checked("entries", (i, j), (len(i),))
 
     def whole(self) -> Any:
-        """A (m, n); what functions return is put together."""
+        """Read all of A (m, n)."""
         m, n = self.shape
         if self.array is not None:
             self.read += m * n
@@ -89,17 +90,17 @@ class Entries:
 
 
 def is_pair(matrix: Any) -> bool:
-    """True for two functions (rows, columns) in the place of a matrix."""
+    """Return whether two functions (rows, columns) stand in the place of a matrix."""
     return isinstance(matrix, tuple) and len(matrix) == 2 and all(callable(f) for f in matrix)
 
 
 def _how_many(indices: tuple[np.ndarray, ...]) -> str:
-    """How many indices, in words."""
+    """Return how many indices there are, in words."""
     return f"{len(indices[0])} ind{'ex' if len(indices[0]) == 1 else 'ices'}"
 
 
 def entries_of_array(matrix: Any) -> Entries:
-    """The same of an array (m, n), which is neither copied nor read as a whole."""
+    """Return the Entries of an array (m, n), which is neither copied nor read as a whole."""
     xp = namespace(matrix)
 
     def rows(i: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""Truncated SVDs that find the optimum for any spectrum: LAPACK's, and ARPACK's where a dense one would take too long."""
+"""Truncated SVDs that find the optimum for any spectrum, by LAPACK or by ARPACK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ SMALL = 64
 def direct_svd(
     a: Any, rank: int | None, rtol: float | None, atol: float | None, left: Any, right: Any
 ) -> LowRankMatrix:
-    """LAPACK's SVD, after an orthonormalisation in each product that has no factor: A = Q_1 R_1, R_1^H = Q_2 R_2."""
+    """Return the truncated SVD by LAPACK.
+
+    For a product that has no factor the matrix is orthonormalised in it first: A = Q_1 R_1, R_1^H = Q_2 R_2.
+    """
     noise = max(a.shape) ** 0.5 * unit_roundoff(sample(a))
     core, q1, q2 = _dense(a), None, None
     if left is not None:
@@ -38,10 +41,12 @@ def direct_svd(
 
 
 def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMatrix:
-    """ARPACK's leading singular vectors, and the SVD of A V for values that are right to u s_1 and not to u^{1/2} s_1.
+    """Return the leading singular triples by ARPACK.
 
-    LAPACK's instead where ARPACK has no room (a Krylov space of 2 rank + 1 vectors in less than 64 or as many dimensions; it refuses
-    complex matrices for ranks near the size) and where it does not converge.
+    Its vectors V are used, and the SVD of A V: values are then right to u s_1 and not to u^{1/2} s_1 only.
+
+    LAPACK's instead where ARPACK has no room (a Krylov space of 2 rank + 1 vectors in less than 64 or as many
+    dimensions; it refuses complex matrices for ranks near the size) and where it does not converge.
     """
     if min(a.shape) <= max(SMALL, 2 * rank + 1) or total_norm(a) == 0:
         return direct_svd(a, rank, None, None, None, None)

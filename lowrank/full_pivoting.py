@@ -26,7 +26,10 @@ TRUSTED = 100.0
 
 
 def eliminate(matrix: Any, rtol: float | None, rank: int | None) -> CrossApproximation:
-    """Crosses at the largest entries of the residual, until max |R| <= rtol max |A|. See :func:`lowrank.cross_approximation`."""
+    """Take crosses at the largest entries of the residual R until max |R| <= rtol max |A|.
+
+    See :func:`lowrank.cross_approximation`.
+    """
     m, n = matrix.shape
     limit = min(m, n) if rank is None else min(rank, m, n)
     residual = dense_residual(matrix)
@@ -75,7 +78,10 @@ def eliminate(matrix: Any, rtol: float | None, rank: int | None) -> CrossApproxi
 
 
 def saturated_rank(history: Sequence[float], u: float, rtol: float | None) -> int | None:
-    """Rank to keep if the residuals `history` (max |R_k|, k = 0..r) have arrived at round-off, None if they have not."""
+    """Return the rank to keep if the residuals have arrived at round-off, None if they have not.
+
+    history : max |R_k|, k = 0..r
+    """
     r, level = len(history) - 1, history[0] * u
     if history[-1] <= SATURATION * level:
         return r
@@ -87,21 +93,21 @@ def saturated_rank(history: Sequence[float], u: float, rtol: float | None) -> in
 
 
 class _Residual:
-    """R, held as one array of the matrix's module."""
+    """The residual R, held as one array of the matrix's module."""
 
     def __init__(self, matrix: Any) -> None:
         self.xp = namespace(matrix)
         self.array = self.xp.asarray(matrix, copy=True)
 
     def largest(self) -> tuple[int, int, Any]:
-        """Position and value of the entry of largest modulus."""
+        """Return position and value of the entry of largest modulus."""
         xp = self.xp
         position = int(xp.argmax(xp.reshape(xp.abs(self.array), (-1,))))
         i, j = divmod(position, self.array.shape[1])
         return i, j, to_numpy(self.array[i, j])[()]
 
     def eliminate(self, i: int, j: int, pivot: Any) -> tuple[Any, Any]:
-        """R <- R - c u; returns c = R[:, j] / pivot and u = R[i, :]."""
+        """Update R <- R - c u; return c = R[:, j] / pivot and u = R[i, :]."""
         xp = self.xp
         column = self.array[:, j] / self.array[i, j]
         column[i] = 1.0  # which complex division does not promise
@@ -113,7 +119,7 @@ class _Residual:
 
 
 class _RealNumPyResidual(_Residual):
-    """The same through BLAS, in place: one rank-one update and one search, a single pass over memory each."""
+    """The residual of a real NumPy array: update and search by BLAS, in place, one pass over memory each."""
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.array = np.array(matrix, order="F")
@@ -133,7 +139,7 @@ class _RealNumPyResidual(_Residual):
 
 
 def dense_residual(matrix: Any) -> _Residual:
-    """R = A to begin with, of which crosses are taken in place, in a copy."""
+    """Return the residual R = A, a copy from which crosses are taken in place."""
     if isinstance(matrix, np.ndarray) and matrix.dtype in (np.dtype(np.float64), np.dtype(np.float32)):
         return _RealNumPyResidual(matrix)
     return _Residual(matrix)

@@ -1,4 +1,4 @@
-"""The SVD of a tall matrix from its Gram matrix: as fast as matrix products, and cut before it goes wrong."""
+"""The SVD of a tall matrix from its Gram matrix, at the speed of matrix products."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lowrank.matrix import LowRankMatrix
 
 __all__ = ["gram_svd"]
 
-#: Terms with s < CUT s_1 are not taken from the Gram matrix, whose eigenvalues are right to u s_1^2: at the cut the squared error of
-#: the approximation is within u / CUT^2 = 1e-4 of the optimum.
+#: Terms with s < CUT s_1 are not taken from the Gram matrix, whose eigenvalues are right to u s_1^2: at the cut the
+#: squared error of the approximation is within u / CUT^2 = 1e-4 of the optimum.
 CUT = 1e-6
 #: Rows multiplied at a time where they are converted to double precision first.
 PANEL = 4096
@@ -25,11 +25,13 @@ ROUNDING = 16
 
 
 def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *, insist: bool) -> LowRankMatrix | None:
-    """A ~ U diag(s) V^H from the eigenvectors V of A^H A = V diag(s^2) V^H (of A A^H for a wide matrix).
+    """Return A ~ U diag(s) V^H from the eigenvectors V of A^H A, or None where they are not accurate enough.
 
-    Then A V = Q R and the SVD of R (a Rayleigh-Ritz step): U is orthonormal, and s right, to a few u s_1, however small. What the Gram
-    matrix does not show is what lies below CUT s_1: None is returned if such terms are asked for; with `insist` they are left
-    out. Single precision is accumulated in double, where its round-off is above the cut.
+    A^H A = V diag(s^2) V^H; of a wide matrix A A^H is taken.
+
+    Then A V = Q R and the SVD of R (a Rayleigh-Ritz step): U is orthonormal, and s right, to a few u s_1, however
+    small. What the Gram matrix does not show is what lies below CUT s_1: None is returned if such terms are asked for;
+    with `insist` they are left out. Single precision is accumulated in double, where its round-off is above the cut.
 
     Raises ValueError, with `insist`, for a tolerance below the cut.
     """
@@ -60,8 +62,8 @@ def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *
         if not len(enough) and (rank is None or rank > resolved):
             if insist:
                 raise ValueError(
-                    f"method 'gram' resolves errors down to {CUT:g} of the norm of the matrix, {allowed:.3g} was asked for of a matrix "
-                    f"of norm {energy**0.5:.3g}; use method 'direct'"
+                    f"method 'gram' resolves errors down to {CUT:g} of the norm of the matrix, {allowed:.3g} was "
+                    f"asked for of a matrix of norm {energy**0.5:.3g}; use method 'direct'"
                 )
             return None
         k = min(k, int(enough[0])) if len(enough) else k
@@ -73,10 +75,10 @@ def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *
 
 
 def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
-    """The best approximation of A with rows in the span of V (n, k): the SVD of A V, orthonormal and right to a few u s_1.
+    """Return the best approximation of A with rows in the span of V (n, k): the SVD of A V, right to a few u s_1.
 
-    The columns of A V are nearly orthogonal: Cholesky QR of them divided by their norms, at the speed of matrix products, is as
-    right as LAPACK's, which is taken where they are not.
+    The columns of A V are nearly orthogonal: Cholesky QR of them divided by their norms, at the speed of matrix
+    products, is as right as LAPACK's, which is taken where they are not.
     """
     v = qr(v)[0]  # LAPACK's eigenvectors are orthonormal to n u only
     x = times(a, v)
@@ -99,10 +101,12 @@ def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
 
 
 def _leading_in_single(a: np.ndarray, k: int) -> np.ndarray | None:
-    """The k leading eigenvectors of A^H A in single precision, which takes half the time, where that is good enough: None elsewhere.
+    """Return the k leading eigenvectors of A^H A in single precision, None where that is not good enough.
 
-    Their span misses at most 2 k ||dG||_2 of the captured squares, dG the rounding errors of the Gram matrix, which must be a
-    thousandth of the squared error that no approximation avoids.
+    It takes half the time of double precision.
+
+    Their span misses at most 2 k ||dG||_2 of the captured squares, dG the rounding errors of the Gram matrix, which
+    must be a thousandth of the squared error that no approximation avoids.
     """
     single = np.complex64 if a.dtype.kind == "c" else np.float32
     gram = np.zeros((a.shape[1], a.shape[1]), dtype=np.complex128 if a.dtype.kind == "c" else np.float64)
@@ -119,7 +123,7 @@ def _leading_in_single(a: np.ndarray, k: int) -> np.ndarray | None:
 
 
 def gram_matrix(a: Any) -> Any:
-    """A^H A (n, n) in double precision, by half the flops of a product where BLAS has a routine for it."""
+    """Return A^H A (n, n) in double precision, by half the flops of a product where BLAS has a routine for it."""
     xp = namespace(a)
     if isinstance(a, np.ndarray) and a.dtype == np.float64:
         return a.T @ a  # a symmetric rank-k update: NumPy sees it

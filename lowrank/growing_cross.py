@@ -1,4 +1,4 @@
-"""A cross approximation being built: its residual in any row, column or entry, and its norm, at every rank."""
+"""A cross approximation under construction: its norm, and its residual in any row, column or entry."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lowrank.entries import Entries
 
 __all__ = ["NOISE", "GrowingCross"]
 
-#: A row is round-off below this many times its noise: with 4 partial pivoting takes a cross too many of every third matrix of
-#: exact rank, with 16 it stops short in single precision.
+#: A row is round-off below this many times its noise: with 4 partial pivoting takes a cross too many of every third
+#: matrix of exact rank, with 16 it stops short in single precision.
 NOISE = 8.0
 
 
 class GrowingCross:
-    """A_k = sum_l c_l u_l of a matrix A that is read on demand; R = A - A_k.
+    """The sum A_k = sum_l c_l u_l of crosses of a matrix A that is read on demand, and the residual R = A - A_k.
 
     Rows and columns are `closed` where R is zero: those of the crosses, and rows in which only round-off was found.
     """
@@ -44,19 +44,20 @@ class GrowingCross:
 
     @property
     def c(self) -> Any:
-        """C^T (k, m)."""
+        """The columns so far, C^T (k, m)."""
         return self._c[: self.rank, :]
 
     @property
     def u(self) -> Any:
-        """U (k, n)."""
+        """The rows so far, U (k, n)."""
         return self._u[: self.rank, :]
 
     def rows(self, i: np.ndarray, a: Any = None) -> tuple[Any, np.ndarray, np.ndarray]:
-        """R[i, :] (b, n), max |A[i, :]| (b,), and how large each row would be if it were round-off, in units of u (b,).
+        """Return R[i, :] (b, n), max |A[i, :]| (b,), and the size of round-off in each row, in units of u (b,).
 
-        Entry (i, j) is a difference of k + 1 numbers, rounded with errors that are taken as independent: of A[i, j] and of
-        c_l[i] u_l[j], where u_l is known to u times the row of A that it comes from. `a` is A[i, :], if it was read before.
+        Entry (i, j) is a difference of k + 1 numbers, rounded with errors that are taken as independent: of A[i, j] and
+        of c_l[i] u_l[j], where u_l is known to u times the row of A that it comes from. `a` is A[i, :], if it was read
+        before.
         """
         xp = self.xp
         a = self.source.rows(i) if a is None else a
@@ -67,16 +68,16 @@ class GrowingCross:
         return (a - c @ self.u) * self.open_columns, sizes, self._noise(c, sizes)
 
     def is_noise(self, i: int, largest: float, size: float, u: float) -> bool:
-        """True if entries up to `largest` in row i of R are no more than round-off; `size` is max |A[i, :]|."""
+        """Return whether entries up to `largest` in row i of R are round-off; `size` is max |A[i, :]|."""
         return largest <= NOISE * u * float(self._noise(self._of_rows(np.array([i])), np.array([size]))[0])
 
     def column(self, j: int) -> Any:
-        """R[:, j] (m,)."""
+        """Return the column R[:, j] (m,)."""
         a = self.source.columns(np.array([j]))[:, 0]
         return (a - self.u[:, j] @ self.c if self.rank else a) * self.open_rows
 
     def lines(self, i: np.ndarray, axis: int) -> tuple[Any, Any]:
-        """Rows A[i, :] and R[i, :] (b, n), for axis 0, or columns (m, b), for axis 1."""
+        """Return the rows A[i, :] and R[i, :] (b, n) for axis 0, the columns (m, b) for axis 1."""
         xp, source, index = self.xp, self.source, beside(i, self.like)
         if axis == 0:
             a = source.rows(i)
@@ -85,34 +86,37 @@ class GrowingCross:
         return a, a - self.c.T @ xp.take(self.u, index, axis=1)
 
     def entries(self, i: np.ndarray, j: np.ndarray) -> tuple[Any, Any]:
-        """A[i_k, j_k] and R[i_k, j_k] (b,)."""
+        """Return the entries A[i_k, j_k] and R[i_k, j_k] (b,)."""
         xp = self.xp
         a = self.source.entries(i, j)
         c, u = (xp.take(f, beside(k, self.like), axis=1) for f, k in ((self.c, i), (self.u, j)))
         return a, a - xp.sum(c * u, axis=0)
 
     def _of_rows(self, i: np.ndarray) -> Any:
-        """c_l[i] (b, k)."""
+        """Return the rows c_l[i] (b, k) of C."""
         if len(i) == 1:
             return self.c[:, int(i[0])][None, :]
         return self.xp.take(self.c, beside(i, self.like), axis=1).T
 
     def _noise(self, c: Any, sizes: np.ndarray) -> np.ndarray:
-        """Of :meth:`rows`, for the rows c_l[i] (b, k) of C."""
+        """Return the sizes as round-off that :meth:`rows` tells, for the rows c_l[i] (b, k) of C."""
         terms = np.concatenate([sizes[:, None], np.abs(to_numpy(c)).astype(float) * np.array(self._sizes)], axis=1)
         largest = np.max(terms, axis=1)
         scale = np.where(largest > 0, largest, 1.0)  # squares neither overflow nor vanish
         return scale * np.linalg.norm(terms / scale[:, None], axis=1)
 
     def append(self, i: int, j: int, row: Any, column: Any, size: float) -> Any:
-        """A_k + c u, for a row and a column of R that cross in (i, j); `size` is max |A[i, :]|. Returns c (m,)."""
+        """Append the cross of a row and a column of R that meet in (i, j); return c (m,).
+
+        size : max |A[i, :]|
+        """
         c = column / row[j]
         c[i] = 1.0  # which division does not promise
         self.add(i, j, c, row, size)
         return c
 
     def add(self, i: int, j: int, c: Any, row: Any, size: float) -> None:
-        """The same for c = column / pivot."""
+        """Append a cross whose column is divided by the pivot already."""
         k = self.rank
         if k == self._c.shape[0]:
             self._c, self._u = self._grown(self._c), self._grown(self._u)
@@ -126,20 +130,23 @@ class GrowingCross:
         self._sizes.append(size)
 
     def close(self, i: int) -> None:
-        """No pivot is looked for in row i any more."""
+        """Look for no pivot in row i any more."""
         self.open_rows[i] = 0.0
         self._open[i] = False
 
     def is_open(self, i: int) -> bool:
-        """False for the rows of the crosses and those that were closed."""
+        """Return whether a pivot may be looked for in row i."""
         return bool(self._open[i])
 
     def list_open_rows(self) -> np.ndarray:
-        """Indices of the open rows."""
+        """Return the indices of the open rows."""
         return np.flatnonzero(self._open)
 
     def list_unconnected(self) -> tuple[np.ndarray, np.ndarray]:
-        """Open rows that are zero in all columns read, and columns that are zero in all rows read: no cross leads to where they meet."""
+        """Return the open rows that are zero in all columns read, and the columns that are zero in all rows read.
+
+        No cross leads to where these meet.
+        """
         xp = self.xp
         rows, columns = (np.flatnonzero(~to_numpy(xp.any(factor != 0, axis=0))) for factor in (self.c, self.u))
         return rows[self._open[rows]], columns
@@ -151,11 +158,14 @@ class GrowingCross:
         del self.total[rank + 1 :]
 
     def factors(self) -> tuple[Any, Any]:
-        """C (m, k) and U (k, n), without the room to grow."""
+        """Return C (m, k) and U (k, n), without the room to grow."""
         return self.xp.asarray(self.c, copy=True).T, self.xp.asarray(self.u, copy=True)
 
     def _update_norm(self, c: Any, u: Any) -> None:
-        """||A_k + c u||^2 = ||A_k||^2 + ||c||^2 ||u||^2 + 2 Re sum_l (c_l^H c) (u_l^H u), where nothing overflows."""
+        """Update the norm of A_k by a cross, without overflow.
+
+        ||A_k + c u||^2 = ||A_k||^2 + ||c||^2 ||u||^2 + 2 Re sum_l (c_l^H c) (u_l^H u).
+        """
         size_c, size_u = norm(c), norm(u)
         size, before = size_c * size_u, self.total[-1]
         self.norms.append(size)

@@ -1,4 +1,4 @@
-"""A matrix from its own columns (interpolative decomposition), or columns and rows (CUR), found by cross approximation."""
+"""A matrix from some of its columns (interpolative decomposition), or of its columns and rows (CUR)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from lowrank.cross_check import compare
 from lowrank.cross_result import Stopped
 from lowrank.dense import adjoint, solve_triangular
 from lowrank.entries import Entries, is_pair
-from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
 
 __all__ = ["CUR", "InterpolativeDecomposition", "cur", "interpolative_decomposition"]
@@ -22,7 +21,10 @@ __all__ = ["CUR", "InterpolativeDecomposition", "cur", "interpolative_decomposit
 
 @dataclass(frozen=True)
 class CUR:
-    """A ~ C U R with columns C and rows R of A itself and U = A[I, J]^{-1}, which is held as a triangular factorisation. See :func:`cur`."""
+    """Result of :func:`cur`: A ~ C U R with columns C and rows R of A itself.
+
+    U = A[I, J]^{-1} is held as a triangular factorisation, A[I, J] = L T.
+    """
 
     C: Any  #: A[:, J] (m, r)
     R: Any  #: A[I, :] (r, n)
@@ -44,7 +46,9 @@ class CUR:
 
     @property
     def U(self) -> Any:
-        """T^{-1} L^{-1} (r, r), to look at: its entries are as large as 1 / the last pivot, and products with it lose as many digits.
+        """The matrix U = T^{-1} L^{-1} (r, r), for inspection only.
+
+        Its entries are as large as 1 / the last pivot, and products with it lose as many digits.
 
         Raises ValueError where they overflow; :meth:`low_rank` does without them.
         """
@@ -62,7 +66,10 @@ class CUR:
         return found
 
     def low_rank(self) -> LowRankMatrix:
-        """(C T^{-1}) (L^{-1} R) as a :class:`lowrank.LowRankMatrix`, by triangular solves: right to round-off, as C U R is not."""
+        """Return (C T^{-1}) (L^{-1} R) as a :class:`lowrank.LowRankMatrix`.
+
+        Two triangular solves: right to round-off, as the product C U R is not.
+        """
         upper, exponents = _columns_in_units(
             self.upper, self.upper
         )  # C S (T S)^{-1}: pivots may be at the ends of the range
@@ -73,7 +80,7 @@ class CUR:
         return LowRankMatrix(left, ones, right)
 
     def to_dense(self) -> Any:
-        """The approximation as an (m, n) array."""
+        """Return the approximation as an (m, n) array."""
         return self.low_rank().to_dense()
 
     def __repr__(self) -> str:
@@ -83,11 +90,11 @@ class CUR:
 
 @dataclass(frozen=True)
 class InterpolativeDecomposition:
-    """A ~ A[:, J] X, and how good that is; ``J, X = ...`` unpacks it. See :func:`interpolative_decomposition`."""
+    """Result of :func:`interpolative_decomposition`: A ~ A[:, J] X; ``J, X = ...`` unpacks it."""
 
     columns: np.ndarray  #: J (r,)
     coefficients: Any  #: X (r, n), X[:, J] = I
-    error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions that of their crosses, as in CrossApproximation
+    error: ErrorEstimate  #: ||A - A[:, J] X||_F: exact for arrays, for functions the error of the crosses
     norm: float  #: ||A||_F
     stopped: Stopped
     error_bound: float  #: as in CrossApproximation: a cautious estimate for functions, the error for arrays
@@ -121,9 +128,10 @@ def interpolative_decomposition(
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
 ) -> InterpolativeDecomposition:
-    """Interpolative decomposition A ~ A[:, J] X with X[:, J] = I: every column from a few columns.
+    """Approximate all columns of A by combinations of a few of them: A ~ A[:, J] X with X[:, J] = I.
 
-    From a cross approximation A ~ C U with columns J, U[:, J] = T upper triangular: A[:, J] ~ C T, so that X = T^{-1} U.
+    From a cross approximation A ~ C U with columns J, U[:, J] = T upper triangular: A[:, J] ~ C T, and
+    so X = T^{-1} U.
 
     Parameters
     ----------
@@ -132,7 +140,8 @@ def interpolative_decomposition(
 
     Returns
     -------
-    InterpolativeDecomposition, which unpacks into J (r,) column indices and X (r, n) coefficients, and has their `error`.
+    InterpolativeDecomposition, which unpacks into J (r,) column indices and X (r, n) coefficients, and has their
+    `error`.
 
     Raises
     ------
@@ -141,8 +150,8 @@ def interpolative_decomposition(
 
     Notes
     -----
-    Cost: that of the crosses and n r^2 flops, and for arrays 2 m n r to compare all entries. The error is that of the crosses, a few
-    times that of a pivoted QR (as in scipy.linalg.interpolative) at equal rank.
+    Cost: that of the crosses and n r^2 flops, and for arrays 2 m n r to compare all entries. The error is that of the
+    crosses, a few times that of a pivoted QR (as in scipy.linalg.interpolative) at equal rank.
 
     Examples
     --------
@@ -156,7 +165,9 @@ def interpolative_decomposition(
     >>> x.shape, bool(np.linalg.norm(a - a[:, columns] @ x) <= 1e-5 * np.linalg.norm(a))
     ((4, 50), True)
     """
-    cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
+    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
+    given = matrix if array is None else array
+    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     upper, exponents = _columns_in_units(adjoint(_upper(cross)), adjoint(cross.rows))
     rows = adjoint(
         _by_powers(adjoint(cross.rows), -exponents)
@@ -179,9 +190,12 @@ def cur(
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
 ) -> CUR:
-    """CUR (skeleton) decomposition A ~ A[:, J] A[I, J]^{-1} A[I, :], exact in the rows I and the columns J.
+    """Approximate A by a few of its columns and rows: A ~ A[:, J] A[I, J]^{-1} A[I, :] (CUR, skeleton decomposition).
 
-    It is the cross approximation with pivots (I, J), written in entries of A; A[I, J] = L T comes with it and is never inverted.
+    The approximation is exact in the rows I and the columns J.
+
+    It is the cross approximation with pivots (I, J), written in entries of A; A[I, J] = L T comes with it and is never
+    inverted.
 
     Parameters
     ----------
@@ -199,7 +213,8 @@ def cur(
 
     Notes
     -----
-    Cost: that of the crosses, and for arrays 2 m n r flops to compare all entries; functions are asked once more for the rows I and the columns J.
+    Cost: that of the crosses, and for arrays 2 m n r flops to compare all entries; functions are asked once more for
+    the rows I and the columns J.
 
     Examples
     --------
@@ -210,7 +225,9 @@ def cur(
     >>> bool(np.all(skeleton.C == a[:, skeleton.column_indices])), skeleton
     (True, CUR(50 x 50, rank 4, relative error 5.4e-06, stopped by rank))
     """
-    cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
+    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
+    given = matrix if array is None else array
+    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     i, j = cross.row_indices, cross.column_indices
     if array is not None:
         c, r = _columns(array, j), namespace(array).take(array, beside(i, array), axis=0)
@@ -227,31 +244,18 @@ def cur(
     return replace(found, error=error, norm=norm, stopped=stopped, error_bound=bound)
 
 
-def _cross(
-    matrix: Any,
-    rank: int | None,
-    rtol: float | None,
-    shape: tuple[int, int] | None,
-    pivoting: Literal["full", "partial", "rook"],
-    entries: Callable[[np.ndarray, np.ndarray], Any] | None,
-    rng: int | np.random.Generator,
-) -> tuple[CrossApproximation, Any]:
-    """The crosses, and the matrix if it is an array, else None."""
-    check_limits(rank, rtol)
-    array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
-    given = matrix if array is None else array
-    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
-    return cross, array
-
-
 def _error(cross: CrossApproximation, array: Any, left: Any, right: Any) -> tuple[ErrorEstimate, float, Stopped, float]:
-    """error, norm, stopped and error_bound of A ~ X Y: of an array all entries are compared, else those of the crosses."""
+    """Return error, norm, stopped and error_bound of A ~ X Y.
+
+    Of an array all entries are compared; for functions those of the crosses are taken.
+    """
     factors = left is None or all_true(namespace(left).isfinite(left)), all_true(namespace(right).isfinite(right))
     error, norm = (cross.error.value, cross.norm) if array is None else compare(array, left, right)
     if not (all(factors) and np.isfinite(error)):
         raise ValueError(
-            f"the factors overflow: pivots between {np.abs(cross.pivots).min():.1e} and {np.abs(cross.pivots).max():.1e} are too far "
-            "apart, or the entries too large; scale the matrix, or use a singular value decomposition"
+            f"the factors overflow: pivots between {np.abs(cross.pivots).min():.1e} and "
+            f"{np.abs(cross.pivots).max():.1e} are too far apart, or the entries too large; scale the matrix, "
+            "or use a singular value decomposition"
         )
     if array is None:
         return cross.error, norm, cross.stopped, cross.error_bound
@@ -264,14 +268,17 @@ def _in_words(found: CUR | InterpolativeDecomposition) -> str:
 
 
 def _columns_in_units(triangle: Any, like: Any) -> tuple[Any, np.ndarray]:
-    """The columns of a triangle divided by powers of two, the sizes of the columns of `like`; and their exponents (r,)."""
+    """Return a triangle with columns divided by powers of two, and the exponents (r,).
+
+    The powers are the sizes of the columns of `like`.
+    """
     xp = namespace(like)
     exponents = np.frexp(to_numpy(xp.max(xp.abs(like), axis=0)).astype(float))[1] if like.shape[1] else np.zeros(0, int)
     return _by_powers(triangle, -exponents), exponents
 
 
 def _by_powers(x: Any, exponents: np.ndarray) -> Any:
-    """Columns times powers of two, in two steps, as one of them may be beyond the range."""
+    """Return columns times powers of two, in two steps, as one power may be beyond the range."""
     half = exponents // 2
     for e in (half, exponents - half):
         x = x * namespace(x).astype(beside(np.ldexp(1.0, e), x), real_part(x[:0, :0]).dtype)

@@ -1,4 +1,4 @@
-"""How many terms of a singular value decomposition to keep: the conventions of this floor, in one place."""
+"""How many terms of a singular value decomposition to keep for a rank and tolerances."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def kept(
     atol: float | None = None,
     scale: float | None = None,
 ) -> int:
-    """Fewest leading terms k with (sum_{i >= k} s_i^2)^{1/2} <= max(atol, rtol ||s||), at most `rank`, none with s_i <= noise scale.
+    """Return the number k of leading terms to keep.
+
+    It is the least with (sum_{i >= k} s_i^2)^{1/2} <= max(atol, rtol ||s||), at most `rank`, without terms s_i <= noise
+    scale.
 
     `scale` is the size of what s was computed from, by default s_0.
     """

@@ -1,4 +1,4 @@
-"""A low-rank matrix, held as its factors and never formed."""
+"""A low-rank matrix, held as its factors."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ErrorEstimate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LowRankMatrix:
-    """A = U diag(s) V^H, an (m, n) matrix of rank r at most, in (m + n + 1) r numbers.
+    """A matrix A = U diag(s) V^H (m, n) of rank at most r, in (m + n + 1) r numbers.
 
-    Products, rows, columns and entries are computed from the factors; sums and products of low-rank matrices are again such, of
-    the sum (or the smaller) of the ranks: :meth:`recompress` finds the rank that they really have.
+    Products, rows, columns and entries are computed from the factors; sums and products of low-rank matrices are again
+    such, of the sum (or the smaller) of the ranks: :meth:`recompress` finds the rank that they really have.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class LowRankMatrix:
     U: Any  #: (m, r)
     s: Any  #: (r,), real
     V: Any  #: (n, r)
-    #: s are singular values, descending: U and V are orthonormal, in the inner products that the matrix was factorised in
+    #: s are singular values, descending: U and V are orthonormal in the inner products of the factorisation
     is_svd: bool = False
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class LowRankMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """Numbers of rows and columns (m, n)."""
         return self.U.shape[0], self.V.shape[0]
 
     @property
@@ -96,38 +96,38 @@ class LowRankMatrix:
 
     @property
     def T(self) -> LowRankMatrix:
-        """The transpose."""
+        """The transpose of the matrix."""
         return replace(self, U=conj(self.V), V=conj(self.U))
 
     def conj(self) -> LowRankMatrix:
-        """The complex conjugate."""
+        """Return the complex conjugate."""
         return replace(self, U=conj(self.U), V=conj(self.V))
 
     # parts and products
 
     def matvec(self, x: Any) -> Any:
-        """A x for x (n,) or (n, k); 2 (m + n) r k flops."""
+        """Return A x for x (n,) or (n, k); 2 (m + n) r k flops."""
         x = self._operand(x, self.shape[1])
         return self.U @ self._scaled(adjoint(self.V) @ x)
 
     def rmatvec(self, y: Any) -> Any:
-        """A^H y for y (m,) or (m, k)."""
+        """Return A^H y for y (m,) or (m, k)."""
         y = self._operand(y, self.shape[0])
         return self.V @ self._scaled(adjoint(self.U) @ y)
 
     def rows(self, indices: Any) -> Any:
-        """Rows A[i, :] (k, n), for indices (k,)."""
+        """Return the rows A[i, :] (k, n) for indices i (k,)."""
         xp = namespace(self.U)
         u = xp.take(self.U, self._indices(indices, 0), axis=0)
         return (u * self._s(u)) @ adjoint(self.V)
 
     def columns(self, indices: Any) -> Any:
-        """Columns A[:, j] (m, k), for indices (k,)."""
+        """Return the columns A[:, j] (m, k) for indices j (k,)."""
         xp = namespace(self.V)
         return self.U @ self._scaled(adjoint(xp.take(self.V, self._indices(indices, 1), axis=0)))
 
     def entries(self, rows: Any, columns: Any) -> Any:
-        """Entries A[i_k, j_k] (k,), for indices i (k,) and j (k,)."""
+        """Return the entries A[i_k, j_k] (k,) for indices i (k,) and j (k,)."""
         xp = namespace(self.U)
         i, j = self._indices(rows, 0), self._indices(columns, 1)
         if i.shape != j.shape:
@@ -136,11 +136,14 @@ class LowRankMatrix:
         return xp.sum(u * self._s(u) * conj(xp.take(self.V, j, axis=0)), axis=1)
 
     def to_dense(self) -> Any:
-        """The (m, n) array."""
+        """Return the matrix as an (m, n) array."""
         return (self.U * self._s(self.U)) @ adjoint(self.V)
 
     def balanced(self) -> tuple[Any, Any]:
-        """(U s^{1/2}, V s^{1/2}): two factors of equal size, X Y^H = A. Raises ValueError for a negative s."""
+        """Return two factors of equal size, X = U s^{1/2} and Y = V s^{1/2} with X Y^H = A.
+
+        Raises ValueError for a negative s.
+        """
         xp = namespace(self.s)
         if self.rank and float(xp.min(self.s)) < 0:
             raise ValueError("s has negative entries; call recompress() first")
@@ -148,7 +151,7 @@ class LowRankMatrix:
         return self.U * self._s(self.U, root), self.V * self._s(self.V, root)
 
     def aslinearoperator(self) -> Any:
-        """The same as a scipy.sparse.linalg.LinearOperator (of cupyx for CuPy arrays)."""
+        """Return the matrix as a scipy.sparse.linalg.LinearOperator (of cupyx for CuPy arrays)."""
         if namespace(self.U).__name__.endswith("cupy"):
             from cupyx.scipy.sparse.linalg import LinearOperator  # type: ignore[import-not-found]
         else:
@@ -218,11 +221,11 @@ class LowRankMatrix:
     def recompress(
         self, rank: int | None = None, *, rtol: float | None = None, atol: float | None = None
     ) -> LowRankMatrix:
-        """The SVD of the matrix, cut where the rest is round-off, or as asked: the best approximation of that rank or error.
+        """Return the SVD of the matrix, cut at a rank or an error, by default where the rest is round-off.
 
-        Round-off is 4 (max(m, n))^{1/2} u times the size of the terms, (sum_k |s_k|^2 ||u_k||^2 ||v_k||^2)^{1/2}.
-        U = Q_1 R_1, V = Q_2 R_2 and the SVD of R_1 diag(s) R_2^H, (r, r): O((m + n) r^2) flops, right to a few u of the norm of
-        the terms. `rank`, `rtol`, `atol` as in :func:`lowrank.truncated_svd`.
+        Round-off is 4 (max(m, n))^{1/2} u times the size of the terms, (sum_k |s_k|^2 ||u_k||^2 ||v_k||^2)^{1/2}. With
+        U = Q_1 R_1, V = Q_2 R_2 and the SVD of R_1 diag(s) R_2^H, (r, r): O((m + n) r^2) flops, right to a few u of the
+        norm of the terms. `rank`, `rtol`, `atol` as in :func:`lowrank.truncated_svd`.
         """
         check_limits(rank, rtol, atol)
         (q1, q2), core, terms = self._core()
@@ -233,10 +236,12 @@ class LowRankMatrix:
     def truncate(
         self, rank: int | None = None, *, rtol: float | None = None, atol: float | None = None
     ) -> LowRankMatrix:
-        """The leading terms: the best approximation of that rank, or the shortest of that error, ||A - A_k||_F <= atol or rtol ||A||_F.
+        """Return the leading terms, as many as a rank or an error asks for.
 
-        A matrix that is no SVD is recompressed first. Of one that was factorised in weighted inner products the error is
-        measured in these.
+        The fewest with ||A - A_k||_F <= max(atol, rtol ||A||_F), and at most `rank`.
+
+        A matrix that is no SVD is recompressed first. Of one that was factorised in weighted inner products the error
+        is measured in these.
         """
         check_limits(rank, rtol, atol)
         if not self.is_svd:
@@ -245,7 +250,7 @@ class LowRankMatrix:
         return replace(self, U=self.U[:, :k], s=self.s[:k], V=self.V[:, :k])
 
     def norm(self, kind: Literal["fro", "spectral"] = "fro") -> float:
-        """Frobenius or spectral norm, right to a few u of the norms of the terms; O((m + n) r^2) flops."""
+        """Return the Frobenius or spectral norm, right to a few u of the norms of the terms; O((m + n) r^2) flops."""
         if kind not in ("fro", "spectral"):
             raise ValueError(f"norm must be 'fro' or 'spectral', got {kind!r}")
         _, core, _ = self._core()
@@ -254,10 +259,13 @@ class LowRankMatrix:
         return float(svd(core)[1][0]) if 0 not in core.shape else 0.0
 
     def estimate_error(self, matrix: Any, *, n_probes: int = 10, rng: int | np.random.Generator = 0) -> ErrorEstimate:
-        """||M - A||_F of a matrix that can only be multiplied with, by Gaussian probes: (sum_p ||(M - A) w_p||^2 / n_probes)^{1/2}.
+        """Estimate ||M - A||_F from products of both matrices with random vectors.
 
-        The square is unbiased; its relative standard deviation is at most (2 / n_probes)^{1/2}, less the more singular values
-        share the error. Cost: n_probes products with M (an array, sparse matrix, LinearOperator or LowRankMatrix).
+        (sum_p ||(M - A) w_p||^2 / n_probes)^{1/2} with Gaussian probes w_p.
+
+        The square is unbiased; its relative standard deviation is at most (2 / n_probes)^{1/2}, less the more singular
+        values share the error. Cost: n_probes products with M (an array, sparse matrix, LinearOperator or
+        LowRankMatrix).
         """
         matrix = as_product("matrix", matrix)
         if tuple(matrix.shape) != self.shape:
@@ -280,7 +288,7 @@ class LowRankMatrix:
     # inside
 
     def _core(self) -> tuple[tuple[Any, Any], Any, float]:
-        """Q_1, Q_2 and the small matrix X with A = Q_1 X Q_2^H, and the size of the terms, which may cancel in X.
+        """Return Q_1, Q_2 and the small X with A = Q_1 X Q_2^H, and the size of the terms, which may cancel in X.
 
         Columns of U and V are divided by their norms first, so that nothing overflows that is not too large itself.
         """
@@ -308,7 +316,7 @@ class LowRankMatrix:
         return x
 
     def _indices(self, indices: Any, axis: int) -> Any:
-        """Indices as an array beside the factors, checked: module arrays read beyond the end without a word."""
+        """Return the indices, checked, as an array beside the factors: some modules read beyond the end."""
         if isinstance(indices, np.ma.MaskedArray):  # as they are, integers, and none of them hidden
             plain("indices", indices)
         given = to_numpy(indices) if hasattr(indices, "shape") else np.atleast_1d(np.asarray(indices))

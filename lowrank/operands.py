@@ -1,4 +1,7 @@
-"""What is multiplied with: dense arrays, sparse matrices, linear operators and low-rank matrices, alike."""
+"""Matrices of any kind as operands of products: checked, scaled to the range of numbers, measured.
+
+A kind is a dense array, a sparse matrix, a linear operator or a low-rank matrix.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ __all__ = ["checked", "draw", "enlarged", "first_product", "is_array", "sample",
 
 
 def checked(matrix: Any) -> Any:
-    """The matrix if it can be multiplied with: an array (entries are looked at in the first product), or an operator."""
+    """Return the matrix, ready to be multiplied with.
+
+    Entries of an array are looked at in the first product only.
+    """
     if isinstance(matrix, LowRankMatrix):
         return matrix
     if not hasattr(matrix, "nnz") and not hasattr(matrix, "matvec"):
@@ -40,10 +46,10 @@ def checked(matrix: Any) -> Any:
 
 
 def tamed(a: Any) -> tuple[Any, float]:
-    """A matrix whose squares neither overflow nor vanish, by a power of two, and the factor that gives the original back.
+    """Return the matrix divided by a power of two such that squares neither overflow nor vanish, and that power.
 
-    Of linear operators, whose entries are not there, one product with a random vector tells the size. Raises ValueError for NaN
-    and infinite entries of arrays, and for low-rank matrices beyond the range of numbers.
+    Of linear operators, whose entries are not there, one product with a random vector tells the size. Raises ValueError
+    for NaN and infinite entries of arrays, and for low-rank matrices beyond the range of numbers.
     """
     if isinstance(a, LowRankMatrix):
         return _tamed_factors(a)
@@ -65,7 +71,10 @@ def tamed(a: Any) -> tuple[Any, float]:
 
 
 def enlarged(s: Any, scale: float) -> Any:
-    """The singular values `s` of a matrix that was tamed, times `scale`. Raises ValueError if they overflow."""
+    """Return the singular values `s` of a matrix that was divided by `scale`, times `scale`.
+
+    Raises ValueError if they overflow.
+    """
     with np.errstate(over="ignore"):
         s = s * scale
     if not all_true(namespace(s).isfinite(s)):
@@ -74,7 +83,7 @@ def enlarged(s: Any, scale: float) -> Any:
 
 
 def _harmless(size: float, like: Any) -> bool:
-    """Whether squares of numbers of that size, and of what is left of them at round-off, are normal numbers."""
+    """Return whether squares of numbers of that size, and of their round-off, are normal numbers."""
     info = namespace(like).finfo(like.dtype)
     return bool(float(info.smallest_normal) ** 0.3 < size < float(info.max) ** 0.3)
 
@@ -84,7 +93,7 @@ def _power_of_two(size: float) -> float:
 
 
 def _tamed_factors(a: LowRankMatrix) -> tuple[LowRankMatrix, float]:
-    """The same of U diag(s) V^H: columns of length about 1, and s of at most about 1 in modulus."""
+    """Return U diag(s) V^H with columns of length about 1 and |s| of at most about 1, and the power of two."""
     if not a.rank or 0 in a.shape:
         return a, 1.0
     parts = [np.frexp(to_numpy(x).astype(float)) for x in (column_norms(a.U), a.s, column_norms(a.V))]
@@ -102,7 +111,7 @@ def _tamed_factors(a: LowRankMatrix) -> tuple[LowRankMatrix, float]:
 
 
 def _columns_by_powers(x: Any, exponents: np.ndarray) -> Any:
-    """Columns divided by powers of two, in two steps, as one of them may be beyond the range."""
+    """Return columns divided by powers of two, in two steps, as one power may be beyond the range."""
     half = exponents // 2
     for e in (half, exponents - half):
         x = x / namespace(x).astype(beside(np.ldexp(1.0, e), x), real_part(x[:0, :0]).dtype)
@@ -110,7 +119,10 @@ def _columns_by_powers(x: Any, exponents: np.ndarray) -> Any:
 
 
 def _tamed_operator(a: Any) -> tuple[Any, float]:
-    """The same of what can only be multiplied with; half of the factor goes to what it is applied to, half to the product."""
+    """Return a scaled linear operator and the power of two.
+
+    Half of the factor goes to what the operator is applied to, half to the product.
+    """
     m, n = a.shape
     if not m * n:
         return a, 1.0
@@ -145,17 +157,17 @@ def _tamed_operator(a: Any) -> tuple[Any, float]:
 
 
 def total_norm(a: Any) -> float | None:
-    """||A||_F if all entries are there to be summed, None for operators."""
+    """Return ||A||_F, None for operators, whose entries cannot be summed."""
     return norm(a) if is_array(a) else norm(a.data) if hasattr(a, "nnz") else None
 
 
 def is_array(a: Any) -> bool:
-    """True for dense arrays, False for sparse matrices and operators."""
+    """Return whether it is a dense array, and not a sparse matrix or an operator."""
     return isinstance(a, np.ndarray) or is_array_api_obj(a)
 
 
 def sample(a: Any) -> Any:
-    """An empty array of the module and type that products with `a` will have."""
+    """Return an empty array of the module and type that products with `a` will have."""
     if is_array(a):
         return a[:0, :0]
     if isinstance(a, LowRankMatrix):
@@ -166,7 +178,7 @@ def sample(a: Any) -> Any:
 
 
 def draw(a: Any, width: int, test_matrix: Any, rng: int | np.random.Generator) -> Any:
-    """The random block W (n, width), Gaussian, drawn on the host so that every device gets the same numbers."""
+    """Return the Gaussian random block W (n, width), drawn on the host so that all devices get the same numbers."""
     like = sample(a)
     real = real_part(like).dtype
     if test_matrix is not None:
@@ -179,7 +191,7 @@ def draw(a: Any, width: int, test_matrix: Any, rng: int | np.random.Generator) -
 
 
 def first_product(a: Any, omega: Any) -> Any:
-    """A W; a NaN or infinity in A is in it too and is looked for only then."""
+    """Return A W. Raises ValueError if it is not finite, as A is not then."""
     with np.errstate(invalid="ignore", over="ignore"):
         y = times(a, omega)
     xp = namespace(y)

@@ -1,4 +1,4 @@
-"""Linear operators, sparse matrices and inner products as they are given, made ready to be multiplied with blocks of vectors."""
+"""Linear operators, sparse matrices and inner products, made ready to be multiplied with blocks of vectors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["as_product", "as_sparse", "by_columns"]
 
 
 def by_columns(operator: Any) -> Any:
-    """The operator, such that blocks of vectors reach a `matvec` that was written for vectors one by one, as (n,).
+    """Return the operator in a form that takes blocks of vectors, whatever its `matvec` was written for.
 
-    SciPy hands it columns (n, 1), which x -> w * x for instance turns into a matrix, and x -> fft(x) into nothing. A `matmat` of
-    its own is given blocks. Matrices in the guise of operators, and operators that are none of SciPy's, come back as they are.
+    SciPy hands it columns (n, 1), which x -> w * x for instance turns into a matrix, and x -> fft(x) into nothing. A
+    `matmat` of its own is given blocks. Matrices in the guise of operators, and operators that are none of SciPy's,
+    come back as they are.
     """
     from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
@@ -33,7 +34,8 @@ def by_columns(operator: Any) -> Any:
             return operator.rmatvec(np.reshape(y, -1))
         except NotImplementedError:
             raise TypeError(
-                f"the {m} x {n} linear operator has no rmatvec, y -> A^H y, which is needed: pass rmatvec= to LinearOperator"
+                f"the {m} x {n} linear operator has no rmatvec, y -> A^H y, which is needed: pass rmatvec= to "
+                "LinearOperator"
             ) from None
 
     return LinearOperator(
@@ -55,7 +57,7 @@ def _one_by_one(apply: Callable[[Any], Any], size: int, dtype: Any) -> Callable[
 
 
 def _takes_blocks(operator: Any, base: type) -> bool:
-    """True if blocks are multiplied with by code that was written for blocks."""
+    """Return whether the operator has code of its own for blocks of vectors."""
     kind = type(operator)
     for name in ("matmat", "rmatmat"):
         own = f"_CustomLinearOperator__{name}_impl"  # where LinearOperator(shape, matmat=...) keeps what it was given
@@ -69,7 +71,10 @@ def _takes_blocks(operator: Any, base: type) -> bool:
 
 
 def as_sparse(name: str, matrix: Any, *, check_finite: bool = True) -> Any:
-    """A sparse matrix whose entries are finite numbers of :func:`lowrank.arrays.working_dtype`. Raises TypeError, ValueError."""
+    """Return a sparse matrix whose entries are finite numbers of :func:`lowrank.arrays.working_dtype`.
+
+    Raises TypeError for entries that are no numbers, ValueError for NaN and infinity.
+    """
     dtype = working_dtype(name, np.dtype(matrix.dtype))
     if matrix.dtype != dtype:
         matrix = matrix.astype(dtype)
@@ -82,10 +87,10 @@ def as_sparse(name: str, matrix: Any, *, check_finite: bool = True) -> Any:
 
 
 def as_product(name: str, product: Any) -> Any:
-    """An inner product that blocks of vectors can be multiplied with: None, a callable, or anything with ``@``.
+    """Return an inner product that can be applied to blocks of vectors: None, a callable, or anything with ``@``.
 
-    Arrays and sparse matrices are made ready as by :func:`lowrank.arrays.plain`, linear operators as by :func:`by_columns`; NaN is
-    left to whoever looks at the entries.
+    Arrays and sparse matrices are made ready as by :func:`lowrank.arrays.plain`, linear operators as by
+    :func:`by_columns`; NaN is left to whoever looks at the entries.
     """
     if product is None or (callable(product) and not hasattr(product, "shape")):
         return product

@@ -1,4 +1,4 @@
-"""Packages that are imported where they are used, so that importing this one stays light."""
+"""Optional packages, which are imported where they are used."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Any
 __all__ = ["require"]
 
 
-#: What to install where not every version will do, as the extras of pyproject.toml have it.
-TESTED = {"bempp-cl": "bempp-cl==0.4.2"}
-
-
 def require(module: str, package: str, purpose: str, extra: str | None = None) -> Any:
-    """The imported module, or an ImportError that says what needs it and the line that installs it.
+    """Import a module, or raise an ImportError that says what needs it and how to install it.
 
-    extra : the extra of this package that brings it, with the versions that work together. It is named for a folder of the source only: this
-        package is in no registry, where the same name may be somebody else's.
+    package : its name for pip, with a version where not every one will do ("bempp-cl==0.4.2")
+    extra : the extra of this project that brings it, with the versions that work together. It is named for a folder of
+        the source only: this project is in no registry, where the same name may be somebody else's
 
     >>> require("no_such_module", "no-such-package", "teleportation")
     Traceback (most recent call last):
@@ -26,7 +23,9 @@ def require(module: str, package: str, purpose: str, extra: str | None = None) -
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        line = f"pip install {TESTED.get(package, package)}"
+        line = f"pip install {package}"
         if extra is not None:
             line += f', or, in a clone of this package, pip install ".[{extra}]"'
-        raise ImportError(f"{purpose} needs the package {package}, which is not installed: {line}") from error
+        raise ImportError(
+            f"{purpose} needs the package {package.partition('==')[0]}, which is not installed: {line}"
+        ) from error

@@ -43,11 +43,13 @@ def pod(
     atol: float | None = None,
     method: Method = "direct",
 ) -> POD:
-    """Modes that minimise sum_j w_j ||s_j - Pi_r s_j||_P^2 over all r-dimensional spaces.
+    """Return the POD modes of a set of snapshots: the best spaces of each dimension.
 
-    The left singular vectors of S diag(w)^{1/2} in P. By default P-orthonormalise, S diag(w)^{1/2} = Q R, then take the SVD of
-    the small R = U diag(s) V^H: modes = Q U. This is accurate down to s_r / s_1 of order u, where the method of snapshots
-    (eigenvalues of S^H P S) stops at u^{1/2}.
+    The first r modes minimise sum_j w_j ||s_j - Pi_r s_j||_P^2 over all r-dimensional spaces.
+
+    The left singular vectors of S diag(w)^{1/2} in P. By default P-orthonormalise, S diag(w)^{1/2} = Q R, then take the
+    SVD of the small R = U diag(s) V^H: modes = Q U. This is accurate down to s_r / s_1 of order u, where the method of
+    snapshots (eigenvalues of S^H P S) stops at u^{1/2}.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def pod(
             raise TypeError(f"weights must be real numbers, got {w.dtype}")
         if w.shape != (m,) or not np.all(np.isfinite(w) & (w >= 0)):
             bad = f"shape {w.shape}" if w.shape != (m,) else f"{w[~(np.isfinite(w) & (w >= 0))][0]:g}"
-            raise ValueError(f"weights must be {m} finite numbers >= 0, one a snapshot, got {bad}")
+            raise ValueError(f"weights must be {m} finite numbers >= 0, one per snapshot, got {bad}")
         snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=real_part(snapshots[:0, :0]).dtype)
     svd = truncated_svd(snapshots, rank, atol=atol, left_product=product, method=method)
     values = to_numpy(svd.s)

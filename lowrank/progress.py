@@ -1,4 +1,4 @@
-"""Progress bars for long work, on a terminal or in a notebook, and silent elsewhere."""
+"""Progress bars for long work, shown on a terminal or in a notebook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["progress_bar"]
 
 
 def progress_bar(items: Iterable[Any] | None, text: str, *, enabled: bool = True, total: int | None = None) -> Any:
-    """A tqdm bar over `items`; shown where somebody watches (a terminal, a notebook) and the work takes over half a second."""
+    """Return a tqdm bar over `items`.
+
+    It is shown on a terminal or in a notebook if the work takes over half a second, and never with enabled=False.
+    """
     if not enabled:
         return _Silent(items)
     with warnings.catch_warnings():
@@ -25,7 +28,7 @@ def progress_bar(items: Iterable[Any] | None, text: str, *, enabled: bool = True
 
 
 class _Silent:
-    """What is used of a tqdm bar, for work that shows none: tqdm itself takes 0.05 s to import."""
+    """A bar that shows nothing, with the methods that are used of tqdm, which takes 0.05 s to import."""
 
     def __init__(self, items: Iterable[Any] | None) -> None:
         self._items, self.n = items, 0
@@ -40,8 +43,8 @@ class _Silent:
         pass
 
     def update(self, steps: int = 1) -> None:
-        """Count them."""
+        """Count finished steps."""
         self.n += steps
 
     def set_postfix_str(self, text: str) -> None:
-        """Nothing to show it on."""
+        """Do nothing: there is no bar."""

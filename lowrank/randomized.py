@@ -1,4 +1,4 @@
-"""Randomised subspace iteration: the leading singular triples of a matrix from a few products with it."""
+"""Randomised subspace iteration: leading singular triples from a few products with the matrix."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ __all__ = ["randomized_svd"]
 #: Passes over the matrix in which the leading singular values may settle; a spectrum that has not by then is too flat.
 MAX_PASSES = 12
 UNSETTLED = (
-    f"the singular values have not settled after {MAX_PASSES} products: the spectrum is flat, and the approximation good but not the "
-    "best; truncated_svd with method 'auto' falls back on methods that find it"
+    f"the singular values have not settled after {MAX_PASSES} products: the spectrum is flat, and the approximation "
+    "good but not the best; truncated_svd with method 'auto' falls back on methods that find it"
 )
-#: How far the error may be above the optimum, relative to it, when the iteration ends by itself (an estimate, see `_settled`).
+#: How far the error may be above the optimum, relative to it, when the iteration ends by itself (an estimate, see
+#: `_settled`).
 NEARLY_OPTIMAL = 1e-2
 #: The same, as a fraction, where it is only extrapolated from what the last products have added.
 GUESSED = 0.2
-#: ||A||^2 may exceed what the basis holds by this many times what the probes have seen of it; 8 probes of a residual of rank one, the
-#: hardest to see, underestimate its square by a factor of 40 with a probability of 1e-4.
+#: ||A||^2 may exceed what the basis holds by this many times what the probes have seen of it; 8 probes of a residual of
+#: rank one, the hardest to see, underestimate its square by a factor of 40 with a probability of 1e-4.
 SURPRISE = 40.0
 #: Columns of the random block that tell how much the others leave.
 PROBES = 8
@@ -46,21 +47,26 @@ def randomized_svd(
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
 ) -> LowRankMatrix:
-    """A ~ U diag(s) V^H of a given rank or error, by subspace iteration from a random block.
+    """Approximate A ~ U diag(s) V^H to a rank or an error, by subspace iteration from a random block.
 
-    Q <- orth(A W) with a Gaussian W (n, rank + n_oversamples), then alternately Z = A^H Q, Q' = orth(Z) and Y = A Q', Q = orth(Y),
-    orthonormalised after *every* product: without that no singular value below u^{1/3} s_1 survives a power iteration. After
-    each product the triangular factor of the last orthonormalisation holds the singular values found so far, so the iteration
-    may end at any of them: it does when the error is estimated to be within 1 % of the optimum; it is most often within 0.1 %.
+    Q <- orth(A W) with a Gaussian W (n, rank + n_oversamples), then alternately Z = A^H Q, Q' = orth(Z) and Y = A Q', Q
+    = orth(Y), orthonormalised after *every* product: without that no singular value below u^{1/3} s_1 survives a power
+    iteration. After each product the triangular factor of the last orthonormalisation holds the singular values found
+    so far, so the iteration may end at any of them: it does when the error is estimated to be within 1 % of the
+    optimum; it is most often within 0.1 %.
 
     Parameters
     ----------
-    matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator, LowRankMatrix; only A X and A^H Y are used
+    matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator, LowRankMatrix; only A X and A^H Y
+        are used
     rank : largest rank
-    n_oversamples : further columns of the block; by default 5/8 of the rank, and at least 10, which costs less than a further product
-    rtol, atol : ||A - U diag(s) V^H||_F <= max(atol, rtol ||A||_F), or `rank` terms, whatever comes first. For an array that is
-        checked, exactly; otherwise it rests on 32 Gaussian probes, for `||A||_F` too (wrong with a probability below 1e-5)
-    n_power_iter : number q of power iterations, 2 q + 2 products in all; by default as many as the spectrum needs, up to 12 products
+    n_oversamples : further columns of the block; by default 5/8 of the rank, and at least 10, which costs less than a
+        further product; take more where singular values decay slowly
+    rtol, atol : ||A - U diag(s) V^H||_F <= max(atol, rtol ||A||_F), or `rank` terms, whatever comes first. For an array
+        that is checked, exactly; otherwise it rests on 32 Gaussian probes, for `||A||_F` too (wrong with a probability
+        below 1e-5)
+    n_power_iter : number q of power iterations, 2 q + 2 products in all; by default as many as the spectrum needs, up
+        to 12 products
     test_matrix : W (n, l) instead of random numbers, to compare two machines entry by entry
     rng : seed or generator of W
 
@@ -71,15 +77,17 @@ def randomized_svd(
     Raises
     ------
     ValueError
-        neither rank nor tolerance, negative limits, NaN or infinite entries, singular values that overflow, shapes that do not fit.
+        neither rank nor tolerance, negative limits, NaN or infinite entries, singular values that overflow, shapes that
+        do not fit.
 
-    Warns if the singular values have not settled after 12 products (a flat spectrum): the result is then a good, not the best approximation.
+    Warns if the singular values have not settled after 12 products (a flat spectrum): the result is then a good, not
+    the best approximation.
 
     Notes
     -----
-    Cost: 2 m n l flops a product, 2 or 3 products where singular values decay, and O((m + n) l^2). Accuracy: that of the approximation; s_i is below sigma_i
-    by what the basis misses.
-    Source: Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217-288; ending at any product: Bjarkason, SISC 41 (2019) A2355-A2383.
+    Cost: 2 m n l flops per product, 2 or 3 products where singular values decay, and O((m + n) l^2). Accuracy: that of
+    the approximation; s_i is below sigma_i by what the basis misses. Source: Halko, Martinsson, Tropp, SIAM Review 53
+    (2011) 217-288; ending at any product: Bjarkason, SISC 41 (2019) A2355-A2383.
 
     Examples
     --------
@@ -128,7 +136,10 @@ def subspace_iteration(
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
 ) -> tuple[LowRankMatrix, bool]:
-    """The matrix of rank `rank` at most, and whether its singular values have settled (True for a given number of iterations)."""
+    """Return the approximation of at most `rank` terms, and whether its singular values have settled.
+
+    For a given number of iterations the second is True.
+    """
     m, n = a.shape
     extra = default_oversamples(rank) if n_oversamples is None else n_oversamples
     omega = draw(a, min(rank + extra, m, n), test_matrix, rng)
@@ -160,12 +171,15 @@ def subspace_iteration(
 
 
 def default_oversamples(rank: int) -> int:
-    """So many that two products do where singular values decay, which saves more than the columns cost."""
+    """Return the number of further columns with which two products suffice where singular values decay."""
     return max(10, 5 * rank // 8)
 
 
 def _left_over(r: Any, first: int) -> float:
-    """||A - Q Q^H A||_F as the last columns of A W, which are probes, see it: Q from the `first` columns, A W = Q R."""
+    """Estimate ||A - Q Q^H A||_F from the last columns of A W, which serve as probes.
+
+    Q comes from the `first` columns; A W = Q R.
+    """
     r = to_numpy(r)
     used = int(np.max(np.flatnonzero(np.any(r[:, :first] != 0, axis=1)), initial=-1)) + 1
     return float(np.linalg.norm(r[used:, first:])) / (r.shape[1] - first) ** 0.5 if r.shape[1] > first else np.inf
@@ -181,14 +195,14 @@ def _settled(
     entries: int,
     u: float,
 ) -> bool:
-    """Whether the error is within NEARLY_OPTIMAL of the optimum, by one of two estimates.
+    """Return whether the error is within NEARLY_OPTIMAL of the optimum, by one of two estimates.
 
-    The squared error of the leading k terms exceeds the optimum, tail^2 = sum_{i >= k} sigma_i^2, by at most
-    rest^2 = ||A - Q Q^H A||^2 after the first two products, and by a factor (sigma_l / sigma_k)^2 less after each `further` one
-    (the angles between the subspaces shrink so; halfway between k and l the values found are good enough to tell). And it exceeds
-    the optimum by sum_{i < k} (sigma_i^2 - s_i^2), which what the last two products have added shows if it goes on falling as it
-    did. tail^2 is at least what the extra columns found, and for an array ||A||_F^2 - sum s_i^2 where that
-    difference has digits.
+    The squared error of the leading k terms exceeds the optimum, tail^2 = sum_{i >= k} sigma_i^2, by at most rest^2 =
+    ||A - Q Q^H A||^2 after the first two products, and by a factor (sigma_l / sigma_k)^2 less after each `further` one
+    (the angles between the subspaces shrink so; halfway between k and l the values found are good enough to tell). And
+    it exceeds the optimum by sum_{i < k} (sigma_i^2 - s_i^2), which what the last two products have added shows if it
+    goes on falling as it did. tail^2 is at least what the extra columns found, and for an array ||A||_F^2 - sum s_i^2
+    where that difference has digits.
     """
     if not len(now) or now[0] == 0:
         return True
@@ -223,13 +237,13 @@ def _settled(
 
 
 def _gains(before: np.ndarray, after: np.ndarray, k: int, noise: float) -> np.ndarray:
-    """What a product has added to s_i^2, i < k, rounding errors apart."""
+    """Return what a product has added to s_i^2, i < k, rounding errors apart."""
     gained = after[:k] - before[:k]
     return np.where(gained > noise, gained * (after[:k] + before[:k]), 0.0)
 
 
 def orthonormal(x: Any, product: Any) -> tuple[Any, Any, Any]:
-    """Q, P Q and R with X = Q R and Q P-orthonormal."""
+    """Return Q, P Q and R with X = Q R and Q P-orthonormal."""
     if product is None:
         q, r = qr(x)
         return q, q, r

@@ -1,4 +1,4 @@
-"""The range of a matrix to a tolerance: random blocks are added to a basis until what it leaves is small enough."""
+"""The range of a matrix to a tolerance, from random blocks that are added to a basis."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ def randomized_range(
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
 ) -> Any:
-    """Orthonormal Q (m, l) with ||A - Q Q^H A||_F <= max(atol, rtol ||A||_F), or of `rank` columns, whatever comes first.
+    """Return an orthonormal basis Q (m, l) of the range of A, to a tolerance or a rank.
 
-    Columns are added 32 at a time, each block after `n_power_iter` orthonormalised power iterations on what the basis leaves of
-    A; the remainder of the *next* random block, before its iterations, tells how much is left: it must be below half the
-    tolerance (32 Gaussian probes say that wrongly with a probability of 5e-6 at most; fewer, of a test matrix, must be further below
-    it). Of a matrix of up to 32 columns all columns are looked at instead.
+    ||A - Q Q^H A||_F <= max(atol, rtol ||A||_F), or `rank` columns, whichever comes first.
+
+    Columns are added 32 at a time, each block after `n_power_iter` orthonormalised power iterations on what the basis
+    leaves of A; the remainder of the *next* random block, before its iterations, tells how much is left: it must be
+    below half the tolerance (32 Gaussian probes say that wrongly with a probability of 5e-6 at most; fewer, of a test
+    matrix, must be further below it). Of a matrix of up to 32 columns all columns are looked at instead.
 
     Parameters
     ----------
     matrix : A (m, n), as in :func:`randomized_svd`
     rank : largest number of columns
-    rtol, atol : tolerance, see above; ||A||_F is estimated from the first block, from below (wrong with a probability of 5e-6),
-        where it cannot be computed: of operators of more than 32 columns, and in a product
+    rtol, atol : tolerance, see above; ||A||_F is estimated from the first block, from below (wrong with a probability
+        of 5e-6), where it cannot be computed: of operators of more than 32 columns, and in a product
     product : Hermitian positive definite P (m, m): Q is P-orthonormal and the error is measured in it
     n_power_iter, test_matrix, rng : as in :func:`randomized_svd`; a test matrix is used up 32 columns at a time
 
@@ -59,7 +61,7 @@ def randomized_range(
 
     Notes
     -----
-    Cost: (2 n_power_iter + 1) products a column, one block more than is needed, O(m l^2) for Gram-Schmidt.
+    Cost: (2 n_power_iter + 1) products per column, one block more than is needed, O(m l^2) for Gram-Schmidt.
 
     Examples
     --------
@@ -94,7 +96,10 @@ def to_tolerance(
     rng: int | np.random.Generator = 0,
     widest: int | None = None,
 ) -> LowRankMatrix | None:
-    """The SVD cut at a tolerance (see :func:`randomized_svd`), None if it takes a basis of more than `widest` columns."""
+    """Return the SVD cut at a tolerance, None if it takes a basis of more than `widest` columns.
+
+    See :func:`lowrank.randomized_svd`.
+    """
     m, n = a.shape
     limit = min(m, n, m if rank is None else rank + BLOCK)
     finder = _RangeFinder(a, None, n_power_iter, test_matrix, rng)
@@ -126,14 +131,16 @@ def to_tolerance(
 
 
 def _residual_norm(a: Any, q: Any, z: Any) -> float:
-    """||A - Q Z^H||_F of an array, by blocks of rows."""
+    """Return ||A - Q Z^H||_F of an array, by blocks of rows."""
     zh = adjoint(z)
     blocks = [norm(a[i : i + 512, :] - q[i : i + 512, :] @ zh) for i in range(0, a.shape[0], 512)]
     return float(np.linalg.norm(blocks))
 
 
 def trusted(probes: int) -> float:
-    """Fraction of a norm that so many Gaussian probes see at least, with probability 1 - WRONG: (chi^2_k / k)^{1/2}, 1/2 for 32.
+    """Return the fraction of a norm that so many Gaussian probes see at least, with probability 1 - WRONG.
+
+    (chi^2_k / k)^{1/2}: 1/2 for 32 probes.
 
     That of a matrix of rank one, real; of all others they see more.
     """
@@ -141,7 +148,7 @@ def trusted(probes: int) -> float:
 
 
 def overrated(probes: int) -> float:
-    """Multiple of a norm that so many Gaussian probes see at most, with probability 1 - WRONG; 1.58 for 32."""
+    """Return the multiple of a norm that so many probes see at most, with probability 1 - WRONG: 1.58 for 32."""
     return float((2 * gammainccinv(probes / 2, WRONG) / probes) ** 0.5)
 
 
@@ -190,7 +197,7 @@ class _RangeFinder:
         return True
 
     def _probe(self) -> Any:
-        """A W of a new random block W, after measuring what the basis leaves of it."""
+        """Return A W of a new random block W, after measuring what the basis leaves of it."""
         width, given = min(BLOCK, self.a.shape[1]), None
         if self.test_matrix is not None:
             given = self.test_matrix[:, self.used : self.used + width]
@@ -213,11 +220,11 @@ class _RangeFinder:
         return y
 
     def look(self) -> float:
-        """||A - Q Q^H A||, of all columns."""
+        """Return ||A - Q Q^H A||, of all columns."""
         return self._left_of(self.columns)
 
     def _left_of(self, rest: Any) -> float:
-        """What the basis leaves of the columns."""
+        """Return the norm of what the basis leaves of the columns."""
         for _ in range(2):
             for q, pq in zip(self.pieces, self.products, strict=True):
                 rest = rest - q @ adjoint_times(pq, rest)

@@ -1,4 +1,4 @@
-"""Files of arrays that are read with every check on: the one door for what a disk, a network or a stranger may have changed."""
+"""Files of arrays, read with all checks on, as they may be damaged or altered."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class FileFormatError(ValueError):
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file or a pipe.
+    """Return the content of a file or a pipe.
 
-    Raises OSError if there is none or it is a folder, and FileFormatError for a device, which may never end (/dev/zero).
+    Raises OSError if there is none or it is a folder, and FileFormatError for a device, which may never end
+    (/dev/zero).
     """
     with open(path, "rb") as file:
         mode = os.fstat(file.fileno()).st_mode
@@ -40,12 +41,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def read_members(
     name: str, content: bytes, accept: Callable[[list[str]], None], *, kind: str = "file of arrays"
 ) -> dict[str, bytes]:
-    """The members of a zip archive that are stored as they are, by their names; `name` stands in the messages.
+    """Return the members of an uncompressed zip archive by their names; `name` stands in the messages.
 
     accept : looks at the names, and raises if they are not the ones it expects, before anything is read
 
-    Members that are compressed, that stand twice or that claim more bytes than the file has are refused before anything is
-    unpacked: what is read is never larger than the file. Raises FileFormatError for all that zipfile raises on damaged archives.
+    Members that are compressed, that stand twice or that claim more bytes than the file has are refused before anything
+    is unpacked: what is read is never larger than the file. Raises FileFormatError for all that zipfile raises on
+    damaged archives.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -53,7 +55,8 @@ def read_members(
             accept([m.filename for m in members])
             if any(m.compress_type != zipfile.ZIP_STORED or m.compress_size != m.file_size for m in members):
                 raise FileFormatError(
-                    f"{name} is not a {kind} of this package: its members are compressed, ours never are; nothing of it was unpacked"
+                    f"{name} is not a {kind} of this package: its members are compressed, ours never are; nothing of "
+                    "it was unpacked"
                 )
             if sum(m.file_size for m in members) > len(content):
                 raise FileFormatError(f"{name} is damaged: its members claim more bytes than the {len(content)} it has")
@@ -69,7 +72,10 @@ def read_members(
 
 
 def json_from(name: str, text: bytes, *, kind: str = "file of arrays") -> dict[str, Any]:
-    """The object that a JSON text holds. Raises FileFormatError if it is too long or damaged, or holds something else."""
+    """Return the object that a JSON text holds.
+
+    Raises FileFormatError if it is too long or damaged, or holds something else.
+    """
     if len(text) > MAX_JSON:
         raise FileFormatError(f"{name} is not a {kind} of this package: its header has {len(text)} bytes")
     try:
@@ -84,10 +90,10 @@ def json_from(name: str, text: bytes, *, kind: str = "file of arrays") -> dict[s
 
 
 def array_from(name: str, key: str, blob: bytes) -> np.ndarray:
-    """The array that the bytes of an .npy file hold, in the byte order of this machine; nothing in it is run.
+    """Return the array that the bytes of an .npy file hold, in the byte order of this machine; nothing in it is run.
 
-    Raises FileFormatError, before memory is taken, for pickled objects, other entries than numbers, and a shape that does not
-    fit the bytes that are there.
+    Raises FileFormatError, before memory is taken, for pickled objects, other entries than numbers, and a shape that
+    does not fit the bytes that are there.
     """
     try:
         stream = io.BytesIO(blob)
@@ -118,7 +124,7 @@ def array_from(name: str, key: str, blob: bytes) -> np.ndarray:
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, types, shapes and entries, whatever the order of names, of bytes and of memory."""
+    """Return the SHA-256 of names, types, shapes and entries, whatever the order of names, of bytes and of memory."""
     found = hashlib.sha256()
     for key in sorted(arrays):
         array = np.asarray(arrays[key])
@@ -129,5 +135,5 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _said(error: Exception) -> str:
-    """In one line, and not longer than one."""
+    """Return the message of an error in one short line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""The truncated singular value decomposition in weighted inner products: the best approximation of a given rank or error."""
+"""The truncated singular value decomposition in weighted inner products."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ __all__ = ["truncated_svd"]
 
 Method = Literal["auto", "direct", "gram", "randomized", "lanczos"]
 METHODS = ("auto", "direct", "gram", "randomized", "lanczos")
-#: A dense decomposition is as cheap as any if the smaller side is at most SMALL, or below this many times the size of a random block,
+#: A dense decomposition is as cheap as any if the smaller side is at most SMALL, or below this many times the size of a
+#: random block,
 DIRECT_BELOW = 3
-#: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace iteration below this.
+#: and the Gram matrix of a side twice as short as the other (or more) is cheaper than the products of a subspace
+#: iteration below this.
 GRAM_BELOW = 16
 #: The same where a tolerance is asked for, and all eigenvalues are needed.
 GRAM_OF_ALL = 1000
-#: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace iteration leaves.
+#: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace
+#: iteration leaves.
 LARGE = 2500
 
 
@@ -43,19 +46,23 @@ def truncated_svd(
     method: Method = "auto",
     rng: int | np.random.Generator = 0,
 ) -> LowRankMatrix:
-    """Best approximation A ~ U diag(s) V^H in ||E||^2 = ||P^{1/2} E M^{1/2}||_F^2, by rank or by error.
+    """Return the best approximation A ~ U diag(s) V^H of a rank or an error.
 
-    With P = M = I this is the truncated SVD of Eckart and Young. With P an inner product it is POD, with P = diag(w) it is the
-    SVD weighted by the importance of the rows, min sum_i w_i ||a_i - b_i||_M^2: for token frequencies w, of an embedding table.
-    U^H P U = I and V^H M V = I. With row weights A M V = U diag(s) holds row by row: a row of weight zero or nearly so is still
-    projected on the space that the others span, never divided by its weight.
+    Errors are measured in ||E||^2 = ||P^{1/2} E M^{1/2}||_F^2.
+
+    With P = M = I this is the truncated SVD of Eckart and Young. With P an inner product it is POD, with P = diag(w) it
+    is the SVD weighted by the importance of the rows, min sum_i w_i ||a_i - b_i||_M^2: for token frequencies w, of an
+    embedding table. U^H P U = I and V^H M V = I. With row weights A M V = U diag(s) holds row by row: a row of weight
+    zero or nearly so is still projected on the space that the others span, never divided by its weight.
 
     Parameters
     ----------
-    matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator; real or complex, float32 or float64
+    matrix : A (m, n): array (NumPy, CuPy, ...), scipy.sparse matrix, LinearOperator; real or complex, float32 or
+        float64
     rank : largest rank; None for no limit
-    rtol, atol : fewest terms with error <= max(atol, rtol ||A||), both in the norm above; None: only round-off is dropped. For
-        operators the error and ||A|| are estimated by random probes, with a safety factor: some terms more than needed
+    rtol, atol : fewest terms with error <= max(atol, rtol ||A||), both in the norm above; None: only round-off is
+        dropped. For operators the error and ||A|| are estimated by random probes, with a safety factor: some terms more
+        than needed
     left_product, right_product : Hermitian positive definite P (m, m), M (n, n): dense, sparse, or a callable X -> P X
     row_weights : w (m,) >= 0, P = diag(w)
     method : see the table
@@ -64,15 +71,16 @@ def truncated_svd(
     ============  ======================================================================================================
     "direct"      LAPACK's SVD, of the factor of a Gram-Schmidt orthonormalisation where P or M has no dense factor.
                   Right to u s_1. O(m n min(m, n))
-    "gram"        eigenvalues of the smaller of A^H A and A A^H, cut where they are round-off (s < 1e-6 s_1 in double, and in
-                  single, which is accumulated in double, nowhere); the vectors are orthonormalised again. m n min(m, n), at
-                  the speed of matrix products
+    "gram"        eigenvalues of the smaller of A^H A and A A^H, cut where they are round-off (s < 1e-6 s_1 in
+                  double; in single, which is accumulated in double, nowhere); the vectors are orthonormalised
+                  again. m n min(m, n), at the speed of matrix products
     "randomized"  :func:`lowrank.randomized_svd`, at the speed of matrix products; the optimum if singular values decay
-    "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct, as for up to 64 rows or columns, and for more than half of them as
-                  rank): the optimum for any spectrum, at the speed of matrix-vector products. Rank only
-    "auto"        the error within 1 % of the optimum, mostly far less: dense for small matrices, Gram for tall or wide ones (in single
-                  precision, if that costs no digit of the error), otherwise randomised; direct or Lanczos where those fail.
-                  Single singular vectors may be less accurate than the approximation: ask for "direct" to read them
+    "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct, as for up to 64 rows or columns, and for more than half of
+                  them as rank): the optimum for any spectrum, at the speed of matrix-vector products. Rank only
+    "auto"        the error within 1 % of the optimum, mostly far less: dense for small matrices, Gram for tall or
+                  wide ones (in single precision, if that costs no digit of the error), otherwise randomised; direct
+                  or Lanczos where those fail. Single singular vectors may be less accurate than the approximation:
+                  ask for "direct" to read them
     ============  ======================================================================================================
 
     Returns
@@ -83,8 +91,8 @@ def truncated_svd(
     Raises
     ------
     ValueError
-        shapes that do not fit, NaN or infinite entries, products that are not Hermitian positive definite, negative weights or limits,
-        an unknown method, or one that cannot do what is asked (said why).
+        shapes that do not fit, NaN or infinite entries, products that are not Hermitian positive definite, negative
+        weights or limits, an unknown method, or one that cannot do what is asked (said why).
 
     Examples
     --------
@@ -141,7 +149,7 @@ def _solve(
     method: Method,
     rng: int | np.random.Generator,
 ) -> LowRankMatrix:
-    """The SVD of a matrix in what is left of the products: None, or those that have no factor."""
+    """Return the SVD of a matrix in the products that have no factor, or None."""
     limits = (rank, rtol, atol)
     by_rank = rank is not None and rtol is None and atol is None
     weighted = left is not None or right is not None
@@ -188,7 +196,7 @@ def _automatic(
     right: Any,
     rng: int | np.random.Generator,
 ) -> LowRankMatrix | None:
-    """The cheapest method that finds the optimum, None if that is the direct one."""
+    """Return the SVD by the cheapest method that finds the optimum, None if that is the direct one."""
     short, long = sorted(a.shape)
     weighted = left is not None or right is not None
     if short <= SMALL or (rank is None and rtol is None and atol is None):

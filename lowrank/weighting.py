@@ -1,4 +1,4 @@
-"""Inner products and row weights: how they become a factor that the matrix is multiplied with, and what undoes it."""
+"""Inner products and row weights as factors that the matrix is multiplied with, and back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ LIGHT = 0.01
 
 
 class Side(NamedTuple):
-    """A product on one side: its triangular factor L, P = unit^2 L L^H, or P itself where a factor would cost more than it is worth."""
+    """The inner product on one side of the matrix: its triangular factor L, P = unit^2 L L^H, or P itself.
+
+    P itself is kept where a factor would cost more than it saves.
+    """
 
     factor: Any = None
     product: Any = None
@@ -37,17 +40,17 @@ class Side(NamedTuple):
 
     @property
     def adjoint_factor(self) -> Any:
-        """L^H, or None."""
+        """The adjoint factor L^H, or None."""
         return None if self.factor is None else adjoint(self.factor)
 
     def back(self, x: Any) -> Any:
-        """(unit L)^-H X: orthonormal vectors become P-orthonormal."""
+        """Return (unit L)^-H X: orthonormal vectors become P-orthonormal."""
         if self.factor is None:
             return x
         return solve_triangular(self.factor, x, lower=True, conjugate_transposed=True) / self.unit
 
     def forth(self, x: Any) -> Any:
-        """P back(X) / unit for vectors that `back` has not been applied to."""
+        """Return P back(X) / unit for vectors that `back` has not been applied to."""
         if self.factor is not None:
             return self.factor @ x
         if self.product is None:
@@ -56,7 +59,7 @@ class Side(NamedTuple):
 
 
 def side(name: str, product: Any, n: int, others: int, a: Any, method: str) -> Side:
-    """The product as a factor if it is a matrix smaller than the number of vectors to be orthonormalised in it."""
+    """Return the product as a factor if it is a matrix smaller than the number of vectors to orthonormalise."""
     if product is None or (callable(product) and not hasattr(product, "shape")):
         return Side(product=product)
     product = as_product(name, product)
@@ -77,7 +80,8 @@ def side(name: str, product: Any, n: int, others: int, a: Any, method: str) -> S
     except np.linalg.LinAlgError:
         lowest = float(xp.min(xp.linalg.eigvalsh(dense)))
         raise ValueError(
-            f"{name} is not positive definite: its smallest eigenvalue is {lowest:.3g}; pass a Hermitian positive definite matrix"
+            f"{name} is not positive definite: its smallest eigenvalue is {lowest:.3g}; pass a Hermitian positive "
+            "definite matrix"
         ) from None
     like = sample(a)
     kind = xp.result_type(like.dtype, xp.complex64) if numpy_dtype(dense).kind == "c" else like.dtype
@@ -100,12 +104,12 @@ def _refuse_not_hermitian(name: str, product: Any) -> None:
 
 
 def root_weights(weights: Any, m: int, a: Any) -> tuple[Any, float]:
-    """w^{1/2} / unit (m,) and unit, a power of two near the largest root."""
+    """Return w^{1/2} / unit (m,) and unit, a power of two near the largest root."""
     w = to_numpy(plain("row_weights", weights))
     if w.dtype.kind not in "biuf":
         raise ValueError(f"row_weights must be real numbers, got {w.dtype}")
     if w.shape != (m,):
-        raise ValueError(f"row_weights must be {m} numbers, one a row, got shape {w.shape}")
+        raise ValueError(f"row_weights must be {m} numbers, one per row, got shape {w.shape}")
     good = np.isfinite(w) & (w >= 0)
     if not np.all(good):
         raise ValueError(f"row_weights must be finite numbers >= 0, got {w[~good][0]:g} in row {int(np.argmin(good))}")
@@ -116,7 +120,7 @@ def root_weights(weights: Any, m: int, a: Any) -> tuple[Any, float]:
 
 
 def scale_rows(roots: Any, a: Any) -> Any:
-    """diag(w)^{1/2} A; A itself without weights."""
+    """Return diag(w)^{1/2} A; A itself without weights."""
     if roots is None:
         return a
     if is_array(a):
@@ -127,7 +131,7 @@ def scale_rows(roots: Any, a: Any) -> Any:
 
 
 def compose(x: Any, y: Any) -> Any:
-    """X Y where one of the two is the matrix and the other a factor, or None."""
+    """Return X Y, where one of the two is the matrix and the other a factor or None."""
     if x is None or y is None:
         return y if x is None else x
     if hasattr(x, "rmatmat") or hasattr(y, "rmatmat"):
@@ -138,10 +142,13 @@ def compose(x: Any, y: Any) -> Any:
 
 
 def weighted_factor(x: Any, roots: Any) -> tuple[Any, Any, Any]:
-    """U, s and a unitary W with X W = U diag(s) and diag(w)^{1/2} U orthonormal; diag(w)^{1/2} = `roots`, which may have zeros.
+    """Return U, s and a unitary W with X W = U diag(s) and diag(w)^{1/2} U orthonormal.
 
-    From diag(w)^{1/2} X = Q R and the SVD of R. A row of ordinary weight is one of Q divided by its root, orthonormal to a few
-    u; one of small weight is projected instead, X R^-1, right to a few u of its own size and never divided by its weight.
+    roots : the diagonal of diag(w)^{1/2}, which may have zeros
+
+    From diag(w)^{1/2} X = Q R and the SVD of R. A row of ordinary weight is one of Q divided by its root, orthonormal
+    to a few u; one of small weight is projected instead, X R^-1, right to a few u of its own size and never divided by
+    its weight.
     """
     xp = namespace(x)
     q, r = qr(roots[:, None] * x)

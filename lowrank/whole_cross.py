@@ -1,4 +1,4 @@
-"""A growing cross approximation compared with a matrix that is there, and completed where rows and columns led past something."""
+"""A growing cross approximation compared with all entries of the matrix, and completed where it missed some."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ __all__ = ["NOISY", "SHARE", "finish", "plateau"]
 
 #: The crosses go for this share of the tolerance, and recompression for the rest.
 SHARE = 0.5
-#: The residual of crosses that stopped falling is round-off if it is below this many PLATEAU u ||A||: each may be as large as that.
+#: The residual of crosses that stopped falling is round-off if it is below this many PLATEAU u ||A||: each may be as
+#: large as that.
 NOISY = 4.0
 
 
 def finish(
     cross: GrowingCross, matrix: Any, rtol: float | None, limit: int, stopped: Stopped | None
 ) -> tuple[Stopped, Check]:
-    """Why the search is over, and the error: all of A was compared. Where that is too much, full pivoting goes on first.
+    """Return why the search is over, and the error in all entries of A.
 
-    `stopped` is why the search in rows and columns was given up, None for a search that was not over. 2 m n k flops, and as many a
-    cross where the search goes on, in a copy of A.
+    Where the error is too large, crosses by full pivoting are added first.
+
+    `stopped` is why the search in rows and columns was given up, None for a search that was not over. 2 m n k flops,
+    and as many a cross where the search goes on, in a copy of A.
     """
     u, goal = unit_roundoff(matrix), SHARE * (rtol or 0.0)
     trusted = rtol is not None and rtol > TRUSTED * u
@@ -47,7 +50,7 @@ def finish(
 
 
 def _eliminate(cross: GrowingCross, matrix: Any, goal: float, limit: int, trusted: bool) -> Stopped:
-    """Crosses at the largest entries of the residual, until ||R||_F <= goal, or R is round-off."""
+    """Take crosses at the largest entries of the residual, until ||R||_F <= goal, or R is round-off."""
     xp, u = namespace(matrix), unit_roundoff(matrix)
     rest = matrix - cross.c.T @ cross.u
     for i, j in zip(cross.row_indices, cross.column_indices, strict=True):
@@ -71,7 +74,7 @@ def _eliminate(cross: GrowingCross, matrix: Any, goal: float, limit: int, truste
 
 
 def plateau(cross: GrowingCross, u: float) -> int | None:
-    """Rank to keep if the last crosses are as small as rounding errors and no longer fall."""
+    """Return the rank to keep if the last crosses are as small as rounding errors and no longer fall, else None."""
     now, before = max(cross.norms[-3:]), max(cross.norms[:-WINDOW][-3:], default=np.inf)  # single ones are erratic
     if now > PLATEAU * u * cross.total[-1] or now <= 0.75 * before:
         return None

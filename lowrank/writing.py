@@ -25,13 +25,15 @@ OLD = 86400.0
 
 
 def write_atomically(target: str | os.PathLike[str], content: bytes, *, mode: int | None = None) -> None:
-    """Write `content` to `target` whole or not at all; through a symbolic link, to where it points.
+    """Write `content` to `target` whole or not at all.
+
+    A symbolic link is followed.
 
     mode : permissions; by default those of the file that is replaced, and of a new one what the umask leaves of 0o666
 
-    Temporary files that killed processes left in the folder are removed: those of this function which nobody writes any more.
-    Raises OSError that names the target: a folder that does not exist or may not be written to, a target that is a folder.
-    A device or a pipe is written to as such.
+    Temporary files that killed processes left in the folder are removed: those of this function which nobody writes any
+    more. Raises OSError that names the target: a folder that does not exist or may not be written to, a target that is
+    a folder. A device or a pipe is written to as such.
     """
     path = Path(os.path.realpath(target))
     if path.is_dir():
@@ -67,14 +69,14 @@ def write_atomically(target: str | os.PathLike[str], content: bytes, *, mode: in
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """Temporary files of :func:`write_atomically` in a folder, whether they are being written or left over."""
+    """Return the temporary files of :func:`write_atomically` in a folder, whether being written or left over."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         return [Path(e.path) for e in entries if TEMPORARY.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
     return []
 
 
 def remove_unfinished(folder: Path, now: float) -> int:
-    """Remove the temporary files in a folder that nobody writes any more; how many they were.
+    """Remove the temporary files in a folder that nobody writes any more; return how many they were.
 
     now : seconds, by the clock of the file system that the folder is on (another one may be wrong by hours)
     """
@@ -96,7 +98,7 @@ def _lock(handle: int) -> None:
 
 
 def _abandoned(path: Path, age: float) -> bool:
-    """Whether no process holds the lock of a temporary file; where there are no locks, whether it is a day old."""
+    """Return whether no process holds the lock of a temporary file; without locks, whether it is a day old."""
     if fcntl is None:
         return age > OLD
     handle = os.open(path, os.O_RDWR)  # for writing: network file systems lock nothing else

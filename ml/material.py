@@ -31,7 +31,7 @@ BATCH = 4096
 
 
 def docstrings(packages: Iterable[str] = ("stdlib",)) -> list[str]:
-    """All docstrings of the modules, classes and functions of packages, in the order of their files, each text once.
+    """Return all docstrings of installed packages, in the order of their files, each text once.
 
     Source files are parsed, nothing is imported.
 
@@ -48,7 +48,8 @@ def docstrings(packages: Iterable[str] = ("stdlib",)) -> list[str]:
 
     Notes
     -----
-    The same versions give the same list. Standard library: 7 400 docstrings, 1.6 MB; NumPy and SciPy: 4 times as much text; 3 to 10 s.
+    The same versions give the same list. Standard library: 7 400 docstrings, 1.6 MB; NumPy and SciPy: 4 times as much
+    text; 3 to 10 s.
 
     Examples
     --------
@@ -92,7 +93,10 @@ def _sources(package: str) -> list[Path]:
 
 
 def pretrained_folder() -> Path:
-    """Folder of model.safetensors and tokenizer.json. Raises ImportError with the line that installs them."""
+    """Return the folder of model.safetensors and tokenizer.json.
+
+    Raises ImportError with the line that installs them.
+    """
     spec = importlib.util.find_spec(PACKAGE)
     for folder in [] if spec is None else spec.submodule_search_locations or []:
         for model in sorted(Path(folder).rglob("model.safetensors")):
@@ -101,10 +105,10 @@ def pretrained_folder() -> Path:
 
 
 def pretrained_table() -> np.ndarray:
-    """Its token table (30522, 384), float32; only that is read of the file.
+    """Return the pretrained token table (30522, 384), float32; nothing else is read of the file.
 
-    Raises ImportError, with the line that installs them, if the package or safetensors is missing, and FileFormatError if the file is
-    damaged as far as that shows: .safetensors has no checksum.
+    Raises ImportError, with the line that installs them, if the package or safetensors is missing, and FileFormatError
+    if the file is damaged as far as that shows: .safetensors has no checksum.
     """
     path = str(pretrained_folder() / "model.safetensors")
     safetensors = require("safetensors", "safetensors", "the pretrained table", "ml")
@@ -117,16 +121,19 @@ def pretrained_table() -> np.ndarray:
         raise FileFormatError(f"{path} is damaged ({error}); install it again: {INSTALL} --force-reinstall") from error
     if table.shape != SHAPE or table.dtype != np.float32 or not np.all(np.isfinite(table)):
         raise FileFormatError(
-            f"{path} is damaged: its table is {table.dtype} {table.shape}, or has entries that are not finite, and should be finite float32 "
-            f"{SHAPE}; install it again: {INSTALL} --force-reinstall"
+            f"{path} is damaged: its table is {table.dtype} {table.shape}, or has entries that are not finite, and "
+            f"should be finite float32 {SHAPE}; install it again: {INSTALL} --force-reinstall"
         )
     return table
 
 
 def token_frequencies(texts: Iterable[str], *, smoothing: int = 1) -> np.ndarray:
-    """How often every token of the pretrained table occurs in the texts, plus `smoothing` (30522,); without [CLS] and the like.
+    """Count every token of the pretrained table in the texts and add `smoothing` (30522,).
 
-    Raises ImportError if the package or tokenizers is missing, and FileFormatError if its file tokenizer.json is damaged.
+    Tokens like [CLS] are not added to the texts.
+
+    Raises ImportError if the package or tokenizers is missing, and FileFormatError if its file tokenizer.json is
+    damaged.
     """
     refuse_string("texts", texts)
     folder = pretrained_folder()

@@ -58,8 +58,7 @@ class Anchored:
     training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points by default
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
-    rng : of the default training set
-    progress : show a bar
+    rng, progress : of the default training set; whether to show a bar
     cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
 
     Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu): min_k ||A(mu) v_k||_{P'} / ||v_k||_P

@@ -12,7 +12,7 @@ from rbm.errors import ModelError
 from rbm.estimators.factor import SAFETY
 from rbm.estimators.orthonormal import Orthonormal
 from rbm.online.reference import residual_coefficients
-from rbm.precision import column_norms, widened
+from rbm.precision import column_norm_bounds, widened
 from rbm.query import Query
 from rbm.reduced_arrays import ReducedArrays
 
@@ -70,7 +70,7 @@ def _projected(state: Orthonormal, directions: np.ndarray) -> Orthonormal:
     basis = directions @ rotation
     hi, lo = extended.product(basis, triangle)
     left_out = extended.add((factor, np.zeros_like(factor)), (-hi, -lo))
-    distance = column_norms(left_out[0] + left_out[1]) + column_norms(extended.rounding(basis, triangle))
+    distance = column_norm_bounds(left_out[0] + left_out[1]) + column_norm_bounds(extended.rounding(basis, triangle))
     hi, lo = extended.product(basis.conj().T, basis)
     skew = float(np.linalg.norm(hi - np.eye(len(hi)) + lo)) + float(
         np.linalg.norm(extended.rounding(basis.conj().T, basis))

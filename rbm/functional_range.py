@@ -8,7 +8,7 @@ from lowrank import gram_schmidt
 from rbm import extended
 from rbm.columns import Columns
 from rbm.errors import ModelError
-from rbm.precision import ROUND_OFF, column_norms
+from rbm.precision import ROUND_OFF, column_norm_bounds
 from rbm.riesz import InnerProduct
 
 __all__ = ["FunctionalRange"]
@@ -111,7 +111,7 @@ class FunctionalRange:
         rounding = rounding + self._functionals.rounding(factor[:, m:])
         defects = defects + inner.dual_norm_bound(rounding)
         self.defects = np.append(self.defects, defects)
-        self.norms = np.append(self.norms, column_norms(new.coefficients) + defects)
+        self.norms = np.append(self.norms, column_norm_bounds(new.coefficients) + defects)
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
         """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""
@@ -120,8 +120,8 @@ class FunctionalRange:
         representers, distances = self.inner_product.riesz_with_error(new, start=representers)
         self._representers.append(representers)
         units = self.inner_product.balance[:, None]
-        self._sizes = np.append(self._sizes, column_norms(new * units))
-        self._duals = np.append(self._duals, column_norms(representers / units))
+        self._sizes = np.append(self._sizes, column_norm_bounds(new * units))
+        self._duals = np.append(self._duals, column_norm_bounds(representers / units))
         self._distances = np.append(self._distances, distances)
         adjoint = representers.conj().T
         rows = np.concatenate([adjoint @ piece for piece in self._functionals.columns.pieces], axis=1)

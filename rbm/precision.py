@@ -13,7 +13,7 @@ from rbm.errors import ModelError
 
 __all__ = [
     "ROUND_OFF",
-    "column_norms",
+    "column_norm_bounds",
     "converted",
     "exponents_of",
     "is_single",
@@ -77,8 +77,11 @@ def converted(name: str, array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     return made
 
 
-def column_norms(matrix: np.ndarray) -> np.ndarray:
-    """Euclidean norms (m,) of the columns of (n, m), rounded up; entries of any size, their squares neither overflow nor vanish.
+def column_norm_bounds(matrix: np.ndarray) -> np.ndarray:
+    """Return upper bounds (m,) of the norms of the columns of (n, m), for entries of any size.
+
+    The norms are rounded up by more than rounding may have taken off; :func:`lowrank.dense.column_norms` has the norms
+    themselves, of arrays of any module.
 
     By BLAS: NumPy's sum over the rows of a matrix that is stored row by row takes forty times as long.
     """

@@ -12,7 +12,7 @@ from rbm import extended
 from rbm.definite import hermitian_part, norm_bound
 from rbm.errors import ModelError
 from rbm.factorization import Solve, factorize_positive_definite
-from rbm.precision import ROUND_OFF, column_norms, exponents_of, scaled
+from rbm.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.spectrum import smallest_eigenvalue
 from rbm.units import Units, units_of
 from rbm.user_code import Solver, UserSolver
@@ -185,10 +185,10 @@ class InnerProduct:
         """
         v, rho, y = self._refined(functionals, start)
         units = self.balance[:, None]
-        off = column_norms((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
-        sizes = column_norms(v / units)
+        off = column_norm_bounds((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
+        sizes = column_norm_bounds(v / units)
         # of the product with V before its last correction; in all rows the same up to their largest entries
-        off = off + self._rounding_size * (sizes + column_norms(y / units))
+        off = off + self._rounding_size * (sizes + column_norm_bounds(y / units))
         of_sum = ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
         return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
 
@@ -220,13 +220,13 @@ class InnerProduct:
         """s with ||S rounding(P v)||_2 <= s ||S^-1 v||_2 (:func:`rbm.extended.rounding`)."""
         unit = np.zeros((self.shape[0], 1))
         unit[0] = self.balance[0]  # any vector with |S^-1 v| = 1 in its largest entry
-        return float(column_norms(extended.rounding(self.split, unit) * self.balance[:, None])[0])
+        return float(column_norm_bounds(extended.rounding(self.split, unit) * self.balance[:, None])[0])
 
     def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Bound (m,) of what rounding does to S (w - P y), formed in working precision: (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
         units = self.balance[:, None]
         constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * ROUND_OFF
-        return constant * (column_norms(w * units) + self.largest_eigenvalue * column_norms(y / units))
+        return constant * (column_norm_bounds(w * units) + self.largest_eigenvalue * column_norm_bounds(y / units))
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
         """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u while cond(P) u << 1."""
@@ -270,7 +270,7 @@ class InnerProduct:
 
         (The norm of the vector of sizes itself would be no bound: P^{-1} may have negative entries.)
         """
-        return column_norms(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
+        return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
 
     def dual_norm_upper(self, functionals: np.ndarray) -> np.ndarray:
         """A proved upper bound t (m,) of ||w||_{P^-1}, by one solve in working precision; close to it while cond(P) u << 1.
@@ -288,8 +288,8 @@ class InnerProduct:
         units = self.balance[:, None]
         y = self.factorized()(w)
         a = np.abs(np.sum(w.conj() * y, axis=0).real)
-        a = a + 4 * (n + 2) * ROUND_OFF * column_norms(w * units) * column_norms(y / units)
-        b = column_norms((w - self.matrix @ y) * units) + self._product_rounding(w, y)
+        a = a + 4 * (n + 2) * ROUND_OFF * column_norm_bounds(w * units) * column_norm_bounds(y / units)
+        b = column_norm_bounds((w - self.matrix @ y) * units) + self._product_rounding(w, y)
         b = b / np.sqrt(self.smallest_eigenvalue)
         bound = (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
         return bound if exponents is None else scaled(bound, exponents)
@@ -317,9 +317,9 @@ class InnerProduct:
         off = extended.rounding(self.split, vectors)
         gram = vectors.conj().T @ hi + vectors.conj().T @ lo
         units = self.balance[:, None]
-        sizes, images = column_norms(vectors / units), column_norms(units * np.abs(hi) + units * off)
+        sizes, images = column_norm_bounds(vectors / units), column_norm_bounds(units * np.abs(hi) + units * off)
         rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
-        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norms(units * off)))
+        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norm_bounds(units * off)))
         return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:

@@ -16,7 +16,7 @@ from rbm.definite import definiteness_error, hermitian_part
 from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
 from rbm.factorization import Solve, factorize
-from rbm.precision import column_norms, exponents_of, scaled
+from rbm.precision import column_norm_bounds, exponents_of, scaled
 from rbm.residual_norm import residual_norm
 from rbm.system import AffineSystem
 from rbm.user_code import UserSolver
@@ -74,7 +74,9 @@ def effectivity(
     """
     difference = solution - approximation
     error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
-    uncertainty = 2 * np.finfo(float).eps * float(column_norms((solution / system.inner_product.balance)[:, None])[0])
+    uncertainty = (
+        2 * np.finfo(float).eps * float(column_norm_bounds((solution / system.inner_product.balance)[:, None])[0])
+    )
     if bound < error - uncertainty:
         above = inf_sup_above(system, theta, difference)
         if beta > above * (1 + SLACK):

@@ -250,7 +250,7 @@ def test_bad_input_is_named(form, arguments, message):
 def test_values_must_fit_the_points():
     interpolation = empirical_interpolation(np.eye(3))
     for method in (interpolation.interpolate, interpolation.coefficients):
-        with pytest.raises(ValueError, match=r"values must have shape \(3, M\), one row a point, got \(2, 4\)"):
+        with pytest.raises(ValueError, match=r"values must have shape \(3, M\), one row per point, got \(2, 4\)"):
             method(np.ones((2, 4)))
         with pytest.raises(ValueError, match="values has 1 entries that are NaN"):
             method(np.array([[1.0], [np.nan], [0.0]]))

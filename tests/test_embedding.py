@@ -202,7 +202,7 @@ def test_factors_that_do_not_fit_are_named(arguments, message):
 @pytest.mark.parametrize(
     ("frequencies", "message"),
     [
-        ([1, 2], r"must be 3 numbers, one a token, got shape \(2,\)"),
+        ([1, 2], r"must be 3 numbers, one per token, got shape \(2,\)"),
         ([1, -2, 0], "got -2 for token 1"),
         ([1, 2, np.nan], "got nan for token 2"),
         ([0, 0, 0], "all zero"),

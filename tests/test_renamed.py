@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,11 @@ def test_results_unpack_in_the_order_of_their_fields() -> None:
     assert kept.tolist() == [0, 1, 2, 3]
     ranks, dense, cost, error = ml.allocate_rank([np.array([3.0, 2.0])], [10], 15)
     assert (ranks, dense, cost, error) == ((1,), (False,), 10, 2.0)
+
+
+def test_bars_are_asked_for_everywhere_but_in_studies_which_are_commands() -> None:
+    root = Path(__file__).parents[1]
+    for package in ("lowrank", "eim", "rbm", "problems", "ml"):
+        for path in (root / package).rglob("*.py"):
+            if "problems/studies" not in path.as_posix():
+                assert "progress: bool = True" not in path.read_text(), path.relative_to(root)

@@ -93,7 +93,7 @@ def test_bad_families() -> None:
     with pytest.raises(ValueError, match="at least one node"):
         eim.lagrange(1.0, 4.0, 0)
     separation = eim.separate(family, np.linspace(1, 4, 50), rtol=1e-4)
-    with pytest.raises(ValueError, match="matrices are needed, one a node, got 1"):
+    with pytest.raises(ValueError, match="matrices are needed, one per node, got 1"):
         separation.combine([matrix(1.0)], 2.0)
     with pytest.raises(ModelError, match=r"lower must be a finite matrix of shape \(1, 1\)"):
         InterpolatedFamily(("k",), np.eye(2), np.eye(1))

@@ -428,7 +428,7 @@ def test_nan_and_infinity_are_found_and_named(method, value):
         ({"rtol": -1.0}, ValueError, "rtol must be a number >= 0, got -1"),
         ({"atol": np.nan}, ValueError, "atol must be a number >= 0, got nan"),
         ({"method": "magic"}, ValueError, "method must be one of auto, direct, .* got 'magic'"),
-        ({"row_weights": [1, 2]}, ValueError, r"row_weights must be 3 numbers, one a row, got shape \(2,\)"),
+        ({"row_weights": [1, 2]}, ValueError, r"row_weights must be 3 numbers, one per row, got shape \(2,\)"),
         ({"row_weights": [1, -2, 3]}, ValueError, "row_weights must be finite numbers >= 0, got -2 in row 1"),
         ({"row_weights": [1, 2, 3], "left_product": np.eye(3)}, ValueError, "not both"),
         ({"left_product": np.eye(4)}, ValueError, r"left_product must have shape \(3, 3\) .* got \(4, 4\)"),

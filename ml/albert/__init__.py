@@ -5,25 +5,13 @@ Counting parameters and making batches of text need NumPy only.
 The token table of the model is the factorised embedding of :mod:`ml.embeddings`.
 """
 
-from ml.albert.corpus import Batch, Corpus, make_batch, make_corpus
+from ml.albert.corpus import make_batch, make_corpus
 from ml.albert.encoder import embed, hidden_states, initial_weights, order_logits, token_logits
-from ml.albert.parameters import (
-    ALBERT_SIZES,
-    AlbertConfig,
-    ParameterCount,
-    albert_parameter_count,
-    parameter_shapes,
-)
-from ml.albert.training import HeldOut, TrainingResult, evaluate, train
+from ml.albert.parameters import AlbertConfig, albert_parameter_count
+from ml.albert.training import evaluate, train
 
 __all__ = [
-    "ALBERT_SIZES",
     "AlbertConfig",
-    "Batch",
-    "Corpus",
-    "HeldOut",
-    "ParameterCount",
-    "TrainingResult",
     "albert_parameter_count",
     "embed",
     "evaluate",
@@ -32,7 +20,6 @@ __all__ = [
     "make_batch",
     "make_corpus",
     "order_logits",
-    "parameter_shapes",
     "token_logits",
     "train",
 ]

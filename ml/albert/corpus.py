@@ -27,18 +27,18 @@ IGNORED = -100
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Texts one after the other, as word ids. See :func:`make_corpus`."""
+    """Result of :func:`make_corpus`: texts one after the other, as word ids."""
 
     words: tuple[str, ...]  #: (V,), by id; the most frequent first, after [PAD], [UNK], [CLS], [SEP] and [MASK]
     ids: np.ndarray  #: (n,)
     text: np.ndarray  #: (n,) which text each word is of, ascending
 
     def frequencies(self) -> np.ndarray:
-        """How often every word occurs (V,)."""
+        """Return how often every word occurs (V,)."""
         return np.bincount(self.ids, minlength=len(self.words))
 
     def split(self, every: int = 10) -> tuple[Corpus, Corpus]:
-        """Training and held-out texts: every tenth text is held out."""
+        """Return training and held-out texts: every tenth text is held out."""
         held_out = self.text % every == every - 1
         first, second = (replace(self, ids=self.ids[m], text=self.text[m]) for m in (~held_out, held_out))
         return first, second
@@ -49,7 +49,7 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch: [CLS] a [SEP] b [SEP], with words to predict and two segments in the right or the wrong order."""
+    """Rows [CLS] a [SEP] b [SEP] with words to predict and two segments in the right or the wrong order."""
 
     ids: np.ndarray  #: (B, n), some words masked or replaced
     segments: np.ndarray  #: (B, n), 0 up to the first [SEP], then 1
@@ -58,7 +58,7 @@ class Batch:
 
 
 def make_corpus(texts: Sequence[str], vocabulary: int = 8000) -> Corpus:
-    """Lower-case words, digits and signs of the texts; all but the most frequent become [UNK].
+    """Turn texts into ids of their lower-case words, digits and signs; all but the most frequent become [UNK].
 
     Words of equal frequency are in alphabetical order, so that the ids depend on the texts only.
 
@@ -81,11 +81,11 @@ def make_corpus(texts: Sequence[str], vocabulary: int = 8000) -> Corpus:
 
 
 def make_batch(corpus: Corpus, size: int, segment: int, rng: np.random.Generator) -> Batch:
-    """Sentence-order prediction with n-gram masking, as ALBERT is trained (Lan et al., ICLR 2020).
+    """Draw a batch for masked words and sentence-order prediction, as ALBERT is trained (Lan et al., ICLR 2020).
 
-    Two consecutive segments of a text, swapped in half of the rows. Of their words 15 % are to be predicted, in runs of 1 to 3
-    words, a run of k with probability proportional to 1/k; 80 % of these become [MASK], 10 % a random word. Both segments
-    are equally long: the place of the [SEP] says nothing about their order.
+    Two consecutive segments of a text, swapped in half of the rows. Of their words 15 % are to be predicted, in runs of
+    1 to 3 words, a run of k with probability proportional to 1/k; 80 % of these become [MASK], 10 % a random word. Both
+    segments are equally long: the place of the [SEP] says nothing about their order.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def make_batch(corpus: Corpus, size: int, segment: int, rng: np.random.Generator
 
 
 def _runs(size: int, words: int, rng: np.random.Generator) -> np.ndarray:
-    """(size, words) which words are to be predicted: runs that start anywhere until 15 % are covered."""
+    """Choose the words to be predicted (size, words): runs that start anywhere until 15 % are covered."""
     lengths = np.arange(1, LONGEST_RUN + 1)
     probability = (1 / lengths) / np.sum(1 / lengths)
     wanted = max(1, round(MASKED * words))

@@ -1,11 +1,11 @@
 """The ALBERT encoder as plain functions of a dictionary of weights, to be trained with PyTorch.
 
-Weights have the names and shapes of :func:`ml.albert.parameters.parameter_shapes`, those of transformers' AlbertModel, so that weights go
-either way. What all layers share is one entry, used L times: its gradient is the sum over these uses. The token table is
-one entry, too, used on the way in and on the way out.
+Weights have the names and shapes of :func:`ml.albert.parameters.parameter_shapes`, those of transformers' AlbertModel,
+so that weights go either way. What all layers share is one entry, used L times: its gradient is the sum over these
+uses. The token table is one entry, too, used on the way in and on the way out.
 
-Lan et al., ICLR 2020: x = LN_E(T[ids] + positions + segments), h_0 = x P + b, then L post-norm transformer layers, GELU in its
-tanh form. There is no dropout, as in the second version of the paper's models.
+Lan et al., ICLR 2020: x = LN_E(T[ids] + positions + segments), h_0 = x P + b, then L post-norm transformer layers, GELU
+in its tanh form. There is no dropout, as in the second version of the paper's models.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ Weights = dict[str, Any]
 def initial_weights(
     config: AlbertConfig, *, heads: bool = True, rng: int | np.random.Generator = 0, dtype: Any = np.float32
 ) -> Weights:
-    """Weights to start from: tables normal with standard deviation 0.02, as in the paper, matrices n -> m with n^{-1/2}; biases 0,
-    scales of normalisations 1.
+    """Return weights to start training from.
 
-    The paper has 0.02 for matrices, too, for widths of 768 to 4096. In a narrow model that damps what a layer adds to its input so
-    much that a few hundred steps learn no more than the frequencies of words.
+    Tables are normal with standard deviation 0.02, as in the paper, matrices n -> m with n^{-1/2}; biases are 0, scales
+    of normalisations 1.
+
+    The paper has 0.02 for matrices, too, for widths of 768 to 4096. In a narrow model that damps what a layer adds to
+    its input so much that a few hundred steps learn no more than the frequencies of words.
 
     They ask for gradients (`requires_grad`). Raises ImportError, with the line that installs it, without PyTorch.
     """
@@ -51,7 +53,9 @@ def initial_weights(
 
 
 def embed(weights: Weights, config: AlbertConfig, ids: Any, segments: Any = None) -> Any:
-    """h_0 (B, n, H): tokens, positions and segments added and normalised in R^E, then projected to R^H (if E is given).
+    """Return the embedded tokens h_0 (B, n, H).
+
+    Tokens, positions and segments are added and normalised in R^E, then projected to R^H (if E is given).
 
     ids, segments : (B, n) integers; segments are 0 by default
 
@@ -71,7 +75,10 @@ def embed(weights: Weights, config: AlbertConfig, ids: Any, segments: Any = None
 
 
 def hidden_states(weights: Weights, config: AlbertConfig, ids: Any, segments: Any = None, mask: Any = None) -> Any:
-    """h_L (B, n, H), for ids and segments (B, n); mask (B, n) is true for tokens, false for padding, all true by default."""
+    """Return the output h_L (B, n, H) of the last layer for ids and segments (B, n).
+
+    mask : (B, n), true for tokens, false for padding, all true by default
+    """
     h = embed(weights, config, ids, segments)
     visible = None if mask is None else (mask != 0)[:, None, None, :]
     attention, ffn = (config.copies(part) for part in ("attention", "ffn"))
@@ -83,20 +90,26 @@ def hidden_states(weights: Weights, config: AlbertConfig, ids: Any, segments: An
 
 
 def token_logits(weights: Weights, h: Any) -> Any:
-    """Masked-LM head: logits (..., V) for hidden states (..., H): H -> E, GELU, LN_E, then T^T and a bias."""
+    """Return the logits (..., V) of the masked-LM head for hidden states (..., H).
+
+    H -> E, GELU, LN_E, then T^T and a bias.
+    """
     x = _gelu(_linear(weights, "predictions.dense", h))
     x = _normalised(weights, "predictions.LayerNorm", x)
     return x @ weights["embeddings.word_embeddings.weight"].T + weights["predictions.bias"]
 
 
 def order_logits(weights: Weights, h: Any) -> Any:
-    """Sentence-order head: logits (B, 2) for hidden states (B, n, H): the first token through the pooler; class 1 is "swapped"."""
+    """Return the logits (B, 2) of the sentence-order head for hidden states (B, n, H); class 1 is "swapped".
+
+    The first token goes through the pooler.
+    """
     pooled = _torch().tanh(_linear(weights, "pooler", h[:, 0]))
     return _linear(weights, "sop_classifier.classifier", pooled)
 
 
 def _attention(weights: Weights, name: str, heads: int, h: Any, visible: Any) -> Any:
-    """LN(h + softmax(Q K^T / d^{1/2}) V W + b), with `heads` heads of width d."""
+    """Return LN(h + softmax(Q K^T / d^{1/2}) V W + b), with `heads` heads of width d."""
     query, key, value = (
         _linear(weights, name + part, h).unflatten(-1, (heads, -1)).transpose(1, 2)
         for part in ("query", "key", "value")

@@ -64,11 +64,11 @@ class AlbertConfig:
 
     @property
     def feed_forward_width(self) -> int:
-        """F."""
+        """Width F of the feed-forward layer."""
         return 4 * self.hidden if self.feed_forward is None else self.feed_forward
 
     def copies(self, part: Literal["attention", "ffn"]) -> int:
-        """How many sets of weights of that part of the block there are: 1 or L."""
+        """Return how many sets of weights of that part of the block there are: 1 or L."""
         return 1 if self.sharing in ("all", part) else self.layers
 
 
@@ -82,10 +82,10 @@ ALBERT_SIZES = {
 
 
 def parameter_shapes(config: AlbertConfig, *, heads: bool = False) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight, under the names of transformers' AlbertModel.
+    """Return the shape of every weight, under the names of transformers' AlbertModel.
 
-    There, several groups of layers are several copies of the whole block; where only one part of it is shared, the other
-    part's copies stand under groups 0 .. L-1 and the shared one under group 0.
+    There, several groups of layers are several copies of the whole block; where only one part of it is shared, the
+    other part's copies stand under groups 0 .. L-1 and the shared one under group 0.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class ParameterCount:
 
     @property
     def total(self) -> int:
-        """The sum."""
+        """The sum of all components."""
         return sum(self.components.values())
 
     def __repr__(self) -> str:
@@ -146,7 +146,7 @@ class ParameterCount:
 
 
 def albert_parameter_count(config: AlbertConfig | str, *, heads: bool = False) -> ParameterCount:
-    """Parameters by component; what several layers share is counted once.
+    """Count the parameters by component; what several layers share is counted once.
 
     With E = embedding, H = hidden, F = feed_forward and copies n_a, n_f in {1, L}:
     token table V E, positions and segments (positions + segments) E + 2 E with the normalisation, projection E H + H,
@@ -165,8 +165,8 @@ def albert_parameter_count(config: AlbertConfig | str, *, heads: bool = False) -
 
     Notes
     -----
-    Equal to transformers' models to the last parameter. The ALBERT paper has 235M for xxlarge, which neither gives (222.6M), and its
-    counts for E = 768 leave out the projection, which `embedding=None` does.
+    Equal to transformers' models to the last parameter. The ALBERT paper has 235M for xxlarge, which neither gives
+    (222.6M), and its counts for E = 768 leave out the projection, which `embedding=None` does.
 
     Examples
     --------

@@ -50,8 +50,8 @@ class TrainingResult:
     def __repr__(self) -> str:
         h = self.held_out
         return (
-            f"TrainingResult({self.n_parameters:,} parameters, {len(self.losses)} steps, held out: words {h.token_loss:.3f} "
-            f"({h.token_accuracy:.1%} right), order {h.order_loss:.3f} ({h.order_accuracy:.1%}))"
+            f"TrainingResult({self.n_parameters:,} parameters, {len(self.losses)} steps, held out: words "
+            f"{h.token_loss:.3f} ({h.token_accuracy:.1%} right), order {h.order_loss:.3f} ({h.order_accuracy:.1%}))"
         )
 
 
@@ -66,13 +66,16 @@ def train(
     rng: int | np.random.Generator = 0,
     progress: bool = False,
 ) -> TrainingResult:
-    """Train on nine tenths of the texts: masked words and the order of segments, the sum of both cross-entropies.
+    """Train an ALBERT model on nine tenths of the texts, to predict masked words and the order of segments.
 
-    AdamW with warm-up and linear decay; gradients longer than 1 are shortened. A step of AdamW moves every number by about the
-    learning rate, and so a logit of the masked-LM head by about E of them: the rate of the token table is 4 H / E times that of
-    the rest, for logits to move as fast with a factorised table as with a dense one. The bias of the masked-LM head starts at the
-    logarithms of the words' frequencies, so that no table has to learn these. Nothing is random but the first weights and the
-    batches, both by `rng`: one result for one thread count. Ctrl-C ends the training early and gives what there is.
+    The loss is the sum of both cross-entropies.
+
+    AdamW with warm-up and linear decay; gradients longer than 1 are shortened. A step of AdamW moves every number by
+    about the learning rate, and so a logit of the masked-LM head by about E of them: the rate of the token table is 4 H
+    / E times that of the rest, for logits to move as fast with a factorised table as with a dense one. The bias of the
+    masked-LM head starts at the logarithms of the words' frequencies, so that no table has to learn these. Nothing is
+    random but the first weights and the batches, both by `rng`: one result for one thread count. Ctrl-C ends the
+    training early and returns the result so far.
 
     Parameters
     ----------
@@ -89,8 +92,8 @@ def train(
 
     Notes
     -----
-    What it shows, and what it does not: with the defaults, on the docstrings of Python's standard library (V = 8000, H = 128, two
-    layers that share their weights, four heads, seeds 0, 1, 2), the held-out cross-entropy of words is
+    What it shows, and what it does not: with the defaults, on the docstrings of Python's standard library (V = 8000,
+    H = 128, two layers that share their weights, four heads, seeds 0, 1, 2), the held-out cross-entropy of words is
 
     =========  ==============  ===================  =====
     table      numbers in it   three seeds          mean
@@ -100,10 +103,11 @@ def train(
     E = 32     0.26M           5.413, 5.465, 5.469  5.449
     =========  ==============  ===================  =====
 
-    in 14 to 19 CPU seconds a run; the words' frequencies alone give about 6. Half the table trains as well as all of it within the
-    noise of the seeds, which is large; a quarter is behind with every seed, by 0.04 to 0.11. On more text (NumPy's docstrings, too) or with
-    H = 256 both are behind by 0.05 to 0.1 with one seed, and by 0.2 to 0.35 with H = 256, more text and another recipe (bias zero, the
-    rate of the table H / E times the others): the dense table is then plainly better. The order of segments is not learned in so few steps (log 2).
+    in 14 to 19 CPU seconds per run; the words' frequencies alone give about 6. Half the table trains as well as all of
+    it within the noise of the seeds, which is large; a quarter is behind with every seed, by 0.04 to 0.11. On more text
+    (NumPy's docstrings, too) or with H = 256 both are behind by 0.05 to 0.1 with one seed, and by 0.2 to 0.35 with H =
+    256, more text and another recipe (bias zero, the rate of the table H / E times the others): the dense table is then
+    plainly better. The order of segments is not learned in so few steps (log 2).
     """
     length = 2 * segment + 3
     if config.vocabulary != len(corpus.words) or config.positions < length or config.segments < 2:
@@ -147,7 +151,10 @@ def train(
 
 
 def _log_frequencies(corpus: Corpus) -> np.ndarray:
-    """Logits (V,) of the words' frequencies, one added to each, of mean zero; what is never asked for counts as not seen."""
+    """Return logits (V,) of the words' frequencies, one added to each, of mean zero.
+
+    The unknown word, which is never asked for, counts as not seen.
+    """
     counts = corpus.frequencies()
     counts[UNKNOWN] = 0
     logits = np.log(counts + 1.0)
@@ -155,7 +162,10 @@ def _log_frequencies(corpus: Corpus) -> np.ndarray:
 
 
 def _groups(weights: dict[str, Any], config: AlbertConfig, learning_rate: float) -> list[dict[str, Any]]:
-    """What AdamW is to do with every weight: matrices decay, biases and scales do not, and the token table has its own rate."""
+    """Return AdamW's options for every weight.
+
+    Matrices decay, biases and scales do not, and the token table has a learning rate of its own.
+    """
     table_rate = TABLE_RATE * config.hidden / config.embedding_width
     return [
         {
@@ -176,7 +186,7 @@ def evaluate(
     batch_size: int = 64,
     segment: int = 16,
 ) -> HeldOut:
-    """Losses and accuracies on batches of a corpus, the same ones for every model."""
+    """Return losses and accuracies on batches of a corpus, the same batches for every model."""
     torch = require("torch", "torch", "ml.evaluate", "ml")
     generator = np.random.default_rng(HELD_OUT)
     sums, counts = np.zeros(4), np.zeros(4)
@@ -192,7 +202,7 @@ def evaluate(
 
 
 def _losses(weights: dict[str, Any], config: AlbertConfig, batch: Batch) -> tuple[Any, Any, Any, Any]:
-    """Cross-entropy of words and of order, and the shares of right answers."""
+    """Return the cross-entropies of words and of order, and the shares of right answers."""
     torch = require("torch", "torch", "ml.train", "ml")
     ids, segments, targets, swapped = (
         torch.from_numpy(a) for a in (batch.ids, batch.segments, batch.targets, batch.swapped)

@@ -1,4 +1,4 @@
-"""One budget for several low-rank approximations: the ranks that leave the least error."""
+"""The ranks of several low-rank approximations that leave the least error under one budget."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RankAllocation:
 
 
 class _Options(NamedTuple):
-    """What can be bought for one block: costs strictly ascending, losses strictly descending."""
+    """The options of one block: costs strictly ascending, losses strictly descending."""
 
     costs: np.ndarray  #: (j,) integers
     losses: np.ndarray  #: (j,) sum of the squares that are discarded, added up from the small end
@@ -43,19 +43,23 @@ class _Options(NamedTuple):
 def allocate_rank(
     singular_values: Sequence[Any], sizes: Sequence[int], budget: int, *, dense: Sequence[int] | None = None
 ) -> RankAllocation:
-    """Ranks r_b with sum_b r_b c_b <= budget and the least sum_b sum_{i >= r_b} s_bi^2, over all ranks: exact.
+    """Return the ranks of several blocks that leave the least total error within a budget of parameters.
 
-    A term i of block b takes s_bi^2 off the loss and costs c_b. The terms of a block come in order, so that its loss is convex in its
-    rank, and buying terms by gain per cost solves the problem with fractions of terms allowed, which bounds the loss of any choice from
-    below. Whole terms are found by dynamic programming over the blocks: of all (cost, loss) that the first blocks can reach, those
-    remain that no other one beats in both and that, with the bound for the other blocks, can still come down to the best choice known.
+    The r_b with sum_b r_b c_b <= budget and the least sum_b sum_{i >= r_b} s_bi^2, over all choices: exact.
+
+    A term i of block b takes s_bi^2 off the loss and costs c_b. The terms of a block come in order, so that its loss is
+    convex in its rank, and buying terms by gain per cost solves the problem with fractions of terms allowed, which
+    bounds the loss of any choice from below. Whole terms are found by dynamic programming over the blocks: of all
+    (cost, loss) that the first blocks can reach, those remain that no other one beats in both and that, with the bound
+    for the other blocks, can still come down to the best choice known.
 
     Parameters
     ----------
     singular_values : s_b (n_b,) >= 0, descending, of every block
     sizes : c_b > 0, integers: what one unit of rank costs, V_b + H numbers for a factorised block (V_b, H)
-    budget : what there is to spend, in the unit of `sizes`
-    dense : d_b, what a block costs that is kept without factors (V_b H numbers) and has no error then; by default there is no such offer
+    budget : largest total cost, in the unit of `sizes`: a number of parameters, not of ranks
+    dense : d_b, what a block costs that is kept without factors (V_b H numbers) and has no error then; by default there
+        is no such offer
 
     Returns
     -------
@@ -68,11 +72,11 @@ def allocate_rank(
 
     Notes
     -----
-    "Exact" up to rounding: what is compared are discarded squares in double precision, added up from the small end. Choices
-    whose errors differ by less than some eps of these errors are equal, however small they are beside the norm. Values below 1e-162 of
-    the largest, whose squares vanish, count as zeros. Cost: a few terms above and below the solution by fractions as a rule (a few
-    tenths of a second for 8 blocks of 384 values); with blocks of many different sizes and flat spectra the number of
-    combinations grows.
+    "Exact" up to rounding: what is compared are discarded squares in double precision, added up from the small end.
+    Choices whose errors differ by less than some eps of these errors are equal, however small they are beside the norm.
+    Values below 1e-162 of the largest, whose squares vanish, count as zeros. Cost: a few terms above and below the
+    solution by fractions as a rule (a few tenths of a second for 8 blocks of 384 values); with blocks of many different
+    sizes and flat spectra the number of combinations grows.
 
     Examples
     --------
@@ -126,7 +130,7 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 
 def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> _Options:
-    """Every rank that gains something and can be paid, and dense; without what costs as much as something better."""
+    """Return all affordable options of a block, dense among them, without those that others beat."""
     ranks = np.arange(np.count_nonzero(squares) + 1)
     costs, losses = size * ranks, np.append(np.cumsum(squares[: len(ranks) - 1][::-1])[::-1], 0.0)
     if dense is not None and dense < costs[-1]:
@@ -137,13 +141,16 @@ def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> 
 
 
 class _Bound(NamedTuple):
-    """The least loss of some blocks if fractions of options could be bought: convex, piecewise linear in the budget."""
+    """The least loss of some blocks if fractions of options were allowed: convex, piecewise linear in the budget."""
 
     costs: np.ndarray
     losses: np.ndarray
 
     def __call__(self, budget: np.ndarray) -> np.ndarray:
-        """Sums of positive terms only (`numpy.interp` subtracts): right to a few eps of what is left, however little that is."""
+        """Return the bounds for budgets.
+
+        They are sums of positive terms (`numpy.interp` subtracts), and right to a few eps however small.
+        """
         if len(self.costs) == 1:
             return np.full(budget.shape, self.losses[0])
         spent = np.clip(budget, 0, self.costs[-1])
@@ -154,7 +161,7 @@ class _Bound(NamedTuple):
 
 
 def _bound(options: Sequence[_Options]) -> _Bound:
-    """All pieces of the blocks' convex hulls, the steepest first."""
+    """Return the bound from all pieces of the blocks' convex hulls, the steepest first."""
     hulls = [(o.costs[c], o.losses[c]) for o in options for c in [_hull(o)]]
     costs = np.concatenate([np.zeros(0, dtype=np.int64), *(np.diff(c) for c, _ in hulls)])
     drops = np.concatenate([np.zeros(0), *(-np.diff(losses) for _, losses in hulls)])
@@ -169,7 +176,7 @@ def _bound(options: Sequence[_Options]) -> _Bound:
 
 
 def _hull(option: _Options) -> list[int]:
-    """Options on the lower convex hull of loss over cost."""
+    """Return the options on the lower convex hull of loss over cost."""
     corners: list[int] = []
     for j, (cost, loss) in enumerate(zip(option.costs.tolist(), option.losses.tolist(), strict=True)):
         while len(corners) > 1:
@@ -183,7 +190,10 @@ def _hull(option: _Options) -> list[int]:
 
 
 def _best(options: list[_Options], budget: int) -> list[int]:
-    """Which option of every block: a quick search that keeps a few choices gives the level that the whole one need not look above."""
+    """Return the option of every block.
+
+    A quick search that keeps a few choices gives the level above which the full search need not look.
+    """
     bounds = [_bound(options[b:]) for b in range(1, len(options) + 1)]
     level, _ = _search(options, bounds, budget, np.inf, BEAM)
     return _search(options, bounds, budget, level * (1 + 2 * SLACK), None)[1]
@@ -192,7 +202,10 @@ def _best(options: list[_Options], budget: int) -> list[int]:
 def _search(
     options: list[_Options], bounds: list[_Bound], budget: int, level: float, beam: int | None
 ) -> tuple[float, list[int]]:
-    """The least loss within the budget, and the options that give it; of choices that cannot come down to `level` none is followed."""
+    """Return the least loss within the budget, and the options that give it.
+
+    Choices that cannot come down to `level` are not followed.
+    """
     costs, losses = np.zeros(1, dtype=np.int64), np.zeros(1)
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     for option, rest in zip(options, bounds, strict=True):

@@ -19,25 +19,29 @@ __all__ = ["FactorizedEmbedding"]
 
 #: Standard deviation of the entries of ALBERT's tables before training.
 INITIAL_DEVIATION = 0.02
-#: A repeated id is worth finding if more than this many ids in rank r are repetitions: copying a finished row takes the time
-#: of about so many terms of the product that made it (measured: 4 to 7, single and double precision, one thread).
+#: A repeated id is worth finding if more than this many ids in rank r are repetitions: copying a finished row takes the
+#: time of about so many terms of the product that made it (measured: 4 to 7, single and double precision, one thread).
 COPY_IN_TERMS = 6
 
 
 @dataclass(frozen=True, eq=False)
 class FactorizedEmbedding:
-    """E = T P: a table of V embeddings of width H in V r + r H numbers, T (V, r) and P (r, H).
+    """A table of V embeddings of width H as a product E = T P, in V r + r H numbers.
 
-    Or several such products, one a block of tokens: the rows of E are those of T_1 P_1, T_2 P_2, ... in another order, token i
-    being row place[i] of them. A block may be kept dense (P_b None stands for the identity, T_b then holds the rows themselves).
-    This is the embedding of ALBERT (Lan et al., ICLR 2020) without what is added to it, and that of GroupReduce (Chen et al.,
-    NeurIPS 2018) with blocks. It saves memory; a lookup is slower than one in the full table.
+    T is (V, r), P is (r, H).
+
+    Or several such products, one per block of tokens: the rows of E are those of T_1 P_1, T_2 P_2, ... in another
+    order, token i being row place[i] of them. A block may be kept dense (P_b None stands for the identity, T_b then
+    holds the rows themselves). This is the embedding of ALBERT (Lan et al., ICLR 2020) without what is added to it, and
+    that of GroupReduce (Chen et al., NeurIPS 2018) with blocks. It saves memory; a lookup is slower than one in the
+    full table.
 
     Parameters
     ----------
     tokens : T (V, r), or a tuple of T_b (V_b, r_b); real or complex, NumPy, CuPy, ...
-    projection : P (r, H), or None for the identity; or a tuple of these, one a block
-    place : (V,) integers, a permutation of 0 .. V-1; needed for several blocks only, by default the blocks in their order
+    projection : P (r, H), or None for the identity; or a tuple of these, one per block
+    place : (V,) integers, a permutation of 0 .. V-1; needed for several blocks only, by default the blocks in their
+        order
 
     Raises
     ------
@@ -48,10 +52,11 @@ class FactorizedEmbedding:
 
     Notes
     -----
-    The arrays are not copied where they are contiguous and of the common type of all factors; a product loses the sign of -0.0.
+    The arrays are not copied where they are contiguous and of the common type of all factors; a product loses the sign
+    of -0.0.
 
-    Lookup of n ids, k of them distinct: 2 k r H flops and n H numbers written. At V = 30522, H = 384, r = 64, n = 2048 ids of a
-    Zipf distribution, single precision and one thread, 1.2 to 1.3 times the bare product of the k rows.
+    Lookup of n ids, k of them distinct: 2 k r H flops and n H numbers written. At V = 30522, H = 384, r = 64, n = 2048
+    ids of a Zipf distribution, single precision and one thread, 1.2 to 1.3 times the bare product of the k rows.
 
     Examples
     --------
@@ -101,7 +106,10 @@ class FactorizedEmbedding:
     def random(
         cls, n_tokens: int, rank: int, width: int, *, rng: int | np.random.Generator = 0, dtype: Any = np.float32
     ) -> FactorizedEmbedding:
-        """Factors T (n_tokens, rank) and P (rank, width) to start training from: normal, standard deviation 0.02, as ALBERT's."""
+        """Return random factors T (n_tokens, rank) and P (rank, width) to start training from.
+
+        They are normal with standard deviation 0.02, as ALBERT's.
+        """
         if np.dtype(dtype).kind != "f":
             raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")
         generator = np.random.default_rng(rng)
@@ -122,7 +130,7 @@ class FactorizedEmbedding:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(V, H)."""
+        """Number of tokens and width (V, H)."""
         first, projection = self.blocks[0]
         return sum(t.shape[0] for t, _ in self.blocks), (first if projection is None else projection).shape[1]
 
@@ -156,7 +164,9 @@ class FactorizedEmbedding:
     # what it does
 
     def lookup(self, ids: Any) -> Any:
-        """Embeddings E[ids] (..., H) of integer ids (...) of any shape; rows of repeated ids are computed once where that pays.
+        """Return the embeddings E[ids] (..., H) of integer ids (...) of any shape.
+
+        Rows of repeated ids are computed once where that saves time.
 
         Raises IndexError for ids outside 0 .. V-1 and TypeError for ids that are no integers.
         """
@@ -173,7 +183,7 @@ class FactorizedEmbedding:
         return namespace(found).reshape(found, (*given.shape, self.shape[1]))
 
     def to_dense(self) -> Any:
-        """The table (V, H)."""
+        """Return the table as an array (V, H)."""
         parts = [t if p is None else t @ p for t, p in self.blocks]
         xp = namespace(parts[0])
         if self.place is not None:
@@ -181,28 +191,39 @@ class FactorizedEmbedding:
         return xp.concat(parts, axis=0) if len(parts) > 1 else xp.asarray(parts[0], copy=True)
 
     def balanced(self) -> FactorizedEmbedding:
-        """The same table with factors of equal size: T = U s^{1/2}, P = s^{1/2} V^H of the SVD U diag(s) V^H of T P.
+        """Return the same table with factors of equal size, T = U s^{1/2} and P = s^{1/2} V^H.
+
+        U diag(s) V^H is the SVD of T P.
 
         For training on or rounding the factors. Directions of the size of round-off are dropped.
         """
         return self._regauged(lambda m, half: tuple(times_power(x, half) for x in m.balanced()))
 
     def orthonormal(self) -> FactorizedEmbedding:
-        """The same table with orthonormal rows in P: T = U diag(s), P = V^H. Norms and angles of E's rows are those of T's."""
+        """Return the same table with orthonormal rows in P: T = U diag(s), P = V^H.
+
+        Norms and angles of E's rows are those of T's.
+        """
         return self._regauged(
             lambda m, half: (times_power(m.U * namespace(m.U).astype(m.s, real_part(m.U).dtype), 2 * half), m.V)
         )
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
-        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.embeddings.report.embedding_report`."""
+        """Return how near it is to `table` (V, H), and how much smaller.
+
+        See :func:`ml.embeddings.report.embedding_report`.
+        """
         return embedding_report(table, self, frequencies)
 
     # inside
 
     def _regauged(self, gauge: Callable[[LowRankMatrix, int], tuple[Any, Any]]) -> FactorizedEmbedding:
-        """The blocks, refactored by `gauge`: A, k -> X (V_b, r), Y (H, r) with X Y^H = 4^k A the block.
+        """Return the embedding with other factors of each block.
 
-        The factors of A have entries about 1: of those of 1e-20 and 1e20, norms would vanish and overflow in single precision.
+        gauge : A, k -> X (V_b, r), Y (H, r) with X Y^H = 4^k A the block
+
+        The factors of A have entries about 1: of those of 1e-20 and 1e20, norms would vanish and overflow in single
+        precision.
         """
         tokens, projections = [], []
         for t, p in self.blocks:
@@ -220,7 +241,7 @@ class FactorizedEmbedding:
         return replace(self, tokens=tokens[0], projection=projections[0])
 
     def _rows_of_blocks(self, rows: np.ndarray, copies: np.ndarray) -> Any:
-        """E's rows[copies], rows counted as the blocks stand: one product a block, then one gather."""
+        """Return E's rows[copies], rows counted as the blocks stand: one product per block, then one gather."""
         ends = np.cumsum([t.shape[0] for t, _ in self.blocks])
         block = np.searchsorted(ends, rows, side="right")
         order = np.argsort(block, kind="stable")
@@ -253,7 +274,7 @@ def _product(tokens: Any, projection: Any, rows: np.ndarray) -> Any:
 
 
 def _rows_of_block(tokens: Any, projection: Any, rows: np.ndarray) -> Any:
-    """Rows of T P; each distinct one computed once if that saves more than copying the others takes."""
+    """Return rows of T P; each distinct one is computed once if that saves more than copying the others takes."""
     count, rank = len(rows), tokens.shape[1]
     if projection is not None and rank > COPY_IN_TERMS:
         kept, copies = distinct(rows, tokens.shape[0])

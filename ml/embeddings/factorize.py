@@ -1,4 +1,4 @@
-"""Factorising an embedding table that is there already."""
+"""Factorisation of a given embedding table."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ def factorize_embedding(
     product: Any = None,
     n_blocks: int = 1,
 ) -> FactorizedEmbedding:
-    """T P of least error sum_i p_i (e_i - e'_i) M (e_i - e'_i)^H, e_i the rows (1, H) of E, among all of its rank, or of its number of parameters.
+    """Factorise an embedding table E ~ T P with the least error of all of its rank or number of parameters.
 
-    With the SVD U diag(s) V^H of diag(p)^{1/2} E in the inner product M = product (V^H M V = 1), T = E M V and P = V^H: the
-    original rows, projected; sum of the p_i-weighted squared errors = sum of the discarded s^2. This is
-    :func:`lowrank.pod` of the rows as snapshots with weights p (Eckart and Young). The weighted SVDs of the
-    literature for layers that see data with second moment diag(p) are the same, since the input of an embedding is one-hot.
+    The error is sum_i p_i (e_i - e'_i) M (e_i - e'_i)^H, e_i the rows (1, H) of E.
+
+    With the SVD U diag(s) V^H of diag(p)^{1/2} E in the inner product M = product (V^H M V = 1), T = E M V and P = V^H:
+    the original rows, projected; sum of the p_i-weighted squared errors = sum of the discarded s^2. This is
+    :func:`lowrank.pod` of the rows as snapshots with weights p (Eckart and Young). The weighted SVDs of the literature
+    for layers that see data with second moment diag(p) are the same, since the input of an embedding is one-hot.
 
     With several blocks, tokens are ordered by frequency and cut into `n_blocks` groups of equal size, and each is
-    factorised by itself (as in GroupReduce, Chen et al., NeurIPS 2018, without its moves of tokens between groups); ranks are those
-    of least total error under the one budget, and a block is kept dense where that is cheaper: :func:`ml.allocate_rank`. With a budget,
-    the SVDs are LAPACK's and the ranks the optimum for their singular values: exact but for terms of a block below
-    (max(V_b, H))^{1/2} u s_1, which are dropped as round-off.
+    factorised by itself (as in GroupReduce, Chen et al., NeurIPS 2018, without its moves of tokens between groups);
+    ranks are those of least total error under the one budget, and a block is kept dense where that is cheaper:
+    :func:`ml.allocate_rank`. With a budget, the SVDs are LAPACK's and the ranks the optimum for their singular values:
+    exact but for terms of a block below (max(V_b, H))^{1/2} u s_1, which are dropped as round-off.
 
     Parameters
     ----------
@@ -50,9 +52,10 @@ def factorize_embedding(
     budget : largest number of parameters, in place of `rank`
     frequencies : p (V,) >= 0, in any scale; by default all tokens count alike. Tokens of frequency zero are
         projected, too, but count for nothing: add one to all counts if they are to count a little.
-    product : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity. For a layer x -> x W of
-        rows, M = W W^H; for complex columns e_i^T the form e M e^H is that of the conjugate of M
-    n_blocks : groups of tokens by frequency, 1 to V
+    product : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity. For a
+        layer x -> x W of rows, M = W W^H; for complex columns e_i^T the form e M e^H is that of the conjugate of M
+    n_blocks : groups of tokens by frequency, 1 to V; take a few where a small part of the tokens makes up most of the
+        text
 
     Returns
     -------
@@ -67,10 +70,11 @@ def factorize_embedding(
 
     Notes
     -----
-    Cost: that of :func:`lowrank.truncated_svd`, with a budget that of its method "direct". **A trained
-    table is not of low rank:** of the 30522 x 384 table of a sentence encoder, rank 128 leaves 58 % error, where int4 rounding
-    of its rows leaves 13 % at three eighths of the size (:func:`ml.round_rows`). Blocks do better on text like the one that was
-    counted, as they give up the tokens that it does not show. ALBERT's factorisation is a way to train, not to compress.
+    Cost: that of :func:`lowrank.truncated_svd`, with a budget that of its method "direct". **A trained table is not of
+    low rank:** of the 30522 x 384 table of a sentence encoder, rank 128 leaves 58 % error, where int4 rounding of its
+    rows leaves 13 % at three eighths of the size (:func:`ml.round_rows`). Blocks do better on text like the one that
+    was counted, as they give up the tokens that it does not show. ALBERT's factorisation is a way to train, not to
+    compress.
 
     Examples
     --------
@@ -105,7 +109,10 @@ def factorize_embedding(
 def _blocks(
     table: Any, p: np.ndarray | None, product: Any, groups: list[np.ndarray], budget: int
 ) -> list[tuple[Any, Any]]:
-    """(T_b, P_b) of every group of tokens, P_b None where it is dense: the ranks of least total error within the budget."""
+    """Return (T_b, P_b) of every group of tokens, P_b None where it is dense.
+
+    The ranks are those of least total error within the budget.
+    """
     h = table.shape[1]
     rows = [namespace(table).take(table, beside(g, table), axis=0) for g in groups]
     full = [
@@ -125,5 +132,5 @@ def _blocks(
 
 
 def _factors(svd: LowRankMatrix) -> tuple[Any, Any]:
-    """T = U diag(s) and P = V^H."""
+    """Return T = U diag(s) and P = V^H."""
     return svd.U * namespace(svd.s).astype(svd.s, real_part(svd.U).dtype), adjoint(svd.V)

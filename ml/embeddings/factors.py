@@ -1,4 +1,4 @@
-"""Factors of an embedding: of one module, of one type, and in units of their largest entry."""
+"""Factors of an embedding: brought to one module and one type, and scaled by powers of two."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["alike", "exponent", "refuse_torch", "times_power"]
 
 
 def refuse_torch(name: str, array: Any) -> Any:
-    """The same array. Raises TypeError for a tensor of PyTorch, which is of another interface, with the line that converts it."""
+    """Return the same array. Raises TypeError for a tensor of PyTorch, with the line that converts it."""
     if type(array).__module__.split(".")[0] == "torch":
         raise TypeError(
             f"{name} is a tensor of PyTorch, {type(array).__name__}; pass {name}.detach().float().numpy(), of the host"
@@ -22,7 +22,10 @@ def refuse_torch(name: str, array: Any) -> Any:
 
 
 def alike(tokens: tuple[Any, ...], projections: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """All factors contiguous and in their common type. Raises TypeError where they are of different array modules."""
+    """Return all factors contiguous and in their common type.
+
+    Raises TypeError where they are of different array modules.
+    """
     factors = [a for a in (*tokens, *projections) if a is not None]
     try:
         xp = namespace(*factors)
@@ -38,18 +41,18 @@ def alike(tokens: tuple[Any, ...], projections: tuple[Any, ...]) -> tuple[tuple[
 
 
 def exponent(array: Any) -> int:
-    """e with 2^e <= largest magnitude < 2^{e + 1}; 0 for zeros."""
+    """Return e with 2^e <= largest magnitude < 2^{e + 1}; 0 for zeros."""
     xp = namespace(array)
     largest = float(xp.max(xp.abs(array))) if 0 not in array.shape else 0.0
     return math.frexp(largest)[1] - 1 if 0 < largest < math.inf else 0
 
 
 def times_power(array: Any, power: int) -> Any:
-    """2^power A, in two steps: the power by itself may be beyond the numbers of the type."""
+    """Return 2^power A, in two steps, as the power by itself may overflow."""
     half = power // 2
     return array * 2.0**half * 2.0 ** (power - half)
 
 
 def _contiguous(array: Any) -> Any:
-    """Rows that lie one after the other: NumPy would copy all of another table at every lookup."""
+    """Return rows that lie one after the other: NumPy would copy all of another table at every lookup."""
     return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array

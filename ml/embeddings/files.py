@@ -1,8 +1,8 @@
-"""Factorised embeddings in files: NumPy's .npz, or .safetensors.
+"""Files of factorised embeddings: NumPy's .npz, or .safetensors.
 
-Both hold a SHA-256 of all names, types, shapes and entries: .safetensors has no checksum of its own, .npz one for each array, which
-does not see that two of them have changed places. It detects damage, not forgery. Nothing is compressed: what is read is never larger
-than the file.
+Both hold a SHA-256 of all names, types, shapes and entries: .safetensors has no checksum of its own, .npz one for each
+array, which does not see that two of them have changed places. It detects damage, not forgery. Nothing is compressed:
+what is read is never larger than the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ SUFFIXES = (".npz", ".safetensors")
 
 
 def save_embedding(embedding: FactorizedEmbedding, path: str | os.PathLike[str]) -> None:
-    """Write T and P (tokens_0, projection_0, tokens_1, ...) and the place of the tokens; the suffix of the path decides the format.
+    """Write an embedding to a file, whose suffix decides the format.
+
+    The arrays are T and P (tokens_0, projection_0, tokens_1, ...) and the place of the tokens.
 
     The file is written whole or not at all, and replaces one that is there. Arrays of a device are copied to the host.
 
@@ -86,7 +88,8 @@ def load_embedding(path: str | os.PathLike[str]) -> FactorizedEmbedding:
     FileNotFoundError
         there is no such file.
     FileFormatError
-        a file that is damaged, altered, compressed, of a later version, or holds something else: a ValueError that names the file.
+        a file that is damaged, altered, compressed, of a later version, or holds something else: a ValueError that
+        names the file.
     ValueError
         another suffix, and a folder.
     ImportError
@@ -122,7 +125,7 @@ NOT_WHOLE = "{} is not a whole file of a factorised embedding; write it again wi
 
 
 def _check_names(name: str, keys: Collection[str]) -> None:
-    """Names are looked at before any array is read: a small foreign file may unpack to anything."""
+    """Refuse a file by its names, before any array is read: a small foreign file may unpack to anything."""
     if MARK not in keys:
         raise FileFormatError(f"{name} does not hold a factorised embedding; write it with ml.save_embedding")
     if not all(k in (MARK, CHECKSUM) or NAMES.fullmatch(k) for k in keys):
@@ -130,7 +133,10 @@ def _check_names(name: str, keys: Collection[str]) -> None:
 
 
 def _version(name: str, mark: np.ndarray) -> tuple[int, bool]:
-    """The version, and whether the factors are tuples, as the mark has it. Raises for a mark of a later version, or none of ours."""
+    """Return the version, and whether the factors are tuples, from the mark of the file.
+
+    Raises FileFormatError for a mark of a later version, or of another program.
+    """
     if mark.shape != (2,) or mark.dtype.kind != "i":
         _check_names(name, ())
     version, several = (int(x) for x in mark)
@@ -151,7 +157,7 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
-    """All arrays."""
+    """Return all arrays of an .npz file."""
 
     def accept(names: list[str]) -> None:
         _check_names(name, [n.removesuffix(".npy") for n in names])
@@ -163,13 +169,16 @@ def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
 
 
 def _safetensors(name: str, content: bytes) -> dict[str, Any]:
-    """All arrays. The header is read first: a model's file may hold types that NumPy has not."""
+    """Return all arrays of a .safetensors file.
+
+    The header is read first: a model's file may hold types that NumPy lacks.
+    """
     safetensors = _package()
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > len(content) - 8:
         raise FileFormatError(
-            f"{name} is no .safetensors file, or is truncated or damaged: it has {len(content)} bytes, its header {length}; write it again or "
-            "copy it anew"
+            f"{name} is no .safetensors file, or is truncated or damaged: it has {len(content)} bytes, its header "
+            f"{length}; write it again or copy it anew"
         )
     header = json_from(name, content[8 : 8 + length], kind=WHAT)
     _check_names(name, [key for key in header if key != "__metadata__"])

@@ -1,4 +1,4 @@
-"""How near an approximate embedding is to the table it stands for."""
+"""The errors of an approximate embedding table."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class EmbeddingReport:
 
 
 def checked_frequencies(frequencies: Any, count: int) -> np.ndarray:
-    """(count,) finite numbers >= 0, not all zero, in double precision. Raises ValueError."""
+    """Return (count,) finite numbers >= 0, not all zero, in double precision. Raises ValueError for others."""
     refuse_hidden("frequencies", frequencies)
     given = np.asarray(to_numpy(frequencies) if hasattr(frequencies, "shape") else frequencies)
     if given.dtype.kind not in "biuf":
         raise ValueError(f"frequencies must be real numbers, got dtype {given.dtype}")
     p = given.astype(float)
     if p.shape != (count,):
-        raise ValueError(f"frequencies must be {count} numbers, one a token, got shape {p.shape}")
+        raise ValueError(f"frequencies must be {count} numbers, one per token, got shape {p.shape}")
     bad = ~(np.isfinite(p) & (p >= 0))
     if np.any(bad):
         i = int(np.argmax(bad))
@@ -53,7 +53,9 @@ def checked_frequencies(frequencies: Any, count: int) -> np.ndarray:
 
 
 def embedding_report(table: Any, approximation: Any, frequencies: Any = None) -> EmbeddingReport:
-    """Errors of an approximation e'_i of the rows e_i (H,) of a table, plain and weighted by frequency p_i.
+    """Return the errors of an approximate embedding, plain and weighted by frequency.
+
+    With the rows e_i (H,) of the table, their approximations e'_i and frequencies p_i,
 
         relative error = (sum_i p_i ||e_i - e'_i||^2 / sum_i p_i ||e_i||^2)^{1/2}
         cosine         = sum_i p_i Re(e_i^H e'_i) / (||e_i|| ||e'_i||) / sum_i p_i
@@ -114,14 +116,14 @@ def embedding_report(table: Any, approximation: Any, frequencies: Any = None) ->
 
 
 def _unit(table: Any) -> float:
-    """A power of two by which no square of the table's entries overflows, nor those of the largest vanish."""
+    """Return a power of two; divided by it, squares of the largest entries of the table neither overflow nor vanish."""
     xp = namespace(table)
     largest = float(xp.max(xp.abs(table))) if 0 not in table.shape else 0.0
     return float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1)) if 0 < largest < np.inf else 1.0
 
 
 def _cosines(e: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """Of row and row, each in units of its largest entry; of two zero rows 1, of a zero row and another one 0."""
+    """Return the cosines of rows of two tables; of two zero rows 1, of a zero row and another one 0."""
     largest = [np.max(abs(x), axis=1, initial=0.0) for x in (e, a)]
     e, a = (x / np.where(size > 0, size, 1.0)[:, None] for x, size in zip((e, a), largest, strict=True))
     norms = np.linalg.norm(e, axis=1) * np.linalg.norm(a, axis=1)

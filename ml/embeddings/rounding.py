@@ -1,4 +1,4 @@
-"""Embedding tables rounded row by row to a few bits: what a factorisation has to be compared with."""
+"""Embedding tables rounded row by row to a few bits, for comparison with factorisations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RoundedEmbedding", "round_rows"]
 
 @dataclass(frozen=True, eq=False)
 class RoundedEmbedding:
-    """E_ij ~ unit scales_{i, j // group} q_ij with integers |q_ij| <= 2^{bits-1} - 1. See :func:`round_rows`."""
+    """Result of :func:`round_rows`: E_ij ~ unit scales_{i, j // group} q_ij, |q_ij| <= 2^{bits-1} - 1."""
 
     codes: np.ndarray  #: (V, ceil(H bits / 8)) bytes, q_ij + 2^{bits-1} packed bit by bit; (V, H) bytes for 8 bits
     scales: np.ndarray  #: (V, H / group), float16
@@ -28,7 +28,7 @@ class RoundedEmbedding:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(V, H)."""
+        """Number of tokens and width (V, H)."""
         return len(self.codes), self.width
 
     @property
@@ -37,7 +37,10 @@ class RoundedEmbedding:
         return self.codes.nbytes + self.scales.nbytes
 
     def lookup(self, ids: Any) -> np.ndarray:
-        """Rows (..., H) of integer ids (...) of any shape. Raises IndexError and TypeError as :meth:`FactorizedEmbedding.lookup`."""
+        """Return the rows (..., H) of integer ids (...) of any shape.
+
+        Raises IndexError and TypeError as :meth:`ml.FactorizedEmbedding.lookup`.
+        """
         given = checked_ids(ids, self.shape[0])
         flat = given.reshape(-1)
         numbers = _unpacked(np.take(self.codes, flat, axis=0), self.bits, self.width).astype(self.dtype)
@@ -48,32 +51,37 @@ class RoundedEmbedding:
         return numbers.reshape(*given.shape, self.width)
 
     def to_dense(self) -> np.ndarray:
-        """The table (V, H)."""
+        """Return the table as an array (V, H)."""
         return self.lookup(np.arange(self.shape[0]))
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
-        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.embeddings.report.embedding_report`."""
+        """Return how near it is to `table` (V, H), and how much smaller.
+
+        See :func:`ml.embeddings.report.embedding_report`.
+        """
         return embedding_report(table, self, frequencies)
 
     def __repr__(self) -> str:
         v, h = self.shape
         group = f" in groups of {h // self.scales.shape[1]}" if self.scales.shape[1] > 1 else ""
-        return f"RoundedEmbedding({v} x {h}, int{self.bits}{group}, {self.nbytes:,} bytes of {v * h * self.dtype.itemsize:,})"
+        size = f"{self.nbytes:,} bytes of {v * h * self.dtype.itemsize:,}"
+        return f"RoundedEmbedding({v} x {h}, int{self.bits}{group}, {size})"
 
 
 def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmbedding:
     """Round every row, or every `group` neighbours in a row, to integers times one scale.
 
-    With q_max = 2^{bits-1} - 1, scale s = max |e_j| / q_max over the group, rounded to half precision, q_j = round(e_j / s):
-    |e_j - s' q_j| <= s/2 (1 + 2^{2 - 11} q_max) + 2^{-24} q_max max s, where s' is the scale as it is stored; the second term is its
-    rounding, the third one that of scales below 6e-5 of the largest, which half precision holds less well. The plainest scheme
-    there is: neither calibration nor an optimal scale.
+    With q_max = 2^{bits-1} - 1, scale s = max |e_j| / q_max over the group, rounded to half precision, q_j = round(e_j
+    / s): |e_j - s' q_j| <= s/2 (1 + 2^{2 - 11} q_max) + 2^{-24} q_max max s, where s' is the scale as it is stored; the
+    second term is its rounding, the third one that of scales below 6e-5 of the largest, which half precision holds less
+    well. The plainest scheme there is: neither calibration nor an optimal scale.
 
     Parameters
     ----------
     table : E (V, H), real, NumPy
     bits : 2 to 8
-    group : entries of one scale, a divisor of H; by default H, one scale a row
+    group : entries of one scale, a divisor of H; by default H, one scale per row. Smaller groups follow large entries
+        better, at 16 bits each
 
     Raises
     ------
@@ -115,7 +123,7 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
 
 
 def _steps(scales: np.ndarray, unit: float, dtype: np.dtype) -> np.ndarray:
-    """What one integer is worth; multiplied in double, as the unit of small numbers is none of single precision."""
+    """Return the value of one step of the integers; multiplied in double precision, in which the unit fits."""
     return (scales.astype(np.float64) * unit).astype(dtype)
 
 

@@ -12,14 +12,15 @@ __all__ = ["checked_ids", "distinct"]
 
 
 def checked_ids(ids: Any, n_tokens: int) -> np.ndarray:
-    """Ids of any shape as a NumPy array; the same array if it is one.
+    """Return ids of any shape as a NumPy array; the same array if it is one.
 
     Raises
     ------
     TypeError
         entries that are no integers.
     IndexError
-        an id outside 0 .. n_tokens - 1, with its place: array modules wrap around or read beyond the end without a word.
+        an id outside 0 .. n_tokens - 1, with its place: array modules wrap around or read beyond the end without a
+        word.
 
     Examples
     --------
@@ -43,7 +44,9 @@ def checked_ids(ids: Any, n_tokens: int) -> np.ndarray:
 
 
 def distinct(ids: np.ndarray, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k distinct ids (k,) in some order, and (n,) positions in them: distinct[positions] = ids. O(n), no sorting.
+    """Return the distinct ids (k,) in some order, and positions (n,) in them.
+
+    distinct[positions] = ids, in O(n), without sorting.
 
     Every id writes its own position into a table of all tokens, and is kept if it finds it there again.
     `numpy.unique` sorts and takes four times as long for 2048 ids.

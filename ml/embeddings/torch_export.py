@@ -1,4 +1,4 @@
-"""Factorised embeddings for PyTorch, and under the names of an ALBERT model's weights."""
+"""Factorised embeddings as PyTorch modules and as weights of an ALBERT model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ __all__ = ["albert_state_dict", "to_torch"]
 
 
 def to_torch(embedding: FactorizedEmbedding) -> Any:
-    """A torch.nn.Sequential of Embedding (V, r) and Linear (r, H) without bias: ids (...) -> (..., H), to be trained further.
+    """Return a PyTorch module ids (...) -> (..., H) to be trained further.
+
+    It is a torch.nn.Sequential of Embedding (V, r) and Linear (r, H) without bias.
 
     A dense table becomes the Embedding alone.
 
@@ -37,15 +39,15 @@ def to_torch(embedding: FactorizedEmbedding) -> Any:
 
 
 def albert_state_dict(embedding: FactorizedEmbedding, *, prefix: str = "") -> dict[str, Any]:
-    """T and P as the weights of transformers' AlbertModel, for `load_state_dict(..., strict=False)`.
+    """Return T and P as weights of transformers' AlbertModel, for `load_state_dict(..., strict=False)`.
 
-    With a wrong prefix `strict=False` loads nothing and says nothing: check that the result has no `unexpected_keys`. E is the number
-    of columns of T, fewer than were asked for where the table was of lower rank; the model's embedding_size must be the same. The
-    mapping's bias is overwritten by zero.
+    With a wrong prefix `strict=False` loads nothing and says nothing: check that the result has no `unexpected_keys`. E
+    is the number of columns of T, fewer than were asked for where the table was of lower rank; the model's
+    embedding_size must be the same. The mapping's bias is overwritten by zero.
 
-    Word embeddings (V, E) = T and the mapping E -> H with weight (H, E) = P^T and bias zero. Note that ALBERT adds positions and
-    segments to T's rows and normalises them *before* P: a factorised BERT table, where that happens in R^H, is another function
-    there, whatever the factors.
+    Word embeddings (V, E) = T and the mapping E -> H with weight (H, E) = P^T and bias zero. Note that ALBERT adds
+    positions and segments to T's rows and normalises them *before* P: a factorised BERT table, where that happens in
+    R^H, is another function there, whatever the factors.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from lowrank.optional import require
 from lowrank.progress import progress_bar
 from problems.acoustics.assembly_rules import pairs_to_correct, singular_order, warn_if_costly
 from problems.acoustics.matrix_cache import (
+    BEMPP,
     Cache,
     Matrices,
     cache_folder,
@@ -325,7 +326,7 @@ def _bempp() -> Any:
     """bempp_cl.api, quietly, with its Numba backend whatever else is installed."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints that gmsh was not found
         warnings.simplefilter("ignore")
-        api = require("bempp_cl.api", "bempp-cl", "assembling boundary operators", extra="bem")
+        api = require("bempp_cl.api", f"bempp-cl=={BEMPP}", "assembling boundary operators", extra="bem")
         _without_parallel_loops()
     logging.getLogger("bempp").setLevel(logging.WARNING)
     api.DEFAULT_DEVICE_INTERFACE = "numba"

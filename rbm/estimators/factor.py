@@ -13,7 +13,7 @@ from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.online.forms import SHARP, NormForm
 from rbm.online.reference import residual_coefficients, where_present
-from rbm.precision import column_norms, converted, is_single, rounded, row_norms, underflow_of_sums, widened
+from rbm.precision import column_norm_bounds, converted, is_single, rounded, row_norms, underflow_of_sums, widened
 
 __all__ = ["FactorNorm"]
 
@@ -125,7 +125,7 @@ class FactorNorm(Estimator):
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """The factor rounded to float32 or widened; by how much every column of it moved is measured and added to the defects."""
         factor = converted(f"the factor of estimator {self.method!r}", self.factor, dtype)
-        return self.moved(factor, column_norms(widened(factor) - widened(self.factor)))
+        return self.moved(factor, column_norm_bounds(widened(factor) - widened(self.factor)))
 
     def moved(self, factor: np.ndarray, distance: np.ndarray, orthogonality: float = 0.0) -> Self:
         """The state with another factor R' and all that it may be off by in the floor.

@@ -14,7 +14,7 @@ from rbm import extended
 from rbm.errors import ModelError
 from rbm.estimators.factor import FactorNorm
 from rbm.estimators.orthonormal import Orthonormal
-from rbm.precision import column_norms, widened
+from rbm.precision import column_norm_bounds, widened
 from rbm.reduction import Reduction
 from rbm.registry import register
 
@@ -94,9 +94,9 @@ class Sketched(FactorNorm):
         omega = omega / math.sqrt(rows)
         hi, lo = extended.product(omega, factor)
         sketch = hi + lo
-        norms = column_norms(sketch)
+        norms = column_norm_bounds(sketch)
         made = cls(sketch, norms, state.defects, state.orthogonality, float(failure), int(rng))
-        wrong = column_norms(np.abs(hi - sketch + lo) + extended.rounding(omega, factor)) + 2.0**-53 * norms
+        wrong = column_norm_bounds(np.abs(hi - sketch + lo) + extended.rounding(omega, factor)) + 2.0**-53 * norms
         return made.moved(sketch, wrong).astype(np.finfo(state.factor.dtype).dtype)
 
     @property
