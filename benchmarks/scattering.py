@@ -117,7 +117,7 @@ def complex_admittances() -> dict[str, Any]:
 def _certified(model: ScatteringModel, squares_up_to: int, squares_from: int) -> dict[str, Any]:
     training = model.parameters.sample(TRAINING)
     result = rbm.greedy(model, training, tol=TOL, relative=True, estimators=("E_onb", "E1", "E2"), progress=False)
-    mus = model.parameters.sample(TESTS, "random", seed=1)
+    mus = model.parameters.sample(TESTS, "random", rng=1)
     truth = model.solve_extended(mus)
     constants = rbm.stability.inf_sup(model, mus[:20], progress=False)
     bounds = model.stability(mus[:20], model.operator_coefficients(mus[:20]))
@@ -179,7 +179,7 @@ def _largest_singular_value(model: ScatteringModel, mus: np.ndarray) -> float:
 
 def _online(model: ScatteringModel, result: rbm.GreedyResult) -> dict[str, float]:
     """Seconds of a certified query in a batch, least squares and Galerkin, and of a dense full-order solve."""
-    mus = model.parameters.sample(5000, "random", seed=2)
+    mus = model.parameters.sample(5000, "random", rng=2)
     least_squares, galerkin = result.reduced_model, rbm.project(model, result.basis, projection="galerkin")
     theta = model.operator_coefficients(mus[:1])[0]
     b = model.rhs_terms[:, 0]
@@ -236,7 +236,7 @@ def _certified_table(title: str, result: dict[str, Any]) -> str:
 def wavenumber() -> dict[str, Any]:
     """(k, beta_1, beta_2), k in [1, 4], 258 unknowns: bounds against directly assembled matrices at unseen k."""
     model = acoustic_scattering("sphere", 2, (1.0, 4.0), 3, progress=False)
-    result = rbm.greedy(model, model.parameters.sample(600, seed=4), tol=1e-6, relative=True, progress=False)
+    result = rbm.greedy(model, model.parameters.sample(600, rng=4), tol=1e-6, relative=True, progress=False)
     rng = np.random.default_rng(7)
     mus = np.column_stack([np.sort(rng.uniform(1, 4, UNSEEN)), rng.uniform(0, 2, (UNSEEN, 2))])
     solution = result.reduced_model.solve(mus)

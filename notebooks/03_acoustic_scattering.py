@@ -85,7 +85,7 @@ figure
 # $(1 + 3N)^2$ products, of which it needs far fewer. It is prepared here up to $N = 12$.
 
 # %%
-tests = model.parameters.sample(60, "random", seed=1)
+tests = model.parameters.sample(60, "random", rng=1)
 truth = model.solve_extended(tests)
 sizes = [2, 4, 8, 12, 18, 24, 30, len(result.parameters)]
 errors, estimates = [], {name: {} for name in ("orthonormal", "direct", "expanded", "interpolated")}

@@ -17,7 +17,7 @@ K = 2.0
 
 def test_scattering_from_the_far_field_is_the_integral_over_all_directions() -> None:
     for model, count in ((scattering(), 12), (wavenumber_model(), 8)):
-        mus = model.parameters.sample(4, "random", seed=3)
+        mus = model.parameters.sample(4, "random", rng=3)
         u = model.solve(mus)
         directions, weights = sphere_rule(count)
         expected = np.abs(model.far_field(mus, u, directions)) ** 2 @ weights
@@ -59,7 +59,7 @@ def test_the_balance_is_measured_at_the_ends_and_the_middle_once() -> None:
 def test_the_estimate_at_other_points_is_about_the_defect_there() -> None:
     model = scattering()
     result = rbm.greedy(model, model.parameters.sample(60), tol=1e-8, relative=True, progress=False)
-    mus = model.parameters.sample(20, "random", seed=4)
+    mus = model.parameters.sample(20, "random", rng=4)
     solution = result.reduced_model.solve(mus)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,3 +238,14 @@ def test_the_near_field_is_continued_from_outside_where_the_quadrature_fails() -
     assert shown[1, 3] == pytest.approx(np.mean([2, 3, 4]))  # of its neighbours that can be trusted
     assert np.nanmax(shown) < 49
     assert np.isnan(shown[3, 3])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_selected_parameters_of_three_with_one_fixed_are_all_drawn(count: int) -> None:
+    space = rbm.ParameterSpace({"a": (0.0, 1.0), "b": (2.0, 2.0), "c": (1.0, 3.0)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plots.selected_parameters(space.sample(count), space)
+    drawn = ax.collections[0]
+    assert np.all(np.isfinite(drawn.get_offsets()))
+    assert list(drawn.get_array()) == [step for step in range(1, count + 1) for _ in range(3)]

@@ -130,7 +130,7 @@ def test_optical_theorem(shape: str, tolerance: float) -> None:
 def test_cross_sections_are_within_their_bounds() -> None:
     model = scattering()
     result = rbm.greedy(model, model.parameters.sample(100), max_basis=8, progress=False)
-    mus = model.parameters.sample(30, "random", seed=1)
+    mus = model.parameters.sample(30, "random", rng=1)
     u = model.solve(mus)
     sections = model.cross_sections(result.reduced_model.solve(mus))
     exact = {
@@ -182,7 +182,7 @@ def test_reduced_bases_are_certified_down_to_a_relative_bound_of_1e_10(complex_v
     result = rbm.greedy(model, training, tol=1e-10, relative=True, estimators=("E_onb", "E1", "E2"), progress=False)
     assert result.stopped == "tolerance"
     assert result.reduced_model.projection == "least-squares"
-    mus = model.parameters.sample(100, "random", seed=1)
+    mus = model.parameters.sample(100, "random", rng=1)
     truth = model.solve_extended(mus)
     theta = model.operator_coefficients(mus)
     exact = inf_sup(model, mus[:20], progress=False)
@@ -210,7 +210,7 @@ def test_interpolated_squares_follow_on_complex_data() -> None:
     training = model.parameters.sample(400)
     basis = rbm.greedy(model, training, max_basis=5, progress=False).basis
     reduced = rbm.project(model, basis, ("E_onb", "E4"), training)
-    mus = model.parameters.sample(100, "random", seed=1)
+    mus = model.parameters.sample(100, "random", rng=1)
     gamma = reduced.solve(mus, estimate=False).coefficients
     state = reduced.estimators["interpolated"]
     ratio = state.evaluate(model.operator_coefficients(mus), model.rhs_coefficients(mus), gamma).value
@@ -269,7 +269,7 @@ def test_a_model_with_interpolated_coefficients_survives_a_file(tmp_path: Path) 
     result = rbm.greedy(model, model.parameters.sample(50), max_basis=5, progress=False)
     result.reduced_model.save(tmp_path / "m.rbm")
     again = rbm.load(tmp_path / "m.rbm")
-    mus = model.parameters.sample(20, "random", seed=1)
+    mus = model.parameters.sample(20, "random", rng=1)
     a, b = again.solve(mus), result.reduced_model.solve(mus)
     np.testing.assert_array_equal(a.bound, b.bound)
     np.testing.assert_array_equal(a.estimate.interpolation, b.estimate.interpolation)  # type: ignore[union-attr]

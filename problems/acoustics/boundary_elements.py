@@ -63,7 +63,7 @@ def assemble(
     *,
     quadrature: int = 4,
     cache: Cache = True,
-    progress: bool = True,
+    progress: bool = False,
 ) -> list[BoundaryOperators]:
     """The operators at each of the given wavenumbers, from the cache where they are there.
 

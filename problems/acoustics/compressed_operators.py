@@ -184,7 +184,7 @@ def compress_far_field(
     rtol: float = 1e-6,
     eta: float = 1.0,
     leaf: int = 64,
-    progress: bool = True,
+    progress: bool = False,
     rng: int | np.random.Generator = 0,
 ) -> CompressedOperator:
     """Low-rank approximations of all admissible blocks of a boundary element matrix, which is never assembled.
@@ -284,7 +284,7 @@ def _compress(
         if error <= rtol / 2 * whole:
             short = block.truncate(atol=rtol * whole - error)
             return short, (error + norm(block.s[short.rank :])) / whole, read, size * cross.norm / whole
-        if whole == 0 or cross.stopped == "saturation":
+        if whole == 0 or cross.stopped == "round-off":
             break
         growth = size * cross.norm / whole
     u, s, vh = svd(kernel.integrate(left, right))

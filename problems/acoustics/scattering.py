@@ -215,7 +215,7 @@ def acoustic_scattering(
     separation_tol: float = 1e-10,
     quadrature: int = 4,
     cache: bem.Cache = True,
-    progress: bool = True,
+    progress: bool = False,
 ) -> ScatteringModel:
     """A plane wave exp(ik d.x) scattered by an obstacle with admittances beta_j on the parts of its surface.
 
@@ -247,7 +247,7 @@ def acoustic_scattering(
     formulation, coupling : "direct" takes the plain equation (coupling 0 whatever is given), which loses its inf-sup
         constant near interior resonances
     stability : anything :class:`rbm.FullOrderModel` takes, in place of Anchored
-    separation_tol : relative tolerance of the interpolation in k
+    separation_tol : `rtol` of :func:`eim.separate`, for the interpolation in k; raise it for a smaller model
     quadrature, cache, progress : of :func:`problems.acoustics.boundary_elements.assemble`
 
     With a range of wavenumbers, A(k) ~ sum_m lambda_m(k) A(k_m), lambda from the empirical interpolation of exp(ikr)

@@ -30,7 +30,7 @@ def compare(
     model: FullOrderModel, result: GreedyResult, training: np.ndarray, study: Study, progress: bool
 ) -> Comparison:
     """Project onto the first N basis vectors, for each N, and evaluate every estimator and the true error."""
-    mus = model.parameters.sample(study.tests, "random", seed=1)
+    mus = model.parameters.sample(study.tests, "random", rng=1)
     truth = model.solve_extended(mus, progress=progress)
     sizes = list(study.sizes(len(result.parameters)))
     errors: dict[int, np.ndarray] = {}

@@ -59,7 +59,7 @@ def thermal_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[
     """Temperatures of the thermal block at three parameter points, with the conductivities of its blocks."""
     mesh = thermal_block_mesh()
     inner = np.setdiff1d(np.arange(mesh.p.shape[1]), mesh.boundary_nodes())
-    mus = reduced.parameters.sample(3, "random", seed=3)
+    mus = reduced.parameters.sample(3, "random", rng=3)
     u = np.zeros((len(mus), mesh.p.shape[1]))
     u[:, inner] = reduced.reconstruct(reduced.solve(mus).coefficients)
     figure = plots.solutions_on_mesh(mesh.p, mesh.t, u, ["conductivity of each block"] * len(mus))

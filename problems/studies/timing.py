@@ -23,7 +23,7 @@ def solver_name(model: FullOrderModel) -> str:
 
 def time_online(model: FullOrderModel, reduced: rbm.ReducedModel, batch: int = 10_000) -> dict[str, Any]:
     """Microseconds per certified query in one batch, and per full-order solve, the best of three runs each."""
-    mus = model.parameters.sample(batch, "random", seed=2)
+    mus = model.parameters.sample(batch, "random", rng=2)
     reduced.solve(mus[:10])
     queries = _best(lambda: reduced.solve(mus)) / batch * 1e6
     full = _best(lambda: model.solve(mus[:5])) / 5 * 1e6

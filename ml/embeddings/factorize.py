@@ -11,26 +11,28 @@ from lowrank import LowRankMatrix, truncated_svd
 from lowrank.arrays import as_matrix, beside, namespace, real_part, to_numpy
 from lowrank.dense import adjoint
 from lowrank.limits import check_limits
-from ml.allocation import allocate_rank
-from ml.embedding import FactorizedEmbedding
-from ml.factors import refuse_torch
-from ml.report import checked_frequencies
+from lowrank.renamed import renamed
+from ml.embeddings.allocation import allocate_rank
+from ml.embeddings.embedding import FactorizedEmbedding
+from ml.embeddings.factors import refuse_torch
+from ml.embeddings.report import checked_frequencies
 
 __all__ = ["factorize_embedding"]
 
 
+@renamed(metric="product")
 def factorize_embedding(
     table: Any,
     rank: int | None = None,
     *,
     budget: int | None = None,
     frequencies: Any = None,
-    metric: Any = None,
+    product: Any = None,
     n_blocks: int = 1,
 ) -> FactorizedEmbedding:
     """T P of least error sum_i p_i (e_i - e'_i) M (e_i - e'_i)^H, e_i the rows (1, H) of E, among all of its rank, or of its number of parameters.
 
-    With the SVD U diag(s) V^H of diag(p)^{1/2} E in the inner product M = metric (V^H M V = 1), T = E M V and P = V^H: the
+    With the SVD U diag(s) V^H of diag(p)^{1/2} E in the inner product M = product (V^H M V = 1), T = E M V and P = V^H: the
     original rows, projected; sum of the p_i-weighted squared errors = sum of the discarded s^2. This is
     :func:`lowrank.pod` of the rows as snapshots with weights p (Eckart and Young). The weighted SVDs of the
     literature for layers that see data with second moment diag(p) are the same, since the input of an embedding is one-hot.
@@ -48,7 +50,7 @@ def factorize_embedding(
     budget : largest number of parameters, in place of `rank`
     frequencies : p (V,) >= 0, in any scale; by default all tokens count alike. Tokens of frequency zero are
         projected, too, but count for nothing: add one to all counts if they are to count a little.
-    metric : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity. For a layer x -> x W of
+    product : Hermitian positive definite M (H, H), say of what the next layer sees; by default the identity. For a layer x -> x W of
         rows, M = W W^H; for complex columns e_i^T the form e M e^H is that of the conjugate of M
     n_blocks : groups of tokens by frequency, 1 to V
 
@@ -90,10 +92,10 @@ def factorize_embedding(
         raise ValueError("blocks are groups of tokens by frequency: pass frequencies, or n_blocks=1")
     p = None if frequencies is None else checked_frequencies(frequencies, v)
     if n_blocks == 1 and rank is not None:
-        return FactorizedEmbedding(*_factors(truncated_svd(table, rank, row_weights=p, right_product=metric)))
+        return FactorizedEmbedding(*_factors(truncated_svd(table, rank, row_weights=p, right_product=product)))
     order = np.arange(v) if n_blocks == 1 or p is None else np.argsort(-p, kind="stable")
     spend = budget if budget is not None else int(rank or 0) * (v + h)
-    blocks = _blocks(table, p, metric, np.array_split(order, n_blocks), spend)
+    blocks = _blocks(table, p, product, np.array_split(order, n_blocks), spend)
     if n_blocks == 1:
         return FactorizedEmbedding(*blocks[0])
     tokens, projections = zip(*blocks, strict=True)
@@ -101,13 +103,13 @@ def factorize_embedding(
 
 
 def _blocks(
-    table: Any, p: np.ndarray | None, metric: Any, groups: list[np.ndarray], budget: int
+    table: Any, p: np.ndarray | None, product: Any, groups: list[np.ndarray], budget: int
 ) -> list[tuple[Any, Any]]:
     """(T_b, P_b) of every group of tokens, P_b None where it is dense: the ranks of least total error within the budget."""
     h = table.shape[1]
     rows = [namespace(table).take(table, beside(g, table), axis=0) for g in groups]
     full = [
-        truncated_svd(e, row_weights=None if p is None else p[g], right_product=metric, method="direct")
+        truncated_svd(e, row_weights=None if p is None else p[g], right_product=product, method="direct")
         for e, g in zip(rows, groups, strict=True)
     ]
     allocation = allocate_rank(
@@ -118,7 +120,7 @@ def _blocks(
     )
     return [
         (e, None) if whole else _factors(m.truncate(r))
-        for e, m, r, whole in zip(rows, full, *allocation[:2], strict=True)
+        for e, m, r, whole in zip(rows, full, allocation.ranks, allocation.dense, strict=True)
     ]
 
 

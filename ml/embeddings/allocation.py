@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,17 @@ SLACK = 64 * np.finfo(float).eps
 BEAM = 256
 
 
-class RankAllocation(NamedTuple):
-    """Result of :func:`allocate_rank`."""
+@dataclass(frozen=True)
+class RankAllocation:
+    """Result of :func:`allocate_rank`, which unpacks into its four fields."""
 
     ranks: tuple[int, ...]  #: of every block; all its singular values where it is dense
     dense: tuple[bool, ...]  #: kept as it is, without factors
     cost: int  #: what is spent of the budget
     error: float  #: (sum of the squares of the discarded singular values)^{1/2}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.ranks, self.dense, self.cost, self.error))
 
 
 class _Options(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import as_matrix
-from ml.report import EmbeddingReport, embedding_report
-from ml.token_ids import checked_ids
+from ml.embeddings.report import EmbeddingReport, embedding_report
+from ml.embeddings.token_ids import checked_ids
 
 __all__ = ["RoundedEmbedding", "round_rows"]
 
@@ -52,7 +52,7 @@ class RoundedEmbedding:
         return self.lookup(np.arange(self.shape[0]))
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
-        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.report.embedding_report`."""
+        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.embeddings.report.embedding_report`."""
         return embedding_report(table, self, frequencies)
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lowrank.arrays import to_numpy
 from lowrank.optional import require
-from ml.embedding import FactorizedEmbedding
+from ml.embeddings.embedding import FactorizedEmbedding
 
 __all__ = ["albert_state_dict", "to_torch"]
 

@@ -1,6 +1,6 @@
 """The ALBERT encoder as plain functions of a dictionary of weights, to be trained with PyTorch.
 
-Weights have the names and shapes of :func:`ml.parameters.parameter_shapes`, those of transformers' AlbertModel, so that weights go
+Weights have the names and shapes of :func:`ml.albert.parameters.parameter_shapes`, those of transformers' AlbertModel, so that weights go
 either way. What all layers share is one entry, used L times: its gradient is the sum over these uses. The token table is
 one entry, too, used on the way in and on the way out.
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from ml.parameters import AlbertConfig, parameter_shapes
+from ml.albert.parameters import AlbertConfig, parameter_shapes
 
 __all__ = ["embed", "hidden_states", "initial_weights", "order_logits", "token_logits"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from lowrank import LowRankMatrix
 from lowrank.arrays import as_matrix, beside, namespace, numpy_dtype, real_part, to_numpy
 from lowrank.dense import adjoint
-from ml.factors import alike, exponent, refuse_torch, times_power
-from ml.report import EmbeddingReport, embedding_report
-from ml.token_ids import checked_ids, distinct
+from ml.embeddings.factors import alike, exponent, refuse_torch, times_power
+from ml.embeddings.report import EmbeddingReport, embedding_report
+from ml.embeddings.token_ids import checked_ids, distinct
 
 __all__ = ["FactorizedEmbedding"]
 
@@ -194,7 +194,7 @@ class FactorizedEmbedding:
         )
 
     def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
-        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.report.embedding_report`."""
+        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.embeddings.report.embedding_report`."""
         return embedding_report(table, self, frequencies)
 
     # inside

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ml.text import refuse_string
+from ml.material import refuse_string
 
 __all__ = ["Batch", "Corpus", "make_batch", "make_corpus"]
 

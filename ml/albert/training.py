@@ -9,9 +9,9 @@ import numpy as np
 
 from lowrank.optional import require
 from lowrank.progress import progress_bar
-from ml.albert import hidden_states, initial_weights, order_logits, token_logits
-from ml.corpus import IGNORED, UNKNOWN, Batch, Corpus, make_batch
-from ml.parameters import AlbertConfig, albert_parameter_count
+from ml.albert.corpus import IGNORED, UNKNOWN, Batch, Corpus, make_batch
+from ml.albert.encoder import hidden_states, initial_weights, order_logits, token_logits
+from ml.albert.parameters import AlbertConfig, albert_parameter_count
 
 __all__ = ["HeldOut", "TrainingResult", "evaluate", "train"]
 
@@ -64,7 +64,7 @@ def train(
     segment: int = 16,
     learning_rate: float = 1e-3,
     rng: int | np.random.Generator = 0,
-    progress: bool = True,
+    progress: bool = False,
 ) -> TrainingResult:
     """Train on nine tenths of the texts: masked words and the order of segments, the sum of both cross-entropies.
 

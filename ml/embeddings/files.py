@@ -20,7 +20,7 @@ from lowrank.arrays import to_numpy
 from lowrank.optional import require
 from lowrank.reading import FileFormatError, array_from, digest, json_from, read_bytes, read_members
 from lowrank.writing import write_atomically
-from ml.embedding import FactorizedEmbedding
+from ml.embeddings.embedding import FactorizedEmbedding
 
 __all__ = ["load_embedding", "save_embedding"]
 
