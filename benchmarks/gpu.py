@@ -108,7 +108,7 @@ def cases() -> Iterator[tuple[str, rbm.ReducedModel | str]]:
 def _scattering() -> rbm.ReducedModel | str:
     """The complex model of :mod:`benchmarks.scattering`, solved by least squares, if its matrices are cached."""
     from problems.acoustics.matrix_cache import cached_file
-    from problems.acoustics.surfaces import surface
+    from problems.acoustics.shapes import surface
 
     if not cached_file(bem.cache_folder(), surface("sphere", LEVEL, 2), WAVENUMBER, 4).exists():
         return "its matrices are not cached: python -m benchmarks scattering makes them"

@@ -51,7 +51,7 @@ def table(result: dict[str, Any]) -> str:
 
 def acoustic_scattering_mesh(shape: str, level: int) -> Any:
     """The mesh of a ready-made shape in two parts."""
-    from problems.acoustics.surfaces import surface
+    from problems.acoustics.shapes import surface
 
     return surface(shape, level, 2)
 

@@ -4,7 +4,8 @@ Words and symbols are explained in docs/glossary.md.
 
 >>> from problems import reaction_diffusion_1d
 >>> reaction_diffusion_1d(10)
-FullOrderModel(9 unknowns, real, 2 operator and 1 right-hand side terms, ParameterSpace(mu in [1, 100], linear), outputs mean)
+FullOrderModel(9 unknowns, real, 2 operator and 1 right-hand side terms, ParameterSpace(mu in [1, 100], linear), \
+outputs mean)
 """
 
 from problems.acoustics import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from problems.sizes import whole_number
+from problems.user_input import whole_number
 from rbm.full_order import FullOrderModel
 from rbm.parameters import ParameterSpace
 
@@ -18,9 +18,9 @@ def reaction_diffusion_1d(n_elements: int = 200, bounds: tuple[float, float] = (
     n_elements : their number, at least 2; h = 1 / n_elements
     bounds : range of the parameter mu
 
-    Affine form A(mu) = K + mu M, f parameter-free, with stiffness K and mass M. P = K, so that ||v||_P is the H1_0 seminorm.
-    beta = 1 for mu >= 0, 1 + mu / pi^2 for mu < 0 (an error from -pi^2 down). The n_elements - 1 unknowns are the values at
-    the inner nodes x_i = i h; Dirichlet unknowns are eliminated. Output "mean": the integral of u.
+    Affine form A(mu) = K + mu M, f parameter-free, with stiffness K and mass M. P = K, so that ||v||_P is the H1_0
+    seminorm. beta = 1 for mu >= 0, 1 + mu / pi^2 for mu < 0 (an error from -pi^2 down). The n_elements - 1 unknowns
+    are the values at the inner nodes x_i = i h; Dirichlet unknowns are eliminated. Output "mean": the integral of u.
 
     Raises ModelError for fewer than two elements. See :func:`exact_solution` for the closed form.
     Source: the diffusion case of Casenave, Ern, Lelievre, arXiv 1212.0970; mesh and range are our parameters.

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lowrank.optional import require
-from problems.sizes import whole_number
+from problems.user_input import whole_number
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters import ParameterSpace
@@ -21,8 +21,9 @@ def thermal_block(
     """Heat conduction -div(k grad u) = 1 in the unit square, u = 0 on its boundary, with a conductivity per block.
 
     blocks : number of blocks in x and in y; k = mu_i on block i = column + row * blocks[0], parameter "k{i+1}"
-    n_elements : cells per side, each cut into four triangles by its diagonals; block edges are mesh edges, so both block
-        numbers must divide it. Unknowns of the P1 elements: the inner nodes, 2 n_elements^2 - 2 n_elements + 1 (7081 for 60)
+    n_elements : cells per side, each cut into four triangles by its diagonals; block edges are mesh edges, so both
+        block numbers must divide it. Unknowns of the P1 elements: the inner nodes, 2 n_elements^2 - 2 n_elements + 1
+        (7081 for 60)
     bounds : range of every conductivity
 
     Affine form A(mu) = sum_i mu_i A_i, f parameter-free; P = sum_i A_i, so that ||v||_P is the H1_0 seminorm and the

@@ -17,6 +17,7 @@ from plates import double_pyramid, plate
 from scattering_models import DATA, UNSEEN, icosphere, scattering
 
 from problems import SurfaceMesh, acoustic_scattering, surface
+from problems.acoustics import bempp
 from problems.acoustics import boundary_elements as bem
 from problems.acoustics.matrix_cache import cached_file, read_matrices, write_matrices
 from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
@@ -363,17 +364,17 @@ def test_a_thin_plate_is_solved_as_by_rules_of_higher_order(tmp_path: Path) -> N
 
 def test_assembly_takes_one_thread_and_gives_the_others_back() -> None:
     before = numba.get_num_threads()
-    with bem.one_thread():
+    with bempp.one_thread():
         assert numba.get_num_threads() == 1
     assert numba.get_num_threads() == before
-    with pytest.raises(KeyError), bem.one_thread():
+    with pytest.raises(KeyError), bempp.one_thread():
         raise KeyError
     assert numba.get_num_threads() == before
 
 
 def test_the_kernels_are_compiled_without_parallel_loops() -> None:
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
-    bem._bempp()
+    bempp.bempp_api()
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("bempp_cl.")]
     kernels = [item for module in modules for item in vars(module).values() if isinstance(item, Dispatcher)]
     assert sum("hypersingular" in kernel.__name__ for kernel in kernels) >= 2
@@ -397,8 +398,8 @@ def test_assembly_takes_constant_time_and_memory_where_numba_finds_tbb() -> None
         pytest.skip("the installed package tbb holds no libtbb.so.12")
     code = (
         "import os, resource, numba, psutil\n"
-        "from problems.acoustics import boundary_elements as bem; from problems import surface\n"
-        "bem._without_parallel_loops = lambda: None\n"
+        "from problems.acoustics import bempp, boundary_elements as bem; from problems import surface\n"
+        "bempp._without_parallel_loops = lambda: None\n"
         "mesh = surface('sphere', 2, 2)\n"
         "for i in range(11):\n"
         "    bem.assemble(mesh, 2.0 + i / 100, cache=False, progress=False)\n"

@@ -13,7 +13,8 @@ from plates import box, together
 from problems import surface
 from problems.acoustics.crossings import box_pairs, first_crossing
 from problems.acoustics.exact_signs import side_of_line, side_of_plane, whole_numbers
-from problems.acoustics.surfaces import SurfaceMesh, _octasphere
+from problems.acoustics.shapes import _octasphere
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 
 TURN = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import ml
-from problems.acoustics.surfaces import SurfaceMesh, surface
+from problems.acoustics.shapes import surface
+from problems.acoustics.surfaces import SurfaceMesh
 
 TABLE = np.random.default_rng(0).standard_normal((20, 6))
 EMBEDDING = ml.factorize_embedding(TABLE, 3)

@@ -46,6 +46,18 @@ def test_the_source_distribution_is_complete() -> None:
     assert not [p for p in kept if any(fnmatch.fnmatch(p.name, pattern) for pattern in excluded)]
 
 
+def test_the_citation_names_this_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    project = PROJECT["project"]
+    assert {f"version: {project['version']}", f"license: {project['license']}"} <= set(lines)
+    assert f'title: "{project["name"]}:' in "\n".join(lines)
+
+
+def test_the_readme_names_the_packages_that_are_installed() -> None:
+    line = next(s for s in (ROOT / "README.md").read_text().splitlines() if s.startswith("This installs the command"))
+    assert set(re.findall(r"`(\w+)`", line)) == {"rbm", *PACKAGES}
+
+
 def test_required_versions_have_a_floor_that_is_met_and_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     lines = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")].splitlines()[1:-2]

@@ -453,3 +453,17 @@ def test_a_model_by_its_own_constructor_is_whole() -> None:
         problem.coupling = 0.0  # type: ignore[misc]
     with pytest.raises(ModelError, match="far_field_directions are outputs at a fixed wavenumber"):
         replace(problem, wavenumber=(1.0, 2.0), far_field_directions=np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"direction": [[1, 2], [3]]}, r"direction must be one vector \(3,\), got"),
+        ({"parts": [[1, 2], [3]]}, "parts must be one number per triangle, got"),
+        ({"wavenumber": (1.0, 2.0), "separation_tol": "tight"}, "separation_tol must be a number >= 0, got 'tight'"),
+        ({"wavenumber": (1.0, 2.0), "separation_tol": -1.0}, "separation_tol must be a number >= 0, got -1.0"),
+    ],
+)
+def test_what_is_no_number_is_a_model_error(arguments: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        acoustic_scattering(level=1, stability=0.1, progress=False, **arguments)

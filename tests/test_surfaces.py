@@ -12,8 +12,9 @@ from scipy.special import ellipeinc, ellipkinc
 import problems
 from problems.acoustics.boundary_elements import half_order_gram, mass, stiffness, warn_if_coarse
 from problems.acoustics.mesh_files import read_surface
+from problems.acoustics.shapes import cut, surface
 from problems.acoustics.surface_fields import sphere_rule, unit_vectors
-from problems.acoustics.surfaces import SurfaceMesh, cut, solid_angle, surface
+from problems.acoustics.surfaces import SurfaceMesh, solid_angle
 
 EPS = np.finfo(float).eps
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
-from lowrank.optional import require
 from lowrank.progress import progress_bar
 from problems.acoustics.assembly_rules import pairs_to_correct, singular_order, warn_if_costly
+from problems.acoustics.bempp import bempp_api, one_thread
+from problems.acoustics.gram_matrices import half_order_gram, mass, stiffness
 from problems.acoustics.matrix_cache import (
-    BEMPP,
     Cache,
     Matrices,
     cache_folder,
@@ -30,6 +24,7 @@ from problems.acoustics.matrix_cache import (
 from problems.acoustics.near_quadrature import NearCorrection, near_correction
 from problems.acoustics.near_triangles import NearTriangles, SharpTriangles
 from problems.acoustics.surfaces import SurfaceMesh
+from problems.user_input import as_array
 from rbm.errors import ModelError
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "folder", "half_order_gram", "mass", "stiffness"]
@@ -39,7 +34,9 @@ MIN_ELEMENTS_PER_WAVELENGTH = 6.0
 
 @dataclass(frozen=True, eq=False)
 class BoundaryOperators:
-    """The operators of one wavenumber k, Galerkin matrices with continuous piecewise linear functions, unknowns at the vertices.
+    """The boundary operators of one wavenumber k, as Galerkin matrices.
+
+    Functions are continuous and piecewise linear, unknowns their values at the vertices.
 
     With G(x, y) = exp(ik|x-y|) / (4 pi |x-y|), n the unit normal out of the obstacle, phi_i the hat functions:
 
@@ -56,7 +53,8 @@ class BoundaryOperators:
     adjoint_layers: tuple[np.ndarray, ...]
 
     def __repr__(self) -> str:
-        return f"BoundaryOperators(k = {self.wavenumber:g}, {len(self.double_layer)} unknowns, {len(self.single_layers)} parts)"
+        n, parts = len(self.double_layer), len(self.single_layers)
+        return f"BoundaryOperators(k = {self.wavenumber:g}, {n} unknowns, {parts} parts)"
 
 
 def assemble(
@@ -73,15 +71,18 @@ def assemble(
     ----------
     mesh : the surface
     wavenumbers : k > 0, one or several
-    quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5 on smooth surfaces of round triangles, far below
-        the mesh error. Triangles that do not touch and are nearer than 0.35 of an edge (the faces of a thin plate), and those that touch at
-        an angle below 45 degrees (the rim of a lens), are integrated by :mod:`problems.acoustics.near_quadrature`, about 0.03 s a pair. Where there
-        are such, or stretched ones, the singular rule is of order 6 at least; pairs that meet at 45 to 90 degrees are left to it
+    quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5 on smooth surfaces of round
+        triangles, far below the mesh error. Triangles that do not touch and are nearer than 0.35 of an edge (the
+        faces of a thin plate), and those that touch at an angle below 45 degrees (the rim of a lens), are integrated
+        by :mod:`problems.acoustics.near_quadrature`, about 0.03 s a pair. Where there are such, or stretched ones,
+        the singular rule is of order 6 at least; pairs that meet at 45 to 90 degrees are left to it
         (:mod:`problems.acoustics.assembly_rules`)
-    cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by all that
-        its numbers depend on (:mod:`problems.acoustics.matrix_cache`): every bit of mesh and wavenumber, the order, the version of bempp-cl. It
-        holds 3 n^2 complex numbers and a little more; what is damaged or another's is assembled anew, with a warning
-    progress : show a bar: the first call of a process compiles for three quarters of a minute, then about 15 s for 1026 unknowns and each k
+    cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is
+        found by all that its numbers depend on (:mod:`problems.acoustics.matrix_cache`): every bit of mesh and
+        wavenumber, the order, the version of bempp-cl. It holds 3 n^2 complex numbers and a little more; what is
+        damaged or another's is assembled anew, with a warning
+    progress : show a bar: the first call of a process compiles for three quarters of a minute, then about 15 s for
+        1026 unknowns and each k
 
     Assembly takes one Numba thread, and leaves the number of them as it was (:func:`one_thread`).
 
@@ -92,12 +93,12 @@ def assemble(
     ImportError
         bempp-cl is missing and something is not in the cache; with the line that installs it.
 
-    Warns if there are fewer than six elements per wavelength, of triangles nearer than 1/500 of an edge or that meet at less
-    than a tenth of a degree, and of pairs that take long to integrate.
+    Warns if there are fewer than six elements per wavelength, of triangles nearer than 1/500 of an edge or that meet
+    at less than a tenth of a degree, and of pairs that take long to integrate.
     """
     if isinstance(quadrature, bool) or not (isinstance(quadrature, int | np.integer) and 1 <= quadrature <= 20):
         raise ModelError(f"quadrature must be a whole number from 1 to 20, the order of the rules, got {quadrature!r}")
-    ks = np.atleast_1d(np.asarray(wavenumbers, dtype=float))
+    ks = np.atleast_1d(as_array("the wavenumber must be a positive number", wavenumbers))
     if ks.ndim != 1 or not len(ks) or not np.all(np.isfinite(ks) & (ks > 0)):
         raise ModelError(f"the wavenumber must be a positive number, got {wavenumbers!r}")
     warn_if_coarse(mesh, float(ks.max()))
@@ -128,30 +129,13 @@ def assemble(
     return [found[k] for k in ks.tolist()]
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """A single Numba thread inside, the number of before after it.
-
-    The hypersingular kernel of bempp-cl allocates in its parallel loop. Where Numba finds an older TBB, which it prefers to all other
-    threading layers, every such call then takes longer than the one before it (66 unknowns, TBB 2021.8, two threads: 0.6 s the second,
-    30 s the tenth matrix, 26 MB more each), and Numba's choice of a layer is for the whole process. One thread takes 0.4 s on any layer.
-    """
-    import numba
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
 def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
     """Warn if the mesh has fewer than six elements per wavelength."""
     count = mesh.elements_per_wavelength(wavenumber)
     if count < MIN_ELEMENTS_PER_WAVELENGTH:
         warnings.warn(
-            f"the mesh has {count:.1f} elements per wavelength at wavenumber {wavenumber:g}, fewer than six: the discretisation error "
+            f"the mesh has {count:.1f} elements per wavelength at wavenumber {wavenumber:g}, fewer than six: the "
+            "discretisation error "
             "(which no reduced basis bound covers) will be large; refine the mesh or lower the wavenumber",
             UserWarning,
             stacklevel=3,
@@ -180,45 +164,13 @@ def _unpacked(mesh: SurfaceMesh, wavenumber: float, stored: Matrices) -> Boundar
     return BoundaryOperators(wavenumber, np.add.reduce(w).T, hypersingular, tuple(v), tuple(w))
 
 
-def mass(mesh: SurfaceMesh, part: int | None = None) -> np.ndarray:
-    """M_il = int phi_i phi_l over the surface, or over one part (n, n), dense; exact on flat triangles."""
-    weight = mesh.areas / 12 if part is None else np.where(mesh.parts == part, mesh.areas / 12, 0.0)
-    return _add_up(mesh, weight * (1 + np.eye(3))[:, :, None])
-
-
-def stiffness(mesh: SurfaceMesh) -> np.ndarray:
-    """S_il = int grad phi_i . grad phi_l (surface gradients) (n, n), dense: (e_i . e_l) / (4 area), e the opposite edges."""
-    edges = np.stack(mesh.opposite_edges)
-    return _add_up(mesh, np.einsum("aks,bks->abs", edges, edges) / (4 * mesh.areas))
-
-
-def half_order_gram(mesh: SurfaceMesh, wavenumber: float) -> np.ndarray:
-    """P (n, n), real, positive definite: the inner product of H^{1/2}, M Q (1 + Lambda / k^2)^{1/2} Q^T M.
-
-    S Q = M Q Lambda, Q^T M Q = I: the square root of 1 - Laplace-Beltrami / k^2. In this norm the singular values of the
-    Burton-Miller operator stay between bounds that do not depend on the mesh. Cost: one dense eigendecomposition.
-    """
-    m, s = mass(mesh), stiffness(mesh)
-    values, vectors = scipy.linalg.eigh(s, m)
-    half = m @ (vectors * (1 + np.where(values > 0, values, 0.0) / wavenumber**2) ** 0.25)
-    return half @ half.T
-
-
-def _add_up(mesh: SurfaceMesh, local: np.ndarray) -> np.ndarray:
-    """Sum local matrices (3, 3, t) into (n, n)."""
-    n = mesh.vertices.shape[1]
-    rows, columns = np.repeat(mesh.triangles, 3, axis=0), np.tile(mesh.triangles, (3, 1))
-    total = np.bincount((rows * n + columns).ravel(), local.reshape(9, -1).ravel(), minlength=n * n).reshape(n, n)
-    return (total + total.T) / 2
-
-
 class _Assembler:
     """bempp-cl on one mesh: kernels are compiled once a process, spaces made once a mesh."""
 
     def __init__(
         self, mesh: SurfaceMesh, quadrature: int, near: NearTriangles, sharp: SharpTriangles, progress: bool
     ) -> None:
-        self.api = api = _bempp()
+        self.api = api = bempp_api()
         self.mesh, self.near, self.sharp, self.quadrature = mesh, near, sharp, quadrature
         grid = api.Grid(mesh.vertices.copy(), mesh.triangles.astype(np.uint32), mesh.parts.astype(np.uint32))
         _leave_out(grid, sharp)
@@ -272,9 +224,10 @@ class _Assembler:
 
 
 def _leave_out(grid: Any, sharp: SharpTriangles) -> None:
-    """Take pairs out of the tables by which bempp-cl finds triangles that touch; its rules for separated ones skip all neighbours.
+    """Take pairs out of the tables by which bempp-cl finds triangles that touch.
 
-    So these pairs contribute nothing, and what is added for them are whole integrals, not differences from a rule.
+    Its rules for separated triangles skip all neighbours. So these pairs contribute nothing, and what is added for them
+    are whole integrals, not differences from a rule.
     """
     if not len(sharp):
         return
@@ -288,8 +241,8 @@ def _leave_out(grid: Any, sharp: SharpTriangles) -> None:
         count += table.shape[1] - getattr(grid, name).shape[1]
     if count != len(pairs):
         raise RuntimeError(
-            f"bempp-cl keeps its tables of neighbours elsewhere than version 0.4.2 does ({count} of {len(pairs)} pairs found): the triangles "
-            "that meet at a sharp edge cannot be integrated; install bempp-cl 0.4.2"
+            f"bempp-cl keeps its tables of neighbours elsewhere than version 0.4.2 does ({count} of {len(pairs)} "
+            "pairs found): the triangles that meet at a sharp edge cannot be integrated; install bempp-cl 0.4.2"
         )
 
 
@@ -320,26 +273,3 @@ def _correct(
         cosine = np.einsum("cp,cp->p", normals[:, test], normals[:, trial])[:, None, None]
         whole = of_single.sum(axis=(1, 2))[:, None, None]
         np.add.at(hypersingular, (rows, columns), curls * whole - k**2 * cosine * of_single)
-
-
-def _bempp() -> Any:
-    """bempp_cl.api, quietly, with its Numba backend whatever else is installed."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints that gmsh was not found
-        warnings.simplefilter("ignore")
-        api = require("bempp_cl.api", f"bempp-cl=={BEMPP}", "assembling boundary operators", extra="bem")
-        _without_parallel_loops()
-    logging.getLogger("bempp").setLevel(logging.WARNING)
-    api.DEFAULT_DEVICE_INTERFACE = "numba"
-    return api
-
-
-def _without_parallel_loops() -> None:
-    """The kernels of bempp-cl that this process has yet to compile are compiled for one thread: 43 CPU seconds in place of 66."""
-    import bempp_cl.core.numba_kernels  # noqa: F401
-    from numba.core.dispatcher import Dispatcher
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("bempp_cl."):
-            for item in vars(module).values():
-                if isinstance(item, Dispatcher):
-                    item.targetoptions.pop("parallel", None)

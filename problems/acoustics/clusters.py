@@ -1,4 +1,4 @@
-"""Clusters of unknowns in space, halved again and again, and the pairs of them that are far enough apart to be compressed."""
+"""Clusters of unknowns in space, and the pairs of clusters that are far enough apart to be compressed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["BlockPartition", "ClusterTree", "block_partition", "cluster_tree"]
 
 @dataclass(frozen=True, eq=False)
 class ClusterTree:
-    """A binary tree over n items: cluster c is `order[start[c]:stop[c]]`, cluster 0 all of them. See :func:`cluster_tree`."""
+    """A binary tree over n items, made by :func:`cluster_tree`.
+
+    Cluster c holds the items `order[start[c]:stop[c]]`, cluster 0 all of them.
+    """
 
     order: np.ndarray  #: (n,) the items, those of a cluster side by side
     start: np.ndarray  #: (c,)
@@ -52,7 +55,7 @@ class ClusterTree:
 
 @dataclass(frozen=True, eq=False)
 class BlockPartition:
-    """Every pair of items in exactly one block: far blocks, which are admissible, and near ones. See :func:`block_partition`."""
+    """Far and near blocks that together hold every pair of items once, made by :func:`block_partition`."""
 
     far: np.ndarray  #: (b, 2) row and column clusters
     near: np.ndarray  #: (b', 2)
@@ -69,7 +72,8 @@ def cluster_tree(
     Parameters
     ----------
     points : (3, n), by which items are sorted into halves
-    low, high : (3, n) corners of the box that each item occupies (the triangles around a vertex); the points themselves by default
+    low, high : (3, n) corners of the box that each item occupies (the triangles around a vertex); the points
+        themselves by default
     leaf : clusters of at most that many items are not cut
 
     Raises
@@ -79,7 +83,8 @@ def cluster_tree(
 
     Notes
     -----
-    Points that coincide are halved by number. Cost: O(n) a level, log2(n / leaf) levels if the points are spread evenly.
+    Points that coincide are halved by number. Cost: O(n) a level, log2(n / leaf) levels if the points are spread
+    evenly.
 
     Examples
     --------
@@ -119,11 +124,13 @@ def cluster_tree(
 
 
 def block_partition(tree: ClusterTree, eta: float = 1.0) -> BlockPartition:
-    """Cut (all items) x (all items) into blocks: a pair of clusters is far if min(diameters) <= eta distance, distance > 0.
+    """Cut (all items) x (all items) into far and near blocks.
 
-    A pair that is not far is cut in both clusters, in one if the other is a leaf, and near if both are. On a surface all blocks
-    together have O(n log n) rows and columns, and the singular values of smooth kernels in far blocks decay exponentially, the
-    faster the smaller eta. Raises ModelError for eta that is not a positive number.
+    A pair of clusters is far if min(diameters) <= eta distance and distance > 0.
+
+    A pair that is not far is cut in both clusters, in one if the other is a leaf, and near if both are. On a surface
+    all blocks together have O(n log n) rows and columns, and the singular values of smooth kernels in far blocks
+    decay exponentially, the faster the smaller eta. Raises ModelError for eta that is not a positive number.
 
     Source: Hackbusch, Computing 62 (1999) 89-108; Bebendorf, Hierarchical Matrices (2008).
 

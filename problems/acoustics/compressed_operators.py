@@ -1,4 +1,4 @@
-"""Boundary element matrices with their far field compressed: low-rank blocks, made from a small part of the kernel values."""
+"""Boundary element matrices whose far field is made of low-rank blocks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ TRIES = 3
 
 @dataclass(frozen=True, eq=False)
 class CompressedOperator:
-    """An operator of :func:`problems.acoustics.kernel_blocks.kernel_block` (n, n): far blocks of low rank and, if it has them, dense near blocks.
+    """A boundary operator (n, n) with far blocks of low rank and, if it has them, dense near blocks.
+
+    The operators are those of :func:`problems.acoustics.kernel_blocks.kernel_block`.
 
     Without near blocks it is the far field alone, zero elsewhere. See :func:`compress_far_field`.
     """
@@ -45,7 +47,7 @@ class CompressedOperator:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, n)."""
+        """Numbers of rows and columns (n, n)."""
         return len(self.tree.order), len(self.tree.order)
 
     @property
@@ -70,7 +72,7 @@ class CompressedOperator:
         return int(np.prod(self.tree.sizes[pairs], axis=1).sum()) * self.dtype.itemsize
 
     def statistics(self) -> dict[str, float]:
-        """Blocks, ranks, kernel values read and their share, bytes and their share, the largest error estimate of a block."""
+        """Count blocks, ranks, kernel values read, and bytes, with their shares; largest error estimate of a block."""
         ranks, dense = self.ranks, self.dense_nbytes
         return {
             "far_blocks": len(self.far),
@@ -101,14 +103,14 @@ class CompressedOperator:
         return LinearOperator(self.shape, dtype=self.dtype, **products)
 
     def to_dense(self) -> np.ndarray:
-        """The (n, n) array."""
+        """The operator as a dense array (n, n)."""
         return self.matvec(np.eye(self.shape[0]))
 
     def with_near_field(self, matrix: np.ndarray) -> CompressedOperator:
         """The whole operator: near blocks are cut out of its assembled matrix (n, n), which is not kept.
 
-        With ||far error||_F <= rtol ||far field||_F, and near blocks as they are, ||A x - A_H x|| <= rtol ||A||_F ||x||.
-        Raises ModelError for a matrix of another shape, or with NaN or infinite entries in a near block.
+        With ||far error||_F <= rtol ||far field||_F, and near blocks as they are, ||A x - A_H x|| <= rtol ||A||_F
+        ||x||. Raises ModelError for a matrix of another shape, or with NaN or infinite entries in a near block.
         """
         matrix = np.asarray(matrix)
         if matrix.shape != self.shape:
@@ -167,9 +169,10 @@ class CompressedOperator:
     def __repr__(self) -> str:
         s, k = self.statistics(), self.kernel
         return (
-            f"CompressedOperator({k.operator}, k = {k.wavenumber:g}, {self.shape[0]} unknowns, {s['far_blocks']} far blocks of mean rank "
-            f"{s['mean_rank']:.1f}, {100 * s['share_read']:.1f} % of their kernel values read, "
-            f"{'far field only' if self.near is None else 'with near field'}, {100 * s['share_of_bytes']:.0f} % of the memory)"
+            f"CompressedOperator({k.operator}, k = {k.wavenumber:g}, {self.shape[0]} unknowns, {s['far_blocks']} far "
+            f"blocks of mean rank {s['mean_rank']:.1f}, {100 * s['share_read']:.1f} % of their kernel values read, "
+            f"{'far field only' if self.near is None else 'with near field'}, {100 * s['share_of_bytes']:.0f} % of "
+            "the memory)"
         )
 
 
@@ -186,17 +189,21 @@ def compress_far_field(
 ) -> CompressedOperator:
     """Low-rank approximations of all admissible blocks of a boundary element matrix, which is never assembled.
 
-    Vertices are clustered with the boxes of the triangles around them (:func:`problems.acoustics.clusters.cluster_tree`). A far block is
+    Vertices are clustered with the boxes of the triangles around them
+    (:func:`problems.acoustics.clusters.cluster_tree`). A far block is
 
         A = B_I^T G B_J ~ (B_I^T D^-1 C) (U D'^-1 B_J),   D G D' ~ C U by crosses, D = diag(w)^{1/2},
 
-    G the kernel between the quadrature points, w their weights: the crosses are taken in the kernel, not in A, since an entry of A is
-    made of 1300 kernel values, a row of A costs 36 rows of G, and C U needs no more terms. Then the SVD of the product, cut to the tolerance.
+    G the kernel between the quadrature points, w their weights: the crosses are taken in the kernel, not in A, since
+    an entry of A is made of 1300 kernel values, a row of A costs 36 rows of G, and C U needs no more terms. Then the
+    SVD of the product, cut to the tolerance.
 
-    Tolerance: ||A_b - ~A_b||_F <= rtol ||A_b||_F for each far block b. The blocks are disjoint, so their squares add up to
-    ||A - ~A||_F <= rtol ||far field||_F <= rtol ||A||_F. Errors E of the crosses grow by ||B_I^T D^-1||_2 ||D'^-1 B_J||_2 at most, which is bounded
-    by row sums of Gram matrices (:meth:`problems.acoustics.kernel_blocks.SurfaceKernel.size`). Relative errors of layer operators grow by a factor of two like this; those of the hypersingular operator,
-    whose curls cancel, by 1e3 to 1e4, and the crosses are made that much more accurate. ||E||_F itself is estimated, from entries at random plus two standard errors
+    Tolerance: ||A_b - ~A_b||_F <= rtol ||A_b||_F for each far block b. The blocks are disjoint, so their squares add
+    up to ||A - ~A||_F <= rtol ||far field||_F <= rtol ||A||_F. Errors E of the crosses grow by ||B_I^T D^-1||_2
+    ||D'^-1 B_J||_2 at most, which is bounded by row sums of Gram matrices
+    (:meth:`problems.acoustics.kernel_blocks.SurfaceKernel.size`). Relative errors of layer operators grow by a factor
+    of two like this; those of the hypersingular operator, whose curls cancel, by 1e3 to 1e4, and the crosses are made
+    that much more accurate. ||E||_F itself is estimated, from entries at random plus two standard errors
     (:func:`lowrank.cross_approximation`).
 
     Parameters
@@ -204,7 +211,8 @@ def compress_far_field(
     mesh, operator, wavenumber : of :func:`problems.acoustics.kernel_blocks.kernel_block`
     rtol : tolerance, 0 < rtol < 1; where crosses cannot reach it (round-off), a block is computed as a whole
     eta : blocks with min(diameters) <= eta distance are far
-    leaf : vertices in the smallest clusters, at most; factors of blocks with much fewer rows than 64 take more memory than the block
+    leaf : vertices in the smallest clusters, at most; factors of blocks with much fewer rows than 64 take more memory
+        than the block
     progress : show a bar
     rng : of the entries by which errors are estimated
 
@@ -212,8 +220,9 @@ def compress_far_field(
 
     Notes
     -----
-    O(r n log n) kernel values and memory for rank r, which grows with the wavenumber times the size of the clusters: meant for obstacles
-    of a few wavelengths. Source: Bebendorf, Hierarchical Matrices (2008); Borm and Grasedyck, Numer. Math. 101 (2005) 221-249.
+    O(r n log n) kernel values and memory for rank r, which grows with the wavenumber times the size of the clusters:
+    meant for obstacles of a few wavelengths. Source: Bebendorf, Hierarchical Matrices (2008); Borm and Grasedyck,
+    Numer. Math. 101 (2005) 221-249.
 
     Examples
     --------
@@ -258,7 +267,9 @@ def compress_far_field(
 def _compress(
     kernel: SurfaceKernel, left: Side, right: Side, size: float, rtol: float, growth: float, rng: np.random.Generator
 ) -> tuple[LowRankMatrix, float, int, float]:
-    """The block, its relative error, kernel values read, and growth: by how much relative errors of D G D' can grow in it, at most.
+    """The block in low-rank form, its relative error, the kernel values read, and the growth of errors.
+
+        The growth is a bound of the factor by which relative errors of D G D' grow in the block.
 
     The growth that comes in is that of another block, to begin with.
     """

@@ -17,11 +17,14 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def first_crossing(vertices: np.ndarray, triangles: np.ndarray) -> tuple[int, int, np.ndarray] | None:
-    """Two triangles that have a point in common besides vertices and edges that they share by number, and such a point (3,); or None.
+    """The first two triangles that cross or touch, and a point (3,) that they have in common; or None.
 
-    vertices (3, n), triangles (3, t). Touching counts: a vertex on another triangle, two faces one upon the other, and neighbours that
-    are folded onto each other. Nothing depends on rounding or on the unit of length (:mod:`problems.acoustics.exact_signs`).
-    Cost: t log t and the pairs whose boxes overlap; 32 768 triangles of a sphere take about two seconds.
+    Vertices and edges that they share by number do not count.
+
+    vertices (3, n), triangles (3, t). Touching counts: a vertex on another triangle, two faces one upon the other,
+    and neighbours that are folded onto each other. Nothing depends on rounding or on the unit of length
+    (:mod:`problems.acoustics.exact_signs`). Cost: t log t and the pairs whose boxes overlap; 32 768 triangles of a
+    sphere take about two seconds.
     """
     corners = vertices[:, triangles]
     points, integers = whole_numbers(vertices)
@@ -39,7 +42,8 @@ def first_crossing(vertices: np.ndarray, triangles: np.ndarray) -> tuple[int, in
 def box_pairs(low: np.ndarray, high: np.ndarray) -> Iterator[Pairs]:
     """Numbers (p,), (p,) of boxes with corners low, high (3, t) that overlap or touch, each pair once, in blocks.
 
-    Boxes are sorted along an axis, and each is compared with those that begin before it ends; the axis is the one with the fewest of them.
+    Boxes are sorted along an axis, and each is compared with those that begin before it ends; the axis is the one
+    with the fewest of them.
     """
     t = low.shape[1]
     orders = [np.argsort(x, kind="stable") for x in low]
@@ -72,7 +76,8 @@ def _crossing(
     tests = []  # edges pq, the triangles that they belong to and those that they may meet, and the number of the pair
     for edges_of, held, others, own in ((one, same, second, first), (two, same.transpose(1, 0, 2), first, second)):
         for corner in range(3):
-            # an edge with a shared end is not looked at: what leaves a shared vertex, leaves through the edge opposite to it
+            # an edge with a shared end is not looked at: what leaves a shared vertex, leaves through the edge
+            # opposite to it
             opposite = (shared == 0) | ((shared == 1) & held[corner].any(axis=0))
             k = np.flatnonzero(opposite)
             p, q = edges_of[(corner + 1) % 3, k], edges_of[(corner + 2) % 3, k]
@@ -122,14 +127,15 @@ def _in_one_plane(
         inside |= np.all([way * turn(*edge, x) >= 0 for edge in ((a, b), (b, c), (c, a))], axis=0)
     for x, y in ((a, b), (b, c), (c, a)):
         ends = turn(p, q, x), turn(p, q, y), turn(x, y, p), turn(x, y, q)
-        # four points of one line: then an end of the segment lies on the edge, which is inside, or the edge on the segment
+        # four points of one line: then an end of the segment lies on the edge, which is inside, or the edge on the
+        # segment
         between = (ends[0] * ends[1] <= 0) & (ends[2] * ends[3] <= 0) & ~((ends[0] == 0) & (ends[1] == 0))
         inside |= between
     return inside
 
 
 def _folded(points: np.ndarray, integers: np.ndarray, one: np.ndarray, two: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """True (m,) where neighbours (3, m), (3, m) with a common edge lie in one plane and on the same side of the edge."""
+    """True (m,) where two neighbours, given as (3, m) each, lie in one plane and on the same side of their edge."""
     m = np.arange(one.shape[1])
     corner, other = np.argmin(same.any(axis=1), axis=0), np.argmin(same.any(axis=0), axis=0)
     a, b, c, d = one[(corner + 1) % 3, m], one[(corner + 2) % 3, m], one[corner, m], two[other, m]

@@ -1,4 +1,4 @@
-"""Energy balance of a scatterer: what the optical theorem is off by for a discrete solution, and the power that is really radiated."""
+"""Energy balance of a scatterer: the error of the optical theorem for a discrete solution, and the radiated power."""
 
 from __future__ import annotations
 
@@ -31,20 +31,28 @@ class EnergyBalance:
 
     @property
     def defect(self) -> np.ndarray:
-        """(m,) |extinction - absorption - scattering|: zero for the exact solution, so it is all error of the discretisation."""
+        """|extinction - absorption - scattering| (m,), an error of the discretisation: the exact solution has none."""
         return np.abs(self.extinction - self.absorption - self.scattering)
 
     @property
     def share(self) -> float:
-        """Largest defect over (4 pi / k) |f(d)|: about the relative error of the far field, by which defects elsewhere are estimated."""
+        """Largest defect over (4 pi / k) |f(d)|, about the relative error of the far field.
+
+        Defects at other parameter points are estimated by it.
+        """
         return float(np.max(self.defect / np.where(self.forward > 0, self.forward, 1.0)))
 
     def __repr__(self) -> str:
-        return f"EnergyBalance({len(self.mus)} parameter points, optical theorem off by up to {self.defect.max():.1e}, {self.share:.1e} of 4 pi |f| / k)"
+        return (
+            f"EnergyBalance({len(self.mus)} parameter points, optical theorem off by up to {self.defect.max():.1e}, "
+            f"{self.share:.1e} of 4 pi |f| / k)"
+        )
 
 
 def radiated_power(mesh: SurfaceMesh, wavenumber: float, pressures: np.ndarray, admittances: np.ndarray) -> np.ndarray:
-    """int |f|^2 over the unit sphere (M, 1), never negative, of surface pressures (M, n) with admittances (M, d) of the parts.
+    """The radiated power int |f|^2 over the unit sphere (M, 1), never negative.
+
+    pressures (M, n) on the surface, admittances (M, d) of the parts.
 
     The rule is exact for far fields up to the degree beyond which those of an obstacle of this size are below 1e-8.
     """
@@ -70,10 +78,12 @@ def warn_of_defect(
         relative = np.where(high, defect / np.abs(extinction), 0.0)
     row, worst = int(np.argmax(relative)), int(np.argmax(balance.defect))
     warnings.warn(
-        f"the optical theorem does not hold well on this mesh: extinction and scattering of {int(high.sum())} of {len(defect)} points are off by about "
-        f"{relative[row]:.1g} of the extinction or less (row {row}: {extinction[row]:.3g}, off by about {defect[row]:.1g}), which their bounds do "
-        f"not cover (measured: {balance.defect[worst]:.1g} at {describe(balance.mus[worst])}); refine the mesh, or take scattering from the far field, "
-        "which is never negative: model.scattering_cross_section(mus, reduced_model.reconstruct(solution.coefficients))",
+        f"the optical theorem does not hold well on this mesh: extinction and scattering of {int(high.sum())} of "
+        f"{len(defect)} points are off by about {relative[row]:.1g} of the extinction or less (row {row}: "
+        f"{extinction[row]:.3g}, off by about {defect[row]:.1g}), which their bounds do not cover (measured: "
+        f"{balance.defect[worst]:.1g} at {describe(balance.mus[worst])}); refine the mesh, or take scattering from "
+        "the far field, which is never negative: model.scattering_cross_section(mus, "
+        "reduced_model.reconstruct(solution.coefficients))",
         UserWarning,
         stacklevel=4,
     )

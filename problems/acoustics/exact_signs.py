@@ -8,14 +8,18 @@ import numpy as np
 
 __all__ = ["side_of_line", "side_of_plane", "whole_numbers"]
 
-#: Relative rounding of the determinants below, evaluated in double precision, with a margin: their terms are off by at most 10 units each.
+#: Relative rounding of the determinants below, evaluated in double precision, with a margin: their terms are off by
+#: at most 10 units each.
 ROUNDING = 16 * np.finfo(float).eps
 
 
 def whole_numbers(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (3, n) brought to unit extent by a power of two, and the same as Python integers times another one: no bit is lost.
+    """Points (3, n) scaled to unit extent, and the same points as Python integers.
 
-    Points so far from each other in size that the smaller ones would become subnormal keep their integers, which decide then.
+    Both scales are powers of two, so that no bit is lost.
+
+    Points so far from each other in size that the smaller ones would become subnormal keep their integers, which
+    decide then.
     """
     exponent = -int(np.frexp(np.abs(points).max(initial=0.0))[1])
     scaled = np.ldexp(points, exponent)
@@ -30,7 +34,10 @@ def whole_numbers(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def side_of_plane(
     points: np.ndarray, integers: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray
 ) -> np.ndarray:
-    """Sign (p,) of det [a - d, b - d, c - d] for numbers (p,) of points: -1, 0 or 1; 1 where d is below the triangle abc."""
+    """Sign (p,) of det [a - d, b - d, c - d], exact: -1, 0, or 1 where d is below the triangle abc.
+
+    a, b, c, d (p,) are numbers of points.
+    """
     value, size = _volume(*(points[:, i] for i in (a, b, c, d)))
     return _decided(value, size, lambda k: _volume(*(integers[:, i[k]] for i in (a, b, c, d)))[0])
 

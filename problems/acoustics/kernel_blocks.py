@@ -14,6 +14,7 @@ from scipy.spatial.distance import cdist
 from lowrank import LowRankMatrix
 from problems.acoustics.star_quadrature import TALL, Side, StarQuadrature
 from problems.acoustics.surfaces import SurfaceMesh
+from problems.user_input import as_array
 from rbm.errors import ModelError
 
 __all__ = ["OPERATORS", "KernelBlock", "SurfaceKernel", "green", "kernel_block"]
@@ -27,12 +28,14 @@ Reader = Callable[..., np.ndarray]
 
 
 def green(r: np.ndarray, wavenumber: float, slope: np.ndarray | None = None) -> np.ndarray:
-    """G = exp(ikr) / (4 pi r), or its normal derivative G (ikr - 1) / r^2 slope, at distances r > 0 of any shape; real for k = 0.
+    """The kernel G = exp(ikr) / (4 pi r), or its normal derivative, at distances r > 0 of any shape.
+
+    The derivative is G (ikr - 1) / r^2 slope. Both are real for k = 0.
 
     slope : of r's shape: (y - x).n_y for dG/dn_y, (x - y).n_x for dG/dn_x
 
-    exp(ip) is computed as (1 + it)^2 / (1 + t^2), t = tan(p / 2): as accurate as cosine and sine (a few u), and several times
-    faster where NumPy has a vectorised tangent, but cosine and sine in single precision only.
+    exp(ip) is computed as (1 + it)^2 / (1 + t^2), t = tan(p / 2): as accurate as cosine and sine (a few u), and
+    several times faster where NumPy has a vectorised tangent, but cosine and sine in single precision only.
 
     >>> green(np.array([1.0, 2.0]), 0.0) * 4 * np.pi
     array([1. , 0.5])
@@ -55,13 +58,15 @@ def green(r: np.ndarray, wavenumber: float, slope: np.ndarray | None = None) -> 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceKernel:
-    """One operator on one mesh, of the four of :func:`kernel_block`: what all its blocks share. Raises ModelError as said there."""
+    """One of the operators of :func:`kernel_block` on one mesh: what all its blocks share. Raises ModelError."""
 
     mesh: SurfaceMesh
     operator: str
     wavenumber: float
 
     def __post_init__(self) -> None:
+        if not isinstance(self.mesh, SurfaceMesh):
+            raise ModelError(f"mesh must be a SurfaceMesh, got {type(self.mesh).__name__}")
         if self.operator not in OPERATORS:
             raise ModelError(f"unknown operator {self.operator!r}; the operators are {', '.join(OPERATORS)}")
         k = self.wavenumber
@@ -75,7 +80,7 @@ class SurfaceKernel:
 
     @cached_property
     def quadrature(self) -> StarQuadrature:
-        """Points and weights."""
+        """Quadrature points and weights."""
         return StarQuadrature(self.mesh, curls=self.operator == "hypersingular")
 
     def integrate(self, left: Side, right: Side) -> np.ndarray:
@@ -126,7 +131,10 @@ class SurfaceKernel:
         return (lambda i: values(left.at(i), right)), (lambda j: values(left, right.at(j))), entries
 
     def from_points(self, columns: np.ndarray, rows: np.ndarray, left: Side, right: Side) -> LowRankMatrix:
-        """The Galerkin block (m, n) of D G(X, Y) D' = columns (q, r) @ rows (r, q'): as many terms, c times as many with c components."""
+        """The Galerkin block (m, n) of a kernel of low rank, D G(X, Y) D' = columns (q, r) @ rows (r, q').
+
+        It has r terms, and c r where the functions have c components.
+        """
         m, n, c, r = len(left.vertices), len(right.vertices), len(left.weights), columns.shape[1]
         u = _times(left.beneath, columns / left.root[:, None]).reshape(c, m, r)
         u[3:] *= -(self.wavenumber**2)
@@ -135,10 +143,12 @@ class SurfaceKernel:
         return LowRankMatrix(u.reshape(m, c * r), np.ones(c * r), v.reshape(n, c * r))
 
     def size(self, side: Side) -> float:
-        """By how much an error of D G D' can grow in A on this side: ||sum_c B_c^T D^-1 E D'^-1 B'_c||_F <= size size' ||E||_F.
+        """A bound of how much an error E of D G D' grows in A, the share of this side.
 
-        size^2 = sum_c ||D^-1 B_c||_2^2, each norm bounded by the largest row sum of the Gram matrix B_c^T D^-2 B_c; for hat functions
-        that is the largest int phi_i.
+        ||sum_c B_c^T D^-1 E D'^-1 B'_c||_F <= size size' ||E||_F.
+
+        size^2 = sum_c ||D^-1 B_c||_2^2, each norm bounded by the largest row sum of the Gram matrix B_c^T D^-2 B_c;
+        for hat functions that is the largest int phi_i.
         """
         total, inverse = 0.0, sp.diags_array(1 / side.root)
         for c, weights in enumerate(side.weights):
@@ -169,7 +179,7 @@ class SurfaceKernel:
 
 @dataclass(frozen=True, eq=False)
 class KernelBlock:
-    """A block A[I, J] of which only those rows, columns and entries are integrated that are asked for. See :func:`kernel_block`."""
+    """A block A[I, J] that integrates only the rows, columns and entries it is asked for; see :func:`kernel_block`."""
 
     kernel: SurfaceKernel
     row_side: Side
@@ -177,7 +187,7 @@ class KernelBlock:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """Numbers of rows and columns (m, n)."""
         return len(self.row_side.vertices), len(self.column_side.vertices)
 
     @property
@@ -203,7 +213,7 @@ class KernelBlock:
         return np.concatenate([np.zeros(0, dtype=self.dtype), *parts])
 
     def to_dense(self) -> np.ndarray:
-        """All of it (m, n)."""
+        """The whole block, a dense array (m, n)."""
         return self.kernel.integrate(self.row_side, self.column_side)
 
     def __repr__(self) -> str:
@@ -212,15 +222,18 @@ class KernelBlock:
 
 
 def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any, columns: Any) -> KernelBlock:
-    """The block A[I, J] of a Galerkin matrix, between two sets of vertices whose triangles do not touch; nothing is computed yet.
+    """The block A[I, J] of a Galerkin matrix between two sets of vertices; nothing is computed yet.
+
+    The triangles around the one set must not touch those around the other.
 
         single_layer          int int phi_i(x) G(x, y) phi_l(y),  G = exp(ikr) / (4 pi r), r = |x - y|
         double_layer          int int phi_i(x) dG/dn_y phi_l(y)
         adjoint_double_layer  int int phi_i(x) dG/dn_x phi_l(y)
         hypersingular         int int G (curl phi_i . curl phi_l - k^2 n_x.n_y phi_i phi_l),  curl phi = n x grad phi
 
-    as in :class:`problems.acoustics.boundary_elements.BoundaryOperators`. On triangles that do not touch the integrands are smooth. With
-    X, Y the points of a rule of order 4 (six a triangle) and B_I, B_J the sparse matrices of weighted functions at them,
+    as in :class:`problems.acoustics.boundary_elements.BoundaryOperators`. On triangles that do not touch the
+    integrands are smooth. With X, Y the points of a rule of order 4 (six a triangle) and B_I, B_J the sparse matrices
+    of weighted functions at them,
 
         A[I, J] = B_I^T G(X_I, Y_J) B_J,
 
@@ -236,13 +249,12 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
     Raises
     ------
     ModelError
-        unknown operator, negative or infinite wavenumber, vertices that the mesh does not have, or sets whose triangles touch:
-        the integrals are singular there.
+        unknown operator, negative or infinite wavenumber, vertices that the mesh does not have, or sets whose
+        triangles touch: the integrals are singular there.
 
-    Notes
-    -----
-    A row costs 36 kernel values (six triangles of six points) for each of the 12 n points of the columns: 432 an entry. All of
-    the block costs 144 an entry, since three unknowns share a triangle. So reading rows and columns pays below a third of the block.
+    Cost: a row takes 36 kernel values (six triangles of six points) for each of the 12 n points of the columns, 432
+    per entry; the whole block 144 per entry, since three unknowns share a triangle. So reading rows and columns pays
+    below a third of the block.
 
     Examples
     --------
@@ -252,8 +264,6 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
     >>> block = kernel_block(mesh, "single_layer", 2.0, top, bottom)
     >>> block
     KernelBlock(61 x 61, single_layer, k = 2, complex128)
-    >>> block.rows([3]).shape
-    (1, 61)
     """
     kernel = SurfaceKernel(mesh, operator, wavenumber)
     chosen = [_indices(v, mesh.vertices.shape[1], name) for name, v in (("rows", rows), ("columns", columns))]
@@ -261,8 +271,8 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
     shared = np.intersect1d(touched[0], touched[1])
     if len(shared):
         raise ModelError(
-            f"the triangles around the rows and around the columns meet in {len(shared)} vertices, the first is vertex {shared[0]}: "
-            "the integrals are singular there; choose vertices further apart"
+            f"the triangles around the rows and around the columns meet in {len(shared)} vertices, the first is "
+            f"vertex {shared[0]}: the integrals are singular there; choose vertices further apart"
         )
     return KernelBlock(kernel, *(kernel.quadrature.side(v) for v in chosen))
 
@@ -279,7 +289,7 @@ def _chosen(side: Side, indices: Any, what: str) -> np.ndarray:
 
 
 def _indices(given: Any, size: int, what: str) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(given))
+    array = np.atleast_1d(as_array(f"{what} must be whole numbers (k,)", given, dtype=None))
     if array.size == 0:
         return np.zeros(0, dtype=int)
     if array.ndim != 1 or array.dtype.kind not in "iu":

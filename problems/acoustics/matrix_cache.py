@@ -1,4 +1,4 @@
-"""Boundary element matrices on disk: found by all that determines them, checked, and made anew where a file is not what it should be."""
+"""Boundary element matrices on disk, found by all that determines them, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from problems.acoustics.assembly_rules import rules
+from problems.acoustics.bempp import BEMPP
 from problems.acoustics.surfaces import SurfaceMesh
 from rbm.archive import read_archive, write_archive
 from rbm.cache import cache_folder
@@ -30,8 +31,6 @@ __all__ = [
 #: In the name of a file, with all else that its content depends on; changes when the content would.
 LAYOUT = 3
 KIND = "boundary operators"
-#: The version that the extra `bem` brings; matrices of another one that is installed have files of their own.
-BEMPP = "0.4.2"
 
 Cache = bool | str | os.PathLike[str]
 #: single layers and transposed, tested double layers (n, sum of the parts' vertices), hypersingular operator (n, n)
@@ -54,7 +53,8 @@ def folder(cache: Cache) -> Path | None:
 def mesh_digest(mesh: SurfaceMesh) -> str:
     """SHA-256 of a mesh: every bit of its vertices, the triangles as they run, the parts.
 
-    Rounded coordinates would not do: what is a rounding error of the whole may be the distance between two small bodies.
+    Rounded coordinates would not do: what is a rounding error of the whole may be the distance between two small
+    bodies.
     """
     digest = hashlib.sha256(f"{mesh.vertices.shape} {mesh.triangles.shape} {mesh.n_parts}".encode())
     for array, kind in (
@@ -72,7 +72,10 @@ def cached_file(where: Path, mesh: SurfaceMesh, wavenumber: float, quadrature: i
 
 
 def read_matrices(where: Path | None, mesh: SurfaceMesh, wavenumber: float, quadrature: int) -> Matrices | None:
-    """The stored matrices; None if there are none, or if their file is damaged or another's (with a warning: it will be written anew)."""
+    """The stored matrices, or None if there are none.
+
+    None, too, with a warning, where their file is damaged or another's: it will be written anew.
+    """
     if where is None or not (path := cached_file(where, mesh, wavenumber, quadrature)).exists():
         return None
     try:

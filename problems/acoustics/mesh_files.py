@@ -22,15 +22,17 @@ TAGS = ("gmsh:physical", "medit:ref", "cell_tags")
 
 
 def read_surface(path: str | os.PathLike[str]) -> SurfaceMesh:
-    """A surface mesh from any file that meshio reads (.msh, .stl, .obj, .vtk, ...): its triangles, and its physical groups as parts.
+    """Read a surface mesh from any file that meshio reads (.msh, .stl, .obj, .vtk, ...).
 
-    Physical (gmsh) or reference (medit) numbers are renumbered 1..d in increasing order; without them there is one part.
-    Nodes that no triangle uses are dropped, and so are points and lines, which have no area. Quadrilaterals are cut along their shorter
-    diagonals into triangles of the same part, with a warning that says how many; so does one of cells of bodies (tetrahedra, ...),
-    which are left out.
+    Its triangles are the surface, its physical groups the parts.
 
-    Raises FileNotFoundError, ModelError for a file that meshio cannot read, that has cells of higher order or of other kinds (named, with their
-    number), that has neither triangles nor quadrilaterals, or as :class:`SurfaceMesh`.
+    Physical (gmsh) or reference (medit) numbers are renumbered 1..d in increasing order; without them there is one
+    part. Nodes that no triangle uses are dropped, and so are points and lines, which have no area. Quadrilaterals are
+    cut along their shorter diagonals into triangles of the same part, with a warning that says how many; so does one
+    of cells of bodies (tetrahedra, ...), which are left out.
+
+    Raises FileNotFoundError, ModelError for a file that meshio cannot read, that has cells of higher order or of
+    other kinds (named, with their number), that has neither triangles nor quadrilaterals, or as :class:`SurfaceMesh`.
     """
     meshio = require("meshio", "meshio", "reading a mesh file", "bem")
     name = os.fspath(path)
@@ -71,12 +73,13 @@ def _refuse_other_cells(name: str, blocks: list[tuple[str, np.ndarray, int]]) ->
     others = [k for k in counts if k not in bodies and k not in ("triangle", "quad") and not k.startswith(BELOW)]
     if others:
         raise ModelError(
-            f"{name} holds {_listed({k: counts[k] for k in others})}, which are not read: export a surface of first order, made of triangles "
-            "(gmsh: -order 1)"
+            f"{name} holds {_listed({k: counts[k] for k in others})}, which are not read: export a surface of first "
+            "order, made of triangles (gmsh: -order 1)"
         )
     if not ("triangle" in counts or "quad" in counts):
         raise ModelError(
-            f"{name} holds no triangles, only {_listed(counts) or 'nothing'}: export a triangulated surface of first order"
+            f"{name} holds no triangles, only {_listed(counts) or 'nothing'}: export a triangulated surface of first "
+            "order"
         )
     if "quad" in counts:
         warnings.warn(
@@ -86,7 +89,8 @@ def _refuse_other_cells(name: str, blocks: list[tuple[str, np.ndarray, int]]) ->
         )
     if bodies:
         warnings.warn(
-            f"{name} holds {_listed(bodies)}, which are left out: the obstacle is what its triangles and quadrilaterals enclose",
+            f"{name} holds {_listed(bodies)}, which are left out: the obstacle is what its triangles and "
+            "quadrilaterals enclose",
             UserWarning,
             stacklevel=3,
         )

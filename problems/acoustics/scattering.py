@@ -1,4 +1,4 @@
-"""Acoustic scattering by an obstacle whose surface parts carry admittances: boundary elements as a certified reducible model."""
+"""Acoustic scattering by an obstacle with admittances on the parts of its surface, as a full-order model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from problems.acoustics.scattering_terms import (
     terms_at,
     terms_over_range,
 )
+from problems.acoustics.shapes import Parts, cut, surface
 from problems.acoustics.surface_fields import check_points, far_field, scattered_field
-from problems.acoustics.surfaces import Parts, SurfaceMesh, cut, surface
+from problems.acoustics.surfaces import SurfaceMesh
+from problems.user_input import as_array
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.reduced import Solution
@@ -93,15 +95,18 @@ class ScatteringModel(FullOrderModel):
         return self.scattered_field(mus, pressures, points) + np.exp(1j * phase)
 
     def scattering_cross_section(self, mus: Any, pressures: np.ndarray) -> np.ndarray:
-        """int |f|^2 (M,) of surface pressures (M, n), integrated over all directions: never negative, also where waves are long.
+        """The scattering cross-section int |f|^2 (M,) of surface pressures (M, n), integrated over all directions.
 
-        There Im f(d), by which :meth:`cross_sections` goes, is the small difference of large numbers and all error of the mesh.
+        It is never negative. Take it where waves are long: there Im f(d), by which :meth:`cross_sections` goes, is the
+        small difference of large numbers and all error of the mesh.
         """
         return self._each_wavenumber(radiated_power, mus, pressures).real[:, 0]
 
     @cached_property
     def energy_balance(self) -> EnergyBalance:
-        """Extinction, absorption and scattering, each by itself, at three parameter points: both ends of all ranges and the middle.
+        """Extinction, absorption and scattering, each computed by itself, at three parameter points.
+
+        The points are both ends of all ranges and the middle.
 
         Measured once, at the first use: three full-order solves.
         """
@@ -116,21 +121,21 @@ class ScatteringModel(FullOrderModel):
     def energy_defect(self, solution: Solution) -> np.ndarray:
         """About |extinction - absorption - scattering| (M,) of a reduced solution, which no reduced basis bound covers.
 
-        It is zero for the exact solution. Estimate: the relative defect of :attr:`energy_balance` times (4 pi / k) |f(d)|.
-        Raises ModelError where the wavenumber is a parameter.
+        It is zero for the exact solution. Estimate: the relative defect of :attr:`energy_balance` times (4 pi / k)
+        |f(d)|. Raises ModelError where the wavenumber is a parameter.
         """
         k = self._fixed_wavenumber("the defect is estimated from", "energy_balance has it at three parameter points")
         self._check(solution)
         return self.energy_balance.share * 4 * np.pi / k * np.abs(solution.outputs["forward"])
 
     def cross_sections(self, solution: Solution) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Extinction, absorption and scattering cross-sections, with error bounds, from the outputs of a reduced solution.
+        """Extinction, absorption and scattering cross-sections of a reduced solution, with error bounds.
 
         Returns {"extinction" | "absorption" | "scattering": (values (M,), error bounds (M,))}. Extinction is
-        (4 pi / k) Im f(d) by the optical theorem, absorption int Re(beta) |u|^2, scattering their difference. The bounds are
-        about the discrete solution. The theorem itself holds for it only up to the error of the mesh, which is measured once
-        per model (:attr:`energy_balance`), estimated for each point (:meth:`energy_defect`), and warned of above 1 % of the
-        extinction; :meth:`scattering_cross_section` does without the theorem.
+        (4 pi / k) Im f(d) by the optical theorem, absorption int Re(beta) |u|^2, scattering their difference. The
+        bounds are about the discrete solution. The theorem itself holds for it only up to the error of the mesh,
+        which is measured once per model (:attr:`energy_balance`), estimated for each point (:meth:`energy_defect`),
+        and warned of above 1 % of the extinction; :meth:`scattering_cross_section` does without the theorem.
 
         Raises ModelError where the wavenumber is a parameter: the far field is no output there (use :meth:`far_field`).
         """
@@ -172,12 +177,14 @@ class ScatteringModel(FullOrderModel):
         missing = [name for name in ("forward", "absorption") if name not in solution.outputs]
         if missing or (solution.names and solution.names != self.parameters.names):
             raise ModelError(
-                f"this solution is of another model, with parameters {', '.join(solution.names)} and outputs {', '.join(solution.outputs) or 'none'}; "
-                f"this one has {', '.join(self.parameters.names)}, and needs the outputs forward and absorption: use solutions of its reduced models"
+                f"this solution is of another model, with parameters {', '.join(solution.names)} and outputs "
+                f"{', '.join(solution.outputs) or 'none'}; this one has {', '.join(self.parameters.names)}, and needs "
+                "the outputs forward and absorption: use solutions of its reduced models"
             )
 
     def _each_wavenumber(self, function: Any, mus: Any, pressures: np.ndarray, *where: np.ndarray) -> np.ndarray:
-        ks, betas, pressures = self.wavenumbers(mus), self.admittances(mus), np.atleast_2d(pressures)
+        ks, betas = self.wavenumbers(mus), self.admittances(mus)
+        pressures = np.atleast_2d(as_array(f"pressures must be numbers (M, {self.dimension})", pressures, dtype=None))
         if pressures.shape != (len(ks), self.dimension):
             raise ModelError(f"pressures must have shape ({len(ks)}, {self.dimension}), got {pressures.shape}")
         result: np.ndarray | None = None
@@ -216,41 +223,45 @@ def acoustic_scattering(
 
         Lap u + k^2 u = 0 outside,  du/dn + i k beta u = 0 on the surface,  u - exp(ik d.x) radiating;
 
-    beta = 0 is rigid, beta = 1 matched at normal incidence, a surface is passive if Re beta >= 0. Burton-Miller equation with
-    eta = i coupling / k, G = exp(ikr) / (4 pi r), continuous piecewise linear Galerkin:
+    beta = 0 is rigid, beta = 1 matched at normal incidence, a surface is passive if Re beta >= 0. Burton-Miller
+    equation with eta = i coupling / k, G = exp(ikr) / (4 pi r), continuous piecewise linear Galerkin:
 
         A(beta) = A_0 + sum_j beta_j A_j,   A_0 = M/2 - K + eta W,   A_j = [-ik V + coupling (M/2 + K')] on part j,
         b_i = int phi_i (u_inc + eta du_inc/dn),
 
-    uniquely solvable for all k > 0. Unknowns: the total pressures at `mesh.vertices` (3, n), in that order. P: the H^{1/2} inner
-    product. Projection: least squares. Stability: :class:`rbm.stability.Anchored`.
+    uniquely solvable for all k > 0. Unknowns: the total pressures at `mesh.vertices` (3, n), in that order. P: the
+    H^{1/2} inner product. Projection: least squares. Stability: :class:`rbm.stability.Anchored`.
 
     Parameters
     ----------
-    shape : "sphere", "ellipsoid", "peanut" (:func:`problems.acoustics.surfaces.surface`), a SurfaceMesh, or a mesh file
-    parts : 2 for ready-made shapes, what the mesh says for others; see :func:`problems.acoustics.surfaces.surface`
+    shape : "sphere", "ellipsoid", "peanut" (:func:`problems.acoustics.shapes.surface`), a SurfaceMesh, or a mesh file
+    parts : 2 for ready-made shapes, what the mesh says for others; see :func:`problems.acoustics.shapes.surface`
     wavenumber : k, or (low, high): then k is the first parameter, and A(k) is interpolated (below)
     level : refinement; 2, 3, 4 give 66, 258, 1026 unknowns
     direction : d, where the incident wave goes; normalised
     conductance : range of Re beta, or one range a part, from 0 up: parameters beta_1..beta_d
     susceptance : range of Im beta, or one a part: then the parameters are beta_1_re, beta_1_im, beta_2_re, ...
-    far_field_directions : (3, D): outputs far_field_1..far_field_D; beside "forward", f(d), and "absorption", int Re(beta) |u|^2
+    far_field_directions : (3, D): outputs far_field_1..far_field_D; beside "forward", f(d), and "absorption", int
+        Re(beta) |u|^2
     axes : half axes of the shape
-    formulation, coupling : "direct" takes the plain equation (coupling 0 whatever is given), which loses its inf-sup constant near interior
-        resonances
+    formulation, coupling : "direct" takes the plain equation (coupling 0 whatever is given), which loses its inf-sup
+        constant near interior resonances
     stability : anything :class:`rbm.FullOrderModel` takes, in place of Anchored
     separation_tol : `rtol` of :func:`eim.separate`, for the interpolation in k; raise it for a smaller model
     quadrature, cache, progress : of :func:`problems.acoustics.boundary_elements.assemble`
 
-    With a range of wavenumbers, A(k) ~ sum_m lambda_m(k) A(k_m), lambda from the empirical interpolation of exp(ikr) and its
-    companions (:func:`problems.acoustics.wavenumber.separate_wavenumber`); its error, *measured* between the nodes and doubled, is part of every bound,
-    and outside the range no bound is given. P is the one of the geometric mean of the range; the outputs are "absorption" only.
+    With a range of wavenumbers, A(k) ~ sum_m lambda_m(k) A(k_m), lambda from the empirical interpolation of exp(ikr)
+    and its companions (:func:`problems.acoustics.wavenumber.separate_wavenumber`); its error, *measured* between the
+    nodes and doubled, is part of every bound, and outside the range no bound is given. P is the one of the geometric
+    mean of the range; the outputs are "absorption" only.
 
-    Raises ModelError for bad input (a surface that is open or oriented inwards, parts and ranges that do not match, Re beta < 0,
-    k <= 0, ...), ImportError without bempp-cl unless the matrices are cached; warns below six elements per wavelength.
-    Cost: about 47 s compilation in the first process, 13 s for 1026 unknowns; read from the cache 0.1 s. Memory (3 + 2 d) n^2 complex.
+    Raises ModelError for bad input (a surface that is open or oriented inwards, parts and ranges that do not match,
+    Re beta < 0, k <= 0, ...), ImportError without bempp-cl unless the matrices are cached; warns below six elements
+    per wavelength. Cost: about 47 s compilation in the first process, 13 s for 1026 unknowns; read from the cache 0.1
+    s. Memory (3 + 2 d) n^2 complex.
 
-    Source of the test case: Casenave, Ern, Lelievre, arXiv 1212.0970; formulation: Burton and Miller, Proc. R. Soc. A 323 (1971).
+    Source of the test case: Casenave, Ern, Lelievre, arXiv 1212.0970; formulation: Burton and Miller, Proc. R. Soc. A
+    323 (1971).
     """
     mesh = _mesh(shape, parts, level, axes)
     problem = ScatteringProblem(

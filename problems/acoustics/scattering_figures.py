@@ -1,4 +1,4 @@
-"""Figures of scattering problems: surface pressure, field in a plane, far-field pattern, inf-sup constant and its bound."""
+"""Figures of scattering problems: surface pressure, field in a plane, far field, inf-sup constant."""
 
 from __future__ import annotations
 
@@ -67,9 +67,10 @@ def surface_pressure(model: ScatteringModel, reduced: ReducedModel, mus: np.ndar
 def near_field(
     model: ScatteringModel, reduced: ReducedModel, mus: np.ndarray, extent: float = 2.6, side: int = 72
 ) -> Any:
-    """Re u in a plane through the middle that holds the direction of the wave (to the right), at parameter points (M, p).
+    """Re u in a plane through the middle that holds the wave's direction (to the right), at parameter points (M, p).
 
-    Nearer to the surface than about half an edge the rule of quadrature cannot follow the kernel; the colours there are those further out.
+    Nearer to the surface than about half an edge the rule of quadrature cannot follow the kernel; the colours there
+    are those further out.
     """
     across, radius = _across(model.direction), float(np.linalg.norm(model.mesh.vertices, axis=0).max())
     x = np.linspace(-extent, extent, side) * radius
@@ -99,7 +100,7 @@ def near_field(
 
 
 def far_field_pattern(model: ScatteringModel, reduced: ReducedModel, mus: np.ndarray, angles: int = 181) -> Any:
-    """|f| against the angle from the wave's direction, one curve a parameter point (M, p); the radius is the amplitude."""
+    """|f| over the angle from the wave's direction, one curve per parameter point (M, p); radius is amplitude."""
     phi = np.linspace(0, 2 * np.pi, angles)
     across = _across(model.direction)
     directions = model.direction[:, None] * np.cos(phi) + across[:, None] * np.sin(phi)
@@ -130,9 +131,10 @@ def far_field_pattern(model: ScatteringModel, reduced: ReducedModel, mus: np.nda
 
 
 def inf_sup_constant(model: ScatteringModel, points: int = 9, exact: np.ndarray | None = None) -> Any:
-    """The inf-sup constant and its lower bound from the lowest to the highest corner of the parameter box; and the bound as a map.
+    """The inf-sup constant and its lower bound along the diagonal of the parameter box, and the bound as a map.
 
-    The map, with the anchors, is over the first two parameters, the others in the middle of their ranges. exact : the constants, if known.
+    The map, with the anchors, is over the first two parameters, the others in the middle of their ranges. exact : the
+    constants, if known.
     """
     low, high = model.parameters.bounds.T
     t = np.linspace(0, 1, 201)
@@ -179,13 +181,17 @@ def inf_sup_constant(model: ScatteringModel, points: int = 9, exact: np.ndarray 
 
 
 def _section(model: ScatteringModel, across: np.ndarray) -> list[np.ndarray]:
-    """Closed curves (m, 2) in which the plane of the wave's direction and `across` cuts the surface, in one sense: holes in the other."""
+    """Closed curves (m, 2) in which the plane of the wave's direction and `across` cuts the surface.
+
+    Outer curves run in one sense, holes in the other.
+    """
     mesh = model.mesh
     height = np.cross(model.direction, across) @ mesh.vertices
     height = np.where(height == 0, 1e-12, height)
     flat = np.stack([model.direction @ mesh.vertices, across @ mesh.vertices])
     upwards, after = {}, {}
-    # through every triangle that is cut, from the edge that rises through the plane to the one that falls, which rises in the next
+    # through every triangle that is cut, from the edge that rises through the plane to the one that falls, which
+    # rises in the next
     for triangle in mesh.triangles.T[np.abs(np.sign(height[mesh.triangles]).sum(axis=0)) < 3]:
         edges = list(zip(triangle, np.roll(triangle, -1), strict=True))
         (a, b), (c, d) = (
@@ -215,7 +221,7 @@ def _near_surface(mesh: Any, points: np.ndarray) -> np.ndarray:
 
 
 def _continued(values: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Values (n, n) with those at `near` (n, n) replaced from outside, and one more row of points across the surface."""
+    """Values (n, n), those at `near` (n, n) replaced from outside, and one row further across the surface."""
     outside = np.isfinite(values)
     values = np.where(near, np.nan, values)
     while np.isnan(values[outside]).any() and not np.isnan(values).all():
@@ -224,7 +230,10 @@ def _continued(values: np.ndarray, near: np.ndarray) -> np.ndarray:
 
 
 def _widened(values: np.ndarray) -> np.ndarray:
-    """Values (n, n) with those next to a NaN put in its place, so that a cell which the surface crosses is coloured up to it."""
+    """Values (n, n) with the mean of its neighbours in place of a NaN that has some.
+
+    So a cell that the surface crosses is coloured up to it.
+    """
     padded = np.pad(values, 1, constant_values=np.nan)
     n, m = values.shape
     near = np.stack([padded[i : i + n, j : j + m] for i in range(3) for j in range(3)])
@@ -234,7 +243,7 @@ def _widened(values: np.ndarray) -> np.ndarray:
 
 
 def _subdivided(corners: np.ndarray, values: np.ndarray, enough: int = 8000) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (3, 3, t) of triangles, (axis, corner, triangle), and values (3, t) there, in four smaller ones each until `enough`."""
+    """Corners (3, 3, t), (axis, corner, triangle), and values (3, t) there, of triangles cut in four until `enough`."""
     while values.shape[-1] < enough:
         both = np.concatenate([corners, values[None]])
         a, b, c = both.transpose(1, 0, 2)

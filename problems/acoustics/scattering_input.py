@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from problems.user_input import as_array
 from rbm.errors import ModelError
 
 __all__ = ["Admittances", "Formulation", "Range", "read_admittances", "read_coupling", "read_wavenumber"]
@@ -41,12 +42,10 @@ def read_coupling(formulation: Any, coupling: Any) -> float:
 
 def read_wavenumber(given: Any) -> float | Range:
     """k, or (low, high), as numbers > 0."""
-    try:
-        if isinstance(given, bool):
-            raise TypeError
-        values = np.atleast_1d(np.asarray(given, dtype=float))
-    except (TypeError, ValueError):
-        raise ModelError(f"wavenumber must be a number or a pair (low, high), got {given!r}") from None
+    rule = "wavenumber must be a number or a pair (low, high)"
+    if isinstance(given, bool):
+        raise ModelError(f"{rule}, got {given!r}")
+    values = np.atleast_1d(as_array(rule, given))
     if values.shape not in ((1,), (2,)) or not np.all(np.isfinite(values) & (values > 0)):
         raise ModelError(f"wavenumber must be a positive number or a pair (low, high) of them, got {given!r}")
     if len(values) == 1:
@@ -64,8 +63,8 @@ def read_admittances(
     for j, (low, _) in enumerate(real, start=1):
         if low < 0:
             raise ModelError(
-                f"conductance of part {j} starts at {low:g}: Re beta must be >= 0, or the surface radiates energy and the problem is "
-                "not well-posed in general"
+                f"conductance of part {j} starts at {low:g}: Re beta must be >= 0, or the surface radiates energy and "
+                "the problem is not well-posed in general"
             )
     if susceptance is None:
         names = [f"beta_{j}" for j in range(1, d + 1)]
@@ -79,16 +78,14 @@ def read_admittances(
 
 
 def _per_part(name: str, given: Any, d: int) -> list[Range]:
-    try:
-        array = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        raise ModelError(f"{name} must be a pair (low, high), or one pair a part, got {given!r}") from None
+    rule = f"{name} must be a pair (low, high), or one pair per part"
+    array = as_array(rule, given)
     if array.shape == (2,):
         array = np.tile(array, (d, 1))
     if array.ndim != 2 or array.shape[1] != 2:
-        raise ModelError(f"{name} must be a pair (low, high), or one pair a part, got {given!r}")
+        raise ModelError(f"{rule}, got {given!r}")
     if len(array) != d:
         raise ModelError(
-            f"{name} gives ranges for {len(array)} part(s), the mesh has part numbers 1 to {d}; give one range a part"
+            f"{name} gives ranges for {len(array)} part(s), the mesh has part numbers 1 to {d}; give one range per part"
         )
     return [(float(low), float(high)) for low, high in array]

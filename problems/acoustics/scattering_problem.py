@@ -10,6 +10,7 @@ import numpy as np
 from problems.acoustics.scattering_input import Admittances, Range, read_wavenumber
 from problems.acoustics.surface_fields import unit_vectors
 from problems.acoustics.surfaces import SurfaceMesh
+from problems.user_input import as_array
 from rbm.errors import ModelError
 from rbm.parameters import ParameterSpace
 
@@ -39,15 +40,16 @@ class ScatteringProblem:
     far_field_directions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if np.shape(self.direction) != (3,):
-            raise ModelError(f"direction must be one vector (3,), got shape {np.shape(self.direction)}")
+        shape = as_array("direction must be one vector (3,)", self.direction).shape
+        if shape != (3,):
+            raise ModelError(f"direction must be one vector (3,), got shape {shape}")
         object.__setattr__(self, "direction", unit_vectors(self.direction)[:, 0])
         object.__setattr__(self, "wavenumber", read_wavenumber(self.wavenumber))
         if self.far_field_directions is not None:
             if self.varies:
                 raise ModelError(
-                    "far_field_directions are outputs at a fixed wavenumber; with a range use far_field(mus, pressures, "
-                    "directions)"
+                    "far_field_directions are outputs at a fixed wavenumber; with a range use far_field(mus, "
+                    "pressures, directions)"
                 )
             object.__setattr__(self, "far_field_directions", unit_vectors(self.far_field_directions))
 

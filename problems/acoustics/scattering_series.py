@@ -11,8 +11,9 @@ __all__ = ["sphere_pressure", "two_part_sphere_pressure"]
 def sphere_pressure(cosine: np.ndarray, wavenumber: float, admittance: complex, terms: int | None = None) -> np.ndarray:
     """Total pressure on the unit sphere of uniform admittance beta, plane wave exp(ik d.x), at cos(angle to d) (M,).
 
-    u = sum_n i^n (2n+1) [j_n(k) + b_n h_n(k)] P_n(cos), b_n = -(j_n' + i beta j_n) / (h_n' + i beta h_n), time factor exp(-iwt).
-    By the Wronskian j h' - j' h = i / k^2 the bracket is i / (k^2 (h_n' + i beta h_n)), which does not cancel.
+    u = sum_n i^n (2n+1) [j_n(k) + b_n h_n(k)] P_n(cos), b_n = -(j_n' + i beta j_n) / (h_n' + i beta h_n), time factor
+    exp(-iwt). By the Wronskian j h' - j' h = i / k^2 the bracket is i / (k^2 (h_n' + i beta h_n)), which does not
+    cancel.
     """
     count = terms or int(wavenumber + 4.05 * wavenumber ** (1 / 3) + 30)
     n = np.arange(count)
@@ -25,11 +26,13 @@ def sphere_pressure(cosine: np.ndarray, wavenumber: float, admittance: complex, 
 def two_part_sphere_pressure(
     cosine: np.ndarray, wavenumber: float, front: complex, back: complex, terms: int = 400
 ) -> np.ndarray:
-    """Total pressure on the unit sphere with admittance `front` where cos > 0 and `back` where cos < 0, wave along the axis.
+    """Total pressure (M,) on the unit sphere with two admittances, the wave along the axis.
 
-    u_s = sum_n a_n h_n(kr) P_n with a from the Galerkin system (Legendre) of du/dn + i k beta u = 0, whose parts are coupled by
-    int_0^1 P_m P_n, exact by Gauss-Legendre. The jump of beta makes the series converge slowly: its truncation is about
-    1e-4 of the solution with 400 terms (against 1200), 1e-3 with 80.
+    The admittance is `front` where cos > 0 and `back` where cos < 0.
+
+    u_s = sum_n a_n h_n(kr) P_n with a from the Galerkin system (Legendre) of du/dn + i k beta u = 0, whose parts are
+    coupled by int_0^1 P_m P_n, exact by Gauss-Legendre. The jump of beta makes the series converge slowly: its
+    truncation is about 1e-4 of the solution with 400 terms (against 1200), 1e-3 with 80.
     """
     n = np.arange(terms)
     x, w = np.polynomial.legendre.leggauss(terms + 2)
@@ -62,5 +65,5 @@ def _hankel(n: np.ndarray, k: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _legendre(n: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """P_n(x) (M, N)."""
+    """Legendre polynomials P_n(x) (M, N)."""
     return eval_legendre(n, np.asarray(x)[:, None])

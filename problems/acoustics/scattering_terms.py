@@ -14,6 +14,7 @@ from problems.acoustics.surface_fields import far_field_rows, plane_wave_load
 from problems.acoustics.surfaces import SurfaceMesh
 from problems.acoustics.wavenumber import separate_wavenumber
 from rbm.coefficients import Coefficient
+from rbm.errors import ModelError
 
 __all__ = ["ScatteringTerms", "affine_terms", "assembled", "terms_at", "terms_over_range"]
 
@@ -50,6 +51,8 @@ def terms_at(problem: ScatteringProblem, assemble: Assemble) -> ScatteringTerms:
 
 def terms_over_range(problem: ScatteringProblem, assemble: Assemble, tol: float) -> ScatteringTerms:
     """The terms of a problem with a range of wavenumbers, interpolated in k to the relative tolerance."""
+    if not (isinstance(tol, int | float | np.number) and tol >= 0):
+        raise ModelError(f"separation_tol must be a number >= 0, got {tol!r}")
     product = bem.half_order_gram(problem.mesh, problem.middle)
     bem.warn_if_coarse(problem.mesh, problem.bounds[1])
     separated = separate_wavenumber(
@@ -69,7 +72,8 @@ def assembled(
     problem: ScatteringProblem, wavenumbers: Sequence[float], quadrature: int, cache: bem.Cache, progress: bool
 ) -> list[list[np.ndarray]]:
     """[A_0, A_1 .. A_d] (n, n) at each wavenumber; options of :func:`problems.acoustics.boundary_elements.assemble`."""
-    found = bem.assemble(problem.mesh, wavenumbers, quadrature=quadrature, cache=cache, progress=progress)  # type: ignore[arg-type]
+    ks = list(wavenumbers)
+    found = bem.assemble(problem.mesh, ks, quadrature=quadrature, cache=cache, progress=progress)
     return [affine_terms(problem.mesh, operators, problem.coupling) for operators in found]
 
 

@@ -1,4 +1,4 @@
-"""Quadrature on the triangles around vertices: points, and weights that carry the hat functions, gathered for any set of vertices."""
+"""Quadrature on the triangles around vertices, with weights that carry the hat functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["Side", "StarQuadrature"]
 
-#: Points in a tile of the rows and of the columns of a block: with 96 x 768 kernel values work stays in the second-level cache.
+#: Points in a tile of the rows and of the columns of a block: with 96 x 768 kernel values work stays in the
+#: second-level cache.
 TALL, WIDE = 96, 768
 #: Weights of that few unknowns are a full matrix: to make a sparse one would take longer than to multiply with it.
 FEW = 4
@@ -76,22 +77,22 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class StarQuadrature:
-    """The rule of order 4 (six points a triangle) on all triangles of a mesh, for hat functions or, with `curls`, also their surface curls."""
+    """The rule of order 4, six points per triangle, for hat functions and, with `curls`, their surface curls."""
 
     mesh: SurfaceMesh
     curls: bool = False
 
     @cached_property
     def points(self) -> np.ndarray:
-        """(t, q, 3)."""
+        """Points (t, q, 3) of all triangles."""
         return np.einsum("cat,aq->tqc", self.mesh.vertices[:, self.mesh.triangles], self._hats)
 
     @cached_property
     def values(self) -> np.ndarray:
         """(t, 3, q, c) the function of each corner of each triangle at the points, times the weights.
 
-        c = 1: the hat function phi; with curls c = 6: curl phi = n x grad phi (minus the opposite edge over twice the area, where the
-        sign drops out of products) and n phi.
+        c = 1: the hat function phi; with curls c = 6: curl phi = n x grad phi (minus the opposite edge over twice the
+        area, where the sign drops out of products) and n phi.
         """
         weights = self._weights
         function = (weights[:, None, :] * self._hats)[..., None]
@@ -102,7 +103,7 @@ class StarQuadrature:
         return np.concatenate([curls, function * self.mesh.normals.T[:, None, None, :]], axis=3)
 
     def star(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All triangles around vertices (k,), one after the other: which of the vertices (p,), triangle (p,), and which of its corners (p,)."""
+        """All triangles around vertices (k,): number of the vertex (p,), of the triangle (p,), of its corner (p,)."""
         first, triangle, corner = self._stars
         count = first[vertices + 1] - first[vertices]
         owner = np.repeat(np.arange(len(vertices)), count)
@@ -110,7 +111,9 @@ class StarQuadrature:
         return owner, triangle[place], corner[place]
 
     def side(self, vertices: np.ndarray) -> Side:
-        """Points and weights of vertices (m,); each triangle once, and of its corners' functions only those of the given vertices.
+        """Points and weights of vertices (m,), with each triangle around them once.
+
+        Of the functions of its corners a triangle has only those of the given vertices.
 
         Triangles come in the order of the vertices: where neighbours stand side by side, a tile touches few unknowns.
         """
@@ -143,7 +146,7 @@ class StarQuadrature:
 
     @cached_property
     def _weights(self) -> np.ndarray:
-        """(t, q)."""
+        """Weights (t, q) of all triangles."""
         return 2 * self.mesh.areas[:, None] * _reference_rule(ORDER)[1]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a surface pressure radiates: far field, field in space, and the loads of a plane wave; by quadrature on the triangles."""
+"""Far field and field in space of a surface pressure, and the load of a plane wave, by quadrature on triangles."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import scipy.sparse as sp
 
 from lowrank.optional import require
 from problems.acoustics.surfaces import SurfaceMesh, solid_angle
+from problems.user_input import as_array
 from rbm.errors import ModelError
 
 __all__ = ["far_field", "far_field_rows", "plane_wave_load", "scattered_field", "sphere_rule", "unit_vectors"]
 
-#: Order of the rule on triangles: exact to rounding for products of hat functions, and far below the mesh error for waves.
+#: Order of the rule on triangles: exact to rounding for products of hat functions, and far below the mesh error for
+#: waves.
 ORDER = 4
 #: Order for fields in space, where it shows only near the surface.
 FIELD_ORDER = 2
@@ -21,7 +23,10 @@ BLOCK = 256
 
 
 def plane_wave_load(mesh: SurfaceMesh, wavenumber: float, direction: np.ndarray, coupling: float) -> np.ndarray:
-    """b_i = int phi_i (u_inc + eta du_inc/dn) (n,), u_inc = exp(ik d.x), eta = i coupling / k: phi_i (1 - coupling d.n) exp(ik d.x)."""
+    """The load b_i = int phi_i (u_inc + eta du_inc/dn) (n,) of a plane wave.
+
+    u_inc = exp(ik d.x) and eta = i coupling / k, so that the integrand is phi_i (1 - coupling d.n) exp(ik d.x).
+    """
     points, _, interpolation = _rule(mesh)
     wave = np.exp(1j * wavenumber * (direction @ points)) * (1 - coupling * _repeat(mesh, direction @ mesh.normals))
     return interpolation.T @ wave
@@ -30,7 +35,8 @@ def plane_wave_load(mesh: SurfaceMesh, wavenumber: float, direction: np.ndarray,
 def far_field_rows(mesh: SurfaceMesh, wavenumber: float, directions: np.ndarray) -> np.ndarray:
     """Rows F (1 + d, D, n) of the far field f = (F_0 + sum_j beta_j F_j) u in directions (3, D).
 
-    u_s ~ exp(ikr) / r f, F_0 = -ik / (4 pi) int (x.n) exp(-ik x.y) phi, F_j = ik / (4 pi) int_{part j} exp(-ik x.y) phi.
+    u_s ~ exp(ikr) / r f, F_0 = -ik / (4 pi) int (x.n) exp(-ik x.y) phi, F_j = ik / (4 pi) int_{part j} exp(-ik x.y)
+    phi.
     """
     directions = unit_vectors(directions)
     points, _, interpolation = _rule(mesh)
@@ -55,8 +61,8 @@ def scattered_field(
 ) -> np.ndarray:
     """u_s = D u + ik S(beta u) (M, P) at points (3, P) outside, for surface pressures (M, n) and admittances (M, d).
 
-    NaN at points inside the obstacle and on it. Within about one edge length of the surface the rule loses accuracy. Cost: P kernel
-    evaluations per quadrature point (3 a triangle), in blocks.
+    NaN at points inside the obstacle and on it. Within about one edge length of the surface the rule loses accuracy.
+    Cost: P kernel evaluations per quadrature point (3 a triangle), in blocks.
 
     Raises ModelError for points of another shape, and for points or pressures that are NaN or infinite.
     """
@@ -89,7 +95,7 @@ def scattered_field(
 
 
 def sphere_rule(order: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (3, D) and weights (D,) of a rule on the unit sphere, exact for spherical harmonics of degree 2 order - 1."""
+    """Directions (3, D) and weights (D,) on the unit sphere, exact for spherical harmonics of degree 2 order - 1."""
     z, w = np.polynomial.legendre.leggauss(order)
     phi = np.arange(2 * order) * np.pi / order
     rho = np.sqrt(1 - z**2)[:, None]
@@ -99,10 +105,7 @@ def sphere_rule(order: int = 24) -> tuple[np.ndarray, np.ndarray]:
 
 def check_points(points: Any) -> np.ndarray:
     """Points (3, P) as an array; raises ModelError for another shape and for NaN."""
-    try:
-        array = np.asarray(points, dtype=float)
-    except (TypeError, ValueError):
-        raise ModelError(f"points must be numbers of shape (3, P), got {points!r}") from None
+    array = as_array("points must be numbers of shape (3, P)", points)
     if array.ndim != 2 or array.shape[0] != 3:
         hint = "; transpose them" if array.ndim == 2 and array.shape[1] == 3 else ""
         raise ModelError(f"points must have shape (3, P), one column each, got {array.shape}{hint}")
@@ -112,11 +115,11 @@ def check_points(points: Any) -> np.ndarray:
 
 
 def unit_vectors(directions: Any) -> np.ndarray:
-    """Directions (3, D), or one (3,), brought to length one. Raises ModelError for a zero or NaN direction or another shape."""
-    try:
-        array = np.asarray(directions, dtype=float)
-    except (TypeError, ValueError):
-        raise ModelError(f"directions must be numbers of shape (3, D), got {directions!r}") from None
+    """Directions (3, D), or one (3,), brought to length one.
+
+    Raises ModelError for a direction that is zero or NaN, and for another shape.
+    """
+    array = as_array("directions must be numbers of shape (3, D)", directions)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] != 3:
         raise ModelError(f"directions must have shape (3, D), one column each, got {np.shape(directions)}")
@@ -128,7 +131,7 @@ def unit_vectors(directions: Any) -> np.ndarray:
 
 
 def _rule(mesh: SurfaceMesh, weighted: bool = True, order: int = ORDER) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
-    """Points (3, Q), weights (Q,) and the matrix (Q, n) of hat function values (times the weights), Q = q t, triangle by triangle."""
+    """Points (3, Q), weights (Q,), and hat function values (Q, n), times the weights if `weighted`; Q = q t."""
     local, local_weights = _reference_rule(order)
     q, t, n = len(local_weights), mesh.triangles.shape[1], mesh.vertices.shape[1]
     hats = np.stack([1 - local[0] - local[1], local[0], local[1]])  # (3, q)

@@ -17,9 +17,11 @@ from rbm.interpolated import InterpolatedFamily
 
 __all__ = ["SeparatedWavenumber", "separate_wavenumber"]
 
-#: Candidates for the nodes, and distances r (or positions along the wave) at which the scalar families are interpolated.
+#: Candidates for the nodes, and distances r (or positions along the wave) at which the scalar families are
+#: interpolated.
 CANDIDATES, GRID = 121, 121
-#: Wavenumbers at which the matrices are assembled once more, to measure the interpolation error; safety factor on what was measured.
+#: Wavenumbers at which the matrices are assembled once more, to measure the interpolation error; safety factor on
+#: what was measured.
 VALIDATION, SAFETY = 4, 2.0
 FINE = 1000
 
@@ -28,7 +30,10 @@ Terms = list[tuple[Coefficient, np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class SeparatedWavenumber:
-    """A(k, beta) ~ sum_m lambda_m(k) [k_m/k A_0(k_m) + sum_j beta_j A_j(k_m)], b(k) ~ sum_m lambda'_m(k) b(k'_m), with their errors."""
+    """A scattering problem in affine form over a range of wavenumbers, with the errors of the interpolation.
+
+    A(k, beta) ~ sum_m lambda_m(k) [k_m/k A_0(k_m) + sum_j beta_j A_j(k_m)], b(k) ~ sum_m lambda'_m(k) b(k'_m).
+    """
 
     operators: Terms
     rhs: Terms
@@ -38,7 +43,10 @@ class SeparatedWavenumber:
     constants: np.ndarray  #: (1 + d,) largest measured ||error of A_j|| / (error of the scalar family), from P to P'
 
     def __repr__(self) -> str:
-        return f"SeparatedWavenumber({len(self.matrices.nodes)} matrix and {len(self.loads.nodes)} load nodes, eps_A = {self.error[0]}, eps_f = {self.error[1]:.2e})"
+        return (
+            f"SeparatedWavenumber({len(self.matrices.nodes)} matrix and {len(self.loads.nodes)} load nodes, "
+            f"eps_A = {self.error[0]}, eps_f = {self.error[1]:.2e})"
+        )
 
 
 def separate_wavenumber(
@@ -53,18 +61,21 @@ def separate_wavenumber(
 ) -> SeparatedWavenumber:
     """The affine form of the scattering problem for k in a range.
 
-    As functions of k, the entries of k A_0 = k M/2 - k K + i coupling W and of A_j = -ik V + coupling (M/2 + K') are integrals of
+    As functions of k, the entries of k A_0 = k M/2 - k K + i coupling W and of A_j = -ik V + coupling (M/2 + K') are
+    integrals of
 
         k (1 - ikr) e^{ikr}, e^{ikr}, k^2 e^{ikr}          (r = 0 in the first is k, for M)
         k e^{ikr}, (1 - ikr) e^{ikr}                       (r = 0 in the second is 1, for M)
 
-    over distances r up to the diameter of the obstacle; k A_0 is interpolated because A_0 has a pole at k = 0. One empirical
-    interpolation of all five, on a grid of r, gives nodes and coefficients for all matrices; b needs e^{iks} alone. Each of the five is
-    divided by its own largest value, so that `rtol` is relative to each of them, in whatever unit lengths are given.
+    over distances r up to the diameter of the obstacle; k A_0 is interpolated because A_0 has a pole at k = 0. One
+    empirical interpolation of all five, on a grid of r, gives nodes and coefficients for all matrices; b needs
+    e^{iks} alone. Each of the five is divided by its own largest value, so that `rtol` is relative to each of them,
+    in whatever unit lengths are given.
 
-    Errors: ||E_j(k)||, from P to P', is at most a constant times the error of the scalar families. The constant is measured, at 4
-    wavenumbers between the nodes where the matrices are assembled once more, and doubled; the scalar error is taken as its
-    largest value on 1000 wavenumbers. So eps is a measurement with a margin, not a proof; b, which is cheap, is compared at all of them.
+    Errors: ||E_j(k)||, from P to P', is at most a constant times the error of the scalar families. The constant is
+    measured, at 4 wavenumbers between the nodes where the matrices are assembled once more, and doubled; the scalar
+    error is taken as its largest value on 1000 wavenumbers. So eps is a measurement with a margin, not a proof; b,
+    which is cheap, is compared at all of them.
 
     admittances : formulas of beta_j; assemble : k's -> [A_0, A_1 .. A_d] each
     """
@@ -99,14 +110,7 @@ def separate_wavenumber(
     terms = assembled[: matrices.rank]
 
     factor = scipy.linalg.cholesky(product, lower=True)
-    constants = np.zeros(1 + len(admittances))
-    for k, exact in zip(between, assembled[matrices.rank :], strict=True):
-        weights = matrices.coefficients(k)[0]
-        scalar = matrices.error(k)[0]
-        for j in range(len(constants)):
-            parts = weights * matrices.nodes / k if j == 0 else weights
-            error = exact[j] - sum(w * t[j] for w, t in zip(parts, terms, strict=True))
-            constants[j] = max(constants[j], _norm(error, factor) * (k if j == 0 else 1.0) / scalar)
+    constants = _constants(matrices, between, assembled, factor)
     sizes = (SAFETY * constants * matrices.error(fine).max()).tolist()
 
     load_vectors = [plane_wave_load(mesh, float(k), direction, coupling) for k in loads.nodes]
@@ -126,8 +130,27 @@ def separate_wavenumber(
     return SeparatedWavenumber(operators, rhs, (bound, of_load), matrices, loads, constants)
 
 
+def _constants(
+    matrices: Separation, between: list[float], assembled: list[list[np.ndarray]], factor: np.ndarray
+) -> np.ndarray:
+    """Largest ||error of A_j|| / (error of the scalar family) (1 + d,) at the wavenumbers of the validation.
+
+    assembled : [A_0, A_1 .. A_d] at the nodes, then at `between`; factor : Cholesky factor of P
+    """
+    terms = assembled[: matrices.rank]
+    constants = np.zeros(len(assembled[0]))
+    for k, exact in zip(between, assembled[matrices.rank :], strict=True):
+        weights = matrices.coefficients(k)[0]
+        scalar = matrices.error(k)[0]
+        for j in range(len(constants)):
+            parts = weights * matrices.nodes / k if j == 0 else weights
+            error = exact[j] - sum(w * t[j] for w, t in zip(parts, terms, strict=True))
+            constants[j] = max(constants[j], _norm(error, factor) * (k if j == 0 else 1.0) / scalar)
+    return constants
+
+
 def _between(nodes: np.ndarray, separation: Separation) -> list[float]:
-    """Wavenumbers for validation: where the scalar error is largest, one in each quarter of the gaps between the nodes."""
+    """Wavenumbers for validation: those of largest scalar error, one per quarter of the gaps between the nodes."""
     gaps = np.array_split(np.arange(len(nodes) - 1), VALIDATION)
     chosen = []
     for gap in (g for g in gaps if len(g)):
@@ -135,7 +158,8 @@ def _between(nodes: np.ndarray, separation: Separation) -> list[float]:
         chosen.append(float(k[np.argmax(separation.error(k))]))
     if not chosen:
         raise ModelError(
-            "one node interpolates the range of wavenumbers to the tolerance: lower separation_tol, or give a single wavenumber"
+            "one node interpolates the range of wavenumbers to the tolerance: lower separation_tol, or give a single "
+            "wavenumber"
         )
     return chosen
 

@@ -1,7 +1,7 @@
 """Whole studies: offline, online, figures, a summary and a saved model; ``rbm study NAME`` runs them.
 
-gallery.py lists them. running.py takes one (study.py) through all steps: comparison.py compares the estimators with the truth,
-timing.py measures the online stage, report.py prints, drawing.py draws.
+gallery.py lists them. running.py takes one (study.py) through all steps: comparison.py compares the estimators with
+the truth, timing.py measures the online stage, report.py prints, drawing.py draws.
 """
 
 from problems.studies.comparison import Comparison, compare

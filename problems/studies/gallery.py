@@ -50,7 +50,8 @@ STUDIES: dict[str, Study] = {
         estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
         sizes=lambda n: sorted({1, 2, *range(4, n, 4), n}),
         figures=scattering_figures.figures,
-        remark="assembling matrices and choosing stability anchors: about two minutes the first time, a second later (cached)",
+        remark="assembling matrices and choosing stability anchors: about two minutes the first time, a second later "
+        "(cached)",
         relative=True,
         sampled_up_to=12,
     ),

@@ -13,7 +13,7 @@ __all__ = ["table", "wrapped"]
 
 
 def wrapped(text: str, width: int | None = None) -> str:
-    """The text with lines of at most `width` characters (the terminal's, 80 if there is none), continued under their beginning."""
+    """The text in lines of at most `width` characters, by default the terminal's, continued under their beginning."""
     width = shutil.get_terminal_size((80, 24)).columns if width is None else width
     lines = []
     for line in text.splitlines():
@@ -27,8 +27,8 @@ def wrapped(text: str, width: int | None = None) -> str:
 def table(comparison: Comparison) -> str:
     """The comparison as text of less than 80 columns: largest true error, then the largest value of each estimator.
 
-    A percentage is the share of test parameters at which the estimate is resolved, where that is not all of them; = stands for the value
-    on its left, - for an estimator that was not prepared.
+    A percentage is the share of test parameters at which the estimate is resolved, where that is not all of them; =
+    stands for the value on its left, - for an estimator that was not prepared.
     """
     methods = [m for m, per in comparison.estimates.items() if per]
     lines = ["  N true error" + "".join(f"{m:>13}" for m in methods)]

@@ -33,7 +33,8 @@ def run(
 ) -> dict[str, Any]:
     """Run a study of :data:`STUDIES` and write model.rbm, summary.json and figures (png and pdf) to the folder `out`.
 
-    Returns the summary, the content of summary.json. Takes 5 to 60 seconds, "scattering" two minutes more the first time.
+    Returns the summary, the content of summary.json. Takes 5 to 60 seconds, "scattering" two minutes more the first
+    time.
     """
     study = STUDIES[name]
     if tol is not None and not tol >= 0:

@@ -15,8 +15,8 @@ def add_cache(commands: Any) -> None:
     cache = commands.add_parser(
         "cache",
         help="compiled kernels and assembled matrices on disk",
-        description="Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's cache "
-        "folder. Whatever is not there is made again. Their number and size are not limited.",
+        description="Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's "
+        "cache folder. Whatever is not there is made again. Their number and size are not limited.",
     )
     what = cache.add_mutually_exclusive_group()
     what.add_argument("--path", action="store_true", help="print the folder and nothing else")

@@ -57,8 +57,8 @@ class Points(NamedTuple):
 def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
     """Arguments in which argparse takes no negative number for an option.
 
-    It would, for all that begin with "-" and are no plain numbers. Those after --mu get a space in front of them; a file
-    called like one is joined to its option, --output=-5.csv.
+    It would, for all that begin with "-" and are no plain numbers. Those after --mu get a space in front of them; a
+    file called like one is joined to its option, --output=-5.csv.
     """
     made: list[str] = []
     option = ""

@@ -51,8 +51,8 @@ def add_query(commands: Any) -> None:
     query.add_argument(
         "--mark",
         action="store_true",
-        help="answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for answers "
-        "and inf for bounds",
+        help="answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for "
+        "answers and inf for bounds",
     )
     query.set_defaults(run=_query)
 

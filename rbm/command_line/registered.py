@@ -1,8 +1,8 @@
 """Studies and further commands of the command ``rbm``, which installed packages register as entry points.
 
 A study, group ``rbm.studies``, is a function (name, out, tol): it writes its results to the folder `out`, and takes its
-own tolerance where tol is None. A command, group ``rbm.commands``, is a function of the list of arguments after its name,
-which returns the exit status, or None for 0. In the pyproject.toml of a package of yours:
+own tolerance where tol is None. A command, group ``rbm.commands``, is a function of the list of arguments after its
+name, which returns the exit status, or None for 0. In the pyproject.toml of a package of yours:
 
     [project.entry-points."rbm.studies"]
     beam = "my_package.studies:run"
