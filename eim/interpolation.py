@@ -12,7 +12,7 @@ from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, solve_triangular
 from lowrank.full_pivoting import saturated_rank
 from lowrank.limits import check_limits
-from lowrank.operands import tamed
+from lowrank.operands import scaled_to_range
 from lowrank.renamed import renamed
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
@@ -163,7 +163,7 @@ def empirical_interpolation(
     check_limits(rank, rtol)
     if incremental is None:
         incremental = stabilized
-    scaled, unit = tamed(snapshots)
+    scaled, unit = scaled_to_range(snapshots)
     if incremental:
         found = from_cross(cross_approximation(scaled, rtol=rtol, rank=rank))
     else:

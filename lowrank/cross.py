@@ -16,7 +16,7 @@ from lowrank.entries import Entries, entries_of_array, is_pair
 from lowrank.full_pivoting import PLATEAU, eliminate
 from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate
-from lowrank.operands import tamed
+from lowrank.operands import scaled_to_range
 from lowrank.renamed import renamed
 from lowrank.whole_cross import NOISY
 
@@ -148,7 +148,7 @@ def cross_approximation(
         rows, columns = matrix
         source = Entries(_checked_shape(shape), rows, columns, entries)
     else:
-        matrix, unit = tamed(as_matrix("matrix", matrix, check_finite=False))
+        matrix, unit = scaled_to_range(as_matrix("matrix", matrix, check_finite=False))
         if pivoting == "full":
             cross = _in_units(eliminate(as_matrix("matrix", matrix), rtol, rank), unit)
             _warn_of_noise(cross, rtol, rank)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lowrank.arrays import namespace, numpy_dtype, unit_roundoff
 from lowrank.dense import adjoint, qr, svd
-from lowrank.limits import kept
+from lowrank.limits import number_of_terms
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import first_product, is_array, sample, total_norm
 from lowrank.orthogonal import gram_schmidt
@@ -35,7 +35,7 @@ def direct_svd(
         result = gram_schmidt(adjoint(core), product=right)
         q2, core = result.basis, adjoint(result.coefficients)
     u, s, vh = svd(core)
-    k = kept(s, noise, rank, rtol, atol)
+    k = number_of_terms(s, noise, rank, rtol, atol)
     u, v = u[:, :k], adjoint(vh[:k, :])
     return LowRankMatrix(u if q1 is None else q1 @ u, s[:k], v if q2 is None else q2 @ v, is_svd=True)
 
@@ -69,7 +69,7 @@ def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMat
     v = qr(adjoint(vh).astype(like.dtype))[0]
     q, r = qr(a @ v)
     u, s, wh = svd(r)
-    k = kept(s, max(a.shape) ** 0.5 * unit_roundoff(s), rank)
+    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(s), rank)
     return LowRankMatrix(q @ u[:, :k], s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
 
 

@@ -9,7 +9,7 @@ from scipy.linalg import blas
 
 from lowrank.arrays import namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, cholesky, eigh, qr, solve_triangular, svd, times
-from lowrank.limits import kept
+from lowrank.limits import number_of_terms
 from lowrank.matrix import LowRankMatrix
 
 __all__ = ["gram_svd"]
@@ -96,7 +96,7 @@ def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
         basis, r = qr(x)
         inverse = eye
     u, s, wh = svd(r)
-    k = kept(s, max(a.shape) ** 0.5 * unit_roundoff(a))
+    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(a))
     return LowRankMatrix(basis @ (inverse @ u[:, :k]), s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lowrank.arrays import to_numpy, unit_roundoff
 
-__all__ = ["check_limits", "kept"]
+__all__ = ["check_limits", "number_of_terms"]
 
 
 def check_limits(rank: int | None = None, rtol: float | None = None, atol: float | None = None) -> None:
@@ -20,7 +20,7 @@ def check_limits(rank: int | None = None, rtol: float | None = None, atol: float
         raise ValueError(f"rank must be an integer >= 0, got {rank}")
 
 
-def kept(
+def number_of_terms(
     s: Any,
     noise: float,
     rank: int | None = None,

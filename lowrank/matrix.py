@@ -10,7 +10,7 @@ import numpy as np
 
 from lowrank.arrays import beside, conj, namespace, numpy_dtype, plain, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, column_norms, norm, qr, svd
-from lowrank.limits import check_limits, kept
+from lowrank.limits import check_limits, number_of_terms
 from lowrank.operators import as_product
 
 __all__ = ["ErrorEstimate", "LowRankMatrix"]
@@ -230,7 +230,7 @@ class LowRankMatrix:
         check_limits(rank, rtol, atol)
         (q1, q2), core, terms = self._core()
         u, s, vh = svd(core)
-        k = kept(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
+        k = number_of_terms(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
         return LowRankMatrix(q1 @ u[:, :k], s[:k], q2 @ adjoint(vh[:k, :]), is_svd=True)
 
     def truncate(
@@ -246,7 +246,7 @@ class LowRankMatrix:
         check_limits(rank, rtol, atol)
         if not self.is_svd:
             return self.recompress(rank, rtol=rtol, atol=atol)
-        k = kept(self.s, 0.0, rank, rtol, atol)
+        k = number_of_terms(self.s, 0.0, rank, rtol, atol)
         return replace(self, U=self.U[:, :k], s=self.s[:k], V=self.V[:, :k])
 
     def norm(self, kind: Literal["fro", "spectral"] = "fro") -> float:

@@ -16,7 +16,7 @@ from lowrank.dense import adjoint_times, column_norms, norm, times
 from lowrank.matrix import LowRankMatrix
 from lowrank.operators import as_sparse, by_columns
 
-__all__ = ["checked", "draw", "enlarged", "first_product", "is_array", "sample", "tamed", "total_norm"]
+__all__ = ["checked", "draw", "first_product", "is_array", "sample", "scaled_back", "scaled_to_range", "total_norm"]
 
 
 def checked(matrix: Any) -> Any:
@@ -45,16 +45,16 @@ def checked(matrix: Any) -> Any:
     return matrix
 
 
-def tamed(a: Any) -> tuple[Any, float]:
+def scaled_to_range(a: Any) -> tuple[Any, float]:
     """Return the matrix divided by a power of two such that squares neither overflow nor vanish, and that power.
 
     Of linear operators, whose entries are not there, one product with a random vector tells the size. Raises ValueError
     for NaN and infinite entries of arrays, and for low-rank matrices beyond the range of numbers.
     """
     if isinstance(a, LowRankMatrix):
-        return _tamed_factors(a)
+        return _scaled_factors(a)
     if not is_array(a) and not hasattr(a, "nnz"):
-        return _tamed_operator(a)
+        return _scaled_operator(a)
     entries = a if is_array(a) else a.data
     with np.errstate(over="ignore"):
         size = norm(entries)
@@ -70,7 +70,7 @@ def tamed(a: Any) -> tuple[Any, float]:
     return scaled, scale
 
 
-def enlarged(s: Any, scale: float) -> Any:
+def scaled_back(s: Any, scale: float) -> Any:
     """Return the singular values `s` of a matrix that was divided by `scale`, times `scale`.
 
     Raises ValueError if they overflow.
@@ -92,7 +92,7 @@ def _power_of_two(size: float) -> float:
     return float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1))
 
 
-def _tamed_factors(a: LowRankMatrix) -> tuple[LowRankMatrix, float]:
+def _scaled_factors(a: LowRankMatrix) -> tuple[LowRankMatrix, float]:
     """Return U diag(s) V^H with columns of length about 1 and |s| of at most about 1, and the power of two."""
     if not a.rank or 0 in a.shape:
         return a, 1.0
@@ -118,7 +118,7 @@ def _columns_by_powers(x: Any, exponents: np.ndarray) -> Any:
     return x
 
 
-def _tamed_operator(a: Any) -> tuple[Any, float]:
+def _scaled_operator(a: Any) -> tuple[Any, float]:
     """Return a scaled linear operator and the power of two.
 
     Half of the factor goes to what the operator is applied to, half to the product.

@@ -10,9 +10,9 @@ import numpy as np
 
 from lowrank.arrays import to_numpy, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, qr, svd, times
-from lowrank.limits import check_limits, kept
+from lowrank.limits import check_limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, draw, enlarged, first_product, tamed, total_norm
+from lowrank.operands import checked, draw, first_product, scaled_back, scaled_to_range, total_norm
 from lowrank.orthogonal import gram_schmidt
 from lowrank.ranges import to_tolerance
 
@@ -104,7 +104,7 @@ def randomized_svd(
         raise ValueError(f"n_oversamples must be an integer >= 0, got {n_oversamples}")
     if n_power_iter is not None and not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
         raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
-    a, scale = tamed(checked(matrix))
+    a, scale = scaled_to_range(checked(matrix))
     if rtol is not None or atol is not None:
         found = to_tolerance(
             a,
@@ -117,13 +117,13 @@ def randomized_svd(
         )
         assert found is not None  # as no widest basis was named
         if rank is None or found.rank < rank:
-            return replace(found, s=enlarged(found.s, scale))
+            return replace(found, s=scaled_back(found.s, scale))
         # the rank is what limits it: then the best of that rank
     assert rank is not None
     result, settled = subspace_iteration(a, rank, None, None, n_oversamples, n_power_iter, test_matrix, rng)
     if not settled:
         warnings.warn(UNSETTLED, UserWarning, stacklevel=2)
-    return replace(result, s=enlarged(result.s, scale))
+    return replace(result, s=scaled_back(result.s, scale))
 
 
 def subspace_iteration(
@@ -164,7 +164,7 @@ def subspace_iteration(
             break
         history.append(to_numpy(s))
         q, pq = other, p_other
-    k = kept(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank)
+    k = number_of_terms(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank)
     found, given = other @ u[:, :k], q @ adjoint(vh[:k, :])
     left_factor, right_factor = (given, found) if backward else (found, given)
     return LowRankMatrix(left_factor, s[:k], right_factor, is_svd=True), settled

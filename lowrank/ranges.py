@@ -9,9 +9,9 @@ from scipy.special import gammainccinv, gammaincinv
 
 from lowrank.arrays import conj, device, namespace, plain, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd, times
-from lowrank.limits import check_limits, kept
+from lowrank.limits import check_limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, draw, first_product, is_array, sample, tamed, total_norm
+from lowrank.operands import checked, draw, first_product, is_array, sample, scaled_to_range, total_norm
 from lowrank.operators import as_product
 from lowrank.orthogonal import gram_schmidt
 
@@ -77,7 +77,7 @@ def randomized_range(
         raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
     if not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
         raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
-    a, scale = tamed(checked(matrix))
+    a, scale = scaled_to_range(checked(matrix))
     finder = _RangeFinder(a, as_product("product", product), n_power_iter, test_matrix, rng)
     size = total_norm(a) if product is None else None
     finder.reach(
@@ -126,7 +126,7 @@ def to_tolerance(
     u, s, vh = svd(adjoint(r))
     # the residual is orthogonal to Q, what the cut drops is in its range: squares add up
     tail = (max(allowed - error, 0.0) * (allowed + error)) ** 0.5
-    k = kept(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank, atol=tail)
+    k = number_of_terms(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank, atol=tail)
     return LowRankMatrix(q @ u[:, :k], s[:k], other @ adjoint(vh[:k, :]), is_svd=True)
 
 

@@ -12,7 +12,7 @@ from lowrank.exact import SMALL, direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
 from lowrank.limits import check_limits
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, enlarged, is_array, sample, tamed
+from lowrank.operands import checked, is_array, sample, scaled_back, scaled_to_range
 from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
 from lowrank.weighting import compose, root_weights, scale_rows, side, weighted_factor
@@ -112,7 +112,7 @@ def truncated_svd(
         if left_product is None and right_product is None and row_weights is None:
             return matrix.recompress(rank, rtol=rtol, atol=atol)
         matrix = matrix.aslinearoperator()
-    a, scale = tamed(checked(matrix))
+    a, scale = scaled_to_range(checked(matrix))
     m, n = a.shape
     like = sample(a)
     xp = namespace(like)
@@ -131,7 +131,7 @@ def truncated_svd(
         u, s, rotation = weighted_factor(projected, roots)
         v = v @ rotation
         u = u / unit
-    s = enlarged(s, scale)
+    s = scaled_back(s, scale)
     kind = xp.result_type(like.dtype, xp.complex64) if is_complex(u) or is_complex(v) else like.dtype
     return LowRankMatrix(xp.astype(u, kind), xp.astype(s, real_part(like).dtype), xp.astype(v, kind), is_svd=True)
 
