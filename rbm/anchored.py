@@ -18,7 +18,7 @@ from rbm import fingerprints
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.interrupts import values_so_far
-from rbm.online.reference import tiles
+from rbm.online.chunks import tiles
 from rbm.parameters import ParameterSpace
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from rbm.entries import dense_entries, entries
 from rbm.errors import Interrupted, ModelError, PointError
 from rbm.factorization import Solve
 from rbm.missing import check_model_arguments, check_terms
+from rbm.online.chunks import slices
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace, checked_units, parameter_space
 from rbm.riesz import InnerProduct
@@ -31,8 +32,6 @@ __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
 Projection = Literal["galerkin", "least-squares"]
 
-#: Columns treated together where all parameter points of a batch would need too much memory.
-BLOCK = 64
 #: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
 FEW = 4
 
@@ -237,7 +236,7 @@ class FullOrderModel:
             self.inner_product.dual_norm(
                 self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
             )
-            for rows in blocks(len(mus))
+            for rows in slices(len(mus))
         ]
         return np.concatenate(norms)
 
@@ -312,8 +311,3 @@ def check_projection(projection: Any) -> Projection:
     if projection not in get_args(Projection):
         raise ModelError(f"projection must be one of {', '.join(map(repr, get_args(Projection)))}, got {projection!r}")
     return projection
-
-
-def blocks(count: int, size: int = BLOCK) -> list[slice]:
-    """Slices that cover range(count) in pieces of at most `size`."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from rbm import extended
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator
-from rbm.full_order import FullOrderModel, blocks
+from rbm.full_order import FullOrderModel
+from rbm.online.chunks import slices
 from rbm.precision import exponents_of, scaled, widened
 from rbm.reduction import Reduction
 from rbm.riesz import RANGE
@@ -49,7 +50,7 @@ class Direct(Estimator):
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Residual norms (M,); coefficients in single precision are numbers like any other."""
         gamma = widened(gamma)
-        parts = [self._evaluate(theta[rows], phi[rows], gamma[rows]) for rows in blocks(len(theta))]
+        parts = [self._evaluate(theta[rows], phi[rows], gamma[rows]) for rows in slices(len(theta))]
         return Estimate.from_norm(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)))
 
     def _evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
