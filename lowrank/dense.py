@@ -142,9 +142,13 @@ def solve_triangular(
             factor, x, lower=lower, trans=trans, unit_diagonal=unit, check_finite=False
         )
     xp = namespace(factor, x)
+    dtype = xp.result_type(factor.dtype, x.dtype)
+    factor, x = xp.astype(factor, dtype), xp.astype(x, dtype)
     if xp.__name__.endswith("cupy"):
         from cupyx.scipy.linalg import solve_triangular as on_device  # type: ignore[import-not-found]
 
         return on_device(factor, x, lower=lower, trans=trans, unit_diagonal=unit)
-    triangle = xp.tril(factor) if lower else xp.triu(factor)
+    triangle = xp.tril(factor, k=-unit) if lower else xp.triu(factor, k=+unit)
+    if unit:
+        triangle = triangle + xp.eye(factor.shape[0], dtype=dtype, device=factor.device)
     return xp.linalg.solve(adjoint(triangle) if conjugate_transposed else triangle, x)

@@ -26,7 +26,7 @@ from rbm.inf_sup import (
     spectral_norm,
     whitened_terms,
 )
-from rbm.online.reference import tiles
+from rbm.online.chunks import tiles
 from rbm.parameters import ParameterSpace
 from rbm.registry import register
 from rbm.system import AffineSystem

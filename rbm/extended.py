@@ -35,6 +35,7 @@ __all__ = [
     "rounding",
     "scale",
     "split_bits",
+    "split_product",
     "two_product",
     "two_sum",
 ]
@@ -60,12 +61,15 @@ def two_sum(a: np.ndarray, b: np.ndarray) -> Extended:
     return s, (a - (s - t)) + (b - t)
 
 
-def _two_product_real(a: np.ndarray, b: np.ndarray) -> Extended:
-    """p + e = a b exactly for real a, b (Dekker, with Veltkamp's split)."""
+def split_product(a: Any, b: Any, splitter: float = SPLITTER) -> tuple[Any, Any]:
+    """p + e = a b exactly for real a, b of any array module (Dekker, with Veltkamp's split).
+
+    splitter : 2^s + 1, s half the bits of the mantissa, rounded up; the default is that of double precision
+    """
     p = a * b
-    a1 = a * SPLITTER
+    a1 = a * splitter
     a1 = a1 - (a1 - a)
-    b1 = b * SPLITTER
+    b1 = b * splitter
     b1 = b1 - (b1 - b)
     a2, b2 = a - a1, b - b1
     return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
@@ -95,7 +99,7 @@ def _split_wide(a: np.ndarray) -> Extended:
 
 def two_product(a: np.ndarray, b: np.ndarray) -> Extended:
     """a b as hi + lo: exact for real factors, to u^2 for complex ones."""
-    multiplied = _two_product_wide if _is_wide(a) or _is_wide(b) else _two_product_real
+    multiplied = _two_product_wide if _is_wide(a) or _is_wide(b) else split_product
     if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
         return multiplied(np.asarray(a), np.asarray(b))
     ar, ai, br, bi = np.real(a), np.imag(a), np.real(b), np.imag(b)

@@ -20,13 +20,12 @@ from rbm.files import save_greedy
 from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.missing import check_training
-from rbm.online import reference
+from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
 from rbm.penalties import penalty_hint
 from rbm.projection import estimator_classes, finish
 from rbm.reduction import Reduction, solved
 from rbm.stability_check import effectivity
-from rbm.system import blocks
 from rbm.user_code import check_executor
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
@@ -246,8 +245,9 @@ class _Run:
         gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
         if norm is None:
             terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
-            tiles = list(reference.tiles(len(self.training), 64 * terms))
-            arrays = ([part[rows] for rows in tiles] for part in (self.theta, self.phi, gamma))
+            arrays = (
+                [part[rows] for rows in tiles(len(self.training), 64 * terms)] for part in (self.theta, self.phi, gamma)
+            )
             norm = Estimate.concatenate(
                 list((map if self.executor is None else self.executor.map)(state.evaluate, *arrays))
             )
@@ -281,7 +281,7 @@ class _Run:
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
         if not self.selected:
-            if not any(np.any(self.model.rhs_terms @ self.phi[rows].T) for rows in blocks(len(self.phi))):
+            if not any(np.any(self.model.rhs_terms @ self.phi[rows].T) for rows in slices(len(self.phi))):
                 raise ModelError(
                     "the right-hand side is zero on the whole training set: so is every solution; "
                     "give a right-hand side, or training parameters where it is not zero"

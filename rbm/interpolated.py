@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from lowrank.arrays import namespace
+from lowrank.dense import solve_triangular
 from rbm.errors import ModelError
 from rbm.expressions import Expression
-from rbm.online.reference import solve_triangular
 from rbm.registry import register
 
 __all__ = ["InterpolatedCoefficient", "InterpolatedFamily"]
@@ -64,8 +64,8 @@ class InterpolatedFamily:
             values = xp.stack([e(mus) for e in expressions])
             finite = xp.all(xp.isfinite(values), axis=0)
             values = xp.where(finite, values, xp.zeros_like(values))
-            weights = solve_triangular(self.lower, values, unit_lower=True)
-            lambdas = solve_triangular(self.upper, weights)
+            weights = solve_triangular(self.lower, values, lower=True, unit=True)
+            lambdas = solve_triangular(self.upper, weights, lower=False)
             # the caller names coefficient and parameter
             return xp.where(finite, lambdas, xp.full_like(lambdas, xp.nan)).T
 

@@ -17,6 +17,7 @@ from rbm.estimate import Estimate
 from rbm.estimators import Estimator
 from rbm.online import reference
 from rbm.online.batches import OnError, answer
+from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.origin import mark
 from rbm.parameters import ParameterSpace
@@ -167,8 +168,9 @@ class Query:
                     state.evaluate(theta[lost], phi[lost], made.gamma[lost])
                 )
             return made.gamma, Estimate(made.value, made.floor, made.resolved)
-        tiles = reference.tiles(len(theta), 32 * self._terms)
-        parts = [state.evaluate(theta[rows], phi[rows], made.gamma[rows]) for rows in tiles]
+        parts = [
+            state.evaluate(theta[rows], phi[rows], made.gamma[rows]) for rows in tiles(len(theta), 32 * self._terms)
+        ]
         return made.gamma, Estimate.concatenate(parts)
 
     def _on_device(
@@ -191,8 +193,8 @@ class Query:
             return gamma, None
         # every matrix of an estimator makes as many numbers a point as it has rows, and of all there are a few copies
         entries = self._terms + sum(getattr(state, name).shape[0] for name in state.matrices)
-        tiles = reference.tiles(theta.shape[0], 128 * entries, theta)
-        parts = [state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in tiles]
+        rows_of_tiles = tiles(theta.shape[0], 128 * entries, theta)
+        parts = [state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in rows_of_tiles]
         return gamma, Estimate.concatenate(parts)
 
     def _failure(self, bad: np.ndarray, mus: Any, theta: Any, phi: Any) -> PointError:

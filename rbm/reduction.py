@@ -12,8 +12,9 @@ from rbm.entries import dense_entries
 from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel, Projection, check_projection
-from rbm.online.batches import each, pieces
+from rbm.online.chunks import pieces
 from rbm.online.forms import Form
+from rbm.online.threads import each
 from rbm.residual import ResidualRange
 
 __all__ = ["Reduction", "solved"]

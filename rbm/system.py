@@ -15,15 +15,14 @@ from rbm.entries import dense_entries, entries
 from rbm.errors import ModelError
 from rbm.factorization import Solve
 from rbm.fingerprints import digest
+from rbm.online.chunks import slices
 from rbm.parameters import ParameterSpace
 from rbm.riesz import InnerProduct
 from rbm.terms import Terms, operator_term, vector_term
 from rbm.user_code import Solver, UserOperator
 
-__all__ = ["AffineSystem", "blocks"]
+__all__ = ["AffineSystem"]
 
-#: Columns treated together where all parameter points of a batch would need too much memory.
-BLOCK = 64
 #: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
 FEW = 4
 
@@ -139,7 +138,7 @@ class AffineSystem:
             self.inner_product.dual_norm(
                 self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
             )
-            for rows in blocks(len(mus))
+            for rows in slices(len(mus))
         ]
         return np.concatenate(norms)
 
@@ -165,8 +164,3 @@ def _without_solver(terms: tuple[Any, ...]) -> str:
         f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a function "
         f"(matrix, rhs (n, k)) -> (n, k){dense}"
     )
-
-
-def blocks(count: int, size: int = BLOCK) -> list[slice]:
-    """Slices that cover range(count) in pieces of at most `size`."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -14,12 +14,12 @@ import threadpoolctl
 from conftest import Case
 
 import rbm
-from rbm.online import batches, threads
+from rbm.online import batches, chunks, threads
 
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    monkeypatch.setattr(chunks, "PIECE", (32, 64))
 
 
 def fragile_model(stability: object = "3 - c") -> rbm.FullOrderModel:
@@ -88,7 +88,7 @@ def test_rows_that_fail_are_named_in_one_error_and_nothing_else_is_lost(fragile:
 def test_marked_rows_have_no_answer_and_an_infinite_bound(
     fragile: rbm.ReducedModel, monkeypatch: pytest.MonkeyPatch, pieces: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(batches, "PIECE", pieces)
+    monkeypatch.setattr(chunks, "PIECE", pieces)
     mus, _ = broken_batch()
     solution = fragile.solve(mus, on_error="mark")
     rows = list(WRONG)
@@ -256,10 +256,10 @@ def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("count", "width"), [(1, 100), (100, 1), (10_000, 100), (12_345, 7), (100_000, 10**9)])
 def test_pieces_cover_everything_once(count: int, width: int) -> None:
-    slices = batches.pieces(count, width)
+    slices = chunks.pieces(count, width)
     assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
     assert slices[-1].stop == count
-    assert max(s.stop - s.start for s in slices) <= batches.PIECE[1]
+    assert max(s.stop - s.start for s in slices) <= chunks.PIECE[1]
 
 
 def test_what_the_kernels_do_not_know_goes_the_general_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +407,7 @@ def test_products_use_one_thread_while_batches_use_many(diffusion: Case, monkeyp
         return [b["num_threads"] for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"]
 
     def watched(points: np.ndarray, *rest: object) -> rbm.Solution:
-        if len(points) != batches.FIRST:  # the first piece is answered before the threads start
+        if len(points) != chunks.FIRST:  # the first piece is answered before the threads start
             seen.update(counts())
         return plain(points, *rest)  # type: ignore[arg-type]
 

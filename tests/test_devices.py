@@ -24,6 +24,7 @@ from scattering_models import scattering, wavenumber_model
 
 import rbm
 from lowrank.arrays import to_numpy
+from lowrank.dense import solve_triangular
 from problems import reaction_diffusion_1d
 from rbm.bounds import error_estimate
 from rbm.coefficients import Coefficients
@@ -31,7 +32,7 @@ from rbm.errors import ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
 from rbm.estimators.factor import FactorNorm
 from rbm.expressions import Expression
-from rbm.online import batches, reference
+from rbm.online import chunks, reference
 from rbm.online.triangles import triangles
 from rbm.stability import MinTheta
 
@@ -443,8 +444,8 @@ def test_pieces_and_tiles_change_nothing(place: Place, monkeypatch: pytest.Monke
         there, mus = place.model(model), model.parameters.sample(700, "random", rng=6)
         whole = there.solve(mus)
         with monkeypatch.context() as patch:
-            patch.setattr(batches, "DEVICE_PIECE_BYTES", 1)
-            patch.setattr(reference, "DEVICE_TILE_BYTES", 100_000)
+            patch.setattr(chunks, "DEVICE_PIECE_BYTES", 1)
+            patch.setattr(chunks, "DEVICE_TILE_BYTES", 100_000)
             patch.setattr(FactorNorm, "evaluate", spy)
             rows.clear()
             several = there.solve(mus)
@@ -507,7 +508,7 @@ def test_parameters_that_are_no_numbers_or_outside(place: Place, count: int) -> 
 
 
 def test_stability_bounds_that_are_not_positive(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "DEVICE_PIECE_BYTES", 1)
+    monkeypatch.setattr(chunks, "DEVICE_PIECE_BYTES", 1)
     model = host("real", "galerkin")
     mus = model.parameters.sample(300, "random", rng=7)
     mus[[5, 280]] = [3.0, -1.0]
@@ -670,9 +671,9 @@ def test_triangular_solves(place: Place) -> None:
         matrix += 3 * np.eye(9)
         right = rng.standard_normal((9, 4))
         for unit_lower in (False, True):
-            expected = reference.solve_triangular(matrix, right, unit_lower=unit_lower)
+            expected = solve_triangular(matrix, right, lower=unit_lower, unit=unit_lower)
             for given in (matrix, place.array(matrix)):
-                made = reference.solve_triangular(given, place.array(right), unit_lower=unit_lower)
+                made = solve_triangular(given, place.array(right), lower=unit_lower, unit=unit_lower)
                 assert place.holds(made)
                 np.testing.assert_allclose(to_numpy(made), expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
 

@@ -39,13 +39,13 @@ def test_coefficients_solve_the_galerkin_system(name: str) -> None:
 
 def test_tiles_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, diffusion: Case) -> None:
     """Not by a bit: no lane knows of the others, and no piece of the others."""
-    from rbm.online import batches
+    from rbm.online import chunks
 
-    monkeypatch.setattr(batches, "PIECE", (1024, 8192))
+    monkeypatch.setattr(chunks, "PIECE", (1024, 8192))
     whole = diffusion.result.reduced_model.solve(diffusion.tests)
-    assert len(batches.pieces(len(diffusion.tests), 100)) == 1
-    monkeypatch.setattr(batches, "PIECE", (32, 64))
-    assert len(batches.pieces(len(diffusion.tests), 100)) > 10
+    assert len(chunks.pieces(len(diffusion.tests), 100)) == 1
+    monkeypatch.setattr(chunks, "PIECE", (32, 64))
+    assert len(chunks.pieces(len(diffusion.tests), 100)) > 10
     for threads in "124":
         monkeypatch.setenv("RBM_NUM_THREADS", threads)
         pieces = diffusion.result.reduced_model.solve(diffusion.tests)

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator
 from rbm.full_order import FullOrderModel
+from rbm.online.chunks import slices
 from rbm.precision import widened
 from rbm.reduction import Reduction
 from rbm.registry import register
 from rbm.residual_norm import residual_norm
-from rbm.system import blocks
 
 __all__ = ["Direct"]
 
@@ -50,7 +50,7 @@ class Direct(Estimator):
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
         """Residual norms (M,); coefficients in single precision are numbers like any other."""
         gamma = widened(gamma)
-        parts = [residual_norm(self.model, self.basis, theta[r], phi[r], gamma[r]) for r in blocks(len(theta))]
+        parts = [residual_norm(self.model, self.basis, theta[r], phi[r], gamma[r]) for r in slices(len(theta))]
         return Estimate.from_norm(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)))
 
     def astype(self, dtype: npt.DTypeLike) -> Self:

@@ -9,12 +9,12 @@ import numpy as np
 
 from eim import empirical_interpolation
 from lowrank.arrays import beside, namespace
+from lowrank.dense import solve_triangular
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.products import Products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.estimators.training import TrainingProducts
 from rbm.online.forms import ProductForm
-from rbm.online.reference import solve_triangular
 from rbm.precision import widened
 from rbm.reduction import Reduction
 from rbm.registry import register
@@ -97,7 +97,7 @@ class Interpolated(InterpolatedSquare):
         """lambda (sigma', M): two triangular solves."""
         if not x.shape[0]:
             return x
-        return solve_triangular(self.upper, solve_triangular(self.lower, x, unit_lower=True))
+        return solve_triangular(self.upper, solve_triangular(self.lower, x, lower=True, unit=True), lower=False)
 
     def form(self, dtype: np.dtype) -> ProductForm:
         """For the compiled kernels."""

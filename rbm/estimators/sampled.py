@@ -9,11 +9,11 @@ import numpy as np
 import scipy.linalg
 
 from lowrank.arrays import is_complex, namespace
+from lowrank.dense import solve_triangular
 from rbm.errors import EstimatorUnusable
 from rbm.estimators.products import all_products, evaluate_products
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.estimators.training import ZERO_PIVOT, TrainingProducts
-from rbm.online.reference import solve_triangular
 from rbm.precision import widened
 from rbm.reduction import Reduction
 from rbm.registry import register
@@ -90,7 +90,7 @@ class Sampled(InterpolatedSquare):
 
     def solve(self, x: Any) -> Any:
         """lambda (rho, M): R lambda = Q^T X."""
-        return solve_triangular(self.upper, self.orthogonal.T @ x) if self.upper.shape[0] else x[:0, ...]
+        return solve_triangular(self.upper, self.orthogonal.T @ x, lower=False) if self.upper.shape[0] else x[:0, ...]
 
     def rounding(self, combination: Any) -> Any:
         """cond(T) sum_r |lambda_r| max V (M,)."""

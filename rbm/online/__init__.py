@@ -5,5 +5,5 @@ compiled     the same for NumPy arrays: plans the calls of compiled code, and ke
 forms        what estimators, stability bounds and outputs tell the compiled code
 kernels      the compiled code; you need not read it to change the method
 compilation  how long compiling took
-batches      pieces of a batch, rows that fail; threads
+batches      rows that fail, answers so far; chunks: how many points at once; threads
 """

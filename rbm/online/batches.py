@@ -12,40 +12,14 @@ import numpy as np
 from lowrank.arrays import beside, namespace
 from lowrank.progress import progress_bar
 from rbm.errors import Interrupted, PointError, place
+from rbm.online import chunks
 from rbm.online.threads import each, thread_count
 from rbm.solution import Solution, fits, promoted, room_for, spread, wipe, write
 
-__all__ = ["OnError", "answer", "each", "pieces", "thread_count"]
+__all__ = ["OnError", "answer", "each", "thread_count"]
 
 OnError = Literal["raise", "mark"]
 Work = Callable[[Any], Solution]
-
-#: Bytes that the arrays of one piece may take together: with them in the second-level cache, NumPy's share of the work is small.
-PIECE_BYTES = 1 << 20
-#: Smallest and largest number of points of a piece.
-PIECE = (256, 8192)
-#: Points of the first piece of a batch of more than one.
-FIRST = 32
-#: The same on a device, which is fast only with much to do: a piece is what the memory has room for.
-DEVICE_PIECE_BYTES = 1 << 30
-DEVICE_PIECE = (256, 1 << 20)
-
-
-def pieces(count: int, bytes_per_point: int, *, on_host: bool = True) -> list[slice]:
-    """Slices over `count` points; always the same ones, whatever the number of threads.
-
-    On the host the first one is short: its answers show what the result is made of, before the threads start; and there are some eight
-    others at least, unless they would be very small.
-    """
-    room, (least, most) = (PIECE_BYTES, PIECE) if on_host else (DEVICE_PIECE_BYTES, DEVICE_PIECE)
-    size = min(max(room // max(bytes_per_point, 1), least), most)
-    if on_host and count <= 2 * least:
-        return [slice(0, count)]
-    first = 0
-    if on_host:
-        first, size = FIRST, max(min(size, count // 8), least)
-    size = size // 32 * 32
-    return [slice(0, first)] * (first > 0) + [slice(k, min(k + size, count)) for k in range(first, count, size)]
 
 
 class _Failure(NamedTuple):
@@ -82,7 +56,7 @@ def answer(
     if on_error not in ("raise", "mark"):
         raise ValueError(f"on_error must be 'raise' or 'mark', got {on_error!r}")
     count = points.shape[0]
-    if count <= PIECE[0]:
+    if count <= chunks.PIECE[0]:
         try:
             return work(points)
         except PointError:
@@ -91,7 +65,7 @@ def answer(
             raise _Sweep(points, blank).interrupted(first_row) from interrupt
     sweep = _Sweep(points, blank)
     try:
-        sweep.run(work, pieces(count, bytes_per_point, on_host=isinstance(points, np.ndarray)), progress)
+        sweep.run(work, chunks.pieces(count, bytes_per_point, on_host=isinstance(points, np.ndarray)), progress)
         return sweep.finish(on_error, first_row, remedy)
     except KeyboardInterrupt as interrupt:
         raise sweep.interrupted(first_row) from interrupt

@@ -6,52 +6,18 @@ CuPy arrays make it the kernel of the GPU, by batched library calls.
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from lowrank.arrays import beside, namespace, numpy_dtype, to_numpy
 from rbm.errors import ModelError, refused
+from rbm.extended import split_product, two_sum
+from rbm.online.chunks import tiles
 from rbm.online.triangles import triangles
 
-__all__ = [
-    "compensated_norm",
-    "device_room",
-    "residual_coefficients",
-    "solve",
-    "solve_triangular",
-    "tiles",
-    "where_present",
-]
-
-#: Memory that the intermediate arrays of one tile of parameter points may take, in bytes; about an L2 cache.
-TILE_BYTES = 4 << 20
-#: The same for arrays on a device, which is fast only with much to do; never more than a quarter of its free memory.
-DEVICE_TILE_BYTES = 4 << 30
-
-
-def tiles(count: int, bytes_per_point: int, like: Any = None) -> Iterator[slice]:
-    """Slices over `count` points, each small enough for its intermediates to stay in cache and memory to stay bounded.
-
-    like : an array that lives where they do; NumPy's if there is none
-    """
-    room = TILE_BYTES if like is None or isinstance(like, np.ndarray) else device_room(like, DEVICE_TILE_BYTES)
-    size = max(1, min(count, room // max(bytes_per_point, 1)))
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
-def device_room(like: Any, wanted: int) -> int:
-    """Bytes that intermediate arrays may take where `like` lives: `wanted`, or a quarter of the memory that is free there, if CuPy tells."""
-    if not namespace(like).__name__.endswith("cupy"):
-        return wanted
-    cupy = importlib.import_module("cupy")
-    free, _ = cupy.cuda.runtime.memGetInfo()
-    return min(wanted, (free + cupy.get_default_memory_pool().free_bytes()) // 4)
+__all__ = ["compensated_norm", "residual_coefficients", "solve", "where_present"]
 
 
 def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
@@ -88,26 +54,6 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
             bad[rows] = singular
             raise refused(ModelError, bad, lambda i, where: f"the reduced system ({where}) is singular") from None
     return parts[0] if len(parts) == 1 else xp.concat(parts)
-
-
-def solve_triangular(matrix: Any, right: Any, *, unit_lower: bool = False) -> Any:
-    """x (n, M) with T x = right (n, M), T the upper triangle of `matrix` (n, n) or, `unit_lower`, its lower one with unit diagonal.
-
-    The standard has no such solver. Its general one does the same arithmetic for an upper triangle, in which no pivot below the
-    diagonal can be found; a lower one is made upper by reversing the order. That costs a factorisation more, n^3/3 flops.
-    """
-    if isinstance(right, np.ndarray):
-        return scipy.linalg.solve_triangular(matrix, right, lower=unit_lower, unit_diagonal=unit_lower)
-    xp, triangle = namespace(right), beside(matrix, right)
-    if right.shape[0] == 0:
-        return right
-    dtype = xp.result_type(triangle.dtype, right.dtype)
-    triangle, right = xp.astype(triangle, dtype), xp.astype(right, dtype)
-    if not unit_lower:
-        return xp.linalg.solve(xp.triu(triangle), right)
-    unit = beside(np.eye(triangle.shape[0]), right)
-    reversed_ = xp.flip(xp.tril(triangle, k=-1) + xp.astype(unit, dtype))
-    return xp.flip(xp.linalg.solve(reversed_, xp.flip(right, axis=0)), axis=0)
 
 
 def _singular(matrices: Any) -> np.ndarray:
@@ -167,7 +113,7 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
                 if high is None:
                     high, low = product, error
                 else:
-                    high, rest = _two_sum(high, product)
+                    high, rest = two_sum(high, product)
                     low = low + (rest + error)
             sums[to] = [high, low]
     squares = [xp.sum((high + low) ** 2, axis=1) for high, low in sums if high is not None]
@@ -191,27 +137,14 @@ def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tupl
     for part, (a, b), (c, d) in ((xp.real, (gr, tr), (-gi, ti)), (xp.imag, (gr, ti), (gi, tr))):
         p, e = _two_product(a, b)
         q, f = _two_product(c, d)
-        s, r = _two_sum(p, q)
-        s, r = _two_sum(s, r + (e + f))
+        s, r = two_sum(p, q)
+        s, r = two_sum(s, r + (e + f))
         heads.append(xp.concat([part(phi), xp.reshape(s, (count, -1))], axis=1))
         tails.append(xp.concat([xp.zeros_like(part(phi)), xp.reshape(r, (count, -1))], axis=1))
     return heads, tails
 
 
-def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """s + e = a + b exactly (Knuth)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
 def _two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """p + e = a b exactly (Dekker, with Veltkamp's split into halves of the mantissa)."""
-    xp = namespace(a)
-    bits = 1 - round(math.log2(float(xp.finfo(a.dtype).eps)))  # 53 or 24
-    split = float(2 ** (bits - bits // 2) + 1)
-    p = a * b
-    a1, b1 = a * split, b * split
-    a1, b1 = a1 - (a1 - a), b1 - (b1 - b)
-    a2, b2 = a - a1, b - b1
-    return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+    """p + e = a b exactly, for real numbers of any precision."""
+    bits = 1 - round(math.log2(float(namespace(a).finfo(a.dtype).eps)))  # 53 or 24
+    return split_product(a, b, float(2 ** (bits - bits // 2) + 1))

@@ -18,7 +18,7 @@ from rbm.online.kernels.arguments import (
     PackedSystem,
     Points,
 )
-from rbm.online.kernels.batch_query import query, scratch_size
+from rbm.online.kernels.batch_query import query
 from rbm.online.kernels.compiler import kernel, source_digest
 from rbm.online.kernels.interpolated_norm import interpolated, products_scratch_size
 from rbm.online.kernels.packed import (
@@ -32,6 +32,7 @@ from rbm.online.kernels.packed import (
     pack_system,
     precision,
 )
+from rbm.online.kernels.tile import scratch_size
 
 __all__ = [
     "GIVEN",

@@ -7,7 +7,7 @@ depends on another. :mod:`rbm.online.reference` and `evaluate` of the estimators
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +32,8 @@ from rbm.online.kernels.arguments import (
 from rbm.online.kernels.compiler import inlined, kernel
 from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
 from rbm.online.kernels.residuals import (
-    aligned,
     coefficients,
     compensated_coefficients,
-    cut,
     gather,
     present,
     refine,
@@ -44,75 +42,12 @@ from rbm.online.kernels.residuals import (
     residual_of_one,
 )
 from rbm.online.kernels.solvers import assemble, ldl, least_squares, lu
+from rbm.online.kernels.tile import new_tile
 
-__all__ = ["query", "scratch_size"]
+__all__ = ["query"]
 
 #: The smallest normal number.
 TINY = float(np.finfo(np.float64).tiny)
-
-
-class Tile(NamedTuple):
-    """Scratch memory for one tile, in registers of lanes. The first eight belong to one group at a time, the others to both.
-
-    A name with `_numbers` is the same memory as real numbers, real parts before imaginary parts.
-    """
-
-    theta: Any
-    theta_numbers: Any
-    phi: Any
-    phi_numbers: Any
-    gamma: Any
-    gamma_numbers: Any
-    matrix: Any
-    spare: Any  #: (N,) of the working type
-    inverse: Any  #: (N,) of the working type
-    sum: Any  #: (1,) of the working type
-    sum_numbers: Any
-    one: Any  #: (1,) real: smallest pivots, pivot rows, floors
-    c: Any  #: residual coefficients, entry i of group g in register 2 i + g
-    work: Any
-    norms: Any  #: (2,)
-    floors: Any  #: (2,)
-    betas: Any  #: (2,)
-    rounding: Any  #: (2 * outputs,) rounding errors of the outputs
-    shape: Any  #: (Qa, Qf, N)
-    lanes: int
-    parts: int  #: real numbers in a number of the working type
-
-
-def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any) -> int:
-    """Numbers of the working type that `room` must hold; a register and a half of real ones more than :func:`new_tile` cuts."""
-    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 32
-    return registers * (64 // factor.matrix.itemsize)
-
-
-@inlined
-def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, room: Any) -> Any:
-    """Scratch memory under its names."""
-    numbers = aligned(room, factor.matrix)
-    parts = room.itemsize // numbers.itemsize
-    of_theta, of_phi, of_gamma = points.theta.shape[1], points.phi.shape[1], gamma.shape[1]
-    theta, at = cut(numbers, 0, of_theta)
-    phi, at = cut(numbers, at, of_phi)
-    solution, at = cut(numbers, at, of_gamma + parts)
-    matrix, at = cut(numbers, at, parts * system.entries)
-    spare, at = cut(numbers, at, of_gamma)
-    inverse, at = cut(numbers, at, of_gamma)
-    total, at = cut(numbers, at, parts)
-    one, at = cut(numbers, at, 1)
-    c, at = cut(numbers, at, 2 * factor.columns + 8)
-    work, at = cut(numbers, at, 4 * factor.columns + 16)
-    norms, at = cut(numbers, at, 2)
-    floors, at = cut(numbers, at, 2)
-    betas, at = cut(numbers, at, 2)
-    rounding, at = cut(numbers, at, 2 * len(finish.norms))
-    c[:] = 0  # the rows that pad it
-    shape = of_theta // parts, of_phi // parts, of_gamma // parts
-    return Tile(
-        theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
-        matrix.view(room.dtype), spare.view(room.dtype), inverse.view(room.dtype), total.view(room.dtype), total,
-        one, c, work, norms, floors, betas, rounding, shape, 64 // numbers.itemsize, parts,
-    )  # fmt: skip
 
 
 @inlined
@@ -349,7 +284,7 @@ def query(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room
     """Solve and estimate M points; returns the number of those that failed, which `answers.failed` tells apart.
 
     system, factor, finish, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
-    room : scratch memory, :func:`scratch_size` numbers of the working type
+    room : scratch memory, :func:`rbm.online.kernels.tile.scratch_size` numbers of the working type
     """
     return query_tiles(
         PackedSystem(*system), PackedFactor(*factor), PackedFinish(*finish), Points(*points), Answers(*answers), room

@@ -8,7 +8,8 @@ from rbm.estimate import RESOLVED
 from rbm.online.kernels.arguments import Answers, PackedProducts, Points
 from rbm.online.kernels.compiler import inlined, kernel
 from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, root, splat, store
-from rbm.online.kernels.residuals import aligned, coefficients, cut, gather, present
+from rbm.online.kernels.residuals import coefficients, gather, present
+from rbm.online.kernels.tile import aligned, cut
 
 __all__ = ["interpolated", "products_scratch_size"]
 

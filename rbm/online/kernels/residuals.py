@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from rbm.online.kernels.compiler import compiled, inlined
+from rbm.online.kernels.compiler import compiled
 from rbm.online.kernels.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
 
 __all__ = [
-    "aligned",
     "coefficients",
     "compensated_coefficients",
-    "cut",
     "gather",
     "present",
     "refine",
@@ -25,20 +23,6 @@ __all__ = [
     "residual",
     "residual_of_one",
 ]
-
-
-@inlined
-def aligned(room: Any, like: Any) -> Any:
-    """`room` as numbers of the type of `like` from a 64-byte boundary on, so that no access straddles two cache lines."""
-    numbers = room.view(like.dtype)
-    return numbers[(-numbers.ctypes.data % 64) // like.itemsize :]
-
-
-@inlined
-def cut(numbers: Any, first: int, registers: int) -> Any:
-    """Some registers of scratch memory, and the first of those that are left."""
-    lanes = 64 // numbers.itemsize
-    return numbers[first * lanes : (first + registers) * lanes], first + registers
 
 
 @compiled
