@@ -12,8 +12,8 @@ import rbm
 from benchmarks import peer
 from benchmarks.harness import fresh, require_pymor, text_table
 from problems import thermal_block
-from rbm.factorization import factorize, factorize_positive_definite
-from rbm.residual import ResidualRange
+from rbm.reduction.residual_range import ResidualRange
+from rbm.solvers.factorization import factorize, factorize_positive_definite
 
 N = 30
 TRAINING = 500

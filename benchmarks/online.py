@@ -19,8 +19,8 @@ from benchmarks import peer
 from benchmarks.counts import residual_flops, solve_flops
 from benchmarks.harness import fastest, fresh, require_pymor, text_table
 from problems import reaction_diffusion_1d, thermal_block
-from rbm.factorization import factorize
 from rbm.online.batches import thread_count
+from rbm.solvers.factorization import factorize
 
 BATCH, CHUNK, LOOP, REPEATS = 100_000, 1_000, 200, 7
 SWEEP = 20_000

@@ -11,10 +11,10 @@ from benchmarks.harness import fastest, text_table
 from eim import empirical_interpolation
 from lowrank.full_pivoting import SATURATION
 from problems import acoustic_scattering
-from rbm.estimators.products import Products, evaluate_products
-from rbm.estimators.squares import TrainingProducts
+from rbm.estimators.coefficient_products import Products, evaluate_products
+from rbm.estimators.interpolated_square import TrainingProducts
 from rbm.online.reference import residual_coefficients
-from rbm.reduction import Reduction
+from rbm.reduction.projected_system import Reduction
 
 EIM_SIZE = 8
 TRAINING = 500

@@ -14,7 +14,7 @@ import numpy as np
 import rbm
 from benchmarks.exact import BITS, Exact, Setting, definite
 from benchmarks.random_models import Case, dense
-from rbm.coefficients import Coefficients
+from rbm.parameters.coefficients import Coefficients
 
 __all__ = ["Outcome", "check"]
 

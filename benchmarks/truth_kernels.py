@@ -81,8 +81,8 @@ def _environment(folder: str) -> Iterator[None]:
 
 def sweep_kernels(start: int, stop: int, examples: list[str]) -> Counter[str]:
     """Files number `start` to `stop`; how many of "damage: outcome" there are. This process must not have run a kernel."""
-    from rbm.cache import kernel_folder
     from rbm.online import kernels
+    from rbm.storage.cache import kernel_folder
 
     numba.njit(_any)(np.ones(1))  # what Numba sets up once a process, the forks need not set up again
     if kernels.query.signatures:

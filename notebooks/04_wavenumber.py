@@ -32,7 +32,7 @@ from problems.acoustics.scattering import affine_terms
 from problems.acoustics.scattering_series import sphere_pressure
 from problems.acoustics.surface_fields import plane_wave_load
 from rbm import plots
-from rbm.stability import inf_sup
+from rbm.stability.bound import inf_sup
 
 # %% [markdown]
 # ## Empirical interpolation of matrices, without looking into them

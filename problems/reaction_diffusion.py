@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from problems.user_input import whole_number
 from rbm.full_order import FullOrderModel
-from rbm.parameters import ParameterSpace
+from rbm.parameters.space import ParameterSpace
 
 __all__ = ["exact_solution", "reaction_diffusion_1d"]
 

@@ -9,8 +9,8 @@ from lowrank.optional import require
 from problems.user_input import whole_number
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
-from rbm.parameters import ParameterSpace
-from rbm.stability import MinTheta
+from rbm.parameters.space import ParameterSpace
+from rbm.stability.bound import MinTheta
 
 __all__ = ["thermal_block", "thermal_block_mesh"]
 

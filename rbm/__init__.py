@@ -14,17 +14,19 @@ True
 
 from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the packages beside this one ours?
 from rbm import errors, estimators, stability
+from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
-from rbm.files import load
+from rbm.files.model_file import load
 from rbm.full_order import FullOrderModel
 from rbm.greedy import GreedyResult, GreedyStep, greedy
-from rbm.interpolated import InterpolatedFamily
-from rbm.parameters import ParameterSpace
-from rbm.projection import project
-from rbm.reduced import ReducedModel, Solution
-from rbm.reduction import Reduction
-from rbm.registry import register
+from rbm.parameters.interpolated_family import InterpolatedFamily
+from rbm.parameters.space import ParameterSpace
+from rbm.project import project
+from rbm.reduced.model import ReducedModel, Solution
+from rbm.reduction.projected_system import Reduction
+from rbm.show import plots
+from rbm.storage.registry import register
 
 __version__ = "0.1.0"
 
@@ -46,8 +48,10 @@ __all__ = [
     "StabilityError",
     "errors",
     "estimators",
+    "extended",
     "greedy",
     "load",
+    "plots",
     "project",
     "register",
     "stability",

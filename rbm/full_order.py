@@ -10,21 +10,21 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from lowrank.renamed import renamed
-from rbm import extended
-from rbm.coefficients import Coefficient, Coefficients
+from rbm.affine.fingerprints import digest
+from rbm.affine.missing import check_model_arguments, check_terms
+from rbm.affine.outputs import read_outputs
+from rbm.affine.system import AffineSystem
+from rbm.affine.terms import Terms, term_pairs
+from rbm.affine.truth_solves import FORESEEN, solutions
+from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError
-from rbm.fingerprints import digest
-from rbm.missing import check_model_arguments, check_terms
-from rbm.outputs import read_outputs
-from rbm.parameters import ParameterSpace, checked_units, parameter_space
-from rbm.serialization import check_travel
-from rbm.stability import StabilityBound, Unbound, bind
-from rbm.system import AffineSystem
+from rbm.parameters.coefficients import Coefficient, Coefficients
+from rbm.parameters.pickling import check_travel
+from rbm.parameters.space import ParameterSpace, checked_units, parameter_space
+from rbm.solvers.user_code import Solver
+from rbm.stability.bound import StabilityBound, Unbound, bind
+from rbm.stability.verification import Verification, verify
 from rbm.tables import check_output_names
-from rbm.terms import Terms, term_pairs
-from rbm.truth_solves import FORESEEN, solutions
-from rbm.user_code import Solver
-from rbm.verification import Verification, verify
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -46,7 +46,7 @@ class FullOrderModel(AffineSystem):
         in their place make a quadratic output u^H Q(mu) u
     output_units : {name: unit}, texts for tables, "K" for instance
     solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets copies, which
-        it may overwrite (:class:`rbm.user_code.UserSolver`)
+        it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for all
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu) u' = f'(mu):
         eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds are then for u',
@@ -168,7 +168,7 @@ class FullOrderModel(AffineSystem):
         Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
 
         samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
-            models of any size, at the cost of a few full-order solves (:func:`rbm.stability_check.check_stability`)
+            models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
         return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)

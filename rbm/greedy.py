@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lowrank.progress import progress_bar
-from rbm.bounds import error_estimate
+from rbm.affine.missing import check_training
+from rbm.affine.penalties import penalty_hint
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
-from rbm.files import save_greedy
+from rbm.files.model_file import save_greedy
 from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
-from rbm.missing import check_training
 from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
-from rbm.penalties import penalty_hint
-from rbm.projection import estimator_classes, finish
-from rbm.reduction import Reduction, solved
-from rbm.stability_check import effectivity
-from rbm.user_code import check_executor
+from rbm.project import estimator_classes, finish
+from rbm.reduced.error_bound import error_estimate
+from rbm.reduction.projected_system import Reduction, solved
+from rbm.solvers.user_code import check_executor
+from rbm.stability.check import effectivity
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from rbm.errors import ModelError
-from rbm.files import load_greedy, save_greedy
+from rbm.files.model_file import load_greedy, save_greedy
 from rbm.full_order import FullOrderModel, Projection, check_projection
-from rbm.reduced import ReducedModel
+from rbm.reduced.model import ReducedModel
 
 __all__ = ["GreedyResult", "GreedyStep", "Stopped", "history_rows", "stored"]
 

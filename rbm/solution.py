@@ -46,7 +46,9 @@ class Solution:
     method: str = ""  #: the estimator
     #: (k,) which of the reasons belongs to each row of `failed`; empty if that is not known
     kinds: np.ndarray = field(default_factory=lambda: NONE)
-    origin: str = ""  #: which basis the coefficients belong to (:func:`rbm.origin.mark`); "" if that is not known
+    origin: str = (
+        ""  #: which basis the coefficients belong to (:func:`rbm.reduced.origin.mark`); "" if that is not known
+    )
 
     @property
     def bound(self) -> np.ndarray:

@@ -18,8 +18,8 @@ from oracle import Oracle
 from scattering_models import DATA
 
 import rbm
-from rbm.cache import kernel_folder
 from rbm.online import kernels
+from rbm.storage.cache import kernel_folder
 
 #: Files that take longest, in this order: they start first, so that the processes end together.
 LONGEST = (

@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 
 from problems.acoustics.scattering import ScatteringModel, acoustic_scattering
 from problems.acoustics.surfaces import SurfaceMesh
-from rbm.stability import Anchored
+from rbm.stability.bound import Anchored
 
 DATA = Path(__file__).parent / "data"
 #: Near the first interior resonance, pi on the sphere, which the mesh of 66 unknowns shifts to 3.24.

@@ -8,9 +8,9 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from problems import thermal_block
-from rbm import extended
-from rbm.affine import SparseSum, TermStack
-from rbm.columns import WIDTH, Columns
+from rbm.affine.sums import SparseSum, TermStack
+from rbm.arithmetic import extended
+from rbm.arithmetic.columns import WIDTH, Columns
 
 EPS = np.finfo(float).eps
 N = 40

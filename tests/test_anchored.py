@@ -12,7 +12,7 @@ from scattering_models import scattering
 
 import rbm
 from problems import thermal_block
-from rbm.stability import Anchored, inf_sup
+from rbm.stability.bound import Anchored, inf_sup
 
 RNG = np.random.default_rng(0)
 
@@ -308,7 +308,7 @@ def test_many_equal_eigenvalues_do_not_stop_it() -> None:
 
 @pytest.mark.parametrize("what", ["shape", "nan", "negative"])
 def test_stored_anchors_are_checked(what: str) -> None:
-    from rbm.anchored import BoundAnchored
+    from rbm.stability.anchored import BoundAnchored
 
     model = random_model()
     arrays = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in model.stability.arrays().items()}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import house
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,36 @@ def test_optional_packages_are_imported_where_they_are_used(package: str) -> Non
     for path in sorted((ROOT / package).rglob("*.py")):
         allowed = {"numba"} if path.relative_to(ROOT).as_posix() in COMPILED else set()
         assert not imports(path, top_level_only=True) & OPTIONAL - allowed, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("package", house.PACKAGES)
+def test_no_circle_of_imports(package: str) -> None:
+    assert not house.circles(house.imports(package))
+
+
+@pytest.mark.parametrize("package", house.ROOMS)
+def test_a_room_imports_only_from_rooms_below(package: str) -> None:
+    """Type-only and lazy imports count; the one wanted exception is `house.ALLOWED`."""
+    assert not house.upward(package, house.imports(package))
+
+
+def test_the_entrance_hall_stays_small() -> None:
+    """What is in rbm/ is in the list of rooms, 25 entries at most."""
+    found = {name.removesuffix(".py") for name in house.entries("rbm")}
+    assert found - {"__init__", "py.typed"} <= set(house.ROOMS["rbm"])
+    assert len(found) <= 25
+
+
+def test_circles_and_arrows_upward_are_found(tmp_path: Path) -> None:
+    files = {"errors.py": "", "storage/__init__.py": "", "storage/a.py": "from rbm.storage import b", "affine/c.py": "",
+             "storage/b.py": "if TYPE_CHECKING:\n    from rbm.storage.a import A\ndef f():\n    from rbm.affine.c import g"}  # fmt: skip
+    for name, text in files.items():
+        path = tmp_path / "rbm" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    graph = house.imports("rbm", tmp_path)
+    assert house.circles(graph) == [["rbm.storage.a", "rbm.storage.b", "rbm.storage.a"]]
+    assert house.upward("rbm", graph) == [("rbm.storage.b", "rbm.affine.c")]
 
 
 def test_import_rbm_is_light() -> None:

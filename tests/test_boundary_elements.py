@@ -22,7 +22,7 @@ from problems.acoustics import boundary_elements as bem
 from problems.acoustics.matrix_cache import cached_file, read_matrices, write_matrices
 from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
 from problems.acoustics.surface_fields import _rule, sphere_rule
-from rbm.archive import read_archive, write_archive
+from rbm.storage.archive import read_archive, write_archive
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from rbm import FullOrderModel, ModelError, ParameterError, ParameterSpace
-from rbm.coefficients import Coefficients
+from rbm.parameters.coefficients import Coefficients
 
 SPACE = ParameterSpace({"mu": (0.0, 5.0), "k": (0.0, 5.0)})
 MUS = np.array([[1.0, 2.0], [3.0, 0.0], [4.0, 0.5]])

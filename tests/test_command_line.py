@@ -18,7 +18,7 @@ from scattering_models import scattering
 import rbm
 from problems import studies
 from rbm.command_line import main
-from rbm.query import Query
+from rbm.reduced.online_query import Query
 
 
 @pytest.fixture(scope="module")

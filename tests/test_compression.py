@@ -10,8 +10,8 @@ from conftest import Case, make_case
 from oracle import Oracle
 
 import rbm
-from rbm.compression import _shortened
 from rbm.estimators import Orthonormal
+from rbm.reduced.shortened import _shortened
 
 EPS = float(np.finfo(float).eps)
 

@@ -11,8 +11,8 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import lowrank
 import rbm
-from rbm.entries import dense_entries, entries
-from rbm.user_code import UserOperator
+from rbm.affine.entries import dense_entries, entries
+from rbm.solvers.user_code import UserOperator
 
 N = 6
 SPACE = rbm.ParameterSpace({"mu": (1.0, 10.0)})

@@ -19,8 +19,8 @@ from benchmarks import truth_files
 from benchmarks.damage import DAMAGES
 from benchmarks.truth_files import Kind, kinds, main, outcome, sweep
 from lowrank import reading
-from rbm import archive
-from rbm.cache import cache_folder
+from rbm.storage import archive
+from rbm.storage.cache import cache_folder
 
 #: Damaged files of a kind: each damage three times.
 COUNT = 3 * len(DAMAGES)

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from flint import arb, ctx
 
-from rbm.definite import (
+from rbm.solvers.definite import (
     definiteness_error,
     dominance_slack,
     eigenvalue_from_inverse,

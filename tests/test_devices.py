@@ -26,15 +26,15 @@ import rbm
 from lowrank.arrays import to_numpy
 from lowrank.dense import solve_triangular
 from problems import reaction_diffusion_1d
-from rbm.bounds import error_estimate
-from rbm.coefficients import Coefficients
 from rbm.errors import ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
-from rbm.estimators.factor import FactorNorm
-from rbm.expressions import Expression
+from rbm.estimators.residual_factor import FactorNorm
 from rbm.online import chunks, reference
 from rbm.online.triangles import triangles
-from rbm.stability import MinTheta
+from rbm.parameters.coefficients import Coefficients
+from rbm.parameters.expressions import Expression
+from rbm.reduced.error_bound import error_estimate
+from rbm.stability.bound import MinTheta
 
 ESTIMATORS = ("orthonormal", "expanded", "sampled", "interpolated")
 

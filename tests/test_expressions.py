@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbm import ModelError
-from rbm.expressions import FUNCTIONS, MAX_LENGTH, Expression
+from rbm.parameters.expressions import FUNCTIONS, MAX_LENGTH, Expression
 
 NAMES = ("mu", "Z1", "k")
 MUS = np.random.default_rng(0).uniform(-2, 2, (5, 3))

@@ -12,7 +12,7 @@ from flint import acb, acb_mat, ctx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbm import extended
+from rbm.arithmetic import extended
 
 U = 2.0**-53
 #: No overflow and no underflow in a product or its error term.

@@ -9,8 +9,8 @@ import pytest
 
 import rbm
 from problems import reaction_diffusion_1d
+from rbm.arithmetic.precision import row_norms
 from rbm.online.reference import where_present
-from rbm.precision import row_norms
 
 METHODS = ("orthonormal", "expanded", "direct")
 

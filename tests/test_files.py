@@ -18,7 +18,7 @@ from conftest import make_case
 
 import rbm
 from problems import reaction_diffusion_1d, thermal_block
-from rbm.archive import header_digest
+from rbm.storage.archive import header_digest
 
 
 @pytest.fixture

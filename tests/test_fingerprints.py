@@ -17,9 +17,9 @@ from scipy.interpolate import CubicSpline, interp1d
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import rbm
-from rbm.fingerprints import digest
-from rbm.interpolated import InterpolatedFamily
-from rbm.stability import Anchored, MinTheta
+from rbm.affine.fingerprints import digest
+from rbm.parameters.interpolated_family import InterpolatedFamily
+from rbm.stability.bound import Anchored, MinTheta
 
 K = sp.diags_array([-np.ones(4), 2 * np.ones(5), -np.ones(4)], offsets=[-1, 0, 1], format="csr")
 M = sp.eye_array(5, format="csr")

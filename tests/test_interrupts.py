@@ -18,9 +18,9 @@ from conftest import Case
 from test_batches import fragile_model
 
 import rbm
-from rbm import inf_sup as constants
 from rbm.errors import PointError
 from rbm.online import batches, threads
+from rbm.stability import inf_sup as constants
 
 #: Sweeps that are interrupted, each at another moment.
 ROUNDS = 16
@@ -347,7 +347,7 @@ def test_finished_pieces_behind_an_unfinished_one_outlive_ctrl_c() -> None:
 
     model = rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0, solver=solve)
     with Counting(2) as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rbm.truth_solves.PIECES", 2)
+        patch.setattr("rbm.affine.truth_solves.PIECES", 2)
         with pytest.raises(
             rbm.Interrupted, match=r"interrupted with 6 of 8 full-order solves done; .* all others are NaN"
         ) as caught:
@@ -420,7 +420,7 @@ def test_checks_that_were_passed_outlive_ctrl_c(monkeypatch: pytest.MonkeyPatch)
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rbm.verification.check_stability", interrupted)
+    monkeypatch.setattr("rbm.stability.verification.check_stability", interrupted)
     terms = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
     model = rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0)
     with pytest.raises(rbm.Interrupted, match="verify interrupted after 5 checks") as caught:

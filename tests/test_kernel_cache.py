@@ -18,11 +18,11 @@ import pytest
 from conftest import make_case
 
 import rbm
-from rbm import cache
 from rbm.command_line import main
 from rbm.online import kernels
 from rbm.online.kernels import kernel_cache
 from rbm.online.kernels.kernel_cache import KernelCache
+from rbm.storage import cache
 
 
 def double(x: Any) -> Any:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 import rbm
 from problems import reaction_diffusion_1d
-from rbm.stability import Anchored, MinTheta
+from rbm.stability.bound import Anchored, MinTheta
 
 N = 12
 ONE = np.ones(N)

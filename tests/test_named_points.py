@@ -16,7 +16,7 @@ from other_arrays import xp
 
 import rbm
 from rbm import ModelError, ParameterError, ParameterSpace
-from rbm.coefficients import Coefficients
+from rbm.parameters.coefficients import Coefficients
 
 SPACE = ParameterSpace({"mu": (1.0, 100.0), "nu": (0.0, 2.0), "k": (-3.0, 3.0)})
 ROWS = np.array([[1.5, 0.25, -2.0], [40.0, 1.0, 0.5], [99.0, 2.0, 3.0]])

@@ -10,8 +10,8 @@ from models import complex_model
 from scattering_models import scattering
 
 import rbm
-from rbm.reduced_outputs import _form_norm
-from rbm.riesz import InnerProduct
+from rbm.affine.inner_product import InnerProduct
+from rbm.reduced.outputs import _form_norm
 
 
 def with_outputs(outputs: dict, n: int = 40) -> rbm.FullOrderModel:

@@ -13,11 +13,12 @@ import scipy.sparse as sp
 
 import rbm
 from lowrank.arrays import namespace
-from rbm import plots, registry
-from rbm.coefficients import Coefficients
-from rbm.interpolated import InterpolatedCoefficient
+from rbm import plots
 from rbm.online.reference import residual_coefficients
-from rbm.reduced_outputs import ReducedLinear
+from rbm.parameters.coefficients import Coefficients
+from rbm.parameters.interpolated_family import InterpolatedCoefficient
+from rbm.reduced.outputs import ReducedLinear
+from rbm.storage import registry
 
 
 @pytest.fixture(autouse=True)

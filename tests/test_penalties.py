@@ -148,7 +148,7 @@ def test_operators_without_entries_are_left_out() -> None:
     model = rbm.FullOrderModel(
         [(1.0, operator), ("mu", M)], [(1.0, F)], K, SPACE, 1.0, solver=lambda a, b: np.linalg.solve(a @ np.eye(N), b)
     )
-    assert "rows with" not in "".join(rbm.penalties.held_unknowns(model, SPACE.sample(3)))
+    assert "rows with" not in "".join(rbm.affine.penalties.held_unknowns(model, SPACE.sample(3)))
 
 
 @pytest.mark.parametrize("stability", [2.0, "2"])
@@ -160,7 +160,7 @@ def test_a_hint_raises_no_error_where_a_coefficient_has_no_value(stability: Any)
     assert result.stopped == "round-off"
     assert "stability bound" in repr(model.verify(3))
     pole = np.full((9, 1), 50.5)
-    assert rbm.penalties.penalty_hint(model, pole) is None
+    assert rbm.affine.penalties.penalty_hint(model, pole) is None
 
 
 def test_ranges_near_the_largest_number_are_verified() -> None:

@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import rbm
 from problems import thermal_block
-from rbm.stability import Anchored, MinTheta
+from rbm.stability.bound import Anchored, MinTheta
 
 N = 10
 ONE = np.ones(N)

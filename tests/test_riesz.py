@@ -10,8 +10,8 @@ from flint import acb, acb_mat, ctx
 
 from lowrank import gram_schmidt
 from rbm import ModelError
-from rbm.factorization import factorize, factorize_positive_definite
-from rbm.riesz import InnerProduct
+from rbm.affine.inner_product import InnerProduct
+from rbm.solvers.factorization import factorize, factorize_positive_definite
 
 EPS = np.finfo(float).eps
 N = 50

@@ -11,7 +11,7 @@ from conftest import Case, make_case
 import rbm
 from rbm.estimate import Estimate
 from rbm.estimators import products, sampled, training
-from rbm.estimators.products import Products
+from rbm.estimators.coefficient_products import Products
 from rbm.estimators.sampled import Sampled
 
 N = 3

@@ -20,7 +20,7 @@ from problems.acoustics.scattering_series import sphere_pressure, two_part_spher
 from problems.acoustics.scattering_terms import terms_at
 from problems.acoustics.surface_fields import plane_wave_load, sphere_rule
 from rbm.errors import ModelError
-from rbm.stability import inf_sup
+from rbm.stability.bound import inf_sup
 
 EPS = np.finfo(float).eps
 K = 2.0

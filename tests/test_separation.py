@@ -10,7 +10,7 @@ import eim
 import problems
 import rbm
 from rbm.errors import ModelError
-from rbm.interpolated import InterpolatedCoefficient, InterpolatedFamily
+from rbm.parameters.interpolated_family import InterpolatedCoefficient, InterpolatedFamily
 
 R = np.linspace(0, 2, 60)
 EPS = np.finfo(float).eps

@@ -14,7 +14,7 @@ from oracle import Oracle
 import rbm
 from problems import reaction_diffusion_1d
 from rbm.estimators import Interpolated, Orthonormal
-from rbm.estimators.factor import FactorNorm
+from rbm.estimators.residual_factor import FactorNorm
 
 U32 = float(np.finfo(np.float32).eps) / 2
 EPS = float(np.finfo(float).eps)
@@ -195,8 +195,8 @@ def test_quadratic_outputs() -> None:
 
 
 def test_the_norm_of_gamma_in_an_interpolated_model_is_not_rounded_down() -> None:
-    from rbm.bounds import error_estimate
-    from rbm.coefficients import Coefficients
+    from rbm.parameters.coefficients import Coefficients
+    from rbm.reduced.error_bound import error_estimate
 
     space = rbm.ParameterSpace({"mu": (0.0, 1.0)})
     gamma = np.full((1, 4096), 1e-3, dtype=np.float32)

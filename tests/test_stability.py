@@ -12,7 +12,7 @@ import scipy.sparse.linalg as spla
 
 from problems import reaction_diffusion_1d, thermal_block
 from rbm import FullOrderModel, ModelError, ParameterError, ParameterSpace, StabilityError, greedy
-from rbm.stability import MinTheta
+from rbm.stability.bound import MinTheta
 
 EPS = np.finfo(float).eps
 SPACE = ParameterSpace({"mu": (0.0, 5.0)})

@@ -14,8 +14,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh, splu
 
 import rbm
 from problems import reaction_diffusion_1d, thermal_block
-from rbm.archive import read_archive, write_archive
-from rbm.stability_check import effectivity, inf_sup_above
+from rbm.stability.check import effectivity, inf_sup_above
+from rbm.storage.archive import read_archive, write_archive
 
 EPS = np.finfo(float).eps
 MODELS = {"real": reaction_diffusion_1d, "complex": complex_model, "two parameters": two_parameter_model}

@@ -16,7 +16,7 @@ from benchmarks import truth
 from benchmarks.random_models.training import TRAINING
 from benchmarks.truth_estimators import Tally, sweep
 from rbm.estimators import Interpolated, Sampled
-from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.interpolated_square import InterpolatedSquare
 from rbm.estimators.validation import COUNT, answered, distinct, validation_points
 
 METHODS = {"E3": Sampled, "E4": Interpolated}

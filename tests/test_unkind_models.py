@@ -20,7 +20,7 @@ from oracle import Oracle
 
 import rbm
 from problems import reaction_diffusion_1d
-from rbm import extended
+from rbm.arithmetic import extended
 from rbm.estimators import Interpolated, Orthonormal
 
 EPS = np.finfo(float).eps
@@ -366,9 +366,10 @@ def test_a_tiny_stability_bound_gives_an_error_and_no_infinity() -> None:
 @pytest.mark.parametrize("where", ["gram_schmidt", "riesz_with_error", "dual_norm_upper", "residual", "solve"])
 @pytest.mark.parametrize("call", [3, 8, 13])
 def test_an_interrupt_anywhere_leaves_a_whole_result(where: str, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rbm import functional_range, reduction
+    from rbm.affine import functional_range
+    from rbm.affine.inner_product import InnerProduct
     from rbm.online import reference
-    from rbm.riesz import InnerProduct
+    from rbm.reduction import projected_system as reduction
 
     model = reaction_diffusion_1d(50)
     training = model.parameters.sample(50)

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, cg, splu
 
 import rbm
-from rbm.riesz import InnerProduct
-from rbm.user_code import UserOperator, UserSolver
+from rbm.affine.inner_product import InnerProduct
+from rbm.solvers.user_code import UserOperator, UserSolver
 
 N = 14
 EPS = np.finfo(float).eps

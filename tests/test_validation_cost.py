@@ -12,7 +12,7 @@ from test_user_code import matrices
 
 import rbm
 from rbm.estimators import squares, training
-from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.interpolated_square import InterpolatedSquare
 
 
 @pytest.mark.parametrize("method", METHODS)

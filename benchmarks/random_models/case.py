@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 import rbm
 from benchmarks.exact import Setting, whitened
-from rbm.coefficients import Coefficients
+from rbm.parameters.coefficients import Coefficients
 
 __all__ = ["Case", "Term", "dense", "pairs", "sharp_constant"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from problems.acoustics.assembly_rules import rules
 from problems.acoustics.bempp import BEMPP
 from problems.acoustics.surfaces import SurfaceMesh
-from rbm.archive import read_archive, write_archive
-from rbm.cache import cache_folder
 from rbm.errors import FileFormatError, ModelError
+from rbm.storage.archive import read_archive, write_archive
+from rbm.storage.cache import cache_folder
 
 __all__ = [
     "Cache",

@@ -27,8 +27,8 @@ from problems.acoustics.surfaces import SurfaceMesh
 from problems.user_input import as_array
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
-from rbm.reduced import Solution
-from rbm.stability import Anchored
+from rbm.reduced.model import Solution
+from rbm.stability.bound import Anchored
 
 __all__ = ["ScatteringModel", "acoustic_scattering", "affine_terms"]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from lowrank.optional import require
 from problems.acoustics.scattering import ScatteringModel
-from rbm.anchored import BoundAnchored
-from rbm.inf_sup import inf_sup
-from rbm.reduced import ReducedModel
+from rbm.reduced.model import ReducedModel
+from rbm.stability.anchored import BoundAnchored
+from rbm.stability.inf_sup import inf_sup
 
 WAVE = "#D55E00"  #: colour of the arrow of the incident wave
 
@@ -274,7 +274,7 @@ def _label(model: ScatteringModel, mu: Sequence[float] | np.ndarray) -> str:
 
 
 def _symbol(name: str) -> str:
-    from rbm.plots import symbol
+    from rbm.show.plots import symbol
 
     return symbol(name)
 

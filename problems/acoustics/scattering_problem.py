@@ -12,7 +12,7 @@ from problems.acoustics.surface_fields import unit_vectors
 from problems.acoustics.surfaces import SurfaceMesh
 from problems.user_input import as_array
 from rbm.errors import ModelError
-from rbm.parameters import ParameterSpace
+from rbm.parameters.space import ParameterSpace
 
 __all__ = ["ScatteringProblem"]
 

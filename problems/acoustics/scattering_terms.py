@@ -13,8 +13,8 @@ from problems.acoustics.scattering_problem import ScatteringProblem
 from problems.acoustics.surface_fields import far_field_rows, plane_wave_load
 from problems.acoustics.surfaces import SurfaceMesh
 from problems.acoustics.wavenumber import separate_wavenumber
-from rbm.coefficients import Coefficient
 from rbm.errors import ModelError
+from rbm.parameters.coefficients import Coefficient
 
 __all__ = ["ScatteringTerms", "affine_terms", "assembled", "terms_at", "terms_over_range"]
 

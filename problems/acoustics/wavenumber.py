@@ -11,9 +11,9 @@ import scipy.linalg
 from eim import Separation, separate
 from problems.acoustics.surface_fields import plane_wave_load
 from problems.acoustics.surfaces import SurfaceMesh
-from rbm.coefficients import Coefficient
 from rbm.errors import ModelError
-from rbm.interpolated import InterpolatedFamily
+from rbm.parameters.coefficients import Coefficient
+from rbm.parameters.interpolated_family import InterpolatedFamily
 
 __all__ = ["SeparatedWavenumber", "separate_wavenumber"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rbm.cache import cache_files, cache_folder, clear_cache, kernel_folder
+from rbm.storage.cache import cache_files, cache_folder, clear_cache, kernel_folder
 
 __all__ = ["add_cache"]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rbm.errors import ParameterError
-from rbm.expressions import identifier
+from rbm.parameters.expressions import identifier
 
 __all__ = ["Points", "from_csv", "from_values", "with_negative_numbers"]
 

@@ -28,7 +28,7 @@ from rbm.estimators.interpolated import Interpolated
 from rbm.estimators.orthonormal import Orthonormal
 from rbm.estimators.sampled import Sampled
 from rbm.estimators.sketched import Sketched
-from rbm.registry import known
+from rbm.storage.registry import known
 
 E1, E2, E3, E4, E_onb = Direct, Expanded, Sampled, Interpolated, Orthonormal
 #: All estimators by name, those that are registered later included.

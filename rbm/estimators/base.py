@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rbm.errors import ModelError
 from rbm.estimate import Estimate
 from rbm.online.forms import Form
-from rbm.reduction import Reduction
+from rbm.reduction.projected_system import Reduction
 
 __all__ = ["Estimator", "rounding_constant", "underflow"]
 

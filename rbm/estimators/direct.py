@@ -8,14 +8,14 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from rbm.affine.residual_norm import residual_norm
+from rbm.arithmetic.precision import widened
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator
 from rbm.full_order import FullOrderModel
 from rbm.online.chunks import slices
-from rbm.precision import widened
-from rbm.reduction import Reduction
-from rbm.registry import register
-from rbm.residual_norm import residual_norm
+from rbm.reduction.projected_system import Reduction
+from rbm.storage.registry import register
 
 __all__ = ["Direct"]
 
@@ -25,7 +25,7 @@ __all__ = ["Direct"]
 class Direct(Estimator):
     """E1: value = ||f - A Z gamma||_{P^-1} from the residual vector itself.
 
-    The vector is formed in extended precision (:mod:`rbm.extended`), so that rounding enters only relative to the *result*:
+    The vector is formed in extended precision (:mod:`rbm.arithmetic.extended`), so that rounding enters only relative to the *result*:
 
         floor = 8 u value + error of the norm + sup { ||e||_{P^-1} : |e| <= sum_q |theta_q| rounding(A_q Z gamma) },
 

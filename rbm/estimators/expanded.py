@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lowrank.arrays import beside, namespace, numpy_dtype, real_part
+from rbm.arithmetic.precision import converted, underflow_of_sums, widened
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
 from rbm.online.forms import SquareForm
 from rbm.online.reference import residual_coefficients, where_present
-from rbm.precision import converted, underflow_of_sums, widened
-from rbm.reduction import Reduction
-from rbm.registry import register
+from rbm.reduction.projected_system import Reduction
+from rbm.storage.registry import register
 
 __all__ = ["Expanded"]
 

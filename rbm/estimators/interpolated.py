@@ -10,14 +10,14 @@ import numpy as np
 from eim import empirical_interpolation
 from lowrank.arrays import beside, namespace
 from lowrank.dense import solve_triangular
+from rbm.arithmetic.precision import widened
 from rbm.estimators.base import rounding_constant
-from rbm.estimators.products import Products, evaluate_products
-from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.coefficient_products import Products, evaluate_products
+from rbm.estimators.interpolated_square import InterpolatedSquare
 from rbm.estimators.training import TrainingProducts
 from rbm.online.forms import ProductForm
-from rbm.precision import widened
-from rbm.reduction import Reduction
-from rbm.registry import register
+from rbm.reduction.projected_system import Reduction
+from rbm.storage.registry import register
 
 __all__ = ["Interpolated"]
 
@@ -38,7 +38,7 @@ class Interpolated(InterpolatedSquare):
 
     kappa = sigma' times the growth factor of the elimination; the second term is the rounding of gamma itself, which
     interpolation does not see; epsilon is measured at validation points of the parameter space
-    (:class:`rbm.estimators.squares.InterpolatedSquare`, which see also for single precision). It is a measurement, not a proof: between those points E4
+    (:class:`rbm.estimators.interpolated_square.InterpolatedSquare`, which see also for single precision). It is a measurement, not a proof: between those points E4
     estimates, E_onb certifies. E4's own advantage is that V needs nothing but residual norms. Cost O(sigma'^2) a point.
     """
 

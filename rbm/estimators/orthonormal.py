@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lowrank.arrays import beside, namespace, numpy_dtype
+from rbm.arithmetic.precision import is_single
 from rbm.estimators.base import rounding_constant
-from rbm.estimators.factor import SAFETY, FactorNorm
+from rbm.estimators.residual_factor import SAFETY, FactorNorm
 from rbm.online.reference import compensated_norm
-from rbm.precision import is_single
-from rbm.reduction import Reduction
-from rbm.registry import register
+from rbm.reduction.projected_system import Reduction
+from rbm.storage.registry import register
 
 __all__ = ["Orthonormal"]
 
@@ -22,7 +22,7 @@ __all__ = ["Orthonormal"]
 @register("estimator")
 @dataclass(frozen=True)
 class Orthonormal(FactorNorm):
-    """E_onb: value = ||R c||_2 with W = D R, D^H P^{-1} D = I (:class:`rbm.residual.ResidualRange`).
+    """E_onb: value = ||R c||_2 with W = D R, D^H P^{-1} D = I (:class:`rbm.reduction.residual_range.ResidualRange`).
 
     No square is expanded, so rounding enters relative to the terms, not to their squares. With the measured defects
     delta_j = ||W_j - D R_j||_{P^-1} and eta = ||D^H P^{-1} D - I||_F,

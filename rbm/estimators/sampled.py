@@ -10,13 +10,13 @@ import scipy.linalg
 
 from lowrank.arrays import is_complex, namespace
 from lowrank.dense import solve_triangular
+from rbm.arithmetic.precision import widened
 from rbm.errors import EstimatorUnusable
-from rbm.estimators.products import all_products, evaluate_products
-from rbm.estimators.squares import InterpolatedSquare
+from rbm.estimators.coefficient_products import all_products, evaluate_products
+from rbm.estimators.interpolated_square import InterpolatedSquare
 from rbm.estimators.training import ZERO_PIVOT, TrainingProducts
-from rbm.precision import widened
-from rbm.reduction import Reduction
-from rbm.registry import register
+from rbm.reduction.projected_system import Reduction
+from rbm.storage.registry import register
 
 __all__ = ["Sampled"]
 
@@ -29,7 +29,7 @@ GAP = 100.0
 class Sampled(InterpolatedSquare):
     """E3: value = (sum_r lambda_r V_r)^{1/2}, T lambda = X(mu), T[p, r] = X_p(mu_r), V_r = ||r(mu_r)||^2_{P^-1}.
 
-    X(mu) (sigma,) holds all products of the entries of c (:mod:`rbm.estimators.products`); pivoted QR of X on the
+    X(mu) (sigma,) holds all products of the entries of c (:mod:`rbm.estimators.coefficient_products`); pivoted QR of X on the
     training set selects the parameters mu_r. The N Galerkin equations are linear relations between the entries of c, so
     that T, taken as sigma x sigma, is always singular in exact arithmetic; its exact rank rho <= sigma shows as a gap in
     the pivots. rho parameters are kept and the sigma equations solved through the QR factorisation, cond(T) being that of the
@@ -38,7 +38,7 @@ class Sampled(InterpolatedSquare):
         floor = (cond(T) u sum |lambda_r| max V)^{1/2} + (m + 4) u s(mu) + epsilon s(mu)
 
     with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`): epsilon is measured at validation points, not proved. Cost O(sigma rho)
-    a point. In single precision: :class:`rbm.estimators.squares.InterpolatedSquare`.
+    a point. In single precision: :class:`rbm.estimators.interpolated_square.InterpolatedSquare`.
     """
 
     kind: ClassVar[str] = "sampled"

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lowrank.arrays import is_complex
-from rbm import extended
+from rbm.arithmetic import extended
+from rbm.arithmetic.precision import column_norm_bounds, widened
 from rbm.errors import ModelError
-from rbm.estimators.factor import FactorNorm
 from rbm.estimators.orthonormal import Orthonormal
-from rbm.precision import column_norm_bounds, widened
-from rbm.reduction import Reduction
-from rbm.registry import register
+from rbm.estimators.residual_factor import FactorNorm
+from rbm.reduction.projected_system import Reduction
+from rbm.storage.registry import register
 
 __all__ = ["Sketched"]
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from rbm.estimators.products import Products, all_products, equilibration, evaluate_products
+from rbm.estimators.coefficient_products import Products, all_products, equilibration, evaluate_products
 from rbm.estimators.validation import Validation, distinct
 from rbm.online.reference import residual_coefficients
-from rbm.reduction import Reduction
+from rbm.reduction.projected_system import Reduction
 
 __all__ = ["TrainingProducts"]
 

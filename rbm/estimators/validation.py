@@ -11,8 +11,8 @@ import numpy as np
 from rbm.errors import PointError
 from rbm.estimators.orthonormal import Orthonormal
 from rbm.online.reference import residual_coefficients
-from rbm.parameters import ParameterSpace
-from rbm.reduction import Reduction
+from rbm.parameters.space import ParameterSpace
+from rbm.reduction.projected_system import Reduction
 
 __all__ = ["Validation", "answered", "distinct", "validation_points"]
 

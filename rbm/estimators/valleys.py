@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rbm.estimators.validation import SEED, Validation
-from rbm.reduction import Reduction
+from rbm.reduction.projected_system import Reduction
 
 __all__ = ["valley_points"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import beside, namespace, numpy_dtype, to_numpy
+from rbm.arithmetic.extended import split_product, two_sum
 from rbm.errors import ModelError, refused
-from rbm.extended import split_product, two_sum
 from rbm.online.chunks import tiles
 from rbm.online.triangles import triangles
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.writing import write_atomically
-from rbm.cache import kernel_folder, untrusted
+from rbm.storage.cache import kernel_folder, untrusted
 
 __all__ = ["KernelCache"]
 
 MAGIC = b"rbm-toolkit kernel 1\n"
 CHECKSUM = hashlib.sha256().digest_size
-LOG = logging.getLogger("rbm.cache")
+LOG = logging.getLogger("rbm.storage.cache")
 #: What this process has said: every kind of trouble once.
 SAID: set[str] = set()
 #: Flags of Numba that change what is compiled.

@@ -1,0 +1,346 @@
+"""The inner product P of a model: Riesz representers and dual norms, accurate to a few units of round-off."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from rbm.affine.spectrum import smallest_eigenvalue
+from rbm.affine.units import Units, units_of
+from rbm.arithmetic import extended
+from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
+from rbm.errors import ModelError
+from rbm.solvers.definite import hermitian_part, norm_bound
+from rbm.solvers.factorization import Solve, factorize_positive_definite
+from rbm.solvers.user_code import Solver, UserSolver
+
+__all__ = ["InnerProduct"]
+
+#: A solve with P is accurate once its backward error, before the last refinement, is this small.
+ACCURATE = 1e-10
+MAX_REFINEMENTS = 8
+#: Largest |P - P^H|, in balanced units, that is taken for rounding of a Hermitian matrix.
+ASYMMETRY = 1e-10
+#: Columns larger than 2^RANGE or smaller than 2^-RANGE are scaled, so that no square over- or underflows.
+RANGE = 300
+
+
+class InnerProduct:
+    """(x, y)_P = y^H P x with P (n, n) Hermitian positive definite, factorised once at the first use.
+
+    Parameters
+    ----------
+    matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units, is
+        removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
+    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets copies
+        (:class:`rbm.solvers.user_code.UserSolver`)
+
+    Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
+    have. All tolerances and rounding errors are relative to S P S.
+
+    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns: measured), and
+    with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and `riesz_with_error`.
+
+    Raises
+    ------
+    ModelError
+        P is not square, not Hermitian or, when first solved with, not positive definite.
+    """
+
+    def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
+        if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
+            raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+            raise ModelError(f"the product must be square, got shape {matrix.shape}")
+        diagonal = np.abs(np.asarray(matrix.diagonal()).real).astype(float)
+        #: powers of two that bring P to a unit diagonal, up to a factor two: the sizes of the unknowns
+        self.balance = np.ldexp(1.0, -np.round(np.log2(np.where(diagonal > 0, diagonal, 1.0)) / 2).astype(int))
+        difference = matrix - matrix.conj().T
+        asymmetry = abs(self.in_units(difference)).max()
+        if not asymmetry <= ASYMMETRY:
+            raise ModelError(
+                f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units of its diagonal; "
+                "symmetrise it, (P + P^H) / 2"
+            )
+        self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
+        self.matrix = self.split.matrix
+        if not (solver is None or callable(solver)):
+            raise ModelError(f"solver must be a function (matrix, rhs (n, k)) -> (n, k), got {solver!r}")
+        self._solver = solver
+        self._solve: Solve | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return self.matrix.shape
+
+    def in_units(self, matrix: Any) -> Any:
+        """S A S (n, n), S = diag(balance), without rounding: A in the units of the product."""
+        if sp.issparse(matrix):
+            scale = sp.diags_array(self.balance)
+            return sp.csr_array(scale @ matrix @ scale)
+        return self.balance[:, None] * matrix * self.balance
+
+    @cached_property
+    def balanced(self) -> Any:
+        """S P S (n, n)."""
+        return self.in_units(self.matrix)
+
+    def in_units_scaled(self, matrix: Any) -> tuple[Any, int]:
+        """S A S 2^-e (n, n) with a largest entry of about one, and e; without rounding, for entries and units of any size."""
+        sparse = sp.issparse(matrix)
+        made: Any = sp.csr_array(matrix, copy=True) if sparse else np.array(matrix)
+        e = np.frexp(self.balance)[1] - 1
+        if sparse:
+            values, shift = made.data, np.repeat(e, np.diff(made.indptr)) + e[made.indices]
+        else:
+            values, shift = made, e[:, None] + e
+        size = np.maximum(np.abs(values.real), np.abs(values.imag))
+        exponents = np.where(size > 0, np.frexp(size)[1] + shift, np.iinfo(np.int32).min)
+        largest = int(exponents.max(initial=np.iinfo(np.int32).min))
+        largest = 0 if largest == np.iinfo(np.int32).min else largest
+        values = scaled(values, shift - largest)
+        if not sparse:
+            return values, largest
+        made.data = values
+        return made, largest
+
+    @cached_property
+    def units(self) -> Units:
+        """The units in which definiteness against P is decided (:func:`rbm.affine.units.units_of`)."""
+        return units_of(self)
+
+    @cached_property
+    def largest_eigenvalue(self) -> float:
+        """A proved upper bound of the largest eigenvalue of S P S (largest row sum)."""
+        return norm_bound(self.balanced)
+
+    def factorized(self) -> Solve:
+        """The solve with P in working precision."""
+        if self._solve is None:
+            if self._solver is not None:
+                self._solve = UserSolver(self._solver, self.matrix)
+            else:
+                self._solve = factorize_positive_definite(self.matrix)
+        if self._solve is None:
+            raise ModelError(
+                "the product is not positive definite (its factorisation met a pivot <= 0)" + self.defect()
+            )
+        return self._solve
+
+    def check(self) -> None:
+        """Refuse now, and not in the middle of a greedy run, a P that is not positive definite; ModelError.
+
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions, which maps constants to
+        round-off, is refused even where rounding made all its pivots positive: the norm would be zero for them but for that.
+        """
+        if self._solver is None:
+            self.factorized()
+        if self._maps_constants_to_zero():
+            raise ModelError("the product is not positive definite to working precision" + self.defect())
+
+    def defect(
+        self, otherwise: str = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
+    ) -> str:
+        """What makes P indefinite or singular, if it is one of the usual things, and what to do; the end of a message."""
+        if self._maps_constants_to_zero():
+            return "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take K + M, M the mass matrix"
+        diagonal = np.asarray(self.matrix.diagonal()).real
+        i = int(np.argmin(diagonal))
+        if not diagonal[i] > 0:
+            return (
+                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: eliminate the unknowns "
+                "that have none, or choose another inner product"
+            )
+        return f"; {otherwise}"
+
+    def _maps_constants_to_zero(self) -> bool:
+        """True if every entry of P 1 is round-off of the sum that it is."""
+        image, size = (np.asarray(a.sum(axis=1)).ravel() for a in (self.matrix, abs(self.matrix)))
+        return self.shape[0] > 1 and bool(np.all(np.abs(image) <= 64 * ROUND_OFF * size))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without the factorisation, which is made again where it is needed."""
+        return {**vars(self), "_solve": None}
+
+    def riesz(self, functionals: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u while cond(P) u << 1.
+
+        start : V in working precision, if it is at hand; one solve less, the accuracy is checked all the same
+
+        Raises ModelError if the residual does not become small, as with a `solver` that is not accurate.
+        """
+        return self._refined(functionals, start)[0]
+
+    def riesz_with_error(
+        self, functionals: np.ndarray, start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """V as :meth:`riesz`, and proved bounds (m,) of ||W - P V||_{P^-1}, the distance of V from P^{-1} W in the P-norm.
+
+        With the last correction y of V and its residual rho: W - P V = (rho - P y) + P e, e the rounding of V + y, and
+        ||P e||_{P^-1} = ||e||_P <= ||S P S||^{1/2} u ||S^-1 V||_2. Cost: one product with P more.
+        """
+        v, rho, y = self._refined(functionals, start)
+        units = self.balance[:, None]
+        off = column_norm_bounds((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
+        sizes = column_norm_bounds(v / units)
+        # of the product with V before its last correction; in all rows the same up to their largest entries
+        off = off + self._rounding_size * (sizes + column_norm_bounds(y / units))
+        of_sum = ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
+        return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
+
+    def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """V, and of the last refinement the residual before it and the correction."""
+        if functionals.shape[1] == 0:
+            return functionals, functionals, functionals
+        solve = self.factorized()
+        units = self.balance[:, None]
+        row = float((self.split.row_max * self.balance).max())
+        v = solve(functionals) if start is None else start
+        for _ in range(MAX_REFINEMENTS):
+            hi, lo = extended.product(self.split, v)
+            rho = (functionals - hi) - lo
+            backward = _largest(rho * units)
+            allowed = ACCURATE * (_largest(functionals * units) + row * _largest(v / units))
+            y = solve(rho)
+            v = v + y
+            if np.all(backward <= allowed):
+                return v, rho, y
+        worst = float(np.max(backward / np.where(allowed > 0, allowed, 1.0))) * ACCURATE
+        raise ModelError(
+            f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} refinements: "
+            "the solver is not accurate enough"
+        )
+
+    @cached_property
+    def _rounding_size(self) -> float:
+        """s with ||S rounding(P v)||_2 <= s ||S^-1 v||_2 (:func:`rbm.arithmetic.extended.rounding`)."""
+        unit = np.zeros((self.shape[0], 1))
+        unit[0] = self.balance[0]  # any vector with |S^-1 v| = 1 in its largest entry
+        return float(column_norm_bounds(extended.rounding(self.split, unit) * self.balance[:, None])[0])
+
+    def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bound (m,) of what rounding does to S (w - P y), formed in working precision: (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
+        units = self.balance[:, None]
+        constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * ROUND_OFF
+        return constant * (column_norm_bounds(w * units) + self.largest_eigenvalue * column_norm_bounds(y / units))
+
+    def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
+        """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u while cond(P) u << 1."""
+        return self.dual_norm_with_error(functionals)[0]
+
+    def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
+        """Dual norms (m,) and proved bounds (m,) of their error beyond 8 u of the norm.
+
+        With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision,
+
+            w^H P^{-1} w = w^H v + rho^H v + ||rho||_{P^-1}^2,
+
+        where the two products are formed in extended precision and the last is the error, by :meth:`dual_norm_upper`.
+        """
+        w, tail = functionals if isinstance(functionals, tuple) else (functionals, np.zeros_like(functionals))
+        n, m = w.shape
+        if m == 0:
+            return np.zeros(0), np.zeros(0)
+        if not (np.all(np.isfinite(w)) and np.all(np.isfinite(tail))):
+            raise ModelError(
+                "a residual has entries that are NaN or infinite, beyond the range of double precision; scale the right-hand side and operators"
+            )
+        (w, tail), exponents = self._in_range(w, tail)
+        u = ROUND_OFF
+        v = self.riesz(w)
+        hi, lo = extended.product(self.split, v)
+        rho = (w - hi) - lo
+        square = (extended.dot(w, v) + ((rho + 2 * tail).conj() * v).sum(axis=0)).real
+        size = np.abs(v)
+        of_rho = extended.rounding(self.split, v)
+        error = (size * (of_rho + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
+        left = self.dual_norm_upper(rho + tail) + self.dual_norm_bound(of_rho + u * (np.abs(rho) + np.abs(tail)))
+        error = error + 2 * (n + 8) * u**2 * (np.abs(w) * size).sum(axis=0) + left**2
+        norm = _root(square, error, w)
+        root = np.sqrt(error)
+        error = np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
+        return (norm, error) if exponents is None else (scaled(norm, exponents), scaled(error, exponents))
+
+    def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
+        """Bound (m,) of ||e||_{P^-1} over all e with |e_i| <= sizes_i (n, m): ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance).
+
+        (The norm of the vector of sizes itself would be no bound: P^{-1} may have negative entries.)
+        """
+        return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
+
+    def dual_norm_upper(self, functionals: np.ndarray) -> np.ndarray:
+        """A proved upper bound t (m,) of ||w||_{P^-1}, by one solve in working precision; close to it while cond(P) u << 1.
+
+        With y = fl(P^{-1} w), whatever its error, and what it leaves, d = w - P y,
+
+            t^2 = w^H y + w^H P^{-1} d <= a + t b,  a = |w^H y|,  b = ||S d||_2 / lambda_min(S P S)^{1/2},
+
+        hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added to them.
+        """
+        n, m = functionals.shape
+        if not m:
+            return np.zeros(0)
+        (w,), exponents = self._in_range(functionals)
+        units = self.balance[:, None]
+        y = self.factorized()(w)
+        a = np.abs(np.sum(w.conj() * y, axis=0).real)
+        a = a + 4 * (n + 2) * ROUND_OFF * column_norm_bounds(w * units) * column_norm_bounds(y / units)
+        b = column_norm_bounds((w - self.matrix @ y) * units) + self._product_rounding(w, y)
+        b = b / np.sqrt(self.smallest_eigenvalue)
+        bound = (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
+        return bound if exponents is None else scaled(bound, exponents)
+
+    @cached_property
+    def smallest_eigenvalue(self) -> float:
+        """A proved lower bound of the smallest eigenvalue of S P S (:func:`rbm.affine.spectrum.smallest_eigenvalue`)."""
+        return smallest_eigenvalue(self, self._solver is None)
+
+    def norm(self, vectors: np.ndarray) -> np.ndarray:
+        """||x||_P (m,) of each column of (n, m)."""
+        exponents = exponents_of(vectors / self.balance[:, None])
+        within = np.all(np.abs(exponents) <= RANGE)
+        x = vectors if within else scaled(vectors, -exponents)
+        square = extended.dot(x, extended.product(self.split, x)[0]).real
+        norm = _root(square, np.zeros_like(square), x)
+        return norm if within else scaled(norm, exponents)
+
+    def orthonormality(self, vectors: np.ndarray) -> float:
+        """A proved bound of ||Z^H P Z - I||_F, so that ||Z x||_P <= (1 + that)^{1/2} ||x||_2 for all x. 0 for no vectors."""
+        n, count = vectors.shape
+        if not count:
+            return 0.0
+        hi, lo = extended.product(self.split, vectors)
+        off = extended.rounding(self.split, vectors)
+        gram = vectors.conj().T @ hi + vectors.conj().T @ lo
+        units = self.balance[:, None]
+        sizes, images = column_norm_bounds(vectors / units), column_norm_bounds(units * np.abs(hi) + units * off)
+        rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
+        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norm_bounds(units * off)))
+        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
+
+    def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
+        """The columns, scaled together by powers of two where their squares would leave the range of numbers; the exponents (m,)."""
+        exponents = exponents_of(columns[0] * self.balance[:, None])
+        if np.all(np.abs(exponents) <= RANGE):
+            return columns, None
+        return tuple(scaled(c, -exponents) for c in columns), exponents
+
+
+def _largest(vectors: np.ndarray) -> np.ndarray:
+    return np.abs(vectors).max(axis=0, initial=0.0)
+
+
+def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Square root of x^H P x, which a positive definite P makes positive for every x that is not zero, up to the error of the square."""
+    zero = ~np.any(vectors, axis=0)
+    bad = ~(zero | (square > -error))
+    if np.any(bad):
+        j = int(np.flatnonzero(bad)[0])
+        raise ModelError(
+            f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite"
+        )
+    return np.sqrt(np.where(zero | (square < 0), 0.0, square))

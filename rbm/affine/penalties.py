@@ -1,0 +1,146 @@
+"""Unknowns that are held by their own equation: penalty entries such as 1e30, and identity rows of Dirichlet unknowns that were kept.
+
+A penalty in the operators that the product does not carry makes ||A|| as large as itself, and rounding with it: error bounds stay true, and
+say nothing. With the same entry in the product, or without the unknown, they are sharp.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+
+from rbm.affine.system import AffineSystem
+from rbm.arithmetic import extended
+
+__all__ = ["held_unknowns", "penalty_hint"]
+
+#: A diagonal entry, against that of the product, is out of line if it exceeds the median of all, or falls short of it, by this factor.
+OUT_OF_LINE = 1e8
+#: Unknowns that are named.
+NAMED = 5
+#: Points tried for one where the coefficients have values.
+TRIED = 8
+
+
+def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
+    """What diagonal entries out of line with those of the product do to error bounds and what to do about it; None if there are none.
+
+    mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the coefficients have values
+
+    Compared are sum_q |theta_q A_q,ii| / P_ii over all unknowns i. A hint raises no error. Cost: O(n).
+    """
+    ratios = _ratios(system, mus)
+    if ratios is None:
+        return None
+    middle = float(np.median(ratios))
+    if not 0 < middle < np.inf:
+        return None
+    large = np.flatnonzero(ratios > OUT_OF_LINE * middle)
+    if len(large):
+        factor = float(ratios[large].max()) / middle
+        return (
+            f"{_unknowns(large)} {_have(large)} a diagonal entry in the operators that exceeds those of other unknowns by a factor of {factor:.1e}, "
+            "measured by the product, as Dirichlet conditions by penalty do: error bounds lose as many digits. Eliminate these unknowns, or put the "
+            "same entries into the product"
+        )
+    small = np.flatnonzero((ratios > 0) & (ratios < middle / OUT_OF_LINE))
+    if len(small):
+        factor = middle / float(ratios[small].min())
+        return (
+            f"{_unknowns(small)} {_have(small)} a diagonal entry in the operators that falls short of those of other unknowns by a factor of "
+            f"{factor:.1e}, measured by the product: the stability constant is as small. Eliminate these unknowns, or put entries in proportion "
+            "into operators and product"
+        )
+    return None
+
+
+def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
+    """Sentences for :meth:`rbm.FullOrderModel.verify` about rows with nothing but a diagonal entry, and about penalties, from points (M, p)."""
+    lines = []
+    alone = _identity_rows(system)
+    if len(alone):
+        line = f"{_unknowns(alone)} {_have(alone)} rows with a diagonal entry only: Dirichlet unknowns that were kept"
+        moving = alone[_moves(system, mus, alone)]
+        if len(moving):
+            line += (
+                f"; {_unknowns(moving)} with a right-hand side, and with coefficients in the operators that depend on the parameters: their values "
+                "depend on the parameters as sum_q phi_q f_q / sum_q theta_q A_q does. Keep the entry in one term with coefficient 1, or "
+                "eliminate the unknowns"
+            )
+        else:
+            line += ", right as they are, or better eliminated"
+        lines.append(line)
+    hint = penalty_hint(system, mus)
+    if hint is not None:
+        lines.append(f"caution: {hint}")
+    return lines
+
+
+def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
+    """sum_q |theta_q A_q,ii| / P_ii (n,) at one of the points, of the terms that show their entries; None if no point tried has an answer."""
+    theta = _coefficients_near_middle(system, mus)
+    if theta is None:
+        return None
+    units, total = system.inner_product.balance, np.zeros(system.dimension)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for value, term in zip(theta, system.operator_terms, strict=True):
+            if not extended.is_black_box(term):
+                total += np.abs(value * (np.asarray(term.diagonal()) * units) * units)
+        return total / (np.abs(np.asarray(system.product.diagonal())) * units * units)
+
+
+def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
+    """theta (Qa,) at the point nearest to the middle of the ranges where it has values; None if the nearest few have none."""
+    low, high = system.parameters.bounds.T
+    width = np.where(high > low, high / 2 - low / 2, 1.0)
+    with np.errstate(over="ignore"):
+        away = np.abs((mus / 2 - low / 4 - high / 4) / width).max(axis=1)
+    for i in np.argsort(away, kind="stable")[:TRIED]:
+        with suppress(Exception):  # coefficients are the user's
+            return system.operator_coefficients(mus[i : i + 1])[0]
+    return None
+
+
+def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """(k,) true for unknowns with rows of their own whose equations and values depend on the parameters, as far as the points (M, p) show.
+
+    A right-hand side alone that depends on them, u = g(mu), is what was asked for.
+    """
+    theta, phi = system.operator_coefficients(mus), system.rhs_coefficients(mus)
+    with suppress(Exception):  # more points, of which the user spoke less
+        more = system.parameters.sample(3)
+        of_operator, of_rhs = system.operator_coefficients(more), system.rhs_coefficients(more)
+        theta, phi = np.concatenate([theta, of_operator]), np.concatenate([phi, of_rhs])
+    entries = np.stack([np.asarray(a.diagonal())[alone] for a in system.operator_terms], axis=1)
+    with np.errstate(all="ignore"):
+        entry, load = entries @ theta.T, system.rhs_terms[alone] @ phi.T
+        return _varies(entry) & _varies(load / entry)
+
+
+def _varies(values: np.ndarray) -> np.ndarray:
+    """(k,) true for rows of (k, M) whose entries are not all the same, up to rounding."""
+    return np.any(np.abs(values - values[:, :1]) > 1e-10 * np.abs(values).max(axis=1, keepdims=True), axis=1)
+
+
+def _identity_rows(system: AffineSystem) -> np.ndarray:
+    """Unknowns whose rows hold a diagonal entry only, in all terms together."""
+    off, held = np.zeros(system.dimension, dtype=bool), np.zeros(system.dimension, dtype=bool)
+    for term in system.operator_terms:
+        if extended.is_black_box(term):
+            return np.zeros(0, dtype=int)
+        diagonal = np.asarray(term.diagonal()) != 0
+        row_counts = np.asarray((abs(term) > 0).sum(axis=1)).ravel()
+        off |= row_counts > diagonal
+        held |= diagonal
+    alone = np.flatnonzero(~off & held)
+    return alone if len(alone) < system.dimension else alone[:0]
+
+
+def _unknowns(which: np.ndarray) -> str:
+    some = ", ".join(map(str, which[:NAMED])) + (", ..." if len(which) > NAMED else "")
+    return f"unknown {some}" if len(which) == 1 else f"{len(which)} unknowns ({some})"
+
+
+def _have(which: np.ndarray) -> str:
+    return "has" if len(which) == 1 else "have"

@@ -1,0 +1,131 @@
+"""A sum of terms with coefficients, A(mu) = sum_q theta_q A_q: assembled, factorised, and applied to few vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from rbm.arithmetic import extended
+from rbm.solvers.factorization import Solve, solve_function, symmetric_lu
+
+__all__ = ["SparseSum", "TermStack"]
+
+
+class SparseSum:
+    """Sparse A_q (n, n) on their common sparsity pattern: one sum of data arrays a parameter point, one ordering for all.
+
+    SuperLU takes no symbolic factorisation from before, but it takes an order. The fill-reducing one depends on the pattern
+    only and is computed once; the matrix is assembled in that order.
+    """
+
+    def __init__(self, terms: Sequence[Any]) -> None:
+        n = terms[0].shape[0]
+        keys, data = [], []
+        for term in terms:
+            entries = sp.coo_array(term)
+            entries.sum_duplicates()
+            row, column = entries.coords
+            keys.append(row.astype(np.int64) * n + column)
+            data.append(entries.data)
+        union = np.unique(np.concatenate(keys))
+        self._rows, self._columns = (part.astype(np.int32) for part in np.divmod(union, n))
+        self._terms = [(np.searchsorted(union, key), values) for key, values in zip(keys, data, strict=True)]
+        self._indptr = np.concatenate([[0], np.cumsum(np.bincount(self._rows, minlength=n))]).astype(np.int32)
+        self.shape = (n, n)
+        #: True if the common pattern is symmetric
+        self.symmetric = bool(np.array_equal(np.sort(union % n * n + union // n), union))
+
+    def assemble(self, theta: np.ndarray) -> sp.csr_array:
+        """A for one set of coefficients theta (Qa,); entries of the common pattern that come out zero stay in it."""
+        total = np.zeros(len(self._rows), dtype=np.result_type(theta, *(values for _, values in self._terms)))
+        for value, (positions, values) in zip(theta, self._terms, strict=True):
+            total[positions] += value * values
+        return sp.csr_array((total, self._columns, self._indptr), shape=self.shape)
+
+    def factorize(self, matrix: sp.csr_array) -> Solve:
+        """Solve function of an assembled matrix, with pivots on the diagonal, so that the caller checks.
+
+        Raises RuntimeError if a pivot is zero.
+        """
+        order, sequence, indices, indptr = self._order
+        reordered = sp.csc_array((matrix.data[sequence], indices, indptr), shape=self.shape)
+        inner = solve_function(symmetric_lu(reordered, "NATURAL"), reordered)
+        inverse = np.argsort(order)
+        return lambda rhs: inner(rhs[order])[inverse]
+
+    def prepare(self) -> None:
+        """Compute the order now."""
+        _ = self._order
+
+    @cached_property
+    def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The order of the unknowns, the positions of the reordered entries in the data, and their CSC pattern.
+
+        From the factorisation of another matrix with this pattern that has one for certain, and not of the first A(mu) that
+        comes: same input, same bits, wherever a run starts.
+        """
+        n = self.shape[0]
+        pattern = sp.csr_array((np.full(len(self._rows), -1.0), self._columns, self._indptr), shape=self.shape)
+        order = np.argsort(symmetric_lu(pattern + 2.0 * n * sp.eye_array(n)).perm_c)
+        position = np.argsort(order)
+        rows, columns = position[self._rows], position[self._columns]
+        sequence = np.lexsort((rows, columns))
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=n))])
+        return order, sequence, rows[sequence].astype(np.int32), indptr.astype(np.int32)
+
+
+class TermStack:
+    """All A_q under each other, sparse ones without their empty rows: A_1 x .. A_Qa x by one product in extended precision.
+
+    A term that lives in a part of the domain has few rows that are not empty; with Qa parts the stack is no larger than
+    one matrix, and a product costs what one costs, where Qa products cost Qa passes over vectors of full length.
+
+    Attributes
+    ----------
+    rows : for each term, the rows of A_q that the stack holds
+    starts : (Qa + 1,) where they begin in the stack
+    """
+
+    def __init__(self, terms: Sequence[Any], splits: Sequence[Any], inner_scale: np.ndarray) -> None:
+        n = terms[0].shape[0]
+        self._splits, self._split = splits, None
+        if all(sp.issparse(a) for a in terms):
+            matrices = [sp.csr_array(a) for a in terms]
+            self.rows = [np.flatnonzero(np.diff(a.indptr)) for a in matrices]
+            stack = sp.vstack([a[rows] for a, rows in zip(matrices, self.rows, strict=True)], format="csr")
+            self._split = extended.SplitMatrix(stack, inner_scale)
+        else:
+            self.rows = [np.arange(n)] * len(terms)
+        self.starts = np.concatenate([[0], np.cumsum([len(rows) for rows in self.rows])])
+        self._row = np.concatenate(self.rows)
+        self.owner = np.repeat(np.arange(len(terms)), np.diff(self.starts))  #: the term of each row of the stack
+        self._shape = (n, len(terms))
+
+    @property
+    def parts(self) -> list[slice]:
+        """The rows of each term in the stack."""
+        return [slice(a, b) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+    def product(self, x: np.ndarray | extended.Extended) -> extended.Extended:
+        """[A_1 x; ..; A_Qa x] (r, m) as hi + lo, in the rows of the stack."""
+        if self._split is not None:
+            return extended.product(self._split, x)
+        products = [extended.product(split, x) for split in self._splits]
+        hi, lo = (np.concatenate([p[k] for p in products]) for k in (0, 1))
+        return hi, lo
+
+    def rounding(self, x: np.ndarray) -> np.ndarray:
+        """Bound (r, m) of the error of :meth:`product` (:func:`rbm.arithmetic.extended.rounding`)."""
+        if self._split is not None:
+            return extended.rounding(self._split, x)
+        return np.concatenate([extended.rounding(split, x) for split in self._splits])
+
+    def side_by_side(self, stacked: np.ndarray) -> np.ndarray:
+        """Column q of the result (n, Qa) is the part of term q of a stacked vector (r,), with zero where the stack has no row."""
+        columns = np.zeros(self._shape, dtype=stacked.dtype, order="F")
+        columns[self._row, self.owner] = stacked
+        return columns

@@ -1,0 +1,272 @@
+"""Full-order solutions beyond double precision: a factorisation, then refinement with a residual in extended precision."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from lowrank.progress import progress_bar
+from rbm.affine.system import AffineSystem
+from rbm.arithmetic import extended
+from rbm.errors import Interrupted, ModelError, PointError, place
+from rbm.solvers.factorization import Solve, factorize
+from rbm.solvers.user_code import UserSolver, check_executor
+
+__all__ = ["FORESEEN", "solutions"]
+
+#: Refinement ends when a correction is this small; the next would be smaller by cond(A) u again.
+SETTLED = 1e-15
+#: A solution whose last correction is larger than this has no correct digits to speak of.
+UNSETTLED = 1e-6
+MAX_REFINEMENTS = 12
+#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left out.
+FORESEEN = 1e4
+#: What to do about a singular A(mu).
+_SINGULAR = (
+    "; leave such parameters out of the ranges, or look for a zero row, or a missing boundary condition, in the terms"
+)
+#: Pieces a worker gets, so that none waits long for the others.
+PIECES = 4
+#: Rows that an error lists in its text; all are in `rows`.
+SHOWN = 8
+
+
+class _Failure(NamedTuple):
+    """Points that have no solution."""
+
+    rows: np.ndarray  #: in the batch
+    error: PointError  #: what is wrong with the first of them
+
+
+class _Piece(NamedTuple):
+    """Solutions at consecutive points, NaN in the columns of those that have failed."""
+
+    values: extended.Extended
+    failures: list[_Failure]
+
+
+def solutions(
+    system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
+) -> extended.Extended:
+    """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`.
+
+    Points that fail do not keep the others from being solved: the error is raised at the end, and holds their solutions.
+    """
+    count, workers = len(mus), 1
+    if check_executor(executor) is not None:
+        workers = PIECES * int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
+        system.prepare()  # before the threads, which would all do it
+    size = 1 if executor is None else max(1, math.ceil(count / workers))
+    made = _Answers(system.dimension, count)
+    pending: list[tuple[int, Any]] = []
+    try:
+        with progress_bar(None, "full-order solves", enabled=progress, total=count) as bar:
+            work, starts = partial(_piece, system, foreseen, count > 1), range(0, count, size)
+            for start, piece in _finished(work, starts, [mus[i : i + size] for i in starts], executor, pending):
+                made.pieces[start] = piece
+                bar.update(piece.values[0].shape[1])
+        return made.finish()
+    except KeyboardInterrupt as interrupt:
+        raise made.interrupted(pending) from interrupt
+    except PointError as error:  # about the whole call: it may have come after many solves
+        if error.rows is None:
+            made.collect(pending)
+            error.solution = made.joined() if made.pieces else None
+        raise
+
+
+def _finished(
+    work: Callable[[int, np.ndarray], _Piece],
+    starts: Sequence[int],
+    pieces: list[np.ndarray],
+    executor: Executor | None,
+    pending: list[tuple[int, Any]],
+) -> Iterator[tuple[int, _Piece]]:
+    """(start, piece) one after the other; `pending` gets what has been submitted, if the executor submits."""
+    submit = getattr(executor, "submit", None)
+    if executor is None or not callable(submit):
+        yield from zip(starts, (map if executor is None else executor.map)(work, starts, pieces), strict=True)
+        return
+    try:
+        for start, mus in zip(starts, pieces, strict=True):
+            pending.append((start, submit(work, start, mus)))
+        for start, future in pending:
+            yield start, future.result()
+    finally:
+        for _, future in pending:
+            future.cancel()
+
+
+class _Answers:
+    """The solutions at M points, as far as they are known."""
+
+    def __init__(self, dimension: int, count: int) -> None:
+        self.dimension, self.count = dimension, count
+        self.pieces: dict[int, _Piece] = {}  # by first row
+
+    @property
+    def failed(self) -> np.ndarray:
+        """(k,) rows that failed."""
+        rows = [f.rows for piece in self.pieces.values() for f in piece.failures]
+        return np.sort(np.concatenate(rows)) if rows else np.zeros(0, dtype=int)
+
+    def joined(self) -> extended.Extended:
+        """hi and lo (n, M), NaN where there is no solution."""
+        parts, row = [], 0
+        for start, piece in sorted(self.pieces.items()):
+            parts += [_nothing(self.dimension, start - row)] * (start > row) + [piece.values]
+            row = start + piece.values[0].shape[1]
+        return _joined([*parts, _nothing(self.dimension, self.count - row)] if row < self.count else parts)
+
+    def finish(self) -> extended.Extended:
+        """The solutions; ModelError, or another error about points, if some have none."""
+        failures = sorted((f for p in self.pieces.values() for f in p.failures), key=lambda f: int(f.rows[0]))
+        if not failures:
+            return self.joined()
+        failed, first = self.failed, failures[0]
+        text, further = str(first.error), np.setdiff1d(failed, first.rows)
+        if len(further):
+            shown = ", ".join(map(str, further[:SHOWN])) + (", ..." if len(further) > SHOWN else "")
+            text += f"; further rows that failed: {shown}"
+        if len(failed) < self.count:
+            text += f" (the other {self.count - len(failed)} of {self.count} solutions are in `solution` of this error)"
+        error = first.error if text == str(first.error) else type(first.error)(text)
+        error.rows = failed
+        if len(failed) < self.count:
+            error.solution = self.joined()
+        raise error from first.error.__cause__
+
+    def collect(self, pending: list[tuple[int, Any]]) -> None:
+        """Take what is finished of the pieces that were submitted, in order or not."""
+        for start, future in pending:
+            if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
+                self.pieces[start] = future.result()
+
+    def interrupted(self, pending: list[tuple[int, Any]]) -> Interrupted:
+        """The error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
+        while True:
+            try:
+                self.collect(pending)
+                failed = len(self.failed)
+                done = sum(piece.values[0].shape[1] for piece in self.pieces.values()) - failed
+                return Interrupted(
+                    f"interrupted with {done} of {self.count} full-order solves done{f' and {failed} failed' if failed else ''}; they are in `result` of "
+                    "this exception, where all others are NaN",
+                    self.joined(),
+                )
+            except KeyboardInterrupt:
+                continue
+
+
+def _nothing(dimension: int, count: int) -> extended.Extended:
+    return (np.full((dimension, count), np.nan),) * 2
+
+
+def _joined(parts: list[extended.Extended]) -> extended.Extended:
+    """Columns beside each other."""
+    hi, lo = (np.concatenate([p[k] for p in parts], axis=1) for k in (0, 1))
+    return hi, lo
+
+
+def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus: np.ndarray) -> _Piece:
+    """u(mu) (n, m) at some of the points, one after the other; the first is row `start` of the batch, which errors name if it has several."""
+    known, failures = np.arange(len(mus)), list[_Failure]()
+    while len(known):
+        try:
+            theta, phi = system.operator_coefficients(mus[known]), system.rhs_coefficients(mus[known])
+            break
+        except PointError as error:
+            if error.rows is None:
+                raise
+            rows, about = start + known[error.rows], error
+            if error.describe is not None and several:
+                about = type(error)(error.describe(int(error.rows[0]), place(int(rows[0]), len(rows))))
+            failures.append(_Failure(rows, about))
+            known = np.delete(known, error.rows)
+    columns = [_nothing(system.dimension, 1)] * len(mus)
+    for i, row in enumerate(known.tolist()):
+        try:
+            columns[row] = _refined(system, theta[i], phi[i], foreseen)
+        except ModelError as error:
+            where = f" (row {start + row})" if several else ""
+            failed = ModelError(f"full-order solve at {system.parameters.describe(mus[row])}{where} failed: {error}")
+            failed.__cause__ = error
+            failures.append(_Failure(np.array([start + row]), failed))
+    return _Piece(_joined(columns), failures)
+
+
+def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
+    """LU and refinement; diagonal pivots first where they may do, partial pivoting if they did not.
+
+    foreseen : no further correction where the last two let it be this many times smaller than it need be (own LU only)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix, rhs = system.assemble(theta), system.rhs_terms @ phi[:, None]
+    _check_in_range("the right-hand side sum_q phi_q f_q", rhs)
+    if not system.black_box:
+        _check_in_range("the matrix sum_q theta_q A_q", matrix.data if sp.issparse(matrix) else matrix)
+    size = partial(_size, system.inner_product.balance)
+    for diagonal in (True, False) if system.has_symmetric_pattern and system.solver is None else (False,):
+        if system.solver is None:
+            solve = _own_solve(system, matrix, diagonal)
+        else:
+            foreseen, solve = np.inf, UserSolver(system.solver, matrix)
+        u = solve(rhs)
+        x, step, first = (u, np.zeros_like(u)), np.inf, size(u)
+        for _ in range(MAX_REFINEMENTS):
+            r = system.residual(theta[None], phi[None], x)
+            correction = solve(r[0] + r[1])
+            before, step = step, size(correction)
+            if not step <= before / 2:
+                break  # as small as it gets
+            x = extended.add(x, (correction, np.zeros_like(correction)))
+            whole = size(x[0])
+            # the correction after this one: smaller by the factor by which this one was smaller than the one before
+            if step <= SETTLED * whole or foreseen * step * step <= SETTLED * whole * min(before, first):
+                break
+        whole = size(x[0])
+        if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
+            return x
+    raise ModelError(
+        f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the matrix is "
+        "singular to working precision, or the solver is not accurate" + _SINGULAR
+    )
+
+
+def _check_in_range(name: str, values: np.ndarray) -> None:
+    """Raise ModelError for sums of finite terms that are not finite."""
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise ModelError(
+            f"{name} has {bad} entries beyond the range of double precision ({np.finfo(float).max:.3g}); scale the terms, or their coefficients"
+        )
+
+
+def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
+    """Solve function of an assembled matrix, pivots on the diagonal or not, or ModelError if it is singular."""
+    try:
+        return system.factorize_assembled(matrix) if diagonal else factorize(matrix)
+    except RuntimeError as error:
+        raise ModelError(f"the matrix is singular to working precision ({error}){_SINGULAR}") from error
+    except ModelError as error:
+        raise ModelError(f"{error}{_SINGULAR}") from error
+
+
+def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
+    """True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
+    units = system.inner_product.balance[:, None]
+    image = np.abs(np.asarray(matrix @ x))
+    terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
+    return bool(np.abs(r * units).max() <= 1e-8 * np.abs(terms * units).max())
+
+
+def _size(balance: np.ndarray, u: np.ndarray) -> float:
+    """Largest entry of u in balanced units."""
+    return float(np.abs(u / balance[:, None]).max())

@@ -1,0 +1,186 @@
+"""The coefficients theta_q(mu) of an affine expansion, evaluated for all parameter points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lowrank.arrays import all_true, beside, namespace, to_numpy
+from rbm.errors import ModelError, ParameterError, refused
+from rbm.parameters import pickling as serialization
+from rbm.parameters.expressions import Expression
+from rbm.parameters.interpolated_family import InterpolatedCoefficient
+from rbm.parameters.space import ParameterSpace
+
+__all__ = ["Coefficient", "Coefficients"]
+
+Coefficient = float | complex | str | InterpolatedCoefficient | Callable[[np.ndarray], Any]
+Function = Callable[[Any, dict[int, Any]], Any]
+
+
+class Coefficients:
+    """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, terms of an interpolation, or callables.
+
+    The terms of one :class:`rbm.parameters.interpolated_family.InterpolatedFamily` are evaluated together. A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+
+    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus` that cannot be written to, and their values
+    are copied and moved.
+    """
+
+    def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
+        self.sources = tuple(_plain(s) for s in sources)
+        self.parameters = parameters
+        self._functions = [self._function(s) for s in self.sources]
+        # most coefficients are parameters and numbers: these are copied, the others are computed
+        names = {name: j for j, name in enumerate(parameters.names)}
+        columns = [
+            (q, names[s.strip()]) for q, s in enumerate(self.sources) if isinstance(s, str) and s.strip() in names
+        ]
+        numbers = [(q, s) for q, s in enumerate(self.sources) if isinstance(s, float | complex)]
+        self._copied, self._column = (np.array([pair[k] for pair in columns], dtype=int) for k in (0, 1))
+        self._simple = len(columns) + len(numbers) == len(self.sources) and bool(
+            np.isfinite([s for _, s in numbers]).all()
+        )
+        self._identity = self._simple and [j for _, j in columns] == list(range(len(parameters))) and not numbers
+        self._template = np.zeros(
+            len(self.sources), dtype=complex if any(isinstance(s, complex) for _, s in numbers) else float
+        )
+        self._template[[q for q, _ in numbers]] = [s for _, s in numbers]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy; ModelError for a function that pickle could not send."""
+        serialization.check_coefficients(self.sources)
+        return Coefficients, (self.sources, self.parameters)
+
+    @property
+    def portable(self) -> bool:
+        """False if a coefficient is a Python callable, which no file can hold."""
+        return not any(callable(s) for s in self.sources)
+
+    @property
+    def constant(self) -> np.ndarray | None:
+        """(Q,) values if they are all numbers, the same at every point; else None."""
+        return self._template if self._simple and not len(self._copied) else None
+
+    def __call__(self, mus: Any) -> Any:
+        """Values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
+
+        Raises
+        ------
+        ParameterError
+            a coefficient is NaN or infinite: names coefficient, value and parameter point.
+        """
+        if self._identity:
+            return mus
+        if self._simple and isinstance(mus, np.ndarray):
+            simple = np.empty((len(mus), len(self.sources)), dtype=self._template.dtype)
+            simple[:] = self._template
+            if len(self._copied):
+                simple[:, self._copied] = mus[:, self._column]
+            return simple
+        known: dict[int, Any] = {}  # families that were evaluated for an earlier term
+        columns = [f(mus, known) for f in self._functions]
+        if isinstance(mus, np.ndarray):
+            is_complex = any(c.dtype.kind == "c" for c in columns)
+            values = np.empty((len(mus), len(columns)), dtype=complex if is_complex else float)
+            for q, column in enumerate(columns):
+                values[:, q] = column
+        else:
+            values = namespace(mus).stack(columns, axis=1) if columns else mus[:, :0]
+        finite = np.isfinite(values) if isinstance(values, np.ndarray) else namespace(values).isfinite(values)
+        if not all_true(finite):
+            mus, values, finite = to_numpy(mus), to_numpy(values), to_numpy(finite)
+
+            q = int(np.argmin(finite[np.argmin(finite.all(axis=1))]))
+            good = mus[finite[:, q]]
+
+            def message(i: int, where: str) -> str:
+                return (
+                    f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
+                    + self._why(q, mus[i], good)
+                )
+
+            raise refused(ParameterError, np.logical_not(finite[:, q]), message, about=(id(self), q))
+        return values
+
+    def _why(self, q: int, mu: np.ndarray, good: np.ndarray) -> str:
+        """Which step of formula q fails at mu (p,), and where among the points tried, `good` (k, p), it does not: the end of a sentence."""
+        source, names = self.sources[q], self.parameters.names
+        step = Expression(source, names).failure(mu) if isinstance(source, str) else None
+        said = f": {step}" if step else ""
+        if len(names) == 1 and len(good):
+            low, high = good.min(), good.max()
+            return f"{said}; of the points given it is finite at {len(good)}, from {names[0]} = {low:.6g} to {high:.6g}"
+        return f"{said}; keep to parameters where it is defined, by the ranges of the ParameterSpace" if said else ""
+
+    def _function(self, source: Coefficient) -> Function:
+        if isinstance(source, str):
+            expression = Expression(source, self.parameters.names)
+            return lambda mus, known: expression(mus)
+        if isinstance(source, InterpolatedCoefficient):
+            factor, family = self._function(source.factor), source.family
+            evaluate = family.compiled(self.parameters.names)
+
+            def term(mus: Any, known: dict[int, Any]) -> Any:
+                if id(family) not in known:
+                    known[id(family)] = evaluate(mus)
+                return factor(mus, known) * known[id(family)][:, source.term]
+
+            return term
+        if callable(source):
+            return lambda mus, known: beside(_called(source, to_numpy(mus)), mus)
+        return lambda mus, known: beside(np.full(mus.shape[0], source), mus)
+
+
+def _plain(source: Coefficient) -> Coefficient:
+    """Numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
+    if isinstance(source, str | InterpolatedCoefficient) or callable(source):
+        return source
+    wanted = "a coefficient is a number, an expression string or a vectorised callable"
+    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+        raise ModelError(f"{wanted}, got a masked entry: fill it, or leave the term out")
+    try:
+        number = complex(source)
+    except (TypeError, ValueError):
+        shape = getattr(source, "shape", ())
+        hint = f" of shape {shape}; terms are pairs (coefficient, matrix or vector), in this order" if shape else ""
+        raise ModelError(f"{wanted}, got {type(source).__name__}{hint}") from None
+    return number.real if number.imag == 0 and not isinstance(source, complex) else number
+
+
+def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
+    name = getattr(function, "__name__", repr(function))
+    own = np.array(mus)  # a coefficient that changed its argument would change all that come after it
+    own.flags.writeable = False
+    try:
+        returned = function(own)
+    except Exception as error:
+        hint = "; mus cannot be written to: write mus = 2 * mus, not mus *= 2" if "read-only" in str(error) else ""
+        raise ModelError(
+            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}{hint}"
+        ) from error
+    wanted = f"coefficient callable {name!r} must return numbers of shape ({len(mus)},) for mus of shape {mus.shape}"
+    if np.ma.is_masked(returned):
+        raise ModelError(f"{wanted}, got {np.ma.count_masked(returned)} masked entries: fill them, or return numbers")
+    if hasattr(returned, "toarray"):
+        raise ModelError(f"{wanted}, got a sparse {type(returned).__name__}: return a dense array")
+    try:
+        value = np.asarray(returned)
+    except Exception as error:
+        raise ModelError(f"{wanted}, got a {type(returned).__name__} that is no array ({error})") from error
+    if value.shape not in ((), (len(mus),)) or value.dtype.kind not in "biufc":
+        hint = ""
+        if value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
+            hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
+        elif value.shape == mus.shape or value.shape == (len(mus), 1):
+            hint = "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not mus ** 2"
+        elif value.shape == (len(mus.T),):
+            hint = "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first parameter at all of them: write mus[:, 0], not mus[0]"
+        raise ModelError(f"{wanted}, got shape {value.shape} and dtype {value.dtype}{hint}")
+    dtype = complex if value.dtype.kind == "c" else float
+    return np.broadcast_to(value.astype(dtype), (len(mus),))  # a copy: the callable may keep what it returned

@@ -1,0 +1,82 @@
+"""Full-order models on their way to other processes: without factorisations, and with a word about functions that cannot travel."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from rbm.errors import ModelError
+
+__all__ = ["check_coefficients", "check_travel"]
+
+#: Modules that copy functions by their instructions, or share them, and need no names.
+BY_VALUE = ("copy", "cloudpickle", "dill", "joblib.externals.cloudpickle", "ray.cloudpickle", "pyspark.cloudpickle")
+
+
+def check_travel(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> None:
+    """Raise ModelError, naming it, for a function that pickle could not send: a lambda or one inside another, also in functools.partial.
+
+    families : coefficients with their `sources`; others are passed over. terms : of the operator, of which the functions of a LinearOperator count
+
+    The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill, are let through, and so
+    is copy.
+    """
+    _check(_functions(families, solver, terms))
+
+
+def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
+    """Raise ModelError for the first that pickle would not find by its name, unless somebody sends functions whole."""
+    wrong = next(((what, function) for what, function in functions if _by_name(function) is not function), None)
+    if wrong is not None and not _functions_travel():
+        raise ModelError(
+            f"the {wrong[0]} {wrong[1].__qualname__} cannot be pickled: another process could not find it by its name. Define it with def "
+            "at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the model with joblib or cloudpickle"
+        )
+
+
+def _functions(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> Iterator[tuple[str, FunctionType]]:
+    """The functions of the user among what a model holds."""
+    for family in families:
+        for source in getattr(family, "sources", ()):
+            yield from (("coefficient", function) for function in _inside(source))
+    yield from (("solver", function) for function in _inside(solver))
+    for term in terms:
+        if hasattr(term, "operator"):  # of the user, in :class:`rbm.solvers.user_code.UserOperator`
+            parts = vars(term.operator).values()
+            yield from (("function of a LinearOperator", function) for part in parts for function in _inside(part))
+
+
+def check_coefficients(sources: Iterable[Any]) -> None:
+    """Raise ModelError for coefficients that pickle cannot send, as :func:`check_travel` does."""
+    _check(("coefficient", function) for source in sources for function in _inside(source))
+
+
+def _inside(given: Any) -> Iterator[FunctionType]:
+    """The function itself, or those that a functools.partial is made of."""
+    if isinstance(given, FunctionType):
+        yield given
+    elif isinstance(given, partial):
+        for part in (given.func, *given.args, *given.keywords.values()):
+            yield from _inside(part)
+
+
+def _by_name(function: FunctionType) -> Any:
+    """What another process would find under the name of the function."""
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _functions_travel() -> bool:
+    """True if one of the callers copies functions by value."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if any(name == module or name.startswith(f"{module}.") for module in BY_VALUE):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

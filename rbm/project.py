@@ -1,0 +1,109 @@
+"""From a basis to a reduced model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rbm.errors import EstimatorUnusable, ModelError
+from rbm.estimators import METHODS, Estimator
+from rbm.full_order import FullOrderModel, Projection
+from rbm.reduced.arrays import estimator_class
+from rbm.reduced.model import ReducedModel
+from rbm.reduced.outputs import reduce_output
+from rbm.reduction.projected_system import Reduction
+
+__all__ = ["finish", "project"]
+
+#: Training parameters for E3 and E4 when none are given.
+DEFAULT_TRAINING = 1024
+
+
+def project(
+    model: FullOrderModel,
+    basis: Any,
+    estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
+    training: Any = None,
+    projection: Projection | None = None,
+) -> ReducedModel:
+    """Projection onto a basis from elsewhere: POD, another code, a greedy basis cut short.
+
+    Parameters
+    ----------
+    model : the full-order model
+    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not P-orthonormal
+    estimators : names or classes; the first is the default of the reduced model
+    training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
+    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
+
+    Raises
+    ------
+    ModelError
+        a basis of the wrong shape or with dependent vectors, an unknown estimator.
+    EstimatorUnusable
+        the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that cannot are listed in `refused`.
+
+    Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
+    """
+    if basis is None:
+        raise ModelError(
+            "basis is None; give Z (n, N), one basis vector a column, such as lowrank.pod(snapshots).modes"
+        )
+    reduction = Reduction(model, basis, projection)
+    if training is None:
+        training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
+    return finish(reduction, estimators, model.parameters.validate(training))
+
+
+def finish(
+    reduction: Reduction,
+    estimators: Sequence[str | type[Estimator]],
+    training: np.ndarray,
+    selected: np.ndarray | None = None,
+) -> ReducedModel:
+    """The reduced model of a projection, with its estimators prepared."""
+    model = reduction.model
+    states: dict[str, Estimator] = {}
+    refused: dict[str, str] = {}
+    for k, cls in enumerate(estimator_classes(estimators)):
+        try:
+            states[cls.kind] = cls.prepare(reduction, training)
+        except EstimatorUnusable as error:
+            if k == 0:
+                raise
+            refused[cls.kind] = str(error)
+    return ReducedModel(
+        parameters=model.parameters,
+        operator_coefficients=model.operator_coefficients,
+        rhs_coefficients=model.rhs_coefficients,
+        stability=model.stability,
+        interpolation_error=model.interpolation_error,
+        orthonormality=reduction.orthonormality,
+        projection=reduction.projection,
+        operators=reduction.operators,
+        rhs=reduction.rhs,
+        outputs={
+            name: reduce_output(model.inner_product, reduction.basis, out, name) for name, out in model.outputs.items()
+        },
+        estimators=states,
+        refused=refused,
+        basis=reduction.basis,
+        selected=selected,
+        output_units=model.output_units,
+    )
+
+
+def estimator_classes(estimators: Sequence[str | type[Estimator]]) -> list[type[Estimator]]:
+    """The classes of estimators given by name, alias or class, each once, in order. Raises ModelError for two of one kind, and for none."""
+    if isinstance(estimators, str | type):
+        estimators = (estimators,)
+    classes: dict[str, type[Estimator]] = {}
+    for given in estimators:
+        cls = estimator_class(given)
+        if classes.setdefault(cls.kind, cls) is not cls:
+            raise ModelError(f"two estimators are of the kind {cls.kind!r}; give {cls.__name__} another kind")
+    if not classes:
+        raise ModelError(f"give at least one estimator: {', '.join(METHODS)}")
+    return list(classes.values())

@@ -1,0 +1,89 @@
+"""The arrays of a reduced model and what they mean: all that is needed online, and all that a file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lowrank.arrays import numpy_dtype
+from rbm.errors import ModelError
+from rbm.estimators import METHODS, Estimator
+from rbm.full_order import Projection
+from rbm.parameters.coefficients import Coefficients
+from rbm.parameters.space import ParameterSpace
+from rbm.reduced.outputs import ReducedOutput
+from rbm.stability.bound import StabilityBound
+
+__all__ = ["ReducedArrays", "estimator_class"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReducedArrays:
+    """A reduced system, its stability bound, outputs and estimators; :class:`rbm.ReducedModel` is what one does with them.
+
+    The first estimator is the default one. `refused` holds, per method, why an estimator that was asked for is not here.
+    """
+
+    parameters: ParameterSpace
+    operator_coefficients: Coefficients
+    rhs_coefficients: Coefficients
+    stability: StabilityBound
+    operators: np.ndarray  #: Z^H A_q Z (Qa, N, N); for least squares the columns of R that belong to A_q Z (Qa, k, N)
+    rhs: np.ndarray  #: Z^H f_q (Qf, N); for least squares the columns of R that belong to f_q (Qf, k)
+    outputs: Mapping[str, ReducedOutput]
+    estimators: Mapping[str, Estimator]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    basis: np.ndarray | None = None  #: Z (n, N), if it was kept
+    selected: np.ndarray | None = None  #: parameters of the snapshots (N, p), if known
+    projection: Projection = "galerkin"
+    #: (eps_A, eps_f) of :class:`rbm.FullOrderModel`, if the model is an interpolated one
+    interpolation_error: Coefficients | None = None
+    #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
+    orthonormality: float = 1e-8
+    output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, as far as they were given
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.operators.shape[2]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the reduced matrices, as NumPy names it."""
+        return numpy_dtype(self.operators)
+
+    @property
+    def method(self) -> str:
+        """Name of the default estimator."""
+        return next(iter(self.estimators), next(iter(self.refused), "none"))
+
+    def state(self, method: str | None) -> Estimator:
+        """The estimator of that name, alias or class; the default one for None. Raises ModelError if it is not here, and says why."""
+        name = self.method if method is None else estimator_class(method).kind
+        if name in self.estimators:
+            return self.estimators[name]
+        if name in self.refused:
+            raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
+        raise ModelError(
+            f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
+            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
+            + ("; this one needs the full-order model and is in no file" if name == "direct" else "")
+        )
+
+
+def estimator_class(method: Any) -> type[Estimator]:
+    """The class of an estimator given by name ("orthonormal"), by alias ("E_onb") or as a class, a user's own included."""
+    if isinstance(method, type) and issubclass(method, Estimator):
+        if not isinstance(getattr(method, "kind", None), str):
+            raise ModelError(f"the estimator {method.__name__} needs a class attribute `kind`, its name")
+        return method
+    aliases = {cls.alias: name for name, cls in METHODS.items() if cls.alias}
+    name = aliases.get(method, method) if isinstance(method, str) else method
+    if not isinstance(name, str) or name not in METHODS:
+        raise ModelError(
+            f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})"
+        )
+    return METHODS[name]

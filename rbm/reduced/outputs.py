@@ -1,0 +1,296 @@
+"""Outputs of a reduced model: linear and quadratic functionals on the span of its basis, with bounds of their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from lowrank.arrays import beside, namespace, real_part
+from rbm.affine.functional_range import FunctionalRange
+from rbm.affine.inner_product import InnerProduct
+from rbm.affine.outputs import Output
+from rbm.affine.units import Units
+from rbm.arithmetic import extended
+from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
+from rbm.errors import ModelError
+from rbm.parameters.coefficients import Coefficients
+from rbm.solvers.definite import definiteness_error, hermitian_part, norm_bound
+from rbm.solvers.factorization import factorize_positive_definite
+from rbm.storage.registry import register
+
+__all__ = ["ReducedLinear", "ReducedOutput", "ReducedQuadratic", "reduce_output"]
+
+#: Up to this dimension the norm of a quadratic form comes from a dense eigenvalue problem.
+DENSE_LIMIT = 1500
+
+
+class _SavedOutput:
+    """How reduced outputs go into files and come back: all their fields by name, those that are None left out."""
+
+    def arrays(self) -> dict[str, Any]:
+        """The coefficients and the arrays by name, for a file."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in known.items() if value is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Inverse of :meth:`arrays`; older files lack some of them."""
+        return cls(**arrays)
+
+
+@register("output")
+@dataclass(frozen=True)
+class ReducedLinear(_SavedOutput):
+    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu) + rounding.
+
+    The functionals are orthonormalised in the dual norm, conj(l_q) = D R_q + defect (:class:`rbm.affine.functional_range.FunctionalRange`),
+    so that
+
+        ||l(mu)||_{P'} <= ||dual psi||_2 + sum_q |psi_q| defects_q,    dual = (1 + eta) conj(R),
+
+    is not too small where terms nearly cancel, and not much too large: no square is expanded. The rounding of l_q^T Z is bounded
+    offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved.
+    Held and summed in double precision, also for a model in single precision: it is one product with (Ql, N) numbers.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    coefficients: Coefficients  #: psi
+    vectors: np.ndarray  #: l_q^T Z (Ql, N)
+    dual: np.ndarray  #: (k, Ql)
+    defects: np.ndarray | None = None  #: (Ql,); None for zeros (files older than this)
+    rounding: np.ndarray | None = None  #: (Ql, N) what the entries of `vectors` may be off by; None for zeros
+
+    def value(self, mus: Any, gamma: Any) -> Any:
+        """(M,)."""
+        if self._constant is not None:
+            return widened(gamma) @ beside(self._constant[0], gamma)
+        vectors = self.coefficients(mus) @ beside(self.vectors, gamma)
+        return namespace(gamma).sum(vectors * widened(gamma), axis=1)
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """(Ql, N): the rounding error of the output is at most |psi| @ sizes @ |gamma|."""
+        count, size = self.vectors.shape
+        online = 3 * (size + count + 4) * ROUND_OFF * np.abs(self.vectors)
+        return online if self.rounding is None else online + (1 + 2.0**-20) * self.rounding
+
+    @cached_property
+    def _defects(self) -> np.ndarray:
+        return np.zeros(len(self.vectors)) if self.defects is None else self.defects
+
+    @cached_property
+    def _constant(self) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """l^T Z (N,), the terms of its rounding (N,) and ||l||_{P'}, if they are the same at every point."""
+        psi = self.coefficients.constant
+        if psi is None:
+            return None
+        norm = float(row_norms((self.dual @ psi)[None])[0] + np.abs(psi) @ self._defects)
+        return psi @ self.vectors, np.abs(psi) @ self._sizes, (1 + 1e-12) * norm
+
+    def simple(self) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """For the compiled kernels (:class:`rbm.online.forms.Finish`), if psi is constant: functional (N,), magnitudes (N,), norm."""
+        return self._constant
+
+    def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
+        """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        xp = namespace(gamma)
+        if self._constant is not None:
+            _, sizes, norm = self._constant
+            return _above_underflow(norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma), norm, error)
+        psi = self.coefficients(mus)
+        size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
+        norm = row_norms(psi @ beside(self.dual.T, gamma)) + xp.abs(psi) @ beside(self._defects, gamma)
+        norm = (1 + 1e-12) * norm + underflow_of_sums(self._defects)
+        return _above_underflow(norm * error + size, norm, error)
+
+    def truncate(self, size: int) -> ReducedLinear:
+        """For the first `size` basis vectors."""
+        rounding = None if self.rounding is None else self.rounding[:, :size]
+        return replace(self, vectors=self.vectors[:, :size], rounding=rounding)
+
+
+def _above_underflow(bound: Any, norm: Any, error: Any) -> Any:
+    """The bound plus the smallest normal number, which products of small numbers may have lost, unless the output or the error is zero."""
+    xp = namespace(error)
+    present = (error > 0) & (norm > 0)
+    return bound + xp.astype(present, error.dtype) * float(np.finfo(float).tiny)
+
+
+@register("output")
+@dataclass(frozen=True)
+class ReducedQuadratic(_SavedOutput):
+    """s(mu) = Re sum_q psi_q(mu) z^H Q_q z with z = Z gamma (without Re if psi is complex: each form is real).
+
+    With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,
+    ||Q||: the norm from P to P', and ||z||_P <= (1 + eta)^{1/2} ||gamma||_2, eta = ||Z^H P Z - I|| as measured. To this come the rounding of
+    Z^H Q Z, bounded offline, and of the online sums, 16 (N + 2)^{3/2} u ||Q_q|| ||z||^2. All of this is proved.
+    Held and summed in double precision, also for a model in single precision.
+    """
+
+    kind: ClassVar[str] = "quadratic"
+
+    coefficients: Coefficients  #: psi
+    matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
+    norms: np.ndarray  #: ||Q_q|| (Ql,)
+    #: (Ql,) Frobenius norm of what `matrices` may be off by; None for zeros (older files)
+    rounding: np.ndarray | None = None
+    orthonormality: float = 1e-10  #: eta
+
+    def value(self, mus: Any, gamma: Any) -> Any:
+        """(M,), real if psi is."""
+        xp, gamma = namespace(gamma), widened(gamma)
+        conjugate = xp.conj(gamma)
+        forms = [real_part(xp.sum(conjugate * (gamma @ beside(q.T, gamma)), axis=1)) for q in self.matrices]
+        return xp.sum(self.coefficients(mus) * xp.stack(forms, axis=1), axis=1)
+
+    def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
+        """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        size = (1 + float(self.orthonormality)) ** 0.5 * row_norms(widened(gamma))
+        psi = namespace(gamma).abs(self.coefficients(mus))
+        weight = psi @ beside(self.norms, gamma)
+        n, terms = gamma.shape[1], len(self.norms)
+        bound = weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2 + terms) ** 1.5 * ROUND_OFF * size**2)
+        if self.rounding is not None:
+            bound = bound + (psi @ beside(self.rounding, gamma)) * size**2 * (1 + 1e-9)
+        return _above_underflow(bound, weight, error)
+
+    def truncate(self, size: int) -> ReducedQuadratic:
+        """For the first `size` basis vectors."""
+        return replace(self, matrices=self.matrices[:, :size, :size])
+
+
+class ReducedOutput(Protocol):
+    """An output of a reduced model: its value, and a bound of its error; :class:`ReducedLinear`, :class:`ReducedQuadratic`, or anybody's."""
+
+    kind: ClassVar[str]
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """The coefficients psi of its terms."""
+
+    def value(self, mus: Any, gamma: Any) -> Any:
+        """Values (M,) for reduced coefficients gamma (M, N)."""
+
+    def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
+        """Bounds (M,) of |s - s_N| from error bounds (M,) of the solution."""
+
+    def truncate(self, size: int) -> ReducedOutput:
+        """The output for the first `size` basis vectors."""
+
+    def arrays(self) -> dict[str, Any]:
+        """All that it is made of, for a file."""
+
+
+def reduce_output(
+    product: InnerProduct, basis: np.ndarray, output: Output, name: str = "of the model"
+) -> ReducedOutput:
+    """The output on the span of a P-orthonormal basis Z (n, N).
+
+    Everything is formed for functionals brought to unit size by powers of two, so that no square over- or underflows, and scaled back.
+    Raises ModelError, with the name of the output, if what comes out is beyond the range of numbers.
+    """
+    made = _quadratic(product, basis, output) if output.quadratic else _linear(product, basis, output)
+    arrays = (made.matrices, made.norms) if isinstance(made, ReducedQuadratic) else (made.vectors, made.dual)
+    if not all(np.all(np.isfinite(a)) for a in arrays):
+        largest = max(float(abs(term).max()) for term in output.terms)
+        raise ModelError(
+            f"output {name!r} has entries up to {largest:.3g}: its reduced form is beyond the range of double precision; scale it down, "
+            "and its values up"
+        )
+    return made
+
+
+def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedLinear:
+    vectors = np.stack(output.terms, axis=1)
+    # to unit size in the units of the product, in one step: neither vectors * units nor a part of it may leave the range of numbers
+    sizes, shift = np.maximum(np.abs(vectors.real), np.abs(vectors.imag)), np.frexp(product.balance)[1][:, None] - 1
+    lowest = np.iinfo(np.int32).min
+    exponents = np.where(sizes > 0, np.frexp(sizes)[1] + shift, lowest).max(axis=0, initial=lowest)
+    exponents = np.where(exponents == lowest, 0, exponents)
+    vectors = scaled(vectors, -exponents)
+    # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
+    span = FunctionalRange(product)
+    span.append(vectors.conj(), np.zeros_like(vectors), np.zeros(vectors.shape))
+    growth = 1 + span.orthogonality
+    of_sums = 3 * (len(exponents) + 4) * ROUND_OFF * span.norms
+    split = extended.SplitMatrix(vectors.T, product.balance)
+    hi, lo = extended.product(split, basis)
+    rounding = extended.rounding(split, basis) + ROUND_OFF * np.abs(hi + lo)
+    return ReducedLinear(
+        output.coefficients,
+        scaled((hi + lo).T, exponents).T,
+        scaled(growth * span.factor.conj(), exponents),
+        scaled(growth * (2 * span.defects + of_sums), exponents),
+        scaled(rounding.T, exponents).T,
+    )
+
+
+def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedQuadratic:
+    forms, exponents = zip(*(product.in_units_scaled(q) for q in output.terms), strict=True)
+    vectors = basis / product.balance[:, None]
+    reduced = [_form(q, vectors) for q in forms]
+    norms = np.array([_form_norm(q, product.units) for q in forms])
+    return ReducedQuadratic(
+        output.coefficients,
+        np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)]),
+        scaled(norms, np.array(exponents)),
+        scaled(np.array([off for _, off in reduced]), np.array(exponents)),
+        product.orthonormality(basis),
+    )
+
+
+def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """V^H Q V (N, N), V = S^-1 Z and Q in balanced units, formed in extended precision, and a bound of the Frobenius norm of its error."""
+    split = extended.SplitMatrix(form)
+    image, off = extended.product(split, vectors), extended.rounding(split, vectors)
+    adjoint = extended.SplitMatrix(vectors.conj().T)
+    hi, lo = extended.product(adjoint, image)
+    made = hi + lo
+    off = extended.rounding(adjoint, image) + np.abs(vectors.T) @ off + ROUND_OFF * np.abs(made)
+    return made, float(np.linalg.norm(off)) * (1 + 2.0**-20)
+
+
+def _form_norm(form: Any, units: Units) -> float:
+    """A proved upper bound t of max |lambda|, Q x = lambda P x, Q in balanced units: eliminations show t P - Q and t P + Q to be definite.
+
+    They do so up to their rounding (:func:`rbm.solvers.definite.definiteness_error`), which over the smallest eigenvalue of P is added to t, in the
+    units of :mod:`rbm.affine.units`. Where that gives less, t is the largest row sum of Q over that eigenvalue.
+    """
+    q, error = units.take(form)
+    p, size = units.product, norm_bound(q) + error
+    if size == 0:
+        return 0.0
+    simple = size / units.smallest
+    try:
+        estimate = _largest_quotient(q, p)
+    except (np.linalg.LinAlgError, spla.ArpackError, RuntimeError):
+        return simple
+    for margin in 10.0 ** np.arange(-9, 1):
+        t = estimate * (1 + margin)
+        errors = [definiteness_error(hermitian_part(t * p + sign * q)) for sign in (1, -1)]
+        known = [e for e in errors if e is not None]
+        if len(known) == 2:
+            rounding = max(known) + error + t * units.product_error + 8 * ROUND_OFF * (t * units.largest + size)
+            return min(t + rounding / units.smallest, simple)
+    return simple
+
+
+def _largest_quotient(form: Any, product: Any) -> float:
+    """About max |lambda|, Q x = lambda P x."""
+    n = form.shape[0]
+    if n <= DENSE_LIMIT:
+        a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, product))
+        return float(np.abs(scipy.linalg.eigh(a, b, eigvals_only=True)).max())
+    solve = factorize_positive_definite(product)
+    assert solve is not None
+    inverse = spla.LinearOperator((n, n), matvec=lambda x: solve(x.reshape(n, 1)).ravel(), dtype=form.dtype)
+    start = np.random.default_rng(0).standard_normal(n).astype(form.dtype)
+    values = spla.eigsh(form, k=1, M=product, Minv=inverse, which="LM", v0=start, tol=1e-4, return_eigenvectors=False)
+    return float(abs(values[0]))

@@ -1,0 +1,9 @@
+"""The projection of a full-order model onto a growing basis, and an orthonormal basis of the residual's range; offline only.
+
+``projected_system`` has the reduced matrices, Galerkin or least squares; ``residual_range`` has W = D R.
+"""
+
+from rbm.reduction.projected_system import Reduction, solved
+from rbm.reduction.residual_range import ResidualRange
+
+__all__ = ["Reduction", "ResidualRange", "solved"]

@@ -1,0 +1,212 @@
+"""The projection of a full-order model onto a growing basis, Galerkin or least squares; offline only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lowrank import POD, gram_schmidt
+from rbm.affine.entries import dense_entries
+from rbm.arithmetic.columns import Columns
+from rbm.errors import ModelError, refused
+from rbm.estimate import Estimate
+from rbm.full_order import FullOrderModel, Projection, check_projection
+from rbm.online.chunks import pieces
+from rbm.online.forms import Form
+from rbm.online.threads import each
+from rbm.reduction.residual_range import ResidualRange
+
+__all__ = ["Reduction", "solved"]
+
+
+class Reduction:
+    """Everything reduced that depends on the basis Z (n, N): the reduced system and, when asked for, the residual range.
+
+    Parameters
+    ----------
+    model : the full-order model
+    basis : (n, N) vectors to start from; orthonormalised in P unless they are orthonormal to 1e-10 already
+    projection : "galerkin" or "least-squares"; by default the model's own
+
+    Galerkin: Z^H A(mu) Z gamma = Z^H f(mu). Least squares: gamma minimises ||f(mu) - A(mu) Z gamma||_{P^-1}, which in the
+    orthonormal basis D of the residual's range (W = D R) is the small problem min ||R c(mu)||_2: the columns of R *are* the
+    reduced system, at no further cost. It is stable whenever the full model is: ||r|| is at most sigma_max(mu) times the best
+    approximation error, and never grows with N.
+
+    :meth:`extend` adds one vector; all reduced quantities grow, nothing is recomputed.
+    """
+
+    def __init__(
+        self, model: FullOrderModel, basis: np.ndarray | None = None, projection: Projection | None = None
+    ) -> None:
+        self.model = model
+        self.projection = check_projection(projection or model.projection)
+        # Z, P Z and, stacked, A_q Z
+        self._basis, self._product_basis = Columns(model.dimension), Columns(model.dimension)
+        self._images = Columns(len(model.stack.owner))
+        qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
+        self._operators = np.zeros((qa, 0, 0))
+        self._rhs = np.zeros((qf, 0))
+        self._range: ResidualRange | None = None
+        if basis is not None:
+            for column in _orthonormal(model, basis).T:
+                self._append(column)
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self._basis.width
+
+    @property
+    def basis(self) -> np.ndarray:
+        """Z (n, N)."""
+        return self._basis.array
+
+    @property
+    def orthonormality(self) -> float:
+        """A bound of ||Z^H P Z - I||_F, measured for interpolated models, whose error bounds need it; 0 for others."""
+        return 0.0 if self.model.interpolation_error is None else self.model.inner_product.orthonormality(self.basis)
+
+    @property
+    def operators(self) -> np.ndarray:
+        """Reduced operators: Z^H A_q Z (Qa, N, N), or R's columns of A_q Z (Qa, k, N), with Z = (z_1..z_N)."""
+        if self.projection == "galerkin":
+            return self._operators
+        factor, qf = self.residual_range.factor, self._rhs.shape[0]
+        return np.ascontiguousarray(
+            factor[:, qf:].reshape(len(factor), self.size, len(self._operators)).transpose(2, 0, 1)
+        )
+
+    @property
+    def rhs(self) -> np.ndarray:
+        """Reduced right-hand sides: Z^H f_q (Qf, N), or R's columns of f_q (Qf, k)."""
+        if self.projection == "galerkin":
+            return self._rhs
+        return np.ascontiguousarray(self.residual_range.factor[:, : self._rhs.shape[0]].T)
+
+    @property
+    def residual_range(self) -> ResidualRange:
+        """The residual range, made on first use and kept up to date from then on."""
+        if self._range is None:
+            self._range = ResidualRange(self.model)
+            self._range.extend(self.basis)
+        return self._range
+
+    def extend(self, snapshot: np.ndarray) -> bool:
+        """Orthonormalise a snapshot (n,) against the basis and append it; False if its remainder is round-off."""
+        snapshot = dense_entries("snapshot", snapshot)
+        new = gram_schmidt(
+            snapshot[:, None],
+            product=self.model.product,
+            basis=self._basis.pieces,
+            product_basis=self._product_basis.pieces,
+        )
+        if not len(new.kept):
+            return False
+        self._append(new.basis[:, 0])
+        return True
+
+    def _append(self, vector: np.ndarray) -> None:
+        z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever the vector comes from
+        n = self.size
+        dtype = np.result_type(self._operators, z, *[t.dtype for t in self.model.operator_terms])
+        operators = np.zeros((len(self._operators), n + 1, n + 1), dtype=dtype)
+        operators[:, :n, :n] = self._operators
+        stack = self.model.stack
+        image = stack.product(z)[0]
+        adjoint = stack.side_by_side(image[:, 0]).conj().T
+        operators[:, :n, n] = np.concatenate(
+            [np.zeros((len(operators), 0)), *(adjoint @ b for b in self._basis.pieces)], 1
+        ).conj()
+        self._images.append(image)
+        for q, (rows, part) in enumerate(zip(stack.rows, stack.parts, strict=True)):
+            operators[q, n] = np.concatenate([z[rows, 0].conj() @ piece[part] for piece in self._images.pieces])
+        self._operators = operators
+        self._rhs = np.concatenate([self._rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
+        self._basis.append(z)
+        self._product_basis.append(np.asarray(self.model.product @ z))
+        if self._range is not None:
+            self._range.extend(z)
+
+    def combination(self, gamma: np.ndarray) -> np.ndarray:
+        """Z gamma (n,) for reduced coefficients gamma (N,)."""
+        total, start = np.zeros(self.model.dimension), 0
+        for piece in self._basis.pieces:
+            total = total + piece @ gamma[start : start + piece.shape[1]]
+            start += piece.shape[1]
+        return total
+
+    def residual_terms(self) -> np.ndarray:
+        """W (n, m) in double precision, columns ordered as :func:`rbm.online.reference.residual_coefficients`."""
+        images = [self.model.stack.side_by_side(image) for image in self._images.array.T]
+        return np.concatenate([self.model.rhs_terms, *images], axis=1)
+
+    def solve(self, mus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""
+        theta, phi = self.model.operator_coefficients(mus), self.model.rhs_coefficients(mus)
+        return theta, phi, solved(self.operators, self.rhs, theta, phi)[0]
+
+
+def solved(
+    operators: np.ndarray, rhs: np.ndarray, theta: np.ndarray, phi: np.ndarray, form: Form | None = None
+) -> tuple[np.ndarray, Estimate | None]:
+    """gamma (M, N) and, with `form`, the residual norm, for a reduced system that is being built. ModelError where it is singular."""
+    from rbm.online.compiled import CompiledModel  # loads Numba
+
+    compiled = CompiledModel(operators, rhs)
+    gamma = np.empty((len(theta), operators.shape[2]), compiled.dtype(theta, phi, form))
+    value, floor, resolved = np.empty(len(theta)), np.empty(len(theta)), np.empty(len(theta), dtype=bool)
+
+    def work(rows: slice) -> None:
+        made = compiled.answer(theta[rows], phi[rows], form)
+        if made.failed is not None:
+            bad = np.zeros(len(theta), dtype=bool)
+            bad[rows] = made.failed > 0
+            raise refused(
+                ModelError,
+                bad,
+                lambda i, where: (
+                    f"the reduced system ({where}) is singular; check the stability bound of the model with verify()"
+                ),
+            )
+        gamma[rows], value[rows], floor[rows], resolved[rows] = made[:4]
+
+    each(work, pieces(len(theta), 8 * (theta.shape[1] + phi.shape[1] + 2 * gamma.shape[1] + 16)))
+    return gamma, None if form is None else Estimate(value, floor, resolved)
+
+
+def _vectors(basis: Any) -> np.ndarray:
+    """Z as an array, from an array, a sparse matrix, or a POD."""
+    if isinstance(basis, POD):
+        basis = basis.modes
+    for attribute, what in (("reduced_model", "basis"), ("U", "U")):
+        if hasattr(basis, attribute):
+            raise ModelError(
+                f"basis must be an array (n, N), one basis vector a column, got a {type(basis).__name__}; write .{what}"
+            )
+    return dense_entries("basis", basis)
+
+
+def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
+    basis = _vectors(basis)
+    if basis.ndim != 2 or basis.shape[0] != model.dimension:
+        hint = (
+            "; write basis[:, None]" if basis.ndim == 1 else "; transpose it" if model.dimension in basis.shape else ""
+        )
+        raise ModelError(
+            f"basis has shape {basis.shape}, expected ({model.dimension}, N): one basis vector a column{hint}"
+        )
+    if basis.shape[1] > basis.shape[0]:
+        raise ModelError(f"basis has {basis.shape[1]} vectors for {basis.shape[0]} unknowns: one basis vector a column")
+    gram = basis.conj().T @ np.asarray(model.product @ basis)
+    if np.abs(gram - np.eye(len(gram))).max(initial=0.0) <= 1e-10:
+        return basis
+    new = gram_schmidt(basis, product=model.product)
+    if len(new.kept) < basis.shape[1]:
+        lost = sorted(set(range(basis.shape[1])) - set(new.kept.tolist()))
+        some = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
+        raise ModelError(
+            f"{len(lost)} basis vectors depend on the others up to round-off, numbers {some}; lowrank.pod gives independent ones"
+        )
+    return new.basis

@@ -1,0 +1,312 @@
+"""Figures of a reduced basis study: estimators against true errors, floors as bands; colour-blind safe.
+
+Every function draws into given or new axes and returns the matplotlib ``Axes``; :func:`save` writes png and pdf. Colours are
+those of Okabe and Ito; every curve also has a marker of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowrank.optional import require
+from rbm.estimate import Estimate
+from rbm.estimators import METHODS
+from rbm.parameters.space import ParameterSpace
+
+__all__ = [
+    "effectivity",
+    "eim_decay",
+    "estimators_over_parameter",
+    "estimators_over_size",
+    "save",
+    "selected_parameters",
+    "solutions",
+    "solutions_on_mesh",
+    "symbol",
+]
+
+STYLES: dict[str, dict[str, Any]] = {
+    "direct": {"color": "#009E73", "marker": "s", "label": r"$E_1$ direct"},
+    "expanded": {"color": "#D55E00", "marker": "v", "label": r"$E_2$ expanded"},
+    "sampled": {"color": "#CC79A7", "marker": "D", "label": r"$E_3$ sampled"},
+    "interpolated": {"color": "#56B4E9", "marker": "o", "label": r"$E_4$ interpolated"},
+    "orthonormal": {"color": "#0072B2", "marker": "^", "label": r"$E_\mathrm{onb}$ orthonormal"},
+}
+#: Line widths. Curves drawn last lie on top; the wide ones first, so that none hides another.
+WIDTHS = {"direct": 5.0, "expanded": 1.6, "sampled": 3.6, "interpolated": 2.4, "orthonormal": 1.2}
+#: Of estimators that are not in the table, a user's own for instance, in the order of their names.
+OTHERS = tuple(zip(("#E69F00", "#999999", "#F0E442", "#000000"), ("P", "X", "*", "h"), strict=True))
+#: Legends beside the axes, where they hide nothing.
+BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
+
+
+def _order(method: str) -> tuple[int, str]:
+    """The place of an estimator among the curves: those of the table in its order, then others by name."""
+    known = list(WIDTHS)
+    return (known.index(method) if method in WIDTHS else len(known), method)
+
+
+def _style(method: str) -> dict[str, Any]:
+    """Colour, marker, label and line width of an estimator."""
+    if method in STYLES:
+        return {**STYLES[method], "width": WIDTHS[method]}
+    others = sorted(set(METHODS) - set(STYLES) | {method})
+    color, marker = OTHERS[others.index(method) % len(OTHERS)]
+    return {"color": color, "marker": marker, "label": method, "width": 1.6}
+
+
+def estimators_over_size(
+    sizes: Sequence[int],
+    true_errors: Sequence[float],
+    estimates: Mapping[str, Mapping[int, Estimate]],
+    *,
+    floors: Sequence[str] = ("expanded", "orthonormal"),
+    ax: Any = None,
+) -> Any:
+    """Largest estimate over the test parameters against N, with the true error and floors as bands.
+
+    sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
+    floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
+    """
+    ax = _axes(ax)
+    for method in sorted(estimates, key=_order):
+        found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
+        if not found:
+            continue
+        ns = [n for n, _ in found]
+        worst = [int(np.argmax(e.value)) for _, e in found]
+        values = [e.value[i] for (_, e), i in zip(found, worst, strict=True)]
+        resolved = np.array([e.resolved[i] for (_, e), i in zip(found, worst, strict=True)])
+        style = _style(method)
+        ax.plot(ns, values, color=style["color"], lw=style["width"], alpha=0.85, zorder=2)
+        faces = [style["color"] if r else "white" for r in resolved]
+        ax.scatter(ns, values, c=faces, edgecolors=style["color"], marker=style["marker"], s=42, zorder=3)
+        ax.plot([], [], color=style["color"], lw=style["width"], marker=style["marker"], label=style["label"])
+        if method in floors:
+            top = [float(e.floor.max()) for _, e in found]
+            ax.fill_between(
+                ns, 1e-300, top, color=style["color"], alpha=0.12, lw=0, label=f"floor of {style['label'].split()[0]}"
+            )
+    ax.plot(sizes, true_errors, color="black", ls="--", marker="x", lw=1.4, zorder=4, label="true error")
+    ax.plot([], [], color="grey", marker="o", ls="none", mfc="white", label="hollow: not resolved")
+    smallest = min(min(true_errors), *(float(e.value.max()) for per in estimates.values() for e in per.values()))
+    tops = [max(float(e.floor.max()) for e in per.values()) for m, per in estimates.items() if m in floors and per]
+    lowest = min(
+        smallest, max(min(tops, default=smallest), 1e-8 * smallest)
+    )  # floors far below all curves need not be seen whole
+    ax.set(
+        yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=(max(lowest, 1e-18) / 10, 20 * max(true_errors))
+    )
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
+    return ax
+
+
+def estimators_over_parameter(
+    mu: np.ndarray,
+    true_error: np.ndarray,
+    estimates: Mapping[str, Estimate],
+    *,
+    floors: Sequence[str] = ("expanded", "orthonormal"),
+    name: str = r"$\mu$",
+    log: bool = False,
+    ax: Any = None,
+) -> Any:
+    """Estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
+    ax = _axes(ax)
+    order = np.argsort(mu)
+    for method in sorted(estimates, key=_order):
+        style, e = _style(method), estimates[method]
+        ax.plot(mu[order], e.value[order], color=style["color"], lw=style["width"], alpha=0.85, label=style["label"])
+        if method in floors:
+            band = f"floor of {style['label'].split()[0]}"
+            ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0, label=band)
+    ax.plot(mu[order], true_error[order], color="black", ls="--", lw=1.2, label="true error")
+    lowest = min(float(np.quantile(true_error, 0.02)), *(float(e.floor.min()) for e in estimates.values()))
+    highest = max(float(true_error.max()), *(float(e.value.max()) for e in estimates.values()))
+    ax.set(
+        yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, 10 * highest)
+    )
+    if log:
+        ax.set_xscale("log")
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
+    return ax
+
+
+def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarray]], *, ax: Any = None) -> Any:
+    """bound / true error over the test parameters for each N: median as a line, smallest to largest as a band.
+
+    ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
+    """
+    ax = _axes(ax)
+    for method in sorted(ratios, key=_order):
+        per_size, style = ratios[method], _style(method)
+        ns = [n for n in sizes if n in per_size]
+        low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
+        ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
+        for edge in (low, high):  # bands may coincide; of their edges the wide ones lie below
+            ax.plot(ns, edge, color=style["color"], lw=style["width"] / 2, ls=":", alpha=0.85)
+        ax.plot(
+            ns,
+            median,
+            color=style["color"],
+            marker=style["marker"],
+            lw=style["width"],
+            label=f"{style['label']}, median",
+        )
+    ax.fill_between([], [], [], color="grey", alpha=0.3, lw=0, label="smallest to largest")
+    ax.axhline(1, color="black", lw=1, ls="--", label="bound = true error")
+    ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
+    return ax
+
+
+def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = None, ax: Any = None) -> Any:
+    """max |g - I_r g| against the number of points r, one curve a name; `round_off` draws the level of saturation."""
+    ax = _axes(ax)
+    colors = _colormap("cividis")(np.linspace(0, 0.9, len(histories)))
+    for k, (name, history) in enumerate(histories.items()):
+        history = np.asarray(history)
+        ax.plot(np.arange(len(history)), history, color=colors[k], marker=".", label=name)
+    if round_off is not None:
+        ax.axhline(round_off, color="black", lw=1, ls=":", label="round-off")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(yscale="log", xlabel="interpolation points $r$", ylabel=r"$\max_{x,\mu} |g - I_r g|$")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: Any = None) -> Any:
+    """The parameters (N, p) at which the greedy took snapshots, in their order; grey lines are the ends of the ranges.
+
+    One parameter against the step; two as points of the plane, coloured by the step; more as one row a parameter, likewise coloured.
+    """
+    ax = _axes(ax)
+    order = np.arange(1, len(parameters) + 1)
+    low, high = space.bounds.T
+    names = [symbol(name) for name in space.names]
+    log = space.scale == "log"
+    if len(space) > 2:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unit = np.log(parameters / low) / np.log(high / low) if log else (parameters - low) / (high - low)
+        unit = np.where(high > low, unit, 0.5)  # of a parameter that is fixed
+        lift = 0.6 * (order / len(order) - 0.5)
+        rows = np.arange(len(space))
+        colors = np.broadcast_to(order[:, None], unit.shape).ravel()  # flat: three numbers alone would be a colour
+        points = ax.scatter(unit.ravel(), (rows + lift[:, None]).ravel(), c=colors, cmap="cividis", s=18)
+        ax.set(xlabel="position in the range", yticks=rows, yticklabels=names)
+        ends = [(ax.axvline, 0.0), (ax.axvline, 1.0)]
+    elif len(space) == 2:
+        points = ax.scatter(*parameters.T, c=order, cmap="cividis", s=40, edgecolors="white", lw=0.5, zorder=2)
+        ax.set(xlabel=names[0], ylabel=names[1], xscale=space.scale, yscale=space.scale)
+        ends = [(ax.axvline, low[0]), (ax.axvline, high[0]), (ax.axhline, low[1]), (ax.axhline, high[1])]
+    else:
+        ax.scatter(parameters[:, 0], order, color=STYLES["orthonormal"]["color"], s=60, zorder=2)
+        ax.set(xlabel=names[0], ylabel="greedy step", xscale=space.scale)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+        ends = [(ax.axvline, low[0]), (ax.axvline, high[0])]
+    for line, position in ends:
+        line(position, color="0.6", lw=1, zorder=1)
+    _short_log_ticks(ax)
+    if len(space) > 1:
+        ax.figure.colorbar(points, ax=ax, label="greedy step").locator.set_params(integer=True)
+    return ax
+
+
+def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = None) -> Any:
+    """Solutions u (M, n) over a one-dimensional domain x (n,)."""
+    ax = _axes(ax)
+    colors = _colormap("cividis")(np.linspace(0, 0.9, len(u)))
+    for color, label, values in zip(colors, labels, u, strict=True):
+        ax.plot(x, values, color=color, label=label)
+    ax.set(xlabel="$x$", ylabel=r"$u_N(x; \mu)$")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, labels: Sequence[str]) -> Any:
+    """Solutions u (M, n) at the nodes `points` (2, n) of a triangulation (3, t), side by side; returns the figure."""
+    figure = _matplotlib("figure").Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
+    for k, (values, label) in enumerate(zip(u, labels, strict=True)):
+        ax = figure.add_subplot(1, len(u), k + 1)
+        image = ax.tripcolor(
+            _matplotlib("tri").Triangulation(points[0], points[1], triangles.T),
+            values,
+            shading="gouraud",
+            cmap="cividis",
+            vmin=0,
+            vmax=u.max(),
+        )
+        ax.set(aspect="equal", title=label, xlabel="$x$")
+        ax.set_ylabel("$y$" if k == 0 else "", rotation=0)
+    figure.colorbar(image, ax=figure.axes).ax.set_title(r"$u_N$")
+    return figure
+
+
+def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
+    """Write the figure of `ax` (or a figure) as stem.png and stem.pdf, each whole or not at all; returns the paths."""
+    import io
+
+    from lowrank.writing import write_atomically
+
+    figure = getattr(ax, "figure", ax)
+    written = []
+    for kind in ("png", "pdf"):
+        buffer = io.BytesIO()
+        # no dates in the files: the same study gives the same bytes
+        figure.savefig(
+            buffer, format=kind, dpi=160, metadata={"CreationDate": None} if kind == "pdf" else {"Software": None}
+        )
+        path = Path(f"{os.fspath(stem)}.{kind}")
+        write_atomically(path, buffer.getvalue())
+        written.append(path)
+    return written
+
+
+def _axes(ax: Any) -> Any:
+    if ax is None:
+        ax = _matplotlib("figure").Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
+    ax.grid(True, which="major", color="0.9", lw=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _short_log_ticks(ax: Any) -> None:
+    """Ticks at 1, 2, 3 and 5 in figures, not 2 x 10^0, on log axes of less than a decade and a half."""
+    ticker = _matplotlib("ticker")
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() == "log" and low >= 1e-3 and high < 1e4 and high < 32 * low:
+            axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+            axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+            axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _matplotlib(module: str) -> Any:
+    return require(f"matplotlib.{module}", "matplotlib", "drawing a figure")
+
+
+def _colormap(name: str) -> Any:
+    return _matplotlib("cm").ScalarMappable(cmap=name).get_cmap()
+
+
+def symbol(name: str) -> str:
+    """A parameter name as a formula: mu -> Greek letter, k3 and beta_3 -> with index 3, beta_3_re -> its real part."""
+    part = {"_re": "\\mathrm{Re}\\,", "_im": "\\mathrm{Im}\\,"}.get(name[-3:], "")
+    name = name[:-3] if part else name
+    head = name.rstrip("0123456789")
+    tail = name[len(head) :]
+    head = head.rstrip("_")
+    greek = {"mu", "alpha", "beta", "gamma", "kappa", "nu", "omega", "sigma", "theta"}
+    letter = f"\\{head}" if head in greek else head
+    return f"${part}{letter}_{{{tail}}}$" if tail else f"${part}{letter}$"

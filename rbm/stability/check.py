@@ -1,0 +1,232 @@
+"""Is a stability bound too large? A vector shows that it is, the signs of pivots show that it is not."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from lowrank import gram_schmidt
+from rbm.affine.residual_norm import residual_norm
+from rbm.affine.system import AffineSystem
+from rbm.arithmetic import extended
+from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
+from rbm.errors import ModelError, StabilityError
+from rbm.estimate import RESOLVED
+from rbm.solvers.definite import definiteness_error, hermitian_part
+from rbm.solvers.factorization import Solve, factorize
+from rbm.solvers.user_code import UserSolver
+
+__all__ = ["check_stability", "effectivity", "inf_sup_above"]
+
+#: Up to this dimension the inf-sup constant is computed by a dense decomposition.
+DENSE_LIMIT = 600
+#: Relative amount by which a bound may be above the constant before it is called too large.
+SLACK = 1e-8
+#: Vectors of the Krylov space in which the smallest quotient is looked for.
+STEPS = 20
+
+
+def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -> float:
+    """||A v||_{P'} / ||v||_P >= beta = inf_w ||A w||_{P'} / ||w||_P: any v (n,) that is not zero bounds beta from above.
+
+    theta : coefficients (Qa,) of A = sum_q theta_q A_q
+
+    The norm of A v is that of E1 with zero for right-hand side, its floor added, and from ||v||_P its rounding is subtracted: the
+    quotient is never too small, whatever the conditions of A and P are; infinite where P is so ill-conditioned that nothing of ||v||_P is
+    known (for operators without entries their rounding is sampled). Cost: four solves with P.
+    """
+    product = system.inner_product
+    v = vector[:, None]
+    v = scaled(
+        v, -exponents_of(v / product.balance[:, None])
+    )  # the quotient is the same, and no square leaves the range
+    norm = product.norm(v)[0]
+    square = norm**2 - float((np.abs(v) * extended.rounding(product.split, v)).sum())
+    if not square > 0:
+        return math.inf
+    value, floor = residual_norm(system, v, theta[None], np.zeros((1, system.rhs_terms.shape[1])), np.ones((1, 1)))
+    return float((value[0] + floor[0]) / math.sqrt(square) * (1 + 1e-12))
+
+
+def effectivity(
+    system: AffineSystem,
+    mu: np.ndarray,
+    theta: np.ndarray,
+    beta: float,
+    solution: np.ndarray,
+    approximation: np.ndarray,
+    bound: float,
+) -> float:
+    """bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,); NaN if the error is not known to ten percent.
+
+    theta : (Qa,); beta : the stability bound that `bound`, of ||u - u_N||_P for this affine model, was made with
+
+    Rounding, some u of every entry, moves the error by about 4 u (sum_i P_ii |u_i|^2)^{1/2}. If the bound is below what remains, the
+    difference of the two vectors bounds the inf-sup constant from above (:func:`inf_sup_above`), whatever rounding did to it: no
+    bound that is right is accused. An estimate that is too small although beta is right gives an effectivity below 1.
+
+    Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of doubt.
+    """
+    difference = solution - approximation
+    error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
+    uncertainty = (
+        2 * np.finfo(float).eps * float(column_norm_bounds((solution / system.inner_product.balance)[:, None])[0])
+    )
+    if bound < error - uncertainty:
+        above = inf_sup_above(system, theta, difference)
+        if beta > above * (1 + SLACK):
+            raise StabilityError(
+                f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
+                f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
+                f"bound is {bound:.2e}. Lower the stability bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
+                "verify() checks it at other parameters"
+            )
+    return bound / error if error > RESOLVED * uncertainty else math.nan
+
+
+def check_stability(
+    system: AffineSystem, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
+) -> str:
+    """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p), in a way that fits the model; what was done, in a sentence.
+
+    - n <= 600, with entries: the smallest singular value of L^{-1} A L^{-H}, P = L L^H, from a dense decomposition
+    - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off. Not with a
+      solver of the user, whose matrices may be too large for a factorisation of ours
+    - else, and where a pivot is not positive: ||A v||_{P'} / ||v||_P, the smallest over a Krylov space of 20 vectors of
+      A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint. This is an
+      upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and proves none
+
+    Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so that no bound
+    that is right is accused because P or A is ill-conditioned.
+
+    Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
+    """
+    dense = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
+    found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
+    for mu, t, b in zip(mus, theta, beta, strict=True):
+        matrix = system.assemble(t)
+        if dense is not None:
+            how, (constant, vector) = "the true inf-sup constant", _smallest(dense, matrix, b)
+        elif _is_below(system, matrix, b):
+            found.setdefault("", []).append(np.nan)
+            continue
+        else:
+            try:
+                vector, adjoint = _krylov(system, matrix, rng)
+            except ModelError as error:
+                raise ModelError(
+                    f"the stability bound could not be checked at {system.parameters.describe(mu)}: {error}"
+                ) from error
+            how = f"an upper estimate of the inf-sup constant ({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
+            constant = np.inf
+        if vector is not None:
+            constant = inf_sup_above(system, t, vector)
+            if b > constant * (1 + SLACK):
+                raise StabilityError(
+                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
+                    f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made with it would be false"
+                )
+        found.setdefault(how, []).append(b / constant)
+    lines = [
+        f"not above {how}: at least {min(shares):.3g} of it on {len(shares)} samples"
+        if how
+        else f"not above the coercivity constant, by the signs of pivots, on {len(shares)} samples"
+        for how, shares in found.items()
+    ]
+    return f"the stability bound is {'; '.join(lines)}"
+
+
+def _cholesky(product: Any) -> np.ndarray | None:
+    """L of P = L L^H, or None if P is too ill-conditioned for it."""
+    try:
+        return np.linalg.cholesky(_dense(product))
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.ndarray | None]:
+    """sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
+    half = scipy.linalg.solve_triangular(factor, _dense(matrix), lower=True)
+    adjoint = scipy.linalg.solve_triangular(factor, half.conj().T, lower=True)  # L^{-1} A^H L^{-H}
+    smallest = float(scipy.linalg.svdvals(adjoint)[-1])
+    if beta <= smallest * (1 + SLACK):
+        return smallest, None
+    vector = scipy.linalg.svd(adjoint)[0][:, -1]
+    return smallest, scipy.linalg.solve_triangular(factor, vector, lower=True, trans="C")
+
+
+def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
+    """True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
+    if system.black_box or system.solver is not None:
+        return False
+    units = system.inner_product.in_units
+    if abs(units(matrix - matrix.conj().T)).max() > 1e-12 * abs(units(matrix)).max():
+        return False
+    return definiteness_error(hermitian_part(units(matrix - (1 - SLACK) * beta * system.product))) is not None
+
+
+def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """v (n,) with a small ||A v||_{P'} / ||v||_P, from a Krylov space of the inverse; and whether the adjoint could be used."""
+    product, riesz = system.product, system.inner_product.factorized()
+    x = rng.standard_normal((system.dimension, 1))
+    solve = _solve(system, matrix)
+    adjoint = _adjoint(system, matrix, product @ x)
+    basis = np.zeros((system.dimension, 0))
+    for _ in range(STEPS):
+        functional = product @ x
+        if adjoint is not None:
+            functional = product @ adjoint(functional)
+        new = gram_schmidt(solve(functional), product=product, basis=basis)
+        if not len(new.kept):
+            break  # the space is invariant
+        x = new.basis
+        basis = np.concatenate([basis, x], axis=1)
+    image = np.asarray(matrix @ basis)
+    square = image.conj().T @ riesz(image)
+    combination = np.linalg.eigh((square + square.conj().T) / 2)[1][:, 0]
+    return basis @ combination, adjoint is not None
+
+
+def _solve(system: AffineSystem, matrix: Any) -> Solve:
+    """The solve with A in working precision, without exchange of rows where the pattern is symmetric and that goes well."""
+    if system.solver is not None:
+        return UserSolver(system.solver, matrix)
+    if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
+        with contextlib.suppress(ModelError):  # a pivot that is zero
+            solve, one = factorize(matrix, symmetric=True), np.ones((system.dimension, 1))
+            if np.abs(matrix @ solve(one) - one).max() <= 1e-3:
+                return solve
+    return factorize(matrix)
+
+
+def _has_symmetric_pattern(matrix: Any) -> bool:
+    pattern = sp.csr_array(matrix, copy=True)
+    pattern.data = np.ones(len(pattern.data))
+    return abs(pattern - pattern.T).max() == 0
+
+
+def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | None:
+    """The solve with A^H; None for a LinearOperator without adjoint, and a solver of the user that fails for A^H."""
+    if system.solver is None:
+        return _solve(system, _transposed(matrix))
+    try:
+        transposed = matrix.H if extended.is_black_box(matrix) else _transposed(matrix)
+        solve = _solve(system, transposed)
+        found = transposed @ solve(trial)
+    except Exception:  # nobody promised that it solves with anything but A(mu) and P
+        return None
+    return solve if np.all(np.isfinite(found)) else None
+
+
+def _transposed(matrix: Any) -> Any:
+    """A^H with rows stored one after the other, as A is."""
+    return sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
