@@ -13,20 +13,20 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
-from lowrank.progress import progress_bar
 from lowrank.renamed import renamed
+from rbm import singular_values
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
 from rbm.fingerprints import digest
 from rbm.interrupts import values_so_far
 from rbm.online.reference import tiles
 from rbm.parameters import ParameterSpace
+from rbm.singular_values import SLACK, largest_eigenvalue, smallest_singular, spectral_norm
 from rbm.system import AffineSystem
+from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
 
 __all__ = ["Anchored", "BoundAnchored", "inf_sup"]
 
-#: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
-SLACK = 1e-8
 DENSE_LIMIT = 6000
 KIND = "stability anchors"
 #: Largest relative rounding error of a constant that is tolerated (and allowed for).
@@ -48,7 +48,7 @@ def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.nda
     whitened, rounding = _whitened(system)
     theta = system.operator_coefficients(mus)
     return values_so_far(
-        lambda t: _smallest(_combine(t, whitened), rounding)[0], theta, "inf-sup constants", progress=progress
+        lambda t: smallest_singular(_combine(t, whitened), rounding)[0], theta, "inf-sup constants", progress=progress
     )
 
 
@@ -118,42 +118,29 @@ class Anchored:
         return bound
 
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
-        # with this file: what another version of it certified is not for this one
-        content = Path(__file__).read_bytes(), system.operators_fingerprint(), self.ratio, self.max_anchors, mus
+        # with these files: what another version of them certified is not for this one
+        code = [Path(file).read_bytes() for file in (__file__, singular_values.__file__)]
+        content = code, system.operators_fingerprint(), self.ratio, self.max_anchors, mus
         return folder / f"anchors-{digest(content)[:40]}.npz"
 
     def _choose(self, system: AffineSystem, mus: np.ndarray) -> BoundAnchored:
-        space, theta = system.parameters, system.operator_coefficients(mus)
-        whitened, rounding = _whitened(system)
-        rotated = _Rotation(theta, whitened, rounding)
-        bound = BoundAnchored.empty(rotated, space)
-        upper = np.full(len(mus), np.inf)
-        worst = int(np.argmin(np.linalg.norm(theta - theta.mean(axis=0), axis=1)))  # the middle comes first
-        with progress_bar(None, "stability anchors", enabled=self.progress, total=self.max_anchors) as bar:
-            while True:
-                matrix = _combine(theta[worst], whitened)
-                constant, minimiser = _smallest(matrix, rounding)
-                allowance = rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
-                if not allowance <= TOLERABLE:
-                    raise StabilityError(
-                        f"A(mu) is singular to working precision at {space.describe(mus[worst])}: no stability bound is positive there; "
-                        "leave a neighbourhood of this parameter out"
-                    )
-                bound = bound.extended(theta[worst], constant, rotated.growth(matrix) * (1 + allowance))
-                images = np.stack([a @ minimiser for a in whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||
-                upper = np.minimum(upper, np.linalg.norm(theta @ images.T, axis=1))
-                ratios = bound.best(theta) / upper
-                worst = int(np.argmin(ratios))
-                bar.update()
-                bar.set_postfix_str(f"bound / truth {ratios[worst]:.2f}")
-                if ratios[worst] >= self.ratio:
-                    return bound
-                if len(bound.constants) >= self.max_anchors:
-                    raise StabilityError(
-                        f"{self.max_anchors} anchors are not enough: at {space.describe(mus[worst])} the stability bound is "
-                        f"{bound.best(theta[worst : worst + 1])[0]:.3g}, less than {self.ratio:g} of {upper[worst]:.3g}; allow more (max_anchors=), ask "
-                        "for less (ratio=), or narrow the parameter ranges"
-                    )
+        chosen = _Anchors(system, mus)
+        stop, worst = weak_greedy(
+            chosen,
+            StoppingRule(tol=-self.ratio, limit=max(self.max_anchors, 1)),
+            "stability anchors",
+            shown=lambda value: f"bound / truth {0 - value:.2f}",
+            total=self.max_anchors,
+            progress=self.progress,
+        )
+        if stop == "limit":
+            at = slice(worst.point, worst.point + 1)
+            raise StabilityError(
+                f"{self.max_anchors} anchors are not enough: at {system.parameters.describe(mus[worst.point])} the stability bound is "
+                f"{chosen.bound.best(chosen.theta[at])[0]:.3g}, less than {self.ratio:g} of {chosen.upper[worst.point]:.3g}; allow more "
+                "(max_anchors=), ask for less (ratio=), or narrow the parameter ranges"
+            )
+        return chosen.bound
 
     def __repr__(self) -> str:
         return f"Anchored(ratio={self.ratio:g}, max_anchors={self.max_anchors})"
@@ -239,6 +226,44 @@ class BoundAnchored:
         return f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to {self.constants.max():.3g} at them)"
 
 
+class _Anchors:
+    """Anchors that are being chosen from M training points: a surrogate that is worst where bound / upper bound of the truth is smallest."""
+
+    def __init__(self, system: AffineSystem, mus: np.ndarray) -> None:
+        self.mus, self.space, self.theta = mus, system.parameters, system.operator_coefficients(mus)
+        self.whitened, self.rounding = _whitened(system)
+        self.rotated = _Rotation(self.theta, self.whitened, self.rounding)
+        self.bound = BoundAnchored.empty(self.rotated, self.space)
+        self.upper = np.full(len(mus), np.inf)
+
+    @property
+    def size(self) -> int:
+        return len(self.bound.constants)
+
+    def evaluate(self) -> Worst:
+        """The smallest ratio, with a minus sign."""
+        if not self.size:  # the middle comes first
+            return Worst(int(np.argmin(np.linalg.norm(self.theta - self.theta.mean(axis=0), axis=1))), 0.0)
+        ratios = self.bound.best(self.theta) / self.upper
+        point = int(np.argmin(ratios))
+        return Worst(point, -float(ratios[point]))
+
+    def extend(self, point: int) -> bool:
+        """One more anchor, and what its minimiser says of the truth elsewhere."""
+        matrix = _combine(self.theta[point], self.whitened)
+        constant, minimiser = smallest_singular(matrix, self.rounding)
+        allowance = self.rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
+        if not allowance <= TOLERABLE:
+            raise StabilityError(
+                f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound is positive there; "
+                "leave a neighbourhood of this parameter out"
+            )
+        self.bound = self.bound.extended(self.theta[point], constant, self.rotated.growth(matrix) * (1 + allowance))
+        images = np.stack([a @ minimiser for a in self.whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||
+        self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ images.T, axis=1))
+        return True
+
+
 class _Rotation:
     """Terms B_l = sum_q U_ql A_q, U unitary, orthogonal in the Frobenius norm: sum_q Delta_q A_q = sum_l x_l B_l, x = U^H Delta.
 
@@ -249,7 +274,7 @@ class _Rotation:
 
     def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], rounding: float) -> None:
         spread = theta - theta.mean(axis=0)
-        self.norms = np.array([_norm(a) for a in whitened]) * (1 + rounding)
+        self.norms = np.array([spectral_norm(a) for a in whitened]) * (1 + rounding)
         varies = np.abs(spread).max(axis=0) > 0
         rows, remainder = [], [np.diag(self.norms)[~varies]]
         self.terms: list[np.ndarray] = []
@@ -260,7 +285,7 @@ class _Rotation:
             modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1]
             amounts = np.sqrt(np.mean(np.abs(spread[:, moving] @ modes.conj()) ** 2, axis=0))
             rotated = (modes.T @ flat).reshape(len(moving), *whitened[0].shape)
-            sizes = np.array([_norm(b) for b in rotated]) + rounding * np.sqrt((self.norms[moving] ** 2).sum())
+            sizes = np.array([spectral_norm(b) for b in rotated]) + rounding * np.sqrt((self.norms[moving] ** 2).sum())
             leading = amounts * sizes > LEADING * (amounts * sizes).max()
             spread_out = np.zeros((len(moving), len(whitened)), dtype=modes.dtype)
             spread_out[:, moving] = modes.conj().T
@@ -280,7 +305,7 @@ class _Rotation:
         for term in self.terms:
             t = scipy.linalg.lu_solve(factor, term, check_finite=False)
             total = total + t.conj().T @ t
-        return float(np.sqrt(_largest_eigenvalue(total)) * (1 + SLACK))
+        return float(np.sqrt(largest_eigenvalue(total)) * (1 + SLACK))
 
 
 def _whitened(system: AffineSystem) -> tuple[list[np.ndarray], float]:
@@ -312,38 +337,3 @@ def _whitened(system: AffineSystem) -> tuple[list[np.ndarray], float]:
 
 def _combine(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
     return sum(t * a for t, a in zip(theta, terms, strict=True))
-
-
-def _smallest(matrix: np.ndarray, rounding: float) -> tuple[float, np.ndarray]:
-    """A lower bound of sigma_min of a matrix known to `rounding` times its norm, 0 if it may be singular; its right singular vector (n,)."""
-    n, u = len(matrix), np.finfo(float).eps / 2
-    size = float(np.linalg.norm(matrix))
-    square, vectors = _smallest_eigenpair(matrix.conj().T @ matrix)
-    if square > 1e-6 * size**2 / n:
-        value = float(np.sqrt(square - 10 * np.sqrt(n) * u * size**2))
-    else:  # squaring would have lost it
-        _, values, rows = np.linalg.svd(matrix)
-        value, vectors = float(values[-1]) - 10 * np.sqrt(n) * u * size, rows[-1].conj()
-    return max(value * (1 - SLACK) - rounding * size, 0.0), vectors
-
-
-def _norm(matrix: np.ndarray) -> float:
-    """An upper bound of the spectral norm, at most 1e-8 above it."""
-    square = _largest_eigenvalue(matrix.conj().T @ matrix)
-    return float(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK))
-
-
-def _smallest_eigenpair(matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    try:
-        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[0, 0], check_finite=False)
-    except np.linalg.LinAlgError:  # LAPACK's search for single eigenvalues fails for some matrices with many equal ones
-        values, vectors = np.linalg.eigh(matrix)
-    return float(values[0]), vectors[:, 0]
-
-
-def _largest_eigenvalue(matrix: np.ndarray) -> float:
-    n = len(matrix)
-    try:
-        return float(scipy.linalg.eigvalsh(matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
-    except np.linalg.LinAlgError:
-        return float(np.linalg.eigvalsh(matrix)[-1])

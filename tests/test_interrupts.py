@@ -361,14 +361,14 @@ def test_finished_pieces_behind_an_unfinished_one_outlive_ctrl_c() -> None:
 def test_inf_sup_constants_that_are_done_outlive_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     terms = [(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))]
     model = rbm.FullOrderModel(terms, [(1.0, np.ones(2))], np.eye(2), {"mu": (1.0, 9.0)}, 1.0)
-    plain = anchored._smallest
+    plain = anchored.smallest_singular
 
     def interrupted(matrix: np.ndarray, *others: Any) -> Any:
         if matrix[0, 0] == 2 + 7:
             raise KeyboardInterrupt
         return plain(matrix, *others)
 
-    monkeypatch.setattr(anchored, "_smallest", interrupted)
+    monkeypatch.setattr(anchored, "smallest_singular", interrupted)
     with pytest.raises(rbm.Interrupted, match="interrupted with 2 of 4 inf-sup constants done") as caught:
         anchored.inf_sup(model, [[1.0], [4.0], [7.0], [9.0]], progress=False)
     np.testing.assert_allclose(caught.value.result, [3.0, 6.0, np.nan, np.nan], rtol=1e-7)
