@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lowrank.progress import progress_bar
 from rbm.affine.missing import check_training
 from rbm.affine.penalties import penalty_hint
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
@@ -23,10 +21,10 @@ from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, s
 from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
 from rbm.project import estimator_classes, finish
-from rbm.reduced.error_bound import error_estimate
+from rbm.reduced.error_bound import error_estimate, relative_estimate
 from rbm.reduction.projected_system import Reduction, solved
-from rbm.solvers.user_code import check_executor
 from rbm.stability.check import effectivity
+from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 
@@ -38,7 +36,7 @@ def greedy(
     tol: float = 0.0,
     max_basis: int | None = None,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
-    executor: Executor | None = None,
+    executor: None = None,
     progress: bool = False,
     resume: GreedyResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -54,9 +52,7 @@ def greedy(
     tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
     max_basis : stop at this many basis vectors; n by default
     estimators : the first drives the greedy, all are prepared for the final model
-    executor : runs the pieces of a training sweep at the same time, a ThreadPoolExecutor or another with its method `map`, where the driving
-        estimator has no compiled kernel ("direct", and classes of your own); compiled sweeps use all cores without it, and a step has one
-        full-order solve only. The result does not depend on it
+    executor : None; anything else is refused: sweeps of the training set use all cores without it
     progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
@@ -98,7 +94,10 @@ def greedy(
             f"the first argument of greedy is the full-order model, got {type(model).__name__}: greedy(model, training, ...)"
         )
     check_training(training)
-    check_executor(executor)
+    if executor is not None:
+        raise TypeError(
+            "greedy takes no executor: sweeps of the training set use all cores without it; FullOrderModel.solve(mus, executor=...) takes one"
+        )
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if not classes[0].certain:
@@ -109,21 +108,15 @@ def greedy(
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
-    run = _Run(model, model.parameters.validate(training), classes, executor, resume, projection, relative)
+    run = _Run(model, model.parameters.validate(training), classes, resume, projection, relative)
     try:
-        with progress_bar(None, "greedy", enabled=progress) as bar:
-            while (verdict := run.step(tol, limit)) is None:
-                bar.update(run.reduction.size - bar.n)
-                # how many steps there will be is not known: the way to go is from the bound to the tolerance
-                bar.set_postfix_str(f"bound {run.history[-1].bound:.1e}, tol {tol:.1e}")
-                if checkpoint is not None:
-                    run.save(checkpoint)
-        return run.result(*verdict)
+        # a first basis vector is needed before errors are relative to u_N
+        return run.result(*run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress))
     except KeyboardInterrupt as interrupt:
         if not run.selected:
             raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
         # the interrupt may have come in the middle of an extension: start again from the whole vectors
-        run.reduction = Reduction(model, run.reduction.basis[:, : len(run.selected)], run.reduction.projection)
+        run.keep(len(run.selected))
         result = run.result("max_basis", "interrupted")
         raise Interrupted(
             f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
@@ -132,38 +125,20 @@ def greedy(
         ) from interrupt
 
 
-def _relative(error: Estimate, gamma: np.ndarray) -> Estimate:
-    """The estimate over ||u_N||_P = ||gamma||_2: infinite where u_N is zero and the error may not be, zero where both are."""
-    size = np.linalg.norm(gamma, axis=1)
-    scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), np.inf)
-    with np.errstate(invalid="ignore"):  # 0 inf
-        value, floor = (np.where(part > 0, part * scale, 0.0) for part in (error.value, error.floor))
-    return Estimate(value, floor, error.resolved)
-
-
-class _Sweep(NamedTuple):
-    """What one sweep of the training set knows of its M points."""
-
-    estimate: Estimate  #: of the error, relative if so asked
-    bound: np.ndarray  #: (M,) of ||u - Z gamma||_P, absolute, u the solution of the affine model
-    gamma: np.ndarray  #: (M, N)
-
-
 class _Run:
-    """A greedy run under way: the projection so far, and what the training set needs to be swept."""
+    """A greedy run under way: the basis so far and its training set, a surrogate for :func:`rbm.weak_greedy.weak_greedy`."""
 
     def __init__(
         self,
         model: FullOrderModel,
         training: np.ndarray,
         classes: list[type[Estimator]],
-        executor: Executor | None,
         resume: GreedyResult | str | os.PathLike[str] | None,
         projection: Projection | None,
         relative: bool,
     ) -> None:
         self.relative = relative
-        self.model, self.training, self.classes, self.executor = model, training, classes, executor
+        self.model, self.training, self.classes = model, training, classes
         self.start = time.perf_counter() - compile_seconds()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
@@ -181,63 +156,87 @@ class _Run:
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
 
-    def step(self, tol: float, limit: int) -> tuple[Stopped, str] | None:
-        """Sweep the training set; stop, with the reason, or add the solution at the worst parameter and return None."""
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.reduction.size
+
+    def extended(
+        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool
+    ) -> tuple[Stopped, str]:
+        """Extend the basis until the rule stops it, and say why it did."""
         try:
-            sweep = self._sweep()
+            stop, worst = weak_greedy(
+                self,
+                rule,
+                "greedy",
+                # how many steps there will be is not known: the way to go is from the bound to the tolerance
+                shown=lambda bound: f"bound {bound:.1e}, tol {rule.tol:.1e}",
+                progress=progress,
+                after=lambda: None if checkpoint is None else self.save(checkpoint),
+            )
         except EstimatorUnusable as error:
             if not self.history or len(self.selected) < 2:  # no basis is left for which it is usable
                 raise
-            self.reduction = Reduction(self.model, self.reduction.basis[:, :-1], self.reduction.projection)
             self.selected.pop()
+            self.keep(len(self.selected))
             return "round-off", f"{error} (the last usable basis is kept)"
-        estimate = sweep.estimate
+        if stop == "tolerance":
+            return stop, f"the largest bound {worst.value:.2e} is at most {rule.tol:.1e}"
+        if stop == "limit":
+            return "max_basis", f"the basis has {self.size} vectors"
+        if stop == "exhausted":
+            at = self.model.parameters.describe(self.training[worst.point])
+            return "round-off", f"the solution at {at} adds nothing but round-off to the basis{self._hint()}"
+        affine = self.model.interpolation_error is None
+        cause = "" if affine else " above round-off and the interpolation error of the model"
+        none = f"none of {len(self.training)} training estimates is resolved any more"
+        return "round-off", f"{none}{cause}{self._hint()}"
+
+    def evaluate(self) -> Worst:
+        """Sweep the training set, and write down where the largest bound is."""
+        estimate, absolute, gamma = self._sweep()
         worst = int(np.argmax(estimate.bound))
-        mu, bound = self.training[worst], float(estimate.bound[worst])
-        resolved = int(estimate.resolved.sum())
+        bound, resolved = float(estimate.bound[worst]), int(estimate.resolved.sum())
+        self.found = gamma[worst].copy(), float(absolute[worst])
         self.history.append(
             GreedyStep(
-                self.reduction.size,
-                tuple(float(x) for x in mu),
+                self.size,
+                tuple(float(x) for x in self.training[worst]),
                 bound,
                 float(estimate.floor[worst]),
                 resolved,
                 time.perf_counter() - compile_seconds() - self.start,
             )
         )
-        if bound <= tol and not (self.relative and self.reduction.size == 0):
-            return "tolerance", f"the largest bound {bound:.2e} is at most {tol:.1e}"
-        if resolved == 0 and self.reduction.size > 0:
-            cause = (
-                ""
-                if self.model.interpolation_error is None
-                else " above round-off and the interpolation error of the model"
-            )
-            return (
-                "round-off",
-                f"none of {len(self.training)} training estimates is resolved any more{cause}{self._hint()}",
-            )
-        if self.reduction.size >= limit:
-            return "max_basis", f"the basis has {self.reduction.size} vectors"
+        return Worst(worst, bound, resolved > 0)
+
+    def extend(self, point: int) -> bool:
+        """Add the full-order solution at the worst training point, and compare its true error with the bound."""
+        mu, (gamma, bound) = self.training[point], self.found
         snapshot = self.model.solve(mu[None], extrapolate=True)[0]
-        made, beta = self.reduction.combination(sweep.gamma[worst]), float(self.beta[worst])
-        found = effectivity(self.model, mu, self.theta[worst], beta, snapshot, made, float(sweep.bound[worst]))
+        made, beta = self.reduction.combination(gamma), float(self.beta[point])
+        found = effectivity(self.model, mu, self.theta[point], beta, snapshot, made, bound)
         self.history[-1] = replace(self.history[-1], effectivity=found)
         if not self.reduction.extend(snapshot):
-            return (
-                "round-off",
-                f"the solution at {self.model.parameters.describe(mu)} adds nothing but round-off to the basis{self._hint()}",
-            )
+            return False
         self.selected.append(mu)
-        return None
+        return True
+
+    def keep(self, size: int) -> None:
+        """Start again from the first basis vectors."""
+        self.reduction = Reduction(self.model, self.reduction.basis[:, :size], self.reduction.projection)
 
     def _hint(self) -> str:
         """Why round-off may have come early, and what to do about it; the end of a sentence."""
         hint = penalty_hint(self.model, self.training)
         return f"; {hint}" if hint else ""
 
-    def _sweep(self) -> _Sweep:
-        """Error estimates of the whole training set, and what they were made from."""
+    def _sweep(self) -> tuple[Estimate, np.ndarray, np.ndarray]:
+        """Estimate the error, relative if so asked, at all M training points.
+
+        Returned with it are the absolute bounds (M,) of ||u - Z gamma||_P, u the solution of the affine model, and gamma (M, N).
+        """
         reduction = self.reduction
         state = self.classes[0].prepare(reduction, self.training)
         is_complex = any(a.dtype.kind == "c" for a in (reduction.operators, reduction.rhs, self.theta, self.phi))
@@ -245,12 +244,9 @@ class _Run:
         gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
         if norm is None:
             terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
-            arrays = (
-                [part[rows] for rows in tiles(len(self.training), 64 * terms)] for part in (self.theta, self.phi, gamma)
-            )
-            norm = Estimate.concatenate(
-                list((map if self.executor is None else self.executor.map)(state.evaluate, *arrays))
-            )
+            pieces = list(tiles(len(self.training), 64 * terms))
+            arrays = ([part[rows] for rows in pieces] for part in (self.theta, self.phi, gamma))
+            norm = Estimate.concatenate(list(map(state.evaluate, *arrays)))
         error = error_estimate(
             norm,
             self.beta,
@@ -263,8 +259,8 @@ class _Run:
         if self.at_rest is not None:
             value, floor = (np.where(self.at_rest, 0.0, part) for part in (error.value, error.floor))
             error = Estimate(value, floor, error.resolved & ~self.at_rest)
-        shown = _relative(error, gamma) if self.relative and reduction.size else error
-        return _Sweep(shown, norm.bound / self.beta, gamma)
+        shown = relative_estimate(error, gamma) if self.relative and reduction.size else error
+        return shown, norm.bound / self.beta, gamma
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""

@@ -133,7 +133,7 @@ def test_a_greedy_run_shows_bound_and_tolerance_and_no_total(monkeypatch: pytest
         def set_postfix_str(self, text: str) -> None:
             seen["postfix"] = text
 
-    monkeypatch.setattr(importlib.import_module("rbm.greedy"), "progress_bar", Bar)
+    monkeypatch.setattr(importlib.import_module("rbm.weak_greedy"), "progress_bar", Bar)
     model = rbm.FullOrderModel(
         operators=[(1.0, np.eye(4)), ("mu", np.diag([1.0, 2.0, 3.0, 4.0]))],
         rhs=[(1.0, np.ones(4))],

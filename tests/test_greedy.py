@@ -14,6 +14,7 @@ import pytest
 import rbm
 from lowrank.progress import progress_bar
 from problems import reaction_diffusion_1d, thermal_block
+from rbm.reduction import Reduction
 
 EPS = np.finfo(float).eps
 
@@ -104,13 +105,22 @@ def test_same_input_same_bits(model: rbm.FullOrderModel, training: np.ndarray) -
     )  # type: ignore[attr-defined]
 
 
-def test_an_executor_changes_nothing(model: rbm.FullOrderModel) -> None:
-    training = model.parameters.sample(6000, "grid")
-    with ThreadPoolExecutor(2) as executor:
-        a = run(model, training, executor=executor, max_basis=5)
-    b = run(model, training, max_basis=5)
-    np.testing.assert_array_equal(a.basis, b.basis)
-    assert [s.bound for s in a.history] == [s.bound for s in b.history]
+def test_an_executor_is_refused(model: rbm.FullOrderModel, training: np.ndarray) -> None:
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(TypeError, match=r"takes no executor: .*all cores without it"),
+    ):
+        run(model, training, executor=executor)
+
+
+def test_a_step_copies_no_basis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 64 vectors lie in pieces; joining them copies n N numbers, which the end of a run may do and a step may not."""
+    made = thermal_block((4, 4), 12)
+    training, joined = made.parameters.sample(100, rng=3), []
+    honest = Reduction.basis
+    monkeypatch.setattr(Reduction, "basis", property(lambda self: joined.append(self.size) or honest.fget(self)))
+    assert run(made, training, max_basis=70).basis.shape[1] == 70
+    assert set(joined) == {0, 70}  # where the residual's range begins, and the result
 
 
 def test_a_stored_run_goes_on_bit_for_bit(model: rbm.FullOrderModel, training: np.ndarray, tmp_path: Path) -> None:

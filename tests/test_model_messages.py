@@ -284,23 +284,17 @@ def test_what_is_no_executor_is_refused(executor: Any) -> None:
     made = model()
     message = r"executor must be an object with a method map, such as concurrent\.futures\.ThreadPoolExecutor\(4\), got"
     with pytest.raises(rbm.ModelError, match=message):
-        rbm.greedy(made, SPACE.sample(20), executor=executor, progress=False)
-    with pytest.raises(rbm.ModelError, match=message):
         made.solve(SPACE.sample(3), executor=executor)
 
 
-@pytest.mark.parametrize("method", ["orthonormal", "direct"])
-def test_an_executor_serves_the_greedy_and_the_full_order_solves(method: str) -> None:
+def test_an_executor_serves_the_full_order_solves() -> None:
     made = reaction_diffusion_1d(50)
     mus = made.parameters.sample(37)
     with ThreadPoolExecutor(4) as executor:
         np.testing.assert_array_equal(made.solve(mus, executor=executor), made.solve(mus))
         hi, lo = made.solve_extended(mus[:5], executor=executor)
-        result = rbm.greedy(made, mus, executor=executor, estimators=(method,), max_basis=4, progress=False)
     np.testing.assert_array_equal(hi, made.solve_extended(mus[:5])[0])
     np.testing.assert_array_equal(lo, made.solve_extended(mus[:5])[1])
-    alone = rbm.greedy(made, mus, estimators=(method,), max_basis=4, progress=False)
-    np.testing.assert_array_equal(result.basis, alone.basis)
 
 
 def test_a_failing_solve_in_an_executor_names_its_parameter() -> None:

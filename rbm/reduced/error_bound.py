@@ -13,7 +13,7 @@ from rbm.estimate import Estimate
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
 
-__all__ = ["error_estimate"]
+__all__ = ["error_estimate", "relative_estimate"]
 
 
 def error_estimate(
@@ -109,3 +109,15 @@ def _interpolation_error(
             ),
         )
     return of_operator, of_rhs
+
+
+def relative_estimate(error: Estimate, gamma: np.ndarray) -> Estimate:
+    """Divide an error estimate (M,) by ||u_N||_P = ||gamma||_2, gamma (M, N).
+
+    Infinite where u_N is zero and the error may not be, zero where both are.
+    """
+    size = np.linalg.norm(gamma, axis=1)
+    scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), np.inf)
+    with np.errstate(invalid="ignore"):  # 0 inf
+        value, floor = (np.where(part > 0, part * scale, 0.0) for part in (error.value, error.floor))
+    return Estimate(value, floor, error.resolved)

@@ -12,24 +12,17 @@ import numpy as np
 import scipy.linalg
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
-from lowrank.progress import progress_bar
 from lowrank.renamed import renamed
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
 from rbm.errors import StabilityError, refused
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
-from rbm.stability.inf_sup import (
-    SLACK,
-    TOLERABLE,
-    combined,
-    largest_eigenvalue,
-    smallest_singular,
-    spectral_norm,
-    whitened_terms,
-)
+from rbm.stability.inf_sup import TOLERABLE, combined, whitened_terms
+from rbm.stability.singular_values import SLACK, largest_eigenvalue, smallest_singular, spectral_norm
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
+from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
 
 __all__ = ["Anchored", "BoundAnchored"]
 
@@ -104,42 +97,30 @@ class Anchored:
 
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
         # with the sources: what another version of them certified is not for this one
-        sources = [Path(__file__).with_name(name).read_bytes() for name in ("anchored.py", "inf_sup.py")]
+        sources = [
+            Path(__file__).with_name(name).read_bytes() for name in ("anchored.py", "inf_sup.py", "singular_values.py")
+        ]
         content = sources, system.operators_fingerprint(), self.ratio, self.max_anchors, mus
         return folder / f"anchors-{digest(content)[:40]}.npz"
 
     def _choose(self, system: AffineSystem, mus: np.ndarray) -> BoundAnchored:
-        space, theta = system.parameters, system.operator_coefficients(mus)
-        whitened, rounding = whitened_terms(system)
-        rotated = _Rotation(theta, whitened, rounding)
-        bound = BoundAnchored.empty(rotated, space)
-        upper = np.full(len(mus), np.inf)
-        worst = int(np.argmin(np.linalg.norm(theta - theta.mean(axis=0), axis=1)))  # the middle comes first
-        with progress_bar(None, "stability anchors", enabled=self.progress, total=self.max_anchors) as bar:
-            while True:
-                matrix = combined(theta[worst], whitened)
-                constant, minimiser = smallest_singular(matrix, rounding)
-                allowance = rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
-                if not allowance <= TOLERABLE:
-                    raise StabilityError(
-                        f"A(mu) is singular to working precision at {space.describe(mus[worst])}: no stability bound is positive there; "
-                        "leave a neighbourhood of this parameter out"
-                    )
-                bound = bound.extended(theta[worst], constant, rotated.growth(matrix) * (1 + allowance))
-                images = np.stack([a @ minimiser for a in whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||
-                upper = np.minimum(upper, np.linalg.norm(theta @ images.T, axis=1))
-                ratios = bound.best(theta) / upper
-                worst = int(np.argmin(ratios))
-                bar.update()
-                bar.set_postfix_str(f"bound / truth {ratios[worst]:.2f}")
-                if ratios[worst] >= self.ratio:
-                    return bound
-                if len(bound.constants) >= self.max_anchors:
-                    raise StabilityError(
-                        f"{self.max_anchors} anchors are not enough: at {space.describe(mus[worst])} the stability bound is "
-                        f"{bound.best(theta[worst : worst + 1])[0]:.3g}, less than {self.ratio:g} of {upper[worst]:.3g}; allow more (max_anchors=), ask "
-                        "for less (ratio=), or narrow the parameter ranges"
-                    )
+        chosen = _Anchors(system, mus)
+        stop, worst = weak_greedy(
+            chosen,
+            StoppingRule(tol=-self.ratio, limit=max(self.max_anchors, 1)),
+            "stability anchors",
+            shown=lambda value: f"bound / truth {0 - value:.2f}",
+            total=self.max_anchors,
+            progress=self.progress,
+        )
+        if stop == "limit":
+            at = slice(worst.point, worst.point + 1)
+            raise StabilityError(
+                f"{self.max_anchors} anchors are not enough: at {system.parameters.describe(mus[worst.point])} the stability bound is "
+                f"{chosen.bound.best(chosen.theta[at])[0]:.3g}, less than {self.ratio:g} of {chosen.upper[worst.point]:.3g}; allow more "
+                "(max_anchors=), ask for less (ratio=), or narrow the parameter ranges"
+            )
+        return chosen.bound
 
     def __repr__(self) -> str:
         return f"Anchored(ratio={self.ratio:g}, max_anchors={self.max_anchors})"
@@ -229,6 +210,44 @@ class BoundAnchored:
 
     def __repr__(self) -> str:
         return f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to {self.constants.max():.3g} at them)"
+
+
+class _Anchors:
+    """Anchors that are being chosen from M training points: a surrogate that is worst where bound / upper bound of the truth is smallest."""
+
+    def __init__(self, system: AffineSystem, mus: np.ndarray) -> None:
+        self.mus, self.space, self.theta = mus, system.parameters, system.operator_coefficients(mus)
+        self.whitened, self.rounding = whitened_terms(system)
+        self.rotated = _Rotation(self.theta, self.whitened, self.rounding)
+        self.bound = BoundAnchored.empty(self.rotated, self.space)
+        self.upper = np.full(len(mus), np.inf)
+
+    @property
+    def size(self) -> int:
+        return len(self.bound.constants)
+
+    def evaluate(self) -> Worst:
+        """The smallest ratio, with a minus sign."""
+        if not self.size:  # the middle comes first
+            return Worst(int(np.argmin(np.linalg.norm(self.theta - self.theta.mean(axis=0), axis=1))), 0.0)
+        ratios = self.bound.best(self.theta) / self.upper
+        point = int(np.argmin(ratios))
+        return Worst(point, -float(ratios[point]))
+
+    def extend(self, point: int) -> bool:
+        """One more anchor, and what its minimiser says of the truth elsewhere."""
+        matrix = combined(self.theta[point], self.whitened)
+        constant, minimiser = smallest_singular(matrix, self.rounding)
+        allowance = self.rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
+        if not allowance <= TOLERABLE:
+            raise StabilityError(
+                f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound is positive there; "
+                "leave a neighbourhood of this parameter out"
+            )
+        self.bound = self.bound.extended(self.theta[point], constant, self.rotated.growth(matrix) * (1 + allowance))
+        images = np.stack([a @ minimiser for a in self.whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||
+        self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ images.T, axis=1))
+        return True
 
 
 class _Rotation:

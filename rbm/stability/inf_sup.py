@@ -11,20 +11,10 @@ import scipy.sparse as sp
 from rbm.affine.system import AffineSystem
 from rbm.errors import StabilityError
 from rbm.stability.interrupts import values_so_far
+from rbm.stability.singular_values import smallest_singular
 
-__all__ = [
-    "SLACK",
-    "TOLERABLE",
-    "combined",
-    "inf_sup",
-    "largest_eigenvalue",
-    "smallest_singular",
-    "spectral_norm",
-    "whitened_terms",
-]
+__all__ = ["TOLERABLE", "combined", "inf_sup", "whitened_terms"]
 
-#: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
-SLACK = 1e-8
 DENSE_LIMIT = 6000
 #: Largest relative rounding error of a constant that is tolerated (and allowed for).
 TOLERABLE = 1e-3
@@ -77,39 +67,3 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
 def combined(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
     """The sum of theta_q times the matrices, A(mu) for one parameter point."""
     return sum(t * a for t, a in zip(theta, terms, strict=True))
-
-
-def smallest_singular(matrix: np.ndarray, rounding: float) -> tuple[float, np.ndarray]:
-    """A lower bound of sigma_min of a matrix known to `rounding` times its norm, 0 if it may be singular; its right singular vector (n,)."""
-    n, u = len(matrix), np.finfo(float).eps / 2
-    size = float(np.linalg.norm(matrix))
-    square, vectors = _smallest_eigenpair(matrix.conj().T @ matrix)
-    if square > 1e-6 * size**2 / n:
-        value = float(np.sqrt(square - 10 * np.sqrt(n) * u * size**2))
-    else:  # squaring would have lost it
-        _, values, rows = np.linalg.svd(matrix)
-        value, vectors = float(values[-1]) - 10 * np.sqrt(n) * u * size, rows[-1].conj()
-    return max(value * (1 - SLACK) - rounding * size, 0.0), vectors
-
-
-def spectral_norm(matrix: np.ndarray) -> float:
-    """An upper bound of the spectral norm, at most 1e-8 above it."""
-    square = largest_eigenvalue(matrix.conj().T @ matrix)
-    return float(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK))
-
-
-def _smallest_eigenpair(matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    try:
-        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[0, 0], check_finite=False)
-    except np.linalg.LinAlgError:  # LAPACK's search for single eigenvalues fails for some matrices with many equal ones
-        values, vectors = np.linalg.eigh(matrix)
-    return float(values[0]), vectors[:, 0]
-
-
-def largest_eigenvalue(matrix: np.ndarray) -> float:
-    """The largest eigenvalue of a Hermitian matrix."""
-    n = len(matrix)
-    try:
-        return float(scipy.linalg.eigvalsh(matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
-    except np.linalg.LinAlgError:
-        return float(np.linalg.eigvalsh(matrix)[-1])
