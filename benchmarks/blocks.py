@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from benchmarks.harness import fastest, fresh, text_table
 from lowrank import cross_approximation
 from problems import compress_far_field, surface
-from problems.kernel_blocks import green
+from problems.acoustics.kernel_blocks import green
 
 WAVENUMBER, RTOL, LEAF, ETA = 2.0, 1e-6, 64, 2.0
 #: (operator, levels of refinement of the sphere)

@@ -22,9 +22,9 @@ import numpy as np
 
 import rbm
 from benchmarks.harness import cpu_name, fastest
+from lowrank.devices import mover
 from problems import acoustic_scattering, thermal_block
-from problems import boundary_elements as bem
-from rbm.devices import mover
+from problems.acoustics import boundary_elements as bem
 
 QUERIES = 1_000_000
 REPEATS = 5
@@ -100,15 +100,15 @@ def gpu() -> Device:
 def cases() -> Iterator[tuple[str, rbm.ReducedModel | str]]:
     """Reduced models by name, or why there is none."""
     block = thermal_block()
-    training = block.parameters.sample(500, "random", seed=0)
+    training = block.parameters.sample(500, "random", rng=0)
     yield "thermal block", rbm.greedy(block, training, max_basis=30, progress=False).reduced_model
     yield "scattering, complex admittances", _scattering()
 
 
 def _scattering() -> rbm.ReducedModel | str:
     """The complex model of :mod:`benchmarks.scattering`, solved by least squares, if its matrices are cached."""
-    from problems.matrix_cache import cached_file
-    from problems.surfaces import surface
+    from problems.acoustics.matrix_cache import cached_file
+    from problems.acoustics.surfaces import surface
 
     if not cached_file(bem.cache_folder(), surface("sphere", LEVEL, 2), WAVENUMBER, 4).exists():
         return "its matrices are not cached: python -m benchmarks scattering makes them"
@@ -124,7 +124,7 @@ def measured(
     rates : flops a second of matrix products on the device, by precision; residuals are summed in double precision
     """
     there = model.to(device.target)
-    mus = model.parameters.sample(queries, "random", seed=2)
+    mus = model.parameters.sample(queries, "random", rng=2)
     mus_there = device.xp.asarray(mus)
 
     def waited(work: Callable[[], Any]) -> Callable[[], None]:

@@ -42,7 +42,7 @@ def table(result: dict[str, Any]) -> str:
         f"ours stops by {ours['stopped']} at {ours['points']} points; larger M shows its error there.",
         f"CPU seconds, {COMMON} points: ours {ours['cpu_common']:.4f}, pyMOR {peer['cpu_common']:.4f}, "
         f"pyMOR / ours = {peer['cpu_common'] / ours['cpu_common']:.1f}",
-        f"CPU seconds, max_rank = {RANK}: ours {ours['cpu']:.4f} ({ours['points']} points), pyMOR {peer['cpu']:.4f} "
+        f"CPU seconds, rank = {RANK}: ours {ours['cpu']:.4f} ({ours['points']} points), pyMOR {peer['cpu']:.4f} "
         f"({peer['points']} points), pyMOR / ours = {peer['cpu'] / ours['cpu']:.1f}",
         f"limit of ours: the residual matrix read and written once a point, {ours['points']} x {result['copy'] * 1e3:.2f} ms "
         f"= {ours['points'] * result['copy']:.4f} s; ours / limit = {ours['cpu'] / (ours['points'] * result['copy']):.1f}",
@@ -62,7 +62,7 @@ def table(result: dict[str, Any]) -> str:
         for name, r in result["forms"].items()
     ]
     header = ("", "CPU s", "points", "max|triu(B,1)|", "Lebesgue", "error unseen")
-    second = text_table(f"EIM: all forms, max_rank = {RANK}", header, forms)
+    second = text_table(f"EIM: all forms, rank = {RANK}", header, forms)
     return f"{first}\n\n{second}"
 
 
@@ -114,7 +114,7 @@ def _inverse_distance(x: np.ndarray, mu: np.ndarray) -> np.ndarray:
 
 def _ours(snapshots: np.ndarray, **form: bool) -> Callable[[int], tuple[np.ndarray, np.ndarray, str]]:
     def build(rank: int) -> tuple[np.ndarray, np.ndarray, str]:
-        result = eim.empirical_interpolation(snapshots, max_rank=rank, **form)
+        result = eim.empirical_interpolation(snapshots, rank=rank, **form)
         return result.basis, result.points, result.stopped
 
     return build
@@ -130,7 +130,7 @@ def _pymor(snapshots: np.ndarray) -> Callable[[int], tuple[np.ndarray, np.ndarra
 
     def build(rank: int) -> tuple[np.ndarray, np.ndarray, str]:
         points, basis, _ = ei_greedy(vectors, error_norm="sup", max_interpolation_dofs=rank)
-        return basis.to_numpy(), points, "max_rank"
+        return basis.to_numpy(), points, "rank"
 
     return build
 

@@ -145,7 +145,7 @@ def _lookup(dense: np.ndarray, embedding: FactorizedEmbedding, ids: np.ndarray, 
 def embedding_table() -> tuple[np.ndarray, str]:
     """The pretrained table in double precision if its package is installed, else random rows with a spectrum as flat."""
     try:
-        from ml.pretrained import pretrained_table
+        from ml.material import pretrained_table
 
         return pretrained_table().astype(np.float64), f"token table of all-MiniLM-L6-v2, {V} x {H}"
     except ImportError:
@@ -257,7 +257,7 @@ def _scipy_svd(a: np.ndarray) -> Triple:
 
 
 def _cross_rank(a: np.ndarray) -> Triple:
-    return _triple(cross_approximation(a, max_rank=RANK + 40, pivoting="partial").recompress(RANK))
+    return _triple(cross_approximation(a, rank=RANK + 40, pivoting="partial").recompress(RANK))
 
 
 def _crosses(a: np.ndarray) -> list[dict[str, Any]]:

@@ -71,8 +71,8 @@ def table(result: dict[str, Any]) -> str:
 def ours() -> dict[str, Any]:
     """rbm.greedy, then its parts and their limits, measured alone."""
     model = thermal_block()
-    training = model.parameters.sample(TRAINING, "random", seed=0)
-    tests = model.parameters.sample(TESTS, "random", seed=1)
+    training = model.parameters.sample(TRAINING, "random", rng=0)
+    tests = model.parameters.sample(TESTS, "random", rng=1)
     # load the compiled kernels, as pyMOR has been imported before its clock starts
     rbm.greedy(thermal_block((1, 1), 4), [[0.5], [1.0]], max_basis=1, progress=False)
     start = time.process_time(), time.perf_counter()
@@ -100,8 +100,8 @@ def pymor() -> dict[str, Any]:
     from pymor.algorithms.greedy import rb_greedy
 
     model = thermal_block()
-    training = model.parameters.sample(TRAINING, "random", seed=0)
-    tests = model.parameters.sample(TESTS, "random", seed=1)
+    training = model.parameters.sample(TRAINING, "random", rng=0)
+    tests = model.parameters.sample(TESTS, "random", rng=1)
     fom = peer.thermal_block_model(model)
     points = peer.parse(fom, training)
     start = time.process_time(), time.perf_counter()

@@ -52,9 +52,9 @@ def table(result: dict[str, Any]) -> str:
 def block() -> dict[str, Any]:
     """Thermal block, N = 30, one basis for all; sweeps over N, the number of blocks Q, and the size of the batch M."""
     model = thermal_block()
-    result = rbm.greedy(model, model.parameters.sample(500, "random", seed=0), max_basis=30, progress=False)
+    result = rbm.greedy(model, model.parameters.sample(500, "random", rng=0), max_basis=30, progress=False)
     reduced = result.reduced_model
-    mus = model.parameters.sample(BATCH, "random", seed=2)
+    mus = model.parameters.sample(BATCH, "random", rng=2)
     fom = peer.thermal_block_model(model)
     rom = peer.reductor(model, fom, result.basis).reduce()
     theta, phi = model.operator_coefficients(mus[:1])[0], model.rhs_coefficients(mus[:1])[0]
@@ -78,7 +78,7 @@ def diffusion() -> dict[str, Any]:
     model = reaction_diffusion_1d(200, (1.0, 1e5))
     training = np.geomspace(1, 1e5, 400)[:, None]
     reduced = rbm.greedy(model, training, max_basis=10, progress=False).reduced_model
-    mus = model.parameters.sample(BATCH, "random", seed=2)
+    mus = model.parameters.sample(BATCH, "random", rng=2)
     banded = [np.array([np.append(0.0, a.diagonal(1)), a.diagonal()]) for a in model.operator_terms]
     load, mu = model.rhs_terms[:, 0], mus[0, 0]
     full = lambda: scipy.linalg.solveh_banded(banded[0] + mu * banded[1], load, check_finite=False)  # noqa: E731
@@ -89,7 +89,7 @@ def diffusion() -> dict[str, Any]:
 def _memory(reduced: rbm.ReducedModel, count: int = 10**7) -> dict[str, float]:
     """Resident megabytes that a sweep adds, beside those of its answer; seconds."""
     process, stop = psutil.Process(), threading.Event()
-    mus = reduced.parameters.sample(count, "random", seed=3)
+    mus = reduced.parameters.sample(count, "random", rng=3)
     before = process.memory_info().rss
     peak = [before]
 
@@ -117,7 +117,7 @@ def scattering() -> dict[str, Any]:
     model = acoustic_scattering("sphere", 2, 2.0, 3, progress=False)
     result = rbm.greedy(model, model.parameters.sample(500), max_basis=36, relative=True, progress=False)
     galerkin = rbm.project(model, result.basis, projection="galerkin")
-    mus = model.parameters.sample(BATCH // 5, "random", seed=2)
+    mus = model.parameters.sample(BATCH // 5, "random", rng=2)
     fom = peer.scattering_model(model)
     rom = peer.reductor(model, fom, result.basis, constant=0.4).reduce()
     theta, b = model.operator_coefficients(mus[:1])[0], model.rhs_terms[:, 0]
@@ -294,7 +294,7 @@ def _sweeps(reduced: rbm.ReducedModel, mus: np.ndarray) -> dict[str, list[list[A
     for blocks in ((1, 2), (2, 2), (3, 3), (4, 4)):
         model = thermal_block(blocks, 24)
         made = rbm.greedy(model, model.parameters.sample(300), max_basis=15, progress=False).reduced_model
-        terms.append((blocks[0] * blocks[1], made, model.parameters.sample(SWEEP, "random", seed=2)))
+        terms.append((blocks[0] * blocks[1], made, model.parameters.sample(SWEEP, "random", rng=2)))
     batches = [(m, reduced, mus[:m]) for m in (1, 3, 10, 30, 100, 1000, 10_000, BATCH)]
     return {name: [_point(*p) for p in points] for name, points in (("N", sizes), ("Q", terms), ("M", batches))}
 

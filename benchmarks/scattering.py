@@ -10,10 +10,10 @@ import scipy.linalg
 import rbm
 from benchmarks import stabilisation
 from benchmarks.harness import fastest, fresh, text_table
-from problems import boundary_elements as bem
-from problems.scattering import ScatteringModel, acoustic_scattering, affine_terms
-from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
-from problems.surface_fields import plane_wave_load, sphere_rule
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.scattering import ScatteringModel, acoustic_scattering, affine_terms
+from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
+from problems.acoustics.surface_fields import plane_wave_load, sphere_rule
 
 WAVENUMBER, LEVEL = 2.0, 4
 TESTS, TRAINING, TOL = 500, 500, 1e-10
@@ -51,7 +51,7 @@ def table(result: dict[str, Any]) -> str:
 
 def acoustic_scattering_mesh(shape: str, level: int) -> Any:
     """The mesh of a ready-made shape in two parts."""
-    from problems.surfaces import surface
+    from problems.acoustics.surfaces import surface
 
     return surface(shape, level, 2)
 
@@ -117,7 +117,7 @@ def complex_admittances() -> dict[str, Any]:
 def _certified(model: ScatteringModel, squares_up_to: int, squares_from: int) -> dict[str, Any]:
     training = model.parameters.sample(TRAINING)
     result = rbm.greedy(model, training, tol=TOL, relative=True, estimators=("E_onb", "E1", "E2"), progress=False)
-    mus = model.parameters.sample(TESTS, "random", seed=1)
+    mus = model.parameters.sample(TESTS, "random", rng=1)
     truth = model.solve_extended(mus)
     constants = rbm.stability.inf_sup(model, mus[:20], progress=False)
     bounds = model.stability(mus[:20], model.operator_coefficients(mus[:20]))
@@ -179,7 +179,7 @@ def _largest_singular_value(model: ScatteringModel, mus: np.ndarray) -> float:
 
 def _online(model: ScatteringModel, result: rbm.GreedyResult) -> dict[str, float]:
     """Seconds of a certified query in a batch, least squares and Galerkin, and of a dense full-order solve."""
-    mus = model.parameters.sample(5000, "random", seed=2)
+    mus = model.parameters.sample(5000, "random", rng=2)
     least_squares, galerkin = result.reduced_model, rbm.project(model, result.basis, projection="galerkin")
     theta = model.operator_coefficients(mus[:1])[0]
     b = model.rhs_terms[:, 0]
@@ -236,7 +236,7 @@ def _certified_table(title: str, result: dict[str, Any]) -> str:
 def wavenumber() -> dict[str, Any]:
     """(k, beta_1, beta_2), k in [1, 4], 258 unknowns: bounds against directly assembled matrices at unseen k."""
     model = acoustic_scattering("sphere", 2, (1.0, 4.0), 3, progress=False)
-    result = rbm.greedy(model, model.parameters.sample(600, seed=4), tol=1e-6, relative=True, progress=False)
+    result = rbm.greedy(model, model.parameters.sample(600, rng=4), tol=1e-6, relative=True, progress=False)
     rng = np.random.default_rng(7)
     mus = np.column_stack([np.sort(rng.uniform(1, 4, UNSEEN)), rng.uniform(0, 2, (UNSEEN, 2))])
     solution = result.reduced_model.solve(mus)

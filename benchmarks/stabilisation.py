@@ -26,7 +26,7 @@ def measure() -> dict[str, Any]:
     training = model.parameters.sample(TRAINING)
     basis = rbm.greedy(model, training, max_basis=EIM_SIZE, progress=False).basis
     known = TrainingProducts.of(model, basis, training, Reduction(model, basis))
-    mus = model.parameters.sample(200, "random", seed=1)
+    mus = model.parameters.sample(200, "random", rng=1)
     reduced = rbm.project(model, basis, ("E_onb",), training)
     gamma = reduced.solve(mus, estimate=False).coefficients
     exact = model.residual_norm(mus, gamma, basis)

@@ -35,7 +35,8 @@ from benchmarks.damage import DAMAGES
 from benchmarks.harness import text_table
 from lowrank.reading import digest
 from ml import FactorizedEmbedding, load_embedding, save_embedding
-from problems import matrix_cache, reaction_diffusion_1d, surface
+from problems import reaction_diffusion_1d, surface
+from problems.acoustics import matrix_cache
 from rbm.files import load_greedy
 
 __all__ = ["Kind", "kinds", "main", "outcome", "sweep"]

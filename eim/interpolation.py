@@ -9,10 +9,11 @@ import numpy as np
 
 from lowrank import CrossApproximation, cross_approximation
 from lowrank.arrays import as_matrix, namespace, to_numpy, unit_roundoff
-from lowrank.cross import check_limits
 from lowrank.dense import adjoint, solve_triangular
 from lowrank.full_pivoting import saturated_rank
+from lowrank.limits import check_limits
 from lowrank.operands import tamed
+from lowrank.renamed import renamed
 
 __all__ = ["EmpiricalInterpolation", "empirical_interpolation"]
 
@@ -28,7 +29,7 @@ class EmpiricalInterpolation:
     expansion: Any  #: C (r, r) upper triangular: snapshots[:, j] = Q C on the selected snapshots
     pivots: np.ndarray  #: (r,) C's diagonal
     residual_history: np.ndarray  #: (r + 1,) max |g - I_k g| over the training snapshots, k = 0..r
-    stopped: Literal["tolerance", "max_rank", "saturation"]
+    stopped: Literal["tolerance", "rank", "round-off"]
 
     @property
     def rank(self) -> int:
@@ -72,7 +73,7 @@ class EmpiricalInterpolation:
             self.expansion[:rank, :rank],
             self.pivots[:rank],
             self.residual_history[: rank + 1],
-            self.stopped if rank == self.rank else "max_rank",
+            self.stopped if rank == self.rank else "rank",
         )
 
     def _check(self, values: Any) -> Any:
@@ -89,11 +90,12 @@ class EmpiricalInterpolation:
         return f"EmpiricalInterpolation({self.rank} points, largest residual {error:.1e}, stopped by {self.stopped})"
 
 
+@renamed(max_rank="rank")
 def empirical_interpolation(
     snapshots: Any,
     *,
     rtol: float | None = None,
-    max_rank: int | None = None,
+    rank: int | None = None,
     stabilized: bool = True,
     incremental: bool | None = None,
 ) -> EmpiricalInterpolation:
@@ -115,12 +117,12 @@ def empirical_interpolation(
     ----------
     snapshots : g (n, k): n points, k snapshots; real or complex, float32 or float64
     rtol : stop when max |R| <= rtol max |g|
-    max_rank : largest number of points
+    rank : largest number of points
     stabilized, incremental : see the table; `incremental` defaults to `stabilized`
 
     Returns
     -------
-    EmpiricalInterpolation. `stopped` is "tolerance", "max_rank" or "saturation": the residual has arrived at round-off
+    EmpiricalInterpolation. `stopped` is "tolerance", "rank" or "round-off": the residual has arrived at round-off
     (:func:`lowrank.cross_approximation`) or, in the textbook form, a point would be picked a second time, which never happens.
 
     Raises
@@ -148,14 +150,14 @@ def empirical_interpolation(
     True
     """
     snapshots = as_matrix("snapshots", snapshots)
-    check_limits(rtol, max_rank)
+    check_limits(rank, rtol)
     if incremental is None:
         incremental = stabilized
     scaled, unit = tamed(snapshots)
     if incremental:
-        found = from_cross(cross_approximation(scaled, rtol=rtol, max_rank=max_rank))
+        found = from_cross(cross_approximation(scaled, rtol=rtol, rank=rank))
     else:
-        found = _from_scratch(scaled, rtol, max_rank, passes=2 if stabilized else 1)
+        found = _from_scratch(scaled, rtol, rank, passes=2 if stabilized else 1)
     return found if unit == 1 else _in_units(found, unit)
 
 
@@ -192,17 +194,17 @@ def from_cross(cross: CrossApproximation) -> EmpiricalInterpolation:
     )
 
 
-def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int) -> EmpiricalInterpolation:
+def _from_scratch(g: Any, rtol: float | None, rank: int | None, passes: int) -> EmpiricalInterpolation:
     """EIM with the residual of all snapshots recomputed at every step, the defect operator applied `passes` times."""
     xp = namespace(g)
     n, k = g.shape
-    limit = min(n, k) if max_rank is None else min(max_rank, n, k)
+    limit = min(n, k) if rank is None else min(rank, n, k)
     basis = xp.zeros((n, limit), dtype=g.dtype)
     points: list[int] = []
     columns: list[int] = []
     pivots: list[Any] = []
     history: list[float] = []
-    stopped: Literal["tolerance", "max_rank", "saturation"] = "max_rank"
+    stopped: Literal["tolerance", "rank", "round-off"] = "rank"
     keep = None
     u = unit_roundoff(g)
     while True:
@@ -218,7 +220,7 @@ def _from_scratch(g: Any, rtol: float | None, max_rank: int | None, passes: int)
         history.append(float(abs(pivot)))
         keep = saturated_rank(history, u, rtol)
         if keep is not None or x in points or j in columns:
-            stopped = "saturation"
+            stopped = "round-off"
             break
         if rtol is not None and history[-1] <= rtol * history[0]:
             stopped = "tolerance"

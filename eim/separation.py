@@ -10,6 +10,7 @@ import numpy as np
 
 from eim.interpolation import EmpiricalInterpolation, empirical_interpolation
 from lowrank.arrays import as_matrix, plain
+from lowrank.renamed import renamed
 
 __all__ = ["Separation", "lagrange", "separate"]
 
@@ -69,7 +70,8 @@ class Separation:
         return f"Separation({self.rank} nodes{ends}, {kind})"
 
 
-def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, max_rank: int | None = None) -> Separation:
+@renamed(max_rank="rank")
+def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, rank: int | None = None) -> Separation:
     """Nodes k_m and coefficients lambda_m(k) for A(k) ~ sum_m lambda_m(k) A(k_m) from a scalar family, nonintrusively.
 
     If A(k) is linear in functions g_x(k), A(k) = integral of g_x(k) dw(x) entry by entry, as a boundary element matrix is in
@@ -84,7 +86,7 @@ def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, max_rank: 
     ----------
     family : k (M,) -> g (P, M), vectorised: all functions of which A is made, each on a grid of x
     candidates : (K,) values of k; the nodes are among them
-    rtol, max_rank : of the empirical interpolation of the family
+    rtol, rank : of the empirical interpolation of the family
 
     Returns
     -------
@@ -118,7 +120,7 @@ def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, max_rank: 
         raise ValueError(
             f"the family returned shape {snapshots.shape} for {len(candidates)} candidates; one column each is expected"
         )
-    interpolation = empirical_interpolation(snapshots, rtol=rtol, max_rank=max_rank)
+    interpolation = empirical_interpolation(snapshots, rtol=rtol, rank=rank)
     return Separation(candidates[interpolation.snapshots], family, interpolation)
 
 

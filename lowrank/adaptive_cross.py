@@ -34,14 +34,14 @@ class Row(NamedTuple):
 
 
 def search(
-    source: Entries, rtol: float | None, max_rank: int | None, *, rook: bool, rng: np.random.Generator
+    source: Entries, rtol: float | None, rank: int | None, *, rook: bool, rng: np.random.Generator
 ) -> tuple[CrossApproximation, float]:
     """Crosses until guess and check agree that ||A - A_k||_F <= rtol ||A||_F, and ||A||_F as the check alone has it.
 
     See :func:`lowrank.cross_approximation`.
     """
     m, n = source.shape
-    limit = min(m, n) if max_rank is None else min(max_rank, m, n)
+    limit = min(m, n) if rank is None else min(rank, m, n)
     first = source.rows(np.arange(min(m, 1)))
     cross = GrowingCross(source, first)
     if rtol is not None and rtol >= 1:
@@ -101,9 +101,9 @@ def _follow(
         agreed: Stopped | None = None
         if keep is not None and check.bound <= NOISY * PLATEAU * u * cross.total[-1]:
             cross.truncate(keep)
-            agreed, check = "saturation", sample_residual(cross, rng)
+            agreed, check = "round-off", sample_residual(cross, rng)
         elif check.bound <= PLATEAU * u * cross.total[-1] and (row is None or _small(cross, SATURATION * u)):
-            agreed = "saturation"
+            agreed = "round-off"
         elif check.bound <= goal * (cross.total[-1] - check.error.value):
             agreed = "tolerance"
         elsewhere = _elsewhere(cross, u, rng) if agreed else None
@@ -118,10 +118,10 @@ def _follow(
     check = sample_residual(cross, rng)  # reached at the last moment?
     floor = (PLATEAU if cross.rank == min(m, n) else SATURATION) * u
     if check.bound <= floor * cross.total[-1]:
-        return "saturation", check
+        return "round-off", check
     if check.bound <= goal * (cross.total[-1] - check.error.value):
         return "tolerance", check
-    return "max_rank", check
+    return "rank", check
 
 
 def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:

@@ -14,8 +14,10 @@ from lowrank.arrays import as_matrix, unit_roundoff
 from lowrank.cross_result import CrossApproximation
 from lowrank.entries import Entries, entries_of_array, is_pair
 from lowrank.full_pivoting import PLATEAU, eliminate
+from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate
 from lowrank.operands import tamed
+from lowrank.renamed import renamed
 from lowrank.whole_cross import NOISY
 
 __all__ = ["CrossApproximation", "cross_approximation"]
@@ -29,12 +31,13 @@ CONCENTRATED = 0.25
 MANY, NO_DECAY = 32, 10.0
 
 
+@renamed(max_rank="rank")
 def cross_approximation(
     matrix: Any,
     *,
     shape: tuple[int, int] | None = None,
     rtol: float | None = None,
-    max_rank: int | None = None,
+    rank: int | None = None,
     pivoting: Literal["full", "partial", "rook"] | None = None,
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
@@ -58,14 +61,14 @@ def cross_approximation(
     rtol : tolerance. Full: max |R| <= rtol max |A|. Partial and rook: ||R||_F <= rtol ||A||_F, of which the crosses go for
         half (so that :meth:`CrossApproximation.recompress` has the other half); of arrays it is kept, of functions as far as a
         sample can tell. By default only round-off stops
-    max_rank : largest number of crosses, min(m, n) by default
+    rank : largest number of crosses, min(m, n) by default
     pivoting : "full" for arrays, "partial" for functions by default
     entries : for functions, entries(i (k,), j (k,)) -> A[i_k, j_k] (k,); without it, checks read whole rows and columns
     rng : of the entries that are checked
 
     Returns
     -------
-    CrossApproximation, with `stopped`: "tolerance", "max_rank", or "saturation" when the residual is rounding errors and
+    CrossApproximation, with `stopped`: "tolerance", "rank", or "round-off" when the residual is rounding errors and
     a further cross would interpolate noise: max |R| <= 4 u max |A|, or <= 300 u max |A| and less than a quarter lower than
     ten crosses before (unless rtol > 100 u, which is taken at its word). In the second case the crosses that were taken on
     the plateau are dropped. For partial and rook the same of ||c_k|| ||u_k|| and ||A||_F.
@@ -123,7 +126,7 @@ def cross_approximation(
     >>> cross.stopped, cross.rank, cross.recompress().rank, f"{cross.entries_read / 4000**2:.2%}"
     ('tolerance', 8, 5, '0.41%')
     """
-    check_limits(rtol, max_rank)
+    check_limits(rank, rtol)
     functions = is_pair(matrix)
     pivoting = pivoting or ("partial" if functions else "full")
     if pivoting not in ("full", "partial", "rook"):
@@ -139,11 +142,11 @@ def cross_approximation(
     else:
         matrix, unit = tamed(as_matrix("matrix", matrix, check_finite=False))
         if pivoting == "full":
-            cross = _in_units(eliminate(as_matrix("matrix", matrix), rtol, max_rank), unit)
-            _warn_of_noise(cross, rtol, max_rank)
+            cross = _in_units(eliminate(as_matrix("matrix", matrix), rtol, rank), unit)
+            _warn_of_noise(cross, rtol, rank)
             return cross
         source = entries_of_array(matrix)
-    cross, met = search(source, rtol, max_rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
+    cross, met = search(source, rtol, rank, rook=pivoting == "rook", rng=np.random.default_rng(rng))
     cross = _in_units(cross, unit)
     seen = "estimated " if cross.sampled else ""
     if cross.error.value > cross.norm:
@@ -151,32 +154,32 @@ def cross_approximation(
             f"cross approximation with {pivoting} pivoting has diverged at rank {cross.rank}: the {seen}error is "
             f"{cross.error.value / cross.norm:.2g} times the norm of the matrix, which has no fast decay; use a singular value "
             "decomposition, or full pivoting",
-            stacklevel=2,
+            stacklevel=3,
         )
-    elif max_rank is None and _missed(cross):
+    elif rank is None and _missed(cross):
         warnings.warn(
             f"cross approximation: rtol={rtol:g} was not reached, the {seen}relative error is {cross.bound / cross.norm:.2g} at "
             f"rank {cross.rank}; use a singular value decomposition",
-            stacklevel=2,
+            stacklevel=3,
         )
     elif cross.sampled and met < CONCENTRATED * cross.norm:
         warnings.warn(
             f"cross approximation: the matrix has entries so few or so large that the sample, which makes its norm {met / cross.norm:.1g} "
             "times what it is at least, missed most of it, and may have missed others: pass an array, or see error_bound",
-            stacklevel=2,
+            stacklevel=3,
         )
-    _warn_of_noise(cross, rtol, max_rank)
+    _warn_of_noise(cross, rtol, rank)
     return cross
 
 
-def _warn_of_noise(cross: CrossApproximation, rtol: float | None, max_rank: int | None) -> None:
+def _warn_of_noise(cross: CrossApproximation, rtol: float | None, rank: int | None) -> None:
     """Warn if crosses were taken to the last of the noise of the entries, for a tolerance below it."""
-    if max_rank is None and rtol is not None and (noise := _noise_level(cross)) is not None:
+    if rank is None and rtol is not None and (noise := _noise_level(cross)) is not None:
         whole = "largest entry" if cross.pivoting == "full" else "norm"
         warnings.warn(
             f"cross approximation: rtol={rtol:g} is below the noise of the entries; {cross.rank} of {min(cross.columns.shape[0], cross.rows.shape[1])} crosses were taken, "
-            f"and their sizes do not fall below {noise:.1g} of the {whole}; ask for a larger rtol, or limit max_rank",
-            stacklevel=3,
+            f"and their sizes do not fall below {noise:.1g} of the {whole}; ask for a larger rtol, or limit the rank",
+            stacklevel=4,
         )
 
 
@@ -216,14 +219,6 @@ def _in_units(cross: CrossApproximation, unit: float) -> CrossApproximation:
 def _missed(cross: CrossApproximation) -> bool:
     """True if a tolerance was asked for and not kept, and not for round-off."""
     return cross.rtol > 0 and cross.bound > max(cross.rtol, FLOOR * unit_roundoff(cross.columns)) * cross.norm
-
-
-def check_limits(rtol: float | None, max_rank: int | None) -> None:
-    """Refuse tolerances and ranks that are negative or NaN."""
-    if rtol is not None and not rtol >= 0:
-        raise ValueError(f"rtol must be a number >= 0, got {rtol}")
-    if max_rank is not None and not (isinstance(max_rank, int | np.integer) and max_rank >= 0):
-        raise ValueError(f"max_rank must be an integer >= 0, got {max_rank}")
 
 
 def _checked_shape(shape: Any) -> tuple[int, int]:

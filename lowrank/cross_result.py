@@ -14,7 +14,7 @@ from lowrank.matrix import ErrorEstimate, LowRankMatrix
 
 __all__ = ["CrossApproximation", "Stopped"]
 
-Stopped = Literal["tolerance", "max_rank", "saturation"]
+Stopped = Literal["tolerance", "rank", "round-off"]
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ WINDOW = 10
 TRUSTED = 100.0
 
 
-def eliminate(matrix: Any, rtol: float | None, max_rank: int | None) -> CrossApproximation:
+def eliminate(matrix: Any, rtol: float | None, rank: int | None) -> CrossApproximation:
     """Crosses at the largest entries of the residual, until max |R| <= rtol max |A|. See :func:`lowrank.cross_approximation`."""
     m, n = matrix.shape
-    limit = min(m, n) if max_rank is None else min(max_rank, m, n)
+    limit = min(m, n) if rank is None else min(rank, m, n)
     residual = dense_residual(matrix)
     columns: list[Any] = []
     rows: list[Any] = []
@@ -36,13 +36,13 @@ def eliminate(matrix: Any, rtol: float | None, max_rank: int | None) -> CrossApp
     column_indices: list[int] = []
     pivots: list[Any] = []
     history: list[float] = []
-    stopped: Literal["tolerance", "max_rank", "saturation"] = "max_rank"
+    stopped: Literal["tolerance", "rank", "round-off"] = "rank"
     u = unit_roundoff(matrix)
     while True:
         i, j, pivot = residual.largest() if m * n else (0, 0, 0.0)
         history.append(abs(pivot))
         if (keep := saturated_rank(history, u, rtol)) is not None:
-            stopped = "saturation"
+            stopped = "round-off"
             break
         if rtol is not None and history[-1] <= rtol * history[0]:
             stopped = "tolerance"
@@ -56,17 +56,17 @@ def eliminate(matrix: Any, rtol: float | None, max_rank: int | None) -> CrossApp
         column_indices.append(j)
         pivots.append(pivot)
     xp = namespace(matrix)
-    rank = keep if keep is not None else len(pivots)
+    r = keep if keep is not None else len(pivots)
     dropped = residual.array  # with the crosses taken on a plateau: the residual of those that are kept
-    if rank < len(pivots):
-        dropped = dropped + xp.stack(columns[rank:], axis=1) @ xp.stack(rows[rank:])
+    if r < len(pivots):
+        dropped = dropped + xp.stack(columns[r:], axis=1) @ xp.stack(rows[r:])
     return CrossApproximation(
-        xp.stack(columns[:rank], axis=1) if rank else xp.zeros((m, 0), dtype=matrix.dtype),
-        xp.stack(rows[:rank]) if rank else xp.zeros((0, n), dtype=matrix.dtype),
-        np.array(row_indices[:rank], dtype=int),
-        np.array(column_indices[:rank], dtype=int),
-        np.array(pivots[:rank], dtype=complex if np.iscomplexobj(pivots) else float),
-        np.array(history[: rank + 1]),
+        xp.stack(columns[:r], axis=1) if r else xp.zeros((m, 0), dtype=matrix.dtype),
+        xp.stack(rows[:r]) if r else xp.zeros((0, n), dtype=matrix.dtype),
+        np.array(row_indices[:r], dtype=int),
+        np.array(column_indices[:r], dtype=int),
+        np.array(pivots[:r], dtype=complex if np.iscomplexobj(pivots) else float),
+        np.array(history[: r + 1]),
         stopped,
         ErrorEstimate(norm(dropped), 0.0),
         norm(matrix),

@@ -151,7 +151,7 @@ def interpolative_decomposition(
     >>> a = np.exp(np.outer(x, x))
     >>> decomposition = interpolative_decomposition(a, 4)
     >>> decomposition
-    InterpolativeDecomposition(4 of 50 columns, relative error 5.4e-06, stopped by max_rank)
+    InterpolativeDecomposition(4 of 50 columns, relative error 5.4e-06, stopped by rank)
     >>> columns, x = decomposition
     >>> x.shape, bool(np.linalg.norm(a - a[:, columns] @ x) <= 1e-5 * np.linalg.norm(a))
     ((4, 50), True)
@@ -208,7 +208,7 @@ def cur(
     >>> a = np.exp(np.outer(x, x))
     >>> skeleton = cur(a, 4)
     >>> bool(np.all(skeleton.C == a[:, skeleton.column_indices])), skeleton
-    (True, CUR(50 x 50, rank 4, relative error 5.4e-06, stopped by max_rank))
+    (True, CUR(50 x 50, rank 4, relative error 5.4e-06, stopped by rank))
     """
     cross, array = _cross(matrix, rank, rtol, shape, pivoting, entries, rng)
     i, j = cross.row_indices, cross.column_indices
@@ -240,9 +240,7 @@ def _cross(
     check_limits(rank, rtol)
     array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
     given = matrix if array is None else array
-    cross = cross_approximation(
-        given, shape=shape, rtol=rtol, max_rank=rank, pivoting=pivoting, entries=entries, rng=rng
-    )
+    cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     return cross, array
 
 

@@ -11,11 +11,9 @@ from lowrank.arrays import to_numpy, unit_roundoff
 __all__ = ["check_limits", "kept"]
 
 
-def check_limits(
-    rank: int | None = None, rtol: float | None = None, atol: float | None = None, *, absolute: str = "atol"
-) -> None:
+def check_limits(rank: int | None = None, rtol: float | None = None, atol: float | None = None) -> None:
     """Refuse ranks and tolerances that are negative or NaN, and ranks that are no integers. Raises ValueError."""
-    for what, limit in (("rtol", rtol), (absolute, atol)):
+    for what, limit in (("rtol", rtol), ("atol", atol)):
         if limit is not None and not limit >= 0:
             raise ValueError(f"{what} must be a number >= 0, got {limit}")
     if rank is not None and not (isinstance(rank, int | np.integer) and rank >= 0):

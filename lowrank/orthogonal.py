@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -30,13 +31,20 @@ REMOVED = 0.5
 MAX_PASSES = 4
 
 
-class GramSchmidt(NamedTuple):
-    """Result of :func:`gram_schmidt`: vectors = [basis0, basis] @ coefficients up to round-off."""
+@dataclass(frozen=True, eq=False)
+class GramSchmidt:
+    """Result of :func:`gram_schmidt`, which unpacks into its four arrays.
+
+    vectors = [basis0, basis] @ coefficients up to round-off.
+    """
 
     basis: Any  #: Q (n, r), P-orthonormal and P-orthogonal to the given basis
     coefficients: Any  #: (k + r, m), rows ordered as [given basis (k), new basis (r)]
     kept: np.ndarray  #: (r,) which of the m vectors gave the new directions
     product_basis: Any  #: P Q (n, r)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.basis, self.coefficients, self.kept, self.product_basis))
 
 
 def gram_schmidt(
@@ -92,82 +100,107 @@ def gram_schmidt(
            [0., 1., 1.]]))
     """
     vectors = as_matrix("vectors", vectors)
-    xp = namespace(vectors)
     n, m = vectors.shape
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol must be a number >= 0, got {rtol}")
     product = as_product("product", product)
     apply = _product(product, n)
-    given = _given(basis, product_basis, apply, vectors)
-    k = sum(q.shape[1] for q, _ in given)
-    dtype = xp.result_type(vectors.dtype, *(a.dtype for pair in given for a in pair))
-
-    scales = _scales(vectors)
-    coefficients = np.zeros((k + m, m), dtype=np.dtype(str(dtype).rpartition(".")[2]))
-    # transposed: columns are contiguous, and are appended and multiplied as such
-    new, new_product = xp.zeros((m, n), dtype=dtype).T, xp.zeros((m, n), dtype=dtype).T
-    kept: list[int] = []
+    growing = _GrowingBasis(vectors, _given(basis, product_basis, apply, vectors), apply)
     for start in range(0, m, PANEL):
-        stop = min(start + PANEL, m)
-        columns = np.arange(start, stop)
+        growing.add(slice(start, min(start + PANEL, m)), product, rtol)
+    return growing.result()
+
+
+class _GrowingBasis:
+    """The new directions found so far, and the coefficients of all vectors in them."""
+
+    def __init__(self, vectors: Any, given: list[tuple[Any, Any]], apply: Callable[[Any], Any]) -> None:
+        xp, (n, m) = namespace(vectors), vectors.shape
+        self.vectors, self.given, self.apply = vectors, given, apply
+        self.dtype = xp.result_type(vectors.dtype, *(a.dtype for pair in given for a in pair))
+        self.scales = _scales(vectors)
+        self.size = sum(q.shape[1] for q, _ in given)  # k, of the given basis
+        kind = np.dtype(str(self.dtype).rpartition(".")[2])
+        self.coefficients = np.zeros((self.size + m, m), dtype=kind)
+        # transposed: columns are contiguous, and are appended and multiplied as such
+        self.new, self.new_product = xp.zeros((m, n), dtype=self.dtype).T, xp.zeros((m, n), dtype=self.dtype).T
+        self.kept: list[int] = []
+
+    def add(self, where: slice, product: Any, rtol: float | None) -> None:
+        """Orthonormalise the columns `where` of the vectors, pass by pass, and append what they add to the basis."""
+        xp, columns = namespace(self.vectors), np.arange(where.start, where.stop)
         # columns of size one, by powers of two: no rounding, and no squared norm overflows
-        panel = xp.astype(vectors[:, start:stop], dtype)
-        panel = panel / xp.asarray(scales[columns], dtype=panel.dtype)
+        panel = xp.astype(self.vectors[:, where], self.dtype)
+        panel = panel / xp.asarray(self.scales[columns], dtype=panel.dtype)
         original, threshold = panel, None
         #: the columns of `original` are [basis, new] @ coefficients + panel @ mixing
-        mixing = np.eye(len(columns), dtype=coefficients.dtype)
+        mixing = np.eye(len(columns), dtype=self.coefficients.dtype)
         passes = np.zeros(len(columns), dtype=int)
         while len(columns):
-            r = len(kept)
-            panel, h = _project(panel, [*given, (new[:, :r], new_product[:, :r])])
-            coefficients[: k + r, start:stop] += h @ mixing
-            image = apply(panel)
+            r = len(self.kept)
+            panel, h = _project(panel, [*self.given, (self.new[:, :r], self.new_product[:, :r])])
+            self.coefficients[: self.size + r, where] += h @ mixing
+            image = self.apply(panel)
             gram = _gram(panel, image)
-            if not np.all(np.isfinite(gram)):
-                raise ValueError("the product gives NaN or infinite entries; check it for NaN and for its scale")
             squares = np.diag(gram).real
             removed = np.sum(np.abs(h) ** 2, axis=0)
             totals = squares + removed  # before this pass, by Pythagoras
             if threshold is None:
-                _refuse_indefinite((totals <= 0) & to_numpy(xp.any(original != 0, axis=0)), totals, columns, scales)
+                zero = (totals <= 0) & to_numpy(xp.any(original != 0, axis=0))
+                _refuse_indefinite(zero, totals, columns, self.scales)
                 threshold = _threshold(original, totals, product, rtol)
-            # a column of the panel may be given up if all original columns that contain it can spare it
-            share = np.abs(mixing)
-            spare = np.divide(threshold, share, out=np.full(share.shape, np.inf), where=share > 0).min(axis=1)
-            _refuse_indefinite(squares < -(spare**2), squares, columns, scales)
+            spare = _spare(threshold, mixing)
+            _refuse_indefinite(squares < -(spare**2), squares, columns, self.scales)
             norms = _root(squares)
             alive = np.flatnonzero(norms > spare)
             if not len(alive):
                 break
             chosen = alive[_independent(gram[np.ix_(alive, alive)], norms[alive], spare[alive])]
+            waiting = alive[~np.isin(alive, chosen)]
+            passes[chosen] += 1
             t = scipy.linalg.cholesky(gram[np.ix_(chosen, chosen)])
             inverse = _inverse(t)
-            weights = np.abs(inverse).T
-            more = (weights @ _root(totals[chosen]) > AMPLIFIED) | (weights @ _root(removed[chosen]) > REMOVED)
-            passes[chosen] += 1
-            more &= passes[chosen] < MAX_PASSES
-            done = int(np.argmax(np.append(more, True)))  # in order, so that R is triangular
+            done = _finished(inverse, totals[chosen], removed[chosen], passes[chosen])
             q = _times(_select(panel, chosen), inverse)
-            new[:, r : r + done] = q[:, :done]
+            self.new[:, r : r + done] = q[:, :done]
             if done:
-                new_product[:, r : r + done] = _times(_select(image, chosen), inverse[:, :done])
-            waiting = alive[~np.isin(alive, chosen)]
+                self.new_product[:, r : r + done] = _times(_select(image, chosen), inverse[:, :done])
             b = inverse.conj().T @ gram[np.ix_(chosen, waiting)]
             expressed = t @ mixing[chosen] + b @ mixing[waiting]
-            coefficients[k + r : k + r + done, start:stop] = expressed[:done]
-            kept.extend(columns[chosen[:done]].tolist())
-            rest = _select(panel, waiting) - _times(q, b)
-            panel = xp.concat([q[:, done:].T, rest.T]).T
+            self.coefficients[self.size + r : self.size + r + done, where] = expressed[:done]
+            self.kept.extend(columns[chosen[:done]].tolist())
+            panel = xp.concat([q[:, done:].T, (_select(panel, waiting) - _times(q, b)).T]).T
             mixing = np.concatenate([expressed[done:], mixing[waiting]])
-            rest_of = np.concatenate([chosen[done:], waiting])
-            columns, passes = columns[rest_of], passes[rest_of]
-    r = len(kept)
-    return GramSchmidt(
-        new[:, :r],
-        xp.asarray(coefficients[: k + r] * scales, dtype=dtype),
-        np.array(kept, dtype=int),
-        new_product[:, :r],
-    )
+            rest = np.concatenate([chosen[done:], waiting])
+            columns, passes = columns[rest], passes[rest]
+
+    def result(self) -> GramSchmidt:
+        """The basis and the coefficients, in the units of the vectors."""
+        r = len(self.kept)
+        coefficients = self.coefficients[: self.size + r] * self.scales
+        return GramSchmidt(
+            self.new[:, :r],
+            namespace(self.vectors).asarray(coefficients, dtype=self.dtype),
+            np.array(self.kept, dtype=int),
+            self.new_product[:, :r],
+        )
+
+
+def _spare(threshold: np.ndarray, mixing: np.ndarray) -> np.ndarray:
+    """Norm below which a column of the panel may be given up: all original columns that contain it can spare it."""
+    share = np.abs(mixing)
+    return np.divide(threshold, share, out=np.full(share.shape, np.inf), where=share > 0).min(axis=1)
+
+
+def _finished(inverse: np.ndarray, totals: np.ndarray, removed: np.ndarray, passes: np.ndarray) -> int:
+    """How many of the columns that were normalised need no further pass, from the first one on: R is triangular.
+
+    inverse : T^-1; totals, removed : squared norms of what the columns were made of, and of what was projected out
+    """
+    weights = np.abs(inverse).T
+    more = (weights @ _root(totals) > AMPLIFIED) | (weights @ _root(removed) > REMOVED)
+    more &= passes < MAX_PASSES
+    return int(np.argmax(np.append(more, True)))
 
 
 def _scales(vectors: Any) -> np.ndarray:
@@ -247,8 +280,12 @@ def _project(panel: Any, against: list[tuple[Any, Any]]) -> tuple[Any, np.ndarra
 
 
 def _gram(x: Any, px: Any) -> np.ndarray:
+    """X^H P X, made Hermitian. Raises ValueError if it is not finite."""
     gram = to_numpy(_adjoint(x) @ px)
-    return (gram + gram.conj().T) / 2
+    gram = (gram + gram.conj().T) / 2
+    if not np.all(np.isfinite(gram)):
+        raise ValueError("the product gives NaN or infinite entries; check it for NaN and for its scale")
+    return gram
 
 
 def _root(squares: np.ndarray) -> np.ndarray:

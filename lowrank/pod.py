@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lowrank.arrays import as_matrix, namespace, plain, real_part, to_numpy
 from lowrank.dense import adjoint
 from lowrank.limits import check_limits
+from lowrank.renamed import renamed
 from lowrank.svd import Method, truncated_svd
 
 __all__ = ["POD", "pod"]
 
 
-class POD(NamedTuple):
-    """Result of :func:`pod`: S diag(w)^{1/2} = modes @ diag(singular_values) @ coefficients up to the truncation."""
+@dataclass(frozen=True, eq=False)
+class POD:
+    """Result of :func:`pod`, which unpacks into its three arrays.
+
+    S diag(w)^{1/2} = modes @ diag(singular_values) @ coefficients up to the truncation.
+    """
 
     modes: Any  #: (n, r), P-orthonormal
     singular_values: np.ndarray  #: (r,), descending
     coefficients: Any  #: (r, m), orthonormal rows
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.modes, self.singular_values, self.coefficients))
 
+
+@renamed(l2_error="atol")
 def pod(
     snapshots: Any,
     *,
@@ -29,7 +40,7 @@ def pod(
     weights: Any = None,
     rank: int | None = None,
     rtol: float | None = None,
-    l2_error: float | None = None,
+    atol: float | None = None,
     method: Method = "direct",
 ) -> POD:
     """Modes that minimise sum_j w_j ||s_j - Pi_r s_j||_P^2 over all r-dimensional spaces.
@@ -45,7 +56,7 @@ def pod(
     weights : w (m,) >= 0, or None for ones
     rank : keep at most so many modes
     rtol : keep modes with s_r > rtol s_1
-    l2_error : keep the fewest modes with (sum of discarded s^2)^{1/2} <= l2_error
+    atol : keep the fewest modes with (sum of discarded s^2)^{1/2} <= atol, an error in the l2 sense over all snapshots
     method : how, see :func:`lowrank.truncated_svd`
 
     Returns
@@ -60,7 +71,7 @@ def pod(
     Notes
     -----
     Cost: that of :func:`lowrank.gram_schmidt` plus O(m^3). Modes below (max(n, m))^{1/2} u s_1 are never returned
-    (below u s_1 if `l2_error` is given, which may ask for more than that leaves).
+    (below u s_1 if `atol` is given, which may ask for more than that leaves).
 
     Examples
     --------
@@ -70,7 +81,7 @@ def pod(
     """
     snapshots = as_matrix("snapshots", snapshots.toarray() if _is_sparse(snapshots) else snapshots)
     xp, m = namespace(snapshots), snapshots.shape[1]
-    check_limits(rank, rtol, l2_error, absolute="l2_error")
+    check_limits(rank, rtol, atol)
     if weights is not None:
         w = to_numpy(plain("weights", weights))
         if w.dtype.kind == "c":
@@ -79,7 +90,7 @@ def pod(
             bad = f"shape {w.shape}" if w.shape != (m,) else f"{w[~(np.isfinite(w) & (w >= 0))][0]:g}"
             raise ValueError(f"weights must be {m} finite numbers >= 0, one a snapshot, got {bad}")
         snapshots = snapshots * xp.asarray(np.sqrt(w), dtype=real_part(snapshots[:0, :0]).dtype)
-    svd = truncated_svd(snapshots, rank, atol=l2_error, left_product=product, method=method)
+    svd = truncated_svd(snapshots, rank, atol=atol, left_product=product, method=method)
     values = to_numpy(svd.s)
     r = int(np.count_nonzero(values > (rtol or 0.0) * (values[0] if len(values) else 0.0)))
     return POD(svd.U[:, :r], values[:r], adjoint(svd.V[:, :r]))

@@ -37,12 +37,12 @@ def finish(
     if error > (goal * size if trusted or stopped == "tolerance" else floor) and cross.rank < limit:
         stopped = _eliminate(cross, matrix, goal * size, limit, trusted)
         error, size = compare(matrix, cross.c.T, cross.u)
-    if error <= floor and (stopped == "saturation" or cross.rank == min(matrix.shape)):
-        reason: Stopped = "saturation"
+    if error <= floor and (stopped == "round-off" or cross.rank == min(matrix.shape)):
+        reason: Stopped = "round-off"
     elif rtol is not None and error <= goal * size:
         reason = "tolerance"
     else:
-        reason = "max_rank" if cross.rank == limit else "saturation"
+        reason = "rank" if cross.rank == limit else "round-off"
     return reason, Check(ErrorEstimate(error, 0.0), size, 0, 0.0, size)
 
 
@@ -58,16 +58,16 @@ def _eliminate(cross: GrowingCross, matrix: Any, goal: float, limit: int, truste
         i, j, pivot = residual.largest()
         size = float(to_numpy(xp.max(xp.abs(matrix[i, :]))))
         if abs(pivot) <= SATURATION * u * top or (not trusted and cross.is_noise(i, abs(pivot), size, u)):
-            return "saturation"
+            return "round-off"
         if norm(residual.array) <= goal:
             return "tolerance"
         if cross.rank == limit:
-            return "max_rank"
+            return "rank"
         column, row = residual.eliminate(i, j, pivot)
         cross.add(i, j, column, row, size)
         if not trusted and (keep := plateau(cross, u)) is not None:
             cross.truncate(keep)
-            return "saturation"
+            return "round-off"
 
 
 def plateau(cross: GrowingCross, u: float) -> int | None:

@@ -1,7 +1,7 @@
-"""Factorised embeddings over :mod:`lowrank`: tables as products of thin factors, and the ALBERT model that is trained with them.
+"""Parameter reduction for learned models: embedding tables as products of thin factors, and the ALBERT model.
 
-Not imported with this package, as they need PyTorch or text: :mod:`ml.albert`, :mod:`ml.training`, :mod:`ml.corpus`,
-:mod:`ml.text`, :mod:`ml.pretrained`.
+:mod:`ml.embeddings` has the tables, :mod:`ml.albert` the language model that is trained with them, and
+:mod:`ml.material` a pretrained table and texts to try them on. Only the last two want further packages.
 
 >>> import ml
 >>> for name in ml.__all__:
@@ -17,14 +17,20 @@ save_embedding
 to_torch
 """
 
-from ml.allocation import RankAllocation, allocate_rank
-from ml.embedding import FactorizedEmbedding
-from ml.factorize import factorize_embedding
-from ml.files import load_embedding, save_embedding
-from ml.parameters import ALBERT_SIZES, AlbertConfig, ParameterCount, albert_parameter_count
-from ml.report import EmbeddingReport
-from ml.rounding import RoundedEmbedding, round_rows
-from ml.torch_export import albert_state_dict, to_torch
+from ml.albert.parameters import ALBERT_SIZES, AlbertConfig, ParameterCount, albert_parameter_count
+from ml.embeddings import (
+    EmbeddingReport,
+    FactorizedEmbedding,
+    RankAllocation,
+    RoundedEmbedding,
+    albert_state_dict,
+    allocate_rank,
+    factorize_embedding,
+    load_embedding,
+    round_rows,
+    save_embedding,
+    to_torch,
+)
 
 __all__ = [
     "ALBERT_SIZES",

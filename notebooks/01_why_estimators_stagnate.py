@@ -96,7 +96,7 @@ result
 
 # %%
 methods = ("orthonormal", "direct", "expanded", "sampled", "interpolated")
-tests = model.parameters.sample(1000, "random", seed=1)
+tests = model.parameters.sample(1000, "random", rng=1)
 truth = model.solve_extended(tests)
 
 errors, estimates = {}, {m: {} for m in methods}

@@ -44,7 +44,7 @@ model
 # %%
 mesh = thermal_block_mesh(60)
 inner = np.setdiff1d(np.arange(mesh.p.shape[1]), mesh.boundary_nodes())
-mus = model.parameters.sample(3, "random", seed=3)
+mus = model.parameters.sample(3, "random", rng=3)
 
 
 def on_mesh(u):
@@ -81,7 +81,7 @@ ax.figure
 # Effectivity is bound over true error: at least 1, and at most $\max_i k_i / \min_i k_i \le 10$ for this inner product.
 
 # %%
-tests = model.parameters.sample(50, "random", seed=1)
+tests = model.parameters.sample(50, "random", rng=1)
 truth = model.solve_extended(tests)
 sizes = sorted({*range(4, len(result.parameters), 5), len(result.parameters)})
 errors, estimates, ratios = {}, {}, {}
@@ -132,7 +132,7 @@ for k in range(4):
 # ## Online: a parameter study in one call
 
 # %%
-many = model.parameters.sample(20_000, "random", seed=2)
+many = model.parameters.sample(20_000, "random", rng=2)
 start = time.perf_counter()
 answer = result.reduced_model.solve(many)
 online = (time.perf_counter() - start) / len(many)

@@ -25,10 +25,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import rbm
-from problems import acoustic_scattering, scattering_figures
-from problems.boundary_elements import mass
-from problems.scattering_series import two_part_sphere_pressure
-from problems.surface_fields import sphere_rule
+from problems import acoustic_scattering
+from problems.acoustics import scattering_figures
+from problems.acoustics.boundary_elements import mass
+from problems.acoustics.scattering_series import two_part_sphere_pressure
+from problems.acoustics.surface_fields import sphere_rule
 from rbm import plots
 
 # %% [markdown]
@@ -84,7 +85,7 @@ figure
 # $(1 + 3N)^2$ products, of which it needs far fewer. It is prepared here up to $N = 12$.
 
 # %%
-tests = model.parameters.sample(60, "random", seed=1)
+tests = model.parameters.sample(60, "random", rng=1)
 truth = model.solve_extended(tests)
 sizes = [2, 4, 8, 12, 18, 24, 30, len(result.parameters)]
 errors, estimates = [], {name: {} for name in ("orthonormal", "direct", "expanded", "interpolated")}

@@ -27,10 +27,10 @@ from matplotlib.figure import Figure
 import eim
 import rbm
 from problems import acoustic_scattering, surface
-from problems import boundary_elements as bem
-from problems.scattering import affine_terms
-from problems.scattering_series import sphere_pressure
-from problems.surface_fields import plane_wave_load
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.scattering import affine_terms
+from problems.acoustics.scattering_series import sphere_pressure
+from problems.acoustics.surface_fields import plane_wave_load
 from rbm import plots
 from rbm.stability import inf_sup
 

@@ -49,7 +49,7 @@ rom
 # `coefficients=False`: only outputs and bounds are kept. The first call of a model sets things up, so a small one goes ahead.
 
 # %%
-mus = model.parameters.sample(1_000_000, "random", seed=2)
+mus = model.parameters.sample(1_000_000, "random", rng=2)
 rom.solve(mus[:1000], coefficients=False)
 
 
@@ -169,7 +169,7 @@ def study(blocks):
 size, count = 1 << 18, 16
 rng = np.random.default_rng(5)
 start = time.perf_counter()
-sums, histogram = study(law.sample(size, "random", seed=rng) for _ in range(count))
+sums, histogram = study(law.sample(size, "random", rng=rng) for _ in range(count))
 elapsed = time.perf_counter() - start
 total = size * count
 assert histogram.sum() == total
@@ -210,7 +210,7 @@ means = {
 
 # %%
 start = time.perf_counter()
-sobol, _ = study(law.sample(1 << 16, "sobol", seed=k) for k in range(16))
+sobol, _ = study(law.sample(1 << 16, "sobol", rng=k) for k in range(16))
 elapsed = time.perf_counter() - start
 qmc = sobol[:, 0].std(ddof=1) / 4
 print(f"mean of s_N {sobol[:, 0].mean():.8f}, standard error {qmc:.1e}, {elapsed:.1f} s")

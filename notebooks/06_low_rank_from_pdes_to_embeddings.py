@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from lowrank import cross_approximation, pod, randomized_svd, truncated_svd
 from ml import AlbertConfig, FactorizedEmbedding, albert_parameter_count, factorize_embedding, round_rows
-from ml.text import docstrings
+from ml.material import docstrings
 from problems import thermal_block
 
 # %% [markdown]
@@ -41,7 +41,7 @@ from problems import thermal_block
 
 # %%
 model = thermal_block((3, 3), 30)
-snapshots = model.solve(model.parameters.sample(300, seed=1)).T
+snapshots = model.solve(model.parameters.sample(300, rng=1)).T
 
 rng = np.random.default_rng(0)
 angles = rng.uniform(0.0, 0.6, (2, 1200)), rng.uniform(0, 2 * np.pi, (2, 1200))
@@ -60,7 +60,7 @@ everything = np.arange(1200)
 block = kernel(everything[:, None], everything[None, :])
 
 try:
-    from ml.pretrained import pretrained_table
+    from ml.material import pretrained_table
 
     table, real = pretrained_table()[::3], True
 except ImportError as missing:
@@ -127,7 +127,7 @@ for name, a in (("snapshots", snapshots), ("kernel block", block), ("token table
         error = np.linalg.norm(a - found.to_dense())
         print(f"{name:18} {label:22} {found.rank:4} {error / best:12.4f}   {a.size:,}")
     if name != "token table":
-        cross = cross_approximation(a, max_rank=2 * RANK, pivoting="partial")
+        cross = cross_approximation(a, rank=2 * RANK, pivoting="partial")
         found = cross.recompress(RANK)
         error = np.linalg.norm(a - found.to_dense())
         print(f"{name:18} {'cross, recompressed':22} {found.rank:4} {error / best:12.4f}   {cross.entries_read:,}")
@@ -158,7 +158,7 @@ assert true_error <= 1e-6
 # %%
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    failed = cross_approximation(table, max_rank=24, pivoting="partial")
+    failed = cross_approximation(table, rank=24, pivoting="partial")
 print(failed)
 print(*(w.message for w in caught))
 assert failed.error.value > np.linalg.norm(table)
@@ -176,7 +176,7 @@ assert failed.error.value > np.linalg.norm(table)
 
 # %%
 if real:
-    from ml.pretrained import token_frequencies
+    from ml.material import token_frequencies
 
     texts = docstrings(["stdlib"])
     frequencies = token_frequencies(texts)[::3]
@@ -294,8 +294,8 @@ if importlib.util.find_spec("torch") is None:
     print("PyTorch is not installed: pip install torch")
     runs = {}
 else:
-    from ml.corpus import make_corpus
-    from ml.training import train
+    from ml.albert.corpus import make_corpus
+    from ml.albert.training import train
 
     corpus = make_corpus(texts if real else docstrings(["stdlib"]), 8000)
     runs = {}
@@ -324,7 +324,7 @@ if runs:
 # %% [markdown]
 # A short run with one seed proves little. After all 400 steps, over three seeds, the held-out losses are 5.39 (dense), 5.44 (half the table; better than dense with one seed, worse with
 # two) and 5.45 (a quarter; worse with every seed, by 0.04 to 0.11); on more text or with a wider model the dense table is ahead, by up to 0.35 with another
-# training recipe (`help(ml.training.train)`). So half the table is as good as all of it within the noise of the seeds, and a quarter costs a little. Sharing the layers saves more than factorising, until they are shared:
+# training recipe (`help(ml.albert.training.train)`). So half the table is as good as all of it within the noise of the seeds, and a quarter costs a little. Sharing the layers saves more than factorising, until they are shared:
 
 # %%
 for embedding, sharing in ((None, "none"), (128, "none"), (None, "all"), (128, "all")):
@@ -339,5 +339,5 @@ print(albert_parameter_count(AlbertConfig()))
 # ## Try next
 #
 # - `pivoting="rook"` for the kernel block: fewer crosses, twice the entries read. And for points that touch?
-# - `factorize_embedding(table, 64, metric=M)` with the covariance of what the next layer sees
+# - `factorize_embedding(table, 64, product=M)` with the covariance of what the next layer sees
 # - `problems.compress_far_field`: all blocks of a boundary element matrix at once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from problems.sizes import whole_number
 from rbm.full_order import FullOrderModel
 from rbm.parameters import ParameterSpace
 
@@ -12,22 +13,25 @@ __all__ = ["exact_solution", "reaction_diffusion_1d"]
 
 
 def reaction_diffusion_1d(n_elements: int = 200, bounds: tuple[float, float] = (1.0, 100.0)) -> FullOrderModel:
-    """-u'' + mu u = 1 on (0, 1), u(0) = u(1) = 0, mu in [1, 100]; P1 elements of equal length h = 1 / n_elements.
+    """The model problem -u'' + mu u = 1 on (0, 1) with u(0) = u(1) = 0, by P1 elements of equal length.
 
-    Affine form A(mu) = K + mu M, f parameter-free, with stiffness K and mass M; P = K, so that ||v||_P is the H1_0 seminorm
-    and beta = 1 for mu >= 0, 1 + mu / pi^2 for mu < 0 (an error from -pi^2 down). The n_elements - 1 interior unknowns are the nodal values at x_i = i h: Dirichlet unknowns are
-    eliminated. Output "mean": the integral of u. After the diffusion case of Casenave, Ern, Lelievre, arXiv 1212.0970;
-    mesh and range are our parameters.
+    n_elements : their number, at least 2; h = 1 / n_elements
+    bounds : range of the parameter mu
 
-    Raises ValueError if there are fewer than two elements. See :func:`exact_solution` for the closed form.
+    Affine form A(mu) = K + mu M, f parameter-free, with stiffness K and mass M. P = K, so that ||v||_P is the H1_0 seminorm.
+    beta = 1 for mu >= 0, 1 + mu / pi^2 for mu < 0 (an error from -pi^2 down). The n_elements - 1 unknowns are the values at
+    the inner nodes x_i = i h; Dirichlet unknowns are eliminated. Output "mean": the integral of u.
+
+    Raises ModelError for fewer than two elements. See :func:`exact_solution` for the closed form.
+    Source: the diffusion case of Casenave, Ern, Lelievre, arXiv 1212.0970; mesh and range are our parameters.
 
     Examples
     --------
     >>> reaction_diffusion_1d()
-    FullOrderModel(199 unknowns, real, 2 operator and 1 right-hand side terms, ParameterSpace(mu in [1, 100], linear), outputs mean)
+    FullOrderModel(199 unknowns, real, 2 operator and 1 right-hand side terms, ParameterSpace(mu in [1, 100], linear), \
+outputs mean)
     """
-    if n_elements < 2:
-        raise ValueError(f"n_elements must be at least 2, got {n_elements}")
+    n_elements = whole_number("n_elements", n_elements, least=2)
     n, h = n_elements - 1, 1 / n_elements
     one = np.ones(n)
     stiffness = sp.diags_array([-one[1:], 2 * one, -one[1:]], offsets=[-1, 0, 1], format="csr") / h
@@ -44,9 +48,10 @@ def reaction_diffusion_1d(n_elements: int = 200, bounds: tuple[float, float] = (
 
 
 def exact_solution(x: np.ndarray, mu: np.ndarray | float) -> np.ndarray:
-    """u(x; mu) = (1 - cosh(sqrt(mu) (x - 1/2)) / cosh(sqrt(mu) / 2)) / mu of the continuous problem, mu > 0.
+    """The solution of the continuous problem of :func:`reaction_diffusion_1d`, mu > 0.
 
-    Evaluated as 2 sinh(sqrt(mu) x / 2) sinh(sqrt(mu) (1 - x) / 2) / (mu cosh(sqrt(mu) / 2)), which does not cancel for small mu.
+    u(x; mu) = (1 - cosh(sqrt(mu) (x - 1/2)) / cosh(sqrt(mu) / 2)) / mu, evaluated without cancellation for small mu as
+    2 sinh(sqrt(mu) x / 2) sinh(sqrt(mu) (1 - x) / 2) / (mu cosh(sqrt(mu) / 2)).
     """
     root = np.sqrt(mu)
     return 2 * np.sinh(root * x / 2) * np.sinh(root * (1 - x) / 2) / (mu * np.cosh(root / 2))

@@ -6,6 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from lowrank.optional import require
+from problems.sizes import whole_number
+from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters import ParameterSpace
 from rbm.stability import MinTheta
@@ -16,20 +18,25 @@ __all__ = ["thermal_block", "thermal_block_mesh"]
 def thermal_block(
     blocks: tuple[int, int] = (3, 3), n_elements: int = 60, bounds: tuple[float, float] = (0.1, 1.0)
 ) -> FullOrderModel:
-    """-div(k(x; mu) grad u) = 1 on the unit square, u = 0 on the boundary, k = mu_i on block i; P1 elements.
+    """Heat conduction -div(k grad u) = 1 in the unit square, u = 0 on its boundary, with a conductivity per block.
 
-    blocks : number of blocks in x and in y; block i = column + row * blocks[0] has parameter "k{i+1}" in `bounds`
+    blocks : number of blocks in x and in y; k = mu_i on block i = column + row * blocks[0], parameter "k{i+1}"
     n_elements : cells per side, each cut into four triangles by its diagonals; block edges are mesh edges, so both block
-        numbers must divide it. Unknowns: the inner nodes, 2 n_elements^2 - 2 n_elements + 1 (7081 for 60).
+        numbers must divide it. Unknowns of the P1 elements: the inner nodes, 2 n_elements^2 - 2 n_elements + 1 (7081 for 60)
+    bounds : range of every conductivity
 
-    Affine form A(mu) = sum_i mu_i A_i, f parameter-free; P = sum_i A_i, so that ||v||_P is the H1_0 seminorm and the min-theta
-    bound beta = min_i mu_i is rigorous and sharp. Output "mean": the mean temperature, which is compliant.
+    Affine form A(mu) = sum_i mu_i A_i, f parameter-free; P = sum_i A_i, so that ||v||_P is the H1_0 seminorm and the
+    min-theta bound beta = min_i mu_i is rigorous and sharp. Output "mean": the mean temperature, which is compliant.
 
-    Raises ValueError for blocks that are not a positive pair or do not fit the mesh.
+    Raises ModelError for blocks that are not a positive pair or do not fit the mesh.
     """
-    nx, ny = blocks
-    if nx < 1 or ny < 1 or n_elements % nx or n_elements % ny or n_elements < 2:
-        raise ValueError(f"n_elements = {n_elements} must be at least 2 and a multiple of both block numbers {blocks}")
+    try:
+        nx, ny = (whole_number("blocks", b, least=1) for b in blocks)
+    except (TypeError, ValueError):
+        raise ModelError(f"blocks must be a pair of positive whole numbers, got {blocks!r}") from None
+    n_elements = whole_number("n_elements", n_elements, least=1)
+    if n_elements % nx or n_elements % ny or n_elements < 2:
+        raise ModelError(f"n_elements = {n_elements} must be at least 2 and a multiple of both block numbers {blocks}")
     skfem, helpers = (require(m, "scikit-fem", "thermal_block") for m in ("skfem", "skfem.helpers"))
     mesh = thermal_block_mesh(n_elements)
     element = skfem.ElementTriP1()
@@ -68,5 +75,5 @@ def thermal_block(
 def thermal_block_mesh(n_elements: int = 60):  # type: ignore[no-untyped-def]
     """The mesh of :func:`thermal_block`, a ``skfem.MeshTri``; the unknowns are its inner nodes, in their order."""
     skfem = require("skfem", "scikit-fem", "thermal_block_mesh")
-    grid = np.linspace(0, 1, n_elements + 1)
+    grid = np.linspace(0, 1, whole_number("n_elements", n_elements, least=1) + 1)
     return skfem.MeshQuad.init_tensor(grid, grid).to_meshtri(style="x")

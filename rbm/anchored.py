@@ -6,7 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -14,15 +14,14 @@ import scipy.sparse as sp
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from lowrank.progress import progress_bar
-from rbm import fingerprints
+from lowrank.renamed import renamed
 from rbm.archive import read_archive, write_archive
 from rbm.errors import StabilityError, refused
+from rbm.fingerprints import digest
 from rbm.interrupts import values_so_far
 from rbm.online.chunks import tiles
 from rbm.parameters import ParameterSpace
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
+from rbm.system import AffineSystem
 
 __all__ = ["Anchored", "BoundAnchored", "inf_sup"]
 
@@ -36,7 +35,7 @@ TOLERABLE = 1e-3
 LEADING = 1e-3
 
 
-def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.ndarray:
+def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.ndarray:
     """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant, by a dense decomposition at each point.
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
@@ -45,14 +44,15 @@ def inf_sup(model: FullOrderModel, mus: Any, *, progress: bool = True) -> np.nda
     where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops a point
     (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
     """
-    mus = model.parameters.validate(mus, extrapolate=True)
-    whitened, rounding = _whitened(model)
-    theta = model.operator_coefficients(mus)
+    mus = system.parameters.validate(mus, extrapolate=True)
+    whitened, rounding = _whitened(system)
+    theta = system.operator_coefficients(mus)
     return values_so_far(
         lambda t: _smallest(_combine(t, whitened), rounding)[0], theta, "inf-sup constants", progress=progress
     )
 
 
+@renamed(seed="rng")
 @dataclass(frozen=True, eq=False)
 class Anchored:
     """A rigorous lower bound of the inf-sup constant by perturbation from anchors mu_k, at a cost independent of n.
@@ -72,7 +72,7 @@ class Anchored:
     training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points by default
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
-    seed : of the default training set
+    rng : of the default training set
     progress : show a bar
     cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
 
@@ -90,17 +90,17 @@ class Anchored:
     training: Any = None
     ratio: float = 0.5
     max_anchors: int = 400
-    seed: int = 0
-    progress: bool = True
+    rng: int = 0
+    progress: bool = False
     cache: str | os.PathLike[str] | None = None
 
-    def bind(self, model: FullOrderModel) -> BoundAnchored:
-        """Choose the anchors for a model, or read them from the cache."""
+    def bind(self, system: AffineSystem) -> BoundAnchored:
+        """Choose the anchors for a system, or read them from the cache."""
         if not 0 < self.ratio < 1:
             raise StabilityError(f"ratio must lie between 0 and 1, got {self.ratio}")
-        space = model.parameters
-        mus = space.sample(500, seed=self.seed) if self.training is None else space.validate(self.training)
-        path = None if self.cache is None else self._file(Path(self.cache), model, mus)
+        space = system.parameters
+        mus = space.sample(500, rng=self.rng) if self.training is None else space.validate(self.training)
+        path = None if self.cache is None else self._file(Path(self.cache), system, mus)
         if path is not None and path.exists():
             try:
                 return BoundAnchored.from_arrays(read_archive(path, KIND, key=path.stem)[1], space)
@@ -108,7 +108,7 @@ class Anchored:
                 warnings.warn(
                     f"cached anchors are not used and will be chosen again: {error}", UserWarning, stacklevel=3
                 )
-        bound = self._choose(model, mus)
+        bound = self._choose(system, mus)
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,14 +117,14 @@ class Anchored:
                 warnings.warn(f"anchors could not be cached: {error}", UserWarning, stacklevel=3)
         return bound
 
-    def _file(self, folder: Path, model: FullOrderModel, mus: np.ndarray) -> Path:
+    def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
         # with this file: what another version of it certified is not for this one
-        content = Path(__file__).read_bytes(), fingerprints.of_operators(model), self.ratio, self.max_anchors, mus
-        return folder / f"anchors-{fingerprints.digest(content)[:40]}.npz"
+        content = Path(__file__).read_bytes(), system.operators_fingerprint(), self.ratio, self.max_anchors, mus
+        return folder / f"anchors-{digest(content)[:40]}.npz"
 
-    def _choose(self, model: FullOrderModel, mus: np.ndarray) -> BoundAnchored:
-        space, theta = model.parameters, model.operator_coefficients(mus)
-        whitened, rounding = _whitened(model)
+    def _choose(self, system: AffineSystem, mus: np.ndarray) -> BoundAnchored:
+        space, theta = system.parameters, system.operator_coefficients(mus)
+        whitened, rounding = _whitened(system)
         rotated = _Rotation(theta, whitened, rounding)
         bound = BoundAnchored.empty(rotated, space)
         upper = np.full(len(mus), np.inf)
@@ -283,17 +283,17 @@ class _Rotation:
         return float(np.sqrt(_largest_eigenvalue(total)) * (1 + SLACK))
 
 
-def _whitened(model: FullOrderModel) -> tuple[list[np.ndarray], float]:
+def _whitened(system: AffineSystem) -> tuple[list[np.ndarray], float]:
     """L^{-1} A_q L^{-H} (n, n), dense: singular values of their combinations are those from P to P'; and their relative rounding error."""
-    if model.black_box:
+    if system.black_box:
         raise StabilityError("inf-sup constants need the entries of all operator terms; one is a LinearOperator")
-    if model.dimension > DENSE_LIMIT:
+    if system.dimension > DENSE_LIMIT:
         raise StabilityError(
-            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model has {model.dimension}: "
+            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model has {system.dimension}: "
             "give the bound as a number, an expression, or MinTheta"
         )
-    product = model.product.toarray() if sp.issparse(model.product) else model.product
-    units = model.inner_product.balance
+    product = system.product.toarray() if sp.issparse(system.product) else system.product
+    units = system.inner_product.balance
     spectrum = np.linalg.eigvalsh(units[:, None] * product * units)
     rounding = 10 * np.sqrt(len(product)) * np.finfo(float).eps / 2 * spectrum[-1] / spectrum[0]
     if not 0 < rounding <= TOLERABLE:
@@ -307,7 +307,7 @@ def _whitened(model: FullOrderModel) -> tuple[list[np.ndarray], float]:
         half = scipy.linalg.solve_triangular(factor, a.toarray() if sp.issparse(a) else a, lower=True)
         return scipy.linalg.solve_triangular(factor, half.conj().T, lower=True).conj().T
 
-    return [whiten(a) for a in model.operator_terms], float(rounding)
+    return [whiten(a) for a in system.operator_terms], float(rounding)
 
 
 def _combine(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from rbm.estimators.factor import SAFETY
 from rbm.estimators.orthonormal import Orthonormal
 from rbm.online.reference import residual_coefficients
 from rbm.precision import column_norms, widened
-
-if TYPE_CHECKING:
-    from rbm.reduced import ReducedModel
+from rbm.query import Query
+from rbm.reduced_arrays import ReducedArrays
 
 __all__ = ["compress"]
 
@@ -23,23 +22,25 @@ __all__ = ["compress"]
 SAMPLE = 512
 
 
-def compress(model: ReducedModel, rtol: float = 0.01, tol: float | None = None, training: Any = None) -> ReducedModel:
-    """The model with a shorter factor in E_onb; see :meth:`rbm.ReducedModel.compress`."""
-    state = model.estimators.get(Orthonormal.method)
+def compress(
+    arrays: ReducedArrays, query: Query, rtol: float = 0.01, tol: float | None = None, training: Any = None
+) -> Orthonormal:
+    """E_onb with a shorter factor; see :meth:`rbm.ReducedModel.compress`. `query` solves the reduced system of `arrays`."""
+    state = arrays.estimators.get(Orthonormal.method)
     if not isinstance(state, Orthonormal):
         raise ModelError(
-            f"compress shortens the factor of the estimator 'orthonormal', which this model lacks; it has {', '.join(model.estimators) or 'none'}"
+            f"compress shortens the factor of the estimator 'orthonormal', which this model lacks; it has {', '.join(arrays.estimators) or 'none'}"
         )
     for name, number in (("rtol", rtol), ("tol", 0.0 if tol is None else tol)):
         if not (isinstance(number, int | float | np.number) and np.isfinite(number) and number >= 0):
             raise ModelError(f"{name} must be a number >= 0, got {number!r}")
-    parameters = model.parameters
-    mus = parameters.sample(SAMPLE, "sobol", seed=0) if training is None else parameters.validate(training)
-    theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
-    gamma = model.solve(mus, estimate=False).coefficients
+    parameters = arrays.parameters
+    mus = parameters.sample(SAMPLE, "sobol", rng=0) if training is None else parameters.validate(training)
+    theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
+    gamma = query.solve(mus, estimate=False).coefficients
     allowed = rtol * float(np.median(state.evaluate(theta, phi, gamma).value)) if tol is None else float(tol)
     sizes = np.abs(residual_coefficients(theta, phi, widened(gamma)))
-    return replace(model, estimators={**model.estimators, Orthonormal.method: _shortened(state, sizes, allowed)})
+    return _shortened(state, sizes, allowed)
 
 
 def _shortened(state: Orthonormal, sizes: np.ndarray, allowed: float) -> Orthonormal:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +21,6 @@ from rbm.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
 from rbm.parameters import ParameterSpace, checked_units
 from rbm.reduced import ReducedModel
 from rbm.stability import BoundMinTheta, CoefficientBound, StabilityBound
-
-if TYPE_CHECKING:
-    from rbm.greedy_result import GreedyStep
 
 __all__ = ["load", "load_greedy", "save", "save_greedy"]
 
@@ -194,17 +190,16 @@ def _try(model: ReducedModel) -> None:
 def save_greedy(
     basis: np.ndarray,
     parameters: np.ndarray,
-    history: Sequence[GreedyStep],
+    rows: np.ndarray,
     fingerprint: str,
     path: str | os.PathLike[str],
     projection: str,
     relative: bool,
 ) -> None:
-    """Write what :func:`rbm.greedy` needs to go on."""
-    rows = np.array([[s.size, s.bound, s.floor, s.resolved, s.seconds, *s.parameter] for s in history], dtype=float)
+    """Write what :func:`rbm.greedy` needs to go on; rows (k, 6 + p) of the history as :func:`load_greedy` returns them."""
     header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
-    effectivity = np.array([s.effectivity for s in history], dtype=float)
-    arrays = {"basis": basis, "parameters": parameters, "history": rows, "effectivity": effectivity}
+    history, effectivity = np.delete(rows, 5, axis=1), rows[:, 5]
+    arrays = {"basis": basis, "parameters": parameters, "history": history, "effectivity": effectivity}
     write_archive(Path(path), header, arrays)
 
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,10 +22,7 @@ import scipy.sparse as sp
 from rbm.coefficients import Coefficients
 from rbm.parameters import ParameterSpace
 
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
-
-__all__ = ["digest", "of_model", "of_operators"]
+__all__ = ["digest"]
 
 #: Packages whose modules, functions and classes are what their names say.
 KNOWN = frozenset((*sys.stdlib_module_names, "numpy", "scipy", "rbm", "eim", "lowrank"))
@@ -39,22 +36,6 @@ PLAIN, POINTER = type("Plain", (), {}).__basicsize__, struct.calcsize("P")
 #: Objects that cannot be looked into, kept so that nothing else gets their ids.
 _opaque: dict[int, Any] = {}
 _process = uuid.uuid4().hex
-
-
-def of_model(model: FullOrderModel) -> str:
-    """SHA-256 of what a greedy run depends on: terms, coefficients, product, ranges, outputs, stability bound, interpolation error.
-
-    Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of it: the
-    solver, which changes round-off only, and the projection, which a run keeps by itself.
-    """
-    outputs = {name: (o.coefficients, *o.terms) for name, o in model.outputs.items()}
-    rhs = (model.rhs_coefficients, model.rhs_terms)
-    return digest((of_operators(model), rhs, outputs, model.stability_given, model.interpolation_error))
-
-
-def of_operators(model: FullOrderModel) -> str:
-    """SHA-256 of what inf-sup constants depend on: operators with their coefficients, product, parameters."""
-    return digest((model.operator_coefficients, model.operator_terms, model.product, model.parameters))
 
 
 def digest(content: Any) -> str:

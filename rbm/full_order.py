@@ -8,35 +8,30 @@ from contextlib import suppress
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.sparse.linalg import aslinearoperator
 
-from rbm import extended, fingerprints, serialization, verification
-from rbm.affine import SparseSum, TermStack
+from lowrank.renamed import renamed
+from rbm import extended
 from rbm.coefficients import Coefficient, Coefficients
-from rbm.entries import dense_entries, entries
 from rbm.errors import Interrupted, ModelError, PointError
-from rbm.factorization import Solve
+from rbm.fingerprints import digest
 from rbm.missing import check_model_arguments, check_terms
-from rbm.online.chunks import slices
 from rbm.outputs import read_outputs
 from rbm.parameters import ParameterSpace, checked_units, parameter_space
-from rbm.riesz import InnerProduct
+from rbm.serialization import check_travel
 from rbm.stability import StabilityBound, Unbound, bind
+from rbm.system import AffineSystem
 from rbm.tables import check_output_names
-from rbm.terms import Terms, operator_term, term_pairs, vector_term
+from rbm.terms import Terms, term_pairs
 from rbm.truth_solves import FORESEEN, solutions
-from rbm.user_code import Solver, UserOperator
+from rbm.user_code import Solver
+from rbm.verification import Verification, verify
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
 Projection = Literal["galerkin", "least-squares"]
 
-#: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
-FEW = 4
 
-
-class FullOrderModel:
+class FullOrderModel(AffineSystem):
     """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
 
     Parameters
@@ -94,68 +89,28 @@ class FullOrderModel:
         check_model_arguments(product=product, parameters=parameters, stability=stability)
         assert parameters is not None  # which the line above has seen to
         assert stability is not None
-        self.parameters = parameters = parameter_space(parameters)
-        self.solver = solver
+        super().__init__(operators, rhs, product, parameter_space(parameters), solver)
         self.projection = check_projection(projection)
         self.interpolation_error = None
         if interpolation_error is not None:
             if not (isinstance(interpolation_error, tuple | list) and len(interpolation_error) == 2):
                 raise ModelError("interpolation_error must be a pair (eps_A, eps_f) of coefficients")
-            self.interpolation_error = Coefficients(interpolation_error, parameters)
-        self.inner_product = InnerProduct(entries("the product", product), solver)
-        n = self.inner_product.shape[0]
-        self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
-        self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
-        self.operator_terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
-        self.rhs_terms = np.stack(
-            [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
-        )
-        self.outputs = read_outputs(outputs, parameters, self.inner_product)
-        check_output_names(self.outputs, parameters.names)
+            self.interpolation_error = Coefficients(interpolation_error, self.parameters)
+        self.outputs = read_outputs(outputs, self.parameters, self.inner_product)
+        check_output_names(self.outputs, self.parameters.names)
         self.output_units = checked_units(output_units, self.outputs, "output")
-        if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
-            raise ModelError(_without_solver(self.operator_terms))
-        self.split_terms = tuple(
-            UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
-            for a in self.operator_terms
-        )
-        self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
-        self.stack = TermStack(self.operator_terms, self.split_terms, self.inner_product.balance)
-        self.inner_product.check()
         self.stability_given = stability
         self.stability = bind(stability, self)
 
-    @property
-    def dimension(self) -> int:
-        """Number of unknowns n."""
-        return self.inner_product.shape[0]
-
-    @property
-    def product(self) -> Any:
-        """P (n, n)."""
-        return self.inner_product.matrix
-
-    @property
-    def black_box(self) -> bool:
-        """True if an operator term shows no entries (a LinearOperator)."""
-        return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
-
     def fingerprint(self) -> str:
-        """SHA-256 of all that a greedy run depends on (:func:`rbm.fingerprints.of_model`)."""
-        return fingerprints.of_model(self)
+        """SHA-256 of what a greedy run depends on: terms, coefficients, product, ranges, outputs, stability bound, interpolation error.
 
-    def assemble(self, theta: np.ndarray) -> Any:
-        """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
-        if self._sum is not None:
-            return self._sum.assemble(theta)
-        terms = self.operator_terms
-        if self.black_box:
-            matrices = (s.matrix if isinstance(s, extended.SplitMatrix) else s for s in self.split_terms)
-            terms = tuple(aslinearoperator(a) for a in matrices)
-        total = theta[0] * terms[0]
-        for value, term in zip(theta[1:], terms[1:], strict=True):
-            total = total + value * term
-        return total
+        Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of it: the
+        solver, which changes round-off only, and the projection, which a run keeps by itself.
+        """
+        outputs = {name: (o.coefficients, *o.terms) for name, o in self.outputs.items()}
+        rhs = (self.rhs_coefficients, self.rhs_terms)
+        return digest((self.operators_fingerprint(), rhs, outputs, self.stability_given, self.interpolation_error))
 
     def solve(
         self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
@@ -191,55 +146,6 @@ class FullOrderModel:
         """
         return solutions(self, self.parameters.validate(mus, extrapolate), np.inf, progress, executor)
 
-    @property
-    def has_symmetric_pattern(self) -> bool:
-        """True if all terms are sparse and their common pattern is symmetric, so that pivots may be taken from the diagonal."""
-        return self._sum is not None and self._sum.symmetric
-
-    def factorize_assembled(self, matrix: Any) -> Solve:
-        """Solve function of A(mu) as :meth:`assemble` makes it, pivots on the diagonal; RuntimeError where one is zero."""
-        assert self._sum is not None
-        return self._sum.factorize(matrix)
-
-    def prepare(self) -> None:
-        """Compute now what all solves share, which otherwise the first does."""
-        if self._sum is not None:
-            self._sum.prepare()
-
-    def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
-        """f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo, in extended precision, then renormalised."""
-        f = self.rhs_terms
-        total = extended.two_product(f[:, :1], phi.T[:1])
-        for q in range(1, f.shape[1]):
-            total = extended.add(total, extended.two_product(f[:, q : q + 1], phi.T[q : q + 1]))
-        if x[0].shape[1] > FEW:
-            for q, term in enumerate(self.split_terms):
-                total = extended.add(total, extended.scale(-theta.T[q : q + 1], extended.product(term, x)))
-            return total
-        images = extended.scale(-theta.T[self.stack.owner], self.stack.product(x))
-        hi, lo = (np.array(part, dtype=np.result_type(part, images[0])) for part in total)
-        for rows, part in zip(self.stack.rows, self.stack.parts, strict=True):
-            hi[rows], lo[rows] = extended.add((hi[rows], lo[rows]), (images[0][part], images[1][part]))
-        return hi, lo
-
-    def residual_norm(
-        self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False
-    ) -> np.ndarray:
-        """||f(mu) - A(mu) Z gamma||_{P^-1} (M,) for coefficients gamma (M, N) in the basis Z (n, N), right to a few u.
-
-        This is the black box that E1 evaluates and that E3 and E4 need at a few parameter points only. Cost O(n) each.
-        """
-        mus = self.parameters.validate(mus, extrapolate)
-        coefficients, basis = self._reduced(mus, coefficients, basis)
-        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
-        norms = [
-            self.inner_product.dual_norm(
-                self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
-            )
-            for rows in slices(len(mus))
-        ]
-        return np.concatenate(norms)
-
     def error_norm(
         self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, reference: extended.Extended | None = None
     ) -> np.ndarray:
@@ -248,40 +154,32 @@ class FullOrderModel:
         reference : u as hi + lo (n, M) from :meth:`solve_extended`, if it is at hand. Cost: M factorisations otherwise.
         """
         mus = self.parameters.validate(mus, extrapolate=True)
-        coefficients, basis = self._reduced(mus, coefficients, basis)
+        coefficients, basis = self.checked_vectors(mus, coefficients, basis)
         u = self.solve_extended(mus, extrapolate=True) if reference is None else reference
         z = extended.product(basis, coefficients.T)
         hi, lo = extended.add(u, (-z[0], -z[1]))
         return self.inner_product.norm(hi + lo)
 
-    def _reduced(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients (M, N) and basis (n, N) as arrays, checked against each other and the parameter points."""
-        coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
-        if basis.ndim != 2 or basis.shape[0] != self.dimension:
-            raise ModelError(
-                f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
-            )
-        if coefficients.shape != (len(mus), basis.shape[1]):
-            raise ModelError(
-                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
-            )
-        return coefficients, basis
-
+    @renamed(seed="rng")
     def verify(
-        self, samples: int = 5, seed: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
-    ) -> verification.Verification:
+        self, samples: int = 5, rng: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
+    ) -> Verification:
         """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
         Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
 
-        samples, seed : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
+        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
             models of any size, at the cost of a few full-order solves (:func:`rbm.stability_check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
-        return verification.verify(self, samples, seed, assembled)
+        return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but factorisations, which are made again; ModelError for functions that no other process could find by their names."""
-        return serialization.state(self)
+        families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
+        families += [o.coefficients for o in self.outputs.values()]
+        families += [self.interpolation_error, getattr(self.stability, "coefficient", None)]
+        check_travel(families, self.solver, self.split_terms)
+        return dict(vars(self))
 
     def __repr__(self) -> str:
         parts = [self.rhs_terms, *self.operator_terms]
@@ -294,16 +192,6 @@ class FullOrderModel:
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
             f"right-hand side terms, {self.parameters}{outputs})"
         )
-
-
-def _without_solver(terms: tuple[Any, ...]) -> str:
-    """What to say where a term shows no entries and nobody said how to solve."""
-    q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
-    dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
-    return (
-        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a function "
-        f"(matrix, rhs (n, k)) -> (n, k){dense}"
-    )
 
 
 def check_projection(projection: Any) -> Projection:

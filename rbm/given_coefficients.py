@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,38 +15,36 @@ from rbm.estimate import Estimate
 from rbm.estimators.squares import InterpolatedSquare
 from rbm.online.batches import answer
 from rbm.origin import check_origin
+from rbm.query import Query
 from rbm.solution import Solution, coefficients_of
-
-if TYPE_CHECKING:
-    from rbm.reduced import ReducedModel
 
 __all__ = ["estimate"]
 
 
-def estimate(model: ReducedModel, mus: Any, coefficients: Any, method: str | None, extrapolate: bool) -> Estimate:
+def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extrapolate: bool) -> Estimate:
     """See :meth:`rbm.ReducedModel.estimate`."""
+    model = query.arrays
     points = points_for(model, mus)
-    state = model._state(method)
-    gamma = None if coefficients is None else _checked(model, points, coefficients)
+    state = model.state(method)
+    gamma = None if coefficients is None else _checked(query, points, coefficients)
     try:
-        if gamma is None:
-            made = model.solve(points, method=method, extrapolate=extrapolate, coefficients=False)
-        else:
-            model.parameters.check(points, extrapolate)
-            query, count = model._online, points.shape[0]
+        count = points.shape[0]
 
-            def work(rows: Any) -> Solution:
-                xp = namespace(points)
-                wanted, numbers = (xp.take(array, rows, axis=0) for array in (points, gamma))
-                return Solution(numbers[:, :0], {}, _of_piece(model, wanted, numbers, state, extrapolate))
+        def work(rows: Any) -> Solution:
+            xp = namespace(points)
+            wanted = model.parameters.check(xp.take(points, rows, axis=0), extrapolate)
+            if gamma is None:
+                return replace(query.answer(wanted, state, extrapolate, False), outputs={}, output_bounds={})
+            numbers = xp.take(gamma, rows, axis=0)
+            return Solution(numbers[:, :0], {}, _of_piece(query, wanted, numbers, state, extrapolate))
 
-            made = answer(
-                work,
-                beside(np.arange(count), points),
-                query.bytes_per_point,
-                blank=lambda: replace(query.blank(True, False, state.method), outputs={}, output_bounds={}),
-                remedy="",
-            )
+        made = answer(
+            work,
+            beside(np.arange(count), points),
+            query.bytes_per_point,
+            blank=lambda: replace(query.blank(True, False, state.method), outputs={}, output_bounds={}),
+            remedy="",
+        )
     except PointError as error:
         if error.solution is not None:
             error.solution = error.solution.estimate
@@ -62,9 +60,10 @@ def estimate(model: ReducedModel, mus: Any, coefficients: Any, method: str | Non
     return made.estimate
 
 
-def _checked(model: ReducedModel, points: Any, coefficients: Any) -> Any:
+def _checked(query: Query, points: Any, coefficients: Any) -> Any:
     """gamma (M, N) where the model lives."""
-    check_origin(coefficients, model)
+    model = query.arrays
+    check_origin(coefficients, model, lambda: query.origin)
     gamma = numbers_for(model, coefficients_of(coefficients))
     if gamma.shape != (points.shape[0], model.size):
         raise ValueError(
@@ -77,9 +76,9 @@ def _checked(model: ReducedModel, points: Any, coefficients: Any) -> Any:
     return gamma
 
 
-def _of_piece(model: ReducedModel, points: Any, gamma: Any, state: Any, extrapolate: bool) -> Estimate:
+def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bool) -> Estimate:
     """The estimates at points (m, p) for gamma (m, N)."""
-    query = model._online
+    model = query.arrays
     theta, phi, evaluated, distance = model.operator_coefficients(points), model.rhs_coefficients(points), gamma, None
     if isinstance(state, InterpolatedSquare):
         evaluated = query.residual(theta, phi, None, mus=points)[0]

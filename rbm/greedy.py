@@ -16,8 +16,9 @@ from rbm.bounds import error_estimate
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS, Estimator, Sketched
+from rbm.files import save_greedy
 from rbm.full_order import FullOrderModel, Projection
-from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, stored
+from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.missing import check_training
 from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
@@ -38,7 +39,7 @@ def greedy(
     max_basis: int | None = None,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     executor: Executor | None = None,
-    progress: bool = True,
+    progress: bool = False,
     resume: GreedyResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     projection: Projection | None = None,
@@ -56,7 +57,7 @@ def greedy(
     executor : runs the pieces of a training sweep at the same time, a ThreadPoolExecutor or another with its method `map`, where the driving
         estimator has no compiled kernel ("direct", and classes of your own); compiled sweeps use all cores without it, and a step has one
         full-order solve only. The result does not depend on it
-    progress : show a progress bar on a terminal
+    progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
         the same or another training set
     checkpoint : a path to which the basis is written after every step
@@ -267,12 +268,10 @@ class _Run:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""
-        from rbm.files import save_greedy
-
         save_greedy(
             self.reduction.basis,
             np.array(self.selected),
-            self.history,
+            history_rows(self.history, len(self.model.parameters)),
             self.model.fingerprint(),
             path,
             self.reduction.projection,

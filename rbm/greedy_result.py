@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from rbm.errors import ModelError
+from rbm.files import load_greedy, save_greedy
 from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.reduced import ReducedModel
 
-__all__ = ["GreedyResult", "GreedyStep", "Stopped", "stored"]
+__all__ = ["GreedyResult", "GreedyStep", "Stopped", "history_rows", "stored"]
 
 Stopped = Literal["tolerance", "max_basis", "round-off"]
 
@@ -48,12 +50,17 @@ class GreedyResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
-        from rbm.files import save_greedy
-
-        save_greedy(self.basis, self.parameters, self.history, self.fingerprint, path, self.projection, self.relative)
+        rows = history_rows(self.history, self.parameters.shape[1])
+        save_greedy(self.basis, self.parameters, rows, self.fingerprint, path, self.projection, self.relative)
 
     def __repr__(self) -> str:
         return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
+
+
+def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:
+    """The history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
+    rows = [[s.size, s.bound, s.floor, s.resolved, s.seconds, s.effectivity, *s.parameter] for s in history]
+    return np.array(rows, dtype=float).reshape(len(rows), 6 + p)
 
 
 def stored(
@@ -65,8 +72,6 @@ def stored(
     if isinstance(resume, GreedyResult):
         _refuse_other_model("this greedy run", resume.basis, resume.parameters, resume.fingerprint, model)
         return resume.basis, resume.parameters, resume.history, resume.projection, resume.relative
-    from rbm.files import load_greedy
-
     basis, parameters, rows, fingerprint, projection, relative = load_greedy(resume)
     _refuse_other_model(os.fspath(resume), basis, parameters, fingerprint, model)
     steps = tuple(

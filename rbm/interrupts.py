@@ -13,7 +13,7 @@ __all__ = ["values_so_far"]
 
 
 def values_so_far(
-    function: Callable[[np.ndarray], float], rows: np.ndarray, text: str, *, progress: bool = True
+    function: Callable[[np.ndarray], float], rows: np.ndarray, text: str, *, progress: bool = False
 ) -> np.ndarray:
     """function(row) for each row (M,). Raises Interrupted on Ctrl-C, whose `result` (M,) is NaN where there is no value yet.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -24,10 +24,8 @@ from rbm.errors import StabilityError, refused
 from rbm.parameters import ParameterSpace
 from rbm.precision import ROUND_OFF
 from rbm.riesz import InnerProduct
+from rbm.system import AffineSystem
 from rbm.units import Units
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
 
 __all__ = ["BoundMinTheta", "MinTheta"]
 
@@ -69,13 +67,13 @@ class MinTheta:
     reference: Sequence[float]
     constant: float | None = None
 
-    def bind(self, model: FullOrderModel) -> BoundMinTheta:
+    def bind(self, system: AffineSystem) -> BoundMinTheta:
         """Check the conditions on the model's terms and compute what is needed online."""
-        inner = model.inner_product
-        terms = [_Term.of(q, term, inner) for q, term in enumerate(model.operator_terms)]
+        inner = system.inner_product
+        terms = [_Term.of(q, term, inner) for q, term in enumerate(system.operator_terms)]
         skew = np.array([t.skew for t in terms])
-        reference = self._reference(model.parameters)
-        theta = model.operator_coefficients(reference)
+        reference = self._reference(system.parameters)
+        theta = system.operator_coefficients(reference)
         rounded = 1 + (len(terms) + 16) * ROUND_OFF  # of the sum that is subtracted online
         with np.errstate(over="ignore"):
             slack = np.array(
@@ -88,7 +86,7 @@ class MinTheta:
                 "choose other units for it, or for the product"
             )
         given = np.where(skew, np.inf, 1.0)
-        BoundMinTheta(given, 1.0, model.parameters)(reference, theta)  # positive and real at the reference
+        BoundMinTheta(given, 1.0, system.parameters)(reference, theta)  # positive and real at the reference
         scale = np.where(skew, np.inf, theta[0].real)
         constant = self.constant
         if constant is None:
@@ -100,7 +98,7 @@ class MinTheta:
             raise StabilityError(
                 f"min-theta needs a coercive model, but its constant at the reference parameter is {constant}"
             )
-        return BoundMinTheta(scale, float(constant), model.parameters, slack)
+        return BoundMinTheta(scale, float(constant), system.parameters, slack)
 
     def _reference(self, parameters: ParameterSpace) -> np.ndarray:
         """mu_ref (1, p), checked; it may lie outside the ranges, where the bound is true all the same."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from lowrank.arrays import numpy_dtype, to_numpy
 from rbm.errors import ModelError
+from rbm.reduced_arrays import ReducedArrays
 from rbm.solution import Solution
-
-if TYPE_CHECKING:
-    from rbm.reduced import ReducedModel
 
 __all__ = ["check_origin", "mark"]
 
@@ -22,7 +21,7 @@ ROWS = 1 << 14
 BETWEEN = ":"
 
 
-def mark(model: ReducedModel) -> str:
+def mark(model: ReducedArrays) -> str:
     """Digests of the reduced matrices and of the basis, "" for a basis that the model does not hold.
 
     The basis alone decides what coefficients mean. It stays as it is in `astype`, `compress`, `sketch`, `to` and in files; the reduced
@@ -42,8 +41,11 @@ def mark(model: ReducedModel) -> str:
     return small.hexdigest() + BETWEEN + large.hexdigest()
 
 
-def check_origin(given: Any, model: ReducedModel) -> None:
-    """Raise ModelError for a Solution of another model; of arrays nobody knows, nor of solutions without a mark."""
+def check_origin(given: Any, model: ReducedArrays, own: Callable[[], str]) -> None:
+    """Raise ModelError for a Solution of another model than the one whose mark `own` tells.
+
+    Of arrays nobody knows where they are from, nor of solutions without a mark.
+    """
     if not isinstance(given, Solution):
         return
     names = given.names, set(given.outputs)
@@ -52,10 +54,11 @@ def check_origin(given: Any, model: ReducedModel) -> None:
             f"this solution is of another model, with parameters {', '.join(names[0])} and outputs {', '.join(sorted(names[1])) or 'none'}; "
             f"this one has {', '.join(model.parameters.names)} and {', '.join(sorted(model.outputs)) or 'none'}"
         )
-    theirs, ours = given.origin, model._online.origin
-    if (
-        not theirs or theirs == ours or given.coefficients.shape[1:] != (model.size,)
-    ):  # another size has its own message
+    theirs = given.origin
+    if not theirs or given.coefficients.shape[1:] != (model.size,):  # another size has its own message
+        return
+    ours = own()
+    if theirs == ours:
         return
     (their_matrices, their_basis), (matrices, basis) = theirs.split(BETWEEN), ours.split(BETWEEN)
     if their_basis == basis if their_basis and basis else their_matrices == matrices:

@@ -11,6 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
+from lowrank.renamed import renamed
 from rbm.errors import ParameterError, refused
 from rbm.expressions import RESERVED, identifier
 from rbm.named_points import by_name, conversion_hint, refuse_answers, refuse_hidden
@@ -109,28 +110,29 @@ class ParameterSpace:
             box += [f"{', '.join(names)} in {where}"] if len(names) > 2 else [f"{name} in {where}" for name in names]
         return f"ParameterSpace({', '.join(box)}, {self.scale})"
 
+    @renamed(seed="rng")
     def sample(
         self,
         count: int,
         method: Literal["random", "grid", "sobol"] = "sobol",
-        seed: int | np.random.Generator | None = 0,
+        rng: int | np.random.Generator | None = 0,
     ) -> np.ndarray:
         """Parameter points (M, p) that fill the box.
 
         method "random": M independent points; "sobol": M points of a scrambled low-discrepancy sequence; "grid": the
         tensor grid with the largest number of points per direction, ends included, that has at most M points.
-        The same seed gives the same points, bit for bit.
+        The same `rng`, a seed, gives the same points, bit for bit.
         """
         if not (isinstance(count, int | np.integer) and count >= 1):
             raise ParameterError(f"the number of sample points must be an integer of at least 1, got {count!r}")
         p = len(self)
         if method == "random":
-            unit = np.random.default_rng(seed).random((count, p))
+            unit = np.random.default_rng(rng).random((count, p))
         elif method == "sobol":
             from scipy.stats import qmc  # half of the import time of this package, were it at the top
 
             power = max(int(np.ceil(np.log2(count))), 0)
-            unit = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:count]
+            unit = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(rng)).random_base2(power)[:count]
         elif method == "grid":
             per_side = int(np.floor(count ** (1 / p) + 1e-9))
             axis = np.linspace(0, 1, per_side) if per_side > 1 else np.array([0.5])

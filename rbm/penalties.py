@@ -7,14 +7,11 @@ say nothing. With the same entry in the product, or without the unknown, they ar
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rbm import extended
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
+from rbm.system import AffineSystem
 
 __all__ = ["held_unknowns", "penalty_hint"]
 
@@ -26,14 +23,14 @@ NAMED = 5
 TRIED = 8
 
 
-def penalty_hint(model: FullOrderModel, mus: np.ndarray) -> str | None:
+def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
     """What diagonal entries out of line with those of the product do to error bounds and what to do about it; None if there are none.
 
     mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the coefficients have values
 
     Compared are sum_q |theta_q A_q,ii| / P_ii over all unknowns i. A hint raises no error. Cost: O(n).
     """
-    ratios = _ratios(model, mus)
+    ratios = _ratios(system, mus)
     if ratios is None:
         return None
     middle = float(np.median(ratios))
@@ -58,13 +55,13 @@ def penalty_hint(model: FullOrderModel, mus: np.ndarray) -> str | None:
     return None
 
 
-def held_unknowns(model: FullOrderModel, mus: np.ndarray) -> list[str]:
+def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
     """Sentences for :meth:`rbm.FullOrderModel.verify` about rows with nothing but a diagonal entry, and about penalties, from points (M, p)."""
     lines = []
-    alone = _identity_rows(model)
+    alone = _identity_rows(system)
     if len(alone):
         line = f"{_unknowns(alone)} {_have(alone)} rows with a diagonal entry only: Dirichlet unknowns that were kept"
-        moving = alone[_moves(model, mus, alone)]
+        moving = alone[_moves(system, mus, alone)]
         if len(moving):
             line += (
                 f"; {_unknowns(moving)} with a right-hand side, and with coefficients in the operators that depend on the parameters: their values "
@@ -74,50 +71,50 @@ def held_unknowns(model: FullOrderModel, mus: np.ndarray) -> list[str]:
         else:
             line += ", right as they are, or better eliminated"
         lines.append(line)
-    hint = penalty_hint(model, mus)
+    hint = penalty_hint(system, mus)
     if hint is not None:
         lines.append(f"caution: {hint}")
     return lines
 
 
-def _ratios(model: FullOrderModel, mus: np.ndarray) -> np.ndarray | None:
+def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
     """sum_q |theta_q A_q,ii| / P_ii (n,) at one of the points, of the terms that show their entries; None if no point tried has an answer."""
-    theta = _coefficients_near_middle(model, mus)
+    theta = _coefficients_near_middle(system, mus)
     if theta is None:
         return None
-    units, total = model.inner_product.balance, np.zeros(model.dimension)
+    units, total = system.inner_product.balance, np.zeros(system.dimension)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for value, term in zip(theta, model.operator_terms, strict=True):
+        for value, term in zip(theta, system.operator_terms, strict=True):
             if not extended.is_black_box(term):
                 total += np.abs(value * (np.asarray(term.diagonal()) * units) * units)
-        return total / (np.abs(np.asarray(model.product.diagonal())) * units * units)
+        return total / (np.abs(np.asarray(system.product.diagonal())) * units * units)
 
 
-def _coefficients_near_middle(model: FullOrderModel, mus: np.ndarray) -> np.ndarray | None:
+def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
     """theta (Qa,) at the point nearest to the middle of the ranges where it has values; None if the nearest few have none."""
-    low, high = model.parameters.bounds.T
+    low, high = system.parameters.bounds.T
     width = np.where(high > low, high / 2 - low / 2, 1.0)
     with np.errstate(over="ignore"):
         away = np.abs((mus / 2 - low / 4 - high / 4) / width).max(axis=1)
     for i in np.argsort(away, kind="stable")[:TRIED]:
         with suppress(Exception):  # coefficients are the user's
-            return model.operator_coefficients(mus[i : i + 1])[0]
+            return system.operator_coefficients(mus[i : i + 1])[0]
     return None
 
 
-def _moves(model: FullOrderModel, mus: np.ndarray, alone: np.ndarray) -> np.ndarray:
+def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarray:
     """(k,) true for unknowns with rows of their own whose equations and values depend on the parameters, as far as the points (M, p) show.
 
     A right-hand side alone that depends on them, u = g(mu), is what was asked for.
     """
-    theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
+    theta, phi = system.operator_coefficients(mus), system.rhs_coefficients(mus)
     with suppress(Exception):  # more points, of which the user spoke less
-        more = model.parameters.sample(3)
-        of_operator, of_rhs = model.operator_coefficients(more), model.rhs_coefficients(more)
+        more = system.parameters.sample(3)
+        of_operator, of_rhs = system.operator_coefficients(more), system.rhs_coefficients(more)
         theta, phi = np.concatenate([theta, of_operator]), np.concatenate([phi, of_rhs])
-    entries = np.stack([np.asarray(a.diagonal())[alone] for a in model.operator_terms], axis=1)
+    entries = np.stack([np.asarray(a.diagonal())[alone] for a in system.operator_terms], axis=1)
     with np.errstate(all="ignore"):
-        entry, load = entries @ theta.T, model.rhs_terms[alone] @ phi.T
+        entry, load = entries @ theta.T, system.rhs_terms[alone] @ phi.T
         return _varies(entry) & _varies(load / entry)
 
 
@@ -126,10 +123,10 @@ def _varies(values: np.ndarray) -> np.ndarray:
     return np.any(np.abs(values - values[:, :1]) > 1e-10 * np.abs(values).max(axis=1, keepdims=True), axis=1)
 
 
-def _identity_rows(model: FullOrderModel) -> np.ndarray:
+def _identity_rows(system: AffineSystem) -> np.ndarray:
     """Unknowns whose rows hold a diagonal entry only, in all terms together."""
-    off, held = np.zeros(model.dimension, dtype=bool), np.zeros(model.dimension, dtype=bool)
-    for term in model.operator_terms:
+    off, held = np.zeros(system.dimension, dtype=bool), np.zeros(system.dimension, dtype=bool)
+    for term in system.operator_terms:
         if extended.is_black_box(term):
             return np.zeros(0, dtype=int)
         diagonal = np.asarray(term.diagonal()) != 0
@@ -137,7 +134,7 @@ def _identity_rows(model: FullOrderModel) -> np.ndarray:
         off |= row_counts > diagonal
         held |= diagonal
     alone = np.flatnonzero(~off & held)
-    return alone if len(alone) < model.dimension else alone[:0]
+    return alone if len(alone) < system.dimension else alone[:0]
 
 
 def _unknowns(which: np.ndarray) -> str:

@@ -172,12 +172,13 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
     names = [symbol(name) for name in space.names]
     log = space.scale == "log"
     if len(space) > 2:
-        unit = np.log(parameters / low) / np.log(high / low) if log else (parameters - low) / (high - low)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unit = np.log(parameters / low) / np.log(high / low) if log else (parameters - low) / (high - low)
+        unit = np.where(high > low, unit, 0.5)  # of a parameter that is fixed
         lift = 0.6 * (order / len(order) - 0.5)
         rows = np.arange(len(space))
-        points = ax.scatter(
-            unit, rows + lift[:, None], c=np.broadcast_to(order[:, None], unit.shape), cmap="cividis", s=18
-        )
+        colors = np.broadcast_to(order[:, None], unit.shape).ravel()  # flat: three numbers alone would be a colour
+        points = ax.scatter(unit.ravel(), (rows + lift[:, None]).ravel(), c=colors, cmap="cividis", s=18)
         ax.set(xlabel="position in the range", yticks=rows, yticklabels=names)
         ends = [(ax.axvline, 0.0), (ax.axvline, 1.0)]
     elif len(space) == 2:

@@ -11,7 +11,8 @@ from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
 from rbm.outputs import reduce_output
-from rbm.reduced import ReducedModel, _method_name
+from rbm.reduced import ReducedModel
+from rbm.reduced_arrays import method_name
 from rbm.reduction import Reduction
 
 __all__ = ["finish", "project"]
@@ -52,7 +53,7 @@ def project(
         )
     reduction = Reduction(model, basis, projection)
     if training is None:
-        training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", seed=0)
+        training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
     return finish(reduction, estimators, model.parameters.validate(training))
 
 
@@ -99,7 +100,7 @@ def method_names(estimators: Sequence[str | type[Estimator]]) -> list[str]:
     """Canonical names, each once, in order."""
     if isinstance(estimators, str):
         estimators = (estimators,)
-    names = list(dict.fromkeys(_method_name(e) for e in estimators))
+    names = list(dict.fromkeys(method_name(e) for e in estimators))
     if not names:
         raise ModelError(f"give at least one estimator: {', '.join(METHODS)}")
     return names

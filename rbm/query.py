@@ -11,7 +11,6 @@ import numpy as np
 
 from lowrank.arrays import all_true, beside, is_complex, namespace, numpy_dtype, to_numpy
 from rbm.bounds import error_estimate
-from rbm.conversion import rounded_coefficients
 from rbm.devices import points_for
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
@@ -23,12 +22,13 @@ from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm
 from rbm.origin import mark
 from rbm.outputs import ReducedLinear
+from rbm.parameters import ParameterSpace
 from rbm.precision import is_single, rounded, widened
+from rbm.reduced_arrays import ReducedArrays
 from rbm.solution import Solution
 
 if TYPE_CHECKING:
     from rbm.online.compiled import CompiledModel
-    from rbm.reduced import ReducedModel
 
 __all__ = ["Query"]
 
@@ -38,12 +38,12 @@ NONE = np.zeros(0)
 class Query:
     """What :class:`rbm.ReducedModel` needs online and makes once: packed arrays, and the forms of its estimators."""
 
-    def __init__(self, model: ReducedModel) -> None:
-        self.model = model
-        self.on_host = isinstance(model.operators, np.ndarray)
+    def __init__(self, arrays: ReducedArrays) -> None:
+        self.arrays = arrays
+        self.on_host = isinstance(arrays.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
-        self.names = model.parameters.names
-        self.units = {**model.parameters.units, **model.output_units}
+        self.names = arrays.parameters.names
+        self.units = {**arrays.parameters.units, **arrays.output_units}
 
     def solve(
         self,
@@ -57,13 +57,13 @@ class Query:
         first_row: int = 0,
     ) -> Solution:
         """:meth:`rbm.ReducedModel.solve`, with messages that count rows from `first_row`."""
-        model = self.model
-        state = model._state(method) if estimate else None
-        points = model.parameters.points(mus)
+        arrays = self.arrays
+        state = arrays.state(method) if estimate else None
+        points = arrays.parameters.points(mus)
         if type(mus) is not list:  # the answer keeps its points, whatever the caller does with theirs
             points = points.copy() if type(points) is np.ndarray else namespace(points).asarray(points, copy=True)
-        if type(points) is not type(model.operators):
-            points = points_for(model, points)
+        if type(points) is not type(arrays.operators):
+            points = points_for(arrays, points)
         return answer(
             lambda rows: self.answer(rows, state, extrapolate, coefficients),
             points,
@@ -76,43 +76,43 @@ class Query:
 
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
         """Everything for parameter points (m, p). Raises a PointError that names the first of the rows that failed."""
-        model = self.model
-        mus = model.parameters.check(points, extrapolate)
-        theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
+        arrays = self.arrays
+        mus = arrays.parameters.check(points, extrapolate)
+        theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
             if isinstance(form, NormForm | SquareForm):
                 # the kernel's min-theta looks at real parts: the bound itself decides about complex coefficients
                 known = len(self.finish.stability) and theta.dtype.kind == "f"
-                given = NONE if known else np.ascontiguousarray(model.stability(mus, theta))
+                given = NONE if known else np.ascontiguousarray(arrays.stability(mus, theta))
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     return Solution(
                         made.gamma if coefficients else made.gamma[:, :0].copy(),
-                        {name: made.outputs[:, k] for k, name in enumerate(model.outputs)},
+                        {name: made.outputs[:, k] for k, name in enumerate(arrays.outputs)},
                         self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate),
-                        {name: made.output_bounds[:, k] for k, name in enumerate(model.outputs)},
+                        {name: made.output_bounds[:, k] for k, name in enumerate(arrays.outputs)},
                         mus=points,
                         names=self.names,
                         units=self.units,
                         method=state.method,
                         origin=self.origin,
                     )
-        beta = None if state is None else model.stability(mus, theta)
+        beta = None if state is None else arrays.stability(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
-            values = {name: out.value(mus, gamma) for name, out in model.outputs.items()}
+            values = {name: out.value(mus, gamma) for name, out in arrays.outputs.items()}
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None or state is None:
             self._check_outputs(values, "is", mus)
             return Solution(kept, values, mus=points, names=self.names, units=self.units, origin=self.origin)
         error = error_estimate(
-            norm, beta, gamma, mus, model.parameters, model.interpolation_error, model.orthonormality
+            norm, beta, gamma, mus, arrays.parameters, arrays.interpolation_error, arrays.orthonormality
         )
         error = self.seen(error, state, mus, extrapolate)
         bound = error.bound
         with np.errstate(over="ignore", invalid="ignore"):
-            bounds = {name: out.bound(mus, gamma, bound) for name, out in model.outputs.items()}
+            bounds = {name: out.bound(mus, gamma, bound) for name, out in arrays.outputs.items()}
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         return Solution(
@@ -131,7 +131,7 @@ class Query:
         """Not resolved outside the parameter space, where nobody has looked whether E3 and E4 hold."""
         if not (extrapolate and state.inside_only):
             return error
-        return replace(error, resolved=error.resolved & self.model.parameters.inside(mus))
+        return replace(error, resolved=error.resolved & self.arrays.parameters.inside(mus))
 
     def _check_outputs(self, values: dict[str, Any], what: str, mus: Any) -> None:
         """Raise ModelError, with the name of the output and the parameter, for numbers beyond the range of double precision."""
@@ -142,7 +142,7 @@ class Query:
 
                 def message(i: int, where: str, name: str = name, numbers: Any = numbers, points: Any = points) -> str:
                     return (
-                        f"output {name!r} {what} {numbers[i]} at {self.model.parameters.describe(points[i])} ({where}): beyond the range of "
+                        f"output {name!r} {what} {numbers[i]} at {self.arrays.parameters.describe(points[i])} ({where}): beyond the range of "
                         "double precision; scale it, or the right-hand side"
                     )
 
@@ -179,11 +179,11 @@ class Query:
         self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any
     ) -> tuple[Any, Estimate | None]:
         """By batched calls of the library that owns the arrays."""
-        model = self.model
+        arrays = self.arrays
         if gamma is None:
-            own = numpy_dtype(model.operators)
+            own = numpy_dtype(arrays.operators)
             try:
-                gamma = reference.solve(model.operators, model.rhs, rounded(theta, own), rounded(phi, own))
+                gamma = reference.solve(arrays.operators, arrays.rhs, rounded(theta, own), rounded(phi, own))
             except ModelError as error:  # a library that reports singular systems; CuPy does not
                 bad = np.zeros(theta.shape[0], dtype=bool)
                 bad[error.rows] = True
@@ -202,29 +202,29 @@ class Query:
     def _failure(self, bad: np.ndarray, mus: Any, theta: Any, phi: Any) -> PointError:
         """The error about the rows whose system could not be solved."""
         mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
-        if is_single(self.model.dtype):
+        if is_single(self.arrays.dtype):
             for values in (theta, phi):
-                rounded_coefficients(values, self.model.dtype, mus, self.model.parameters)
+                rounded_coefficients(values, self.arrays.dtype, mus, self.arrays.parameters)
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
         """An answer for one point that says nothing, with arrays like those of any other."""
-        model = self.model
+        arrays = self.arrays
 
         def array(*shape: int, dtype: Any = float) -> Any:
             made = np.zeros((1, *shape), dtype=dtype)
-            return made if self.on_host else beside(made, model.operators)
+            return made if self.on_host else beside(made, arrays.operators)
 
         kind, kinds = self._types
         outputs = {name: array(dtype=complex if complex_valued else float) for name, complex_valued in kinds.items()}
-        single = is_single(model.dtype)
+        single = is_single(arrays.dtype)
         gamma = array(
-            model.size if coefficients else 0,
+            arrays.size if coefficients else 0,
             dtype=(np.complex64 if single else complex) if kind else (np.float32 if single else float),
         )
         if not estimate:
             return Solution(gamma, outputs, names=self.names, units=self.units, origin=self.origin)
-        share = None if model.interpolation_error is None else array()
+        share = None if arrays.interpolation_error is None else array()
         return Solution(
             gamma,
             outputs,
@@ -232,14 +232,14 @@ class Query:
             {n: array() for n in outputs},
             names=self.names,
             units=self.units,
-            method=model._state(method).method,
+            method=arrays.state(method).method,
             origin=self.origin,
         )
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
         """The estimator for the compiled kernels; the same object for the same estimator and type of coefficients."""
-        model = self.model
-        complex_valued = "c" in (model.operators.dtype.kind, model.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
+        arrays = self.arrays
+        complex_valued = "c" in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
         key = state.method, complex_valued
         if key not in self._forms:
             self._forms[key] = state.form(np.dtype(complex if complex_valued else float))
@@ -248,61 +248,61 @@ class Query:
     @cached_property
     def origin(self) -> str:
         """The mark that answers carry (:func:`rbm.origin.mark`)."""
-        return mark(self.model)
+        return mark(self.arrays)
 
     @cached_property
     def compiled(self) -> CompiledModel:
         """The reduced system for the compiled kernels."""
         from rbm.online.compiled import CompiledModel  # loads Numba
 
-        return CompiledModel(self.model.operators, self.model.rhs)
+        return CompiledModel(self.arrays.operators, self.arrays.rhs)
 
     @cached_property
     def finish(self) -> Finish | None:
         """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
-        model = self.model
-        stability = model.stability.simple() if isinstance(model.stability, BoundMinTheta) else NONE
-        outputs = [o.simple() if isinstance(o, ReducedLinear) else None for o in model.outputs.values()]
-        if model.interpolation_error is not None or any(o is None for o in outputs):
+        arrays = self.arrays
+        stability = arrays.stability.simple() if isinstance(arrays.stability, BoundMinTheta) else NONE
+        outputs = [o.simple() if isinstance(o, ReducedLinear) else None for o in arrays.outputs.values()]
+        if arrays.interpolation_error is not None or any(o is None for o in outputs):
             return None
         known = [o for o in outputs if o is not None]
-        functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), model.size) for k in (0, 1))
-        if functionals.dtype.kind == "c" and "c" not in (model.operators.dtype.kind, model.rhs.dtype.kind):
+        functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), arrays.size) for k in (0, 1))
+        if functionals.dtype.kind == "c" and "c" not in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind):
             return None
         return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
 
     @cached_property
     def _types(self) -> tuple[bool, dict[str, bool]]:
         """Whether coefficients, and each output, are complex; found at a point where the model's coefficients have values, if one is at hand."""
-        model = self.model
-        for mu in [*([] if model.selected is None else model.selected[:1]), *model.parameters.bounds.T]:
+        arrays = self.arrays
+        for mu in [*([] if arrays.selected is None else arrays.selected[:1]), *arrays.parameters.bounds.T]:
             mus = np.array(mu, dtype=float)[None, :]
             with suppress(Exception):  # coefficients are anybody's code: without them the arrays tell what they can
-                point = mus if self.on_host else beside(mus, model.operators)
-                theta, phi = model.operator_coefficients(point), model.rhs_coefficients(point)
-                kind = any(map(is_complex, (model.operators, model.rhs, theta, phi)))
-                gamma = np.zeros((1, model.size), dtype=complex if kind else float)
-                gamma = gamma if self.on_host else beside(gamma, model.operators)
-                return kind, {name: is_complex(out.value(point, gamma)) for name, out in model.outputs.items()}
-        kind = is_complex(model.operators) or is_complex(model.rhs)
-        return kind, dict.fromkeys(model.outputs, kind)
+                point = mus if self.on_host else beside(mus, arrays.operators)
+                theta, phi = arrays.operator_coefficients(point), arrays.rhs_coefficients(point)
+                kind = any(map(is_complex, (arrays.operators, arrays.rhs, theta, phi)))
+                gamma = np.zeros((1, arrays.size), dtype=complex if kind else float)
+                gamma = gamma if self.on_host else beside(gamma, arrays.operators)
+                return kind, {name: is_complex(out.value(point, gamma)) for name, out in arrays.outputs.items()}
+        kind = is_complex(arrays.operators) or is_complex(arrays.rhs)
+        return kind, dict.fromkeys(arrays.outputs, kind)
 
     @cached_property
     def bytes_per_point(self) -> int:
         """What the arrays of one point take."""
-        qa, qf = self.model.operators.shape[0], self.model.rhs.shape[0]
-        entries = len(self.model.parameters) + qa + qf + 2 * self.model.size + 16
+        qa, qf = self.arrays.operators.shape[0], self.arrays.rhs.shape[0]
+        entries = len(self.arrays.parameters) + qa + qf + 2 * self.arrays.size + 16
         return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms)
 
     @property
     def _terms(self) -> int:
-        return int(self.model.rhs.shape[0] + self.model.operators.shape[0] * self.model.size)
+        return int(self.arrays.rhs.shape[0] + self.arrays.operators.shape[0] * self.arrays.size)
 
     def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
-        at = f"at {self.model.parameters.describe(mu)} ({where})"
-        matrix = np.tensordot(theta, widened(to_numpy(self.model.operators)), 1)
+        at = f"at {self.arrays.parameters.describe(mu)} ({where})"
+        matrix = np.tensordot(theta, widened(to_numpy(self.arrays.operators)), 1)
         singular = np.linalg.svd(matrix, compute_uv=False) if np.isfinite(matrix).all() else np.ones(1)
-        if singular.min() <= np.finfo(self.model.dtype).eps * self.model.size * singular.max():
+        if singular.min() <= np.finfo(self.arrays.dtype).eps * self.arrays.size * singular.max():
             return (
                 f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the full model "
                 "with verify()"
@@ -312,3 +312,22 @@ class Query:
 
 def _parts(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return estimate.value, estimate.floor, estimate.resolved
+
+
+def rounded_coefficients(
+    values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace
+) -> np.ndarray:
+    """theta or phi (M, Q) in the precision of a model. Raises ModelError, naming the parameter, for a number beyond its range."""
+    made = rounded(values, dtype)
+    if made is not values and not np.all(np.isfinite(made)):
+        beyond = ~np.isfinite(made)
+
+        def message(i: int, where: str) -> str:
+            q = int(np.argmax(beyond[i]))
+            return (
+                f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range of {made.dtype}; "
+                "scale the model (its units), or keep it in float64"
+            )
+
+        raise refused(ModelError, beyond.any(axis=1), message)
+    return made

@@ -3,74 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import namespace, numpy_dtype
-from rbm.coefficients import Coefficients
+from lowrank.arrays import namespace
+from lowrank.renamed import renamed
 from rbm.compression import compress
-from rbm.conversion import convert
-from rbm.devices import beside_model, host_model, numbers_for, placed
+from rbm.conversion import converted_arrays, interpolated_squares, recalibrated
+from rbm.devices import beside_model, numbers_for, placed
 from rbm.errors import ModelError, ParameterError
 from rbm.estimate import Estimate
-from rbm.estimators import METHODS, Estimator, Orthonormal, Sketched
-from rbm.full_order import Projection
+from rbm.estimators import Orthonormal, Sketched
 from rbm.given_coefficients import estimate
 from rbm.named_points import is_batch
 from rbm.online.batches import OnError
 from rbm.origin import check_origin
-from rbm.outputs import ReducedOutput
-from rbm.parameters import ParameterSpace
+from rbm.precision import is_single, precision
 from rbm.query import Query
+from rbm.reduced_arrays import ReducedArrays
 from rbm.solution import Solution, coefficients_of
-from rbm.stability import StabilityBound
 
 __all__ = ["ReducedModel", "Solution"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ReducedModel:
+class ReducedModel(ReducedArrays):
     """A certified reduced model; made by :func:`rbm.greedy`, :func:`rbm.project` or :func:`rbm.load`.
 
     The first estimator is the default one. `refused` holds, per method, why an estimator that was asked for is not here.
     """
-
-    parameters: ParameterSpace
-    operator_coefficients: Coefficients
-    rhs_coefficients: Coefficients
-    stability: StabilityBound
-    operators: np.ndarray  #: Z^H A_q Z (Qa, N, N); for least squares the columns of R that belong to A_q Z (Qa, k, N)
-    rhs: np.ndarray  #: Z^H f_q (Qf, N); for least squares the columns of R that belong to f_q (Qf, k)
-    outputs: Mapping[str, ReducedOutput]
-    estimators: Mapping[str, Estimator]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    basis: np.ndarray | None = None  #: Z (n, N), if it was kept
-    selected: np.ndarray | None = None  #: parameters of the snapshots (N, p), if known
-    projection: Projection = "galerkin"
-    #: (eps_A, eps_f) of :class:`rbm.FullOrderModel`, if the model is an interpolated one
-    interpolation_error: Coefficients | None = None
-    #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
-    orthonormality: float = 1e-8
-    output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, as far as they were given
-
-    @property
-    def size(self) -> int:
-        """Number of basis vectors N."""
-        return self.operators.shape[2]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the reduced matrices, as NumPy names it."""
-        return numpy_dtype(self.operators)
-
-    @property
-    def method(self) -> str:
-        """Name of the default estimator."""
-        return next(iter(self.estimators), next(iter(self.refused), "none"))
 
     def solve(
         self,
@@ -141,7 +106,7 @@ class ReducedModel:
         Raises as :meth:`solve`, with Estimates in `solution` and `result`, infinite where there is none; ModelError for a Solution of
         another model (:meth:`reconstruct`), ValueError for another shape, NaN.
         """
-        return estimate(self, mus, coefficients, method, extrapolate)
+        return estimate(self._online, mus, coefficients, method, extrapolate)
 
     def reconstruct(self, coefficients: Any) -> Any:
         """Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives.
@@ -153,7 +118,7 @@ class ReducedModel:
             raise ModelError(
                 "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
             )
-        check_origin(coefficients, self)
+        check_origin(coefficients, self, lambda: self._online.origin)
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
         if gamma.ndim != 2 or gamma.shape[1] != self.size:
@@ -180,16 +145,19 @@ class ReducedModel:
 
         Raises ImportError without CuPy, RuntimeError without a GPU, ModelError if the default estimator is "direct".
         """
-        return placed(self, target, device)
+        return _marked(placed(self, target, device), self)
 
     def truncate(self, size: int) -> ReducedModel:
         """The model for the first `size` basis vectors, without new work; E3 and E4, whose points would change, are left out."""
-        if not 0 < size <= self.size:
-            raise ValueError(f"cannot truncate a model of {self.size} basis vectors to {size}")
+        if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
+            raise ModelError(
+                f"cannot truncate a model of {self.size} basis vectors to {size!r}: give an integer from 1 to {self.size}; more vectors "
+                "come from rbm.greedy with a larger max_basis"
+            )
         if size == self.size:
             return self
         if not self._online.on_host:
-            return beside_model(host_model(self).truncate(size), self)
+            return self._beside(self._on_host().truncate(size))
         columns = self.rhs.shape[0] + size * self.operators.shape[0]
         states = {name: state.truncate(size, columns) for name, state in self.estimators.items()}
         operators, rows = self.operators[:, :, :size], size
@@ -231,7 +199,16 @@ class ReducedModel:
         EstimatorUnusable
             float32 leaves nothing of the default estimator.
         """
-        return beside_model(convert(host_model(self), dtype), self)
+        host = self._on_host()
+        wanted = precision(dtype)
+        if is_single(host.dtype) == is_single(wanted):
+            return self
+        made = replace(host, **converted_arrays(host, wanted))
+        squares = interpolated_squares(made.estimators)
+        if squares:
+            states = recalibrated(squares, host, [m._online for m in (made, host)])
+            made = replace(made, estimators={**made.estimators, **states})
+        return self._beside(made)
 
     def compress(self, rtol: float = 0.01, *, tol: float | None = None, training: Any = None) -> ReducedModel:
         """The model with fewer rows in the factor R (k0, m) of E_onb; what is left out stays in the bound, rigorously.
@@ -249,20 +226,22 @@ class ReducedModel:
         The state ``estimators["orthonormal"]`` tells the rows before (`full_rows`) and the growth of the floor (`growth`). Cost O(k0 m^2).
         Raises ModelError without that estimator, ParameterError for a bad sample.
         """
-        return beside_model(compress(host_model(self), rtol, tol, training), self)
+        host = self._on_host()
+        state = compress(host, host._online, rtol, tol, training)
+        return self._beside(replace(host, estimators={**host.estimators, state.method: state}))
 
-    def sketch(self, rows: int = 40, *, failure: float = 1e-9, seed: int = 0) -> ReducedModel:
+    @renamed(seed="rng")
+    def sketch(self, rows: int = 40, *, failure: float = 1e-9, rng: int = 0) -> ReducedModel:
         """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
 
         Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
         Raises ModelError without the estimator "orthonormal", or for bad arguments.
         """
-        model = host_model(self)
-        state = model._state(Orthonormal.method)
+        host = self._on_host()
+        state = host.state(Orthonormal.method)
         assert isinstance(state, Orthonormal)
-        sketched = Sketched.of(state, rows, failure, seed)
-        made = replace(model, estimators={**model.estimators, Sketched.method: sketched})
-        return beside_model(made, self)
+        sketched = Sketched.of(state, rows, failure, rng)
+        return self._beside(replace(host, estimators={**host.estimators, Sketched.method: sketched}))
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.
@@ -274,27 +253,22 @@ class ReducedModel:
         """
         from rbm.files import save
 
-        save(host_model(self), path, basis=basis, overwrite=overwrite)
+        save(self._on_host(), path, basis=basis, overwrite=overwrite)
 
     @cached_property
     def _online(self) -> Query:
         return Query(self)
 
+    def _on_host(self) -> ReducedModel:
+        return _marked(placed(self, "numpy"), self)
+
+    def _beside(self, made: ReducedModel) -> ReducedModel:
+        """The model `made`, which is in NumPy arrays, where this one lives."""
+        return _marked(beside_model(made, self.operators), made)
+
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: the fields; what is packed for the kernels is made again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    def _state(self, method: str | None) -> Estimator:
-        name = self.method if method is None else _method_name(method)
-        if name in self.estimators:
-            return self.estimators[name]
-        if name in self.refused:
-            raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
-        raise ModelError(
-            f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
-            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
-            + ("; this one needs the full-order model and is in no file" if name == "direct" else "")
-        )
 
     def __repr__(self) -> str:
         full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"
@@ -311,14 +285,8 @@ class ReducedModel:
         )
 
 
-def _method_name(method: Any) -> str:
-    """Canonical name of an estimator given by name ("orthonormal"), by alias ("E_onb") or as a class."""
-    if isinstance(method, type) and issubclass(method, Estimator):
-        return method.method
-    aliases = {"E1": "direct", "E2": "expanded", "E3": "sampled", "E4": "interpolated", "E_onb": "orthonormal"}
-    name = aliases.get(method, method)
-    if name not in METHODS:
-        raise ModelError(
-            f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})"
-        )
-    return name
+def _marked(moved: ReducedModel, source: ReducedModel) -> ReducedModel:
+    """The model with the mark of `source`, whose arrays it holds elsewhere, so that no query copies arrays from a device to find it."""
+    if moved is not source:
+        moved._online.origin = source._online.origin
+    return moved

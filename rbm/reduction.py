@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank import gram_schmidt
+from lowrank import POD, gram_schmidt
 from rbm.columns import Columns
 from rbm.entries import dense_entries
 from rbm.errors import ModelError, refused
@@ -178,7 +178,7 @@ def solved(
 
 def _vectors(basis: Any) -> np.ndarray:
     """Z as an array, from an array, a sparse matrix, or a POD."""
-    if isinstance(basis, tuple) and hasattr(basis, "modes"):
+    if isinstance(basis, POD):
         basis = basis.modes
     for attribute, what in (("reduced_model", "basis"), ("U", "U")):
         if hasattr(basis, attribute):

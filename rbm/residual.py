@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rbm.full_order import FullOrderModel
 from rbm.functional_range import FunctionalRange
+from rbm.system import AffineSystem
 
 __all__ = ["ResidualRange"]
 
@@ -13,10 +13,10 @@ __all__ = ["ResidualRange"]
 class ResidualRange(FunctionalRange):
     """W = [f_1..f_Qf, A_1 z_1..A_Qa z_1, A_1 z_2, ...] (n, m), formed in extended precision as basis vectors arrive, W ~ D R."""
 
-    def __init__(self, model: FullOrderModel) -> None:
-        super().__init__(model.inner_product)
-        self._stack = model.stack
-        self.append(model.rhs_terms, np.zeros_like(model.rhs_terms), np.zeros(model.rhs_terms.shape))
+    def __init__(self, system: AffineSystem) -> None:
+        super().__init__(system.inner_product)
+        self._stack = system.stack
+        self.append(system.rhs_terms, np.zeros_like(system.rhs_terms), np.zeros(system.rhs_terms.shape))
 
     def extend(self, vectors: np.ndarray) -> None:
         """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""

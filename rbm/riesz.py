@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,10 +14,8 @@ from rbm.errors import ModelError
 from rbm.factorization import Solve, factorize_positive_definite
 from rbm.precision import ROUND_OFF, column_norms, exponents_of, scaled
 from rbm.spectrum import smallest_eigenvalue
+from rbm.units import Units, units_of
 from rbm.user_code import Solver, UserSolver
-
-if TYPE_CHECKING:
-    from rbm.units import Units
 
 __all__ = ["InnerProduct"]
 
@@ -113,8 +111,6 @@ class InnerProduct:
     @cached_property
     def units(self) -> Units:
         """The units in which definiteness against P is decided (:func:`rbm.units.units_of`)."""
-        from rbm.units import units_of  # which needs this module
-
         return units_of(self)
 
     @cached_property

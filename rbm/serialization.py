@@ -6,29 +6,26 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rbm.errors import ModelError
 from rbm.user_code import UserOperator
 
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
-
-__all__ = ["state"]
+__all__ = ["check_coefficients", "check_travel"]
 
 #: Modules that copy functions by their instructions, or share them, and need no names.
 BY_VALUE = ("copy", "cloudpickle", "dill", "joblib.externals.cloudpickle", "ray.cloudpickle", "pyspark.cloudpickle")
 
 
-def state(model: FullOrderModel) -> dict[str, Any]:
-    """The attributes of a model, for pickle and copy.
+def check_travel(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> None:
+    """Raise ModelError, naming it, for a function that pickle could not send: a lambda or one inside another, also in functools.partial.
 
-    Raises ModelError, naming it, for a lambda or a function inside another one, also in functools.partial: the standard module pickle sends
-    functions by name.
-    Those who send them whole, cloudpickle (joblib, dask) and dill, are let through, and so is copy.
+    families : coefficients with their `sources`; others are passed over. terms : of the operator, of which the functions of a LinearOperator count
+
+    The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill, are let through, and so
+    is copy.
     """
-    _check(_functions(model))
-    return dict(vars(model))
+    _check(_functions(families, solver, terms))
 
 
 def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
@@ -41,28 +38,20 @@ def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
         )
 
 
-def _functions(model: FullOrderModel) -> Iterator[tuple[str, FunctionType]]:
-    """The functions of the user that a model holds."""
-    families: list[Any] = [
-        model.operator_coefficients,
-        model.rhs_coefficients,
-        *(o.coefficients for o in model.outputs.values()),
-    ]
-    if model.interpolation_error is not None:
-        families.append(model.interpolation_error)
-    bound = getattr(model.stability, "coefficient", None)
-    families += [bound] if hasattr(bound, "sources") else []
+def _functions(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> Iterator[tuple[str, FunctionType]]:
+    """The functions of the user among what a model holds."""
     for family in families:
-        yield from (("coefficient", function) for source in family.sources for function in _inside(source))
-    yield from (("solver", function) for function in _inside(model.solver))
-    for term in model.split_terms:
+        for source in getattr(family, "sources", ()):
+            yield from (("coefficient", function) for function in _inside(source))
+    yield from (("solver", function) for function in _inside(solver))
+    for term in terms:
         if isinstance(term, UserOperator):
             parts = vars(term.operator).values()
             yield from (("function of a LinearOperator", function) for part in parts for function in _inside(part))
 
 
 def check_coefficients(sources: Iterable[Any]) -> None:
-    """Raise ModelError for coefficients that pickle cannot send, as :func:`state` does."""
+    """Raise ModelError for coefficients that pickle cannot send, as :func:`check_travel` does."""
     _check(("coefficient", function) for source in sources for function in _inside(source))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device
 
 from lowrank.arrays import beside, namespace
+from lowrank.devices import mover
 from rbm.estimate import Estimate
 from rbm.tables import columns, dataframe, dataset
 
@@ -56,8 +57,6 @@ class Solution:
 
     def to(self, target: Any, *, device: Any = None) -> Solution:
         """The answers on "numpy", "cupy" or an array module, as for :meth:`rbm.ReducedModel.to`; the same bits, NaN included."""
-        from rbm.devices import mover
-
         move = mover(target, device)
         moved = _mapped(self, lambda array, _: move(array))
         return moved if self.mus is None else replace(moved, mus=move(self.mus))

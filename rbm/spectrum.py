@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,12 +10,10 @@ import scipy.sparse.linalg as spla
 
 from rbm.definite import definiteness_error, eigenvalue_from_inverse
 from rbm.errors import ModelError
+from rbm.factorization import Solve
 from rbm.precision import ROUND_OFF
 
-if TYPE_CHECKING:
-    from rbm.riesz import InnerProduct
-
-__all__ = ["DENSE_LIMIT", "smallest_eigenvalue"]
+__all__ = ["DENSE_LIMIT", "ScaledProduct", "smallest_eigenvalue"]
 
 #: Up to this dimension a product too ill-conditioned for the usual proof is proved definite by its inverse.
 DENSE_LIMIT = 400
@@ -23,7 +21,36 @@ DENSE_LIMIT = 400
 PROOF_LIMIT = 5000
 
 
-def smallest_eigenvalue(product: InnerProduct, own_solver: bool) -> float:
+class ScaledProduct(Protocol):
+    """What is asked of an inner product P here (:class:`rbm.riesz.InnerProduct`), S = diag(balance)."""
+
+    balance: np.ndarray
+    matrix: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The dimensions (n, n)."""
+
+    @property
+    def balanced(self) -> Any:
+        """The matrix S P S (n, n)."""
+
+    @property
+    def largest_eigenvalue(self) -> float:
+        """A proved upper bound of the largest eigenvalue of S P S."""
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """A proved lower bound of the smallest eigenvalue of S P S."""
+
+    def factorized(self) -> Solve:
+        """The solve with P in working precision."""
+
+    def defect(self, otherwise: str = ...) -> str:
+        """What makes P indefinite, the end of a message."""
+
+
+def smallest_eigenvalue(product: ScaledProduct, own_solver: bool) -> float:
     """A proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
 
     A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to its
@@ -53,7 +80,7 @@ def smallest_eigenvalue(product: InnerProduct, own_solver: bool) -> float:
     raise _not_proved(product, estimate)
 
 
-def _not_proved(product: InnerProduct, estimate: float) -> ModelError:
+def _not_proved(product: ScaledProduct, estimate: float) -> ModelError:
     if product.shape[0] <= DENSE_LIMIT:
         dense = product.balanced.toarray() if sp.issparse(product.balanced) else product.balanced
         estimate = float(np.linalg.eigvalsh(dense)[0])
@@ -64,7 +91,7 @@ def _not_proved(product: InnerProduct, estimate: float) -> ModelError:
     )
 
 
-def _estimate(product: InnerProduct) -> float:
+def _estimate(product: ScaledProduct) -> float:
     """The smallest eigenvalue to a few percent, from the inverse; more than a few percent off if cond(P) u is not small."""
     solve, s, n = product.factorized(), product.balance[:, None], product.shape[0]
     dtype = product.matrix.dtype

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from lowrank.arrays import all_true, is_complex, namespace, real_part, to_numpy
 from rbm.anchored import Anchored, BoundAnchored, inf_sup
 from rbm.coefficients import Coefficient, Coefficients
 from rbm.errors import StabilityError, refused
 from rbm.min_theta import BoundMinTheta, MinTheta
+from rbm.system import AffineSystem
 from rbm.terms import is_coefficient
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
 
 __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup"]
 
@@ -27,10 +25,10 @@ class StabilityBound(Protocol):
 
 
 class Unbound(Protocol):
-    """What a user gives to a model: :class:`MinTheta`, :class:`Anchored`; made a :class:`StabilityBound` by the model."""
+    """What a user gives to a model: :class:`MinTheta`, :class:`Anchored`; the model makes a :class:`StabilityBound` of it."""
 
-    def bind(self, model: FullOrderModel) -> StabilityBound:
-        """Check the conditions on the model's terms and compute what is needed online."""
+    def bind(self, system: AffineSystem) -> StabilityBound:
+        """Check the conditions on the system's terms and compute what is needed online."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def _meant(text: str) -> str | None:
     return {"mintheta": "rbm.stability.MinTheta(reference=[...])", "anchored": "rbm.stability.Anchored()"}.get(plain)
 
 
-def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderModel) -> StabilityBound:
+def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
     """The stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
         written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
@@ -76,7 +74,7 @@ def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderMode
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"
         )
     if hasattr(stability, "bind"):
-        return stability.bind(model)
+        return stability.bind(system)
     if isinstance(stability, BoundMinTheta | CoefficientBound | BoundAnchored):
         return stability
     if not is_coefficient(stability):
@@ -84,7 +82,7 @@ def bind(stability: Coefficient | Unbound | StabilityBound, model: FullOrderMode
             f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a vectorised callable, "
             "rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
         )
-    bound = CoefficientBound(Coefficients([stability], model.parameters))  # type: ignore[list-item]
+    bound = CoefficientBound(Coefficients([stability], system.parameters))  # type: ignore[list-item]
     value = bound.coefficient.sources[0]
     if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
         raise StabilityError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -17,10 +17,9 @@ from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
 from rbm.factorization import Solve, factorize
 from rbm.precision import column_norms, exponents_of, scaled
+from rbm.residual_norm import residual_norm
+from rbm.system import AffineSystem
 from rbm.user_code import UserSolver
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
 
 __all__ = ["check_stability", "effectivity", "inf_sup_above"]
 
@@ -32,7 +31,7 @@ SLACK = 1e-8
 STEPS = 20
 
 
-def inf_sup_above(model: FullOrderModel, theta: np.ndarray, vector: np.ndarray) -> float:
+def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -> float:
     """||A v||_{P'} / ||v||_P >= beta = inf_w ||A w||_{P'} / ||w||_P: any v (n,) that is not zero bounds beta from above.
 
     theta : coefficients (Qa,) of A = sum_q theta_q A_q
@@ -41,9 +40,7 @@ def inf_sup_above(model: FullOrderModel, theta: np.ndarray, vector: np.ndarray) 
     quotient is never too small, whatever the conditions of A and P are; infinite where P is so ill-conditioned that nothing of ||v||_P is
     known (for operators without entries their rounding is sampled). Cost: four solves with P.
     """
-    from rbm.estimators.direct import Direct  # which needs full-order models
-
-    product = model.inner_product
+    product = system.inner_product
     v = vector[:, None]
     v = scaled(
         v, -exponents_of(v / product.balance[:, None])
@@ -52,12 +49,12 @@ def inf_sup_above(model: FullOrderModel, theta: np.ndarray, vector: np.ndarray) 
     square = norm**2 - float((np.abs(v) * extended.rounding(product.split, v)).sum())
     if not square > 0:
         return math.inf
-    image = Direct(model, v).evaluate(theta[None], np.zeros((1, model.rhs_terms.shape[1])), np.ones((1, 1)))
-    return float(image.bound[0] / math.sqrt(square) * (1 + 1e-12))
+    value, floor = residual_norm(system, v, theta[None], np.zeros((1, system.rhs_terms.shape[1])), np.ones((1, 1)))
+    return float((value[0] + floor[0]) / math.sqrt(square) * (1 + 1e-12))
 
 
 def effectivity(
-    model: FullOrderModel,
+    system: AffineSystem,
     mu: np.ndarray,
     theta: np.ndarray,
     beta: float,
@@ -76,13 +73,13 @@ def effectivity(
     Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of doubt.
     """
     difference = solution - approximation
-    error = float(model.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
-    uncertainty = 2 * np.finfo(float).eps * float(column_norms((solution / model.inner_product.balance)[:, None])[0])
+    error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
+    uncertainty = 2 * np.finfo(float).eps * float(column_norms((solution / system.inner_product.balance)[:, None])[0])
     if bound < error - uncertainty:
-        above = inf_sup_above(model, theta, difference)
+        above = inf_sup_above(system, theta, difference)
         if beta > above * (1 + SLACK):
             raise StabilityError(
-                f"the stability bound {beta:.6g} at {model.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
+                f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
                 f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
                 f"bound is {bound:.2e}. Lower the stability bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
                 "verify() checks it at other parameters"
@@ -91,7 +88,7 @@ def effectivity(
 
 
 def check_stability(
-    model: FullOrderModel, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
+    system: AffineSystem, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
 ) -> str:
     """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p), in a way that fits the model; what was done, in a sentence.
 
@@ -107,29 +104,29 @@ def check_stability(
 
     Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
     """
-    dense = _cholesky(model.product) if model.dimension <= DENSE_LIMIT and not model.black_box else None
+    dense = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
     found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
     for mu, t, b in zip(mus, theta, beta, strict=True):
-        matrix = model.assemble(t)
+        matrix = system.assemble(t)
         if dense is not None:
             how, (constant, vector) = "the true inf-sup constant", _smallest(dense, matrix, b)
-        elif _is_below(model, matrix, b):
+        elif _is_below(system, matrix, b):
             found.setdefault("", []).append(np.nan)
             continue
         else:
             try:
-                vector, adjoint = _krylov(model, matrix, rng)
+                vector, adjoint = _krylov(system, matrix, rng)
             except ModelError as error:
                 raise ModelError(
-                    f"the stability bound could not be checked at {model.parameters.describe(mu)}: {error}"
+                    f"the stability bound could not be checked at {system.parameters.describe(mu)}: {error}"
                 ) from error
             how = f"an upper estimate of the inf-sup constant ({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
             constant = np.inf
         if vector is not None:
-            constant = inf_sup_above(model, t, vector)
+            constant = inf_sup_above(system, t, vector)
             if b > constant * (1 + SLACK):
                 raise StabilityError(
-                    f"the stability bound {b:.6g} at {model.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
+                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
                     f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
@@ -161,23 +158,23 @@ def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.n
     return smallest, scipy.linalg.solve_triangular(factor, vector, lower=True, trans="C")
 
 
-def _is_below(model: FullOrderModel, matrix: Any, beta: float) -> bool:
+def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
     """True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
-    if model.black_box or model.solver is not None:
+    if system.black_box or system.solver is not None:
         return False
-    units = model.inner_product.in_units
+    units = system.inner_product.in_units
     if abs(units(matrix - matrix.conj().T)).max() > 1e-12 * abs(units(matrix)).max():
         return False
-    return definiteness_error(hermitian_part(units(matrix - (1 - SLACK) * beta * model.product))) is not None
+    return definiteness_error(hermitian_part(units(matrix - (1 - SLACK) * beta * system.product))) is not None
 
 
-def _krylov(model: FullOrderModel, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """v (n,) with a small ||A v||_{P'} / ||v||_P, from a Krylov space of the inverse; and whether the adjoint could be used."""
-    product, riesz = model.product, model.inner_product.factorized()
-    x = rng.standard_normal((model.dimension, 1))
-    solve = _solve(model, matrix)
-    adjoint = _adjoint(model, matrix, product @ x)
-    basis = np.zeros((model.dimension, 0))
+    product, riesz = system.product, system.inner_product.factorized()
+    x = rng.standard_normal((system.dimension, 1))
+    solve = _solve(system, matrix)
+    adjoint = _adjoint(system, matrix, product @ x)
+    basis = np.zeros((system.dimension, 0))
     for _ in range(STEPS):
         functional = product @ x
         if adjoint is not None:
@@ -193,13 +190,13 @@ def _krylov(model: FullOrderModel, matrix: Any, rng: np.random.Generator) -> tup
     return basis @ combination, adjoint is not None
 
 
-def _solve(model: FullOrderModel, matrix: Any) -> Solve:
+def _solve(system: AffineSystem, matrix: Any) -> Solve:
     """The solve with A in working precision, without exchange of rows where the pattern is symmetric and that goes well."""
-    if model.solver is not None:
-        return UserSolver(model.solver, matrix)
+    if system.solver is not None:
+        return UserSolver(system.solver, matrix)
     if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
         with contextlib.suppress(ModelError):  # a pivot that is zero
-            solve, one = factorize(matrix, symmetric=True), np.ones((model.dimension, 1))
+            solve, one = factorize(matrix, symmetric=True), np.ones((system.dimension, 1))
             if np.abs(matrix @ solve(one) - one).max() <= 1e-3:
                 return solve
     return factorize(matrix)
@@ -211,13 +208,13 @@ def _has_symmetric_pattern(matrix: Any) -> bool:
     return abs(pattern - pattern.T).max() == 0
 
 
-def _adjoint(model: FullOrderModel, matrix: Any, trial: np.ndarray) -> Solve | None:
+def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | None:
     """The solve with A^H; None for a LinearOperator without adjoint, and a solver of the user that fails for A^H."""
-    if model.solver is None:
-        return _solve(model, _transposed(matrix))
+    if system.solver is None:
+        return _solve(system, _transposed(matrix))
     try:
         transposed = matrix.H if extended.is_black_box(matrix) else _transposed(matrix)
-        solve = _solve(model, transposed)
+        solve = _solve(system, transposed)
         found = transposed @ solve(trial)
     except Exception:  # nobody promised that it solves with anything but A(mu) and P
         return None

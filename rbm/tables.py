@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from lowrank.arrays import namespace
 from lowrank.optional import require
 from rbm.errors import ModelError
-
-if TYPE_CHECKING:
-    from rbm.solution import Solution
+from rbm.estimate import Estimate
 
 __all__ = ["check_output_names", "columns", "dataframe", "dataset"]
 
 #: Columns and dimensions that every table has.
 OWN = ("error_bound", "floor", "resolved", "coefficients", "point", "basis")
+
+
+class Answers(Protocol):
+    """What a table is made from, a :class:`rbm.Solution`."""
+
+    @property
+    def coefficients(self) -> Any:
+        """Reduced coefficients (M, N)."""
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """Values {name: (M,)} of the outputs."""
+
+    @property
+    def output_bounds(self) -> Mapping[str, Any]:
+        """Bounds {name: (M,)} of their errors."""
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Error estimates (M,)."""
+
+    @property
+    def mus(self) -> Any:
+        """Parameter points (M, p), or None."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Units of parameters and outputs."""
+
+    @property
+    def method(self) -> str:
+        """Name of the estimator."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What went wrong, one sentence for each kind of failure."""
 
 
 def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> None:
@@ -48,7 +86,7 @@ def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> Non
         owner |= {f"{name}{end}": f"the output {name!r}" for end in ("", "_re", "_im", "_bound")}
 
 
-def columns(solution: Solution) -> dict[str, np.ndarray]:
+def columns(solution: Answers) -> dict[str, np.ndarray]:
     """{column: (M,)}; see :meth:`rbm.Solution.to_dict`."""
     _on_host(solution)
     made = _parameters(solution)
@@ -63,13 +101,13 @@ def columns(solution: Solution) -> dict[str, np.ndarray]:
     return made
 
 
-def dataframe(solution: Solution) -> Any:
+def dataframe(solution: Answers) -> Any:
     """A pandas.DataFrame; see :meth:`rbm.Solution.to_dataframe`."""
     made = columns(solution)  # what is wrong with the solution comes before what is missing here
     return require("pandas", "pandas", "Solution.to_dataframe()").DataFrame(made)
 
 
-def dataset(solution: Solution) -> Any:
+def dataset(solution: Answers) -> Any:
     """An xarray.Dataset; see :meth:`rbm.Solution.to_xarray`."""
     _on_host(solution)
     xarray = require("xarray", "xarray", "Solution.to_xarray()")
@@ -112,7 +150,7 @@ def dataset(solution: Solution) -> Any:
     return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
 
 
-def _parameters(solution: Solution) -> dict[str, np.ndarray]:
+def _parameters(solution: Answers) -> dict[str, np.ndarray]:
     if solution.mus is None:
         return {}
     # models of older files may have a parameter called "floor": its column must not be overwritten by the answer's
@@ -120,11 +158,11 @@ def _parameters(solution: Solution) -> dict[str, np.ndarray]:
     return {head: solution.mus[:, j] for j, head in enumerate(heads)}
 
 
-def _unit(solution: Solution, name: str) -> dict[str, str]:
+def _unit(solution: Answers, name: str) -> dict[str, str]:
     return {"units": solution.units[name]} if name in solution.units else {}
 
 
-def _on_host(solution: Solution) -> None:
+def _on_host(solution: Answers) -> None:
     if not isinstance(solution.coefficients, np.ndarray):
         where = namespace(solution.coefficients).__name__.rpartition(".")[2]
         raise ValueError(f'this solution is on a device (arrays of {where}): take solution.to("numpy") for a table')

@@ -74,7 +74,9 @@ def operator_term(name: str, matrix: Any, n: int) -> Any:
     shape = tuple(getattr(matrix, "shape", ()))
     if shape != (n, n):
         hint = (
-            "; for a diagonal matrix write scipy.sparse.diags_array(vector)" if shape in ((n,), (n, 1), (1, n)) else ""
+            "; for a diagonal matrix write scipy.sparse.diags_array(vector)"
+            if shape in ((n,), (n, 1), (1, n))
+            else f": give a matrix {(n, n)} in the unknowns of the product, with the same ones eliminated"
         )
         raise ModelError(f"{name} has shape {shape}, the product has shape {(n, n)}; they must agree{hint}")
     return matrix

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,10 +16,8 @@ from lowrank.progress import progress_bar
 from rbm import extended
 from rbm.errors import Interrupted, ModelError, PointError, place
 from rbm.factorization import Solve, factorize
+from rbm.system import AffineSystem
 from rbm.user_code import UserSolver, check_executor
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
 
 __all__ = ["FORESEEN", "solutions"]
 
@@ -55,7 +53,7 @@ class _Piece(NamedTuple):
 
 
 def solutions(
-    model: FullOrderModel, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
+    system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
 ) -> extended.Extended:
     """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`.
 
@@ -64,13 +62,13 @@ def solutions(
     count, workers = len(mus), 1
     if check_executor(executor) is not None:
         workers = PIECES * int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
-        model.prepare()  # before the threads, which would all do it
+        system.prepare()  # before the threads, which would all do it
     size = 1 if executor is None else max(1, math.ceil(count / workers))
-    made = _Answers(model.dimension, count)
+    made = _Answers(system.dimension, count)
     pending: list[tuple[int, Any]] = []
     try:
         with progress_bar(None, "full-order solves", enabled=progress, total=count) as bar:
-            work, starts = partial(_piece, model, foreseen, count > 1), range(0, count, size)
+            work, starts = partial(_piece, system, foreseen, count > 1), range(0, count, size)
             for start, piece in _finished(work, starts, [mus[i : i + size] for i in starts], executor, pending):
                 made.pieces[start] = piece
                 bar.update(piece.values[0].shape[1])
@@ -177,12 +175,12 @@ def _joined(parts: list[extended.Extended]) -> extended.Extended:
     return hi, lo
 
 
-def _piece(model: FullOrderModel, foreseen: float, several: bool, start: int, mus: np.ndarray) -> _Piece:
+def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus: np.ndarray) -> _Piece:
     """u(mu) (n, m) at some of the points, one after the other; the first is row `start` of the batch, which errors name if it has several."""
     known, failures = np.arange(len(mus)), list[_Failure]()
     while len(known):
         try:
-            theta, phi = model.operator_coefficients(mus[known]), model.rhs_coefficients(mus[known])
+            theta, phi = system.operator_coefficients(mus[known]), system.rhs_coefficients(mus[known])
             break
         except PointError as error:
             if error.rows is None:
@@ -192,38 +190,38 @@ def _piece(model: FullOrderModel, foreseen: float, several: bool, start: int, mu
                 about = type(error)(error.describe(int(error.rows[0]), place(int(rows[0]), len(rows))))
             failures.append(_Failure(rows, about))
             known = np.delete(known, error.rows)
-    columns = [_nothing(model.dimension, 1)] * len(mus)
+    columns = [_nothing(system.dimension, 1)] * len(mus)
     for i, row in enumerate(known.tolist()):
         try:
-            columns[row] = _refined(model, theta[i], phi[i], foreseen)
+            columns[row] = _refined(system, theta[i], phi[i], foreseen)
         except ModelError as error:
             where = f" (row {start + row})" if several else ""
-            failed = ModelError(f"full-order solve at {model.parameters.describe(mus[row])}{where} failed: {error}")
+            failed = ModelError(f"full-order solve at {system.parameters.describe(mus[row])}{where} failed: {error}")
             failed.__cause__ = error
             failures.append(_Failure(np.array([start + row]), failed))
     return _Piece(_joined(columns), failures)
 
 
-def _refined(model: FullOrderModel, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
+def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
     """LU and refinement; diagonal pivots first where they may do, partial pivoting if they did not.
 
     foreseen : no further correction where the last two let it be this many times smaller than it need be (own LU only)
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix, rhs = model.assemble(theta), model.rhs_terms @ phi[:, None]
+        matrix, rhs = system.assemble(theta), system.rhs_terms @ phi[:, None]
     _check_in_range("the right-hand side sum_q phi_q f_q", rhs)
-    if not model.black_box:
+    if not system.black_box:
         _check_in_range("the matrix sum_q theta_q A_q", matrix.data if sp.issparse(matrix) else matrix)
-    size = partial(_size, model.inner_product.balance)
-    for diagonal in (True, False) if model.has_symmetric_pattern and model.solver is None else (False,):
-        if model.solver is None:
-            solve = _own_solve(model, matrix, diagonal)
+    size = partial(_size, system.inner_product.balance)
+    for diagonal in (True, False) if system.has_symmetric_pattern and system.solver is None else (False,):
+        if system.solver is None:
+            solve = _own_solve(system, matrix, diagonal)
         else:
-            foreseen, solve = np.inf, UserSolver(model.solver, matrix)
+            foreseen, solve = np.inf, UserSolver(system.solver, matrix)
         u = solve(rhs)
         x, step, first = (u, np.zeros_like(u)), np.inf, size(u)
         for _ in range(MAX_REFINEMENTS):
-            r = model.residual(theta[None], phi[None], x)
+            r = system.residual(theta[None], phi[None], x)
             correction = solve(r[0] + r[1])
             before, step = step, size(correction)
             if not step <= before / 2:
@@ -234,7 +232,7 @@ def _refined(model: FullOrderModel, theta: np.ndarray, phi: np.ndarray, foreseen
             if step <= SETTLED * whole or foreseen * step * step <= SETTLED * whole * min(before, first):
                 break
         whole = size(x[0])
-        if step <= UNSETTLED * whole and _is_small(model, r[0], matrix, rhs, x[0]):
+        if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
             return x
     raise ModelError(
         f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the matrix is "
@@ -251,21 +249,21 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
         )
 
 
-def _own_solve(model: FullOrderModel, matrix: Any, diagonal: bool) -> Solve:
+def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
     """Solve function of an assembled matrix, pivots on the diagonal or not, or ModelError if it is singular."""
     try:
-        return model.factorize_assembled(matrix) if diagonal else factorize(matrix)
+        return system.factorize_assembled(matrix) if diagonal else factorize(matrix)
     except RuntimeError as error:
         raise ModelError(f"the matrix is singular to working precision ({error}){_SINGULAR}") from error
     except ModelError as error:
         raise ModelError(f"{error}{_SINGULAR}") from error
 
 
-def _is_small(model: FullOrderModel, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
+def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
     """True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
-    units = model.inner_product.balance[:, None]
+    units = system.inner_product.balance[:, None]
     image = np.abs(np.asarray(matrix @ x))
-    terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not model.black_box else image)
+    terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
     return bool(np.abs(r * units).max() <= 1e-8 * np.abs(terms * units).max())
 
 

@@ -19,8 +19,7 @@ import scipy.sparse as sp
 
 from rbm import extended
 from rbm.precision import ROUND_OFF
-from rbm.riesz import InnerProduct
-from rbm.spectrum import DENSE_LIMIT
+from rbm.spectrum import DENSE_LIMIT, ScaledProduct
 
 __all__ = ["Units", "units_of"]
 
@@ -45,7 +44,7 @@ class Units:
         return _congruent(balanced.toarray() if sp.issparse(balanced) else balanced, self.transform)
 
 
-def units_of(inner_product: InnerProduct) -> Units:
+def units_of(inner_product: ScaledProduct) -> Units:
     """Whitened units for an ill-conditioned product of at most 400 unknowns, balanced ones for all others."""
     smallest, largest = inner_product.smallest_eigenvalue, inner_product.largest_eigenvalue
     balanced = Units(inner_product.balanced, 0.0, smallest, largest)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rbm.coefficients import Coefficients
 from rbm.errors import Interrupted, ModelError
 from rbm.penalties import held_unknowns
+from rbm.stability import StabilityBound
 from rbm.stability_check import check_stability
+from rbm.system import AffineSystem
+from rbm.truth_solves import FORESEEN, solutions
 from rbm.user_code import numbers
-
-if TYPE_CHECKING:
-    from rbm.full_order import FullOrderModel
 
 __all__ = ["Verification", "verify"]
 
@@ -30,12 +31,17 @@ class Verification:
 
 
 def verify(
-    model: FullOrderModel, samples: int, seed: int, assembled: Callable[[np.ndarray], Any] | None
+    system: AffineSystem,
+    stability: StabilityBound,
+    interpolation_error: Coefficients | None,
+    samples: int,
+    rng: int,
+    assembled: Callable[[np.ndarray], Any] | None,
 ) -> Verification:
-    """See :meth:`rbm.FullOrderModel.verify`."""
+    """The checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system: a stability bound, and what interpolation left."""
     checks: list[str] = []
     try:
-        _run(checks, model, samples, seed, assembled)
+        _run(checks, system, stability, interpolation_error, samples, rng, assembled)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
             f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this exception",
@@ -46,38 +52,40 @@ def verify(
 
 def _run(
     checks: list[str],
-    model: FullOrderModel,
+    system: AffineSystem,
+    stability: StabilityBound,
+    interpolation_error: Coefficients | None,
     samples: int,
-    seed: int,
+    rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> None:
     """All checks, one line each appended to `checks`."""
-    n = model.dimension
+    n = system.dimension
     checks.append(
-        f"shapes: {len(model.operator_terms)} operator terms {n} x {n}, {model.rhs_terms.shape[1]} right-hand sides ({n},)"
+        f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {system.rhs_terms.shape[1]} right-hand sides ({n},)"
     )
-    model.inner_product.factorized()
+    system.inner_product.factorized()
     checks.append("the product is Hermitian positive definite")
 
-    mus = model.parameters.sample(samples, method="random", seed=seed)
-    theta = model.operator_coefficients(mus)
-    beta = model.stability(mus, theta)
+    mus = system.parameters.sample(samples, method="random", rng=rng)
+    theta = system.operator_coefficients(mus)
+    beta = stability(mus, theta)
     checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
 
-    rng = np.random.default_rng(seed)
-    if assembled is not None and model.interpolation_error is not None:
-        checks.append(_interpolation(model, mus, theta, assembled, rng))
+    generator = np.random.default_rng(rng)
+    if assembled is not None and interpolation_error is not None:
+        checks.append(_interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, generator))
     elif assembled is not None:
-        x = rng.standard_normal((n, 1))
+        x = generator.standard_normal((n, 1))
         worst = 0.0
         for mu, t in zip(mus, theta, strict=True):
             matrix = assembled(mu.copy())
-            affine, direct = model.assemble(t) @ x, numbers("assembled operator", matrix @ x.copy(), (n, 1), "vector")
+            affine, direct = system.assemble(t) @ x, numbers("assembled operator", matrix @ x.copy(), (n, 1), "vector")
             scale = abs(matrix) @ np.abs(x)
             deviation = float((np.abs(affine - direct) / np.where(scale > 0, scale, 1)).max())
             if not deviation <= 1e-12:
                 raise ModelError(
-                    f"the affine sum differs from the assembled operator at {model.parameters.describe(mu)}: relative deviation {deviation:.1e}"
+                    f"the affine sum differs from the assembled operator at {system.parameters.describe(mu)}: relative deviation {deviation:.1e}"
                 )
             worst = max(worst, deviation)
         checks.append(f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples")
@@ -86,40 +94,39 @@ def _run(
             "not checked: the affine sum against an assembled operator (give assembled=, a function mu -> matrix)"
         )
 
-    u = model.solve(mus[:1])
-    residual = model.residual_norm(mus[:1], np.ones((1, 1)), u.T)
-    size = model.inner_product.dual_norm(model.rhs_terms @ model.rhs_coefficients(mus[:1]).T)
+    hi, lo = solutions(system, mus[:1], FORESEEN, False, None)
+    residual = system.residual_norm(mus[:1], np.ones((1, 1)), hi + lo)
+    size = system.inner_product.dual_norm(system.rhs_terms @ system.rhs_coefficients(mus[:1]).T)
     if not residual[0] <= 1e-8 * size[0] and size[0] > 0:
         raise ModelError(
-            f"the solution at {model.parameters.describe(mus[0])} leaves a relative residual of {residual[0] / size[0]:.1e}"
+            f"the solution at {system.parameters.describe(mus[0])} leaves a relative residual of {residual[0] / size[0]:.1e}"
         )
     if size[0] > 0:
         checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
 
-    checks.append(check_stability(model, mus, theta, beta, rng))
-    checks += held_unknowns(model, mus)
+    checks.append(check_stability(system, mus, theta, beta, generator))
+    checks += held_unknowns(system, mus)
 
 
 def _interpolation(
-    model: FullOrderModel,
+    system: AffineSystem,
+    allowed: np.ndarray,
     mus: np.ndarray,
     theta: np.ndarray,
     assembled: Callable[[np.ndarray], Any],
     rng: np.random.Generator,
 ) -> str:
     """||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means; raises ModelError where it is larger."""
-    assert model.interpolation_error is not None
-    allowed = model.interpolation_error(mus).real[:, 0]
-    x = rng.standard_normal((model.dimension, 4))
-    size = model.inner_product.norm(x)
+    x = rng.standard_normal((system.dimension, 4))
+    size = system.inner_product.norm(x)
     share = 0.0
     for mu, t, eps in zip(mus, theta, allowed, strict=True):
         direct = numbers("assembled operator", assembled(mu.copy()) @ x.copy(), x.shape, "matrix of columns")
-        off = direct - np.asarray(model.assemble(t) @ x)
-        found = float((model.inner_product.dual_norm(off) / size).max())
+        off = direct - np.asarray(system.assemble(t) @ x)
+        found = float((system.inner_product.dual_norm(off) / size).max())
         if not found <= eps:
             raise ModelError(
-                f"the interpolated operator at {model.parameters.describe(mu)} is off by {found:.2e} from P to P', more than the interpolation "
+                f"the interpolated operator at {system.parameters.describe(mu)} is off by {found:.2e} from P to P', more than the interpolation "
                 f"error {eps:.2e} that the model claims"
             )
         share = max(share, found / eps)

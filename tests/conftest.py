@@ -114,7 +114,7 @@ class Case:
 def make_case(name: str) -> Case:
     model = MODELS[name]()
     training = model.parameters.sample(1000, "grid" if name == "real" else "sobol")
-    tests = model.parameters.sample(1000, "random", seed=1)
+    tests = model.parameters.sample(1000, "random", rng=1)
     result = rbm.greedy(
         model, training, max_basis=8 if name != "real" else None, estimators=("E_onb", "E1", "E2"), progress=False
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.surfaces import SurfaceMesh
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

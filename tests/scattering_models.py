@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from problems.scattering import ScatteringModel, acoustic_scattering
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.scattering import ScatteringModel, acoustic_scattering
+from problems.acoustics.surfaces import SurfaceMesh
 from rbm.stability import Anchored
 
 DATA = Path(__file__).parent / "data"

@@ -84,7 +84,7 @@ def test_a_matrix_of_rank_r_is_found_in_r_crosses(m, n, r, seed, dtype, pivoting
     # full pivoting looks at the rounding errors of all entries, and may take some for a matrix (one in 600 times five or more); with
     # partial pivoting they grow most
     assert r <= cross.rank <= r + {"full": 16, "rook": 0, "partial": 2}[pivoting]
-    assert cross.stopped == "saturation"
+    assert cross.stopped == "round-off"
     bound = {"full": 20, "rook": 60, "partial": 300}[pivoting] * np.finfo(dtype).eps
     assert abs(matrix - cross.to_dense()).max() <= bound * abs(matrix).max()
 
@@ -93,7 +93,7 @@ def test_a_matrix_of_rank_r_is_found_in_r_crosses(m, n, r, seed, dtype, pivoting
 @BOTH
 def test_crosses_are_triangular_and_reproduce_their_rows_and_columns(pivoting, dtype):
     eps, matrix = np.finfo(dtype).eps, kernel(np.random.default_rng(0), 90, 70, 0.3, dtype)
-    cross = cross_approximation(matrix, pivoting=pivoting, max_rank=12)
+    cross = cross_approximation(matrix, pivoting=pivoting, rank=12)
     i, j = cross.row_indices, cross.column_indices
     assert len(set(i)) == len(set(j)) == cross.rank == 12
     assert np.array_equal(np.triu(cross.columns[i]), np.eye(12))
@@ -111,7 +111,7 @@ def test_crosses_are_triangular_and_reproduce_their_rows_and_columns(pivoting, d
 def test_partial_products_are_those_of_the_elimination(pivoting):
     """Against plain loops: each cross is the row and the column of the residual of those before."""
     matrix = kernel(np.random.default_rng(1), 40, 30, 0.5, np.complex128)
-    cross = cross_approximation(matrix, pivoting=pivoting, max_rank=8)
+    cross = cross_approximation(matrix, pivoting=pivoting, rank=8)
     residual = matrix.copy()
     for k, (i, j) in enumerate(zip(cross.row_indices, cross.column_indices, strict=True)):
         assert np.allclose(cross.rows[k], residual[i], rtol=0, atol=1e-14)
@@ -160,7 +160,7 @@ def test_the_tolerance_is_kept_by_the_crosses_and_by_what_recompression_leaves(
         given_entries = f.entries if reading == "functions" else None
         cross = cross_approximation((f.rows, f.columns), shape=(m, n), entries=given_entries, **options)
         assert cross.entries_read == f.count
-    assert cross.stopped == "tolerance" or (cross.stopped == "saturation" and cross.error.value <= rtol * cross.norm)
+    assert cross.stopped == "tolerance" or (cross.stopped == "round-off" and cross.error.value <= rtol * cross.norm)
     if cross.stopped == "tolerance" and rtol <= 0.1:  # half is left to recompression, whatever the estimate may be off
         assert cross.error.value + 2 * cross.error.standard_error <= 0.5 * rtol * cross.norm
     assert relative(matrix, cross.to_dense()) <= rtol
@@ -192,7 +192,7 @@ def test_without_a_tolerance_it_goes_to_round_off_and_not_into_the_noise(pivotin
     x, y = np.linspace(0, 1, 120)[:, None], np.linspace(2, 3, 100)
     matrix = (1 / (y - x) * (np.exp(4j * (y - x)) if np.dtype(dtype).kind == "c" else 1)).astype(dtype)
     cross = cross_approximation(matrix, pivoting=pivoting)
-    assert cross.stopped == "saturation"
+    assert cross.stopped == "round-off"
     assert cross.rank <= np.linalg.matrix_rank(matrix, rtol=np.finfo(dtype).eps) + 3
     assert relative(matrix, cross.to_dense()) <= 40 * np.finfo(dtype).eps
 
@@ -204,7 +204,7 @@ def test_rounding_errors_in_the_entries_are_not_approximated(pivoting, dtype):
     matrix = np.cos(np.outer(x, y))
     cross = cross_approximation(matrix, pivoting=pivoting)
     full = cross_approximation(matrix)
-    assert cross.stopped == "saturation"
+    assert cross.stopped == "round-off"
     assert cross.rank <= full.rank + 8
     assert relative(matrix, cross.to_dense()) <= 500 * np.finfo(dtype).eps
 
@@ -290,7 +290,7 @@ def test_zero_rows_and_columns_are_skipped(pivoting):
         (3, 11)
     )
     cross = cross_approximation(matrix, pivoting=pivoting)
-    assert (cross.rank, cross.stopped) == (3, "saturation")
+    assert (cross.rank, cross.stopped) == (3, "round-off")
     assert abs(matrix - cross.to_dense()).max() <= 20 * np.finfo(float).eps * abs(matrix).max()
     assert np.array_equal(cross_approximation(np.eye(200), pivoting=pivoting).to_dense(), np.eye(200))
 
@@ -306,8 +306,8 @@ def test_the_error_is_estimated_within_its_standard_error(dtype, with_entries):
     f = Functions(matrix)
     for seed in range(n_runs):
         entries = f.entries if with_entries else None
-        cross = cross_approximation((f.rows, f.columns), shape=(300, 200), entries=entries, max_rank=8, rng=seed)
-        assert cross.stopped == "max_rank"
+        cross = cross_approximation((f.rows, f.columns), shape=(300, 200), entries=entries, rank=8, rng=seed)
+        assert cross.stopped == "rank"
         truth = np.linalg.norm((matrix - cross.to_dense()).astype(np.complex128))
         misses.append((cross.error.value - truth) / cross.error.standard_error)
         assert cross.norm == pytest.approx(np.linalg.norm(matrix), rel=0.1 if with_entries else 0.2)
@@ -319,30 +319,30 @@ def test_the_error_is_estimated_within_its_standard_error(dtype, with_entries):
 def test_an_estimate_from_nearly_all_entries_is_nearly_exact():
     matrix = kernel(np.random.default_rng(0), 34, 30, 0.2, np.float64)
     f = Functions(matrix)
-    cross = cross_approximation((f.rows, f.columns), shape=(34, 30), entries=f.entries, max_rank=2)
+    cross = cross_approximation((f.rows, f.columns), shape=(34, 30), entries=f.entries, rank=2)
     truth = np.linalg.norm(matrix - cross.to_dense())
     assert 0 < abs(cross.error.value - truth) <= 5 * cross.error.standard_error <= 0.05 * truth
     f = Functions(matrix[:30])  # 900 entries: all of them are read
-    part = cross_approximation((f.rows, f.columns), shape=(30, 30), entries=f.entries, max_rank=2)
+    part = cross_approximation((f.rows, f.columns), shape=(30, 30), entries=f.entries, rank=2)
     assert part.error == pytest.approx((np.linalg.norm(matrix[:30] - part.to_dense()), 0.0), rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_divergence_on_a_flat_spectrum_is_told(dtype):
     matrix = gaussian(np.random.default_rng(0), (2000, 150), dtype)
-    f, options = Functions(matrix), {"pivoting": "partial", "max_rank": 40, "rtol": 1e-3}
+    f, options = Functions(matrix), {"pivoting": "partial", "rank": 40, "rtol": 1e-3}
     with pytest.warns(UserWarning, match="partial pivoting has diverged at rank 40: the error is .* times"):
         of_array = cross_approximation(matrix, **options)
     assert of_array.error == pytest.approx((np.linalg.norm(matrix - of_array.to_dense()), 0.0), rel=1e-5)
     assert f"relative error {of_array.error.value / of_array.norm:.1e}, all entries compared" in repr(of_array)
     with pytest.warns(UserWarning, match="partial pivoting has diverged at rank 40: the estimated error is .* times"):
         cross = cross_approximation((f.rows, f.columns), shape=matrix.shape, entries=f.entries, **options)
-    assert cross.stopped == "max_rank"
+    assert cross.stopped == "rank"
     assert cross.norm == pytest.approx(np.linalg.norm(matrix), rel=0.1)
     truth = np.linalg.norm(matrix - cross.to_dense())
     assert truth > np.linalg.norm(matrix)
     assert cross.error.value == pytest.approx(truth, rel=0.3)
-    assert "stopped by max_rank" in repr(cross)
+    assert "stopped by rank" in repr(cross)
     assert f"relative error {cross.error.value / cross.norm:.1e} +- " in repr(cross)
 
 
@@ -352,7 +352,7 @@ def test_a_flat_spectrum_is_followed_to_the_full_rank(pivoting):
     matrix = gaussian(np.random.default_rng(0), (60, 40), np.float64)
     cross = cross_approximation(matrix, pivoting=pivoting, rtol=1e-6)
     assert cross.rank == 40
-    assert cross.stopped in ("tolerance", "saturation")
+    assert cross.stopped in ("tolerance", "round-off")
     assert relative(matrix, cross.to_dense()) <= 1e-12
 
 
@@ -368,7 +368,7 @@ def test_zero_empty_and_one_by_one(pivoting, dtype):
             cross_approximation(zero, pivoting=pivoting, rtol=1e-3),
             cross_approximation((lambda i: zero[i], lambda j: zero[:, j]), shape=shape, pivoting=pivoting),  # noqa: B023
         ):
-            assert (cross.rank, cross.stopped, cross.error.value, cross.norm) == (0, "saturation", 0, 0)
+            assert (cross.rank, cross.stopped, cross.error.value, cross.norm) == (0, "round-off", 0, 0)
             assert cross.to_dense().dtype == dtype
             assert np.array_equal(cross.recompress().to_dense(), zero)
             assert "relative error 0.0e+00" in repr(cross)
@@ -380,8 +380,8 @@ def test_zero_empty_and_one_by_one(pivoting, dtype):
 def test_limits_are_kept(pivoting):
     matrix = kernel(np.random.default_rng(0), 50, 40, 1.0, np.float64)
     for rank in (0, 1, 5):
-        cross = cross_approximation(matrix, pivoting=pivoting, max_rank=rank, rtol=1e-12)
-        assert (cross.rank, cross.stopped) == (rank, "max_rank")
+        cross = cross_approximation(matrix, pivoting=pivoting, rank=rank, rtol=1e-12)
+        assert (cross.rank, cross.stopped) == (rank, "rank")
         assert len(cross.residual_history) == rank + 1
     cross = cross_approximation(matrix, pivoting=pivoting, rtol=1.0)
     assert (cross.rank, cross.stopped) == (0, "tolerance")

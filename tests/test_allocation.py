@@ -103,9 +103,14 @@ def test_eight_blocks_of_a_flat_spectrum_take_no_time():
 
 
 def test_nothing_to_share_out_is_ordinary():
-    assert allocate_rank([], [], 5) == ((), (), 0, 0.0)
+    assert tuple(allocate_rank([], [], 5)) == ((), (), 0, 0.0)
     assert allocate_rank([np.zeros(0), np.zeros(3)], [2, 2], 100).ranks == (0, 0)  # zeros are not bought
-    assert allocate_rank([np.ones(3)], [2], 0) == ((0,), (False,), 0, pytest.approx(np.sqrt(3), rel=4 * EPS, abs=0))
+    assert tuple(allocate_rank([np.ones(3)], [2], 0)) == (
+        (0,),
+        (False,),
+        0,
+        pytest.approx(np.sqrt(3), rel=4 * EPS, abs=0),
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,4 +160,4 @@ def test_the_optimum_is_that_of_dynamic_programming_over_all_budgets(seed):
 
 
 def test_a_huge_budget_buys_everything():
-    assert allocate_rank([np.ones(3), np.ones(2)], [5, 7], 10**30)[:3] == ((3, 2), (False, False), 29)
+    assert tuple(allocate_rank([np.ones(3), np.ones(2)], [5, 7], 10**30))[:3] == ((3, 2), (False, False), 29)

@@ -52,7 +52,7 @@ def true_constant(model: rbm.FullOrderModel, mu: np.ndarray) -> float:
 @pytest.mark.parametrize("complex_valued", [False, True])
 def test_inf_sup_is_the_smallest_singular_value(complex_valued: bool) -> None:
     model = random_model(complex_valued=complex_valued)
-    mus = model.parameters.sample(10, "random", seed=1)
+    mus = model.parameters.sample(10, "random", rng=1)
     expected = [true_constant(model, mu) for mu in mus]
     computed = inf_sup(model, mus)
     np.testing.assert_allclose(computed, expected, rtol=1e-7)
@@ -61,7 +61,7 @@ def test_inf_sup_is_the_smallest_singular_value(complex_valued: bool) -> None:
 
 def test_inf_sup_of_a_sparse_coercive_model_is_its_coercivity_constant() -> None:
     model = thermal_block((2, 2), 8)
-    mus = model.parameters.sample(5, "random", seed=1)
+    mus = model.parameters.sample(5, "random", rng=1)
     np.testing.assert_array_less(mus.min(axis=1) * (1 - 1e-7), inf_sup(model, mus))
     np.testing.assert_allclose(inf_sup(model, np.ones((1, 4))), 1, rtol=1e-7)
 
@@ -84,7 +84,7 @@ def test_the_bound_is_never_above_the_truth_and_at_least_the_asked_share_of_it_o
     beta = model.stability(training, model.operator_coefficients(training))
     exact = np.array([true_constant(model, mu) for mu in training])
     assert np.all(beta >= 0.6 * exact)
-    unseen = model.parameters.sample(500, "random", seed=5)
+    unseen = model.parameters.sample(500, "random", rng=5)
     bound = model.stability(unseen, model.operator_coefficients(unseen))
     exact = np.array([true_constant(model, mu) for mu in unseen])
     assert np.all(bound <= exact * (1 + 1e-12))
@@ -95,7 +95,7 @@ def test_the_bound_is_the_best_of_both_formulas() -> None:
     """Against the formulas of the docstring, term by term."""
     model = random_model()
     bound = model.stability
-    mus = model.parameters.sample(20, "random", seed=2)
+    mus = model.parameters.sample(20, "random", rng=2)
     theta = model.operator_coefficients(mus)
     p_inverse_root = np.linalg.inv(np.linalg.cholesky(model.product))
     whitened = [p_inverse_root @ a @ p_inverse_root.conj().T for a in model.operator_terms]
@@ -136,7 +136,7 @@ def test_coefficients_that_did_not_vary_on_the_training_set_are_not_forgotten() 
     model = random_model(stability=1.0)
     training = np.column_stack([np.linspace(-1, 1, 30), np.full(30, 0.5)])  # b never moves
     bound = Anchored(training=training, progress=False).bind(model)
-    mus = model.parameters.sample(100, "random", seed=3)
+    mus = model.parameters.sample(100, "random", rng=3)
     theta = model.operator_coefficients(mus)
     exact = np.array([true_constant(model, mu) for mu in mus])
     assert np.all(bound.best(theta) <= exact)
@@ -191,7 +191,7 @@ def test_anchors_survive_a_file(tmp_path: Path) -> None:
     result = rbm.greedy(model, model.parameters.sample(50), max_basis=4, progress=False)
     result.reduced_model.save(tmp_path / "m.rbm")
     again = rbm.load(tmp_path / "m.rbm")
-    mus = model.parameters.sample(20, "random", seed=1)
+    mus = model.parameters.sample(20, "random", rng=1)
     np.testing.assert_array_equal(again.solve(mus).bound, result.reduced_model.solve(mus).bound)
     assert "anchors" in repr(again.stability)
 
@@ -269,7 +269,7 @@ def test_interpolated_operators_are_bounded_too_the_small_terms_included(complex
     from scattering_models import wavenumber_model
 
     model = wavenumber_model(complex_valued)
-    mus = model.parameters.sample(100, "random", seed=3)
+    mus = model.parameters.sample(100, "random", rng=3)
     theta = model.operator_coefficients(mus)
     exact = inf_sup(model, mus, progress=False)
     bound = model.stability(mus, theta)

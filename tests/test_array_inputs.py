@@ -21,7 +21,7 @@ P = A @ A.T + 12 * np.eye(12)  # Hermitian positive definite
 M = np.diag([1.0, 2, 3, 4, 5])
 WEIGHTS = np.arange(1.0, 13.0)
 LOW = lowrank.truncated_svd(A, 2)
-FUNCTIONS_OF_X = eim.empirical_interpolation(A, max_rank=3)
+FUNCTIONS_OF_X = eim.empirical_interpolation(A, rank=3)
 X = np.linspace(0, 1, 9)
 
 
@@ -29,7 +29,7 @@ def family(k: Any) -> np.ndarray:
     return np.exp(-np.outer(X, np.asarray(k, dtype=float)))
 
 
-SEPARATION = eim.separate(family, np.linspace(1, 2, 6), max_rank=3)
+SEPARATION = eim.separate(family, np.linspace(1, 2, 6), rank=3)
 
 #: public name, argument: the argument as an array, and a number of the answer for it
 SLOTS: dict[tuple[str, str], tuple[np.ndarray, Callable[[Any], Any]]] = {

@@ -421,3 +421,19 @@ def test_products_use_one_thread_while_batches_use_many(diffusion: Case, monkeyp
         reduced.solve(bad)
     assert counts() == before
     assert not threads._one_thread_a_product._inside
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_estimate_at_a_point_outside_keeps_the_others(diffusion: Case, given: bool) -> None:
+    reduced = diffusion.result.reduced_model
+    mus = diffusion.tests[:3].copy()
+    solution = reduced.solve(mus)
+    mus[1] = 1e6
+    with pytest.raises(
+        rbm.ParameterError, match=r"\(row 1\) is outside .* answers are in `solution` of this error\)"
+    ) as caught:
+        reduced.estimate(mus, solution.coefficients if given else None)
+    kept = caught.value.solution
+    assert isinstance(kept, rbm.Estimate)
+    np.testing.assert_array_equal(kept.bound[[0, 2]], solution.bound[[0, 2]])
+    assert kept.bound[1] == np.inf

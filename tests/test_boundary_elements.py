@@ -17,10 +17,10 @@ from plates import double_pyramid, plate
 from scattering_models import DATA, UNSEEN, icosphere, scattering
 
 from problems import SurfaceMesh, acoustic_scattering, surface
-from problems import boundary_elements as bem
-from problems.matrix_cache import cached_file, read_matrices, write_matrices
-from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
-from problems.surface_fields import _rule, sphere_rule
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.matrix_cache import cached_file, read_matrices, write_matrices
+from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
+from problems.acoustics.surface_fields import _rule, sphere_rule
 from rbm.archive import read_archive, write_archive
 
 
@@ -34,7 +34,7 @@ def assembled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "import numba; numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS)); threads = numba.get_num_threads()\n"
-        "from problems import boundary_elements as bem, surface\n"
+        "from problems.acoustics import boundary_elements as bem; from problems import surface\n"
         "from scattering_models import icosphere\n"
         f"for shape, level in {shapes}:\n"
         "    mesh = icosphere(level) if shape == 'icosphere' else surface(shape, level, 2)\n"
@@ -397,7 +397,7 @@ def test_assembly_takes_constant_time_and_memory_where_numba_finds_tbb() -> None
         pytest.skip("the installed package tbb holds no libtbb.so.12")
     code = (
         "import os, resource, numba, psutil\n"
-        "from problems import boundary_elements as bem, surface\n"
+        "from problems.acoustics import boundary_elements as bem; from problems import surface\n"
         "bem._without_parallel_loops = lambda: None\n"
         "mesh = surface('sphere', 2, 2)\n"
         "for i in range(11):\n"

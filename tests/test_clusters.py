@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from problems import surface
-from problems.clusters import block_partition, cluster_tree
-from problems.star_quadrature import StarQuadrature
+from problems.acoustics.clusters import block_partition, cluster_tree
+from problems.acoustics.star_quadrature import StarQuadrature
 
 coordinates = st.integers(-20, 20).map(lambda k: k / 8)
 clouds = st.integers(1, 40).flatmap(lambda n: arrays(float, (3, n), elements=coordinates))

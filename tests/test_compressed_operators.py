@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from scattering_models import DATA
 
+from benchmarks.block_figures import block_ranks
 from lowrank import cross_approximation
-from problems import SurfaceMesh, boundary_elements, compress_far_field, kernel_block, surface
-from problems import compressed_operators as module
-from problems.block_figures import block_ranks
-from problems.clusters import cluster_tree
-from problems.compressed_operators import CompressedOperator
-from problems.kernel_blocks import OPERATORS, SurfaceKernel, green
-from problems.surface_fields import _reference_rule
+from problems import SurfaceMesh, compress_far_field, kernel_block, surface
+from problems.acoustics import boundary_elements
+from problems.acoustics import compressed_operators as module
+from problems.acoustics.clusters import cluster_tree
+from problems.acoustics.compressed_operators import CompressedOperator
+from problems.acoustics.kernel_blocks import OPERATORS, SurfaceKernel, green
+from problems.acoustics.surface_fields import _reference_rule
 
 EPS = np.finfo(float).eps
 

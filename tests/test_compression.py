@@ -167,7 +167,7 @@ def test_random_models(complex_valued: bool, seed: int) -> None:
         stability=1.0,
     )
     short = rbm.project(model, normal(n, 4)).compress(0.2)
-    mus = model.parameters.sample(40, "random", seed=seed)
+    mus = model.parameters.sample(40, "random", rng=seed)
     theta, phi, gamma = query(short, mus)
     for given in (gamma, normal(40, 4)):
         exact = Oracle(model, short.basis).norm(theta, phi, given)

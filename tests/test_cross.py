@@ -57,7 +57,7 @@ def eliminate(matrix: np.ndarray, steps: int) -> tuple[list[tuple[int, int]], li
 def test_pivots_are_those_of_complete_pivoting(name, dtype):
     eps, steps = np.finfo(dtype).eps, 5
     matrix = families(dtype)[name][1::5, ::4]
-    cross = cross_approximation(matrix, max_rank=steps)
+    cross = cross_approximation(matrix, rank=steps)
     positions, pivots = eliminate(matrix, steps)
     assert list(zip(cross.row_indices, cross.column_indices, strict=True)) == positions
     assert abs(cross.pivots - pivots).max() <= 20 * eps * abs(matrix).max()
@@ -102,7 +102,7 @@ def test_rounding_errors_in_the_entries_are_not_approximated(dtype, frequency):
     x, y = np.linspace(0, 1, 200).astype(dtype), (frequency * np.linspace(0, 1, 150)).astype(dtype)
     computed, rounded = np.cos(np.outer(x, y)), np.cos(np.outer(x.astype(wide), y.astype(wide))).astype(dtype)
     cross, exact = cross_approximation(computed), cross_approximation(rounded)
-    assert cross.stopped == exact.stopped == "saturation"
+    assert cross.stopped == exact.stopped == "round-off"
     assert abs(cross.rank - exact.rank) <= 3
     assert cross.residual_history[-1] <= 500 * np.finfo(dtype).eps
 
@@ -118,7 +118,7 @@ def test_a_slow_decay_is_followed_to_the_requested_tolerance():
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_residual_history_is_the_error_of_each_partial_product(name, dtype):
     eps, matrix = np.finfo(dtype).eps, families(dtype)[name]
-    cross = cross_approximation(matrix, max_rank=8)
+    cross = cross_approximation(matrix, rank=8)
     errors = [abs(matrix - cross.columns[:, :k] @ cross.rows[:k]).max() for k in range(cross.rank + 1)]
     assert abs(cross.residual_history - errors).max() <= 30 * eps * abs(matrix).max()
     # the modulus of a complex pivot may be taken in another precision than that of the search
@@ -139,22 +139,22 @@ def test_tolerance_stops_at_the_first_rank_that_reaches_it(dtype, rtol):
 def test_it_says_why_it_stopped(dtype):
     u, matrix = np.finfo(dtype).eps / 2, families(dtype)["decay"]
     for rank in (0, 3):
-        cross = cross_approximation(matrix, rtol=1e-3, max_rank=rank)
-        assert (cross.rank, cross.stopped) == (rank, "max_rank")
+        cross = cross_approximation(matrix, rtol=1e-3, rank=rank)
+        assert (cross.rank, cross.stopped) == (rank, "rank")
     saturated = cross_approximation(matrix, rtol=0.0)
-    assert saturated.stopped == "saturation"
+    assert saturated.stopped == "round-off"
     assert saturated.residual_history[-1] <= 4 * u * abs(matrix).max() < saturated.residual_history[-2]
     assert f"rank {saturated.rank}" in repr(saturated)
-    assert "stopped by saturation" in repr(saturated)
+    assert "stopped by round-off" in repr(saturated)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_matrix_is_left_alone_whatever_its_memory_layout(dtype):
     matrix = families(dtype)["wave"]
-    expected = cross_approximation(matrix, max_rank=10)
+    expected = cross_approximation(matrix, rank=10)
     for view in (np.asfortranarray(matrix), np.repeat(matrix, 2, axis=1)[:, ::2], matrix[::-1][::-1]):
         before = view.copy()
-        cross = cross_approximation(view, max_rank=10)
+        cross = cross_approximation(view, rank=10)
         assert np.array_equal(view, before)
         assert np.array_equal(cross.columns, expected.columns)
         assert np.array_equal(cross.rows, expected.rows)
@@ -163,7 +163,7 @@ def test_the_matrix_is_left_alone_whatever_its_memory_layout(dtype):
 def test_zero_empty_one_by_one_and_integer_matrices_are_ordinary():
     for shape in ((3, 2), (3, 0), (0, 2)):
         cross = cross_approximation(np.zeros(shape))
-        assert (cross.rank, cross.stopped) == (0, "saturation")
+        assert (cross.rank, cross.stopped) == (0, "round-off")
         assert np.array_equal(cross.to_dense(), np.zeros(shape))
     for matrix in ([[-2]], [[2j]], [[1, 2], [3, 7]]):
         assert np.array_equal(cross_approximation(matrix).to_dense(), matrix)
@@ -176,7 +176,7 @@ def test_zero_empty_one_by_one_and_integer_matrices_are_ordinary():
         ({"matrix": np.array([[1, 2], [3j, np.nan]])}, r"matrix has 1 entries .* the first at index \(1, 1\)"),
         ({"matrix": np.eye(2), "rtol": -0.5}, "rtol must be a number >= 0, got -0.5"),
         ({"matrix": np.eye(2), "rtol": np.nan}, "rtol must be a number >= 0, got nan"),
-        ({"matrix": np.eye(2), "max_rank": -1}, "max_rank must be an integer >= 0, got -1"),
+        ({"matrix": np.eye(2), "rank": -1}, "rank must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

@@ -59,11 +59,11 @@ def test_an_array_is_compared_whole(pivoting, dtype, entry):
     assert truth <= 1e-3 * np.linalg.norm(a)
     assert cross.error == pytest.approx((truth, 0.0), rel=0.05)
     assert (cross.unseen, cross.sampled, cross.error_bound) == (0.0, False, cross.error.value + cross.rounding)
-    assert cross.stopped in ("tolerance", "saturation")
+    assert cross.stopped in ("tolerance", "round-off")
     assert cross.rank <= 12
     assert cross.entries_read <= 2.5 * a.size
-    limited = cross_approximation(a, rtol=1e-3, max_rank=2, pivoting=pivoting)
-    assert limited.stopped == "max_rank"
+    limited = cross_approximation(a, rtol=1e-3, rank=2, pivoting=pivoting)
+    assert limited.stopped == "rank"
     assert limited.error.value == pytest.approx(error_of(a, limited.to_dense()), rel=1e-3)
 
 
@@ -73,7 +73,7 @@ def test_without_a_tolerance_nothing_but_round_off_is_left_of_an_array(pivoting)
         a = a.copy()
         a[150, 20] += 1e-3  # rows and columns lead past it
         cross = cross_approximation(a, pivoting=pivoting)
-        assert cross.stopped == "saturation"
+        assert cross.stopped == "round-off"
         assert error_of(a, cross.to_dense()) <= 1e-13 * np.linalg.norm(a)
 
 
@@ -130,7 +130,7 @@ def test_a_zero_block_costs_a_few_rows_and_the_sample(shape, with_entries):
         rtol=1e-6,
         entries=entries if with_entries else None,
     )
-    assert (cross.rank, cross.stopped, cross.error, cross.norm) == (0, "saturation", (0.0, 0.0), 0.0)
+    assert (cross.rank, cross.stopped, cross.error, cross.norm) == (0, "round-off", (0.0, 0.0), 0.0)
     assert cross.entries_read <= 20 * (m + n) + 1000
     assert cross.error_bound == np.inf  # zeros tell nothing of the size of others
     assert f"zero in all {cross.entries_read:,} of {m * n:,} entries read" in repr(cross)
@@ -198,7 +198,7 @@ def test_a_tolerance_below_the_noise_of_the_entries_is_told(pivoting):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cross_approximation(given, rtol=1e-3, pivoting=pivoting, **options).rank < 10
-        cross_approximation(given, rtol=1e-9, max_rank=90, pivoting=pivoting, **options)
+        cross_approximation(given, rtol=1e-9, rank=90, pivoting=pivoting, **options)
         fast = np.diag(2.0 ** -np.arange(100))  # as many crosses are needed, and none is noise
         cross_approximation(fast, rtol=1e-25, pivoting=pivoting)
 

@@ -11,9 +11,9 @@ import pytest
 from plates import box, together
 
 from problems import surface
-from problems.crossings import box_pairs, first_crossing
-from problems.exact_signs import side_of_line, side_of_plane, whole_numbers
-from problems.surfaces import SurfaceMesh, _octasphere
+from problems.acoustics.crossings import box_pairs, first_crossing
+from problems.acoustics.exact_signs import side_of_line, side_of_plane, whole_numbers
+from problems.acoustics.surfaces import SurfaceMesh, _octasphere
 from rbm.errors import ModelError
 
 TURN = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]

@@ -156,7 +156,7 @@ def assert_same_estimate(here: Any, there: Any, tolerance: float = 0.0, floors: 
 def test_answers_are_those_of_the_cpu(place: Place, name: str, projection: str, dtype: str) -> None:
     model = host(name, projection).astype(dtype)
     there, eps = place.model(model), float(np.finfo(dtype).eps)
-    mus = model.parameters.sample(70, "random", seed=3)
+    mus = model.parameters.sample(70, "random", rng=3)
     expected, solution = model.solve(mus), there.solve(mus)
     assert all(place.holds(a) for a in arrays(solution).values())
     tolerance = 20 * eps * condition(model, mus)
@@ -187,7 +187,7 @@ def test_answers_are_those_of_the_cpu(place: Place, name: str, projection: str, 
 def test_every_estimator_is_that_of_the_cpu(place: Place, name: str, projection: str, dtype: str) -> None:
     model = host(name, projection).astype(dtype)
     there = place.model(model)
-    mus = model.parameters.sample(50, "random", seed=4)
+    mus = model.parameters.sample(50, "random", rng=4)
     gamma = model.solve(mus, estimate=False).coefficients
     exact = host(name, projection).estimate(mus, gamma, "direct")
     assert set(there.estimators) == {*model.estimators} - {"direct"}
@@ -207,7 +207,7 @@ def test_every_estimator_is_that_of_the_cpu(place: Place, name: str, projection:
 def test_coefficients_that_are_no_solutions_are_estimated(place: Place) -> None:
     for name in ("real", "complex"):
         model = host(name, "galerkin")
-        there, mus = place.model(model), model.parameters.sample(20, "random", seed=5)
+        there, mus = place.model(model), model.parameters.sample(20, "random", rng=5)
         gamma = 1.01 * model.solve(mus).coefficients + 0.001
         for method in there.estimators:
             expected = model.estimate(mus, gamma, method)
@@ -227,7 +227,7 @@ def test_weak_points_alone_are_evaluated_again(place: Place, monkeypatch: pytest
     for make in (reaction_diffusion_1d, complex_model):
         model = make()
         result = rbm.greedy(model, model.parameters.sample(200), progress=False, max_basis=14)
-        mus = model.parameters.sample(300, "random", seed=2)
+        mus = model.parameters.sample(300, "random", rng=2)
         several = []
         for size in range(2, result.reduced_model.size + 1):
             reduced = result.reduced_model.truncate(size)
@@ -247,7 +247,7 @@ def test_nothing_becomes_numpy(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     for name, projection in CASES:
         model = host(name, projection)
         there = place.model(model)
-        mus = place.array(model.parameters.sample(40, "random", seed=3))
+        mus = place.array(model.parameters.sample(40, "random", rng=3))
 
         def forbidden(array: Any) -> np.ndarray:
             raise AssertionError(f"an array of shape {array.shape} was copied to the host")
@@ -339,7 +339,7 @@ def test_what_is_made_of_a_model_stays_where_it_is(place: Place) -> None:
         lambda m: m.astype("float32"),
         lambda m: m.astype("float64"),
         lambda m: m.compress(0.5),
-        lambda m: m.sketch(12, failure=1e-4, seed=3),
+        lambda m: m.sketch(12, failure=1e-4, rng=3),
     ]
     for change in made:
         changed = change(there)
@@ -441,7 +441,7 @@ def test_pieces_and_tiles_change_nothing(place: Place, monkeypatch: pytest.Monke
 
     for name, projection in (("real", "galerkin"), ("complex", "least-squares"), ("interpolated", "least-squares")):
         model = host(name, projection)
-        there, mus = place.model(model), model.parameters.sample(700, "random", seed=6)
+        there, mus = place.model(model), model.parameters.sample(700, "random", rng=6)
         whole = there.solve(mus)
         with monkeypatch.context() as patch:
             patch.setattr(chunks, "DEVICE_PIECE_BYTES", 1)
@@ -459,7 +459,7 @@ def test_pieces_and_tiles_change_nothing(place: Place, monkeypatch: pytest.Monke
 
 def test_a_stream_stays_on_the_device(place: Place) -> None:
     model = host("real", "galerkin")
-    there, mus = place.model(model), model.parameters.sample(50, "random", seed=6)
+    there, mus = place.model(model), model.parameters.sample(50, "random", rng=6)
     for given in (mus, place.array(mus), iter([mus[:20], place.array(mus[20:])])):
         blocks = list(there.stream(given, size=20))
         assert all(place.holds(b.bound) for b in blocks)
@@ -498,7 +498,7 @@ def assert_same_failure(
 @pytest.mark.parametrize("count", [7, 600])
 def test_parameters_that_are_no_numbers_or_outside(place: Place, count: int) -> None:
     model = host("real", "galerkin")
-    mus = model.parameters.sample(count, "random", seed=7)
+    mus = model.parameters.sample(count, "random", rng=7)
     mus[[1, 4], 1] = np.nan
     assert_same_failure(place, model, mus, ParameterError, r"b = nan \(row 1, 2 such points\) is not a finite number")
     mus[[1, 4], 1] = 1000.0
@@ -510,7 +510,7 @@ def test_parameters_that_are_no_numbers_or_outside(place: Place, count: int) -> 
 def test_stability_bounds_that_are_not_positive(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "DEVICE_PIECE_BYTES", 1)
     model = host("real", "galerkin")
-    mus = model.parameters.sample(300, "random", seed=7)
+    mus = model.parameters.sample(300, "random", rng=7)
     mus[[5, 280]] = [3.0, -1.0]
     text = r"theta_2 = -1\.0 at a = 3, b = -1 \(row 5, 2 such points\)"
     assert_same_failure(place, replace(model, outputs={}), mus, StabilityError, text, extrapolate=True)
@@ -523,11 +523,11 @@ def test_stability_bounds_that_are_not_positive(place: Place, monkeypatch: pytes
     at = np.array([[2.0], [-12.0], [3.0]])
     assert_same_failure(place, made, at, StabilityError, r"mu = -12 \(row 1\); an error bound needs", extrapolate=True)
     anchored = host("anchored", "galerkin")
-    far = anchored.parameters.sample(4, "random", seed=1)
+    far = anchored.parameters.sample(4, "random", rng=1)
     far[2] = [-40.0, 0.0, -40.0, 0.0]
     assert_same_failure(place, anchored, far, StabilityError, r"anchors is .*row 2", extrapolate=True)
     outside = host("interpolated", "least-squares")
-    points = outside.parameters.sample(4, "random", seed=1)
+    points = outside.parameters.sample(4, "random", rng=1)
     points[3, 1] = 2.5
     assert_same_failure(
         place, outside, points, ParameterError, r"row 3\) is outside the parameter ranges, where", extrapolate=True
@@ -612,7 +612,7 @@ def test_expressions_are_those_of_numpy(place: Place) -> None:
         *(f"{f}(a/50 - 1j*b/50)" for f in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs", "real", "imag", "conj")),
         "abs(3) + real(2j)*a", "conj(1j) + b", "exp(1j*pi)", "imag(2)*a",
     )  # fmt: skip
-    mus = two_parameter_model(10).parameters.sample(20, "random", seed=8)
+    mus = two_parameter_model(10).parameters.sample(20, "random", rng=8)
     for text in texts:
         expression = Expression(text, ("a", "b"))
         expected, values = expression(mus), expression(place.array(mus))
@@ -653,7 +653,7 @@ def test_callables_get_numpy_arrays(place: Place) -> None:
         stability=1.0,
     )
     made = rbm.greedy(model, model.parameters.sample(20), max_basis=3, progress=False).reduced_model
-    mus = model.parameters.sample(10, "random", seed=1)
+    mus = model.parameters.sample(10, "random", rng=1)
     solution = place.model(made).solve(place.array(mus))
     assert set(seen) == {np.ndarray}
     assert place.holds(solution.bound)

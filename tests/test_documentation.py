@@ -63,7 +63,7 @@ def test_readme_says_what_is_resolved() -> None:
     """The caption of its first figure: of E_onb nearly all points at N = 7 and most at N = 8, of E2 none from N = 5 on."""
     model = problems.reaction_diffusion_1d()
     reduced = rbm.greedy(model, model.parameters.sample(1000, "grid"), max_basis=8, progress=False).reduced_model
-    mus = model.parameters.sample(1000, "random", seed=1)
+    mus = model.parameters.sample(1000, "random", rng=1)
     resolved = {size: reduced.truncate(size).solve(mus).estimate.resolved.mean() for size in (7, 8)}
     assert resolved[7] > 0.97
     assert resolved[8] > 0.6

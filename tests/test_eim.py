@@ -60,7 +60,7 @@ def test_every_form_interpolates_at_its_points_and_reproduces_the_training_set_t
 def test_no_form_picks_a_point_or_a_snapshot_twice_and_all_stop_at_saturation(dtype, form):
     interpolation = saturated(dtype, form)
     assert len(set(interpolation.points)) == len(set(interpolation.snapshots)) == interpolation.rank
-    assert interpolation.stopped == "saturation"
+    assert interpolation.stopped == "round-off"
     assert interpolation.rank < min(family(dtype).shape)
 
 
@@ -69,13 +69,13 @@ def test_no_form_picks_a_point_or_a_snapshot_twice_and_all_stop_at_saturation(dt
 def test_a_family_of_full_rank_is_exhausted_and_rounding_errors_of_computed_entries_are_left(dtype, form):
     noise = np.random.default_rng(0).standard_normal((80, 60)).astype(dtype)
     interpolation = empirical_interpolation(noise, **FORMS[form])
-    assert (interpolation.rank, interpolation.stopped) == (60, "saturation")
+    assert (interpolation.rank, interpolation.stopped) == (60, "round-off")
     x, y = np.linspace(0, 1, 120), 60 * np.linspace(0, 1, 100)
     real = np.finfo(dtype).dtype
     phase = np.outer(x.astype(real), y.astype(real))
     waves = np.exp(1j * phase) if np.dtype(dtype).kind == "c" else np.cos(phase)
     interpolation = empirical_interpolation(waves, **FORMS[form])
-    assert interpolation.stopped == "saturation"
+    assert interpolation.stopped == "round-off"
     assert interpolation.rank <= 45
 
 
@@ -99,7 +99,7 @@ def test_the_textbook_form_loses_triangularity(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_three_forms_agree_while_round_off_is_far_away(dtype):
     eps, g = np.finfo(dtype).eps, family(dtype)
-    first, *others = (empirical_interpolation(g, rtol=1e4 * eps, max_rank=15, **form) for form in FORMS.values())
+    first, *others = (empirical_interpolation(g, rtol=1e4 * eps, rank=15, **form) for form in FORMS.values())
     for other in others:
         assert np.array_equal(first.points, other.points)
         assert np.array_equal(first.snapshots, other.snapshots)
@@ -145,7 +145,7 @@ def test_coefficients_are_weights_of_the_selected_snapshots(dtype, form):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_lebesgue_constant_is_that_of_the_cardinal_functions(dtype, form):
-    interpolation = empirical_interpolation(family(dtype), max_rank=20, **FORMS[form])
+    interpolation = empirical_interpolation(family(dtype), rank=20, **FORMS[form])
     q = interpolation.basis.astype(np.complex128)
     explicit = abs(q @ np.linalg.inv(np.tril(q[interpolation.points]))).sum(axis=1).max()
     assert interpolation.lebesgue_constant == pytest.approx(explicit, rel=float(100 * np.finfo(dtype).eps), abs=0)
@@ -170,9 +170,9 @@ def test_the_error_is_at_most_one_plus_lebesgue_times_that_of_any_other_approxim
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_truncation_is_the_selection_stopped_earlier(dtype, form):
-    shorter = empirical_interpolation(family(dtype), max_rank=6, **FORMS[form])
-    truncated = empirical_interpolation(family(dtype), max_rank=11, **FORMS[form]).truncate(6)
-    assert truncated.stopped == shorter.stopped == "max_rank"
+    shorter = empirical_interpolation(family(dtype), rank=6, **FORMS[form])
+    truncated = empirical_interpolation(family(dtype), rank=11, **FORMS[form]).truncate(6)
+    assert truncated.stopped == shorter.stopped == "rank"
     for name in ("basis", "points", "snapshots", "triangle", "pivots", "residual_history"):
         assert np.array_equal(getattr(truncated, name), getattr(shorter, name)), name
     unit = (
@@ -214,7 +214,7 @@ def test_on_the_published_family_it_stops_at_saturation_at_the_level_that_fittin
     x = grid(50, 40)
     unseen = inverse_distance(x, np.random.default_rng(0).uniform(-1, -0.2, (200, 2)))
     interpolation = empirical_interpolation(inverse_distance(x, training(20)))
-    assert interpolation.stopped == "saturation"
+    assert interpolation.stopped == "round-off"
     assert interpolation.rank <= 110
     assert abs(unseen - interpolation.interpolate(unseen[interpolation.points])).max() <= 1.5 * 5.0e-13
 
@@ -223,12 +223,12 @@ def test_on_the_published_family_it_stops_at_saturation_at_the_level_that_fittin
 def test_zero_empty_one_by_one_and_rank_deficient_families_are_ordinary(form):
     for shape in ((3, 2), (3, 0), (0, 2)):
         interpolation = empirical_interpolation(np.zeros(shape), **FORMS[form])
-        assert (interpolation.rank, interpolation.stopped, interpolation.lebesgue_constant) == (0, "saturation", 0.0)
+        assert (interpolation.rank, interpolation.stopped, interpolation.lebesgue_constant) == (0, "round-off", 0.0)
         assert np.array_equal(interpolation.interpolate(np.zeros((0, 4))), np.zeros((shape[0], 4)))
     one = empirical_interpolation(np.array([[2j]]), **FORMS[form])
     assert one.interpolate(np.array([[5j]])) == 5j
     assert empirical_interpolation(np.outer([1.0, 3, 2], [1, 4]), **FORMS[form]).rank == 1
-    assert empirical_interpolation(family(np.float64), max_rank=0, **FORMS[form]).stopped == "max_rank"
+    assert empirical_interpolation(family(np.float64), rank=0, **FORMS[form]).stopped == "rank"
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -239,7 +239,7 @@ def test_zero_empty_one_by_one_and_rank_deficient_families_are_ordinary(form):
         ({"snapshots": np.array([[1, np.inf]])}, r"snapshots has 1 entries .* the first at index \(0, 1\)"),
         ({"snapshots": np.eye(2), "rtol": -2.5}, "rtol must be a number >= 0, got -2.5"),
         ({"snapshots": np.eye(2), "rtol": np.nan}, "rtol must be a number >= 0, got nan"),
-        ({"snapshots": np.eye(2), "max_rank": -1}, "max_rank must be an integer >= 0, got -1"),
+        ({"snapshots": np.eye(2), "rank": -1}, "rank must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_input_is_named(form, arguments, message):
@@ -262,7 +262,7 @@ def test_values_must_fit_the_points():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_another_module_stay_in_it(dtype, form):
     g = family(dtype)
-    other, expected = (empirical_interpolation(a, max_rank=9, **FORMS[form]) for a in (xp.asarray(g), g))
+    other, expected = (empirical_interpolation(a, rank=9, **FORMS[form]) for a in (xp.asarray(g), g))
     values = xp.asarray(g[expected.points])
     results = (other.basis, other.triangle, other.expansion, other.interpolate(values), other.coefficients(values))
     assert {type(a) for a in results} == {type(values)}
@@ -281,9 +281,9 @@ def test_arrays_of_another_module_stay_in_it(dtype, form):
 def test_snapshots_of_any_size_have_the_same_points(dtype, exponent, options):
     x, mu = np.linspace(0, 1, 60), np.linspace(1, 5, 25)
     g = (np.exp(1j * np.outer(x, mu)) if np.dtype(dtype).kind == "c" else np.cos(np.outer(x, mu))) / 2
-    plain, unit = empirical_interpolation(g, max_rank=6, **options), 2.0**exponent
+    plain, unit = empirical_interpolation(g, rank=6, **options), 2.0**exponent
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        found = empirical_interpolation(g * unit, max_rank=6, **options)
+        found = empirical_interpolation(g * unit, rank=6, **options)
     assert np.array_equal(found.points, plain.points)
     assert np.array_equal(found.snapshots, plain.snapshots)
     assert np.array_equal(found.basis, plain.basis)
@@ -298,6 +298,6 @@ def test_overflow_is_named():
     x = np.linspace(0, 1, 40)
     with pytest.raises(ValueError, match="residuals of the snapshots overflow; scale the snapshots"):
         empirical_interpolation(1.75e308 * np.cos(5 * np.outer(x, x) + 1))
-    found = empirical_interpolation(np.cos(5 * np.outer(x, x) + 1), max_rank=4)
+    found = empirical_interpolation(np.cos(5 * np.outer(x, x) + 1), rank=4)
     with pytest.raises(ValueError, match="the interpolant overflows; scale the values"):
         found.interpolate(1.7e308 * np.array([[1.0], [-1], [1], [-1]]))

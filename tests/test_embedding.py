@@ -10,7 +10,7 @@ from other_arrays import xp
 
 from lowrank.arrays import to_numpy
 from ml import FactorizedEmbedding, load_embedding, save_embedding
-from ml.token_ids import distinct
+from ml.embeddings.token_ids import distinct
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 
@@ -319,7 +319,7 @@ def test_unsigned_ids_are_ids():
 
 
 def test_rows_of_repeated_ids_reach_the_product_once(monkeypatch):
-    import ml.embedding as module
+    import ml.embeddings.embedding as module
 
     counts, product = [], module._product
     monkeypatch.setattr(module, "_product", lambda t, p, rows: counts.append(len(rows)) or product(t, p, rows))

@@ -12,9 +12,8 @@ import pytest
 
 from lowrank.reading import FileFormatError
 from ml import FactorizedEmbedding, load_embedding, pretrained, save_embedding
-from ml.corpus import make_corpus
-from ml.pretrained import token_frequencies
-from ml.text import docstrings
+from ml.albert.corpus import make_corpus
+from ml.material import docstrings, token_frequencies
 
 MARK = np.array([1, 0])
 

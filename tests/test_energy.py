@@ -9,15 +9,15 @@ import pytest
 from scattering_models import scattering, wavenumber_model
 
 import rbm
-from problems.energy import EnergyBalance, radiated_power, warn_of_defect
-from problems.surface_fields import sphere_rule
+from problems.acoustics.energy import EnergyBalance, radiated_power, warn_of_defect
+from problems.acoustics.surface_fields import sphere_rule
 
 K = 2.0
 
 
 def test_scattering_from_the_far_field_is_the_integral_over_all_directions() -> None:
     for model, count in ((scattering(), 12), (wavenumber_model(), 8)):
-        mus = model.parameters.sample(4, "random", seed=3)
+        mus = model.parameters.sample(4, "random", rng=3)
         u = model.solve(mus)
         directions, weights = sphere_rule(count)
         expected = np.abs(model.far_field(mus, u, directions)) ** 2 @ weights
@@ -31,7 +31,7 @@ def test_the_rule_for_the_far_field_is_fine_enough_for_any_size() -> None:
     rng = np.random.default_rng(0)
     pressures = rng.standard_normal((2, 66)) + 1j * rng.standard_normal((2, 66))
     betas = np.full((2, 2), 0.5 + 0.2j)
-    from problems.surface_fields import far_field
+    from problems.acoustics.surface_fields import far_field
 
     for k in (1e-4, 0.5, 4.0, 12.0):
         directions, weights = sphere_rule(50)
@@ -59,7 +59,7 @@ def test_the_balance_is_measured_at_the_ends_and_the_middle_once() -> None:
 def test_the_estimate_at_other_points_is_about_the_defect_there() -> None:
     model = scattering()
     result = rbm.greedy(model, model.parameters.sample(60), tol=1e-8, relative=True, progress=False)
-    mus = model.parameters.sample(20, "random", seed=4)
+    mus = model.parameters.sample(20, "random", rng=4)
     solution = result.reduced_model.solve(mus)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -85,7 +85,7 @@ def test_outputs_of_any_size_are_certified_or_refused_by_name(kind: str, exponen
         list(zip([1.0, "mu"], base.operator_terms, strict=True)), [(1.0, load)], base.product, base.parameters, 1.0,
         outputs={"size": given},
     )  # fmt: skip
-    mus = model.parameters.sample(8, "random", seed=5)
+    mus = model.parameters.sample(8, "random", rng=5)
     reduced = rbm.greedy(model, model.parameters.sample(30), max_basis=2, progress=False).reduced_model
     hi, lo = model.solve_extended(mus)
     for points in (mus, mus[:1]):

@@ -9,8 +9,7 @@ from other_arrays import xp
 from lowrank import pod
 from lowrank.arrays import to_numpy
 from ml import FactorizedEmbedding, factorize_embedding, round_rows
-from ml.pretrained import pretrained_folder, pretrained_table, token_frequencies
-from ml.text import docstrings
+from ml.material import docstrings, pretrained_folder, pretrained_table, token_frequencies
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 V, H = 90, 12
@@ -41,7 +40,7 @@ def test_the_error_is_the_sum_of_the_discarded_squares_and_no_factors_do_better(
     eps = np.finfo(dtype).eps
     table, p = random(dtype, V, H), 1 / np.arange(1.0, V + 1)
     m = metric(dtype) if with_metric else np.eye(H, dtype=dtype)
-    found = factorize_embedding(table, rank, frequencies=p, metric=m if with_metric else None)
+    found = factorize_embedding(table, rank, frequencies=p, product=m if with_metric else None)
     assert found.ranks == (rank,)
     assert found.dtype == dtype
     factor = np.linalg.cholesky(m.astype(np.complex128))
@@ -61,7 +60,7 @@ def test_the_error_is_the_sum_of_the_discarded_squares_and_no_factors_do_better(
 def test_a_weighted_factorisation_is_pod_with_snapshot_weights(dtype):
     table, p, m = random(dtype, V, H), np.random.default_rng(1).random(V), metric(dtype)
     p[[3, 40]] = 0
-    found = factorize_embedding(table, 4, frequencies=p, metric=m)
+    found = factorize_embedding(table, 4, frequencies=p, product=m)
     modes = pod(table.conj().T, product=m, weights=p, rank=4).modes
     expected = (table @ m @ modes) @ modes.conj().T
     assert abs(found.to_dense() - expected).max() <= 300 * np.finfo(dtype).eps * abs(table).max()
@@ -137,8 +136,8 @@ def test_arrays_of_another_module_stay_in_it():
         ({"rank": 1, "n_blocks": 0}, r"n_blocks must be 1 .. 4, got 0"),
         ({"rank": 1, "n_blocks": 5, "frequencies": np.ones(4)}, r"n_blocks must be 1 .. 4, got 5"),
         ({"rank": 1, "frequencies": [1, 2, 3, -4]}, "got -4 for token 3"),
-        ({"rank": 1, "metric": np.diag([1.0, -1.0, 1.0])}, "not positive definite"),
-        ({"rank": 1, "metric": np.eye(2)}, r"must have shape \(3, 3\)"),
+        ({"rank": 1, "product": np.diag([1.0, -1.0, 1.0])}, "not positive definite"),
+        ({"rank": 1, "product": np.eye(2)}, r"must have shape \(3, 3\)"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
@@ -230,7 +229,7 @@ def test_a_budget_reaches_what_a_rank_does_and_gives_the_same_structure():
 def test_blocks_in_a_metric_are_the_best_of_their_ranks(dtype):
     table, m = random(dtype, V + 1, H), metric(dtype)  # blocks of 31, 30 and 30 tokens
     p = np.random.default_rng(2).permutation(1 / np.arange(1.0, V + 2) ** 0.5)
-    found = factorize_embedding(table, 4, frequencies=p, metric=m, n_blocks=3)
+    found = factorize_embedding(table, 4, frequencies=p, product=m, n_blocks=3)
     factor = np.linalg.cholesky(m.astype(np.complex128))
     assert found.n_parameters <= 4 * (V + 1 + H)
     dense, leftover = found.to_dense(), 4 * (V + 1 + H) - found.n_parameters

@@ -73,7 +73,7 @@ def test_a_fresh_process_without_the_problems_gives_the_same_bits(tmp_path: Path
         model, model.parameters.sample(400), max_basis=5, estimators=("E_onb", "E2", "E4"), progress=False
     ).reduced_model
     reduced.save(tmp_path / "m.rbm")
-    mus = model.parameters.sample(30, "random", seed=7)
+    mus = model.parameters.sample(30, "random", rng=7)
     np.save(tmp_path / "mus.npy", mus)
     script = """
 import sys

@@ -17,7 +17,7 @@ from scipy.interpolate import CubicSpline, interp1d
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import rbm
-from rbm.fingerprints import digest, of_operators
+from rbm.fingerprints import digest
 from rbm.interpolated import InterpolatedFamily
 from rbm.stability import Anchored, MinTheta
 
@@ -75,7 +75,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "min-theta with a constant": {"stability": MinTheta([1.0], 0.5)},
     "anchored": {"stability": Anchored(progress=False)},
     "anchored, another ratio": {"stability": Anchored(ratio=0.4, progress=False)},
-    "anchored, another seed": {"stability": Anchored(seed=1, progress=False)},
+    "anchored, another rng": {"stability": Anchored(rng=1, progress=False)},
     "output": {"outputs": {"s": np.arange(5.0)}},
     "output by another name": {"outputs": {"t": np.ones(5)}},
     "output formula": {"outputs": {"s": [("mu", np.ones(5))]}},
@@ -116,9 +116,9 @@ def test_what_changes_no_number_does_not_count() -> None:
 
 def test_inf_sup_constants_do_not_depend_on_right_hand_sides_outputs_and_bounds() -> None:
     same = ("nothing", "rhs", "rhs formula", "stability", "min-theta", "output", "interpolation error")
-    assert len({of_operators(model(**CHANGES[name])) for name in same}) == 1
+    assert len({model(**CHANGES[name]).operators_fingerprint() for name in same}) == 1
     others = ("an entry, by its last bit", "order", "a formula", "product", "a range, by its last bit", "scale")
-    assert len({of_operators(model(**CHANGES[name])) for name in ("nothing", *others)}) == 1 + len(others)
+    assert len({model(**CHANGES[name]).operators_fingerprint() for name in ("nothing", *others)}) == 1 + len(others)
 
 
 class Affine:

@@ -401,10 +401,17 @@ def test_parameters_are_checked_before_anything_is_solved():
 
 
 def test_problems_name_meshes_that_do_not_fit():
-    with pytest.raises(ValueError, match="n_elements must be at least 2, got 1"):
+    with pytest.raises(ModelError, match="n_elements must be at least 2, got 1"):
         reaction_diffusion_1d(1)
-    for blocks, n in (((3, 2), 9), ((0, 1), 4), ((1, 1), 1)):
-        with pytest.raises(ValueError, match=rf"n_elements = {n} must be .* both block numbers \({blocks[0]}, "):
+    with pytest.raises(ModelError, match=r"n_elements must be a whole number, got 2\.5"):
+        reaction_diffusion_1d(2.5)
+    with pytest.raises(ModelError, match="n_elements must be at least 1, got 0"):
+        thermal_block_mesh(0)
+    for blocks in ((0, 1), 3, (1, 2, 3), "ab", (1.0, 2)):
+        with pytest.raises(ModelError, match="blocks must be a pair of positive whole numbers, got"):
+            thermal_block(blocks, 4)
+    for blocks, n in (((3, 2), 9), ((1, 1), 1)):
+        with pytest.raises(ModelError, match=rf"n_elements = {n} must be .* both block numbers \({blocks[0]}, "):
             thermal_block(blocks, n)
 
 

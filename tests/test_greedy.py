@@ -173,7 +173,7 @@ def test_every_stable_estimator_can_drive(model: rbm.FullOrderModel, training: n
 def test_thermal_block_bounds_hold() -> None:
     model = thermal_block((2, 2), 20)
     result = run(model, model.parameters.sample(200), tol=1e-4)
-    mus = model.parameters.sample(20, "random", seed=5)
+    mus = model.parameters.sample(20, "random", rng=5)
     solution = result.reduced_model.solve(mus)
     error = model.error_norm(mus, solution.coefficients, result.basis)
     assert np.all(error <= solution.bound)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ml
-from problems.surfaces import SurfaceMesh, surface
+from problems.acoustics.surfaces import SurfaceMesh, surface
 
 TABLE = np.random.default_rng(0).standard_normal((20, 6))
 EMBEDDING = ml.factorize_embedding(TABLE, 3)
@@ -25,7 +25,7 @@ CALLS: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
     "table": lambda f: ml.factorize_embedding(f(TABLE), 3),
     "frequencies": lambda f: ml.factorize_embedding(TABLE, 3, frequencies=f(np.arange(1.0, 21))),
     "blocks": lambda f: ml.factorize_embedding(TABLE, 3, frequencies=f(np.arange(1.0, 21)), n_blocks=2),
-    "metric": lambda f: ml.factorize_embedding(TABLE, 3, metric=f(np.eye(6))),
+    "metric": lambda f: ml.factorize_embedding(TABLE, 3, product=f(np.eye(6))),
     "tokens": lambda f: ml.FactorizedEmbedding(f(TABLE), np.eye(6)),
     "projection": lambda f: ml.FactorizedEmbedding(TABLE, f(np.eye(6))),
     "ids": lambda f: EMBEDDING.lookup(f(np.array([1, 2]))),

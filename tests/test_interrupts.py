@@ -20,7 +20,7 @@ from test_batches import fragile_model
 import rbm
 from rbm import anchored
 from rbm.errors import PointError
-from rbm.online import batches, threads
+from rbm.online import batches, chunks, threads
 
 #: Sweeps that are interrupted, each at another moment.
 ROUNDS = 16
@@ -152,7 +152,7 @@ def test_ctrl_c_at_any_moment(diffusion: Case, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("RBM_NUM_THREADS", count)
     reduced, mus = diffusion.result.reduced_model, np.tile(diffusion.tests, (10, 1))
     whole = reduced.solve(mus)
-    last = len(batches.pieces(len(mus), reduced._online.bytes_per_point))
+    last = len(chunks.pieces(len(mus), reduced._online.bytes_per_point))
     found = []
     for k in range(ROUNDS):
         kept = solved_under_fire(reduced, mus, monkeypatch, 1 + k * (last - 1) // (ROUNDS - 1), k % 2 == 1)

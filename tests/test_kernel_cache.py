@@ -18,8 +18,8 @@ import pytest
 from conftest import make_case
 
 import rbm
-from problems.command_line import main
 from rbm import cache
+from rbm.command_line import main
 from rbm.online import kernels
 from rbm.online.kernels import kernel_cache
 from rbm.online.kernels.kernel_cache import KernelCache
@@ -283,7 +283,7 @@ from pathlib import Path
 from rbm.online.kernels import kernel_cache
 whole, read = Path({str(shared)!r}), kernel_cache._read
 kernel_cache._read = lambda path, key: read(path, key) or read(whole / path.name, key)
-from problems.command_line import main
+from rbm.command_line import main
 sys.exit(main(["query", {str(tmp_path / "m.rbm")!r}, "--mu", "3.5"]))
 """
     done = subprocess.run(

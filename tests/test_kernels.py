@@ -271,7 +271,7 @@ def test_models_give_what_their_definition_gives(name: str, method: str, dtype: 
     """The whole online stage: solution, residual norm, floor; a bound is a bound on either way."""
     case = make_case(name)
     n = {"sampled": 3, "interpolated": 4, "expanded": 6}.get(method, case.result.reduced_model.size)
-    training = case.model.parameters.sample(600, "random", seed=5)
+    training = case.model.parameters.sample(600, "random", rng=5)
     made = rbm.project(case.model, case.result.basis[:, :n], (method,), training=training)
     try:
         reduced = made.astype(dtype)

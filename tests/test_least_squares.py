@@ -40,7 +40,7 @@ def case(request: pytest.FixtureRequest) -> tuple[rbm.FullOrderModel, rbm.Greedy
 
 def test_certified_bounds_are_never_below_the_exact_residual(case: tuple) -> None:
     model, result, oracle = case
-    mus = model.parameters.sample(150, "random", seed=1)
+    mus = model.parameters.sample(150, "random", rng=1)
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
     for n in {1, 2, 5, result.basis.shape[1]}:
         reduced = result.reduced_model.truncate(n)
@@ -54,7 +54,7 @@ def test_certified_bounds_are_never_below_the_exact_residual(case: tuple) -> Non
 
 def test_bounds_hold_for_the_true_error(case: tuple) -> None:
     model, result, _ = case
-    mus = model.parameters.sample(40, "random", seed=2)
+    mus = model.parameters.sample(40, "random", rng=2)
     truth = model.solve_extended(mus)
     for n in range(1, result.basis.shape[1] + 1, 3):
         solution = result.reduced_model.truncate(n).solve(mus)
@@ -64,7 +64,7 @@ def test_bounds_hold_for_the_true_error(case: tuple) -> None:
 
 def test_it_minimises_the_residual(case: tuple) -> None:
     model, result, oracle = case
-    mus = model.parameters.sample(10, "random", seed=3)
+    mus = model.parameters.sample(10, "random", rng=3)
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
     n = min(5, result.basis.shape[1])
     gamma = result.reduced_model.truncate(n).solve(mus, estimate=False).coefficients
@@ -77,7 +77,7 @@ def test_it_minimises_the_residual(case: tuple) -> None:
 
 def test_the_residual_never_grows_with_the_basis(case: tuple) -> None:
     model, result, oracle = case
-    mus = model.parameters.sample(20, "random", seed=4)
+    mus = model.parameters.sample(20, "random", rng=4)
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
     before = np.full(len(mus), np.inf)
     for n in range(1, result.basis.shape[1] + 1):
@@ -90,7 +90,7 @@ def test_the_residual_never_grows_with_the_basis(case: tuple) -> None:
 def test_against_a_dense_least_squares_solve(case: tuple) -> None:
     model, result, _ = case
     n = min(4, result.basis.shape[1])
-    mus = model.parameters.sample(5, "random", seed=5)
+    mus = model.parameters.sample(5, "random", rng=5)
     reduced = rbm.project(model, result.basis[:, :n], projection="least-squares")
     gamma = reduced.solve(mus, estimate=False).coefficients
     product = model.product.toarray() if hasattr(model.product, "toarray") else model.product
@@ -104,7 +104,7 @@ def test_against_a_dense_least_squares_solve(case: tuple) -> None:
 
 def test_truncation_is_projection_onto_fewer_vectors(case: tuple) -> None:
     model, result, _ = case
-    mus = model.parameters.sample(10, "random", seed=6)
+    mus = model.parameters.sample(10, "random", rng=6)
     for n in (1, 3, 5):
         cut = result.reduced_model.truncate(n)
         anew = rbm.project(model, result.basis[:, :n], projection="least-squares")
@@ -153,7 +153,7 @@ def test_files_keep_the_projection(tmp_path: Path) -> None:
     again = rbm.load(tmp_path / "m.rbm")
     assert again.projection == "least-squares"
     assert "least-squares" in repr(again)
-    mus = model.parameters.sample(7, "random", seed=1)
+    mus = model.parameters.sample(7, "random", rng=1)
     a, b = again.solve(mus), result.reduced_model.solve(mus)
     for name in b.outputs:
         np.testing.assert_array_equal(a.outputs[name], b.outputs[name])

@@ -11,7 +11,7 @@ import pytest
 from plates import box
 
 from problems import read_surface, surface
-from problems.mesh_files import _cut
+from problems.acoustics.mesh_files import _cut
 from rbm.errors import ModelError
 
 meshio = pytest.importorskip("meshio", reason='pip install ".[bem]"')

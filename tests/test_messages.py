@@ -164,6 +164,16 @@ MISTAKES = {
         "has none", "coefficients=False", r"call solve\(mus\) again without it",
         lambda f, r: r.reconstruct(r.solve([3.5])),
     ),
+    "more basis vectors than there are": Mistake(
+        lambda f, r: r.truncate(99),
+        r"cannot truncate a model of \d basis vectors to 99", r"an integer from 1 to \d", "a larger max_basis",
+        lambda f, r: r.truncate(1),
+    ),
+    "an operator of another size": Mistake(
+        lambda f, r: model(operators=[(1.0, np.eye(3))]),
+        r"operator term 0 has shape \(3, 3\)", r"the product has shape \(2, 2\)", r"give a matrix \(2, 2\) .* the same ones eliminated",
+        lambda f, r: model(operators=[(1.0, np.eye(2))]),
+    ),
     "a callable that takes the table": Mistake(
         lambda f, r: with_coefficient(lambda mus: mus**2).solve([[2.0], [3.0]]),
         r"must return numbers of shape \(2,\)", r"got shape \(2, 1\)", r"write mus\[:, 0\] \*\* 2, not mus \*\* 2",

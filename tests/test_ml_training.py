@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ml import AlbertConfig
-from ml.corpus import IGNORED, MASK, SEPARATOR, SPECIAL, START, UNKNOWN, Corpus, make_batch, make_corpus
-from ml.text import docstrings
+from ml.albert.corpus import IGNORED, MASK, SEPARATOR, SPECIAL, START, UNKNOWN, Corpus, make_batch, make_corpus
+from ml.material import docstrings
 
 
 def counting_corpus(texts: int = 60, words: int = 40, vocabulary: int = 60) -> Corpus:
@@ -112,7 +112,7 @@ CONFIG = AlbertConfig(vocabulary=65, embedding=12, hidden=32, layers=2, heads=4,
 @pytest.mark.parametrize("embedding", [12, None])
 def test_it_learns_to_count_and_the_order_of_numbers(embedding):
     pytest.importorskip("torch")
-    from ml.training import train
+    from ml.albert.training import train
 
     config = AlbertConfig(vocabulary=25, embedding=embedding, hidden=32, layers=2, heads=4, positions=32)
     corpus = counting_corpus(texts=300, vocabulary=20)
@@ -129,7 +129,7 @@ def test_it_learns_to_count_and_the_order_of_numbers(embedding):
 def test_training_starts_from_the_frequencies_of_the_words():
     """Before the first step the logits are those of the frequencies plus a deviation of 0.02 E^{1/2}, for dense tables as well."""
     pytest.importorskip("torch")
-    from ml.training import train
+    from ml.albert.training import train
 
     rng, vocabulary = np.random.default_rng(0), 60
     share = 1 / np.arange(1, vocabulary + 1) ** 1.5
@@ -150,7 +150,7 @@ def test_training_starts_from_the_frequencies_of_the_words():
 
 def test_the_same_seed_gives_the_same_training_and_another_does_not():
     pytest.importorskip("torch")
-    from ml.training import train
+    from ml.albert.training import train
 
     corpus = counting_corpus()
     runs = [train(CONFIG, corpus, steps=5, segment=6, rng=seed, progress=False) for seed in (1, 1, 2)]
@@ -181,7 +181,7 @@ def test_an_interrupted_training_gives_what_there_is(monkeypatch):
 
 def test_configs_that_do_not_fit_are_named():
     pytest.importorskip("torch")
-    from ml.training import train
+    from ml.albert.training import train
 
     for config in (
         AlbertConfig(vocabulary=66, hidden=32, heads=4),

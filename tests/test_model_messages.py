@@ -38,7 +38,7 @@ def model(**given: Any) -> rbm.FullOrderModel:
 def certified(made: rbm.FullOrderModel) -> bool:
     """True if a reduced model of it answers, with bounds that hold."""
     result = rbm.greedy(made, made.parameters.sample(20), tol=1e-9, progress=False)
-    mus = made.parameters.sample(5, "random", seed=1)
+    mus = made.parameters.sample(5, "random", rng=1)
     solution = result.reduced_model.solve(mus)
     return bool(np.all(solution.bound >= made.error_norm(mus, solution.coefficients, result.basis) - 1e-14))
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from plates import box, double_pyramid, plate, together
 
-from problems import assembly_rules as rules
-from problems import boundary_elements as bem
-from problems import near_quadrature, surface
-from problems.matrix_cache import cached_file
-from problems.near_quadrature import linear_potentials, near_correction
-from problems.near_triangles import near_triangles, sharp_triangles, triangle_distance
-from problems.surface_fields import _reference_rule
-from problems.surfaces import SurfaceMesh
+from problems import surface
+from problems.acoustics import assembly_rules as rules
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics import near_quadrature
+from problems.acoustics.matrix_cache import cached_file
+from problems.acoustics.near_quadrature import linear_potentials, near_correction
+from problems.acoustics.near_triangles import near_triangles, sharp_triangles, triangle_distance
+from problems.acoustics.surface_fields import _reference_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 #: The rules in force, and what they give.
 RULES_TESTED = "rules 2, (0.35, 4.0, 6, 0.7853981633974483, 0.25), (2.0, 6, 9, 8)"

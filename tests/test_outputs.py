@@ -37,7 +37,7 @@ def test_values_and_bounds_against_the_full_model() -> None:
     dense = rng.standard_normal((39, 39)) + 1j * rng.standard_normal((39, 39))
     dense = (dense + dense.conj().T) / 78
     model = with_outputs({"mass": base.operator_terms[1], "mixed": [("a", base.operator_terms[1]), ("-1", dense)]})
-    mus = model.parameters.sample(30, "random", seed=1)
+    mus = model.parameters.sample(30, "random", rng=1)
     u = model.solve(mus)
     result = rbm.greedy(model, model.parameters.sample(100), max_basis=6, progress=False)
     for n in range(1, 7):
@@ -51,7 +51,7 @@ def test_values_and_bounds_against_the_full_model() -> None:
 
 def test_bounds_near_round_off_still_hold() -> None:
     model = with_outputs({"energy": complex_model(40).product})
-    mus = model.parameters.sample(20, "random", seed=1)
+    mus = model.parameters.sample(20, "random", rng=1)
     result = rbm.greedy(model, model.parameters.sample(300), progress=False)
     solution = result.reduced_model.solve(mus)
     hi, lo = model.solve_extended(mus)
@@ -101,7 +101,7 @@ def test_bad_outputs(outputs: dict, message: str) -> None:
 def test_absorption_by_a_passive_surface_is_certified_to_be_positive() -> None:
     model = scattering()
     result = rbm.greedy(model, model.parameters.sample(200), tol=1e-4, relative=True, progress=False)
-    solution = result.reduced_model.solve(model.parameters.sample(100, "random", seed=1))
+    solution = result.reduced_model.solve(model.parameters.sample(100, "random", rng=1))
     assert np.all(solution.outputs["absorption"] > solution.output_bounds["absorption"])
 
 
@@ -152,7 +152,7 @@ def test_the_bound_of_a_linear_output_is_the_norm_of_its_functional_times_that_o
     terms = [rng.standard_normal(39), 1e-3 * rng.standard_normal(39) + 1j * rng.standard_normal(39)]
     model = with_outputs({"mixed": [("a", terms[0]), ("1 + 1j*b", terms[1])]})
     reduced = rbm.greedy(model, model.parameters.sample(100), max_basis=3, progress=False).reduced_model
-    mus = model.parameters.sample(30, "random", seed=1)
+    mus = model.parameters.sample(30, "random", rng=1)
     solution = reduced.solve(mus)
     psi = model.outputs["mixed"].coefficients(mus)
     functionals = (psi @ np.stack(terms)).conj().T

@@ -81,6 +81,6 @@ print(rbm.load(sys.argv[1]).solve([[2.0]]).bound[0] < 1e-3)
 
 def test_plots_and_finite_elements_are_loaded_by_what_uses_them() -> None:
     heavy = {"matplotlib", "skfem", "meshio", "bempp_cl", "numba", "torch"}
-    code = f"import sys, problems.command_line, ml; print(*sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, rbm.command_line, problems, ml; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -21,22 +21,22 @@ LOG = ParameterSpace({"mu": (1e-3, 1e3), "k": (2.0, 32.0)}, scale="log")
 @pytest.mark.parametrize("method", ["random", "sobol", "grid"])
 @pytest.mark.parametrize("count", [1, 2, 9, 64, 100])
 def test_samples_lie_in_the_box_and_repeat_bit_for_bit(space, method, count):
-    points = space.sample(count, method, seed=3)
+    points = space.sample(count, method, rng=3)
     expected = int(count**0.5 + EPS * count) ** 2 if method == "grid" else count
     assert points.shape == (expected, 2)
     assert np.all((points >= space.bounds[:, 0]) & (points <= space.bounds[:, 1]))
-    assert np.array_equal(points, space.sample(count, method, seed=3))
+    assert np.array_equal(points, space.sample(count, method, rng=3))
     assert len(np.unique(points, axis=0)) == len(points)
     assert np.array_equal(space.validate(points), points)
 
 
 @pytest.mark.parametrize("method", ["random", "sobol"])
 def test_another_seed_gives_other_points_and_a_generator_goes_on(method):
-    assert not np.array_equal(BOX.sample(8, method, seed=0), BOX.sample(8, method, seed=1))
+    assert not np.array_equal(BOX.sample(8, method, rng=0), BOX.sample(8, method, rng=1))
     generator = np.random.default_rng(0)
-    first, second = BOX.sample(8, method, seed=generator), BOX.sample(8, method, seed=generator)
+    first, second = BOX.sample(8, method, rng=generator), BOX.sample(8, method, rng=generator)
     assert not np.array_equal(first, second)
-    assert np.array_equal(first, BOX.sample(8, method, seed=0))
+    assert np.array_equal(first, BOX.sample(8, method, rng=0))
 
 
 @pytest.mark.parametrize("space", [BOX, LOG], ids=["linear", "log"])

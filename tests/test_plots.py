@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +15,8 @@ from conftest import Case
 from scattering_models import scattering
 
 import rbm
-from problems import scattering_figures, thermal_block
+from problems import thermal_block
+from problems.acoustics import scattering_figures
 from rbm import plots
 from rbm.estimate import Estimate
 
@@ -149,7 +152,7 @@ def test_the_wave_comes_from_the_left_whatever_its_direction(d: np.ndarray) -> N
     model = scattering()
     reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=1, progress=False).reduced_model
     model = copy.copy(model)  # the original belongs to other tests, too
-    object.__setattr__(model, "direction", d)
+    model.problem = replace(model.problem, direction=d)
     ax = scattering_figures.surface_pressure(model, reduced, np.array([[0.5, 0.5]])).axes[0]
     ax.figure.draw_without_rendering()
     from mpl_toolkits.mplot3d.proj3d import proj_transform
@@ -235,3 +238,14 @@ def test_the_near_field_is_continued_from_outside_where_the_quadrature_fails() -
     assert shown[1, 3] == pytest.approx(np.mean([2, 3, 4]))  # of its neighbours that can be trusted
     assert np.nanmax(shown) < 49
     assert np.isnan(shown[3, 3])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_selected_parameters_of_three_with_one_fixed_are_all_drawn(count: int) -> None:
+    space = rbm.ParameterSpace({"a": (0.0, 1.0), "b": (2.0, 2.0), "c": (1.0, 3.0)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plots.selected_parameters(space.sample(count), space)
+    drawn = ax.collections[0]
+    assert np.all(np.isfinite(drawn.get_offsets()))
+    assert list(drawn.get_array()) == [step for step in range(1, count + 1) for _ in range(3)]

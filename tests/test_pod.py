@@ -97,12 +97,12 @@ def test_modes_of_equal_span_are_found_whatever_the_order_of_the_snapshots():
         ({"rank": 9}, 4),
         ({"rtol": 0.25}, 2),  # strictly above: 4/16 is dropped
         ({"rtol": 0.249}, 3),
-        ({"l2_error": 4.2}, 2),  # (4^2 + 1^2)^{1/2} = 4.12
-        ({"l2_error": 4.1}, 3),
-        ({"l2_error": 1.0}, 3),
-        ({"l2_error": 0.0}, 4),
-        ({"l2_error": 100.0}, 0),
-        ({"l2_error": 4.2, "rtol": 0.6, "rank": 3}, 1),
+        ({"atol": 4.2}, 2),  # (4^2 + 1^2)^{1/2} = 4.12
+        ({"atol": 4.1}, 3),
+        ({"atol": 1.0}, 3),
+        ({"atol": 0.0}, 4),
+        ({"atol": 100.0}, 0),
+        ({"atol": 4.2, "rtol": 0.6, "rank": 3}, 1),
     ],
 )
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -138,8 +138,8 @@ def test_zero_empty_one_by_one_and_wide_matrices_are_ordinary():
         ({"snapshots": np.eye(3), "rank": -1}, "rank must be .* got -1"),
         ({"snapshots": np.eye(3), "rtol": -0.5}, "rtol must be .* got -0.5"),
         ({"snapshots": np.eye(3), "rtol": np.nan}, "rtol must be .* got nan"),
-        ({"snapshots": np.eye(3), "l2_error": -1.0}, "l2_error must be .* got -1"),
-        ({"snapshots": np.eye(3), "l2_error": np.nan}, "l2_error must be .* got nan"),
+        ({"snapshots": np.eye(3), "atol": -1.0}, "atol must be .* got -1"),
+        ({"snapshots": np.eye(3), "atol": np.nan}, "atol must be .* got nan"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

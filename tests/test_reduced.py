@@ -92,7 +92,7 @@ def test_output_functionals_with_coefficients() -> None:
         outputs={"s": [("mu", l1), (2.0, l2)], "one": l1},
     )
     reduced = rbm.greedy(model, model.parameters.sample(50), max_basis=3, progress=False).reduced_model
-    mus = model.parameters.sample(20, "random", seed=3)
+    mus = model.parameters.sample(20, "random", rng=3)
     u, solution = model.solve(mus), reduced.solve(mus)
     exact = mus[:, 0] * (u @ l1) + 2 * (u @ l2)
     assert np.all(np.abs(solution.outputs["s"] - exact) <= solution.output_bounds["s"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml import round_rows
-from ml.rounding import _packed, _unpacked
+from ml.embeddings.rounding import _packed, _unpacked
 from tests.test_factorize import real_table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,14 @@ from scattering_models import DATA, UNSEEN, scattering, wavenumber_model
 
 import rbm
 from problems import SurfaceMesh, acoustic_scattering, surface
-from problems import boundary_elements as bem
-from problems.scattering import affine_terms
-from problems.scattering_series import sphere_pressure, two_part_sphere_pressure
-from problems.surface_fields import plane_wave_load, sphere_rule
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.scattering import ScatteringModel, affine_terms
+from problems.acoustics.scattering_input import read_admittances
+from problems.acoustics.scattering_problem import ScatteringProblem
+from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
+from problems.acoustics.scattering_terms import terms_at
+from problems.acoustics.surface_fields import plane_wave_load, sphere_rule
+from rbm.errors import ModelError
 from rbm.stability import inf_sup
 
 EPS = np.finfo(float).eps
@@ -126,7 +130,7 @@ def test_optical_theorem(shape: str, tolerance: float) -> None:
 def test_cross_sections_are_within_their_bounds() -> None:
     model = scattering()
     result = rbm.greedy(model, model.parameters.sample(100), max_basis=8, progress=False)
-    mus = model.parameters.sample(30, "random", seed=1)
+    mus = model.parameters.sample(30, "random", rng=1)
     u = model.solve(mus)
     sections = model.cross_sections(result.reduced_model.solve(mus))
     exact = {
@@ -178,7 +182,7 @@ def test_reduced_bases_are_certified_down_to_a_relative_bound_of_1e_10(complex_v
     result = rbm.greedy(model, training, tol=1e-10, relative=True, estimators=("E_onb", "E1", "E2"), progress=False)
     assert result.stopped == "tolerance"
     assert result.reduced_model.projection == "least-squares"
-    mus = model.parameters.sample(100, "random", seed=1)
+    mus = model.parameters.sample(100, "random", rng=1)
     truth = model.solve_extended(mus)
     theta = model.operator_coefficients(mus)
     exact = inf_sup(model, mus[:20], progress=False)
@@ -206,7 +210,7 @@ def test_interpolated_squares_follow_on_complex_data() -> None:
     training = model.parameters.sample(400)
     basis = rbm.greedy(model, training, max_basis=5, progress=False).basis
     reduced = rbm.project(model, basis, ("E_onb", "E4"), training)
-    mus = model.parameters.sample(100, "random", seed=1)
+    mus = model.parameters.sample(100, "random", rng=1)
     gamma = reduced.solve(mus, estimate=False).coefficients
     state = reduced.estimators["interpolated"]
     ratio = state.evaluate(model.operator_coefficients(mus), model.rhs_coefficients(mus), gamma).value
@@ -265,7 +269,7 @@ def test_a_model_with_interpolated_coefficients_survives_a_file(tmp_path: Path) 
     result = rbm.greedy(model, model.parameters.sample(50), max_basis=5, progress=False)
     result.reduced_model.save(tmp_path / "m.rbm")
     again = rbm.load(tmp_path / "m.rbm")
-    mus = model.parameters.sample(20, "random", seed=1)
+    mus = model.parameters.sample(20, "random", rng=1)
     a, b = again.solve(mus), result.reduced_model.solve(mus)
     np.testing.assert_array_equal(a.bound, b.bound)
     np.testing.assert_array_equal(a.estimate.interpolation, b.estimate.interpolation)  # type: ignore[union-attr]
@@ -432,3 +436,20 @@ def test_interpolated_squares_refuse_a_training_set_that_is_used_up() -> None:
         "larger training set"
         in rbm.project(model, basis, ("E_onb", "E4"), model.parameters.sample(60)).refused["interpolated"]
     )
+
+
+def test_a_model_by_its_own_constructor_is_whole() -> None:
+    """The description holds all that the methods ask for; nothing is hung on afterwards."""
+    problem = ScatteringProblem(
+        surface("sphere", 1, 2), 1.5, np.array([0.0, 0.0, 2.0]), read_admittances(2, (0, 2), None)
+    )
+    n = problem.mesh.vertices.shape[1]
+    terms = terms_at(problem, lambda ks: [[np.eye(n, dtype=complex)] * 3 for _ in ks])
+    model = ScatteringModel(problem, terms, 1.0)
+    assert model.wavenumber == 1.5
+    assert model.direction.tolist() == [0, 0, 1]
+    assert model.far_field([[1.0, 2.0]], np.ones(n), np.eye(3)).shape == (1, 3)
+    with pytest.raises(FrozenInstanceError):
+        problem.coupling = 0.0  # type: ignore[misc]
+    with pytest.raises(ModelError, match="far_field_directions are outputs at a fixed wavenumber"):
+        replace(problem, wavenumber=(1.0, 2.0), far_field_directions=np.eye(3))

@@ -127,7 +127,7 @@ def test_a_model_interpolated_by_polynomials_is_certified_against_the_true_one()
     )
     print(model.verify(assembled=lambda mu: stiffness + np.exp(-mu[0]) * mass))
     reduced = rbm.greedy(model, model.parameters.sample(50), tol=1e-9, progress=False).reduced_model
-    mus = model.parameters.sample(20, "random", seed=1)
+    mus = model.parameters.sample(20, "random", rng=1)
     solution = reduced.solve(mus)
     u = reduced.reconstruct(solution.coefficients)
     worst = 0.0

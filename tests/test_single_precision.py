@@ -174,7 +174,7 @@ def test_quadratic_outputs() -> None:
         1.0,
         outputs={"energy": base.product, "mass": base.operator_terms[1]},
     )
-    mus = model.parameters.sample(30, "random", seed=1)
+    mus = model.parameters.sample(30, "random", rng=1)
     hi, lo = model.solve_extended(mus)
     result = rbm.greedy(model, model.parameters.sample(100), max_basis=6, progress=False)
     single = result.reduced_model.astype("float32")

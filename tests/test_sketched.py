@@ -81,7 +81,7 @@ def test_inflation_is_that_of_the_chi_square_law(complex_valued: bool) -> None:
 @pytest.mark.parametrize("n", [1, 4, 8])
 def test_a_model_against_the_oracle(case: Case, n: int) -> None:
     """1000 points at 1e-9 each: the probability that this fails is 1e-6, and for the seed that is given it does not."""
-    sketched = case.result.reduced_model.truncate(n).sketch(rows=20, failure=1e-9, seed=3)
+    sketched = case.result.reduced_model.truncate(n).sketch(rows=20, failure=1e-9, rng=3)
     state = sketched.estimators["sketched"]
     exact = case.exact(n)
     e = state.evaluate(*case.query(n))
@@ -129,7 +129,7 @@ def norm_exact(omega: np.ndarray, factor: np.ndarray, c: np.ndarray) -> float:
 
 def test_truncation_is_the_sketch_of_the_truncated_factor() -> None:
     case = make_case("complex")
-    sketched = case.result.reduced_model.sketch(rows=12, failure=0.05, seed=1)
+    sketched = case.result.reduced_model.sketch(rows=12, failure=0.05, rng=1)
     whole, cut = sketched.estimators["sketched"], sketched.truncate(3).estimators["sketched"]
     np.testing.assert_array_equal(cut.factor, whole.factor[:, :7])
     assert (cut.rows, cut.failure, cut.seed) == (12, 0.05, 1)
@@ -145,7 +145,7 @@ def test_truncation_is_the_sketch_of_the_truncated_factor() -> None:
 def test_the_seed_decides() -> None:
     case = make_case("real")
     reduced = case.result.reduced_model
-    a, b, other = (reduced.sketch(seed=s).estimators["sketched"].factor for s in (0, 0, 1))
+    a, b, other = (reduced.sketch(rng=s).estimators["sketched"].factor for s in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert np.all(a != other)
     # and so does the size: what selected a basis is not what certifies the next one
@@ -169,7 +169,7 @@ def test_project_and_greedy_prepare_it_but_it_does_not_drive() -> None:
 
 def test_it_says_that_it_may_fail(tmp_path: Path) -> None:
     case = make_case("complex")
-    sketched = case.result.reduced_model.truncate(4).sketch(rows=15, failure=1e-6, seed=7)
+    sketched = case.result.reduced_model.truncate(4).sketch(rows=15, failure=1e-6, rng=7)
     assert "sketched (15 rows; each bound fails with probability 1.0e-06)" in repr(sketched)
     assert "WITH PROBABILITY" in str(Sketched.__doc__)
     sketched.save(tmp_path / "sketched.rbm")
@@ -206,8 +206,8 @@ def test_single_precision(case: Case) -> None:
         ({"failure": 0.9}, "above 0 and at most 0.5, got 0.9"),
         ({"failure": np.nan}, "above 0 and at most 0.5"),
         ({"rows": 1, "failure": 1e-200}, "1 rows .* too few for a failure probability of 1e-200"),
-        ({"seed": -1}, "seed of a sketch"),
-        ({"seed": None}, "seed of a sketch"),
+        ({"rng": -1}, "rng of a sketch"),
+        ({"rng": None}, "rng of a sketch"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:

@@ -67,7 +67,7 @@ def hermitian_model(kind, *, cplx: bool, n: int = 12) -> FullOrderModel:
 @pytest.mark.parametrize("cplx", [False, True])
 def test_min_theta_is_below_the_coercivity_constant_and_meets_it_at_the_reference(kind, cplx):
     m = hermitian_model(kind, cplx=cplx)
-    mus = np.concatenate([m.parameters.sample(100, "random", seed=1), [[0.1, 10], [10, 0.1], [10, 10], [0.1, 0.1]]])
+    mus = np.concatenate([m.parameters.sample(100, "random", rng=1), [[0.1, 10], [10, 0.1], [10, 10], [0.1, 0.1]]])
     true = np.array([coercivity(m, mu) for mu in mus])
     assert np.all(bound(m, mus) <= true)
     assert np.all(bound(m, mus) > 0)
@@ -77,7 +77,7 @@ def test_min_theta_is_below_the_coercivity_constant_and_meets_it_at_the_referenc
 
 def test_min_theta_of_the_thermal_block_is_its_smallest_conductivity():
     m = thermal_block((3, 3), 6)
-    mus = m.parameters.sample(50, "random", seed=1)
+    mus = m.parameters.sample(50, "random", rng=1)
     np.testing.assert_allclose(bound(m, mus), mus.min(axis=1), rtol=1e-11)  # what rounding hides is charged
     assert np.all(bound(m, mus) < mus.min(axis=1))
     true = np.array([coercivity(m, mu) for mu in mus])
@@ -90,7 +90,7 @@ def test_the_reference_may_be_anywhere_and_sharpens_the_bound_near_it():
     for reference in ([0.2, 3.0], [50.0, 50.0]):
         m = hermitian_model(np.asarray, cplx=False)
         moved = MinTheta(reference).bind(m)
-        mus = np.concatenate([m.parameters.sample(50, "random", seed=2), [reference]])
+        mus = np.concatenate([m.parameters.sample(50, "random", rng=2), [reference]])
         values = moved(mus, m.operator_coefficients(mus))
         true = np.array([coercivity(m, mu) for mu in mus])
         assert np.all(values <= true)
@@ -336,7 +336,7 @@ def test_convection_diffusion_is_certified_by_its_hermitian_part(kind):
         space,
         MinTheta([0.5, 1.0]),
     )
-    mus = space.sample(50, "random", seed=1)
+    mus = space.sample(50, "random", rng=1)
     np.testing.assert_allclose(bound(m, mus), mus[:, 0], rtol=1e-11)
     assert np.all(bound(m, mus) <= mus[:, 0])
     result = greedy(m, space.sample(100), max_basis=12, progress=False)

@@ -204,14 +204,14 @@ def test_verify_finds_bounds_one_percent_too_large_at_any_size(n: int, turn: com
         return rbm.FullOrderModel(terms, [(1.0, np.ones(n * n))], product, space, stability)
 
     probe = make(1.0)
-    mus = space.sample(2, method="random", seed=3)
+    mus = space.sample(2, method="random", rng=3)
     true = np.array([inf_sup_reference(probe.assemble(t), product) for t in probe.operator_coefficients(mus)])
     assert np.all(true < 0.98)  # at high frequencies it tends to 1
 
     def claimed(factor: float) -> Any:
         return lambda points: factor * np.array([true[np.argmin(abs(mus[:, 0] - b))] for b in points[:, 0]])
 
-    said = repr(make(claimed(1 - 1e-9)).verify(samples=2, seed=3))
+    said = repr(make(claimed(1 - 1e-9)).verify(samples=2, rng=3))
     assert ("the true inf-sup constant: at least 1 of it" in said) == (n == 12)
     assert ("an upper estimate of the inf-sup constant (Lanczos): at least" in said) == (n == 46)
     share = float(said.split("at least ")[1].split()[0])
@@ -219,7 +219,7 @@ def test_verify_finds_bounds_one_percent_too_large_at_any_size(n: int, turn: com
     with pytest.raises(
         rbm.StabilityError, match=r"at b = .* is above the true inf-sup constant 0\.\d+.*, by a factor of 1\.0"
     ):
-        make(claimed(1.01)).verify(samples=2, seed=3)
+        make(claimed(1.01)).verify(samples=2, rng=3)
 
 
 def test_verify_proves_coercive_models_by_pivots_and_refutes_them_by_a_vector() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from problems.studies import Comparison
-from problems.study_report import table, wrapped
+from problems.studies.report import table, wrapped
 from rbm.estimate import Estimate
 
 METHODS = ("orthonormal", "direct", "expanded", "sampled", "interpolated")

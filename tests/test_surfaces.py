@@ -10,10 +10,10 @@ import pytest
 from scipy.special import ellipeinc, ellipkinc
 
 import problems
-from problems.boundary_elements import half_order_gram, mass, stiffness, warn_if_coarse
-from problems.mesh_files import read_surface
-from problems.surface_fields import sphere_rule, unit_vectors
-from problems.surfaces import SurfaceMesh, cut, solid_angle, surface
+from problems.acoustics.boundary_elements import half_order_gram, mass, stiffness, warn_if_coarse
+from problems.acoustics.mesh_files import read_surface
+from problems.acoustics.surface_fields import sphere_rule, unit_vectors
+from problems.acoustics.surfaces import SurfaceMesh, cut, solid_angle, surface
 
 EPS = np.finfo(float).eps
 
@@ -169,7 +169,7 @@ def changed(what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ],
 )
 def test_bad_meshes_are_refused(what: str, message: str) -> None:
-    with pytest.raises(problems.surfaces.ModelError, match=message):
+    with pytest.raises(problems.acoustics.surfaces.ModelError, match=message):
         SurfaceMesh(*changed(what))
 
 

@@ -14,7 +14,7 @@ import pytest
 from other_arrays import xp
 
 import rbm
-from problems.command_line import main
+from rbm.command_line import main
 
 MUS = np.array([[1.5, 0.25], [40.0, 1.0], [99.0, 2.0], [7.0, 0.5]])
 

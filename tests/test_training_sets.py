@@ -42,12 +42,12 @@ def two_parameters() -> rbm.FullOrderModel:
 
 
 def basis_of(model: rbm.FullOrderModel, size: int) -> np.ndarray:
-    return np.asarray(rbm.project(model, model.solve(model.parameters.sample(size, "sobol", seed=5)).T).basis)
+    return np.asarray(rbm.project(model, model.solve(model.parameters.sample(size, "sobol", rng=5)).T).basis)
 
 
 def faults(model: rbm.FullOrderModel, reduced: rbm.ReducedModel, mus: np.ndarray | None = None) -> tuple[int, int, int]:
     """Resolved estimates, wrong ones of these, and bounds below; by default at 400 points that no training set here has."""
-    mus = model.parameters.sample(400, "random", seed=77) if mus is None else mus
+    mus = model.parameters.sample(400, "random", rng=77) if mus is None else mus
     solution = reduced.solve(mus, method=reduced.method)
     assert solution.estimate is not None
     e, exact = solution.estimate, model.residual_norm(mus, solution.coefficients, np.asarray(reduced.basis))
@@ -112,7 +112,7 @@ def test_few_parameters_are_refused_however_often_they_are_given_and_the_number_
 ) -> None:
     model = make()  # type: ignore[operator]
     basis = basis_of(model, 3)
-    training = np.tile(model.parameters.sample(5, "random", seed=3), (copies, 1))
+    training = np.tile(model.parameters.sample(5, "random", rng=3), (copies, 1))
     with pytest.raises(rbm.EstimatorUnusable) as refusal:
         rbm.project(model, basis, (method,), training)
     message = str(refusal.value)
@@ -152,7 +152,7 @@ def test_floors_hold_where_the_residual_is_small(make: object, size: int) -> Non
     """Near snapshots the norm is off by orders more than elsewhere, since its square is off by as much: few points look there."""
     model = make()  # type: ignore[operator]
     low, high = model.parameters.bounds.T
-    at, rng = model.parameters.sample(size, "sobol", seed=5), np.random.default_rng(0)
+    at, rng = model.parameters.sample(size, "sobol", rng=5), np.random.default_rng(0)
     basis, seen = basis_of(model, size), 0
     away = rng.choice([-1, 1], (60 * size, 1)) * 10 ** rng.uniform(-7, -1, (60 * size, 1))
     mus = np.clip(np.repeat(at, 60, axis=0) * (1 + away), low, high)
@@ -188,12 +188,13 @@ def test_what_is_resolved_is_right_for_random_models(kind: str, monkeypatch: pyt
 def test_a_greedy_driven_by_e4_stops_with_the_reason_where_its_training_set_ends() -> None:
     model = one_parameter()
     few = np.tile([[5.0], [60.0], [500.0]], (40, 1))
-    with pytest.raises(rbm.EstimatorUnusable, match=r"E4 with N = 1: 3 of 3 .* too few"):
-        rbm.greedy(model, few, estimators=("E4",), progress=False)
+    short = rbm.greedy(model, few, estimators=("E4",), progress=False)  # three are enough for N = 1
+    assert re.search("E4 with N = 2: 3 of 3 .* too few.*the last usable basis is kept", short.reason)
+    assert faults(model, short.reduced_model) == (400, 0, 0)
     more = np.tile(np.geomspace(2, 700, 16)[:, None], (20, 1))
     result = rbm.greedy(model, more, estimators=("E4",), progress=False)
     assert result.stopped == "round-off"
-    assert re.search("too few.*different parameters.*the last usable basis is kept", result.reason)
+    assert re.search("E4 with N = .*16 different parameters.*the last usable basis is kept", result.reason)
     resolved, wrong, below = faults(model, result.reduced_model)
     assert (wrong, below) == (0, 0)
     assert resolved > 300
@@ -368,7 +369,24 @@ def test_a_narrow_feature_of_a_coefficient_is_seen(method: str, width: float, he
         assert "does not represent the parameter space" in str(refusal)  # noqa: PT017 - either is right
         return
     rng = np.random.default_rng(1)
-    mus = np.concatenate([model.parameters.sample(300, "random", seed=8), 0.777 + width * rng.uniform(-1, 1, (300, 1))])
+    mus = np.concatenate([model.parameters.sample(300, "random", rng=8), 0.777 + width * rng.uniform(-1, 1, (300, 1))])
+    assert faults(model, reduced, mus)[1:] == (0, 0)
+
+
+@pytest.mark.parametrize(("p", "half"), [(2, 0.02), (3, 0.05), (4, 0.075)])
+def test_a_narrow_feature_of_several_parameters_is_seen(p: int, half: float) -> None:
+    centre = np.random.default_rng(1).uniform(0.2, 0.8, p)
+
+    def hat(mus: np.ndarray) -> np.ndarray:
+        return np.asarray(1 + mus[:, 0] + 0.3 * np.maximum(0, 1 - np.max(np.abs(mus - centre), axis=1) / half))
+
+    terms: list[tuple[object, float]] = [(f"1 + x{j}", j / 10) for j in range(p)]
+    model = chain(30, {f"x{j}": (0.0, 1.0) for j in range(p)}, [*terms, (hat, 0.6)])
+    mus = centre + half * np.random.default_rng(2).uniform(-1, 1, (300, p))
+    try:
+        reduced = rbm.project(model, basis_of(model, 2), ("E4",), model.parameters.sample(600))
+    except rbm.EstimatorUnusable:
+        return
     assert faults(model, reduced, mus)[1:] == (0, 0)
 
 
@@ -376,7 +394,7 @@ def test_a_narrow_feature_of_a_coefficient_is_seen(method: str, width: float, he
 def test_near_snapshots_the_deviation_of_the_square_shows(projection: Any) -> None:
     """Interpolation of c that carries rounding is off by parts of 1e-28 in the square: seen only where the residual nearly vanishes."""
     model = chain(30, {"x": (0.0, 1.0)}, [("1 + x", 0.4)])
-    snapshots = model.parameters.sample(3, "sobol", seed=5)
+    snapshots = model.parameters.sample(3, "sobol", rng=5)
     reduced = rbm.project(model, model.solve(snapshots).T, ("E4",), model.parameters.sample(300), projection=projection)
     state = reduced.estimators["interpolated"]
     assert isinstance(state, InterpolatedSquare)

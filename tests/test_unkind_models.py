@@ -114,7 +114,7 @@ def test_mixed_units(exponent: int, dense: bool) -> None:
     result = rbm.greedy(model, model.parameters.sample(100), progress=False)
     assert len(result.parameters) in (7, 8, 9)
     for size in (3, 6, len(result.parameters)):
-        assert_certified(model, result.basis[:, :size], model.parameters.sample(60, "random", seed=2))
+        assert_certified(model, result.basis[:, :size], model.parameters.sample(60, "random", rng=2))
 
 
 def test_complex_right_hand_side_coefficients_with_real_reduced_coefficients() -> None:
@@ -163,7 +163,7 @@ def test_complex_residuals_at_the_level_of_round_off(given: bool) -> None:
     model = complex_model(60)
     result = rbm.greedy(model, model.parameters.sample(200), progress=False)
     assert result.stopped == "round-off"
-    mus = model.parameters.sample(200, "random", seed=3)
+    mus = model.parameters.sample(200, "random", rng=3)
     gamma = (model.solve(mus) @ (model.product @ result.basis.conj())) if given else None
     assert_certified(model, result.basis, mus, gamma)
     e = result.reduced_model.estimate(mus, gamma)
@@ -203,7 +203,7 @@ def test_operators_without_entries() -> None:
     )
     assert model.black_box
     result = rbm.greedy(model, model.parameters.sample(50), progress=False, estimators=("E_onb", "E1", "E2"))
-    mus = model.parameters.sample(50, "random", seed=1)
+    mus = model.parameters.sample(50, "random", rng=1)
     exact = Oracle(base, result.basis)
     for size in (2, 5, len(result.parameters)):
         reduced = result.reduced_model.truncate(size)
@@ -240,7 +240,7 @@ def test_the_rounding_of_a_single_precision_operator_is_seen() -> None:
     exact = rbm.FullOrderModel([terms, ("mu", mass.astype(float))], rhs, base.product, base.parameters, 1.0)
     model.inner_product = exact.inner_product
     basis = rbm.greedy(exact, exact.parameters.sample(30), progress=False).basis
-    mus = exact.parameters.sample(40, "random", seed=4)
+    mus = exact.parameters.sample(40, "random", rng=4)
     for size in (2, 4, basis.shape[1]):
         gamma = rbm.project(exact, basis[:, :size]).solve(mus, estimate=False).coefficients
         theta, phi = exact.operator_coefficients(mus), exact.rhs_coefficients(mus)
@@ -418,7 +418,7 @@ def test_ctrl_c_in_a_study_ends_with_status_130_and_one_line(tmp_path: Path) -> 
     code = (
         # a process started in the background of a shell ignores the interrupt, and its children do
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from problems.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+        "from rbm.command_line import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, "study", "thermal-block", "--out", str(tmp_path)],

@@ -128,7 +128,7 @@ SOLVERS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", SOLVERS)
 def test_whatever_a_solver_does_to_its_arguments_the_answers_are_the_same(name: str, kind: str) -> None:
     honest, other = model(kind), model(kind, SOLVERS[name]())
-    training, tests = SPACE.sample(20), SPACE.sample(9, "random", seed=3)
+    training, tests = SPACE.sample(20), SPACE.sample(9, "random", rng=3)
     expected = rbm.greedy(honest, training, max_basis=3, estimators=("E_onb", "E1"), progress=False)
     result = rbm.greedy(other, training, max_basis=3, estimators=("E_onb", "E1"), progress=False)
     np.testing.assert_array_equal(result.parameters, expected.parameters)

@@ -18,7 +18,7 @@ from rbm.estimators.squares import InterpolatedSquare
 @pytest.mark.parametrize("method", METHODS)
 def test_a_clear_refusal_costs_nothing_of_full_order(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = two_parameters()
-    basis, few = basis_of(model, 3), model.parameters.sample(5, "random", seed=3)
+    basis, few = basis_of(model, 3), model.parameters.sample(5, "random", rng=3)
 
     def full_order(*args: Any, **options: Any) -> np.ndarray:
         raise AssertionError("residual norms of full order were asked for")
@@ -36,7 +36,7 @@ def test_the_number_named_is_a_bound_where_counting_would_be_long_and_is_enough(
     basis = basis_of(model, 3)
     monkeypatch.setattr(training, "RANK_OPERATIONS", 0.0)
     with pytest.raises(rbm.EstimatorUnusable, match=r"at most \d+ are enough") as refusal:
-        rbm.project(model, basis, (method,), model.parameters.sample(5, "random", seed=3))
+        rbm.project(model, basis, (method,), model.parameters.sample(5, "random", rng=3))
     found = re.search(r"at most (\d+) are enough", str(refusal.value))
     assert found is not None
     resolved, wrong, below = faults(model, rbm.project(model, basis, (method,), model.parameters.sample(int(found[1]))))
@@ -75,7 +75,7 @@ def test_a_residual_that_vanishes_at_an_end_is_estimated_there_and_elsewhere(siz
     state = reduced.estimators["interpolated"]
     assert isinstance(state, InterpolatedSquare)
     near = np.geomspace(1e-9, 1, 60)[:, None]
-    mus = np.concatenate([model.parameters.sample(300, "random", seed=9), 1 + near, 50 - near])
+    mus = np.concatenate([model.parameters.sample(300, "random", rng=9), 1 + near, 50 - near])
     resolved, wrong, below = faults(model, reduced, mus)
     assert (wrong, below) == (0, 0)
     assert resolved > 300

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from problems import boundary_elements as bem
 from problems import surface
-from problems.surfaces import SurfaceMesh
-from problems.wavenumber import SeparatedWavenumber, separate_wavenumber
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics.surfaces import SurfaceMesh
+from problems.acoustics.wavenumber import SeparatedWavenumber, separate_wavenumber
 
 RANGE = 0.5, 3.0
 TOLERANCE = 1e-7

@@ -47,7 +47,7 @@ def estimator_case(rng: np.random.Generator) -> tuple[Case, rbm.ParameterSpace]:
         kit.vectors(size) if rng.uniform() < 0.3 else None,
         1.0,
         projection="galerkin" if rng.uniform() < 0.5 else "least-squares",
-        snapshots=space.sample(size, "random", seed=rng),
+        snapshots=space.sample(size, "random", rng=rng),
     )
     return case, space
 
@@ -78,12 +78,12 @@ Training = Callable[[rbm.ParameterSpace, np.random.Generator], np.ndarray]
 
 def few(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
     """1 to 12 points."""
-    return space.sample(int(rng.integers(1, 13)), "random", seed=rng)
+    return space.sample(int(rng.integers(1, 13)), "random", rng=rng)
 
 
 def repeated(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
     """1 to 40 points many times each, to the last bit or but for that."""
-    points = space.sample(int(rng.integers(1, 41)), "random", seed=rng)
+    points = space.sample(int(rng.integers(1, 41)), "random", rng=rng)
     rows = np.repeat(points, int(rng.integers(2, 40)), axis=0)
     if rng.uniform() < 0.3:
         rows = rows * (1 + rng.choice([0.0, 2.0**-52, 1e-13, 1e-9], rows.shape))
@@ -96,7 +96,7 @@ def clustered(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray
     width = 10 ** rng.uniform(-3, -0.5)
     start = rng.choice([0.0, 1.0, rng.random()], len(low)) * (1 - width)
     made = space_of(low, high, start + width * rng.random((200, len(low))))
-    return np.concatenate([made, space.sample(5, "random", seed=rng)]) if rng.uniform() < 0.3 else made
+    return np.concatenate([made, space.sample(5, "random", rng=rng)]) if rng.uniform() < 0.3 else made
 
 
 def edges(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
@@ -129,7 +129,7 @@ def half(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
 
 def filling(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
     """300 points that fill the box."""
-    return space.sample(300, "sobol", seed=int(rng.integers(10**6)))
+    return space.sample(300, "sobol", rng=int(rng.integers(10**6)))
 
 
 TRAINING: dict[str, Training] = {f.__name__: f for f in (few, repeated, clustered, edges, line, half, filling)}

@@ -67,35 +67,35 @@ class Sketched(FactorNorm):
         reduction: Reduction | None = None,
         rows: int = ROWS,
         failure: float = FAILURE,
-        seed: int = 0,
+        rng: int = 0,
     ) -> Self:
         """A sketch of E_onb's factor; :meth:`of` makes one without the full model."""
-        return cls.of(Orthonormal.prepare(model, basis, training, reduction=reduction), rows, failure, seed)
+        return cls.of(Orthonormal.prepare(model, basis, training, reduction=reduction), rows, failure, rng)
 
     @classmethod
-    def of(cls, state: Orthonormal, rows: int = ROWS, failure: float = FAILURE, seed: int = 0) -> Self:
-        """S = Omega R / sqrt(rows). Raises ModelError for rows < 1, failure outside (0, 0.5], a seed that is not an integer >= 0."""
+    def of(cls, state: Orthonormal, rows: int = ROWS, failure: float = FAILURE, rng: int = 0) -> Self:
+        """S = Omega R / sqrt(rows). Raises ModelError for rows < 1, failure outside (0, 0.5], an `rng` that is not an integer >= 0."""
         if not (isinstance(rows, int | np.integer) and rows >= 1):
             raise ModelError(f"a sketch needs a whole number of rows of at least 1, got {rows!r}")
         if not (isinstance(failure, int | float | np.floating) and 0 < failure <= 0.5):
             raise ModelError(f"the failure probability of a sketch must be above 0 and at most 0.5, got {failure!r}")
-        if not (isinstance(seed, int | np.integer) and seed >= 0):
-            raise ModelError(f"the seed of a sketch must be an integer >= 0, got {seed!r}")
+        if not (isinstance(rng, int | np.integer) and rng >= 0):
+            raise ModelError(f"the rng of a sketch must be an integer >= 0, got {rng!r}")
         factor = widened(state.factor)
         if not _inflation((2 if factor.dtype.kind == "c" else 1) * rows, failure / 2) < LARGEST:
             raise ModelError(
                 f"{rows} rows of a sketch are too few for a failure probability of {failure:g}: its bounds would say nothing"
             )
         # the size in the seed: sketches of the bases of one greedy run are independent of each other
-        rng = np.random.default_rng([int(seed), len(factor)])
-        omega = rng.standard_normal((rows, len(factor)))
+        generator = np.random.default_rng([int(rng), len(factor)])
+        omega = generator.standard_normal((rows, len(factor)))
         if factor.dtype.kind == "c":
-            omega = (omega + 1j * rng.standard_normal(omega.shape)) / math.sqrt(2)
+            omega = (omega + 1j * generator.standard_normal(omega.shape)) / math.sqrt(2)
         omega = omega / math.sqrt(rows)
         hi, lo = extended.product(omega, factor)
         sketch = hi + lo
         norms = column_norms(sketch)
-        made = cls(sketch, norms, state.defects, state.orthogonality, float(failure), int(seed))
+        made = cls(sketch, norms, state.defects, state.orthogonality, float(failure), int(rng))
         wrong = column_norms(np.abs(hi - sketch + lo) + extended.rounding(omega, factor)) + 2.0**-53 * norms
         return made.moved(sketch, wrong).astype(np.finfo(state.factor.dtype).dtype)
 

@@ -13,7 +13,6 @@ from lowrank.arrays import beside, is_complex, namespace, numpy_dtype
 from rbm.errors import EstimatorUnusable
 from rbm.estimate import RESOLVED, Estimate
 from rbm.estimators.base import Estimator, rounding_constant, underflow
-from rbm.estimators.outliers import outlying_points
 from rbm.estimators.training import TrainingProducts
 from rbm.estimators.validation import Validation, validation_points
 from rbm.estimators.valleys import valley_points
@@ -48,9 +47,9 @@ class InterpolatedSquare(Estimator):
     :meth:`rbm.ReducedModel.estimate` adds the dual norm of the difference of the residuals, by :meth:`distance`.
 
     The square is linear in X(mu), and so is what it is off by where X(mu) is no combination of the X(mu_r). This is measured, not proved: at
-    validation points of their own (:func:`rbm.estimators.validation.validation_points`: 768 or more that fill the box to its sides and corners,
-    never copies of selected ones, up to 256 training parameters that were not selected, and the 64 of 65 536 points at which the coefficients
-    are most unlike those at the others, :func:`rbm.estimators.outliers.outlying_points`) the value v is compared with the exact norm e, by E_onb at all
+    validation points of their own (:func:`rbm.estimators.validation.validation_points`: 12 000 or more that fill the box to its sides and corners,
+    never copies of selected ones, and up to 256 training parameters that were not selected; and those downhill to where the residual nearly vanishes,
+    :func:`rbm.estimators.valleys.valley_points`) the value v is compared with the exact norm e, by E_onb at all
     of them and by E1 at the 64 or so that decide. With s(mu) = sum_j ||W_j|| |c_j|, the size of the residual's terms, the floor gets
 
         epsilon s(mu),    epsilon = max (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s,
@@ -58,9 +57,9 @@ class InterpolatedSquare(Estimator):
     no less than twice the largest deviation seen; 0 where rounding explains all of it, as it does for training sets that fill the space.
     Rounding errors of the square are relative to its values V_r, though, and s(mu) may vanish somewhere (a right-hand side that does). Where more
     estimates are resolved that way, epsilon is that of the points with s(mu) >= 1e-3 max s, and what is missing at the others is a
-    constant tau of the floor. The estimator is refused where that happens with fewer than 8 training parameters left over (repeated rows count once), and where it leaves no
-    estimate resolved though the training set by itself would; before anything of full order is computed where 32 validation points say so clearly
-    (epsilon > 1e-6). Validation takes 64 MiB beside the training products and about the time of the selection. Between the validation points E3 and E4 estimate; E_onb certifies.
+    constant tau of the floor. The estimator is refused where epsilon > 1e-6 with fewer than 8 training parameters left over (repeated rows count once), and where it leaves no
+    estimate resolved though the training set by itself would; before anything of full order is computed where 32 validation points say so clearly.
+    Validation takes 8 rho bytes per point beside the training products, 100 MiB for rho = 1000, and about the time of the selection. Between the validation points E3 and E4 estimate; E_onb certifies.
 
     In single precision the matrices that give lambda are held in float32 and used in double precision (products of c span
     twice the digits of c). They give lambda' = (I + E) lambda, E known from the matrices before and after, so that the square is off
@@ -102,13 +101,11 @@ class InterpolatedSquare(Estimator):
             **state,
         )
         others = training.parameters[_others(len(training.parameters), selected)]
-        model = reduction.model
-        outliers = outlying_points(model.operator_coefficients, model.rhs_coefficients)
-        points = validation_points(model.parameters, parameters, np.concatenate([others, outliers]))
+        points = validation_points(reduction.model.parameters, parameters, others)
         if made._short(training) and len(points):
             made._refuse_early(training, points)
         gamma, basis = training.gamma[selected], reduction.basis
-        exact = model.residual_norm
+        exact = reduction.model.residual_norm
         residual = exact(parameters, gamma, basis, extrapolate=True) if len(selected) else np.zeros(0)
         made = replace(made, squares=residual**2)
         if not len(points):  # the selected points are the whole space
@@ -138,11 +135,13 @@ class InterpolatedSquare(Estimator):
             parts = [self.combination(known.c[i : i + piece]) for i in range(0, len(known.c), piece)]
         return known._replace(combination=np.concatenate(parts, axis=1) if parts else np.zeros((len(self.squares), 0)))
 
-    def _known(self, training: TrainingProducts, points: np.ndarray) -> Validation:
+    def _known(self, training: TrainingProducts, points: np.ndarray, valleys: bool = True) -> Validation:
         """Norms by E_onb, and by E1 at the EXACT points that decide: those of the largest deviations and those of the smallest norms."""
         known = Validation.at(training.reduction, points)
-        low = Validation.at(training.reduction, valley_points(training.reduction, known))
-        known = self._seen(known.joined(low))
+        if valleys:
+            low = Validation.at(training.reduction, valley_points(training.reduction, known))
+            known = known.joined(low)
+        known = self._seen(known)
         order = np.argsort(-self.deviations(known)), np.argsort(known.norm)
         return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
 
@@ -157,9 +156,9 @@ class InterpolatedSquare(Estimator):
         made = self._widened(known)
         if made is self:
             return made
-        if self._short(training):
+        if self._short(training) and np.any(self.deviations(known) > CLEAR):
             raise self._too_few(training, known)
-        if not made._resolved(known) and self._holds(self._known(training, others), known):
+        if not made._resolved(known) and self._holds(self._known(training, others, valleys=False), known):
             raise EstimatorUnusable(
                 f"{self._reason(training)}: the training set ({len(training.parameters)} different parameters) does not represent the parameter space: "
                 f"{self._off(known)}, and no estimate would be resolved. Give a training set that fills the space, narrow the ranges of the "
@@ -209,7 +208,7 @@ class InterpolatedSquare(Estimator):
     def _off(self, known: Validation) -> str:
         """How far the values are off at validation points, in words."""
         off = np.abs(_signed_root(self.squares @ known.combination) - known.norm)
-        worst = int(np.argmax(np.where(np.isfinite(off), off, 0.0)))
+        worst = int(np.argmax(self.deviations(known)))
         return (
             f"at {len(off)} other points of the parameter space its residual norms are off by up to {off[worst]:.1e}, where the exact one is "
             f"{known.norm[worst]:.1e}"

@@ -21,6 +21,8 @@ ZERO_PIVOT = 32.0
 LARGEST = 2**26
 #: Operations to count the independent columns of X for a message, at most (a few seconds); beyond, the number of products is the answer.
 RANK_OPERATIONS = 2e9
+#: Validation points that are counted among these.
+COUNTED = 1024
 
 
 class TrainingProducts(NamedTuple):
@@ -55,10 +57,11 @@ class TrainingProducts(NamedTuple):
 
         None where the pivoted QR would take more than RANK_OPERATIONS.
         """
-        sigma, count = len(self.values), self.values.shape[1] + len(known.c)
+        c = known.c[:: max(1, len(known.c) // COUNTED)]
+        sigma, count = len(self.values), self.values.shape[1] + len(c)
         if 2.0 * min(sigma, count) ** 2 * max(sigma, count) > RANK_OPERATIONS:
             return None
-        values = np.concatenate([self.values, evaluate_products(known.c, self.weights, self.products).T], axis=1)
+        values = np.concatenate([self.values, evaluate_products(c, self.weights, self.products).T], axis=1)
         values = values[:, np.all(np.isfinite(values), axis=0)]
         pivots = np.abs(np.diag(scipy.linalg.qr(values, mode="r", pivoting=True)[0]))
         return int(np.sum(pivots > ZERO_PIVOT * np.finfo(pivots.dtype).eps / 2 * pivots.max(initial=0.0)))

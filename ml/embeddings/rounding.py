@@ -1,0 +1,137 @@
+"""Embedding tables rounded row by row to a few bits: what a factorisation has to be compared with."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lowrank.arrays import as_matrix
+from ml.embeddings.report import EmbeddingReport, embedding_report
+from ml.embeddings.token_ids import checked_ids
+
+__all__ = ["RoundedEmbedding", "round_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundedEmbedding:
+    """E_ij ~ unit scales_{i, j // group} q_ij with integers |q_ij| <= 2^{bits-1} - 1. See :func:`round_rows`."""
+
+    codes: np.ndarray  #: (V, ceil(H bits / 8)) bytes, q_ij + 2^{bits-1} packed bit by bit; (V, H) bytes for 8 bits
+    scales: np.ndarray  #: (V, H / group), float16
+    unit: float  #: power of two that scales are in
+    bits: int
+    width: int  #: H
+    dtype: np.dtype  #: of the rows that :meth:`lookup` returns
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(V, H)."""
+        return len(self.codes), self.width
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes and scales."""
+        return self.codes.nbytes + self.scales.nbytes
+
+    def lookup(self, ids: Any) -> np.ndarray:
+        """Rows (..., H) of integer ids (...) of any shape. Raises IndexError and TypeError as :meth:`FactorizedEmbedding.lookup`."""
+        given = checked_ids(ids, self.shape[0])
+        flat = given.reshape(-1)
+        numbers = _unpacked(np.take(self.codes, flat, axis=0), self.bits, self.width).astype(self.dtype)
+        steps = _steps(np.take(self.scales, flat, axis=0), self.unit, self.dtype)
+        if self.width:
+            groups = steps.shape[1]
+            numbers = numbers.reshape(len(flat), groups, self.width // groups) * steps[:, :, None]
+        return numbers.reshape(*given.shape, self.width)
+
+    def to_dense(self) -> np.ndarray:
+        """The table (V, H)."""
+        return self.lookup(np.arange(self.shape[0]))
+
+    def report(self, table: Any, frequencies: Any = None) -> EmbeddingReport:
+        """How near it is to `table` (V, H), and how much smaller. See :func:`ml.embeddings.report.embedding_report`."""
+        return embedding_report(table, self, frequencies)
+
+    def __repr__(self) -> str:
+        v, h = self.shape
+        group = f" in groups of {h // self.scales.shape[1]}" if self.scales.shape[1] > 1 else ""
+        return f"RoundedEmbedding({v} x {h}, int{self.bits}{group}, {self.nbytes:,} bytes of {v * h * self.dtype.itemsize:,})"
+
+
+def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmbedding:
+    """Round every row, or every `group` neighbours in a row, to integers times one scale.
+
+    With q_max = 2^{bits-1} - 1, scale s = max |e_j| / q_max over the group, rounded to half precision, q_j = round(e_j / s):
+    |e_j - s' q_j| <= s/2 (1 + 2^{2 - 11} q_max) + 2^{-24} q_max max s, where s' is the scale as it is stored; the second term is its
+    rounding, the third one that of scales below 6e-5 of the largest, which half precision holds less well. The plainest scheme
+    there is: neither calibration nor an optimal scale.
+
+    Parameters
+    ----------
+    table : E (V, H), real, NumPy
+    bits : 2 to 8
+    group : entries of one scale, a divisor of H; by default H, one scale a row
+
+    Raises
+    ------
+    ValueError
+        complex, NaN or infinite entries, other bits, a group that does not divide H.
+
+    Notes
+    -----
+    Scales below 1.5e-8 of the largest are zero. Codes of less than a byte are unpacked bit by bit: compact, not fast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rounded = round_rows(np.array([[7.0, -3.2, 0.4, 0.0]]), bits=4)
+    >>> rounded, rounded.to_dense()
+    (RoundedEmbedding(1 x 4, int4, 4 bytes of 32), array([[ 7., -3.,  0.,  0.]]))
+    """
+    table = as_matrix("table", table)
+    if not isinstance(table, np.ndarray) or table.dtype.kind == "c":
+        raise ValueError(f"only real NumPy tables are rounded, got {type(table).__name__} of {table.dtype}")
+    v, h = table.shape
+    group = max(h, 1) if group is None else operator.index(group)
+    if not 2 <= operator.index(bits) <= 8:
+        raise ValueError(f"bits must be 2 .. 8, got {bits}")
+    if group < 1 or h % group:
+        raise ValueError(f"group must divide the width {h}, got {group}")
+    largest = 2 ** (bits - 1) - 1
+    groups = table.reshape(v, h // group, group).astype(np.float64)
+    exact = np.max(np.abs(groups), axis=2, initial=0) / largest
+    unit = float(np.ldexp(1.0, int(np.frexp(np.max(exact, initial=0))[1]) - 1))
+    scales = (exact / unit).astype(np.float16)
+    with np.errstate(over="ignore"):  # rounded up, a scale may lead beyond the largest number of the type: then down
+        beyond = np.isinf(largest * _steps(scales, unit, table.dtype))
+    scales = np.where(beyond, np.nextafter(scales, np.float16(0)), scales)
+    step = _steps(scales, unit, table.dtype).astype(np.float64)[:, :, None]
+    numbers = np.rint(np.divide(groups, step, out=np.zeros_like(groups), where=step > 0))
+    numbers = np.clip(numbers, -largest, largest).astype(np.int8).reshape(v, h)
+    return RoundedEmbedding(_packed(numbers, bits), scales, unit, int(bits), h, table.dtype)
+
+
+def _steps(scales: np.ndarray, unit: float, dtype: np.dtype) -> np.ndarray:
+    """What one integer is worth; multiplied in double, as the unit of small numbers is none of single precision."""
+    return (scales.astype(np.float64) * unit).astype(dtype)
+
+
+def _packed(numbers: np.ndarray, bits: int) -> np.ndarray:
+    if bits == 8:
+        return numbers.view(np.uint8)
+    codes = (numbers + 2 ** (bits - 1)).astype(np.uint8)
+    single = (codes[:, :, None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
+    return np.packbits(single.reshape(len(codes), codes.shape[1] * bits), axis=1)
+
+
+def _unpacked(codes: np.ndarray, bits: int, width: int) -> np.ndarray:
+    if bits == 8:
+        return codes.view(np.int8)
+    single = np.unpackbits(codes, axis=1, count=width * bits).reshape(len(codes), width, bits)
+    numbers = np.zeros(single.shape[:2], dtype=np.int8)
+    for i in range(bits):
+        numbers = 2 * numbers + single[:, :, i].view(np.int8)
+    return numbers - np.int8(2 ** (bits - 1))

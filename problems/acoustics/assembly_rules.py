@@ -1,0 +1,90 @@
+"""Which pairs of triangles are integrated by which rule, in one place: the matrices follow from it, and the names of their files on disk."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from problems.acoustics import near_quadrature
+from problems.acoustics.near_triangles import NearTriangles, SharpTriangles, near_triangles, sharp_triangles
+from problems.acoustics.surfaces import SurfaceMesh
+
+__all__ = ["pairs_to_correct", "rules", "singular_order", "warn_if_costly", "warn_if_too_near"]
+
+#: Changes when what these modules compute changes without one of the constants (tests/test_near_triangles.py sees it).
+RULES = 2
+#: Triangles that do not touch and are nearer than this share of their size there are integrated by :mod:`problems.acoustics.near_quadrature`: there the
+#: rule of order 4 leaves 2e-3 of a single and 2e-2 of a double layer, at 0.08 of an edge 15 % and more. No ready-made shape has such pairs.
+NEAR = 0.35
+#: Triangles longer than this many of their heights are stretched; the order that singular integrals take at least where there are such, or
+#: near or sharp ones.
+STRETCHED, SINGULAR = 4.0, 6
+#: Nearer than this, the correction itself has been seen to lose digits.
+TOO_NEAR = 2e-3
+#: Integrals over so many pairs are announced; each takes about 0.03 s.
+MANY, SECONDS = 4000, 0.03
+#: Faces that meet at less than this angle (radians), and triangles with one common vertex that are nearer there than this share of their own
+#: angle, are integrated likewise: the singular rule of order 4 leaves 5e-3 of a double layer at 37 degrees, 17 % at 4.
+SHARP, SHARP_AT_VERTEX = np.pi / 4, 0.25
+#: Sharper than this (radians) the correction has not been checked: at 0.19 degrees rows of the double layer still add up to 3e-6.
+TOO_SHARP = np.radians(0.1)
+
+
+def rules() -> str:
+    """All that decides how pairs of triangles are integrated, besides the orders that are asked for: part of a cache key."""
+    q = near_quadrature
+    constants = (NEAR, STRETCHED, SINGULAR, SHARP, SHARP_AT_VERTEX)
+    return f"rules {RULES}, {constants}, {(q.SEPARATION, q.ORDER, q.LEVELS, q.SMOOTH_ORDER)}"
+
+
+def pairs_to_correct(mesh: SurfaceMesh) -> tuple[NearTriangles, SharpTriangles]:
+    """The pairs that are integrated in closed form; warns of those for which this is not enough."""
+    near, sharp = near_triangles(mesh, NEAR), sharp_triangles(mesh, SHARP, SHARP_AT_VERTEX)
+    warn_if_too_near(near)
+    if len(sharp) and sharp.angle.min() < TOO_SHARP:
+        k = int(np.argmin(sharp.angle))
+        warnings.warn(
+            f"triangles {sharp.first[k]} and {sharp.second[k]} meet at an angle of {np.degrees(sharp.angle[k]):.2g} degrees "
+            f"({int((sharp.angle < TOO_SHARP).sum())} such pairs below {np.degrees(TOO_SHARP):.2g}): how right their integrals are has not been checked, and no "
+            "reduced basis bound covers it; thicken the rim, or cut it off",
+            UserWarning,
+            stacklevel=3,
+        )
+    return near, sharp
+
+
+def singular_order(mesh: SurfaceMesh, quadrature: int, near: bool) -> int:
+    """The order for triangles that touch: the same, but 6 at least on a mesh with stretched, near or sharp triangles.
+
+    Order 4 leaves 6e-3 of the extinction of a plate 50 times as wide as thick, order 6 7e-4, order 8 2e-4, which takes twice the time.
+    """
+    longest = mesh.edge_lengths.max(axis=0)
+    stretched = near or bool(np.any(longest**2 > STRETCHED * 2 * mesh.areas))
+    return max(quadrature, SINGULAR) if stretched else quadrature
+
+
+def warn_if_too_near(near: NearTriangles) -> None:
+    """Name the nearest pair if it is too near even for the correction."""
+    if len(near) and near.ratio.min() < TOO_NEAR:
+        k = int(np.argmin(near.ratio))
+        warnings.warn(
+            f"triangles {near.first[k]} and {near.second[k]} do not touch and are {near.ratio[k]:.1e} of an edge apart ({int((near.ratio < TOO_NEAR).sum())} "
+            f"such pairs below {TOO_NEAR:g}): their integrals are right to about 1e-4 only, which no reduced basis bound covers; refine the mesh "
+            "there, or close the gap",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def warn_if_costly(mesh: SurfaceMesh, pairs: int) -> None:
+    """Announce integrals that take longer than all the rest, and what shortens them."""
+    if pairs > MANY:
+        stretch = float((mesh.edge_lengths.max(axis=0) ** 2 / (2 * mesh.areas)).max())
+        warnings.warn(
+            f"{pairs} integrals over pairs of near triangles, which take about {pairs * SECONDS / 60:.0f} minutes (once, if there is a cache): near is what "
+            f"is nearer than {NEAR:g} of the longer edge of the two, and the mesh has triangles up to {stretch:.0f} times as long as high; a mesh of "
+            "rounder triangles has fewer such pairs",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,79 @@
+"""Energy balance of a scatterer: what the optical theorem is off by for a discrete solution, and the power that is really radiated."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from problems.acoustics.surface_fields import far_field, sphere_rule
+from problems.acoustics.surfaces import SurfaceMesh
+
+__all__ = ["EnergyBalance", "radiated_power", "warn_of_defect"]
+
+#: Above this share of the extinction, a defect is warned of.
+WARN = 1e-2
+#: Far fields are summed for so many directions at once.
+DIRECTIONS = 128
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyBalance:
+    """Cross-sections of the full-order solution at a few parameter points, scattering not from the optical theorem."""
+
+    mus: np.ndarray  #: (m, p)
+    extinction: np.ndarray  #: (m,) (4 pi / k) Im f(d)
+    absorption: np.ndarray  #: (m,) int Re(beta) |u|^2
+    scattering: np.ndarray  #: (m,) int |f|^2, from the far field
+    forward: np.ndarray  #: (m,) (4 pi / k) |f(d)|
+
+    @property
+    def defect(self) -> np.ndarray:
+        """(m,) |extinction - absorption - scattering|: zero for the exact solution, so it is all error of the discretisation."""
+        return np.abs(self.extinction - self.absorption - self.scattering)
+
+    @property
+    def share(self) -> float:
+        """Largest defect over (4 pi / k) |f(d)|: about the relative error of the far field, by which defects elsewhere are estimated."""
+        return float(np.max(self.defect / np.where(self.forward > 0, self.forward, 1.0)))
+
+    def __repr__(self) -> str:
+        return f"EnergyBalance({len(self.mus)} parameter points, optical theorem off by up to {self.defect.max():.1e}, {self.share:.1e} of 4 pi |f| / k)"
+
+
+def radiated_power(mesh: SurfaceMesh, wavenumber: float, pressures: np.ndarray, admittances: np.ndarray) -> np.ndarray:
+    """int |f|^2 over the unit sphere (M, 1), never negative, of surface pressures (M, n) with admittances (M, d) of the parts.
+
+    The rule is exact for far fields up to the degree beyond which those of an obstacle of this size are below 1e-8.
+    """
+    extent = np.ptp(mesh.vertices, axis=1)
+    size = wavenumber * float(np.linalg.norm(extent)) / 2
+    directions, weights = sphere_rule(int(np.ceil(size + 7 * np.cbrt(size))) + 5)
+    total = np.zeros((len(pressures), 1))
+    for start in range(0, len(weights), DIRECTIONS):
+        part = slice(start, start + DIRECTIONS)
+        field = far_field(mesh, wavenumber, directions[:, part], pressures, admittances)
+        total[:, 0] += np.abs(field) ** 2 @ weights[part]
+    return total
+
+
+def warn_of_defect(
+    balance: EnergyBalance, defect: np.ndarray, extinction: np.ndarray, describe: Callable[[np.ndarray], str]
+) -> None:
+    """Warn where the estimated defect (M,) is more than a hundredth of the extinction (M,)."""
+    high = defect > WARN * np.abs(extinction)
+    if not np.any(high):
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(high, defect / np.abs(extinction), 0.0)
+    row, worst = int(np.argmax(relative)), int(np.argmax(balance.defect))
+    warnings.warn(
+        f"the optical theorem does not hold well on this mesh: extinction and scattering of {int(high.sum())} of {len(defect)} points are off by about "
+        f"{relative[row]:.1g} of the extinction or less (row {row}: {extinction[row]:.3g}, off by about {defect[row]:.1g}), which their bounds do "
+        f"not cover (measured: {balance.defect[worst]:.1g} at {describe(balance.mus[worst])}); refine the mesh, or take scattering from the far field, "
+        "which is never negative: model.scattering_cross_section(mus, reduced_model.reconstruct(solution.coefficients))",
+        UserWarning,
+        stacklevel=4,
+    )

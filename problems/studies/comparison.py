@@ -1,0 +1,87 @@
+"""Estimators against the truth, over basis sizes and test parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import rbm
+from lowrank.progress import progress_bar
+from problems.studies.study import SELECTING, Study
+from rbm import Estimate, FullOrderModel, GreedyResult
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Estimators against the truth on the test parameters, for each basis size."""
+
+    mus: np.ndarray  #: (M, p)
+    errors: dict[int, np.ndarray]  #: {N: true error (M,)}
+    estimates: dict[str, dict[int, Estimate]]  #: {method: {N: Estimate (M,)}}
+    rows: list[dict[str, Any]]  #: for summary.json
+    decay: dict[str, np.ndarray]  #: EIM residual histories of E4
+
+
+def compare(
+    model: FullOrderModel, result: GreedyResult, training: np.ndarray, study: Study, progress: bool
+) -> Comparison:
+    """Project onto the first N basis vectors, for each N, and evaluate every estimator and the true error."""
+    mus = model.parameters.sample(study.tests, "random", rng=1)
+    truth = model.solve_extended(mus, progress=progress)
+    sizes = list(study.sizes(len(result.parameters)))
+    errors: dict[int, np.ndarray] = {}
+    estimates: dict[str, dict[int, Estimate]] = {m: {} for m in study.estimators}
+    rows: list[dict[str, Any]] = []
+    decay: dict[str, np.ndarray] = {}
+    selecting = [m for m in study.estimators if m in SELECTING]
+    for n in progress_bar(sizes, "comparing estimators", enabled=progress):
+        reduced = result.reduced_model.truncate(n)
+        if selecting and n <= study.sampled_up_to:
+            chosen = rbm.project(model, result.basis[:, :n], ("orthonormal", *selecting), training)
+            reduced = replace(reduced, estimators={**reduced.estimators, **chosen.estimators}, refused=chosen.refused)
+        gamma = reduced.solve(mus, estimate=False).coefficients
+        errors[n] = model.error_norm(mus, gamma, result.basis[:, :n], truth)
+        direct = reduced.estimate(mus, gamma, "direct")
+        oracle = direct.value
+        row: dict[str, Any] = {
+            "N": n,
+            "largest_true_error": float(errors[n].max()),
+            "largest_oracle": float(oracle.max()),
+        }
+        for method in study.estimators:
+            if method in reduced.refused:
+                row[method] = {"refused": reduced.refused[method]}
+            if method not in reduced.estimators:
+                continue
+            estimates[method][n] = e = direct if method == "direct" else reduced.estimate(mus, gamma, method)
+            row[method] = _ratios(e, oracle, errors[n], reduced.estimators[method])
+        if "interpolated" in reduced.estimators:
+            history = reduced.estimators["interpolated"].history  # type: ignore[attr-defined]
+            decay[f"$N = {n}$"] = history / history[0]
+        rows.append(row)
+    return Comparison(mus, errors, estimates, rows, decay)
+
+
+def _ratios(e: Estimate, oracle: np.ndarray, error: np.ndarray, state: Any) -> dict[str, Any]:
+    ratio = e.value / oracle
+    figures = {
+        "largest_value": float(e.value.max()),
+        "largest_bound": float(e.bound.max()),
+        "largest_ratio": float(ratio.max()),
+        "median_ratio": float(np.median(ratio)),
+        "smallest_ratio": float(ratio.min()),
+        "unresolved": int((~e.resolved).sum()),
+        "largest_floor": float(e.floor.max()),
+        "bounds_below_true_error": int((e.bound < error).sum()),
+        "bounds_below_oracle": int((e.bound < oracle).sum()),
+        "smallest_effectivity": float((e.bound / error).min()),
+        "largest_effectivity": float((e.bound / error).max()),
+    }
+    if hasattr(state, "squares"):
+        figures["terms"] = len(state.squares)
+        figures["products"] = state.products_total
+    return figures

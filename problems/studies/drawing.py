@@ -1,0 +1,72 @@
+"""The figures of a study: estimators, effectivities, selected parameters, and solutions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rbm
+from lowrank.full_pivoting import SATURATION
+from problems.studies.comparison import Comparison
+from problems.studies.study import Study
+from problems.thermal_block import thermal_block_mesh
+from rbm import FullOrderModel, GreedyResult, plots
+
+__all__ = ["diffusion_solutions", "figures", "thermal_solutions"]
+
+#: Text that can be read on dark and on bright colours.
+READABLE: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}}
+
+
+def figures(study: Study, model: FullOrderModel, result: GreedyResult, comparison: Comparison, out: Path) -> None:
+    """All figures of a study."""
+    sizes = list(comparison.errors)
+    errors = [float(comparison.errors[n].max()) for n in sizes]
+    plots.save(plots.estimators_over_size(sizes, errors, comparison.estimates), out / "estimators")
+    ratios: dict[str, dict[int, np.ndarray]] = {
+        m: {n: e.bound / comparison.errors[n] for n, e in comparison.estimates[m].items()}
+        for m in ("expanded", "orthonormal")
+        if m in comparison.estimates
+    }
+    plots.save(plots.effectivity(sizes, ratios), out / "effectivity")
+    plots.save(plots.selected_parameters(result.parameters, model.parameters), out / "selected_parameters")
+    for name, figure in study.figures(model, result.reduced_model).items():
+        plots.save(figure, out / name)
+    if len(model.parameters) == 1:
+        for n in sizes[len(sizes) // 2 :: 2]:
+            per_method = {m: per[n] for m, per in comparison.estimates.items() if n in per}
+            ax = plots.estimators_over_parameter(comparison.mus[:, 0], comparison.errors[n], per_method)
+            ax.set_title(f"$N = {n}$")
+            plots.save(ax, out / f"estimators_over_mu_N{n}")
+    if comparison.decay:
+        ax = plots.eim_decay(comparison.decay, round_off=SATURATION * np.finfo(float).eps / 2)
+        ax.set_ylabel(r"$\max |X - I_r X| \,/\, \max |X|$")
+        plots.save(ax, out / "eim_decay")
+
+
+def diffusion_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
+    """Solutions of the diffusion study at four parameter points."""
+    n = reduced.basis.shape[0]  # type: ignore[union-attr]
+    mus = np.array([[1.0], [10.0], [30.0], [100.0]])
+    u = reduced.reconstruct(reduced.solve(mus).coefficients)
+    x = np.linspace(0, 1, n + 2)
+    return {"solutions": plots.solutions(x, np.pad(u, ((0, 0), (1, 1))), [rf"$\mu = {m:g}$" for m in mus[:, 0]])}
+
+
+def thermal_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
+    """Temperatures of the thermal block at three parameter points, with the conductivities of its blocks."""
+    mesh = thermal_block_mesh()
+    inner = np.setdiff1d(np.arange(mesh.p.shape[1]), mesh.boundary_nodes())
+    mus = reduced.parameters.sample(3, "random", rng=3)
+    u = np.zeros((len(mus), mesh.p.shape[1]))
+    u[:, inner] = reduced.reconstruct(reduced.solve(mus).coefficients)
+    figure = plots.solutions_on_mesh(mesh.p, mesh.t, u, ["conductivity of each block"] * len(mus))
+    for mu, ax in zip(mus, figure.axes, strict=False):
+        for i, k in enumerate(mu):
+            ax.text((i % 3 + 0.5) / 3, (i // 3 + 0.5) / 3, f"{k:.2f}", ha="center", va="center", fontsize=8, **READABLE)
+        for edge in (1 / 3, 2 / 3):
+            ax.axvline(edge, color="white", lw=0.5)
+            ax.axhline(edge, color="white", lw=0.5)
+    return {"solutions": figure}

@@ -1,0 +1,57 @@
+"""The studies of the gallery, by name."""
+
+from __future__ import annotations
+
+from problems.acoustics import scattering_figures
+from problems.acoustics.scattering import acoustic_scattering
+from problems.reaction_diffusion import reaction_diffusion_1d
+from problems.studies.drawing import diffusion_solutions, thermal_solutions
+from problems.studies.study import Study
+from problems.thermal_block import thermal_block
+from rbm import FullOrderModel
+
+__all__ = ["STUDIES"]
+
+
+def _scattering(progress: bool) -> FullOrderModel:
+    return acoustic_scattering("sphere", parts=2, wavenumber=2.0, level=4, progress=progress)
+
+
+STUDIES: dict[str, Study] = {
+    "diffusion": Study(
+        title="Reaction-diffusion in one dimension: -u'' + mu u = 1",
+        model=lambda progress: reaction_diffusion_1d(),
+        training=1000,
+        tests=1000,
+        max_basis=20,
+        tol=0.0,
+        estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
+        sizes=lambda n: range(1, n + 1),
+        figures=diffusion_solutions,
+    ),
+    "thermal-block": Study(
+        title="Thermal block, 3 x 3: -div(k grad u) = 1",
+        model=lambda progress: thermal_block(),
+        training=500,
+        tests=50,
+        max_basis=60,
+        tol=1e-2,
+        estimators=("orthonormal", "direct", "expanded"),
+        sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
+        figures=thermal_solutions,
+    ),
+    "scattering": Study(
+        title="Acoustic scattering by a sphere with two admittances, k = 2, boundary elements",
+        model=_scattering,
+        training=500,
+        tests=40,
+        max_basis=60,
+        tol=1e-10,
+        estimators=("orthonormal", "direct", "expanded", "sampled", "interpolated"),
+        sizes=lambda n: sorted({1, 2, *range(4, n, 4), n}),
+        figures=scattering_figures.figures,
+        remark="assembling matrices and choosing stability anchors: about two minutes the first time, a second later (cached)",
+        relative=True,
+        sampled_up_to=12,
+    ),
+}

@@ -1,0 +1,10 @@
+"""The command ``rbm``.
+
+entry.py reads the arguments and makes one line of every failure. query.py answers from a saved model at the points that
+points.py reads, info.py and cache.py print what is on disk. registered.py finds the studies and further commands that
+installed packages register as entry points (groups ``rbm.studies`` and ``rbm.commands``).
+"""
+
+from rbm.command_line.entry import main
+
+__all__ = ["main"]

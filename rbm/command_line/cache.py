@@ -1,0 +1,57 @@
+"""The command ``rbm cache``: folder, number and size of compiled kernels and assembled matrices; or their removal."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rbm.cache import cache_files, cache_folder, clear_cache, kernel_folder
+
+__all__ = ["add_cache"]
+
+
+def add_cache(commands: Any) -> None:
+    """Register the command with the subparsers of argparse."""
+    cache = commands.add_parser(
+        "cache",
+        help="compiled kernels and assembled matrices on disk",
+        description="Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's cache "
+        "folder. Whatever is not there is made again. Their number and size are not limited.",
+    )
+    what = cache.add_mutually_exclusive_group()
+    what.add_argument("--path", action="store_true", help="print the folder and nothing else")
+    what.add_argument("--size", action="store_true", help="print the number of bytes and nothing else")
+    what.add_argument("--clear", action="store_true", help="remove the kept files, and no others")
+    cache.set_defaults(run=_cache)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    """Print what was asked for, or all; or clear."""
+    if options.path:
+        print(cache_folder())
+    elif options.size:
+        print(sum(file.size for file in cache_files()))
+    elif options.clear:
+        count, size = clear_cache()
+        print(f"{count} files removed, {_readable(size)}")
+    else:
+        files = list(cache_files())
+        print(f"folder    {cache_folder()}")
+        if kernel_folder().parent != cache_folder():
+            print(f"kernels   {kernel_folder()} (NUMBA_CACHE_DIR)")
+        for kind in dict.fromkeys(["kernels", "matrices", *(file.kind for file in files)]):
+            sizes = [file.size for file in files if file.kind == kind]
+            print(f"{kind:<9} {len(sizes)} files, {_readable(sum(sizes))}")
+        print("limit     none: files stay until `rbm cache --clear`, or until you remove the folder")
+
+
+def _readable(size: int) -> str:
+    """Bytes as people read them.
+
+    >>> _readable(999), _readable(2_340_000)
+    ('999 bytes', '2.3 MB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,69 @@
+"""Entry point of the command ``rbm``: its arguments, and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import rbm
+from rbm.command_line.cache import add_cache
+from rbm.command_line.info import add_info
+from rbm.command_line.points import with_negative_numbers
+from rbm.command_line.query import add_query, to_standard_output
+from rbm.command_line.registered import COMMANDS, add_study, registered, run_command
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status: 0, 2 with one line on standard error, or 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="rbm", description="Certified reduced basis models.")
+    parser.add_argument("--version", action="version", version=f"rbm-toolkit {rbm.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (add_study, add_query, add_info, add_cache):
+        add(commands)
+    further = [name for name in registered(COMMANDS) if name not in commands.choices]
+    if given and given[0] in further:
+        return _status(partial(run_command, given[0], given[1:]), to_stdout=False)
+    for name in further:
+        commands.add_parser(name, help="a command of another installed package")
+    options = parser.parse_args(with_negative_numbers(given))
+    to_stdout = options.command == "info" or (options.command == "query" and to_standard_output(options))
+    return _status(partial(options.run, options), to_stdout)
+
+
+def _status(command: Callable[[], int | None], to_stdout: bool) -> int:
+    """The exit status of a command; whatever goes wrong is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is shown by its number
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if sys.stdout is None and to_stdout:
+            return _refuse("standard output is closed, the answer has no place to go")
+        status = command()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("rbm: interrupted; files already written are whole", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has read enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be written at the end
+        return 0
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ValueError, TypeError, ImportError) as error:
+        return _refuse(str(error))
+    except Exception as error:
+        return _refuse(f"{type(error).__name__}: {str(error) or 'no message'}")
+    return status or 0
+
+
+def _refuse(message: str) -> int:
+    print(f"rbm: {' '.join(message.split())}", file=sys.stderr)
+    return 2

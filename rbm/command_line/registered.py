@@ -1,0 +1,100 @@
+"""Studies and further commands of the command ``rbm``, which installed packages register as entry points.
+
+A study, group ``rbm.studies``, is a function (name, out, tol): it writes its results to the folder `out`, and takes its
+own tolerance where tol is None. A command, group ``rbm.commands``, is a function of the list of arguments after its name,
+which returns the exit status, or None for 0. In the pyproject.toml of a package of yours:
+
+    [project.entry-points."rbm.studies"]
+    beam = "my_package.studies:run"
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from rbm.errors import ParameterError
+
+__all__ = ["COMMANDS", "STUDIES", "add_study", "load", "registered", "run_command"]
+
+STUDIES, COMMANDS = "rbm.studies", "rbm.commands"
+
+NOT_INSTALLED = (
+    "no study is registered: studies are found by entry points of installed packages (rbm.studies); "
+    "install this one with `pip install .`, or anew with `pip install --editable .` in a checkout"
+)
+
+
+def add_study(commands: Any) -> None:
+    """Register the command ``rbm study`` with the subparsers of argparse."""
+    study = commands.add_parser(
+        "study", help="offline, online, figures, summary.json and a model file, for a problem of the gallery"
+    )
+    names = ", ".join(registered(STUDIES)) or "none is registered"
+    study.add_argument("name", metavar="NAME", help=f"a study of an installed package: {names}")
+    study.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
+    study.add_argument("--tol", type=float, help="stop the greedy at this error bound (default: the study's own)")
+    study.set_defaults(run=_run_study)
+
+
+def _run_study(options: argparse.Namespace) -> None:
+    found = registered(STUDIES)
+    if options.name not in found:
+        known = f"there is no study {options.name!r}; there are {', '.join(found)}" if found else NOT_INSTALLED
+        raise ParameterError(known)
+    load(found[options.name])(options.name, options.out or Path("out") / options.name, options.tol)
+
+
+def run_command(name: str, arguments: Sequence[str]) -> int | None:
+    """Run a registered command; returns its exit status."""
+    status: int | None = load(registered(COMMANDS)[name])(list(arguments))
+    return status
+
+
+def registered(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group, by name; nothing is imported."""
+    return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)}
+
+
+def load(entry: EntryPoint) -> Any:
+    """The object that an entry point names.
+
+    Raises ImportError where its module is not found, with the file of another module of that name if one is in the way.
+    """
+    spec = _found(entry.module)
+    if spec is None:
+        raise ImportError(_not_found(entry))
+    try:
+        return entry.load()
+    except AttributeError:
+        raise ImportError(_not_found(entry)) from None
+
+
+def _found(module: str) -> ModuleSpec | None:
+    """Where a module would be imported from; its packages are looked for, and not run."""
+    name, *inner = module.split(".")
+    spec = importlib.util.find_spec(name)
+    for part in inner:
+        name += f".{part}"
+        inside = None if spec is None else spec.submodule_search_locations
+        spec = None if inside is None else PathFinder.find_spec(name, list(inside))
+    return spec
+
+
+def _not_found(entry: EntryPoint) -> str:
+    package = entry.module.partition(".")[0]
+    owner = "a package" if entry.dist is None else entry.dist.name
+    said = f"{entry.name!r} of {owner} is {entry.value}, which is not found: "
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return f"{said}there is no package {package!r}; install what registers it again"
+    file = spec.origin or next(iter(spec.submodule_search_locations or ()), "?")
+    return (
+        f"{said}the module {package!r} that Python finds first, {file}, is another one or incomplete; rename it, "
+        "or run `rbm` where Python does not find it (from another folder, without PYTHONPATH)"
+    )

@@ -1,0 +1,166 @@
+"""A linear system that depends on parameters in affine form: A(mu), f(mu), the inner product P, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import aslinearoperator
+
+from rbm import extended
+from rbm.affine import SparseSum, TermStack
+from rbm.coefficients import Coefficients
+from rbm.entries import dense_entries, entries
+from rbm.errors import ModelError
+from rbm.factorization import Solve
+from rbm.fingerprints import digest
+from rbm.online.chunks import slices
+from rbm.parameters import ParameterSpace
+from rbm.riesz import InnerProduct
+from rbm.terms import Terms, operator_term, vector_term
+from rbm.user_code import Solver, UserOperator
+
+__all__ = ["AffineSystem"]
+
+#: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
+FEW = 4
+
+
+class AffineSystem:
+    """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
+
+    What stability bounds, verification and the residual need of a model; :class:`rbm.FullOrderModel` adds to it what is claimed and asked for.
+
+    operators : [(theta_q, A_q), ...], rhs : [(phi_q, f_q), ...], product : P (n, n), as the model takes them
+    parameters : the parameter space
+    solver : the user's, in place of SuperLU and LAPACK; or None
+
+    Raises ModelError for shapes that do not fit, NaN in a matrix, a product that is not Hermitian positive definite.
+    """
+
+    def __init__(
+        self, operators: Terms, rhs: Terms, product: Any, parameters: ParameterSpace, solver: Solver | None
+    ) -> None:
+        self.parameters, self.solver = parameters, solver
+        self.inner_product = InnerProduct(entries("the product", product), solver)
+        n = self.inner_product.shape[0]
+        self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
+        self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
+        self.operator_terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
+        self.rhs_terms = np.stack(
+            [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
+        )
+        if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
+            raise ModelError(_without_solver(self.operator_terms))
+        self.split_terms = tuple(
+            UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
+            for a in self.operator_terms
+        )
+        self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
+        self.stack = TermStack(self.operator_terms, self.split_terms, self.inner_product.balance)
+        self.inner_product.check()
+
+    @property
+    def dimension(self) -> int:
+        """Number of unknowns n."""
+        return self.inner_product.shape[0]
+
+    @property
+    def product(self) -> Any:
+        """P (n, n)."""
+        return self.inner_product.matrix
+
+    @property
+    def black_box(self) -> bool:
+        """True if an operator term shows no entries (a LinearOperator)."""
+        return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
+
+    def operators_fingerprint(self) -> str:
+        """SHA-256 of what inf-sup constants depend on: operators with their coefficients, product, parameters."""
+        return digest((self.operator_coefficients, self.operator_terms, self.product, self.parameters))
+
+    def assemble(self, theta: np.ndarray) -> Any:
+        """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
+        if self._sum is not None:
+            return self._sum.assemble(theta)
+        terms = self.operator_terms
+        if self.black_box:
+            matrices = (s.matrix if isinstance(s, extended.SplitMatrix) else s for s in self.split_terms)
+            terms = tuple(aslinearoperator(a) for a in matrices)
+        total = theta[0] * terms[0]
+        for value, term in zip(theta[1:], terms[1:], strict=True):
+            total = total + value * term
+        return total
+
+    @property
+    def has_symmetric_pattern(self) -> bool:
+        """True if all terms are sparse and their common pattern is symmetric, so that pivots may be taken from the diagonal."""
+        return self._sum is not None and self._sum.symmetric
+
+    def factorize_assembled(self, matrix: Any) -> Solve:
+        """Solve function of A(mu) as :meth:`assemble` makes it, pivots on the diagonal; RuntimeError where one is zero."""
+        assert self._sum is not None
+        return self._sum.factorize(matrix)
+
+    def prepare(self) -> None:
+        """Compute now what all solves share, which otherwise the first does."""
+        if self._sum is not None:
+            self._sum.prepare()
+
+    def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
+        """f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo, in extended precision, then renormalised."""
+        f = self.rhs_terms
+        total = extended.two_product(f[:, :1], phi.T[:1])
+        for q in range(1, f.shape[1]):
+            total = extended.add(total, extended.two_product(f[:, q : q + 1], phi.T[q : q + 1]))
+        if x[0].shape[1] > FEW:
+            for q, term in enumerate(self.split_terms):
+                total = extended.add(total, extended.scale(-theta.T[q : q + 1], extended.product(term, x)))
+            return total
+        images = extended.scale(-theta.T[self.stack.owner], self.stack.product(x))
+        hi, lo = (np.array(part, dtype=np.result_type(part, images[0])) for part in total)
+        for rows, part in zip(self.stack.rows, self.stack.parts, strict=True):
+            hi[rows], lo[rows] = extended.add((hi[rows], lo[rows]), (images[0][part], images[1][part]))
+        return hi, lo
+
+    def residual_norm(
+        self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False
+    ) -> np.ndarray:
+        """||f(mu) - A(mu) Z gamma||_{P^-1} (M,) for coefficients gamma (M, N) in the basis Z (n, N), right to a few u.
+
+        This is the black box that E1 evaluates and that E3 and E4 need at a few parameter points only. Cost O(n) each.
+        """
+        mus = self.parameters.validate(mus, extrapolate)
+        coefficients, basis = self.checked_vectors(mus, coefficients, basis)
+        theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
+        norms = [
+            self.inner_product.dual_norm(
+                self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
+            )
+            for rows in slices(len(mus))
+        ]
+        return np.concatenate(norms)
+
+    def checked_vectors(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (M, N) and basis (n, N) as arrays, checked against each other and the parameter points."""
+        coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
+        if basis.ndim != 2 or basis.shape[0] != self.dimension:
+            raise ModelError(
+                f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
+            )
+        if coefficients.shape != (len(mus), basis.shape[1]):
+            raise ModelError(
+                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
+            )
+        return coefficients, basis
+
+
+def _without_solver(terms: tuple[Any, ...]) -> str:
+    """What to say where a term shows no entries and nobody said how to solve."""
+    q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
+    dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
+    return (
+        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a function "
+        f"(matrix, rhs (n, k)) -> (n, k){dense}"
+    )
