@@ -36,7 +36,7 @@ def heard() -> Iterator[None]:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    monkeypatch.setattr(chunks, "PIECE", (32, 64))
 
 
 def check(kept: rbm.Solution, whole: rbm.Solution, mus: np.ndarray) -> int:
@@ -375,7 +375,7 @@ def test_inf_sup_constants_that_are_done_outlive_ctrl_c(monkeypatch: pytest.Monk
 
 
 def test_estimates_of_given_coefficients_outlive_ctrl_c(diffusion: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    monkeypatch.setattr(chunks, "PIECE", (32, 64))
     monkeypatch.setenv("RBM_NUM_THREADS", "1")
     reduced, mus = diffusion.result.reduced_model, diffusion.tests
     solution = reduced.solve(mus)
