@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from lowrank.arrays import is_complex, namespace, real_part
+from lowrank.arrays import beside, is_complex, namespace, real_part
 
 __all__ = [
     "adjoint",
@@ -137,18 +137,24 @@ def solve_triangular(
     if factor.shape[0] == 0 or x.shape[1] == 0:
         return x
     trans = 2 if conjugate_transposed else 0
-    if isinstance(factor, np.ndarray):
+    if isinstance(x, np.ndarray):
         return scipy.linalg.solve_triangular(
             factor, x, lower=lower, trans=trans, unit_diagonal=unit, check_finite=False
         )
-    xp = namespace(factor, x)
+    xp, factor = namespace(x), beside(factor, x)
     dtype = xp.result_type(factor.dtype, x.dtype)
     factor, x = xp.astype(factor, dtype), xp.astype(x, dtype)
     if xp.__name__.endswith("cupy"):
         from cupyx.scipy.linalg import solve_triangular as on_device  # type: ignore[import-not-found]
 
         return on_device(factor, x, lower=lower, trans=trans, unit_diagonal=unit)
-    triangle = xp.tril(factor, k=-unit) if lower else xp.triu(factor, k=+unit)
-    if unit:
-        triangle = triangle + xp.eye(factor.shape[0], dtype=dtype, device=factor.device)
+    if (
+        unit and not conjugate_transposed
+    ):  # upside down it is an upper triangle, in which no pivot below the diagonal is found
+        ones = xp.eye(factor.shape[0], dtype=dtype, device=factor.device)
+        triangle = xp.tril(factor, k=-1) if lower else xp.triu(factor, k=1)
+        if lower:
+            return xp.flip(xp.linalg.solve(xp.flip(triangle + ones), xp.flip(x, axis=0)), axis=0)
+        return xp.linalg.solve(triangle + ones, x)
+    triangle = xp.tril(factor) if lower else xp.triu(factor)
     return xp.linalg.solve(adjoint(triangle) if conjugate_transposed else triangle, x)

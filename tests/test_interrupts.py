@@ -19,8 +19,8 @@ from test_batches import fragile_model
 
 import rbm
 from rbm.errors import PointError
-from rbm.online import batches, threads
-from rbm.stability import inf_sup as constants
+from rbm.online import batches, chunks, threads
+from rbm.stability import inf_sup_constants as constants
 
 #: Sweeps that are interrupted, each at another moment.
 ROUNDS = 16
@@ -36,7 +36,7 @@ def heard() -> Iterator[None]:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    monkeypatch.setattr(chunks, "PIECE", (32, 64))
 
 
 def check(kept: rbm.Solution, whole: rbm.Solution, mus: np.ndarray) -> int:
@@ -152,7 +152,7 @@ def test_ctrl_c_at_any_moment(diffusion: Case, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("RBM_NUM_THREADS", count)
     reduced, mus = diffusion.result.reduced_model, np.tile(diffusion.tests, (10, 1))
     whole = reduced.solve(mus)
-    last = len(batches.pieces(len(mus), reduced._online.bytes_per_point))
+    last = len(chunks.pieces(len(mus), reduced._online.bytes_per_point))
     found = []
     for k in range(ROUNDS):
         kept = solved_under_fire(reduced, mus, monkeypatch, 1 + k * (last - 1) // (ROUNDS - 1), k % 2 == 1)
@@ -375,7 +375,7 @@ def test_inf_sup_constants_that_are_done_outlive_ctrl_c(monkeypatch: pytest.Monk
 
 
 def test_estimates_of_given_coefficients_outlive_ctrl_c(diffusion: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "PIECE", (32, 64))
+    monkeypatch.setattr(chunks, "PIECE", (32, 64))
     monkeypatch.setenv("RBM_NUM_THREADS", "1")
     reduced, mus = diffusion.result.reduced_model, diffusion.tests
     solution = reduced.solve(mus)

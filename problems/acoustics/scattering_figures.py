@@ -11,7 +11,7 @@ from lowrank.optional import require
 from problems.acoustics.scattering import ScatteringModel
 from rbm.reduced.model import ReducedModel
 from rbm.stability.anchored import BoundAnchored
-from rbm.stability.inf_sup import inf_sup
+from rbm.stability.inf_sup_constants import inf_sup
 
 WAVE = "#D55E00"  #: colour of the arrow of the incident wave
 

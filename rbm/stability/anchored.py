@@ -18,7 +18,7 @@ from rbm.affine.system import AffineSystem
 from rbm.errors import StabilityError, refused
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
-from rbm.stability.inf_sup import TOLERABLE, combined, whitened_terms
+from rbm.stability.inf_sup_constants import TOLERABLE, combined, whitened_terms
 from rbm.stability.singular_values import SLACK, largest_eigenvalue, smallest_singular, spectral_norm
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
@@ -98,7 +98,8 @@ class Anchored:
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
         # with the sources: what another version of them certified is not for this one
         sources = [
-            Path(__file__).with_name(name).read_bytes() for name in ("anchored.py", "inf_sup.py", "singular_values.py")
+            Path(__file__).with_name(name).read_bytes()
+            for name in ("anchored.py", "inf_sup_constants.py", "singular_values.py")
         ]
         content = sources, system.operators_fingerprint(), self.ratio, self.max_anchors, mus
         return folder / f"anchors-{digest(content)[:40]}.npz"

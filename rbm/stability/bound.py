@@ -12,7 +12,7 @@ from rbm.affine.terms import is_coefficient
 from rbm.errors import StabilityError, refused
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.stability.anchored import Anchored
-from rbm.stability.inf_sup import inf_sup
+from rbm.stability.inf_sup_constants import inf_sup
 from rbm.stability.min_theta import MinTheta
 from rbm.storage.registry import register
 
