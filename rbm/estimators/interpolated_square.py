@@ -51,11 +51,12 @@ class InterpolatedSquare(Estimator):
     residuals, by :meth:`distance`.
 
     The square is linear in X(mu), and so is its error where X(mu) is no combination of the X(mu_r). This error is
-    measured, not proved. The value v is compared with the exact norm e at three sets of points: 12 000 or more that fill
-    the box to its sides and corners, never copies of selected ones (:mod:`rbm.estimators.validation`); up to 256
+    measured, not proved. The value v is compared with the exact norm e at three sets of points: 12 000 or more that
+    fill the box to its sides and corners, never copies of selected ones (:mod:`rbm.estimators.validation`); up to 256
     training parameters that were not selected; and points downhill to where the residual nearly vanishes
-    (:mod:`rbm.estimators.valleys`). e comes from E_onb at all of them and from E1 at the 64 or so that decide. With s(mu) = sum_j ||W_j|| |c_j|, the
-    size of the residual's terms, the floor gets epsilon s(mu), where epsilon is the maximum over the points of
+    (:mod:`rbm.estimators.valleys`). e comes from E_onb at all of them and from E1 at the 64 or so that decide. With
+    s(mu) = sum_j ||W_j|| |c_j|, the size of the residual's terms, the floor gets epsilon s(mu), where epsilon is the
+    maximum over the points of
 
         (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s.
 
@@ -156,7 +157,7 @@ class InterpolatedSquare(Estimator):
         return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
 
     def _validated(self, training: TrainingProducts, points: np.ndarray, others: np.ndarray) -> Self:
-        """Return the state with epsilon and tau from points (K, p), or raise; `others`: the training points among them."""
+        """Return the state with epsilon and tau from points (K, p), or raise; `others` are training points."""
         known = self._known(training, points)
         if not len(known.norm):
             raise EstimatorUnusable(
@@ -172,8 +173,8 @@ class InterpolatedSquare(Estimator):
         if not made._resolved(known) and self._holds(self._known(training, others, valleys=False), known):
             raise EstimatorUnusable(
                 f"{self._reason(training)}: the training set ({len(training.parameters)} different parameters) "
-                f"does not represent the parameter space: {self._off(known)}, and no estimate would be resolved. Give a "
-                "training set that fills the space, narrow the ranges of the parameters, or use the estimator "
+                f"does not represent the parameter space: {self._off(known)}, and no estimate would be resolved. Give "
+                "a training set that fills the space, narrow the ranges of the parameters, or use the estimator "
                 "'orthonormal'"
             )
         return made
@@ -210,7 +211,7 @@ class InterpolatedSquare(Estimator):
         return both if both._resolved(known) > alone._resolved(known) else alone
 
     def _holds(self, inside: Validation, known: Validation) -> bool:
-        """Return whether the training set alone would leave estimates resolved; if not, floors already tell the cause."""
+        """Return whether the training set alone would leave estimates resolved; if not, it is not to blame."""
         return self._widened(inside)._resolved(known) > 0
 
     def _resolved(self, known: Validation) -> int:
@@ -325,7 +326,8 @@ class InterpolatedSquare(Estimator):
         """Return the state with a larger epsilon, by what the conversion did to the reduced solutions.
 
         Epsilon grows by twice the largest of (|v(gamma) - v_before(gamma_before)| + ||W (c - c_before)||) / s.
-        gamma, gamma_before : (M, N) reduced solutions of the converted model and of the one `before` it, at sample points
+        gamma, gamma_before : (M, N) reduced solutions of the converted model and of the one `before` it, at sample
+            points
         """
         c, c_before = (residual_coefficients(theta, phi, widened(g)) for g in (gamma, gamma_before))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
