@@ -255,7 +255,9 @@ class ReducedModel(ReducedArrays):
         """Return the model with the estimator "sketched" added, whose bounds hold WITH PROBABILITY only.
 
         It is made from E_onb without the full model. Each bound is too small with probability `failure`; for M points
-        take failure / M. See :class:`rbm.estimators.Sketched`. Raises ModelError without the estimator "orthonormal",
+        take failure / M. See :class:`rbm.estimators.Sketched`.
+
+        Raises ModelError without the estimator "orthonormal",
         or for bad arguments.
         """
         host = self._on_host()
