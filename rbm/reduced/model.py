@@ -257,8 +257,7 @@ class ReducedModel(ReducedArrays):
         It is made from E_onb without the full model. Each bound is too small with probability `failure`; for M points
         take failure / M. See :class:`rbm.estimators.Sketched`.
 
-        Raises ModelError without the estimator "orthonormal",
-        or for bad arguments.
+        Raises ModelError without the estimator "orthonormal", or for bad arguments.
         """
         host = self._on_host()
         state = host.state(Orthonormal.kind)

@@ -1,8 +1,10 @@
 """Residual coefficients, floors and residual norms for one tile of parameter points.
 
-These are the inner loops of :mod:`rbm.online.kernels.batch_query`. A tile is two registers of lanes, the groups 0 and
-1. Complex numbers enter the residual as pairs of real ones: row 2 j + part of the coefficients is the real or the
-imaginary part of c_j, and the factor is the real matrix of twice the size.
+These are the inner loops of :mod:`rbm.online.kernels.batch_query`.
+
+A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones: row 2 j
++ part of the coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice the
+size.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ class Tile(NamedTuple):
 
     The first eight fields belong to one group at a time, the others to both.
 
-
     A name with `_numbers` is the same memory as real numbers, real parts before imaginary parts.
     """
 
