@@ -11,14 +11,14 @@ direct        E1      r formed in extended precision                O(n)        
 expanded      E2      (c^H G c)^{1/2}, G = W^H P^{-1} W             O(m^2)       sqrt(m u) s(mu): about 1e-7 s
 sampled       E3      (sum lambda_r V_r)^{1/2}, T lambda = X(mu)    O(sigma^2)   sqrt(cond(T) u sum |lambda| max V)
 interpolated  E4      the same with lambda from EIM                 O(sigma'^2)  sqrt(u kappa sum |lambda_r| V_r)
-orthonormal   E_onb   norm(R c), W = D R, D orthonormal             O(m^2)       defects(mu) + m u s(mu): about 1e-16
+orthonormal   E_onb   norm(R c), W = D R, D orthonormal             O(m^2)       defects(mu) + m u s(mu), 1e-16..1e-15
 sketched      none    norm(Omega R c) / sqrt(k), Omega random       O(k m)       bound - value
 ============  ======  ============================================  ===========  =====================================
 
-The floor of E_onb lies between 1e-16 and 1e-15; its term m u s(mu) is there only where it does not matter (see the
-class). The bound of "sketched" holds with a probability. The floors of E3 and E4 hold a deviation, epsilon s(mu), that
-is measured at points of the parameter space and not proved: they estimate.
-All but "direct" can be held in single precision (:meth:`rbm.ReducedModel.astype`).
+The term m u s(mu) of E_onb nearly vanishes where it matters, because such points are evaluated once more. The bound of
+"sketched" holds with a probability. The floors of E3 and E4 hold a deviation, epsilon s(mu), that is measured at points
+of the parameter space and not proved: they estimate. All but "direct" can be held in single precision
+(:meth:`rbm.ReducedModel.astype`).
 """
 
 from collections.abc import Mapping

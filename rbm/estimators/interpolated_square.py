@@ -278,7 +278,7 @@ class InterpolatedSquare(Estimator):
 
     @property
     def underflow(self) -> float:
-        """What underflow may add to the error of the norm."""
+        """The error that underflow may add to the norm."""
         return underflow(len(self.norms)) + underflow_of_sums(self.norms)
 
     def distance(self, theta: Any, gamma: Any, other: Any) -> Any:

@@ -33,7 +33,7 @@ class Orthonormal(FactorNorm):
 
     (u three times as large for complex numbers). This is a worst-case rounding analysis of the online sums, which is
     proved, and twice what was measured offline, since a measurement carries its own rounding error. The floor is 0 only
-    where all coefficients of the residual are. Where it lowers the floor by a hundredth of the value, points are
+    where all coefficients of the residual are. Points whose floor would fall by a hundredth of the value or more are
     evaluated once more with compensated sums (:func:`rbm.online.reference.compensated_norm`):
     (m + 4) u s(mu) becomes 2 ((m + 4) u)^2 s(mu). Cost per point: O(m k), ten times that with compensated sums.
 
@@ -42,6 +42,7 @@ class Orthonormal(FactorNorm):
     floor is the rounding of R, about u_32 s(mu) or less.
 
     A factor with fewer rows (:meth:`rbm.ReducedModel.compress`) is the same estimator with larger delta_j.
+
     Source: the idea of an orthonormal basis is due to Buhr, Engwer, Ohlberger, Rave, arXiv 1407.8005; to orthonormalise
     functionals, and to measure, is ours.
     """

@@ -20,7 +20,7 @@ from rbm.storage.registry import register
 
 __all__ = ["Sampled"]
 
-#: Between that and this many times that, a pivot cannot be told from round-off, and T is refused.
+#: Kept pivots must be at least this many times the threshold of zero pivots: T is refused where one might be round-off.
 GAP = 100.0
 
 

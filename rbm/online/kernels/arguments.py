@@ -53,8 +53,8 @@ class PackedFactor(NamedTuple):
     """A real matrix F in blocks of four rows, and the floor of its residual norm.
 
     A block starts at its first nonzero column; its rows are interleaved, entry by entry.
-    The floor of ||F c|| is sum_j w_j |c_j| + relative value + absolute, that of (c^H G c)^{1/2} relative sum_j w_j
-    |c_j| + absolute.
+    The floor of ||F c|| is sum_j w_j |c_j| + relative value + absolute, that of (c^H G c)^{1/2} is
+    relative sum_j w_j |c_j| + absolute.
     """
 
     mode: int  #: NOTHING, NORM or EXPANDED

@@ -2,9 +2,9 @@
 
 These are the inner loops of :mod:`rbm.online.kernels.batch_query`.
 
-A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones: row 2 j
-+ part of the coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice the
-size.
+A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones:
+row 2 j + part of the coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice
+the size.
 """
 
 from __future__ import annotations
