@@ -1,4 +1,7 @@
-"""The house as its imports show it: rooms, arrows, floors, circles. ``python tests/house.py [root]`` prints the counts of each package."""
+"""The house as its imports show it.
+
+Rooms, arrows, floors, circles. ``python tests/house.py [root]`` prints the counts of each package.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ __all__ = ["ALLOWED", "PACKAGES", "ROOMS", "circles", "entries", "floors", "impo
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lowrank", "eim", "rbm", "ml", "problems")
-#: The rooms of a package, lowest first: a room imports only from itself and from those before it. Those of docs/rooms.md.
+#: The rooms of a package, lowest first: a room imports only from itself and from those before it. Those of
+#: docs/rooms.md.
 ROOMS = {
     "rbm": (
         *("errors", "neighbours", "estimate", "tables", "solution", "weak_greedy", "storage", "arithmetic", "online"),
@@ -44,7 +48,10 @@ def _imported(name: str, path: Path, files: dict[str, Path]) -> Iterator[str]:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """One closed path for each circle of modules that is met, a door's __init__ left out: it imports all that is behind it."""
+    """One closed path for each circle of modules that is met.
+
+    A door's __init__ is left out: it imports all that is behind it.
+    """
     found: list[list[str]] = []
     doors = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
     state: dict[str, int] = {}
@@ -107,7 +114,8 @@ def main(root: Path) -> None:
         up = len(upward(package, graph)) if package in ROOMS else 0
         arrows, rounds = sum(map(len, graph.values())), circles(graph)
         print(
-            f"{package:10} {len(entries(package, root)):7} {len(graph):7} {floors(graph):6} {arrows:6} {up:6} {len(rounds):7}"
+            f"{package:10} {len(entries(package, root)):7} {len(graph):7} {floors(graph):6} {arrows:6} {up:6} "
+            f"{len(rounds):7}"
         )
         for path in rounds:
             print("   ", " -> ".join(path))

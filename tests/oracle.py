@@ -1,8 +1,10 @@
-"""The exact residual norm, in 300-bit ball arithmetic: the oracle of the tests, independent of the package's own arithmetic.
+"""The exact residual norm, in 300-bit ball arithmetic.
 
-W = [f_1.., A_1 z_1, .., A_Qa z_1, ..] and G = W^H P^{-1} W are formed without rounding (the entries of A_q, z_n, f_q, P are taken as
-the doubles they are), c from the given doubles theta, phi, gamma; then the norm is (c^H G c)^{1/2}, where the cancellation that ruins
-the same formula in double precision costs at most 35 of about 90 digits.
+It is the oracle of the tests, independent of the package's own arithmetic.
+
+W = [f_1.., A_1 z_1, .., A_Qa z_1, ..] and G = W^H P^{-1} W are formed without rounding (the entries of A_q, z_n, f_q, P
+are taken as the doubles they are), c from the given doubles theta, phi, gamma; then the norm is (c^H G c)^{1/2}, where
+the cancellation that ruins the same formula in double precision costs at most 35 of about 90 digits.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ class Oracle:
 
 
 def exact_combination_norm(factor: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """||F c||_2 (M,) for the given doubles, c as in :func:`rbm.online.reference.residual_coefficients`, rounded once to double."""
+    """||F c||_2 (M,) for the given doubles, rounded once to double.
+
+    c is that of :func:`rbm.online.reference.residual_coefficients`.
+    """
     flint.ctx.prec = BITS
     exact = _matrix(factor)
     norms = np.empty(len(theta))

@@ -1,4 +1,7 @@
-"""Partial and rook pivoting: crosses of matrices that are never formed, whose stopping rule is checked and whose failure is told."""
+"""Cross approximation with partial and rook pivoting.
+
+Crosses of matrices that are never formed, whose stopping rule is checked and whose failure is told.
+"""
 
 from __future__ import annotations
 
@@ -81,8 +84,8 @@ def test_a_matrix_of_rank_r_is_found_in_r_crosses(m, n, r, seed, dtype, pivoting
     r = np.linalg.matrix_rank(matrix.astype(complex))
     cross = cross_approximation(matrix, pivoting=pivoting)
     assert cross.columns.dtype == cross.rows.dtype == dtype
-    # full pivoting looks at the rounding errors of all entries, and may take some for a matrix (one in 600 times five or more); with
-    # partial pivoting they grow most
+    # full pivoting looks at the rounding errors of all entries, and may take some for a matrix (one in 600 times five
+    # or more); with partial pivoting they grow most
     assert r <= cross.rank <= r + {"full": 16, "rook": 0, "partial": 2}[pivoting]
     assert cross.stopped == "round-off"
     bound = {"full": 20, "rook": 60, "partial": 300}[pivoting] * np.finfo(dtype).eps

@@ -17,7 +17,10 @@ N = 40
 
 
 def terms(*, cplx: bool = False, symmetric: bool = True) -> list[sp.csr_array]:
-    """Three terms with symmetric patterns: one everywhere, one in a corner, one with a single entry; the first is dominant."""
+    """Three terms with symmetric patterns.
+
+    One is everywhere, one in a corner, one has a single entry; the first is dominant.
+    """
     rng = np.random.default_rng(0)
     mask = rng.random((N, N)) < 0.05
     values = rng.standard_normal((N, N)) + (1j * rng.standard_normal((N, N)) if cplx else 0)

@@ -1,4 +1,7 @@
-"""The ALBERT encoder: counts by closed formula and by transformers, and the same hidden states with the same weights."""
+"""The ALBERT encoder.
+
+Its counts by closed formula and by transformers, and the same hidden states with the same weights.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +63,18 @@ def test_what_factorising_and_sharing_save(size, factorised, dense, not_shared, 
 @pytest.mark.parametrize(
     ("embedding", "sharing", "millions"),
     [
-        (64, "none", 87.6), (128, "none", 89.7), (256, "none", 93.7), (None, "none", 109.1),
-        (64, "all", 9.7), (128, "all", 11.7), (256, "all", 15.7), (None, "all", 31.1),
-        (128, "attention", 63.6), (128, "ffn", 37.7),
+        (64, "none", 87.6),
+        (128, "none", 89.7),
+        (256, "none", 93.7),
+        (None, "none", 109.1),
+        (64, "all", 9.7),
+        (128, "all", 11.7),
+        (256, "all", 15.7),
+        (None, "all", 31.1),
+        (128, "attention", 63.6),
+        (128, "ffn", 37.7),
     ],
-)  # fmt: skip
+)
 def test_the_sizes_of_the_ablations(embedding, sharing, millions):
     assert round(albert_parameter_count(AlbertConfig(embedding=embedding, sharing=sharing)).total / 1e6, 1) == millions
 
@@ -112,12 +122,19 @@ def test_counts_are_those_of_transformers(size, sharing):
     with torch.device("meta"):
         model = transformers.AlbertModel(reference_config(config))
         whole = transformers.AlbertForPreTraining(reference_config(config)) if sharing == "all" else None
-        bert = transformers.BertModel(
-            transformers.BertConfig(
-                vocab_size=30000, hidden_size=of_size.hidden, num_hidden_layers=of_size.layers,
-                num_attention_heads=of_size.heads, intermediate_size=4 * of_size.hidden,
+        bert = (
+            transformers.BertModel(
+                transformers.BertConfig(
+                    vocab_size=30000,
+                    hidden_size=of_size.hidden,
+                    num_hidden_layers=of_size.layers,
+                    num_attention_heads=of_size.heads,
+                    intermediate_size=4 * of_size.hidden,
+                )
             )
-        ) if sharing == "none" else None  # fmt: skip
+            if sharing == "none"
+            else None
+        )
     assert sum(p.numel() for p in model.parameters()) == albert_parameter_count(config).total
     if whole is not None:
         whole.tie_weights()

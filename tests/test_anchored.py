@@ -115,7 +115,10 @@ def test_the_bound_is_the_best_of_both_formulas() -> None:
 
 
 def test_the_plain_formula_is_taken_where_it_is_the_better_one() -> None:
-    """Eight unitary terms that pull in different ways: moving one of them alone, the joint norm J is too large by sqrt(8)."""
+    """Eight unitary terms that pull in different ways.
+
+    Moving one of them alone, the joint norm J is too large by sqrt(8).
+    """
     names = [f"a{q}" for q in range(8)]
     terms = [np.linalg.qr(RNG.standard_normal((20, 20)))[0] for _ in names]
     model = rbm.FullOrderModel(

@@ -1,4 +1,7 @@
-"""Every array argument of every public function of lowrank and eim: containers are converted or refused by name, never read past."""
+"""Every array argument of every public function of lowrank and eim.
+
+Containers are converted or refused by name, never read past.
+"""
 
 from __future__ import annotations
 

@@ -337,9 +337,12 @@ def test_streams_count_rows_from_their_start(fragile: rbm.ReducedModel) -> None:
 @pytest.mark.usefixtures("small_pieces")
 def test_failures_of_different_coefficients_are_told_apart() -> None:
     model = rbm.FullOrderModel(
-        [(1.0, np.eye(2)), ("0 / a", np.eye(2)), ("0 * log(b)", np.eye(2))], [(1.0, np.ones(2))], np.eye(2),
-        rbm.ParameterSpace({"a": (0.0, 1.0), "b": (-1.0, 1.0)}), 1.0,
-    )  # fmt: skip
+        [(1.0, np.eye(2)), ("0 / a", np.eye(2)), ("0 * log(b)", np.eye(2))],
+        [(1.0, np.ones(2))],
+        np.eye(2),
+        rbm.ParameterSpace({"a": (0.0, 1.0), "b": (-1.0, 1.0)}),
+        1.0,
+    )
     reduced = rbm.project(model, np.eye(2)[:, :1], training=np.array([[0.5, 0.5], [0.3, 0.5]]))
     mus = np.full((100, 2), 0.5)
     mus[3, 0], mus[[50, 70], 1], mus[60] = 0.0, -0.5, (2.0, 3.0)
@@ -359,9 +362,15 @@ def test_marks_need_no_point_that_works() -> None:
         outputs={"s": np.ones(2)},
     )
     reduced = rbm.ReducedModel(
-        model.parameters, model.operator_coefficients, model.rhs_coefficients, model.stability, np.eye(2)[None], np.ones((1, 2)),
-        {}, rbm.project(fragile_model(0.5), np.eye(3)[:, :2], training=np.full((9, 3), 0.5)).estimators,
-    )  # fmt: skip
+        model.parameters,
+        model.operator_coefficients,
+        model.rhs_coefficients,
+        model.stability,
+        np.eye(2)[None],
+        np.ones((1, 2)),
+        {},
+        rbm.project(fragile_model(0.5), np.eye(3)[:, :2], training=np.full((9, 3), 0.5)).estimators,
+    )
     marked = reduced.solve(np.full((700, 1), 0.5), on_error="mark")
     assert len(marked.failed) == len(marked) == 700
     assert np.isinf(marked.bound).all()

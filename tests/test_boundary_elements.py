@@ -27,14 +27,18 @@ from rbm.storage.archive import read_archive, write_archive
 
 @pytest.fixture(scope="module")
 def assembled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of matrices that one process has assembled, quietly: the only one, as it compiles for most of a minute."""
+    """A folder of matrices that one process has assembled, quietly.
+
+    It is the only process, as it compiles for most of a minute.
+    """
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
     shapes = [("sphere", 2)]
     if any("known_solutions" in item.name for item in request.session.items):
         shapes += [("sphere", 3), ("ellipsoid", 3), ("icosphere", 2)]
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "import numba; numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS)); threads = numba.get_num_threads()\n"
+        "import numba; numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS)); threads = "
+        "numba.get_num_threads()\n"
         "from problems.acoustics import boundary_elements as bem; from problems import surface\n"
         "from scattering_models import icosphere\n"
         f"for shape, level in {shapes}:\n"
@@ -123,7 +127,10 @@ def test_assembled_matrices_give_known_solutions(assembled: Path) -> None:
 
 
 def test_identities_of_the_operators() -> None:
-    """V and W are symmetric to the accuracy of the quadrature, K is the sum of its parts, and parts end where they end."""
+    """V and W are symmetric to the accuracy of the quadrature.
+
+    K is the sum of its parts, and parts end where they end.
+    """
     mesh = surface("sphere", 2, 2)
     (o,) = bem.assemble(mesh, 2.0, cache=DATA)
     v = sum(o.single_layers)
@@ -208,7 +215,10 @@ def test_meshes_that_differ_never_share_a_file() -> None:
 
 
 def test_small_bodies_far_apart_do_not_share_a_file() -> None:
-    """What is a rounding error of the whole is the shape of a part: a sphere and a peanut, each beside another body a million radii away."""
+    """What is a rounding error of the whole is the shape of a part.
+
+    Here a sphere and a peanut, each beside another body a million radii away.
+    """
     meshes = []
     for shape in ("sphere", "peanut"):
         body, far = surface(shape, 1), surface("sphere", 1)
@@ -340,7 +350,10 @@ def test_bad_orders(order: object) -> None:
 
 @pytest.mark.slow
 def test_a_thin_plate_is_solved_as_by_rules_of_higher_order(tmp_path: Path) -> None:
-    """1 x 1 x 0.02, edges of 0.24: with the rule of order 4 alone the extinction is -0.0886, a hundred per cent off and negative."""
+    """A plate, 1 x 1 x 0.02, with edges of 0.24.
+
+    With the rule of order 4 alone the extinction is -0.0886, a hundred per cent off and negative.
+    """
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
     found = {}
     for order in (4, 8):
@@ -384,9 +397,10 @@ def test_the_kernels_are_compiled_without_parallel_loops() -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("tbb")
 def test_assembly_takes_constant_time_and_memory_where_numba_finds_tbb() -> None:
-    """With two threads on TBB 2021.8, as Debian has it, the tenth matrix takes fifty times as long as the first, and each 26 MB.
+    """With two threads on TBB 2021.8 the tenth matrix takes fifty times as long as the first, and each 26 MB.
 
-    One thread is enough where the kernels have parallel loops, as they do after a user's own code has compiled them.
+    That version is what Debian has. One thread is enough where the kernels have parallel loops, as they do after a
+    user's own code has compiled them.
     """
     pytest.importorskip("bempp_cl", reason="pip install bempp-cl")
     try:

@@ -1,4 +1,7 @@
-"""Cluster trees and block partitions: every item and every pair once, boxes that hold what they should, blocks that are admissible."""
+"""Cluster trees and block partitions.
+
+Every item and every pair once, boxes that hold what they should, blocks that are admissible.
+"""
 
 from __future__ import annotations
 

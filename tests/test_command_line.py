@@ -319,9 +319,13 @@ def signed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two parameters that must not be mixed up, both of which may be negative; letters that not every terminal has."""
     model = rbm.FullOrderModel(
         [(1.0, np.diag([2.0, 3.0, 5.0])), ("k", np.diag([0.1, 0.2, 0.0])), ("β", np.diag([0.0, 0.5, 0.7]))],
-        [(1.0, np.ones(3))], np.diag([2.0, 3.0, 5.0]), rbm.ParameterSpace({"k": (-1.0, 50.0), "β": (-2.0, 2.0)}), 0.5,
-        outputs={"größe": np.ones(3)}, output_units={"größe": "m"},
-    )  # fmt: skip
+        [(1.0, np.ones(3))],
+        np.diag([2.0, 3.0, 5.0]),
+        rbm.ParameterSpace({"k": (-1.0, 50.0), "β": (-2.0, 2.0)}),
+        0.5,
+        outputs={"größe": np.ones(3)},
+        output_units={"größe": "m"},
+    )
     path = tmp_path_factory.mktemp("models") / "signed.rbm"
     rbm.greedy(model, model.parameters.sample(16), max_basis=2, progress=False).reduced_model.save(path)
     return path

@@ -149,7 +149,10 @@ def test_rows_and_columns_suit_the_cross_approximation(operator) -> None:
 
 @pytest.mark.parametrize(("operator", "k"), [("single_layer", 2.0), *(("hypersingular", k) for k in (0.0, 2.0, 50.0))])
 def test_errors_of_the_kernel_grow_no_more_than_said(operator, k) -> None:
-    """||sum_c B_c^T D^-1 E D'^-1 B'_c||_F <= size size' ||E||_F for the worst E: the norm of the linear map of E, as a matrix."""
+    """||sum_c B_c^T D^-1 E D'^-1 B'_c||_F <= size size' ||E||_F for the worst E.
+
+    This is the norm of the linear map of E, as a matrix.
+    """
     mesh = surface("ellipsoid", 2)
     kernel = SurfaceKernel(mesh, operator, k)
     left, right = (kernel.quadrature.side(c[:3]) for c in caps(mesh))
@@ -296,7 +299,10 @@ def test_the_same_seed_gives_the_same_blocks() -> None:
 
 
 def test_fewer_kernel_values_are_read_the_finer_the_mesh() -> None:
-    """For one pair of patches the crosses need a fixed number of rows and columns: values read grow like n, the block like n^2."""
+    """For one pair of patches the crosses need a fixed number of rows and columns.
+
+    The values read grow like n, the block like n^2.
+    """
     read, full = [], []
     for level in (3, 4, 5):
         mesh = surface("sphere", level)

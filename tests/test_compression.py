@@ -1,4 +1,7 @@
-"""E_onb with fewer rows: what is left out stays in the bound, at the sample, between its points, and for any coefficients."""
+"""E_onb with fewer rows.
+
+What is left out stays in the bound, at the sample, between its points, and for any coefficients.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Matrices, vectors and bases in whatever container and number format: taken in double precision, or refused by name."""
+"""Matrices, vectors and bases in any container and number format.
+
+They are taken in double precision, or refused by name.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def model(operators: Any = None, rhs: Any = None, product: Any = None, **others:
 
 
 def in_format(matrix: np.ndarray, fmt: str, dtype: Any) -> Any:
-    """A sparse matrix with data of that type; lists and dictionaries of keys know fewer types than arrays of data do."""
+    """A sparse matrix with data of that type.
+
+    Lists and dictionaries of keys know fewer types than arrays of data do.
+    """
     made = getattr(sp, f"{fmt}_array")(matrix if fmt not in ("lil", "dok") else matrix.astype(dtype))
     if fmt not in ("lil", "dok"):
         made.data = made.data.astype(dtype)
@@ -291,7 +297,10 @@ def test_models_of_such_operators_are_those_of_their_matrices(name: str) -> None
 
 
 def test_no_matrix_is_made_of_two_vectors() -> None:
-    """A matvec of vectors that got a column would make n^2 numbers, which may not fit the memory, before anything fails."""
+    """A matvec of vectors that got a column would make n^2 numbers.
+
+    These may not fit the memory, before anything fails.
+    """
     shapes = []
     operator = LinearOperator((N, N), matvec=lambda x: (shapes.append(x.shape), WEIGHTS * x)[1], dtype=float)
     shapes.clear()

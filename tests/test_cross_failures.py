@@ -36,7 +36,10 @@ def functions(matrix: np.ndarray) -> tuple:
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_check_by_lines_that_met_nothing_does_not_outweigh_one_that_did(transposed):
-    """Two or three rows hold a block that any of its columns shows, and eight rows at random do not: or the other way round."""
+    """Two or three rows hold a block that any of its columns shows.
+
+    Eight rows at random do not show it. Or the other way round.
+    """
     for seed in range(25):
         rng = np.random.default_rng(seed)
         a = np.zeros((240, 260))
@@ -164,7 +167,10 @@ def test_a_sample_that_missed_the_crosses_themselves_is_told():
 @pytest.mark.parametrize("with_entries", [True, False])
 @pytest.mark.parametrize("corner", [slice(290, 300), slice(0, 10), [3, 70, 299]])
 def test_a_small_block_that_no_row_of_the_other_meets(corner, with_entries, pivoting):
-    """Rows and columns of one block are zero in the other, of a thousandth of the entries and nearly all of the norm."""
+    """Rows and columns of one block are zero in the other.
+
+    The block has a thousandth of the entries and nearly all of the norm.
+    """
     a, few = smooth(300, 300), np.zeros(300, dtype=bool)
     few[corner] = True
     a[few[:, None] != few] = 0.0

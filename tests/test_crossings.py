@@ -1,4 +1,7 @@
-"""Surfaces that go through themselves or each other are refused with the two triangles; what only shares vertices and edges is not."""
+"""Surfaces that go through themselves or each other are refused with the two triangles.
+
+What only shares vertices and edges is not.
+"""
 
 from __future__ import annotations
 
@@ -153,10 +156,26 @@ def test_signs_are_exact_where_rounding_decides(unit: float) -> None:
 #: points in and above a plane, and pairs of triangles of them: do they meet besides shared vertices and edges?
 POINTS = np.array(
     [
-        [0.0, 0, 0], [4, 0, 0], [0, 4, 0], [1, 1, 0], [2, 1, 0], [1, 2, 0], [5, 5, 0], [6, 5, 0], [5, 6, 0],
-        [-3, 1, 0], [-1, -3, 0], [1, 1, -1], [1, 1, 2], [1, 3.5, 1], [3, 3, 0], [0, 0, 3], [4, 4, 0], [-1, 4, 0.5],
+        [0.0, 0, 0],
+        [4, 0, 0],
+        [0, 4, 0],
+        [1, 1, 0],
+        [2, 1, 0],
+        [1, 2, 0],
+        [5, 5, 0],
+        [6, 5, 0],
+        [5, 6, 0],
+        [-3, 1, 0],
+        [-1, -3, 0],
+        [1, 1, -1],
+        [1, 1, 2],
+        [1, 3.5, 1],
+        [3, 3, 0],
+        [0, 0, 3],
+        [4, 4, 0],
+        [-1, 4, 0.5],
     ]
-).T  # fmt: skip
+).T
 PAIRS = [
     ((0, 1, 2), (3, 4, 5), True),  # in one plane, one inside the other
     ((0, 1, 2), (3, 6, 7), True),  # in one plane, overlapping

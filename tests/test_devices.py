@@ -1,7 +1,9 @@
-"""Reduced models on a device: the same answers as on the CPU, the same failures, and nothing that becomes NumPy on the way.
+"""Reduced models on a device.
 
-array-api-strict stands in for a GPU: it has nothing but the standard, and its second device refuses every implicit conversion to NumPy.
-The same tests run on CuPy where it and a GPU are there.
+They give the same answers as on the CPU and the same failures, and nothing becomes NumPy on the way.
+
+array-api-strict stands in for a GPU: it has nothing but the standard, and its second device refuses every implicit
+conversion to NumPy. The same tests run on CuPy where it and a GPU are there.
 """
 
 from __future__ import annotations
@@ -169,7 +171,8 @@ def test_answers_are_those_of_the_cpu(place: Place, name: str, projection: str, 
         largest = float(np.abs(output).max())
         np.testing.assert_allclose(to_numpy(solution.outputs[key]), output, atol=4 * tolerance * largest, err_msg=key)
         assert to_numpy(solution.outputs[key]).dtype == output.dtype
-    # the residual norm is as sensitive as the coefficients: the terms of the residual are of the size of the right-hand side
+    # the residual norm is as sensitive as the coefficients: the terms of the residual are of the size of the right-hand
+    # side
     again = model.estimate(mus, gamma)
     assert solution.estimate is not None
     assert_same_estimate(solution.estimate, again)
@@ -606,12 +609,29 @@ def test_coefficients_beyond_single_precision(place: Place) -> None:
 
 def test_expressions_are_those_of_numpy(place: Place) -> None:
     texts = (
-        "2", "pi + 1", "1j*2", "a", "+a", "-b", "a + 2*b - 3/a", "a**b", "2**a", "a**-0.5", "(a + 1j*b)**2", "1/(a - 1j)",
+        "2",
+        "pi + 1",
+        "1j*2",
+        "a",
+        "+a",
+        "-b",
+        "a + 2*b - 3/a",
+        "a**b",
+        "2**a",
+        "a**-0.5",
+        "(a + 1j*b)**2",
+        "1/(a - 1j)",
         *(f"{f}(a/100)" for f in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")),
         *(f"{f}(a - 50)" for f in ("abs", "real", "imag", "conj")),
-        *(f"{f}(a/50 - 1j*b/50)" for f in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs", "real", "imag", "conj")),
-        "abs(3) + real(2j)*a", "conj(1j) + b", "exp(1j*pi)", "imag(2)*a",
-    )  # fmt: skip
+        *(
+            f"{f}(a/50 - 1j*b/50)"
+            for f in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs", "real", "imag", "conj")
+        ),
+        "abs(3) + real(2j)*a",
+        "conj(1j) + b",
+        "exp(1j*pi)",
+        "imag(2)*a",
+    )
     mus = two_parameter_model(10).parameters.sample(20, "random", rng=8)
     for text in texts:
         expression = Expression(text, ("a", "b"))
@@ -681,7 +701,10 @@ def test_triangular_solves(place: Place) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32", "complex128", "complex64"])
 @pytest.mark.parametrize("shape", [(159, 55), (20, 8), (9, 9), (5, 1), (30, 17)])
 def test_triangles_of_many_matrices(place: Place, shape: tuple[int, int], dtype: str) -> None:
-    """R^H R = A^H A and |R| as LAPACK's, for any units, a column of zeros and a matrix of zeros; the matrices stay as they are."""
+    """R^H R = A^H A, and |R| is LAPACK's.
+
+    For any units, a column of zeros and a matrix of zeros; the matrices stay as they are.
+    """
     rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
     a = rng.standard_normal((5, *shape)) + (1j * rng.standard_normal((5, *shape)) if np.dtype(dtype).kind == "c" else 0)
     a[1, :, 0], a[2], a[4, :, -1] = 0, 0, a[4, :, 0]

@@ -1,4 +1,7 @@
-"""Empirical interpolation: exact at its points, triangular to eps, never the same point twice, and it knows when to stop."""
+"""Empirical interpolation.
+
+Exact at its points, triangular to eps, never the same point twice, and it knows when to stop.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def grid(nx: int, ny: int) -> np.ndarray:
 
 
 def inverse_distance(x: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """g(x; mu) = 1 / |x - mu| at points x (n, 2) for mu (k, 2) in [-1, -0.2]^2: the family of Grepl and others, 2007."""
+    """g(x; mu) = 1 / |x - mu| at points x (n, 2) for mu (k, 2) in [-1, -0.2]^2.
+
+    It is the family of Grepl and others, 2007.
+    """
     return 1 / np.linalg.norm(x[:, None] - mu[None], axis=2)
 
 
@@ -197,8 +203,9 @@ def test_residual_history_says_how_good_each_rank_is_and_stops_at_the_tolerance(
 
 
 def test_on_the_published_family_the_error_at_unseen_parameters_is_no_worse_than_that_of_pymor():
-    # pyMOR 2026.1.1, largest error over these 200 unseen mu, published to two digits: half a unit of the last is allowed.
-    # At 100 points rounding decides the last points and moves the error by some 20 % (6.4e-13 and 7.1e-13 seen here).
+    # pyMOR 2026.1.1, largest error over these 200 unseen mu, published to two digits: half a unit of the last is
+    # allowed. At 100 points rounding decides the last points and moves the error by some 20 % (6.4e-13 and 7.1e-13 seen
+    # here).
     published = {20: 7.85e-6, 40: 8.15e-9, 60: 1.95e-10, 80: 1.65e-11, 100: 1.2 * 7.3e-13}
     x = grid(50, 40)
     unseen = inverse_distance(x, np.random.default_rng(0).uniform(-1, -0.2, (200, 2)))
@@ -209,8 +216,9 @@ def test_on_the_published_family_the_error_at_unseen_parameters_is_no_worse_than
 
 
 def test_on_the_published_family_it_stops_at_saturation_at_the_level_that_fitting_noise_ends_at():
-    # pyMOR goes on to 150 points and 5.0e-13; the points beyond ours fit rounding errors of the snapshots, and the error at
-    # unseen mu wanders between 4e-13 and 7e-13 on either side: the same snapshots by two formulas give 5.4e-13 and 5.9e-13
+    # pyMOR goes on to 150 points and 5.0e-13; the points beyond ours fit rounding errors of the snapshots, and the
+    # error at unseen mu wanders between 4e-13 and 7e-13 on either side: the same snapshots by two formulas give 5.4e-13
+    # and 5.9e-13
     x = grid(50, 40)
     unseen = inverse_distance(x, np.random.default_rng(0).uniform(-1, -0.2, (200, 2)))
     interpolation = empirical_interpolation(inverse_distance(x, training(20)))

@@ -71,7 +71,10 @@ def test_nothing_of_a_foreign_or_compressed_archive_is_unpacked(tmp_path, monkey
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_what_no_format_notices_is_noticed(tmp_path, suffix):
-    """Factors of one shape that have changed places, an entry of .safetensors that is another: right by every rule of the format."""
+    """Factors of one shape that have changed places, and an entry of .safetensors that is another.
+
+    Both are right by every rule of the format.
+    """
     numpy_format = pytest.importorskip("safetensors.numpy") if suffix == ".safetensors" else None
     path = tmp_path / f"e{suffix}"
     rng = np.random.default_rng(0)

@@ -1,4 +1,7 @@
-"""The optical theorem on a mesh: its defect is measured once a model, estimated for each answer, and warned of where it matters."""
+"""The optical theorem on a mesh.
+
+Its defect is measured once per model, estimated for each answer, and warned of where it matters.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def test_only_a_defect_above_a_hundredth_is_warned_of() -> None:
 
 
 def test_cross_sections_warn_where_waves_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rigid sphere at ka = 0.01: extinction is all error of the mesh. Here with the balance of that case, as measured."""
+    """A rigid sphere at ka = 0.01.
+
+    Its extinction is all error of the mesh. Here with the balance of that case, as measured.
+    """
     model = scattering()
     reduced = rbm.project(model, np.linalg.qr(model.solve([[0.0, 0.0], [1.0, 1.0]]).T)[0])
     solution = reduced.solve([[0.0, 0.0], [1.0, 1.0]])

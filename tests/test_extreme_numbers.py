@@ -1,4 +1,7 @@
-"""Numbers at the ends of the range of double precision: a bound is true there, or refused; only what is zero has a bound of zero."""
+"""Numbers at the ends of the range of double precision.
+
+A bound is true there, or refused; only what is zero has a bound of zero.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,13 @@ def test_outputs_of_any_size_are_certified_or_refused_by_name(kind: str, exponen
         "quadratic": energy * scale,
     }[kind]
     model = rbm.FullOrderModel(
-        list(zip([1.0, "mu"], base.operator_terms, strict=True)), [(1.0, load)], base.product, base.parameters, 1.0,
+        list(zip([1.0, "mu"], base.operator_terms, strict=True)),
+        [(1.0, load)],
+        base.product,
+        base.parameters,
+        1.0,
         outputs={"size": given},
-    )  # fmt: skip
+    )
     mus = model.parameters.sample(8, "random", rng=5)
     reduced = rbm.greedy(model, model.parameters.sample(30), max_basis=2, progress=False).reduced_model
     hi, lo = model.solve_extended(mus)
@@ -122,9 +129,13 @@ def test_an_output_beyond_the_range_is_named() -> None:
     marked = reduced.solve([[1.0]], on_error="mark")
     assert list(marked.failed) == [0]
     model = rbm.FullOrderModel(
-        [("mu", np.eye(2) * 1e-20)], [(1.0, np.ones(2))], np.eye(2) * 1e-20, rbm.ParameterSpace({"mu": (1.0, 2.0)}), 1.0,
+        [("mu", np.eye(2) * 1e-20)],
+        [(1.0, np.ones(2))],
+        np.eye(2) * 1e-20,
+        rbm.ParameterSpace({"mu": (1.0, 2.0)}),
+        1.0,
         outputs={"heat": np.full(2, 1e300)},
-    )  # fmt: skip
+    )
     with pytest.raises(
         rbm.ModelError, match=r"output 'heat' has entries up to 1e\+300: its reduced form is beyond the range"
     ):
@@ -171,9 +182,13 @@ def test_e1_of_data_of_any_size(scale: float, n: int) -> None:
 
 def test_an_output_that_overflows_is_refused_on_the_fast_path_too() -> None:
     model = rbm.FullOrderModel(
-        [("mu", np.eye(2))], [(1.0, np.ones(2) * 1e150)], np.eye(2), rbm.ParameterSpace({"mu": (1.0, 2.0)}), "mu",
+        [("mu", np.eye(2))],
+        [(1.0, np.ones(2) * 1e150)],
+        np.eye(2),
+        rbm.ParameterSpace({"mu": (1.0, 2.0)}),
+        "mu",
         outputs={"heat": np.ones(2) * 1e160},
-    )  # fmt: skip
+    )
     with pytest.raises(rbm.ModelError, match="output 'heat' is inf at mu = 1"):
         rbm.project(model, np.ones((2, 1))).solve([[1.0]])
 

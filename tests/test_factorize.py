@@ -175,8 +175,8 @@ def test_a_trained_table_is_not_of_low_rank(rank, ratio, error, cosine):
 def test_frequencies_and_blocks_help_where_text_is_frequent():
     """The figures of the study were with frequencies of 60 874 docstrings, add one; here are those of fewer packages.
 
-    The same program with as many docstrings comes within 0.006 of all of them; with these, the frequency-weighted columns are up to
-    0.06 off, as their weights are others.
+    The same program with as many docstrings comes within 0.006 of all of them; with these, the frequency-weighted
+    columns are up to 0.06 off, as their weights are others.
     """
     table = real_table()
     p = token_frequencies(docstrings(("stdlib", "numpy")))

@@ -1,4 +1,7 @@
-"""Fingerprints: the same for the same content, also in another process; another one for anything that changes an answer."""
+"""Fingerprints of models.
+
+They are the same for the same content, also in another process, and others for anything that changes an answer.
+"""
 
 from __future__ import annotations
 

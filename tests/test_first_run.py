@@ -1,4 +1,7 @@
-"""What a first run says and measures: compiling kernels, and what solves the full-order systems; and what a missing package needs."""
+"""What a first run says and measures.
+
+Compiling kernels, what solves the full-order systems, and what a missing package needs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Full-order models: the gallery converges as it should, solutions are right to the last bits, wrong claims are caught."""
+"""Full-order models.
+
+The gallery converges as it should, solutions are right to the last bits, wrong claims are caught.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ def test_basis_is_orthonormal_and_reproduces_the_vectors_up_to_condition_one_ove
         assert r == columns or condition == 1 / eps
         gram = q.basis.conj().T @ apply(product, q.basis)
         assert abs(gram - np.eye(r)).max() <= 20 * eps
-        # a rejected remainder is at most 16 u = 8 eps of the vector, in the norm of P and hence within 1 / min P_ii of it
+        # a rejected remainder is at most 16 u = 8 eps of the vector, in the norm of P and hence within 1 / min P_ii of
+        # it
         error = np.linalg.norm(q.basis @ q.coefficients - vectors, axis=0) / np.linalg.norm(vectors, axis=0)
         assert error.max() <= 30 * eps
         assert abs(q.product_basis - apply(product, q.basis)).max() <= 8 * eps
@@ -107,7 +108,10 @@ def test_vectors_that_depend_on_others_are_rejected_and_still_reproduced(dtype):
 
 
 def test_orthogonality_does_not_fade_as_the_basis_grows_by_dependent_blocks():
-    """Blocks whose remainders are a thousand times the round-off: what a pass leaves is of the size of the remainder itself."""
+    """Blocks whose remainders are a thousand times the round-off.
+
+    What a pass leaves is of the size of the remainder itself.
+    """
     n, eps, rng = 400, np.finfo(float).eps, np.random.default_rng(0)
     pieces = [gram_schmidt(rng.standard_normal((n, 9))).basis]
     for _ in range(30):
@@ -120,7 +124,10 @@ def test_orthogonality_does_not_fade_as_the_basis_grows_by_dependent_blocks():
 
 
 def test_what_a_basis_lacks_in_orthogonality_does_not_grow():
-    """Each vector has more of the last one in it than it has of its own, and with that what the last one has of the first."""
+    """Each vector has more of the last one in it than it has of its own.
+
+    With that it has what the last one has of the first.
+    """
     n, lack, rng = 100, 1e-12, np.random.default_rng(0)
     fresh = np.linalg.qr(rng.standard_normal((n, 40)))[0]
     basis = fresh[:, :2] + lack * fresh[:, 1::-1] * [0, 1]
@@ -131,7 +138,10 @@ def test_what_a_basis_lacks_in_orthogonality_does_not_grow():
 
 
 def test_passes_are_as_many_as_are_needed():
-    """One for vectors that are nearly orthonormal, two for others, one that depends on the others of its panel among them."""
+    """One pass for vectors that are nearly orthonormal, two for others.
+
+    Among the latter is one that depends on the others of its panel.
+    """
     n, applied = 300, []
 
     def product(x: np.ndarray) -> np.ndarray:
@@ -169,7 +179,10 @@ def test_a_basis_in_pieces_is_a_basis(dtype):
 
 
 def test_a_space_that_is_full_takes_no_more():
-    """With a product that is not accurate, what is left of a vector is above round-off at first; it is given up in the next pass."""
+    """A product that is not accurate leaves more of a vector than round-off at first.
+
+    The vector is given up in the next pass.
+    """
     hilbert = 1 / (np.arange(1, 7)[:, None] + np.arange(6))
     inverse = np.linalg.inv(hilbert)
     vectors = random(np.float64, 6, 12)

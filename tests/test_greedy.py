@@ -114,7 +114,10 @@ def test_an_executor_is_refused(model: rbm.FullOrderModel, training: np.ndarray)
 
 
 def test_a_step_copies_no_basis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than 64 vectors lie in pieces; joining them copies n N numbers, which the end of a run may do and a step may not."""
+    """More than 64 vectors lie in pieces.
+
+    Joining them copies n N numbers, which the end of a run may do and a step may not.
+    """
     made = thermal_block((4, 4), 12)
     training, joined = made.parameters.sample(100, rng=3), []
     honest = Reduction.basis

@@ -1,4 +1,7 @@
-"""Interpolative and CUR decompositions: columns and rows of the matrix itself, about as good as those of a pivoted QR."""
+"""Interpolative and CUR decompositions.
+
+They keep columns and rows of the matrix itself, and are about as good as those of a pivoted QR.
+"""
 
 from __future__ import annotations
 

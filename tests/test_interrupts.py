@@ -1,4 +1,7 @@
-"""Ctrl-C in a sweep, at any moment: each point is right or marked as failed; and errors that travel between processes."""
+"""Ctrl-C in a sweep, at any moment.
+
+Each point is right or marked as failed; and errors travel between processes.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,9 @@ def test_ctrl_c_before_or_after_every_step(
 def solved_under_fire(
     reduced: rbm.ReducedModel, mus: np.ndarray, monkeypatch: pytest.MonkeyPatch, call: int, again: bool
 ) -> rbm.Solution | None:
-    """What Interrupted holds of a sweep in whose `call`-th piece Ctrl-C comes, whatever thread does it, and perhaps once more just after.
+    """What Interrupted holds of a sweep in whose `call`-th piece Ctrl-C comes.
+
+    It comes whatever thread does the piece, and perhaps once more just after.
 
     None if the second one came after the answers were raised, and before they were caught.
     """

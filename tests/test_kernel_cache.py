@@ -276,7 +276,8 @@ def test_a_query_answers_in_spite_of_it(size: int, tmp_path: Path, monkeypatch: 
         content = path.read_bytes()
         (folder / path.name).write_bytes(flip(content, len(content) // 2) if size < 0 else content[:size])
         (folder / path.name).chmod(0o600)
-    # the damaged file is found and then taken from the folder that has it: this is about the message, not about compiling
+    # the damaged file is found and then taken from the folder that has it: this is about the message, not about
+    # compiling
     script = f"""
 import sys
 from pathlib import Path

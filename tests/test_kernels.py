@@ -391,9 +391,19 @@ def test_lanes_calculate_as_numpy() -> None:
         got = out.view(real).reshape(12, -1, width)
         got = got[:, 0] + 1j * got[:, 1] if np.dtype(dtype).kind == "c" else got[:, 0]
         expected = [
-            x + y, x - y, x * y, x * y + x, x - x * y, 1 / x, np.abs(x), np.abs(y), x.real * y, np.copysign(x.real, y.real),
-            np.where(x.real > y.real, x, y), x.imag * y + x,
-        ]  # fmt: skip
+            x + y,
+            x - y,
+            x * y,
+            x * y + x,
+            x - x * y,
+            1 / x,
+            np.abs(x),
+            np.abs(y),
+            x.real * y,
+            np.copysign(x.real, y.real),
+            np.where(x.real > y.real, x, y),
+            x.imag * y + x,
+        ]
         np.testing.assert_allclose(
             got, np.stack(expected), rtol=0, atol=40 * eps_of(dtype) * np.abs(np.stack(expected)).max()
         )

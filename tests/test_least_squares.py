@@ -1,4 +1,7 @@
-"""Least-squares projection: it minimises the residual norm, is stable where Galerkin is not, and is certified like Galerkin."""
+"""Least-squares projection.
+
+It minimises the residual norm, is stable where Galerkin is not, and is certified like Galerkin.
+"""
 
 from __future__ import annotations
 

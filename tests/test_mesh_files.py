@@ -1,4 +1,7 @@
-"""Mesh files with more than triangles in them: quadrilaterals are cut, cells of bodies left out with a word, all else refused by name."""
+"""Mesh files with more than triangles in them.
+
+Quadrilaterals are cut, cells of bodies left out with a word, all else refused by name.
+"""
 
 from __future__ import annotations
 

@@ -127,7 +127,10 @@ def test_it_learns_to_count_and_the_order_of_numbers(embedding):
 
 
 def test_training_starts_from_the_frequencies_of_the_words():
-    """Before the first step the logits are those of the frequencies plus a deviation of 0.02 E^{1/2}, for dense tables as well."""
+    """Before the first step the logits are those of the frequencies plus a deviation.
+
+    The deviation is 0.02 E^{1/2}, for dense tables as well.
+    """
     pytest.importorskip("torch")
     from ml.albert.training import train
 

@@ -1,4 +1,7 @@
-"""Natural mistakes with a full-order model: each message says what is wrong, the value, and a remedy, which is carried out here."""
+"""Natural mistakes with a full-order model.
+
+Each message says what is wrong, the value, and a remedy, which is carried out here.
+"""
 
 from __future__ import annotations
 
@@ -122,9 +125,19 @@ def test_a_greedy_without_training_parameters() -> None:
 
 # argument, what was given, message, the remedy that the message names
 CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
-    "a file name": ("product", "K.mtx", r"the product must be .*got the text 'K\.mtx'; .*scipy\.io\.mmread\('K\.mtx'\)", K),
+    "a file name": (
+        "product",
+        "K.mtx",
+        r"the product must be .*got the text 'K\.mtx'; .*scipy\.io\.mmread\('K\.mtx'\)",
+        K,
+    ),
     "a path": ("product", Path("K.mtx"), r"the text 'K\.mtx'", K),
-    "PETSc": ("product", PetscLike(), r"got a PetscLike; .*getValuesCSR\(\) write scipy\.sparse\.csr_array\(\(v, j, i\)\)", from_petsc(PetscLike())),
+    "PETSc": (
+        "product",
+        PetscLike(),
+        r"got a PetscLike; .*getValuesCSR\(\) write scipy\.sparse\.csr_array\(\(v, j, i\)\)",
+        from_petsc(PetscLike()),
+    ),
     "another package": ("product", OtherMatrix(), r"got a OtherMatrix; write \.to_scipy\(\)", OtherMatrix().to_scipy()),
     "an object": ("product", Opaque(), r"got a Opaque; give a NumPy array or a scipy\.sparse matrix", K),
     "no entries": ("product", sp.linalg.aslinearoperator(K), r"the product .* which shows no entries; give", K),
@@ -133,33 +146,118 @@ CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
     "a list of matrices": ("product", [K, M], r"the product .*list of dtype object, the first a csr_array", K),
     "ragged": ("product", [[1.0, 2.0], [3.0]], r"the product is a list that NumPy does not read", K),
     "operator by name": ("operators", [(1.0, "K.mtx")], r"operator term 0 must be .*'K\.mtx'", [(1.0, K)]),
-    "operator of PETSc": ("operators", [(1.0, K), ("mu", PetscLike())], r"operator term 1 .*csr_array\(\(v, j, i\)\)", [(1.0, K), ("mu", from_petsc(PetscLike()))]),
-    "vector of PETSc": ("rhs", [(1.0, VectorLike())], r"right-hand side term 0 .*write vector\.getArray\(\)", [(1.0, VectorLike().getArray())]),
+    "operator of PETSc": (
+        "operators",
+        [(1.0, K), ("mu", PetscLike())],
+        r"operator term 1 .*csr_array\(\(v, j, i\)\)",
+        [(1.0, K), ("mu", from_petsc(PetscLike()))],
+    ),
+    "vector of PETSc": (
+        "rhs",
+        [(1.0, VectorLike())],
+        r"right-hand side term 0 .*write vector\.getArray\(\)",
+        [(1.0, VectorLike().getArray())],
+    ),
     "rhs by name": ("rhs", [(1.0, "f.npy")], r"right-hand side term 0 .*'f\.npy'", [(1.0, F)]),
-    "rhs of texts": ("rhs", [(1.0, np.array(["1"] * N))], r"of dtype <U1, the first a str_; .*\.astype\(float\)", [(1.0, np.array(["1"] * N).astype(float))]),
-    "rhs of objects": ("rhs", [(1.0, np.array([1] * N, dtype=object))], r"of dtype object, the first a int; .*\.astype\(float\)", [(1.0, np.array([1] * N, dtype=object).astype(float))]),
-    "swapped": ("operators", [(1.0, K), (M, "mu")], r"term 1 of operators is \(csr_array, 'mu'\), in the wrong order.*write \('mu', array\)", [(1.0, K), ("mu", M)]),
-    "swapped number": ("operators", [(K, 1.0)], r"term 0 of operators is \(csr_array, 1\.0\).*write \(1\.0, array\)", [(1.0, K)]),
-    "swapped dense": ("operators", [(K.toarray(), lambda mus: mus[:, 0])], r"term 0 of operators is \(ndarray, function\)", [(lambda mus: mus[:, 0], K.toarray())]),
+    "rhs of texts": (
+        "rhs",
+        [(1.0, np.array(["1"] * N))],
+        r"of dtype <U1, the first a str_; .*\.astype\(float\)",
+        [(1.0, np.array(["1"] * N).astype(float))],
+    ),
+    "rhs of objects": (
+        "rhs",
+        [(1.0, np.array([1] * N, dtype=object))],
+        r"of dtype object, the first a int; .*\.astype\(float\)",
+        [(1.0, np.array([1] * N, dtype=object).astype(float))],
+    ),
+    "swapped": (
+        "operators",
+        [(1.0, K), (M, "mu")],
+        r"term 1 of operators is \(csr_array, 'mu'\), in the wrong order.*write \('mu', array\)",
+        [(1.0, K), ("mu", M)],
+    ),
+    "swapped number": (
+        "operators",
+        [(K, 1.0)],
+        r"term 0 of operators is \(csr_array, 1\.0\).*write \(1\.0, array\)",
+        [(1.0, K)],
+    ),
+    "swapped dense": (
+        "operators",
+        [(K.toarray(), lambda mus: mus[:, 0])],
+        r"term 0 of operators is \(ndarray, function\)",
+        [(lambda mus: mus[:, 0], K.toarray())],
+    ),
     "swapped rhs": ("rhs", [(F, 1.0)], r"term 0 of rhs is \(ndarray, 1\.0\)", [(1.0, F)]),
     "no coefficient": ("rhs", [([1.0], F)], r"the coefficient of term 0 of rhs is a list", [(1.0, F)]),
     "bare matrix": ("operators", K, r"operators must be a list of pairs .* write \[\(1\.0, array\)\]", [(1.0, K)]),
-    "bare pair": ("operators", (1.0, K), r"got one pair alone; for a single term write \[\(1\.0, array\)\]", [(1.0, K)]),
-    "a diagonal": ("operators", [(1.0, K), (1.0, F)], r"operator term 1 has shape \(12,\).*write scipy\.sparse\.diags_array\(vector\)", [(1.0, K), (1.0, sp.diags_array(F))]),
-    "no solver": ("operators", [(1.0, LowRank())], r"operator term 0 is a LinearOperator \(LowRank\), which shows no entries: give solver=.*\.to_dense\(\)", [(1.0, LowRank().to_dense())]),
-    "load cases": ("rhs", [(1.0, np.stack([F, 2 * F, F**2], axis=1))], r"\(12, 3\), expected \(12,\).*several right-hand sides: .*\('w0', array\[:, 0\]\)", [(1.0, F)]),
-    "load cases in rows": ("rhs", [(1.0, np.stack([F, 2 * F]))], r"\(2, 12\).*transpose it; it holds several right-hand sides", [(1.0, F)]),
+    "bare pair": (
+        "operators",
+        (1.0, K),
+        r"got one pair alone; for a single term write \[\(1\.0, array\)\]",
+        [(1.0, K)],
+    ),
+    "a diagonal": (
+        "operators",
+        [(1.0, K), (1.0, F)],
+        r"operator term 1 has shape \(12,\).*write scipy\.sparse\.diags_array\(vector\)",
+        [(1.0, K), (1.0, sp.diags_array(F))],
+    ),
+    "no solver": (
+        "operators",
+        [(1.0, LowRank())],
+        r"operator term 0 is a LinearOperator \(LowRank\), which shows no entries: give solver=.*\.to_dense\(\)",
+        [(1.0, LowRank().to_dense())],
+    ),
+    "load cases": (
+        "rhs",
+        [(1.0, np.stack([F, 2 * F, F**2], axis=1))],
+        r"\(12, 3\), expected \(12,\).*several right-hand sides: .*\('w0', array\[:, 0\]\)",
+        [(1.0, F)],
+    ),
+    "load cases in rows": (
+        "rhs",
+        [(1.0, np.stack([F, 2 * F]))],
+        r"\(2, 12\).*transpose it; it holds several right-hand sides",
+        [(1.0, F)],
+    ),
     "sparse load cases": ("rhs", [(1.0, sp.csr_array(np.stack([F, F], axis=1)))], r"has shape \(12, 2\)", [(1.0, F)]),
-    "a sparse matrix of as many entries": ("rhs", [(1.0, sp.csr_array(np.ones((3, 4))))], r"has shape \(3, 4\), expected \(12,\)", [(1.0, F)]),
+    "a sparse matrix of as many entries": (
+        "rhs",
+        [(1.0, sp.csr_array(np.ones((3, 4))))],
+        r"has shape \(3, 4\), expected \(12,\)",
+        [(1.0, F)],
+    ),
     "rhs is an operator": ("rhs", [(1.0, K)], r"has shape \(12, 12\), expected \(12,\)", [(1.0, F)]),
-    "Neumann": ("product", sp.csr_array(K - sp.diags_array(K.sum(axis=1))), r"the product is not positive definite.*maps constant vectors to zero.*take K \+ M", sp.csr_array(K - sp.diags_array(K.sum(axis=1)) + M)),
-    "a row without entries": ("product", sp.diags_array(np.arange(N, dtype=float)).tocsr(), r"not positive definite.*its diagonal entry 0 is 0, and 1 are not positive: eliminate", sp.diags_array(1 + np.arange(N, dtype=float)).tocsr()),
+    "Neumann": (
+        "product",
+        sp.csr_array(K - sp.diags_array(K.sum(axis=1))),
+        r"the product is not positive definite.*maps constant vectors to zero.*take K \+ M",
+        sp.csr_array(K - sp.diags_array(K.sum(axis=1)) + M),
+    ),
+    "a row without entries": (
+        "product",
+        sp.diags_array(np.arange(N, dtype=float)).tocsr(),
+        r"not positive definite.*its diagonal entry 0 is 0, and 1 are not positive: eliminate",
+        sp.diags_array(1 + np.arange(N, dtype=float)).tocsr(),
+    ),
     "indefinite": ("product", K - 50 * sp.eye_array(N), r"not positive definite.*diagonal entry 0 is -24", K),
     "stability 0": ("stability", 0, r"the stability bound is 0; .*MinTheta.*Anchored", MinTheta([1.0])),
     "stability is a list": ("stability", [1.0], r"stability is a list; give a number, .*MinTheta", MinTheta([1.0])),
-    "a masked reference": ("stability", MinTheta(np.ma.array([2.0], mask=[True])), r"reference of min-theta has masked entries", MinTheta([2.0])),
-    "stability -1": ("stability", -1.0, r"the stability bound is -1; an error bound needs a real number", Anchored(progress=False)),
-}  # fmt: skip
+    "a masked reference": (
+        "stability",
+        MinTheta(np.ma.array([2.0], mask=[True])),
+        r"reference of min-theta has masked entries",
+        MinTheta([2.0]),
+    ),
+    "stability -1": (
+        "stability",
+        -1.0,
+        r"the stability bound is -1; an error bound needs a real number",
+        Anchored(progress=False),
+    ),
+}
 
 
 @pytest.mark.parametrize("mistake", CONTAINERS)

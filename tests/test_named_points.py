@@ -154,22 +154,35 @@ def test_one_point_and_values_for_all_points():
         (lambda: frame().set_index("nu"), "missing: nu; nu is in the index, call .reset_index()"),
         (lambda: frame().set_index(["k", "mu", "nu"]), "k, mu, nu are in the index, call .reset_index()"),
         (lambda: frame().rename(columns={"nu": " nu"}), "no parameters: ' nu'"),
-        (lambda: [frame()["mu"], frame()["nu"], frame()["k"]], "row 0: a Series is a point if its index holds the names"),
-        (lambda: {"mu": frame()["mu"], "nu": frame()["nu"][::-1], "k": 0.0}, "the Series of mu and nu have different indexes"),
         (
-            lambda: {"mu": xarray_array([1.0, 2.0], coords={"x": [0, 1]}), "nu": xarray_array([1.0, 2.0], coords={"x": [1, 0]}), "k": 0.0},
+            lambda: [frame()["mu"], frame()["nu"], frame()["k"]],
+            "row 0: a Series is a point if its index holds the names",
+        ),
+        (
+            lambda: {"mu": frame()["mu"], "nu": frame()["nu"][::-1], "k": 0.0},
+            "the Series of mu and nu have different indexes",
+        ),
+        (
+            lambda: {
+                "mu": xarray_array([1.0, 2.0], coords={"x": [0, 1]}),
+                "nu": xarray_array([1.0, 2.0], coords={"x": [1, 0]}),
+                "k": 0.0,
+            },
             "the arrays of mu, nu have different coordinates",
         ),
         (lambda: xarray_array(ROWS, dims=("mu", "k")), "with the name mu among its dimensions or coordinates"),
         (lambda: xarray_array(ROWS[0], dims="x", name="mu"), "with the name mu among"),
-        (lambda: [[1.0, 2.0, 3.0], {"mu": 1, "nu": 1, "k": 1}], "row 0 of the points is a list without names, row 1 has names"),
+        (
+            lambda: [[1.0, 2.0, 3.0], {"mu": 1, "nu": 1, "k": 1}],
+            "row 0 of the points is a list without names, row 1 has names",
+        ),
         (lambda: [("nu", 2.0), ("mu", 1.0), ("k", 3.0)], "these are pairs (name, value): write dict(mus)"),
         (lambda: frame().itertuples(index=False), "write list(mus)"),
         (lambda: np.array([[{1}, 2, 3]], dtype=object), "give rows of numbers, or points by name"),
         (lambda: {"mu": [Decimal(2)], "nu": 1.0, "k": 0.0}, "of dtype object; convert them to float"),
         (lambda: rbm.Solution(np.ones((1, 2)), {}), "got a Solution; its points are solution.mus"),
     ],
-)  # fmt: skip
+)
 def test_names_in_other_places_are_not_passed_over(given: Callable[[], Any], message: str) -> None:
     with pytest.raises(ParameterError, match=re.escape(message)):
         SPACE.points(given())
@@ -225,7 +238,10 @@ def masked(rows: Any = ROWS) -> np.ma.MaskedArray:
         (lambda: [[1.0, 1.0, np.ma.masked]], r"^entry 2 of row 0 of mus is masked; leave it out"),
         (lambda: {"mu": masked(ROWS[:, 0]), "nu": 1.0, "k": 0.0}, "parameter mu hides 1 of 3 entries behind a mask"),
         (lambda: np.ma.array(structured(ROWS), mask=[(0, 0, 0), (0, 1, 0), (0, 0, 0)]), "mus hides 1 of 9 entries"),
-        (lambda: pandas_frame(COLUMNS | {"nu": [1, None, "x"]}), "parameter nu has 1 missing entries, the first in row 1"),
+        (
+            lambda: pandas_frame(COLUMNS | {"nu": [1, None, "x"]}),
+            "parameter nu has 1 missing entries, the first in row 1",
+        ),
         (lambda: pandas_frame(COLUMNS | {"nu": ["a", "b", "c"]}), "parameter nu must be real numbers, got"),
         (lambda: {"mu": [1.0, None], "nu": 1.0, "k": 0.0}, "parameter mu has 1 missing entries, the first in row 1"),
         (lambda: {"mu": 1 + 1j, "nu": 1.0, "k": 0.0}, "parameter mu must be real numbers, got"),
@@ -234,7 +250,7 @@ def masked(rows: Any = ROWS) -> np.ma.MaskedArray:
         (lambda: set(ROWS[0]), "must be numbers, got .* of dtype object"),
         (lambda: (row for row in ROWS), "must be numbers, got .*generator"),
     ],
-)  # fmt: skip
+)
 def test_containers_that_hide_entries_are_refused_by_name(given, message):
     with pytest.raises(ParameterError, match=message):
         SPACE.points(given())
@@ -277,7 +293,10 @@ def test_coefficients_that_hide_entries_are_refused_by_name(value, message):
 
 
 def test_every_door_takes_names():
-    """A model whose parameters must not be mixed up: every way in gives the same numbers as arrays in the right order."""
+    """A model whose parameters must not be mixed up.
+
+    Every way in gives the same numbers as arrays in the right order.
+    """
     terms = [(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3)), ("nu", np.diag([0.0, 5.0, 1.0])), ("k**2", np.eye(3))]
     ranges = dict(zip(SPACE.names, SPACE.bounds.tolist(), strict=True))
     model = rbm.FullOrderModel(terms, [(1.0, np.ones(3))], np.eye(3), ranges, 2.0, outputs={"s": np.ones(3)})

@@ -1,4 +1,7 @@
-"""Near triangles that do not touch: found, measured, and integrated to what the rules for well separated ones do not give."""
+"""Near triangles that do not touch.
+
+They are found, measured, and integrated to what the rules for well separated ones do not give.
+"""
 
 from __future__ import annotations
 
@@ -204,7 +207,10 @@ def test_sharp_edges_are_found() -> None:
 
 
 def test_triangles_that_touch_at_a_sharp_edge_are_integrated() -> None:
-    """A closed surface is seen under 2 pi from its points: each row of the static double layer adds up to -1/2 of the hat's integral."""
+    """A closed surface is seen under 2 pi from its points.
+
+    Each row of the static double layer adds up to -1/2 of the hat's integral.
+    """
     mesh = double_pyramid(0.01)
     pairs = sharp_triangles(mesh, 4.0, np.inf)
     assert len(pairs) == 15
@@ -215,7 +221,10 @@ def test_triangles_that_touch_at_a_sharp_edge_are_integrated() -> None:
 
 
 def test_other_numbers_need_another_version_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matrices on disk are found by `rules()`: where these numbers change and no constant does, RULES must, or old files would be read."""
+    """Matrices on disk are found by `rules()`.
+
+    Where these numbers change and no constant does, RULES must, or old files would be read.
+    """
     mesh = double_pyramid(0.1)
     sharp = sharp_triangles(mesh, rules.SHARP, rules.SHARP_AT_VERTEX)
     found = near_correction(mesh, sharp, 2.0, None)

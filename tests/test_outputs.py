@@ -127,7 +127,10 @@ def test_the_bound_of_a_form_is_sharp_for_an_error_along_the_solution() -> None:
 @pytest.mark.parametrize("size", [1.0, 1e-6, 1e-12])
 @pytest.mark.parametrize("difference", [1e-2, 1e-7, 1e-8, 1e-10])
 def test_output_bounds_hold_where_the_terms_nearly_cancel(size: float, difference: float) -> None:
-    """l(m) = l_1 + (-l_1 + difference w): its norm is difference ||w||, a square root of rounding errors of the Gram matrix."""
+    """l(m) = l_1 + (-l_1 + difference w) nearly vanishes.
+
+    Its norm is difference ||w||, a square root of rounding errors of the Gram matrix.
+    """
     rng = np.random.default_rng(0)
     for _ in range(20):
         l1, w = size * rng.standard_normal(6), size * rng.standard_normal(6)

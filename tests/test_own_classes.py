@@ -1,4 +1,7 @@
-"""Open by construction: a user's own stability bound, estimator, output and family of coefficients, from greedy to file and plot."""
+"""The package is open by construction.
+
+A user's own stability bound, estimator, output and family of coefficients, from greedy to file and plot.
+"""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ def test_identity_rows_in_several_terms_make_boundary_values_that_depend_on_the_
     assert model.solve([[3.0]])[0, 0] == pytest.approx(0.5)  # and is 2 / (1 + mu)
     text = repr(model.verify(2))
     assert (
-        "2 unknowns (0, 13) with a right-hand side, and with coefficients in the operators that depend on the parameters"
-        in text
+        "2 unknowns (0, 13) with a right-hand side, and with coefficients in the operators that depend on the "
+        "parameters" in text
     )
     assert "Keep the entry in one term with coefficient 1" in text
     load[[0, -1]] = 0.0
@@ -112,7 +112,10 @@ def test_identity_rows_in_several_terms_make_boundary_values_that_depend_on_the_
 
 
 def test_identity_rows_out_of_proportion_are_recognised() -> None:
-    """Young's modulus in pascal beside a one: in the operator alone it makes the stability constant small, beside small entries large."""
+    """Young's modulus in pascal stands beside a one.
+
+    In the operator alone it makes the stability constant small, beside small entries large.
+    """
     stiff = 2e11 * K
     model = rbm.FullOrderModel([("mu", identity_rows(stiff, 1.0))], [(1.0, F)], stiff, SPACE, 1e-14)
     assert (

@@ -1,4 +1,7 @@
-"""POD: optimal, P-orthonormal, and accurate down to round-off where the method of snapshots stops at its square root."""
+"""POD is optimal and P-orthonormal.
+
+It is accurate down to round-off where the method of snapshots stops at its square root.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The one door for files: nothing is read that does not fit the bytes that are there, and every refusal names the file."""
+"""The one door for files.
+
+Nothing is read that does not fit the bytes that are there, and every refusal names the file.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,10 @@ def test_names_are_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whatever_is_cut_out_or_put_in_the_answer_is_right_or_names_the_file() -> None:
-    """zipfile raises ten kinds of errors: ValueError for a central directory before the start of the file is one of them."""
+    """zipfile raises ten kinds of errors.
+
+    One of them is the ValueError for a central directory before the start of the file.
+    """
     members = [("header.json", b"{}"), ("array.npy", bytes(range(256)) * 2)]
     content = archive(members)
     kinds, messages = set(), set()

@@ -1,4 +1,7 @@
-"""Matrices in any unit: what a factorisation promises does not depend on it, for arrays, sparse matrices, operators and factors."""
+"""Matrices in any unit.
+
+What a factorisation promises does not depend on it, for arrays, sparse matrices, operators and factors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Acoustic scattering: the discretisation against the series, physics, certified reduction, the wavenumber, bad input."""
+"""Acoustic scattering.
+
+The discretisation against the series, physics, certified reduction, the wavenumber, bad input.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ def mu(*betas: complex) -> np.ndarray:
 
 
 def test_the_series_fulfils_the_boundary_condition() -> None:
-    """By finite differences of the field outside, through the far simpler case beta = 1, and against the two-part system."""
+    """Checks by finite differences of the field outside.
+
+    Also through the far simpler case beta = 1, and against the two-part system.
+    """
     z = np.linspace(-1, 1, 50)
     for beta in (0.0, 0.7, 0.3 - 0.7j):
         uniform = sphere_pressure(z, K, beta)

@@ -115,7 +115,8 @@ def test_a_model_interpolated_by_polynomials_is_certified_against_the_true_one()
     stiffness, mass = base.operator_terms
     family = InterpolatedFamily.polynomial("k", eim.lagrange(0.0, 1.0, 4).nodes)
     nodes = eim.lagrange(0.0, 1.0, 4).nodes
-    # |error of exp(-k)| <= max|fourth derivative| / 4! prod |k - k_m| <= 2 (1/4)^4 / 24, and ||M|| from P to P' is at most 1 / pi^2
+    # |error of exp(-k)| <= max|fourth derivative| / 4! prod |k - k_m| <= 2 (1/4)^4 / 24, and ||M|| from P to P' is at
+    # most 1 / pi^2
     eps = 2 * 0.25**4 / 24 / np.pi**2
     model = rbm.FullOrderModel(
         list(zip(family.terms(), [stiffness + np.exp(-k) * mass for k in nodes], strict=True)),

@@ -1,4 +1,7 @@
-"""Reduced models in single precision: their bounds hold for the float32 coefficients they return, against the 300-bit oracle."""
+"""Reduced models in single precision.
+
+Their bounds hold for the float32 coefficients they return, against the 300-bit oracle.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,10 @@ def test_numbers_beyond_the_range_are_evaluated_in_double_precision() -> None:
 @pytest.mark.parametrize("complex_valued", [False, True])
 @pytest.mark.parametrize("m", [3, 40, 300])
 def test_rounding_of_the_plain_sums_stays_within_the_weights(complex_valued: bool, m: int) -> None:
-    """Without a second evaluation: what a kernel that reads factor, weights and constants may rely on, c rounded early or late."""
+    """What a kernel that reads factor, weights and constants may rely on.
+
+    Without a second evaluation, c rounded early or late.
+    """
     rng = np.random.default_rng(m)
     k = max(m // 2, 2)
     shape = (k, m)

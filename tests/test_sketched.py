@@ -1,4 +1,7 @@
-"""The randomised estimator: how often its bounds fail is what it says, no more and (where the law is known exactly) no less."""
+"""The randomised estimator.
+
+Its bounds fail as often as it says, no more and (where the law is known exactly) no less.
+"""
 
 from __future__ import annotations
 

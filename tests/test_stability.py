@@ -1,4 +1,7 @@
-"""Stability bounds: below the true constant everywhere, equal at the reference, and refused where they would be false."""
+"""Stability bounds.
+
+They are below the true constant everywhere, equal at the reference, and refused where they would be false.
+"""
 
 from __future__ import annotations
 

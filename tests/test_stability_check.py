@@ -1,4 +1,7 @@
-"""Stability bounds that are too large: found by the greedy at each selected parameter, and by verify() for models of any size."""
+"""Stability bounds that are too large.
+
+They are found by the greedy at each selected parameter, and by verify() for models of any size.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def run(model: rbm.FullOrderModel, **options: Any) -> rbm.GreedyResult:
 
 
 def true_ratios(model: rbm.FullOrderModel, result: rbm.GreedyResult, projection: Any = None) -> np.ndarray:
-    """bound / true error at the selected parameters, by projection onto the first N vectors and extended-precision solutions."""
+    """bound / true error at the selected parameters.
+
+    By projection onto the first N vectors and extended-precision solutions.
+    """
     ratios = []
     for n, mu in enumerate(result.parameters):
         gamma, bound = np.zeros((1, 0)), result.history[0].bound
@@ -287,7 +293,10 @@ def test_verify_exchanges_rows_where_it_must(corner: float) -> None:
 
 @pytest.mark.parametrize("n", [8, 10, 12])
 def test_bounds_that_are_right_are_not_accused_for_an_ill_conditioned_product(n: int) -> None:
-    """Hilbert matrices, condition 1e10 to 1e16: A = mu P has the constant mu, which no decomposition in doubles gives."""
+    """Hilbert matrices, condition 1e10 to 1e16.
+
+    A = mu P has the constant mu, which no decomposition in doubles gives.
+    """
     product = scipy.linalg.hilbert(n)
     space = rbm.ParameterSpace({"mu": (1.0, 3.0)})
     for stability in ("mu", "0.999*mu"):

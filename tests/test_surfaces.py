@@ -184,7 +184,10 @@ def test_two_obstacles_side_by_side_are_a_surface() -> None:
 
 
 def _pit_and_cone(depth: float) -> tuple[np.ndarray, np.ndarray]:
-    """A unit cube whose top face has a pit down to (.5, .5, depth), and a cone on the tip, which both have as vertex 8."""
+    """A unit cube whose top face has a pit down to (.5, .5, depth), and a cone on the tip.
+
+    Both have the tip as vertex 8.
+    """
     base, top = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]
     rim = [[0.4, 0.4, 1.5], [0.6, 0.4, 1.5], [0.5, 0.6, 1.5]]
     cube = [[0, 2, 1], [0, 3, 2]]

@@ -1,4 +1,7 @@
-"""Solutions as people hold them: with their points, sliced, as tables with units, reconstructed; and names that make columns."""
+"""Solutions as people hold them.
+
+With their points, sliced, as tables with units, reconstructed; and names that make columns.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""E3 and E4 on training sets that are few, repeated or in a part of the parameter space: right, or refused with a remedy that works."""
+"""E3 and E4 on training sets that are few, repeated or in a part of the parameter space.
+
+They are right, or refused with a remedy that works.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ from rbm.estimators.validation import COUNT, answered, distinct, validation_poin
 METHODS = {"E3": Sampled, "E4": Interpolated}
 
 
-def chain(n: int, ranges: dict[str, tuple[float, float]], terms: list[tuple[object, float]], scale: str = "linear") -> rbm.FullOrderModel:  # fmt: skip
+def chain(
+    n: int, ranges: dict[str, tuple[float, float]], terms: list[tuple[object, float]], scale: str = "linear"
+) -> rbm.FullOrderModel:
     """A chain of springs; each further term holds the nodes from a fraction of its length on."""
     one = np.ones(n)
     springs = sp.diags_array([-one[1:], 2 * one, -one[1:]], offsets=[-1, 0, 1]).tocsr() * (n + 1.0)
@@ -46,7 +51,10 @@ def basis_of(model: rbm.FullOrderModel, size: int) -> np.ndarray:
 
 
 def faults(model: rbm.FullOrderModel, reduced: rbm.ReducedModel, mus: np.ndarray | None = None) -> tuple[int, int, int]:
-    """Resolved estimates, wrong ones of these, and bounds below; by default at 400 points that no training set here has."""
+    """Counts resolved estimates, wrong ones of these, and bounds below.
+
+    By default at 400 points that no training set here has.
+    """
     mus = model.parameters.sample(400, "random", rng=77) if mus is None else mus
     solution = reduced.solve(mus, method=reduced.method)
     assert solution.estimate is not None
@@ -149,7 +157,10 @@ def test_a_cluster_is_refused_or_its_floor_says_what_it_misses(method: str) -> N
 
 @pytest.mark.parametrize(("make", "size"), [(one_parameter, 3), (two_parameters, 3)])
 def test_floors_hold_where_the_residual_is_small(make: object, size: int) -> None:
-    """Near snapshots the norm is off by orders more than elsewhere, since its square is off by as much: few points look there."""
+    """Near snapshots the norm is off by orders more than elsewhere.
+
+    Its square is off by as much as elsewhere; and few points look there.
+    """
     model = make()  # type: ignore[operator]
     low, high = model.parameters.bounds.T
     at, rng = model.parameters.sample(size, "sobol", rng=5), np.random.default_rng(0)
@@ -308,7 +319,9 @@ def test_single_precision_is_measured_where_its_terms_are_large(method: str) -> 
 # ---- the figures
 
 
-def test_the_table_of_estimators_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_the_table_of_estimators_goes_on_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from benchmarks import truth_estimators
 
     monkeypatch.setattr(truth_estimators, "PIECE", 1)
@@ -324,7 +337,11 @@ def test_the_table_of_estimators_goes_on_where_it_stopped(tmp_path: Path, capsys
     assert truth.main([*arguments, "300"]) == 0
     assert results.read_text() != before
     bad = Tally()
-    bad.add(rbm.Estimate.from_norm(np.array([1.0, 1.0, 1.0]), np.array([0.01, 0.01, 0.5])), np.array([1.001, 1.2, 1.6]), "a model")  # fmt: skip
+    bad.add(
+        rbm.Estimate.from_norm(np.array([1.0, 1.0, 1.0]), np.array([0.01, 0.01, 0.5])),
+        np.array([1.001, 1.2, 1.6]),
+        "a model",
+    )
     assert (bad.evaluations, bad.resolved, bad.wrong, bad.below) == (3, 2, 1, 2)
 
 
@@ -392,7 +409,10 @@ def test_a_narrow_feature_of_several_parameters_is_seen(p: int, half: float) -> 
 
 @pytest.mark.parametrize("projection", ["galerkin", "least-squares"])
 def test_near_snapshots_the_deviation_of_the_square_shows(projection: Any) -> None:
-    """Interpolation of c that carries rounding is off by parts of 1e-28 in the square: seen only where the residual nearly vanishes."""
+    """Interpolation of c that carries rounding is off by parts of 1e-28 in the square.
+
+    This is seen only where the residual nearly vanishes.
+    """
     model = chain(30, {"x": (0.0, 1.0)}, [("1 + x", 0.4)])
     snapshots = model.parameters.sample(3, "sobol", rng=5)
     reduced = rbm.project(model, model.solve(snapshots).T, ("E4",), model.parameters.sample(300), projection=projection)

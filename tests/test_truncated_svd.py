@@ -1,4 +1,7 @@
-"""The truncated SVD is the best approximation, in every method, precision and inner product, and keeps what it promises."""
+"""The truncated SVD is the best approximation and keeps what it promises.
+
+So it is in every method, precision and inner product.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def solve(a: np.ndarray, method: str, **limits: float) -> LowRankMatrix | None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)
 def test_no_matrix_of_the_same_rank_is_nearer(method, kind, dtype):
-    """Eckart and Young, within the 0.4 % that ending the random iteration early may cost, and what the Gram matrix cannot see."""
+    """Eckart and Young, within the 0.4 % that ending the random iteration early may cost.
+
+    And within what the Gram matrix cannot see.
+    """
     for m, n in SHAPES:
         a, values = matrix(kind, dtype, m, n)
         floor = 10 * eps_of(dtype) * max(m, n) ** 0.5 * values[0]
@@ -488,7 +494,10 @@ def test_half_precision_is_taken_and_single_given():
 
 
 def test_few_columns_are_not_left_to_chance():
-    """As many probes as columns would see too little of a matrix of rank one, or too much, in several of a hundred runs."""
+    """As many probes as columns would not do for a matrix of rank one.
+
+    They would see too little of it, or too much, in several of a hundred runs.
+    """
     for n in (1, 2, 3, 20):
         for seed in range(25):
             rng = np.random.default_rng([7, n, seed])
@@ -556,7 +565,10 @@ def test_lanczos_that_does_not_converge_is_replaced(monkeypatch):
 
 
 def test_the_norm_of_an_operator_is_estimated_from_below():
-    """With the estimate itself, which is above in every other run, the tolerance is missed once in 10^4 and not in 10^5 runs."""
+    """The estimate itself is above in every other run.
+
+    With it the tolerance is missed once in 10^4 and not in 10^5 runs.
+    """
     rng = np.random.default_rng(0)
     a = np.outer(rng.standard_normal(40), rng.standard_normal(50))
     size = np.linalg.norm(a)

@@ -1,7 +1,8 @@
 """Bounds of random small models in mixed units against exact arithmetic: no violation in 10^5 points.
 
-A point is a parameter point of a model at which the error bound and all output bounds were compared with the exact values; residual
-norms and stability constants are compared there, too. ``python -m benchmarks.truth`` does 10^6 and prints a table.
+A point is a parameter point of a model at which the error bound and all output bounds were compared with the exact
+values; residual norms and stability constants are compared there, too. ``python -m benchmarks.truth`` does 10^6 and
+prints a table.
 """
 
 from __future__ import annotations

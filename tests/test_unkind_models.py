@@ -1,4 +1,7 @@
-"""Certified bounds on models that are not kind: ill-conditioned and complex products, mixed units, black boxes, bad solvers."""
+"""Certified bounds on models that are not kind.
+
+Ill-conditioned and complex products, mixed units, black boxes, bad solvers.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ def assert_certified(
 @pytest.mark.parametrize("n", [6, 8, 10, 11])
 @pytest.mark.parametrize("whole", [False, True], ids=["N=3", "N=n"])
 def test_hilbert_products(n: int, whole: bool) -> None:
-    """Condition numbers 1e7 to 1e15, and an inverse with entries of both signs: |e| <= s does not bound ||e||_{P^-1} by ||s||."""
+    """Condition numbers 1e7 to 1e15, and an inverse with entries of both signs.
+
+    |e| <= s does not bound ||e||_{P^-1} by ||s||.
+    """
     p = scipy.linalg.hilbert(n)
     space = rbm.ParameterSpace({"mu": (1e-3, 0.1)})
     model = rbm.FullOrderModel(
@@ -95,7 +101,10 @@ def test_complex_dense_products(condition: float) -> None:
 @pytest.mark.parametrize("exponent", [10, 20, 25, 30])
 @pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
 def test_mixed_units(exponent: int, dense: bool) -> None:
-    """Every second unknown in a unit 2^e times smaller: the exact residual norms stay the same, and so must the bounds."""
+    """Every second unknown is in a unit 2^e times smaller.
+
+    The exact residual norms stay the same, and so must the bounds.
+    """
     base = reaction_diffusion_1d(60)
     n = base.dimension
     s = np.where(np.arange(n) % 2, 2.0**exponent, 1.0)
@@ -159,7 +168,10 @@ def test_the_rounding_of_theta_gamma_is_not_lost(complex_valued: bool) -> None:
 
 @pytest.mark.parametrize("given", [False, True], ids=["reduced", "full"])
 def test_complex_residuals_at_the_level_of_round_off(given: bool) -> None:
-    """Greedy to the end: what is left of the residual is the rounding of gamma, and c = theta gamma is a rounded product."""
+    """Greedy to the end.
+
+    What is left of the residual is the rounding of gamma, and c = theta gamma is a rounded product.
+    """
     model = complex_model(60)
     result = rbm.greedy(model, model.parameters.sample(200), progress=False)
     assert result.stopped == "round-off"

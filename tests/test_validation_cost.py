@@ -1,4 +1,7 @@
-"""The check of E3 and E4 at validation points: cheap where it refuses, and no refusal because the residual vanishes somewhere."""
+"""The check of E3 and E4 at validation points.
+
+It is cheap where it refuses, and makes no refusal because the residual vanishes somewhere.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def test_pieces_of_validation_points_give_the_same_state(method: str, monkeypatc
 @pytest.mark.parametrize("projection", ["galerkin", "least-squares"])
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_a_residual_that_vanishes_at_an_end_is_estimated_there_and_elsewhere(size: int, projection: Any) -> None:
-    """Rounding errors of the square do not vanish with s(mu): as a part of s they would leave nothing resolved at all."""
+    """Rounding errors of the square do not vanish with s(mu).
+
+    As a part of s they would leave nothing resolved at all.
+    """
     stiffness, mass, load = matrices("sparse")
     model = rbm.FullOrderModel(
         [(1.0, stiffness), ("mu", mass)],

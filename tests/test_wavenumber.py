@@ -19,7 +19,10 @@ RADII = (1e-6, 1e-3, 30.0, 1e3)
 
 
 def operators(mesh: SurfaceMesh, radius: float) -> Any:
-    """k -> [A_0, A_1] made of the functions of k that boundary element matrices are made of: point values in place of integrals."""
+    """k -> [A_0, A_1] made of the functions of k that boundary element matrices are made of.
+
+    Here point values stand in place of integrals.
+    """
     x = mesh.vertices
     r = np.linalg.norm(x[:, :, None] - x[:, None, :], axis=0) + radius * np.eye(x.shape[1])
     weights = mesh.areas.sum() / x.shape[1] * np.ones(x.shape[1])
