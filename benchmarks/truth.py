@@ -234,7 +234,10 @@ def bounds(options: argparse.Namespace) -> int:
         entries[name] = {"digest": digest(name), "tally": asdict(tallies[name])}
         write(options.results, {**stored, "bounds": entries})
         points, failures = (sum(getattr(t, w) for t in tallies.values()) for w in ("points", "failures"))
-        line = f"{points} of {options.points} points, {failures} violations, {time.process_time() - start:.0f} CPU s, {name}"
+        line = (
+            f"{points} of {options.points} points, {failures} violations, "
+            f"{time.process_time() - start:.0f} CPU s, {name}"
+        )
         if sys.stderr.isatty():
             print(f"\r{line:<100}", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():

@@ -106,7 +106,10 @@ def test_import_rbm_is_light() -> None:
 
 
 def test_import_ml_is_light() -> None:
-    code = "import ml, ml.albert, ml.albert.training, ml.material, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    code = (
+        "import ml, ml.albert, ml.albert.training, ml.material, sys; "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not OPTIONAL & set(loaded)
 

@@ -461,7 +461,8 @@ def test_a_missing_package_names_the_line_that_installs_it(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "bempp_cl.api", None)
     with pytest.raises(
         ImportError,
-        match=r'bempp-cl, which is not installed: pip install bempp-cl==0\.4\.2, or, in a clone of this package, pip install "\.\[bem\]"',
+        match=r"bempp-cl, which is not installed: pip install bempp-cl==0\.4\.2, "
+        r'or, in a clone of this package, pip install "\.\[bem\]"',
     ):
         acoustic_scattering("sphere", 2, 1.0, 1, cache=tmp_path, stability=0.1)
     assert not list(tmp_path.iterdir())

@@ -87,7 +87,8 @@ def test_only_a_defect_above_a_hundredth_is_warned_of() -> None:
         warn_of_defect(fake(1.0, 1e-3), np.array([1e-3, 0.0]), np.array([0.2, 0.0]), describe)
     with pytest.warns(
         UserWarning,
-        match=r"of 1 of 3 points are off by about 0\.5 of the extinction .*row 1: -0\.02, off by about 0\.01.*at beta = 0",
+        match=r"of 1 of 3 points are off by about 0\.5 of the extinction .*"
+        r"row 1: -0\.02, off by about 0\.01.*at beta = 0",
     ):
         warn_of_defect(fake(1.0, 1e-2), np.array([1e-2, 1e-2, np.nan]), np.array([5.0, -0.02, np.nan]), describe)
 

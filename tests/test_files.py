@@ -87,7 +87,8 @@ folder = sys.argv[1]
 model = rbm.load(folder + '/m.rbm')
 mus = np.load(folder + '/mus.npy')
 s = model.solve(mus)
-np.savez(folder + '/answer.npz', gamma=s.coefficients, bound=s.bound, mean=s.outputs['mean'], e4=model.estimate(mus, method='E4').value)
+np.savez(folder + '/answer.npz', gamma=s.coefficients, bound=s.bound, mean=s.outputs['mean'], \
+e4=model.estimate(mus, method='E4').value)
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
     answer = np.load(tmp_path / "answer.npz")

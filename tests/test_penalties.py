@@ -58,7 +58,10 @@ def test_a_penalty_that_the_product_does_not_carry_is_recognised(
     )
     result = rbm.greedy(model, SPACE.sample(20), progress=False)
     named = "unknown 0 has" if where == (0,) else rf"{len(where)} unknowns \({', '.join(map(str, where))}\) have"
-    message = rf"{named} a diagonal entry in the operators that exceeds those of other unknowns by a factor of .*e\+\d\d, .*Eliminate these"
+    message = (
+        rf"{named} a diagonal entry in the operators that exceeds those of other unknowns by a factor of "
+        r".*e\+\d\d, .*Eliminate these"
+    )
     assert re.search(message, result.reason)
     assert re.search("caution: " + message, repr(model.verify(2)))
 
