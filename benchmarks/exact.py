@@ -90,7 +90,7 @@ class Exact:
         return _shifted(float(x), exponent)
 
     def adjoint(self, a: Any) -> Any:
-        """a^H."""
+        """Gives a^H, the conjugate transpose."""
         return a.transpose().conjugate() if self.complex else a.transpose()
 
     def column(self, values: Sequence[Any]) -> Any:
@@ -117,7 +117,7 @@ class Exact:
         return value.real if self.complex else value
 
     def modulus_square(self, value: Any) -> flint.arb:
-        """|value|^2."""
+        """Gives |value|^2, which is real."""
         return value.real * value.real + value.imag * value.imag if self.complex else value * value
 
     def output(self, name: str, psi: Sequence[Any], u: Any) -> Any:
@@ -234,7 +234,7 @@ def _shifted(x: float, exponent: int) -> flint.arb:
 
 
 def _fraction(x: float, exponent: int = 0) -> flint.fmpq:
-    """x 2^exponent."""
+    """Gives x 2^exponent as an exact fraction."""
     numerator, denominator = x.as_integer_ratio()
     return flint.fmpq(numerator, denominator) * flint.fmpq(2) ** exponent
 

@@ -122,7 +122,7 @@ def measured(
 ) -> Iterator[dict[str, Any]]:
     """Solve and bound by each device and each way, which take turns; the CPU gets a tenth of the queries.
 
-    rates : flops a second of matrix products on the device, by precision; residuals are summed in double precision
+    rates : flops per second of matrix products on the device, by precision; residuals are summed in double precision
     """
     there = model.to(device.target)
     mus = model.parameters.sample(queries, "random", rng=2)

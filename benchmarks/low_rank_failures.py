@@ -173,7 +173,7 @@ def digest() -> str:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Counts by family."""
+    """Gives the counts of each family as a table of text."""
     rows = [
         [family, *(str(counts.get(kind, 0)) for kind in OUTCOMES)] for family, counts in results["families"].items()
     ]

@@ -38,7 +38,7 @@ def run() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One table a model, and the sweeps over N, Q and M."""
+    """One table per model, and the sweeps over N, Q and M."""
     titles = {
         "block": "Online: thermal block 3 x 3, 7081 unknowns",
         "diffusion": "Online: reaction-diffusion in one dimension, mu in [1, 1e5]",
@@ -238,7 +238,7 @@ def _gemm(dtype: type, n: int = 2000) -> float:
 def _microseconds(
     work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]],
 ) -> dict[str, list[float | None]]:
-    """Microseconds a query without and, where there is one, with the bound; each row counts its queries."""
+    """Microseconds per query without and, where there is one, with the bound; each row counts its queries."""
     calls = {(name, k): call for name, row in work.items() for k, call in enumerate(row[:2]) if call is not None}
     seconds = fastest(calls, REPEATS)
     return {

@@ -40,7 +40,7 @@ def run() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One table a part."""
+    """Gives one table per part of the study."""
     return "\n\n".join(
         (
             _accuracy_table(result["accuracy"]),

@@ -72,7 +72,7 @@ class Tally:
         return self.violations + self.crashed + self.refused_kind
 
     def add(self, name: str, index: int, case: Case, outcome: Outcome) -> None:
-        """One more model."""
+        """Adds what the check of one more model found."""
         self.models += 1
         self.points += outcome.points
         self.refused += bool(outcome.refused)
@@ -142,7 +142,7 @@ def digest(name: str) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The results so far."""
+    """Gives the results so far, from the file if it is there."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 

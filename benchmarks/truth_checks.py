@@ -206,7 +206,7 @@ class _Comparison:
         return self._made[key]
 
     def run(self) -> None:
-        """Compare all points."""
+        """Compares the bounds of all points with the exact values."""
         if definite(self.exact(True, BITS[1]).product.tolist()) is not True:
             self.outcome.points = self.outcome.violations = len(self.mus)
             self.outcome.kinds["product is not positive definite"] += len(self.mus)

@@ -39,7 +39,7 @@ def together(*bodies: Arrays) -> Arrays:
 
 
 def plate(thickness: float, counts: int = 6) -> SurfaceMesh:
-    """1 x 1 x thickness."""
+    """Gives the surface of a plate, 1 x 1 x thickness."""
     return SurfaceMesh(*box((1.0, 1.0, thickness), (counts, counts, 1)))
 
 

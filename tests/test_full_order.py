@@ -72,7 +72,7 @@ def exact_system(m: FullOrderModel, mu: float) -> tuple[acb_mat, acb_mat]:
 
 
 def norm_of(product: acb_mat, x: acb_mat, y: acb_mat) -> float:
-    """(y^H P x)^{1/2}."""
+    """Gives (y^H P x)^{1/2} of two columns."""
     px = product * x
     return float(sum((y[i, 0].conjugate() * px[i, 0] for i in range(x.nrows())), acb(0)).real.sqrt().mid())
 

@@ -59,7 +59,7 @@ def from_petsc(matrix: PetscLike) -> sp.csr_array:
 
 
 class VectorLike:
-    """As petsc4py's Vec."""
+    """As petsc4py's Vec shows its entries."""
 
     def getArray(self) -> np.ndarray:
         return F

@@ -54,7 +54,7 @@ class Kit:
         return x + 1j * self.rng.standard_normal(shape) if self.complex_valued else x
 
     def unitary(self, n: int) -> np.ndarray:
-        """(n, n)."""
+        """Gives a random unitary matrix (n, n)."""
         return np.linalg.qr(self.normal(n, n))[0]
 
     def _conditioned(self, condition: float) -> np.ndarray:
@@ -77,7 +77,7 @@ class Kit:
 
     @property
     def product(self) -> np.ndarray:
-        """P (n, n)."""
+        """Gives the inner product P (n, n)."""
         p = self.units[:, None] * self.plain * self.units
         return (p + p.conj().T) / 2
 

@@ -85,7 +85,7 @@ Training = Callable[[rbm.ParameterSpace, np.random.Generator], np.ndarray]
 
 
 def few(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
-    """1 to 12 points."""
+    """Gives 1 to 12 random points."""
     return space.sample(int(rng.integers(1, 13)), "random", rng=rng)
 
 
