@@ -334,3 +334,17 @@ def test_losing_the_default_estimator_is_announced(tmp_path: Path) -> None:
         UserWarning, match="'direct' needs the full model and is not saved; after loading the default is 'orthonormal'"
     ):
         model.save(tmp_path / "m.rbm")
+
+
+@pytest.mark.parametrize("name", ["co", "mt", "family"])
+def test_files_of_the_version_before_the_registry_load_and_answer_the_same(name: str) -> None:
+    """Written when stability bounds, outputs and families had no common form: a formula, min-theta with a quadratic output, and anchors."""
+    folder = Path(__file__).parent / "data" / "models"
+    reduced = rbm.load(folder / f"{name}.rbm")
+    with np.load(folder / f"{name}.npz") as known:
+        solution = reduced.solve(known["mus"])
+        np.testing.assert_allclose(solution.coefficients, known["c"], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(solution.bound, known["b"], rtol=1e-6)
+        for output, values in solution.outputs.items():
+            np.testing.assert_allclose(values, known[f"o_{output}"], rtol=1e-10)
+            np.testing.assert_allclose(solution.output_bounds[output], known[f"ob_{output}"], rtol=1e-6)
