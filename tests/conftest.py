@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import MODELS
-from oracle import Oracle
-from scattering_models import DATA
+from helpers.models import MODELS
+from helpers.oracle import Oracle
+from helpers.scattering_models import DATA
 
 import rbm
 from rbm.online import kernels

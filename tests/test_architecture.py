@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import house
 import pytest
+from helpers import ROOT, house
 
-ROOT = Path(__file__).parents[1]
 #: A package imports only from floors below it.
 FLOORS = {
     "lowrank": set(),

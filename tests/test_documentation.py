@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scattering_models import restore
+from helpers import ROOT
+from helpers.scattering_models import restore
 
 import eim
 import lowrank
@@ -21,7 +22,6 @@ import ml
 import problems
 import rbm
 
-ROOT = Path(__file__).parents[1]
 MODULES = [
     name
     for package in (lowrank, eim, rbm, ml, problems)

@@ -10,11 +10,10 @@ from pathlib import Path
 import array_api_strict
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import rbm
 from problems import reaction_diffusion_1d
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:

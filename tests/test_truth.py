@@ -81,7 +81,7 @@ def test_exact_answers_of_a_model_known_in_closed_form(unit: int, complex_valued
 
 
 def test_the_oracle_agrees_with_the_one_of_the_other_tests() -> None:
-    from oracle import Oracle
+    from helpers.oracle import Oracle
 
     case, _ = case_of("units", 1)
     model = case.model()

@@ -117,9 +117,10 @@ class Anchored:
         if stop == "limit":
             at = slice(worst.point, worst.point + 1)
             raise StabilityError(
-                f"{self.max_anchors} anchors are not enough: at {system.parameters.describe(mus[worst.point])} the stability bound is "
-                f"{chosen.bound.best(chosen.theta[at])[0]:.3g}, less than {self.ratio:g} of {chosen.upper[worst.point]:.3g}; allow more "
-                "(max_anchors=), ask for less (ratio=), or narrow the parameter ranges"
+                f"{self.max_anchors} anchors are not enough: at {system.parameters.describe(mus[worst.point])} "
+                f"the stability bound is {chosen.bound.best(chosen.theta[at])[0]:.3g}, less than {self.ratio:g} of "
+                f"{chosen.upper[worst.point]:.3g}; allow more (max_anchors=), ask for less (ratio=), or narrow the "
+                "parameter ranges"
             )
         return chosen.bound
 
@@ -214,7 +215,10 @@ class BoundAnchored:
 
 
 class _Anchors:
-    """Anchors that are being chosen from M training points: a surrogate that is worst where bound / upper bound of the truth is smallest."""
+    """Anchors that are being chosen from M training points.
+
+    A surrogate for :func:`rbm.weak_greedy.weak_greedy`: worst where bound / (upper bound of the truth) is smallest.
+    """
 
     def __init__(self, system: AffineSystem, mus: np.ndarray) -> None:
         self.mus, self.space, self.theta = mus, system.parameters, system.operator_coefficients(mus)
@@ -242,8 +246,8 @@ class _Anchors:
         allowance = self.rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
         if not allowance <= TOLERABLE:
             raise StabilityError(
-                f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound is positive there; "
-                "leave a neighbourhood of this parameter out"
+                f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound "
+                "is positive there; leave a neighbourhood of this parameter out"
             )
         self.bound = self.bound.extended(self.theta[point], constant, self.rotated.growth(matrix) * (1 + allowance))
         images = np.stack([a @ minimiser for a in self.whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||

@@ -7,7 +7,7 @@ import scipy.linalg
 
 __all__ = ["SLACK", "largest_eigenvalue", "smallest_singular", "spectral_norm"]
 
-#: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
+#: Computed constants are lowered and computed norms raised by this share, for the rounding of dense linear algebra.
 SLACK = 1e-8
 
 
