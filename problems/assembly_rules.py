@@ -13,7 +13,7 @@ from problems.surfaces import SurfaceMesh
 __all__ = ["pairs_to_correct", "rules", "singular_order", "warn_if_costly", "warn_if_too_near"]
 
 #: Changes when what these modules compute changes without one of the constants (tests/test_near_triangles.py sees it).
-RULES = 2
+RULES = 3
 #: Triangles that do not touch and are nearer than this share of their size there are integrated by :mod:`problems.near_quadrature`: there the
 #: rule of order 4 leaves 2e-3 of a single and 2e-2 of a double layer, at 0.08 of an edge 15 % and more. No ready-made shape has such pairs.
 NEAR = 0.35
@@ -35,7 +35,9 @@ def rules() -> str:
     """All that decides how pairs of triangles are integrated, besides the orders that are asked for: part of a cache key."""
     q = near_quadrature
     constants = (NEAR, STRETCHED, SINGULAR, SHARP, SHARP_AT_VERTEX)
-    return f"rules {RULES}, {constants}, {(q.SEPARATION, q.ORDER, q.LEVELS, q.SMOOTH_ORDER)}"
+    return (
+        f"rules {RULES}, {constants}, {(q.SEPARATION, q.ORDER, q.LEVELS, q.TOLERANCE, q.SMOOTH_ORDERS, q.SMOOTH_WAVES)}"
+    )
 
 
 def pairs_to_correct(mesh: SurfaceMesh) -> tuple[NearTriangles, SharpTriangles]:

@@ -13,8 +13,9 @@ from problems import assembly_rules as rules
 from problems import boundary_elements as bem
 from problems import near_quadrature, surface
 from problems.matrix_cache import cached_file
-from problems.near_quadrature import linear_potentials, near_correction
+from problems.near_quadrature import near_correction
 from problems.near_triangles import near_triangles, sharp_triangles, triangle_distance
+from problems.static_potentials import linear_potentials
 from problems.surface_fields import _reference_rule
 from problems.surfaces import SurfaceMesh
 
