@@ -22,8 +22,8 @@ NEAR = 0.35
 STRETCHED, SINGULAR = 4.0, 6
 #: Nearer than this, the correction itself has been seen to lose digits.
 TOO_NEAR = 2e-3
-#: Integrals over so many pairs are announced; each takes about 0.03 s.
-MANY, SECONDS = 4000, 0.03
+#: Integrals that take longer than so many seconds are announced: about so many for a pair of near triangles, for one of sharp ones.
+ANNOUNCED, SECONDS, SECONDS_SHARP = 120.0, 0.003, 0.05
 #: Faces that meet at less than this angle (radians), and triangles with one common vertex that are nearer there than this share of their own
 #: angle, are integrated likewise: the singular rule of order 4 leaves 5e-3 of a double layer at 37 degrees, 17 % at 4.
 SHARP, SHARP_AT_VERTEX = np.pi / 4, 0.25
@@ -35,9 +35,9 @@ def rules() -> str:
     """All that decides how pairs of triangles are integrated, besides the orders that are asked for: part of a cache key."""
     q = near_quadrature
     constants = (NEAR, STRETCHED, SINGULAR, SHARP, SHARP_AT_VERTEX)
-    return (
-        f"rules {RULES}, {constants}, {(q.SEPARATION, q.ORDER, q.LEVELS, q.TOLERANCE, q.SMOOTH_ORDERS, q.SMOOTH_WAVES)}"
-    )
+    halves = (q.ORDER, q.TOLERANCE, q.TOLERANCE_AT_TOUCH, q.SEPARATION, q.LEVELS)
+    quarters = (q.LONG, q.GRADED_ORDER, q.GRADED_SEPARATION, q.SMOOTH_ORDERS, q.SMOOTH_WAVES)
+    return f"rules {RULES}, {constants}, {halves}, {quarters}"
 
 
 def pairs_to_correct(mesh: SurfaceMesh) -> tuple[NearTriangles, SharpTriangles]:
@@ -79,14 +79,15 @@ def warn_if_too_near(near: NearTriangles) -> None:
         )
 
 
-def warn_if_costly(mesh: SurfaceMesh, pairs: int) -> None:
+def warn_if_costly(mesh: SurfaceMesh, near: int, sharp: int) -> None:
     """Announce integrals that take longer than all the rest, and what shortens them."""
-    if pairs > MANY:
+    seconds = near * SECONDS + sharp * SECONDS_SHARP
+    if seconds > ANNOUNCED:
         stretch = float((mesh.edge_lengths.max(axis=0) ** 2 / (2 * mesh.areas)).max())
         warnings.warn(
-            f"{pairs} integrals over pairs of near triangles, which take about {pairs * SECONDS / 60:.0f} minutes (once, if there is a cache): near is what "
-            f"is nearer than {NEAR:g} of the longer edge of the two, and the mesh has triangles up to {stretch:.0f} times as long as high; a mesh of "
-            "rounder triangles has fewer such pairs",
+            f"{near + sharp} integrals over pairs of near triangles, which take about {seconds / 60:.0f} minutes (once, if there is a cache): near is "
+            f"what is nearer than {NEAR:g} of the longer edge of the two, and the mesh has triangles up to {stretch:.0f} times as long as high; a mesh "
+            "of rounder triangles has fewer such pairs",
             UserWarning,
             stacklevel=3,
         )
