@@ -35,9 +35,8 @@ def rules() -> str:
     """All that decides how pairs of triangles are integrated, besides the orders that are asked for: part of a cache key."""
     q = near_quadrature
     constants = (NEAR, STRETCHED, SINGULAR, SHARP, SHARP_AT_VERTEX)
-    halves = (q.ORDER, q.TOLERANCE, q.TOLERANCE_AT_TOUCH, q.SEPARATION, q.LEVELS)
-    quarters = (q.LONG, q.GRADED_ORDER, q.GRADED_SEPARATION, q.SMOOTH_ORDERS, q.SMOOTH_WAVES)
-    return f"rules {RULES}, {constants}, {halves}, {quarters}"
+    halves = (q.ORDER, q.TOLERANCE, q.TOLERANCE_AT_TOUCH, q.SEPARATION, q.TWICE, q.LEVELS)
+    return f"rules {RULES}, {constants}, {halves}, {(q.SMOOTH_ORDERS, q.SMOOTH_WAVES, q.SMOOTH_AT_TOUCH)}"
 
 
 def pairs_to_correct(mesh: SurfaceMesh) -> tuple[NearTriangles, SharpTriangles]:

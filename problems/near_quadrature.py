@@ -14,16 +14,16 @@ from problems.surfaces import SurfaceMesh
 
 __all__ = ["NearCorrection", "near_correction"]
 
-#: Halves: order of the rule on a piece; two halves and the whole may differ by this share of the integral (the halves are right to a small
-#: part of it), less where triangles touch; a piece whose centre is this many radii away from the edges of the other triangle is not compared.
+#: Order of the rule on a piece; two halves and the whole may differ by this share of the integral (the halves are right to a small part of
+#: it), less where triangles touch; a piece whose centre is this many radii away from the edges of the other triangle is not compared.
 ORDER, TOLERANCE, TOLERANCE_AT_TOUCH, SEPARATION = 8, 1e-7, 1e-9, 4.0
-#: Quarters, of triangles that touch and have no edge squared above this many double areas: order, and radii away from the edges.
-LONG, GRADED_ORDER, GRADED_SEPARATION = 4.0, 6, 2.0
-#: The last pieces are 1/512 of a triangle's size (of halves of a long one, of its width), which leaves about 1e-4 of an integral or less.
+#: Triangles nearer than this share of their size: halves have to agree twice (once left 6e-5 of a double layer at a gap of 1/100).
+TWICE = 0.2
+#: The last pieces are 1/512 of a triangle's size, of a long one of its width, which leaves about 1e-6 of an integral or less.
 LEVELS = 9
 #: Orders of the rule for what is left of the kernels, for triangles of up to so many radians (k times the longest edge), and of longer ones on
-#: the quarters of both.
-SMOOTH_ORDERS, SMOOTH_WAVES = (6, 8, 12, 12), (1.0, 2.0, 4.0)
+#: the quarters of both; triangles that touch take the third at least, since r^3 is not smooth there (order 8 left 3e-6 at 2 radians).
+SMOOTH_ORDERS, SMOOTH_WAVES, SMOOTH_AT_TOUCH = (6, 8, 12, 16, 12), (1.0, 2.0, 4.0, 6.0), 2
 #: Pairs between two steps of a progress bar.
 STEP = 512
 #: Kernel values that are formed at once.
@@ -74,11 +74,11 @@ def _correction(
     corners = mesh.vertices[:, mesh.triangles].transpose(2, 1, 0)  # (t, 3 corners, 3 coordinates)
     one, two = corners[first], corners[second]
     normals = mesh.normals.T[first], mesh.normals.T[second]
-    single, double = _static(one, two, normals[1], wavenumber, touching)
-    adjoint = _static(two, one, normals[0], wavenumber, touching)[1].transpose(0, 2, 1)
+    tolerance = TOLERANCE_AT_TOUCH if touching else TOLERANCE
+    single, double = _static(one, two, normals[1], wavenumber, tolerance)
+    adjoint = _static(two, one, normals[0], wavenumber, tolerance)[1].transpose(0, 2, 1)
     total = np.stack([single, double, adjoint]).astype(complex)
-    longest = np.maximum(_longest(one), _longest(two))
-    classes = np.searchsorted(SMOOTH_WAVES, wavenumber * longest)
+    classes = smooth_classes(wavenumber * np.maximum(_longest(one), _longest(two)), touching)
     for j, order in enumerate(SMOOTH_ORDERS):
         rows = np.flatnonzero(classes == j)
         if len(rows):
@@ -90,47 +90,16 @@ def _correction(
     return total
 
 
-def _static(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, touching: bool) -> np.ndarray:
+def smooth_classes(radians: np.ndarray, touching: bool) -> np.ndarray:
+    """Which of `SMOOTH_ORDERS` (p,) triangles take that are so long, the last one on their quarters."""
+    return np.maximum(np.searchsorted(SMOOTH_WAVES, radians), SMOOTH_AT_TOUCH if touching else 0)
+
+
+def _static(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, tolerance: float) -> np.ndarray:
     """int_S phi_a(x) int_T (1/r - k^2 r / 2) / (4 pi) phi_b(y), and with d/dn_y (2, p, 3, 3), for triangles S, T (p, 3, 3) and normals (p, 3) of T.
 
-    Round triangles that touch: S in quarters of quarters by their distance, which is the surest; others in halves as they are needed.
-    """
-    total = np.empty((2, len(one), 3, 3))
-    long = np.maximum(_longest(one) ** 2 / double_area(one), _longest(two) ** 2 / double_area(two)) > LONG
-    quartered = ~long & touching
-    for rows, integrals in ((quartered, _graded), (~quartered, _adapted)):
-        if np.any(rows):
-            total[:, rows] = integrals(
-                one[rows], two[rows], normals[rows], k, TOLERANCE_AT_TOUCH if touching else TOLERANCE
-            )
-    return total
-
-
-def _graded(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, _: float) -> np.ndarray:
-    """S in quarters, until each is far from the edges of T for its size, or of the last level."""
-    sums = np.zeros((2, len(one), 9))
-    rule = _reference_rule(GRADED_ORDER)
-    waiting = [(np.arange(len(one)), np.broadcast_to(np.eye(3), one.shape), 0)]
-    while waiting:
-        owner, pieces, level = waiting.pop()
-        if len(owner) > PIECES:  # the last pieces first, each down to the smallest: so few are held at a time
-            waiting.append((owner[PIECES:], pieces[PIECES:], level))
-            owner, pieces = owner[:PIECES], pieces[:PIECES]
-        ready = (_separation(pieces @ one[owner], two[owner]) >= GRADED_SEPARATION) | (level == LEVELS)
-        if np.any(ready):
-            _add(sums, owner[ready], _on_pieces(owner[ready], pieces[ready], one, two, normals, k, rule))
-        if not np.all(ready):
-            a, b, c = pieces[~ready].transpose(1, 0, 2)
-            ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
-            quarters = [np.stack(q, axis=1) for q in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
-            waiting.append((np.tile(owner[~ready], 4), np.concatenate(quarters), level + 1))
-    return sums.reshape(2, -1, 3, 3)
-
-
-def _adapted(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, tolerance: float) -> np.ndarray:
-    """S in halves, across the longest edge, until two halves give what the whole did.
-
-    So a long piece that lies along T may stay far longer than its distance, and only what is near for its own size is cut further.
+    S in halves, across the longest edge, until two halves give what the whole did. So a long piece that lies along T may stay far longer
+    than its distance, and only what is near for its own size is cut further.
     """
     sums = np.zeros((2, len(one), 9))
     rule = _reference_rule(ORDER)
@@ -140,33 +109,40 @@ def _adapted(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, to
     # hundredth of the most that it can be
     size = _local_radius(one)
     least = size / 2**LEVELS
-    apart = np.maximum(triangle_distance(one.transpose(2, 1, 0), two.transpose(2, 1, 0)), size / 50)
+    apart = triangle_distance(one.transpose(2, 1, 0), two.transpose(2, 1, 0))
     single, double = np.abs(whole).sum(axis=2)
-    allowed = tolerance * np.stack([single, np.maximum(double, single / apart / 100)])
-    waiting = [(owner, pieces, whole)]
+    allowed = tolerance * np.stack([single, np.maximum(double, single / np.maximum(apart, size / 50) / 100)])
+    # at first sight a rule may miss what changes within a small distance, and its halves too: there they have to agree twice
+    seen = apart >= TWICE * size
+    waiting = [(owner, pieces, seen, whole)]
     while waiting:
-        owner, pieces, whole = waiting.pop()
+        owner, pieces, agreed, whole = waiting.pop()
         if len(owner) > PIECES:
-            waiting.append((owner[PIECES:], pieces[PIECES:], whole[:, PIECES:]))
-            owner, pieces, whole = owner[:PIECES], pieces[:PIECES], whole[:, :PIECES]
+            waiting.append((owner[PIECES:], pieces[PIECES:], agreed[PIECES:], whole[:, PIECES:]))
+            owner, pieces, agreed, whole = owner[:PIECES], pieces[:PIECES], agreed[:PIECES], whole[:, :PIECES]
         corners = pieces @ one[owner]
         ready = _separation(corners, two[owner]) >= SEPARATION
         _add(sums, owner[ready], whole[:, ready])
         rest = ~ready
         if not np.any(rest):
             continue
-        owner, whole, corners = owner[rest], whole[:, rest], corners[rest]
+        owner, whole, corners, agreed = owner[rest], whole[:, rest], corners[rest], agreed[rest]
         parts = np.stack(_halves(pieces[rest], corners))  # (2, l, 3, 3)
         halves = _on_pieces(np.tile(owner, 2), parts.reshape(-1, 3, 3), one, two, normals, k, rule).reshape(2, 2, -1, 9)
         both = halves.sum(axis=1)
-        ready = np.all(np.abs(both - whole).max(axis=2) <= allowed[:, owner], axis=0) | (
-            _radius(corners)[1] <= least[owner]
-        )
+        agree = np.all(np.abs(both - whole).max(axis=2) <= allowed[:, owner], axis=0)
+        ready = (agree & agreed) | (_radius(corners)[1] <= least[owner])
         _add(sums, owner[ready], both[:, ready])
         rest = ~ready
         if np.any(rest):
+            agreed = np.tile(agree[rest] | seen[owner[rest]], 2)
             waiting.append(
-                (np.tile(owner[rest], 2), parts[:, rest].reshape(-1, 3, 3), halves[:, :, rest].reshape(2, -1, 9))
+                (
+                    np.tile(owner[rest], 2),
+                    parts[:, rest].reshape(-1, 3, 3),
+                    agreed,
+                    halves[:, :, rest].reshape(2, -1, 9),
+                )
             )
     return sums.reshape(2, -1, 3, 3)
 
