@@ -54,8 +54,8 @@ def near_correction(
 
     (1/r - k^2 r / 2) / (4 pi) and its normal derivative times linear functions have integrals over a flat triangle in closed form
     (:mod:`problems.static_potentials`); what they are as functions on the other triangle changes fast only near the edges of the first, and is
-    integrated by pieces that become smaller towards these. The rest of exp(ikr)/(4 pi r) is smooth. Together right to about 1e-5 of an
-    integral, however near the triangles are and however long, while a triangle is no longer than 4 radians.
+    integrated by pieces that become smaller towards these. The rest of exp(ikr)/(4 pi r) is smooth. Together right to about 1e-6 of the
+    largest integral of a pair, at gaps down to 1/170 of an edge and triangles up to 80 times as long as high, of up to 6 radians.
     """
     touching = isinstance(pairs, SharpTriangles)
     total = np.empty((3, len(pairs), 3, 3), dtype=complex)

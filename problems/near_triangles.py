@@ -115,7 +115,8 @@ def near_triangles(mesh: SurfaceMesh, ratio: float) -> NearTriangles:
     """All pairs of triangles without a common vertex whose distance is less than `ratio` times the longest edge of the two.
 
     The longest edge, since a rule for the whole of a long triangle is off as far as this; how near they are is told by local size, to
-    which they are cut. Memory: 500 bytes for each of up to `BLOCK` pairs that are compared at once, and 24 for each that is found.
+    which they are cut. Memory: 500 bytes for each of up to `BLOCK` pairs that are compared at once, and 70 for each that is found; 6
+    microseconds for each pair whose boxes, larger by that distance, overlap.
     """
     corners = mesh.vertices[:, mesh.triangles]
     longest = mesh.edge_lengths.max(axis=0)
