@@ -64,13 +64,13 @@ def by_brute_force(mesh: SurfaceMesh, s: int, t: int, k: float) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("mesh", "k"),
-    [(long_triangles(12, 4.0), 0.5), (long_triangles(32, 4.0), 0.5), (plate(0.05, 2), 2.0)],
+    [(long_triangles(12, 4.0), 0.5), (long_triangles(32, 2.0), 0.5), (plate(0.05, 2), 2.0)],
     ids=["long triangles", "longer triangles", "plate"],
 )
 def test_near_triangles_against_brute_force(mesh: SurfaceMesh, k: float) -> None:
     """Long triangles too: a rule of eight points to a side left 1e-4 of the double layers of pieces three units long."""
     near = near_triangles(mesh, rules.NEAR)
-    some = np.array([np.argmin(near.ratio), *np.linspace(0, len(near) - 1, 3).astype(int)])
+    some = np.array([np.argmin(near.ratio), len(near) // 2, len(near) - 1])
     near = type(near)(near.first[some], near.second[some], near.ratio[some])
     found = near_correction(mesh, near, k, NOTHING)
     found = np.stack([found.single, found.double, found.adjoint], axis=1)
@@ -107,7 +107,7 @@ def test_halves_agree_twice_where_the_gap_is_small() -> None:
     np.testing.assert_allclose(sums, [0.0001466367618794, 0.0001674591043094, 0.0001674591043094], rtol=2e-6)
 
 
-@pytest.mark.parametrize(("mesh", "k"), [(long_triangles(64, 8.0), 0.5), (long_triangles(250, 2.0), 0.5)])
+@pytest.mark.parametrize(("mesh", "k"), [(long_triangles(64, 8.0), 0.5), (long_triangles(100, 2.0), 0.5)])
 def test_announced_seconds_are_those_that_pass(mesh: SurfaceMesh, k: float) -> None:
     """Of processor time, and generously, as a machine may be slow or busy: a wrong unit or a forgotten factor shows."""
     near, sharp = near_triangles(mesh, rules.NEAR), sharp_triangles(mesh, rules.SHARP, rules.SHARP_AT_VERTEX)
