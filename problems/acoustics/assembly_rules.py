@@ -15,7 +15,7 @@ __all__ = ["pairs_to_correct", "rules", "seconds_of", "singular_order", "warn_if
 
 #: Changes when what these modules compute changes without one of the constants (tests/test_near_triangles.py sees it).
 RULES = 3
-#: Triangles that do not touch and are nearer than this share of the longest edge are integrated by :mod:`problems.near_quadrature`: there the
+#: Triangles that do not touch and are nearer than this share of the longest edge are integrated by :mod:`problems.acoustics.near_quadrature`: there the
 #: rule of order 4 leaves 2e-3 of a single and 2e-2 of a double layer, at 0.08 of an edge 15 % and more. No ready-made shape has such pairs.
 #: The edge, and not the local size: of long triangles at 0.2 to 0.35 of the edge and 8 to 10 local sizes that rule leaves 5 % and 12 %.
 NEAR = 0.35

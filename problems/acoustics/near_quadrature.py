@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowrank.progress import progress_bar
-from problems.near_triangles import NearTriangles, SharpTriangles, segment_distance, triangle_distance
-from problems.static_potentials import double_area, linear_potentials
-from problems.surface_fields import _reference_rule
-from problems.surfaces import SurfaceMesh
+from problems.acoustics.near_triangles import NearTriangles, SharpTriangles, segment_distance, triangle_distance
+from problems.acoustics.static_potentials import double_area, linear_potentials
+from problems.acoustics.surface_fields import _reference_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["NearCorrection", "near_correction"]
 
@@ -53,7 +53,7 @@ def near_correction(
     """Accurate integrals less those that the rule (points (2, q), weights (q,) on the reference triangle) gives, for each pair; whole integrals for None.
 
     (1/r - k^2 r / 2) / (4 pi) and its normal derivative times linear functions have integrals over a flat triangle in closed form
-    (:mod:`problems.static_potentials`); what they are as functions on the other triangle changes fast only near the edges of the first, and is
+    (:mod:`problems.acoustics.static_potentials`); what they are as functions on the other triangle changes fast only near the edges of the first, and is
     integrated by pieces that become smaller towards these. The rest of exp(ikr)/(4 pi r) is smooth. Together right to about 1e-6 of the
     largest integral of a pair, at gaps down to 1/170 of an edge and triangles up to 80 times as long as high, of up to 6 radians.
     """

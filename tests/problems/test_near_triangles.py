@@ -12,18 +12,28 @@ import numpy as np
 import pytest
 from helpers.plates import box, double_pyramid, plate, together
 
-from problems import assembly_rules as rules
-from problems import boundary_elements as bem
-from problems import near_quadrature, surface
-from problems.matrix_cache import cached_file
-from problems.near_quadrature import near_correction
-from problems.near_triangles import NearTriangles, SharpTriangles, near_triangles, sharp_triangles, triangle_distance
-from problems.static_potentials import linear_potentials
-from problems.surface_fields import _reference_rule
-from problems.surfaces import SurfaceMesh
+from problems import surface
+from problems.acoustics import assembly_rules as rules
+from problems.acoustics import boundary_elements as bem
+from problems.acoustics import near_quadrature
+from problems.acoustics.matrix_cache import cached_file
+from problems.acoustics.near_quadrature import near_correction
+from problems.acoustics.near_triangles import (
+    NearTriangles,
+    SharpTriangles,
+    near_triangles,
+    sharp_triangles,
+    triangle_distance,
+)
+from problems.acoustics.static_potentials import linear_potentials
+from problems.acoustics.surface_fields import _reference_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 #: The rules in force, and what they give.
-RULES_TESTED = "rules 3, (0.35, 4.0, 6, 0.7853981633974483, 0.25), (8, 1e-07, 1e-09, 4.0, 0.2, 9), ((6, 8, 12, 16, 12), (1.0, 2.0, 4.0, 6.0), 2)"
+RULES_TESTED = (
+    "rules 3, (0.35, 4.0, 6, 0.7853981633974483, 0.25), "
+    "(8, 1e-07, 1e-09, 4.0, 0.2, 9), ((6, 8, 12, 16, 12), (1.0, 2.0, 4.0, 6.0), 2)"
+)
 NUMBERS = [3, 76, 0.029895271890287258, 0.14260757735431695, 0.002087849046226397, 0.06700228595222203]
 NOTHING = np.zeros((2, 1)), np.zeros(1)
 
@@ -271,7 +281,9 @@ def test_many_pairs_are_announced() -> None:
 
 
 def test_integrals_over_sharp_pairs_against_an_independent_number() -> None:
-    """The potential in polar coordinates, radius in closed form, angle by Gauss rules of 16 points, and adaptively over the other triangle, to 1e-9."""
+    """The potential in polar coordinates, radius in closed form, angle by Gauss rules of 16 points, and adaptively
+    over the other triangle, to 1e-9.
+    """
     mesh = double_pyramid(0.1)
     sharp = sharp_triangles(mesh, rules.SHARP, rules.SHARP_AT_VERTEX)
     found = near_correction(mesh, sharp, 2.0, None)

@@ -1,4 +1,6 @@
-"""Long triangles that are near each other: found by their length, told by their width, integrated at the cost of round ones."""
+"""Long triangles that are near each other: found by their length, told by their width, integrated at the cost of
+round ones.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from plates import plate
+from helpers.plates import plate
 
-from problems import assembly_rules as rules
-from problems import near_quadrature
-from problems.near_quadrature import near_correction
-from problems.near_triangles import BLOCK, near_triangles, sharp_triangles, triangle_distance
-from problems.static_potentials import linear_potentials
-from problems.surface_fields import _reference_rule
-from problems.surfaces import SurfaceMesh
+from problems.acoustics import assembly_rules as rules
+from problems.acoustics import near_quadrature
+from problems.acoustics.near_quadrature import near_correction
+from problems.acoustics.near_triangles import BLOCK, near_triangles, sharp_triangles, triangle_distance
+from problems.acoustics.static_potentials import linear_potentials
+from problems.acoustics.surface_fields import _reference_rule
+from problems.acoustics.surfaces import SurfaceMesh
 
 NOTHING = np.zeros((2, 1)), np.zeros(1)
 
@@ -32,7 +34,9 @@ def long_triangles(count: int, height: float) -> SurfaceMesh:
 
 
 def by_brute_force(mesh: SurfaceMesh, s: int, t: int, k: float) -> np.ndarray:
-    """(3, 3, 3): single, double, adjoint, by a product rule on pieces of both, of which the larger is halved until they are apart."""
+    """(3, 3, 3): single, double, adjoint, by a product rule on pieces of both, of which the larger is halved until
+    they are apart.
+    """
     points, weights = _reference_rule(10)  # 8 leaves 1e-6
     hats = np.stack([1 - points[0] - points[1], points[0], points[1]]).T
     corners = mesh.vertices[:, mesh.triangles].transpose(2, 1, 0)
@@ -68,7 +72,9 @@ def by_brute_force(mesh: SurfaceMesh, s: int, t: int, k: float) -> np.ndarray:
     ids=["long triangles", "longer triangles", "plate"],
 )
 def test_near_triangles_against_brute_force(mesh: SurfaceMesh, k: float) -> None:
-    """Long triangles too: a rule of eight points to a side left 1e-4 of the double layers of pieces three units long."""
+    """Long triangles too: a rule of eight points to a side left 1e-4 of the double layers of pieces three units
+    long.
+    """
     near = near_triangles(mesh, rules.NEAR)
     some = np.array([np.argmin(near.ratio), len(near) // 2, len(near) - 1])
     near = type(near)(near.first[some], near.second[some], near.ratio[some])
@@ -82,7 +88,9 @@ def test_near_triangles_against_brute_force(mesh: SurfaceMesh, k: float) -> None
 
 
 def test_what_is_near_follows_from_the_longest_edge() -> None:
-    """Pairs that are many local sizes apart, and near for their length: the usual rule is a few per cent off there, so none may be left out."""
+    """Pairs that are many local sizes apart, and near for their length: the usual rule is a few per cent off
+    there, so none may be left out.
+    """
     mesh = long_triangles(64, 8.0)
     near = near_triangles(mesh, rules.NEAR)
     far = np.flatnonzero(near.ratio > 8.0)[::150]
@@ -94,9 +102,11 @@ def test_what_is_near_follows_from_the_longest_edge() -> None:
 
 
 def test_halves_agree_twice_where_the_gap_is_small() -> None:
-    """Two faces 1/100 of an edge apart; the number from the potential in polar coordinates, integrated adaptively, order 16, to 1e-9.
+    """Two faces 1/100 of an edge apart; the number from the potential in polar coordinates, integrated adaptively,
+    order 16, to 1e-9.
 
-    Where halves had to agree once, 5e-5 of it was missing: neither they nor the whole had a point near enough to the edge.
+    Where halves had to agree once, 5e-5 of it was missing: neither they nor the whole had a point near enough to
+    the edge.
     """
     mesh = plate(0.002)
     pair = near_triangles(mesh, rules.NEAR)
@@ -132,7 +142,9 @@ def test_memory_of_the_search_for_near_pairs() -> None:
 
 
 def test_long_triangles_are_cut_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pairs of triangles up to 80 times as long as wide take no more pieces than pairs of round ones; by round pieces it would be 20 times as many."""
+    """Pairs of triangles up to 80 times as long as wide take no more pieces than pairs of round ones; by round
+    pieces it would be 20 times as many.
+    """
     counts = []
     for mesh in (long_triangles(64, 8.0), plate(0.02)):
         used = [0]
@@ -160,8 +172,8 @@ def test_distances_are_measured_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
         sizes.append(one.shape[2])
         return triangle_distance(one, two)
 
-    monkeypatch.setattr("problems.near_triangles.BLOCK", 100)
-    monkeypatch.setattr("problems.near_triangles.triangle_distance", measured)
+    monkeypatch.setattr("problems.acoustics.near_triangles.BLOCK", 100)
+    monkeypatch.setattr("problems.acoustics.near_triangles.triangle_distance", measured)
     found = near_triangles(mesh, rules.NEAR)
     assert max(sizes) <= 100
     np.testing.assert_array_equal([found.first, found.second], [whole.first, whole.second])
