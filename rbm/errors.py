@@ -26,8 +26,9 @@ class PointError(ValueError):
     """Base of the errors about parameter points, one or many of a batch.
 
     rows : (k,) which rows of the batch are concerned, if it is some of them; None if the whole call is wrong
-    solution : the answers for all other rows, those concerned are marked: a Solution of :meth:`rbm.ReducedModel.solve`, an Estimate of `estimate`,
-        an array of :meth:`rbm.FullOrderModel.solve`; None elsewhere, and where no point has an answer
+    solution : the answers for all other rows, those concerned are marked: a Solution of :meth:`rbm.ReducedModel.solve`,
+        an Estimate of `estimate`, an array of :meth:`rbm.FullOrderModel.solve`; None elsewhere, and where no point has
+        an answer
     """
 
     rows: np.ndarray | None = None

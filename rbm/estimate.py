@@ -25,7 +25,8 @@ class Estimate:
     floor : (M,) how far round-off and what was neglected may have moved the value: |value - exact| <= floor
     resolved : (M,) True where the value is right to 10 % or better, value >= 11 floor
     bound : (M,) value + floor
-    interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for affine models
+    interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for
+        affine models
 
     The arrays live where the model does: :meth:`rbm.ReducedModel.to`, :meth:`rbm.Solution.to`.
     """

@@ -41,16 +41,18 @@ class FullOrderModel(AffineSystem):
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`, or its ranges {"mu": (1.0, 100.0)}
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
-        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised callable
-    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian matrices (n, n)
-        in their place make a quadratic output u^H Q(mu) u
+        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised
+        callable
+    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian
+        matrices (n, n) in their place make a quadratic output u^H Q(mu) u
     output_units : {name: unit}, texts for tables, "K" for instance
-    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets copies, which
-        it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
-    projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for all
-    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu) u' = f'(mu):
-        eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds are then for u',
-        (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
+    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets
+        copies, which it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
+    projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
+        all
+    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu)
+        u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds
+        are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
     a model with callables works, but cannot be saved.
@@ -105,8 +107,8 @@ class FullOrderModel(AffineSystem):
     def fingerprint(self) -> str:
         """SHA-256 of what a greedy run depends on: terms, coefficients, product, ranges, outputs, stability bound, interpolation error.
 
-        Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of it: the
-        solver, which changes round-off only, and the projection, which a run keeps by itself.
+        Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of
+        it: the solver, which changes round-off only, and the projection, which a run keeps by itself.
         """
         outputs = {name: (o.coefficients, *o.terms) for name, o in self.outputs.items()}
         rhs = (self.rhs_coefficients, self.rhs_terms)
@@ -117,14 +119,14 @@ class FullOrderModel(AffineSystem):
     ) -> np.ndarray:
         """u(mu) (M, n): LU, then refinement with an extended-precision residual.
 
-        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the model for every piece);
-            the answers are the same
+        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the
+            model for every piece); the answers are the same
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
-        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular: after all points were tried, the parameter named, with
-        `rows` (k,) that failed and `solution` (M, n), NaN there. Interrupted on Ctrl-C: its `result` (M, n) has the solutions so far, and NaN
-        in all other rows.
+        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular: after all points were tried, the
+        parameter named, with `rows` (k,) that failed and `solution` (M, n), NaN there. Interrupted on Ctrl-C: its
+        `result` (M, n) has the solutions so far, and NaN in all other rows.
         Cost: M factorisations.
         """
         try:
@@ -142,7 +144,8 @@ class FullOrderModel(AffineSystem):
     ) -> extended.Extended:
         """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off.
 
-        Raises as :meth:`solve`; `solution` of the error and `result` of Interrupted are (hi, lo), with NaN in the columns that have no solution.
+        Raises as :meth:`solve`; `solution` of the error and `result` of Interrupted are (hi, lo), with NaN in the
+        columns that have no solution.
         """
         return solutions(self, self.parameters.validate(mus, extrapolate), np.inf, progress, executor)
 
@@ -167,8 +170,8 @@ class FullOrderModel(AffineSystem):
         """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
         Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
 
-        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
-            models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
+        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each,
+            for models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
         return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
@@ -189,8 +192,8 @@ class FullOrderModel(AffineSystem):
         kind = "complex" if any(np.iscomplexobj(part) for part in parts) else "real"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return (
-            f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
-            f"right-hand side terms, {self.parameters}{outputs})"
+            f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and "
+            f"{self.rhs_terms.shape[1]} right-hand side terms, {self.parameters}{outputs})"
         )
 
 

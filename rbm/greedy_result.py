@@ -28,9 +28,11 @@ class GreedyStep:
     bound: float  #: the largest error bound on the training set, in the P-norm (relative to ||u_N||_P if so asked)
     floor: float  #: its floor
     resolved: int  #: number of training points whose estimate is resolved
-    seconds: float  #: since the start of the run that made this step, without the compilation of kernels on the first run of all
-    #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an interpolation error);
-    #: NaN where no solution was computed, as in the last step, or the true error is not known to ten percent
+    #: since the start of the run that made this step, without the compilation of kernels on the first run of all
+    seconds: float
+    #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an
+    #: interpolation error); NaN where no solution was computed, as in the last step, or the true error is not known to
+    #: ten percent
     effectivity: float = float("nan")
 
 
@@ -54,7 +56,10 @@ class GreedyResult:
         save_greedy(self.basis, self.parameters, rows, self.fingerprint, path, self.projection, self.relative)
 
     def __repr__(self) -> str:
-        return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
+        return (
+            f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by "
+            f"{self.stopped}: {self.reason})"
+        )
 
 
 def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:
@@ -91,6 +96,6 @@ def _refuse_other_model(
         )
     if fingerprint != model.fingerprint():
         raise ModelError(
-            f"{name} was made with another full-order model (its matrices, coefficients, outputs, stability bound or parameter ranges differ); "
-            "to use its basis all the same, give it to rbm.project"
+            f"{name} was made with another full-order model (its matrices, coefficients, outputs, stability bound or "
+            "parameter ranges differ); to use its basis all the same, give it to rbm.project"
         )

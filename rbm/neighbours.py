@@ -17,14 +17,15 @@ def check_neighbours() -> None:
         found = importlib.util.find_spec(name)
         if found is None:
             raise ImportError(
-                f"rbm needs the package {name!r} that comes with it, and Python does not find it: install rbm-toolkit again"
+                f"rbm needs the package {name!r} that comes with it, and Python does not find it: install rbm-toolkit "
+                "again"
             )
         places = [Path(place) for place in found.submodule_search_locations or ()]
         if not any((place / f"{module}.py").exists() for place in places):
             where = found.origin or ", ".join(map(str, places))
             raise ImportError(
-                f"rbm needs the package {name!r} that comes with it, but Python finds {where} under that name: rename that file or "
-                "folder, or take its folder off Python's path"
+                f"rbm needs the package {name!r} that comes with it, but Python finds {where} under that name: rename "
+                "that file or folder, or take its folder off Python's path"
             )
 
 

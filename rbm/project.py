@@ -33,7 +33,8 @@ def project(
     Parameters
     ----------
     model : the full-order model
-    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not P-orthonormal
+    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not
+        P-orthonormal
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
@@ -43,9 +44,11 @@ def project(
     ModelError
         a basis of the wrong shape or with dependent vectors, an unknown estimator.
     EstimatorUnusable
-        the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that cannot are listed in `refused`.
+        the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that
+        cannot are listed in `refused`.
 
-    Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
+    Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m =
+    Qf + Qa N.
     """
     if basis is None:
         raise ModelError(

@@ -25,11 +25,13 @@ NONE.setflags(write=False)
 class Solution:
     """Answers of :meth:`ReducedModel.solve` for M parameter points.
 
-    A point that failed, of those asked for with ``on_error="mark"``, has NaN for coefficients and outputs and infinity for bounds.
-    The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's everywhere.
+    A point that failed, of those asked for with ``on_error="mark"``, has NaN for coefficients and outputs and infinity
+    for bounds. The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's
+    everywhere.
 
-    ``solution[i]`` is the Solution of some of the points: i an integer, a slice, a mask (M,) or indices; `failed` then counts
-    from the first of them; `reasons`, those about these points, still name rows of the whole. Tables: :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
+    ``solution[i]`` is the Solution of some of the points: i an integer, a slice, a mask (M,) or indices; `failed` then
+    counts from the first of them; `reasons`, those about these points, still name rows of the whole. Tables:
+    :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
     """
 
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
@@ -66,7 +68,8 @@ class Solution:
     def to_dict(self) -> dict[str, np.ndarray]:
         """{column: array (M,)} with the columns of the command line's CSV: parameters, outputs with their bounds, error_bound, floor, resolved.
 
-        A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by ``to("numpy")``.
+        A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by
+        ``to("numpy")``.
         """
         return columns(self)
 
@@ -84,7 +87,8 @@ class Solution:
     def __getitem__(self, index: Any) -> Solution:
         if isinstance(index, str):
             raise TypeError(
-                f"a Solution is indexed by points, got {index!r}; outputs are in solution.outputs, columns in solution.to_dict()"
+                f"a Solution is indexed by points, got {index!r}; outputs are in solution.outputs, columns in "
+                "solution.to_dict()"
             )
         if isinstance(index, bool | np.bool_):
             raise IndexError("a Solution is indexed by an integer, a slice, a mask or indices, got one truth value")
@@ -167,7 +171,8 @@ def spread(part: Solution, rows: np.ndarray, count: int) -> Solution:
     if isinstance(part.coefficients, np.ndarray):
         write(whole, rows, part)
         return whole
-    # the standard has no assignment to a list of rows: the rows of `part` are drawn to their places, those between are filled
+    # the standard has no assignment to a list of rows: the rows of `part` are drawn to their places, those between are
+    # filled
     written, source = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
     written[rows], source[rows] = True, np.arange(len(rows))
     arrays = iter(_arrays(part))

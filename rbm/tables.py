@@ -61,8 +61,8 @@ class Answers(Protocol):
 def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> None:
     """Raise ModelError for outputs whose columns would collide with each other, with parameters or with the columns of every table.
 
-    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters. Parameters called
-    like a column of every table are refused as well.
+    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters.
+    Parameters called like a column of every table are refused as well.
     """
     for name in parameters:
         if name in OWN:
@@ -75,7 +75,8 @@ def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> Non
             raise ModelError(f"the name of an output must be a text, got {name!r}; write {str(name)!r}")
         if not name.strip() or name != name.strip() or not name.isprintable():
             raise ModelError(
-                f"output name {name!r} cannot head a column: it is empty, or has spaces around it or characters that do not print"
+                f"output name {name!r} cannot head a column: it is empty, or has spaces around it or characters that "
+                "do not print"
             )
         for column in (name, f"{name}_re", f"{name}_im", f"{name}_bound"):
             if column in owner:
@@ -126,8 +127,8 @@ def dataset(solution: Answers) -> Any:
             else "the full-order model"
         )
         covers = (
-            f"error ||u(mu) - Z gamma(mu)||_P of the reduced solution against the exact solution u of {exact}, round-off included; "
-            "the error of the discretisation is not"
+            f"error ||u(mu) - Z gamma(mu)||_P of the reduced solution against the exact solution u of {exact}, "
+            "round-off included; the error of the discretisation is not"
         )
         attributes = {"estimator": solution.method, "error_bound": covers}
         variables |= {

@@ -18,15 +18,15 @@ def entries(name: str, given: Any) -> Any:
     """The numbers of a container, as a csr_array (n, m) or a NumPy array, float64 or complex128; always a copy.
 
     name : what it is, for messages
-    given : sparse of any format, an array, a list, a data frame or series, np.matrix; of integers, truth values, half, single, double or
-        extended precision, in either byte order. What double precision does not hold is rounded. Sparse entries given more than once
-        are added
+    given : sparse of any format, an array, a list, a data frame or series, np.matrix; of integers, truth values, half,
+        single, double or extended precision, in either byte order. What double precision does not hold is rounded.
+        Sparse entries given more than once are added
 
     Raises
     ------
     ModelError
-        anything else, by its type and with what to write instead: a file name, a masked array with masked entries, objects, a matrix of
-        another package; NaN and infinite entries, and those beyond the range of double precision.
+        anything else, by its type and with what to write instead: a file name, a masked array with masked entries,
+        objects, a matrix of another package; NaN and infinite entries, and those beyond the range of double precision.
     """
     if sp.issparse(given):
         return _sparse(name, given)
@@ -51,18 +51,20 @@ def _array(name: str, given: Any) -> np.ndarray:
         array = np.asarray(given.to_numpy() if callable(getattr(given, "to_numpy", None)) else given)
     except Exception as error:  # each package has its own
         raise ModelError(
-            f"{name} is a {type(given).__name__} that NumPy does not read as numbers ({error}); give a NumPy array or a scipy.sparse matrix"
+            f"{name} is a {type(given).__name__} that NumPy does not read as numbers ({error}); give a NumPy array or "
+            "a scipy.sparse matrix"
         ) from error
     if array.dtype.kind in "biufc":
         return array
     if array.ndim == 0 and array.dtype.kind == "O":
         raise ModelError(
-            f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__}; give a NumPy array or a scipy.sparse matrix"
+            f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__}; give a NumPy array or a "
+            "scipy.sparse matrix"
         )
     first = f", the first a {type(array.flat[0]).__name__}" if array.size else ""
     raise ModelError(
-        f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__} of dtype {array.dtype}{first}; if all its entries are "
-        "numbers, write .astype(float)"
+        f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__} of dtype {array.dtype}{first}; "
+        "if all its entries are numbers, write .astype(float)"
     )
 
 
@@ -85,7 +87,10 @@ def _remedy(given: Any) -> str | None:
     if hasattr(given, "matvec"):
         return f"a {kind}, which shows no entries; give a NumPy array or a scipy.sparse matrix"
     if callable(given):
-        return f"the function {getattr(given, '__name__', kind)}; give the matrix or vector itself, and what depends on parameters as its coefficient"
+        return (
+            f"the function {getattr(given, '__name__', kind)}; give the matrix or vector itself, and what depends on "
+            "parameters as its coefficient"
+        )
     return None
 
 
@@ -106,7 +111,8 @@ def _check_masked(name: str, given: Any) -> None:
     if hidden:
         kind = f"a {type(given).__name__} whose data is a masked array" if sp.issparse(given) else "a masked array"
         raise ModelError(
-            f"{name} is {kind} with {hidden} masked entries, whose values nobody vouches for; fill them, .filled(value), or leave the unknowns out"
+            f"{name} is {kind} with {hidden} masked entries, whose values nobody vouches for; fill them, "
+            ".filled(value), or leave the unknowns out"
         )
 
 
@@ -146,7 +152,7 @@ def _check_finite(name: str, values: np.ndarray, given: Any = None) -> None:
     count = int((~finite).sum())
     if isinstance(given, np.ndarray) and given.dtype.kind in "fc" and np.all(np.isfinite(given)):
         raise ModelError(
-            f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision ({np.finfo(float).max:.3g}); scale it down, "
-            "and its coefficient up"
+            f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision "
+            f"({np.finfo(float).max:.3g}); scale it down, and its coefficient up"
         )
     raise ModelError(f"{name} has {count} entries that are NaN or infinite, the first is {values[~finite][0]}")

@@ -1,7 +1,7 @@
 """What a model is made of, as a number: found again when nothing changed, another one when anything did.
 
-A digest stands for content and never for less. What cannot be looked into, an object of a compiled module say, is the same as
-itself only, and only in this process.
+A digest stands for content and never for less. What cannot be looked into, an object of a compiled module say, is the
+same as itself only, and only in this process.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _process = uuid.uuid4().hex
 def digest(content: Any) -> str:
     """SHA-256 of numbers, texts, arrays, containers, objects of these, and functions with the values they refer to.
 
-    Functions count by their instructions, not by name, place or comments; a module that is imported by the bytes of its file; a
-    LinearOperator by the image of one vector, to 1e-8.
+    Functions count by their instructions, not by name, place or comments; a module that is imported by the bytes of its
+    file; a LinearOperator by the image of one vector, to 1e-8.
     """
     return _Walk().text(content)
 

@@ -17,12 +17,13 @@ __all__ = ["FunctionalRange"]
 class FunctionalRange:
     """W ~ D R with D^H P^{-1} D = I, for functionals W (n, m) that arrive block by block; offline only.
 
-    W is orthonormalised *as functionals*, in the inner product of P^{-1}: D holds functionals, not their Riesz representers
-    P^{-1} D. A rounding error in a functional is damped by P^{-1}, one in a representer is amplified by P; on a mesh of
-    width h that is a factor of order 1/h in the floor of an estimate (1D case with 199 unknowns: defect 4e-17 against 1e-14).
+    W is orthonormalised *as functionals*, in the inner product of P^{-1}: D holds functionals, not their Riesz
+    representers P^{-1} D. A rounding error in a functional is damped by P^{-1}, one in a representer is amplified by P;
+    on a mesh of width h that is a factor of order 1/h in the floor of an estimate (1D case with 199 unknowns: defect
+    4e-17 against 1e-14).
 
-    Nothing about the quality of D R is assumed. Two numbers bound it, measured in extended precision, with what the measurement
-    itself may be off by added to them (:class:`rbm.affine.inner_product.InnerProduct`):
+    Nothing about the quality of D R is assumed. Two numbers bound it, measured in extended precision, with what the
+    measurement itself may be off by added to them (:class:`rbm.affine.inner_product.InnerProduct`):
 
     defects_j      >= || W_j - D R_j ||_{P^-1}       offline rounding that no online evaluation removes
     orthogonality  >= || D^H P^{-1} D - I ||_F       a relative error of every norm(R c)
@@ -56,8 +57,9 @@ class FunctionalRange:
     def gram_error(self) -> float:
         """A proved bound of the Frobenius norm of the error of `gram`.
 
-        Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of functionals with V_j,
-        which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D|| (sum_j ||D_j - P V_j||_{P^-1}^2)^{1/2}.
+        Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of
+        functionals with V_j, which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D|| (sum_j ||D_j - P
+        V_j||_{P^-1}^2)^{1/2}.
         """
         unit = (4 if self.gram.dtype.kind == "c" else 1) * ROUND_OFF
         of_sums = (self.inner_product.shape[0] + 2) * unit * np.linalg.norm(self._sizes) * np.linalg.norm(self._duals)
@@ -92,8 +94,8 @@ class FunctionalRange:
         largest = np.abs(new.coefficients).max(initial=0.0)
         if not largest < extended.LARGEST:
             raise ModelError(
-                f"functionals of norm {largest:.3g} in the dual of the product are beyond the range of products in extended precision; choose other "
-                "units for the product or for the operators"
+                f"functionals of norm {largest:.3g} in the dual of the product are beyond the range of products in "
+                "extended precision; choose other units for the product or for the operators"
             )
         k, m = self.factor.shape
         b = hi.shape[1]

@@ -33,16 +33,17 @@ class InnerProduct:
 
     Parameters
     ----------
-    matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units, is
-        removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
-    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets copies
-        (:class:`rbm.solvers.user_code.UserSolver`)
+    matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units,
+        is removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
+    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets
+        copies (:class:`rbm.solvers.user_code.UserSolver`)
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
 
-    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns: measured), and
-    with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and `riesz_with_error`.
+    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns:
+    measured), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
+    `riesz_with_error`.
 
     Raises
     ------
@@ -62,8 +63,8 @@ class InnerProduct:
         asymmetry = abs(self.in_units(difference)).max()
         if not asymmetry <= ASYMMETRY:
             raise ModelError(
-                f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units of its diagonal; "
-                "symmetrise it, (P + P^H) / 2"
+                f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units "
+                "of its diagonal; symmetrise it, (P + P^H) / 2"
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
@@ -134,8 +135,9 @@ class InnerProduct:
     def check(self) -> None:
         """Refuse now, and not in the middle of a greedy run, a P that is not positive definite; ModelError.
 
-        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions, which maps constants to
-        round-off, is refused even where rounding made all its pivots positive: the norm would be zero for them but for that.
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
+        which maps constants to round-off, is refused even where rounding made all its pivots positive: the norm would
+        be zero for them but for that.
         """
         if self._solver is None:
             self.factorized()
@@ -147,13 +149,16 @@ class InnerProduct:
     ) -> str:
         """What makes P indefinite or singular, if it is one of the usual things, and what to do; the end of a message."""
         if self._maps_constants_to_zero():
-            return "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take K + M, M the mass matrix"
+            return (
+                "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take "
+                "K + M, M the mass matrix"
+            )
         diagonal = np.asarray(self.matrix.diagonal()).real
         i = int(np.argmin(diagonal))
         if not diagonal[i] > 0:
             return (
-                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: eliminate the unknowns "
-                "that have none, or choose another inner product"
+                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: "
+                "eliminate the unknowns that have none, or choose another inner product"
             )
         return f"; {otherwise}"
 
@@ -211,8 +216,8 @@ class InnerProduct:
                 return v, rho, y
         worst = float(np.max(backward / np.where(allowed > 0, allowed, 1.0))) * ACCURATE
         raise ModelError(
-            f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} refinements: "
-            "the solver is not accurate enough"
+            f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} "
+            "refinements: the solver is not accurate enough"
         )
 
     @cached_property
@@ -247,7 +252,8 @@ class InnerProduct:
             return np.zeros(0), np.zeros(0)
         if not (np.all(np.isfinite(w)) and np.all(np.isfinite(tail))):
             raise ModelError(
-                "a residual has entries that are NaN or infinite, beyond the range of double precision; scale the right-hand side and operators"
+                "a residual has entries that are NaN or infinite, beyond the range of double precision; scale the "
+                "right-hand side and operators"
             )
         (w, tail), exponents = self._in_range(w, tail)
         u = ROUND_OFF

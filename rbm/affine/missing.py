@@ -9,17 +9,25 @@ from rbm.errors import ModelError, ParameterError
 __all__ = ["check_model_arguments", "check_terms", "check_training"]
 
 CHOICES = {
-    "product": "the matrix P (n, n), Hermitian positive definite, of the norm in which errors are measured: the stiffness matrix K, K + M where "
-    "there are no Dirichlet conditions (M the mass matrix), or the operator at one parameter point if it is Hermitian positive definite",
+    "product": (
+        "the matrix P (n, n), Hermitian positive definite, of the norm in which errors are measured: the stiffness "
+        "matrix K, K + M where there are no Dirichlet conditions (M the mass matrix), or the operator at one "
+        "parameter point if it is Hermitian positive definite"
+    ),
     "parameters": "names and ranges, rbm.ParameterSpace({'mu': (1.0, 100.0)})",
-    "stability": "a lower bound of the coercivity or inf-sup constant with respect to P: rbm.stability.MinTheta(reference=[...]) if all terms "
-    "are positive semi-definite and their coefficients positive, rbm.stability.Anchored() for any terms and up to 6000 unknowns, or a "
-    "number or an expression that is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite",
+    "stability": (
+        "a lower bound of the coercivity or inf-sup constant with respect to P: "
+        "rbm.stability.MinTheta(reference=[...]) if all terms are positive semi-definite and their coefficients "
+        "positive, rbm.stability.Anchored() for any terms and up to 6000 unknowns, or a number or an expression that "
+        "is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite"
+    ),
 }
 
 
 TERMS = {
-    "operators": "the terms of A(mu) = sum_q theta_q(mu) A_q, pairs [(1.0, K), ('mu', M)] of a coefficient and a matrix (n, n)",
+    "operators": (
+        "the terms of A(mu) = sum_q theta_q(mu) A_q, pairs [(1.0, K), ('mu', M)] of a coefficient and a matrix (n, n)"
+    ),
     "rhs": "the terms of f(mu) = sum_q phi_q(mu) f_q, pairs [(1.0, f)] of a coefficient and a vector (n,)",
 }
 
@@ -48,6 +56,6 @@ def check_training(training: Any) -> None:
     """Refuse a greedy run without training parameters."""
     if training is None:
         raise ParameterError(
-            "greedy also needs training, the parameter points (M, p) among which it selects: model.parameters.sample(500), or more where there "
-            "are several parameters"
+            "greedy also needs training, the parameter points (M, p) among which it selects: "
+            "model.parameters.sample(500), or more where there are several parameters"
         )

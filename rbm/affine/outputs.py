@@ -77,7 +77,7 @@ def _term(name: str, given: Any, n: int, product: InnerProduct) -> Any:
     asymmetry = abs(product.in_units(matrix - matrix.conj().T)).max()
     if asymmetry > 1e-12 * abs(in_units).max():
         raise ModelError(
-            f"{name} has a matrix that is not Hermitian (|Q - Q^H| is up to {asymmetry / abs(in_units).max():.1e} of |Q|, in units of the product); "
-            "a quadratic output is u^H Q u with Q = Q^H"
+            f"{name} has a matrix that is not Hermitian (|Q - Q^H| is up to {asymmetry / abs(in_units).max():.1e} of "
+            "|Q|, in units of the product); a quadratic output is u^H Q u with Q = Q^H"
         )
     return hermitian_part(matrix) if asymmetry > 0 else matrix

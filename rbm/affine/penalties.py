@@ -1,7 +1,7 @@
 """Unknowns that are held by their own equation: penalty entries such as 1e30, and identity rows of Dirichlet unknowns that were kept.
 
-A penalty in the operators that the product does not carry makes ||A|| as large as itself, and rounding with it: error bounds stay true, and
-say nothing. With the same entry in the product, or without the unknown, they are sharp.
+A penalty in the operators that the product does not carry makes ||A|| as large as itself, and rounding with it: error
+bounds stay true, and say nothing. With the same entry in the product, or without the unknown, they are sharp.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from rbm.arithmetic import extended
 
 __all__ = ["held_unknowns", "penalty_hint"]
 
-#: A diagonal entry, against that of the product, is out of line if it exceeds the median of all, or falls short of it, by this factor.
+#: A diagonal entry, against that of the product, is out of line if it exceeds the median of all, or falls short of it,
+#: by this factor.
 OUT_OF_LINE = 1e8
 #: Unknowns that are named.
 NAMED = 5
@@ -26,7 +27,8 @@ TRIED = 8
 def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
     """What diagonal entries out of line with those of the product do to error bounds and what to do about it; None if there are none.
 
-    mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the coefficients have values
+    mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the
+        coefficients have values
 
     Compared are sum_q |theta_q A_q,ii| / P_ii over all unknowns i. A hint raises no error. Cost: O(n).
     """
@@ -40,17 +42,17 @@ def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
     if len(large):
         factor = float(ratios[large].max()) / middle
         return (
-            f"{_unknowns(large)} {_have(large)} a diagonal entry in the operators that exceeds those of other unknowns by a factor of {factor:.1e}, "
-            "measured by the product, as Dirichlet conditions by penalty do: error bounds lose as many digits. Eliminate these unknowns, or put the "
-            "same entries into the product"
+            f"{_unknowns(large)} {_have(large)} a diagonal entry in the operators that exceeds those of other unknowns "
+            f"by a factor of {factor:.1e}, measured by the product, as Dirichlet conditions by penalty do: error "
+            "bounds lose as many digits. Eliminate these unknowns, or put the same entries into the product"
         )
     small = np.flatnonzero((ratios > 0) & (ratios < middle / OUT_OF_LINE))
     if len(small):
         factor = middle / float(ratios[small].min())
         return (
-            f"{_unknowns(small)} {_have(small)} a diagonal entry in the operators that falls short of those of other unknowns by a factor of "
-            f"{factor:.1e}, measured by the product: the stability constant is as small. Eliminate these unknowns, or put entries in proportion "
-            "into operators and product"
+            f"{_unknowns(small)} {_have(small)} a diagonal entry in the operators that falls short of those of other "
+            f"unknowns by a factor of {factor:.1e}, measured by the product: the stability constant is as small. "
+            "Eliminate these unknowns, or put entries in proportion into operators and product"
         )
     return None
 
@@ -64,9 +66,9 @@ def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
         moving = alone[_moves(system, mus, alone)]
         if len(moving):
             line += (
-                f"; {_unknowns(moving)} with a right-hand side, and with coefficients in the operators that depend on the parameters: their values "
-                "depend on the parameters as sum_q phi_q f_q / sum_q theta_q A_q does. Keep the entry in one term with coefficient 1, or "
-                "eliminate the unknowns"
+                f"; {_unknowns(moving)} with a right-hand side, and with coefficients in the operators that depend on "
+                "the parameters: their values depend on the parameters as sum_q phi_q f_q / sum_q theta_q A_q does. "
+                "Keep the entry in one term with coefficient 1, or eliminate the unknowns"
             )
         else:
             line += ", right as they are, or better eliminated"

@@ -19,9 +19,11 @@ def residual_norm(
 
     basis : Z (n, N); theta (M, Qa), phi (M, Qf), gamma (M, N)
 
-    The residual is linear in (phi, gamma): where f or gamma are very small or large they are brought to size one, by powers of two.
+    The residual is linear in (phi, gamma): where f or gamma are very small or large they are brought to size one, by
+    powers of two.
 
-    phi counts with the size of what it multiplies: a coefficient of 1e160 that undoes the units of f leaves nothing to be scaled.
+    phi counts with the size of what it multiplies: a coefficient of 1e160 that undoes the units of f leaves nothing to
+    be scaled.
     """
     sizes = exponents_of(system.rhs_terms * system.inner_product.balance[:, None])
     shifts = np.append(sizes, np.zeros(gamma.shape[1], dtype=sizes.dtype))

@@ -53,10 +53,11 @@ class ScaledProduct(Protocol):
 def smallest_eigenvalue(product: ScaledProduct, own_solver: bool) -> float:
     """A proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
 
-    A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to its
-    own rounding (:func:`rbm.solvers.definite.definiteness_error`), which is subtracted. Products too ill-conditioned for that, of at most 400
-    unknowns, are proved by their inverse in extended precision. With a solver of the user and more than 5000 unknowns, where a
-    factorisation of ours may not fit, the estimate itself is taken, halved: a measurement.
+    A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to
+    its own rounding (:func:`rbm.solvers.definite.definiteness_error`), which is subtracted. Products too
+    ill-conditioned for that, of at most 400 unknowns, are proved by their inverse in extended precision. With a solver
+    of the user and more than 5000 unknowns, where a factorisation of ours may not fit, the estimate itself is taken,
+    halved: a measurement.
 
     Raises ModelError for a product that is not positive definite, or is so ill-conditioned that neither proves it.
     Cost: two factorisations and some twenty solves.
@@ -85,8 +86,8 @@ def _not_proved(product: ScaledProduct, estimate: float) -> ModelError:
         dense = product.balanced.toarray() if sp.issparse(product.balanced) else product.balanced
         estimate = float(np.linalg.eigvalsh(dense)[0])
     return ModelError(
-        f"the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go from about "
-        f"{estimate:.1e} to {product.largest_eigenvalue:.1e}, and no bound would be true"
+        "the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go "
+        f"from about {estimate:.1e} to {product.largest_eigenvalue:.1e}, and no bound would be true"
         + product.defect("choose another inner product, or eliminate unknowns that (nearly) depend on each other")
     )
 

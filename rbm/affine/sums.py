@@ -18,8 +18,8 @@ __all__ = ["SparseSum", "TermStack"]
 class SparseSum:
     """Sparse A_q (n, n) on their common sparsity pattern: one sum of data arrays a parameter point, one ordering for all.
 
-    SuperLU takes no symbolic factorisation from before, but it takes an order. The fill-reducing one depends on the pattern
-    only and is computed once; the matrix is assembled in that order.
+    SuperLU takes no symbolic factorisation from before, but it takes an order. The fill-reducing one depends on the
+    pattern only and is computed once; the matrix is assembled in that order.
     """
 
     def __init__(self, terms: Sequence[Any]) -> None:
@@ -65,8 +65,8 @@ class SparseSum:
     def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The order of the unknowns, the positions of the reordered entries in the data, and their CSC pattern.
 
-        From the factorisation of another matrix with this pattern that has one for certain, and not of the first A(mu) that
-        comes: same input, same bits, wherever a run starts.
+        From the factorisation of another matrix with this pattern that has one for certain, and not of the first A(mu)
+        that comes: same input, same bits, wherever a run starts.
         """
         n = self.shape[0]
         pattern = sp.csr_array((np.full(len(self._rows), -1.0), self._columns, self._indptr), shape=self.shape)

@@ -30,7 +30,8 @@ FEW = 4
 class AffineSystem:
     """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
 
-    What stability bounds, verification and the residual need of a model; :class:`rbm.FullOrderModel` adds to it what is claimed and asked for.
+    What stability bounds, verification and the residual need of a model; :class:`rbm.FullOrderModel` adds to it what is
+    claimed and asked for.
 
     operators : [(theta_q, A_q), ...], rhs : [(phi_q, f_q), ...], product : P (n, n), as the model takes them
     parameters : the parameter space
@@ -151,7 +152,8 @@ class AffineSystem:
             )
         if coefficients.shape != (len(mus), basis.shape[1]):
             raise ModelError(
-                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
+                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a "
+                "parameter point"
             )
         return coefficients, basis
 
@@ -161,6 +163,6 @@ def _without_solver(terms: tuple[Any, ...]) -> str:
     q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
     dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
     return (
-        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a function "
-        f"(matrix, rhs (n, k)) -> (n, k){dense}"
+        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a "
+        f"function (matrix, rhs (n, k)) -> (n, k){dense}"
     )

@@ -39,11 +39,12 @@ def term_pairs(name: str, terms: Any) -> Terms:
         if is_coefficient(array):
             shown = repr(array) if isinstance(array, str | Number) else "function"
             raise ModelError(
-                f"term {k} of {name} is ({kind}, {shown}), in the wrong order: pairs are (coefficient, array), write ({shown}, array)"
+                f"term {k} of {name} is ({kind}, {shown}), in the wrong order: pairs are (coefficient, array), write "
+                f"({shown}, array)"
             )
         raise ModelError(
-            f"the coefficient of term {k} of {name} is a {kind}; pairs are (coefficient, array), and a coefficient is a number, an expression "
-            "string or a vectorised callable"
+            f"the coefficient of term {k} of {name} is a {kind}; pairs are (coefficient, array), and a coefficient is "
+            "a number, an expression string or a vectorised callable"
         )
     return terms
 

@@ -26,7 +26,8 @@ SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
 MAX_REFINEMENTS = 12
-#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left out.
+#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left
+#: out.
 FORESEEN = 1e4
 #: What to do about a singular A(mu).
 _SINGULAR = (
@@ -57,7 +58,8 @@ def solutions(
 ) -> extended.Extended:
     """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`.
 
-    Points that fail do not keep the others from being solved: the error is raised at the end, and holds their solutions.
+    Points that fail do not keep the others from being solved: the error is raised at the end, and holds their
+    solutions.
     """
     count, workers = len(mus), 1
     if check_executor(executor) is not None:
@@ -157,8 +159,9 @@ class _Answers:
                 failed = len(self.failed)
                 done = sum(piece.values[0].shape[1] for piece in self.pieces.values()) - failed
                 return Interrupted(
-                    f"interrupted with {done} of {self.count} full-order solves done{f' and {failed} failed' if failed else ''}; they are in `result` of "
-                    "this exception, where all others are NaN",
+                    f"interrupted with {done} of {self.count} full-order solves "
+                    f"done{f' and {failed} failed' if failed else ''}; they are in `result` of this exception, where "
+                    "all others are NaN",
                     self.joined(),
                 )
             except KeyboardInterrupt:
@@ -235,8 +238,8 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
         if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
             return x
     raise ModelError(
-        f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the matrix is "
-        "singular to working precision, or the solver is not accurate" + _SINGULAR
+        f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the "
+        "matrix is singular to working precision, or the solver is not accurate" + _SINGULAR
     )
 
 
@@ -245,7 +248,8 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise ModelError(
-            f"{name} has {bad} entries beyond the range of double precision ({np.finfo(float).max:.3g}); scale the terms, or their coefficients"
+            f"{name} has {bad} entries beyond the range of double precision ({np.finfo(float).max:.3g}); scale the "
+            "terms, or their coefficients"
         )
 
 

@@ -1,10 +1,11 @@
 """Units in which definiteness against the product P is decided: balanced ones, or whitened ones where P is ill-conditioned.
 
-A statement H >= s P about Hermitian H is one about T^H H T and T^H P T for any regular T. Rounding is relative to the size of
-these; what it hides, over the smallest eigenvalue of T^H P T, is what the statement loses.
+A statement H >= s P about Hermitian H is one about T^H H T and T^H P T for any regular T. Rounding is relative to the
+size of these; what it hides, over the smallest eigenvalue of T^H P T, is what the statement loses.
 
 balanced   T = S = diag(balance), exact; loses u cond(S P S)
-whitened   T = X, the computed inverse of the Cholesky factor of P: X^H P X = I + G and X^H H X are formed in extended precision, their
+whitened   T = X, the computed inverse of the Cholesky factor of P: X^H P X = I + G and X^H H X are formed in extended
+precision, their
            errors are bounded; loses u whatever cond(P) up to about 1e16 is, for 8 n^3 flops a matrix. For n <= 400.
 """
 

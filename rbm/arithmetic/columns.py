@@ -13,8 +13,9 @@ WIDTH = 64
 class Columns:
     """A matrix (n, k) that grows by columns, kept in pieces of 64 columns.
 
-    Growing copies nothing, and takes no memory that is not used: for a matrix that one step makes a few columns wider, and
-    reads two or three times, new memory is what costs (7081 x 271 in one piece whose room is doubled: 50 ms; in pieces: 7 ms).
+    Growing copies nothing, and takes no memory that is not used: for a matrix that one step makes a few columns wider,
+    and reads two or three times, new memory is what costs (7081 x 271 in one piece whose room is doubled: 50 ms; in
+    pieces: 7 ms).
     """
 
     def __init__(self, n: int) -> None:

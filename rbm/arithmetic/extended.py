@@ -1,15 +1,16 @@
 """Sums and products in about twice the working precision, from double-precision operations only.
 
-A number is held as an unevaluated sum hi + lo of two doubles. Products of matrices use one error-free split: with A1 = A
-rounded to b bits on a common grid and B1 likewise, every entry of A1 B1 is a sum of integers below 2^53 times one unit
-and therefore exact in any order of summation, BLAS and sparse products included:
+A number is held as an unevaluated sum hi + lo of two doubles. Products of matrices use one error-free split: with A1 =
+A rounded to b bits on a common grid and B1 likewise, every entry of A1 B1 is a sum of integers below 2^53 times one
+unit and therefore exact in any order of summation, BLAS and sparse products included:
 
     A B = A1 B1 (exact) + A1 (B - B1) + (A - A1) B,
 
 where the last two terms are 2^-b smaller and need no care. With K terms per entry b = floor((53 - log2 K) / 2), at
-least 20 for K < 4096, and the error is at most about K u 2^-b max|A| max|B| K, mostly u 2^-b of that: twenty bits below double precision.
-Cost: three products. Works for real and complex, dense and SciPy-sparse factors, on every platform (no long double).
-Sources: Dekker, Numer. Math. 18 (1971) 224-242; Ozaki, Ogita, Oishi, Rump, Numer. Algorithms 59 (2012) 95-118.
+least 20 for K < 4096, and the error is at most about K u 2^-b max|A| max|B| K, mostly u 2^-b of that: twenty bits below
+double precision. Cost: three products. Works for real and complex, dense and SciPy-sparse factors, on every platform
+(no long double). Sources: Dekker, Numer. Math. 18 (1971) 224-242; Ozaki, Ogita, Oishi, Rump, Numer. Algorithms 59
+(2012) 95-118.
 """
 
 from __future__ import annotations
@@ -155,8 +156,8 @@ def _modulus(values: np.ndarray) -> np.ndarray:
 def _unit(terms: int, bits: int, complex_valued: bool, room: float = 1.0) -> float:
     """Error of a product per unit of 2 K max|A| max|x|, proved: the tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
 
-    UNIT where that is larger, as for real matrices of up to some sixty terms a row. Complex numbers: two sums of twice as many terms, 4 sqrt(2)
-    times that.
+    UNIT where that is larger, as for real matrices of up to some sixty terms a row. Complex numbers: two sums of twice
+    as many terms, 4 sqrt(2) times that.
     """
     return max(UNIT, (1 + room) / 2 * (6 if complex_valued else 1) * (terms + 4) * 2.0 ** (-53 - bits))
 
@@ -169,8 +170,8 @@ def _chunked(terms: int) -> int:
 class SplitMatrix:
     """A matrix A (n, k), sparse or dense, with the leading part of A diag(d); made once, multiplied often by :func:`product`.
 
-    inner_scale : d (k,), powers of two. A x = (A diag(d)) (x / d) without rounding; a scale that brings the unknowns x / d to a
-        common size keeps the split as good for mixed units (Pa beside m) as for equal ones.
+    inner_scale : d (k,), powers of two. A x = (A diag(d)) (x / d) without rounding; a scale that brings the unknowns x
+        / d to a common size keeps the split as good for mixed units (Pa beside m) as for equal ones.
 
     Every row has a grid of its own.
     """
@@ -198,8 +199,8 @@ class SplitMatrix:
             self.tail = balanced - self.head
         if not self.row_max.max(initial=0.0) < LARGEST:
             raise ModelError(
-                f"entries up to {self.row_max.max():.3g}, in units of the product, are beyond the range of products in extended precision; "
-                "choose other units"
+                f"entries up to {self.row_max.max():.3g}, in units of the product, are beyond the range of products in "
+                "extended precision; choose other units"
             )
         self.shape, self.dtype = matrix.shape, matrix.dtype
         self.longest = self.terms if sparse else _chunked(self.terms)  #: sum, after which others are added one by one
@@ -214,8 +215,8 @@ class SplitMatrix:
 class SplitColumns:
     """A dense matrix (n, k) that grows by columns, split as a :class:`SplitMatrix`.
 
-    The grid of a row has room for entries four times as large as there are. Only rows that outgrow theirs are split again, so that a
-    product costs no more than reading the matrix.
+    The grid of a row has room for entries four times as large as there are. Only rows that outgrow theirs are split
+    again, so that a product costs no more than reading the matrix.
     """
 
     def __init__(self, n: int) -> None:
@@ -284,7 +285,9 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
     if sp.issparse(split.head) or split.terms <= CHUNK:
         both = split.head @ pair  # one pass over the matrix, which may be large
         hi, lo = both[:, :m], both[:, m:] + split.tail @ y
-    else:  # in chunks, so that the rounding of the sums of tails is that of shorter sums; those of heads are exact in any order
+    # in chunks, so that the rounding of the sums of tails is that of shorter sums; those of heads are exact in any
+    # order
+    else:
         hi = lo = np.zeros((split.shape[0], m))
         for start in range(0, split.terms, CHUNK):
             rows = slice(start, start + CHUNK)
@@ -298,7 +301,8 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
 def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
     """Bound (n, m) of the error of every entry of :func:`product`: 2 unit K max_j |A_ij d_j| max_j |x_j / d_j| (:func:`_unit`).
 
-    For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least u |A x|.
+    For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least
+    u |A x|.
     """
     x, correction = x if isinstance(x, tuple) else (x, None)
     u = np.finfo(float).eps / 2

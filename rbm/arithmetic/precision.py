@@ -41,7 +41,8 @@ def precision(dtype: Any) -> np.dtype:
         wanted = None
     if wanted is None or wanted not in (SINGLE, DOUBLE):  # NumPy takes None for float64, comparisons included
         raise ModelError(
-            f'a model is held in "float32" or "float64", got {dtype!r}; complex models are complex64 or complex128 by the same names'
+            f'a model is held in "float32" or "float64", got {dtype!r}; complex models are complex64 or complex128 by '
+            "the same names"
         )
     return wanted
 

@@ -23,10 +23,11 @@ Function = Callable[[Any, dict[int, Any]], Any]
 class Coefficients:
     """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, terms of an interpolation, or callables.
 
-    The terms of one :class:`rbm.parameters.interpolated_family.InterpolatedFamily` are evaluated together. A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+    The terms of one :class:`rbm.parameters.interpolated_family.InterpolatedFamily` are evaluated together. A callable
+    gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
 
-    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus` that cannot be written to, and their values
-    are copied and moved.
+    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus` that cannot be written to, and their
+    values are copied and moved.
     """
 
     def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
@@ -162,7 +163,8 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
     except Exception as error:
         hint = "; mus cannot be written to: write mus = 2 * mus, not mus *= 2" if "read-only" in str(error) else ""
         raise ModelError(
-            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}{hint}"
+            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: "
+            f"{type(error).__name__}: {error}{hint}"
         ) from error
     wanted = f"coefficient callable {name!r} must return numbers of shape ({len(mus)},) for mus of shape {mus.shape}"
     if np.ma.is_masked(returned):
@@ -178,9 +180,15 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
         if value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
             hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
         elif value.shape == mus.shape or value.shape == (len(mus), 1):
-            hint = "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not mus ** 2"
+            hint = (
+                "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not "
+                "mus ** 2"
+            )
         elif value.shape == (len(mus.T),):
-            hint = "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first parameter at all of them: write mus[:, 0], not mus[0]"
+            hint = (
+                "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first "
+                "parameter at all of them: write mus[:, 0], not mus[0]"
+            )
         raise ModelError(f"{wanted}, got shape {value.shape} and dtype {value.dtype}{hint}")
     dtype = complex if value.dtype.kind == "c" else float
     return np.broadcast_to(value.astype(dtype), (len(mus),))  # a copy: the callable may keep what it returned

@@ -52,8 +52,8 @@ class Expression:
     """A formula in the parameter names, evaluated for all parameter points at once.
 
     Allowed: numbers (also complex, ``2.5e-3``, ``1j``), parameter names, ``pi``, ``+ - * / **``, parentheses and the
-    functions exp log sqrt sin cos tan sinh cosh tanh abs real imag conj of one argument. Anything else is refused when the
-    expression is made, with the offending piece named; nothing of the text is ever executed.
+    functions exp log sqrt sin cos tan sinh cosh tanh abs real imag conj of one argument. Anything else is refused when
+    the expression is made, with the offending piece named; nothing of the text is ever executed.
 
     Parameters
     ----------

@@ -20,13 +20,14 @@ __all__ = ["by_name", "conversion_hint", "is_batch", "refuse_answers", "refuse_h
 def by_name(mus: Any, names: Sequence[str]) -> Any | None:
     """`mus` as an array (M, p) with a column for each of `names`, in their order; None if `mus` has no names of its own.
 
-    Known are dictionaries of numbers and of arrays (M,), which are broadcast; named tuples and data classes; data frames (pandas,
-    polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index, which is one point; xarray datasets,
-    whose variables are broadcast against each other by dimension, and arrays with labels on one dimension; lists of all these, one an
-    item.
+    Known are dictionaries of numbers and of arrays (M,), which are broadcast; named tuples and data classes; data
+    frames (pandas, polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index,
+    which is one point; xarray datasets, whose variables are broadcast against each other by dimension, and arrays with
+    labels on one dimension; lists of all these, one an item.
 
-    Raises ParameterError, with both lists, if a name is missing or is none of the parameters; for entries that are missing or masked;
-    for columns that are no numbers, have different lengths or labels that differ; for names in a place where they are not read.
+    Raises ParameterError, with both lists, if a name is missing or is none of the parameters; for entries that are
+    missing or masked; for columns that are no numbers, have different lengths or labels that differ; for names in a
+    place where they are not read.
     """
     if isinstance(mus, list | tuple):
         return _rows(mus, names)
@@ -89,8 +90,8 @@ def refuse_hidden(mus: Any, what: str = "mus") -> None:
         if masked.any():
             first = tuple(int(k) for k in np.argwhere(masked)[0])
             raise ParameterError(
-                f"{what} hides {int(masked.sum())} of {masked.size} entries behind a mask, the first at index {first}; leave those points out, "
-                "or fill the entries (.filled)"
+                f"{what} hides {int(masked.sum())} of {masked.size} entries behind a mask, the first at index {first}; "
+                "leave those points out, or fill the entries (.filled)"
             )
     elif isinstance(mus, list | tuple):
         for i, row in enumerate(mus):
@@ -200,7 +201,8 @@ def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
     if bare:
         other = next(i for i, point in enumerate(points) if point is not None)
         raise ParameterError(
-            f"row {bare[0]} of the points is a {type(mus[bare[0]]).__name__} without names, row {other} has names; give all by name"
+            f"row {bare[0]} of the points is a {type(mus[bare[0]]).__name__} without names, row {other} has names; "
+            "give all by name"
         )
     return np.stack(points)
 
@@ -212,8 +214,8 @@ def _aligned(columns: dict[str, Any]) -> dict[str, Any]:
     for name, column in series.items():
         if not column.index.equals(series[first].index):
             raise ParameterError(
-                f"the Series of {first} and {name} have different indexes, {list(series[first].index[:3])} and {list(column.index[:3])}; align "
-                "them (pandas.concat), or give their numbers (.to_numpy())"
+                f"the Series of {first} and {name} have different indexes, {list(series[first].index[:3])} and "
+                f"{list(column.index[:3])}; align them (pandas.concat), or give their numbers (.to_numpy())"
             )
     labelled = {name: c for name, c in columns.items() if hasattr(c, "dims") and hasattr(c, "coords")}
     if not labelled:
@@ -252,8 +254,9 @@ def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
     told = [str(d) for d in (*mus.dims, *mus.coords) if identifier(d) in known]
     if told or (len(names) > 1 and _is_column(mus, names)):
         raise ParameterError(
-            f"an array of xarray with the name {(told or [mus.name])[0]} among its dimensions or coordinates is no table of points; label one "
-            f"dimension with the names {', '.join(names)}, or give a Dataset with a variable for each"
+            f"an array of xarray with the name {(told or [mus.name])[0]} among its dimensions or coordinates is no "
+            f"table of points; label one dimension with the names {', '.join(names)}, or give a Dataset with a "
+            "variable for each"
         )
     return None
 
@@ -266,8 +269,8 @@ def _series(mus: Any, names: Sequence[str]) -> np.ndarray:
     if len(names) == 1 and mus.name in (None, names[0]):
         return _stack({names[0]: mus})
     raise ParameterError(
-        f"a Series is a point if its index holds the names {', '.join(names)}, but this one, named {mus.name!r}, has the index {labels[:3]}...; give a "
-        "DataFrame with a column for each parameter"
+        f"a Series is a point if its index holds the names {', '.join(names)}, but this one, named {mus.name!r}, has "
+        f"the index {labels[:3]}...; give a DataFrame with a column for each parameter"
     )
 
 
@@ -313,7 +316,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         missing = [i for i, x in enumerate(items) if x is None or type(x).__name__ in ("NAType", "NaTType")]
         if missing:
             raise ParameterError(
-                f"parameter {name} has {len(missing)} missing entries, the first in row {missing[0]}; leave these points out (dropna) or fill them"
+                f"parameter {name} has {len(missing)} missing entries, the first in row {missing[0]}; leave these "
+                "points out (dropna) or fill them"
             )
         if items and all(isinstance(x, Real) for x in items):
             array = array.astype(float)
@@ -324,7 +328,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         )
     if array.ndim > 1:
         raise ParameterError(
-            f"parameter {name} must be a number or an array of shape (M,), got shape {array.shape}; call .ravel() on each of a grid"
+            f"parameter {name} must be a number or an array of shape (M,), got shape {array.shape}; call .ravel() on "
+            "each of a grid"
         )
     return array
 

@@ -19,10 +19,11 @@ BY_VALUE = ("copy", "cloudpickle", "dill", "joblib.externals.cloudpickle", "ray.
 def check_travel(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> None:
     """Raise ModelError, naming it, for a function that pickle could not send: a lambda or one inside another, also in functools.partial.
 
-    families : coefficients with their `sources`; others are passed over. terms : of the operator, of which the functions of a LinearOperator count
+    families : coefficients with their `sources`; others are passed over. terms : of the operator, of which the
+        functions of a LinearOperator count
 
-    The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill, are let through, and so
-    is copy.
+    The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill,
+    are let through, and so is copy.
     """
     _check(_functions(families, solver, terms))
 
@@ -32,8 +33,9 @@ def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
     wrong = next(((what, function) for what, function in functions if _by_name(function) is not function), None)
     if wrong is not None and not _functions_travel():
         raise ModelError(
-            f"the {wrong[0]} {wrong[1].__qualname__} cannot be pickled: another process could not find it by its name. Define it with def "
-            "at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the model with joblib or cloudpickle"
+            f"the {wrong[0]} {wrong[1].__qualname__} cannot be pickled: another process could not find it by its name. "
+            "Define it with def at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the "
+            "model with joblib or cloudpickle"
         )
 
 

@@ -72,8 +72,8 @@ class ParameterSpace:
         for name in self.names:
             if read[identifier(name)] != name:
                 raise ParameterError(
-                    f"parameter names {name!a} and {read[identifier(name)]!a} are one name, {identifier(name)!a}, in formulas; choose "
-                    "another one"
+                    f"parameter names {name!a} and {read[identifier(name)]!a} are one name, {identifier(name)!a}, in "
+                    "formulas; choose another one"
                 )
         self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
         self.bounds.setflags(write=False)
@@ -145,25 +145,29 @@ class ParameterSpace:
     def validate(self, mus: object, extrapolate: bool | None = None) -> np.ndarray:
         """`mus` as a float64 array (M, p) of NumPy, after checking names, shape, finiteness and range.
 
-        Whatever :meth:`points` takes is taken. With ``extrapolate=True`` values outside the ranges are let through; the estimate then
-        holds only as far as the stability bound does, and E3 and E4 resolve nothing there. None is as False, for callers that offer no extrapolation: the
-        message does not speak of it. A value outside by at most four floating-point numbers, which rounding explains, is the end of the range.
+        Whatever :meth:`points` takes is taken. With ``extrapolate=True`` values outside the ranges are let through; the
+        estimate then holds only as far as the stability bound does, and E3 and E4 resolve nothing there. None is as
+        False, for callers that offer no extrapolation: the message does not speak of it. A value outside by at most
+        four floating-point numbers, which rounding explains, is the end of the range.
 
         Raises
         ------
         ParameterError
-            wrong shape, type or names, NaN or infinite values, values outside the range (with name, value, index and range).
+            wrong shape, type or names, NaN or infinite values, values outside the range (with name, value, index and
+            range).
         """
         return self.check(to_numpy(self.points(mus)).astype(np.float64), extrapolate)
 
     def points(self, mus: Any) -> Any:
         """`mus` as an array (M, p) of numbers, copied only if it must be converted; its values are not looked at.
 
-        By position: an array (M, p), one row a point, or (p,) for one point. By name, in any order: {"mu": 1.2, "k": [1.0, 2.0]}, whose
-        values are broadcast; a list of such dictionaries; a data frame (pandas, polars, pyarrow); a structured array; an xarray
-        dataset, whose variables are broadcast by dimension. Names that are missing or are no parameters are refused.
+        By position: an array (M, p), one row a point, or (p,) for one point. By name, in any order: {"mu": 1.2, "k":
+        [1.0, 2.0]}, whose values are broadcast; a list of such dictionaries; a data frame (pandas, polars, pyarrow); a
+        structured array; an xarray dataset, whose variables are broadcast by dimension. Names that are missing or are
+        no parameters are refused.
 
-        Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays, missing values).
+        Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays,
+        missing values).
         """
         p = len(self)
         kind = type(mus)
@@ -183,7 +187,8 @@ class ParameterSpace:
             xp = array_namespace(mus)
             if mus.ndim != 2 or mus.shape[1] != p or mus.shape[0] == 0 or not xp.isdtype(mus.dtype, "real floating"):
                 raise ParameterError(
-                    f"parameters must be real numbers of shape (M, {p}) for ({', '.join(self.names)}), got {mus.dtype} of shape {tuple(mus.shape)}"
+                    f"parameters must be real numbers of shape (M, {p}) for ({', '.join(self.names)}), got {mus.dtype} "
+                    f"of shape {tuple(mus.shape)}"
                 )
             return xp.astype(mus, xp.float64, copy=False)
         try:
@@ -206,8 +211,8 @@ class ParameterSpace:
             array = array[None, :]
         if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:
             raise ParameterError(
-                f"parameters must have shape (M, {p}) for ({', '.join(self.names)}), one row a point, or ({p},) for one point; "
-                f"got shape {array.shape}{self._remedy(array)}"
+                f"parameters must have shape (M, {p}) for ({', '.join(self.names)}), one row a point, or ({p},) for "
+                f"one point; got shape {array.shape}{self._remedy(array)}"
             )
         return array.astype(np.float64, copy=False)
 

@@ -1,17 +1,18 @@
 """Verified positive definiteness: what a floating-point elimination that succeeds proves, with its own rounding as the error term.
 
-That an elimination of H meets positive pivots only says that a matrix *near* H is positive definite. How near is known from
-the factors themselves. With unit lower triangular L, U = D (L^H + F), D > 0 the computed factors of H,
+That an elimination of H meets positive pivots only says that a matrix *near* H is positive definite. How near is known
+from the factors themselves. With unit lower triangular L, U = D (L^H + F), D > 0 the computed factors of H,
 
     H = L U + E = L D L^H + L D F + E,      |E| <= g |L| |U|,      hence   H >= -(||E|| + ||L D F||) I,
 
-g = (k + 2) u / (1 - (k + 2) u) for rows of k entries (standard model of floating-point arithmetic, any order of summation; four times
-k for complex numbers), and F, the asymmetry of the elimination, is measured. Norms are bounded by (max row sum x max column
-sum)^{1/2}, which takes products of sparse matrices with a vector only. So H + e I is *proved* positive semi-definite for the
-e returned here, about 1e-13 ||H|| for finite elements.
+g = (k + 2) u / (1 - (k + 2) u) for rows of k entries (standard model of floating-point arithmetic, any order of
+summation; four times k for complex numbers), and F, the asymmetry of the elimination, is measured. Norms are bounded by
+(max row sum x max column sum)^{1/2}, which takes products of sparse matrices with a vector only. So H + e I is *proved*
+positive semi-definite for the e returned here, about 1e-13 ||H|| for finite elements.
 
-All matrices here are in balanced units (:attr:`rbm.affine.inner_product.InnerProduct.balance`): entries of order one in every row.
-Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), theorems 9.3 and 10.3; Rump, BIT 46 (2006) 433-452.
+All matrices here are in balanced units (:attr:`rbm.affine.inner_product.InnerProduct.balance`): entries of order one in
+every row. Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), theorems 9.3 and 10.3; Rump,
+BIT 46 (2006) 433-452.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ def _growth(terms: np.ndarray, matrix: Any) -> np.ndarray:
 def eigenvalue_from_inverse(matrix: np.ndarray) -> float:
     """A proved lower bound of the smallest eigenvalue of a dense Hermitian H of any condition up to about 1e18; 0 if there is none.
 
-    With X the computed inverse of the Cholesky factor and X^H H X = I + G formed in extended precision: if ||G|| < 1, then H is
-    positive definite (Sylvester), and lambda_min(H) >= (1 - ||G||) / ||X||^2. Cost: 8 n^3 flops.
+    With X the computed inverse of the Cholesky factor and X^H H X = I + G formed in extended precision: if ||G|| < 1,
+    then H is positive definite (Sylvester), and lambda_min(H) >= (1 - ||G||) / ||X||^2. Cost: 8 n^3 flops.
     """
     try:
         inverse = scipy.linalg.solve_triangular(scipy.linalg.cholesky(matrix), np.eye(len(matrix)))
@@ -132,8 +133,8 @@ def eigenvalue_from_inverse(matrix: np.ndarray) -> float:
 def dominance_slack(matrix: Any, scale: np.ndarray | None = None) -> float:
     """s >= 0 with D H D + s I positive semi-definite, D = diag(scale), from dominant diagonals (Gershgorin); exactly 0 for a diagonal H >= 0.
 
-    H + diag(m) is diagonally dominant with m_i = sum_{j != i} |H_ij| - H_ii, so s = max_i (scale_i^2 m_i)^+. Row sums may be small in the
-    units in which H was assembled and not in those that D makes; both bounds are true.
+    H + diag(m) is diagonally dominant with m_i = sum_{j != i} |H_ij| - H_ii, so s = max_i (scale_i^2 m_i)^+. Row sums
+    may be small in the units in which H was assembled and not in those that D makes; both bounds are true.
     """
     sparse = sp.issparse(matrix)
     diagonal = matrix.diagonal().real
@@ -151,8 +152,9 @@ def semidefinite_slack(matrix: Any) -> float | None:
 
     matrix : H (n, n), of a size far from the ends of the range of numbers
 
-    A semi-definite H itself cannot be proved to be one in floating-point arithmetic. The slack s that is forgiven is the caller's to
-    charge. Cost: one factorisation, none for diagonally dominant matrices, a few more for one that is indefinite or nearly so.
+    A semi-definite H itself cannot be proved to be one in floating-point arithmetic. The slack s that is forgiven is
+    the caller's to charge. Cost: one factorisation, none for diagonally dominant matrices, a few more for one that is
+    indefinite or nearly so.
     """
     size, u = norm_bound(matrix), float(np.finfo(float).eps) / 2
     n = matrix.shape[0]

@@ -62,8 +62,8 @@ def factorize_positive_definite(matrix: Any) -> Solve | None:
 def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:
     """SuperLU object of a matrix with symmetric pattern, pivots on the diagonal; order "NATURAL": rows and columns as they are.
 
-    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in the
-    plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
+    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in
+    the plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
     """
     return spla.splu(
         sp.csc_array(matrix), permc_spec=order, diag_pivot_thresh=0.0, panel_size=1, options={"SymmetricMode": True}

@@ -21,8 +21,9 @@ class UserSolver:
 
     The solver may overwrite what it is given, keep it, and return a buffer of its own or its argument:
 
-    - A is a private copy, the same object in all calls, so that a factorisation may be kept with it; before each call it is
-      compared with the matrix, and if it was changed the solver gets a new one. A LinearOperator is handed out as it is
+    - A is a private copy, the same object in all calls, so that a factorisation may be kept with it; before each call
+      it is compared with the matrix, and if it was changed the solver gets a new one. A LinearOperator is handed out as
+      it is
     - B is a new copy in every call, writable, in the order of memory that the right-hand side has
     - X is checked and copied
     - with no columns, k = 0, there is nothing to solve and the solver is not called
@@ -59,8 +60,9 @@ class UserSolver:
 class UserOperator(LinearOperator):
     """The LinearOperator of the user, whose functions get copies of the vectors, and whose answers are checked and copied.
 
-    Columns go to its `matmat` if it has one of its own, else one by one to its `matvec`, as vectors (n,): for functions written for
-    vectors, x -> w * x, a column (n, 1) is something else. A matvec that fails for (n,) is tried with (n, 1).
+    Columns go to its `matmat` if it has one of its own, else one by one to its `matvec`, as vectors (n,): for functions
+    written for vectors, x -> w * x, a column (n, 1) is something else. A matvec that fails for (n,) is tried with (n,
+    1).
     """
 
     def __init__(self, operator: Any) -> None:
@@ -125,15 +127,16 @@ def check_executor(executor: Any) -> Any:
     shown = executor.__name__ if isinstance(executor, type) else repr(executor)
     workers = executor if isinstance(executor, int) and executor > 0 else 4
     raise ModelError(
-        f"executor must be an object with a method map, such as concurrent.futures.ThreadPoolExecutor({workers}), got {shown}"
+        f"executor must be an object with a method map, such as concurrent.futures.ThreadPoolExecutor({workers}), got "
+        f"{shown}"
     )
 
 
 def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.ndarray:
     """A copy, in double precision, of what user code `name` returned for an `argument` of the given shape (n, k), checked.
 
-    Raises ModelError for None, sparse and masked arrays, anything that NumPy does not read as numbers, another shape, NaN and
-    infinities.
+    Raises ModelError for None, sparse and masked arrays, anything that NumPy does not read as numbers, another shape,
+    NaN and infinities.
     """
     wanted = f"it must return a dense array of numbers of shape {shape}"
     if given is None:
@@ -164,8 +167,8 @@ def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.
     if not np.all(np.isfinite(array)):
         row, column = np.argwhere(~np.isfinite(array))[0]
         raise ModelError(
-            f"the {name} returned {int((~np.isfinite(array)).sum())} entries that are NaN or infinite for a {argument} of shape {shape}, "
-            f"the first in row {row} of column {column}: the matrix is singular, or the {name} failed"
+            f"the {name} returned {int((~np.isfinite(array)).sum())} entries that are NaN or infinite for a {argument} "
+            f"of shape {shape}, the first in row {row} of column {column}: the matrix is singular, or the {name} failed"
         )
     return np.array(array, dtype=complex if array.dtype.kind == "c" else float)
 

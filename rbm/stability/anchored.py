@@ -41,28 +41,33 @@ class Anchored:
         beta(mu) >= beta(mu_k) - sum_q |Delta_q| ||A_q||,
         beta(mu) >= beta(mu_k) (1 - ||A(mu_k)^{-1} sum_q Delta_q A_q||_P) >= beta(mu_k) (1 - J_k ||C Delta||_2 - ...),
 
-    and beta(mu) is at least the best of both over all anchors. The second, the natural norm, is the sharper one: A_k^{-1} A_q
-    is small where A_k is not, and the Euclidean norm of C Delta knows that the terms do not all pull the same way. C
-    (unitary rotation of the terms to orthogonal ones, then scaling) is common to all anchors, J_k^2 is the largest eigenvalue of
-    sum_l T_l^H T_l, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly vary enter by their norms (the dots).
+    and beta(mu) is at least the best of both over all anchors. The second, the natural norm, is the sharper one:
+    A_k^{-1} A_q is small where A_k is not, and the Euclidean norm of C Delta knows that the terms do not all pull the
+    same way. C (unitary rotation of the terms to orthogonal ones, then scaling) is common to all anchors, J_k^2 is the
+    largest eigenvalue of sum_l T_l^H T_l, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly vary enter
+    by their norms (the dots).
 
     Parameters
     ----------
-    training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points by default
+    training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points
+        by default
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
     rng, progress : of the default training set; whether to show a bar
-    cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
+    cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by
+        default
 
-    Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu): min_k ||A(mu) v_k||_{P'} / ||v_k||_P
-    with the minimisers v_k at the anchors. So no constant is computed but at the anchors, and the bound is at least `ratio`
-    times the true one on the training set. Constants are lowered, norms raised, by 1e-8 and by rounding errors of the size that the
-    conditions of P and A(mu_k) give them, 10 sqrt(n) u cond: measured and generous, an allowance and not an enclosure.
+    Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu): min_k ||A(mu)
+    v_k||_{P'} / ||v_k||_P with the minimisers v_k at the anchors. So no constant is computed but at the anchors, and
+    the bound is at least `ratio` times the true one on the training set. Constants are lowered, norms raised, by 1e-8
+    and by rounding errors of the size that the conditions of P and A(mu_k) give them, 10 sqrt(n) u cond: measured and
+    generous, an allowance and not an enclosure.
 
     Cost offline: (Qa + 3) dense factorisations an anchor, n <= 6000; online O(K Qa + Qa^2) a point, K anchors.
     Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice.
-    Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J. Comput. Phys.
-    217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R. Math. 345 (2007)).
+    Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J.
+    Comput. Phys. 217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R.
+    Math. 345 (2007)).
     """
 
     training: Any = None
@@ -164,7 +169,8 @@ class BoundAnchored:
         anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self._matrices().values())
         parts = []
         for rows in tiles(theta.shape[0], 96 * self.anchors.size, theta):  # no more rows in C and the rest than terms
-            # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
+            # one row a point, one column an anchor; differences before the rotation, which may be large where they are
+            # small
             delta = theta[rows, None, :] - anchors
             plain = xp.abs(delta) @ norms / constants
             natural = growths * xp.linalg.vector_norm(delta @ transform.T, axis=2)
@@ -181,9 +187,9 @@ class BoundAnchored:
                 StabilityError,
                 ~(beta > 0),
                 lambda i, where: (
-                    f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at {self.parameters.describe(mus[i])} "
-                    f"({where}); an error bound needs beta > 0: make the model with more training points in "
-                    "Anchored(training=...), or stay inside the parameter ranges"
+                    f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at "
+                    f"{self.parameters.describe(mus[i])} ({where}); an error bound needs beta > 0: make the model with "
+                    "more training points in Anchored(training=...), or stay inside the parameter ranges"
                 ),
             )
         return beta
@@ -211,7 +217,10 @@ class BoundAnchored:
         return made
 
     def __repr__(self) -> str:
-        return f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to {self.constants.max():.3g} at them)"
+        return (
+            f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to "
+            f"{self.constants.max():.3g} at them)"
+        )
 
 
 class _Anchors:
@@ -258,9 +267,9 @@ class _Anchors:
 class _Rotation:
     """Terms B_l = sum_q U_ql A_q, U unitary, orthogonal in the Frobenius norm: sum_q Delta_q A_q = sum_l x_l B_l, x = U^H Delta.
 
-    Terms of an interpolated operator are nearly dependent: their differences are what matters, and these are what the rotation
-    finds. The leading B_l are scaled by (variation of x_l / ||B_l||)^{1/2}, which makes J ||C Delta||_2 as small as a sum of norms
-    would be.
+    Terms of an interpolated operator are nearly dependent: their differences are what matters, and these are what the
+    rotation finds. The leading B_l are scaled by (variation of x_l / ||B_l||)^{1/2}, which makes J ||C Delta||_2 as
+    small as a sum of norms would be.
     """
 
     def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], rounding: float) -> None:

@@ -22,8 +22,9 @@ __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup
 class StabilityBound(Protocol):
     """beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model.
 
-    A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability bound")`` and with
-    `arrays` and `from_arrays` (:class:`rbm.storage.registry.Saved`) it is written to files and read from them.
+    A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability
+    bound")`` and with `arrays` and `from_arrays` (:class:`rbm.storage.registry.Saved`) it is written to files and read
+    from them.
     """
 
     kind: ClassVar[str]
@@ -69,8 +70,8 @@ class CoefficientBound:
                 StabilityError,
                 bad,
                 lambda i, where: (
-                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs beta > 0: "
-                    "give a sharper lower bound or restrict the parameters"
+                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs "
+                    "beta > 0: give a sharper lower bound or restrict the parameters"
                 ),
             )
         return real
@@ -87,7 +88,8 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
     if isinstance(stability, type):
         written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
         raise StabilityError(
-            f"stability is the class {stability.__name__}; give an instance, {written.get(stability, f'{stability.__name__}(...)')}"
+            f"stability is the class {stability.__name__}; give an instance, "
+            f"{written.get(stability, f'{stability.__name__}(...)')}"
         )
     if isinstance(stability, str) and (name := _meant(stability)):
         raise StabilityError(
@@ -99,15 +101,16 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
         return cast(StabilityBound, stability)  # a bound that is made already, ours or the user's own
     if not is_coefficient(stability):
         raise StabilityError(
-            f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a vectorised callable, "
-            "rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
+            f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a "
+            "vectorised callable, rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
         )
     bound = CoefficientBound(Coefficients([stability], system.parameters))
     value = bound.coefficient.sources[0]
     if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
         raise StabilityError(
-            f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the coercivity or inf-sup "
-            "constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for positive semi-definite terms with positive "
-            "coefficients and rbm.stability.Anchored() for others compute one"
+            f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the "
+            "coercivity or inf-sup constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for "
+            "positive semi-definite terms with positive coefficients and rbm.stability.Anchored() for others compute "
+            "one"
         )
     return bound

@@ -36,9 +36,10 @@ def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -
 
     theta : coefficients (Qa,) of A = sum_q theta_q A_q
 
-    The norm of A v is that of E1 with zero for right-hand side, its floor added, and from ||v||_P its rounding is subtracted: the
-    quotient is never too small, whatever the conditions of A and P are; infinite where P is so ill-conditioned that nothing of ||v||_P is
-    known (for operators without entries their rounding is sampled). Cost: four solves with P.
+    The norm of A v is that of E1 with zero for right-hand side, its floor added, and from ||v||_P its rounding is
+    subtracted: the quotient is never too small, whatever the conditions of A and P are; infinite where P is so
+    ill-conditioned that nothing of ||v||_P is known (for operators without entries their rounding is sampled). Cost:
+    four solves with P.
     """
     product = system.inner_product
     v = vector[:, None]
@@ -66,11 +67,13 @@ def effectivity(
 
     theta : (Qa,); beta : the stability bound that `bound`, of ||u - u_N||_P for this affine model, was made with
 
-    Rounding, some u of every entry, moves the error by about 4 u (sum_i P_ii |u_i|^2)^{1/2}. If the bound is below what remains, the
-    difference of the two vectors bounds the inf-sup constant from above (:func:`inf_sup_above`), whatever rounding did to it: no
-    bound that is right is accused. An estimate that is too small although beta is right gives an effectivity below 1.
+    Rounding, some u of every entry, moves the error by about 4 u (sum_i P_ii |u_i|^2)^{1/2}. If the bound is below what
+    remains, the difference of the two vectors bounds the inf-sup constant from above (:func:`inf_sup_above`), whatever
+    rounding did to it: no bound that is right is accused. An estimate that is too small although beta is right gives an
+    effectivity below 1.
 
-    Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of doubt.
+    Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of
+    doubt.
     """
     difference = solution - approximation
     error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
@@ -81,9 +84,10 @@ def effectivity(
         above = inf_sup_above(system, theta, difference)
         if beta > above * (1 + SLACK):
             raise StabilityError(
-                f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
-                f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
-                f"bound is {bound:.2e}. Lower the stability bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
+                f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of "
+                f"{beta / above:.6g} or more: the inf-sup constant there is at most {above:.6g}, as the error of the "
+                f"reduced solution shows, which is {error:.2e} where its bound is {bound:.2e}. Lower the stability "
+                "bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
                 "verify() checks it at other parameters"
             )
     return bound / error if error > RESOLVED * uncertainty else math.nan
@@ -95,14 +99,15 @@ def check_stability(
     """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p), in a way that fits the model; what was done, in a sentence.
 
     - n <= 600, with entries: the smallest singular value of L^{-1} A L^{-H}, P = L L^H, from a dense decomposition
-    - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off. Not with a
-      solver of the user, whose matrices may be too large for a factorisation of ours
+    - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off.
+      Not with a solver of the user, whose matrices may be too large for a factorisation of ours
     - else, and where a pivot is not positive: ||A v||_{P'} / ||v||_P, the smallest over a Krylov space of 20 vectors of
-      A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint. This is an
-      upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and proves none
+      A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint.
+      This is an upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and
+      proves none
 
-    Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so that no bound
-    that is right is accused because P or A is ill-conditioned.
+    Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so
+    that no bound that is right is accused because P or A is ill-conditioned.
 
     Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
     """
@@ -122,14 +127,18 @@ def check_stability(
                 raise ModelError(
                     f"the stability bound could not be checked at {system.parameters.describe(mu)}: {error}"
                 ) from error
-            how = f"an upper estimate of the inf-sup constant ({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
+            how = (
+                "an upper estimate of the inf-sup constant "
+                f"({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
+            )
             constant = np.inf
         if vector is not None:
             constant = inf_sup_above(system, t, vector)
             if b > constant * (1 + SLACK):
                 raise StabilityError(
-                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
-                    f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made with it would be false"
+                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup "
+                    f"constant {constant:.6g}{'' if dense is not None else ' or less'}, by a factor of "
+                    f"{b / constant:.6g}; error bounds made with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
     lines = [

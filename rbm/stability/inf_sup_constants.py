@@ -25,8 +25,8 @@ def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.nda
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
 
-    Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose `result` (M,) is NaN
-    where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops a point
+    Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose
+    `result` (M,) is NaN where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops a point
     (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
     """
     mus = system.parameters.validate(mus, extrapolate=True)
@@ -43,8 +43,8 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
         raise StabilityError("inf-sup constants need the entries of all operator terms; one is a LinearOperator")
     if system.dimension > DENSE_LIMIT:
         raise StabilityError(
-            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model has {system.dimension}: "
-            "give the bound as a number, an expression, or MinTheta"
+            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model "
+            f"has {system.dimension}: give the bound as a number, an expression, or MinTheta"
         )
     product = system.product.toarray() if sp.issparse(system.product) else system.product
     units = system.inner_product.balance
@@ -52,8 +52,9 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
     rounding = 10 * np.sqrt(len(product)) * np.finfo(float).eps / 2 * spectrum[-1] / spectrum[0]
     if not 0 < rounding <= TOLERABLE:
         raise StabilityError(
-            f"inf-sup constants cannot be computed: the product, scaled to a unit diagonal, has eigenvalues from {spectrum[0]:.1e} to "
-            f"{spectrum[-1]:.1e} and is not positive definite, or too ill-conditioned; choose another inner product"
+            "inf-sup constants cannot be computed: the product, scaled to a unit diagonal, has eigenvalues from "
+            f"{spectrum[0]:.1e} to {spectrum[-1]:.1e} and is not positive definite, or too ill-conditioned; choose "
+            "another inner product"
         )
     factor = scipy.linalg.cholesky(product, lower=True)
 

@@ -26,7 +26,8 @@ def values_so_far(
     except KeyboardInterrupt as interrupt:
         done = int(np.count_nonzero(~np.isnan(values)))
         raise Interrupted(
-            f"interrupted with {done} of {len(rows)} {text} done; they are in `result` of this exception, where all others are NaN",
+            f"interrupted with {done} of {len(rows)} {text} done; they are in `result` of this exception, where all "
+            "others are NaN",
             values,
         ) from interrupt
     return values

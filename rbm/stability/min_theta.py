@@ -42,10 +42,11 @@ CLOSE = 1e-3
 class MinTheta:
     """The min-theta bound for a coercive model with positive coefficients and semi-definite terms.
 
-    With the Hermitian parts H_q = (A_q + A_q^H) / 2: if theta_q(mu) > 0 and H_q is positive semi-definite for all q but those with
-    H_q = 0 (skew-Hermitian terms, such as convection), whose theta_q may be any real number, then
+    With the Hermitian parts H_q = (A_q + A_q^H) / 2: if theta_q(mu) > 0 and H_q is positive semi-definite for all q but
+    those with H_q = 0 (skew-Hermitian terms, such as convection), whose theta_q may be any real number, then
 
-        beta(mu) = c min_q theta_q(mu) / theta_q(mu_ref),   c <= inf_v (H(mu_ref) v, v) / ||v||_P^2,  H = sum_q theta_q H_q.
+        beta(mu) = c min_q theta_q(mu) / theta_q(mu_ref),   c <= inf_v (H(mu_ref) v, v) / ||v||_P^2,  H = sum_q theta_q
+        H_q.
 
     The minimum and H leave the skew terms out. So the bound serves models that are coercive without being symmetric.
 
@@ -55,13 +56,14 @@ class MinTheta:
     constant : c; computed if not given. It is 1 if P = H(mu_ref), which makes the bound sharpest near mu_ref.
 
     What rounding hides is charged: a term is proved to be semi-definite only up to H_q >= -slack_q P
-    (:func:`rbm.solvers.definite.semidefinite_slack`, 1e-16 to 1e-13 of its size over the smallest eigenvalue of P, in the units of
-    :mod:`rbm.affine.units`), and sum_q |theta_q(mu)| slack_q is subtracted from beta(mu). A computed c is proved, too: it is lowered by the rounding of the
-    factorisation that certifies it, and of the sum H(mu_ref). A c that is given is taken as it is.
+    (:func:`rbm.solvers.definite.semidefinite_slack`, 1e-16 to 1e-13 of its size over the smallest eigenvalue of P, in
+    the units of :mod:`rbm.affine.units`), and sum_q |theta_q(mu)| slack_q is subtracted from beta(mu). A computed c is
+    proved, too: it is lowered by the rounding of the factorisation that certifies it, and of the sum H(mu_ref). A c
+    that is given is taken as it is.
 
-    Binding it to a model checks the conditions and refuses (StabilityError) a term that is not semi-definite, and coefficients that
-    are not positive there; online, a coefficient that is not positive, or a bound that is not, is an error that names the parameter.
-    Cost offline: a factorisation for each term, for P and for the constant.
+    Binding it to a model checks the conditions and refuses (StabilityError) a term that is not semi-definite, and
+    coefficients that are not positive there; online, a coefficient that is not positive, or a bound that is not, is an
+    error that names the parameter. Cost offline: a factorisation for each term, for P and for the constant.
     Source: Patera and Rozza, Reduced Basis Approximation and A Posteriori Error Estimation, 2007.
     """
 
@@ -83,8 +85,8 @@ class MinTheta:
         if not np.all(np.isfinite(slack)):
             q = int(np.argmin(np.isfinite(slack)))
             raise StabilityError(
-                f"min-theta does not apply: operator term {q} is about 2^{terms[q].exponent} times the product, beyond the range of double precision; "
-                "choose other units for it, or for the product"
+                f"min-theta does not apply: operator term {q} is about 2^{terms[q].exponent} times the product, beyond "
+                "the range of double precision; choose other units for it, or for the product"
             )
         given = np.where(skew, np.inf, 1.0)
         BoundMinTheta(given, 1.0, system.parameters)(reference, theta)  # positive and real at the reference
@@ -113,7 +115,8 @@ class MinTheta:
             )
         except (TypeError, ValueError):
             raise StabilityError(
-                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got {self.reference!r}"
+                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got "
+                f"{self.reference!r}"
             ) from None
         reference = parameters.validate(point, extrapolate=True)
         if len(reference) != 1:
@@ -189,9 +192,10 @@ class BoundMinTheta:
                 StabilityError,
                 ~(values > 0),
                 lambda i, where: (
-                    f"the min-theta bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the terms are known to be "
-                    f"semi-definite up to rounding only, which costs {np.abs(real[i]) @ self._slack:.3g} for coefficients this large; restrict the "
-                    "parameters, or choose an inner product that is better conditioned"
+                    f"the min-theta bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the "
+                    "terms are known to be semi-definite up to rounding only, which costs "
+                    f"{np.abs(real[i]) @ self._slack:.3g} for coefficients this large; restrict the parameters, or "
+                    "choose an inner product that is better conditioned"
                 ),
             )
         return beta
@@ -248,8 +252,11 @@ class _Term:
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
                 + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
-                + ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which holds for any terms, or a number '
-                "or expression that is known"
+                + (
+                    ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which '
+                    "holds for any terms, or a number "
+                    "or expression that is known"
+                )
             )
         return slack + self.error
 
@@ -257,8 +264,9 @@ class _Term:
 def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
     """A proved lower bound c of the smallest lambda in H x = lambda P x, H = sum_q weight_q H_q.
 
-    H >= t P - ||H - t P|| if H is close to a multiple of P; else an eigenvalue estimate, which may be too large, is lowered until an
-    elimination shows H - c P to be positive definite. Both are lowered by what rounding may hide, over the smallest eigenvalue of P.
+    H >= t P - ||H - t P|| if H is close to a multiple of P; else an eigenvalue estimate, which may be too large, is
+    lowered until an elimination shows H - c P to be positive definite. Both are lowered by what rounding may hide, over
+    the smallest eigenvalue of P.
     """
     total, size, error = 0.0 * weighted[0][1].part, 0.0 * abs(weighted[0][1].part), 0.0
     for given, term in weighted:
@@ -288,8 +296,8 @@ def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
                 return proved * (1 - 8 * ROUND_OFF)
         margin *= 10
     raise StabilityError(
-        "min-theta needs a coercive model, but the smallest eigenvalue of the Hermitian part of A(mu_ref) against the product is about "
-        f"{estimate:.3g}, and cannot be proved to be positive in double precision"
+        "min-theta needs a coercive model, but the smallest eigenvalue of the Hermitian part of A(mu_ref) against the "
+        f"product is about {estimate:.3g}, and cannot be proved to be positive in double precision"
     )
 
 

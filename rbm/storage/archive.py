@@ -1,9 +1,10 @@
 """Arrays and a header in one file: portable, checked, and never a program.
 
 A file is an uncompressed zip archive: ``header.json`` (format name, version, kind, names, numbers, expressions, and the
-SHA-256 of every array and of the header itself, which detect damage, not forgery) and one ``.npy`` per array. It is read with
-every check on (:mod:`lowrank.reading`) and without pickle: nothing in it can be executed. It is written to a temporary file beside
-the target, flushed to disk and renamed, so that an interrupted save leaves the old file untouched.
+SHA-256 of every array and of the header itself, which detect damage, not forgery) and one ``.npy`` per array. It is
+read with every check on (:mod:`lowrank.reading`) and without pickle: nothing in it can be executed. It is written to a
+temporary file beside the target, flushed to disk and renamed, so that an interrupted save leaves the old file
+untouched.
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ def read_archive(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and arrays of a file of the given kind.
 
-    key : of a cache, what the file must be about. It is compared with the header's "key", so that a file under another's name is found;
-        files of before there were keys have none, and are taken by their names
+    key : of a cache, what the file must be about. It is compared with the header's "key", so that a file under
+        another's name is found; files of before there were keys have none, and are taken by their names
 
-    Raises FileNotFoundError, and FileFormatError for a file that is truncated, altered, of another version, kind or key, or holds
-    anything but plain numbers. Nothing in it is run.
+    Raises FileNotFoundError, and FileFormatError for a file that is truncated, altered, of another version, kind or
+    key, or holds anything but plain numbers. Nothing in it is run.
     """
     name = os.fspath(path)
 

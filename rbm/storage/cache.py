@@ -1,7 +1,7 @@
 """Where files are kept that can always be made again: compiled kernels and assembled matrices.
 
-Both lie in one folder, RBM_CACHE_DIR or the user's cache folder of this system; the command ``rbm cache`` shows and clears it.
-Their number is not limited.
+Both lie in one folder, RBM_CACHE_DIR or the user's cache folder of this system; the command ``rbm cache`` shows and
+clears it. Their number is not limited.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def cache_folder() -> Path:
 def kernel_folder() -> Path:
     """The folder of the compiled kernels: ``kernels`` in :func:`cache_folder`.
 
-    Where NUMBA_CACHE_DIR is set and RBM_CACHE_DIR is not, it is ``rbm-kernels`` in the former: what Numba compiles was asked to be there.
+    Where NUMBA_CACHE_DIR is set and RBM_CACHE_DIR is not, it is ``rbm-kernels`` in the former: what Numba compiles was
+    asked to be there.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen and not os.environ.get("RBM_CACHE_DIR"):
@@ -59,8 +60,8 @@ def kernel_folder() -> Path:
 def untrusted(status: os.stat_result) -> str:
     """Why a file or folder with this status may hold what another user has written; empty if it cannot.
 
-    It must belong to this user, or to the administrator, and nobody else may write to it. Where the system has no such permissions
-    (Windows), everything is trusted.
+    It must belong to this user, or to the administrator, and nobody else may write to it. Where the system has no such
+    permissions (Windows), everything is trusted.
     """
     if not hasattr(os, "geteuid"):
         return ""
