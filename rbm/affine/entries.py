@@ -1,4 +1,7 @@
-"""Matrices and vectors as people hold them, in double precision: whatever container they come in, no entry stays hidden in it."""
+"""Reads matrices and vectors from any container, in double precision.
+
+Sparse matrices, arrays, lists, data frames and series are read; no entry stays hidden, behind a mask for example.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ __all__ = ["dense_entries", "entries"]
 
 
 def entries(name: str, given: Any) -> Any:
-    """The numbers of a container, as a csr_array (n, m) or a NumPy array, float64 or complex128; always a copy.
+    """Return the numbers of a container as a csr_array (n, m) or a NumPy array.
+
+    They are float64 or complex128, and always a copy.
 
     name : what it is, for messages
     given : sparse of any format, an array, a list, a data frame or series, np.matrix; of integers, truth values, half,
@@ -34,7 +39,10 @@ def entries(name: str, given: Any) -> Any:
 
 
 def dense_entries(name: str, given: Any) -> np.ndarray:
-    """The same as a NumPy array, sparse matrices made dense; an array in double precision is not copied."""
+    """Return the numbers of a container as a NumPy array, as :func:`entries` does.
+
+    Sparse matrices are made dense; an array in double precision is not copied.
+    """
     if type(given) is np.ndarray and given.dtype in (np.dtype(float), np.dtype(complex)):
         _check_finite(name, given)
         return given
@@ -43,7 +51,7 @@ def dense_entries(name: str, given: Any) -> np.ndarray:
 
 
 def _array(name: str, given: Any) -> np.ndarray:
-    """The container as a plain array, of whatever type its entries have."""
+    """Return the container as a plain array, whatever the type of its entries is."""
     _check_masked(name, given)
     if (remedy := _remedy(given)) is not None:
         raise ModelError(f"{name} must be a matrix or a vector of numbers, got {remedy}")
@@ -69,7 +77,7 @@ def _array(name: str, given: Any) -> np.ndarray:
 
 
 def _remedy(given: Any) -> str | None:
-    """What the object is and what to write instead; None if NumPy should try."""
+    """Return what the object is and what to write instead; None if NumPy should try."""
     kind = type(given).__name__
     if given is None:
         return "None"
@@ -95,7 +103,7 @@ def _remedy(given: Any) -> str | None:
 
 
 def _masked(given: Any) -> int:
-    """Number of masked entries, also of masked arrays in lists, which NumPy would unmask without a word."""
+    """Count masked entries, also those of masked arrays in lists, which NumPy would unmask without a word."""
     if isinstance(given, np.ma.MaskedArray):
         return int(np.ma.count_masked(given))
     if sp.issparse(given):  # some formats keep their entries in rows, lil, or in a dictionary, dok

@@ -15,7 +15,9 @@ __all__ = ["FunctionalRange"]
 
 
 class FunctionalRange:
-    """W ~ D R with D^H P^{-1} D = I, for functionals W (n, m) that arrive block by block; offline only.
+    """Factors functionals W (n, m), which arrive block by block, as W ~ D R with D^H P^{-1} D = I.
+
+    It is used offline only.
 
     W is orthonormalised *as functionals*, in the inner product of P^{-1}: D holds functionals, not their Riesz
     representers P^{-1} D. A rounding error in a functional is damped by P^{-1}, one in a representer is amplified by P;
@@ -45,17 +47,17 @@ class FunctionalRange:
 
     @property
     def functionals(self) -> np.ndarray:
-        """D (n, k)."""
+        """The orthonormal functionals D (n, k)."""
         return self._functionals.columns.array
 
     @property
     def representers(self) -> np.ndarray:
-        """P^{-1} D (n, k)."""
+        """Their Riesz representers P^{-1} D (n, k)."""
         return self._representers.array
 
     @property
     def gram_error(self) -> float:
-        """A proved bound of the Frobenius norm of the error of `gram`.
+        """Return a proved bound of the Frobenius norm of the error of `gram`.
 
         Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of
         functionals with V_j, which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D|| (sum_j ||D_j - P
@@ -70,7 +72,10 @@ class FunctionalRange:
         return 2 * norm * float(np.linalg.norm(self._distances))
 
     def sharp_gram(self) -> tuple[np.ndarray, float]:
-        """D^H P^{-1} D (k, k) and a proved bound of the Frobenius norm of its error, a few u: its sums in extended precision, 6 n k^2 flops."""
+        """Return D^H P^{-1} D (k, k) and a proved bound of the Frobenius norm of its error, a few u.
+
+        Its sums are formed in extended precision. Cost: 6 n k^2 flops.
+        """
         units = self.inner_product.balance
         adjoint = extended.SplitMatrix(self.representers.conj().T, 1 / units)
         hi, lo = extended.product(adjoint, self.functionals)
@@ -79,11 +84,14 @@ class FunctionalRange:
 
     @property
     def orthogonality(self) -> float:
-        """A bound of || D^H P^{-1} D - I ||_F."""
+        """A bound of the defect || D^H P^{-1} D - I ||_F."""
         return float(np.linalg.norm(self.gram - np.eye(len(self.gram)))) + self.gram_error
 
     def append(self, hi: np.ndarray, lo: np.ndarray, rounding: np.ndarray) -> None:
-        """Add functionals hi + lo (n, b), each entry of them known to within `rounding` (n, b). ModelError if they are beyond 1e298."""
+        """Add functionals given as hi + lo (n, b), every entry known to within `rounding` (n, b).
+
+        Raises ModelError if they are beyond 1e298.
+        """
         inner = self.inner_product
         new = gram_schmidt(
             hi,
@@ -116,7 +124,10 @@ class FunctionalRange:
         self.norms = np.append(self.norms, column_norm_bounds(new.coefficients) + defects)
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
-        """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""
+        """Extend P^{-1} D and D^H P^{-1} D by the last columns.
+
+        P^{-1} D of these is given in working precision and refined here.
+        """
         if not new.shape[1]:
             return  # all that is new is zero, or depends on what there was
         representers, distances = self.inner_product.riesz_with_error(new, start=representers)

@@ -1,4 +1,4 @@
-"""What to choose for what was left out: the arguments that every model and every greedy run needs."""
+"""Messages about arguments that were left out, with what to choose for each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ TERMS = {
 
 
 def check_model_arguments(**given: Any) -> None:
-    """Refuse what was left out of a full-order model or is None: one ModelError that says for each what to choose."""
+    """Raise one ModelError for all arguments of a full-order model that were left out or are None.
+
+    It says for each what to choose.
+    """
     missing = [name for name in CHOICES if name in given and given[name] is None]
     if missing:
         raise ModelError(
@@ -43,7 +46,7 @@ def check_model_arguments(**given: Any) -> None:
 
 
 def check_terms(**given: Any) -> None:
-    """Refuse a full-order model without operators or right-hand side."""
+    """Raise an error for a full-order model without operators or right-hand side."""
     missing = [name for name in TERMS if given[name] is None]
     if missing:
         raise ModelError(
@@ -53,7 +56,7 @@ def check_terms(**given: Any) -> None:
 
 
 def check_training(training: Any) -> None:
-    """Refuse a greedy run without training parameters."""
+    """Raise an error for a greedy run without training parameters."""
     if training is None:
         raise ParameterError(
             "greedy also needs training, the parameter points (M, p) among which it selects: "

@@ -1,4 +1,6 @@
-"""Unknowns that are held by their own equation: penalty entries such as 1e30, and identity rows of Dirichlet unknowns that were kept.
+"""Finds unknowns that are held by their own equation, by penalties or by identity rows.
+
+Penalties are entries such as 1e30; identity rows belong to Dirichlet unknowns that were kept.
 
 A penalty in the operators that the product does not carry makes ||A|| as large as itself, and rounding with it: error
 bounds stay true, and say nothing. With the same entry in the product, or without the unknown, they are sharp.
@@ -25,7 +27,9 @@ TRIED = 8
 
 
 def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
-    """What diagonal entries out of line with those of the product do to error bounds and what to do about it; None if there are none.
+    """Return what diagonal entries out of line do to error bounds, and what to do about it; None if there are none.
+
+    Entries of the operators are out of line with those of the product.
 
     mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the
         coefficients have values
@@ -58,7 +62,10 @@ def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
 
 
 def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
-    """Sentences for :meth:`rbm.FullOrderModel.verify` about rows with nothing but a diagonal entry, and about penalties, from points (M, p)."""
+    """Return sentences about rows with nothing but a diagonal entry, and about penalties.
+
+    They are for :meth:`rbm.FullOrderModel.verify`, from points (M, p).
+    """
     lines = []
     alone = _identity_rows(system)
     if len(alone):
@@ -80,7 +87,10 @@ def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
 
 
 def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
-    """sum_q |theta_q A_q,ii| / P_ii (n,) at one of the points, of the terms that show their entries; None if no point tried has an answer."""
+    """Return sum_q |theta_q A_q,ii| / P_ii (n,) at one of the points; None if no point tried has an answer.
+
+    The sum is over the terms that show their entries.
+    """
     theta = _coefficients_near_middle(system, mus)
     if theta is None:
         return None
@@ -93,7 +103,10 @@ def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
 
 
 def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
-    """theta (Qa,) at the point nearest to the middle of the ranges where it has values; None if the nearest few have none."""
+    """Return theta (Qa,) at the point nearest to the middle of the ranges where it has values.
+
+    None if the nearest few have none.
+    """
     low, high = system.parameters.bounds.T
     width = np.where(high > low, high / 2 - low / 2, 1.0)
     with np.errstate(over="ignore"):
@@ -105,7 +118,9 @@ def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarr
 
 
 def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """(k,) true for unknowns with rows of their own whose equations and values depend on the parameters, as far as the points (M, p) show.
+    """Return which of k unknowns with rows of their own move: (k,), true where the equation depends on the parameters.
+
+    Equations and values count, as far as the points (M, p) show.
 
     A right-hand side alone that depends on them, u = g(mu), is what was asked for.
     """
@@ -121,12 +136,12 @@ def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarr
 
 
 def _varies(values: np.ndarray) -> np.ndarray:
-    """(k,) true for rows of (k, M) whose entries are not all the same, up to rounding."""
+    """Return (k,), true for rows of (k, M) whose entries are not all the same, up to rounding."""
     return np.any(np.abs(values - values[:, :1]) > 1e-10 * np.abs(values).max(axis=1, keepdims=True), axis=1)
 
 
 def _identity_rows(system: AffineSystem) -> np.ndarray:
-    """Unknowns whose rows hold a diagonal entry only, in all terms together."""
+    """Return the unknowns whose rows hold a diagonal entry only, in all terms together."""
     off, held = np.zeros(system.dimension, dtype=bool), np.zeros(system.dimension, dtype=bool)
     for term in system.operator_terms:
         if extended.is_black_box(term):

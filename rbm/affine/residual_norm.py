@@ -1,4 +1,4 @@
-"""The norm of the residual from the residual vector itself, formed in extended precision, with what rounding may have added."""
+"""The norm of the residual from the residual vector itself, with a bound of its rounding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["residual_norm"]
 def residual_norm(
     system: AffineSystem, basis: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """||f - A Z gamma||_{P^-1} (M,) and a floor (M,) of what it is off by, from the residual vector itself.
+    """Return ||f - A Z gamma||_{P^-1} (M,) from the residual vector, and a floor (M,) of its error.
+
+    The vector is formed in extended precision.
 
     basis : Z (n, N); theta (M, Qa), phi (M, Qf), gamma (M, N)
 

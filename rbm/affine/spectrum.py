@@ -22,7 +22,7 @@ PROOF_LIMIT = 5000
 
 
 class ScaledProduct(Protocol):
-    """What is asked of an inner product P here (:class:`rbm.affine.inner_product.InnerProduct`), S = diag(balance)."""
+    """What this file asks of an inner product P (:class:`rbm.affine.inner_product.InnerProduct`), S = diag(balance)."""
 
     balance: np.ndarray
     matrix: Any
@@ -47,11 +47,11 @@ class ScaledProduct(Protocol):
         """The solve with P in working precision."""
 
     def defect(self, otherwise: str = ...) -> str:
-        """What makes P indefinite, the end of a message."""
+        """Return what makes P indefinite, as the end of a message."""
 
 
 def smallest_eigenvalue(product: ScaledProduct, own_solver: bool) -> float:
-    """A proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
+    """Return a proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
 
     A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to
     its own rounding (:func:`rbm.solvers.definite.definiteness_error`), which is subtracted. Products too
@@ -93,7 +93,10 @@ def _not_proved(product: ScaledProduct, estimate: float) -> ModelError:
 
 
 def _estimate(product: ScaledProduct) -> float:
-    """The smallest eigenvalue to a few percent, from the inverse; more than a few percent off if cond(P) u is not small."""
+    """Estimate the smallest eigenvalue from the inverse, to a few percent.
+
+    It is off by more if cond(P) u is not small.
+    """
     solve, s, n = product.factorized(), product.balance[:, None], product.shape[0]
     dtype = product.matrix.dtype
 

@@ -1,4 +1,4 @@
-"""Full-order solutions beyond double precision: a factorisation, then refinement with a residual in extended precision."""
+"""Full-order solutions beyond double precision: factorise, then refine with residuals in extended precision."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class _Piece(NamedTuple):
 def solutions(
     system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
 ) -> extended.Extended:
-    """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`.
+    """Return u(mu) as hi + lo (n, M) at checked parameter points mus (M, p).
+
+    It does the work of :meth:`rbm.FullOrderModel.solve`.
 
     Points that fail do not keep the others from being solved: the error is raised at the end, and holds their
     solutions.
@@ -91,7 +93,10 @@ def _finished(
     executor: Executor | None,
     pending: list[tuple[int, Any]],
 ) -> Iterator[tuple[int, _Piece]]:
-    """(start, piece) one after the other; `pending` gets what has been submitted, if the executor submits."""
+    """Yield (start, piece) one after the other.
+
+    `pending` gets what has been submitted, if the executor submits.
+    """
     submit = getattr(executor, "submit", None)
     if executor is None or not callable(submit):
         yield from zip(starts, (map if executor is None else executor.map)(work, starts, pieces), strict=True)
@@ -115,12 +120,12 @@ class _Answers:
 
     @property
     def failed(self) -> np.ndarray:
-        """(k,) rows that failed."""
+        """The rows (k,) that failed."""
         rows = [f.rows for piece in self.pieces.values() for f in piece.failures]
         return np.sort(np.concatenate(rows)) if rows else np.zeros(0, dtype=int)
 
     def joined(self) -> extended.Extended:
-        """hi and lo (n, M), NaN where there is no solution."""
+        """Return hi and lo (n, M), NaN where there is no solution."""
         parts, row = [], 0
         for start, piece in sorted(self.pieces.items()):
             parts += [_nothing(self.dimension, start - row)] * (start > row) + [piece.values]
@@ -128,7 +133,7 @@ class _Answers:
         return _joined([*parts, _nothing(self.dimension, self.count - row)] if row < self.count else parts)
 
     def finish(self) -> extended.Extended:
-        """The solutions; ModelError, or another error about points, if some have none."""
+        """Return the solutions; raise ModelError, or another error about points, if some have none."""
         failures = sorted((f for p in self.pieces.values() for f in p.failures), key=lambda f: int(f.rows[0]))
         if not failures:
             return self.joined()
@@ -146,13 +151,13 @@ class _Answers:
         raise error from first.error.__cause__
 
     def collect(self, pending: list[tuple[int, Any]]) -> None:
-        """Take what is finished of the pieces that were submitted, in order or not."""
+        """Take the submitted pieces that are finished, in order or not."""
         for start, future in pending:
             if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
                 self.pieces[start] = future.result()
 
     def interrupted(self, pending: list[tuple[int, Any]]) -> Interrupted:
-        """The error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
+        """Return the error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
         while True:
             try:
                 self.collect(pending)
@@ -173,13 +178,16 @@ def _nothing(dimension: int, count: int) -> extended.Extended:
 
 
 def _joined(parts: list[extended.Extended]) -> extended.Extended:
-    """Columns beside each other."""
+    """Join parts as columns, one beside the other."""
     hi, lo = (np.concatenate([p[k] for p in parts], axis=1) for k in (0, 1))
     return hi, lo
 
 
 def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus: np.ndarray) -> _Piece:
-    """u(mu) (n, m) at some of the points, one after the other; the first is row `start` of the batch, which errors name if it has several."""
+    """Solve at some of the points, one after the other: u(mu) (n, m).
+
+    The first is row `start` of the batch; errors name their row if the batch has several.
+    """
     known, failures = np.arange(len(mus)), list[_Failure]()
     while len(known):
         try:
@@ -206,7 +214,7 @@ def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus
 
 
 def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
-    """LU and refinement; diagonal pivots first where they may do, partial pivoting if they did not.
+    """Solve by LU and refinement; pivots on the diagonal first where they may do, partial pivoting if they did not.
 
     foreseen : no further correction where the last two let it be this many times smaller than it need be (own LU only)
     """
@@ -254,7 +262,10 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
 
 
 def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
-    """Solve function of an assembled matrix, pivots on the diagonal or not, or ModelError if it is singular."""
+    """Return the solve function of an assembled matrix, with pivots on the diagonal or not.
+
+    Raises ModelError if the matrix is singular.
+    """
     try:
         return system.factorize_assembled(matrix) if diagonal else factorize(matrix)
     except RuntimeError as error:
@@ -264,7 +275,7 @@ def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
 
 
 def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
-    """True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
+    """Return True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
     units = system.inner_product.balance[:, None]
     image = np.abs(np.asarray(matrix @ x))
     terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
@@ -272,5 +283,5 @@ def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray,
 
 
 def _size(balance: np.ndarray, u: np.ndarray) -> float:
-    """Largest entry of u in balanced units."""
+    """Return the largest entry of u in balanced units."""
     return float(np.abs(u / balance[:, None]).max())

@@ -24,7 +24,7 @@ class Columns:
 
     @property
     def dtype(self) -> np.dtype:
-        """Common type of the pieces, which differ where complex columns followed real ones."""
+        """The common type of the pieces, which differ where complex columns followed real ones."""
         return np.result_type(float, *self.pieces)
 
     @property
@@ -35,7 +35,7 @@ class Columns:
         return np.concatenate([np.zeros((self.rows, 0)), *self.pieces], axis=1)
 
     def append(self, columns: np.ndarray) -> None:
-        """Add columns (n, j)."""
+        """Add columns (n, j) at the right."""
         while columns.shape[1]:
             used = self.width % WIDTH
             if not used:
