@@ -1,4 +1,4 @@
-"""Certified reduced basis methods: solve parametrised linear models online, each answer with an error bound.
+"""Certified reduced basis methods: solve parametrised linear models online, with an error bound for each answer.
 
 Words and symbols are explained in docs/glossary.md, the rooms of this package in docs/rooms.md.
 

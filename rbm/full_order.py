@@ -32,7 +32,9 @@ Projection = Literal["galerkin", "least-squares"]
 
 
 class FullOrderModel(AffineSystem):
-    """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
+    """A full-order model: find u(mu) in C^n or R^n with A(mu) u = f(mu).
+
+    Operator and right-hand side are affine: A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
 
     Parameters
     ----------
@@ -50,8 +52,8 @@ class FullOrderModel(AffineSystem):
         copies, which it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
         all
-    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu)
-        u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds
+    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
+        A'(mu) u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds
         are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
@@ -105,7 +107,9 @@ class FullOrderModel(AffineSystem):
         self.stability = bind(stability, self)
 
     def fingerprint(self) -> str:
-        """SHA-256 of what a greedy run depends on: terms, coefficients, product, ranges, outputs, stability bound, interpolation error.
+        """Return the SHA-256 of what a greedy run depends on.
+
+        These are terms, coefficients, product, ranges, outputs, stability bound and interpolation error.
 
         Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of
         it: the solver, which changes round-off only, and the projection, which a run keeps by itself.
@@ -117,7 +121,7 @@ class FullOrderModel(AffineSystem):
     def solve(
         self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
     ) -> np.ndarray:
-        """u(mu) (M, n): LU, then refinement with an extended-precision residual.
+        """Return the solutions u(mu) (M, n), from LU and refinement with an extended-precision residual.
 
         executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the
             model for every piece); the answers are the same
@@ -142,7 +146,9 @@ class FullOrderModel(AffineSystem):
     def solve_extended(
         self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
     ) -> extended.Extended:
-        """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off.
+        """Return u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A).
+
+        It is the reference for errors as small as round-off.
 
         Raises as :meth:`solve`; `solution` of the error and `result` of Interrupted are (hi, lo), with NaN in the
         columns that have no solution.
@@ -152,7 +158,9 @@ class FullOrderModel(AffineSystem):
     def error_norm(
         self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, reference: extended.Extended | None = None
     ) -> np.ndarray:
-        """True error ||u(mu) - Z gamma||_P (M,) against a solution known beyond double precision; for studies and tests.
+        """Return the true error ||u(mu) - Z gamma||_P (M,), for studies and tests.
+
+        The solution it is measured against is known beyond double precision.
 
         reference : u as hi + lo (n, M) from :meth:`solve_extended`, if it is at hand. Cost: M factorisations otherwise.
         """
@@ -167,8 +175,10 @@ class FullOrderModel(AffineSystem):
     def verify(
         self, samples: int = 5, rng: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
     ) -> Verification:
-        """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
-        Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
+        """Check the model's claims on random parameter points.
+
+        Raises ModelError or StabilityError at the first that fails, and Interrupted on Ctrl-C, whose `result` lists the
+        checks that were passed.
 
         samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each,
             for models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
@@ -177,7 +187,10 @@ class FullOrderModel(AffineSystem):
         return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but factorisations, which are made again; ModelError for functions that no other process could find by their names."""
+        """Return all but factorisations, which are made again.
+
+        Raises ModelError for functions that no other process could find by their names.
+        """
         families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
         families += [o.coefficients for o in self.outputs.values()]
         families += [self.interpolation_error, getattr(self.stability, "coefficient", None)]
@@ -198,7 +211,7 @@ class FullOrderModel(AffineSystem):
 
 
 def check_projection(projection: Any) -> Projection:
-    """The name of a projection, or ModelError."""
+    """Return the name of a projection; raise ModelError for any other."""
     if projection not in get_args(Projection):
         raise ModelError(f"projection must be one of {', '.join(map(repr, get_args(Projection)))}, got {projection!r}")
     return projection

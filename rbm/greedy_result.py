@@ -1,4 +1,4 @@
-"""What a greedy run has found, and how a stored one is taken up again."""
+"""The result of a greedy run, and how a stored one is taken up again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ class GreedyResult:
     relative: bool = False  #: the history is about bounds relative to the norm of the solution
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
+        """Write basis, parameters and history to one file.
+
+        ``greedy(..., resume=path)`` goes on from there, bit for bit.
+        """
         rows = history_rows(self.history, self.parameters.shape[1])
         save_greedy(self.basis, self.parameters, rows, self.fingerprint, path, self.projection, self.relative)
 
@@ -63,7 +66,7 @@ class GreedyResult:
 
 
 def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:
-    """The history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
+    """Return the history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
     rows = [[s.size, s.bound, s.floor, s.resolved, s.seconds, s.effectivity, *s.parameter] for s in history]
     return np.array(rows, dtype=float).reshape(len(rows), 6 + p)
 
@@ -71,7 +74,7 @@ def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:
 def stored(
     resume: GreedyResult | str | os.PathLike[str] | None, model: FullOrderModel
 ) -> tuple[np.ndarray, np.ndarray, tuple[GreedyStep, ...], Projection, bool]:
-    """Basis, parameters and history to go on from, their projection, and whether the history is relative."""
+    """Return basis, parameters and history to go on from, their projection, and whether the history is relative."""
     if resume is None:
         return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), (), model.projection, False
     if isinstance(resume, GreedyResult):

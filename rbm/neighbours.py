@@ -1,4 +1,7 @@
-"""A look, made when `rbm` is imported, whether the packages beside it are ours: a file of the user's may bear their name."""
+"""Checks, when `rbm` is imported, that the packages beside it are ours.
+
+A file of the user's may bear their name.
+"""
 
 from __future__ import annotations
 

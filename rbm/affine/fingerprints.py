@@ -26,7 +26,7 @@ __all__ = ["digest"]
 
 #: Packages whose modules, functions and classes are what their names say.
 KNOWN = frozenset((*sys.stdlib_module_names, "numpy", "scipy", "rbm", "eim", "lowrank"))
-#: Of these those whose modules do not count, as names are unique in them.
+#: Those of them whose modules do not count, as names are unique in them.
 OURS = frozenset(("rbm", "eim", "lowrank"))
 #: Settings of this package's stability bounds that change no number.
 IRRELEVANT = frozenset(("progress", "cache"))
@@ -88,7 +88,7 @@ def _parts(item: Any) -> Iterator[Any]:
         yield from ("sparse", matrix.shape, matrix.indptr, matrix.indices, matrix.data)
     elif _is_known(item):
         package = item.__module__.partition(".")[0]
-        # ours may move from room to room and are the same all the same
+        # modules of ours may move and stay the same
         yield from ("name", package if package in OURS else item.__module__, item.__qualname__)
     elif isinstance(item, Coefficients):
         yield from ("coefficients", item.sources, item.parameters)

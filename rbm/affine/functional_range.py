@@ -60,8 +60,8 @@ class FunctionalRange:
         """Return a proved bound of the Frobenius norm of the error of `gram`.
 
         Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of
-        functionals with V_j, which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D|| (sum_j ||D_j - P
-        V_j||_{P^-1}^2)^{1/2}.
+        functionals with V_j, which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D||
+        (sum_j ||D_j - P V_j||_{P^-1}^2)^{1/2}.
         """
         unit = (4 if self.gram.dtype.kind == "c" else 1) * ROUND_OFF
         of_sums = (self.inner_product.shape[0] + 2) * unit * np.linalg.norm(self._sizes) * np.linalg.norm(self._duals)

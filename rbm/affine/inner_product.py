@@ -324,7 +324,10 @@ class InnerProduct:
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """A proved lower bound of the smallest eigenvalue of S P S (:func:`rbm.affine.spectrum.smallest_eigenvalue`)."""
+        """A proved lower bound of the smallest eigenvalue of S P S.
+
+        See :func:`rbm.affine.spectrum.smallest_eigenvalue`.
+        """
         return smallest_eigenvalue(self, self._solver is None)
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
@@ -354,10 +357,10 @@ class InnerProduct:
         return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
-        """Return the columns with squares in the range of numbers, and their exponents (m,), None if nothing was
-        scaled.
+        """Return the columns with squares in the range of numbers, and their exponents (m,).
 
-        Where squares would leave that range, all arrays are scaled together, by one power of two per column.
+        Where squares would leave that range, all arrays are scaled together, by one power of two per column; the
+        exponents are None if nothing was scaled.
         """
         exponents = exponents_of(columns[0] * self.balance[:, None])
         if np.all(np.abs(exponents) <= RANGE):

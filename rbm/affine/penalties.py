@@ -125,7 +125,7 @@ def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarr
     A right-hand side alone that depends on them, u = g(mu), is what was asked for.
     """
     theta, phi = system.operator_coefficients(mus), system.rhs_coefficients(mus)
-    with suppress(Exception):  # more points, of which the user spoke less
+    with suppress(Exception):  # more points, at which coefficients may be undefined: the user did not ask for them
         more = system.parameters.sample(3)
         of_operator, of_rhs = system.operator_coefficients(more), system.rhs_coefficients(more)
         theta, phi = np.concatenate([theta, of_operator]), np.concatenate([phi, of_rhs])

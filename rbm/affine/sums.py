@@ -52,10 +52,9 @@ class SparseSum:
         return sp.csr_array((total, self._columns, self._indptr), shape=self.shape)
 
     def factorize(self, matrix: sp.csr_array) -> Solve:
-        """Return the solve function of an assembled matrix, with pivots on the diagonal: the caller checks the
-        solution.
+        """Return the solve function of an assembled matrix, with pivots on the diagonal.
 
-        Raises RuntimeError if a pivot is zero.
+        The caller checks the solution. Raises RuntimeError if a pivot is zero.
         """
         order, sequence, indices, indptr = self._order
         reordered = sp.csc_array((matrix.data[sequence], indices, indptr), shape=self.shape)

@@ -157,7 +157,7 @@ class AffineSystem:
         return np.concatenate(norms)
 
     def checked_vectors(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and the parameter points."""
+        """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and against `mus`."""
         coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
         if basis.ndim != 2 or basis.shape[0] != self.dimension:
             raise ModelError(

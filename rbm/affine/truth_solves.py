@@ -26,8 +26,8 @@ SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
 MAX_REFINEMENTS = 12
-#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left
-#: out.
+#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction that
+#: is left out.
 FORESEEN = 1e4
 #: What to do about a singular A(mu).
 _SINGULAR = (
@@ -236,7 +236,7 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
             correction = solve(r[0] + r[1])
             before, step = step, size(correction)
             if not step <= before / 2:
-                break  # as small as it gets
+                break  # round-off: further corrections are no smaller
             x = extended.add(x, (correction, np.zeros_like(correction)))
             whole = size(x[0])
             # the correction after this one: smaller by the factor by which this one was smaller than the one before

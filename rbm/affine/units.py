@@ -7,8 +7,8 @@ size of these; what it hides, over the smallest eigenvalue of T^H P T, is what t
 
 balanced   T = S = diag(balance), exact; loses u cond(S P S)
 whitened   T = X, the computed inverse of the Cholesky factor of P: X^H P X = I + G and X^H H X are formed in extended
-precision, their
-           errors are bounded; loses u whatever cond(P) up to about 1e16 is, for 8 n^3 flops a matrix. For n <= 400.
+           precision, their errors are bounded; loses u whatever cond(P) up to about 1e16 is, for 8 n^3 flops per
+           matrix. For n <= 400.
 """
 
 from __future__ import annotations

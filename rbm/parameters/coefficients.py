@@ -21,7 +21,9 @@ Function = Callable[[Any, dict[int, Any]], Any]
 
 
 class Coefficients:
-    """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, terms of an interpolation, or callables.
+    """The coefficients theta(mu) = (theta_1 .. theta_Q) of an affine expansion.
+
+    Each is a number, an expression in the parameter names, a term of an interpolation, or a callable.
 
     The terms of one :class:`rbm.parameters.interpolated_family.InterpolatedFamily` are evaluated together. A callable
     gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
@@ -54,7 +56,7 @@ class Coefficients:
         return len(self.sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy; ModelError for a function that pickle could not send."""
+        """Return the state for pickle and copy; raise ModelError for a function that pickle could not send."""
         serialization.check_coefficients(self.sources)
         return Coefficients, (self.sources, self.parameters)
 
@@ -65,11 +67,11 @@ class Coefficients:
 
     @property
     def constant(self) -> np.ndarray | None:
-        """(Q,) values if they are all numbers, the same at every point; else None."""
+        """The values (Q,) if they are all numbers, the same at every point; else None."""
         return self._template if self._simple and not len(self._copied) else None
 
     def __call__(self, mus: Any) -> Any:
-        """Values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
+        """Return values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
 
         Raises
         ------
@@ -110,7 +112,10 @@ class Coefficients:
         return values
 
     def _why(self, q: int, mu: np.ndarray, good: np.ndarray) -> str:
-        """Which step of formula q fails at mu (p,), and where among the points tried, `good` (k, p), it does not: the end of a sentence."""
+        """Return which step of formula q fails at mu (p,), as the end of a sentence.
+
+        It also says where among the points tried, `good` (k, p), the formula does not fail.
+        """
         source, names = self.sources[q], self.parameters.names
         step = Expression(source, names).failure(mu) if isinstance(source, str) else None
         said = f": {step}" if step else ""
@@ -139,7 +144,7 @@ class Coefficients:
 
 
 def _plain(source: Coefficient) -> Coefficient:
-    """Numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
+    """Return numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
     if isinstance(source, str | InterpolatedCoefficient) or callable(source):
         return source
     wanted = "a coefficient is a number, an expression string or a vectorised callable"

@@ -1,4 +1,7 @@
-"""Parameter points given by name: dictionaries, tables and structured arrays, put into the order of the parameter space."""
+"""Reads parameter points given by name, from dictionaries, tables and structured arrays.
+
+They are put into the order of the parameter space.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ __all__ = ["by_name", "conversion_hint", "is_batch", "refuse_answers", "refuse_h
 
 
 def by_name(mus: Any, names: Sequence[str]) -> Any | None:
-    """`mus` as an array (M, p) with a column for each of `names`, in their order; None if `mus` has no names of its own.
+    """Return `mus` as an array (M, p) with a column for each of `names`, in their order.
+
+    None if `mus` has no names of its own.
 
     Known are dictionaries of numbers and of arrays (M,), which are broadcast; named tuples and data classes; data
     frames (pandas, polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index,
@@ -58,7 +63,10 @@ def by_name(mus: Any, names: Sequence[str]) -> Any | None:
 
 
 def _index_names(table: Any, names: Sequence[str]) -> str:
-    """Which parameters a table has in its index, where they are not read, and what to do; the end of a sentence, or nothing."""
+    """Return which parameters a table has in its index, where they are not read, and what to do.
+
+    It is the end of a sentence, or nothing.
+    """
     index: Any = getattr(table, "index", None)
     if not hasattr(index, "names"):  # not of pandas
         return ""
@@ -71,18 +79,21 @@ def _index_names(table: Any, names: Sequence[str]) -> str:
 
 
 def _is_column(array: Any, names: Sequence[str]) -> bool:
-    """Whether an array says that it is the column of one parameter."""
+    """Return whether an array says that it is the column of one parameter."""
     name = getattr(array, "name", None)
     return isinstance(name, str) and identifier(name) in map(identifier, names)
 
 
 def is_batch(mus: Any) -> bool:
-    """True for one batch of points, False for what yields batches, a generator for instance."""
+    """Return True for one batch of points, False for what yields batches, a generator for instance."""
     return hasattr(mus, "shape") or isinstance(mus, list | tuple | Mapping) or hasattr(mus, "columns")
 
 
 def refuse_hidden(mus: Any, what: str = "mus") -> None:
-    """Raise ParameterError for arrays with masked entries, alone or in a list, and for sparse matrices: NumPy would read what they hide."""
+    """Raise ParameterError for arrays with masked entries, alone or in a list, and for sparse matrices.
+
+    NumPy would read what they hide.
+    """
     if isinstance(mus, np.ma.MaskedArray):
         masked: Any = np.ma.getmaskarray(mus)
         if masked.dtype.names is not None:
@@ -110,7 +121,10 @@ def refuse_answers(mus: Any) -> None:
 
 
 def conversion_hint(mus: Any, array: np.ndarray) -> str:
-    """How to make numbers of `mus`, which is `array` to NumPy and holds none; the end of a sentence, or nothing."""
+    """Return how to make numbers of `mus`, as the end of a sentence, or nothing.
+
+    `mus` is `array` to NumPy and holds no numbers.
+    """
     if isinstance(mus, Iterable) and not array.ndim and not isinstance(mus, str | bytes):
         return "; write list(mus)"
     if isinstance(mus, list | tuple) and all(
@@ -129,7 +143,10 @@ def conversion_hint(mus: Any, array: np.ndarray) -> str:
 
 
 def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]:
-    """{parameter: its key in `given`}, in the order of the parameters; `hint` ends the message about names that do not fit."""
+    """Return {parameter: its key in `given`}, in the order of the parameters.
+
+    `hint` ends the message about names that do not fit.
+    """
     keys = list(given)
     known = {identifier(name): name for name in names}
     found: dict[str, Any] = {}
@@ -156,7 +173,7 @@ def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]
 
 
 def _has_names(kind: type) -> bool:
-    """Whether objects of a type, the items of a list, bring names with them."""
+    """Return whether objects of a type, the items of a list, bring names with them."""
     return (
         issubclass(kind, Mapping | np.void)
         or any(hasattr(kind, name) for name in ("_asdict", "data_vars", "columns", "column_names"))
@@ -167,7 +184,7 @@ def _has_names(kind: type) -> bool:
 
 
 def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
-    """Points (M, p) of a list whose items have names, one point each; one named tuple is one point."""
+    """Return points (M, p) of a list whose items have names, one point each; one named tuple is one point."""
     if hasattr(mus, "_asdict"):
         return by_name(mus._asdict(), names)
     kinds = set(map(type, mus))
@@ -208,7 +225,10 @@ def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
 
 
 def _aligned(columns: dict[str, Any]) -> dict[str, Any]:
-    """Columns whose labels agree: Series must have one index, arrays of xarray are broadcast by dimension, as in a dataset."""
+    """Return columns whose labels agree.
+
+    Series must have one index; arrays of xarray are broadcast by dimension, as in a dataset.
+    """
     series = {name: c for name, c in columns.items() if hasattr(c, "index") and hasattr(c, "to_numpy")}
     first = next(iter(series), "")
     for name, column in series.items():
@@ -232,7 +252,7 @@ def _aligned(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
-    """Variables of an xarray dataset, or coordinates of its dimensions, broadcast by dimension and unrolled."""
+    """Return variables of an xarray dataset, or coordinates of its dimensions, broadcast by dimension and unrolled."""
     import xarray  # it is there: `mus` is one of its objects
 
     _checked([*mus.data_vars, *(n for n in mus.coords if n in names)], names)
@@ -241,7 +261,10 @@ def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
 
 
 def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
-    """Points of an xarray.DataArray with names for the labels of one dimension; None if it says nothing about parameters."""
+    """Return the points of an xarray.DataArray with names for the labels of one dimension.
+
+    None if it says nothing about parameters.
+    """
     known = set(map(identifier, names))
     labels = {d: mus.coords[d].values.tolist() for d in mus.dims if d in mus.coords}
     texts = {d: given for d, given in labels.items() if given and all(isinstance(label, str) for label in given)}
@@ -262,7 +285,10 @@ def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
 
 
 def _series(mus: Any, names: Sequence[str]) -> np.ndarray:
-    """A pandas.Series: one point if its index holds names, a column if there is one parameter of its name."""
+    """Return the points of a pandas.Series, one point if its index holds names.
+
+    A Series without them is a column, if there is one parameter and the name is not another one.
+    """
     labels = list(mus.index)
     if labels and all(isinstance(label, str) for label in labels):
         return _stack({name: mus[key] for name, key in _checked(labels, names).items()})
@@ -275,7 +301,7 @@ def _series(mus: Any, names: Sequence[str]) -> np.ndarray:
 
 
 def _stack(columns: dict[str, Any]) -> Any:
-    """(M, p) of numbers and arrays (M,)."""
+    """Return the points (M, p) of numbers and arrays (M,)."""
     others = [c for c in columns.values() if is_array_api_obj(c) and not isinstance(c, np.ndarray)]
     if others:
         return _stack_there(columns, others[0])
@@ -292,7 +318,7 @@ def _stack(columns: dict[str, Any]) -> Any:
 
 
 def _stack_there(columns: dict[str, Any], there: Any) -> Any:
-    """The same for arrays of another module, which stay on their device."""
+    """Return the same for arrays of another module, which stay on their device."""
     xp = namespace(there)
     arrays = [beside(np.asarray(c, dtype=float), there) if not is_array_api_obj(c) else c for c in columns.values()]
     arrays = [beside(a, there) if isinstance(a, np.ndarray) else a for a in arrays]
@@ -308,7 +334,7 @@ def _stack_there(columns: dict[str, Any], there: Any) -> Any:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    """The values of one parameter, a number or (M,), as an array of numbers that hides no entry."""
+    """Return the values of one parameter, a number or (M,), as an array of numbers that hides no entry."""
     refuse_hidden(values, f"parameter {name}")
     array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
     if array.dtype.kind == "O":

@@ -20,7 +20,7 @@ __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup
 
 
 class StabilityBound(Protocol):
-    """beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model.
+    """A lower bound beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model.
 
     A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability
     bound")`` and with `arrays` and `from_arrays` (:class:`rbm.storage.registry.Saved`) it is written to files and read
@@ -30,11 +30,14 @@ class StabilityBound(Protocol):
     kind: ClassVar[str]
 
     def __call__(self, mus: Any, theta: Any) -> Any:
-        """beta (M,) from the parameter points (M, p) and the operator coefficients theta (M, Qa), where these live."""
+        """Return beta (M,) from parameter points (M, p) and operator coefficients theta (M, Qa), where these live."""
 
 
 class Unbound(Protocol):
-    """What a user gives to a model: :class:`MinTheta`, :class:`Anchored`; the model makes a :class:`StabilityBound` of it."""
+    """What a user gives to a model, :class:`MinTheta` or :class:`Anchored` for example.
+
+    The model makes a :class:`StabilityBound` of it.
+    """
 
     def bind(self, system: AffineSystem) -> StabilityBound:
         """Check the conditions on the system's terms and compute what is needed online."""
@@ -43,23 +46,23 @@ class Unbound(Protocol):
 @register("stability bound")
 @dataclass(frozen=True)
 class CoefficientBound:
-    """beta given as a number, an expression or a vectorised callable."""
+    """A bound beta given as a number, an expression or a vectorised callable."""
 
     kind: ClassVar[str] = "coefficient"
 
     coefficient: Coefficients
 
     def arrays(self) -> dict[str, Any]:
-        """The coefficient, for a file."""
+        """Return the coefficient, for a file."""
         return {"coefficient": self.coefficient}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> CoefficientBound:
-        """Inverse of :meth:`arrays`."""
+        """Make the bound from what :meth:`arrays` returned."""
         return cls(arrays["coefficient"])
 
     def __call__(self, mus: Any, theta: Any) -> Any:
-        """beta (M,); raises StabilityError where it is not a positive real number."""
+        """Return beta (M,); raise StabilityError where it is not a positive real number."""
         beta = self.coefficient(mus)[:, 0]
         real = real_part(beta)
         good = (real > 0) & (namespace(beta).imag(beta) == 0) if is_complex(beta) else real > 0
@@ -78,13 +81,13 @@ class CoefficientBound:
 
 
 def _meant(text: str) -> str | None:
-    """The bound whose name a text is; None for others."""
+    """Return the bound whose name a text is; None for others."""
     plain = "".join(c for c in text.lower() if c.isalpha()).removeprefix("rbm").removeprefix("stability")
     return {"mintheta": "rbm.stability.MinTheta(reference=[...])", "anchored": "rbm.stability.Anchored()"}.get(plain)
 
 
 def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
-    """The stability argument of a full-order model as a function (mus, theta) -> beta."""
+    """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
         written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
         raise StabilityError(

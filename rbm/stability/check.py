@@ -1,4 +1,7 @@
-"""Is a stability bound too large? A vector shows that it is, the signs of pivots show that it is not."""
+"""Checks whether a stability bound is too large.
+
+A vector shows that it is, the signs of pivots show that it is not.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ STEPS = 20
 
 
 def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -> float:
-    """||A v||_{P'} / ||v||_P >= beta = inf_w ||A w||_{P'} / ||w||_P: any v (n,) that is not zero bounds beta from above.
+    """Return an upper bound of the inf-sup constant, the quotient ||A v||_{P'} / ||v||_P of a vector v (n,).
+
+    beta = inf_w ||A w||_{P'} / ||w||_P, so any v that is not zero bounds beta from above.
 
     theta : coefficients (Qa,) of A = sum_q theta_q A_q
 
@@ -63,7 +68,9 @@ def effectivity(
     approximation: np.ndarray,
     bound: float,
 ) -> float:
-    """bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,); NaN if the error is not known to ten percent.
+    """Return bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,).
+
+    It is NaN if the error is not known to ten percent.
 
     theta : (Qa,); beta : the stability bound that `bound`, of ||u - u_N||_P for this affine model, was made with
 
@@ -96,7 +103,9 @@ def effectivity(
 def check_stability(
     system: AffineSystem, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
 ) -> str:
-    """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p), in a way that fits the model; what was done, in a sentence.
+    """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p); return what was done, in a sentence.
+
+    How they are compared depends on the model.
 
     - n <= 600, with entries: the smallest singular value of L^{-1} A L^{-H}, P = L L^H, from a dense decomposition
     - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off.
@@ -151,7 +160,7 @@ def check_stability(
 
 
 def _cholesky(product: Any) -> np.ndarray | None:
-    """L of P = L L^H, or None if P is too ill-conditioned for it."""
+    """Return L of P = L L^H, or None if P is too ill-conditioned for it."""
     try:
         return np.linalg.cholesky(_dense(product))
     except np.linalg.LinAlgError:
@@ -159,7 +168,7 @@ def _cholesky(product: Any) -> np.ndarray | None:
 
 
 def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.ndarray | None]:
-    """sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
+    """Return sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
     half = scipy.linalg.solve_triangular(factor, _dense(matrix), lower=True)
     adjoint = scipy.linalg.solve_triangular(factor, half.conj().T, lower=True)  # L^{-1} A^H L^{-H}
     smallest = float(scipy.linalg.svdvals(adjoint)[-1])
@@ -170,7 +179,7 @@ def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.n
 
 
 def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
-    """True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
+    """Return True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
     if system.black_box or system.solver is not None:
         return False
     units = system.inner_product.in_units
@@ -180,7 +189,10 @@ def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
 
 
 def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """v (n,) with a small ||A v||_{P'} / ||v||_P, from a Krylov space of the inverse; and whether the adjoint could be used."""
+    """Return v (n,) with a small ||A v||_{P'} / ||v||_P, and whether the adjoint could be used.
+
+    v comes from a Krylov space of the inverse.
+    """
     product, riesz = system.product, system.inner_product.factorized()
     x = rng.standard_normal((system.dimension, 1))
     solve = _solve(system, matrix)
@@ -202,7 +214,10 @@ def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tupl
 
 
 def _solve(system: AffineSystem, matrix: Any) -> Solve:
-    """The solve with A in working precision, without exchange of rows where the pattern is symmetric and that goes well."""
+    """Return the solve with A in working precision.
+
+    Rows are not exchanged where the pattern is symmetric and that goes well.
+    """
     if system.solver is not None:
         return UserSolver(system.solver, matrix)
     if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
@@ -220,20 +235,23 @@ def _has_symmetric_pattern(matrix: Any) -> bool:
 
 
 def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | None:
-    """The solve with A^H; None for a LinearOperator without adjoint, and a solver of the user that fails for A^H."""
+    """Return the solve with A^H.
+
+    None for a LinearOperator without adjoint, and for a solver of the user that fails for A^H.
+    """
     if system.solver is None:
         return _solve(system, _transposed(matrix))
     try:
         transposed = matrix.H if extended.is_black_box(matrix) else _transposed(matrix)
         solve = _solve(system, transposed)
         found = transposed @ solve(trial)
-    except Exception:  # nobody promised that it solves with anything but A(mu) and P
+    except Exception:  # a user's solver need not solve with anything but A(mu) and P
         return None
     return solve if np.all(np.isfinite(found)) else None
 
 
 def _transposed(matrix: Any) -> Any:
-    """A^H with rows stored one after the other, as A is."""
+    """Return A^H with rows stored one after the other, as A is."""
     return sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T
 
 

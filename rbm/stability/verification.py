@@ -38,7 +38,10 @@ def verify(
     rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> Verification:
-    """The checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system: a stability bound, and what interpolation left."""
+    """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system.
+
+    These are a stability bound, and what interpolation left.
+    """
     checks: list[str] = []
     try:
         _run(checks, system, stability, interpolation_error, samples, rng, assembled)
@@ -60,7 +63,7 @@ def _run(
     rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> None:
-    """All checks, one line each appended to `checks`."""
+    """Run all checks, one line each appended to `checks`."""
     n = system.dimension
     checks.append(
         f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {system.rhs_terms.shape[1]} right-hand sides "
@@ -120,7 +123,10 @@ def _interpolation(
     assembled: Callable[[np.ndarray], Any],
     rng: np.random.Generator,
 ) -> str:
-    """||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means; raises ModelError where it is larger."""
+    """Check ||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means.
+
+    Raises ModelError where it is larger.
+    """
     x = rng.standard_normal((system.dimension, 4))
     size = system.inner_product.norm(x)
     share = 0.0

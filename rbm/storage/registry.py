@@ -1,4 +1,4 @@
-"""Kinds of things that files hold, and the classes they are read into: ours and anybody's.
+"""Maps the kinds of things in files to the classes they are read into, ours and the user's.
 
 A class takes part with three names and one line of registration::
 
@@ -41,11 +41,11 @@ class Saved(Protocol):
     kind: ClassVar[str]
 
     def arrays(self) -> dict[str, Any]:
-        """All that it is made of, by name."""
+        """Return all that it is made of, by name."""
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """The inverse of :meth:`arrays`. Raises an error for entries that do not fit each other."""
+        """Make the object from what :meth:`arrays` returned. Raises an error for entries that do not fit each other."""
 
 
 def register(role: str) -> Callable[[Class], Class]:
@@ -76,12 +76,15 @@ def register(role: str) -> Callable[[Class], Class]:
 
 
 def known(role: str) -> Mapping[str, type[Any]]:
-    """The classes of a role by kind, those registered later included."""
+    """Return the classes of a role by kind, those registered later included."""
     return MappingProxyType(_CLASSES[role])
 
 
 def find(role: str, kind: Any) -> type[Any]:
-    """The class of that kind. Raises UnknownKind with what to import; nothing is imported by a name in a file."""
+    """Return the class of that kind.
+
+    Raises UnknownKind with what to import; nothing is imported by a name in a file.
+    """
     if kind in _CLASSES[role]:
         return _CLASSES[role][kind]
     raise UnknownKind(
