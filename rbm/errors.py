@@ -50,7 +50,7 @@ class PointError(ValueError):
 
 
 class ModelError(PointError):
-    """The full-order model is not what it claims: shapes, a product that is not positive definite, a singular matrix."""
+    """The full-order model is not what it claims: shapes, an indefinite product, a singular matrix."""
 
 
 class ParameterError(PointError):

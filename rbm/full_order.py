@@ -53,8 +53,8 @@ class FullOrderModel(AffineSystem):
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
         all
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
-        A'(mu) u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds
-        are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
+        A'(mu) u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}.
+        Error bounds are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
     a model with callables works, but cannot be saved.
@@ -69,8 +69,8 @@ class FullOrderModel(AffineSystem):
     --------
     >>> import rbm
     >>> model = FullOrderModel(
-    ...     operators=[(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))], rhs=[(1.0, np.ones(2))], product=np.diag([2.0, 3.0]),
-    ...     parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
+    ...     operators=[(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))], rhs=[(1.0, np.ones(2))],
+    ...     product=np.diag([2.0, 3.0]), parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
     >>> model.solve([2.0])
     array([[0.25, 0.2 ]])
     """

@@ -1,7 +1,4 @@
-"""Checks, when `rbm` is imported, that the packages beside it are ours.
-
-A file of the user's may bear their name.
-"""
+"""Checks, when `rbm` is imported, that the packages beside it are ours. A file of the user's may bear their name."""
 
 from __future__ import annotations
 

@@ -204,19 +204,13 @@ def spread(part: Solution, rows: np.ndarray, count: int) -> Solution:
 
 
 def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
-    """Put the answers of `part` at `rows` of `target`.
-
-    The rows are a slice, unless the arrays are NumPy's.
-    """
+    """Put the answers of `part` at `rows` of `target`. The rows are a slice, unless the arrays are NumPy's."""
     for to, array in zip(_arrays(target), _arrays(part), strict=True):
         to[rows, ...] = array
 
 
 def wipe(target: Solution, rows: slice | np.ndarray) -> None:
-    """Mark `rows` of `target` as failed, whatever was there.
-
-    The rows are a slice, unless the arrays are NumPy's.
-    """
+    """Mark `rows` of `target` as failed, whatever was there. The rows are a slice, unless the arrays are NumPy's."""
 
     def clear(array: Any, value: Any) -> Any:
         array[rows, ...] = value

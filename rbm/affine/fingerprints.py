@@ -52,10 +52,7 @@ def digest(content: Any) -> str:
 
 
 class _Walk:
-    """The text of an item: itself if it is simple, else a digest of its parts.
-
-    Parts may lead back to the item.
-    """
+    """The text of an item: itself if it is simple, else a digest of its parts. Parts may lead back to the item."""
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}

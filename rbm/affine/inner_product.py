@@ -29,9 +29,7 @@ RANGE = 300
 
 
 class InnerProduct:
-    """The inner product (x, y)_P = y^H P x with P (n, n) Hermitian positive definite.
-
-    P is factorised once, at the first use.
+    """The inner product (x, y)_P = y^H P x with P (n, n) Hermitian positive definite, factorised at its first use.
 
     Parameters
     ----------
@@ -42,15 +40,11 @@ class InnerProduct:
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
-
     What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns:
     measured), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
     `riesz_with_error`.
 
-    Raises
-    ------
-    ModelError
-        P is not square, not Hermitian or, when first solved with, not positive definite.
+    Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
 
     def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
@@ -93,10 +87,7 @@ class InnerProduct:
         return self.in_units(self.matrix)
 
     def in_units_scaled(self, matrix: Any) -> tuple[Any, int]:
-        """Return S A S 2^-e (n, n) with a largest entry of about one, and e.
-
-        Nothing is rounded; entries and units may have any size.
-        """
+        """Return S A S 2^-e (n, n) with a largest entry of about one, and e; without rounding, for any sizes."""
         sparse = sp.issparse(matrix)
         made: Any = sp.csr_array(matrix, copy=True) if sparse else np.array(matrix)
         e = np.frexp(self.balance)[1] - 1
@@ -140,9 +131,8 @@ class InnerProduct:
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
-        which maps constants to round-off, is refused even where rounding made all its pivots positive: the norm would
-        be zero for them but for that.
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions maps
+        constants to round-off; it is refused even where rounding alone made all its pivots positive.
         """
         if self._solver is None:
             self.factorized()
@@ -152,10 +142,7 @@ class InnerProduct:
     def defect(
         self, otherwise: str = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
     ) -> str:
-        """Return what makes P indefinite or singular, and what to do; the end of a message.
-
-        Only the usual causes are looked for.
-        """
+        """Return the end of a message: which usual cause makes P indefinite or singular, and what to do."""
         if self._maps_constants_to_zero():
             return (
                 "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take "
@@ -182,11 +169,10 @@ class InnerProduct:
     def riesz(self, functionals: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
         """Return the Riesz representers V = P^{-1} W (n, m), refined with extended-precision residuals.
 
-        They are right to a few u while cond(P) u << 1.
+        They are right to a few u while cond(P) u << 1. Raises ModelError if the residual does not become small, as with
+        a `solver` that is not accurate.
 
         start : V in working precision, if it is at hand; one solve less, the accuracy is checked all the same
-
-        Raises ModelError if the residual does not become small, as with a `solver` that is not accurate.
         """
         return self._refined(functionals, start)[0]
 
@@ -195,10 +181,9 @@ class InnerProduct:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return V as :meth:`riesz`, and proved bounds (m,) of its distance from P^{-1} W in the P-norm.
 
-        That distance is ||W - P V||_{P^-1}.
-
-        With the last correction y of V and its residual rho: W - P V = (rho - P y) + P e, e the rounding of V + y, and
-        ||P e||_{P^-1} = ||e||_P <= ||S P S||^{1/2} u ||S^-1 V||_2. Cost: one product with P more.
+        That distance is ||W - P V||_{P^-1}. With the last correction y of V and its residual rho: W - P V = (rho - P y)
+        + P e, e the rounding of V + y, and ||P e||_{P^-1} = ||e||_P <= ||S P S||^{1/2} u ||S^-1 V||_2. Cost: one
+        product with P more.
         """
         v, rho, y = self._refined(functionals, start)
         units = self.balance[:, None]
@@ -240,19 +225,13 @@ class InnerProduct:
         return float(column_norm_bounds(extended.rounding(self.split, unit) * self.balance[:, None])[0])
 
     def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Bound what rounding does to S (w - P y), formed in working precision, by (m,) numbers.
-
-        The bound is (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||).
-        """
+        """Bound (m,) the rounding of S (w - P y): (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
         units = self.balance[:, None]
         constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * ROUND_OFF
         return constant * (column_norm_bounds(w * units) + self.largest_eigenvalue * column_norm_bounds(y / units))
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
-        """Return the dual norm ||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column.
-
-        Columns are given in double or as hi + lo. The norms are right to a few u while cond(P) u << 1.
-        """
+        """Return (w^H P^{-1} w)^{1/2} (m,) of columns in double or as hi + lo, right to a few u while cond(P) u << 1."""
         return self.dual_norm_with_error(functionals)[0]
 
     def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
@@ -292,22 +271,19 @@ class InnerProduct:
     def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
         """Bound ||e||_{P^-1} over all e with |e_i| <= sizes_i, for each column of sizes (n, m).
 
-        The bounds (m,) are ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance).
-
-        (The norm of the vector of sizes itself would be no bound: P^{-1} may have negative entries.)
+        The bounds (m,) are ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance). (The norm of the vector of sizes
+        itself would be no bound: P^{-1} may have negative entries.)
         """
         return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
 
     def dual_norm_upper(self, functionals: np.ndarray) -> np.ndarray:
         """Return a proved upper bound t (m,) of ||w||_{P^-1}, by one solve in working precision.
 
-        It is close to the norm while cond(P) u << 1.
-
         With y = fl(P^{-1} w), whatever its error, and what it leaves, d = w - P y,
 
             t^2 = w^H y + w^H P^{-1} d <= a + t b,  a = |w^H y|,  b = ||S d||_2 / lambda_min(S P S)^{1/2},
 
-        hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added to them.
+        hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added; close to it while cond(P) u << 1.
         """
         n, m = functionals.shape
         if not m:
@@ -324,10 +300,7 @@ class InnerProduct:
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """A proved lower bound of the smallest eigenvalue of S P S.
-
-        See :func:`rbm.affine.spectrum.smallest_eigenvalue`.
-        """
+        """A proved lower bound of the smallest eigenvalue of S P S (:mod:`rbm.affine.spectrum`)."""
         return smallest_eigenvalue(self, self._solver is None)
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
@@ -340,10 +313,7 @@ class InnerProduct:
         return norm if within else scaled(norm, exponents)
 
     def orthonormality(self, vectors: np.ndarray) -> float:
-        """Return a proved bound d of ||Z^H P Z - I||_F; 0 for no vectors.
-
-        So ||Z x||_P <= (1 + d)^{1/2} ||x||_2 for all x.
-        """
+        """Return a proved bound d of ||Z^H P Z - I||_F, so that ||Z x||_P <= (1 + d)^{1/2} ||x||_2."""
         n, count = vectors.shape
         if not count:
             return 0.0
@@ -357,11 +327,7 @@ class InnerProduct:
         return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
-        """Return the columns with squares in the range of numbers, and their exponents (m,).
-
-        Where squares would leave that range, all arrays are scaled together, by one power of two per column; the
-        exponents are None if nothing was scaled.
-        """
+        """Return columns whose squares are in range, scaled together by powers of two; exponents (m,) or None."""
         exponents = exponents_of(columns[0] * self.balance[:, None])
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
@@ -373,10 +339,7 @@ def _largest(vectors: np.ndarray) -> np.ndarray:
 
 
 def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the square root of x^H P x.
-
-    A positive definite P makes the square positive for every x that is not zero, up to the error of the square.
-    """
+    """Return the root of x^H P x, positive up to its error if P is positive definite and x is not zero."""
     zero = ~np.any(vectors, axis=0)
     bad = ~(zero | (square > -error))
     if np.any(bad):

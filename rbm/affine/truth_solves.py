@@ -93,10 +93,7 @@ def _finished(
     executor: Executor | None,
     pending: list[tuple[int, Any]],
 ) -> Iterator[tuple[int, _Piece]]:
-    """Yield (start, piece) one after the other.
-
-    `pending` gets what has been submitted, if the executor submits.
-    """
+    """Yield (start, piece) one after the other. `pending` gets what has been submitted, if the executor submits."""
     submit = getattr(executor, "submit", None)
     if executor is None or not callable(submit):
         yield from zip(starts, (map if executor is None else executor.map)(work, starts, pieces), strict=True)

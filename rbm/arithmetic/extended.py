@@ -1,8 +1,8 @@
 """Sums and products in about twice the working precision, from double-precision operations only.
 
-A number is held as an unevaluated sum hi + lo of two doubles. Products of matrices use one error-free split: with A1 = A
-rounded to b bits on a common grid and B1 likewise, every entry of A1 B1 is a sum of integers below 2^53 times one unit
-and therefore exact in any order of summation, BLAS and sparse products included:
+A number is held as an unevaluated sum hi + lo of two doubles. Products of matrices use one error-free split: with
+A1 = A rounded to b bits on a common grid and B1 likewise, every entry of A1 B1 is a sum of integers below 2^53 times
+one unit and therefore exact in any order of summation, BLAS and sparse products included:
 
     A B = A1 B1 (exact) + A1 (B - B1) + (A - A1) B,
 
@@ -167,8 +167,8 @@ def _unit(terms: int, bits: int, complex_valued: bool, room: float = 1.0) -> flo
 
     The tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
 
-    UNIT where that is larger, as for real matrices of up to some sixty terms per row. Complex numbers: two sums of twice
-    as many terms, 4 sqrt(2) times that.
+    UNIT where that is larger, as for real matrices of up to some sixty terms per row. Complex numbers: two sums of
+    twice as many terms, 4 sqrt(2) times that.
     """
     return max(UNIT, (1 + room) / 2 * (6 if complex_valued else 1) * (terms + 4) * 2.0 ** (-53 - bits))
 
@@ -303,7 +303,7 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
     if sp.issparse(split.head) or split.terms <= CHUNK:
         both = split.head @ pair  # one pass over the matrix, which may be large
         hi, lo = both[:, :m], both[:, m:] + split.tail @ y
-    # in chunks, so that the rounding of the sums of tails is that of shorter sums; those of heads are exact in any order
+    # in chunks: the sums of tails then round as shorter sums do; those of heads are exact in any order
     else:
         hi = lo = np.zeros((split.shape[0], m))
         for start in range(0, split.terms, CHUNK):

@@ -1,7 +1,4 @@
-"""Reads parameter points given by name, from dictionaries, tables and structured arrays.
-
-They are put into the order of the parameter space.
-"""
+"""Reads points given by name, from dictionaries, tables and structured arrays, in the order of the parameters."""
 
 from __future__ import annotations
 
@@ -23,12 +20,10 @@ __all__ = ["by_name", "conversion_hint", "is_batch", "refuse_answers", "refuse_h
 def by_name(mus: Any, names: Sequence[str]) -> Any | None:
     """Return `mus` as an array (M, p) with a column for each of `names`, in their order.
 
-    None if `mus` has no names of its own.
-
-    Known are dictionaries of numbers and of arrays (M,), which are broadcast; named tuples and data classes; data
-    frames (pandas, polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index,
-    which is one point; xarray datasets, whose variables are broadcast against each other by dimension, and arrays with
-    labels on one dimension; lists of all these, one an item.
+    None if `mus` has no names of its own. Known are dictionaries of numbers and of arrays (M,), which are broadcast;
+    named tuples and data classes; data frames (pandas, polars, a table of pyarrow); structured NumPy arrays; a
+    pandas.Series with names for its index, which is one point; xarray datasets, whose variables are broadcast against
+    each other by dimension, and arrays with labels on one dimension; lists of all these, one per item.
 
     Raises ParameterError, with both lists, if a name is missing or is none of the parameters; for entries that are
     missing or masked; for columns that are no numbers, have different lengths or labels that differ; for names in a
@@ -63,10 +58,7 @@ def by_name(mus: Any, names: Sequence[str]) -> Any | None:
 
 
 def _index_names(table: Any, names: Sequence[str]) -> str:
-    """Return which parameters a table has in its index, where they are not read, and what to do.
-
-    It is the end of a sentence, or nothing.
-    """
+    """Return the end of a message if a table has parameters in its index, where they are not read; or nothing."""
     index: Any = getattr(table, "index", None)
     if not hasattr(index, "names"):  # not of pandas
         return ""
@@ -90,10 +82,7 @@ def is_batch(mus: Any) -> bool:
 
 
 def refuse_hidden(mus: Any, what: str = "mus") -> None:
-    """Raise ParameterError for arrays with masked entries, alone or in a list, and for sparse matrices.
-
-    NumPy would read what they hide.
-    """
+    """Raise ParameterError for masked entries, alone or in a list, and for sparse matrices: NumPy would read them."""
     if isinstance(mus, np.ma.MaskedArray):
         masked: Any = np.ma.getmaskarray(mus)
         if masked.dtype.names is not None:
@@ -121,10 +110,7 @@ def refuse_answers(mus: Any) -> None:
 
 
 def conversion_hint(mus: Any, array: np.ndarray) -> str:
-    """Return how to make numbers of `mus`, as the end of a sentence, or nothing.
-
-    `mus` is `array` to NumPy and holds no numbers.
-    """
+    """Return how to make numbers of `mus`, which NumPy reads as `array`; the end of a sentence, or nothing."""
     if isinstance(mus, Iterable) and not array.ndim and not isinstance(mus, str | bytes):
         return "; write list(mus)"
     if isinstance(mus, list | tuple) and all(
@@ -261,10 +247,7 @@ def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
 
 
 def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
-    """Return the points of an xarray.DataArray with names for the labels of one dimension.
-
-    None if it says nothing about parameters.
-    """
+    """Return points of an xarray.DataArray with names as labels of one dimension; None if it has no parameters."""
     known = set(map(identifier, names))
     labels = {d: mus.coords[d].values.tolist() for d in mus.dims if d in mus.coords}
     texts = {d: given for d, given in labels.items() if given and all(isinstance(label, str) for label in given)}
@@ -285,10 +268,7 @@ def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
 
 
 def _series(mus: Any, names: Sequence[str]) -> np.ndarray:
-    """Return the points of a pandas.Series, one point if its index holds names.
-
-    A Series without them is a column, if there is one parameter and the name is not another one.
-    """
+    """Return the point of a pandas.Series with names for its index, or the column of the only parameter."""
     labels = list(mus.index)
     if labels and all(isinstance(label, str) for label in labels):
         return _stack({name: mus[key] for name, key in _checked(labels, names).items()})

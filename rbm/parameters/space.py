@@ -161,12 +161,10 @@ class ParameterSpace:
     def points(self, mus: Any) -> Any:
         """Return `mus` as an array (M, p) of numbers, copied only if it must be converted.
 
-        Its values are not looked at.
-
-        By position: an array (M, p), one row per point, or (p,) for one point. By name, in any order:
-        {"mu": 1.2, "k": [1.0, 2.0]}, whose values are broadcast; a list of such dictionaries; a data frame (pandas, polars, pyarrow); a
-        structured array; an xarray dataset, whose variables are broadcast by dimension. Names that are missing or are
-        no parameters are refused.
+        Its values are not looked at. By position: an array (M, p), one row per point, or (p,) for one point.
+        By name, in any order: {"mu": 1.2, "k": [1.0, 2.0]}, whose values are broadcast; a list of such dictionaries; a
+        data frame (pandas, polars, pyarrow); a structured array; an xarray dataset, whose variables are broadcast by
+        dimension. Names that are missing or are no parameters are refused.
 
         Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays,
         missing values).

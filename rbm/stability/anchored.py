@@ -60,10 +60,10 @@ class Anchored:
         default
 
     Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu):
-    min_k ||A(mu) v_k||_{P'} / ||v_k||_P with the minimisers v_k at the anchors. So no constant is computed but at the anchors, and
-    the bound is at least `ratio` times the true one on the training set. Constants are lowered, norms raised, by 1e-8
-    and by rounding errors of the size that the conditions of P and A(mu_k) give them, 10 sqrt(n) u cond: measured and
-    generous, an allowance and not an enclosure.
+    min_k ||A(mu) v_k||_{P'} / ||v_k||_P with the minimisers v_k at the anchors. So no constant is computed but at the
+    anchors, and the bound is at least `ratio` times the true one on the training set. Constants are lowered, norms
+    raised, by 1e-8 and by rounding errors of the size that the conditions of P and A(mu_k) give them, 10 sqrt(n) u
+    cond: measured and generous, an allowance and not an enclosure.
 
     Cost offline: (Qa + 3) dense factorisations per anchor, n <= 6000; online O(K Qa + Qa^2) per point, K anchors.
     Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice.

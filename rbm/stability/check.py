@@ -1,7 +1,4 @@
-"""Checks whether a stability bound is too large.
-
-A vector shows that it is, the signs of pivots show that it is not.
-"""
+"""Checks whether a stability bound is too large. A vector shows that it is, the signs of pivots show that it is not."""
 
 from __future__ import annotations
 
