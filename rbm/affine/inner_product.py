@@ -35,8 +35,7 @@ class InnerProduct:
     ----------
     matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units,
         is removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
-    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets
-        copies (:class:`rbm.solvers.user_code.UserSolver`)
+    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` in place of sparse LU or dense Cholesky; it gets copies
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
@@ -131,8 +130,9 @@ class InnerProduct:
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions maps
-        constants to round-off; it is refused even where rounding alone made all its pivots positive.
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
+        which maps constants to round-off, is refused even where rounding made all its pivots positive: but for
+        rounding, the norm of constants would be zero.
         """
         if self._solver is None:
             self.factorized()
@@ -231,11 +231,11 @@ class InnerProduct:
         return constant * (column_norm_bounds(w * units) + self.largest_eigenvalue * column_norm_bounds(y / units))
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
-        """Return (w^H P^{-1} w)^{1/2} (m,) of columns in double or as hi + lo, right to a few u while cond(P) u << 1."""
+        """Return ||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) per column, right to a few u while cond(P) u << 1."""
         return self.dual_norm_with_error(functionals)[0]
 
     def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
-        """Return dual norms (m,) and proved bounds (m,) of their error beyond 8 u of the norm.
+        """Return dual norms (m,) of columns, in double or hi + lo, and proved bounds of their error beyond 8 u.
 
         With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision,
 

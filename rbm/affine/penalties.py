@@ -118,9 +118,9 @@ def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarr
 
 
 def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """Return which of k unknowns with rows of their own move: (k,), true where the equation depends on the parameters.
+    """Return (k,), true for unknowns with rows of their own whose equations and values depend on the parameters.
 
-    Equations and values count, as far as the points (M, p) show.
+    They do so as far as the points (M, p) show.
 
     A right-hand side alone that depends on them, u = g(mu), is what was asked for.
     """

@@ -89,7 +89,7 @@ def operator_term(name: str, matrix: Any, n: int) -> Any:
 def vector_term(name: str, vector: Any, n: int, *, functional: bool = False) -> np.ndarray:
     """Return f_q (n,) in double precision, from (n,), a column (n, 1) or a row (1, n).
 
-    With the name of an output functional it is l_q.
+    With `functional` it is l_q, of an output.
 
     Raises ModelError for another shape or NaN.
     """

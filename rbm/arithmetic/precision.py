@@ -119,7 +119,7 @@ def row_norms(array: Any) -> Any:
 
 
 def exponents_of(columns: np.ndarray) -> np.ndarray:
-    """Return e (m,), the largest entry of each column of (n, m) between 2^(e-1) and 2^e; 0 for a column of zeros."""
+    """Return e (m,), so that 2^(e-1) <= max |column| < 2^e for each column of (n, m); 0 for a column of zeros."""
     return np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1]
 
 

@@ -260,8 +260,7 @@ class _Term:
                 + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
                 + (
                     ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which '
-                    "holds for any terms, or a number "
-                    "or expression that is known"
+                    "holds for any terms, or a number or expression that is known"
                 )
             )
         return slack + self.error
