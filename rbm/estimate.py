@@ -78,7 +78,10 @@ class Estimate:
         return Estimate(self.value * factor, self.floor * factor, self.resolved, share)
 
     def interpolated(self, error: np.ndarray) -> Estimate:
-        """Return the estimate with `error` (M,) added to its floor: what interpolation of the model adds at most."""
+        """Return the estimate with `error` (M,), what interpolation of the model adds at most.
+
+        It is added to the floor, and kept as the share of it that is due to interpolation.
+        """
         return replace(Estimate.from_norm(self.value, self.floor + error), interpolation=error)
 
     def __getitem__(self, index: Any) -> Estimate:

@@ -235,9 +235,9 @@ class InnerProduct:
         return self.dual_norm_with_error(functionals)[0]
 
     def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
-        """Return dual norms (m,) of columns, in double or hi + lo, and proved bounds of their error beyond 8 u.
+        """Return dual norms (m,) and proved bounds (m,) of their error beyond 8 u of the norm.
 
-        With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision,
+        With V = fl(P^{-1} W), W in double or as hi + lo, and its residual rho = W - P V known in extended precision,
 
             w^H P^{-1} w = w^H v + rho^H v + ||rho||_{P^-1}^2,
 
