@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from helpers.plates import box, double_pyramid, plate, together
 
-from problems import surface
-from problems.acoustics import assembly_rules as rules
-from problems.acoustics import boundary_elements as bem
-from problems.acoustics import near_quadrature
-from problems.acoustics.matrix_cache import cached_file
-from problems.acoustics.near_quadrature import linear_potentials, near_correction
-from problems.acoustics.near_triangles import near_triangles, sharp_triangles, triangle_distance
-from problems.acoustics.surface_fields import _reference_rule
-from problems.acoustics.surfaces import SurfaceMesh
+from problems import assembly_rules as rules
+from problems import boundary_elements as bem
+from problems import near_quadrature, surface
+from problems.matrix_cache import cached_file
+from problems.near_quadrature import near_correction
+from problems.near_triangles import NearTriangles, SharpTriangles, near_triangles, sharp_triangles, triangle_distance
+from problems.static_potentials import linear_potentials
+from problems.surface_fields import _reference_rule
+from problems.surfaces import SurfaceMesh
 
 #: The rules in force, and what they give.
-RULES_TESTED = "rules 2, (0.35, 4.0, 6, 0.7853981633974483, 0.25), (2.0, 6, 9, 8)"
-NUMBERS = [3, 76, 0.02989626337061668, 0.14264868769592226, 0.0020878450317076214, 0.06700169269394009]
+RULES_TESTED = "rules 3, (0.35, 4.0, 6, 0.7853981633974483, 0.25), (8, 1e-07, 1e-09, 4.0, 0.2, 9), ((6, 8, 12, 16, 12), (1.0, 2.0, 4.0, 6.0), 2)"
+NUMBERS = [3, 76, 0.029895271890287258, 0.14260757735431695, 0.002087849046226397, 0.06700228595222203]
 NOTHING = np.zeros((2, 1)), np.zeros(1)
 
 
@@ -252,11 +252,28 @@ def test_an_edge_that_is_too_sharp_is_named() -> None:
 
 def test_many_pairs_are_announced() -> None:
     mesh = plate(0.1, 2)
+
+    def announced(near: int, sharp: int, *ks: float) -> None:
+        pairs = [np.zeros(n, dtype=int) for n in (near, sharp)]
+        far = NearTriangles(pairs[0], pairs[0], np.ones(near))
+        rules.warn_if_costly(mesh, far, SharpTriangles(pairs[1], pairs[1], np.ones(sharp)), ks)
+
     with pytest.warns(
         UserWarning,
-        match=r"9000 integrals over pairs of near triangles, which take about 4 minutes .* 5 times as long as high",
+        match=r"242000 integrals over pairs of near triangles, which take about 5 minutes .* 5 times as long as high",
     ):
-        rules.warn_if_costly(mesh, 9000)
+        announced(120000, 1000, 0.5, 1.0)
+    with pytest.warns(UserWarning, match=r"50000 integrals .* about 3 minutes"):  # several waves to an edge
+        announced(50000, 0, 90.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rules.warn_if_costly(mesh, 500)
+        announced(23616, 128, 0.5)  # a closed cylinder of 256 long triangles
+
+
+def test_integrals_over_sharp_pairs_against_an_independent_number() -> None:
+    """The potential in polar coordinates, radius in closed form, angle by Gauss rules of 16 points, and adaptively over the other triangle, to 1e-9."""
+    mesh = double_pyramid(0.1)
+    sharp = sharp_triangles(mesh, rules.SHARP, rules.SHARP_AT_VERTEX)
+    found = near_correction(mesh, sharp, 2.0, None)
+    sums = [np.abs(x).sum() for x in (found.single, found.double, found.adjoint)]
+    np.testing.assert_allclose(sums, [0.0298952698465, 0.1426075502879, 0.1426075502879], rtol=5e-7)
