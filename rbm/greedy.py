@@ -43,7 +43,7 @@ def greedy(
     projection: Projection | None = None,
     relative: bool = False,
 ) -> GreedyResult:
-    """Build a basis by adding, again and again, the solution at the training parameter with the largest error bound.
+    """Build a basis greedily: add the solution at the training parameter with the largest error bound, again and again.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ class _Run:
         self.reduction = Reduction(self.model, self.reduction.basis[:, :size], self.reduction.projection)
 
     def _hint(self) -> str:
-        """Why round-off may have come early, and what to do about it; the end of a sentence."""
+        """Return why round-off may have come early, and what to do about it; the end of a sentence."""
         hint = penalty_hint(self.model, self.training)
         return f"; {hint}" if hint else ""
 

@@ -1,4 +1,4 @@
-"""Singular values of dense matrices, with allowances for rounding: the smallest from below, the largest from above."""
+"""Singular values of dense matrices with allowances for rounding: smallest from below, largest from above."""
 
 from __future__ import annotations
 
