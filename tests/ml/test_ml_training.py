@@ -31,7 +31,7 @@ def test_words_are_ordered_by_frequency_then_alphabet_and_rare_ones_are_unknown(
 def test_docstrings_are_those_of_the_source_each_once():
     texts = docstrings(["ml"])
     assert docstrings.__doc__ is not None
-    assert any(text.startswith("All docstrings of the modules") for text in texts)
+    assert any(text.startswith("Return all docstrings of installed packages") for text in texts)
     assert len(set(texts)) == len(texts)
     assert docstrings(["ml"]) == texts
     with pytest.raises(
@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_training_and_another_does_not():
 
 def test_an_interrupted_training_gives_what_there_is(monkeypatch):
     pytest.importorskip("torch")
-    from ml import training
+    from ml.albert import training
 
     corpus, made = counting_corpus(), []
 
