@@ -1,4 +1,7 @@
-"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks]``: prints the tables, all by default, and writes benchmarks/results.json."""
+"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks]``.
+
+Prints the tables, all by default, and writes benchmarks/results.json.
+"""
 
 from __future__ import annotations
 

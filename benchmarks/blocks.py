@@ -1,4 +1,7 @@
-"""Far-field blocks of boundary element matrices: low-rank from a few kernel values against all entries; and one very large block."""
+"""Far-field blocks of boundary element matrices.
+
+Low-rank from a few kernel values against all entries; and one very large block.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +52,10 @@ def table(result: dict[str, Any]) -> str:
     ]
     header = ("", "far", "blocks", "rank", "values read", "share", "memory", "rel. error", "CPU s", "dense s", "ratio")
     notes = [
-        f"sphere, k = {WAVENUMBER:g}, rtol = {RTOL:g}, eta = {ETA:g}, leaves of at most {LEAF}; values read, share and memory: of the far blocks.",
-        f"dense s: all entries of the far blocks by the same kernel, scaled from {DENSE_BLOCKS} blocks; error: 1000 entries at random.",
+        f"sphere, k = {WAVENUMBER:g}, rtol = {RTOL:g}, eta = {ETA:g}, leaves of at most {LEAF}; values read, "
+        "share and memory: of the far blocks.",
+        f"dense s: all entries of the far blocks by the same kernel, scaled from {DENSE_BLOCKS} blocks; error: "
+        "1000 entries at random.",
     ]
     first = text_table("Far field: low-rank blocks against full ones", header, rows, notes)
     clouds = [
@@ -67,9 +72,11 @@ def table(result: dict[str, Any]) -> str:
     ]
     size = result["cloud"]["points"]
     notes = [
-        f"exp(ikr) / (4 pi r), k = {WAVENUMBER:g}, between two unit cubes at distance 1; full: {16 * size**2 / 1e9:.1f} GB. Peak memory of the "
+        f"exp(ikr) / (4 pi r), k = {WAVENUMBER:g}, between two unit cubes at distance 1; full: "
+        f"{16 * size**2 / 1e9:.1f} GB. Peak memory of the "
         f"process {result['cloud']['peak'] / 1e6:.0f} MB, of which {result['cloud']['before'] / 1e6:.0f} MB before.",
-        f"error: {CHECKED_ROWS} full rows at random, Frobenius. All entries would take {result['cloud']['dense']:.1f} s, scaled from {CHECKED_ROWS} rows.",
+        f"error: {CHECKED_ROWS} full rows at random, Frobenius. All entries would take "
+        f"{result['cloud']['dense']:.1f} s, scaled from {CHECKED_ROWS} rows.",
     ]
     header = ("", "crosses", "rank", "entries read", "share", "rel. error", "CPU s")
     return f"{first}\n\n{text_table(f'One block of {size} x {size}', header, clouds, notes)}"

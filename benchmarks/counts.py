@@ -13,8 +13,8 @@ __all__ = ["residual_flops", "solve_flops"]
 def solve_flops(model: ReducedModel) -> float:
     """Assembly of the matrix and the right-hand side, factorisation and solution.
 
-    Hermitian: Q N (N + 1) + N^3 / 3 + 2 N^2; other square matrices: 2 Q N^2 + 2 N^3 / 3 + 2 N^2; tall ones, with columns of height h_j:
-    2 Q sum h_j + 4 sum_j (h_j - j) (N - j) + N^2. Four times that for complex matrices.
+    Hermitian: Q N (N + 1) + N^3 / 3 + 2 N^2; other square matrices: 2 Q N^2 + 2 N^3 / 3 + 2 N^2; tall ones, with
+    columns of height h_j: 2 Q sum h_j + 4 sum_j (h_j - j) (N - j) + N^2. Four times that for complex matrices.
     """
     q, k, n = model.operators.shape
     hermitian = all(np.allclose(a, a.conj().T, rtol=0, atol=1e-12 * abs(a).max()) for a in model.operators)
@@ -29,7 +29,10 @@ def solve_flops(model: ReducedModel) -> float:
 
 
 def residual_flops(model: ReducedModel) -> float:
-    """c, norm(R c) over the entries of R that are not zero, and the floor, 2 m; four times the product for complex numbers."""
+    """Flops of c, of norm(R c) over the entries of R that are not zero, and of the floor, 2 m.
+
+    Four times the product for complex numbers.
+    """
     factor = model.estimators["orthonormal"].factor  # type: ignore[attr-defined]
     return (
         _arithmetic(model) * (2.0 * np.count_nonzero(factor) + 2 * len(factor) + factor.shape[1]) + 2 * factor.shape[1]

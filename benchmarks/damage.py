@@ -1,4 +1,7 @@
-"""What happens to files: on disks, in transfers, by tools and by people. Each damage makes bytes of bytes, at random places."""
+"""What happens to files on disks, in transfers, by tools and by people.
+
+Each damage makes bytes of bytes, at random places.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import numpy as np
 
 __all__ = ["DAMAGES", "Damage"]
 
-#: (generator, the whole file, other whole files) -> the damaged file, or None if this cannot happen to a file of this kind
+#: (generator, the whole file, other whole files) -> the damaged file, or None if this cannot happen to a file of this
+#: kind
 Damage = Callable[[np.random.Generator, bytes, Sequence[bytes]], bytes | None]
 
 
@@ -188,7 +192,23 @@ def _zip(names: Sequence[str], blobs: Sequence[bytes], how: int = zipfile.ZIP_ST
 DAMAGES: dict[str, Damage] = {
     f.__name__.replace("_", " "): f
     for f in (
-        one_bit, bits, run_of_zeros, run_of_noise, cut_short, head_missing, missing, doubled, inserted, runs_exchanged, nothing_or_zeros,
-        spliced, foreign, words, members_exchanged, member_changed, member_missing, compressed,
+        one_bit,
+        bits,
+        run_of_zeros,
+        run_of_noise,
+        cut_short,
+        head_missing,
+        missing,
+        doubled,
+        inserted,
+        runs_exchanged,
+        nothing_or_zeros,
+        spliced,
+        foreign,
+        words,
+        members_exchanged,
+        member_changed,
+        member_missing,
+        compressed,
     )
-}  # fmt: skip
+}

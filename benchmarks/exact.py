@@ -1,13 +1,13 @@
-"""Exact answers for small models, in ball arithmetic and in rationals: an arithmetic of its own, nothing of the package's.
+"""Exact answers for small models, in ball arithmetic and in rationals.
 
-The matrices, coefficients and answers are taken as the doubles they are. With the exact A(mu) = sum_q theta_q A_q and
-r = f(mu) - A(mu) Z gamma,
+The arithmetic is its own, nothing of the package's. The matrices, coefficients and answers are taken as the doubles
+they are. With the exact A(mu) = sum_q theta_q A_q and r = f(mu) - A(mu) Z gamma,
 
     ||r||_{P^-1}^2 = r^H P^{-1} r,    A(mu) e = r,    ||u - Z gamma||_P^2 = e^H P e,    u = Z gamma + e,
 
-in balls of 300 bits that hold the exact value; numbers are compared by their squares. A comparison that balls leave open is made
-with more bits, down to zeros, which are exact there: sums and products of doubles are, at enough bits, without rounding. Rows
-and columns are scaled by powers of two, which is exact, so that units cost no bits.
+in balls of 300 bits that hold the exact value; numbers are compared by their squares. A comparison that balls leave
+open is made with more bits, down to zeros, which are exact there: sums and products of doubles are, at enough bits,
+without rounding. Rows and columns are scaled by powers of two, which is exact, so that units cost no bits.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Exact:
         return _shifted(float(x), exponent)
 
     def adjoint(self, a: Any) -> Any:
-        """a^H."""
+        """Gives a^H, the conjugate transpose."""
         return a.transpose().conjugate() if self.complex else a.transpose()
 
     def column(self, values: Sequence[Any]) -> Any:
@@ -117,7 +117,7 @@ class Exact:
         return value.real if self.complex else value
 
     def modulus_square(self, value: Any) -> flint.arb:
-        """|value|^2."""
+        """Gives |value|^2, which is real."""
         return value.real * value.real + value.imag * value.imag if self.complex else value * value
 
     def output(self, name: str, psi: Sequence[Any], u: Any) -> Any:
@@ -155,11 +155,16 @@ class Rational:
         n = len(self.units)
         zero, one = flint.fmpq(0), flint.fmpq(1)
         #: multiplication by i
-        self.turn = flint.fmpq_mat([[-one if j == i + n else one if i == j + n else zero for j in range(2 * n)] for i in range(2 * n)])  # fmt: skip
+        self.turn = flint.fmpq_mat(
+            [[-one if j == i + n else one if i == j + n else zero for j in range(2 * n)] for i in range(2 * n)]
+        )
 
     def _matrix(self, a: np.ndarray) -> flint.fmpq_mat:
         d = self.units
-        exact = [[[_fraction(part, d[i] + d[j]) for j, part in enumerate(row)] for i, row in enumerate(parts.tolist())] for parts in (a.real, a.imag)]  # fmt: skip
+        exact = [
+            [[_fraction(part, d[i] + d[j]) for j, part in enumerate(row)] for i, row in enumerate(parts.tolist())]
+            for parts in (a.real, a.imag)
+        ]
         re, im = exact
         top = [[*r, *(-x for x in i)] for r, i in zip(re, im, strict=True)]
         return flint.fmpq_mat(top + [[*i, *r] for r, i in zip(re, im, strict=True)])
@@ -177,7 +182,10 @@ class Rational:
 
 
 def definite(rows: list[list[Any]]) -> bool | None:
-    """Is a Hermitian matrix of balls positive definite: True, False (a negative pivot), or None where a ball holds zero."""
+    """Is a Hermitian matrix of balls positive definite?
+
+    True, False (a negative pivot), or None where a ball holds zero.
+    """
     n = len(rows)
     for k in range(n):
         pivot = rows[k][k].real
@@ -192,9 +200,9 @@ def definite(rows: list[list[Any]]) -> bool | None:
 
 
 def whitened(setting: Setting) -> list[np.ndarray]:
-    """L^{-1} A_q L^{-H}, P = L L^H, computed in balls and rounded to doubles once: singular values are those from P to P'.
+    """L^{-1} A_q L^{-H}, P = L L^H, computed in balls and rounded to doubles once.
 
-    Raises ArithmeticError if P is not positive definite.
+    Their singular values are those from P to P'. Raises ArithmeticError if P is not positive definite.
     """
     exact = Exact(setting, np.zeros((len(setting.product), 0)), BITS[0], setting.is_complex)
     rows = exact.product.tolist()
@@ -226,7 +234,7 @@ def _shifted(x: float, exponent: int) -> flint.arb:
 
 
 def _fraction(x: float, exponent: int = 0) -> flint.fmpq:
-    """x 2^exponent."""
+    """Gives x 2^exponent as an exact fraction."""
     numerator, denominator = x.as_integer_ratio()
     return flint.fmpq(numerator, denominator) * flint.fmpq(2) ** exponent
 

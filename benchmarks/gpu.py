@@ -1,8 +1,9 @@
-"""``python -m benchmarks.gpu [--out FILE] [--model FILE] [--queries M]``: a million queries on a GPU and on the CPU, one JSON line a case, device and way.
+"""``python -m benchmarks.gpu [--out FILE] [--model FILE] [--queries M]``: a million queries on a GPU \
+and on the CPU, one JSON line a case, device and way.
 
-Without CuPy or a GPU it prints one JSON line that says so. With one, each line has the time of a query, the flops that a query needs, the
-time these would take at the rate of the device's own matrix product, measured in the same run, and how far the answers are from
-those of the compiled kernels.
+Without CuPy or a GPU it prints one JSON line that says so. With one, each line has the time of a query, the flops that
+a query needs, the time these would take at the rate of the device's own matrix product, measured in the same run, and
+how far the answers are from those of the compiled kernels.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def measured(
 ) -> Iterator[dict[str, Any]]:
     """Solve and bound by each device and each way, which take turns; the CPU gets a tenth of the queries.
 
-    rates : flops a second of matrix products on the device, by precision; residuals are summed in double precision
+    rates : flops per second of matrix products on the device, by precision; residuals are summed in double precision
     """
     there = model.to(device.target)
     mus = model.parameters.sample(queries, "random", rng=2)
@@ -169,8 +170,9 @@ def measured(
 def flops(model: rbm.ReducedModel) -> tuple[float, float]:
     """Flops that a query needs: assembly and solution, and R c by E_onb; four times as many for complex numbers.
 
-    Q N (N + 1) + N^3/3 + 2 N^2 for a Hermitian system, Q triangles and L D L^H; 2 Q N^2 + 2 N^3/3 + 2 N^2 for another square one;
-    2 Q k N + 2 k N^2 - 2 N^3/3 for least squares with k rows. R (r, m) is upper trapezoidal: 2 r m - r^2, m^2 for a triangle.
+    Q N (N + 1) + N^3/3 + 2 N^2 for a Hermitian system, Q triangles and L D L^H; 2 Q N^2 + 2 N^3/3 + 2 N^2 for another
+    square one; 2 Q k N + 2 k N^2 - 2 N^3/3 for least squares with k rows. R (r, m) is upper trapezoidal: 2 r m - r^2,
+    m^2 for a triangle.
     """
     q, k, n = model.operators.shape
     hermitian = k == n and all(

@@ -36,9 +36,10 @@ def require_pymor() -> None:
 
 
 def fresh(task: str, threads: int | None = 1) -> Any:
-    """Result of "module:function", called without arguments in a new Python process; threads=None: as many as there are processors.
+    """Result of "module:function", called without arguments in a new Python process.
 
-    With one thread CPU seconds are what the work costs; in a new process neither side runs on the other's caches.
+    threads=None: as many as there are processors. With one thread CPU seconds are what the work costs; in a new process
+    neither side runs on the other's caches.
     """
     command = [sys.executable, "-m", "benchmarks.harness", task]
     env = {name: value for name, value in os.environ.items() if name not in THREADS}

@@ -44,8 +44,10 @@ def table(result: dict[str, Any]) -> str:
         f"pyMOR / ours = {peer['cpu_common'] / ours['cpu_common']:.1f}",
         f"CPU seconds, rank = {RANK}: ours {ours['cpu']:.4f} ({ours['points']} points), pyMOR {peer['cpu']:.4f} "
         f"({peer['points']} points), pyMOR / ours = {peer['cpu'] / ours['cpu']:.1f}",
-        f"limit of ours: the residual matrix read and written once a point, {ours['points']} x {result['copy'] * 1e3:.2f} ms "
-        f"= {ours['points'] * result['copy']:.4f} s; ours / limit = {ours['cpu'] / (ours['points'] * result['copy']):.1f}",
+        f"limit of ours: the residual matrix read and written once a point, {ours['points']} x "
+        f"{result['copy'] * 1e3:.2f} ms "
+        f"= {ours['points'] * result['copy']:.4f} s; ours / limit = "
+        f"{ours['cpu'] / (ours['points'] * result['copy']):.1f}",
     ]
     first = text_table(
         "EIM: largest error at 200 unseen parameters, sup norm", ("", "ours", "pyMOR", "pyMOR / ours"), rows, notes
@@ -96,7 +98,10 @@ def measure() -> dict[str, Any]:
 
 
 def family() -> tuple[np.ndarray, np.ndarray]:
-    """Snapshots (2000, 400) and unseen functions (2000, 200): x on a 50 x 40 grid of the unit square, mu in [-1, -0.2]^2."""
+    """Snapshots (2000, 400) and unseen functions (2000, 200).
+
+    x on a 50 x 40 grid of the unit square, mu in [-1, -0.2]^2.
+    """
     x = _grid(np.linspace(0, 1, 50), np.linspace(0, 1, 40))
     side = np.linspace(-1, -0.2, 20)
     return _inverse_distance(x, _grid(side, side)), _inverse_distance(

@@ -49,7 +49,8 @@ def table(result: dict[str, Any]) -> str:
         ours = methods["ours: truncated_svd"]["cpu"]
         notes.append(
             f"{key}: least error {optimum:.4g}; fastest peer within 1 % of it: {peer}, {peers[peer]:.3f} s, "
-            f"peer / ours = {peers[peer] / ours:.2f}. {result[key]['matrix']}; limit {result[key]['limit']:.3f} s: {result[key]['why']}"
+            f"peer / ours = {peers[peer] / ours:.2f}. {result[key]['matrix']}; limit "
+            f"{result[key]['limit']:.3f} s: {result[key]['why']}"
         )
     header = ("CPU s and error / least", *(f"{key} {what}" for key in "EKH" for what in ("s", "err")))
     first = text_table(f"Low rank: rank {RANK} of three matrices, one thread", header, rows, notes)
@@ -85,8 +86,10 @@ def table(result: dict[str, Any]) -> str:
         ("ids", "distinct", "dense gather", "bare product", "ours", "ours / product"),
         rows,
         [
-            "bare product: the factor rows of the distinct ids, gathered beforehand, times the projection; nothing is found, gathered or copied.",
-            f"memory: {lookups['nbytes']:,} bytes = 4 (V r + r H) = {lookups['predicted']:,}; dense {4 * V * H:,}, ratio {4 * V * H / lookups['nbytes']:.2f}",
+            "bare product: the factor rows of the distinct ids, gathered beforehand, times the projection; "
+            "nothing is found, gathered or copied.",
+            f"memory: {lookups['nbytes']:,} bytes = 4 (V r + r H) = {lookups['predicted']:,}; dense "
+            f"{4 * V * H:,}, ratio {4 * V * H / lookups['nbytes']:.2f}",
         ],
     )
     return f"{first}\n\n{second}\n\n{third}"
@@ -143,7 +146,10 @@ def _lookup(dense: np.ndarray, embedding: FactorizedEmbedding, ids: np.ndarray, 
 
 
 def embedding_table() -> tuple[np.ndarray, str]:
-    """The pretrained table in double precision if its package is installed, else random rows with a spectrum as flat."""
+    """The pretrained table in double precision if its package is installed.
+
+    Otherwise random rows with a spectrum as flat.
+    """
     try:
         from ml.material import pretrained_table
 

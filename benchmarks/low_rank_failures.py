@@ -1,16 +1,19 @@
-"""Cross approximation, ID and CUR of matrices that mislead them: ``python -m benchmarks.low_rank_failures [--out FILE.json]``.
+"""Cross approximation, ID and CUR of matrices that mislead them: ``python -m \
+benchmarks.low_rank_failures [--out FILE.json]``.
 
-Spikes, sparse, identity, permutation, sign, zero-block and two-block matrices and low rank with a few entries more, real and complex,
-single and double, as arrays and as functions, with every pivoting there is. A case is one decomposition to a tolerance, and one of
+Spikes, sparse, identity, permutation, sign, zero-block and two-block matrices and low rank with a few entries more,
+real and complex, single and double, as arrays and as functions, with every pivoting there is. A case is one
+decomposition to a tolerance, and one of
 
 * kept: the true error is within the tolerance (of full pivoting: of the largest entry)
 * reported: it is not, and `error` (value and two standard errors) says so; or there was a warning
 * stated: it is not, `error` does not say so, but `error_bound` does: it lives in entries that the sample did not meet
-* beyond: nor that, because there are entries more than twice as large as any that was read: functions alone, and no sample can tell
+* beyond: nor that, because there are entries more than twice as large as any that was read: functions alone, and no
+  sample can tell
 * silent: none of these
 
-Results are kept in FILE.json, and a run goes on where the last one stopped, unless the sources have changed. ``--index 17`` does one
-case and prints it. The exit status is 1 if a case is silent.
+Results are kept in FILE.json, and a run goes on where the last one stopped, unless the sources have changed.
+``--index 17`` does one case and prints it. The exit status is 1 if a case is silent.
 """
 
 from __future__ import annotations
@@ -170,7 +173,7 @@ def digest() -> str:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Counts by family."""
+    """Gives the counts of each family as a table of text."""
     rows = [
         [family, *(str(counts.get(kind, 0)) for kind in OUTCOMES)] for family, counts in results["families"].items()
     ]

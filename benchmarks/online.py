@@ -1,4 +1,7 @@
-"""The online stage: microseconds and GFLOP/s a query beside pyMOR's loop, batched NumPy and the machine's own matrix product."""
+"""The online stage: microseconds and GFLOP/s per query.
+
+Beside pyMOR's loop, batched NumPy and the machine's own matrix product.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def run() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One table a model, and the sweeps over N, Q and M."""
+    """One table per model, and the sweeps over N, Q and M."""
     titles = {
         "block": "Online: thermal block 3 x 3, 7081 unknowns",
         "diffusion": "Online: reaction-diffusion in one dimension, mu in [1, 1e5]",
@@ -111,7 +114,10 @@ def _memory(reduced: rbm.ReducedModel, count: int = 10**7) -> dict[str, float]:
 
 
 def scattering() -> dict[str, Any]:
-    """Real admittances of two parts: complex matrices; least squares (the model's default) and Galerkin, which pyMOR can do."""
+    """Real admittances of two parts, so complex matrices.
+
+    Least squares (the model's default) and Galerkin, which pyMOR can do.
+    """
     from problems import acoustic_scattering
 
     model = acoustic_scattering("sphere", 2, 2.0, 3, progress=False)
@@ -132,7 +138,10 @@ def scattering() -> dict[str, Any]:
 def _compare(
     ours: dict[str, rbm.ReducedModel], mus: np.ndarray, rom: Any, points: list[Any], full: dict[str, Callable[[], Any]]
 ) -> dict[str, Any]:
-    """Microseconds a query, solve alone and with bound; the first of `ours` is compared with the peers on the same numbers."""
+    """Microseconds per query, solve alone and with bound.
+
+    The first of `ours` is compared with the peers on the same numbers.
+    """
     count = len(mus)
     reduced = next(iter(ours.values()))
     work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]] = {}
@@ -229,7 +238,7 @@ def _gemm(dtype: type, n: int = 2000) -> float:
 def _microseconds(
     work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]],
 ) -> dict[str, list[float | None]]:
-    """Microseconds a query without and, where there is one, with the bound; each row counts its queries."""
+    """Microseconds per query without and, where there is one, with the bound; each row counts its queries."""
     calls = {(name, k): call for name, row in work.items() for k, call in enumerate(row[:2]) if call is not None}
     seconds = fastest(calls, REPEATS)
     return {
@@ -257,16 +266,19 @@ def _table(title: str, r: dict[str, Any]) -> str:
         lines.append((name, *cells, rate))
     rows_of, columns = r["factor"]
     notes = [
-        f"N = {r['N']}, Q = {r['Q']}, R is {rows_of} x {columns}; {r['batch']} parameters in a batch, loops over {LOOP}, NumPy over a fifth; "
+        f"N = {r['N']}, Q = {r['Q']}, R is {rows_of} x {columns}; {r['batch']} parameters in a batch, loops "
+        f"over {LOOP}, NumPy over a fifth; "
         f"smallest of {REPEATS}; {r['threads']} threads.",
-        f"flops needed: {r['flops'][0]:.4g} solve, {r['flops'][1]:.4g} solve + bound; matrix product of this machine in this run: "
+        f"flops needed: {r['flops'][0]:.4g} solve, {r['flops'][1]:.4g} solve + bound; matrix product of this "
+        "machine in this run: "
         f"{r['dgemm']:.3g} GFLOP/s double, {r['sgemm']:.3g} single.",
         f"best NumPy / ours: {numpy[0] / ours[0]:.3g} (solve), {numpy[1] / ours[1]:.3g} (solve + bound)",
     ]
     if "pyMOR, loop" in rows:
         loop, one = rows["pyMOR, loop"], rows["ours, one point a call"]
         notes.append(
-            f"pyMOR / ours: {loop[0] / ours[0]:.3g} (solve), {loop[1] / ours[1]:.3g} (solve + bound); one point a call: "
+            f"pyMOR / ours: {loop[0] / ours[0]:.3g} (solve), {loop[1] / ours[1]:.3g} (solve + bound); one "
+            "point a call: "
             f"{loop[0] / one[0]:.3g}, {loop[1] / one[1]:.3g}"
         )
     full = next((rows[n][0] for n in rows if n.startswith("full")), None)
@@ -275,7 +287,8 @@ def _table(title: str, r: dict[str, Any]) -> str:
     if "memory" in r:
         m = r["memory"]
         notes.append(
-            f"sweep over {m['points']:.0e} points: {m['seconds']:.2f} s, answer {m['answer_MB']:.0f} MB, peak of the process {m['peak_MB']:.0f} MB more "
+            f"sweep over {m['points']:.0e} points: {m['seconds']:.2f} s, answer {m['answer_MB']:.0f} MB, peak "
+            f"of the process {m['peak_MB']:.0f} MB more "
             f"than before (1.5 answers + 200 MB: {1.5 * m['answer_MB'] + 200:.0f} MB)"
         )
     if "compressed_rows" in r:

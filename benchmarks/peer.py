@@ -45,9 +45,9 @@ def scattering_model(model: FullOrderModel) -> Any:
 
 
 def reductor(model: FullOrderModel, fom: Any, basis: np.ndarray | None = None, constant: float | None = None) -> Any:
-    """CoerciveRBReductor (the round-off-stable estimator) in our inner product, with beta(mu) = min_i k_i, or a constant.
+    """CoerciveRBReductor (the round-off-stable estimator) in our inner product.
 
-    Both are GenericParameterFunctionals, the cheapest of pyMOR's ways to say it.
+    beta(mu) is min_i k_i, or a constant. Both are GenericParameterFunctionals, the cheapest of pyMOR's ways to say it.
     """
     from pymor.operators.numpy import NumpyMatrixOperator
     from pymor.parameters.functionals import GenericParameterFunctional

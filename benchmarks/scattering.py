@@ -1,4 +1,7 @@
-"""Acoustic scattering: accuracy of the discretisation, certified reduced bases, EIM forms on a complex family, online times."""
+"""Acoustic scattering.
+
+Accuracy of the discretisation, certified reduced bases, EIM forms on a complex family, online times.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def run() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One table a part."""
+    """Gives one table per part of the study."""
     return "\n\n".join(
         (
             _accuracy_table(result["accuracy"]),
@@ -60,7 +63,10 @@ def acoustic_scattering_mesh(shape: str, level: int) -> Any:
 
 
 def accuracy() -> dict[str, Any]:
-    """Relative L2 errors of the total pressure on the unit sphere against the series; optical theorem on the ellipsoid."""
+    """Relative L2 errors of the total pressure on the unit sphere against the series.
+
+    Also the optical theorem on the ellipsoid.
+    """
     cases = [(0, 0), (0.5, 0.5), (1, 1), (1, 0), (0.2, 1 - 0.5j)]
     rows = []
     for level in (2, 3, 4):
@@ -167,7 +173,10 @@ def _certified(model: ScatteringModel, squares_up_to: int, squares_from: int) ->
 
 
 def _largest_singular_value(model: ScatteringModel, mus: np.ndarray) -> float:
-    """Largest sigma_max of A(mu) from P to P' over mus: the effectivity is at most sigma_max over the lower bound of sigma_min."""
+    """Largest sigma_max of A(mu) from P to P' over mus.
+
+    The effectivity is at most sigma_max over the lower bound of sigma_min.
+    """
     factor = scipy.linalg.cholesky(model.product, lower=True)
     largest = 0.0
     for theta in model.operator_coefficients(mus):
@@ -217,15 +226,22 @@ def _certified_table(title: str, result: dict[str, Any]) -> str:
     header = ("N", "true error", "E_onb bound", "below", "effectivity", "E2", "resolved", "E4 terms", "E4 / E1")
     t = result["online"]
     notes = [
-        f"greedy stopped by {result['stopped']} at N = {result['N']}, largest bound relative to the solution {result['relative_bound']:.1e}",
-        f"inf-sup constant {result['inf_sup'][0]:.3f} to {result['inf_sup'][1]:.3f}; lower bound from {result['anchors']} anchors, "
-        f"{result['bound_over_inf_sup'][0]:.2f} to {result['bound_over_inf_sup'][1]:.2f} of it (20 test points); sigma_max up to "
-        f"{result['largest_singular_value']:.2f}: effectivity at most {result['largest_singular_value'] / (result['inf_sup'][0] * result['bound_over_inf_sup'][0]):.1f}",
+        f"greedy stopped by {result['stopped']} at N = {result['N']}, largest bound relative to the solution "
+        f"{result['relative_bound']:.1e}",
+        f"inf-sup constant {result['inf_sup'][0]:.3f} to {result['inf_sup'][1]:.3f}; lower bound from "
+        f"{result['anchors']} anchors, "
+        f"{result['bound_over_inf_sup'][0]:.2f} to {result['bound_over_inf_sup'][1]:.2f} of it (20 test "
+        "points); sigma_max up to "
+        f"{result['largest_singular_value']:.2f}: effectivity at most "
+        f"{result['largest_singular_value'] / (result['inf_sup'][0] * result['bound_over_inf_sup'][0]):.1f}",
         f"E4 selected its parameters among {result['squares_from']}",
-        f"online, solve + bound in a batch: {t['least-squares'] * 1e6:.0f} us least squares, {t['galerkin'] * 1e6:.0f} us Galerkin; "
-        f"dense full-order solve {t['full'] * 1e3:.0f} ms: {t['full'] / t['least-squares']:.0f} and {t['full'] / t['galerkin']:.0f} times slower; "
+        f"online, solve + bound in a batch: {t['least-squares'] * 1e6:.0f} us least squares, "
+        f"{t['galerkin'] * 1e6:.0f} us Galerkin; "
+        f"dense full-order solve {t['full'] * 1e3:.0f} ms: {t['full'] / t['least-squares']:.0f} and "
+        f"{t['full'] / t['galerkin']:.0f} times slower; "
         f"one point a call {t['one point'] * 1e6:.0f} us",
-        f"effectivity and E4 / E1: smallest / median / largest; below: bounds below the true error, of {TESTS} test parameters",
+        f"effectivity and E4 / E1: smallest / median / largest; below: bounds below the true error, of {TESTS} "
+        "test parameters",
     ]
     return text_table(f"Reduced bases, sphere in two parts, k = 2, 1026 unknowns: {title}", header, rows, notes)
 
@@ -280,7 +296,8 @@ def _wavenumber_table(r: dict[str, Any]) -> str:
         ("shares below it", f"{r['interpolation_below']} of {UNSEEN}"),
     ]
     notes = [
-        f"N = {r['N']}, {r['operator_terms']} operator and {r['rhs_terms']} right-hand side terms, {r['anchors']} stability anchors, "
+        f"N = {r['N']}, {r['operator_terms']} operator and {r['rhs_terms']} right-hand side terms, "
+        f"{r['anchors']} stability anchors, "
         f"beta {r['stability'][0]:.2f} to {r['stability'][1]:.2f} at the test points"
     ]
     title = f"(k, beta_1, beta_2), k in [1, 4], sphere with 258 unknowns: against A(k) assembled at {UNSEEN} unseen k"

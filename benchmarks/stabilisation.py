@@ -1,4 +1,7 @@
-"""The forms of empirical interpolation on the products of a complex family, and E4 with each: does stabilisation pay?"""
+"""Does stabilisation pay?
+
+The forms of empirical interpolation on the products of a complex family, and E4 with each.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,17 @@
-"""Bounds against exact arithmetic over random small models: ``python -m benchmarks.truth [bounds] [--points N] [--family X]``.
+"""Bounds against exact arithmetic over random small models.
 
-A point is a parameter point of a model at which the error bound and all output bounds were compared with the exact values, and
-with them the residual norms of E1 and E_onb (bound >= exact, |value - exact| <= floor) and the stability constant.
-A bound below the exact value, one that is NaN or infinite, and an error that is none of the package's own are violations; a
-refusal is not, but for models that are kind (condition up to 1e8, units of any size).
+``python -m benchmarks.truth [bounds] [--points N] [--family X]``
 
-Results are kept in truth.json, family by family, and a run goes on where the last one stopped; results of other sources than
-these are dropped. ``--family X --index 17`` does one model again and prints it.
+A point is a parameter point of a model at which the error bound and all output bounds were compared with the exact
+values, and with them the residual norms of E1 and E_onb (bound >= exact, |value - exact| <= floor) and the stability
+constant. A bound below the exact value, one that is NaN or infinite, and an error that is none of the package's own are
+violations; a refusal is not, but for models that are kind (condition up to 1e8, units of any size).
 
-``python -m benchmarks.truth estimators [--evaluations N]``: E3 and E4 on training sets of any kind (:mod:`benchmarks.truth_estimators`).
+Results are kept in truth.json, family by family, and a run goes on where the last one stopped; results of other sources
+than these are dropped. ``--family X --index 17`` does one model again and prints it.
+
+``python -m benchmarks.truth estimators [--evaluations N]``: E3 and E4 on training sets of any kind
+(:mod:`benchmarks.truth_estimators`).
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Tally:
         return self.violations + self.crashed + self.refused_kind
 
     def add(self, name: str, index: int, case: Case, outcome: Outcome) -> None:
-        """One more model."""
+        """Adds what the check of one more model found."""
         self.models += 1
         self.points += outcome.points
         self.refused += bool(outcome.refused)
@@ -139,7 +142,7 @@ def digest(name: str) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The results so far."""
+    """Gives the results so far, from the file if it is there."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -152,11 +155,46 @@ def write(path: Path, results: dict[str, Any]) -> None:
 
 def table(tallies: dict[str, Tally], title: str) -> str:
     """The table of all families."""
-    header = ("family", "models", "points", "refused", "points refused", "violations", "largest exact / bound", "median bound / error")  # fmt: skip
-    rows = [(n, str(t.models), str(t.points), f"{t.refused / max(t.models, 1):.0%}", str(t.refused_points), str(t.failures), _ratio(t.largest), f"{t.median_effectivity:.3g}") for n, t in tallies.items()]  # fmt: skip
-    sums = [sum(getattr(t, what) for t in tallies.values()) for what in ("models", "points", "refused", "refused_points", "failures")]  # fmt: skip
+    header = (
+        "family",
+        "models",
+        "points",
+        "refused",
+        "points refused",
+        "violations",
+        "largest exact / bound",
+        "median bound / error",
+    )
+    rows = [
+        (
+            n,
+            str(t.models),
+            str(t.points),
+            f"{t.refused / max(t.models, 1):.0%}",
+            str(t.refused_points),
+            str(t.failures),
+            _ratio(t.largest),
+            f"{t.median_effectivity:.3g}",
+        )
+        for n, t in tallies.items()
+    ]
+    sums = [
+        sum(getattr(t, what) for t in tallies.values())
+        for what in ("models", "points", "refused", "refused_points", "failures")
+    ]
     largest = max((t.largest for t in tallies.values()), default=0.0)
-    rows.append(("all", str(sums[0]), str(sums[1]), f"{sums[2] / max(sums[0], 1):.0%}", str(sums[3]), str(sums[4]), _ratio(largest), ""))  # fmt: skip
+    rows.append(
+        (
+            "all",
+            str(sums[0]),
+            str(sums[1]),
+            f"{sums[2] / max(sums[0], 1):.0%}",
+            str(sums[3]),
+            str(sums[4]),
+            _ratio(largest),
+            "",
+        )
+    )
     notes = []
     for name, t in tallies.items():
         if t.failures:
@@ -196,7 +234,10 @@ def bounds(options: argparse.Namespace) -> int:
         entries[name] = {"digest": digest(name), "tally": asdict(tallies[name])}
         write(options.results, {**stored, "bounds": entries})
         points, failures = (sum(getattr(t, w) for t in tallies.values()) for w in ("points", "failures"))
-        line = f"{points} of {options.points} points, {failures} violations, {time.process_time() - start:.0f} CPU s, {name}"
+        line = (
+            f"{points} of {options.points} points, {failures} violations, "
+            f"{time.process_time() - start:.0f} CPU s, {name}"
+        )
         if sys.stderr.isatty():
             print(f"\r{line:<100}", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():

@@ -23,7 +23,10 @@ REFUSALS = (rbm.ModelError, rbm.StabilityError, rbm.EstimatorUnusable, rbm.Param
 
 @dataclass
 class Outcome:
-    """What the check of one model found; a point counts once its error bound and all its output bounds were compared."""
+    """What the check of one model found.
+
+    A point counts once its error bound and all its output bounds were compared.
+    """
 
     points: int = 0
     asked: int = 0  #: points that were asked for
@@ -85,13 +88,26 @@ def _check(case: Case, rng: np.random.Generator, count: int, outcome: Outcome) -
         estimates[name] = e.value, e.floor, e.bound
     psi = {name: output.coefficients(mus[good]) for name, output in model.outputs.items()}
     beta = np.broadcast_to(model.stability(mus[good], theta[good]), (len(good),))
-    answers = _Answers(theta[good], phi[good], wide, bound[good], estimates, psi, {k: v[good] for k, v in outputs.items()}, {k: v[good] for k, v in output_bounds.items()}, beta)  # fmt: skip
+    answers = _Answers(
+        theta[good],
+        phi[good],
+        wide,
+        bound[good],
+        estimates,
+        psi,
+        {k: v[good] for k, v in outputs.items()},
+        {k: v[good] for k, v in output_bounds.items()},
+        beta,
+    )
     assert reduced.basis is not None
     _Comparison(case, model, reduced.basis, answers, mus[good], outcome).run()
 
 
 def _solve(reduced: rbm.ReducedModel, mus: np.ndarray, rng: np.random.Generator) -> rbm.Solution:
-    """In a batch with E_onb, in one with E1, or, some of the points, each in a call of its own, which other kernels answer."""
+    """Solves in a batch, with E_onb or with E1, as is drawn.
+
+    Or some of the points each in a call of its own, which other kernels answer.
+    """
     draw = rng.uniform()
     if draw > 0.2:
         return reduced.solve(mus, on_error="mark")
@@ -148,7 +164,15 @@ class _Answers:
 class _Comparison:
     """Answers against exact values, point by point."""
 
-    def __init__(self, case: Case, model: rbm.FullOrderModel, basis: np.ndarray, answers: _Answers, mus: np.ndarray, outcome: Outcome) -> None:  # fmt: skip
+    def __init__(
+        self,
+        case: Case,
+        model: rbm.FullOrderModel,
+        basis: np.ndarray,
+        answers: _Answers,
+        mus: np.ndarray,
+        outcome: Outcome,
+    ) -> None:
         self.setting, self.basis, self.answers, self.mus, self.outcome = case.setting(), basis, answers, mus, outcome
         of_operators, of_rhs = case.left_out
         self.affine = not of_operators and not of_rhs
@@ -182,7 +206,7 @@ class _Comparison:
         return self._made[key]
 
     def run(self) -> None:
-        """Compare all points."""
+        """Compares the bounds of all points with the exact values."""
         if definite(self.exact(True, BITS[1]).product.tolist()) is not True:
             self.outcome.points = self.outcome.violations = len(self.mus)
             self.outcome.kinds["product is not positive definite"] += len(self.mus)

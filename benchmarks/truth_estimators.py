@@ -1,12 +1,14 @@
 """E3 and E4 on training sets of any kind, against exact residual norms: ``python -m benchmarks.truth estimators``.
 
-Random models (:mod:`benchmarks.random_models.training`): real and complex, Galerkin and least squares, one to three parameters, double and
-single precision. An evaluation is one estimate of one estimator at one parameter point that no training set has seen, by
-:meth:`rbm.ReducedModel.solve`, compared with the exact residual norm of the same reduced solution in ball arithmetic
-(:mod:`benchmarks.exact`). Of a *resolved* estimate it is wrong that |value - exact| > floor, or that value + floor < exact. Estimators that are
-refused (EstimatorUnusable) give no evaluations; they are counted, and so are the bounds of estimates that are not resolved and are below.
+Random models (:mod:`benchmarks.random_models.training`): real and complex, Galerkin and least squares, one to three
+parameters, double and single precision. An evaluation is one estimate of one estimator at one parameter point that no
+training set has seen, by :meth:`rbm.ReducedModel.solve`, compared with the exact residual norm of the same reduced
+solution in ball arithmetic (:mod:`benchmarks.exact`). Of a *resolved* estimate it is wrong that |value - exact| >
+floor, or that value + floor < exact. Estimators that are refused (EstimatorUnusable) give no evaluations; they are
+counted, and so are the bounds of estimates that are not resolved and are below.
 
-Results are kept in truth_estimators.json and a run goes on where the last one stopped; results of other sources than these are dropped.
+Results are kept in truth_estimators.json and a run goes on where the last one stopped; results of other sources than
+these are dropped.
 """
 
 from __future__ import annotations
@@ -115,8 +117,13 @@ def sweep(tallies: Tallies, index: int) -> None:
                 tallies[key].add(solution.estimate[good], known[dtype][good], f"model {index}")
 
 
-def _prepared(tallies: Tallies, kind: str, model: rbm.FullOrderModel, plain: rbm.ReducedModel, training: np.ndarray) -> Iterator[tuple[str, rbm.ReducedModel]]:  # fmt: skip
-    """Reduced models with one estimator each, that is not refused, in double and in single precision, and the key of their tally."""
+def _prepared(
+    tallies: Tallies, kind: str, model: rbm.FullOrderModel, plain: rbm.ReducedModel, training: np.ndarray
+) -> Iterator[tuple[str, rbm.ReducedModel]]:
+    """Reduced models with one estimator each, and the key of their tally.
+
+    Each that is not refused, in double and in single precision.
+    """
     for alias, method in METHODS.items():
         keys = f"{kind}/{alias}", f"{kind}/{alias} float32"
         for key in keys:
@@ -177,15 +184,52 @@ def evaluations(tallies: Tallies) -> int:
 
 def table(tallies: Tallies, title: str) -> str:
     """Training kind x estimator, and all together."""
-    header = ("training set", "estimator", "prepared", "refused", "evaluations", "resolved", "wrong", "bounds below", "largest |value - exact| / floor")  # fmt: skip
+    header = (
+        "training set",
+        "estimator",
+        "prepared",
+        "refused",
+        "evaluations",
+        "resolved",
+        "wrong",
+        "bounds below",
+        "largest |value - exact| / floor",
+    )
     rows, notes = [], []
     for key, t in tallies.items():
         kind, alias = key.split("/")
-        rows.append((kind, alias, str(t.prepared), f"{t.refused / max(t.prepared, 1):.0%}", str(t.evaluations), str(t.resolved), str(t.wrong), str(t.below), f"{t.worst:.2g}"))  # fmt: skip
+        rows.append(
+            (
+                kind,
+                alias,
+                str(t.prepared),
+                f"{t.refused / max(t.prepared, 1):.0%}",
+                str(t.evaluations),
+                str(t.resolved),
+                str(t.wrong),
+                str(t.below),
+                f"{t.worst:.2g}",
+            )
+        )
         notes += [f"{key}: {example}" for example in t.examples]
-    prepared, refused, wrong, below, resolved = (sum(getattr(t, name) for t in tallies.values()) for name in ("prepared", "refused", "wrong", "below", "resolved"))  # fmt: skip
+    prepared, refused, wrong, below, resolved = (
+        sum(getattr(t, name) for t in tallies.values())
+        for name in ("prepared", "refused", "wrong", "below", "resolved")
+    )
     worst = max((t.worst for t in tallies.values()), default=0.0)
-    rows.append(("all", "", str(prepared), f"{refused / max(prepared, 1):.0%}", str(evaluations(tallies)), str(resolved), str(wrong), str(below), f"{worst:.2g}"))  # fmt: skip
+    rows.append(
+        (
+            "all",
+            "",
+            str(prepared),
+            f"{refused / max(prepared, 1):.0%}",
+            str(evaluations(tallies)),
+            str(resolved),
+            str(wrong),
+            str(below),
+            f"{worst:.2g}",
+        )
+    )
     reasons: dict[str, int] = {}
     for t in tallies.values():
         for reason, count in t.reasons.items():
@@ -207,7 +251,12 @@ def run(options: argparse.Namespace) -> int:
             sweep(tallies, index)
         models += PIECE
         part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"digest": digest(), "models": models, "tallies": {k: asdict(t) for k, t in tallies.items()}}, indent=1) + "\n")  # fmt: skip
+        part.write_text(
+            json.dumps(
+                {"digest": digest(), "models": models, "tallies": {k: asdict(t) for k, t in tallies.items()}}, indent=1
+            )
+            + "\n"
+        )
         os.replace(part, path)
         if sys.stderr.isatty():
             print(f"\r{evaluations(tallies)} of {options.evaluations} evaluations", end="", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """Damaged files: ``python -m benchmarks.truth files [--count 10000] [--kernels 300]``.
 
-Models, checkpoints, embeddings and caches of matrices and anchors are damaged and read in one process; compiled kernels each in a process
-of its own, as what Numba makes of damage may end it. What comes of it is
+Models, checkpoints, embeddings and caches of matrices and anchors are damaged and read in one process; compiled kernels
+each in a process of its own, as what Numba makes of damage may end it. What comes of it is
 
 refused   FileFormatError that names the file
 rebuilt   a cache that says so and is made again
@@ -9,7 +9,8 @@ same      the numbers are those of the whole file: the damage lies where nothing
 wrong     other numbers without a word                      a failure
 error     any other exception, or the end of the process    a failure
 
-Results are kept in truth_files.json; a run goes on where the last one stopped, and starts anew after a change of the sources.
+Results are kept in truth_files.json; a run goes on where the last one stopped, and starts anew after a change of the
+sources.
 """
 
 from __future__ import annotations
@@ -119,7 +120,11 @@ def kinds(folder: Path) -> dict[str, Kind]:
         rbm.project(model, run.basis, ("E_onb", "E2", "E3")).save(paths["model"][-1])
     for i, dtype in enumerate(("f4", "f8")):
         square = [rng.standard_normal((6, 6)).astype(dtype) for _ in range(4)]
-        embedding = FactorizedEmbedding(square[0], square[1]) if i else FactorizedEmbedding((square[0], square[1]), (square[2], square[3]), rng.permutation(12))  # fmt: skip
+        embedding = (
+            FactorizedEmbedding(square[0], square[1])
+            if i
+            else FactorizedEmbedding((square[0], square[1]), (square[2], square[3]), rng.permutation(12))
+        )
         for suffix in (".npz", ".safetensors"):
             try:
                 save_embedding(embedding, folder / f"e{i}{suffix}")
@@ -174,7 +179,8 @@ def sweep(name: str, made: dict[str, Kind], start: int, stop: int, examples: lis
         rng = np.random.default_rng([SEED, zlib.crc32(name.encode()), index])
         path = kind.paths[rng.integers(len(kind.paths))]
         damage = list(DAMAGES)[index % len(DAMAGES)]
-        # another whole file of this kind under this name is right, unless the name says what is in it: then it comes half of the time
+        # another whole file of this kind under this name is right, unless the name says what is in it: then it comes
+        # half of the time
         others = [c for p, c in whole.items() if p not in kind.paths] + [b"mu\n1.0\n", b"\x80\x04."]
         others += [c for p in kind.paths if p != path and kind.cache for c in [whole[p]] * len(others)]
         damaged = DAMAGES[damage](rng, whole[path], others)
@@ -191,7 +197,12 @@ def sources() -> str:
     """Digest of all that the results depend on."""
     here = Path(__file__).parent
     found = hashlib.sha256(str(SEED).encode())
-    for path in [here / "damage.py", Path(__file__), here / "truth_kernels.py", *(p for f in ("rbm", "lowrank", "ml", "problems") for p in sorted((here.parent / f).rglob("*.py")))]:  # fmt: skip
+    for path in [
+        here / "damage.py",
+        Path(__file__),
+        here / "truth_kernels.py",
+        *(p for f in ("rbm", "lowrank", "ml", "problems") for p in sorted((here.parent / f).rglob("*.py"))),
+    ]:
         found.update(path.read_bytes())
     return found.hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """Damaged files of compiled kernels: each is read in a process of its own, which answers a query with what it finds.
 
-A process is a fork of one that has loaded Numba and a model, but no kernel. Where the damage is found, the kernel is read from a whole copy
-instead of being compiled, which takes ten seconds; every `COMPILED`-th process compiles it.
+A process is a fork of one that has loaded Numba and a model, but no kernel. Where the damage is found, the kernel is
+read from a whole copy instead of being compiled, which takes ten seconds; every `COMPILED`-th process compiles it.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ def _environment(folder: str) -> Iterator[None]:
 
 
 def sweep_kernels(start: int, stop: int, examples: list[str]) -> Counter[str]:
-    """Files number `start` to `stop`; how many of "damage: outcome" there are. This process must not have run a kernel."""
+    """Damages files number `start` to `stop` and counts "damage: outcome".
+
+    This process must not have run a kernel.
+    """
     from rbm.online import kernels
     from rbm.storage.cache import kernel_folder
 
-    numba.njit(_any)(np.ones(1))  # what Numba sets up once a process, the forks need not set up again
+    numba.njit(_any)(np.ones(1))  # what Numba sets up once per process, the forks need not set up again
     if kernels.query.signatures:
         raise RuntimeError("a process that has loaded the kernels reads no file; sweep them in a new one")
     p = rbm.ParameterSpace({"mu": (1.0, 3.0)})

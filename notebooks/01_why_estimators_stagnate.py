@@ -13,11 +13,11 @@
 # %% [markdown]
 # # Why error estimators stagnate
 #
-# **Question.** Why does the usual a posteriori error estimator of the reduced basis method stop at 1e-8 when the error goes on
-# to 1e-14, and what can be done about it?
+# **Question.** Why does the usual a posteriori error estimator of the reduced basis method stop at 1e-8 when the error
+# goes on to 1e-14, and what can be done about it?
 #
-# We bring our own matrices, build a reduced basis, and put five estimators beside the true error: the comparison of Casenave, Ern
-# and Lelièvre (arXiv 1212.0970) with our parameters. Runtime: about ten seconds.
+# We bring our own matrices, build a reduced basis, and put five estimators beside the true error: the comparison of
+# Casenave, Ern and Lelièvre (arXiv 1212.0970) with our parameters. Runtime: about ten seconds.
 
 # %%
 # %matplotlib inline
@@ -31,11 +31,13 @@ from rbm import plots
 # %% [markdown]
 # ## The model
 #
-# $-u'' + \mu u = 1$ on $(0, 1)$, $u(0) = u(1) = 0$, linear elements of width $h = 1/200$. The system is affine in $\mu$,
+# $-u'' + \mu u = 1$ on $(0, 1)$, $u(0) = u(1) = 0$, linear elements of width $h = 1/200$. The system is affine in
+# $\mu$,
 #
 # $$ A(\mu) = K + \mu M, \qquad f = h\,(1, \dots, 1), $$
 #
-# and errors are measured in $\|v\|_K$, the $H^1_0$ seminorm, in which the problem is coercive with constant $\beta = 1$.
+# and errors are measured in $\|v\|_K$, the $H^1_0$ seminorm, in which the problem is coercive with constant
+# $\beta = 1$.
 
 # %%
 n, h = 199, 1 / 200
@@ -78,12 +80,13 @@ assert len(result.parameters) == 8
 result
 
 # %% [markdown]
-# Eight vectors, and a ninth is refused: what the ninth solution adds to the basis is less than four bits above its own rounding error.
+# Eight vectors, and a ninth is refused: what the ninth solution adds to the basis is less than four bits above its own
+# rounding error.
 #
 # ## Five ways to the same number
 #
-# The residual of the reduced solution is a known linear map of known coefficients,
-# $r(\mu) = W c(\mu)$ with $W = [f, K z_1, M z_1, \dots]$, and the error is at most $\|r\|_{K^{-1}} / \beta$. In exact arithmetic these agree:
+# The residual of the reduced solution is a known linear map of known coefficients, $r(\mu) = W c(\mu)$ with
+# $W = [f, K z_1, M z_1, \dots]$, and the error is at most $\|r\|_{K^{-1}} / \beta$. In exact arithmetic these agree:
 #
 # | | $\|r\|$ is computed as | what rounding does |
 # |---|---|---|
@@ -114,8 +117,8 @@ ax = plots.estimators_over_size(sizes, [errors[k].max() for k in sizes], estimat
 ax.figure
 
 # %% [markdown]
-# **E2 is noise from N = 5 on, and says so.** Its points are hollow: not resolved. Where its square comes out negative, the value is
-# the floor; nothing is clipped to zero and called certified.
+# **E2 is noise from N = 5 on, and says so.** Its points are hollow: not resolved. Where its square comes out negative,
+# the value is the floor; nothing is clipped to zero and called certified.
 
 # %%
 for size in (5, 6, 7, 8):
@@ -124,8 +127,9 @@ assert estimates["orthonormal"][8].resolved.mean() > 0.7
 assert estimates["expanded"][8].value.max() > 1e6 * errors[8].max()
 
 # %% [markdown]
-# **The stable ones follow the error to 1e-14**, and no bound is below the true error, for any N and any of the 1000 parameters.
-# At N = 8 E_onb still resolves most of the points: where it comes near its floor, it evaluates once more in extended precision.
+# **The stable ones follow the error to 1e-14**, and no bound is below the true error, for any N and any of the 1000
+# parameters. At N = 8 E_onb still resolves most of the points: where it comes near its floor, it evaluates once more in
+# extended precision.
 
 # %%
 for size in sizes:
@@ -152,9 +156,10 @@ ax.figure
 # %% [markdown]
 # ## Where the floors come from
 #
-# A floor is what round-off may have done to the value. For E2 it is $\sqrt{u}\,s$, for E_onb $u\,s$ times the number of operations
-# (or less, in extended precision), plus an *offline* part that is measured, not guessed: $\delta_j = \|W_j - D R_j\|$, formed in extended precision. We orthonormalise
-# functionals, not their Riesz representers, since $K^{-1}$ damps rounding errors where $K$ amplifies them.
+# A floor is what round-off may have done to the value. For E2 it is $\sqrt{u}\,s$, for E_onb $u\,s$ times the number of
+# operations (or less, in extended precision), plus an *offline* part that is measured, not guessed:
+# $\delta_j = \|W_j - D R_j\|$, formed in extended precision. We orthonormalise functionals, not their Riesz
+# representers, since $K^{-1}$ damps rounding errors where $K$ amplifies them.
 
 # %%
 state = result.reduced_model.estimators["orthonormal"]
@@ -168,8 +173,9 @@ assert 1e-9 < estimates["expanded"][8].floor.max() < 1e-6
 # %% [markdown]
 # ## E4: a few products instead of all
 #
-# The squared norm is linear in the products of the entries of $c$: 91 of them for N = 6. Empirical interpolation finds that
-# 2 N + 1 = 13 determine the rest, and stops by itself. The curves end in a cliff: the family has exactly that rank.
+# The squared norm is linear in the products of the entries of $c$: 91 of them for N = 6. Empirical interpolation finds
+# that 2 N + 1 = 13 determine the rest, and stops by itself. The curves end in a cliff: the family has exactly that
+# rank.
 
 # %%
 decay = {}
@@ -184,5 +190,6 @@ ax.figure
 # ## Try next
 #
 # - `n = 1999`: which floors move with the mesh width, which do not?
-# - `result = rbm.greedy(model, training, estimators=("expanded",))`: what does a greedy run driven by E2 do, and why does it stop?
+# - `result = rbm.greedy(model, training, estimators=("expanded",))`: what does a greedy run driven by E2 do, and why
+#   does it stop?
 # - two parameters: `operators=[(1.0, K), ("a", M_left), ("b", M_right)]`; from which N on is E3 refused?

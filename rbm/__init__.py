@@ -1,11 +1,11 @@
-"""Certified reduced basis methods: solve parametrised linear models online, each answer with an error bound.
+"""Certified reduced basis methods: solve parametrised linear models online, with an error bound for each answer.
 
 Words and symbols are explained in docs/glossary.md, the rooms of this package in docs/rooms.md.
 
 >>> import numpy as np, rbm
 >>> model = rbm.FullOrderModel(
-...     operators=[(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], rhs=[(1.0, np.ones(3))], product=np.diag([2.0, 3.0, 4.0]),
-...     parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
+...     operators=[(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], rhs=[(1.0, np.ones(3))],
+...     product=np.diag([2.0, 3.0, 4.0]), parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
 >>> result = rbm.greedy(model, model.parameters.sample(20), tol=1e-3)
 >>> solution = result.reduced_model.solve([[2.0], [5.0]])
 >>> bool(solution.bound.max() < 1e-3)

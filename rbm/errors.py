@@ -1,4 +1,7 @@
-"""The errors of this package. All derive from the built-in class a caller would expect, so plain `except` clauses work."""
+"""The errors of this package.
+
+All derive from the built-in class a caller would expect, so plain `except` clauses work.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,12 @@ __all__ = [
 
 
 class PointError(ValueError):
-    """Base of the errors about parameter points, one or many of a batch.
+    """The base of the errors about parameter points, one or many of a batch.
 
     rows : (k,) which rows of the batch are concerned, if it is some of them; None if the whole call is wrong
-    solution : the answers for all other rows, those concerned are marked: a Solution of :meth:`rbm.ReducedModel.solve`, an Estimate of `estimate`,
-        an array of :meth:`rbm.FullOrderModel.solve`; None elsewhere, and where no point has an answer
+    solution : the answers for all other rows, those concerned are marked: a Solution of :meth:`rbm.ReducedModel.solve`,
+        an Estimate of `estimate`, an array of :meth:`rbm.FullOrderModel.solve`; None elsewhere, and where no point has
+        an answer
     """
 
     rows: np.ndarray | None = None
@@ -38,12 +42,15 @@ class PointError(ValueError):
     about: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle, from one process to another: all but `describe`, which is a function made on the spot."""
+        """Return the state for pickle, from one process to another.
+
+        It is all but `describe`, which is a function made on the spot.
+        """
         return type(self), self.args, {k: v for k, v in self.__dict__.items() if k != "describe"}
 
 
 class ModelError(PointError):
-    """The full-order model is not what it claims: shapes, a product that is not positive definite, a singular matrix."""
+    """The full-order model is not what it claims: shapes, an indefinite product, a singular matrix."""
 
 
 class ParameterError(PointError):
@@ -66,12 +73,14 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle, which would call the class with the message alone."""
+        """Return the state for pickle, which would call the class with the message alone."""
         return type(self), (*self.args, self.result)
 
 
 def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str], about: Any = None) -> PointError:
-    """The error about the rows where `bad` (M,) is true; its `rows` are a NumPy array wherever `bad` lives.
+    """Return the error about the rows where `bad` (M,) is true.
+
+    Its `rows` are a NumPy array wherever `bad` lives.
 
     message : (i, where) -> text about row i of the batch, `where` being "row 7" or "row 7, 3 such points"
     """
@@ -83,5 +92,5 @@ def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str]
 
 
 def place(row: int, count: int) -> str:
-    """Which row, and how many points are like it, if there are more."""
+    """Return which row it is, and how many points are like it, if there are more."""
     return f"row {row}" if count == 1 else f"row {row}, {count} such points"

@@ -1,4 +1,7 @@
-"""What every estimator returns: a value, the floor below which round-off hides the truth, and whether it is resolved."""
+"""The result of every estimator: a value, its floor, and whether it is resolved.
+
+Below the floor round-off hides the truth.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class Estimate:
     floor : (M,) how far round-off and what was neglected may have moved the value: |value - exact| <= floor
     resolved : (M,) True where the value is right to 10 % or better, value >= 11 floor
     bound : (M,) value + floor
-    interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for affine models
+    interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for
+        affine models
 
     The arrays live where the model does: :meth:`rbm.ReducedModel.to`, :meth:`rbm.Solution.to`.
     """
@@ -37,12 +41,15 @@ class Estimate:
 
     @classmethod
     def from_norm(cls, value: np.ndarray, floor: np.ndarray) -> Estimate:
-        """Estimate from a value and its floor."""
+        """Make an estimate from a value and its floor."""
         return cls(value, floor, value >= RESOLVED * floor)
 
     @classmethod
     def from_square(cls, square: np.ndarray, floor: np.ndarray) -> Estimate:
-        """Estimate from a computed squared norm: its root where it is positive, the floor where it is not; NaN stays NaN."""
+        """Make an estimate from a computed squared norm.
+
+        Its value is the root where the square is positive, the floor where it is not; NaN stays NaN.
+        """
         xp = namespace(square, floor)
         positive = ~(square <= 0)
         return cls.from_norm(
@@ -51,7 +58,7 @@ class Estimate:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Estimate]) -> Estimate:
-        """One estimate from those of consecutive pieces of a batch."""
+        """Make one estimate from those of consecutive pieces of a batch."""
         if len(parts) == 1:
             return parts[0]
         xp = namespace(*(p.value for p in parts))
@@ -62,16 +69,19 @@ class Estimate:
 
     @property
     def bound(self) -> np.ndarray:
-        """(M,) value + floor: the certified upper bound."""
+        """The certified upper bound (M,), value + floor."""
         return self.value + self.floor
 
     def scaled(self, factor: np.ndarray) -> Estimate:
-        """The estimate times a positive factor (M,), 1/beta for instance."""
+        """Return the estimate times a positive factor (M,), 1/beta for instance."""
         share = None if self.interpolation is None else self.interpolation * factor
         return Estimate(self.value * factor, self.floor * factor, self.resolved, share)
 
     def interpolated(self, error: np.ndarray) -> Estimate:
-        """The estimate with `error` (M,), what interpolation of the model adds at most, as a share of its floor."""
+        """Return the estimate with `error` (M,), what interpolation of the model adds at most.
+
+        It is added to the floor, and kept as the share of it that is due to interpolation.
+        """
         return replace(Estimate.from_norm(self.value, self.floor + error), interpolation=error)
 
     def __getitem__(self, index: Any) -> Estimate:

@@ -32,7 +32,9 @@ Projection = Literal["galerkin", "least-squares"]
 
 
 class FullOrderModel(AffineSystem):
-    """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
+    """A full-order model: find u(mu) in C^n or R^n with A(mu) u = f(mu).
+
+    Operator and right-hand side are affine: A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
 
     Parameters
     ----------
@@ -41,16 +43,18 @@ class FullOrderModel(AffineSystem):
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`, or its ranges {"mu": (1.0, 100.0)}
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
-        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised callable
-    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian matrices (n, n)
-        in their place make a quadratic output u^H Q(mu) u
+        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised
+        callable
+    outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian
+        matrices (n, n) in their place make a quadratic output u^H Q(mu) u
     output_units : {name: unit}, texts for tables, "K" for instance
-    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets copies, which
-        it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
-    projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for all
-    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine, A'(mu) u' = f'(mu):
-        eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}. Error bounds are then for u',
-        (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
+    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets
+        copies, which it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
+    projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
+        all
+    interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
+        A'(mu) u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}.
+        Error bounds are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
     a model with callables works, but cannot be saved.
@@ -65,8 +69,8 @@ class FullOrderModel(AffineSystem):
     --------
     >>> import rbm
     >>> model = FullOrderModel(
-    ...     operators=[(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))], rhs=[(1.0, np.ones(2))], product=np.diag([2.0, 3.0]),
-    ...     parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
+    ...     operators=[(1.0, np.diag([2.0, 3.0])), ("mu", np.eye(2))], rhs=[(1.0, np.ones(2))],
+    ...     product=np.diag([2.0, 3.0]), parameters=rbm.ParameterSpace({"mu": (1.0, 10.0)}), stability=1.0)
     >>> model.solve([2.0])
     array([[0.25, 0.2 ]])
     """
@@ -103,10 +107,12 @@ class FullOrderModel(AffineSystem):
         self.stability = bind(stability, self)
 
     def fingerprint(self) -> str:
-        """SHA-256 of what a greedy run depends on: terms, coefficients, product, ranges, outputs, stability bound, interpolation error.
+        """Return the SHA-256 of what a greedy run depends on.
 
-        Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of it: the
-        solver, which changes round-off only, and the projection, which a run keeps by itself.
+        These are terms, coefficients, product, ranges, outputs, stability bound and interpolation error.
+
+        Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of
+        it: the solver, which changes round-off only, and the projection, which a run keeps by itself.
         """
         outputs = {name: (o.coefficients, *o.terms) for name, o in self.outputs.items()}
         rhs = (self.rhs_coefficients, self.rhs_terms)
@@ -115,16 +121,16 @@ class FullOrderModel(AffineSystem):
     def solve(
         self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
     ) -> np.ndarray:
-        """u(mu) (M, n): LU, then refinement with an extended-precision residual.
+        """Return the solutions u(mu) (M, n), from LU and refinement with an extended-precision residual.
 
-        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the model for every piece);
-            the answers are the same
+        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the
+            model for every piece); the answers are the same
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
-        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular: after all points were tried, the parameter named, with
-        `rows` (k,) that failed and `solution` (M, n), NaN there. Interrupted on Ctrl-C: its `result` (M, n) has the solutions so far, and NaN
-        in all other rows.
+        Raises ParameterError for a bad parameter, ModelError if A(mu) is singular: after all points were tried, the
+        parameter named, with `rows` (k,) that failed and `solution` (M, n), NaN there. Interrupted on Ctrl-C: its
+        `result` (M, n) has the solutions so far, and NaN in all other rows.
         Cost: M factorisations.
         """
         try:
@@ -140,16 +146,21 @@ class FullOrderModel(AffineSystem):
     def solve_extended(
         self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
     ) -> extended.Extended:
-        """u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A): the reference for errors as small as round-off.
+        """Return u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A).
 
-        Raises as :meth:`solve`; `solution` of the error and `result` of Interrupted are (hi, lo), with NaN in the columns that have no solution.
+        It is the reference for errors as small as round-off.
+
+        Raises as :meth:`solve`; `solution` of the error and `result` of Interrupted are (hi, lo), with NaN in the
+        columns that have no solution.
         """
         return solutions(self, self.parameters.validate(mus, extrapolate), np.inf, progress, executor)
 
     def error_norm(
         self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, reference: extended.Extended | None = None
     ) -> np.ndarray:
-        """True error ||u(mu) - Z gamma||_P (M,) against a solution known beyond double precision; for studies and tests.
+        """Return the true error ||u(mu) - Z gamma||_P (M,), for studies and tests.
+
+        The solution it is measured against is known beyond double precision.
 
         reference : u as hi + lo (n, M) from :meth:`solve_extended`, if it is at hand. Cost: M factorisations otherwise.
         """
@@ -164,17 +175,22 @@ class FullOrderModel(AffineSystem):
     def verify(
         self, samples: int = 5, rng: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
     ) -> Verification:
-        """Check the model's claims on random parameter points; raises ModelError or StabilityError at the first that fails, and
-        Interrupted on Ctrl-C, whose `result` lists the checks that were passed.
+        """Check the model's claims on random parameter points.
 
-        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each, for
-            models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
+        Raises ModelError or StabilityError at the first that fails, and Interrupted on Ctrl-C, whose `result` lists the
+        checks that were passed.
+
+        samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each,
+            for models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
         return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but factorisations, which are made again; ModelError for functions that no other process could find by their names."""
+        """Return all but factorisations, which are made again.
+
+        Raises ModelError for functions that no other process could find by their names.
+        """
         families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
         families += [o.coefficients for o in self.outputs.values()]
         families += [self.interpolation_error, getattr(self.stability, "coefficient", None)]
@@ -189,13 +205,13 @@ class FullOrderModel(AffineSystem):
         kind = "complex" if any(np.iscomplexobj(part) for part in parts) else "real"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return (
-            f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and {self.rhs_terms.shape[1]} "
-            f"right-hand side terms, {self.parameters}{outputs})"
+            f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and "
+            f"{self.rhs_terms.shape[1]} right-hand side terms, {self.parameters}{outputs})"
         )
 
 
 def check_projection(projection: Any) -> Projection:
-    """The name of a projection, or ModelError."""
+    """Return the name of a projection; raise ModelError for any other."""
     if projection not in get_args(Projection):
         raise ModelError(f"projection must be one of {', '.join(map(repr, get_args(Projection)))}, got {projection!r}")
     return projection

@@ -43,7 +43,7 @@ def greedy(
     projection: Projection | None = None,
     relative: bool = False,
 ) -> GreedyResult:
-    """Build a basis by adding, again and again, the solution at the training parameter with the largest error bound.
+    """Build a basis greedily: add the solution at the training parameter with the largest error bound, again and again.
 
     Parameters
     ----------
@@ -52,12 +52,13 @@ def greedy(
     tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
     max_basis : stop at this many basis vectors; n by default
     estimators : the first drives the greedy, all are prepared for the final model
-    executor : None; anything else is refused: sweeps of the training set use all cores without it
+    executor : None; anything else is refused: compiled sweeps of the training set use all cores without it
     progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
-    resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked) and
-        the same or another training set
+    resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked)
+        and the same or another training set
     checkpoint : a path to which the basis is written after every step
-    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default that of the resumed run, or the model's own
+    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default that of the resumed run, or the
+        model's own
     relative : `tol`, the selection and the history are about bound / ||u_N(mu)||_P instead of the bound itself
 
     Returns
@@ -66,8 +67,8 @@ def greedy(
 
     - "tolerance": the largest bound is at most `tol`
     - "max_basis": the basis has `max_basis` vectors
-    - "round-off": no estimate on the training set is resolved any more, or the next solution adds nothing but
-      round-off to the basis (its remainder is less than four bits above the rounding error of the vector), or the driving
+    - "round-off": no estimate on the training set is resolved any more, or the next solution adds nothing but round-off
+      to the basis (its remainder is less than four bits above the rounding error of the vector), or the driving
       estimator has become unusable
 
     Raises
@@ -75,35 +76,39 @@ def greedy(
     Interrupted
         Ctrl-C; its `result` is the GreedyResult so far.
     ParameterError, ModelError, StabilityError
-        bad training set, singular full-order system, stability bound that is not positive, or that is too large: where the bound is
-        below the true error at a selected parameter, and the error vector itself shows that the stability bound is the cause.
+        bad training set, singular full-order system, stability bound that is not positive, or that is too large: where
+        the bound is below the true error at a selected parameter, and the error vector itself shows that the stability
+        bound is the cause.
 
     Notes
     -----
-    The true error at each selected parameter is known at no cost, from the solution that is added: `effectivity` in the history. It
-    says nothing of other parameters; :meth:`rbm.FullOrderModel.verify` checks the stability bound at random ones. E3 and E4 estimate:
-    with them an effectivity below 1 may be their own, and is no error.
+    The true error at each selected parameter is known at no cost, from the solution that is added: `effectivity` in the
+    history. It says nothing of other parameters; :meth:`rbm.FullOrderModel.verify` checks the stability bound at random
+    ones. E3 and E4 estimate: with them an effectivity below 1 may be their own, and is no error.
 
-    Cost of step N: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep. The basis
-    is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
+    Cost of step N: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep.
+    The basis is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
     Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
     """
     classes = estimator_classes(estimators)
     if not isinstance(model, FullOrderModel):
         raise TypeError(
-            f"the first argument of greedy is the full-order model, got {type(model).__name__}: greedy(model, training, ...)"
+            f"the first argument of greedy is the full-order model, got {type(model).__name__}: "
+            "greedy(model, training, ...)"
         )
     check_training(training)
     if executor is not None:
         raise TypeError(
-            "greedy takes no executor: sweeps of the training set use all cores without it; FullOrderModel.solve(mus, executor=...) takes one"
+            "greedy takes no executor: compiled sweeps of the training set use all cores without it; "
+            "FullOrderModel.solve(mus, executor=...) takes one"
         )
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if not classes[0].certain:
         raise ModelError(
-            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters chosen without it, and nothing is "
-            'known of those chosen with it; write estimators=("orthonormal", "sketched")'
+            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters "
+            "chosen without it, and nothing is known of those chosen with it; "
+            'write estimators=("orthonormal", "sketched")'
         )
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
@@ -126,7 +131,7 @@ def greedy(
 
 
 class _Run:
-    """A greedy run under way: the basis so far and its training set, a surrogate for :func:`rbm.weak_greedy.weak_greedy`."""
+    """A greedy run under way, a surrogate for :func:`weak_greedy`: the basis so far, and the training set."""
 
     def __init__(
         self,
@@ -142,15 +147,15 @@ class _Run:
         self.start = time.perf_counter() - compile_seconds()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
         self.beta = model.stability(training, self.theta)
-        # where the right-hand side is zero u and u_N are, too, and there is nothing to select, whatever floor an estimate has
+        # where the right-hand side is zero, so are u and u_N: nothing to select, whatever floor an estimate has
         present = np.any(model.rhs_terms, axis=0)
         at_rest = ~np.any(self.phi[:, present], axis=1)
         self.at_rest = at_rest if np.any(at_rest) and model.interpolation_error is None else None
         basis, parameters, history, of_stored, was_relative = stored(resume, model)
         if resume is not None and was_relative != relative:
             raise ModelError(
-                f"the run to resume was made with relative={was_relative}, its history is about that; pass relative={was_relative} again, "
-                "or give its basis to rbm.project"
+                f"the run to resume was made with relative={was_relative}, its history is about that; "
+                f"pass relative={was_relative} again, or give its basis to rbm.project"
             )
         self.reduction = Reduction(model, basis, projection or of_stored)
         self.selected: list[np.ndarray] = list(parameters)
@@ -228,14 +233,14 @@ class _Run:
         self.reduction = Reduction(self.model, self.reduction.basis[:, :size], self.reduction.projection)
 
     def _hint(self) -> str:
-        """Why round-off may have come early, and what to do about it; the end of a sentence."""
+        """Return why round-off may have come early, and what to do about it; the end of a sentence."""
         hint = penalty_hint(self.model, self.training)
         return f"; {hint}" if hint else ""
 
     def _sweep(self) -> tuple[Estimate, np.ndarray, np.ndarray]:
         """Estimate the error, relative if so asked, at all M training points.
 
-        Returned with it are the absolute bounds (M,) of ||u - Z gamma||_P, u the solution of the affine model, and gamma (M, N).
+        With it come absolute bounds (M,) of ||u - Z gamma||_P, u the solution of the affine model, and gamma (M, N).
         """
         reduction = self.reduction
         state = self.classes[0].prepare(reduction, self.training)
@@ -283,7 +288,8 @@ class _Run:
                     "give a right-hand side, or training parameters where it is not zero"
                 )
             raise ModelError(
-                f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: lower tol, or check the model"
+                f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: "
+                "lower tol, or check the model"
             )
         selected = np.array(self.selected)
         reduced = finish(self.reduction, self.classes, self.training, selected)

@@ -1,4 +1,4 @@
-"""What a greedy run has found, and how a stored one is taken up again."""
+"""The result of a greedy run, and how a stored one is taken up again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ class GreedyStep:
     bound: float  #: the largest error bound on the training set, in the P-norm (relative to ||u_N||_P if so asked)
     floor: float  #: its floor
     resolved: int  #: number of training points whose estimate is resolved
-    seconds: float  #: since the start of the run that made this step, without the compilation of kernels on the first run of all
-    #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an interpolation error);
-    #: NaN where no solution was computed, as in the last step, or the true error is not known to ten percent
+    #: since the start of the run that made this step, without the compilation of kernels on the first run of all
+    seconds: float
+    #: bound / true error at `parameter`, 1 or more if bound and stability are right (without the share of an
+    #: interpolation error); NaN where no solution was computed, as in the last step, or the true error is not known to
+    #: ten percent
     effectivity: float = float("nan")
 
 
@@ -49,16 +51,22 @@ class GreedyResult:
     relative: bool = False  #: the history is about bounds relative to the norm of the solution
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write basis, parameters and history to one file; ``greedy(..., resume=path)`` goes on from there, bit for bit."""
+        """Write basis, parameters and history to one file.
+
+        ``greedy(..., resume=path)`` goes on from there, bit for bit.
+        """
         rows = history_rows(self.history, self.parameters.shape[1])
         save_greedy(self.basis, self.parameters, rows, self.fingerprint, path, self.projection, self.relative)
 
     def __repr__(self) -> str:
-        return f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by {self.stopped}: {self.reason})"
+        return (
+            f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by "
+            f"{self.stopped}: {self.reason})"
+        )
 
 
 def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:
-    """The history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
+    """Return the history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
     rows = [[s.size, s.bound, s.floor, s.resolved, s.seconds, s.effectivity, *s.parameter] for s in history]
     return np.array(rows, dtype=float).reshape(len(rows), 6 + p)
 
@@ -66,7 +74,7 @@ def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:
 def stored(
     resume: GreedyResult | str | os.PathLike[str] | None, model: FullOrderModel
 ) -> tuple[np.ndarray, np.ndarray, tuple[GreedyStep, ...], Projection, bool]:
-    """Basis, parameters and history to go on from, their projection, and whether the history is relative."""
+    """Return basis, parameters and history to go on from, their projection, and whether the history is relative."""
     if resume is None:
         return np.zeros((model.dimension, 0)), np.zeros((0, len(model.parameters))), (), model.projection, False
     if isinstance(resume, GreedyResult):
@@ -91,6 +99,6 @@ def _refuse_other_model(
         )
     if fingerprint != model.fingerprint():
         raise ModelError(
-            f"{name} was made with another full-order model (its matrices, coefficients, outputs, stability bound or parameter ranges differ); "
-            "to use its basis all the same, give it to rbm.project"
+            f"{name} was made with another full-order model (its matrices, coefficients, outputs, stability bound or "
+            "parameter ranges differ); to use its basis all the same, give it to rbm.project"
         )

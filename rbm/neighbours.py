@@ -1,4 +1,4 @@
-"""A look, made when `rbm` is imported, whether the packages beside it are ours: a file of the user's may bear their name."""
+"""Checks, when `rbm` is imported, that the packages beside it are ours. A file of the user's may bear their name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ def check_neighbours() -> None:
         found = importlib.util.find_spec(name)
         if found is None:
             raise ImportError(
-                f"rbm needs the package {name!r} that comes with it, and Python does not find it: install rbm-toolkit again"
+                f"rbm needs the package {name!r} that comes with it, and Python does not find it: install rbm-toolkit "
+                "again"
             )
         places = [Path(place) for place in found.submodule_search_locations or ()]
         if not any((place / f"{module}.py").exists() for place in places):
             where = found.origin or ", ".join(map(str, places))
             raise ImportError(
-                f"rbm needs the package {name!r} that comes with it, but Python finds {where} under that name: rename that file or "
-                "folder, or take its folder off Python's path"
+                f"rbm needs the package {name!r} that comes with it, but Python finds {where} under that name: rename "
+                "that file or folder, or take its folder off Python's path"
             )
 
 

@@ -1,4 +1,4 @@
-"""From a basis to a reduced model."""
+"""Makes a reduced model from a basis."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ def project(
     training: Any = None,
     projection: Projection | None = None,
 ) -> ReducedModel:
-    """Projection onto a basis from elsewhere: POD, another code, a greedy basis cut short.
+    """Make a reduced model from a basis that comes from elsewhere.
+
+    POD, another code, or a greedy basis cut short, for example.
 
     Parameters
     ----------
     model : the full-order model
-    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not P-orthonormal
+    basis : Z (n, N), an array, sparse or not, or what :func:`lowrank.pod` returns; orthonormalised in P if it is not
+        P-orthonormal
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
@@ -43,9 +46,11 @@ def project(
     ModelError
         a basis of the wrong shape or with dependent vectors, an unknown estimator.
     EstimatorUnusable
-        the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that cannot are listed in `refused`.
+        the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that
+        cannot are listed in `refused`.
 
-    Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops, m = Qf + Qa N.
+    Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops,
+    m = Qf + Qa N.
     """
     if basis is None:
         raise ModelError(
@@ -63,7 +68,7 @@ def finish(
     training: np.ndarray,
     selected: np.ndarray | None = None,
 ) -> ReducedModel:
-    """The reduced model of a projection, with its estimators prepared."""
+    """Return the reduced model of a projection, with its estimators prepared."""
     model = reduction.model
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
@@ -96,7 +101,10 @@ def finish(
 
 
 def estimator_classes(estimators: Sequence[str | type[Estimator]]) -> list[type[Estimator]]:
-    """The classes of estimators given by name, alias or class, each once, in order. Raises ModelError for two of one kind, and for none."""
+    """Return the classes of estimators given by name, alias or class, each once, in order.
+
+    Raises ModelError for two of one kind, and for none.
+    """
     if isinstance(estimators, str | type):
         estimators = (estimators,)
     classes: dict[str, type[Estimator]] = {}

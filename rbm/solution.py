@@ -25,11 +25,13 @@ NONE.setflags(write=False)
 class Solution:
     """Answers of :meth:`ReducedModel.solve` for M parameter points.
 
-    A point that failed, of those asked for with ``on_error="mark"``, has NaN for coefficients and outputs and infinity for bounds.
-    The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's everywhere.
+    A point that failed, of those asked for with ``on_error="mark"``, has NaN for coefficients and outputs and infinity
+    for bounds. The arrays live where the model does (:meth:`rbm.ReducedModel.to`), but for `failed`, which is NumPy's
+    everywhere.
 
-    ``solution[i]`` is the Solution of some of the points: i an integer, a slice, a mask (M,) or indices; `failed` then counts
-    from the first of them; `reasons`, those about these points, still name rows of the whole. Tables: :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
+    ``solution[i]`` is the Solution of some of the points: i an integer, a slice, a mask (M,) or indices; `failed` then
+    counts from the first of them; `reasons`, those about these points, still name rows of the whole. Tables:
+    :meth:`to_dict`, :meth:`to_dataframe`, :meth:`to_xarray`.
     """
 
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
@@ -52,30 +54,41 @@ class Solution:
 
     @property
     def bound(self) -> np.ndarray:
-        """(M,) upper bound of ||u(mu) - Z gamma(mu)||_P."""
+        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P."""
         if self.estimate is None:
             raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
         return self.estimate.bound
 
     def to(self, target: Any, *, device: Any = None) -> Solution:
-        """The answers on "numpy", "cupy" or an array module, as for :meth:`rbm.ReducedModel.to`; the same bits, NaN included."""
+        """Return the answers on "numpy", "cupy" or an array module, as :meth:`rbm.ReducedModel.to` does.
+
+        The bits are the same, NaN included.
+        """
         move = mover(target, device)
         moved = _mapped(self, lambda array, _: move(array))
         return moved if self.mus is None else replace(moved, mus=move(self.mus))
 
     def to_dict(self) -> dict[str, np.ndarray]:
-        """{column: array (M,)} with the columns of the command line's CSV: parameters, outputs with their bounds, error_bound, floor, resolved.
+        """Return {column: array (M,)} with the columns of the command line's CSV.
 
-        A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by ``to("numpy")``.
+        These are parameters, outputs with their bounds, error_bound, floor, resolved.
+
+        A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by
+        ``to("numpy")``.
         """
         return columns(self)
 
     def to_dataframe(self) -> Any:
-        """A pandas.DataFrame, one row a point, with the columns of :meth:`to_dict`. Raises ImportError without pandas."""
+        """Return a pandas.DataFrame, one row per point, with the columns of :meth:`to_dict`.
+
+        Raises ImportError without pandas.
+        """
         return dataframe(self)
 
     def to_xarray(self) -> Any:
-        """An xarray.Dataset over the dimension "point": parameters as coordinates, outputs, bounds, coefficients; units and meaning as attributes.
+        """Return an xarray.Dataset over the dimension "point".
+
+        Parameters are its coordinates; it has outputs, bounds and coefficients, and units and meaning as attributes.
 
         Complex outputs stay complex. Raises ImportError without xarray, ValueError for a solution on a device.
         """
@@ -84,7 +97,8 @@ class Solution:
     def __getitem__(self, index: Any) -> Solution:
         if isinstance(index, str):
             raise TypeError(
-                f"a Solution is indexed by points, got {index!r}; outputs are in solution.outputs, columns in solution.to_dict()"
+                f"a Solution is indexed by points, got {index!r}; outputs are in solution.outputs, columns in "
+                "solution.to_dict()"
             )
         if isinstance(index, bool | np.bool_):
             raise IndexError("a Solution is indexed by an integer, a slice, a mask or indices, got one truth value")
@@ -129,7 +143,10 @@ class Solution:
 
 
 def coefficients_of(given: Any) -> Any:
-    """The coefficients of a Solution; anything else as it is. Raises ValueError where none were kept, and for entries behind masks."""
+    """Return the coefficients of a Solution; anything else as it is.
+
+    Raises ValueError where none were kept, and for entries behind masks.
+    """
     hidden = _masked(given)
     if hidden:
         raise ValueError(f"coefficients hide {hidden} entries behind a mask; fill them or leave these points out")
@@ -143,14 +160,17 @@ def coefficients_of(given: Any) -> Any:
 
 
 def _masked(given: Any) -> int:
-    """Entries behind a mask, of an array or of those in lists."""
+    """Count entries behind a mask, of an array or of those in lists."""
     if isinstance(given, list | tuple):
         return sum(_masked(item) for item in given if isinstance(item, list | tuple | np.ma.MaskedArray))
     return int(np.ma.count_masked(given)) if isinstance(given, np.ma.MaskedArray) else 0
 
 
 def room_for(part: Solution, count: int) -> Solution:
-    """A solution for `count` points with arrays like those of `part`; every point is marked as failed until it is written."""
+    """Return a solution for `count` points with arrays like those of `part`.
+
+    Every point is marked as failed until it is written.
+    """
 
     def room(array: Any, value: Any) -> Any:
         shape = (count, *array.shape[1:])
@@ -162,12 +182,15 @@ def room_for(part: Solution, count: int) -> Solution:
 
 
 def spread(part: Solution, rows: np.ndarray, count: int) -> Solution:
-    """A solution for `count` points: `part` at `rows`, (k,) in ascending order, all others marked as failed."""
+    """Return a solution for `count` points: `part` at `rows`, all others marked as failed.
+
+    The rows (k,) are in ascending order.
+    """
     whole = room_for(part, count)
     if isinstance(part.coefficients, np.ndarray):
         write(whole, rows, part)
         return whole
-    # the standard has no assignment to a list of rows: the rows of `part` are drawn to their places, those between are filled
+    # the standard has no assignment to a list of rows: the rows of `part` are drawn to their places, others are filled
     written, source = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
     written[rows], source[rows] = True, np.arange(len(rows))
     arrays = iter(_arrays(part))
@@ -181,13 +204,13 @@ def spread(part: Solution, rows: np.ndarray, count: int) -> Solution:
 
 
 def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
-    """Put the answers of `part` at `rows` of `target`; a slice, unless they are NumPy's."""
+    """Put the answers of `part` at `rows` of `target`. The rows are a slice, unless the arrays are NumPy's."""
     for to, array in zip(_arrays(target), _arrays(part), strict=True):
         to[rows, ...] = array
 
 
 def wipe(target: Solution, rows: slice | np.ndarray) -> None:
-    """Mark `rows` of `target` as failed, whatever was there; a slice, unless they are NumPy's."""
+    """Mark `rows` of `target` as failed, whatever was there. The rows are a slice, unless the arrays are NumPy's."""
 
     def clear(array: Any, value: Any) -> Any:
         array[rows, ...] = value
@@ -197,13 +220,16 @@ def wipe(target: Solution, rows: slice | np.ndarray) -> None:
 
 
 def fits(target: Solution, part: Solution) -> bool:
-    """False if arrays of `part` are complex where those of `target` are real: a callable coefficient may be either, piece by piece."""
+    """Return False if arrays of `part` are complex where those of `target` are real.
+
+    A callable coefficient may be either, piece by piece.
+    """
     pairs = zip(_arrays(target), _arrays(part), strict=True)
     return all(to.dtype == array.dtype or _common(to, array) == to.dtype for to, array in pairs)
 
 
 def promoted(target: Solution, part: Solution) -> Solution:
-    """`target` with arrays that can hold `part`."""
+    """Return `target` with arrays that can hold `part`."""
     arrays = iter(_arrays(part))
     return _mapped(target, lambda to, _: namespace(to).astype(to, _common(to, next(arrays)), copy=False))
 
@@ -213,14 +239,17 @@ def _common(a: Any, b: Any) -> Any:
 
 
 def _arrays(solution: Solution) -> Iterator[Any]:
-    """All arrays with one row a point, in one order."""
+    """Yield all arrays with one row per point, always in the same order."""
     found: list[Any] = []
     _mapped(solution, lambda array, _: found.append(array))
     yield from found
 
 
 def _mapped(solution: Solution, function: Callable[..., Any]) -> Solution:
-    """function(array, value that marks a failed point) for all arrays with one row a point, always in the same order."""
+    """Return the solution with function(array, mark) for all arrays with one row per point.
+
+    The mark is the value of a failed point. The order is always the same.
+    """
     e = solution.estimate
     return replace(
         solution,

@@ -1,4 +1,4 @@
-"""Answers as tables: columns by name, data frames, and datasets with units and what each number means."""
+"""Answers as tables: columns by name, data frames, and datasets with units and meanings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = ("error_bound", "floor", "resolved", "coefficients", "point", "basis")
 
 
 class Answers(Protocol):
-    """What a table is made from, a :class:`rbm.Solution`."""
+    """The attributes of a :class:`rbm.Solution` that a table is made from."""
 
     @property
     def coefficients(self) -> Any:
@@ -59,10 +59,12 @@ class Answers(Protocol):
 
 
 def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> None:
-    """Raise ModelError for outputs whose columns would collide with each other, with parameters or with the columns of every table.
+    """Raise ModelError for outputs whose columns would collide with others.
 
-    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters. Parameters called
-    like a column of every table are refused as well.
+    Others are those of outputs, of parameters, and the columns of every table.
+
+    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters.
+    Parameters called like a column of every table are refused as well.
     """
     for name in parameters:
         if name in OWN:
@@ -75,7 +77,8 @@ def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> Non
             raise ModelError(f"the name of an output must be a text, got {name!r}; write {str(name)!r}")
         if not name.strip() or name != name.strip() or not name.isprintable():
             raise ModelError(
-                f"output name {name!r} cannot head a column: it is empty, or has spaces around it or characters that do not print"
+                f"output name {name!r} cannot head a column: it is empty, or has spaces around it or characters that "
+                "do not print"
             )
         for column in (name, f"{name}_re", f"{name}_im", f"{name}_bound"):
             if column in owner:
@@ -87,7 +90,7 @@ def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> Non
 
 
 def columns(solution: Answers) -> dict[str, np.ndarray]:
-    """{column: (M,)}; see :meth:`rbm.Solution.to_dict`."""
+    """Return {column: (M,)}; see :meth:`rbm.Solution.to_dict`."""
     _on_host(solution)
     made = _parameters(solution)
     for name, values in solution.outputs.items():
@@ -102,13 +105,13 @@ def columns(solution: Answers) -> dict[str, np.ndarray]:
 
 
 def dataframe(solution: Answers) -> Any:
-    """A pandas.DataFrame; see :meth:`rbm.Solution.to_dataframe`."""
+    """Return a pandas.DataFrame; see :meth:`rbm.Solution.to_dataframe`."""
     made = columns(solution)  # what is wrong with the solution comes before what is missing here
     return require("pandas", "pandas", "Solution.to_dataframe()").DataFrame(made)
 
 
 def dataset(solution: Answers) -> Any:
-    """An xarray.Dataset; see :meth:`rbm.Solution.to_xarray`."""
+    """Return an xarray.Dataset; see :meth:`rbm.Solution.to_xarray`."""
     _on_host(solution)
     xarray = require("xarray", "xarray", "Solution.to_xarray()")
     variables: dict[str, Any] = {}
@@ -126,8 +129,8 @@ def dataset(solution: Answers) -> Any:
             else "the full-order model"
         )
         covers = (
-            f"error ||u(mu) - Z gamma(mu)||_P of the reduced solution against the exact solution u of {exact}, round-off included; "
-            "the error of the discretisation is not"
+            f"error ||u(mu) - Z gamma(mu)||_P of the reduced solution against the exact solution u of {exact}, "
+            "round-off included; the error of the discretisation is not"
         )
         attributes = {"estimator": solution.method, "error_bound": covers}
         variables |= {

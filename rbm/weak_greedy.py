@@ -1,7 +1,7 @@
 """The weak greedy loop: a surrogate is extended where it is worst, until a rule stops it.
 
-It knows two verbs, evaluate and extend, and no model. :func:`rbm.greedy` extends a reduced basis with it, :class:`rbm.stability.Anchored`
-a set of anchors.
+It knows two verbs, evaluate and extend, and no model. :func:`rbm.greedy` extends a reduced basis with it,
+:class:`rbm.stability.Anchored` a set of anchors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lowrank.progress import progress_bar
 
 __all__ = ["Stop", "StoppingRule", "Surrogate", "Worst", "weak_greedy"]
 
-#: Why a run ended. "unresolved": round-off hides the error at all training points; "exhausted": an extension added nothing.
+#: Why a run ended. "unresolved": rounding hides the value at all points; "exhausted": an extension adds nothing.
 Stop = Literal["tolerance", "unresolved", "limit", "exhausted"]
 
 

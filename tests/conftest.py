@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import MODELS
-from oracle import Oracle
-from scattering_models import DATA
+from helpers.models import MODELS
+from helpers.oracle import Oracle
+from helpers.scattering_models import DATA
 
 import rbm
 from rbm.online import kernels
@@ -34,7 +34,10 @@ LAST = ("test_command_line", "test_unkind_models", "test_notebooks")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Two processes do not compile the same kernel at the same time: the second one waits, and reads it from the disk."""
+    """Two processes do not compile the same kernel at the same time.
+
+    The second one waits, and reads it from the disk.
+    """
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return
@@ -54,7 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process a file, unless a test says otherwise; of tests marked `every(n)` all but each n-th are marked slow."""
+    """Each file runs in one process, unless a test says otherwise.
+
+    Of tests marked `every(n)` all but each n-th are marked slow.
+    """
     seen: dict[str, int] = {}
     for item in items:
         if (every := item.get_closest_marker("every")) is not None:
@@ -74,7 +80,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def stored_matrices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    """Boundary element matrices come from beside the tests, and nothing but kernels is written to the user's cache; gives what RBM_CACHE_DIR was."""
+    """Gives what RBM_CACHE_DIR was.
+
+    Boundary element matrices come from beside the tests, and nothing but kernels is written to the user's cache.
+    """
     before, compiled = os.environ.get("RBM_CACHE_DIR"), kernel_folder()
     folder = shutil.copytree(DATA, tmp_path_factory.mktemp("cache") / "data")
     compiled.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scattering_models import restore
+from helpers import ROOT
+from helpers.scattering_models import restore
 
 import eim
 import lowrank
@@ -21,7 +22,6 @@ import ml
 import problems
 import rbm
 
-ROOT = Path(__file__).parents[1]
 MODULES = [
     name
     for package in (lowrank, eim, rbm, ml, problems)
@@ -52,7 +52,10 @@ def test_public_names_exist(name: str) -> None:
 def test_readme_code_runs(
     whole: bool, stored_matrices: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each block by itself unless it says otherwise; with the stored 66 unknowns in place of the 1026 of the sphere, and as it is."""
+    """Each block runs by itself unless it says otherwise.
+
+    It runs with the stored 66 unknowns in place of the 1026 of the sphere, and as it is.
+    """
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert sum("level=4" in block for block in blocks) == 1
     if whole:
@@ -68,7 +71,10 @@ def test_readme_code_runs(
 
 
 def test_readme_says_what_is_resolved() -> None:
-    """The caption of its first figure: of E_onb nearly all points at N = 7 and most at N = 8, of E2 none from N = 5 on."""
+    """The caption of its first figure holds.
+
+    Of E_onb nearly all points at N = 7 and most at N = 8, of E2 none from N = 5 on.
+    """
     model = problems.reaction_diffusion_1d()
     reduced = rbm.greedy(model, model.parameters.sample(1000, "grid"), max_basis=8, progress=False).reduced_model
     mus = model.parameters.sample(1000, "random", rng=1)

@@ -10,15 +10,17 @@ from pathlib import Path
 import array_api_strict
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import rbm
 from problems import reaction_diffusion_1d
 
-ROOT = Path(__file__).parents[1]
-
 
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
-    hidden = "import sys; sys.modules['cupy'] = None; sys.argv = ['gpu', *sys.argv[1:]]; from benchmarks.gpu import main; sys.exit(main())"
+    hidden = (
+        "import sys; sys.modules['cupy'] = None; sys.argv = ['gpu', *sys.argv[1:]]; "
+        "from benchmarks.gpu import main; sys.exit(main())"
+    )
     out = tmp_path / "lines.jsonl"
     command = [sys.executable, "-c", hidden, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

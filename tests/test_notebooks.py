@@ -8,9 +8,10 @@ import jupytext
 import nbclient
 import nbformat
 import pytest
-from scattering_models import restore
+from helpers import ROOT
+from helpers.scattering_models import restore
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = ROOT / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 #: What `make test` replaces, for a shorter run: fewer unknowns, those of the stored matrices, and fewer points.
 SHORTER: dict[str, dict[str, str]] = {

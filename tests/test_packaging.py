@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("lowrank", "eim", "rbm", "problems", "ml")
 
@@ -76,11 +76,13 @@ def test_own_matrices_need_neither_plots_nor_finite_elements(tmp_path: Path) -> 
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('matplotlib', 'skfem', 'meshio', 'bempp_cl', 'problems', 'ml', 'torch', 'safetensors'):
+        if name.split('.')[0] in ('matplotlib', 'skfem', 'meshio', 'bempp_cl', 'problems', 'ml', \
+'torch', 'safetensors'):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
 import numpy as np, rbm, eim, lowrank
-model = rbm.FullOrderModel([(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], [(1.0, np.ones(3))], np.diag([2.0, 3.0, 4.0]),
+model = rbm.FullOrderModel([(1.0, np.diag([2.0, 3.0, 4.0])), ("mu", np.eye(3))], [(1.0, np.ones(3))], \
+np.diag([2.0, 3.0, 4.0]),
                            rbm.ParameterSpace({"mu": (1.0, 10.0)}), 1.0)
 result = rbm.greedy(model, model.parameters.sample(20), tol=1e-3, progress=False)
 result.reduced_model.save(sys.argv[1])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import eim
 import lowrank
@@ -62,7 +62,7 @@ def test_results_unpack_in_the_order_of_their_fields() -> None:
 
 
 def test_bars_are_asked_for_everywhere_but_in_studies_which_are_commands() -> None:
-    root = Path(__file__).parents[1]
+    root = ROOT
     for package in ("lowrank", "eim", "rbm", "problems", "ml"):
         for path in (root / package).rglob("*.py"):
             if "problems/studies" not in path.as_posix():

@@ -1,7 +1,8 @@
 """Bounds of random small models in mixed units against exact arithmetic: no violation in 10^5 points.
 
-A point is a parameter point of a model at which the error bound and all output bounds were compared with the exact values; residual
-norms and stability constants are compared there, too. ``python -m benchmarks.truth`` does 10^6 and prints a table.
+A point is a parameter point of a model at which the error bound and all output bounds were compared with the exact
+values; residual norms and stability constants are compared there, too. ``python -m benchmarks.truth`` does 10^6 and
+prints a table.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def test_exact_answers_of_a_model_known_in_closed_form(unit: int, complex_valued
 
 
 def test_the_oracle_agrees_with_the_one_of_the_other_tests() -> None:
-    from oracle import Oracle
+    from helpers.oracle import Oracle
 
     case, _ = case_of("units", 1)
     model = case.model()

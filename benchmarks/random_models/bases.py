@@ -31,7 +31,10 @@ def rhs_of(kit: Kit) -> list[Term]:
 
 
 def coercive(kit: Kit, *, equal: bool | None = None, rank: int | None = None) -> Case:
-    """theta_q > 0 and semi-definite terms, min-theta; P = A(mu_ref) if `equal`, else a product that is one of the terms, or none."""
+    """theta_q > 0 and semi-definite terms, min-theta.
+
+    P = A(mu_ref) if `equal`, else a product that is one of the terms, or none.
+    """
     rng, qa = kit.rng, int(kit.rng.integers(1, 4))
     coefficients = ["1 + mu**2", "mu", "exp(-mu)"][:qa]
     terms = [kit.positive(0.5, 2.0), *(kit.positive(rank=rank) for _ in range(qa - 1))]

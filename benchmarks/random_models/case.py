@@ -87,7 +87,10 @@ def dense(a: Any) -> np.ndarray:
 
 
 def sharp_constant(case: Case) -> Callable[[np.ndarray], np.ndarray]:
-    """mus -> the true inf-sup constant, lowered by 1e-9 and by what rounding may have added to it; 1 if P is not positive definite."""
+    """mus -> the true inf-sup constant, lowered by 1e-9 and by what rounding may have added to it.
+
+    It is 1 if P is not positive definite.
+    """
     try:
         terms = np.stack([t.astype(complex) for t in whitened(case.setting())])
     except ArithmeticError:

@@ -28,7 +28,15 @@ class Kit:
         self.half = np.linalg.cholesky(self.plain) if self.condition < 1e15 else np.eye(self.n)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, *, sizes: tuple[int, int] = (2, 6), complex_share: float = 0.3, decades: float = 6.0, exponent: int = 0) -> Kit:  # fmt: skip
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        *,
+        sizes: tuple[int, int] = (2, 6),
+        complex_share: float = 0.3,
+        decades: float = 6.0,
+        exponent: int = 0,
+    ) -> Kit:
         """Any size, condition 1 to 10^decades, units 2^-exponent to 2^exponent."""
         n = int(rng.integers(sizes[0], sizes[1] + 1))
         return cls(
@@ -46,7 +54,7 @@ class Kit:
         return x + 1j * self.rng.standard_normal(shape) if self.complex_valued else x
 
     def unitary(self, n: int) -> np.ndarray:
-        """(n, n)."""
+        """Gives a random unitary matrix (n, n)."""
         return np.linalg.qr(self.normal(n, n))[0]
 
     def _conditioned(self, condition: float) -> np.ndarray:
@@ -69,7 +77,7 @@ class Kit:
 
     @property
     def product(self) -> np.ndarray:
-        """P (n, n)."""
+        """Gives the inner product P (n, n)."""
         p = self.units[:, None] * self.plain * self.units
         return (p + p.conj().T) / 2
 

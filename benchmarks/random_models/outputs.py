@@ -30,7 +30,10 @@ def cancelling_outputs(rng: np.random.Generator) -> Case:
 
 @family
 def linear_outputs(rng: np.random.Generator) -> Case:
-    """Functionals that nearly cancel, of 1e-300 to 1e150, with zeros, complex, with coefficients that undo their size."""
+    """Functionals that nearly cancel, of 1e-300 to 1e150.
+
+    With zeros, complex, with coefficients that undo their size.
+    """
     kit = Kit.draw(rng, decades=13, exponent=int(rng.choice([0, 0, 30])))
     case = general(kit, 0.2)
     a, d = kit.functional(), kit.functional()
@@ -53,7 +56,10 @@ def linear_outputs(rng: np.random.Generator) -> Case:
 
 @family
 def quadratic_outputs(rng: np.random.Generator) -> Case:
-    """Energies in mixed units, indefinite and cancelling forms, 1e-150 to 1e150, forms that hide a part that is not Hermitian."""
+    """Energies in mixed units, indefinite and cancelling forms.
+
+    Also forms of 1e-150 to 1e150, and forms that hide a part that is not Hermitian.
+    """
     kit = Kit.draw(rng, sizes=(3, 5), decades=10, exponent=int(rng.choice([0, 30, 44])))
     case = coercive(kit) if rng.uniform() < 0.6 else general(kit, 0.2)
     q, eps = kit.indefinite(), 10.0 ** rng.uniform(-12, -2)

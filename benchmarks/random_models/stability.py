@@ -70,7 +70,10 @@ def nearly_semidefinite(rng: np.random.Generator) -> Case:
 
 @family
 def hidden_skew_part(rng: np.random.Generator) -> Case:
-    """Min-theta with a term that is not Hermitian, beside a unit that hides it; its skew part may be harmless or not."""
+    """Min-theta with a term that is not Hermitian, beside a unit that hides it.
+
+    Its skew part may be harmless or not.
+    """
     n, unit = int(rng.integers(3, 6)), 2.0 ** float(rng.choice([0, 10, 21, 22, 23, 40]))
     s = np.ones(n)
     s[0] = unit
@@ -96,7 +99,10 @@ def hidden_skew_part(rng: np.random.Generator) -> Case:
 
 @family
 def signs(rng: np.random.Generator) -> Case:
-    """Coefficients that vanish or change their sign in the range; min-theta must refuse those points, the true constant need not."""
+    """Coefficients that vanish or change their sign in the range.
+
+    Min-theta must refuse those points, the true constant need not.
+    """
     kit = Kit.draw(rng, complex_share=0.0, exponent=int(rng.choice([0, 20])))
     case = coercive(kit)
     terms = [a for _, a in case.operators]
@@ -152,7 +158,10 @@ def interpolated(rng: np.random.Generator) -> Case:
 
 @family
 def nearly_orthonormal(rng: np.random.Generator) -> Case:
-    """A basis that is orthonormal to about 1e-10, and is kept as it is: bounds must not take ||Z gamma||_P for ||gamma||."""
+    """A basis that is orthonormal to about 1e-10, and is kept as it is.
+
+    Bounds must not take ||Z gamma||_P for ||gamma||.
+    """
     n = int(rng.integers(3, 9))
     kit = Kit(rng, n, rng.uniform() < 0.3, draw_units(rng, n, int(rng.choice([0, 30]))), 10 ** rng.uniform(0, 8))
     size = int(rng.integers(1, 3))

@@ -18,7 +18,10 @@ RANGES = ((0.5, 2.0), (1.0, 10.0), (1.0, 1000.0), (0.01, 100.0), (3.0, 3.5))
 
 
 def estimator_case(rng: np.random.Generator) -> tuple[Case, rbm.ParameterSpace]:
-    """A real or complex model of one to three parameters, Galerkin or least squares, on one to four solutions or random vectors."""
+    """A real or complex model of one to three parameters.
+
+    Galerkin or least squares, on one to four solutions or random vectors.
+    """
     kit = Kit.draw(rng, sizes=(3, 8), complex_share=0.4, decades=3.0)
     p = int(rng.integers(1, 4))
     ranges = {f"mu{j}": RANGES[int(rng.integers(len(RANGES)))] for j in range(p)}
@@ -60,7 +63,10 @@ def space_of(low: np.ndarray, high: np.ndarray, unit: np.ndarray) -> np.ndarray:
 def unseen(
     space: rbm.ParameterSpace, rng: np.random.Generator, count: int, near: np.ndarray | None = None
 ) -> np.ndarray:
-    """Random points: even on either scale, some of them near an end of a range or at it, or near to points `near` (k, p)."""
+    """Random points, even on either scale.
+
+    Some of them are near an end of a range or at it, or near to points `near` (k, p).
+    """
     low, high = space.bounds.T
     unit = rng.random((count, len(low)))
     unit = np.where(rng.random(unit.shape) < 0.1, unit**6, unit)
@@ -69,7 +75,9 @@ def unseen(
     made = np.where(rng.random((count, 1)) < 0.3, np.clip(low * (high / low) ** unit, low, high), made)
     if near is None:
         return made
-    close = near[rng.integers(0, len(near), count)] * (1 + rng.choice([-1, 1], made.shape) * 10 ** rng.uniform(-7, -1, (count, 1)))  # fmt: skip
+    close = near[rng.integers(0, len(near), count)] * (
+        1 + rng.choice([-1, 1], made.shape) * 10 ** rng.uniform(-7, -1, (count, 1))
+    )
     return np.where(rng.random((count, 1)) < 0.2, np.clip(close, low, high), made)
 
 
@@ -77,7 +85,7 @@ Training = Callable[[rbm.ParameterSpace, np.random.Generator], np.ndarray]
 
 
 def few(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
-    """1 to 12 points."""
+    """Gives 1 to 12 random points."""
     return space.sample(int(rng.integers(1, 13)), "random", rng=rng)
 
 
@@ -91,7 +99,10 @@ def repeated(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
 
 
 def clustered(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
-    """200 points in one part of the box, a corner or elsewhere, of a thousandth to a third of its width; sometimes a few outside it."""
+    """200 points in one part of the box, sometimes a few outside it.
+
+    The part is a corner or elsewhere, of a thousandth to a third of the box's width.
+    """
     low, high = space.bounds.T
     width = 10 ** rng.uniform(-3, -0.5)
     start = rng.choice([0.0, 1.0, rng.random()], len(low)) * (1 - width)
@@ -123,7 +134,11 @@ def half(space: rbm.ParameterSpace, rng: np.random.Generator) -> np.ndarray:
     """200 points that leave out a part of the box: above some value of one parameter, or a gap in the middle."""
     low, high = space.bounds.T
     unit, j, cut = rng.random((200, len(low))), int(rng.integers(len(low))), rng.uniform(0.3, 0.9)
-    unit[:, j] = cut * unit[:, j] if rng.uniform() < 0.5 else np.where(unit[:, j] < 0.5, unit[:, j] * (1 - cut), 1 - unit[:, j] * (1 - cut) / 2)  # fmt: skip
+    unit[:, j] = (
+        cut * unit[:, j]
+        if rng.uniform() < 0.5
+        else np.where(unit[:, j] < 0.5, unit[:, j] * (1 - cut), 1 - unit[:, j] * (1 - cut) / 2)
+    )
     return space_of(low, high, unit)
 
 

@@ -156,7 +156,7 @@ def whole_space(rng: np.random.Generator) -> Case:
 
 @family
 def greedy(rng: np.random.Generator) -> Case:
-    """A greedy basis."""
+    """The basis is that of a greedy run."""
     kit = Kit.draw(rng, sizes=(4, 7), exponent=int(rng.choice([0, 40])))
     case = coercive(kit) if rng.uniform() < 0.5 else general(kit)
     case.basis = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,20 +11,22 @@ from problems.acoustics import near_quadrature
 from problems.acoustics.near_triangles import NearTriangles, SharpTriangles, near_triangles, sharp_triangles
 from problems.acoustics.surfaces import SurfaceMesh
 
-__all__ = ["pairs_to_correct", "rules", "singular_order", "warn_if_costly", "warn_if_too_near"]
+__all__ = ["pairs_to_correct", "rules", "seconds_of", "singular_order", "warn_if_costly", "warn_if_too_near"]
 
 #: Changes when what these modules compute changes without one of the constants (tests/test_near_triangles.py sees it).
-RULES = 2
-#: Triangles that do not touch and are nearer than this share of their size there are integrated by :mod:`problems.acoustics.near_quadrature`: there the
+RULES = 3
+#: Triangles that do not touch and are nearer than this share of the longest edge are integrated by :mod:`problems.acoustics.near_quadrature`: there the
 #: rule of order 4 leaves 2e-3 of a single and 2e-2 of a double layer, at 0.08 of an edge 15 % and more. No ready-made shape has such pairs.
+#: The edge, and not the local size: of long triangles at 0.2 to 0.35 of the edge and 8 to 10 local sizes that rule leaves 5 % and 12 %.
 NEAR = 0.35
 #: Triangles longer than this many of their heights are stretched; the order that singular integrals take at least where there are such, or
 #: near or sharp ones.
 STRETCHED, SINGULAR = 4.0, 6
 #: Nearer than this, the correction itself has been seen to lose digits.
 TOO_NEAR = 2e-3
-#: Integrals over so many pairs are announced; each takes about 0.03 s.
-MANY, SECONDS = 4000, 0.03
+#: Integrals that take longer than so many seconds are announced: about so many for a pair of near triangles, four times as many where it is
+#: very near; more for one that is long for the wave, and for one that touches.
+ANNOUNCED, SECONDS, SECONDS_LONG, SECONDS_SHARP = 120.0, 0.0011, 0.002, 0.016
 #: Faces that meet at less than this angle (radians), and triangles with one common vertex that are nearer there than this share of their own
 #: angle, are integrated likewise: the singular rule of order 4 leaves 5e-3 of a double layer at 37 degrees, 17 % at 4.
 SHARP, SHARP_AT_VERTEX = np.pi / 4, 0.25
@@ -35,7 +38,8 @@ def rules() -> str:
     """All that decides how pairs of triangles are integrated, besides the orders that are asked for: part of a cache key."""
     q = near_quadrature
     constants = (NEAR, STRETCHED, SINGULAR, SHARP, SHARP_AT_VERTEX)
-    return f"rules {RULES}, {constants}, {(q.SEPARATION, q.ORDER, q.LEVELS, q.SMOOTH_ORDER)}"
+    halves = (q.ORDER, q.TOLERANCE, q.TOLERANCE_AT_TOUCH, q.SEPARATION, q.TWICE, q.LEVELS)
+    return f"rules {RULES}, {constants}, {halves}, {(q.SMOOTH_ORDERS, q.SMOOTH_WAVES, q.SMOOTH_AT_TOUCH)}"
 
 
 def pairs_to_correct(mesh: SurfaceMesh) -> tuple[NearTriangles, SharpTriangles]:
@@ -77,14 +81,24 @@ def warn_if_too_near(near: NearTriangles) -> None:
         )
 
 
-def warn_if_costly(mesh: SurfaceMesh, pairs: int) -> None:
+def warn_if_costly(mesh: SurfaceMesh, near: NearTriangles, sharp: SharpTriangles, wavenumbers: Sequence[float]) -> None:
     """Announce integrals that take longer than all the rest, and what shortens them."""
-    if pairs > MANY:
+    seconds = seconds_of(mesh, near, sharp, wavenumbers)
+    if seconds > ANNOUNCED:
         stretch = float((mesh.edge_lengths.max(axis=0) ** 2 / (2 * mesh.areas)).max())
+        count = (len(near) + len(sharp)) * len(wavenumbers)
         warnings.warn(
-            f"{pairs} integrals over pairs of near triangles, which take about {pairs * SECONDS / 60:.0f} minutes (once, if there is a cache): near is what "
-            f"is nearer than {NEAR:g} of the longer edge of the two, and the mesh has triangles up to {stretch:.0f} times as long as high; a mesh of "
-            "rounder triangles has fewer such pairs",
+            f"{count} integrals over pairs of near triangles, which take about {seconds / 60:.0f} minutes (once, if there is a cache): near is "
+            f"what is nearer than {NEAR:g} of the longer edge of the two, and the mesh has triangles up to {stretch:.0f} times as long as high; a mesh "
+            "of rounder triangles has fewer such pairs",
             UserWarning,
             stacklevel=3,
         )
+
+
+def seconds_of(mesh: SurfaceMesh, near: NearTriangles, sharp: SharpTriangles, wavenumbers: Sequence[float]) -> float:
+    """About how long the integrals over near and touching pairs take on one core: within a factor of two for cylinders of long triangles."""
+    longest = float(mesh.edge_lengths.max())
+    long = sum(k * longest > near_quadrature.SMOOTH_WAVES[-1] for k in wavenumbers)
+    pairs = len(near) + 3 * int((near.ratio < near_quadrature.TWICE).sum())
+    return len(wavenumbers) * (pairs * SECONDS + len(sharp) * SECONDS_SHARP) + long * len(near) * SECONDS_LONG

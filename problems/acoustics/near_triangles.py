@@ -11,6 +11,9 @@ from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["NearTriangles", "SharpTriangles", "near_triangles", "sharp_triangles"]
 
+#: Pairs of triangles whose distances are measured at once.
+BLOCK = 1 << 15
+
 
 @dataclass(frozen=True, eq=False)
 class NearTriangles:
@@ -18,7 +21,9 @@ class NearTriangles:
 
     first: np.ndarray  #: (p,)
     second: np.ndarray  #: (p,)
-    ratio: np.ndarray  #: (p,) distance over the longest edge of the two
+    ratio: (
+        np.ndarray
+    )  #: (p,) distance over the size of the larger one: its longest edge, or twice its height if that is less
 
     def __len__(self) -> int:
         return len(self.first)
@@ -107,20 +112,33 @@ def _at_vertex(
 
 
 def near_triangles(mesh: SurfaceMesh, ratio: float) -> NearTriangles:
-    """All pairs of triangles without a common vertex whose distance is less than `ratio` times the longest edge of the two."""
+    """All pairs of triangles without a common vertex whose distance is less than `ratio` times the longest edge of the two.
+
+    The longest edge, since a rule for the whole of a long triangle is off as far as this; how near they are is told by local size, to
+    which they are cut. Memory: 500 bytes for each of up to `BLOCK` pairs that are compared at once, and 70 for each that is found; 6
+    microseconds for each pair whose boxes, larger by that distance, overlap.
+    """
     corners = mesh.vertices[:, mesh.triangles]
-    size = mesh.edge_lengths.max(axis=0)
+    longest = mesh.edge_lengths.max(axis=0)
+    size = np.minimum(longest, 4 * mesh.areas / longest)
     found = []
-    for one, two in box_pairs(corners.min(axis=1) - ratio * size, corners.max(axis=1) + ratio * size):
-        a, b = mesh.triangles[:, one], mesh.triangles[:, two]
-        apart = ~np.any(a[:, None] == b[None], axis=(0, 1))
-        one, two = one[apart], two[apart]
-        near = triangle_distance(corners[:, :, one], corners[:, :, two]) / np.maximum(size[one], size[two])
-        keep = near < ratio
-        found.append(np.stack([np.minimum(one, two)[keep], np.maximum(one, two)[keep], near[keep]]))
-    first, second, near = np.concatenate(found, axis=1) if found else np.zeros((3, 0))
+    for pairs in box_pairs(corners.min(axis=1) - ratio * longest, corners.max(axis=1) + ratio * longest):
+        for start in range(0, len(pairs[0]), BLOCK):
+            one, two = (x[start : start + BLOCK] for x in pairs)
+            a, b = mesh.triangles[:, one], mesh.triangles[:, two]
+            apart = ~np.any(a[:, None] == b[None], axis=(0, 1))
+            one, two = one[apart], two[apart]
+            distance = triangle_distance(corners[:, :, one], corners[:, :, two])
+            keep = distance < ratio * np.maximum(longest[one], longest[two])
+            one, two = one[keep], two[keep]
+            found.append(
+                (np.minimum(one, two), np.maximum(one, two), distance[keep] / np.maximum(size[one], size[two]))
+            )
+    if not found:
+        return NearTriangles(np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros(0))
+    first, second, near = (np.concatenate(x) for x in zip(*found, strict=True))
     order = np.lexsort((second, first))
-    return NearTriangles(first[order].astype(int), second[order].astype(int), near[order])
+    return NearTriangles(first[order], second[order], near[order])
 
 
 def triangle_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Matrices and vectors as people hold them, in double precision: whatever container they come in, no entry stays hidden in it."""
+"""Reads matrices and vectors from any container, in double precision.
+
+Sparse matrices, arrays, lists, data frames and series are read; no entry stays hidden, behind a mask for example.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,20 @@ __all__ = ["dense_entries", "entries"]
 
 
 def entries(name: str, given: Any) -> Any:
-    """The numbers of a container, as a csr_array (n, m) or a NumPy array, float64 or complex128; always a copy.
+    """Return the numbers of a container as a csr_array (n, m) or a NumPy array.
+
+    They are float64 or complex128, and always a copy.
 
     name : what it is, for messages
-    given : sparse of any format, an array, a list, a data frame or series, np.matrix; of integers, truth values, half, single, double or
-        extended precision, in either byte order. What double precision does not hold is rounded. Sparse entries given more than once
-        are added
+    given : sparse of any format, an array, a list, a data frame or series, np.matrix; of integers, truth values, half,
+        single, double or extended precision, in either byte order. What double precision does not hold is rounded.
+        Sparse entries given more than once are added
 
     Raises
     ------
     ModelError
-        anything else, by its type and with what to write instead: a file name, a masked array with masked entries, objects, a matrix of
-        another package; NaN and infinite entries, and those beyond the range of double precision.
+        anything else, by its type and with what to write instead: a file name, a masked array with masked entries,
+        objects, a matrix of another package; NaN and infinite entries, and those beyond the range of double precision.
     """
     if sp.issparse(given):
         return _sparse(name, given)
@@ -34,7 +39,10 @@ def entries(name: str, given: Any) -> Any:
 
 
 def dense_entries(name: str, given: Any) -> np.ndarray:
-    """The same as a NumPy array, sparse matrices made dense; an array in double precision is not copied."""
+    """Return the numbers of a container as a NumPy array, as :func:`entries` does.
+
+    Sparse matrices are made dense; an array in double precision is not copied.
+    """
     if type(given) is np.ndarray and given.dtype in (np.dtype(float), np.dtype(complex)):
         _check_finite(name, given)
         return given
@@ -43,7 +51,7 @@ def dense_entries(name: str, given: Any) -> np.ndarray:
 
 
 def _array(name: str, given: Any) -> np.ndarray:
-    """The container as a plain array, of whatever type its entries have."""
+    """Return the container as a plain array, whatever the type of its entries is."""
     _check_masked(name, given)
     if (remedy := _remedy(given)) is not None:
         raise ModelError(f"{name} must be a matrix or a vector of numbers, got {remedy}")
@@ -51,23 +59,25 @@ def _array(name: str, given: Any) -> np.ndarray:
         array = np.asarray(given.to_numpy() if callable(getattr(given, "to_numpy", None)) else given)
     except Exception as error:  # each package has its own
         raise ModelError(
-            f"{name} is a {type(given).__name__} that NumPy does not read as numbers ({error}); give a NumPy array or a scipy.sparse matrix"
+            f"{name} is a {type(given).__name__} that NumPy does not read as numbers ({error}); give a NumPy array or "
+            "a scipy.sparse matrix"
         ) from error
     if array.dtype.kind in "biufc":
         return array
     if array.ndim == 0 and array.dtype.kind == "O":
         raise ModelError(
-            f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__}; give a NumPy array or a scipy.sparse matrix"
+            f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__}; give a NumPy array or a "
+            "scipy.sparse matrix"
         )
     first = f", the first a {type(array.flat[0]).__name__}" if array.size else ""
     raise ModelError(
-        f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__} of dtype {array.dtype}{first}; if all its entries are "
-        "numbers, write .astype(float)"
+        f"{name} must be a matrix or a vector of numbers, got a {type(given).__name__} of dtype {array.dtype}{first}; "
+        "if all its entries are numbers, write .astype(float)"
     )
 
 
 def _remedy(given: Any) -> str | None:
-    """What the object is and what to write instead; None if NumPy should try."""
+    """Return what the object is and what to write instead; None if NumPy should try."""
     kind = type(given).__name__
     if given is None:
         return "None"
@@ -85,12 +95,15 @@ def _remedy(given: Any) -> str | None:
     if hasattr(given, "matvec"):
         return f"a {kind}, which shows no entries; give a NumPy array or a scipy.sparse matrix"
     if callable(given):
-        return f"the function {getattr(given, '__name__', kind)}; give the matrix or vector itself, and what depends on parameters as its coefficient"
+        return (
+            f"the function {getattr(given, '__name__', kind)}; give the matrix or vector itself, and what depends on "
+            "parameters as its coefficient"
+        )
     return None
 
 
 def _masked(given: Any) -> int:
-    """Number of masked entries, also of masked arrays in lists, which NumPy would unmask without a word."""
+    """Count masked entries, also those of masked arrays in lists, which NumPy would unmask without a word."""
     if isinstance(given, np.ma.MaskedArray):
         return int(np.ma.count_masked(given))
     if sp.issparse(given):  # some formats keep their entries in rows, lil, or in a dictionary, dok
@@ -106,7 +119,8 @@ def _check_masked(name: str, given: Any) -> None:
     if hidden:
         kind = f"a {type(given).__name__} whose data is a masked array" if sp.issparse(given) else "a masked array"
         raise ModelError(
-            f"{name} is {kind} with {hidden} masked entries, whose values nobody vouches for; fill them, .filled(value), or leave the unknowns out"
+            f"{name} is {kind} with {hidden} masked entries, whose values nobody vouches for; fill them, "
+            ".filled(value), or leave the unknowns out"
         )
 
 
@@ -146,7 +160,7 @@ def _check_finite(name: str, values: np.ndarray, given: Any = None) -> None:
     count = int((~finite).sum())
     if isinstance(given, np.ndarray) and given.dtype.kind in "fc" and np.all(np.isfinite(given)):
         raise ModelError(
-            f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision ({np.finfo(float).max:.3g}); scale it down, "
-            "and its coefficient up"
+            f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision "
+            f"({np.finfo(float).max:.3g}); scale it down, and its coefficient up"
         )
     raise ModelError(f"{name} has {count} entries that are NaN or infinite, the first is {values[~finite][0]}")

@@ -1,7 +1,7 @@
-"""What a model is made of, as a number: found again when nothing changed, another one when anything did.
+"""Digests of what a model is made of: the same if nothing changed, another one if anything did.
 
-A digest stands for content and never for less. What cannot be looked into, an object of a compiled module say, is the same as
-itself only, and only in this process.
+A digest stands for content and never for less. What cannot be looked into, an object of a compiled module say, is the
+same as itself only, and only in this process.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = ["digest"]
 
 #: Packages whose modules, functions and classes are what their names say.
 KNOWN = frozenset((*sys.stdlib_module_names, "numpy", "scipy", "rbm", "eim", "lowrank"))
+#: Those of them whose modules do not count, as names are unique in them.
+OURS = frozenset(("rbm", "eim", "lowrank"))
 #: Settings of this package's stability bounds that change no number.
 IRRELEVANT = frozenset(("progress", "cache"))
 #: The image of an operator without entries counts to this share of its largest entry: what is below may be round-off.
@@ -39,16 +41,18 @@ _process = uuid.uuid4().hex
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of numbers, texts, arrays, containers, objects of these, and functions with the values they refer to.
+    """Return the SHA-256 of numbers, texts, arrays, containers, objects of these, and functions.
 
-    Functions count by their instructions, not by name, place or comments; a module that is imported by the bytes of its file; a
-    LinearOperator by the image of one vector, to 1e-8.
+    Functions count with the values that they refer to.
+
+    Functions count by their instructions, not by name, place or comments; a module that is imported by the bytes of its
+    file; a LinearOperator by the image of one vector, to 1e-8.
     """
     return _Walk().text(content)
 
 
 class _Walk:
-    """The text of an item: itself if it is simple, a digest of its parts if it is not, which may lead back to it."""
+    """The text of an item: itself if it is simple, else a digest of its parts. Parts may lead back to the item."""
 
     def __init__(self) -> None:
         self.texts: dict[int, str] = {}
@@ -71,7 +75,7 @@ class _Walk:
 
 
 def _parts(item: Any) -> Iterator[Any]:
-    """The kind of an item, and what it is made of."""
+    """Yield the kind of an item, and what it is made of."""
     kind = type(item)
     if isinstance(item, np.ndarray | np.generic) and item.dtype.kind in "biufcSU":
         array = np.ascontiguousarray(item)
@@ -80,7 +84,9 @@ def _parts(item: Any) -> Iterator[Any]:
         matrix = sp.csr_array(item)
         yield from ("sparse", matrix.shape, matrix.indptr, matrix.indices, matrix.data)
     elif _is_known(item):
-        yield from ("name", item.__module__, item.__qualname__)
+        package = item.__module__.partition(".")[0]
+        # modules of ours may move and stay the same
+        yield from ("name", package if package in OURS else item.__module__, item.__qualname__)
     elif isinstance(item, Coefficients):
         yield from ("coefficients", item.sources, item.parameters)
     elif isinstance(item, ParameterSpace):
@@ -136,7 +142,10 @@ def _is_known(item: Any) -> bool:
 
 
 def _references(function: FunctionType) -> Iterator[Any]:
-    """What a function finds outside: the cells of its closure, and the globals that it or a function inside it names."""
+    """Yield what a function finds outside: the cells of its closure, and the globals that it names.
+
+    Globals that a function inside it names count, too.
+    """
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
@@ -164,7 +173,7 @@ def _own(kind: type) -> dict[str, Any]:
 
 
 def _settings(item: Any) -> dict[str, Any] | None:
-    """Attributes of an object, or None if it has memory beside them: it comes from compiled code."""
+    """Return the attributes of an object, or None if it has memory beside them: it comes from compiled code."""
     slots: list[str] = []
     for kind in type(item).__mro__:
         own = vars(kind).get("__slots__", ())
@@ -175,7 +184,10 @@ def _settings(item: Any) -> dict[str, Any] | None:
 
 
 def _image(operator: Any) -> np.ndarray:
-    """A v for a fixed v, as whole multiples of 1e-8 times a power of two near its largest entry, and that."""
+    """Return A v for a fixed v as whole numbers, and their unit.
+
+    The unit is 1e-8 times a power of two near the largest entry of A v.
+    """
     image = np.asarray(operator @ np.cos(np.arange(1.0, operator.shape[1] + 1)))
     parts = np.stack([image.real, image.imag]).ravel()
     largest = np.abs(parts).max(initial=0.0)

@@ -15,14 +15,17 @@ __all__ = ["FunctionalRange"]
 
 
 class FunctionalRange:
-    """W ~ D R with D^H P^{-1} D = I, for functionals W (n, m) that arrive block by block; offline only.
+    """Factors functionals W (n, m), which arrive block by block, as W ~ D R with D^H P^{-1} D = I.
 
-    W is orthonormalised *as functionals*, in the inner product of P^{-1}: D holds functionals, not their Riesz representers
-    P^{-1} D. A rounding error in a functional is damped by P^{-1}, one in a representer is amplified by P; on a mesh of
-    width h that is a factor of order 1/h in the floor of an estimate (1D case with 199 unknowns: defect 4e-17 against 1e-14).
+    It is used offline only.
 
-    Nothing about the quality of D R is assumed. Two numbers bound it, measured in extended precision, with what the measurement
-    itself may be off by added to them (:class:`rbm.affine.inner_product.InnerProduct`):
+    W is orthonormalised *as functionals*, in the inner product of P^{-1}: D holds functionals, not their Riesz
+    representers P^{-1} D. A rounding error in a functional is damped by P^{-1}, one in a representer is amplified by P;
+    on a mesh of width h that is a factor of order 1/h in the floor of an estimate (1D case with 199 unknowns: defect
+    4e-17 against 1e-14).
+
+    Nothing about the quality of D R is assumed. Two numbers bound it, measured in extended precision, with what the
+    measurement itself may be off by added to them (:class:`rbm.affine.inner_product.InnerProduct`):
 
     defects_j      >= || W_j - D R_j ||_{P^-1}       offline rounding that no online evaluation removes
     orthogonality  >= || D^H P^{-1} D - I ||_F       a relative error of every norm(R c)
@@ -44,20 +47,21 @@ class FunctionalRange:
 
     @property
     def functionals(self) -> np.ndarray:
-        """D (n, k)."""
+        """The orthonormal functionals D (n, k)."""
         return self._functionals.columns.array
 
     @property
     def representers(self) -> np.ndarray:
-        """P^{-1} D (n, k)."""
+        """Their Riesz representers P^{-1} D (n, k)."""
         return self._representers.array
 
     @property
     def gram_error(self) -> float:
-        """A proved bound of the Frobenius norm of the error of `gram`.
+        """Return a proved bound of the Frobenius norm of the error of `gram`.
 
-        Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of functionals with V_j,
-        which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D|| (sum_j ||D_j - P V_j||_{P^-1}^2)^{1/2}.
+        Its entries are sums of n products, off by n u ||S D_i||_2 ||S^-1 V_j||_2 at most (S = diag(balance)), of
+        functionals with V_j, which is not quite P^{-1} D_j: ||D^H P^{-1} (D - P V)||_F <= ||D||
+        (sum_j ||D_j - P V_j||_{P^-1}^2)^{1/2}.
         """
         unit = (4 if self.gram.dtype.kind == "c" else 1) * ROUND_OFF
         of_sums = (self.inner_product.shape[0] + 2) * unit * np.linalg.norm(self._sizes) * np.linalg.norm(self._duals)
@@ -68,7 +72,10 @@ class FunctionalRange:
         return 2 * norm * float(np.linalg.norm(self._distances))
 
     def sharp_gram(self) -> tuple[np.ndarray, float]:
-        """D^H P^{-1} D (k, k) and a proved bound of the Frobenius norm of its error, a few u: its sums in extended precision, 6 n k^2 flops."""
+        """Return D^H P^{-1} D (k, k) and a proved bound of the Frobenius norm of its error, a few u.
+
+        Its sums are formed in extended precision. Cost: 6 n k^2 flops.
+        """
         units = self.inner_product.balance
         adjoint = extended.SplitMatrix(self.representers.conj().T, 1 / units)
         hi, lo = extended.product(adjoint, self.functionals)
@@ -77,11 +84,14 @@ class FunctionalRange:
 
     @property
     def orthogonality(self) -> float:
-        """A bound of || D^H P^{-1} D - I ||_F."""
+        """A bound of the defect || D^H P^{-1} D - I ||_F."""
         return float(np.linalg.norm(self.gram - np.eye(len(self.gram)))) + self.gram_error
 
     def append(self, hi: np.ndarray, lo: np.ndarray, rounding: np.ndarray) -> None:
-        """Add functionals hi + lo (n, b), each entry of them known to within `rounding` (n, b). ModelError if they are beyond 1e298."""
+        """Add functionals given as hi + lo (n, b), every entry known to within `rounding` (n, b).
+
+        Raises ModelError if they are beyond 1e298.
+        """
         inner = self.inner_product
         new = gram_schmidt(
             hi,
@@ -92,8 +102,8 @@ class FunctionalRange:
         largest = np.abs(new.coefficients).max(initial=0.0)
         if not largest < extended.LARGEST:
             raise ModelError(
-                f"functionals of norm {largest:.3g} in the dual of the product are beyond the range of products in extended precision; choose other "
-                "units for the product or for the operators"
+                f"functionals of norm {largest:.3g} in the dual of the product are beyond the range of products in "
+                "extended precision; choose other units for the product or for the operators"
             )
         k, m = self.factor.shape
         b = hi.shape[1]
@@ -114,7 +124,10 @@ class FunctionalRange:
         self.norms = np.append(self.norms, column_norm_bounds(new.coefficients) + defects)
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
-        """Extend P^{-1} D and D^H P^{-1} D by the last columns, given P^{-1} D of these in working precision: refined here."""
+        """Extend P^{-1} D and D^H P^{-1} D by the last columns.
+
+        P^{-1} D of these is given in working precision and refined here.
+        """
         if not new.shape[1]:
             return  # all that is new is zero, or depends on what there was
         representers, distances = self.inner_product.riesz_with_error(new, start=representers)

@@ -1,4 +1,4 @@
-"""The inner product P of a model: Riesz representers and dual norms, accurate to a few units of round-off."""
+"""The inner product P of a model: Riesz representers and dual norms, right to a few units of round-off."""
 
 from __future__ import annotations
 
@@ -29,25 +29,21 @@ RANGE = 300
 
 
 class InnerProduct:
-    """(x, y)_P = y^H P x with P (n, n) Hermitian positive definite, factorised once at the first use.
+    """The inner product (x, y)_P = y^H P x with P (n, n) Hermitian positive definite, factorised at its first use.
 
     Parameters
     ----------
-    matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units, is
-        removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
-    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` used instead of a sparse LU or dense Cholesky; it gets copies
-        (:class:`rbm.solvers.user_code.UserSolver`)
+    matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units,
+        is removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
+    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` in place of sparse LU or dense Cholesky; it gets copies
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
+    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns:
+    measured), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
+    `riesz_with_error`.
 
-    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns: measured), and
-    with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and `riesz_with_error`.
-
-    Raises
-    ------
-    ModelError
-        P is not square, not Hermitian or, when first solved with, not positive definite.
+    Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
 
     def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
@@ -62,8 +58,8 @@ class InnerProduct:
         asymmetry = abs(self.in_units(difference)).max()
         if not asymmetry <= ASYMMETRY:
             raise ModelError(
-                f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units of its diagonal; "
-                "symmetrise it, (P + P^H) / 2"
+                f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units "
+                "of its diagonal; symmetrise it, (P + P^H) / 2"
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
@@ -74,11 +70,11 @@ class InnerProduct:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, n)."""
+        """The dimensions (n, n) of P."""
         return self.matrix.shape
 
     def in_units(self, matrix: Any) -> Any:
-        """S A S (n, n), S = diag(balance), without rounding: A in the units of the product."""
+        """Return S A S (n, n), A in the units of the product, without rounding; S = diag(balance)."""
         if sp.issparse(matrix):
             scale = sp.diags_array(self.balance)
             return sp.csr_array(scale @ matrix @ scale)
@@ -86,11 +82,11 @@ class InnerProduct:
 
     @cached_property
     def balanced(self) -> Any:
-        """S P S (n, n)."""
+        """The product in its own units, S P S (n, n)."""
         return self.in_units(self.matrix)
 
     def in_units_scaled(self, matrix: Any) -> tuple[Any, int]:
-        """S A S 2^-e (n, n) with a largest entry of about one, and e; without rounding, for entries and units of any size."""
+        """Return S A S 2^-e (n, n) with a largest entry of about one, and e; without rounding, for any sizes."""
         sparse = sp.issparse(matrix)
         made: Any = sp.csr_array(matrix, copy=True) if sparse else np.array(matrix)
         e = np.frexp(self.balance)[1] - 1
@@ -132,10 +128,11 @@ class InnerProduct:
         return self._solve
 
     def check(self) -> None:
-        """Refuse now, and not in the middle of a greedy run, a P that is not positive definite; ModelError.
+        """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions, which maps constants to
-        round-off, is refused even where rounding made all its pivots positive: the norm would be zero for them but for that.
+        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
+        which maps constants to round-off, is refused even where rounding made all its pivots positive: but for
+        rounding, the norm of constants would be zero.
         """
         if self._solver is None:
             self.factorized()
@@ -145,15 +142,18 @@ class InnerProduct:
     def defect(
         self, otherwise: str = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
     ) -> str:
-        """What makes P indefinite or singular, if it is one of the usual things, and what to do; the end of a message."""
+        """Return the end of a message: which usual cause makes P indefinite or singular, and what to do."""
         if self._maps_constants_to_zero():
-            return "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take K + M, M the mass matrix"
+            return (
+                "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take "
+                "K + M, M the mass matrix"
+            )
         diagonal = np.asarray(self.matrix.diagonal()).real
         i = int(np.argmin(diagonal))
         if not diagonal[i] > 0:
             return (
-                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: eliminate the unknowns "
-                "that have none, or choose another inner product"
+                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: "
+                "eliminate the unknowns that have none, or choose another inner product"
             )
         return f"; {otherwise}"
 
@@ -163,25 +163,27 @@ class InnerProduct:
         return self.shape[0] > 1 and bool(np.all(np.abs(image) <= 64 * ROUND_OFF * size))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: without the factorisation, which is made again where it is needed."""
+        """Return the state for pickle and copy, without the factorisation, which is made again where it is needed."""
         return {**vars(self), "_solve": None}
 
     def riesz(self, functionals: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """V = P^{-1} W (n, m), refined with extended-precision residuals: right to a few u while cond(P) u << 1.
+        """Return the Riesz representers V = P^{-1} W (n, m), refined with extended-precision residuals.
+
+        They are right to a few u while cond(P) u << 1. Raises ModelError if the residual does not become small, as with
+        a `solver` that is not accurate.
 
         start : V in working precision, if it is at hand; one solve less, the accuracy is checked all the same
-
-        Raises ModelError if the residual does not become small, as with a `solver` that is not accurate.
         """
         return self._refined(functionals, start)[0]
 
     def riesz_with_error(
         self, functionals: np.ndarray, start: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """V as :meth:`riesz`, and proved bounds (m,) of ||W - P V||_{P^-1}, the distance of V from P^{-1} W in the P-norm.
+        """Return V as :meth:`riesz`, and proved bounds (m,) of its distance from P^{-1} W in the P-norm.
 
-        With the last correction y of V and its residual rho: W - P V = (rho - P y) + P e, e the rounding of V + y, and
-        ||P e||_{P^-1} = ||e||_P <= ||S P S||^{1/2} u ||S^-1 V||_2. Cost: one product with P more.
+        That distance is ||W - P V||_{P^-1}. With the last correction y of V and its residual rho: W - P V = (rho - P y)
+        + P e, e the rounding of V + y, and ||P e||_{P^-1} = ||e||_P <= ||S P S||^{1/2} u ||S^-1 V||_2. Cost: one
+        product with P more.
         """
         v, rho, y = self._refined(functionals, start)
         units = self.balance[:, None]
@@ -193,7 +195,7 @@ class InnerProduct:
         return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
 
     def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """V, and of the last refinement the residual before it and the correction."""
+        """Return V, and of the last refinement the residual before it and the correction."""
         if functionals.shape[1] == 0:
             return functionals, functionals, functionals
         solve = self.factorized()
@@ -211,31 +213,31 @@ class InnerProduct:
                 return v, rho, y
         worst = float(np.max(backward / np.where(allowed > 0, allowed, 1.0))) * ACCURATE
         raise ModelError(
-            f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} refinements: "
-            "the solver is not accurate enough"
+            f"solves with the product leave a relative backward error of {worst:.1e} after {MAX_REFINEMENTS} "
+            "refinements: the solver is not accurate enough"
         )
 
     @cached_property
     def _rounding_size(self) -> float:
-        """s with ||S rounding(P v)||_2 <= s ||S^-1 v||_2 (:func:`rbm.arithmetic.extended.rounding`)."""
+        """Return s with ||S rounding(P v)||_2 <= s ||S^-1 v||_2 (:func:`rbm.arithmetic.extended.rounding`)."""
         unit = np.zeros((self.shape[0], 1))
         unit[0] = self.balance[0]  # any vector with |S^-1 v| = 1 in its largest entry
         return float(column_norm_bounds(extended.rounding(self.split, unit) * self.balance[:, None])[0])
 
     def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Bound (m,) of what rounding does to S (w - P y), formed in working precision: (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
+        """Bound (m,) the rounding of S (w - P y): (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
         units = self.balance[:, None]
         constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * ROUND_OFF
         return constant * (column_norm_bounds(w * units) + self.largest_eigenvalue * column_norm_bounds(y / units))
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
-        """||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) of each column, given in double or as hi + lo; right to a few u while cond(P) u << 1."""
+        """Return ||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) per column, right to a few u while cond(P) u << 1."""
         return self.dual_norm_with_error(functionals)[0]
 
     def dual_norm_with_error(self, functionals: np.ndarray | extended.Extended) -> tuple[np.ndarray, np.ndarray]:
-        """Dual norms (m,) and proved bounds (m,) of their error beyond 8 u of the norm.
+        """Return dual norms (m,) and proved bounds (m,) of their error beyond 8 u of the norm.
 
-        With V = fl(P^{-1} W) and its residual rho = W - P V known in extended precision,
+        With V = fl(P^{-1} W), W in double or as hi + lo, and its residual rho = W - P V known in extended precision,
 
             w^H P^{-1} w = w^H v + rho^H v + ||rho||_{P^-1}^2,
 
@@ -247,7 +249,8 @@ class InnerProduct:
             return np.zeros(0), np.zeros(0)
         if not (np.all(np.isfinite(w)) and np.all(np.isfinite(tail))):
             raise ModelError(
-                "a residual has entries that are NaN or infinite, beyond the range of double precision; scale the right-hand side and operators"
+                "a residual has entries that are NaN or infinite, beyond the range of double precision; scale the "
+                "right-hand side and operators"
             )
         (w, tail), exponents = self._in_range(w, tail)
         u = ROUND_OFF
@@ -266,20 +269,21 @@ class InnerProduct:
         return (norm, error) if exponents is None else (scaled(norm, exponents), scaled(error, exponents))
 
     def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
-        """Bound (m,) of ||e||_{P^-1} over all e with |e_i| <= sizes_i (n, m): ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance).
+        """Bound ||e||_{P^-1} over all e with |e_i| <= sizes_i, for each column of sizes (n, m).
 
-        (The norm of the vector of sizes itself would be no bound: P^{-1} may have negative entries.)
+        The bounds (m,) are ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance). (The norm of the vector of sizes
+        itself would be no bound: P^{-1} may have negative entries.)
         """
         return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
 
     def dual_norm_upper(self, functionals: np.ndarray) -> np.ndarray:
-        """A proved upper bound t (m,) of ||w||_{P^-1}, by one solve in working precision; close to it while cond(P) u << 1.
+        """Return a proved upper bound t (m,) of ||w||_{P^-1}, by one solve in working precision.
 
         With y = fl(P^{-1} w), whatever its error, and what it leaves, d = w - P y,
 
             t^2 = w^H y + w^H P^{-1} d <= a + t b,  a = |w^H y|,  b = ||S d||_2 / lambda_min(S P S)^{1/2},
 
-        hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added to them.
+        hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added; close to it while cond(P) u << 1.
         """
         n, m = functionals.shape
         if not m:
@@ -296,11 +300,11 @@ class InnerProduct:
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """A proved lower bound of the smallest eigenvalue of S P S (:func:`rbm.affine.spectrum.smallest_eigenvalue`)."""
+        """A proved lower bound of the smallest eigenvalue of S P S (:mod:`rbm.affine.spectrum`)."""
         return smallest_eigenvalue(self, self._solver is None)
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
-        """||x||_P (m,) of each column of (n, m)."""
+        """Return the norm ||x||_P (m,) of each column of x (n, m)."""
         exponents = exponents_of(vectors / self.balance[:, None])
         within = np.all(np.abs(exponents) <= RANGE)
         x = vectors if within else scaled(vectors, -exponents)
@@ -309,7 +313,7 @@ class InnerProduct:
         return norm if within else scaled(norm, exponents)
 
     def orthonormality(self, vectors: np.ndarray) -> float:
-        """A proved bound of ||Z^H P Z - I||_F, so that ||Z x||_P <= (1 + that)^{1/2} ||x||_2 for all x. 0 for no vectors."""
+        """Return a proved bound d of ||Z^H P Z - I||_F, so that ||Z x||_P <= (1 + d)^{1/2} ||x||_2."""
         n, count = vectors.shape
         if not count:
             return 0.0
@@ -323,7 +327,7 @@ class InnerProduct:
         return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
-        """The columns, scaled together by powers of two where their squares would leave the range of numbers; the exponents (m,)."""
+        """Return columns whose squares are in range, scaled together by powers of two; exponents (m,) or None."""
         exponents = exponents_of(columns[0] * self.balance[:, None])
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
@@ -335,7 +339,7 @@ def _largest(vectors: np.ndarray) -> np.ndarray:
 
 
 def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Square root of x^H P x, which a positive definite P makes positive for every x that is not zero, up to the error of the square."""
+    """Return the root of x^H P x, positive up to its error if P is positive definite and x is not zero."""
     zero = ~np.any(vectors, axis=0)
     bad = ~(zero | (square > -error))
     if np.any(bad):

@@ -1,4 +1,4 @@
-"""What to choose for what was left out: the arguments that every model and every greedy run needs."""
+"""Messages about arguments that were left out, with what to choose for each."""
 
 from __future__ import annotations
 
@@ -9,23 +9,34 @@ from rbm.errors import ModelError, ParameterError
 __all__ = ["check_model_arguments", "check_terms", "check_training"]
 
 CHOICES = {
-    "product": "the matrix P (n, n), Hermitian positive definite, of the norm in which errors are measured: the stiffness matrix K, K + M where "
-    "there are no Dirichlet conditions (M the mass matrix), or the operator at one parameter point if it is Hermitian positive definite",
+    "product": (
+        "the matrix P (n, n), Hermitian positive definite, of the norm in which errors are measured: the stiffness "
+        "matrix K, K + M where there are no Dirichlet conditions (M the mass matrix), or the operator at one "
+        "parameter point if it is Hermitian positive definite"
+    ),
     "parameters": "names and ranges, rbm.ParameterSpace({'mu': (1.0, 100.0)})",
-    "stability": "a lower bound of the coercivity or inf-sup constant with respect to P: rbm.stability.MinTheta(reference=[...]) if all terms "
-    "are positive semi-definite and their coefficients positive, rbm.stability.Anchored() for any terms and up to 6000 unknowns, or a "
-    "number or an expression that is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite",
+    "stability": (
+        "a lower bound of the coercivity or inf-sup constant with respect to P: "
+        "rbm.stability.MinTheta(reference=[...]) if all terms are positive semi-definite and their coefficients "
+        "positive, rbm.stability.Anchored() for any terms and up to 6000 unknowns, or a number or an expression that "
+        "is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite"
+    ),
 }
 
 
 TERMS = {
-    "operators": "the terms of A(mu) = sum_q theta_q(mu) A_q, pairs [(1.0, K), ('mu', M)] of a coefficient and a matrix (n, n)",
+    "operators": (
+        "the terms of A(mu) = sum_q theta_q(mu) A_q, pairs [(1.0, K), ('mu', M)] of a coefficient and a matrix (n, n)"
+    ),
     "rhs": "the terms of f(mu) = sum_q phi_q(mu) f_q, pairs [(1.0, f)] of a coefficient and a vector (n,)",
 }
 
 
 def check_model_arguments(**given: Any) -> None:
-    """Refuse what was left out of a full-order model or is None: one ModelError that says for each what to choose."""
+    """Raise one ModelError for all arguments of a full-order model that were left out or are None.
+
+    It says for each what to choose.
+    """
     missing = [name for name in CHOICES if name in given and given[name] is None]
     if missing:
         raise ModelError(
@@ -35,7 +46,7 @@ def check_model_arguments(**given: Any) -> None:
 
 
 def check_terms(**given: Any) -> None:
-    """Refuse a full-order model without operators or right-hand side."""
+    """Raise an error for a full-order model without operators or right-hand side."""
     missing = [name for name in TERMS if given[name] is None]
     if missing:
         raise ModelError(
@@ -45,9 +56,9 @@ def check_terms(**given: Any) -> None:
 
 
 def check_training(training: Any) -> None:
-    """Refuse a greedy run without training parameters."""
+    """Raise an error for a greedy run without training parameters."""
     if training is None:
         raise ParameterError(
-            "greedy also needs training, the parameter points (M, p) among which it selects: model.parameters.sample(500), or more where there "
-            "are several parameters"
+            "greedy also needs training, the parameter points (M, p) among which it selects: "
+            "model.parameters.sample(500), or more where there are several parameters"
         )

@@ -1,4 +1,4 @@
-"""Quantities of interest: linear and quadratic functionals of the full-order solution, as the user gives them."""
+"""Quantities of interest as the user gives them: linear and quadratic functionals of the full-order solution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Output", "read_outputs"]
 
 @dataclass(frozen=True)
 class Output:
-    """sum_q psi_q l_q^T u, a linear output, or sum_q psi_q u^H Q_q u, a quadratic one, of the full-order model."""
+    """An output of the full-order model: sum_q psi_q l_q^T u (linear) or sum_q psi_q u^H Q_q u (quadratic)."""
 
     coefficients: Coefficients  #: psi
     terms: tuple[Any, ...]  #: l_q (n,) or Q_q (n, n)
@@ -32,7 +32,7 @@ class Output:
         return self.terms[0].ndim == 2
 
     def __call__(self, mus: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Values (M,) for full-order vectors u (M, n)."""
+        """Return the values (M,) for full-order vectors u (M, n)."""
         shape, u = (len(mus), self.terms[0].shape[0]), dense_entries("full-order vectors", u)
         if u.shape != shape:
             raise ModelError(
@@ -45,7 +45,7 @@ class Output:
 
 
 def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct) -> dict[str, Output]:
-    """The outputs of a model as the user gives them: {name: array} or {name: [(coefficient, array), ...]}."""
+    """Return the outputs of a model, which the user gives as {name: array} or {name: [(coefficient, array), ...]}."""
     if outputs is not None and not isinstance(outputs, Mapping):
         raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
     known, n = {}, product.shape[0]
@@ -61,14 +61,20 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
 
 
 def _are_pairs(given: Any) -> bool:
-    """True for [(coefficient, array), ...] or the same as a tuple or with lists; not for a matrix or a vector written as a list."""
+    """Return True for [(coefficient, array), ...], also with a tuple for the list or lists for the pairs.
+
+    It is False for a matrix or a vector written as a list.
+    """
     if not (isinstance(given, list | tuple) and given and isinstance(given[0], list | tuple) and len(given[0]) == 2):
         return False
     return isinstance(given[0], tuple) or np.ndim(given[0][0]) != np.ndim(given[0][1]) or isinstance(given[0][0], str)
 
 
 def _term(name: str, given: Any, n: int, product: InnerProduct) -> Any:
-    """A vector (n,), or a Hermitian matrix (n, n): of one that is not quite Hermitian the Hermitian part, which has the same real values."""
+    """Return a vector (n,), or a Hermitian matrix (n, n).
+
+    Of a matrix that is not quite Hermitian it is the Hermitian part, which has the same real values.
+    """
     given = entries(name, given)
     if given.shape != (n, n):
         return vector_term(name, given, n, functional=True)
@@ -77,7 +83,7 @@ def _term(name: str, given: Any, n: int, product: InnerProduct) -> Any:
     asymmetry = abs(product.in_units(matrix - matrix.conj().T)).max()
     if asymmetry > 1e-12 * abs(in_units).max():
         raise ModelError(
-            f"{name} has a matrix that is not Hermitian (|Q - Q^H| is up to {asymmetry / abs(in_units).max():.1e} of |Q|, in units of the product); "
-            "a quadratic output is u^H Q u with Q = Q^H"
+            f"{name} has a matrix that is not Hermitian (|Q - Q^H| is up to {asymmetry / abs(in_units).max():.1e} of "
+            "|Q|, in units of the product); a quadratic output is u^H Q u with Q = Q^H"
         )
     return hermitian_part(matrix) if asymmetry > 0 else matrix

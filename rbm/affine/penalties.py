@@ -1,7 +1,9 @@
-"""Unknowns that are held by their own equation: penalty entries such as 1e30, and identity rows of Dirichlet unknowns that were kept.
+"""Finds unknowns that are held by their own equation, by penalties or by identity rows.
 
-A penalty in the operators that the product does not carry makes ||A|| as large as itself, and rounding with it: error bounds stay true, and
-say nothing. With the same entry in the product, or without the unknown, they are sharp.
+Penalties are entries such as 1e30; identity rows belong to Dirichlet unknowns that were kept.
+
+A penalty in the operators that the product does not carry makes ||A|| as large as itself, and rounding with it: error
+bounds stay true, and say nothing. With the same entry in the product, or without the unknown, they are sharp.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from rbm.arithmetic import extended
 
 __all__ = ["held_unknowns", "penalty_hint"]
 
-#: A diagonal entry, against that of the product, is out of line if it exceeds the median of all, or falls short of it, by this factor.
+#: A diagonal entry, against that of the product, is out of line if it exceeds the median of all, or falls short of it,
+#: by this factor.
 OUT_OF_LINE = 1e8
 #: Unknowns that are named.
 NAMED = 5
@@ -24,9 +27,12 @@ TRIED = 8
 
 
 def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
-    """What diagonal entries out of line with those of the product do to error bounds and what to do about it; None if there are none.
+    """Return what diagonal entries out of line do to error bounds, and what to do about it; None if there are none.
 
-    mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the coefficients have values
+    Entries of the operators are out of line with those of the product.
+
+    mus : (M, p) points of which one is looked at: the nearest to the middle of the parameter ranges where the
+        coefficients have values
 
     Compared are sum_q |theta_q A_q,ii| / P_ii over all unknowns i. A hint raises no error. Cost: O(n).
     """
@@ -40,23 +46,26 @@ def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
     if len(large):
         factor = float(ratios[large].max()) / middle
         return (
-            f"{_unknowns(large)} {_have(large)} a diagonal entry in the operators that exceeds those of other unknowns by a factor of {factor:.1e}, "
-            "measured by the product, as Dirichlet conditions by penalty do: error bounds lose as many digits. Eliminate these unknowns, or put the "
-            "same entries into the product"
+            f"{_unknowns(large)} {_have(large)} a diagonal entry in the operators that exceeds those of other unknowns "
+            f"by a factor of {factor:.1e}, measured by the product, as Dirichlet conditions by penalty do: error "
+            "bounds lose as many digits. Eliminate these unknowns, or put the same entries into the product"
         )
     small = np.flatnonzero((ratios > 0) & (ratios < middle / OUT_OF_LINE))
     if len(small):
         factor = middle / float(ratios[small].min())
         return (
-            f"{_unknowns(small)} {_have(small)} a diagonal entry in the operators that falls short of those of other unknowns by a factor of "
-            f"{factor:.1e}, measured by the product: the stability constant is as small. Eliminate these unknowns, or put entries in proportion "
-            "into operators and product"
+            f"{_unknowns(small)} {_have(small)} a diagonal entry in the operators that falls short of those of other "
+            f"unknowns by a factor of {factor:.1e}, measured by the product: the stability constant is as small. "
+            "Eliminate these unknowns, or put entries in proportion into operators and product"
         )
     return None
 
 
 def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
-    """Sentences for :meth:`rbm.FullOrderModel.verify` about rows with nothing but a diagonal entry, and about penalties, from points (M, p)."""
+    """Return sentences about rows with nothing but a diagonal entry, and about penalties.
+
+    They are for :meth:`rbm.FullOrderModel.verify`, from points (M, p).
+    """
     lines = []
     alone = _identity_rows(system)
     if len(alone):
@@ -64,9 +73,9 @@ def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
         moving = alone[_moves(system, mus, alone)]
         if len(moving):
             line += (
-                f"; {_unknowns(moving)} with a right-hand side, and with coefficients in the operators that depend on the parameters: their values "
-                "depend on the parameters as sum_q phi_q f_q / sum_q theta_q A_q does. Keep the entry in one term with coefficient 1, or "
-                "eliminate the unknowns"
+                f"; {_unknowns(moving)} with a right-hand side, and with coefficients in the operators that depend on "
+                "the parameters: their values depend on the parameters as sum_q phi_q f_q / sum_q theta_q A_q does. "
+                "Keep the entry in one term with coefficient 1, or eliminate the unknowns"
             )
         else:
             line += ", right as they are, or better eliminated"
@@ -78,7 +87,10 @@ def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:
 
 
 def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
-    """sum_q |theta_q A_q,ii| / P_ii (n,) at one of the points, of the terms that show their entries; None if no point tried has an answer."""
+    """Return sum_q |theta_q A_q,ii| / P_ii (n,) at one of the points; None if no point tried has an answer.
+
+    The sum is over the terms that show their entries.
+    """
     theta = _coefficients_near_middle(system, mus)
     if theta is None:
         return None
@@ -91,7 +103,10 @@ def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
 
 
 def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
-    """theta (Qa,) at the point nearest to the middle of the ranges where it has values; None if the nearest few have none."""
+    """Return theta (Qa,) at the point nearest to the middle of the ranges where it has values.
+
+    None if the nearest few have none.
+    """
     low, high = system.parameters.bounds.T
     width = np.where(high > low, high / 2 - low / 2, 1.0)
     with np.errstate(over="ignore"):
@@ -103,12 +118,14 @@ def _coefficients_near_middle(system: AffineSystem, mus: np.ndarray) -> np.ndarr
 
 
 def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """(k,) true for unknowns with rows of their own whose equations and values depend on the parameters, as far as the points (M, p) show.
+    """Return (k,), true for unknowns with rows of their own whose equations and values depend on the parameters.
+
+    They do so as far as the points (M, p) show.
 
     A right-hand side alone that depends on them, u = g(mu), is what was asked for.
     """
     theta, phi = system.operator_coefficients(mus), system.rhs_coefficients(mus)
-    with suppress(Exception):  # more points, of which the user spoke less
+    with suppress(Exception):  # more points, at which coefficients may be undefined: the user did not ask for them
         more = system.parameters.sample(3)
         of_operator, of_rhs = system.operator_coefficients(more), system.rhs_coefficients(more)
         theta, phi = np.concatenate([theta, of_operator]), np.concatenate([phi, of_rhs])
@@ -119,12 +136,12 @@ def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarr
 
 
 def _varies(values: np.ndarray) -> np.ndarray:
-    """(k,) true for rows of (k, M) whose entries are not all the same, up to rounding."""
+    """Return (k,), true for rows of (k, M) whose entries are not all the same, up to rounding."""
     return np.any(np.abs(values - values[:, :1]) > 1e-10 * np.abs(values).max(axis=1, keepdims=True), axis=1)
 
 
 def _identity_rows(system: AffineSystem) -> np.ndarray:
-    """Unknowns whose rows hold a diagonal entry only, in all terms together."""
+    """Return the unknowns whose rows hold a diagonal entry only, in all terms together."""
     off, held = np.zeros(system.dimension, dtype=bool), np.zeros(system.dimension, dtype=bool)
     for term in system.operator_terms:
         if extended.is_black_box(term):

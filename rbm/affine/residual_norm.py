@@ -1,4 +1,4 @@
-"""The norm of the residual from the residual vector itself, formed in extended precision, with what rounding may have added."""
+"""The norm of the residual from the residual vector itself, with a bound of its rounding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ __all__ = ["residual_norm"]
 def residual_norm(
     system: AffineSystem, basis: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """||f - A Z gamma||_{P^-1} (M,) and a floor (M,) of what it is off by, from the residual vector itself.
+    """Return ||f - A Z gamma||_{P^-1} (M,) from the residual vector, and a floor (M,) of its error.
+
+    The vector is formed in extended precision.
 
     basis : Z (n, N); theta (M, Qa), phi (M, Qf), gamma (M, N)
 
-    The residual is linear in (phi, gamma): where f or gamma are very small or large they are brought to size one, by powers of two.
+    The residual is linear in (phi, gamma): where f or gamma are very small or large they are brought to size one, by
+    powers of two.
 
-    phi counts with the size of what it multiplies: a coefficient of 1e160 that undoes the units of f leaves nothing to be scaled.
+    phi counts with the size of what it multiplies: a coefficient of 1e160 that undoes the units of f leaves nothing to
+    be scaled.
     """
     sizes = exponents_of(system.rhs_terms * system.inner_product.balance[:, None])
     shifts = np.append(sizes, np.zeros(gamma.shape[1], dtype=sizes.dtype))

@@ -22,7 +22,7 @@ PROOF_LIMIT = 5000
 
 
 class ScaledProduct(Protocol):
-    """What is asked of an inner product P here (:class:`rbm.affine.inner_product.InnerProduct`), S = diag(balance)."""
+    """What this file asks of an inner product P (:class:`rbm.affine.inner_product.InnerProduct`), S = diag(balance)."""
 
     balance: np.ndarray
     matrix: Any
@@ -47,16 +47,17 @@ class ScaledProduct(Protocol):
         """The solve with P in working precision."""
 
     def defect(self, otherwise: str = ...) -> str:
-        """What makes P indefinite, the end of a message."""
+        """Return what makes P indefinite, as the end of a message."""
 
 
 def smallest_eigenvalue(product: ScaledProduct, own_solver: bool) -> float:
-    """A proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
+    """Return a proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
 
-    A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to its
-    own rounding (:func:`rbm.solvers.definite.definiteness_error`), which is subtracted. Products too ill-conditioned for that, of at most 400
-    unknowns, are proved by their inverse in extended precision. With a solver of the user and more than 5000 unknowns, where a
-    factorisation of ours may not fit, the estimate itself is taken, halved: a measurement.
+    A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to
+    its own rounding (:func:`rbm.solvers.definite.definiteness_error`), which is subtracted. Products too
+    ill-conditioned for that, of at most 400 unknowns, are proved by their inverse in extended precision. With a solver
+    of the user and more than 5000 unknowns, where a factorisation of ours may not fit, the estimate itself is taken,
+    halved: a measurement.
 
     Raises ModelError for a product that is not positive definite, or is so ill-conditioned that neither proves it.
     Cost: two factorisations and some twenty solves.
@@ -85,14 +86,17 @@ def _not_proved(product: ScaledProduct, estimate: float) -> ModelError:
         dense = product.balanced.toarray() if sp.issparse(product.balanced) else product.balanced
         estimate = float(np.linalg.eigvalsh(dense)[0])
     return ModelError(
-        f"the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go from about "
-        f"{estimate:.1e} to {product.largest_eigenvalue:.1e}, and no bound would be true"
+        "the product is not positive definite to working precision: its eigenvalues, in units of its diagonal, go "
+        f"from about {estimate:.1e} to {product.largest_eigenvalue:.1e}, and no bound would be true"
         + product.defect("choose another inner product, or eliminate unknowns that (nearly) depend on each other")
     )
 
 
 def _estimate(product: ScaledProduct) -> float:
-    """The smallest eigenvalue to a few percent, from the inverse; more than a few percent off if cond(P) u is not small."""
+    """Estimate the smallest eigenvalue from the inverse, to a few percent.
+
+    It is off by more if cond(P) u is not small.
+    """
     solve, s, n = product.factorized(), product.balance[:, None], product.shape[0]
     dtype = product.matrix.dtype
 

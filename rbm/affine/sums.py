@@ -1,4 +1,4 @@
-"""A sum of terms with coefficients, A(mu) = sum_q theta_q A_q: assembled, factorised, and applied to few vectors."""
+"""Sums of terms, A(mu) = sum_q theta_q A_q: assembled, factorised, and applied to few vectors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ __all__ = ["SparseSum", "TermStack"]
 
 
 class SparseSum:
-    """Sparse A_q (n, n) on their common sparsity pattern: one sum of data arrays a parameter point, one ordering for all.
+    """Assembles sparse terms A_q (n, n) on their common sparsity pattern.
 
-    SuperLU takes no symbolic factorisation from before, but it takes an order. The fill-reducing one depends on the pattern
-    only and is computed once; the matrix is assembled in that order.
+    A matrix is one sum of data arrays per parameter point; all have one ordering.
+
+    SuperLU takes no symbolic factorisation from before, but it takes an order. The fill-reducing one depends on the
+    pattern only and is computed once; the matrix is assembled in that order.
     """
 
     def __init__(self, terms: Sequence[Any]) -> None:
@@ -40,16 +42,19 @@ class SparseSum:
         self.symmetric = bool(np.array_equal(np.sort(union % n * n + union // n), union))
 
     def assemble(self, theta: np.ndarray) -> sp.csr_array:
-        """A for one set of coefficients theta (Qa,); entries of the common pattern that come out zero stay in it."""
+        """Return A for one set of coefficients theta (Qa,).
+
+        Entries of the common pattern that come out zero stay in it.
+        """
         total = np.zeros(len(self._rows), dtype=np.result_type(theta, *(values for _, values in self._terms)))
         for value, (positions, values) in zip(theta, self._terms, strict=True):
             total[positions] += value * values
         return sp.csr_array((total, self._columns, self._indptr), shape=self.shape)
 
     def factorize(self, matrix: sp.csr_array) -> Solve:
-        """Solve function of an assembled matrix, with pivots on the diagonal, so that the caller checks.
+        """Return the solve function of an assembled matrix, with pivots on the diagonal.
 
-        Raises RuntimeError if a pivot is zero.
+        The caller checks the solution. Raises RuntimeError if a pivot is zero.
         """
         order, sequence, indices, indptr = self._order
         reordered = sp.csc_array((matrix.data[sequence], indices, indptr), shape=self.shape)
@@ -58,15 +63,15 @@ class SparseSum:
         return lambda rhs: inner(rhs[order])[inverse]
 
     def prepare(self) -> None:
-        """Compute the order now."""
+        """Compute the order of the unknowns now."""
         _ = self._order
 
     @cached_property
     def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The order of the unknowns, the positions of the reordered entries in the data, and their CSC pattern.
+        """Return the order of the unknowns, where the reordered entries lie in the data, and their CSC pattern.
 
-        From the factorisation of another matrix with this pattern that has one for certain, and not of the first A(mu) that
-        comes: same input, same bits, wherever a run starts.
+        From the factorisation of another matrix with this pattern that has one for certain, and not of the first A(mu)
+        that comes: same input, same bits, wherever a run starts.
         """
         n = self.shape[0]
         pattern = sp.csr_array((np.full(len(self._rows), -1.0), self._columns, self._indptr), shape=self.shape)
@@ -79,7 +84,9 @@ class SparseSum:
 
 
 class TermStack:
-    """All A_q under each other, sparse ones without their empty rows: A_1 x .. A_Qa x by one product in extended precision.
+    """Stacks all A_q, so that A_1 x .. A_Qa x come from one product in extended precision.
+
+    Sparse terms are stacked without their empty rows.
 
     A term that lives in a part of the domain has few rows that are not empty; with Qa parts the stack is no larger than
     one matrix, and a product costs what one costs, where Qa products cost Qa passes over vectors of full length.
@@ -111,7 +118,7 @@ class TermStack:
         return [slice(a, b) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
 
     def product(self, x: np.ndarray | extended.Extended) -> extended.Extended:
-        """[A_1 x; ..; A_Qa x] (r, m) as hi + lo, in the rows of the stack."""
+        """Return [A_1 x; ..; A_Qa x] (r, m) as hi + lo, in the rows of the stack."""
         if self._split is not None:
             return extended.product(self._split, x)
         products = [extended.product(split, x) for split in self._splits]
@@ -119,13 +126,16 @@ class TermStack:
         return hi, lo
 
     def rounding(self, x: np.ndarray) -> np.ndarray:
-        """Bound (r, m) of the error of :meth:`product` (:func:`rbm.arithmetic.extended.rounding`)."""
+        """Return a bound (r, m) of the error of :meth:`product` (:func:`rbm.arithmetic.extended.rounding`)."""
         if self._split is not None:
             return extended.rounding(self._split, x)
         return np.concatenate([extended.rounding(split, x) for split in self._splits])
 
     def side_by_side(self, stacked: np.ndarray) -> np.ndarray:
-        """Column q of the result (n, Qa) is the part of term q of a stacked vector (r,), with zero where the stack has no row."""
+        """Return the parts of a stacked vector (r,) as columns (n, Qa), one per term.
+
+        Entries are zero where the stack has no row.
+        """
         columns = np.zeros(self._shape, dtype=stacked.dtype, order="F")
         columns[self._row, self.owner] = stacked
         return columns

@@ -1,4 +1,4 @@
-"""A linear system that depends on parameters in affine form: A(mu), f(mu), the inner product P, and nothing else."""
+"""A linear system in affine form: A(mu), f(mu) and the inner product P."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ FEW = 4
 
 
 class AffineSystem:
-    """Find u(mu) in C^n or R^n with A(mu) u = f(mu), A(mu) = sum_q theta_q(mu) A_q, f(mu) = sum_q phi_q(mu) f_q.
+    """The linear system A(mu) u = f(mu) with A(mu) = sum_q theta_q(mu) A_q and f(mu) = sum_q phi_q(mu) f_q.
 
-    What stability bounds, verification and the residual need of a model; :class:`rbm.FullOrderModel` adds to it what is claimed and asked for.
+    Its solution u(mu) lies in C^n or R^n.
+
+    What stability bounds, verification and the residual need of a model; :class:`rbm.FullOrderModel` adds to it what is
+    claimed and asked for.
 
     operators : [(theta_q, A_q), ...], rhs : [(phi_q, f_q), ...], product : P (n, n), as the model takes them
     parameters : the parameter space
@@ -63,12 +66,12 @@ class AffineSystem:
 
     @property
     def dimension(self) -> int:
-        """Number of unknowns n."""
+        """The number n of unknowns."""
         return self.inner_product.shape[0]
 
     @property
     def product(self) -> Any:
-        """P (n, n)."""
+        """The inner product P (n, n)."""
         return self.inner_product.matrix
 
     @property
@@ -77,11 +80,11 @@ class AffineSystem:
         return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
 
     def operators_fingerprint(self) -> str:
-        """SHA-256 of what inf-sup constants depend on: operators with their coefficients, product, parameters."""
+        """Return the SHA-256 of what inf-sup constants depend on: operators with coefficients, product, parameters."""
         return digest((self.operator_coefficients, self.operator_terms, self.product, self.parameters))
 
     def assemble(self, theta: np.ndarray) -> Any:
-        """A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
+        """Return A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
         if self._sum is not None:
             return self._sum.assemble(theta)
         terms = self.operator_terms
@@ -95,21 +98,30 @@ class AffineSystem:
 
     @property
     def has_symmetric_pattern(self) -> bool:
-        """True if all terms are sparse and their common pattern is symmetric, so that pivots may be taken from the diagonal."""
+        """True if all terms are sparse and their common pattern is symmetric.
+
+        Pivots may then be taken from the diagonal.
+        """
         return self._sum is not None and self._sum.symmetric
 
     def factorize_assembled(self, matrix: Any) -> Solve:
-        """Solve function of A(mu) as :meth:`assemble` makes it, pivots on the diagonal; RuntimeError where one is zero."""
+        """Return the solve function of A(mu) as :meth:`assemble` makes it, with pivots on the diagonal.
+
+        Raises RuntimeError where a pivot is zero.
+        """
         assert self._sum is not None
         return self._sum.factorize(matrix)
 
     def prepare(self) -> None:
-        """Compute now what all solves share, which otherwise the first does."""
+        """Compute now what all solves share; otherwise the first solve does."""
         if self._sum is not None:
             self._sum.prepare()
 
     def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
-        """f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo, in extended precision, then renormalised."""
+        """Return f(mu) - A(mu) x (n, M) for vectors x (n, M) given as hi + lo.
+
+        It is formed in extended precision, then renormalised.
+        """
         f = self.rhs_terms
         total = extended.two_product(f[:, :1], phi.T[:1])
         for q in range(1, f.shape[1]):
@@ -127,7 +139,9 @@ class AffineSystem:
     def residual_norm(
         self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, *, extrapolate: bool = False
     ) -> np.ndarray:
-        """||f(mu) - A(mu) Z gamma||_{P^-1} (M,) for coefficients gamma (M, N) in the basis Z (n, N), right to a few u.
+        """Return ||f(mu) - A(mu) Z gamma||_{P^-1} (M,), right to a few u.
+
+        gamma (M, N) are coefficients in the basis Z (n, N).
 
         This is the black box that E1 evaluates and that E3 and E4 need at a few parameter points only. Cost O(n) each.
         """
@@ -143,7 +157,7 @@ class AffineSystem:
         return np.concatenate(norms)
 
     def checked_vectors(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients (M, N) and basis (n, N) as arrays, checked against each other and the parameter points."""
+        """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and against `mus`."""
         coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
         if basis.ndim != 2 or basis.shape[0] != self.dimension:
             raise ModelError(
@@ -151,16 +165,17 @@ class AffineSystem:
             )
         if coefficients.shape != (len(mus), basis.shape[1]):
             raise ModelError(
-                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a parameter point"
+                f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a "
+                "parameter point"
             )
         return coefficients, basis
 
 
 def _without_solver(terms: tuple[Any, ...]) -> str:
-    """What to say where a term shows no entries and nobody said how to solve."""
+    """Return what to say where a term shows no entries and no solver was given."""
     q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
     dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
     return (
-        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a function "
-        f"(matrix, rhs (n, k)) -> (n, k){dense}"
+        f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a "
+        f"function (matrix, rhs (n, k)) -> (n, k){dense}"
     )

@@ -20,7 +20,7 @@ Terms = Sequence[tuple[Coefficient, Any]]
 
 
 def term_pairs(name: str, terms: Any) -> Terms:
-    """The affine terms as a list of pairs, or an error that shows the form and names the term."""
+    """Return the affine terms as a list of pairs, or raise an error that shows the form and names the term."""
     form = f"{name} must be a list of pairs [(coefficient, array), ...], one a term"
     if not isinstance(terms, list | tuple):
         raise ModelError(f"{form}, got {type(terms).__name__}; {_as_pairs(name, terms)}")
@@ -39,17 +39,18 @@ def term_pairs(name: str, terms: Any) -> Terms:
         if is_coefficient(array):
             shown = repr(array) if isinstance(array, str | Number) else "function"
             raise ModelError(
-                f"term {k} of {name} is ({kind}, {shown}), in the wrong order: pairs are (coefficient, array), write ({shown}, array)"
+                f"term {k} of {name} is ({kind}, {shown}), in the wrong order: pairs are (coefficient, array), write "
+                f"({shown}, array)"
             )
         raise ModelError(
-            f"the coefficient of term {k} of {name} is a {kind}; pairs are (coefficient, array), and a coefficient is a number, an expression "
-            "string or a vectorised callable"
+            f"the coefficient of term {k} of {name} is a {kind}; pairs are (coefficient, array), and a coefficient is "
+            "a number, an expression string or a vectorised callable"
         )
     return terms
 
 
 def _as_pairs(name: str, terms: Any) -> str:
-    """What to write instead of something that is no list."""
+    """Return what to write instead of something that is no list."""
     if isinstance(terms, Mapping):
         return f"write {name}=list(d.items()) for a dictionary d = {{coefficient: array}}"
     if isinstance(terms, Iterator | ItemsView):
@@ -58,7 +59,7 @@ def _as_pairs(name: str, terms: Any) -> str:
 
 
 def is_coefficient(given: Any) -> bool:
-    """True for what may be a coefficient; operators, which are callable, may not."""
+    """Return True for what may be a coefficient; operators, which are callable, may not."""
     if isinstance(given, str | Number | InterpolatedCoefficient):
         return True
     if sp.issparse(given) or hasattr(given, "matvec"):
@@ -67,7 +68,10 @@ def is_coefficient(given: Any) -> bool:
 
 
 def operator_term(name: str, matrix: Any, n: int) -> Any:
-    """A_q (n, n): sparse or dense in double precision, or a LinearOperator as it is. Raises ModelError for another shape or NaN."""
+    """Return A_q (n, n), sparse or dense in double precision, or a LinearOperator as it is.
+
+    Raises ModelError for another shape or NaN.
+    """
     black_box = not (sp.issparse(matrix) or isinstance(matrix, np.ndarray | list)) and hasattr(matrix, "matvec")
     if not black_box:
         matrix = entries(name, matrix)
@@ -83,7 +87,9 @@ def operator_term(name: str, matrix: Any, n: int) -> Any:
 
 
 def vector_term(name: str, vector: Any, n: int, *, functional: bool = False) -> np.ndarray:
-    """f_q (n,) in double precision, from (n,), a column (n, 1) or a row (1, n); or l_q, if it is an output functional.
+    """Return f_q (n,) in double precision, from (n,), a column (n, 1) or a row (1, n).
+
+    With `functional` it is l_q, of an output.
 
     Raises ModelError for another shape or NaN.
     """
@@ -99,7 +105,7 @@ def vector_term(name: str, vector: Any, n: int, *, functional: bool = False) -> 
 
 
 def _several(functional: bool) -> str:
-    """What to do with an array of more than one vector."""
+    """Return what to do with an array of more than one vector."""
     if functional:
         return "several functionals: give each a name, {f's{k}': row for k, row in enumerate(array)}"
     return (

@@ -1,4 +1,4 @@
-"""Full-order solutions beyond double precision: a factorisation, then refinement with a residual in extended precision."""
+"""Full-order solutions beyond double precision: factorise, then refine with residuals in extended precision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
 MAX_REFINEMENTS = 12
-#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction left out.
+#: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction that
+#: is left out.
 FORESEEN = 1e4
 #: What to do about a singular A(mu).
 _SINGULAR = (
@@ -55,9 +56,12 @@ class _Piece(NamedTuple):
 def solutions(
     system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
 ) -> extended.Extended:
-    """u(mu) as hi + lo (n, M) at checked parameter points mus (M, p); see :meth:`rbm.FullOrderModel.solve`.
+    """Return u(mu) as hi + lo (n, M) at checked parameter points mus (M, p).
 
-    Points that fail do not keep the others from being solved: the error is raised at the end, and holds their solutions.
+    It does the work of :meth:`rbm.FullOrderModel.solve`.
+
+    Points that fail do not keep the others from being solved: the error is raised at the end, and holds their
+    solutions.
     """
     count, workers = len(mus), 1
     if check_executor(executor) is not None:
@@ -89,7 +93,7 @@ def _finished(
     executor: Executor | None,
     pending: list[tuple[int, Any]],
 ) -> Iterator[tuple[int, _Piece]]:
-    """(start, piece) one after the other; `pending` gets what has been submitted, if the executor submits."""
+    """Yield (start, piece) one after the other. `pending` gets what has been submitted, if the executor submits."""
     submit = getattr(executor, "submit", None)
     if executor is None or not callable(submit):
         yield from zip(starts, (map if executor is None else executor.map)(work, starts, pieces), strict=True)
@@ -113,12 +117,12 @@ class _Answers:
 
     @property
     def failed(self) -> np.ndarray:
-        """(k,) rows that failed."""
+        """The rows (k,) that failed."""
         rows = [f.rows for piece in self.pieces.values() for f in piece.failures]
         return np.sort(np.concatenate(rows)) if rows else np.zeros(0, dtype=int)
 
     def joined(self) -> extended.Extended:
-        """hi and lo (n, M), NaN where there is no solution."""
+        """Return hi and lo (n, M), NaN where there is no solution."""
         parts, row = [], 0
         for start, piece in sorted(self.pieces.items()):
             parts += [_nothing(self.dimension, start - row)] * (start > row) + [piece.values]
@@ -126,7 +130,7 @@ class _Answers:
         return _joined([*parts, _nothing(self.dimension, self.count - row)] if row < self.count else parts)
 
     def finish(self) -> extended.Extended:
-        """The solutions; ModelError, or another error about points, if some have none."""
+        """Return the solutions; raise ModelError, or another error about points, if some have none."""
         failures = sorted((f for p in self.pieces.values() for f in p.failures), key=lambda f: int(f.rows[0]))
         if not failures:
             return self.joined()
@@ -144,21 +148,22 @@ class _Answers:
         raise error from first.error.__cause__
 
     def collect(self, pending: list[tuple[int, Any]]) -> None:
-        """Take what is finished of the pieces that were submitted, in order or not."""
+        """Take the submitted pieces that are finished, in order or not."""
         for start, future in pending:
             if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
                 self.pieces[start] = future.result()
 
     def interrupted(self, pending: list[tuple[int, Any]]) -> Interrupted:
-        """The error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
+        """Return the error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
         while True:
             try:
                 self.collect(pending)
                 failed = len(self.failed)
                 done = sum(piece.values[0].shape[1] for piece in self.pieces.values()) - failed
                 return Interrupted(
-                    f"interrupted with {done} of {self.count} full-order solves done{f' and {failed} failed' if failed else ''}; they are in `result` of "
-                    "this exception, where all others are NaN",
+                    f"interrupted with {done} of {self.count} full-order solves "
+                    f"done{f' and {failed} failed' if failed else ''}; they are in `result` of this exception, where "
+                    "all others are NaN",
                     self.joined(),
                 )
             except KeyboardInterrupt:
@@ -170,13 +175,16 @@ def _nothing(dimension: int, count: int) -> extended.Extended:
 
 
 def _joined(parts: list[extended.Extended]) -> extended.Extended:
-    """Columns beside each other."""
+    """Join parts as columns, one beside the other."""
     hi, lo = (np.concatenate([p[k] for p in parts], axis=1) for k in (0, 1))
     return hi, lo
 
 
 def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus: np.ndarray) -> _Piece:
-    """u(mu) (n, m) at some of the points, one after the other; the first is row `start` of the batch, which errors name if it has several."""
+    """Solve at some of the points, one after the other: u(mu) (n, m).
+
+    The first is row `start` of the batch; errors name their row if the batch has several.
+    """
     known, failures = np.arange(len(mus)), list[_Failure]()
     while len(known):
         try:
@@ -203,7 +211,7 @@ def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus
 
 
 def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen: float) -> extended.Extended:
-    """LU and refinement; diagonal pivots first where they may do, partial pivoting if they did not.
+    """Solve by LU and refinement; pivots on the diagonal first where they may do, partial pivoting if they did not.
 
     foreseen : no further correction where the last two let it be this many times smaller than it need be (own LU only)
     """
@@ -225,7 +233,7 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
             correction = solve(r[0] + r[1])
             before, step = step, size(correction)
             if not step <= before / 2:
-                break  # as small as it gets
+                break  # round-off: further corrections are no smaller
             x = extended.add(x, (correction, np.zeros_like(correction)))
             whole = size(x[0])
             # the correction after this one: smaller by the factor by which this one was smaller than the one before
@@ -235,8 +243,8 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
         if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
             return x
     raise ModelError(
-        f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the matrix is "
-        "singular to working precision, or the solver is not accurate" + _SINGULAR
+        f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the "
+        "matrix is singular to working precision, or the solver is not accurate" + _SINGULAR
     )
 
 
@@ -245,12 +253,16 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise ModelError(
-            f"{name} has {bad} entries beyond the range of double precision ({np.finfo(float).max:.3g}); scale the terms, or their coefficients"
+            f"{name} has {bad} entries beyond the range of double precision ({np.finfo(float).max:.3g}); scale the "
+            "terms, or their coefficients"
         )
 
 
 def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
-    """Solve function of an assembled matrix, pivots on the diagonal or not, or ModelError if it is singular."""
+    """Return the solve function of an assembled matrix, with pivots on the diagonal or not.
+
+    Raises ModelError if the matrix is singular.
+    """
     try:
         return system.factorize_assembled(matrix) if diagonal else factorize(matrix)
     except RuntimeError as error:
@@ -260,7 +272,7 @@ def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
 
 
 def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
-    """True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
+    """Return True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
     units = system.inner_product.balance[:, None]
     image = np.abs(np.asarray(matrix @ x))
     terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
@@ -268,5 +280,5 @@ def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray,
 
 
 def _size(balance: np.ndarray, u: np.ndarray) -> float:
-    """Largest entry of u in balanced units."""
+    """Return the largest entry of u in balanced units."""
     return float(np.abs(u / balance[:, None]).max())

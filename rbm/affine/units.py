@@ -1,11 +1,14 @@
-"""Units in which definiteness against the product P is decided: balanced ones, or whitened ones where P is ill-conditioned.
+"""Units in which definiteness against the product P is decided.
 
-A statement H >= s P about Hermitian H is one about T^H H T and T^H P T for any regular T. Rounding is relative to the size of
-these; what it hides, over the smallest eigenvalue of T^H P T, is what the statement loses.
+Balanced ones as a rule; whitened ones where P is ill-conditioned.
+
+A statement H >= s P about Hermitian H is one about T^H H T and T^H P T for any regular T. Rounding is relative to the
+size of these; what it hides, over the smallest eigenvalue of T^H P T, is what the statement loses.
 
 balanced   T = S = diag(balance), exact; loses u cond(S P S)
-whitened   T = X, the computed inverse of the Cholesky factor of P: X^H P X = I + G and X^H H X are formed in extended precision, their
-           errors are bounded; loses u whatever cond(P) up to about 1e16 is, for 8 n^3 flops a matrix. For n <= 400.
+whitened   T = X, the computed inverse of the Cholesky factor of P: X^H P X = I + G and X^H H X are formed in extended
+           precision, their errors are bounded; loses u whatever cond(P) up to about 1e16 is, for 8 n^3 flops per
+           matrix. For n <= 400.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ ILL_CONDITIONED = 1e6
 
 @dataclass(frozen=True)
 class Units:
-    """T, and what is known of T^H P T."""
+    """The transform T, and what is known of T^H P T."""
 
     product: Any  #: T^H P T up to product_error; the identity where it is whitened
     product_error: float  #: a bound of the norm of what `product` is off by
@@ -38,14 +41,17 @@ class Units:
     transform: np.ndarray | None = None  #: S^{-1} X; None for balanced units
 
     def take(self, balanced: Any) -> tuple[Any, float]:
-        """T^H H T from S H S, exactly Hermitian if H is, and a bound of the norm of its error (0 in balanced units)."""
+        """Return T^H H T from S H S, and a bound of the norm of its error (0 in balanced units).
+
+        It is exactly Hermitian if H is.
+        """
         if self.transform is None:
             return balanced, 0.0
         return _congruent(balanced.toarray() if sp.issparse(balanced) else balanced, self.transform)
 
 
 def units_of(inner_product: ScaledProduct) -> Units:
-    """Whitened units for an ill-conditioned product of at most 400 unknowns, balanced ones for all others."""
+    """Return whitened units for an ill-conditioned product of at most 400 unknowns, balanced ones for all others."""
     smallest, largest = inner_product.smallest_eigenvalue, inner_product.largest_eigenvalue
     balanced = Units(inner_product.balanced, 0.0, smallest, largest)
     n = inner_product.shape[0]
@@ -65,7 +71,7 @@ def units_of(inner_product: ScaledProduct) -> Units:
 
 
 def _congruent(matrix: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, float]:
-    """X^H H X in extended precision, and a bound of the Frobenius norm of its error.
+    """Return X^H H X, formed in extended precision, and a bound of the Frobenius norm of its error.
 
     The rows of X may have very different sizes, and so have those of H: powers of two bring them to a common one.
     """

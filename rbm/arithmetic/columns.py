@@ -13,8 +13,9 @@ WIDTH = 64
 class Columns:
     """A matrix (n, k) that grows by columns, kept in pieces of 64 columns.
 
-    Growing copies nothing, and takes no memory that is not used: for a matrix that one step makes a few columns wider, and
-    reads two or three times, new memory is what costs (7081 x 271 in one piece whose room is doubled: 50 ms; in pieces: 7 ms).
+    Growing copies nothing, and takes no memory that is not used: for a matrix that one step makes a few columns wider,
+    and reads two or three times, new memory is what costs (7081 x 271 in one piece whose room is doubled: 50 ms; in
+    pieces: 7 ms).
     """
 
     def __init__(self, n: int) -> None:
@@ -23,7 +24,7 @@ class Columns:
 
     @property
     def dtype(self) -> np.dtype:
-        """Common type of the pieces, which differ where complex columns followed real ones."""
+        """The common type of the pieces, which differ where complex columns followed real ones."""
         return np.result_type(float, *self.pieces)
 
     @property
@@ -34,7 +35,7 @@ class Columns:
         return np.concatenate([np.zeros((self.rows, 0)), *self.pieces], axis=1)
 
     def append(self, columns: np.ndarray) -> None:
-        """Add columns (n, j)."""
+        """Add columns (n, j) at the right."""
         while columns.shape[1]:
             used = self.width % WIDTH
             if not used:

@@ -1,13 +1,15 @@
 """Sums and products in about twice the working precision, from double-precision operations only.
 
-A number is held as an unevaluated sum hi + lo of two doubles. Products of matrices use one error-free split: with A1 = A
-rounded to b bits on a common grid and B1 likewise, every entry of A1 B1 is a sum of integers below 2^53 times one unit
-and therefore exact in any order of summation, BLAS and sparse products included:
+A number is held as an unevaluated sum hi + lo of two doubles. Products of matrices use one error-free split: with
+A1 = A rounded to b bits on a common grid and B1 likewise, every entry of A1 B1 is a sum of integers below 2^53 times
+one unit and therefore exact in any order of summation, BLAS and sparse products included:
 
     A B = A1 B1 (exact) + A1 (B - B1) + (A - A1) B,
 
 where the last two terms are 2^-b smaller and need no care. With K terms per entry b = floor((53 - log2 K) / 2), at
-least 20 for K < 4096, and the error is at most about K u 2^-b max|A| max|B| K, mostly u 2^-b of that: twenty bits below double precision.
+least 20 for K < 4096, and the error is at most about K u 2^-b max|A| max|B| K, mostly u 2^-b of that: twenty bits below
+double precision.
+
 Cost: three products. Works for real and complex, dense and SciPy-sparse factors, on every platform (no long double).
 Sources: Dekker, Numer. Math. 18 (1971) 224-242; Ozaki, Ogita, Oishi, Rump, Numer. Algorithms 59 (2012) 95-118.
 """
@@ -55,14 +57,16 @@ Extended = tuple[np.ndarray, np.ndarray]  #: (hi, lo)
 
 
 def two_sum(a: np.ndarray, b: np.ndarray) -> Extended:
-    """s + e = a + b exactly, s the rounded sum (Knuth). Real or complex."""
+    """Return s and e with s + e = a + b exactly, s the rounded sum (Knuth); real or complex."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
 def split_product(a: Any, b: Any, splitter: float = SPLITTER) -> tuple[Any, Any]:
-    """p + e = a b exactly for real a, b of any array module (Dekker, with Veltkamp's split).
+    """Return p and e with p + e = a b exactly, for real a, b of any array module.
+
+    The method is Dekker's, with Veltkamp's split.
 
     splitter : 2^s + 1, s half the bits of the mantissa, rounded up; the default is that of double precision
     """
@@ -76,20 +80,20 @@ def split_product(a: Any, b: Any, splitter: float = SPLITTER) -> tuple[Any, Any]
 
 
 def _two_product_wide(a: np.ndarray, b: np.ndarray) -> Extended:
-    """The same for factors so large that their splits overflow where the product does not; slower."""
+    """Return the same for factors so large that their splits overflow where the product does not; slower."""
     p = a * b
     (a1, a2), (b1, b2) = _split_wide(a), _split_wide(b)
     return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
 
 
 def _is_wide(a: np.ndarray) -> bool:
-    """True if an entry is too large to be split."""
+    """Return True if an entry is too large to be split."""
     parts = (a.real, a.imag) if np.iscomplexobj(a) else (np.asarray(a),)
     return any(part.size > 0 and (part.max() > LARGEST or part.min() < -LARGEST) for part in parts)
 
 
 def _split_wide(a: np.ndarray) -> Extended:
-    """a as a sum of two numbers of 26 bits."""
+    """Return a as a sum of two numbers of 26 bits."""
     down = np.where(np.abs(a) > LARGEST, 2.0**-64, 1.0)
     small = a * down
     c = small * SPLITTER
@@ -98,7 +102,7 @@ def _split_wide(a: np.ndarray) -> Extended:
 
 
 def two_product(a: np.ndarray, b: np.ndarray) -> Extended:
-    """a b as hi + lo: exact for real factors, to u^2 for complex ones."""
+    """Return a b as hi + lo: exact for real factors, to u^2 for complex ones."""
     multiplied = _two_product_wide if _is_wide(a) or _is_wide(b) else split_product
     if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
         return multiplied(np.asarray(a), np.asarray(b))
@@ -109,19 +113,19 @@ def two_product(a: np.ndarray, b: np.ndarray) -> Extended:
 
 
 def add(x: Extended, y: Extended) -> Extended:
-    """x + y, renormalised so that |lo| is at most an ulp of hi."""
+    """Return x + y, renormalised so that |lo| is at most an ulp of hi."""
     s, e = two_sum(x[0], y[0])
     return two_sum(s, e + (x[1] + y[1]))
 
 
 def scale(factor: np.ndarray, x: Extended) -> Extended:
-    """factor * x for a double (or an array of doubles that broadcasts)."""
+    """Return factor * x for a double (or an array of doubles that broadcasts)."""
     hi, lo = two_product(factor, x[0])
     return two_sum(hi, lo + factor * x[1])
 
 
 def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """sum_i conj(x_ij) y_ij for every column j, as if in twice the working precision and then rounded."""
+    """Return sum_i conj(x_ij) y_ij for every column j, as if in twice the working precision and then rounded."""
     hi, lo = two_product(np.conj(x), y)
     error = lo.sum(axis=0)
     while hi.shape[0] > 1:  # pairwise, so that the loop is over log2 n levels
@@ -133,12 +137,18 @@ def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def split_bits(terms: int) -> int:
-    """Bits b that both factors may keep so that a sum of `terms` (twice that for complex) products is exact."""
+    """Return the bits b that both factors may keep so that a sum of `terms` products is exact.
+
+    Complex products count twice.
+    """
     return int((53 - math.ceil(math.log2(max(2 * terms, 2)))) // 2)
 
 
 def _on_grid(values: np.ndarray, largest: np.ndarray | float, bits: int) -> np.ndarray:
-    """`values` rounded to multiples of 2^-bits times the power of two above `largest` (which bounds re and im)."""
+    """Return `values` rounded to multiples of 2^-bits times the power of two above `largest`.
+
+    `largest` bounds real and imaginary parts.
+    """
     _, exponent = np.frexp(largest)
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the size
         shift = np.ldexp(1.5, exponent - bits + 52)  # adding and subtracting it rounds to the grid
@@ -148,29 +158,36 @@ def _on_grid(values: np.ndarray, largest: np.ndarray | float, bits: int) -> np.n
 
 
 def _modulus(values: np.ndarray) -> np.ndarray:
-    """Larger of |re| and |im|."""
+    """Return the larger of |re| and |im|."""
     return np.maximum(np.abs(values.real), np.abs(values.imag)) if np.iscomplexobj(values) else np.abs(values)
 
 
 def _unit(terms: int, bits: int, complex_valued: bool, room: float = 1.0) -> float:
-    """Error of a product per unit of 2 K max|A| max|x|, proved: the tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
+    """Return a proved error of a product per unit of 2 K max|A| max|x|.
 
-    UNIT where that is larger, as for real matrices of up to some sixty terms a row. Complex numbers: two sums of twice as many terms, 4 sqrt(2)
-    times that.
+    The tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
+
+    UNIT where that is larger, as for real matrices of up to some sixty terms per row. Complex numbers: two sums of
+    twice as many terms, 4 sqrt(2) times that.
     """
     return max(UNIT, (1 + room) / 2 * (6 if complex_valued else 1) * (terms + 4) * 2.0 ** (-53 - bits))
 
 
 def _chunked(terms: int) -> int:
-    """Length of the longest sum where `terms` numbers are summed in chunks, and the chunks one after the other."""
+    """Return the length of the longest sum where `terms` numbers are summed in chunks.
+
+    The chunks are added one after the other.
+    """
     return min(terms, CHUNK) + -(-terms // CHUNK)
 
 
 class SplitMatrix:
-    """A matrix A (n, k), sparse or dense, with the leading part of A diag(d); made once, multiplied often by :func:`product`.
+    """A matrix A (n, k), sparse or dense, with the leading part of A diag(d).
 
-    inner_scale : d (k,), powers of two. A x = (A diag(d)) (x / d) without rounding; a scale that brings the unknowns x / d to a
-        common size keeps the split as good for mixed units (Pa beside m) as for equal ones.
+    It is made once and multiplied often by :func:`product`.
+
+    inner_scale : d (k,), powers of two. A x = (A diag(d)) (x / d) without rounding; a scale that brings the unknowns
+        x / d to a common size keeps the split as good for mixed units (Pa beside m) as for equal ones.
 
     Every row has a grid of its own.
     """
@@ -198,8 +215,8 @@ class SplitMatrix:
             self.tail = balanced - self.head
         if not self.row_max.max(initial=0.0) < LARGEST:
             raise ModelError(
-                f"entries up to {self.row_max.max():.3g}, in units of the product, are beyond the range of products in extended precision; "
-                "choose other units"
+                f"entries up to {self.row_max.max():.3g}, in units of the product, are beyond the range of products in "
+                "extended precision; choose other units"
             )
         self.shape, self.dtype = matrix.shape, matrix.dtype
         self.longest = self.terms if sparse else _chunked(self.terms)  #: sum, after which others are added one by one
@@ -214,8 +231,8 @@ class SplitMatrix:
 class SplitColumns:
     """A dense matrix (n, k) that grows by columns, split as a :class:`SplitMatrix`.
 
-    The grid of a row has room for entries four times as large as there are. Only rows that outgrow theirs are split again, so that a
-    product costs no more than reading the matrix.
+    The grid of a row has room for entries four times as large as there are. Only rows that outgrow theirs are split
+    again, so that a product costs no more than reading the matrix.
     """
 
     def __init__(self, n: int) -> None:
@@ -225,11 +242,11 @@ class SplitColumns:
 
     @property
     def terms(self) -> int:
-        """k."""
+        """The number k of columns."""
         return self.columns.width
 
     def append(self, columns: np.ndarray) -> None:
-        """Add columns (n, j)."""
+        """Add columns (n, j) at the right."""
         self.columns.append(columns)
         self.row_max = np.maximum(self.row_max, _modulus(columns).max(axis=1, initial=0.0))
         # the bits for as many columns as may come before there is one bit less
@@ -247,7 +264,7 @@ class SplitColumns:
                 rest[rows] = values - part
 
     def product(self, x: np.ndarray) -> Extended:
-        """A X (n, m) as hi + lo for X (k, m), as :func:`product`."""
+        """Return A X (n, m) as hi + lo for X (k, m), as :func:`product`."""
         head = _on_grid(x, _modulus(x).max(axis=0, initial=0.0), self.bits)
         both = np.concatenate([head, x - head], axis=1)
         m, start = x.shape[1], 0
@@ -261,14 +278,16 @@ class SplitColumns:
         return two_sum(hi.T, lo.T)
 
     def rounding(self, x: np.ndarray) -> np.ndarray:
-        """Bound (n, m) of the error of :meth:`product`, as :func:`rounding`."""
+        """Return a bound (n, m) of the error of :meth:`product`, as :func:`rounding`."""
         complex_valued = self.columns.dtype.kind == "c" or np.iscomplexobj(x)
         unit = _unit(_chunked(self.terms), self.bits, complex_valued, ROOM)
         return 2 * self.terms * self.row_max[:, None] * (unit * _modulus(x).max(axis=0, initial=0.0))
 
 
 def product(a: Any, x: np.ndarray | Extended) -> Extended:
-    """A X (n, m) as hi + lo for X (k, m), given in double or as hi + lo. `a`: SplitMatrix, array or sparse matrix.
+    """Return A X (n, m) as hi + lo for X (k, m), given in double or as hi + lo.
+
+    `a` is a SplitMatrix, an array or a sparse matrix.
 
     A ``LinearOperator`` shows no entries and is applied in its own precision. :func:`rounding` bounds the error.
     """
@@ -284,7 +303,8 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
     if sp.issparse(split.head) or split.terms <= CHUNK:
         both = split.head @ pair  # one pass over the matrix, which may be large
         hi, lo = both[:, :m], both[:, m:] + split.tail @ y
-    else:  # in chunks, so that the rounding of the sums of tails is that of shorter sums; those of heads are exact in any order
+    # in chunks: the sums of tails then round as shorter sums do; those of heads are exact in any order
+    else:
         hi = lo = np.zeros((split.shape[0], m))
         for start in range(0, split.terms, CHUNK):
             rows = slice(start, start + CHUNK)
@@ -296,9 +316,12 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
 
 
 def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
-    """Bound (n, m) of the error of every entry of :func:`product`: 2 unit K max_j |A_ij d_j| max_j |x_j / d_j| (:func:`_unit`).
+    """Return a bound (n, m) of the error of every entry of :func:`product`.
 
-    For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least u |A x|.
+    The bound is 2 unit K max_j |A_ij d_j| max_j |x_j / d_j| (:func:`_unit`).
+
+    For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least
+    u |A x|.
     """
     x, correction = x if isinstance(x, tuple) else (x, None)
     u = np.finfo(float).eps / 2
@@ -320,5 +343,5 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
 
 
 def is_black_box(a: Any) -> bool:
-    """True for an operator without entries, such as a LinearOperator."""
+    """Return True for an operator without entries, such as a LinearOperator."""
     return not (isinstance(a, SplitMatrix | np.ndarray) or sp.issparse(a))

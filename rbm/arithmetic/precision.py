@@ -34,25 +34,29 @@ SMALL = 1e-280
 
 
 def precision(dtype: Any) -> np.dtype:
-    """The precision a user asks for, float32 or float64. Raises ModelError for anything else."""
+    """Return the precision a user asks for, float32 or float64. Raises ModelError for anything else."""
     try:
         wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
         wanted = None
     if wanted is None or wanted not in (SINGLE, DOUBLE):  # NumPy takes None for float64, comparisons included
         raise ModelError(
-            f'a model is held in "float32" or "float64", got {dtype!r}; complex models are complex64 or complex128 by the same names'
+            f'a model is held in "float32" or "float64", got {dtype!r}; complex models are complex64 or complex128 by '
+            "the same names"
         )
     return wanted
 
 
 def is_single(dtype: npt.DTypeLike) -> bool:
-    """True for float32 and complex64."""
+    """Return True for float32 and complex64."""
     return np.finfo(np.dtype(dtype)).dtype == SINGLE
 
 
 def rounded(array: Any, dtype: npt.DTypeLike) -> Any:
-    """The array in the precision of `dtype`, complex if it is complex; the array itself if it has it. Overflow gives inf."""
+    """Return the array in the precision of `dtype`, complex if it is complex; itself if it has that precision.
+
+    Overflow gives inf.
+    """
     real = np.finfo(np.dtype(dtype)).dtype
     with np.errstate(over="ignore"):
         if not isinstance(array, np.ndarray):
@@ -62,12 +66,12 @@ def rounded(array: Any, dtype: npt.DTypeLike) -> Any:
 
 
 def widened(array: Any) -> Any:
-    """The array in double precision, float64 or complex128, without rounding."""
+    """Return the array in double precision, float64 or complex128, without rounding."""
     return rounded(array, DOUBLE)
 
 
 def converted(name: str, array: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
-    """The array in the precision of `dtype`. Raises ModelError, with `name`, if an entry is beyond its range."""
+    """Return the array in the precision of `dtype`. Raises ModelError, with `name`, if an entry is beyond its range."""
     made = rounded(array, dtype)
     if not np.all(np.isfinite(made)):
         raise ModelError(
@@ -100,7 +104,10 @@ def column_norm_bounds(matrix: np.ndarray) -> np.ndarray:
 
 
 def row_norms(array: Any) -> Any:
-    """Euclidean norms (M,) of the rows of (M, k), k >= 0, where the array lives; entries of any size, their squares neither overflow nor vanish."""
+    """Return Euclidean norms (M,) of the rows of (M, k), k >= 0, where the array lives.
+
+    Entries may have any size: their squares neither overflow nor vanish.
+    """
     xp = namespace(array)
     if array.shape[1] == 0:
         return xp.abs(xp.sum(array, axis=1))
@@ -112,12 +119,12 @@ def row_norms(array: Any) -> Any:
 
 
 def exponents_of(columns: np.ndarray) -> np.ndarray:
-    """e (m,) with the largest entry of each column of (n, m) between 2^(e-1) and 2^e; 0 for a column of zeros."""
+    """Return e (m,), so that 2^(e-1) <= max |column| < 2^e for each column of (n, m); 0 for a column of zeros."""
     return np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1]
 
 
 def scaled(values: np.ndarray, exponents: Any) -> np.ndarray:
-    """values 2^exponents, without rounding in the range of normal numbers; infinite where that is too large."""
+    """Return values 2^exponents, without rounding in the range of normal numbers; infinite where that is too large."""
     if np.iscomplexobj(values):
         return scaled(values.real, exponents) + 1j * scaled(values.imag, exponents)
     with np.errstate(over="ignore", under="ignore"):
@@ -125,7 +132,7 @@ def scaled(values: np.ndarray, exponents: Any) -> np.ndarray:
 
 
 def scaled_matrix(matrix: Any, exponent: int) -> Any:
-    """matrix 2^exponent, sparse or dense."""
+    """Return matrix 2^exponent, sparse or dense."""
     if not sp.issparse(matrix):
         return scaled(matrix, exponent)
     made = matrix.copy()
@@ -134,5 +141,8 @@ def scaled_matrix(matrix: Any, exponent: int) -> Any:
 
 
 def underflow_of_sums(sizes: np.ndarray) -> float:
-    """What sum_j sizes_j |c_j| (m,) and sums like it may lose because c_j, or a product with it, lies below the range of normal numbers."""
+    """Bound what sum_j sizes_j |c_j| (m,) and sums like it may lose below the range of normal numbers.
+
+    They lose where c_j, or a product with it, lies below that range.
+    """
     return 4 * float(np.finfo(float).tiny) * (float(np.sum(sizes)) + len(sizes))

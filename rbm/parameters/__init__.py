@@ -1,7 +1,8 @@
 """Parameters and what depends on them: the space, formulas, coefficients theta(mu), families of coefficients.
 
-``space`` has names, ranges and sampling; ``named_points`` reads points from tables and dictionaries; ``expressions`` are
-checked formulas; ``coefficients`` evaluate them for a batch; ``interpolated_family`` are weights of an interpolation.
+``space`` has names, ranges and sampling; ``named_points`` reads points from tables and dictionaries; ``expressions``
+are checked formulas; ``coefficients`` evaluate them for a batch; ``interpolated_family`` are weights of an
+interpolation.
 """
 
 from rbm.parameters.coefficients import Coefficient, Coefficients

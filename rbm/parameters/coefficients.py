@@ -21,12 +21,15 @@ Function = Callable[[Any, dict[int, Any]], Any]
 
 
 class Coefficients:
-    """theta(mu) = (theta_1 .. theta_Q): numbers, expressions in the parameter names, terms of an interpolation, or callables.
+    """The coefficients theta(mu) = (theta_1 .. theta_Q) of an affine expansion.
 
-    The terms of one :class:`rbm.parameters.interpolated_family.InterpolatedFamily` are evaluated together. A callable gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+    Each is a number, an expression in the parameter names, a term of an interpolation, or a callable.
 
-    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus` that cannot be written to, and their values
-    are copied and moved.
+    The terms of one :class:`rbm.parameters.interpolated_family.InterpolatedFamily` are evaluated together. A callable
+    gets `mus` (M, p) and returns (M,) or a number; it cannot be written to a file.
+
+    Evaluated where `mus` lives, but for callables: these get a NumPy copy of `mus` that cannot be written to, and their
+    values are copied and moved.
     """
 
     def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
@@ -53,7 +56,7 @@ class Coefficients:
         return len(self.sources)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy; ModelError for a function that pickle could not send."""
+        """Return the state for pickle and copy; raise ModelError for a function that pickle could not send."""
         serialization.check_coefficients(self.sources)
         return Coefficients, (self.sources, self.parameters)
 
@@ -64,11 +67,11 @@ class Coefficients:
 
     @property
     def constant(self) -> np.ndarray | None:
-        """(Q,) values if they are all numbers, the same at every point; else None."""
+        """The values (Q,) if they are all numbers, the same at every point; else None."""
         return self._template if self._simple and not len(self._copied) else None
 
     def __call__(self, mus: Any) -> Any:
-        """Values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
+        """Return values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.
 
         Raises
         ------
@@ -109,7 +112,10 @@ class Coefficients:
         return values
 
     def _why(self, q: int, mu: np.ndarray, good: np.ndarray) -> str:
-        """Which step of formula q fails at mu (p,), and where among the points tried, `good` (k, p), it does not: the end of a sentence."""
+        """Return which step of formula q fails at mu (p,), as the end of a sentence.
+
+        It also says where among the points tried, `good` (k, p), the formula does not fail.
+        """
         source, names = self.sources[q], self.parameters.names
         step = Expression(source, names).failure(mu) if isinstance(source, str) else None
         said = f": {step}" if step else ""
@@ -138,7 +144,7 @@ class Coefficients:
 
 
 def _plain(source: Coefficient) -> Coefficient:
-    """Numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
+    """Return numbers as Python floats or complexes, so that they can be written to a file; the rest as it is."""
     if isinstance(source, str | InterpolatedCoefficient) or callable(source):
         return source
     wanted = "a coefficient is a number, an expression string or a vectorised callable"
@@ -162,7 +168,8 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
     except Exception as error:
         hint = "; mus cannot be written to: write mus = 2 * mus, not mus *= 2" if "read-only" in str(error) else ""
         raise ModelError(
-            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: {type(error).__name__}: {error}{hint}"
+            f"coefficient callable {name!r} failed for mus of shape {mus.shape}, one row a parameter point: "
+            f"{type(error).__name__}: {error}{hint}"
         ) from error
     wanted = f"coefficient callable {name!r} must return numbers of shape ({len(mus)},) for mus of shape {mus.shape}"
     if np.ma.is_masked(returned):
@@ -178,9 +185,15 @@ def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarra
         if value.dtype.kind == "O" and value.shape in ((), (len(mus),)):
             hint = f" (a {type(returned).__name__}); entries that are missing or no numbers must be filled"
         elif value.shape == mus.shape or value.shape == (len(mus), 1):
-            hint = "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not mus ** 2"
+            hint = (
+                "; mus[:, 0] is the first parameter at all points, mus the table of all: write mus[:, 0] ** 2, not "
+                "mus ** 2"
+            )
         elif value.shape == (len(mus.T),):
-            hint = "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first parameter at all of them: write mus[:, 0], not mus[0]"
+            hint = (
+                "; it returned one number a parameter: mus (M, p) is the table of all points, mus[:, 0] the first "
+                "parameter at all of them: write mus[:, 0], not mus[0]"
+            )
         raise ModelError(f"{wanted}, got shape {value.shape} and dtype {value.dtype}{hint}")
     dtype = complex if value.dtype.kind == "c" else float
     return np.broadcast_to(value.astype(dtype), (len(mus),))  # a copy: the callable may keep what it returned

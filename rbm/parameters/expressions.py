@@ -1,4 +1,7 @@
-"""Coefficients written as text, "1/Z1" or "exp(1j*k*d)": parsed against a whitelist and never eval'ed."""
+"""Coefficients written as text, such as "1/Z1" or "exp(1j*k*d)".
+
+The text is parsed against a whitelist and never eval'ed.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ COLUMN, NUMBER = -1, 0
 
 
 def identifier(name: Any) -> Any:
-    """A name as Python reads identifiers (NFKC: the micro sign is the letter mu); anything else than a text as it is."""
+    """Return a name as Python reads identifiers; anything else than a text as it is.
+
+    Python reads them in the normal form NFKC: the micro sign is the letter mu.
+    """
     return unicodedata.normalize("NFKC", name) if isinstance(name, str) else name
 
 
@@ -52,8 +58,8 @@ class Expression:
     """A formula in the parameter names, evaluated for all parameter points at once.
 
     Allowed: numbers (also complex, ``2.5e-3``, ``1j``), parameter names, ``pi``, ``+ - * / **``, parentheses and the
-    functions exp log sqrt sin cos tan sinh cosh tanh abs real imag conj of one argument. Anything else is refused when the
-    expression is made, with the offending piece named; nothing of the text is ever executed.
+    functions exp log sqrt sin cos tan sinh cosh tanh abs real imag conj of one argument. Anything else is refused when
+    the expression is made, with the offending piece named; nothing of the text is ever executed.
 
     Parameters
     ----------
@@ -88,7 +94,10 @@ class Expression:
             raise ModelError(f"coefficient expression {text!r} is not a formula ({error})") from None
 
     def __call__(self, mus: Any) -> Any:
-        """Values (M,) at the rows of `mus` (M, p), where `mus` lives; infinities and NaN come out as such, for the caller to name."""
+        """Return values (M,) at the rows of `mus` (M, p), where `mus` lives.
+
+        Infinities and NaN come out as such, for the caller to name.
+        """
         if not isinstance(mus, np.ndarray):
             return self._on_device(mus)
         return np.broadcast_to(
@@ -96,7 +105,7 @@ class Expression:
         )
 
     def _on_device(self, mus: Any) -> Any:
-        """The same for arrays of another module: numbers among themselves by NumPy, and all else by that module."""
+        """Return the same for arrays of another module: numbers by NumPy, and all else by that module."""
         xp = namespace(mus)
 
         def array(x: Any) -> Any:
@@ -111,7 +120,7 @@ class Expression:
         return xp.broadcast_to(array(self._run(mus, apply)), (mus.shape[0],))
 
     def _run(self, mus: Any, apply: Callable[[Any, list[Any]], Any]) -> Any:
-        """The program on a stack, each function called by `apply`: values (M,), or a number."""
+        """Run the program on a stack, each function called by `apply`; return values (M,), or a number."""
         stack: list[Any] = []
         with np.errstate(all="ignore"):
             for arity, item in self._program:
@@ -126,7 +135,10 @@ class Expression:
         return stack[0]
 
     def failure(self, mu: np.ndarray) -> str | None:
-        """The first step that makes of finite numbers one that is not, at one point mu (p,): "log of -0.5"; None if there is none."""
+        """Return the first step that makes of finite numbers one that is not, at one point mu (p,): "log of -0.5".
+
+        None if there is none.
+        """
         found: list[str] = []
 
         def apply(function: Any, arguments: list[Any]) -> Any:
@@ -146,7 +158,10 @@ class Expression:
         return f"Expression({self.text!r})"
 
     def _compile(self, node: ast.expr) -> None:
-        """Append the instructions of a node, in postfix order, so that evaluation needs a stack of values and no recursion."""
+        """Append the instructions of a node, in postfix order.
+
+        So evaluation needs a stack of values and no recursion.
+        """
         match node:
             case ast.Constant(value=bool() | str() | bytes() | None):
                 pass
@@ -197,7 +212,7 @@ class Expression:
 
 
 def _standard(xp: Any, function: Any) -> Callable[..., Any]:
-    """The function of the array API standard that does what a function of NumPy does."""
+    """Return the function of the array API standard that does what a function of NumPy does."""
     name = STANDARD.get(function.__name__, function.__name__)
     if name == "real":  # the standard leaves these undefined for real numbers
         return lambda x: xp.real(x) if is_complex(x) else x

@@ -1,4 +1,7 @@
-"""Coefficients of an interpolated model: A(mu) ~ sum_m lambda_m(mu) A(mu_m), lambda from values at a few points."""
+"""Coefficients of an interpolated model, A(mu) ~ sum_m lambda_m(mu) A(mu_m).
+
+The weights lambda come from the values of functions at a few points.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ __all__ = ["InterpolatedCoefficient", "InterpolatedFamily"]
 @register("coefficient family")
 @dataclass(frozen=True, eq=False)
 class InterpolatedFamily:
-    """lambda(mu) = C^{-1} B^{-1} g(mu): m weights from the values g of a scalar family at its m interpolation points.
+    """The weights lambda(mu) = C^{-1} B^{-1} g(mu) of an interpolation, m of them.
+
+    g are the values of a scalar family at its m interpolation points.
 
     functions : (m,) formulas of g_p(mu) in the parameter names, for example "exp(1j*k*0.73)"
     lower, upper : B (m, m) unit lower triangular, C (m, m) upper triangular (:class:`eim.EmpiricalInterpolation`)
@@ -56,7 +61,10 @@ class InterpolatedFamily:
             raise ModelError("the triangular matrix C of an interpolated family is singular")
 
     def compiled(self, names: tuple[str, ...]) -> Callable[[Any], Any]:
-        """The function mus (M, p) -> lambda (M, m) for parameters with these names, evaluated where `mus` lives."""
+        """Return the function mus (M, p) -> lambda (M, m) for parameters with these names.
+
+        It is evaluated where `mus` lives.
+        """
         expressions = [Expression(text, names) for text in self.functions]
 
         def evaluate(mus: Any) -> Any:
@@ -75,17 +83,20 @@ class InterpolatedFamily:
         return len(self.functions)
 
     def arrays(self) -> dict[str, Any]:
-        """The formulas and the two matrices by name, for a file."""
+        """Return the formulas and the two matrices by name, for a file."""
         return {"functions": self.functions, "lower": self.lower, "upper": self.upper}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> InterpolatedFamily:
-        """Inverse of :meth:`arrays`."""
+        """Make the family from what :meth:`arrays` returned."""
         return cls(tuple(arrays["functions"]), arrays["lower"], arrays["upper"])
 
     @classmethod
     def polynomial(cls, name: str, nodes: Sequence[float]) -> InterpolatedFamily:
-        """Lagrange polynomials in the parameter `name`: lambda_m = prod_{l != m} (k - k_l) / (k_m - k_l), for nodes k_m (:func:`eim.lagrange`)."""
+        """Return Lagrange polynomials in the parameter `name`, for nodes k_m (:func:`eim.lagrange`).
+
+        They are lambda_m = prod_{l != m} (k - k_l) / (k_m - k_l).
+        """
         values = [float(k) for k in nodes]
         if not values or len(set(values)) < len(values) or not np.all(np.isfinite(values)):
             raise ModelError(f"the nodes of an interpolation must be finite and differ from each other, got {values}")
@@ -96,7 +107,7 @@ class InterpolatedFamily:
         return cls(tuple(functions), np.eye(len(values)), np.eye(len(values)))
 
     def terms(self, factor: float | complex | str = 1.0) -> list[InterpolatedCoefficient]:
-        """The m coefficients lambda_m(mu) * factor."""
+        """Return the m coefficients lambda_m(mu) * factor."""
         return [InterpolatedCoefficient(self, k, factor) for k in range(len(self.functions))]
 
     def __repr__(self) -> str:
@@ -106,23 +117,23 @@ class InterpolatedFamily:
 
 
 class CoefficientFamily(Protocol):
-    """Coefficients that are evaluated together: :class:`InterpolatedFamily`, or anybody's."""
+    """Coefficients that are evaluated together: :class:`InterpolatedFamily`, or a user's own class."""
 
     kind: ClassVar[str]
 
     def __len__(self) -> int:
-        """Number of its coefficients m."""
+        """Return the number m of its coefficients."""
 
     def compiled(self, names: tuple[str, ...]) -> Callable[[Any], Any]:
-        """The function mus (M, p) -> lambda (M, m) for parameters with these names."""
+        """Return the function mus (M, p) -> lambda (M, m) for parameters with these names."""
 
     def arrays(self) -> dict[str, Any]:
-        """All that it is made of, for a file."""
+        """Return all that it is made of, for a file."""
 
 
 @dataclass(frozen=True, eq=False)
 class InterpolatedCoefficient:
-    """factor(mu) * lambda_term(mu), the factor a number or a formula."""
+    """The coefficient factor(mu) * lambda_term(mu), the factor a number or a formula."""
 
     family: CoefficientFamily
     term: int

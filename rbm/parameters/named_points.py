@@ -1,4 +1,4 @@
-"""Parameter points given by name: dictionaries, tables and structured arrays, put into the order of the parameter space."""
+"""Reads points given by name, from dictionaries, tables and structured arrays, in the order of the parameters."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ __all__ = ["by_name", "conversion_hint", "is_batch", "refuse_answers", "refuse_h
 
 
 def by_name(mus: Any, names: Sequence[str]) -> Any | None:
-    """`mus` as an array (M, p) with a column for each of `names`, in their order; None if `mus` has no names of its own.
+    """Return `mus` as an array (M, p) with a column for each of `names`, in their order.
 
-    Known are dictionaries of numbers and of arrays (M,), which are broadcast; named tuples and data classes; data frames (pandas,
-    polars, a table of pyarrow); structured NumPy arrays; a pandas.Series with names for its index, which is one point; xarray datasets,
-    whose variables are broadcast against each other by dimension, and arrays with labels on one dimension; lists of all these, one an
-    item.
+    None if `mus` has no names of its own. Known are dictionaries of numbers and of arrays (M,), which are broadcast;
+    named tuples and data classes; data frames (pandas, polars, a table of pyarrow); structured NumPy arrays; a
+    pandas.Series with names for its index, which is one point; xarray datasets, whose variables are broadcast against
+    each other by dimension, and arrays with labels on one dimension; lists of all these, one per item.
 
-    Raises ParameterError, with both lists, if a name is missing or is none of the parameters; for entries that are missing or masked;
-    for columns that are no numbers, have different lengths or labels that differ; for names in a place where they are not read.
+    Raises ParameterError, with both lists, if a name is missing or is none of the parameters; for entries that are
+    missing or masked; for columns that are no numbers, have different lengths or labels that differ; for names in a
+    place where they are not read.
     """
     if isinstance(mus, list | tuple):
         return _rows(mus, names)
@@ -57,7 +58,7 @@ def by_name(mus: Any, names: Sequence[str]) -> Any | None:
 
 
 def _index_names(table: Any, names: Sequence[str]) -> str:
-    """Which parameters a table has in its index, where they are not read, and what to do; the end of a sentence, or nothing."""
+    """Return the end of a message if a table has parameters in its index, where they are not read; or nothing."""
     index: Any = getattr(table, "index", None)
     if not hasattr(index, "names"):  # not of pandas
         return ""
@@ -70,18 +71,18 @@ def _index_names(table: Any, names: Sequence[str]) -> str:
 
 
 def _is_column(array: Any, names: Sequence[str]) -> bool:
-    """Whether an array says that it is the column of one parameter."""
+    """Return whether an array says that it is the column of one parameter."""
     name = getattr(array, "name", None)
     return isinstance(name, str) and identifier(name) in map(identifier, names)
 
 
 def is_batch(mus: Any) -> bool:
-    """True for one batch of points, False for what yields batches, a generator for instance."""
+    """Return True for one batch of points, False for what yields batches, a generator for instance."""
     return hasattr(mus, "shape") or isinstance(mus, list | tuple | Mapping) or hasattr(mus, "columns")
 
 
 def refuse_hidden(mus: Any, what: str = "mus") -> None:
-    """Raise ParameterError for arrays with masked entries, alone or in a list, and for sparse matrices: NumPy would read what they hide."""
+    """Raise ParameterError for masked entries, alone or in a list, and for sparse matrices: NumPy would read them."""
     if isinstance(mus, np.ma.MaskedArray):
         masked: Any = np.ma.getmaskarray(mus)
         if masked.dtype.names is not None:
@@ -89,8 +90,8 @@ def refuse_hidden(mus: Any, what: str = "mus") -> None:
         if masked.any():
             first = tuple(int(k) for k in np.argwhere(masked)[0])
             raise ParameterError(
-                f"{what} hides {int(masked.sum())} of {masked.size} entries behind a mask, the first at index {first}; leave those points out, "
-                "or fill the entries (.filled)"
+                f"{what} hides {int(masked.sum())} of {masked.size} entries behind a mask, the first at index {first}; "
+                "leave those points out, or fill the entries (.filled)"
             )
     elif isinstance(mus, list | tuple):
         for i, row in enumerate(mus):
@@ -109,7 +110,7 @@ def refuse_answers(mus: Any) -> None:
 
 
 def conversion_hint(mus: Any, array: np.ndarray) -> str:
-    """How to make numbers of `mus`, which is `array` to NumPy and holds none; the end of a sentence, or nothing."""
+    """Return how to make numbers of `mus`, which NumPy reads as `array`; the end of a sentence, or nothing."""
     if isinstance(mus, Iterable) and not array.ndim and not isinstance(mus, str | bytes):
         return "; write list(mus)"
     if isinstance(mus, list | tuple) and all(
@@ -128,7 +129,10 @@ def conversion_hint(mus: Any, array: np.ndarray) -> str:
 
 
 def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]:
-    """{parameter: its key in `given`}, in the order of the parameters; `hint` ends the message about names that do not fit."""
+    """Return {parameter: its key in `given`}, in the order of the parameters.
+
+    `hint` ends the message about names that do not fit.
+    """
     keys = list(given)
     known = {identifier(name): name for name in names}
     found: dict[str, Any] = {}
@@ -155,7 +159,7 @@ def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]
 
 
 def _has_names(kind: type) -> bool:
-    """Whether objects of a type, the items of a list, bring names with them."""
+    """Return whether objects of a type, the items of a list, bring names with them."""
     return (
         issubclass(kind, Mapping | np.void)
         or any(hasattr(kind, name) for name in ("_asdict", "data_vars", "columns", "column_names"))
@@ -166,7 +170,7 @@ def _has_names(kind: type) -> bool:
 
 
 def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
-    """Points (M, p) of a list whose items have names, one point each; one named tuple is one point."""
+    """Return points (M, p) of a list whose items have names, one point each; one named tuple is one point."""
     if hasattr(mus, "_asdict"):
         return by_name(mus._asdict(), names)
     kinds = set(map(type, mus))
@@ -200,20 +204,24 @@ def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
     if bare:
         other = next(i for i, point in enumerate(points) if point is not None)
         raise ParameterError(
-            f"row {bare[0]} of the points is a {type(mus[bare[0]]).__name__} without names, row {other} has names; give all by name"
+            f"row {bare[0]} of the points is a {type(mus[bare[0]]).__name__} without names, row {other} has names; "
+            "give all by name"
         )
     return np.stack(points)
 
 
 def _aligned(columns: dict[str, Any]) -> dict[str, Any]:
-    """Columns whose labels agree: Series must have one index, arrays of xarray are broadcast by dimension, as in a dataset."""
+    """Return columns whose labels agree.
+
+    Series must have one index; arrays of xarray are broadcast by dimension, as in a dataset.
+    """
     series = {name: c for name, c in columns.items() if hasattr(c, "index") and hasattr(c, "to_numpy")}
     first = next(iter(series), "")
     for name, column in series.items():
         if not column.index.equals(series[first].index):
             raise ParameterError(
-                f"the Series of {first} and {name} have different indexes, {list(series[first].index[:3])} and {list(column.index[:3])}; align "
-                "them (pandas.concat), or give their numbers (.to_numpy())"
+                f"the Series of {first} and {name} have different indexes, {list(series[first].index[:3])} and "
+                f"{list(column.index[:3])}; align them (pandas.concat), or give their numbers (.to_numpy())"
             )
     labelled = {name: c for name, c in columns.items() if hasattr(c, "dims") and hasattr(c, "coords")}
     if not labelled:
@@ -230,7 +238,7 @@ def _aligned(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
-    """Variables of an xarray dataset, or coordinates of its dimensions, broadcast by dimension and unrolled."""
+    """Return variables of an xarray dataset, or coordinates of its dimensions, broadcast by dimension and unrolled."""
     import xarray  # it is there: `mus` is one of its objects
 
     _checked([*mus.data_vars, *(n for n in mus.coords if n in names)], names)
@@ -239,7 +247,7 @@ def _dataset(mus: Any, names: Sequence[str]) -> np.ndarray:
 
 
 def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
-    """Points of an xarray.DataArray with names for the labels of one dimension; None if it says nothing about parameters."""
+    """Return points of an xarray.DataArray with names as labels of one dimension; None if it has no parameters."""
     known = set(map(identifier, names))
     labels = {d: mus.coords[d].values.tolist() for d in mus.dims if d in mus.coords}
     texts = {d: given for d, given in labels.items() if given and all(isinstance(label, str) for label in given)}
@@ -252,27 +260,28 @@ def _data_array(mus: Any, names: Sequence[str]) -> np.ndarray | None:
     told = [str(d) for d in (*mus.dims, *mus.coords) if identifier(d) in known]
     if told or (len(names) > 1 and _is_column(mus, names)):
         raise ParameterError(
-            f"an array of xarray with the name {(told or [mus.name])[0]} among its dimensions or coordinates is no table of points; label one "
-            f"dimension with the names {', '.join(names)}, or give a Dataset with a variable for each"
+            f"an array of xarray with the name {(told or [mus.name])[0]} among its dimensions or coordinates is no "
+            f"table of points; label one dimension with the names {', '.join(names)}, or give a Dataset with a "
+            "variable for each"
         )
     return None
 
 
 def _series(mus: Any, names: Sequence[str]) -> np.ndarray:
-    """A pandas.Series: one point if its index holds names, a column if there is one parameter of its name."""
+    """Return the point of a pandas.Series with names for its index, or the column of the only parameter."""
     labels = list(mus.index)
     if labels and all(isinstance(label, str) for label in labels):
         return _stack({name: mus[key] for name, key in _checked(labels, names).items()})
     if len(names) == 1 and mus.name in (None, names[0]):
         return _stack({names[0]: mus})
     raise ParameterError(
-        f"a Series is a point if its index holds the names {', '.join(names)}, but this one, named {mus.name!r}, has the index {labels[:3]}...; give a "
-        "DataFrame with a column for each parameter"
+        f"a Series is a point if its index holds the names {', '.join(names)}, but this one, named {mus.name!r}, has "
+        f"the index {labels[:3]}...; give a DataFrame with a column for each parameter"
     )
 
 
 def _stack(columns: dict[str, Any]) -> Any:
-    """(M, p) of numbers and arrays (M,)."""
+    """Return the points (M, p) of numbers and arrays (M,)."""
     others = [c for c in columns.values() if is_array_api_obj(c) and not isinstance(c, np.ndarray)]
     if others:
         return _stack_there(columns, others[0])
@@ -289,7 +298,7 @@ def _stack(columns: dict[str, Any]) -> Any:
 
 
 def _stack_there(columns: dict[str, Any], there: Any) -> Any:
-    """The same for arrays of another module, which stay on their device."""
+    """Return the same for arrays of another module, which stay on their device."""
     xp = namespace(there)
     arrays = [beside(np.asarray(c, dtype=float), there) if not is_array_api_obj(c) else c for c in columns.values()]
     arrays = [beside(a, there) if isinstance(a, np.ndarray) else a for a in arrays]
@@ -305,7 +314,7 @@ def _stack_there(columns: dict[str, Any], there: Any) -> Any:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    """The values of one parameter, a number or (M,), as an array of numbers that hides no entry."""
+    """Return the values of one parameter, a number or (M,), as an array of numbers that hides no entry."""
     refuse_hidden(values, f"parameter {name}")
     array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
     if array.dtype.kind == "O":
@@ -313,7 +322,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         missing = [i for i, x in enumerate(items) if x is None or type(x).__name__ in ("NAType", "NaTType")]
         if missing:
             raise ParameterError(
-                f"parameter {name} has {len(missing)} missing entries, the first in row {missing[0]}; leave these points out (dropna) or fill them"
+                f"parameter {name} has {len(missing)} missing entries, the first in row {missing[0]}; leave these "
+                "points out (dropna) or fill them"
             )
         if items and all(isinstance(x, Real) for x in items):
             array = array.astype(float)
@@ -324,7 +334,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         )
     if array.ndim > 1:
         raise ParameterError(
-            f"parameter {name} must be a number or an array of shape (M,), got shape {array.shape}; call .ravel() on each of a grid"
+            f"parameter {name} must be a number or an array of shape (M,), got shape {array.shape}; call .ravel() on "
+            "each of a grid"
         )
     return array
 

@@ -1,4 +1,7 @@
-"""Full-order models on their way to other processes: without factorisations, and with a word about functions that cannot travel."""
+"""Checks that full-order models can be sent to other processes by pickle.
+
+They travel without factorisations; functions that cannot travel are named.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,35 @@ BY_VALUE = ("copy", "cloudpickle", "dill", "joblib.externals.cloudpickle", "ray.
 
 
 def check_travel(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> None:
-    """Raise ModelError, naming it, for a function that pickle could not send: a lambda or one inside another, also in functools.partial.
+    """Raise ModelError, naming it, for a function that pickle could not send.
 
-    families : coefficients with their `sources`; others are passed over. terms : of the operator, of which the functions of a LinearOperator count
+    That is a lambda or a function inside another, also in functools.partial.
 
-    The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill, are let through, and so
-    is copy.
+    families : coefficients with their `sources`; others are passed over. terms : of the operator, of which the
+        functions of a LinearOperator count
+
+    The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill,
+    are let through, and so is copy.
     """
     _check(_functions(families, solver, terms))
 
 
 def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
-    """Raise ModelError for the first that pickle would not find by its name, unless somebody sends functions whole."""
+    """Raise ModelError for the first function that pickle would not find by its name.
+
+    Nothing is raised if a caller sends functions whole.
+    """
     wrong = next(((what, function) for what, function in functions if _by_name(function) is not function), None)
     if wrong is not None and not _functions_travel():
         raise ModelError(
-            f"the {wrong[0]} {wrong[1].__qualname__} cannot be pickled: another process could not find it by its name. Define it with def "
-            "at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the model with joblib or cloudpickle"
+            f"the {wrong[0]} {wrong[1].__qualname__} cannot be pickled: another process could not find it by its name. "
+            "Define it with def at the top of a module, write coefficients as expressions, 'exp(-mu)', or send the "
+            "model with joblib or cloudpickle"
         )
 
 
 def _functions(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> Iterator[tuple[str, FunctionType]]:
-    """The functions of the user among what a model holds."""
+    """Yield the functions of the user among what a model holds."""
     for family in families:
         for source in getattr(family, "sources", ()):
             yield from (("coefficient", function) for function in _inside(source))
@@ -55,7 +65,7 @@ def check_coefficients(sources: Iterable[Any]) -> None:
 
 
 def _inside(given: Any) -> Iterator[FunctionType]:
-    """The function itself, or those that a functools.partial is made of."""
+    """Return the function itself, or those that a functools.partial is made of."""
     if isinstance(given, FunctionType):
         yield given
     elif isinstance(given, partial):
@@ -64,7 +74,7 @@ def _inside(given: Any) -> Iterator[FunctionType]:
 
 
 def _by_name(function: FunctionType) -> Any:
-    """What another process would find under the name of the function."""
+    """Return what another process would find under the name of the function."""
     found: Any = sys.modules.get(function.__module__)
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
@@ -72,7 +82,7 @@ def _by_name(function: FunctionType) -> Any:
 
 
 def _functions_travel() -> bool:
-    """True if one of the callers copies functions by value."""
+    """Return True if one of the callers copies functions by value."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")

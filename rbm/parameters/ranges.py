@@ -16,7 +16,7 @@ NEIGHBOURS = 4
 
 
 def interval(name: str, limits: Any) -> tuple[float, float]:
-    """(low, high), checked."""
+    """Return (low, high) of a range, checked."""
     wrong = ParameterError(f"range of {name} must be two numbers (low, high), got {limits!r}")
     if isinstance(limits, str | bytes | Mapping | Set):  # their items are no numbers, or in no order
         raise wrong
@@ -34,7 +34,7 @@ def interval(name: str, limits: Any) -> tuple[float, float]:
 
 
 def widened(limits: np.ndarray) -> np.ndarray:
-    """(2, p) limits moved outwards by a few floating-point numbers, but not to infinity."""
+    """Return the limits (2, p) moved outwards by a few floating-point numbers, but not to infinity."""
     largest = np.finfo(float).max
     for _ in range(NEIGHBOURS):
         limits = np.nextafter(limits, [[-largest], [largest]])
@@ -42,7 +42,10 @@ def widened(limits: np.ndarray) -> np.ndarray:
 
 
 def filled(low: np.ndarray, high: np.ndarray, unit: np.ndarray, scale: str) -> np.ndarray:
-    """Points (M, p) of the box from points of the unit cube; also of ranges wider than the largest number, part by part."""
+    """Return points (M, p) of the box from points of the unit cube.
+
+    Ranges may be wider than the largest number: they are filled part by part.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if scale == "linear":
             width = high - low
@@ -53,7 +56,7 @@ def filled(low: np.ndarray, high: np.ndarray, unit: np.ndarray, scale: str) -> n
 
 
 def told_apart(value: float, low: float, high: float) -> tuple[str, str, str]:
-    """Value and range as texts, with as many digits as show that the value is outside."""
+    """Return value and range as texts, with as many digits as show that the value is outside."""
     for digits in range(6, 17):
         value_shown, low_shown, high_shown = (f"{x:.{digits}g}" for x in (value, low, high))
         if not float(low_shown) <= float(value_shown) <= float(high_shown):

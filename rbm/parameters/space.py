@@ -1,4 +1,4 @@
-"""The parameter space: names, ranges, sampling, and the check every parameter value passes on its way in."""
+"""The parameter space: names, ranges, sampling, and the check that every parameter value passes."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class ParameterSpace:
         for name in self.names:
             if read[identifier(name)] != name:
                 raise ParameterError(
-                    f"parameter names {name!a} and {read[identifier(name)]!a} are one name, {identifier(name)!a}, in formulas; choose "
-                    "another one"
+                    f"parameter names {name!a} and {read[identifier(name)]!a} are one name, {identifier(name)!a}, in "
+                    "formulas; choose another one"
                 )
         self.bounds: np.ndarray = np.array(bounds)  #: (p, 2)
         self.bounds.setflags(write=False)
@@ -117,7 +117,7 @@ class ParameterSpace:
         method: Literal["random", "grid", "sobol"] = "sobol",
         rng: int | np.random.Generator | None = 0,
     ) -> np.ndarray:
-        """Parameter points (M, p) that fill the box.
+        """Return parameter points (M, p) that fill the box.
 
         method "random": M independent points; "sobol": M points of a scrambled low-discrepancy sequence; "grid": the
         tensor grid with the largest number of points per direction, ends included, that has at most M points.
@@ -129,7 +129,7 @@ class ParameterSpace:
         if method == "random":
             unit = np.random.default_rng(rng).random((count, p))
         elif method == "sobol":
-            from scipy.stats import qmc  # half of the import time of this package, were it at the top
+            from scipy.stats import qmc  # here and not at the top, as it takes half of the import time of this package
 
             power = max(int(np.ceil(np.log2(count))), 0)
             unit = qmc.Sobol(p, scramble=True, rng=np.random.default_rng(rng)).random_base2(power)[:count]
@@ -143,27 +143,31 @@ class ParameterSpace:
         return np.clip(filled(low, high, unit, self.scale), low, high)
 
     def validate(self, mus: object, extrapolate: bool | None = None) -> np.ndarray:
-        """`mus` as a float64 array (M, p) of NumPy, after checking names, shape, finiteness and range.
+        """Return `mus` as a float64 array (M, p) of NumPy, after checking names, shape, finiteness and range.
 
-        Whatever :meth:`points` takes is taken. With ``extrapolate=True`` values outside the ranges are let through; the estimate then
-        holds only as far as the stability bound does, and E3 and E4 resolve nothing there. None is as False, for callers that offer no extrapolation: the
-        message does not speak of it. A value outside by at most four floating-point numbers, which rounding explains, is the end of the range.
+        Whatever :meth:`points` takes is taken. With ``extrapolate=True`` values outside the ranges are let through; the
+        estimate then holds only as far as the stability bound does, and E3 and E4 resolve nothing there. None is as
+        False, for callers that offer no extrapolation: the message does not speak of it. A value outside by at most
+        four floating-point numbers, which rounding explains, is the end of the range.
 
         Raises
         ------
         ParameterError
-            wrong shape, type or names, NaN or infinite values, values outside the range (with name, value, index and range).
+            wrong shape, type or names, NaN or infinite values, values outside the range (with name, value, index and
+            range).
         """
         return self.check(to_numpy(self.points(mus)).astype(np.float64), extrapolate)
 
     def points(self, mus: Any) -> Any:
-        """`mus` as an array (M, p) of numbers, copied only if it must be converted; its values are not looked at.
+        """Return `mus` as an array (M, p) of numbers, copied only if it must be converted.
 
-        By position: an array (M, p), one row a point, or (p,) for one point. By name, in any order: {"mu": 1.2, "k": [1.0, 2.0]}, whose
-        values are broadcast; a list of such dictionaries; a data frame (pandas, polars, pyarrow); a structured array; an xarray
-        dataset, whose variables are broadcast by dimension. Names that are missing or are no parameters are refused.
+        Its values are not looked at. By position: an array (M, p), one row per point, or (p,) for one point.
+        By name, in any order: {"mu": 1.2, "k": [1.0, 2.0]}, whose values are broadcast; a list of such dictionaries; a
+        data frame (pandas, polars, pyarrow); a structured array; an xarray dataset, whose variables are broadcast by
+        dimension. Names that are missing or are no parameters are refused.
 
-        Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays, missing values).
+        Raises ParameterError for a wrong shape, type or name, and for containers that hide entries (masked arrays,
+        missing values).
         """
         p = len(self)
         kind = type(mus)
@@ -183,7 +187,8 @@ class ParameterSpace:
             xp = array_namespace(mus)
             if mus.ndim != 2 or mus.shape[1] != p or mus.shape[0] == 0 or not xp.isdtype(mus.dtype, "real floating"):
                 raise ParameterError(
-                    f"parameters must be real numbers of shape (M, {p}) for ({', '.join(self.names)}), got {mus.dtype} of shape {tuple(mus.shape)}"
+                    f"parameters must be real numbers of shape (M, {p}) for ({', '.join(self.names)}), got {mus.dtype} "
+                    f"of shape {tuple(mus.shape)}"
                 )
             return xp.astype(mus, xp.float64, copy=False)
         try:
@@ -206,13 +211,13 @@ class ParameterSpace:
             array = array[None, :]
         if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:
             raise ParameterError(
-                f"parameters must have shape (M, {p}) for ({', '.join(self.names)}), one row a point, or ({p},) for one point; "
-                f"got shape {array.shape}{self._remedy(array)}"
+                f"parameters must have shape (M, {p}) for ({', '.join(self.names)}), one row a point, or ({p},) for "
+                f"one point; got shape {array.shape}{self._remedy(array)}"
             )
         return array.astype(np.float64, copy=False)
 
     def _remedy(self, array: np.ndarray) -> str:
-        """What was meant, perhaps, by an array of a wrong shape; the end of a sentence."""
+        """Return what was meant, perhaps, by an array of a wrong shape; the end of a sentence."""
         p = len(self)
         if array.ndim == 0:
             point = f"[{array}]" if p == 1 else f"[{', '.join(self.names)}]"
@@ -227,12 +232,15 @@ class ParameterSpace:
         return ""
 
     def inside(self, array: Any) -> Any:
-        """(M,) which rows of the array (M, p), wherever it is, are inside the ranges."""
+        """Return (M,) which rows of the array (M, p), wherever it is, are inside the ranges."""
         low, high = (beside(limit, array) for limit in self._limits)
         return namespace(array).all((array >= low) & (array <= high), axis=1)
 
     def check(self, array: Any, extrapolate: bool | None = None) -> Any:
-        """The array (M, p) itself, wherever it is, if its values are finite and inside the ranges; else as :meth:`validate`."""
+        """Return the array (M, p) itself if its values are finite and inside the ranges, wherever it is.
+
+        Else it raises as :meth:`validate` does.
+        """
         low, high = self._limits
         if not isinstance(array, np.ndarray):
             low, high = beside(low, array), beside(high, array)
@@ -273,7 +281,10 @@ class ParameterSpace:
         raise refused(ParameterError, wrong[:, j], message, about=(name, some))
 
     def snapped(self, array: Any) -> Any:
-        """The array (M, p) with values that are outside by at most four floating-point numbers replaced by the end of the range."""
+        """Return the array (M, p) with values that rounding moved outside replaced by the end of the range.
+
+        Those are outside by at most four floating-point numbers.
+        """
         (low, high), (lowest, highest) = self._limits, self._almost
         if not isinstance(array, np.ndarray):
             low, high, lowest, highest = (beside(np.array(x), array) for x in (low, high, lowest, highest))
@@ -282,12 +293,15 @@ class ParameterSpace:
         return xp.where((array > high) & (array <= highest), high, array)
 
     def describe(self, mu: np.ndarray) -> str:
-        """One point as text, 'mu = 3.5, k = 2', for messages."""
+        """Return one point as text, 'mu = 3.5, k = 2', for messages."""
         return ", ".join(f"{n} = {x:.6g}" for n, x in zip(self.names, np.atleast_1d(mu), strict=True))
 
 
 def parameter_space(given: Any) -> ParameterSpace:
-    """The parameter space itself, or one of a dictionary of ranges {"mu": (1.0, 100.0)}. Raises ParameterError for anything else."""
+    """Return the parameter space itself, or one made from a dictionary of ranges {"mu": (1.0, 100.0)}.
+
+    Raises ParameterError for anything else.
+    """
     if isinstance(given, ParameterSpace):
         return given
     if isinstance(given, Mapping):
@@ -298,7 +312,10 @@ def parameter_space(given: Any) -> ParameterSpace:
 
 
 def checked_units(units: Any, names: Iterable[str], what: str) -> dict[str, str]:
-    """Units by name, each a text. Raises ParameterError for other names and other values; `what` they are the units of."""
+    """Return units by name, each a text; `what` they are the units of.
+
+    Raises ParameterError for other names and other values.
+    """
     if units is None:
         return {}
     if not isinstance(units, Mapping):

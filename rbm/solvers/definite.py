@@ -1,17 +1,22 @@
-"""Verified positive definiteness: what a floating-point elimination that succeeds proves, with its own rounding as the error term.
+"""Verified positive definiteness: what a floating-point elimination that succeeds proves.
 
-That an elimination of H meets positive pivots only says that a matrix *near* H is positive definite. How near is known from
-the factors themselves. With unit lower triangular L, U = D (L^H + F), D > 0 the computed factors of H,
+Its own rounding is the error term.
+
+That an elimination of H meets positive pivots only says that a matrix *near* H is positive definite. How near is known
+from the factors themselves. With unit lower triangular L, U = D (L^H + F), D > 0 the computed factors of H,
 
     H = L U + E = L D L^H + L D F + E,      |E| <= g |L| |U|,      hence   H >= -(||E|| + ||L D F||) I,
 
-g = (k + 2) u / (1 - (k + 2) u) for rows of k entries (standard model of floating-point arithmetic, any order of summation; four times
-k for complex numbers), and F, the asymmetry of the elimination, is measured. Norms are bounded by (max row sum x max column
-sum)^{1/2}, which takes products of sparse matrices with a vector only. So H + e I is *proved* positive semi-definite for the
-e returned here, about 1e-13 ||H|| for finite elements.
+g = (k + 2) u / (1 - (k + 2) u) for rows of k entries (standard model of floating-point arithmetic, any order of
+summation; four times k for complex numbers), and F, the asymmetry of the elimination, is measured. Norms are bounded by
+(max row sum x max column sum)^{1/2}, which takes products of sparse matrices with a vector only. So H + e I is *proved*
+positive semi-definite for the e returned here, about 1e-13 ||H|| for finite elements.
 
-All matrices here are in balanced units (:attr:`rbm.affine.inner_product.InnerProduct.balance`): entries of order one in every row.
-Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), theorems 9.3 and 10.3; Rump, BIT 46 (2006) 433-452.
+All matrices here are in balanced units (:attr:`rbm.affine.inner_product.InnerProduct.balance`): entries of order one in
+every row.
+
+Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002), theorems 9.3 and 10.3; Rump, BIT 46
+(2006) 433-452.
 """
 
 from __future__ import annotations
@@ -46,19 +51,27 @@ SMALLEST = 1e-200
 
 
 def norm_bound(matrix: Any) -> float:
-    """A proved upper bound of ||H||_2: (largest row sum x largest column sum)^{1/2} of |H|. 0 for an empty matrix."""
+    """Return a proved upper bound of ||H||_2: (largest row sum x largest column sum)^{1/2} of |H|.
+
+    It is 0 for an empty matrix.
+    """
     size = abs(matrix)
     rows, columns = (np.asarray(size.sum(axis=k)).ravel().max(initial=0.0) for k in (1, 0))
     return ROUNDED_UP * float(np.sqrt(rows) * np.sqrt(columns))
 
 
 def hermitian_part(matrix: Any) -> Any:
-    """(A + A^H) / 2, exactly Hermitian; A itself, bit for bit, if it is that already. For entries above 1e-307."""
+    """Return (A + A^H) / 2, exactly Hermitian; A itself, bit for bit, if it is that already.
+
+    It is for entries above 1e-307.
+    """
     return matrix / 2 + matrix.conj().T / 2
 
 
 def definiteness_error(matrix: Any) -> float | None:
-    """e >= 0 such that H + e I is proved positive semi-definite, or None if the elimination of H met a pivot that is not positive.
+    """Return e >= 0 such that H + e I is proved positive semi-definite.
+
+    None if the elimination of H met a pivot that is not positive.
 
     matrix : H (n, n), exactly Hermitian, sparse or dense
 
@@ -86,7 +99,7 @@ def definiteness_error(matrix: Any) -> float | None:
 
 
 def _dense_error(matrix: np.ndarray) -> float | None:
-    """The same with LAPACK's Cholesky factorisation, H = R^H R + E, |E| <= g |R|^H |R|."""
+    """Return the same with LAPACK's Cholesky factorisation, H = R^H R + E, |E| <= g |R|^H |R|."""
     try:
         factor = np.abs(scipy.linalg.cholesky(matrix, check_finite=False))
     except np.linalg.LinAlgError:
@@ -98,21 +111,23 @@ def _dense_error(matrix: np.ndarray) -> float | None:
 
 
 def _unit(matrix: Any) -> float:
-    """u, four times that for complex numbers, whose products are sums."""
+    """Return u, four times that for complex numbers, whose products are sums."""
     return (4 if np.iscomplexobj(matrix) else 1) * float(np.finfo(float).eps) / 2
 
 
 def _growth(terms: np.ndarray, matrix: Any) -> np.ndarray:
-    """g for sums of that many terms."""
+    """Return g for sums of that many terms."""
     small = (terms + 2) * _unit(matrix)
     return small / (1 - small)
 
 
 def eigenvalue_from_inverse(matrix: np.ndarray) -> float:
-    """A proved lower bound of the smallest eigenvalue of a dense Hermitian H of any condition up to about 1e18; 0 if there is none.
+    """Return a proved lower bound of the smallest eigenvalue of a dense Hermitian H; 0 if there is none.
 
-    With X the computed inverse of the Cholesky factor and X^H H X = I + G formed in extended precision: if ||G|| < 1, then H is
-    positive definite (Sylvester), and lambda_min(H) >= (1 - ||G||) / ||X||^2. Cost: 8 n^3 flops.
+    H may have any condition up to about 1e18.
+
+    With X the computed inverse of the Cholesky factor and X^H H X = I + G formed in extended precision: if ||G|| < 1,
+    then H is positive definite (Sylvester), and lambda_min(H) >= (1 - ||G||) / ||X||^2. Cost: 8 n^3 flops.
     """
     try:
         inverse = scipy.linalg.solve_triangular(scipy.linalg.cholesky(matrix), np.eye(len(matrix)))
@@ -130,10 +145,12 @@ def eigenvalue_from_inverse(matrix: np.ndarray) -> float:
 
 
 def dominance_slack(matrix: Any, scale: np.ndarray | None = None) -> float:
-    """s >= 0 with D H D + s I positive semi-definite, D = diag(scale), from dominant diagonals (Gershgorin); exactly 0 for a diagonal H >= 0.
+    """Return s >= 0 with D H D + s I positive semi-definite, from dominant diagonals (Gershgorin).
 
-    H + diag(m) is diagonally dominant with m_i = sum_{j != i} |H_ij| - H_ii, so s = max_i (scale_i^2 m_i)^+. Row sums may be small in the
-    units in which H was assembled and not in those that D makes; both bounds are true.
+    D = diag(scale); s is exactly 0 for a diagonal H >= 0.
+
+    H + diag(m) is diagonally dominant with m_i = sum_{j != i} |H_ij| - H_ii, so s = max_i (scale_i^2 m_i)^+. Row sums
+    may be small in the units in which H was assembled and not in those that D makes; both bounds are true.
     """
     sparse = sp.issparse(matrix)
     diagonal = matrix.diagonal().real
@@ -147,12 +164,15 @@ def dominance_slack(matrix: Any, scale: np.ndarray | None = None) -> float:
 
 
 def semidefinite_slack(matrix: Any) -> float | None:
-    """s >= 0 such that H + s I is proved positive semi-definite, s as small as rounding lets it; None if s > 1e-10 ||H|| were needed.
+    """Return s >= 0 such that H + s I is proved positive semi-definite, s as small as rounding allows.
+
+    None if s > 1e-10 ||H|| were needed.
 
     matrix : H (n, n), of a size far from the ends of the range of numbers
 
-    A semi-definite H itself cannot be proved to be one in floating-point arithmetic. The slack s that is forgiven is the caller's to
-    charge. Cost: one factorisation, none for diagonally dominant matrices, a few more for one that is indefinite or nearly so.
+    A semi-definite H itself cannot be proved to be one in floating-point arithmetic. The slack s that is forgiven is
+    the caller's to charge. Cost: one factorisation, none for diagonally dominant matrices, a few more for one that is
+    indefinite or nearly so.
     """
     size, u = norm_bound(matrix), float(np.finfo(float).eps) / 2
     n = matrix.shape[0]

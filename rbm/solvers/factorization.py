@@ -22,7 +22,9 @@ COLUMNS = 16
 
 
 def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
-    """Solve function of a square matrix by sparse LU (SuperLU) or dense LU. Raises ModelError when it is singular.
+    """Return the solve function of a square matrix by sparse LU (SuperLU) or dense LU.
+
+    Raises ModelError when the matrix is singular.
 
     symmetric: the sparsity pattern is symmetric and the diagonal may be taken for pivots, as in finite element
     matrices; this is two to three times faster than the general ordering, and without partial pivoting, so that the
@@ -42,7 +44,10 @@ def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
 
 
 def factorize_positive_definite(matrix: Any) -> Solve | None:
-    """Solve function of a Hermitian matrix, or None if a pivot shows that it is not positive definite (Sylvester)."""
+    """Return the solve function of a Hermitian matrix, or None if it is not positive definite.
+
+    A pivot shows that (Sylvester).
+    """
     if not sp.issparse(matrix):
         try:
             cholesky = scipy.linalg.cho_factor(matrix, check_finite=False)
@@ -60,10 +65,12 @@ def factorize_positive_definite(matrix: Any) -> Solve | None:
 
 
 def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:
-    """SuperLU object of a matrix with symmetric pattern, pivots on the diagonal; order "NATURAL": rows and columns as they are.
+    """Return the SuperLU object of a matrix with symmetric pattern, pivots on the diagonal.
 
-    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in the
-    plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
+    The order "NATURAL" leaves rows and columns as they are.
+
+    Panels of one column: SuperLU's wider ones are for rows much fuller than those of finite elements (7081 unknowns in
+    the plane: 5.6 ms against 8.0; 87 781: 0.14 s against 0.20).
     """
     return spla.splu(
         sp.csc_array(matrix), permc_spec=order, diag_pivot_thresh=0.0, panel_size=1, options={"SymmetricMode": True}
@@ -71,7 +78,10 @@ def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:
 
 
 def solve_function(lu: Any, matrix: Any) -> Solve:
-    """Solve with a SuperLU object, which wants right-hand sides of its own dtype and is fastest with Fortran order."""
+    """Return the function that solves with a SuperLU object.
+
+    SuperLU wants right-hand sides of its own dtype and is fastest with Fortran order.
+    """
     if np.iscomplexobj(matrix):
         return lambda rhs: _in_blocks(lu, np.asarray(rhs, dtype=complex, order="F"))
 
@@ -84,7 +94,7 @@ def solve_function(lu: Any, matrix: Any) -> Solve:
 
 
 def _in_blocks(lu: Any, rhs: np.ndarray) -> np.ndarray:
-    """Solve for a few columns at a time, so that they stay in cache: 270 columns of length 7081 take 37 ms, not 80."""
+    """Solve for a few columns at a time, so that they stay in cache. 270 columns of length 7081 take 37 ms, not 80."""
     if rhs.shape[1] <= COLUMNS:
         return lu.solve(rhs)
     solution = np.empty_like(rhs, order="F")

@@ -1,4 +1,7 @@
-"""Functions of the user, called so that they cannot change what is ours: they get copies, and their answers are checked and copied."""
+"""Calls functions of the user so that they cannot change what is ours.
+
+They get copies, and their answers are checked and copied.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,13 @@ Solver = Callable[[Any, np.ndarray], np.ndarray]  #: solver(A (n, n), B (n, k)) 
 
 
 class UserSolver:
-    """X = A^{-1} B (n, k) by ``solver(A, B)``, a function of the user, for one matrix A (n, n).
+    """Solves X = A^{-1} B (n, k) by ``solver(A, B)``, a function of the user, for one matrix A (n, n).
 
     The solver may overwrite what it is given, keep it, and return a buffer of its own or its argument:
 
-    - A is a private copy, the same object in all calls, so that a factorisation may be kept with it; before each call it is
-      compared with the matrix, and if it was changed the solver gets a new one. A LinearOperator is handed out as it is
+    - A is a private copy, the same object in all calls, so that a factorisation may be kept with it; before each call
+      it is compared with the matrix, and if it was changed the solver gets a new one. A LinearOperator is handed
+      out as it is
     - B is a new copy in every call, writable, in the order of memory that the right-hand side has
     - X is checked and copied
     - with no columns, k = 0, there is nothing to solve and the solver is not called
@@ -42,7 +46,7 @@ class UserSolver:
         self._handed_out: Any = None
 
     def __call__(self, rhs: np.ndarray) -> np.ndarray:
-        """X (n, k) in double precision; real if A and B are."""
+        """Return X (n, k) in double precision; real if A and B are."""
         black_box = not (sp.issparse(self._matrix) or isinstance(self._matrix, np.ndarray))
         complex_valued = np.iscomplexobj(rhs) or np.iscomplexobj(self._matrix) or black_box
         if rhs.shape[1] == 0:
@@ -57,10 +61,11 @@ class UserSolver:
 
 
 class UserOperator(LinearOperator):
-    """The LinearOperator of the user, whose functions get copies of the vectors, and whose answers are checked and copied.
+    """The LinearOperator of the user, called with copies of the vectors; its answers are checked and copied.
 
-    Columns go to its `matmat` if it has one of its own, else one by one to its `matvec`, as vectors (n,): for functions written for
-    vectors, x -> w * x, a column (n, 1) is something else. A matvec that fails for (n,) is tried with (n, 1).
+    Columns go to its `matmat` if it has one of its own, else one by one to its `matvec`, as vectors (n,): for functions
+    written for vectors, x -> w * x, a column (n, 1) is something else. A matvec that fails for (n,) is tried with
+    (n, 1).
     """
 
     def __init__(self, operator: Any) -> None:
@@ -88,7 +93,10 @@ class UserOperator(LinearOperator):
 
 
 def _takes_columns(operator: Any, method: str) -> bool:
-    """True if the operator, and all that it is composed of, have a `matmat` (`rmatmat`) of their own, not SciPy's loop over columns."""
+    """Return True if the operator has a `matmat` (`rmatmat`) of its own, not SciPy's loop over columns.
+
+    All that it is composed of must have one, too.
+    """
     if type(operator).__name__ == "_CustomLinearOperator":  # made from functions
         return getattr(operator, f"_CustomLinearOperator__{method}_impl", None) is not None
     if getattr(type(operator), f"_{method}", None) is getattr(LinearOperator, f"_{method}"):
@@ -99,7 +107,7 @@ def _takes_columns(operator: Any, method: str) -> bool:
 
 
 def _by_vectors(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """The function of a vector (n,) applied to each column of (n, k)."""
+    """Return the function of a vector (n,) applied to each column of (n, k)."""
 
     def apply(x: np.ndarray) -> np.ndarray:
         return np.stack([np.asarray(_of_vector(function, column)).reshape(-1) for column in x.T], axis=1)
@@ -119,21 +127,27 @@ def _of_vector(function: Callable[[np.ndarray], Any], vector: np.ndarray) -> Any
 
 
 def check_executor(executor: Any) -> Any:
-    """The executor itself: None, or an object with the method `map` of concurrent.futures.Executor. Raises ModelError for others."""
+    """Return the executor itself: None, or an object with the method `map` of concurrent.futures.Executor.
+
+    Raises ModelError for others.
+    """
     if executor is None or (callable(getattr(executor, "map", None)) and not isinstance(executor, type)):
         return executor
     shown = executor.__name__ if isinstance(executor, type) else repr(executor)
     workers = executor if isinstance(executor, int) and executor > 0 else 4
     raise ModelError(
-        f"executor must be an object with a method map, such as concurrent.futures.ThreadPoolExecutor({workers}), got {shown}"
+        f"executor must be an object with a method map, such as concurrent.futures.ThreadPoolExecutor({workers}), got "
+        f"{shown}"
     )
 
 
 def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.ndarray:
-    """A copy, in double precision, of what user code `name` returned for an `argument` of the given shape (n, k), checked.
+    """Return a checked copy, in double precision, of what user code returned.
 
-    Raises ModelError for None, sparse and masked arrays, anything that NumPy does not read as numbers, another shape, NaN and
-    infinities.
+    The code is called `name` in messages, and answered to an `argument` of the given shape (n, k).
+
+    Raises ModelError for None, sparse and masked arrays, anything that NumPy does not read as numbers, another shape,
+    NaN and infinities.
     """
     wanted = f"it must return a dense array of numbers of shape {shape}"
     if given is None:
@@ -164,14 +178,14 @@ def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.
     if not np.all(np.isfinite(array)):
         row, column = np.argwhere(~np.isfinite(array))[0]
         raise ModelError(
-            f"the {name} returned {int((~np.isfinite(array)).sum())} entries that are NaN or infinite for a {argument} of shape {shape}, "
-            f"the first in row {row} of column {column}: the matrix is singular, or the {name} failed"
+            f"the {name} returned {int((~np.isfinite(array)).sum())} entries that are NaN or infinite for a {argument} "
+            f"of shape {shape}, the first in row {row} of column {column}: the matrix is singular, or the {name} failed"
         )
     return np.array(array, dtype=complex if array.dtype.kind == "c" else float)
 
 
 def _same(copy: Any, matrix: Any) -> bool:
-    """True if the copy that user code had still is the matrix."""
+    """Return True if the copy that user code had still is the matrix."""
     if not sp.issparse(matrix):
         return np.array_equal(copy, matrix)
     parts = ("data", "indices", "indptr")

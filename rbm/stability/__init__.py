@@ -1,7 +1,10 @@
-"""Lower bounds beta(mu) > 0 of the coercivity or inf-sup constant, one file a bound, and the check that they are not too large.
+"""Lower bounds beta(mu) > 0 of the coercivity or inf-sup constant, and the check that they are not too large.
+
+Each bound has a file of its own.
 
 ``bound`` has the protocol, and bounds given as a number, a formula or a function; ``min_theta`` is for coercive models;
-``anchored`` for all others; ``inf_sup_constants`` are the constants themselves; ``check`` and ``verification`` test claims.
+``anchored`` for all others; ``inf_sup_constants`` are the constants themselves; ``check`` and ``verification`` test
+claims.
 """
 
 from rbm.stability.anchored import Anchored, BoundAnchored

@@ -34,35 +34,42 @@ LEADING = 1e-3
 @renamed(seed="rng")
 @dataclass(frozen=True, eq=False)
 class Anchored:
-    """A rigorous lower bound of the inf-sup constant by perturbation from anchors mu_k, at a cost independent of n.
+    """A rigorous lower bound of the inf-sup constant by perturbation from anchors mu_k.
+
+    Its cost online is independent of n.
 
     With A(mu) - A(mu_k) = sum_q Delta_q A_q, Delta = theta(mu) - theta(mu_k), and norms from P to P',
 
         beta(mu) >= beta(mu_k) - sum_q |Delta_q| ||A_q||,
         beta(mu) >= beta(mu_k) (1 - ||A(mu_k)^{-1} sum_q Delta_q A_q||_P) >= beta(mu_k) (1 - J_k ||C Delta||_2 - ...),
 
-    and beta(mu) is at least the best of both over all anchors. The second, the natural norm, is the sharper one: A_k^{-1} A_q
-    is small where A_k is not, and the Euclidean norm of C Delta knows that the terms do not all pull the same way. C
-    (unitary rotation of the terms to orthogonal ones, then scaling) is common to all anchors, J_k^2 is the largest eigenvalue of
-    sum_l T_l^H T_l, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly vary enter by their norms (the dots).
+    and beta(mu) is at least the best of both over all anchors. The second, the natural norm, is the sharper one:
+    A_k^{-1} A_q is small where A_k is not, and the Euclidean norm of C Delta knows that the terms do not all pull the
+    same way. C (unitary rotation of the terms to orthogonal ones, then scaling) is common to all anchors, J_k^2 is the
+    largest eigenvalue of sum_l T_l^H T_l, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly vary enter
+    by their norms (the dots).
 
     Parameters
     ----------
-    training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points by default
+    training : (M, p) parameter points on which the bound is made at least `ratio` times the true constant; 500 points
+        by default
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
     rng, progress : of the default training set; whether to show a bar
-    cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by default
+    cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by
+        default
 
-    Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu): min_k ||A(mu) v_k||_{P'} / ||v_k||_P
-    with the minimisers v_k at the anchors. So no constant is computed but at the anchors, and the bound is at least `ratio`
-    times the true one on the training set. Constants are lowered, norms raised, by 1e-8 and by rounding errors of the size that the
-    conditions of P and A(mu_k) give them, 10 sqrt(n) u cond: measured and generous, an allowance and not an enclosure.
+    Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu):
+    min_k ||A(mu) v_k||_{P'} / ||v_k||_P with the minimisers v_k at the anchors. So no constant is computed but at the
+    anchors, and the bound is at least `ratio` times the true one on the training set. Constants are lowered, norms
+    raised, by 1e-8 and by rounding errors of the size that the conditions of P and A(mu_k) give them, 10 sqrt(n) u
+    cond: measured and generous, an allowance and not an enclosure.
 
-    Cost offline: (Qa + 3) dense factorisations an anchor, n <= 6000; online O(K Qa + Qa^2) a point, K anchors.
+    Cost offline: (Qa + 3) dense factorisations per anchor, n <= 6000; online O(K Qa + Qa^2) per point, K anchors.
     Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice.
-    Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J. Comput. Phys.
-    217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R. Math. 345 (2007)).
+    Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J.
+    Comput. Phys. 217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R.
+    Math. 345 (2007)).
     """
 
     training: Any = None
@@ -117,9 +124,10 @@ class Anchored:
         if stop == "limit":
             at = slice(worst.point, worst.point + 1)
             raise StabilityError(
-                f"{self.max_anchors} anchors are not enough: at {system.parameters.describe(mus[worst.point])} the stability bound is "
-                f"{chosen.bound.best(chosen.theta[at])[0]:.3g}, less than {self.ratio:g} of {chosen.upper[worst.point]:.3g}; allow more "
-                "(max_anchors=), ask for less (ratio=), or narrow the parameter ranges"
+                f"{self.max_anchors} anchors are not enough: at {system.parameters.describe(mus[worst.point])} "
+                f"the stability bound is {chosen.bound.best(chosen.theta[at])[0]:.3g}, less than {self.ratio:g} of "
+                f"{chosen.upper[worst.point]:.3g}; allow more (max_anchors=), ask for less (ratio=), or narrow the "
+                "parameter ranges"
             )
         return chosen.bound
 
@@ -144,12 +152,12 @@ class BoundAnchored:
 
     @classmethod
     def empty(cls, rotation: _Rotation, parameters: ParameterSpace) -> BoundAnchored:
-        """No anchors yet."""
+        """Return the bound without anchors yet."""
         none, norms = np.zeros(0), rotation.norms
         return cls(np.zeros((0, len(norms))), none, none, norms, rotation.transform, rotation.remainder, parameters)
 
     def extended(self, theta: np.ndarray, constant: float, growth: float) -> BoundAnchored:
-        """With one more anchor."""
+        """Return the bound with one more anchor."""
         return replace(
             self,
             anchors=np.concatenate([self.anchors, theta[None]]),
@@ -158,12 +166,13 @@ class BoundAnchored:
         )
 
     def best(self, theta: Any) -> Any:
-        """The bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
+        """Return the bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
         xp = namespace(theta)
         anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self._matrices().values())
         parts = []
         for rows in tiles(theta.shape[0], 96 * self.anchors.size, theta):  # no more rows in C and the rest than terms
-            # one row a point, one column an anchor; differences before the rotation, which may be large where they are small
+            # one row per point, one column per anchor; differences before the rotation, which may be large where
+            # they are small
             delta = theta[rows, None, :] - anchors
             plain = xp.abs(delta) @ norms / constants
             natural = growths * xp.linalg.vector_norm(delta @ transform.T, axis=2)
@@ -172,7 +181,7 @@ class BoundAnchored:
         return parts[0] if len(parts) == 1 else xp.concat(parts)
 
     def __call__(self, mus: Any, theta: Any) -> Any:
-        """beta (M,); raises StabilityError where no anchor gives a positive bound."""
+        """Return beta (M,); raise StabilityError where no anchor gives a positive bound."""
         beta = self.best(theta)
         if not all_true(beta > 0):
             mus, beta = to_numpy(mus), to_numpy(beta)
@@ -180,15 +189,15 @@ class BoundAnchored:
                 StabilityError,
                 ~(beta > 0),
                 lambda i, where: (
-                    f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at {self.parameters.describe(mus[i])} "
-                    f"({where}); an error bound needs beta > 0: make the model with more training points in "
-                    "Anchored(training=...), or stay inside the parameter ranges"
+                    f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at "
+                    f"{self.parameters.describe(mus[i])} ({where}); an error bound needs beta > 0: make the model with "
+                    "more training points in Anchored(training=...), or stay inside the parameter ranges"
                 ),
             )
         return beta
 
     def arrays(self) -> dict[str, Any]:
-        """The state by name, for a file."""
+        """Return the state by name, for a file."""
         return {**self._matrices(), "parameters": self.parameters}
 
     def _matrices(self) -> dict[str, np.ndarray]:
@@ -196,7 +205,10 @@ class BoundAnchored:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundAnchored:
-        """Inverse of :meth:`arrays`. Raises ValueError for arrays that do not fit each other or are not finite."""
+        """Make the bound from what :meth:`arrays` returned.
+
+        Raises ValueError for arrays that do not fit each other or are not finite.
+        """
         made = cls(**arrays)
         k, qa = made.anchors.shape
         shapes = {"constants": (k,), "growths": (k,), "norms": (qa,)}
@@ -210,11 +222,17 @@ class BoundAnchored:
         return made
 
     def __repr__(self) -> str:
-        return f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to {self.constants.max():.3g} at them)"
+        return (
+            f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to "
+            f"{self.constants.max():.3g} at them)"
+        )
 
 
 class _Anchors:
-    """Anchors that are being chosen from M training points: a surrogate that is worst where bound / upper bound of the truth is smallest."""
+    """Anchors that are being chosen from M training points.
+
+    A surrogate for :func:`rbm.weak_greedy.weak_greedy`: worst where bound / (upper bound of the truth) is smallest.
+    """
 
     def __init__(self, system: AffineSystem, mus: np.ndarray) -> None:
         self.mus, self.space, self.theta = mus, system.parameters, system.operator_coefficients(mus)
@@ -228,7 +246,7 @@ class _Anchors:
         return len(self.bound.constants)
 
     def evaluate(self) -> Worst:
-        """The smallest ratio, with a minus sign."""
+        """Find the smallest ratio, which counts with a minus sign."""
         if not self.size:  # the middle comes first
             return Worst(int(np.argmin(np.linalg.norm(self.theta - self.theta.mean(axis=0), axis=1))), 0.0)
         ratios = self.bound.best(self.theta) / self.upper
@@ -236,14 +254,14 @@ class _Anchors:
         return Worst(point, -float(ratios[point]))
 
     def extend(self, point: int) -> bool:
-        """One more anchor, and what its minimiser says of the truth elsewhere."""
+        """Add one more anchor, and what its minimiser says of the truth elsewhere."""
         matrix = combined(self.theta[point], self.whitened)
         constant, minimiser = smallest_singular(matrix, self.rounding)
         allowance = self.rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
         if not allowance <= TOLERABLE:
             raise StabilityError(
-                f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound is positive there; "
-                "leave a neighbourhood of this parameter out"
+                f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound "
+                "is positive there; leave a neighbourhood of this parameter out"
             )
         self.bound = self.bound.extended(self.theta[point], constant, self.rotated.growth(matrix) * (1 + allowance))
         images = np.stack([a @ minimiser for a in self.whitened], axis=1)  # ||A(mu) v|| = ||images @ theta||
@@ -252,11 +270,13 @@ class _Anchors:
 
 
 class _Rotation:
-    """Terms B_l = sum_q U_ql A_q, U unitary, orthogonal in the Frobenius norm: sum_q Delta_q A_q = sum_l x_l B_l, x = U^H Delta.
+    """Rotates the terms to B_l = sum_q U_ql A_q, orthogonal in the Frobenius norm, U unitary.
 
-    Terms of an interpolated operator are nearly dependent: their differences are what matters, and these are what the rotation
-    finds. The leading B_l are scaled by (variation of x_l / ||B_l||)^{1/2}, which makes J ||C Delta||_2 as small as a sum of norms
-    would be.
+    Then sum_q Delta_q A_q = sum_l x_l B_l, x = U^H Delta.
+
+    Terms of an interpolated operator are nearly dependent: their differences are what matters, and these are what the
+    rotation finds. The leading B_l are scaled by (variation of x_l / ||B_l||)^{1/2}, which makes J ||C Delta||_2 as
+    small as a sum of norms would be.
     """
 
     def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], rounding: float) -> None:
@@ -284,7 +304,7 @@ class _Rotation:
         self.remainder = np.concatenate(remainder)
 
     def growth(self, matrix: np.ndarray) -> float:
-        """J, J^2 the largest eigenvalue of sum_l T_l^H T_l, T_l = matrix^{-1} B_l."""
+        """Return J, J^2 the largest eigenvalue of sum_l T_l^H T_l, T_l = matrix^{-1} B_l."""
         if not self.terms:
             return 0.0
         factor = scipy.linalg.lu_factor(matrix, check_finite=False)

@@ -20,20 +20,24 @@ __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup
 
 
 class StabilityBound(Protocol):
-    """beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model.
+    """A lower bound beta(mu), evaluated online for a batch at a cost independent of the dimension of the full model.
 
-    A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability bound")`` and with
-    `arrays` and `from_arrays` (:class:`rbm.storage.registry.Saved`) it is written to files and read from them.
+    A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability
+    bound")`` and with `arrays` and `from_arrays` (:class:`rbm.storage.registry.Saved`) it is written to files and read
+    from them.
     """
 
     kind: ClassVar[str]
 
     def __call__(self, mus: Any, theta: Any) -> Any:
-        """beta (M,) from the parameter points (M, p) and the operator coefficients theta (M, Qa), where these live."""
+        """Return beta (M,) from parameter points (M, p) and operator coefficients theta (M, Qa), where these live."""
 
 
 class Unbound(Protocol):
-    """What a user gives to a model: :class:`MinTheta`, :class:`Anchored`; the model makes a :class:`StabilityBound` of it."""
+    """What a user gives to a model, :class:`MinTheta` or :class:`Anchored` for example.
+
+    The model makes a :class:`StabilityBound` of it.
+    """
 
     def bind(self, system: AffineSystem) -> StabilityBound:
         """Check the conditions on the system's terms and compute what is needed online."""
@@ -42,23 +46,23 @@ class Unbound(Protocol):
 @register("stability bound")
 @dataclass(frozen=True)
 class CoefficientBound:
-    """beta given as a number, an expression or a vectorised callable."""
+    """A bound beta given as a number, an expression or a vectorised callable."""
 
     kind: ClassVar[str] = "coefficient"
 
     coefficient: Coefficients
 
     def arrays(self) -> dict[str, Any]:
-        """The coefficient, for a file."""
+        """Return the coefficient, for a file."""
         return {"coefficient": self.coefficient}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> CoefficientBound:
-        """Inverse of :meth:`arrays`."""
+        """Make the bound from what :meth:`arrays` returned."""
         return cls(arrays["coefficient"])
 
     def __call__(self, mus: Any, theta: Any) -> Any:
-        """beta (M,); raises StabilityError where it is not a positive real number."""
+        """Return beta (M,); raise StabilityError where it is not a positive real number."""
         beta = self.coefficient(mus)[:, 0]
         real = real_part(beta)
         good = (real > 0) & (namespace(beta).imag(beta) == 0) if is_complex(beta) else real > 0
@@ -69,25 +73,26 @@ class CoefficientBound:
                 StabilityError,
                 bad,
                 lambda i, where: (
-                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs beta > 0: "
-                    "give a sharper lower bound or restrict the parameters"
+                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs "
+                    "beta > 0: give a sharper lower bound or restrict the parameters"
                 ),
             )
         return real
 
 
 def _meant(text: str) -> str | None:
-    """The bound whose name a text is; None for others."""
+    """Return the bound whose name a text is; None for others."""
     plain = "".join(c for c in text.lower() if c.isalpha()).removeprefix("rbm").removeprefix("stability")
     return {"mintheta": "rbm.stability.MinTheta(reference=[...])", "anchored": "rbm.stability.Anchored()"}.get(plain)
 
 
 def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
-    """The stability argument of a full-order model as a function (mus, theta) -> beta."""
+    """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
         written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
         raise StabilityError(
-            f"stability is the class {stability.__name__}; give an instance, {written.get(stability, f'{stability.__name__}(...)')}"
+            f"stability is the class {stability.__name__}; give an instance, "
+            f"{written.get(stability, f'{stability.__name__}(...)')}"
         )
     if isinstance(stability, str) and (name := _meant(stability)):
         raise StabilityError(
@@ -99,15 +104,16 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
         return cast(StabilityBound, stability)  # a bound that is made already, ours or the user's own
     if not is_coefficient(stability):
         raise StabilityError(
-            f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a vectorised callable, "
-            "rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
+            f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a "
+            "vectorised callable, rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
         )
     bound = CoefficientBound(Coefficients([stability], system.parameters))
     value = bound.coefficient.sources[0]
     if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
         raise StabilityError(
-            f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the coercivity or inf-sup "
-            "constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for positive semi-definite terms with positive "
-            "coefficients and rbm.stability.Anchored() for others compute one"
+            f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the "
+            "coercivity or inf-sup constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for "
+            "positive semi-definite terms with positive coefficients and rbm.stability.Anchored() for others compute "
+            "one"
         )
     return bound

@@ -1,4 +1,4 @@
-"""Is a stability bound too large? A vector shows that it is, the signs of pivots show that it is not."""
+"""Checks whether a stability bound is too large. A vector shows that it is, the signs of pivots show that it is not."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ STEPS = 20
 
 
 def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -> float:
-    """||A v||_{P'} / ||v||_P >= beta = inf_w ||A w||_{P'} / ||w||_P: any v (n,) that is not zero bounds beta from above.
+    """Return an upper bound of the inf-sup constant, the quotient ||A v||_{P'} / ||v||_P of a vector v (n,).
+
+    beta = inf_w ||A w||_{P'} / ||w||_P, so any v that is not zero bounds beta from above.
 
     theta : coefficients (Qa,) of A = sum_q theta_q A_q
 
-    The norm of A v is that of E1 with zero for right-hand side, its floor added, and from ||v||_P its rounding is subtracted: the
-    quotient is never too small, whatever the conditions of A and P are; infinite where P is so ill-conditioned that nothing of ||v||_P is
-    known (for operators without entries their rounding is sampled). Cost: four solves with P.
+    The norm of A v is that of E1 with zero for right-hand side, its floor added, and from ||v||_P its rounding is
+    subtracted: the quotient is never too small, whatever the conditions of A and P are; infinite where P is so
+    ill-conditioned that nothing of ||v||_P is known (for operators without entries their rounding is sampled). Cost:
+    four solves with P.
     """
     product = system.inner_product
     v = vector[:, None]
@@ -62,15 +65,19 @@ def effectivity(
     approximation: np.ndarray,
     bound: float,
 ) -> float:
-    """bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,); NaN if the error is not known to ten percent.
+    """Return bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,).
+
+    It is NaN if the error is not known to ten percent.
 
     theta : (Qa,); beta : the stability bound that `bound`, of ||u - u_N||_P for this affine model, was made with
 
-    Rounding, some u of every entry, moves the error by about 4 u (sum_i P_ii |u_i|^2)^{1/2}. If the bound is below what remains, the
-    difference of the two vectors bounds the inf-sup constant from above (:func:`inf_sup_above`), whatever rounding did to it: no
-    bound that is right is accused. An estimate that is too small although beta is right gives an effectivity below 1.
+    Rounding, some u of every entry, moves the error by about 4 u (sum_i P_ii |u_i|^2)^{1/2}. If the bound is below what
+    remains, the difference of the two vectors bounds the inf-sup constant from above (:func:`inf_sup_above`), whatever
+    rounding did to it: no bound that is right is accused. An estimate that is too small although beta is right gives an
+    effectivity below 1.
 
-    Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of doubt.
+    Raises StabilityError if beta is above the inf-sup constant. Cost: one product with P; four solves with P in case of
+    doubt.
     """
     difference = solution - approximation
     error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
@@ -81,9 +88,10 @@ def effectivity(
         above = inf_sup_above(system, theta, difference)
         if beta > above * (1 + SLACK):
             raise StabilityError(
-                f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of {beta / above:.6g} or more: the "
-                f"inf-sup constant there is at most {above:.6g}, as the error of the reduced solution shows, which is {error:.2e} where its "
-                f"bound is {bound:.2e}. Lower the stability bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
+                f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of "
+                f"{beta / above:.6g} or more: the inf-sup constant there is at most {above:.6g}, as the error of the "
+                f"reduced solution shows, which is {error:.2e} where its bound is {bound:.2e}. Lower the stability "
+                "bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
                 "verify() checks it at other parameters"
             )
     return bound / error if error > RESOLVED * uncertainty else math.nan
@@ -92,17 +100,20 @@ def effectivity(
 def check_stability(
     system: AffineSystem, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
 ) -> str:
-    """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p), in a way that fits the model; what was done, in a sentence.
+    """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p); return what was done, in a sentence.
+
+    How they are compared depends on the model.
 
     - n <= 600, with entries: the smallest singular value of L^{-1} A L^{-H}, P = L L^H, from a dense decomposition
-    - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off. Not with a
-      solver of the user, whose matrices may be too large for a factorisation of ours
+    - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off.
+      Not with a solver of the user, whose matrices may be too large for a factorisation of ours
     - else, and where a pivot is not positive: ||A v||_{P'} / ||v||_P, the smallest over a Krylov space of 20 vectors of
-      A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint. This is an
-      upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and proves none
+      A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint.
+      This is an upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and
+      proves none
 
-    Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so that no bound
-    that is right is accused because P or A is ill-conditioned.
+    Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so
+    that no bound that is right is accused because P or A is ill-conditioned.
 
     Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
     """
@@ -122,14 +133,18 @@ def check_stability(
                 raise ModelError(
                     f"the stability bound could not be checked at {system.parameters.describe(mu)}: {error}"
                 ) from error
-            how = f"an upper estimate of the inf-sup constant ({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
+            how = (
+                "an upper estimate of the inf-sup constant "
+                f"({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
+            )
             constant = np.inf
         if vector is not None:
             constant = inf_sup_above(system, t, vector)
             if b > constant * (1 + SLACK):
                 raise StabilityError(
-                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup constant {constant:.6g}"
-                    f"{'' if dense is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made with it would be false"
+                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup "
+                    f"constant {constant:.6g}{'' if dense is not None else ' or less'}, by a factor of "
+                    f"{b / constant:.6g}; error bounds made with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
     lines = [
@@ -142,7 +157,7 @@ def check_stability(
 
 
 def _cholesky(product: Any) -> np.ndarray | None:
-    """L of P = L L^H, or None if P is too ill-conditioned for it."""
+    """Return L of P = L L^H, or None if P is too ill-conditioned for it."""
     try:
         return np.linalg.cholesky(_dense(product))
     except np.linalg.LinAlgError:
@@ -150,7 +165,7 @@ def _cholesky(product: Any) -> np.ndarray | None:
 
 
 def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.ndarray | None]:
-    """sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
+    """Return sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
     half = scipy.linalg.solve_triangular(factor, _dense(matrix), lower=True)
     adjoint = scipy.linalg.solve_triangular(factor, half.conj().T, lower=True)  # L^{-1} A^H L^{-H}
     smallest = float(scipy.linalg.svdvals(adjoint)[-1])
@@ -161,7 +176,7 @@ def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.n
 
 
 def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
-    """True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
+    """Return True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
     if system.black_box or system.solver is not None:
         return False
     units = system.inner_product.in_units
@@ -171,7 +186,10 @@ def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
 
 
 def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """v (n,) with a small ||A v||_{P'} / ||v||_P, from a Krylov space of the inverse; and whether the adjoint could be used."""
+    """Return v (n,) with a small ||A v||_{P'} / ||v||_P, and whether the adjoint could be used.
+
+    v comes from a Krylov space of the inverse.
+    """
     product, riesz = system.product, system.inner_product.factorized()
     x = rng.standard_normal((system.dimension, 1))
     solve = _solve(system, matrix)
@@ -193,7 +211,10 @@ def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tupl
 
 
 def _solve(system: AffineSystem, matrix: Any) -> Solve:
-    """The solve with A in working precision, without exchange of rows where the pattern is symmetric and that goes well."""
+    """Return the solve with A in working precision.
+
+    Rows are not exchanged where the pattern is symmetric and that goes well.
+    """
     if system.solver is not None:
         return UserSolver(system.solver, matrix)
     if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
@@ -211,20 +232,23 @@ def _has_symmetric_pattern(matrix: Any) -> bool:
 
 
 def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | None:
-    """The solve with A^H; None for a LinearOperator without adjoint, and a solver of the user that fails for A^H."""
+    """Return the solve with A^H.
+
+    None for a LinearOperator without adjoint, and for a solver of the user that fails for A^H.
+    """
     if system.solver is None:
         return _solve(system, _transposed(matrix))
     try:
         transposed = matrix.H if extended.is_black_box(matrix) else _transposed(matrix)
         solve = _solve(system, transposed)
         found = transposed @ solve(trial)
-    except Exception:  # nobody promised that it solves with anything but A(mu) and P
+    except Exception:  # a user's solver need not solve with anything but A(mu) and P
         return None
     return solve if np.all(np.isfinite(found)) else None
 
 
 def _transposed(matrix: Any) -> Any:
-    """A^H with rows stored one after the other, as A is."""
+    """Return A^H with rows stored one after the other, as A is."""
     return sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T
 
 

@@ -21,12 +21,14 @@ TOLERABLE = 1e-3
 
 
 def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.ndarray:
-    """beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}) (M,), P = L L^H: the inf-sup constant, by a dense decomposition at each point.
+    """Return the inf-sup constant (M,) at each point, by a dense decomposition.
+
+    It is beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}), P = L L^H.
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
 
-    Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose `result` (M,) is NaN
-    where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops a point
+    Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose
+    `result` (M,) is NaN where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops per point.
     (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
     """
     mus = system.parameters.validate(mus, extrapolate=True)
@@ -38,13 +40,16 @@ def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.nda
 
 
 def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
-    """L^{-1} A_q L^{-H} (n, n), dense: singular values of their combinations are those from P to P'; and their relative rounding error."""
+    """Return the dense L^{-1} A_q L^{-H} (n, n), and their relative rounding error.
+
+    Singular values of their combinations are those from P to P'.
+    """
     if system.black_box:
         raise StabilityError("inf-sup constants need the entries of all operator terms; one is a LinearOperator")
     if system.dimension > DENSE_LIMIT:
         raise StabilityError(
-            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model has {system.dimension}: "
-            "give the bound as a number, an expression, or MinTheta"
+            f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model "
+            f"has {system.dimension}: give the bound as a number, an expression, or MinTheta"
         )
     product = system.product.toarray() if sp.issparse(system.product) else system.product
     units = system.inner_product.balance
@@ -52,8 +57,9 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
     rounding = 10 * np.sqrt(len(product)) * np.finfo(float).eps / 2 * spectrum[-1] / spectrum[0]
     if not 0 < rounding <= TOLERABLE:
         raise StabilityError(
-            f"inf-sup constants cannot be computed: the product, scaled to a unit diagonal, has eigenvalues from {spectrum[0]:.1e} to "
-            f"{spectrum[-1]:.1e} and is not positive definite, or too ill-conditioned; choose another inner product"
+            "inf-sup constants cannot be computed: the product, scaled to a unit diagonal, has eigenvalues from "
+            f"{spectrum[0]:.1e} to {spectrum[-1]:.1e} and is not positive definite, or too ill-conditioned; choose "
+            "another inner product"
         )
     factor = scipy.linalg.cholesky(product, lower=True)
 
@@ -65,5 +71,5 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
 
 
 def combined(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
-    """The sum of theta_q times the matrices, A(mu) for one parameter point."""
+    """Return the sum of theta_q times the matrices, A(mu) for one parameter point."""
     return sum(t * a for t, a in zip(theta, terms, strict=True))

@@ -1,4 +1,4 @@
-"""Loops over points whose answers outlive Ctrl-C."""
+"""Loops over points that keep their answers on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = ["values_so_far"]
 def values_so_far(
     function: Callable[[np.ndarray], float], rows: np.ndarray, text: str, *, progress: bool = False
 ) -> np.ndarray:
-    """function(row) for each row (M,). Raises Interrupted on Ctrl-C, whose `result` (M,) is NaN where there is no value yet.
+    """Return function(row) for each row (M,).
+
+    Raises Interrupted on Ctrl-C, whose `result` (M,) is NaN where there is no value yet.
 
     text : what the values are, in the plural, for the progress bar and the message
     """
@@ -26,7 +28,8 @@ def values_so_far(
     except KeyboardInterrupt as interrupt:
         done = int(np.count_nonzero(~np.isnan(values)))
         raise Interrupted(
-            f"interrupted with {done} of {len(rows)} {text} done; they are in `result` of this exception, where all others are NaN",
+            f"interrupted with {done} of {len(rows)} {text} done; they are in `result` of this exception, where all "
+            "others are NaN",
             values,
         ) from interrupt
     return values

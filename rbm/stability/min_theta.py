@@ -42,10 +42,11 @@ CLOSE = 1e-3
 class MinTheta:
     """The min-theta bound for a coercive model with positive coefficients and semi-definite terms.
 
-    With the Hermitian parts H_q = (A_q + A_q^H) / 2: if theta_q(mu) > 0 and H_q is positive semi-definite for all q but those with
-    H_q = 0 (skew-Hermitian terms, such as convection), whose theta_q may be any real number, then
+    With the Hermitian parts H_q = (A_q + A_q^H) / 2: if theta_q(mu) > 0 and H_q is positive semi-definite for all q but
+    those with H_q = 0 (skew-Hermitian terms, such as convection), whose theta_q may be any real number, then
 
-        beta(mu) = c min_q theta_q(mu) / theta_q(mu_ref),   c <= inf_v (H(mu_ref) v, v) / ||v||_P^2,  H = sum_q theta_q H_q.
+        beta(mu) = c min_q theta_q(mu) / theta_q(mu_ref),
+        c <= inf_v (H(mu_ref) v, v) / ||v||_P^2,  H = sum_q theta_q H_q.
 
     The minimum and H leave the skew terms out. So the bound serves models that are coercive without being symmetric.
 
@@ -55,13 +56,14 @@ class MinTheta:
     constant : c; computed if not given. It is 1 if P = H(mu_ref), which makes the bound sharpest near mu_ref.
 
     What rounding hides is charged: a term is proved to be semi-definite only up to H_q >= -slack_q P
-    (:func:`rbm.solvers.definite.semidefinite_slack`, 1e-16 to 1e-13 of its size over the smallest eigenvalue of P, in the units of
-    :mod:`rbm.affine.units`), and sum_q |theta_q(mu)| slack_q is subtracted from beta(mu). A computed c is proved, too: it is lowered by the rounding of the
-    factorisation that certifies it, and of the sum H(mu_ref). A c that is given is taken as it is.
+    (:func:`rbm.solvers.definite.semidefinite_slack`, 1e-16 to 1e-13 of its size over the smallest eigenvalue of P, in
+    the units of :mod:`rbm.affine.units`), and sum_q |theta_q(mu)| slack_q is subtracted from beta(mu). A computed c is
+    proved, too: it is lowered by the rounding of the factorisation that certifies it, and of the sum H(mu_ref). A c
+    that is given is taken as it is.
 
-    Binding it to a model checks the conditions and refuses (StabilityError) a term that is not semi-definite, and coefficients that
-    are not positive there; online, a coefficient that is not positive, or a bound that is not, is an error that names the parameter.
-    Cost offline: a factorisation for each term, for P and for the constant.
+    Binding it to a model checks the conditions and refuses (StabilityError) a term that is not semi-definite, and
+    coefficients that are not positive there; online, a coefficient that is not positive, or a bound that is not, is an
+    error that names the parameter. Cost offline: a factorisation for each term, for P and for the constant.
     Source: Patera and Rozza, Reduced Basis Approximation and A Posteriori Error Estimation, 2007.
     """
 
@@ -83,8 +85,8 @@ class MinTheta:
         if not np.all(np.isfinite(slack)):
             q = int(np.argmin(np.isfinite(slack)))
             raise StabilityError(
-                f"min-theta does not apply: operator term {q} is about 2^{terms[q].exponent} times the product, beyond the range of double precision; "
-                "choose other units for it, or for the product"
+                f"min-theta does not apply: operator term {q} is about 2^{terms[q].exponent} times the product, beyond "
+                "the range of double precision; choose other units for it, or for the product"
             )
         given = np.where(skew, np.inf, 1.0)
         BoundMinTheta(given, 1.0, system.parameters)(reference, theta)  # positive and real at the reference
@@ -102,7 +104,7 @@ class MinTheta:
         return BoundMinTheta(scale, float(constant), system.parameters, slack)
 
     def _reference(self, parameters: ParameterSpace) -> np.ndarray:
-        """mu_ref (1, p), checked; it may lie outside the ranges, where the bound is true all the same."""
+        """Return mu_ref (1, p), checked; it may lie outside the ranges, where the bound is true all the same."""
         if np.ma.is_masked(self.reference):
             raise StabilityError(f"the reference of min-theta has masked entries: {self.reference!r}")
         try:
@@ -113,7 +115,8 @@ class MinTheta:
             )
         except (TypeError, ValueError):
             raise StabilityError(
-                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got {self.reference!r}"
+                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got "
+                f"{self.reference!r}"
             ) from None
         reference = parameters.validate(point, extrapolate=True)
         if len(reference) != 1:
@@ -134,27 +137,30 @@ class BoundMinTheta:
     slack: np.ndarray | None = None  #: (Qa,) H_q >= -slack_q P; None for zeros (files older than this)
 
     def arrays(self) -> dict[str, Any]:
-        """The state by name, for a file."""
+        """Return the state by name, for a file."""
         made = {"reference": self.reference, "constant": self.constant, "parameters": self.parameters}
         return made if self.slack is None else {**made, "slack": self.slack}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundMinTheta:
-        """Inverse of :meth:`arrays`."""
+        """Make the bound from what :meth:`arrays` returned."""
         constant = float(arrays["constant"])
         return cls(
             arrays["reference"], constant, arrays["parameters"], arrays.get("slack")
         )  # older files have no slack
 
     def simple(self) -> np.ndarray:
-        """For the compiled kernels (:class:`rbm.online.forms.Finish`): (1 + 2 Qa,); empty if there are skew-Hermitian terms."""
+        """Return the numbers (1 + 2 Qa,) that compiled kernels need (:class:`rbm.online.forms.Finish`).
+
+        They are empty if there are skew-Hermitian terms.
+        """
         if np.any(np.isinf(self.reference)):
             return np.zeros(0)
         return np.concatenate([[self._lowered], 1 / self.reference, self._slack])
 
     @property
     def _lowered(self) -> float:
-        """c, lowered by the rounding of the formula."""
+        """The constant c, lowered by the rounding of the formula."""
         return self.constant * (1 - 8 * ROUND_OFF)
 
     @property
@@ -162,7 +168,7 @@ class BoundMinTheta:
         return np.zeros(len(self.reference)) if self.slack is None else self.slack
 
     def __call__(self, mus: Any, theta: Any) -> Any:
-        """beta (M,)."""
+        """Return beta (M,) at the points."""
         if isinstance(theta, np.ndarray) and theta.dtype.kind == "f" and np.all(np.isfinite(self.reference)):
             beta = self._lowered * np.minimum.reduce(theta / self.reference, axis=1) - np.abs(theta) @ self._slack
             if np.count_nonzero(beta > 0) == len(beta):
@@ -189,16 +195,17 @@ class BoundMinTheta:
                 StabilityError,
                 ~(values > 0),
                 lambda i, where: (
-                    f"the min-theta bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the terms are known to be "
-                    f"semi-definite up to rounding only, which costs {np.abs(real[i]) @ self._slack:.3g} for coefficients this large; restrict the "
-                    "parameters, or choose an inner product that is better conditioned"
+                    f"the min-theta bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the "
+                    "terms are known to be semi-definite up to rounding only, which costs "
+                    f"{np.abs(real[i]) @ self._slack:.3g} for coefficients this large; restrict the parameters, or "
+                    "choose an inner product that is better conditioned"
                 ),
             )
         return beta
 
 
 def _positive(values: Any, skew: Any) -> tuple[Any, Any]:
-    """Real parts, and which of the values are positive real numbers, or real ones where `skew`; NaN is not."""
+    """Return real parts, and which of the values are positive real numbers, or real ones where `skew`; NaN is not."""
     real = real_part(values)
     good = (real > 0) | (skew & (real == real))
     return real, good & (namespace(values).imag(values) == 0) if is_complex(values) else good
@@ -217,7 +224,7 @@ class _Term:
 
     @classmethod
     def of(cls, q: int, term: Any, inner: InnerProduct) -> _Term:
-        """From a term as the user gave it. Raises StabilityError if it shows no entries."""
+        """Make it from a term as the user gave it. Raises StabilityError if the term shows no entries."""
         if not (sp.issparse(term) or isinstance(term, np.ndarray)):
             raise StabilityError(
                 f"min-theta needs the entries of operator term {q}, which is a {type(term).__name__}; "
@@ -234,7 +241,10 @@ class _Term:
         return cls(hermitian_part(term), part, error, exponent, skew, balance)
 
     def slack(self, q: int) -> float:
-        """s >= 0 with 2^-exponent H >= -s I in these units, proved. Raises StabilityError if rounding is no excuse for it."""
+        """Return a proved s >= 0 with 2^-exponent H >= -s I in these units.
+
+        Raises StabilityError if rounding is no excuse for it.
+        """
         size = norm_bound(self.part)
         if self.skew:
             return size + self.error
@@ -248,17 +258,20 @@ class _Term:
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
                 + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
-                + ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which holds for any terms, or a number '
-                "or expression that is known"
+                + (
+                    ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which '
+                    "holds for any terms, or a number or expression that is known"
+                )
             )
         return slack + self.error
 
 
 def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
-    """A proved lower bound c of the smallest lambda in H x = lambda P x, H = sum_q weight_q H_q.
+    """Return a proved lower bound c of the smallest lambda in H x = lambda P x, H = sum_q weight_q H_q.
 
-    H >= t P - ||H - t P|| if H is close to a multiple of P; else an eigenvalue estimate, which may be too large, is lowered until an
-    elimination shows H - c P to be positive definite. Both are lowered by what rounding may hide, over the smallest eigenvalue of P.
+    H >= t P - ||H - t P|| if H is close to a multiple of P; else an eigenvalue estimate, which may be too large, is
+    lowered until an elimination shows H - c P to be positive definite. Both are lowered by what rounding may hide, over
+    the smallest eigenvalue of P.
     """
     total, size, error = 0.0 * weighted[0][1].part, 0.0 * abs(weighted[0][1].part), 0.0
     for given, term in weighted:
@@ -288,13 +301,13 @@ def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
                 return proved * (1 - 8 * ROUND_OFF)
         margin *= 10
     raise StabilityError(
-        "min-theta needs a coercive model, but the smallest eigenvalue of the Hermitian part of A(mu_ref) against the product is about "
-        f"{estimate:.3g}, and cannot be proved to be positive in double precision"
+        "min-theta needs a coercive model, but the smallest eigenvalue of the Hermitian part of A(mu_ref) against the "
+        f"product is about {estimate:.3g}, and cannot be proved to be positive in double precision"
     )
 
 
 def _estimate(matrix: Any, product: Any) -> tuple[float, float]:
-    """The smallest eigenvalue, and the relative margin to start with."""
+    """Return the smallest eigenvalue, and the relative margin to start with."""
     if matrix.shape[0] <= DENSE_LIMIT:
         a, p = (x.toarray() if sp.issparse(x) else x for x in (matrix, product))
         try:

@@ -1,4 +1,4 @@
-"""Singular values of dense matrices, with allowances for rounding: the smallest from below, the largest from above."""
+"""Singular values of dense matrices with allowances for rounding: smallest from below, largest from above."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import scipy.linalg
 
 __all__ = ["SLACK", "largest_eigenvalue", "smallest_singular", "spectral_norm"]
 
-#: Relative amount by which computed constants are lowered and computed norms raised, for the rounding of dense linear algebra.
+#: Computed constants are lowered and computed norms raised by this share, for the rounding of dense linear algebra.
 SLACK = 1e-8
 
 

@@ -38,13 +38,17 @@ def verify(
     rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> Verification:
-    """The checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system: a stability bound, and what interpolation left."""
+    """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system.
+
+    These are a stability bound, and what interpolation left.
+    """
     checks: list[str] = []
     try:
         _run(checks, system, stability, interpolation_error, samples, rng, assembled)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
-            f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this exception",
+            f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this "
+            "exception",
             Verification((*checks, "interrupted: nothing else was checked")),
         ) from interrupt
     return Verification(tuple(checks))
@@ -59,10 +63,11 @@ def _run(
     rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
 ) -> None:
-    """All checks, one line each appended to `checks`."""
+    """Run all checks, one line each appended to `checks`."""
     n = system.dimension
     checks.append(
-        f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {system.rhs_terms.shape[1]} right-hand sides ({n},)"
+        f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {system.rhs_terms.shape[1]} right-hand sides "
+        f"({n},)"
     )
     system.inner_product.factorized()
     checks.append("the product is Hermitian positive definite")
@@ -85,7 +90,8 @@ def _run(
             deviation = float((np.abs(affine - direct) / np.where(scale > 0, scale, 1)).max())
             if not deviation <= 1e-12:
                 raise ModelError(
-                    f"the affine sum differs from the assembled operator at {system.parameters.describe(mu)}: relative deviation {deviation:.1e}"
+                    f"the affine sum differs from the assembled operator at {system.parameters.describe(mu)}: relative "
+                    f"deviation {deviation:.1e}"
                 )
             worst = max(worst, deviation)
         checks.append(f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples")
@@ -99,7 +105,8 @@ def _run(
     size = system.inner_product.dual_norm(system.rhs_terms @ system.rhs_coefficients(mus[:1]).T)
     if not residual[0] <= 1e-8 * size[0] and size[0] > 0:
         raise ModelError(
-            f"the solution at {system.parameters.describe(mus[0])} leaves a relative residual of {residual[0] / size[0]:.1e}"
+            f"the solution at {system.parameters.describe(mus[0])} leaves a relative residual of "
+            f"{residual[0] / size[0]:.1e}"
         )
     if size[0] > 0:
         checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
@@ -116,7 +123,10 @@ def _interpolation(
     assembled: Callable[[np.ndarray], Any],
     rng: np.random.Generator,
 ) -> str:
-    """||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means; raises ModelError where it is larger."""
+    """Check ||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means.
+
+    Raises ModelError where it is larger.
+    """
     x = rng.standard_normal((system.dimension, 4))
     size = system.inner_product.norm(x)
     share = 0.0
@@ -126,8 +136,11 @@ def _interpolation(
         found = float((system.inner_product.dual_norm(off) / size).max())
         if not found <= eps:
             raise ModelError(
-                f"the interpolated operator at {system.parameters.describe(mu)} is off by {found:.2e} from P to P', more than the interpolation "
-                f"error {eps:.2e} that the model claims"
+                f"the interpolated operator at {system.parameters.describe(mu)} is off by {found:.2e} from P to P', "
+                f"more than the interpolation error {eps:.2e} that the model claims"
             )
         share = max(share, found / eps)
-    return f"the interpolated operator is off by at most {share:.2g} of the interpolation error that is claimed, on {len(mus)} samples"
+    return (
+        f"the interpolated operator is off by at most {share:.2g} of the interpolation error that is claimed, on "
+        f"{len(mus)} samples"
+    )

@@ -1,9 +1,10 @@
-"""Arrays and a header in one file: portable, checked, and never a program.
+"""Reads and writes arrays and a header in one file, portable and checked.
 
 A file is an uncompressed zip archive: ``header.json`` (format name, version, kind, names, numbers, expressions, and the
-SHA-256 of every array and of the header itself, which detect damage, not forgery) and one ``.npy`` per array. It is read with
-every check on (:mod:`lowrank.reading`) and without pickle: nothing in it can be executed. It is written to a temporary file beside
-the target, flushed to disk and renamed, so that an interrupted save leaves the old file untouched.
+SHA-256 of every array and of the header itself, which detect damage, not forgery) and one ``.npy`` per array. It is
+read with every check on (:mod:`lowrank.reading`) and without pickle: nothing in it can be executed. It is written to a
+temporary file beside the target, flushed to disk and renamed, so that an interrupted save leaves the old file
+untouched.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def write_archive(target: Path, header: dict[str, Any], arrays: dict[str, np.nda
 
 
 def header_digest(header: dict[str, Any]) -> str:
-    """SHA-256 of a header without its own checksum."""
+    """Return the SHA-256 of a header without its own checksum."""
     return hashlib.sha256(
         json.dumps({k: v for k, v in header.items() if k != "header_sha256"}, sort_keys=True).encode()
     ).hexdigest()
@@ -71,13 +72,13 @@ OTHER = {
 def read_archive(
     path: str | os.PathLike[str], kind: str, *, key: str | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of a file of the given kind.
+    """Return header and arrays of a file of the given kind.
 
-    key : of a cache, what the file must be about. It is compared with the header's "key", so that a file under another's name is found;
-        files of before there were keys have none, and are taken by their names
+    key : of a cache, what the file must be about. It is compared with the header's "key", so that a file under
+        another's name is found; files of before there were keys have none, and are taken by their names
 
-    Raises FileNotFoundError, and FileFormatError for a file that is truncated, altered, of another version, kind or key, or holds
-    anything but plain numbers. Nothing in it is run.
+    Raises FileNotFoundError, and FileFormatError for a file that is truncated, altered, of another version, kind or
+    key, or holds anything but plain numbers. Nothing in it is run.
     """
     name = os.fspath(path)
 

@@ -1,7 +1,7 @@
-"""Where files are kept that can always be made again: compiled kernels and assembled matrices.
+"""The cache folder: files that can always be made again, compiled kernels and assembled matrices.
 
-Both lie in one folder, RBM_CACHE_DIR or the user's cache folder of this system; the command ``rbm cache`` shows and clears it.
-Their number is not limited.
+Both lie in one folder, RBM_CACHE_DIR or the user's cache folder of this system; the command ``rbm cache`` shows and
+clears it. Their number is not limited.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KERNELS = ("*.nbc",)
 
 
 class CacheFile(NamedTuple):
-    """A file of the cache."""
+    """A file of the cache, with its kind and size."""
 
     kind: str  #: "matrices", "kernels", or "unfinished" for what a killed process left
     path: Path
@@ -32,7 +32,9 @@ class CacheFile(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """The folder named by RBM_CACHE_DIR, or the user's cache folder of this system; it need not be there.
+    """Return the folder named by RBM_CACHE_DIR, or the user's cache folder of this system.
+
+    It need not be there.
 
     Raises FileNotFoundError where this user has no home directory and RBM_CACHE_DIR is not set.
     """
@@ -46,9 +48,10 @@ def cache_folder() -> Path:
 
 
 def kernel_folder() -> Path:
-    """The folder of the compiled kernels: ``kernels`` in :func:`cache_folder`.
+    """Return the folder of the compiled kernels, ``kernels`` in :func:`cache_folder`.
 
-    Where NUMBA_CACHE_DIR is set and RBM_CACHE_DIR is not, it is ``rbm-kernels`` in the former: what Numba compiles was asked to be there.
+    Where NUMBA_CACHE_DIR is set and RBM_CACHE_DIR is not, it is ``rbm-kernels`` in the former: what Numba compiles was
+    asked to be there.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen and not os.environ.get("RBM_CACHE_DIR"):
@@ -57,10 +60,10 @@ def kernel_folder() -> Path:
 
 
 def untrusted(status: os.stat_result) -> str:
-    """Why a file or folder with this status may hold what another user has written; empty if it cannot.
+    """Return why a file or folder with this status may hold what another user has written; empty if it cannot.
 
-    It must belong to this user, or to the administrator, and nobody else may write to it. Where the system has no such permissions
-    (Windows), everything is trusted.
+    It must belong to this user, or to the administrator, and nobody else may write to it. Where the system has no such
+    permissions (Windows), everything is trusted.
     """
     if not hasattr(os, "geteuid"):
         return ""
@@ -72,7 +75,7 @@ def untrusted(status: os.stat_result) -> str:
 
 
 def cache_files() -> Iterator[CacheFile]:
-    """All files of the cache."""
+    """Yield all files of the cache."""
     kinds = [("matrices", cache_folder(), MATRICES), ("kernels", kernel_folder(), KERNELS)]
     for kind, folder, patterns in kinds:
         for path in [p for pattern in patterns for p in sorted(folder.glob(pattern))]:
@@ -83,7 +86,9 @@ def cache_files() -> Iterator[CacheFile]:
 
 
 def clear_cache() -> tuple[int, int]:
-    """Remove all files of the cache, and of nothing else; how many there were, and their bytes.
+    """Remove all files of the cache; return how many there were, and their bytes.
+
+    Nothing else is removed.
 
     Processes that run go on: what they have loaded stays, and what they still need is made again.
     """

@@ -1,4 +1,4 @@
-"""Kinds of things that files hold, and the classes they are read into: ours and anybody's.
+"""Maps the kinds of things in files to the classes they are read into, ours and the user's.
 
 A class takes part with three names and one line of registration::
 
@@ -10,7 +10,8 @@ A class takes part with three names and one line of registration::
         @classmethod
         def from_arrays(cls, arrays): ...          # the same object again
 
-The dictionary may also hold :class:`rbm.parameters.coefficients.Coefficients`, a :class:`rbm.ParameterSpace` and tuples of texts: a file keeps these, too.
+The dictionary may also hold :class:`rbm.parameters.coefficients.Coefficients`, a :class:`rbm.ParameterSpace` and tuples
+of texts: a file keeps these, too.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class Saved(Protocol):
     kind: ClassVar[str]
 
     def arrays(self) -> dict[str, Any]:
-        """All that it is made of, by name."""
+        """Return all that it is made of, by name."""
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """The inverse of :meth:`arrays`. Raises an error for entries that do not fit each other."""
+        """Make the object from what :meth:`arrays` returned. Raises an error for entries that do not fit each other."""
 
 
 def register(role: str) -> Callable[[Class], Class]:
@@ -52,8 +53,8 @@ def register(role: str) -> Callable[[Class], Class]:
 
     role : "estimator", "stability bound", "output" or "coefficient family"
 
-    Raises ModelError for another role, a class without a `kind`, and for a kind that another class has. A class may be defined anew, as in a
-    notebook cell that is run again.
+    Raises ModelError for another role, a class without a `kind`, and for a kind that another class has. A class may be
+    defined anew, as in a notebook cell that is run again.
     """
     if role not in _CLASSES:
         raise ModelError(f"the role of a class must be one of {', '.join(map(repr, ROLES))}, got {role!r}")
@@ -65,7 +66,8 @@ def register(role: str) -> Callable[[Class], Class]:
         other = _CLASSES[role].get(kind, cls)
         if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ModelError(
-                f"the kind {kind!r} of {role} is that of {other.__module__}.{other.__qualname__}; give {cls.__qualname__} another kind"
+                f"the kind {kind!r} of {role} is that of {other.__module__}.{other.__qualname__}; give "
+                f"{cls.__qualname__} another kind"
             )
         _CLASSES[role][kind] = cls
         return cls
@@ -74,15 +76,19 @@ def register(role: str) -> Callable[[Class], Class]:
 
 
 def known(role: str) -> Mapping[str, type[Any]]:
-    """The classes of a role by kind, those registered later included."""
+    """Return the classes of a role by kind, those registered later included."""
     return MappingProxyType(_CLASSES[role])
 
 
 def find(role: str, kind: Any) -> type[Any]:
-    """The class of that kind. Raises UnknownKind with what to import; nothing is imported by a name in a file."""
+    """Return the class of that kind.
+
+    Raises UnknownKind with what to import; nothing is imported by a name in a file.
+    """
     if kind in _CLASSES[role]:
         return _CLASSES[role][kind]
     raise UnknownKind(
-        f"{'an' if role[0] in 'eo' else 'a'} {role} of the kind {kind!r}, which is not known here: import the package that defines it and registers it with "
+        f"{'an' if role[0] in 'eo' else 'a'} {role} of the kind {kind!r}, which is not known here: import the package "
+        "that defines it and registers it with "
         f'@rbm.register("{role}"), then load again. Known are {", ".join(_CLASSES[role])}'
     )

@@ -1,0 +1,125 @@
+"""The house as its imports show it.
+
+Rooms, arrows, floors, circles. ``python tests/helpers/house.py [root]`` prints the counts of each package.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["ALLOWED", "PACKAGES", "ROOMS", "circles", "entries", "floors", "imports", "upward"]
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("lowrank", "eim", "rbm", "ml", "problems")
+#: The rooms of a package, lowest first: a room imports only from itself and from those before it. Those of
+#: docs/rooms.md.
+ROOMS = {
+    "rbm": (
+        *("errors", "neighbours", "estimate", "tables", "solution", "weak_greedy", "storage", "arithmetic", "online"),
+        *("parameters", "solvers", "affine", "stability", "full_order", "reduction", "estimators", "reduced", "files"),
+        *("project", "greedy_result", "greedy", "show", "command_line"),
+    ),
+    "problems": ("user_input", "reaction_diffusion", "thermal_block", "acoustics", "studies"),
+    "ml": ("embeddings", "material", "albert"),
+}
+#: The one arrow upward that is wanted: a model writes itself to a file, which knows models.
+ALLOWED = {("rbm.reduced.model", "rbm.files.model_file")}
+
+
+def imports(package: str, root: Path = ROOT) -> dict[str, set[str]]:
+    """Of each module of a package the modules of that package that it imports, type-only and lazy imports included."""
+    files = {}
+    for path in sorted((root / package).rglob("*.py")):
+        name = ".".join(path.relative_to(root).with_suffix("").parts)
+        files[name.removesuffix(".__init__")] = path
+    return {name: set(_imported(name, path, files)) - {name} for name, path in files.items()}
+
+
+def _imported(name: str, path: Path, files: dict[str, Path]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (full if full in files else node.module for full in inside if {full, node.module} & files.keys())
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in files)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """One closed path for each circle of modules that is met.
+
+    A door's __init__ is left out: it imports all that is behind it.
+    """
+    found: list[list[str]] = []
+    doors = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
+    state: dict[str, int] = {}
+
+    def walk(name: str, path: list[str]) -> None:
+        state[name] = 1
+        for other in sorted(graph[name] - doors):
+            if (name, other) in ALLOWED:
+                continue
+            if state.get(other) == 1:
+                found.append([*path[path.index(other) :], other])
+            elif other not in state:
+                walk(other, [*path, other])
+        state[name] = 2
+
+    for name in sorted(graph.keys() - doors):
+        if name not in state:
+            walk(name, [name])
+    return found
+
+
+def upward(package: str, graph: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """Arrows from a room to one that stands above it, or to one that is in no list."""
+    order = {room: k for k, room in enumerate(ROOMS[package])}
+    made = []
+    for name, others in graph.items():
+        for other in others:
+            ours, theirs = (part.split(".")[1:2] for part in (name, other))
+            if ours and theirs and ours != theirs and (name, other) not in ALLOWED:
+                here, there = order.get(ours[0], -1), order.get(theirs[0], len(order))
+                made += [(name, other)] if here < there else []
+            elif ours and not theirs and ours[0] != ROOMS[package][-1]:
+                made.append((name, other))  # from inside to the package's own door; the uppermost room may
+    return sorted(made)
+
+
+def floors(graph: dict[str, set[str]]) -> int:
+    """The longest way up, in modules."""
+    heights: dict[str, int] = {}
+
+    def height(name: str, seen: frozenset[str]) -> int:
+        if name not in heights:
+            below = [height(other, seen | {name}) for other in graph[name] if other not in seen]
+            heights[name] = 1 + max(below, default=0)
+        return heights[name]
+
+    return max(height(name, frozenset()) for name in graph)
+
+
+def entries(package: str, root: Path = ROOT) -> list[str]:
+    """What a visitor sees in the folder of a package."""
+    return sorted(p.name for p in (root / package).iterdir() if p.name != "__pycache__" and not p.name.startswith("."))
+
+
+def main(root: Path) -> None:
+    """Print one line for each package, and every circle."""
+    print(f"{'package':10} {'entries':>7} {'modules':>7} {'floors':>6} {'arrows':>6} {'upward':>6} {'circles':>7}")
+    for package in PACKAGES:
+        graph = imports(package, root)
+        up = len(upward(package, graph)) if package in ROOMS else 0
+        arrows, rounds = sum(map(len, graph.values())), circles(graph)
+        print(
+            f"{package:10} {len(entries(package, root)):7} {len(graph):7} {floors(graph):6} {arrows:6} {up:6} "
+            f"{len(rounds):7}"
+        )
+        for path in rounds:
+            print("   ", " -> ".join(path))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT)
