@@ -82,8 +82,8 @@ class Estimator(ABC):
 
         What the conversion may have moved is added to the error constants.
 
-        Raises ModelError for numbers beyond the range of float32, and EstimatorUnusable if no estimate would be
-        resolved in float32.
+        Raises ModelError for numbers beyond the range of float32, and EstimatorUnusable if the estimator
+        cannot be used in float32.
         """
 
     def __init_subclass__(cls, **options: Any) -> None:

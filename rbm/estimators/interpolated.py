@@ -64,8 +64,8 @@ class Interpolated(InterpolatedSquare):
 
         They are computed at the selected parameters and at the validation points.
 
-        training : (M, p), 1000 points of ``parameters.sample`` for instance; repeated rows count once, and of very many
-            (X of more than 512 MiB) a random choice is used
+        training : (M, p) of any kind; 1000 points of ``parameters.sample`` are a good choice. Repeated rows count once,
+            and of very many (X of more than 512 MiB) a random choice is used
         rtol : tolerance of the EIM, relative to the largest product; a looser one gives fewer terms and a larger floor
 
         Raises

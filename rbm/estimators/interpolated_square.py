@@ -211,7 +211,7 @@ class InterpolatedSquare(Estimator):
         return both if both._resolved(known) > alone._resolved(known) else alone
 
     def _holds(self, inside: Validation, known: Validation) -> bool:
-        """Return whether the training set alone would leave estimates resolved; if not, it is not to blame."""
+        """Return whether the training set alone resolves estimates; if not, a tolerance or a system is the cause."""
         return self._widened(inside)._resolved(known) > 0
 
     def _resolved(self, known: Validation) -> int:

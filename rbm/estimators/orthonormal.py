@@ -38,8 +38,8 @@ class Orthonormal(FactorNorm):
     (m + 4) u s(mu) becomes 2 ((m + 4) u)^2 s(mu). Cost per point: O(m k), ten times that with compensated sums.
 
     In single precision (:meth:`rbm.ReducedModel.astype`) delta_j grows by half of ||R_j - float32(R_j)||, about u_32
-    ||R_j|| / 2, and such points are evaluated once more in double precision with the same factor: what remains of the
-    floor is the rounding of R, about u_32 s(mu) or less.
+    ||R_j|| / 2, and such points are evaluated once more in double precision with the same factor, and with the u
+    of double precision: what remains of the floor is the rounding of R, about u_32 s(mu) or less.
 
     A factor with fewer rows (:meth:`rbm.ReducedModel.compress`) is the same estimator with larger delta_j.
 

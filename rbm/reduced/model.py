@@ -205,15 +205,15 @@ class ReducedModel(ReducedArrays):
         (theta, phi, value, floor, bound, outputs) stays in double precision. So do Z, for which ``reconstruct`` has the
         same bound, the outputs' vectors, and E1 with its full model. float64 of a float32 model widens the arrays and
         keeps the larger constants. The floor of E_onb becomes about u_32 = 6e-8 of the terms of the residual. E3 and E4
-        are compared before and after at 64 points, a measurement as before. An estimator that resolves nothing in
-        float32 is listed in `refused`.
+        are compared before and after at 64 points, a measurement as before. An estimator that cannot be used
+        in float32 is listed in `refused`.
 
         Raises
         ------
         ModelError
             another dtype; entries beyond the range of float32.
         EstimatorUnusable
-            the default estimator resolves nothing in float32.
+            the default estimator cannot be used in float32.
         """
         host = self._on_host()
         wanted = precision(dtype)
