@@ -1,4 +1,4 @@
-"""bempp-cl as it is used here: quiet, with its Numba kernels, on one thread."""
+"""Access to bempp-cl as it is used here: quiet, with its Numba kernels, on one thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEMPP = "0.4.2"
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """A single Numba thread inside, the number of before after it.
+    """Run what is inside on one Numba thread, and restore the number of threads afterwards.
 
     The hypersingular kernel of bempp-cl allocates in its parallel loop. Where Numba finds an older TBB, which it
     prefers to all other threading layers, every such call then takes longer than the one before it (66 unknowns, TBB
@@ -38,7 +38,7 @@ def one_thread() -> Iterator[None]:
 
 
 def bempp_api() -> Any:
-    """bempp_cl.api, quietly, with its Numba backend whatever else is installed."""
+    """The module bempp_cl.api, imported quietly, with its Numba backend whatever else is installed."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints that gmsh was not found
         warnings.simplefilter("ignore")
         api = require("bempp_cl.api", f"bempp-cl=={BEMPP}", "assembling boundary operators", extra="bem")
@@ -49,7 +49,10 @@ def bempp_api() -> Any:
 
 
 def _without_parallel_loops() -> None:
-    """Let kernels of bempp-cl that are yet to be compiled be compiled for one thread: 43 CPU seconds in place of 66."""
+    """Make kernels of bempp-cl that are yet to be compiled compile for one thread.
+
+    This takes 43 CPU seconds in place of 66.
+    """
     import bempp_cl.core.numba_kernels  # noqa: F401
     from numba.core.dispatcher import Dispatcher
 

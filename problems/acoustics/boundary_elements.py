@@ -71,15 +71,18 @@ def assemble(
     ----------
     mesh : the surface
     wavenumbers : k > 0, one or several
-    quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5 on smooth surfaces of round triangles, far below
-        the mesh error. Triangles that do not touch and are nearer than 0.35 of an edge (the faces of a thin plate), and those that touch at
-        an angle below 45 degrees (the rim of a lens), are integrated by :mod:`problems.acoustics.near_quadrature`, about 1 to 6 ms a pair, 0.01 to
-        0.05 s one that touches. Where there are such, or stretched ones, the singular rule is of order 6 at least; pairs that meet at 45
-        to 90 degrees are left to it (:mod:`problems.acoustics.assembly_rules`)
-    cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is found by all that
-        its numbers depend on (:mod:`problems.acoustics.matrix_cache`): every bit of mesh and wavenumber, the order, the version of bempp-cl. It
-        holds 3 n^2 complex numbers and a little more; what is damaged or another's is assembled anew, with a warning
-    progress : show a bar: the first call of a process compiles for three quarters of a minute, then about 15 s for 1026 unknowns and each k
+    quadrature : order 1 to 20 of the regular and the singular rules; 4 leaves 1e-5..5e-5 on smooth surfaces of round
+        triangles, far below the mesh error. Triangles that do not touch and are nearer than 0.35 of an edge (the faces
+        of a thin plate), and those that touch at an angle below 45 degrees (the rim of a lens), are integrated by
+        :mod:`problems.acoustics.near_quadrature`, in about 1 to 6 ms per pair, and 0.01 to 0.05 s per pair that
+        touches. Where there are such, or stretched ones, the singular rule is of order 6 at least; pairs that meet at
+        45 to 90 degrees are left to it (:mod:`problems.acoustics.assembly_rules`)
+    cache : True: the user's cache folder (:func:`cache_folder`); a folder; False: neither read nor write. A file is
+        found by all that its numbers depend on (:mod:`problems.acoustics.matrix_cache`): every bit of mesh and
+        wavenumber, the order, the version of bempp-cl. It holds 3 n^2 complex numbers and a little more; what is
+        damaged or another's is assembled anew, with a warning
+    progress : show a bar: the first call of a process compiles for three quarters of a minute, then about 15 s for
+        1026 unknowns and each k
 
     Assembly takes one Numba thread, and leaves the number of them as it was (:func:`one_thread`).
 
@@ -162,7 +165,7 @@ def _unpacked(mesh: SurfaceMesh, wavenumber: float, stored: Matrices) -> Boundar
 
 
 class _Assembler:
-    """bempp-cl on one mesh: kernels are compiled once a process, spaces made once a mesh."""
+    """bempp-cl on one mesh: kernels are compiled once per process, spaces made once per mesh."""
 
     def __init__(
         self, mesh: SurfaceMesh, quadrature: int, near: NearTriangles, sharp: SharpTriangles, progress: bool

@@ -35,16 +35,16 @@ class ClusterTree:
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """(c,) numbers of items."""
+        """Numbers of items (c,) of the clusters."""
         return self.stop - self.start
 
     @cached_property
     def diameters(self) -> np.ndarray:
-        """(c,) diagonals of the boxes."""
+        """Diagonals (c,) of the boxes of the clusters."""
         return np.linalg.norm(self.high - self.low, axis=0)
 
     def distances(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """(k,) distances of the boxes of clusters first (k,) and second (k,); 0 if they touch."""
+        """Distances (k,) of the boxes of clusters first (k,) and second (k,); 0 if they touch."""
         gaps = np.maximum(self.low[:, first] - self.high[:, second], self.low[:, second] - self.high[:, first])
         return np.linalg.norm(np.maximum(gaps, 0.0), axis=0)
 
@@ -67,7 +67,9 @@ class BlockPartition:
 def cluster_tree(
     points: np.ndarray, low: np.ndarray | None = None, high: np.ndarray | None = None, *, leaf: int = 64
 ) -> ClusterTree:
-    """Cluster points by bisection: a cluster is cut in the middle of the longest edge of the box around its points.
+    """A tree of clusters of points, by bisection.
+
+    A cluster is cut in the middle of the longest edge of the box around its points.
 
     Parameters
     ----------
@@ -83,8 +85,8 @@ def cluster_tree(
 
     Notes
     -----
-    Points that coincide are halved by number. Cost: O(n) a level, log2(n / leaf) levels if the points are spread
-    evenly.
+    Points that coincide are halved by number. Cost: O(n) per level, log2(n / leaf) levels if the points are
+    spread evenly.
 
     Examples
     --------

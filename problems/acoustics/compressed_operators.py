@@ -57,7 +57,7 @@ class CompressedOperator:
 
     @property
     def ranks(self) -> np.ndarray:
-        """(b,) of the far blocks."""
+        """Ranks (b,) of the far blocks."""
         return np.array([block.rank for block in self.far], dtype=int)
 
     @property

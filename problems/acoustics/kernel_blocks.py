@@ -58,7 +58,10 @@ def green(r: np.ndarray, wavenumber: float, slope: np.ndarray | None = None) -> 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceKernel:
-    """One of the operators of :func:`kernel_block` on one mesh: what all its blocks share. Raises ModelError."""
+    """One of the operators of :func:`kernel_block` on one mesh.
+
+    It holds what all blocks of the operator share. Raises ModelError.
+    """
 
     mesh: SurfaceMesh
     operator: str
@@ -75,7 +78,7 @@ class SurfaceKernel:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the entries."""
+        """Type of the entries: real for wavenumber 0."""
         return np.dtype(complex if self.wavenumber else float)
 
     @cached_property
@@ -84,7 +87,7 @@ class SurfaceKernel:
         return StarQuadrature(self.mesh, curls=self.operator == "hypersingular")
 
     def integrate(self, left: Side, right: Side) -> np.ndarray:
-        """sum_c L_c^T G(X, Y) R_c (m, n) over the components c of the weights, tile by tile."""
+        """The sum of L_c^T G(X, Y) R_c (m, n) over the components c of the weights, tile by tile."""
         c, m = len(left.weights), len(left.vertices)
         result = np.zeros((len(right.vertices), m), dtype=self.dtype)
         for y in right.wide:
@@ -192,7 +195,7 @@ class KernelBlock:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the entries."""
+        """Type of the entries: real for wavenumber 0."""
         return self.kernel.dtype
 
     def rows(self, i: Any) -> np.ndarray:
@@ -232,7 +235,7 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
         hypersingular         int int G (curl phi_i . curl phi_l - k^2 n_x.n_y phi_i phi_l),  curl phi = n x grad phi
 
     as in :class:`problems.acoustics.boundary_elements.BoundaryOperators`. On triangles that do not touch the
-    integrands are smooth. With X, Y the points of a rule of order 4 (six a triangle) and B_I, B_J the sparse matrices
+    integrands are smooth. With X, Y the points of a rule of order 4 (six per triangle) and B_I, B_J the sparse matrices
     of weighted functions at them,
 
         A[I, J] = B_I^T G(X_I, Y_J) B_J,
@@ -253,7 +256,7 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
         triangles touch: the integrals are singular there.
 
     Cost: a row takes 36 kernel values (six triangles of six points) for each of the 12 n points of the columns, 432
-    per entry; the whole block 144 per entry, since three unknowns share a triangle. So reading rows and columns pays
+    per entry. The whole block takes 144 per entry, since three unknowns share a triangle. So reading rows and columns pays
     below a third of the block.
 
     Examples

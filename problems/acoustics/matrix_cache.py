@@ -51,10 +51,9 @@ def folder(cache: Cache) -> Path | None:
 
 
 def mesh_digest(mesh: SurfaceMesh) -> str:
-    """SHA-256 of a mesh: every bit of its vertices, the triangles as they run, the parts.
+    """The SHA-256 of a mesh: of every bit of its vertices, of the triangles as they run, and of the parts.
 
-    Rounded coordinates would not do: what is a rounding error of the whole may be the distance between two small
-    bodies.
+    Rounded coordinates would not do: the distance between two small bodies may be a rounding error of the whole.
     """
     digest = hashlib.sha256(f"{mesh.vertices.shape} {mesh.triangles.shape} {mesh.n_parts}".encode())
     for array, kind in (
@@ -67,14 +66,17 @@ def mesh_digest(mesh: SurfaceMesh) -> str:
 
 
 def cached_file(where: Path, mesh: SurfaceMesh, wavenumber: float, quadrature: int) -> Path:
-    """The file of the matrices of a mesh at one wavenumber; its name depends on all that their entries depend on."""
+    """The file of the matrices of a mesh at one wavenumber.
+
+    Its name depends on all that their entries depend on.
+    """
     return where / f"helmholtz-{_key(mesh, wavenumber, quadrature)[:40]}.npz"
 
 
 def read_matrices(where: Path | None, mesh: SurfaceMesh, wavenumber: float, quadrature: int) -> Matrices | None:
     """The stored matrices, or None if there are none.
 
-    None, too, with a warning, where their file is damaged or another's: it will be written anew.
+    A file that is damaged or holds other matrices gives None, too, with a warning: it will be written anew.
     """
     if where is None or not (path := cached_file(where, mesh, wavenumber, quadrature)).exists():
         return None
@@ -104,7 +106,7 @@ def read_matrices(where: Path | None, mesh: SurfaceMesh, wavenumber: float, quad
 def write_matrices(
     where: Path | None, mesh: SurfaceMesh, wavenumber: float, quadrature: int, matrices: Matrices
 ) -> None:
-    """Store matrices; a folder that cannot be written to costs a warning, not the matrices."""
+    """Store matrices; warns, and raises nothing, where the folder cannot be written to."""
     if where is None:
         return
     header = {"kind": KIND, "wavenumber": wavenumber, "key": _key(mesh, wavenumber, quadrature)}

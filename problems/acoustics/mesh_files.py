@@ -65,7 +65,7 @@ def read_surface(path: str | os.PathLike[str]) -> SurfaceMesh:
 
 
 def _refuse_other_cells(name: str, blocks: list[tuple[str, np.ndarray, int]]) -> None:
-    """Nothing that may be a part of the surface is left out in silence."""
+    """Raise ModelError where cells that may be a part of the surface would be left out."""
     counts: dict[str, int] = {}
     for kind, cells, _ in blocks:
         counts[kind] = counts.get(kind, 0) + len(cells)

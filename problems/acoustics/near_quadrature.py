@@ -1,4 +1,7 @@
-"""Integrals over two triangles that are near each other: the static part in closed form on one, by pieces on the other."""
+"""Integrals over two triangles that are near each other.
+
+The static part is integrated in closed form on one triangle, and by pieces on the other.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,19 @@ from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = ["NearCorrection", "near_correction"]
 
-#: Order of the rule on a piece; two halves and the whole may differ by this share of the integral (the halves are right to a small part of
-#: it), less where triangles touch; a piece whose centre is this many radii away from the edges of the other triangle is not compared.
+#: Order of the rule on a piece; two halves and the whole may differ by this share of the integral (the halves are right
+#: to a small part of it), less where triangles touch; a piece whose centre is this many radii away from the edges of
+#: the other triangle is not compared.
 ORDER, TOLERANCE, TOLERANCE_AT_TOUCH, SEPARATION = 8, 1e-7, 1e-9, 4.0
-#: Triangles nearer than this share of their size: halves have to agree twice (once left 6e-5 of a double layer at a gap of 1/100).
+#: Triangles nearer than this share of their size: halves have to agree twice (once left 6e-5 of a double layer at a gap
+#: of 1/100).
 TWICE = 0.2
-#: The last pieces are 1/512 of a triangle's size, of a long one of its width, which leaves about 1e-6 of an integral or less.
+#: The last pieces are 1/512 of a triangle's size, of a long one of its width, which leaves about 1e-6 of an integral or
+#: less.
 LEVELS = 9
-#: Orders of the rule for what is left of the kernels, for triangles of up to so many radians (k times the longest edge), and of longer ones on
-#: the quarters of both; triangles that touch take the third at least, since r^3 is not smooth there (order 8 left 3e-6 at 2 radians).
+#: Orders of the rule for what is left of the kernels, for triangles of up to so many radians (k times the longest
+#: edge), and of longer ones on the quarters of both; triangles that touch take the third at least, since r^3 is not
+#: smooth there (order 8 left 3e-6 at 2 radians).
 SMOOTH_ORDERS, SMOOTH_WAVES, SMOOTH_AT_TOUCH = (6, 8, 12, 16, 12), (1.0, 2.0, 4.0, 6.0), 2
 #: Pairs between two steps of a progress bar.
 STEP = 512
@@ -36,7 +43,10 @@ Rule = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class NearCorrection:
-    """What is to be added for each pair S, T of near triangles, corners of S by corners of T (p, 3, 3), x on S and y on T."""
+    """What is to be added for each pair S, T of near triangles.
+
+    Arrays are (p, 3, 3), corners of S by corners of T, with x on S and y on T.
+    """
 
     single: np.ndarray  #: int int phi_a(x) G phi_b(y)
     double: np.ndarray  #: the same with d/dn_y G
@@ -50,12 +60,15 @@ def near_correction(
     rule: Rule | None,
     progress: bool = False,
 ) -> NearCorrection:
-    """Accurate integrals less those that the rule (points (2, q), weights (q,) on the reference triangle) gives, for each pair; whole integrals for None.
+    """Accurate integrals over each pair, less those that the rule gives.
 
-    (1/r - k^2 r / 2) / (4 pi) and its normal derivative times linear functions have integrals over a flat triangle in closed form
-    (:mod:`problems.acoustics.static_potentials`); what they are as functions on the other triangle changes fast only near the edges of the first, and is
-    integrated by pieces that become smaller towards these. The rest of exp(ikr)/(4 pi r) is smooth. Together right to about 1e-6 of the
-    largest integral of a pair, at gaps down to 1/170 of an edge and triangles up to 80 times as long as high, of up to 6 radians.
+    rule : points (2, q) and weights (q,) on the reference triangle; None for whole integrals
+
+    (1/r - k^2 r / 2) / (4 pi) and its normal derivative times linear functions have integrals over a flat triangle in
+    closed form (:mod:`problems.acoustics.static_potentials`). As functions on the other triangle these integrals
+    change fast only near the edges of the first, and are integrated by pieces that become smaller towards the edges.
+    The rest of exp(ikr)/(4 pi r) is smooth. The sum is right to about 1e-6 of the largest integral of a pair, at gaps
+    down to 1/170 of an edge and triangles up to 80 times as long as high, of up to 6 radians.
     """
     touching = isinstance(pairs, SharpTriangles)
     total = np.empty((3, len(pairs), 3, 3), dtype=complex)
@@ -70,7 +83,7 @@ def near_correction(
 def _correction(
     mesh: SurfaceMesh, first: np.ndarray, second: np.ndarray, wavenumber: float, rule: Rule | None, touching: bool
 ) -> np.ndarray:
-    """(3, p, 3, 3): single, double and adjoint of the given triangles."""
+    """Single, double and adjoint corrections (3, p, 3, 3) of the given triangles."""
     corners = mesh.vertices[:, mesh.triangles].transpose(2, 1, 0)  # (t, 3 corners, 3 coordinates)
     one, two = corners[first], corners[second]
     normals = mesh.normals.T[first], mesh.normals.T[second]
@@ -91,28 +104,31 @@ def _correction(
 
 
 def smooth_classes(radians: np.ndarray, touching: bool) -> np.ndarray:
-    """Which of `SMOOTH_ORDERS` (p,) triangles take that are so long, the last one on their quarters."""
+    """Which of `SMOOTH_ORDERS` (p,) triangles of this length (p,) take; the last one is for their quarters."""
     return np.maximum(np.searchsorted(SMOOTH_WAVES, radians), SMOOTH_AT_TOUCH if touching else 0)
 
 
 def _static(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, tolerance: float) -> np.ndarray:
-    """int_S phi_a(x) int_T (1/r - k^2 r / 2) / (4 pi) phi_b(y), and with d/dn_y (2, p, 3, 3), for triangles S, T (p, 3, 3) and normals (p, 3) of T.
+    """The static integrals over triangles S, T (p, 3, 3), and those of the normal derivative: (2, p, 3, 3).
 
-    S in halves, across the longest edge, until two halves give what the whole did. So a long piece that lies along T may stay far longer
-    than its distance, and only what is near for its own size is cut further.
+    They are int_S phi_a(x) int_T (1/r - k^2 r / 2) / (4 pi) phi_b(y), and the same with d/dn_y; normals (p, 3) of T.
+
+    S is cut in halves, across the longest edge, until two halves give what the whole did. So a long piece that lies
+    along T may stay far longer than its distance, and only what is near for its own size is cut further.
     """
     sums = np.zeros((2, len(one), 9))
     rule = _reference_rule(ORDER)
     owner, pieces = np.arange(len(one)), np.broadcast_to(np.eye(3), one.shape)
     whole = _on_pieces(owner, pieces, one, two, normals, k, rule)
-    # what errors are compared with: the integrals of all functions together, and of the double layer, which may vanish, not less than a
-    # hundredth of the most that it can be
+    # what errors are compared with: the integrals of all functions together, and of the double layer, which may
+    # vanish, not less than a hundredth of the most that it can be
     size = _local_radius(one)
     least = size / 2**LEVELS
     apart = triangle_distance(one.transpose(2, 1, 0), two.transpose(2, 1, 0))
     single, double = np.abs(whole).sum(axis=2)
     allowed = tolerance * np.stack([single, np.maximum(double, single / np.maximum(apart, size / 50) / 100)])
-    # at first sight a rule may miss what changes within a small distance, and its halves too: there they have to agree twice
+    # at first sight a rule may miss what changes within a small distance, and its halves too: there they have to agree
+    # twice
     seen = apart >= TWICE * size
     waiting = [(owner, pieces, seen, whole)]
     while waiting:
@@ -150,7 +166,10 @@ def _static(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, tol
 def _on_pieces(
     owner: np.ndarray, pieces: np.ndarray, one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, rule: Rule
 ) -> np.ndarray:
-    """The static integrals (2, l, 9) over pieces (l, 3, 3), in barycentric coordinates of the triangles S that they belong to, by one rule on each."""
+    """The static integrals (2, l, 9) over pieces, by one rule on each.
+
+    Pieces (l, 3, 3) are in barycentric coordinates of the triangles S that they belong to.
+    """
     local, weights = rule
     hats = np.stack([1 - local[0] - local[1], local[0], local[1]]).T  # (q, 3)
     at = hats @ pieces  # (l, q, 3): values of the functions of S
@@ -165,7 +184,10 @@ def _add(sums: np.ndarray, owner: np.ndarray, values: np.ndarray) -> None:
 
 
 def _separation(corners: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How many of its radii the centre of each piece (l, 3, 3) is away from the edges of another triangle: near these its potential changes fast."""
+    """How many of its radii the centre of each piece (l, 3, 3) is away from the edges of another triangle.
+
+    Near these edges the potential of that triangle changes fast.
+    """
     centre, radius = _radius(corners)
     edges = [segment_distance(centre.T, others[:, j].T, others[:, (j + 1) % 3].T) for j in range(3)]
     return np.minimum.reduce(edges) / radius
@@ -178,7 +200,10 @@ def _radius(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _local_radius(corners: np.ndarray) -> np.ndarray:
-    """Radii (l,) of triangles (l, 3, 3), of long ones that of the round pieces into which bisections of the longest edge cut them."""
+    """Radii (l,) of triangles (l, 3, 3).
+
+    Of a long one it is that of the round pieces into which bisections of the longest edge cut it.
+    """
     return _radius(corners)[1] * np.minimum(1.0, 2 * double_area(corners) / _longest(corners) ** 2)
 
 
@@ -188,7 +213,10 @@ def _longest(corners: np.ndarray) -> np.ndarray:
 
 
 def _halves(pieces: np.ndarray, corners: np.ndarray) -> list[np.ndarray]:
-    """Two parts of each, from the middle of the longest edge: long pieces become round before these become small."""
+    """Two parts of each piece, cut from the middle of the longest edge.
+
+    So long pieces become round before they become small.
+    """
     rows = np.arange(len(pieces))
     lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - np.roll(corners, 1, axis=1), axis=2)  # of opposite edges
     j = np.argmax(lengths, axis=1)
@@ -205,7 +233,10 @@ def _by_rule(
     rule: Rule,
     bounded: bool = False,
 ) -> np.ndarray:
-    """(3, p, 3, 3): single, double and adjoint integrals by a rule on both triangles; of the kernels without their static part if `bounded`."""
+    """Single, double and adjoint integrals (3, p, 3, 3) by a rule on both triangles.
+
+    With `bounded` they are those of the kernels without their static part.
+    """
     local, weights = rule
     hats = np.stack([1 - local[0] - local[1], local[0], local[1]]).T  # (q, 3)
     weighted = hats * weights[:, None]

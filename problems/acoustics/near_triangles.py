@@ -1,4 +1,7 @@
-"""Triangles that are near each other for their size, or meet at a sharp angle: where the usual quadrature is no longer enough."""
+"""Triangles that are near each other for their size, or meet at a sharp angle.
+
+For these pairs the usual quadrature is not enough.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,8 @@ class NearTriangles:
 
     first: np.ndarray  #: (p,)
     second: np.ndarray  #: (p,)
-    ratio: (
-        np.ndarray
-    )  #: (p,) distance over the size of the larger one: its longest edge, or twice its height if that is less
+    #: (p,) distance over the size of the larger one: its longest edge, or twice its height if that is less
+    ratio: np.ndarray
 
     def __len__(self) -> int:
         return len(self.first)
@@ -35,13 +37,12 @@ class NearTriangles:
 
 @dataclass(frozen=True, eq=False)
 class SharpTriangles:
-    """Pairs of triangles with a common edge or one common vertex, first < second, and how sharp the angle between them is."""
+    """Pairs of triangles with a common edge or one common vertex, first < second, and the angles between them."""
 
     first: np.ndarray  #: (p,)
     second: np.ndarray  #: (p,)
-    angle: (
-        np.ndarray
-    )  #: (p,) radians: between faces with a common edge, else between the nearest directions from the common vertex
+    #: (p,) radians: between faces with a common edge, else between the nearest directions from the common vertex
+    angle: np.ndarray
 
     def __len__(self) -> int:
         return len(self.first)
@@ -52,10 +53,11 @@ class SharpTriangles:
 
 
 def sharp_triangles(mesh: SurfaceMesh, dihedral: float, ratio: float) -> SharpTriangles:
-    """Faces with a common edge whose angle is less than `dihedral` (radians), and triangles with one common vertex that are near there.
+    """The pairs of triangles that meet at a sharp angle, at a common edge or at one common vertex.
 
-    Near: the angle between them is less than `ratio` times the larger of their own angles at the vertex, so that the next but one triangle
-    of a fan of narrow ones is not near. Cost: the pairs of triangles at each vertex.
+    At an edge: the angle of the two faces is less than `dihedral` (radians). At a vertex: the angle between the two is
+    less than `ratio` times the larger of their own angles there, so that the next but one triangle of a fan of narrow
+    ones is not near. Cost: the pairs of triangles at each vertex.
     """
     import scipy.sparse as sp
 
@@ -84,7 +86,10 @@ Angles = tuple[np.ndarray, np.ndarray]
 
 
 def _dihedral(vertices: np.ndarray, one: np.ndarray, two: np.ndarray, of_one: np.ndarray, of_two: np.ndarray) -> Angles:
-    """Angles (p,) of faces (3, p) with a common edge, and nothing to compare them with; of_one, of_two (3, p): the common corners."""
+    """Angles (p,) of faces (3, p) with a common edge, and inf (p,): there is nothing to compare them with.
+
+    of_one, of_two (3, p): which corners are common.
+    """
     m = np.arange(one.shape[1])
     j, k = np.argmin(of_one, axis=0), np.argmin(of_two, axis=0)
     start, end = vertices[:, one[(j + 1) % 3, m]], vertices[:, one[(j + 2) % 3, m]]
@@ -97,7 +102,10 @@ def _dihedral(vertices: np.ndarray, one: np.ndarray, two: np.ndarray, of_one: np
 def _at_vertex(
     vertices: np.ndarray, one: np.ndarray, two: np.ndarray, of_one: np.ndarray, of_two: np.ndarray
 ) -> Angles:
-    """Angles (p,) between triangles as they are seen from their common vertex, and the larger of their own there: by chords of arcs."""
+    """Angles (p,) between triangles seen from their common vertex, and the larger of their own angles there (p,).
+
+    Both are computed from chords of arcs.
+    """
     m = np.arange(one.shape[1])
     ends = []
     for triangle, of in ((one, of_one), (two, of_two)):
@@ -112,10 +120,12 @@ def _at_vertex(
 
 
 def near_triangles(mesh: SurfaceMesh, ratio: float) -> NearTriangles:
-    """All pairs of triangles without a common vertex whose distance is less than `ratio` times the longest edge of the two.
+    """All pairs of triangles without a common vertex that are near each other.
 
-    The longest edge, since a rule for the whole of a long triangle is off as far as this; how near they are is told by local size, to
-    which they are cut. Memory: 500 bytes for each of up to `BLOCK` pairs that are compared at once, and 70 for each that is found; 6
+    Near: their distance is less than `ratio` times the longest edge of the two, since a rule for the whole of a long
+    triangle is off as far as this. The ratio in the result is to the local size, to which triangles are cut.
+
+    Memory: 500 bytes for each of up to `BLOCK` pairs that are compared at once, and 70 for each that is found. Time: 6
     microseconds for each pair whose boxes, larger by that distance, overlap.
     """
     corners = mesh.vertices[:, mesh.triangles]
@@ -144,7 +154,8 @@ def near_triangles(mesh: SurfaceMesh, ratio: float) -> NearTriangles:
 def triangle_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Distances (p,) of triangles that do not meet, given by their corners (3 coordinates, 3 corners, p) each.
 
-    The least of nine distances of edges and of six of a corner to the other's plane, where it stands above the triangle.
+    The least of nine distances of edges and of six of a corner to the other's plane, where it stands above the
+    triangle.
     """
     least = np.full(one.shape[2], np.inf)
     for i in range(3):
@@ -163,7 +174,10 @@ def triangle_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def _segments(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Distances (p,) of segments ab and cd (3, p) each: least over the ends, and over the lines where both feet are inside."""
+    """Distances (p,) of segments ab and cd, ends (3, p) each.
+
+    The least over the ends, and over the lines where both feet are inside.
+    """
     u, v, w = b - a, d - c, a - c
     uu, uv, vv, uw, vw = _dot(u, u), _dot(u, v), _dot(v, v), _dot(u, w), _dot(v, w)
     least = np.full(a.shape[1], np.inf)

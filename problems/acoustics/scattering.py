@@ -239,8 +239,8 @@ def acoustic_scattering(
     wavenumber : k, or (low, high): then k is the first parameter, and A(k) is interpolated (below)
     level : refinement; 2, 3, 4 give 66, 258, 1026 unknowns
     direction : d, where the incident wave goes; normalised
-    conductance : range of Re beta, or one range a part, from 0 up: parameters beta_1..beta_d
-    susceptance : range of Im beta, or one a part: then the parameters are beta_1_re, beta_1_im, beta_2_re, ...
+    conductance : range of Re beta, or one range per part, from 0 up: parameters beta_1..beta_d
+    susceptance : range of Im beta, or one per part: then the parameters are beta_1_re, beta_1_im, beta_2_re, ...
     far_field_directions : (3, D): outputs far_field_1..far_field_D; beside "forward", f(d), and "absorption", int
         Re(beta) |u|^2
     axes : half axes of the shape

@@ -21,13 +21,17 @@ class _Edge(NamedTuple):
 def linear_potentials(
     points: np.ndarray, triangles: np.ndarray, normals: np.ndarray, wavenumber: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int_T phi_b(y) g and int_T phi_b(y) dg/dn_y, (l, q, 3), g = 1/r - k^2 r / 2, at points (l, q, 3) off triangles (l, 3, 3) with unit normals (l, 3).
+    """The potentials of the hat functions of triangles at points off them, and those of the normal derivative.
 
-    What is left of exp(ikr)/r without g is smooth but for r^3. All that is integrated over the triangle follows from 1/r, r and r^3 along its
-    edges and from the solid angle under which it is seen.
+    They are int_T phi_b(y) g and int_T phi_b(y) dg/dn_y, (l, q, 3) each, g = 1/r - k^2 r / 2, at points (l, q, 3) off
+    triangles (l, 3, 3) with unit normals (l, 3).
 
-    Source: Wilton, Rao, Glisson, Schaubert, Al-Bundak, Butler, IEEE Trans. Antennas Propag. 32 (1984) 276-281; Graglia, ibid. 41 (1993)
-    1448-1455; of r: Gauss' theorem in the plane; of the angle: van Oosterom, Strackee, IEEE Trans. Biomed. Eng. 30 (1983) 125-126.
+    What is left of exp(ikr)/r without g is smooth but for r^3. All that is integrated over the triangle follows from
+    1/r, r and r^3 along its edges and from the solid angle under which it is seen.
+
+    Source: Wilton, Rao, Glisson, Schaubert, Al-Bundak, Butler, IEEE Trans. Antennas Propag. 32 (1984) 276-281;
+    Graglia, ibid. 41 (1993) 1448-1455; of r: Gauss' theorem in the plane; of the angle: van Oosterom, Strackee, IEEE
+    Trans. Biomed. Eng. 30 (1983) 125-126.
     """
     area, half = double_area(triangles)[:, None], wavenumber**2 / 2
     lengths, outs, height, edges = _seen(points, triangles, normals)
@@ -66,7 +70,11 @@ def linear_potentials(
 def _seen(
     points: np.ndarray, triangles: np.ndarray, normals: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, list[_Edge]]:
-    """Lengths (l, 1) of the edges opposite to the corners, directions (l, 3) out of them, heights (l, q) of the points, and the edges from there."""
+    """The edges opposite to the corners, as they are seen from the points.
+
+    Returns their lengths (l, 1), the directions (l, 3) out of them, the heights (l, q) of the points, and the edges
+    from the feet of the points.
+    """
     sides = [triangles[:, (j + 2) % 3] - triangles[:, (j + 1) % 3] for j in range(3)]
     lengths = [np.linalg.norm(side, axis=1)[:, None] for side in sides]
     ways = [side / length for side, length in zip(sides, lengths, strict=True)]

@@ -62,7 +62,7 @@ def scattered_field(
     """u_s = D u + ik S(beta u) (M, P) at points (3, P) outside, for surface pressures (M, n) and admittances (M, d).
 
     NaN at points inside the obstacle and on it. Within about one edge length of the surface the rule loses accuracy.
-    Cost: P kernel evaluations per quadrature point (3 a triangle), in blocks.
+    Cost: P kernel evaluations per quadrature point (3 per triangle), in blocks.
 
     Raises ModelError for points of another shape, and for points or pressures that are NaN or infinite.
     """

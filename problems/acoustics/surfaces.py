@@ -75,7 +75,7 @@ class SurfaceMesh:
 
     @property
     def n_parts(self) -> int:
-        """The number of parts d."""
+        """The number d of parts of the surface."""
         return int(self.parts.max())
 
     @cached_property

@@ -184,6 +184,6 @@ def _diameter(mesh: SurfaceMesh) -> float:
 
 
 def _norm(matrix: np.ndarray, factor: np.ndarray) -> float:
-    """||L^{-1} E L^{-H}||_2."""
+    """The spectral norm ||L^{-1} E L^{-H}||_2 of an error E, L the Cholesky factor."""
     half = scipy.linalg.solve_triangular(factor, matrix, lower=True)
     return float(np.linalg.norm(scipy.linalg.solve_triangular(factor, half.conj().T, lower=True), 2))

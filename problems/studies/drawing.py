@@ -21,7 +21,7 @@ READABLE: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "black", "al
 
 
 def figures(study: Study, model: FullOrderModel, result: GreedyResult, comparison: Comparison, out: Path) -> None:
-    """All figures of a study."""
+    """Draw all figures of a study, and save them in the folder `out`."""
     sizes = list(comparison.errors)
     errors = [float(comparison.errors[n].max()) for n in sizes]
     plots.save(plots.estimators_over_size(sizes, errors, comparison.estimates), out / "estimators")

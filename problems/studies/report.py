@@ -57,7 +57,7 @@ def table(comparison: Comparison) -> str:
 
 
 def _terms(methods: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
-    """How many of the products E3 and E4 keep, a line for each count: both keep as many where both are there."""
+    """How many of the products E3 and E4 keep, one line per count: both keep as many where both are there."""
     said: dict[str, list[str]] = {}
     for m in methods:
         found = [(r["N"], r[m]) for r in rows if "terms" in r.get(m, {})]
