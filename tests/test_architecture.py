@@ -119,6 +119,22 @@ def test_files_hold_one_concept() -> None:
             assert len(path.read_text().splitlines()) <= 350, path.relative_to(ROOT)
 
 
+@pytest.mark.parametrize("package", house.PACKAGES)
+def test_functions_fit_on_a_screen(package: str) -> None:
+    """Docstrings not counted."""
+    lines, where = house.longest_function(package)
+    assert lines < 60, where
+
+
+@pytest.mark.parametrize("package", house.PACKAGES)
+def test_docstrings_say_something(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, house.Documented):
+                text = ast.get_docstring(node)
+                assert text is None or len(text) >= 20, f"{path.relative_to(ROOT)}: {text}"
+
+
 def test_there_is_no_eval_and_no_pickle() -> None:
     for package in FLOORS:
         for path in (ROOT / package).rglob("*.py"):

@@ -1,4 +1,4 @@
-"""The command ``rbm cache``: folder, number and size of compiled kernels and assembled matrices; or their removal."""
+"""The command ``rbm cache``: it shows, or clears, the compiled kernels and assembled matrices on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_cache(commands: Any) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    """Print what was asked for, or all; or clear."""
+    """Print what was asked for, or everything; or clear it."""
     if options.path:
         print(cache_folder())
     elif options.size:
@@ -46,7 +46,7 @@ def _cache(options: argparse.Namespace) -> None:
 
 
 def _readable(size: int) -> str:
-    """Bytes as people read them.
+    """Return a number of bytes as people read it.
 
     >>> _readable(999), _readable(2_340_000)
     ('999 bytes', '2.3 MB')

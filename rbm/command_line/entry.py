@@ -1,4 +1,4 @@
-"""Entry point of the command ``rbm``: its arguments, and its exit status."""
+"""The entry point of the command ``rbm``: it reads the arguments and returns the exit status."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(command: Callable[[], int | None], to_stdout: bool) -> int:
-    """The exit status of a command; whatever goes wrong is one line on standard error."""
+    """Run a command and return its exit status; whatever goes wrong is one line on standard error."""
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is shown by its number
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -51,9 +51,9 @@ def _status(command: Callable[[], int | None], to_stdout: bool) -> int:
     except KeyboardInterrupt:
         print("rbm: interrupted; files already written are whole", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has read enough
+    except BrokenPipeError:  # the reader of our output has closed it
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be written at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is left to write at exit
         return 0
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))

@@ -1,4 +1,4 @@
-"""The command ``rbm info``: what is in a model file."""
+"""The command ``rbm info``: it prints what a model file holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameter points for ``rbm query``: values on the command line, by place or by name, and CSV files."""
+"""Parameter points for ``rbm query``, from values on the command line, by place or by name, or from CSV files."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ NUMBER = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infi
 NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
 ROW = re.compile(r" ?\(row ([0-9]+)(, [0-9]+ such points)?\)")
 
-#: Options with a file, and their long names.
+#: Options that take a file, and their long names.
 FILES = {"-o": "--output", "--output": "--output", "--csv": "--csv", "--out": "--out", "--tol": "--tol"}
 
-#: What happens to a line whose field goes on in the next one.
+#: The error about a line whose field goes on in the next one.
 UNCLOSED = (
     'a quotation mark is not closed on its line; close it, or write "" for a quotation mark inside a quoted field'
 )
 
 
 class Points(NamedTuple):
-    """Parameter points, and what messages call them."""
+    """Parameter points, and how messages call them."""
 
     mus: np.ndarray  #: (M, p)
     lines: list[int] | None = None  #: the line of each point in the file; None for one point given on the command line
     file: str = ""
 
     def in_words(self, message: str) -> str:
-        """A message with the lines of the file in place of rows, and options in place of Python's arguments."""
+        """Return a message with lines of the file in place of rows, and options in place of Python's arguments."""
 
         def place(row: re.Match[str]) -> str:
             if self.lines is None:
@@ -55,7 +55,7 @@ class Points(NamedTuple):
 
 
 def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
-    """Arguments in which argparse takes no negative number for an option.
+    """Return arguments in which argparse takes no negative number for an option.
 
     It would, for all that begin with "-" and are no plain numbers. Those after --mu get a space in front of them; a
     file called like one is joined to its option, --output=-5.csv.
@@ -75,7 +75,7 @@ def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
 
 
 def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
-    """One point from "3.5 2" in the model's order, or from "k=2 mu=3.5" in any order."""
+    """Return one point from "3.5 2" in the model's order, or from "k=2 mu=3.5" in any order."""
     named = [text.partition("=") for text in values if "=" in text]
     order = " ".join(f"{name}=VALUE" for name in names)
     if not named:
@@ -101,7 +101,7 @@ def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
 
 
 def from_csv(path: Path, names: Sequence[str]) -> Points:
-    """Points from a CSV file; "-" is standard input.
+    """Read points from a CSV file; "-" is standard input.
 
     Its header line holds the parameter names, in any order, among others.
     Raises ParameterError, with the line, for anything that is not a table of numbers.
@@ -147,7 +147,7 @@ def _text(path: Path, file: str) -> str:
 
 
 def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of all lines that are not blank.
+    """Yield (line, fields) of all lines that are not blank.
 
     A field ends on its line, so that a stray quotation mark swallows no points.
     """
@@ -168,7 +168,7 @@ def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _number(text: str, where: str) -> float:
-    """The number that a text is, all of it; 3_5, which Python reads as 35, is none."""
+    """Return the number that a whole text is; 3_5, which Python reads as 35, is none."""
     text = text.strip()
     if not text:
         raise ParameterError(f"{where} is empty; give a number")

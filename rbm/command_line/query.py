@@ -1,4 +1,4 @@
-"""The command ``rbm query``: a saved model solved at points from the command line or from a table."""
+"""The command ``rbm query``: it solves a saved model at points from the command line or from a table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def add_query(commands: Any) -> None:
 
 
 def to_standard_output(options: argparse.Namespace) -> bool:
-    """Whether the answers of a query go to standard output."""
+    """Return whether the answers of a query go to standard output."""
     return options.output is None or str(options.output) == "-"
 
 
@@ -111,8 +111,8 @@ def _query(options: argparse.Namespace) -> None:
 def _solved(
     model: rbm.ReducedModel, points: Points, options: argparse.Namespace
 ) -> tuple[Solution, rbm.Interrupted | None]:
-    """The answers, and with --mark the Ctrl-C that left some points over; errors speak of lines and options."""
-    # of one point that fails there is nothing to be answered
+    """Return the answers and, with --mark, the Ctrl-C that left points over; errors name lines and options."""
+    # if a single point fails, there is nothing to answer
     on_error: Literal["raise", "mark"] = "mark" if options.mark and options.csv is not None else "raise"
     try:
         solve = partial(model.solve, method=options.method, extrapolate=options.extrapolate)

@@ -51,18 +51,18 @@ def _run_study(options: argparse.Namespace) -> None:
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int | None:
-    """Run a registered command; returns its exit status."""
+    """Run a registered command and return its exit status."""
     status: int | None = load(registered(COMMANDS)[name])(list(arguments))
     return status
 
 
 def registered(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group, by name; nothing is imported."""
+    """Return the entry points of a group, by name; nothing is imported."""
     return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)}
 
 
 def load(entry: EntryPoint) -> Any:
-    """The object that an entry point names.
+    """Import and return the object that an entry point names.
 
     Raises ImportError where its module is not found, with the file of another module of that name if one is in the way.
     """
@@ -76,7 +76,7 @@ def load(entry: EntryPoint) -> Any:
 
 
 def _found(module: str) -> ModuleSpec | None:
-    """Where a module would be imported from; its packages are looked for, and not run."""
+    """Return where a module would be imported from; its packages are searched, not run."""
     name, *inner = module.split(".")
     spec = importlib.util.find_spec(name)
     for part in inner:

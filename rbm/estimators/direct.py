@@ -1,4 +1,4 @@
-"""E1: the residual as a full vector."""
+"""Estimator E1 ("direct"): the norm of the residual as a full vector."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ __all__ = ["Direct"]
 @register("estimator")
 @dataclass(frozen=True)
 class Direct(Estimator):
-    """E1: value = ||f - A Z gamma||_{P^-1} from the residual vector itself.
+    """E1: the residual norm, computed from the residual vector itself.
 
-    The vector is formed in extended precision (:mod:`rbm.arithmetic.extended`), so that rounding enters only relative to the *result*:
+        value = ||f - A Z gamma||_{P^-1}
+
+    The vector is formed in extended precision (:mod:`rbm.arithmetic.extended`), so that rounding enters only relative
+    to the *result*:
 
         floor = 8 u value + error of the norm + sup { ||e||_{P^-1} : |e| <= sum_q |theta_q| rounding(A_q Z gamma) },
 
-    the rounding of the products being 2^-70 relative to their largest terms, where plain double precision has u = 2^-53. Terms
-    that show no entries (LinearOperator) are applied in their own precision and their rounding is only sampled: such
-    estimates are not certified. Cost: O(n) and four Riesz solves a point; needs the full model, hence not for online use
-    and not saved.
+    the rounding of the products being 2^-70 relative to their largest terms, where plain double precision has u =
+    2^-53. Terms that show no entries (LinearOperator) are applied in their own precision and their rounding is only
+    sampled: such estimates are not certified. Cost per point: O(n) and four Riesz solves. The full model is needed, so
+    that the state is not for online use and is not saved.
     """
 
     kind: ClassVar[str] = "direct"
@@ -44,19 +47,19 @@ class Direct(Estimator):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """The model and the basis of the projection, as they are."""
+        """Keep the model and the basis of the projection, as they are."""
         return cls(reduction.model, reduction.basis)
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:
-        """Residual norms (M,); coefficients in single precision are numbers like any other."""
+        """Return residual norms (M,); coefficients in single precision are widened to double."""
         gamma = widened(gamma)
         parts = [residual_norm(self.model, self.basis, theta[r], phi[r], gamma[r]) for r in slices(len(theta))]
         return Estimate.from_norm(*(np.concatenate([p[k] for p in parts]) for k in (0, 1)))
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
-        """Itself: the full model stays in double precision."""
+        """Return the state itself: the full model stays in double precision."""
         return self
 
     def truncate(self, size: int, columns: int) -> Self:
-        """The first `size` basis vectors."""
+        """Return the state with the first `size` basis vectors."""
         return type(self)(self.model, self.basis[:, :size])

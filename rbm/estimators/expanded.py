@@ -1,4 +1,4 @@
-"""E2: the usual estimator, an expanded square."""
+"""Estimator E2 ("expanded"): the usual one, which expands the square of the residual norm."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ __all__ = ["Expanded"]
 @register("estimator")
 @dataclass(frozen=True)
 class Expanded(Estimator):
-    """E2: value = (c^H G c)^{1/2}, G = W^H P^{-1} W (m, m).
+    """E2: the residual norm from its expanded square.
 
-    A small square as a difference of numbers of size s(mu)^2: rounding moves the square by u s^2, the norm by
+        value = (c^H G c)^{1/2},    G = W^H P^{-1} W (m, m).
+
+    A small square is computed as a difference of numbers of size s(mu)^2: rounding moves the square by u s^2,
+    and the norm by
 
         floor = (kappa + 2 (m + 4) u)^{1/2} s(mu),    s = sum_j ||W_j||_{P^-1} |c_j|,
 
-    about 1e-8 s in double precision, whatever the residual is. kappa is the relative error of G itself, measured offline
-    against R^H (D^H P^{-1} D) R. Where the square comes out negative the value is the floor. Cost O(m^2) a point.
+    about 1e-8 s in double precision, whatever the residual is. kappa is the relative error of G itself, measured
+    offline against R^H (D^H P^{-1} D) R. Where the square comes out negative the value is the floor. Cost per point:
+    O(m^2).
 
-    In single precision G is held in float32, which adds max |G - float32(G)|_ij / (||W_i|| ||W_j||), about u_32, to kappa; c and the
-    sums are in double precision, so that no square is lost to the range of float32. The floor is then about 2e-4 s.
+    In single precision G is held in float32, which adds max |G - float32(G)|_ij / (||W_i|| ||W_j||), about u_32, to
+    kappa; c and the sums are in double precision, so that no square is lost to the range of float32. The floor is then
+    about 2e-4 s.
     """
 
     kind: ClassVar[str] = "expanded"
@@ -47,7 +52,7 @@ class Expanded(Estimator):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Gram matrix of the residual's terms."""
+        """Compute the Gram matrix of the residual's terms, and its error."""
         rng = reduction.residual_range
         terms = reduction.residual_terms()
         gram = terms.conj().T @ reduction.model.inner_product.riesz(terms)
@@ -62,7 +67,7 @@ class Expanded(Estimator):
         return cls(gram, rng.norms, error)
 
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
-        """Residual norms (M,)."""
+        """Return residual norms (M,), evaluated in double precision."""
         xp = namespace(theta, phi, gamma)
         c = residual_coefficients(theta, phi, widened(gamma))
         square = real_part(xp.sum((xp.conj(c) @ widened(self.gram)) * c, axis=1))
@@ -71,22 +76,25 @@ class Expanded(Estimator):
         return Estimate.from_square(square, where_present(theta, phi, gamma, self.norms, floor))
 
     def _constant(self) -> float:
-        """What numbers below the normal range may add: squares, and c with its products."""
+        """Return what underflow may add to the error: of squares, and of c and its products."""
         return underflow(len(self.norms)) + underflow_of_sums(self.norms)
 
     def form(self, dtype: np.dtype) -> SquareForm:
-        """For the compiled kernels."""
+        """Return the form for the compiled kernels."""
         m = len(self.norms)
         constant = self.gram_error + 2 * rounding_constant(m, dtype)
         return SquareForm(widened(self.gram), self.norms, float(np.sqrt(constant)), self._constant())
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
-        """G in another precision; by how much its entries moved is measured and added to kappa."""
+        """Return the state with G in another precision.
+
+        By how much the entries moved is measured and added to kappa.
+        """
         gram = converted("the Gram matrix of estimator 'expanded'", self.gram, dtype)
         norms = np.where(self.norms > 0, self.norms, 1.0)
         moved = (np.abs(widened(gram) - widened(self.gram)) / norms / norms[:, None]).max(initial=0.0)
         return replace(self, gram=gram, gram_error=self.gram_error + (1 + 2.0**-20) * float(moved))
 
     def truncate(self, size: int, columns: int) -> Self:
-        """The leading block of G."""
+        """Return the state with the leading block of G."""
         return type(self)(self.gram[:columns, :columns], self.norms[:columns], self.gram_error)

@@ -1,4 +1,4 @@
-"""E4: the squared residual norm interpolated between a few parameters, by empirical interpolation of its coefficients."""
+"""Estimator E4 ("interpolated"): the squared residual norm is interpolated between a few parameters."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from rbm.storage.registry import register
 
 __all__ = ["Interpolated"]
 
-#: Default tolerance of the empirical interpolation of X; looser ones undershoot.
+#: Default tolerance of the empirical interpolation of X; with looser ones the estimate is too small.
 RTOL = 1e-15
 
 
 @register("estimator")
 @dataclass(frozen=True)
 class Interpolated(InterpolatedSquare):
-    """E4: value = (sum_r lambda_r V_r)^{1/2}, V_r = ||r(mu_r)||^2_{P^-1} at sigma' selected parameters.
+    """E4: the residual norm, interpolated from its values at sigma' selected parameters by EIM.
+
+        value = (sum_r lambda_r V_r)^{1/2},    V_r = ||r(mu_r)||^2_{P^-1}
 
     The square is linear in X(mu), the products of the entries of c. EIM on X[p, mu] over the training set selects
-    products p_s and parameters mu_r; online, sum_r lambda_r X_{p_s}(mu_r) = X_{p_s}(mu) by two triangular solves. A small
-    square is then a combination of small positive numbers, not a difference of large ones. Floor of the norm:
+    products p_s and parameters mu_r; online, sum_r lambda_r X_{p_s}(mu_r) = X_{p_s}(mu) by two triangular solves. A
+    small square is then a combination of small positive numbers, not a difference of large ones. Floor of the norm:
 
         (u kappa sum |lambda_r| V_r)^{1/2} + (m + 4) u s(mu) + epsilon s(mu),
 
     kappa = sigma' times the growth factor of the elimination; the second term is the rounding of gamma itself, which
     interpolation does not see; epsilon is measured at validation points of the parameter space
-    (:class:`rbm.estimators.interpolated_square.InterpolatedSquare`, which see also for single precision). It is a measurement, not a proof: between those points E4
-    estimates, E_onb certifies. E4's own advantage is that V needs nothing but residual norms. Cost O(sigma'^2) a point.
+    (:class:`rbm.estimators.interpolated_square.InterpolatedSquare`, which also describes single precision). This is a
+    measurement, not a proof: between those points E4 estimates, E_onb certifies. E4's own advantage is that V needs
+    nothing but residual norms. Cost per point: O(sigma'^2).
     """
 
     kind: ClassVar[str] = "interpolated"
@@ -57,19 +60,22 @@ class Interpolated(InterpolatedSquare):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray, *, rtol: float = RTOL) -> Self:
-        """EIM on the training set, then exact norms at the selected parameters and at the validation points.
+        """Select products and parameters by EIM on the training set, then compute exact norms.
 
-        training : (M, p) of any kind; repeated rows count once, of very many (X of more than 512 MiB) a random choice is used. 1000 points
-            of ``parameters.sample`` are a good one
-        rtol : tolerance of the EIM, of the largest product; a looser one gives fewer terms and a larger floor
+        They are computed at the selected parameters and at the validation points.
+
+        training : (M, p) of any kind; 1000 points of ``parameters.sample`` are a good choice. Repeated rows count once,
+            and of very many (X of more than 512 MiB) a random choice is used
+        rtol : tolerance of the EIM, relative to the largest product; a looser one gives fewer terms and a larger floor
 
         Raises
         ------
         EstimatorUnusable
-            the values are off at the validation points, and the training set is too small (the message says what is enough) or does not
-            represent the parameter space, so that no estimate would be resolved.
+            the values are off at the validation points, and the training set is too small (the message says what is
+            enough) or does not represent the parameter space, so that no estimate would be resolved.
 
-        Cost: the reduced model at all training and validation points, O(M sigma sigma'), and sigma' + 64 residual norms of full order.
+        Cost: the reduced model at all training and validation points, O(M sigma sigma'), and sigma' + 64 residual norms
+        of full order.
         """
         known = TrainingProducts.of(reduction, training)
         interpolation = empirical_interpolation(known.values, rtol=rtol)
@@ -86,21 +92,21 @@ class Interpolated(InterpolatedSquare):
         )
 
     def products(self, c: Any) -> Any:
-        """The selected ones, X_{p_s} (sigma', M)."""
+        """Return the selected products X_{p_s} (sigma', M)."""
         return evaluate_products(c, self.weights, Products(self.first, self.second, self.part)).T
 
     def known(self) -> np.ndarray:
-        """X_{p_s}(mu_r) = B C."""
+        """Return X_{p_s}(mu_r) = B C (sigma', sigma')."""
         return widened(self.lower) @ widened(self.upper)
 
     def solve(self, x: Any) -> Any:
-        """lambda (sigma', M): two triangular solves."""
+        """Return lambda (sigma', M), by two triangular solves."""
         if not x.shape[0]:
             return x
         return solve_triangular(self.upper, solve_triangular(self.lower, x, lower=True, unit=True), lower=False)
 
     def form(self, dtype: np.dtype) -> ProductForm:
-        """For the compiled kernels."""
+        """Return the form for the compiled kernels."""
         own = np.result_type(self.upper, np.complex64 if dtype.kind == "c" else np.float32)
         moved = self.moved if len(self.moved) else 0.0
         return ProductForm(
@@ -116,5 +122,5 @@ class Interpolated(InterpolatedSquare):
         )
 
     def rounding(self, combination: Any) -> Any:
-        """kappa sum_r |lambda_r| V_r (M,)."""
+        """Return kappa sum_r |lambda_r| V_r (M,)."""
         return float(self.growth) * (beside(self.squares, combination) @ namespace(combination).abs(combination))

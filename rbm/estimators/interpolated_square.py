@@ -1,4 +1,4 @@
-"""What E3 and E4 share: the squared residual norm as a combination of its values at selected parameters."""
+"""The base class of E3 and E4: the squared residual norm is a combination of its values at selected parameters."""
 
 from __future__ import annotations
 
@@ -21,57 +21,69 @@ from rbm.online.reference import residual_coefficients, where_present
 
 __all__ = ["InterpolatedSquare"]
 
-#: Safety factor on deviations of the norm that were measured; their squares carry its square.
+#: Safety factor on measured deviations of the norm; for deviations of the square it is squared.
 SAFETY = 2.0
-#: Number of training parameters that were not selected and are looked at beside the validation points.
+#: Number of training parameters, among those not selected, that are checked beside the validation points.
 OTHERS = 256
-#: Validation points at which E1 is evaluated; E_onb at all of them.
+#: Number of validation points at which E1 is evaluated; E_onb is evaluated at all of them.
 EXACT = 64
-#: Training parameters that must be left over: with fewer, the training set may have been too small for the selection.
+#: Least number of training parameters left over: with fewer, the training set may have been too small to select from.
 SPARE = 8
-#: Validation points at which it is asked first, before anything of full order, whether the training set is clearly too small ...
+#: Number of validation points that are checked first, before any full-order work, for a training set clearly too small.
 FIRST = 32
-#: ... which is so where epsilon is at least this: the norms by E_onb that it is found from are right to far less.
+#: The epsilon from which on it clearly is: the norms by E_onb from which epsilon comes are right to far less.
 CLEAR = 1e-6
-#: Numbers of X at validation points that are held at a time (64 MiB).
+#: How many numbers of X at validation points are held at a time (64 MiB).
 PIECE = 2**23
-#: Where the residual's terms are smaller than this part of their largest, rounding errors of the square may be those of the largest.
+#: Where the residual's terms are smaller than this part of their largest, the square may have the rounding errors of
+#: the largest.
 SMALL = 1e-3
 
 
 @dataclass(frozen=True)
 class InterpolatedSquare(Estimator):
-    """value = (sum_r lambda_r(mu) V_r)^{1/2}, V_r = ||r(mu_r)||^2_{P^-1}; a subclass says how lambda is found.
+    """The residual norm as a combination of its values at rho selected parameters mu_r.
 
-    X(mu) was interpolated for reduced solutions gamma(mu): `evaluate` must be given those. For other coefficients
-    :meth:`rbm.ReducedModel.estimate` adds the dual norm of the difference of the residuals, by :meth:`distance`.
+        value = (sum_r lambda_r(mu) V_r)^{1/2},    V_r = ||r(mu_r)||^2_{P^-1}
 
-    The square is linear in X(mu), and so is what it is off by where X(mu) is no combination of the X(mu_r). This is measured, not proved: at
-    validation points of their own (:func:`rbm.estimators.validation.validation_points`: 12 000 or more that fill the box to its sides and corners,
-    never copies of selected ones, and up to 256 training parameters that were not selected; and those downhill to where the residual nearly vanishes,
-    :func:`rbm.estimators.valleys.valley_points`) the value v is compared with the exact norm e, by E_onb at all
-    of them and by E1 at the 64 or so that decide. With s(mu) = sum_j ||W_j|| |c_j|, the size of the residual's terms, the floor gets
+    A subclass says how lambda is found. X(mu) was interpolated for reduced solutions gamma(mu): `evaluate` must be
+    given those. For other coefficients :meth:`rbm.ReducedModel.estimate` adds the dual norm of the difference of the
+    residuals, by :meth:`distance`.
 
-        epsilon s(mu),    epsilon = max (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s,
+    The square is linear in X(mu), and so is its error where X(mu) is no combination of the X(mu_r). This error is
+    measured, not proved. The value v is compared with the exact norm e at three sets of points: 12 000 or more that
+    fill the box to its sides and corners, never copies of selected ones (:mod:`rbm.estimators.validation`); up to 256
+    training parameters that were not selected; and points downhill to where the residual nearly vanishes
+    (:mod:`rbm.estimators.valleys`). e comes from E_onb at all of them and from E1 at the 64 or so that decide. With
+    s(mu) = sum_j ||W_j|| |c_j|, the size of the residual's terms, the floor gets epsilon s(mu), where epsilon is the
+    maximum over the points of
 
-    no less than twice the largest deviation seen; 0 where rounding explains all of it, as it does for training sets that fill the space.
-    Rounding errors of the square are relative to its values V_r, though, and s(mu) may vanish somewhere (a right-hand side that does). Where more
-    estimates are resolved that way, epsilon is that of the points with s(mu) >= 1e-3 max s, and what is missing at the others is a
-    constant tau of the floor. The estimator is refused where epsilon > 1e-6 with fewer than 8 training parameters left over (repeated rows count once), and where it leaves no
-    estimate resolved though the training set by itself would; before anything of full order is computed where 32 validation points say so clearly.
-    Validation takes 8 rho bytes per point beside the training products, 100 MiB for rho = 1000, and about the time of the selection. Between the validation points E3 and E4 estimate; E_onb certifies.
+        (2 (2 |v - e| - allowed rounding of the norm) (|v| + e) - allowed rounding of the square)^{1/2} / s.
 
-    In single precision the matrices that give lambda are held in float32 and used in double precision (products of c span
-    twice the digits of c). They give lambda' = (I + E) lambda, E known from the matrices before and after, so that the square is off
-    by at most e @ |lambda'|, e_r = |V^T E (I + E)^-1|_r, which goes into the floor; u is that of float32 from then on, as gamma carries its
-    rounding; and epsilon grows by what a single-precision model does to the reduced solutions, measured by :meth:`recalibrated`.
+    This is no less than twice the largest deviation seen. It is 0 where rounding explains all of the deviation, as it
+    does for training sets that fill the space. Rounding errors of the square are relative to its values V_r, though,
+    and s(mu) may vanish somewhere, with a right-hand side that does. Therefore a second way is tried: epsilon is that
+    of the points with s(mu) >= 1e-3 max s, and what is missing at the others is a constant tau of the floor. It is
+    taken where more estimates are resolved that way.
+
+    The estimator is refused where epsilon > 1e-6 with fewer than 8 training parameters left over (repeated rows count
+    once), and where it leaves no estimate resolved though the training set by itself would. Where 32 validation points
+    say so clearly, it is refused before anything of full order is computed. Between the validation points E3 and E4
+    estimate; E_onb certifies. Cost: validation takes 8 rho bytes per point beside the training products, 100 MiB for
+    rho = 1000, and about the time of the selection.
+
+    In single precision the matrices that give lambda are held in float32 and used in double precision, because products
+    of c span twice the digits of c. They give lambda' = (I + E) lambda, where E is known from the matrices before and
+    after. The square is then off by at most e @ |lambda'|, e_r = |V^T E (I + E)^-1|_r, which goes into the floor. From
+    then on u is that of float32, as gamma carries its rounding, and epsilon grows by what a single-precision model does
+    to the reduced solutions, measured by :meth:`recalibrated`.
     """
 
-    #: also those that are converted to single precision
+    #: the matrices that are moved to a device, and converted to single precision
     matrices: ClassVar[tuple[str, ...]]
     own_solution: ClassVar[bool] = True
 
-    upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its precision is that of the state
+    upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its type is that of the state
     weights: np.ndarray  #: (m,) equilibration of c
     squares: np.ndarray  #: V (rho,)
     parameters: np.ndarray  #: selected mu_r (rho, p)
@@ -82,13 +94,13 @@ class InterpolatedSquare(Estimator):
 
     @classmethod
     def measured(cls, training: TrainingProducts, selected: np.ndarray, **state: Any) -> Self:
-        """The state with V from E1 at the selected training parameters, and epsilon from validation points.
+        """Make the state: V comes from E1 at the selected training parameters, epsilon from validation points.
 
         Raises
         ------
         EstimatorUnusable
-            it deviates at the validation points by more than rounding explains, and too few training parameters are left over, or
-            no estimate there is resolved.
+            the state deviates at the validation points by more than rounding explains, and too few training parameters
+            are left over, or no estimate there is resolved.
         """
         parameters, reduction = training.parameters[selected], training.reduction
         made = cls(
@@ -112,12 +124,12 @@ class InterpolatedSquare(Estimator):
         return made._validated(training, points, others)
 
     def _short(self, training: TrainingProducts) -> bool:
-        """True if so few training parameters are left over that there may have been too few."""
+        """Return whether so few training parameters are left over that the training set may be too small."""
         rank = len(self.squares)
         return len(training.parameters) - rank < SPARE and rank < len(training.products.first)
 
     def _refuse_early(self, training: TrainingProducts, points: np.ndarray) -> None:
-        """Raise EstimatorUnusable where a few validation points and norms by E_onb, nothing of full order, say that the training set is too small."""
+        """Raise EstimatorUnusable if a few points, with norms by E_onb only, show a training set that is too small."""
         selected = Validation.at(training.reduction, self.parameters)
         if len(selected.norm) < len(self.squares):
             return
@@ -128,14 +140,14 @@ class InterpolatedSquare(Estimator):
             raise made._too_few(training, known)
 
     def _seen(self, known: Validation) -> Validation:
-        """With lambda (rho, K), from so many points at a time that X stays small."""
+        """Return the points with lambda (rho, K), computed for so many at a time that X stays small."""
         piece = max(1, PIECE // max(1, len(self.weights) ** 2))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             parts = [self.combination(known.c[i : i + piece]) for i in range(0, len(known.c), piece)]
         return known._replace(combination=np.concatenate(parts, axis=1) if parts else np.zeros((len(self.squares), 0)))
 
     def _known(self, training: TrainingProducts, points: np.ndarray, valleys: bool = True) -> Validation:
-        """Norms by E_onb, and by E1 at the EXACT points that decide: those of the largest deviations and those of the smallest norms."""
+        """Return norms by E_onb, and by E1 at EXACT points: those of largest deviations and of smallest norms."""
         known = Validation.at(training.reduction, points)
         if valleys:
             low = Validation.at(training.reduction, valley_points(training.reduction, known))
@@ -145,12 +157,13 @@ class InterpolatedSquare(Estimator):
         return known.sharpened(training.reduction, np.unique(np.concatenate([o[: EXACT // 2] for o in order])))
 
     def _validated(self, training: TrainingProducts, points: np.ndarray, others: np.ndarray) -> Self:
-        """The state with epsilon and tau from the points (K, p) in the floor, or EstimatorUnusable; `others`: the training points among them."""
+        """Return the state with epsilon and tau from points (K, p), or raise; `others` are training points."""
         known = self._known(training, points)
         if not len(known.norm):
             raise EstimatorUnusable(
-                f"{self._reason(training)}: the model has an answer at none of the validation points in {training.reduction.model.parameters}, so that "
-                "its deviation was seen nowhere; narrow the ranges of the parameters, or use the estimator 'orthonormal'"
+                f"{self._reason(training)}: the model has an answer at none of the validation points in "
+                f"{training.reduction.model.parameters}, so that its deviation was seen nowhere; narrow the ranges of "
+                "the parameters, or use the estimator 'orthonormal'"
             )
         made = self._widened(known)
         if made is self:
@@ -159,9 +172,10 @@ class InterpolatedSquare(Estimator):
             raise self._too_few(training, known)
         if not made._resolved(known) and self._holds(self._known(training, others, valleys=False), known):
             raise EstimatorUnusable(
-                f"{self._reason(training)}: the training set ({len(training.parameters)} different parameters) does not represent the parameter space: "
-                f"{self._off(known)}, and no estimate would be resolved. Give a training set that fills the space, narrow the ranges of the "
-                "parameters, or use the estimator 'orthonormal'"
+                f"{self._reason(training)}: the training set ({len(training.parameters)} different parameters) "
+                f"does not represent the parameter space: {self._off(known)}, and no estimate would be resolved. Give "
+                "a training set that fills the space, narrow the ranges of the parameters, or use the estimator "
+                "'orthonormal'"
             )
         return made
 
@@ -169,7 +183,7 @@ class InterpolatedSquare(Estimator):
         return f"{self.alias} with N = {training.reduction.size}"
 
     def _too_few(self, training: TrainingProducts, known: Validation) -> EstimatorUnusable:
-        """The refusal of a training set that is too small, with the number that is enough."""
+        """Return the error about a training set that is too small; its message says how many points are enough."""
         count, rank, products = len(training.parameters), len(self.squares), len(training.products.first)
         need = training.rank(known)
         advice = (
@@ -178,12 +192,13 @@ class InterpolatedSquare(Estimator):
             else f"of more different parameters that fill the parameter space; at most {products + SPARE} are enough"
         )
         return EstimatorUnusable(
-            f"{self._reason(training)}: {rank} of {count} training parameters were selected, and they are too few: {self._off(known)}. Give a larger "
-            f"training set, {advice} (this training set has {count} in {training.rows} rows), or use the estimator 'orthonormal'"
+            f"{self._reason(training)}: {rank} of {count} training parameters were selected, and they are too few: "
+            f"{self._off(known)}. Give a larger training set, {advice} (this training set has {count} in "
+            f"{training.rows} rows), or use the estimator 'orthonormal'"
         )
 
     def _widened(self, known: Validation) -> Self:
-        """The state whose floor holds the deviations seen: epsilon alone, or epsilon and tau where more is resolved with both."""
+        """Return the state whose floor covers the deviations: with epsilon, or with tau, too, if that resolves more."""
         found = self.deviations(known)
         if not found.max(initial=0.0) > 0:
             return self
@@ -196,29 +211,30 @@ class InterpolatedSquare(Estimator):
         return both if both._resolved(known) > alone._resolved(known) else alone
 
     def _holds(self, inside: Validation, known: Validation) -> bool:
-        """True if what was seen on the training set would resolve estimates: if not, a tolerance or a system is the cause, and floors say it."""
+        """Return whether the training set alone resolves estimates; if not, a tolerance or a system is the cause."""
         return self._widened(inside)._resolved(known) > 0
 
     def _resolved(self, known: Validation) -> int:
-        """Number of estimates at the validation points that are resolved."""
+        """Return the number of estimates at the validation points that are resolved."""
         of_square, of_norm = self._rounding(known.c, known.combination)
         return int(np.sum(known.norm >= RESOLVED * (np.sqrt(of_square) + of_norm)))
 
     def _off(self, known: Validation) -> str:
-        """How far the values are off at validation points, in words."""
+        """Say how far the values are off at validation points."""
         off = np.abs(_signed_root(self.squares @ known.combination) - known.norm)
         worst = int(np.argmax(self.deviations(known)))
         return (
-            f"at {len(off)} other points of the parameter space its residual norms are off by up to {off[worst]:.1e}, where the exact one is "
-            f"{known.norm[worst]:.1e}"
+            f"at {len(off)} other points of the parameter space its residual norms are off by up to {off[worst]:.1e}, "
+            f"where the exact one is {known.norm[worst]:.1e}"
         )
 
     def deviations(self, known: Validation) -> np.ndarray:
-        """(K,) the least epsilon with which the floor at that point is SAFETY times the deviation from the exact norms, or larger.
+        """Return the least epsilon (K,) with which the floor at each point is SAFETY times the deviation, or larger.
 
-        It is found from the square, v^2 - e^2 = (v - e)(v + e), of which rounding explains a part: the deviation of the square is linear in X(mu)
-        and hence about as large at points between as at points seen, while that of the norm is larger by orders wherever the norm is small.
-        Zero where values are not finite: queries are refused there.
+        The deviation is that from the exact norm. Epsilon is found from the square, v^2 - e^2 = (v - e)(v + e), of
+        which rounding explains a part. The deviation of the square is linear in X(mu) and hence about as large between
+        the points as at them, while that of the norm is larger by orders wherever the norm is small. Zero where values
+        are not finite: queries are refused there.
         """
         c, norm, combination = known.c, known.norm, known.combination
         if not len(c):
@@ -231,7 +247,7 @@ class InterpolatedSquare(Estimator):
         return np.where(np.isfinite(found), found, 0.0)
 
     def _rounding(self, c: Any, combination: Any) -> tuple[Any, Any]:
-        """What the floor allows for in the square and, beside that, in the norm; both (M,)."""
+        """Return the rounding that the floor allows for in the square, and that in the norm; both (M,)."""
         xp = namespace(c)
         dtype = np.result_type(numpy_dtype(self.upper), np.complex64 if is_complex(c) else np.float32)
         of_square = float(np.finfo(dtype).eps / 2) * self.rounding(combination)
@@ -242,37 +258,37 @@ class InterpolatedSquare(Estimator):
 
     @abstractmethod
     def products(self, c: Any) -> Any:
-        """The products X (sigma, M), those that are used, of residual coefficients c (M, m)."""
+        """Return the products X (sigma, M) that are used, of residual coefficients c (M, m)."""
 
     @abstractmethod
     def known(self) -> np.ndarray:
-        """X at the selected parameters (sigma, rho)."""
+        """Return X at the selected parameters (sigma, rho)."""
 
     @abstractmethod
     def solve(self, x: Any) -> Any:
-        """lambda (rho, M) for products x (sigma, M)."""
+        """Return lambda (rho, M) for products x (sigma, M)."""
 
     def combination(self, c: Any) -> Any:
-        """lambda (rho, M) for residual coefficients c (M, m)."""
+        """Return lambda (rho, M) for residual coefficients c (M, m)."""
         return self.solve(self.products(c))
 
     @abstractmethod
     def rounding(self, combination: Any) -> Any:
-        """Rounding error of the square (M,), in units of u."""
+        """Return the rounding error of the square (M,), in units of u."""
 
     @property
     def underflow(self) -> float:
-        """What numbers below the normal range may add."""
+        """The error that underflow may add to the norm."""
         return underflow(len(self.norms)) + underflow_of_sums(self.norms)
 
     def distance(self, theta: Any, gamma: Any, other: Any) -> Any:
-        """sum_j ||W_j|| |c_j - c'_j| (M,): bounds the dual norm of the difference of two residuals."""
+        """Return sum_j ||W_j|| |c_j - c'_j| (M,), which bounds the dual norm of the difference of two residuals."""
         none = beside(np.zeros((theta.shape[0], len(self.norms) - theta.shape[1] * gamma.shape[1])), gamma)
         c = residual_coefficients(theta, none, widened(gamma) - widened(other))
         return namespace(c).abs(c) @ beside(self.norms, c)
 
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
-        """Residual norms (M,)."""
+        """Return residual norms (M,) of reduced solutions."""
         xp = namespace(theta, phi, gamma)
         c = residual_coefficients(theta, phi, widened(gamma))
         combination = self.combination(c)
@@ -281,20 +297,20 @@ class InterpolatedSquare(Estimator):
         return Estimate.from_square(beside(self.squares, c) @ combination, xp.sqrt(of_square) + of_norm + constant)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
-        """The matrices in another precision, and what that does to lambda in the floor. Raises EstimatorUnusable if |E|_1 > 1/2."""
+        """Return the state in another precision, its effect in the floor; EstimatorUnusable if |E|_1 > 1/2."""
         if is_single(dtype) == is_single(self.upper.dtype):
             return self
         name = f"estimator {self.method!r}"
         arrays: dict[str, Any] = {key: converted(name, getattr(self, key), dtype) for key in self.matrices}
         made = replace(self, **arrays)
-        if not is_single(dtype):  # widened: no entry moves
+        if not is_single(dtype):  # widened: no entry changes
             return made
         ratio = made.solve(self.known())  # I + E
         size = np.abs(ratio - np.eye(len(ratio))).sum(axis=0).max(initial=0.0)
         if not size <= 0.5:
             raise EstimatorUnusable(
-                f"{name}: its {len(ratio)} x {len(ratio)} system is too ill-conditioned for float32, which moves its solution by {size:.1e} of its "
-                "size; keep the model in float64, or use the estimator 'orthonormal'"
+                f"{name}: its {len(ratio)} x {len(ratio)} system is too ill-conditioned for float32, which moves its "
+                f"solution by {size:.1e} of its size; keep the model in float64, or use the estimator 'orthonormal'"
             )
         moved = np.abs(np.linalg.solve(ratio.T, (ratio - np.eye(len(ratio))).T @ self.squares))
         return replace(made, moved=moved if not len(self.moved) else self.moved + moved)
@@ -307,9 +323,11 @@ class InterpolatedSquare(Estimator):
         gamma: np.ndarray,
         gamma_before: np.ndarray,
     ) -> Self:
-        """epsilon, grown by twice the largest of (| value(gamma) - before's value(gamma_before) | + ||W (c - c_before)||) / s on sample points.
+        """Return the state with a larger epsilon, by what the conversion did to the reduced solutions.
 
-        gamma, gamma_before : (M, N) reduced solutions of the converted model and of the model `before` it
+        Epsilon grows by twice the largest of (|v(gamma) - v_before(gamma_before)| + ||W (c - c_before)||) / s.
+        gamma, gamma_before : (M, N) reduced solutions of the converted model and of the one `before` it, at sample
+            points
         """
         c, c_before = (residual_coefficients(theta, phi, widened(g)) for g in (gamma, gamma_before))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -320,11 +338,11 @@ class InterpolatedSquare(Estimator):
 
 
 def _signed_root(square: np.ndarray) -> np.ndarray:
-    """sign(x) |x|^{1/2}: against an exact norm, a negative square is off by the whole norm plus its own size."""
+    """Return sign(x) |x|^{1/2}: a negative square is then off by the whole exact norm plus its own size."""
     return np.sign(square) * np.sqrt(np.abs(square))
 
 
 def _others(count: int, selected: np.ndarray) -> np.ndarray:
-    """Up to OTHERS training indices that were not selected, evenly spread."""
+    """Return up to OTHERS training indices that were not selected, evenly spread."""
     rest = np.setdiff1d(np.arange(count), selected)
     return rest[np.unique(np.linspace(0, len(rest) - 1, min(OTHERS, len(rest))).astype(int))] if len(rest) else rest

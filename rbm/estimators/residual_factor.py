@@ -1,4 +1,4 @@
-"""What the estimators of the form norm(R c) share: the sum, its floor, and single precision."""
+"""The base class of the estimators norm(R c): the sum, its floor, and single precision."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ from rbm.online.reference import residual_coefficients, where_present
 
 __all__ = ["FactorNorm"]
 
-#: Factor on the defects and the loss of orthogonality. Both are proved bounds (:class:`rbm.affine.functional_range.FunctionalRange`) up to terms of
-#: second order in u, which this covers.
+#: Factor on the defects and the loss of orthogonality. Both are proved bounds
+#: (:class:`rbm.affine.functional_range.FunctionalRange`) up to terms of second order in u, which this covers.
 SAFETY = 2.0
 
 
 @dataclass(frozen=True)
 class FactorNorm(Estimator):
-    """value = ||R c||_2 with floor = |c| @ floor_weights + relative value + floor_constant.
+    """The residual norm as the norm of a matrix times the residual coefficients.
 
-    The factor R (k, m) may be held in single precision. The coefficients c are then formed in double precision and rounded
-    once, R c is a product of float32 matrices, and everything per point (the norm of R c, the floor) is in double precision
-    again: no square can overflow or vanish. The (m,) vectors below stay in double precision.
+        value = ||R c||_2,    floor = |c| @ floor_weights + relative value + floor_constant
 
-    Not so on a device, whose library may round the factors of a product of float32 matrices to less than float32 (TF32, by a mere
-    environment variable), which no floor here knows: there, as in the compiled kernels, R c is summed in double precision.
+    The factor R (k, m) may be held in single precision. The coefficients c are then formed in double precision and
+    rounded once, R c is a product of float32 matrices, and everything per point (the norm of R c, the floor) is in
+    double precision again: no square can overflow or vanish. The (m,) vectors below stay in double precision.
+
+    On a device, and in the compiled kernels, R c is summed in double precision instead: the library of a device may
+    round the factors of a product of float32 matrices to less than float32 (TF32, by a mere environment variable), and
+    no floor here covers that.
     """
 
     matrices: ClassVar[tuple[str, ...]] = ("factor",)
-    #: True if values below SHARP floors, whose floor is then that of a higher precision, are evaluated again
+    #: True if values below SHARP floors are evaluated again in a higher precision, which lowers their floor
     reevaluated: ClassVar[bool] = False
 
     factor: np.ndarray  #: R (k, m)
@@ -52,9 +55,10 @@ class FactorNorm(Estimator):
     orthogonality: float  #: eta
 
     def floor_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
-        """w (m,) = 2 delta + (m + 4) u norms for sums R c in `dtype` (real or complex; u doubled for complex numbers).
+        """Return w (m,) = 2 delta + (m + 4) u norms for sums R c in `dtype`; u is doubled for complex numbers.
 
-        In single precision m + 7 instead of m + 4: theta, phi and gamma may have been rounded before the products were formed.
+        In single precision m + 7 stands for m + 4: theta, phi and gamma may have been rounded before the products were
+        formed.
         """
         m = len(self.norms)
         u = rounding_constant(m + 3 * is_single(dtype), np.dtype(dtype))
@@ -64,11 +68,11 @@ class FactorNorm(Estimator):
         )  # zero for terms that are zero only
 
     def relative(self, dtype: npt.DTypeLike) -> float:
-        """2 eta + (k + 4) u: the part of the floor that is relative to the value."""
+        """Return 2 eta + (k + 4) u, the part of the floor that is relative to the value."""
         return float(SAFETY * self.orthogonality) + rounding_constant(self.factor.shape[0], np.dtype(dtype))
 
     def floor_constant(self, dtype: npt.DTypeLike) -> float:
-        """What numbers below the range of `dtype` may add: squares, c, the products in R c and with the weights."""
+        """Return what underflow in `dtype` may add: of squares, of c, and of products in R c and with the weights."""
         constant = (1 + self.relative(dtype)) * underflow(self.factor.shape[0]) + underflow_of_sums(self.norms)
         if not is_single(dtype):
             return constant
@@ -76,7 +80,7 @@ class FactorNorm(Estimator):
         return constant + 4 * float(np.finfo(np.dtype(dtype)).tiny) * float(self.norms.sum() + m * np.sqrt(k))
 
     def form(self, dtype: np.dtype) -> NormForm:
-        """For the compiled kernels: in double precision whatever that of the factor, as :meth:`_sharper`."""
+        """Return the form for the compiled kernels, in double precision like :meth:`_sharper`."""
         wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
         again = self.reevaluated and not is_single(self.factor.dtype)
         return NormForm(
@@ -88,7 +92,7 @@ class FactorNorm(Estimator):
         )
 
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
-        """Residual norms (M,), some of them evaluated once more."""
+        """Return residual norms (M,); where that lowers the floor, they are evaluated a second time."""
         gamma = widened(gamma)
         c = residual_coefficients(theta, phi, gamma)
         factor = self.factor if isinstance(c, np.ndarray) else widened(self.factor)
@@ -98,13 +102,13 @@ class FactorNorm(Estimator):
             with np.errstate(over="ignore", invalid="ignore"):
                 sharp, lower = self._sharper(theta[again], phi[again], gamma[again], c[again])
             xp = namespace(sharp)
-            known = xp.isfinite(sharp)  # the split of numbers above 1e300 overflows: what was there before stays
+            known = xp.isfinite(sharp)  # the split of numbers above 1e300 overflows: the first value is kept
             value[again] = xp.where(known, sharp, value[again])
             floor[again] = xp.where(known, lower, floor[again])
         return Estimate.from_norm(value, where_present(theta, phi, gamma, self.norms + self.defects, floor))
 
     def _sums(self, c: Any, factor: Any) -> tuple[Any, Any]:
-        """Values and floors (M,) of the plain sums, in the precision of `factor`."""
+        """Return values and floors (M,) of the plain sums, in the precision of `factor`."""
         xp = namespace(c, factor)
         narrow = rounded(c, numpy_dtype(factor))
         dtype = numpy_dtype(narrow)
@@ -114,7 +118,11 @@ class FactorNorm(Estimator):
         return value, floor + self.floor_constant(dtype)
 
     def _weak(self, c: Any, value: Any, floor: Any, factor: Any) -> Any:
-        """(M,) which points to evaluate again: where that lowers the floor by a hundredth of the value, and in single precision what was beyond its range."""
+        """Return which of the M points to evaluate again.
+
+        These are the points where that lowers the floor by a hundredth of the value and, in single precision, those
+        with numbers beyond its range.
+        """
         weak = value < (SHARP * floor if self.reevaluated else 0.0)
         if bool(namespace(value).any(weak)):
             dtype = numpy_dtype(c)
@@ -123,23 +131,26 @@ class FactorNorm(Estimator):
         return weak | ~namespace(value).isfinite(value) if is_single(numpy_dtype(factor)) else weak
 
     def sharp_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
-        """floor_weights of :meth:`_sharper`, for c in `dtype`, double precision."""
+        """Return the floor weights of :meth:`_sharper`, for c in `dtype`, double precision."""
         return self.floor_weights(dtype)
 
     def _sharper(self, theta: Any, phi: Any, gamma: Any, c: Any) -> tuple[Any, Any]:
-        """Values and floors in double precision, with the same factor."""
+        """Return values and floors in double precision, with the same factor."""
         return self._sums(c, widened(self.factor))
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
-        """The factor rounded to float32 or widened; by how much every column of it moved is measured and added to the defects."""
+        """Return the state with the factor rounded to float32, or widened.
+
+        By how much each column moved is measured and added to the defects.
+        """
         factor = converted(f"the factor of estimator {self.method!r}", self.factor, dtype)
         return self.moved(factor, column_norm_bounds(widened(factor) - widened(self.factor)))
 
     def moved(self, factor: np.ndarray, distance: np.ndarray, orthogonality: float = 0.0) -> Self:
-        """The state with another factor R' and all that it may be off by in the floor.
+        """Return the state with another factor R', whose error goes into the floor.
 
-        distance : (m,), orthogonality : with | ||R c|| - ||R' c|| | <= sum_j distance_j |c_j| + orthogonality ||R' c|| for all c.
-        These are proved or measured without a doubt, hence no safety factor on them.
+        distance (m,), orthogonality : | ||R c|| - ||R' c|| | <= sum_j distance_j |c_j| + orthogonality ||R' c|| for all
+            c; both are proved, or measured beyond doubt, hence no safety factor on them
         """
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""The products X(mu) on the training set of E3 and E4."""
+"""The products X(mu) on the training set, from which E3 and E4 select."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from rbm.reduction.projected_system import Reduction
 
 __all__ = ["TrainingProducts"]
 
-#: Pivots of X below this many u, relative to the first, are round-off of an exact zero.
+#: Pivots of X that are below this many u of the first are round-off of an exact zero.
 ZERO_PIVOT = 32.0
-#: Numbers in X on the training set at most (512 MiB); of larger training sets a random choice is used.
+#: Largest number of entries of X on the training set (512 MiB); of larger training sets a random choice is used.
 LARGEST = 2**26
-#: Operations to count the independent columns of X for a message, at most (a few seconds); beyond, the number of products is the answer.
+#: Largest number of operations for counting the independent columns of X for a message (a few seconds). Beyond it the
+#: message gives the number of products.
 RANK_OPERATIONS = 2e9
-#: Validation points that are counted among these.
+#: Number of validation points whose columns of X are counted, too.
 COUNTED = 1024
 
 
 class TrainingProducts(NamedTuple):
-    """X(mu) on the training set, and what it was made from."""
+    """The products X(mu) on the training set, with the data they were made from."""
 
     reduction: Reduction
     parameters: np.ndarray  #: (M, p), different rows
@@ -50,9 +51,10 @@ class TrainingProducts(NamedTuple):
         return cls(reduction, parameters, len(training), gamma, c, weights, products, values)
 
     def rank(self, known: Validation) -> int | None:
-        """Number of independent columns of X on the training set and at validation points together: what the parameter space needs.
+        """Return the number of independent columns of X on the training set and at validation points together.
 
-        None where the pivoted QR would take more than RANK_OPERATIONS.
+        It says how many selected parameters the parameter space needs.
+        Returns None where the pivoted QR would take more than RANK_OPERATIONS.
         """
         c = known.c[:: max(1, len(known.c) // COUNTED)]
         sigma, count = len(self.values), self.values.shape[1] + len(c)

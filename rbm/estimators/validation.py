@@ -1,4 +1,4 @@
-"""The guard of E3 and E4: points of the parameter space that the training set did not choose, and exact residual norms there."""
+"""Validation points of E3 and E4, and exact residual norms there; they do not depend on the training set."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from rbm.reduction.projected_system import Reduction
 
 __all__ = ["Validation", "answered", "distinct", "validation_points"]
 
-#: Validation points that fill the box, at least; more where more parameters were selected (:data:`PER_SELECTED`). Deviations in a part v of the box
-#: are met but with probability exp(-v COUNT), so that at most 1 / (e COUNT) = 4.5e-5 of all points are expected to deviate unseen, whatever v is.
+#: Least number of validation points that fill the box; there are more where more parameters were selected
+#: (:data:`PER_SELECTED`). Deviations in a part v of the box are missed with probability exp(-v COUNT), so that at most
+#: 1 / (e COUNT) = 4.5e-5 of all points are expected to deviate unseen, whatever v is.
 COUNT = 8192
-#: The square of the norm is linear in X(mu): what is off at all is off at most points, if there are more of them than dimensions.
+#: Validation points per selected parameter. The square of the norm is linear in X(mu): if it is off anywhere, it is off
+#: at most points, as soon as there are more of them than dimensions.
 PER_SELECTED = 4
-#: Most corners of the box that are taken, all of them with up to six parameters.
+#: Largest number of corners of the box that are taken: all of them for up to six parameters.
 CORNERS = 64
-#: Which points: the same ones always, and not those of ``ParameterSpace.sample(count, rng=0)``, from which training sets are made.
+#: Seed of the points: always the same ones, and not those of ``ParameterSpace.sample(count, rng=0)``, from which
+#: training sets are made.
 SEED = 1212_0970
 
 
@@ -34,14 +37,15 @@ class Validation(NamedTuple):
     gamma: np.ndarray  #: (K, N)
     c: np.ndarray  #: (K, m)
     norm: np.ndarray  #: (K,)
-    combination: np.ndarray = np.zeros((0, 0))  #: lambda (rho, K) of the estimator that is looked at
+    combination: np.ndarray = np.zeros((0, 0))  #: lambda (rho, K) of the estimator that is checked
 
     @classmethod
     def at(cls, reduction: Reduction, mus: np.ndarray) -> Validation:
-        """At the points (K, p) at which the model can be evaluated, norms by E_onb.
+        """Solve at those of the points (K, p) at which the model can be evaluated; norms come from E_onb.
 
-        Points without an answer (a coefficient that is infinite in a corner, a singular reduced system, numbers beyond the range of doubles)
-        are left out: queries have none there, either. Cost: K reduced solutions and O(m^2) each; nothing of full order.
+        Points without an answer (a coefficient that is infinite in a corner, a singular reduced system, numbers beyond
+        the range of doubles) are left out: queries have none there, either. Cost: K reduced solutions and O(m^2) each;
+        nothing of full order.
         """
         exact = Orthonormal.prepare(reduction, mus)
         with np.errstate(all="ignore"):
@@ -54,11 +58,14 @@ class Validation(NamedTuple):
         return cls(mus[known], gamma[known], c[known], estimate.value[known])
 
     def joined(self, other: Validation) -> Validation:
-        """The points of both, before lambda is known."""
+        """Return the points of both, before lambda is known."""
         return Validation(*(np.concatenate([a, b]) for a, b in zip(self[:4], other[:4], strict=True)))
 
     def sharpened(self, reduction: Reduction, rows: np.ndarray) -> Validation:
-        """Norms by E1 in some rows: right to a few u, where those of E_onb carry the rounding of its factor. Cost O(n) each."""
+        """Return the points with norms by E1 in some rows.
+
+        These are right to a few u, while those of E_onb carry the rounding of its factor. Cost O(n) for each row.
+        """
         if not len(rows):
             return self
         norm = self.norm.copy()
@@ -69,7 +76,10 @@ class Validation(NamedTuple):
 
 
 def distinct(training: np.ndarray, limit: int) -> np.ndarray:
-    """The different rows of training points (M, p), in the order in which they first appear; of more than `limit` a random choice."""
+    """Return the different rows of training points (M, p), in the order in which they first appear.
+
+    Of more than `limit` rows a random choice is returned.
+    """
     first = np.sort(np.unique(training + 0.0, axis=0, return_index=True)[1])  # + 0.0: -0 is 0
     if len(first) > limit:
         first = np.sort(np.random.default_rng(SEED).choice(first, limit, replace=False))
@@ -77,11 +87,12 @@ def distinct(training: np.ndarray, limit: int) -> np.ndarray:
 
 
 def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """Points (K, p) of the box to look at, none of them a copy of a selected one (rho, p).
+    """Return validation points (K, p) of the box, none of them a copy of a selected one (rho, p).
 
-    max(8192, 4 rho) points of a scrambled Sobol sequence on the scale of the space; half as many that are near the ends of the ranges in
-    some coordinates, at an end in others; the corners (64 at most), the centre, the points halfway between selected ones; and `others` (k, p),
-    such as training points that were not selected. The same points for the same arguments.
+    They are max(8192, 4 rho) points of a scrambled Sobol sequence on the scale of the space; half as many that are near
+    the ends of the ranges in some coordinates, at an end in others; the corners (64 at most), the centre, the points
+    halfway between selected ones; and `others` (k, p), such as training points that were not selected. The same points
+    for the same arguments.
     """
     rng = np.random.default_rng(SEED)
     count = max(COUNT, PER_SELECTED * len(selected))
@@ -107,7 +118,10 @@ def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.nd
 
 
 def answered(evaluate: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:
-    """The points (k, p) at which `evaluate` has an answer: it says which rows failed, or they are tried one by one."""
+    """Return the points (k, p) at which `evaluate` has an answer.
+
+    Its error says which rows failed; if it does not, they are tried one by one.
+    """
     while len(mus):
         try:
             evaluate(mus)

@@ -1,4 +1,7 @@
-"""Points where the residual is nearly zero, as it is near snapshots: there the deviations of E3 and E4 show that rounding hides elsewhere."""
+"""Points where the residual is nearly zero, as it is near snapshots.
+
+There the deviations of E3 and E4 show that rounding hides elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,22 @@ from rbm.reduction.projected_system import Reduction
 
 __all__ = ["valley_points"]
 
-#: Points from which the search goes down, those of the smallest relative residuals.
+#: Number of points from which the search starts, those of the smallest relative residuals.
 STARTS = 8
-#: Random steps from each in a round; the best one is where the next round starts.
+#: Number of random steps from each point in a round; the next round starts at the best one.
 STEPS = 8
-#: Rounds, each with steps a fourth as long: down to 1e-6 of the box.
+#: Number of rounds; each has steps a fourth as long, down to 1e-6 of the box.
 ROUNDS = 10
 
 
 def valley_points(reduction: Reduction, known: Validation) -> np.ndarray:
-    """Points (k, p) on 8 ways downhill in ||r(mu)|| / s(mu), from the smallest ones of those that are `known`.
+    """Return points (k, p) on 8 ways downhill in ||r(mu)|| / s(mu), which start at the smallest `known` ones.
 
-    The square of the norm v^2 = lambda . V deviates by about the same amount everywhere, and v^2 is small enough to show it only where the residual
-    nearly vanishes, in parts of 1e-4 of the space that no set of points meets by chance. Random search with shrinking steps, all of them of
-    reduced order: 640 residual norms by E_onb. The best points of each round are returned, so that all sizes between are there. The same points for
-    the same arguments.
+    The square of the norm v^2 = lambda . V deviates by about the same amount everywhere, and v^2 is small enough to
+    show it only where the residual nearly vanishes, in parts of 1e-4 of the space that no set of points meets by
+    chance. The search takes random steps that shrink, all of reduced order: 640 residual norms by E_onb. The best
+    points of each round are returned, so that all sizes of the residual between occur. The same arguments give the same
+    points.
     """
     if not len(known.norm):
         return known.parameters
@@ -48,6 +52,6 @@ def valley_points(reduction: Reduction, known: Validation) -> np.ndarray:
 
 
 def _relative(known: Validation, norms: np.ndarray) -> np.ndarray:
-    """||r|| / s (K,), s = sum_j ||W_j|| |c_j|; infinite where s vanishes."""
+    """Return ||r|| / s (K,), s = sum_j ||W_j|| |c_j|; infinite where s vanishes."""
     sizes = np.abs(known.c) @ norms
     return np.where(sizes > 0, known.norm / np.where(sizes > 0, sizes, 1.0), np.inf)

@@ -1,4 +1,4 @@
-"""Reduced models and greedy runs in one file each, without pickle, whole or not at all."""
+"""Files of reduced models and of greedy runs: one file each, without pickle, written whole or not at all."""
 
 from rbm.files.model_file import load, load_greedy, save, save_greedy
 

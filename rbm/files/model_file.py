@@ -1,4 +1,4 @@
-"""Reduced models and greedy runs in one file each: what goes into :mod:`rbm.storage.archive`, and comes back."""
+"""Files of reduced models and of greedy runs: what goes into :mod:`rbm.storage.archive`, and comes back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ __all__ = ["load", "load_greedy", "save", "save_greedy"]
 
 
 def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
-    """Write a reduced model; see :meth:`rbm.ReducedModel.save`. "direct" (E1) needs the full model and is left out."""
+    """Write a reduced model; see :meth:`rbm.ReducedModel.save`.
+
+    The estimator "direct" (E1) needs the full model and is left out.
+    """
     target = Path(path)
     if not overwrite and target.exists():
         raise FileExistsError(f"{target} exists; pass overwrite=True to replace it")
@@ -38,7 +41,8 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     if model.estimators and model.method not in states:
         other = next(iter(states), "none")
         warnings.warn(
-            f"the default estimator {model.method!r} needs the full model and is not saved; after loading the default is {other!r}",
+            f"the default estimator {model.method!r} needs the full model and is not saved; after loading the default "
+            f"is {other!r}",
             UserWarning,
             stacklevel=3,
         )
@@ -81,14 +85,17 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
 
 
 def load(path: str | os.PathLike[str]) -> ReducedModel:
-    """Read a reduced model written by :meth:`rbm.ReducedModel.save`; solve and estimate give the same bits as before.
+    """Read a reduced model written by :meth:`rbm.ReducedModel.save`.
+
+    solve and estimate give the same bits as before.
 
     Raises
     ------
     FileNotFoundError
         there is no such file.
     FileFormatError
-        the file is truncated, altered, of a newer version, of another kind, or holds pickled objects. Nothing in it is run.
+        the file is truncated, altered, of a newer version, of another kind, or holds pickled objects; nothing
+        in it is run.
     """
     header, arrays = read_archive(path, "reduced model")
     try:
@@ -128,14 +135,14 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         return model
     except UnknownKind as error:
         raise FileFormatError(f"{os.fspath(path)} holds {error}") from error
-    except Exception as error:  # whatever entries that do not belong together lead to, in any of the classes above
+    except Exception as error:  # entries that do not belong together may fail in any of the classes above, in any way
         raise FileFormatError(
             f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}"
         ) from error
 
 
 def _try(model: ReducedModel) -> None:
-    """One query with every estimator, so that arrays that do not fit each other are found now and not later."""
+    """Make one query with every estimator, so that arrays that do not fit each other are found now and not later."""
     mu = model.parameters.bounds[:, 0] / 2 + model.parameters.bounds[:, 1] / 2  # of wide ranges, too
     theta, phi = model.operator_coefficients(mu[None]), model.rhs_coefficients(mu[None])
     gamma = np.zeros((1, model.size), model.dtype)
@@ -166,7 +173,10 @@ def save_greedy(
     projection: str,
     relative: bool,
 ) -> None:
-    """Write what :func:`rbm.greedy` needs to go on; rows (k, 6 + p) of the history as :func:`load_greedy` returns them."""
+    """Write what :func:`rbm.greedy` needs to go on.
+
+    rows : (k, 6 + p) history, as :func:`load_greedy` returns it
+    """
     header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
     history, effectivity = np.delete(rows, 5, axis=1), rows[:, 5]
     arrays = {"basis": basis, "parameters": parameters, "history": history, "effectivity": effectivity}
@@ -174,7 +184,10 @@ def save_greedy(
 
 
 def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, str, bool]:
-    """Basis (n, N), parameters (N, p), history rows (size, bound, floor, resolved, seconds, effectivity, parameter), fingerprint, projection, relative."""
+    """Return basis (n, N), parameters (N, p), history (k, 6 + p), fingerprint, projection and relative.
+
+    A row of the history holds size, bound, floor, resolved, seconds, effectivity and the parameter.
+    """
     header, arrays = read_archive(path, "greedy run")
     try:
         of_run = str(header.get("projection", "galerkin")), bool(header.get("relative", False))
@@ -198,12 +211,15 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
 def _written(
     saved: Any, prefix: str, arrays: dict[str, np.ndarray], families: list[CoefficientFamily]
 ) -> dict[str, Any]:
-    """The header entry of a :class:`rbm.storage.registry.Saved`; its arrays go to `arrays`, under the prefix, and families of coefficients to `families`."""
+    """Return the header entry of a :class:`rbm.storage.registry.Saved`.
+
+    Its arrays go to `arrays`, under the prefix, and families of coefficients to `families`.
+    """
     kind = getattr(saved, "kind", None)
     if not (isinstance(kind, str) and callable(getattr(saved, "arrays", None))):
         raise ModelError(
-            f"a {type(saved).__name__} cannot be written to a file: it needs a class attribute `kind` and the methods arrays() and from_arrays() "
-            "(rbm.storage.registry)"
+            f"a {type(saved).__name__} cannot be written to a file: it needs a class attribute `kind` and the methods "
+            "arrays() and from_arrays() (rbm.storage.registry)"
         )
     header: dict[str, Any] = {"kind": kind}
     for name, value in saved.arrays().items():
@@ -227,7 +243,7 @@ def _read(
     parameters: ParameterSpace,
     families: list[CoefficientFamily],
 ) -> Any:
-    """The inverse of :func:`_written`, by the class that is registered for the kind."""
+    """Make the object from what :func:`_written` returns, by the class that is registered for the kind."""
     start = f"{prefix}/"
     state: dict[str, Any] = {k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)}
     state |= {name: _read_sources(sources, parameters, families) for name, sources in header.get("sources", {}).items()}
@@ -237,7 +253,7 @@ def _read(
 
 
 def _of_older_files(what: str, header: Any) -> dict[str, Any]:
-    """A header entry as files of this version have it, from one that may be older."""
+    """Return a header entry as files of this version have it, from one that may be older."""
     if what == "interpolated":
         return {"kind": what, "texts": {"functions": header}} if isinstance(header, list) else header
     made = {"kind": "linear", **header}
@@ -252,12 +268,17 @@ def _of_older_files(what: str, header: Any) -> dict[str, Any]:
 
 
 def _write_sources(coefficients: Coefficients, families: list[CoefficientFamily]) -> list[Any]:
-    """Numbers and texts as they are, complex numbers as pairs, terms of a family by its place in `families` (extended here)."""
+    """Return coefficients in a form for the header.
+
+    Numbers and texts stay as they are, complex numbers become pairs, and terms of a family hold its place in
+    `families`, which is extended here.
+    """
 
     for source in coefficients.sources:
         if callable(source):
             raise ModelError(
-                f"the coefficient {getattr(source, '__name__', source)!r} is a Python callable, which a file cannot hold; "
+                f"the coefficient {getattr(source, '__name__', source)!r} is a Python callable, which a file cannot "
+                "hold; "
                 'write it as an expression string, for example "exp(1j*k)"'
             )
 

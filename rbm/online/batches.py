@@ -1,4 +1,4 @@
-"""Batches of any size: pieces that fit the cache, worked off by a few threads, rows that fail set aside."""
+"""Batches of any size: threads work off pieces that fit the cache, and rows that fail are set aside."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Work = Callable[[Any], Solution]
 
 
 class _Failure(NamedTuple):
-    """Rows of the batch that one error named, and what it needs to tell about them."""
+    """The rows of the batch that one error named, with the error."""
 
-    rows: np.ndarray  #: in the batch
-    local: np.ndarray  #: in the arrays that the error knows
+    rows: np.ndarray  #: row numbers in the batch
+    local: np.ndarray  #: row numbers in the arrays that the error knows
     error: PointError
 
 
@@ -41,17 +41,21 @@ def answer(
     first_row: int = 0,
     remedy: str = "; on_error='mark' returns them and marks the points that failed",
 ) -> Solution:
-    """work(points), piece by piece, in one solution; `work` gets rows of `points` and may raise a :class:`rbm.errors.PointError`.
+    """Return work(points) in one solution, computed piece by piece.
 
-    The rows that an error names are set aside and the others done again, so that no answer is lost: with on_error="mark" they
-    are marked in the result, with "raise" an error is raised at the end that names them and carries the result as `solution`.
+    `work` gets rows of `points` and may raise a :class:`rbm.errors.PointError`. The rows that an error names are set
+    aside and the others done again, so that no answer is lost: with on_error="mark" they are marked in the result, with
+    "raise" an error is raised at the end that names them and carries the result as `solution`.
 
     blank : makes an answer for one point, of whatever content, for the case that no point of the batch can be answered
     first_row : what messages add to the row numbers
-    remedy : what the error says of the way to have the other answers returned
+    remedy : what the error says about how to have the other answers returned
 
-    Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one piece.
-    Raises Interrupted on Ctrl-C, with the answers so far: of its `result` each point is either right or marked as failed, without numbers.
+    Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one
+    piece.
+
+    Raises Interrupted on Ctrl-C, with the answers so far: in its `result` each point is either right or marked as
+    failed, without numbers.
     """
     if on_error not in ("raise", "mark"):
         raise ValueError(f"on_error must be 'raise' or 'mark', got {on_error!r}")
@@ -72,10 +76,10 @@ def answer(
 
 
 class _Sweep:
-    """A batch under way: what is finished, what has failed, and the answers so far.
+    """A batch under way: its finished pieces, its failures, and the answers so far.
 
-    Ctrl-C may come between any two instructions. A piece counts as finished last, after its answers and failures are recorded; what is
-    not finished is wiped.
+    Ctrl-C may come between any two instructions. Therefore a piece counts as finished only after its answers and
+    failures are recorded; what is not finished is erased.
     """
 
     def __init__(self, points: Any, blank: Callable[[], Solution]) -> None:
@@ -121,7 +125,7 @@ class _Sweep:
             bar.update(rows.stop - rows.start)
 
     def finish(self, on_error: OnError, first_row: int, remedy: str) -> Solution:
-        """The result; raise, or mark, what has failed."""
+        """Return the result; raise an error for what has failed, or mark it."""
         count, result = len(self.finished), self.result
         if result is not None:
             result = _together(result, self.others)
@@ -147,21 +151,24 @@ class _Sweep:
         raise error from None
 
     def interrupted(self, first_row: int) -> Interrupted:
-        """The error about Ctrl-C, which holds the answers so far; a second Ctrl-C does not lose them."""
+        """Return the error about Ctrl-C, which holds the answers so far; a second Ctrl-C does not lose them."""
         while True:
             try:
                 result, done = self._so_far()
                 failed, kinds, reasons = self._failed(first_row, ~self.finished)
                 return Interrupted(
-                    f"interrupted with {done} of {len(self.finished)} points done; their answers are in `result` of this exception, "
-                    "the other points are marked as failed there",
+                    f"interrupted with {done} of {len(self.finished)} points done; their answers are in `result` of "
+                    "this exception, the other points are marked as failed there",
                     replace(result, failed=failed, reasons=reasons, kinds=kinds),
                 )
             except KeyboardInterrupt:
                 continue
 
     def _failed(self, first_row: int, rest: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        """Rows that failed (k,), which reason each has, and the reasons; `rest` (M,) is true for points that Ctrl-C left over."""
+        """Return the rows that failed (k,), the index of the reason of each, and the reasons.
+
+        rest : (M,), True for points that Ctrl-C left over
+        """
         groups = _alike(self.failures)
         kind = np.full(len(self.finished), -1)
         for k, like in enumerate(groups):
@@ -175,7 +182,7 @@ class _Sweep:
         return failed, kind[failed], reasons
 
     def _so_far(self) -> tuple[Solution, int]:
-        """The answers, without those of pieces that are not finished, and the number of points that are."""
+        """Return the answers of the finished pieces, and the number of their points."""
         count = len(self.finished)
         result = self.result
         if result is None:
@@ -191,7 +198,7 @@ class _Sweep:
 
 
 def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:
-    """The answers for some rows, failed ones marked and added to `failures`; None if all have failed."""
+    """Return the answers for some rows, with failed ones marked and added to `failures`; None if all failed."""
     wanted = points[rows, ...]
     kept: np.ndarray | None = None
     while True:
@@ -211,7 +218,7 @@ def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> So
 
 
 def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solution:
-    """`result` with the pieces that did not fit its types."""
+    """Return `result` joined with the pieces that did not fit its types."""
     for rows, part in others:
         if not fits(result, part):
             result = promoted(result, part)
@@ -220,7 +227,7 @@ def _together(result: Solution, others: list[tuple[slice, Solution]]) -> Solutio
 
 
 def _alike(failures: list[_Failure]) -> list[list[_Failure]]:
-    """Failures of one kind together, in the order of their first rows."""
+    """Group failures of one kind, in the order of their first rows."""
     kinds: dict[Any, list[_Failure]] = {}
     for failure in sorted(failures, key=lambda f: int(f.rows[0])):
         kinds.setdefault((getattr(failure.error.describe, "__code__", None), failure.error.about), []).append(failure)
@@ -228,7 +235,7 @@ def _alike(failures: list[_Failure]) -> list[list[_Failure]]:
 
 
 def _reason(like: list[_Failure], first_row: int) -> str:
-    """One sentence for failures of one kind, about the first row, with the number of rows like it."""
+    """Return one sentence for failures of one kind, about the first row, with the number of rows like it."""
     first = like[0]
     if first.error.describe is None:
         return str(first.error)

@@ -1,4 +1,4 @@
-"""How many parameter points are treated at once: what fits the cache, or the memory of a device."""
+"""Pieces of a batch: as many parameter points at once as fit the cache, or the memory of a device."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from lowrank.arrays import namespace
 
 __all__ = ["PIECE", "device_room", "pieces", "slices", "tiles"]
 
-#: Bytes that the arrays of one piece may take together: with them in the second-level cache, NumPy's share of the work is small.
+#: Bytes that the arrays of one piece may take together. They fit the second-level cache, so that NumPy's share of the
+#: work is small.
 PIECE_BYTES = 1 << 20
 #: Smallest and largest number of points of a piece.
 PIECE = (256, 8192)
-#: Points of the first piece of a batch of more than one.
+#: Number of points of the first piece, in a batch of more than one piece.
 FIRST = 32
-#: The same on a device, which is fast only with much to do: a piece is what the memory has room for.
+#: The same two on a device, which is fast only with much to do: a piece is what the memory has room for.
 DEVICE_PIECE_BYTES = 1 << 30
 DEVICE_PIECE = (256, 1 << 20)
 #: Bytes that the intermediate arrays of one tile of points may take; about a second-level cache.
 TILE_BYTES = 4 << 20
 #: The same for arrays on a device; never more than a quarter of its free memory.
 DEVICE_TILE_BYTES = 4 << 30
-#: Columns of full-order vectors that are treated together.
+#: Number of columns of full-order vectors that are computed together.
 BLOCK = 64
 
 
@@ -34,10 +35,10 @@ def slices(count: int, size: int = BLOCK, first: int = 0) -> list[slice]:
 
 
 def pieces(count: int, bytes_per_point: int, *, on_host: bool = True) -> list[slice]:
-    """Cut a batch of `count` points into pieces of work; always the same ones, whatever the number of threads.
+    """Cut a batch of `count` points into pieces, which do not depend on the number of threads.
 
-    On the host the first one is short: its answers show what the result is made of, before the threads start; and there are some eight
-    others at least, unless they would be very small.
+    On the host the first one is short: its answers show what the result is made of, before the threads start; and there
+    are some eight others at least, unless they would be very small.
     """
     room, (least, most) = (PIECE_BYTES, PIECE) if on_host else (DEVICE_PIECE_BYTES, DEVICE_PIECE)
     size = min(max(room // max(bytes_per_point, 1), least), most)
@@ -50,16 +51,19 @@ def pieces(count: int, bytes_per_point: int, *, on_host: bool = True) -> list[sl
 
 
 def tiles(count: int, bytes_per_point: int, like: Any = None) -> list[slice]:
-    """Cut `count` points into tiles whose intermediate arrays stay in the cache, and memory bounded.
+    """Cut `count` points into tiles whose intermediate arrays stay in the cache; memory is bounded, too.
 
-    like : an array that lives where they do; NumPy's if there is none
+    like : an array that lives where they do; None for NumPy's
     """
     room = TILE_BYTES if like is None or isinstance(like, np.ndarray) else device_room(like, DEVICE_TILE_BYTES)
     return slices(count, max(1, min(count, room // max(bytes_per_point, 1))))
 
 
 def device_room(like: Any, wanted: int) -> int:
-    """Bytes that intermediate arrays may take where `like` lives: `wanted`, or a quarter of the memory that is free there, if CuPy tells."""
+    """Return how many bytes intermediate arrays may take where `like` lives.
+
+    That is `wanted`, or less: a quarter of the memory that is free there, if CuPy reports it.
+    """
     if not namespace(like).__name__.endswith("cupy"):
         return wanted
     cupy = importlib.import_module("cupy")

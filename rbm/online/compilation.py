@@ -1,4 +1,4 @@
-"""What the compilation of the kernels takes, and one line that says so: it comes once, on the first run after an installation."""
+"""The time that compiling the kernels takes, once after an installation, and a message about it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ _said = [False]
 
 
 def compile_seconds() -> float:
-    """Seconds that this process has spent compiling the kernels; 0 where they came from the disk.
+    """Return the seconds that this process has spent compiling the kernels; 0 where they came from the disk.
 
-    The difference of two calls is what a measurement between them should leave out.
+    A measurement between two calls should leave out their difference.
     """
     return _seconds[0]
 
 
 def watch(kernels: Sequence[Any]) -> None:
-    """Time the compilations of these Numba functions from now on, and announce the first where somebody watches (a terminal, a notebook).
+    """Time the compilations of these Numba functions from now on.
 
+    The first one is announced where somebody watches, on a terminal or in a notebook.
     Numba reports a compilation only where nothing was found on disk. Calls of compiled functions are not touched.
     """
     from numba.core import event
 
     class Listener(event.Listener):
-        """Start and end of compilations; those of functions that a kernel calls lie within its own."""
+        """Records start and end of compilations; those of functions that a kernel calls lie within its own."""
 
         def __init__(self) -> None:
             self.since: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""A reduced model for the compiled kernels: its arrays in their order, and the calls."""
+"""A reduced model for the compiled kernels: it packs the arrays in their order, and calls them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Answers", "CompiledModel"]
 NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
 DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
-#: Deviation from Hermitian, in units of eps and of the diagonal, up to which operators count as such: rounding of the projection.
+#: Operators count as Hermitian up to this deviation, in units of eps and of the diagonal: the projection rounds.
 HERMITIAN = 64.0
 
 
 class _Plan(NamedTuple):
-    """The arguments of the kernels that do not change from call to call, as plain tuples."""
+    """The arguments of the kernels that stay the same from call to call, as plain tuples."""
 
     system: tuple[Any, ...]
     factor: tuple[Any, ...]
@@ -31,13 +31,15 @@ class _Plan(NamedTuple):
 
 
 class CompiledModel:
-    """The reduced system sum_q theta_q A_q gamma = sum_q phi_q f_q, and estimates of its residual, for NumPy arrays.
+    """Solves the reduced system sum_q theta_q A_q gamma = sum_q phi_q f_q and estimates residuals, for NumPy arrays.
 
-    A system that is square and Hermitian, with real coefficients, is solved by L D L^H; the points at which that meets a pivot
-    that is not positive, and every other square system, by LU with partial pivoting; a tall one by Householder QR of [A | f].
-    Operators in single precision are solved with in single precision; residuals and outputs are always summed in double.
+    A system that is square and Hermitian, with real coefficients, is solved by L D L^H. Where that meets a pivot
+    that is not positive, and for every other square system, LU with partial pivoting is used; for a tall one,
+    Householder QR of [A | f]. Operators in single precision are solved with in single precision; residuals and outputs
+    are always summed in double.
 
-    operators : A_q (Qa, k, N), rhs : f_q (Qf, k). Everything is packed on first use and kept; the arrays must not change.
+    operators : A_q (Qa, k, N), rhs : f_q (Qf, k). Everything is packed on first use and kept; the arrays must not
+        change.
     """
 
     def __init__(self, operators: np.ndarray, rhs: np.ndarray) -> None:
@@ -59,10 +61,10 @@ class CompiledModel:
         finish: Finish | None = None,
         beta: np.ndarray = NONE,
     ) -> Answers:
-        """Everything for theta (M, Qa), phi (M, Qf): solved, estimated and, with `finish`, certified.
+        """Solve and estimate for theta (M, Qa), phi (M, Qf) and, with `finish`, certify.
 
-        gamma : given coefficients (M, N) to be estimated; solved for if there are none
-        beta : stability bounds (M,), if `finish` does not tell them
+        gamma : coefficients (M, N) whose residual is estimated; solved for if None
+        beta : stability bounds (M,), if `finish` does not hold them
         """
         is_complex = self._is_complex(theta, phi, form) or (gamma is not None and gamma.dtype.kind == "c")
         if self.single and gamma is None:
@@ -75,7 +77,7 @@ class CompiledModel:
         return self._solve(is_complex, theta, phi, form, finish, beta)
 
     def dtype(self, theta: np.ndarray, phi: np.ndarray, form: Form | None = None) -> np.dtype:
-        """Type of gamma for coefficients and estimators of such types."""
+        """Return the type of gamma for coefficients and estimators of such types."""
         return (SINGLE if self.single else DOUBLE)[self._is_complex(theta, phi, form)]
 
     def _is_complex(self, theta: np.ndarray, phi: np.ndarray, form: Form | None) -> bool:
@@ -168,7 +170,10 @@ class CompiledModel:
 
 
 def _hermitian(operators: np.ndarray) -> bool:
-    """|a_ij - conj a_ji| <= 64 eps (d_i d_j)^{1/2} for all terms, d their diagonals' sizes: a scale for each unknown, as units differ."""
+    """Return whether all terms are Hermitian: |a_ij - conj a_ji| <= 64 eps (d_i d_j)^{1/2}.
+
+    d (N,) are the sizes of their diagonals: a scale for each unknown, as units differ.
+    """
     diagonal = np.sqrt(np.abs(np.diagonal(operators, axis1=1, axis2=2)).sum(axis=0))
     skew = np.abs(operators - operators.conj().transpose(0, 2, 1))
     tolerance = HERMITIAN * float(np.finfo(operators.dtype).eps)
@@ -176,7 +181,7 @@ def _hermitian(operators: np.ndarray) -> bool:
 
 
 def _real_view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Rows of real numbers; of real and imaginary parts in turn if `dtype` is complex."""
+    """Return rows of real numbers, or of real and imaginary parts in turn if `dtype` is complex."""
     if array.dtype == dtype and array.flags.c_contiguous:
         return _pairs(array)
     with np.errstate(over="ignore"):  # beyond float32: the solution is not finite, which is reported
@@ -184,5 +189,5 @@ def _real_view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _pairs(array: np.ndarray) -> np.ndarray:
-    """The same memory as real numbers: (M, 2 k) for a complex array (M, k)."""
+    """Return the same memory as real numbers: (M, 2 k) for a complex array (M, k)."""
     return array.view(array.real.dtype).reshape(len(array), -1) if array.dtype.kind == "c" else array

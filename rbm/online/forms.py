@@ -1,4 +1,4 @@
-"""What an estimator tells the compiled kernels: which numbers its residual norm and its floor are made of."""
+"""The forms of estimators for the compiled kernels: the numbers that make a residual norm and its floor."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 __all__ = ["SHARP", "Finish", "Form", "NormForm", "ProductForm", "SquareForm"]
 
-#: A value is computed again in a higher precision where it is less than this many times what its floor gains by that.
+#: A value is computed again in a higher precision if it is less than this many times what its floor gains by that.
 SHARP = 100.0
 
 
 @dataclass(frozen=True)
 class NormForm:
-    """value = ||F c||_2, floor = sum_j w_j |c_j| + relative value + absolute.
+    """The norm of F c: value = ||F c||_2, floor = sum_j w_j |c_j| + relative value + absolute.
 
-    With `refined`, points are evaluated once more in twice the precision, with `refined` for w, where that lowers the floor by a hundredth of
-    the value or more.
+    With `refined`, points are evaluated once more in twice the precision, with `refined` for w, where that lowers the
+    floor by a hundredth of the value or more.
     """
 
     factor: np.ndarray  #: F (k, m)
@@ -29,7 +29,10 @@ class NormForm:
 
 @dataclass(frozen=True)
 class SquareForm:
-    """value = (c^H G c)^{1/2} or, where that is negative, the floor; floor = factor sum_j w_j |c_j| + absolute."""
+    """The root of a square: value = (c^H G c)^{1/2}, floor = factor sum_j w_j |c_j| + absolute.
+
+    Where the square is negative, the value is the floor.
+    """
 
     gram: np.ndarray  #: G (m, m), Hermitian
     weights: np.ndarray  #: w (m,)
@@ -39,8 +42,10 @@ class SquareForm:
 
 @dataclass(frozen=True)
 class ProductForm:
-    """value = (sum_r lambda_r V_r)^{1/2} or the floor; B C lambda = (s_i s_j part(c_i conj(c_j)))_p over the selected products.
+    """The root of an interpolated square.
 
+    value = (sum_r lambda_r V_r)^{1/2} or, where the square is negative, the floor
+    B C lambda = (s_i s_j part(c_i conj(c_j)))_p over the selected products
     floor = (sum_r e_r |lambda_r|)^{1/2} + sum_j w_j |c_j| + (deviation + absolute)
     """
 
@@ -57,7 +62,7 @@ class ProductForm:
 
 @dataclass(frozen=True)
 class Finish:
-    """What turns residual norms into answers, where that is simple: the stability bound and the outputs."""
+    """The stability bound and the outputs that turn residual norms into answers, if the kernels know their kinds."""
 
     #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta (M,) is given
     stability: np.ndarray

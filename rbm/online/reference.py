@@ -1,7 +1,7 @@
-"""The online kernels in plain array operations: the readable definition, batched over parameter points.
+"""The definition of the online stage in plain array operations, batched over parameter points.
 
-Written to the array API standard, so that the arrays decide where it runs: NumPy arrays are the oracle of the compiled kernels, and
-CuPy arrays make it the kernel of the GPU, by batched library calls.
+It follows the array API standard, so that the arrays decide where it runs: with NumPy arrays it is the oracle of the
+compiled kernels, and with CuPy arrays the kernel of the GPU, by batched library calls.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ __all__ = ["compensated_norm", "residual_coefficients", "solve", "where_present"
 
 
 def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
-    """gamma (M, N): solutions of sum_q theta_q A_q gamma = sum_q phi_q f_q.
+    """Return gamma (M, N), the solutions of sum_q theta_q A_q gamma = sum_q phi_q f_q.
 
-    operators (Qa, k, N), rhs (Qf, k), theta (M, Qa), phi (M, Qf). Square systems (Galerkin, k = N) by LU with partial pivoting,
-    (2 Qa N^2 + 2/3 N^3) flops a point; tall ones (least squares, k > N) by Householder QR of [A | f], never by normal
-    equations, (2 Qa k N + 2 k N^2) flops a point; four times that for complex numbers.
+    operators : (Qa, k, N); rhs : (Qf, k); theta : (M, Qa); phi : (M, Qf)
 
-    On a device all matrices of a tile are solved by one call (CuPy: getrfBatched, getrsBatched), and factorised by a few for each column.
+    Square systems (Galerkin, k = N) are solved by LU with partial pivoting, tall ones (least squares, k > N) by
+    Householder QR of [A | f], never by normal equations. Cost per point: 2 Qa N^2 + 2/3 N^3 flops, and
+    2 Qa k N + 2 k N^2 for tall systems; four times that for complex numbers.
 
-    Raises ModelError with the rows of singular systems, where the library reports them (NumPy); CuPy gives NaN or infinity.
+    On a device all matrices of a tile are solved by one call (CuPy: getrfBatched, getrsBatched); tall ones are
+    factorised by a few calls for each column.
+
+    Raises ModelError with the rows of singular systems, where the library reports them (NumPy); CuPy gives NaN or
+    infinity.
     """
     xp = namespace(operators, rhs, theta, phi)
     qa, k, n = operators.shape
@@ -57,17 +61,17 @@ def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
 
 
 def _singular(matrices: Any) -> np.ndarray:
-    """Which of the matrices (M, N, N) are singular to working precision, at least one of them."""
+    """Return which of the matrices (M, N, N) are singular to working precision, at least one of them."""
     values = np.linalg.svd(to_numpy(matrices), compute_uv=False)
     ratio = values[:, -1] / np.where(values[:, 0] > 0, values[:, 0], 1.0)
     return ratio <= max(matrices.shape[1] * float(np.finfo(values.dtype).eps), float(ratio.min()))
 
 
 def residual_coefficients(theta: Any, phi: Any, gamma: Any) -> Any:
-    """c (M, m), m = Qf + N Qa, with which the residual is r = W c.
+    """Return c (M, m), m = Qf + N Qa, with which the residual is r = W c.
 
-    c = (phi_1..phi_Qf, then for n = 1..N: -gamma_n theta_1 .. -gamma_n theta_Qa), the columns of W ordered alike, so that
-    the first N' basis vectors use the leading Qf + N' Qa entries.
+    c = (phi_1..phi_Qf, then for n = 1..N: -gamma_n theta_1 .. -gamma_n theta_Qa), with the columns of W in the same
+    order, so that the first N' basis vectors use the leading Qf + N' Qa entries.
     """
     xp = namespace(theta, phi, gamma)
     dtype = xp.result_type(theta.dtype, phi.dtype, gamma.dtype)  # phi may be complex where gamma is real
@@ -77,9 +81,12 @@ def residual_coefficients(theta: Any, phi: Any, gamma: Any) -> Any:
 
 
 def where_present(theta: Any, phi: Any, gamma: Any, norms: np.ndarray, floor: Any) -> Any:
-    """`floor` (M,) where a term of the residual is there, 0 where none is: phi_q f_q = 0 for all q and gamma_n theta_q A_q z_n = 0 for all.
+    """Return `floor` (M,) where the residual has a term that is not zero, and 0 where it has none.
 
-    Decided by the numbers themselves, not by their products, which underflow to 0 below 1e-308. norms (m,) are those of W.
+    It has none where phi_q f_q = 0 for all q and gamma_n theta_q A_q z_n = 0 for all n and q. The numbers themselves
+    decide, not their products, which underflow to 0 below 1e-308.
+
+    norms : (m,), those of the columns of W
     """
     xp, qf, qa = namespace(theta, phi, gamma), phi.shape[1], theta.shape[1]
     there = norms > 0
@@ -92,10 +99,12 @@ def where_present(theta: Any, phi: Any, gamma: Any, norms: np.ndarray, floor: An
 
 
 def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
-    """||R c||_2 (M,) with c and the sums in twice the working precision (Dot2), for R (k, m).
+    """Return ||R c||_2 (M,) with c and the sums in twice the working precision (Dot2), for R (k, m).
 
-    Error at most u |result| + 2 (m + 4)^2 u^2 sum_j ||R_j|| |c_j|, u doubled for complex numbers; some 25 flops for each
-    product. Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
+    Error at most u |result| + 2 (m + 4)^2 u^2 sum_j ||R_j|| |c_j|, u doubled for complex numbers. Cost: some 25 flops
+    for each product.
+
+    Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
     """
     xp = namespace(theta, phi, gamma)
     heads, tails = _compensated_coefficients(xp, theta, phi, gamma)
@@ -121,7 +130,7 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
 
 
 def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tuple[list[Any], list[Any]]:
-    """c as real and, if it is complex, imaginary parts (M, m), and what each lacks."""
+    """Return the real and, if c is complex, imaginary parts of c (M, m), and the rounding error of each."""
     dtype = xp.result_type(theta.dtype, phi.dtype, gamma.dtype)
     count = theta.shape[0]
     if not xp.isdtype(dtype, "complex floating"):
@@ -145,6 +154,6 @@ def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tupl
 
 
 def _two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """p + e = a b exactly, for real numbers of any precision."""
+    """Return p and e with p + e = a b exactly, for real numbers of any precision."""
     bits = 1 - round(math.log2(float(namespace(a).finfo(a.dtype).eps)))  # 53 or 24
     return split_product(a, b, float(2 ** (bits - bits // 2) + 1))

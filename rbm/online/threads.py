@@ -1,4 +1,4 @@
-"""A few threads that work off the pieces of a batch together, and stop together."""
+"""Threads that work off the pieces of a batch together, and stop together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def thread_count() -> int:
-    """Threads for a batch: RBM_NUM_THREADS, or else OMP_NUM_THREADS, or else the processors this process may use."""
+    """Return the number of threads for a batch.
+
+    It is RBM_NUM_THREADS, or else OMP_NUM_THREADS, or else the number of processors that this process may use.
+    """
     for name in ("RBM_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").partition(",")[0].strip()
         if text.isdigit() and int(text) > 0:
@@ -25,7 +28,10 @@ def thread_count() -> int:
 
 
 def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bool = True) -> None:
-    """work(rows) for all slices, by as many threads as there are processors; by this one alone where it is one of them."""
+    """Call work(rows) for all slices, by as many threads as :func:`thread_count` says.
+
+    A thread that already works for such a call does all of it alone.
+    """
     lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
 
     def loop() -> None:
@@ -69,7 +75,10 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
 
 
 def _surely(step: Callable[[], None]) -> None:
-    """step(), which may be called again after half of it, to its end; a Ctrl-C that comes meanwhile is raised after it."""
+    """Run step() to its end, again if Ctrl-C broke it off; that Ctrl-C is raised afterwards.
+
+    step may be called again after half of it.
+    """
     try:
         step()
     except KeyboardInterrupt:
@@ -78,7 +87,7 @@ def _surely(step: Callable[[], None]) -> None:
 
 
 class _Helpers:
-    """`loop` for threads that help, and how to wait until none of them is inside."""
+    """Helping threads that run `loop`, with a way to wait until none of them is inside."""
 
     def __init__(self, loop: Callable[[], None]) -> None:
         self._loop, self._inside, self._changed = loop, 0, threading.Condition()
@@ -94,7 +103,7 @@ class _Helpers:
                 self._changed.notify_all()
 
     def wait(self) -> None:
-        """Until their pieces are done; a further Ctrl-C does not leave threads behind that still write answers."""
+        """Wait until their pieces are done; a further Ctrl-C leaves no thread behind that still writes answers."""
         while True:
             try:
                 with self._changed:
@@ -105,16 +114,17 @@ class _Helpers:
 
 
 class _OneThreadAProduct:
-    """While batches are under way NumPy's matrix products use one thread each: theirs and ours would fight for the processors.
+    """Limits NumPy's matrix products to one thread each while batches are under way.
 
-    Ctrl-C may come between any two instructions: a thread that has entered or tried to is in `_inside`, and to leave twice is to leave.
+    Their threads and ours would compete for the processors. Ctrl-C may come between any two instructions: a thread that
+    has entered, or tried to, is in `_inside`, and to leave twice does no harm.
     """
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), set[int](), None
 
     def enter(self) -> None:
-        """Called once by a thread, which calls :meth:`leave` whatever comes of it."""
+        """Set the limit; a thread calls this once, and then :meth:`leave` whatever comes of it."""
         with self._lock:
             if self._before is None:
                 self._before = _libraries().limit(limits=None)  # as it was, noted before anything is changed
@@ -122,7 +132,7 @@ class _OneThreadAProduct:
             _libraries().limit(limits=1, user_api="blas")
 
     def leave(self) -> None:
-        """The last thread to leave sets the libraries free."""
+        """Take the limit away if this is the last thread to leave."""
         with self._lock:
             self._inside.discard(threading.get_ident())
             if not self._inside and self._before is not None:

@@ -1,4 +1,4 @@
-"""Triangles of many small QR factorisations at once, for arrays on a device."""
+"""The triangular factors of many small QR factorisations at once, for arrays on a device."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from lowrank.arrays import conj, is_complex, namespace
 
 __all__ = ["triangles"]
 
-#: Columns that are reflected one by one before the columns to their right are, all at once.
+#: Columns of a panel: they are reflected one by one, then the columns to their right all at once.
 PANEL = 8
 #: Columns up to this many times the smallest normal number are multiplied by it first.
 SMALL = 2.0**60
 
 
 def triangles(matrices: Any) -> Any:
-    """R (M, n, n) of the QR factorisations of `matrices` (M, k, n), k >= n, up to a factor of modulus one in each row.
+    """Return R (M, n, n) of the QR factorisations of `matrices` (M, k, n), k >= n.
 
-    NumPy's by LAPACK. On a device by Householder reflections H_j = I - beta_j v_j v_j^H, v_j = x/|x| + (x_1/|x_1|) e_1, beta_j =
-    1/(1 + |x_1|/|x|), which make x, the j-th column below the diagonal, a multiple of e_1. They are gathered in panels,
-    H_1 ... H_b = I - V T V^H (Schreiber and Van Loan 1989), so that most of the work is products of matrices, each for all M:
-    about 2 k n^2 - 2 n^3/3 flops a matrix, four times as many for complex numbers. The batched factorisation that CuPy's library has
-    gives each matrix to one block of threads and is slower by far for matrices of this size.
+    Each row is determined up to a factor of modulus one. NumPy arrays are factorised by LAPACK, others by Householder
+    reflections H_j = I - beta_j v_j v_j^H, v_j = x/|x| + (x_1/|x_1|) e_1, beta_j = 1/(1 + |x_1|/|x|), which make x, the
+    j-th column below the diagonal, a multiple of e_1. They are gathered in panels, H_1 ... H_b = I - V T V^H (Schreiber
+    and Van Loan 1989), so that most of the work is products of matrices, each for all M: about 2 k n^2 - 2 n^3/3 flops
+    per matrix, four times as many for complex numbers. The batched factorisation that CuPy's library has gives each
+    matrix to one block of threads and is slower by far for matrices of this size.
 
-    A column of zeros stays as it is. Norms are taken of columns over their largest entry, so that none leaves the range of numbers.
+    A column of zeros stays as it is. Norms are taken of columns over their largest entry, so that none leaves the range
+    of numbers.
     """
     if isinstance(matrices, np.ndarray):
         return np.linalg.qr(matrices, mode="r")
     xp = namespace(matrices)
     rest = xp.asarray(matrices, copy=True)
     count, _, n = rest.shape
-    rows = []  # finished rows of the triangle, those of a panel a piece
+    rows = []  # finished rows of the triangle, one array per panel
     for start in range(0, n, PANEL):
         width = min(PANEL, n - start)
         block, right = rest[:, :, :width], rest[:, :, width:]
@@ -48,7 +50,7 @@ def triangles(matrices: Any) -> Any:
 
 
 def _reflected(xp: Any, block: Any) -> tuple[Any, Any]:
-    """V (M, k, b) and T (M, b, b) of the reflections that make `block` (M, k, b) upper triangular; it becomes that."""
+    """Return V (M, k, b) and T (M, b, b) of the reflections that make `block` (M, k, b) upper triangular, in place."""
     count, _, b = block.shape
     vectors = xp.zeros_like(block)
     compact = xp.zeros((count, b, b), dtype=block.dtype, device=block.device)
@@ -65,7 +67,7 @@ def _reflected(xp: Any, block: Any) -> tuple[Any, Any]:
 
 
 def _reflection(xp: Any, x: Any) -> tuple[Any, Any]:
-    """v (M, k) and beta (M,) for the columns x (M, k); zero for a column of zeros."""
+    """Return v (M, k) and beta (M,) for the columns x (M, k); both are zero for a column of zeros."""
     top = xp.max(xp.abs(x), axis=1)
     raised = xp.where(
         top < SMALL * float(xp.finfo(x.dtype).smallest_normal), xp.ones_like(top) * SMALL, xp.ones_like(top)

@@ -1,7 +1,8 @@
 """The reduced model: small arrays, queries for a batch of parameter points, error bounds and outputs.
 
-``arrays`` is what a model holds and ``model`` what one does with it; ``online_query`` answers one piece of a batch; ``error_bound``
-divides by beta; ``outputs``, ``precision_change``, ``placement``, ``shortened`` and ``origin`` are one concept each.
+``arrays`` has the arrays that a model holds, ``model`` the methods of :class:`rbm.ReducedModel`. ``online_query``
+answers one piece of a batch; ``error_bound`` divides by beta; ``outputs``, ``precision_change``, ``placement``,
+``shortened`` and ``origin`` are one concept each.
 """
 
 from rbm.reduced.arrays import ReducedArrays

@@ -1,4 +1,4 @@
-"""The arrays of a reduced model and what they mean: all that is needed online, and all that a file holds."""
+"""The arrays of a reduced model and their meaning: what is needed online, and what a file holds."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ __all__ = ["ReducedArrays", "estimator_class"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReducedArrays:
-    """A reduced system, its stability bound, outputs and estimators; :class:`rbm.ReducedModel` is what one does with them.
+    """A reduced system with its stability bound, outputs and estimators.
 
-    The first estimator is the default one. `refused` holds, per method, why an estimator that was asked for is not here.
+    :class:`rbm.ReducedModel` adds the methods. The first estimator is the default one. `refused` holds, per method, the
+    reason why an estimator that was asked for is not here.
     """
 
     parameters: ParameterSpace
@@ -43,39 +44,42 @@ class ReducedArrays:
     interpolation_error: Coefficients | None = None
     #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
     orthonormality: float = 1e-8
-    output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, as far as they were given
+    output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, for outputs whose unit was given
 
     @property
     def size(self) -> int:
-        """Number of basis vectors N."""
+        """The number of basis vectors N."""
         return self.operators.shape[2]
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the reduced matrices, as NumPy names it."""
+        """The type of the reduced matrices, as a NumPy dtype."""
         return numpy_dtype(self.operators)
 
     @property
     def method(self) -> str:
-        """Name of the default estimator."""
+        """The name of the default estimator."""
         return next(iter(self.estimators), next(iter(self.refused), "none"))
 
     def state(self, method: str | None) -> Estimator:
-        """The estimator of that name, alias or class; the default one for None. Raises ModelError if it is not here, and says why."""
+        """Return the estimator of that name, alias or class; the default one for None.
+
+        Raises ModelError, with the reason, if it is not here.
+        """
         name = self.method if method is None else estimator_class(method).kind
         if name in self.estimators:
             return self.estimators[name]
         if name in self.refused:
             raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
         raise ModelError(
-            f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the model is made: "
-            f"estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
+            f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the "
+            f"model is made: estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
             + ("; this one needs the full-order model and is in no file" if name == "direct" else "")
         )
 
 
 def estimator_class(method: Any) -> type[Estimator]:
-    """The class of an estimator given by name ("orthonormal"), by alias ("E_onb") or as a class, a user's own included."""
+    """Return the class of an estimator, given by name ("orthonormal"), by alias ("E_onb") or as a class."""
     if isinstance(method, type) and issubclass(method, Estimator):
         if not isinstance(getattr(method, "kind", None), str):
             raise ModelError(f"the estimator {method.__name__} needs a class attribute `kind`, its name")

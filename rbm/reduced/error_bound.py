@@ -1,4 +1,4 @@
-"""From the norm of a residual to a bound of the error: the stability constant, and what an interpolated model adds."""
+"""The error bound from the residual norm: division by beta, and the errors of an interpolated model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ def error_estimate(
     interpolation_error: Coefficients | None = None,
     orthonormality: float = 0.0,
 ) -> Estimate:
-    """||u - Z gamma||_P from an estimate of ||r||_{P^-1}, for M parameter points.
+    """Return estimates of the error ||u - Z gamma||_P from estimates of ||r||_{P^-1}, for M parameter points.
 
-    For an affine model ||r|| / beta; for one that stands for another, A' u' = f' (:class:`rbm.FullOrderModel`),
+    For an affine model it is ||r|| / beta; for one that stands for another, A' u' = f' (:class:`rbm.FullOrderModel`),
 
-        ||u' - Z gamma||_P <= (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A),   ||Z gamma||_P <= (1 + eta)^{1/2} ||gamma||_2,
+        ||u' - Z gamma||_P <= (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A),
+        ||Z gamma||_P <= (1 + eta)^{1/2} ||gamma||_2,
 
-    with eta = `orthonormality` >= ||Z^H P Z - I|| as measured (:meth:`rbm.affine.inner_product.InnerProduct.orthonormality`).
+    with eta = `orthonormality` >= ||Z^H P Z - I|| as measured
+    (:meth:`rbm.affine.inner_product.InnerProduct.orthonormality`).
 
-    norm : residual norms (M,); beta : stability bounds (M,); gamma : (M, N); mus : (M, p); all in one place, where the result is, too
+    norm : residual norms (M,); beta : stability bounds (M,); gamma : (M, N); mus : (M, p). All live in one place, and
+        so does the result.
 
     Raises
     ------
@@ -42,7 +45,8 @@ def error_estimate(
     ModelError
         eps_A or eps_f is not a number >= 0.
     ParameterError
-        an interpolated model outside its parameter ranges, where its interpolation error is not known; a bound that is not finite.
+        an interpolated model outside its parameter ranges, where its interpolation error is not known; a bound that is
+        not finite.
     """
     if interpolation_error is not None:
         xp = namespace(mus)
@@ -54,8 +58,9 @@ def error_estimate(
                 ParameterError,
                 outside,
                 lambda i, where: (
-                    f"{parameters.describe(mus[i])} ({where}) is outside the parameter ranges, where the interpolation error of this "
-                    "model is not known: no error bound holds; solve(mus, estimate=False, extrapolate=True) goes without"
+                    f"{parameters.describe(mus[i])} ({where}) is outside the parameter ranges, where the interpolation "
+                    "error of this model is not known: no error bound holds; solve(mus, estimate=False, "
+                    "extrapolate=True) goes without"
                 ),
             )
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
@@ -72,8 +77,8 @@ def error_estimate(
             ParameterError,
             ~finite,
             lambda i, where: (
-                f"the error bound at {parameters.describe(mus[i])} ({where}) is not finite: the residual norm is {value[i]:.3g}, "
-                f"the stability bound {beta[i]:.3g}"
+                f"the error bound at {parameters.describe(mus[i])} ({where}) is not finite: the residual norm is "
+                f"{value[i]:.3g}, the stability bound {beta[i]:.3g}"
                 + ("" if np.isfinite(value[i]) else "; scale the right-hand side (its units)")
             ),
         )
@@ -83,7 +88,7 @@ def error_estimate(
 def _interpolation_error(
     interpolation_error: Coefficients, beta: Any, mus: Any, parameters: ParameterSpace
 ) -> tuple[Any, Any]:
-    """eps_A and eps_f (M,), checked."""
+    """Return eps_A and eps_f (M,), checked."""
     values = interpolation_error(mus)
     xp, real = namespace(values), real_part(values)
     good = (real >= 0) & (xp.imag(values) == 0) if is_complex(values) else real >= 0
@@ -93,7 +98,8 @@ def _interpolation_error(
             ModelError,
             bad,
             lambda i, where: (
-                f"the interpolation errors at {parameters.describe(mus[i])} ({where}) are {values[i]}; they must be real and >= 0"
+                f"the interpolation errors at {parameters.describe(mus[i])} ({where}) are {values[i]}; they must be "
+                "real and >= 0"
             ),
         )
     of_operator, of_rhs = real[:, 0], real[:, 1]
@@ -104,8 +110,9 @@ def _interpolation_error(
             StabilityError,
             lost,
             lambda i, where: (
-                f"the interpolation error {of_operator[i]:.3g} of the operator at {parameters.describe(mus[i])} ({where}) is not below the "
-                f"stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
+                f"the interpolation error {of_operator[i]:.3g} of the operator at {parameters.describe(mus[i])} "
+                f"({where}) is not below the stability bound {beta[i]:.3g}: no error bound holds; interpolate more "
+                "accurately"
             ),
         )
     return of_operator, of_rhs
@@ -114,10 +121,10 @@ def _interpolation_error(
 def relative_estimate(error: Estimate, gamma: np.ndarray) -> Estimate:
     """Divide an error estimate (M,) by ||u_N||_P = ||gamma||_2, gamma (M, N).
 
-    Infinite where u_N is zero and the error may not be, zero where both are.
+    The quotient is infinite where u_N is zero and the error may not be, zero where both are.
     """
     size = np.linalg.norm(gamma, axis=1)
     scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), np.inf)
-    with np.errstate(invalid="ignore"):  # 0 inf
+    with np.errstate(invalid="ignore"):  # 0 times infinity
         value, floor = (np.where(part > 0, part * scale, 0.0) for part in (error.value, error.floor))
     return Estimate(value, floor, error.resolved)

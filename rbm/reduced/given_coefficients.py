@@ -1,4 +1,4 @@
-"""Error estimates of coefficients that are given, piece by piece, so that neither Ctrl-C nor a bad point loses the others."""
+"""Error estimates of given coefficients, piece by piece: neither Ctrl-C nor a bad point loses the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["estimate"]
 
 
 def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extrapolate: bool) -> Estimate:
-    """See :meth:`rbm.ReducedModel.estimate`."""
+    """Return error estimates of given coefficients; see :meth:`rbm.ReducedModel.estimate`."""
     model = query.arrays
     points = points_for(model, mus)
     state = model.state(method)
@@ -51,8 +51,8 @@ def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extr
     except Interrupted as stopped:
         result = stopped.result
         raise Interrupted(
-            f"interrupted with {len(result) - len(result.failed)} of {len(result)} points estimated; the estimates are in `result` of this "
-            "exception, where the bounds of the others are infinite",
+            f"interrupted with {len(result) - len(result.failed)} of {len(result)} points estimated; the estimates are "
+            "in `result` of this exception, where the bounds of the others are infinite",
             result.estimate,
         ) from stopped.__cause__
     assert made.estimate is not None
@@ -60,13 +60,14 @@ def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extr
 
 
 def _checked(query: Query, points: Any, coefficients: Any) -> Any:
-    """gamma (M, N) where the model lives."""
+    """Return gamma (M, N) where the model lives."""
     model = query.arrays
     check_origin(coefficients, model, lambda: query.origin)
     gamma = numbers_for(model, coefficients_of(coefficients))
     if gamma.shape != (points.shape[0], model.size):
         raise ValueError(
-            f"coefficients must have shape ({points.shape[0]}, {model.size}), one row a parameter point, got {gamma.shape}"
+            f"coefficients must have shape ({points.shape[0]}, {model.size}), one row a parameter point, got "
+            f"{gamma.shape}"
         )
     xp = namespace(gamma)
     bad = int(xp.count_nonzero(~xp.isfinite(gamma)))
@@ -76,7 +77,7 @@ def _checked(query: Query, points: Any, coefficients: Any) -> Any:
 
 
 def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bool) -> Estimate:
-    """The estimates at points (m, p) for gamma (m, N)."""
+    """Return the estimates at points (m, p) for gamma (m, N)."""
     model = query.arrays
     theta, phi, evaluated, distance = model.operator_coefficients(points), model.rhs_coefficients(points), gamma, None
     if state.own_solution:

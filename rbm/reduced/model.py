@@ -1,4 +1,4 @@
-"""The reduced model: small arrays only, solved and certified for many parameters in one call."""
+"""The reduced model: it solves and certifies for many parameters in one call, from small arrays only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ __all__ = ["ReducedModel", "Solution"]
 class ReducedModel(ReducedArrays):
     """A certified reduced model; made by :func:`rbm.greedy`, :func:`rbm.project` or :func:`rbm.load`.
 
-    The first estimator is the default one. `refused` holds, per method, why an estimator that was asked for is not here.
+    The first estimator is the default one. `refused` holds, per method, the reason why an estimator that was asked for
+    is not here.
     """
 
     def solve(
@@ -48,18 +49,20 @@ class ReducedModel(ReducedArrays):
         coefficients: bool = True,
         progress: bool = False,
     ) -> Solution:
-        """Coefficients, outputs and error bounds for all parameter points `mus` at once.
+        """Return coefficients, outputs and error bounds for all parameter points `mus` at once.
 
-        Any number of points: they are worked off in pieces that fit the cache, by as many threads as there are processors
-        (RBM_NUM_THREADS says otherwise), and only the answer is kept. For answers larger than memory see :meth:`stream`.
+        Any number of points is solved in pieces that fit the cache, by as many threads as there are processors (set
+        RBM_NUM_THREADS for another number), and only the answer is kept. For answers larger than memory see
+        :meth:`stream`.
 
+        mus : (M, p), or (p,) for one point; or by name, a dictionary or a data frame
+            (:meth:`rbm.ParameterSpace.points`). For a model on a device, an array there, or one that is moved there
+            (:meth:`to`)
         estimate : also the error estimate, by `method` (default: the model's first estimator)
-        mus : (M, p), or (p,) for one point; or by name: a dictionary, a data frame (:meth:`rbm.ParameterSpace.points`). Moved to the device
-            of a model that lives on one; or an array there (:meth:`to`)
         extrapolate : allow parameters outside the parameter space
-        on_error : "raise" one error that names the rows that failed and holds all other answers in its `solution`, or "mark" those
-            rows in the result: no coefficients and outputs (NaN), no bound (infinity), listed in `failed`
-        coefficients : keep gamma; without, the answer is the outputs and the bounds
+        on_error : "raise" one error that names the rows that failed and holds all other answers in its `solution`, or
+            "mark" those rows in the result: no coefficients and outputs (NaN), no bound (infinity), listed in `failed`
+        coefficients : keep gamma; if False, the answer is the outputs and the bounds
         progress : show a progress bar
 
         Coefficients that are callables are called piece by piece, from several threads at once.
@@ -67,21 +70,25 @@ class ReducedModel(ReducedArrays):
         Raises
         ------
         ParameterError, StabilityError, ModelError
-            a bad parameter, a stability bound that is not positive, a singular reduced system; each names the parameter.
+            a bad parameter, a stability bound that is not positive, a singular reduced system; the message names the
+            parameter.
         Interrupted
             Ctrl-C; its `result` holds the answers so far, the other points are marked as failed there.
 
-        Cost per point: Q N^2 + N^3/3 flops for the solution of a Hermitian positive definite system (twice that for others), m k to
-        2 m k for the bound (m = Qf + Qa N, k <= m; half if R is triangular).
+        Cost per point: Q N^2 + N^3/3 flops for the solution of a Hermitian positive definite system (twice that for
+        others), m k to 2 m k for the bound (m = Qf + Qa N, k <= m; half if R is triangular).
         """
         return self._online.solve(mus, estimate, method, extrapolate, on_error, coefficients, progress)
 
     def stream(self, mus: Any, *, size: int = 1 << 17, **options: Any) -> Iterator[Solution]:
-        """Answers in blocks, for more points than there is room for: yields a Solution for each block.
+        """Yield a Solution for each block of points, for answers larger than memory.
 
-        mus : an array (M, p) or a table, cut into blocks of `size` points, or an iterable of these, a generator for instance, which
-            are answered one after the other; options as for :meth:`solve`. Messages count rows from the start of the stream, `rows`
-            and `failed` from the start of the block, as its arrays do.
+        mus : an array (M, p) or a table, which is cut into blocks of `size` points, or an iterable of these, a
+            generator for instance, which are answered one after the other
+        options : as for :meth:`solve`
+
+        Messages count rows from the start of the stream, `rows` and `failed` from the start of the block, as its arrays
+        do.
         """
         if not (isinstance(size, int | np.integer) and size >= 1):
             raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
@@ -99,20 +106,22 @@ class ReducedModel(ReducedArrays):
     def estimate(
         self, mus: Any, coefficients: Any = None, method: str | None = None, *, extrapolate: bool = False
     ) -> Estimate:
-        """Error estimate in the P-norm for given coefficients gamma (M, N) or a Solution, or for the reduced solution.
+        """Return the error estimate in the P-norm for given coefficients, or for the reduced solution.
 
-        method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first one
+        coefficients : gamma (M, N), or a Solution
+        method : "direct", "expanded", "sampled", "interpolated", "orthonormal", or E1 .. E4, E_onb; default: the first
 
-        Raises as :meth:`solve`, with Estimates in `solution` and `result`, infinite where there is none; ModelError for a Solution of
-        another model (:meth:`reconstruct`), ValueError for another shape, NaN.
+        Raises as :meth:`solve`, with Estimates in `solution` and `result`, infinite where there is none; ModelError for
+        a Solution of another model (:meth:`reconstruct`); ValueError for another shape, and for NaN.
         """
         return estimate(self._online, mus, coefficients, method, extrapolate)
 
     def reconstruct(self, coefficients: Any) -> Any:
-        """Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives.
+        """Return Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives.
 
-        Raises ModelError if the model has no basis, and for a Solution of another model. Those that `astype`, `compress`, `sketch`, `to` and
-        files make have the same basis and take each other's; give ``solution.coefficients`` if its numbers are meant whoever made them.
+        Raises ModelError if the model has no basis, and for a Solution of another model. Models that `astype`,
+        `compress`, `sketch`, `to` and files make have the same basis and take each other's solutions. Give
+        ``solution.coefficients`` to use its numbers whichever model made them.
         """
         if self.basis is None:
             raise ModelError(
@@ -126,33 +135,38 @@ class ReducedModel(ReducedArrays):
         return gamma @ self.basis.T
 
     def to(self, target: Any, *, device: Any = None) -> ReducedModel:
-        """The model with its matrices on "cupy", the GPU, or "numpy"; from there its answers come, and NumPy's back bit for bit.
+        """Return the model with its matrices on the GPU ("cupy") or on the CPU ("numpy").
 
-        Operators, right-hand sides, Z and the matrices of the estimators are moved; vectors and numbers stay NumPy's and are moved
-        when they are needed. A model on a device takes `mus` from NumPy or from that device, its answers stay there (Solution.to).
-        Everything is evaluated there by batched calls of the library, in pieces that need a few GiB, but for coefficients
-        that are Python callables: these get NumPy arrays, and their values are moved. The online sums are rounded otherwise than
-        on the CPU, within the floors, and residuals are summed in double precision, as there, also for a float32 model. The floors
-        are those of IEEE arithmetic: TF32 products can only make a float32 solution worse, not its bound; do not let the library
-        emulate double precision.
-        astype, compress, sketch and truncate go through the CPU and give a model in the same place; a file holds NumPy arrays.
+        Operators, right-hand sides, Z and the matrices of the estimators are moved, and come back bit for bit; vectors
+        and numbers stay NumPy's and are moved when they are needed. A model on a device takes `mus` from NumPy or from
+        that device; its answers stay there (Solution.to). Everything is evaluated there by batched calls of the
+        library, in pieces that need a few GiB. Only coefficients that are Python callables get NumPy arrays, and their
+        values are moved. astype, compress, sketch and truncate go through the CPU and give a model in the same place; a
+        file holds NumPy arrays.
+
+        The online sums are rounded otherwise than on the CPU, within the floors. Residuals are summed in double
+        precision, as there, also for a float32 model. The floors are those of IEEE arithmetic: TF32 products can only
+        make a float32 solution worse, not its bound; do not let the library emulate double precision.
 
         target : "cupy", "numpy", or an array module that follows the array API standard (for tests: array_api_strict)
         device : as that module names it; CuPy's current one by default
 
-        The estimator "direct" needs the full model and stays behind, in `refused` with that reason; if it is the default one, the
-        model is not moved: another estimator must not take its place unnoticed.
+        The estimator "direct" needs the full model and stays behind, in `refused` with that reason. If it is the
+        default one, the model is not moved: another estimator must not take its place unnoticed.
 
         Raises ImportError without CuPy, RuntimeError without a GPU, ModelError if the default estimator is "direct".
         """
         return _marked(placed(self, target, device), self)
 
     def truncate(self, size: int) -> ReducedModel:
-        """The model for the first `size` basis vectors, without new work; E3 and E4, whose points would change, are left out."""
+        """Return the model for the first `size` basis vectors; nothing is computed anew.
+
+        E3 and E4, whose points would change, are left out.
+        """
         if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
             raise ModelError(
-                f"cannot truncate a model of {self.size} basis vectors to {size!r}: give an integer from 1 to {self.size}; more vectors "
-                "come from rbm.greedy with a larger max_basis"
+                f"cannot truncate a model of {self.size} basis vectors to {size!r}: give an integer from 1 to "
+                f"{self.size}; more vectors come from rbm.greedy with a larger max_basis"
             )
         if size == self.size:
             return self
@@ -183,21 +197,23 @@ class ReducedModel(ReducedArrays):
         )
 
     def astype(self, dtype: Any) -> ReducedModel:
-        """The model in "float32" or "float64" (complex models: complex64, complex128), certified for what it then computes.
+        """Return the model in "float32" or "float64", certified for what it then computes.
 
-        Reduced matrices, R of E_onb, G of E2 and the systems of E3 and E4 are converted; by how much each moved is measured and
-        added to the error constants, so that bound >= exact holds for the float32 coefficients that `solve` returns, with the
-        exact theta(mu). What a point needs (theta, phi, value, floor, bound, outputs) stays in double precision, as do Z, so that
-        the bound is one for ``reconstruct``, the outputs' vectors, and E1 with its full model. float64 of a float32 model widens
-        the arrays and keeps the larger constants. A floor of E_onb becomes about u_32 = 6e-8 of the terms of the residual. E3 and E4
-        are compared before and after at 64 points, a measurement as before; a state that float32 ruins is listed in `refused`.
+        Complex models become complex64 or complex128. Reduced matrices, R of E_onb, G of E2 and the systems of E3 and
+        E4 are converted. By how much each moved is measured and added to the error constants, so that bound >= exact
+        holds for the float32 coefficients that `solve` returns, with the exact theta(mu). What is computed per point
+        (theta, phi, value, floor, bound, outputs) stays in double precision. So do Z, for which ``reconstruct`` has the
+        same bound, the outputs' vectors, and E1 with its full model. float64 of a float32 model widens the arrays and
+        keeps the larger constants. The floor of E_onb becomes about u_32 = 6e-8 of the terms of the residual. E3 and E4
+        are compared before and after at 64 points, a measurement as before. An estimator that cannot be used
+        in float32 is listed in `refused`.
 
         Raises
         ------
         ModelError
             another dtype; entries beyond the range of float32.
         EstimatorUnusable
-            float32 leaves nothing of the default estimator.
+            the default estimator cannot be used in float32.
         """
         host = self._on_host()
         wanted = precision(dtype)
@@ -211,19 +227,23 @@ class ReducedModel(ReducedArrays):
         return self._beside(made)
 
     def compress(self, rtol: float = 0.01, *, tol: float | None = None, training: Any = None) -> ReducedModel:
-        """The model with fewer rows in the factor R (k0, m) of E_onb; what is left out stays in the bound, rigorously.
+        """Return the model with fewer rows in the factor R (k0, m) of E_onb; the bound covers what is left out.
 
         R diag(d) = U S V^H, d_j the root mean square of |c_j| over the sample; with the first k columns U_k of U
 
-            R' = U_k^H R (k, m),    delta_j grows by ||R_j - U_k R'_j||_2 / 2,    | ||R c|| - ||R' c|| | <= sum_j ||R_j - U_k R'_j|| |c_j|,
+            R' = U_k^H R (k, m),    delta_j grows by ||R_j - U_k R'_j||_2 / 2,
+            | ||R c|| - ||R' c|| | <= sum_j ||R_j - U_k R'_j|| |c_j|,
 
-        for every c, in the sample or not. k is the smallest number for which the floor of the residual norm grows, at every sample
-        point, by at most rtol times the median residual norm of the sample, or by at most `tol`, if given. R' is upper
-        trapezoidal, as R was, so that `truncate` goes on as before. Where no row can be spared the estimator is as it was.
+        for every c, in the sample or not. k is the smallest number for which the floor of the residual norm grows, at
+        every sample point, by at most rtol times the median residual norm of the sample, or by at most `tol`, if given.
+        R' is upper trapezoidal, as R was, so that `truncate` works as before. Where no row can be left out the
+        estimator stays as it was.
 
-        rtol : relative, tol : absolute, in the norm of the residual; training : sample (M, p), by default 512 Sobol points
+        rtol : relative, tol : absolute limit of the growth, in the norm of the residual
+        training : sample (M, p), by default 512 Sobol points
 
-        The state ``estimators["orthonormal"]`` tells the rows before (`full_rows`) and the growth of the floor (`growth`). Cost O(k0 m^2).
+        The state ``estimators["orthonormal"]`` holds the rows before (`full_rows`) and the growth of the floor
+        (`growth`). Cost O(k0 m^2).
         Raises ModelError without that estimator, ParameterError for a bad sample.
         """
         host = self._on_host()
@@ -232,9 +252,11 @@ class ReducedModel(ReducedArrays):
 
     @renamed(seed="rng")
     def sketch(self, rows: int = 40, *, failure: float = 1e-9, rng: int = 0) -> ReducedModel:
-        """The model with the estimator "sketched" added, made from E_onb without the full model; it holds WITH PROBABILITY only.
+        """Return the model with the estimator "sketched" added, whose bounds hold WITH PROBABILITY only.
 
-        Each bound is too small with probability `failure`; for M points take failure / M. See :class:`rbm.estimators.Sketched`.
+        It is made from E_onb without the full model. Each bound is too small with probability `failure`; for M points
+        take failure / M. See :class:`rbm.estimators.Sketched`.
+
         Raises ModelError without the estimator "orthonormal", or for bad arguments.
         """
         host = self._on_host()
@@ -246,7 +268,7 @@ class ReducedModel(ReducedArrays):
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, whole or not at all; :func:`rbm.load` reads it. See :mod:`rbm.files`.
 
-        basis : also Z, so that full vectors can be reconstructed
+        basis : write Z, too, so that full vectors can be reconstructed
         overwrite : replace an existing file
 
         Raises ModelError for coefficients that are Python callables, FileExistsError, OSError.
@@ -263,11 +285,11 @@ class ReducedModel(ReducedArrays):
         return _marked(placed(self, "numpy"), self)
 
     def _beside(self, made: ReducedModel) -> ReducedModel:
-        """The model `made`, which is in NumPy arrays, where this one lives."""
+        """Return the model `made`, which is in NumPy arrays, where this one lives."""
         return _marked(beside_model(made, self.operators), made)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: the fields; what is packed for the kernels is made again."""
+        """Return the fields, for pickle and copy; what is packed for the kernels is made again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __repr__(self) -> str:
@@ -279,14 +301,18 @@ class ReducedModel(ReducedArrays):
         )
         refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
         return (
-            f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} right-hand side terms, "
-            f"{self.dtype}{where}, {self.projection}, {self.parameters}, estimators: {', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
+            f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} "
+            f"right-hand side terms, {self.dtype}{where}, {self.projection}, {self.parameters}, estimators: "
+            f"{', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
             + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
         )
 
 
 def _marked(moved: ReducedModel, source: ReducedModel) -> ReducedModel:
-    """The model with the mark of `source`, whose arrays it holds elsewhere, so that no query copies arrays from a device to find it."""
+    """Return the model with the mark of `source`, whose arrays it holds elsewhere.
+
+    No query then copies arrays from a device to compute the mark.
+    """
     if moved is not source:
         moved._online.origin = source._online.origin
     return moved

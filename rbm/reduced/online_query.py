@@ -1,4 +1,4 @@
-"""One piece of a batch: from parameter points to coefficients, outputs and bounds, on the CPU and on a device."""
+"""Coefficients, outputs and bounds for one piece of a batch, on the CPU and on a device."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NONE = np.zeros(0)
 
 
 class Query:
-    """What :class:`rbm.ReducedModel` needs online and makes once: packed arrays, and the forms of its estimators."""
+    """The online side of :class:`rbm.ReducedModel`, made once: packed arrays and the forms of its estimators."""
 
     def __init__(self, arrays: ReducedArrays) -> None:
         self.arrays = arrays
@@ -54,7 +54,7 @@ class Query:
         progress: bool = False,
         first_row: int = 0,
     ) -> Solution:
-        """:meth:`rbm.ReducedModel.solve`, with messages that count rows from `first_row`."""
+        """Solve as :meth:`rbm.ReducedModel.solve`, with messages that count rows from `first_row`."""
         arrays = self.arrays
         state = arrays.state(method) if estimate else None
         points = arrays.parameters.points(mus)
@@ -73,7 +73,7 @@ class Query:
         )
 
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
-        """Everything for parameter points (m, p). Raises a PointError that names the first of the rows that failed."""
+        """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed."""
         arrays = self.arrays
         mus = arrays.parameters.check(points, extrapolate)
         theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
@@ -126,13 +126,13 @@ class Query:
         )
 
     def seen(self, error: Estimate, state: Estimator, mus: Any, extrapolate: bool) -> Estimate:
-        """Not resolved outside the parameter space, where nobody has looked whether E3 and E4 hold."""
+        """Return the estimate, not resolved outside the parameter space, where E3 and E4 were never checked."""
         if not (extrapolate and state.inside_only):
             return error
         return replace(error, resolved=error.resolved & self.arrays.parameters.inside(mus))
 
     def _check_outputs(self, values: dict[str, Any], what: str, mus: Any) -> None:
-        """Raise ModelError, with the name of the output and the parameter, for numbers beyond the range of double precision."""
+        """Raise ModelError, naming output and parameter, for numbers beyond the range of double precision."""
         for name, array in values.items():
             finite = namespace(array).isfinite(array)
             if not all_true(finite):
@@ -140,8 +140,8 @@ class Query:
 
                 def message(i: int, where: str, name: str = name, numbers: Any = numbers, points: Any = points) -> str:
                     return (
-                        f"output {name!r} {what} {numbers[i]} at {self.arrays.parameters.describe(points[i])} ({where}): beyond the range of "
-                        "double precision; scale it, or the right-hand side"
+                        f"output {name!r} {what} {numbers[i]} at {self.arrays.parameters.describe(points[i])} "
+                        f"({where}): beyond the range of double precision; scale it, or the right-hand side"
                     )
 
                 raise refused(ModelError, ~to_numpy(finite), message, about=(id(self), name))
@@ -149,7 +149,7 @@ class Query:
     def residual(
         self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any
     ) -> tuple[Any, Estimate | None]:
-        """gamma (m, N), solved for unless it is given, and the residual norm.
+        """Return gamma (m, N), solved for unless it is given, and the residual norm.
 
         Raises ModelError for rows whose system is singular or whose solution is not finite.
         """
@@ -176,7 +176,7 @@ class Query:
     def _on_device(
         self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any
     ) -> tuple[Any, Estimate | None]:
-        """By batched calls of the library that owns the arrays."""
+        """Answer by batched calls of the library that owns the arrays."""
         arrays = self.arrays
         if gamma is None:
             own = numpy_dtype(arrays.operators)
@@ -191,14 +191,14 @@ class Query:
                 raise self._failure(np.any(~to_numpy(finite), axis=1), mus, theta, phi)
         if state is None:
             return gamma, None
-        # every matrix of an estimator makes as many numbers a point as it has rows, and of all there are a few copies
+        # every matrix of an estimator makes as many numbers per point as it has rows, and all exist in a few copies
         entries = self._terms + sum(getattr(state, name).shape[0] for name in state.matrices)
         rows_of_tiles = tiles(theta.shape[0], 128 * entries, theta)
         parts = [state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in rows_of_tiles]
         return gamma, Estimate.concatenate(parts)
 
     def _failure(self, bad: np.ndarray, mus: Any, theta: Any, phi: Any) -> PointError:
-        """The error about the rows whose system could not be solved."""
+        """Return the error about the rows whose system could not be solved."""
         mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
         if is_single(self.arrays.dtype):
             for values in (theta, phi):
@@ -206,7 +206,7 @@ class Query:
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
-        """An answer for one point that says nothing, with arrays like those of any other."""
+        """Return an empty answer for one point, with arrays of the usual shapes and types."""
         arrays = self.arrays
 
         def array(*shape: int, dtype: Any = float) -> Any:
@@ -235,7 +235,7 @@ class Query:
         )
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
-        """The estimator for the compiled kernels; the same object for the same estimator and type of coefficients."""
+        """Return the estimator's form for the compiled kernels, the same object for equal estimator and types."""
         arrays = self.arrays
         complex_valued = "c" in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
         key = state.method, complex_valued
@@ -250,14 +250,14 @@ class Query:
 
     @cached_property
     def compiled(self) -> CompiledModel:
-        """The reduced system for the compiled kernels."""
+        """The reduced system, packed for the compiled kernels."""
         from rbm.online.compiled import CompiledModel  # loads Numba
 
         return CompiledModel(self.arrays.operators, self.arrays.rhs)
 
     @cached_property
     def finish(self) -> Finish | None:
-        """Stability bound and outputs for the compiled kernels, if they are of the simple kinds that these know."""
+        """The stability bound and the outputs for the compiled kernels, if these know their kinds."""
         arrays = self.arrays
         stability = _simple(arrays.stability)
         outputs = [_simple(o, None) for o in arrays.outputs.values()]
@@ -271,11 +271,11 @@ class Query:
 
     @cached_property
     def _types(self) -> tuple[bool, dict[str, bool]]:
-        """Whether coefficients, and each output, are complex; found at a point where the model's coefficients have values, if one is at hand."""
+        """Whether the coefficients, and each output, are complex; found by values at a point, if they have any."""
         arrays = self.arrays
         for mu in [*([] if arrays.selected is None else arrays.selected[:1]), *arrays.parameters.bounds.T]:
             mus = np.array(mu, dtype=float)[None, :]
-            with suppress(Exception):  # coefficients are anybody's code: without them the arrays tell what they can
+            with suppress(Exception):  # coefficients are a user's code: if they fail, the arrays alone tell the types
                 point = mus if self.on_host else beside(mus, arrays.operators)
                 theta, phi = arrays.operator_coefficients(point), arrays.rhs_coefficients(point)
                 kind = any(map(is_complex, (arrays.operators, arrays.rhs, theta, phi)))
@@ -287,7 +287,7 @@ class Query:
 
     @cached_property
     def bytes_per_point(self) -> int:
-        """What the arrays of one point take."""
+        """The number of bytes that the arrays of one point take."""
         qa, qf = self.arrays.operators.shape[0], self.arrays.rhs.shape[0]
         entries = len(self.arrays.parameters) + qa + qf + 2 * self.arrays.size + 16
         return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms)
@@ -302,14 +302,14 @@ class Query:
         singular = np.linalg.svd(matrix, compute_uv=False) if np.isfinite(matrix).all() else np.ones(1)
         if singular.min() <= np.finfo(self.arrays.dtype).eps * self.arrays.size * singular.max():
             return (
-                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the full model "
-                "with verify()"
+                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the "
+                "full model with verify()"
             )
         return f"the reduced solution {at} is not finite"
 
 
 def _simple(what: Any, otherwise: Any = NONE) -> Any:
-    """The form in which the compiled kernels know a stability bound or an output, if it has one (a method `simple`)."""
+    """Return the form of a stability bound or an output for the compiled kernels: its method `simple`, if any."""
     simple = getattr(what, "simple", None)
     return otherwise if simple is None else simple()
 
@@ -321,7 +321,7 @@ def _parts(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def rounded_coefficients(
     values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace
 ) -> np.ndarray:
-    """theta or phi (M, Q) in the precision of a model. Raises ModelError, naming the parameter, for a number beyond its range."""
+    """Return theta or phi (M, Q) in the precision of a model; ModelError, with the parameter, beyond its range."""
     made = rounded(values, dtype)
     if made is not values and not np.all(np.isfinite(made)):
         beyond = ~np.isfinite(made)
@@ -329,8 +329,8 @@ def rounded_coefficients(
         def message(i: int, where: str) -> str:
             q = int(np.argmax(beyond[i]))
             return (
-                f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range of {made.dtype}; "
-                "scale the model (its units), or keep it in float64"
+                f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
+                f"of {made.dtype}; scale the model (its units), or keep it in float64"
             )
 
         raise refused(ModelError, beyond.any(axis=1), message)

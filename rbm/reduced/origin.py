@@ -1,4 +1,7 @@
-"""Which basis the coefficients of a Solution belong to: equal names and an equal N do not make them those of this model."""
+"""The mark of a basis, by which a model knows whether the coefficients of a Solution belong to it.
+
+Equal names and an equal N do not suffice for that.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ from rbm.solution import Solution
 
 __all__ = ["check_origin", "mark"]
 
-#: Rows of the basis that are looked at together, for bases that lie on a device or in another order of memory.
+#: Rows of the basis that are read together, for bases that lie on a device or in another order of memory.
 ROWS = 1 << 14
-#: Between the digest of the reduced matrices and that of the basis.
+#: Separator of the digest of the reduced matrices and that of the basis.
 BETWEEN = ":"
 
 
 def mark(model: ReducedArrays) -> str:
-    """Digests of the reduced matrices and of the basis, "" for a basis that the model does not hold.
+    """Return digests of the reduced matrices and of the basis, "" for a basis that the model does not hold.
 
-    The basis alone decides what coefficients mean. It stays as it is in `astype`, `compress`, `sketch`, `to` and in files; the reduced
-    matrices stand for it where it was left out, in single precision, so that `astype` does not change them. Cost: a pass over
-    both, at the first query (about 1 s for 1 GB).
+    The basis alone decides what coefficients mean. It stays as it is in `astype`, `compress`, `sketch`, `to` and in
+    files; the reduced matrices stand for it where it was left out. They enter in single precision, so that `astype`
+    does not change them. Cost: a pass over both, at the first query (about 1 s for 1 GB).
     """
     small = hashlib.sha256(repr((model.parameters.names, sorted(model.outputs), model.operators.shape)).encode())
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -44,15 +47,16 @@ def mark(model: ReducedArrays) -> str:
 def check_origin(given: Any, model: ReducedArrays, own: Callable[[], str]) -> None:
     """Raise ModelError for a Solution of another model than the one whose mark `own` tells.
 
-    Of arrays nobody knows where they are from, nor of solutions without a mark.
+    Arrays, and solutions without a mark, are not checked: their origin is not known.
     """
     if not isinstance(given, Solution):
         return
     names = given.names, set(given.outputs)
     if names[0] and names != (model.parameters.names, set(model.outputs)):
         raise ModelError(
-            f"this solution is of another model, with parameters {', '.join(names[0])} and outputs {', '.join(sorted(names[1])) or 'none'}; "
-            f"this one has {', '.join(model.parameters.names)} and {', '.join(sorted(model.outputs)) or 'none'}"
+            f"this solution is of another model, with parameters {', '.join(names[0])} and outputs "
+            f"{', '.join(sorted(names[1])) or 'none'}; this one has {', '.join(model.parameters.names)} and "
+            f"{', '.join(sorted(model.outputs)) or 'none'}"
         )
     theirs = given.origin
     if not theirs or given.coefficients.shape[1:] != (model.size,):  # another size has its own message
@@ -64,6 +68,7 @@ def check_origin(given: Any, model: ReducedArrays, own: Callable[[], str]) -> No
     if their_basis == basis if their_basis and basis else their_matrices == matrices:
         return
     raise ModelError(
-        f"this solution is of another model: its coefficients belong to another basis, although that has the same number of vectors, {model.size}, "
-        "and the same names. Use the model that made it, or one saved from that; if you mean its numbers all the same, pass solution.coefficients"
+        "this solution is of another model: its coefficients belong to another basis, although that has the same "
+        f"number of vectors, {model.size}, and the same names. Use the model that made it, or one saved from that; if "
+        "you mean its numbers all the same, pass solution.coefficients"
     )

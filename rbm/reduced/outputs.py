@@ -1,4 +1,4 @@
-"""Outputs of a reduced model: linear and quadratic functionals on the span of its basis, with bounds of their errors."""
+"""Outputs of a reduced model: linear and quadratic functionals, with bounds of their errors."""
 
 from __future__ import annotations
 
@@ -31,32 +31,36 @@ DENSE_LIMIT = 1500
 
 
 class _SavedOutput:
-    """How reduced outputs go into files and come back: all their fields by name, those that are None left out."""
+    """The base class of reduced outputs: their fields go into files by name, except those that are None."""
 
     def arrays(self) -> dict[str, Any]:
-        """The coefficients and the arrays by name, for a file."""
+        """Return the coefficients and the arrays by name, for a file."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in known.items() if value is not None}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Inverse of :meth:`arrays`; older files lack some of them."""
+        """Make the output from :meth:`arrays`; older files lack some of them."""
         return cls(**arrays)
 
 
 @register("output")
 @dataclass(frozen=True)
 class ReducedLinear(_SavedOutput):
-    """s(mu) = sum_q psi_q(mu) l_q^T Z gamma, |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu) + rounding.
+    """A linear output of a reduced model, with a proved bound of its error.
 
-    The functionals are orthonormalised in the dual norm, conj(l_q) = D R_q + defect (:class:`rbm.affine.functional_range.FunctionalRange`),
-    so that
+        s(mu) = sum_q psi_q(mu) l_q^T Z gamma,    |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu) + rounding.
+
+    The functionals are orthonormalised in the dual norm, conj(l_q) = D R_q + defect
+    (:class:`rbm.affine.functional_range.FunctionalRange`), so that
 
         ||l(mu)||_{P'} <= ||dual psi||_2 + sum_q |psi_q| defects_q,    dual = (1 + eta) conj(R),
 
-    is not too small where terms nearly cancel, and not much too large: no square is expanded. The rounding of l_q^T Z is bounded
-    offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved.
-    Held and summed in double precision, also for a model in single precision: it is one product with (Ql, N) numbers.
+    is not too small where terms nearly cancel, and not much too large, because no square is expanded. The rounding of
+    l_q^T Z is bounded offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved.
+
+    The arrays are held and summed in double precision, also for a model in single precision: an output is one product
+    with (Ql, N) numbers.
     """
 
     kind: ClassVar[str] = "linear"
@@ -68,7 +72,7 @@ class ReducedLinear(_SavedOutput):
     rounding: np.ndarray | None = None  #: (Ql, N) what the entries of `vectors` may be off by; None for zeros
 
     def value(self, mus: Any, gamma: Any) -> Any:
-        """(M,)."""
+        """Return output values (M,) at points (M, p) for gamma (M, N)."""
         if self._constant is not None:
             return widened(gamma) @ beside(self._constant[0], gamma)
         vectors = self.coefficients(mus) @ beside(self.vectors, gamma)
@@ -76,7 +80,7 @@ class ReducedLinear(_SavedOutput):
 
     @cached_property
     def _sizes(self) -> np.ndarray:
-        """(Ql, N): the rounding error of the output is at most |psi| @ sizes @ |gamma|."""
+        """Sizes (Ql, N): the rounding error of the output is at most |psi| @ sizes @ |gamma|."""
         count, size = self.vectors.shape
         online = 3 * (size + count + 4) * ROUND_OFF * np.abs(self.vectors)
         return online if self.rounding is None else online + (1 + 2.0**-20) * self.rounding
@@ -87,7 +91,7 @@ class ReducedLinear(_SavedOutput):
 
     @cached_property
     def _constant(self) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """l^T Z (N,), the terms of its rounding (N,) and ||l||_{P'}, if they are the same at every point."""
+        """Return l^T Z (N,), the terms of its rounding (N,) and ||l||_{P'}, if they are the same at every point."""
         psi = self.coefficients.constant
         if psi is None:
             return None
@@ -95,11 +99,14 @@ class ReducedLinear(_SavedOutput):
         return psi @ self.vectors, np.abs(psi) @ self._sizes, (1 + 1e-12) * norm
 
     def simple(self) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """For the compiled kernels (:class:`rbm.online.forms.Finish`), if psi is constant: functional (N,), magnitudes (N,), norm."""
+        """Return functional (N,), magnitudes (N,) and norm for the compiled kernels, or None if psi is not constant.
+
+        :class:`rbm.online.forms.Finish` says what they mean.
+        """
         return self._constant
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
-        """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        """Return bounds (M,) from error bounds (M,) of the solution, with the rounding of the output sum."""
         xp = namespace(gamma)
         if self._constant is not None:
             _, sizes, norm = self._constant
@@ -111,13 +118,16 @@ class ReducedLinear(_SavedOutput):
         return _above_underflow(norm * error + size, norm, error)
 
     def truncate(self, size: int) -> ReducedLinear:
-        """For the first `size` basis vectors."""
+        """Return the output for the first `size` basis vectors."""
         rounding = None if self.rounding is None else self.rounding[:, :size]
         return replace(self, vectors=self.vectors[:, :size], rounding=rounding)
 
 
 def _above_underflow(bound: Any, norm: Any, error: Any) -> Any:
-    """The bound plus the smallest normal number, which products of small numbers may have lost, unless the output or the error is zero."""
+    """Return the bound plus the smallest normal number, or the bound itself where the output or the error is zero.
+
+    So much the products of small numbers may have lost.
+    """
     xp = namespace(error)
     present = (error > 0) & (norm > 0)
     return bound + xp.astype(present, error.dtype) * float(np.finfo(float).tiny)
@@ -126,12 +136,17 @@ def _above_underflow(bound: Any, norm: Any, error: Any) -> Any:
 @register("output")
 @dataclass(frozen=True)
 class ReducedQuadratic(_SavedOutput):
-    """s(mu) = Re sum_q psi_q(mu) z^H Q_q z with z = Z gamma (without Re if psi is complex: each form is real).
+    """A quadratic output of a reduced model, with a proved bound of its error.
 
-    With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,
-    ||Q||: the norm from P to P', and ||z||_P <= (1 + eta)^{1/2} ||gamma||_2, eta = ||Z^H P Z - I|| as measured. To this come the rounding of
-    Z^H Q Z, bounded offline, and of the online sums, 16 (N + 2)^{3/2} u ||Q_q|| ||z||^2. All of this is proved.
-    Held and summed in double precision, also for a model in single precision.
+        s(mu) = Re sum_q psi_q(mu) z^H Q_q z,    z = Z gamma    (without Re if psi is complex: each form is real).
+
+    With e = u - z: u^H Q u - z^H Q z = 2 Re e^H Q z + e^H Q e, hence the bound
+
+        sum_q |psi_q| ||Q_q|| (2 ||z||_P + bound) bound,    ||z||_P <= (1 + eta)^{1/2} ||gamma||_2,
+
+    where ||Q|| is the norm from P to P' and eta = ||Z^H P Z - I|| as measured. To this come the rounding of Z^H Q Z,
+    bounded offline, and of the online sums, 16 (N + 2)^{3/2} u ||Q_q|| ||z||^2. All of this is proved. The arrays are
+    held and summed in double precision, also for a model in single precision.
     """
 
     kind: ClassVar[str] = "quadratic"
@@ -144,14 +159,14 @@ class ReducedQuadratic(_SavedOutput):
     orthonormality: float = 1e-10  #: eta
 
     def value(self, mus: Any, gamma: Any) -> Any:
-        """(M,), real if psi is."""
+        """Return output values (M,), which are real if psi is."""
         xp, gamma = namespace(gamma), widened(gamma)
         conjugate = xp.conj(gamma)
         forms = [real_part(xp.sum(conjugate * (gamma @ beside(q.T, gamma)), axis=1)) for q in self.matrices]
         return xp.sum(self.coefficients(mus) * xp.stack(forms, axis=1), axis=1)
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
-        """(M,) from the error bound (M,) of the solution; the rounding of the output sum itself is included."""
+        """Return bounds (M,) from error bounds (M,) of the solution, with the rounding of the output sum."""
         size = (1 + float(self.orthonormality)) ** 0.5 * row_norms(widened(gamma))
         psi = namespace(gamma).abs(self.coefficients(mus))
         weight = psi @ beside(self.norms, gamma)
@@ -162,12 +177,15 @@ class ReducedQuadratic(_SavedOutput):
         return _above_underflow(bound, weight, error)
 
     def truncate(self, size: int) -> ReducedQuadratic:
-        """For the first `size` basis vectors."""
+        """Return the output for the first `size` basis vectors."""
         return replace(self, matrices=self.matrices[:, :size, :size])
 
 
 class ReducedOutput(Protocol):
-    """An output of a reduced model: its value, and a bound of its error; :class:`ReducedLinear`, :class:`ReducedQuadratic`, or anybody's."""
+    """An output of a reduced model: its value, and a bound of its error.
+
+    :class:`ReducedLinear` and :class:`ReducedQuadratic` are such outputs; a user's own class may be one, too.
+    """
 
     kind: ClassVar[str]
 
@@ -176,24 +194,26 @@ class ReducedOutput(Protocol):
         """The coefficients psi of its terms."""
 
     def value(self, mus: Any, gamma: Any) -> Any:
-        """Values (M,) for reduced coefficients gamma (M, N)."""
+        """Return values (M,) for reduced coefficients gamma (M, N)."""
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
-        """Bounds (M,) of |s - s_N| from error bounds (M,) of the solution."""
+        """Return bounds (M,) of |s - s_N| from error bounds (M,) of the solution."""
 
     def truncate(self, size: int) -> ReducedOutput:
-        """The output for the first `size` basis vectors."""
+        """Return the output for the first `size` basis vectors."""
 
     def arrays(self) -> dict[str, Any]:
-        """All that it is made of, for a file."""
+        """Return all that it is made of, for a file."""
 
 
 def reduce_output(
     product: InnerProduct, basis: np.ndarray, output: Output, name: str = "of the model"
 ) -> ReducedOutput:
-    """The output on the span of a P-orthonormal basis Z (n, N).
+    """Return the output on the span of a P-orthonormal basis Z (n, N).
 
-    Everything is formed for functionals brought to unit size by powers of two, so that no square over- or underflows, and scaled back.
+    Everything is formed for functionals brought to unit size by powers of two, so that no square over- or underflows,
+    and scaled back.
+
     Raises ModelError, with the name of the output, if what comes out is beyond the range of numbers.
     """
     made = _quadratic(product, basis, output) if output.quadratic else _linear(product, basis, output)
@@ -201,21 +221,23 @@ def reduce_output(
     if not all(np.all(np.isfinite(a)) for a in arrays):
         largest = max(float(abs(term).max()) for term in output.terms)
         raise ModelError(
-            f"output {name!r} has entries up to {largest:.3g}: its reduced form is beyond the range of double precision; scale it down, "
-            "and its values up"
+            f"output {name!r} has entries up to {largest:.3g}: its reduced form is beyond the range of double "
+            "precision; scale it down, and its values up"
         )
     return made
 
 
 def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedLinear:
     vectors = np.stack(output.terms, axis=1)
-    # to unit size in the units of the product, in one step: neither vectors * units nor a part of it may leave the range of numbers
+    # to unit size in the units of the product, in one step: neither vectors * units nor a part of it may leave the
+    # range of numbers
     sizes, shift = np.maximum(np.abs(vectors.real), np.abs(vectors.imag)), np.frexp(product.balance)[1][:, None] - 1
     lowest = np.iinfo(np.int32).min
     exponents = np.where(sizes > 0, np.frexp(sizes)[1] + shift, lowest).max(axis=0, initial=lowest)
     exponents = np.where(exponents == lowest, 0, exponents)
     vectors = scaled(vectors, -exponents)
-    # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the representer P^{-1} conj(l)
+    # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the
+    # representer P^{-1} conj(l)
     span = FunctionalRange(product)
     span.append(vectors.conj(), np.zeros_like(vectors), np.zeros(vectors.shape))
     growth = 1 + span.orthogonality
@@ -247,7 +269,10 @@ def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> Redu
 
 
 def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """V^H Q V (N, N), V = S^-1 Z and Q in balanced units, formed in extended precision, and a bound of the Frobenius norm of its error."""
+    """Return V^H Q V (N, N) in balanced units, V = S^-1 Z, and a bound of the Frobenius norm of its error.
+
+    The products are formed in extended precision.
+    """
     split = extended.SplitMatrix(form)
     image, off = extended.product(split, vectors), extended.rounding(split, vectors)
     adjoint = extended.SplitMatrix(vectors.conj().T)
@@ -258,9 +283,10 @@ def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _form_norm(form: Any, units: Units) -> float:
-    """A proved upper bound t of max |lambda|, Q x = lambda P x, Q in balanced units: eliminations show t P - Q and t P + Q to be definite.
+    """Return a proved upper bound t of max |lambda|, Q x = lambda P x, with Q in balanced units.
 
-    They do so up to their rounding (:func:`rbm.solvers.definite.definiteness_error`), which over the smallest eigenvalue of P is added to t, in the
+    Eliminations show that t P - Q and t P + Q are definite. They do so up to their rounding
+    (:func:`rbm.solvers.definite.definiteness_error`), which over the smallest eigenvalue of P is added to t, in the
     units of :mod:`rbm.affine.units`. Where that gives less, t is the largest row sum of Q over that eigenvalue.
     """
     q, error = units.take(form)
@@ -283,7 +309,7 @@ def _form_norm(form: Any, units: Units) -> float:
 
 
 def _largest_quotient(form: Any, product: Any) -> float:
-    """About max |lambda|, Q x = lambda P x."""
+    """Return an estimate of max |lambda|, Q x = lambda P x."""
     n = form.shape[0]
     if n <= DENSE_LIMIT:
         a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, product))

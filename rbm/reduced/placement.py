@@ -1,4 +1,4 @@
-"""Where a reduced model lives: NumPy arrays on the host, or arrays of another module on a device."""
+"""The place of a reduced model's arrays: the host, as NumPy arrays, or a device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arrays = TypeVar("Arrays", bound=ReducedArrays)
 
 
 def placed(model: Arrays, target: Any, device: Any = None) -> Arrays:
-    """The model on `target`; see :meth:`rbm.ReducedModel.to`."""
+    """Return the model on `target`; see :meth:`rbm.ReducedModel.to`."""
     move = mover(target, device)
     if move is to_numpy and isinstance(model.operators, np.ndarray):
         return model
@@ -29,7 +29,7 @@ def placed(model: Arrays, target: Any, device: Any = None) -> Arrays:
 
 
 def beside_model(made: Arrays, array: Any) -> Arrays:
-    """The NumPy model `made` where `array` lives."""
+    """Return the NumPy model `made` where `array` lives."""
     if isinstance(array, np.ndarray):
         return made
     return _moved(made, lambda a: beside(a, array))
@@ -44,8 +44,8 @@ def _moved(model: Arrays, move: Callable[[Any], Any]) -> Arrays:
         reason = "it needs the full model, which stays on the CPU: use the model that was moved"
         if name == model.method:
             raise ModelError(
-                f"the default estimator {name!r} cannot be moved: {reason[3:]}, or make it with another estimator first, "
-                f"estimators=('orthonormal', {name!r})"
+                f"the default estimator {name!r} cannot be moved: {reason[3:]}, or make it with another estimator "
+                f"first, estimators=('orthonormal', {name!r})"
             )
         refused[name] = reason
     return replace(
@@ -59,7 +59,7 @@ def _moved(model: Arrays, move: Callable[[Any], Any]) -> Arrays:
 
 
 def points_for(model: ReducedArrays, mus: Any) -> Any:
-    """Parameter points (M, p) where the model lives: NumPy's are moved, others must be there.
+    """Return parameter points (M, p) where the model lives: NumPy's are moved, others must be there.
 
     Raises ParameterError for a wrong shape or type, and for points that live elsewhere.
     """
@@ -72,7 +72,7 @@ def points_for(model: ReducedArrays, mus: Any) -> Any:
 
 
 def numbers_for(model: ReducedArrays, coefficients: Any) -> Any:
-    """Coefficients as an array where the model lives. Raises ValueError for an array that lives elsewhere."""
+    """Return coefficients as an array where the model lives; ValueError for an array that lives elsewhere."""
     if type(coefficients) is type(model.operators):
         return coefficients
     if array_api_compat.is_array_api_obj(coefficients) and not isinstance(coefficients, np.ndarray):

@@ -1,4 +1,4 @@
-"""A reduced model in single precision, and back: smaller and faster, with bounds that hold for what it computes."""
+"""The change of a reduced model to single precision and back, with bounds that hold for what it computes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["converted_arrays", "interpolated_squares", "recalibrated"]
 
 
 def converted_arrays(arrays: ReducedArrays, dtype: np.dtype) -> dict[str, Any]:
-    """The reduced matrices and the estimators in another precision, by the names of their fields; see :meth:`rbm.ReducedModel.astype`."""
+    """Return the reduced matrices and the estimators in another precision, by the names of their fields.
+
+    See :meth:`rbm.ReducedModel.astype`.
+    """
     states: dict[str, Estimator] = {}
     refused = dict(arrays.refused)
     for name, state in arrays.estimators.items():
@@ -38,24 +41,28 @@ def converted_arrays(arrays: ReducedArrays, dtype: np.dtype) -> dict[str, Any]:
 
 
 def interpolated_squares(estimators: Mapping[str, Estimator]) -> dict[str, InterpolatedSquare]:
-    """E3 and E4, those of them that are among the estimators."""
+    """Return E3 and E4, as far as they are among the estimators."""
     return {name: state for name, state in estimators.items() if isinstance(state, InterpolatedSquare)}
 
 
 def recalibrated(
     squares: Mapping[str, InterpolatedSquare], before: ReducedArrays, queries: Sequence[Query]
 ) -> dict[str, InterpolatedSquare]:
-    """E3 and E4 of a converted model, which know the reduced solutions of the one before it only.
+    """Return E3 and E4 of a converted model, with the change of the reduced solutions in their floors.
 
-    What the others are off by is measured at validation points. queries : of the converted model and of the one before
+    The states know the reduced solutions of the model before the conversion only; how far those of the converted model
+    are off is measured at validation points.
+
+    queries : of the converted model and of the one before
     """
     mus = validation_points(before.parameters, np.zeros((0, len(before.parameters))))
     for query in queries:
         mus = answered(lambda points, query=query: query.solve(points, estimate=False), mus)  # type: ignore[misc]
     if not len(mus):
         raise EstimatorUnusable(
-            f"what {queries[0].arrays.dtype} does to the estimator {next(iter(squares))!r} was seen nowhere: the model has an answer at none of the validation points "
-            f"in {before.parameters}; keep the model in float64, or use the estimator 'orthonormal'"
+            f"what {queries[0].arrays.dtype} does to the estimator {next(iter(squares))!r} was seen nowhere: the model "
+            f"has an answer at none of the validation points in {before.parameters}; keep the model in float64, or use "
+            "the estimator 'orthonormal'"
         )
     theta, phi = before.operator_coefficients(mus), before.rhs_coefficients(mus)
     gamma, gamma_before = (query.solve(mus, estimate=False).coefficients for query in queries)

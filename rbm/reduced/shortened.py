@@ -1,4 +1,4 @@
-"""Fewer rows for E_onb: the part of the residual's range that hardly matters is left out, and kept in the bound."""
+"""Fewer rows for the factor of E_onb: directions that hardly matter are left out, and the bound covers them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from rbm.reduced.online_query import Query
 
 __all__ = ["compress"]
 
-#: Sample points when none are given.
+#: Number of sample points when none are given.
 SAMPLE = 512
 
 
 def compress(
     arrays: ReducedArrays, query: Query, rtol: float = 0.01, tol: float | None = None, training: Any = None
 ) -> Orthonormal:
-    """E_onb with a shorter factor; see :meth:`rbm.ReducedModel.compress`. `query` solves the reduced system of `arrays`."""
+    """Return E_onb with a shorter factor; see :meth:`rbm.ReducedModel.compress`.
+
+    query : solves the reduced system of `arrays`
+    """
     state = arrays.estimators.get(Orthonormal.kind)
     if not isinstance(state, Orthonormal):
         raise ModelError(
-            f"compress shortens the factor of the estimator 'orthonormal', which this model lacks; it has {', '.join(arrays.estimators) or 'none'}"
+            "compress shortens the factor of the estimator 'orthonormal', which this model lacks; it has "
+            f"{', '.join(arrays.estimators) or 'none'}"
         )
     for name, number in (("rtol", rtol), ("tol", 0.0 if tol is None else tol)):
         if not (isinstance(number, int | float | np.number) and np.isfinite(number) and number >= 0):
@@ -44,7 +48,7 @@ def compress(
 
 
 def _shortened(state: Orthonormal, sizes: np.ndarray, allowed: float) -> Orthonormal:
-    """The state with as few rows as `allowed`, the largest growth of the floor over sizes |c| (M, m), lets be."""
+    """Return the state with the fewest rows whose floor grows by at most `allowed` at all sizes |c| (M, m)."""
     factor = widened(state.factor)
     full = state.full_rows or len(factor)
     typical = np.sqrt(np.mean(sizes**2, axis=0))
@@ -64,7 +68,10 @@ def _shortened(state: Orthonormal, sizes: np.ndarray, allowed: float) -> Orthono
 
 
 def _projected(state: Orthonormal, directions: np.ndarray) -> Orthonormal:
-    """R' = U^H R, made upper trapezoidal, for U (k0, k); what that leaves out, and that U is orthonormal to round-off only, measured."""
+    """Return the state with R' = U^H R, made upper trapezoidal, for U (k0, k).
+
+    What this leaves out is measured, and so is how far U is from orthonormal.
+    """
     factor = widened(state.factor)
     rotation, triangle = np.linalg.qr(directions.conj().T @ factor)
     basis = directions @ rotation

@@ -1,6 +1,7 @@
-"""The projection of a full-order model onto a growing basis, and an orthonormal basis of the residual's range; offline only.
+"""The projection of a full-order model onto a growing basis, and the residual's range; offline only.
 
-``projected_system`` has the reduced matrices, Galerkin or least squares; ``residual_range`` has W = D R.
+``projected_system`` has the reduced matrices, Galerkin or least squares; ``residual_range`` has an
+orthonormal basis D of the residual's range, W = D R.
 """
 
 from rbm.reduction.projected_system import Reduction, solved

@@ -21,7 +21,7 @@ __all__ = ["Reduction", "solved"]
 
 
 class Reduction:
-    """Everything reduced that depends on the basis Z (n, N): the reduced system and, when asked for, the residual range.
+    """The reduced system for a growing basis Z (n, N) and, when asked for, the residual range.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ class Reduction:
     basis : (n, N) vectors to start from; orthonormalised in P unless they are orthonormal to 1e-10 already
     projection : "galerkin" or "least-squares"; by default the model's own
 
-    Galerkin: Z^H A(mu) Z gamma = Z^H f(mu). Least squares: gamma minimises ||f(mu) - A(mu) Z gamma||_{P^-1}, which in the
-    orthonormal basis D of the residual's range (W = D R) is the small problem min ||R c(mu)||_2: the columns of R *are* the
-    reduced system, at no further cost. It is stable whenever the full model is: ||r|| is at most sigma_max(mu) times the best
-    approximation error, and never grows with N.
+    Galerkin: Z^H A(mu) Z gamma = Z^H f(mu). Least squares: gamma minimises ||f(mu) - A(mu) Z gamma||_{P^-1}, which in
+    the orthonormal basis D of the residual's range (W = D R) is the small problem min ||R c(mu)||_2: the columns of R
+    *are* the reduced system, at no extra cost. It is stable whenever the full model is: ||r|| is at most sigma_max(mu)
+    times the best approximation error, and never grows with N.
 
     :meth:`extend` adds one vector; all reduced quantities grow, nothing is recomputed.
     """
@@ -55,22 +55,22 @@ class Reduction:
 
     @property
     def size(self) -> int:
-        """Number of basis vectors N."""
+        """The number of basis vectors N."""
         return self._basis.width
 
     @property
     def basis(self) -> np.ndarray:
-        """Z (n, N)."""
+        """The basis Z (n, N), as one array."""
         return self._basis.array
 
     @property
     def orthonormality(self) -> float:
-        """A bound of ||Z^H P Z - I||_F, measured for interpolated models, whose error bounds need it; 0 for others."""
+        """A bound of ||Z^H P Z - I||_F, measured for interpolated models, whose error bounds need it; else 0."""
         return 0.0 if self.model.interpolation_error is None else self.model.inner_product.orthonormality(self.basis)
 
     @property
     def operators(self) -> np.ndarray:
-        """Reduced operators: Z^H A_q Z (Qa, N, N), or R's columns of A_q Z (Qa, k, N), with Z = (z_1..z_N)."""
+        """The reduced operators: Z^H A_q Z (Qa, N, N), or R's columns of A_q Z (Qa, k, N), with Z = (z_1..z_N)."""
         if self.projection == "galerkin":
             return self._operators
         factor, qf = self.residual_range.factor, self._rhs.shape[0]
@@ -80,7 +80,7 @@ class Reduction:
 
     @property
     def rhs(self) -> np.ndarray:
-        """Reduced right-hand sides: Z^H f_q (Qf, N), or R's columns of f_q (Qf, k)."""
+        """The reduced right-hand sides: Z^H f_q (Qf, N), or R's columns of f_q (Qf, k)."""
         if self.projection == "galerkin":
             return self._rhs
         return np.ascontiguousarray(self.residual_range.factor[:, : self._rhs.shape[0]].T)
@@ -94,7 +94,7 @@ class Reduction:
         return self._range
 
     def extend(self, snapshot: np.ndarray) -> bool:
-        """Orthonormalise a snapshot (n,) against the basis and append it; False if its remainder is round-off."""
+        """Append a snapshot (n,), orthonormalised against the basis; return False if its remainder is round-off."""
         snapshot = dense_entries("snapshot", snapshot)
         new = gram_schmidt(
             snapshot[:, None],
@@ -130,7 +130,7 @@ class Reduction:
             self._range.extend(z)
 
     def combination(self, gamma: np.ndarray) -> np.ndarray:
-        """Z gamma (n,) for reduced coefficients gamma (N,)."""
+        """Return Z gamma (n,) for reduced coefficients gamma (N,)."""
         total, start = np.zeros(self.model.dimension), 0
         for piece in self._basis.pieces:
             total = total + piece @ gamma[start : start + piece.shape[1]]
@@ -138,12 +138,15 @@ class Reduction:
         return total
 
     def residual_terms(self) -> np.ndarray:
-        """W (n, m) in double precision, columns ordered as :func:`rbm.online.reference.residual_coefficients`."""
+        """Return the residual's terms W (n, m) in double precision.
+
+        Columns are ordered as in :func:`rbm.online.reference.residual_coefficients`.
+        """
         images = [self.model.stack.side_by_side(image) for image in self._images.array.T]
         return np.concatenate([self.model.rhs_terms, *images], axis=1)
 
     def solve(self, mus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""
+        """Return theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""
         theta, phi = self.model.operator_coefficients(mus), self.model.rhs_coefficients(mus)
         return theta, phi, solved(self.operators, self.rhs, theta, phi)[0]
 
@@ -151,7 +154,10 @@ class Reduction:
 def solved(
     operators: np.ndarray, rhs: np.ndarray, theta: np.ndarray, phi: np.ndarray, form: Form | None = None
 ) -> tuple[np.ndarray, Estimate | None]:
-    """gamma (M, N) and, with `form`, the residual norm, for a reduced system that is being built. ModelError where it is singular."""
+    """Return gamma (M, N) and, with `form`, the residual norm, for a reduced system that is being built.
+
+    Raises ModelError where the system is singular.
+    """
     from rbm.online.compiled import CompiledModel  # loads Numba
 
     compiled = CompiledModel(operators, rhs)
@@ -177,7 +183,7 @@ def solved(
 
 
 def _vectors(basis: Any) -> np.ndarray:
-    """Z as an array, from an array, a sparse matrix, or a POD."""
+    """Return Z as an array, from an array, a sparse matrix, or a POD."""
     if isinstance(basis, POD):
         basis = basis.modes
     for attribute, what in (("reduced_model", "basis"), ("U", "U")):
@@ -207,6 +213,7 @@ def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
         lost = sorted(set(range(basis.shape[1])) - set(new.kept.tolist()))
         some = ", ".join(map(str, lost[:8])) + (", ..." if len(lost) > 8 else "")
         raise ModelError(
-            f"{len(lost)} basis vectors depend on the others up to round-off, numbers {some}; lowrank.pod gives independent ones"
+            f"{len(lost)} basis vectors depend on the others up to round-off, numbers {some}; lowrank.pod gives "
+            "independent ones"
         )
     return new.basis

@@ -1,4 +1,4 @@
-"""The residual as a known linear map, r(mu) = W c(mu)."""
+"""The range of the residual, which is a known linear map: r(mu) = W c(mu)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["ResidualRange"]
 
 
 class ResidualRange(FunctionalRange):
-    """W = [f_1..f_Qf, A_1 z_1..A_Qa z_1, A_1 z_2, ...] (n, m), formed in extended precision as basis vectors arrive, W ~ D R."""
+    """The residual's terms W (n, m) and their orthonormal basis D: W ~ D R.
+
+    W = [f_1..f_Qf, A_1 z_1..A_Qa z_1, A_1 z_2, ...] is formed in extended precision as basis vectors arrive.
+    """
 
     def __init__(self, system: AffineSystem) -> None:
         super().__init__(system.inner_product)

@@ -1,1 +1,1 @@
-"""What people look at: figures of estimates, parameters and solutions (matplotlib, extra `plots`)."""
+"""Figures of estimates, parameters and solutions (matplotlib, extra `plots`)."""

@@ -1,7 +1,7 @@
-"""Figures of a reduced basis study: estimators against true errors, floors as bands; colour-blind safe.
+"""Figures of a reduced basis study: estimators against true errors, with floors as bands.
 
-Every function draws into given or new axes and returns the matplotlib ``Axes``; :func:`save` writes png and pdf. Colours are
-those of Okabe and Ito; every curve also has a marker of its own.
+Every function draws into given or new axes and returns the matplotlib ``Axes``; :func:`save` writes png and pdf.
+Colours are those of Okabe and Ito, which are safe for colour-blind readers; every curve also has a marker of its own.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ STYLES: dict[str, dict[str, Any]] = {
     "interpolated": {"color": "#56B4E9", "marker": "o", "label": r"$E_4$ interpolated"},
     "orthonormal": {"color": "#0072B2", "marker": "^", "label": r"$E_\mathrm{onb}$ orthonormal"},
 }
-#: Line widths. Curves drawn last lie on top; the wide ones first, so that none hides another.
+#: Line widths. Curves drawn last lie on top; the wide ones are drawn first, so that none hides another.
 WIDTHS = {"direct": 5.0, "expanded": 1.6, "sampled": 3.6, "interpolated": 2.4, "orthonormal": 1.2}
-#: Of estimators that are not in the table, a user's own for instance, in the order of their names.
+#: Colours and markers of estimators that are not in the table, a user's own for instance, in the order of their names.
 OTHERS = tuple(zip(("#E69F00", "#999999", "#F0E442", "#000000"), ("P", "X", "*", "h"), strict=True))
-#: Legends beside the axes, where they hide nothing.
+#: Options of legends, which stand beside the axes, where they hide nothing.
 BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
 ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
 
 
 def _order(method: str) -> tuple[int, str]:
-    """The place of an estimator among the curves: those of the table in its order, then others by name."""
+    """Return the sort key of an estimator: those of the table in its order, then others by name."""
     known = list(WIDTHS)
     return (known.index(method) if method in WIDTHS else len(known), method)
 
 
 def _style(method: str) -> dict[str, Any]:
-    """Colour, marker, label and line width of an estimator."""
+    """Return colour, marker, label and line width of an estimator."""
     if method in STYLES:
         return {**STYLES[method], "width": WIDTHS[method]}
     others = sorted(set(METHODS) - set(STYLES) | {method})
@@ -69,7 +69,7 @@ def estimators_over_size(
     floors: Sequence[str] = ("expanded", "orthonormal"),
     ax: Any = None,
 ) -> Any:
-    """Largest estimate over the test parameters against N, with the true error and floors as bands.
+    """Draw the largest estimate over the test parameters against N, with the true error and floors as bands.
 
     sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
     floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
@@ -119,7 +119,7 @@ def estimators_over_parameter(
     log: bool = False,
     ax: Any = None,
 ) -> Any:
-    """Estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
+    """Draw estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
     ax = _axes(ax)
     order = np.argsort(mu)
     for method in sorted(estimates, key=_order):
@@ -142,7 +142,7 @@ def estimators_over_parameter(
 
 
 def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarray]], *, ax: Any = None) -> Any:
-    """bound / true error over the test parameters for each N: median as a line, smallest to largest as a band.
+    """Draw bound / true error over the test parameters for each N: median as a line, the range as a band.
 
     ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
     """
@@ -152,7 +152,7 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
         ns = [n for n in sizes if n in per_size]
         low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
         ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
-        for edge in (low, high):  # bands may coincide; of their edges the wide ones lie below
+        for edge in (low, high):  # bands may coincide; the wide edges are drawn below
             ax.plot(ns, edge, color=style["color"], lw=style["width"] / 2, ls=":", alpha=0.85)
         ax.plot(
             ns,
@@ -172,7 +172,10 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
 
 
 def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = None, ax: Any = None) -> Any:
-    """max |g - I_r g| against the number of points r, one curve a name; `round_off` draws the level of saturation."""
+    """Draw max |g - I_r g| against the number of points r, one curve per name.
+
+    round_off : level of saturation, drawn as a line
+    """
     ax = _axes(ax)
     colors = _colormap("cividis")(np.linspace(0, 0.9, len(histories)))
     for k, (name, history) in enumerate(histories.items()):
@@ -187,9 +190,10 @@ def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = 
 
 
 def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: Any = None) -> Any:
-    """The parameters (N, p) at which the greedy took snapshots, in their order; grey lines are the ends of the ranges.
+    """Draw the parameters (N, p) at which the greedy took snapshots, in their order.
 
-    One parameter against the step; two as points of the plane, coloured by the step; more as one row a parameter, likewise coloured.
+    One parameter is drawn against the step; two as points of the plane, coloured by the step; more as one row per
+    parameter, likewise coloured. Grey lines are the ends of the ranges.
     """
     ax = _axes(ax)
     order = np.arange(1, len(parameters) + 1)
@@ -224,7 +228,7 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
 
 
 def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = None) -> Any:
-    """Solutions u (M, n) over a one-dimensional domain x (n,)."""
+    """Draw solutions u (M, n) over a one-dimensional domain x (n,)."""
     ax = _axes(ax)
     colors = _colormap("cividis")(np.linspace(0, 0.9, len(u)))
     for color, label, values in zip(colors, labels, u, strict=True):
@@ -235,7 +239,10 @@ def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = 
 
 
 def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, labels: Sequence[str]) -> Any:
-    """Solutions u (M, n) at the nodes `points` (2, n) of a triangulation (3, t), side by side; returns the figure."""
+    """Draw solutions u (M, n) on a triangulation, side by side; return the figure.
+
+    points : nodes (2, n); triangles : (3, t)
+    """
     figure = _matplotlib("figure").Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
     for k, (values, label) in enumerate(zip(u, labels, strict=True)):
         ax = figure.add_subplot(1, len(u), k + 1)
@@ -282,7 +289,7 @@ def _axes(ax: Any) -> Any:
 
 
 def _short_log_ticks(ax: Any) -> None:
-    """Ticks at 1, 2, 3 and 5 in figures, not 2 x 10^0, on log axes of less than a decade and a half."""
+    """Label ticks at 1, 2, 3 and 5 in figures, not 2 x 10^0, on log axes of less than a decade and a half."""
     ticker = _matplotlib("ticker")
     for axis in (ax.xaxis, ax.yaxis):
         low, high = sorted(axis.get_view_interval())
@@ -301,7 +308,10 @@ def _colormap(name: str) -> Any:
 
 
 def symbol(name: str) -> str:
-    """A parameter name as a formula: mu -> Greek letter, k3 and beta_3 -> with index 3, beta_3_re -> its real part."""
+    """Return a parameter name as a formula.
+
+    mu becomes a Greek letter, k3 and beta_3 get the index 3, and beta_3_re becomes the real part of beta_3.
+    """
     part = {"_re": "\\mathrm{Re}\\,", "_im": "\\mathrm{Im}\\,"}.get(name[-3:], "")
     name = name[:-3] if part else name
     head = name.rstrip("0123456789")

@@ -5,14 +5,19 @@ Rooms, arrows, floors, circles. ``python tests/helpers/house.py [root]`` prints 
 
 from __future__ import annotations
 
+import argparse
 import ast
-import sys
+import io
+import json
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ALLOWED", "PACKAGES", "ROOMS", "circles", "entries", "floors", "imports", "upward"]
+__all__ = ["ALLOWED", "PACKAGES", "ROOMS", "circles", "counts", "entries", "floors", "imports", "upward"]
 
 ROOT = Path(__file__).parents[2]
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 PACKAGES = ("lowrank", "eim", "rbm", "ml", "problems")
 #: The rooms of a package, lowest first: a room imports only from itself and from those before it. Those of
 #: docs/rooms.md.
@@ -106,20 +111,64 @@ def entries(package: str, root: Path = ROOT) -> list[str]:
     return sorted(p.name for p in (root / package).iterdir() if p.name != "__pycache__" and not p.name.startswith("."))
 
 
-def main(root: Path) -> None:
-    """Print one line for each package, and every circle."""
-    print(f"{'package':10} {'entries':>7} {'modules':>7} {'floors':>6} {'arrows':>6} {'upward':>6} {'circles':>7}")
-    for package in PACKAGES:
-        graph = imports(package, root)
-        up = len(upward(package, graph)) if package in ROOMS else 0
-        arrows, rounds = sum(map(len, graph.values())), circles(graph)
-        print(
-            f"{package:10} {len(entries(package, root)):7} {len(graph):7} {floors(graph):6} {arrows:6} {up:6} "
-            f"{len(rounds):7}"
-        )
-        for path in rounds:
+def code_lines(path: Path) -> int:
+    """Lines of a file that hold code: no blanks, comments and docstrings."""
+    text = path.read_text()
+    left = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    tokens = (t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in left)
+    lines = {row for t in tokens for row in range(t.start[0], t.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return len(lines)
+
+
+def longest_function(package: str, root: Path = ROOT) -> tuple[int, str]:
+    """Lines, without its docstring, of the longest function of a package, and where it is."""
+    found = [(0, "")]
+    for path in (root / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if ast.get_docstring(node, clean=False) is not None:
+                    lines -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
+                found.append((lines, f"{path.relative_to(root)}: {node.name}"))
+    return max(found)
+
+
+def counts(package: str, root: Path = ROOT) -> dict[str, Any]:
+    """What is counted of a package."""
+    graph = imports(package, root)
+    lines, where = longest_function(package, root)
+    return {
+        "entries": len(entries(package, root)),
+        "modules": len(graph),
+        "floors": floors(graph),
+        "arrows": sum(map(len, graph.values())),
+        "upward": len(upward(package, graph)) if package in ROOMS else 0,
+        "circles": len(circles(graph)),
+        "code": sum(map(code_lines, sorted((root / package).rglob("*.py")))),
+        "longest": lines,
+        "longest_function": where,
+    }
+
+
+def main(root: Path, out: Path | None) -> None:
+    """Print one line for each package, and every circle; write the counts as JSON."""
+    made = {package: counts(package, root) for package in PACKAGES}
+    heads = [name for name in made["rbm"] if name != "longest_function"]
+    print(f"{'package':10}" + "".join(f"{head:>9}" for head in heads) + "  longest function")
+    for package, found in made.items():
+        print(f"{package:10}" + "".join(f"{found[head]:9}" for head in heads) + f"  {found['longest_function']}")
+        for path in circles(imports(package, root)):
             print("   ", " -> ".join(path))
+    if out is not None:
+        out.write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", nargs="?", type=Path, default=ROOT, help="a checkout; this one by default")
+    parser.add_argument("--json", type=Path, help="also write the counts to this file")
+    options = parser.parse_args()
+    main(options.root.resolve(), options.json)

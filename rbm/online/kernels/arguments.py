@@ -1,7 +1,8 @@
-"""What the kernels are given and give back: named tuples of arrays, and the integers that say what is to be done.
+"""The arguments and answers of the kernels: named tuples of arrays, and integers that say what is to be done.
 
-A call from Python passes plain tuples (:func:`tuple`), whose types Numba finds ten times faster than those of named ones;
-the kernels give the fields their names again. Complex arrays M x k of answers and coefficients come as real ones M x 2 k.
+A call from Python passes plain tuples (:func:`tuple`), whose types Numba finds ten times faster than those of named
+ones; the kernels give the fields their names again. Complex arrays (M, k) of answers and coefficients come as real ones
+(M, 2 k).
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ __all__ = [
 
 #: How the reduced system is solved: not at all, by L D L^H, by LU with partial pivoting, by Householder QR.
 GIVEN, LDL, LU, QR = range(4)
-#: What is made of the residual: nothing, ||F c||, (c^H G c)^{1/2}.
+#: What is computed of the residual: nothing, ||F c||, (c^H G c)^{1/2}.
 NOTHING, NORM, EXPANDED = range(3)
-#: How a point ended: answered, with a pivot that is not positive (LDL), with numbers beyond their range, without an error bound.
+#: How a point ended: answered, with a pivot that is not positive (LDL), with numbers beyond their range, without an
+#: error bound.
 SOLVED, INDEFINITE, NOT_FINITE, NO_BOUND = range(4)
 
 
 class PackedSystem(NamedTuple):
-    """The reduced system: entries of a matrix one after the other, the Qa numbers of each entry together."""
+    """The reduced system: its entries one after the other, the Qa numbers of each entry together."""
 
     kind: int  #: GIVEN, LDL, LU or QR
     terms: Any  #: (entries * Qa,): lower triangles (LDL), whole matrices (LU), or the staircase of columns (QR)
@@ -48,9 +50,11 @@ class PackedSystem(NamedTuple):
 
 
 class PackedFactor(NamedTuple):
-    """A real matrix F, blocks of four rows, each from its first nonzero column on, entry by entry of its rows; and the floor.
+    """A real matrix F in blocks of four rows, and the floor of its residual norm.
 
-    The floor of ||F c|| is sum_j w_j |c_j| + relative value + absolute, that of (c^H G c)^{1/2} relative sum_j w_j |c_j| + absolute.
+    A block starts at its first nonzero column; its rows are interleaved, entry by entry.
+    The floor of ||F c|| is sum_j w_j |c_j| + relative value + absolute, that of (c^H G c)^{1/2} is
+    relative sum_j w_j |c_j| + absolute.
     """
 
     mode: int  #: NOTHING, NORM or EXPANDED
@@ -66,7 +70,9 @@ class PackedFactor(NamedTuple):
 class PackedFinish(NamedTuple):
     """The stability bound and the outputs (:class:`rbm.online.forms.Finish`)."""
 
-    stability: Any  #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta comes with the points, or there is none
+    #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta comes with the points, or is
+    #: absent
+    stability: Any
     functionals: Any  #: (outputs * N,)
     magnitudes: Any  #: (outputs, N)
     norms: Any  #: (outputs,)
@@ -87,7 +93,7 @@ class PackedProducts(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Coefficients at M points."""
+    """Coefficients theta, phi and stability bounds at M points."""
 
     theta: Any  #: (M, Qa)
     phi: Any  #: (M, Qf)
@@ -95,7 +101,7 @@ class Points(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """For M points; what was not asked for is not written."""
+    """The answers for M points; what was not asked for is not written."""
 
     gamma: Any  #: (M, N)
     value: Any  #: (M,) residual norm, divided by beta if there is one

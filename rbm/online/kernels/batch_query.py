@@ -1,8 +1,9 @@
-"""Many parameter points at once: reduced systems, residual norms, floors, error bounds and outputs in one sweep.
+"""Reduced systems, residual norms, floors, error bounds and outputs for many parameter points in one sweep.
 
-One tile is two registers of lanes, 16 points in float64, the groups 0 and 1. It is solved, its residual coefficients are formed and
-the residual is multiplied out while everything is in the first two caches. Nothing here allocates memory per point, and no lane
-depends on another. :mod:`rbm.online.reference` and `evaluate` of the estimators define what is computed.
+One tile is two registers of lanes, 16 points in float64, the groups 0 and 1. It is solved, its residual coefficients
+are formed and the residual is multiplied out while everything is in the first two caches. Nothing here allocates memory
+per point, and no lane depends on another. :mod:`rbm.online.reference` and `evaluate` of the estimators define what is
+computed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ TINY = float(np.finfo(np.float64).tiny)
 
 @inlined
 def load_tile(system: Any, points: Any, answers: Any, row: int, tile: Any) -> None:
-    """Coefficients, and gamma where it is given, of the points `row`, ... into the lanes of one group."""
+    """Load coefficients, and gamma where it is given, of the points `row`, ... into the lanes of one group."""
     gather(points.theta, row, tile.lanes, tile.theta_numbers)
     gather(points.phi, row, tile.lanes, tile.phi_numbers)
     if system.kind == GIVEN:
@@ -61,7 +62,7 @@ def load_tile(system: Any, points: Any, answers: Any, row: int, tile: Any) -> No
 
 @inlined
 def solve_tile(system: Any, tile: Any) -> None:
-    """gamma of one group, and the smallest pivot of L D L^H (1 for the other solvers) into `tile.one`."""
+    """Solve for gamma of one group; `tile.one` gets the smallest pivot of L D L^H, or 1 from other solvers."""
     qa, qf, n = tile.shape
     one = splat(tile.one.dtype.type(1))
     zero = alike(one - one, load(tile.theta, 0))
@@ -83,7 +84,7 @@ def solve_tile(system: Any, tile: Any) -> None:
 
 @inlined
 def solution(system: Any, answers: Any, row: int, here: int, tile: Any) -> int:
-    """gamma and verdicts of `here` points from the lanes; returns how many could not be solved."""
+    """Write gamma and verdicts of `here` points from the lanes; return how many could not be solved."""
     failures = 0
     for lane in range(here):
         total = tile.one.dtype.type(0)
@@ -94,7 +95,7 @@ def solution(system: Any, answers: Any, row: int, here: int, tile: Any) -> int:
                 total += 0 * number
         verdict = (
             SOLVED if total == 0 else NOT_FINITE
-        )  # 0 x is NaN, which differs from everything, where x is not finite
+        )  # where x is not finite, 0 x is NaN, which differs from everything
         if not tile.one[lane] > 0:
             verdict = INDEFINITE
         answers.failed[row + lane] = verdict
@@ -104,7 +105,7 @@ def solution(system: Any, answers: Any, row: int, here: int, tile: Any) -> int:
 
 @inlined
 def outputs(finish: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> None:
-    """Outputs of `here` points, and bounds of their rounding errors into `tile.rounding`."""
+    """Compute outputs of `here` points, and bounds of their rounding errors into `tile.rounding`."""
     n = tile.shape[2]
     nought = splat(tile.one.dtype.type(0))
     for o in range(len(finish.norms)):
@@ -122,7 +123,7 @@ def outputs(finish: Any, answers: Any, row: int, here: int, group: int, tile: An
 
 @inlined
 def stability_bound(stability: Any, group: int, tile: Any) -> None:
-    """beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
+    """Compute beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
     qa = tile.shape[0]
     least = splat(stability[1]) * real(load(tile.theta, 0))
     spent = splat(stability[1 + qa]) * modulus(load(tile.theta, 0))
@@ -135,7 +136,7 @@ def stability_bound(stability: Any, group: int, tile: Any) -> None:
 
 @inlined
 def residual_sums(factor: Any, alone: bool, tile: Any) -> None:
-    """||F c||^2 or half of c^H G c of both groups into `tile.norms`; `alone`: of the first lane only."""
+    """Compute ||F c||^2 or half of c^H G c of both groups into `tile.norms`; if `alone`, of the first lane only."""
     expanded = factor.mode == EXPANDED
     if alone:
         residual_of_one(factor.matrix, factor.first, tile.c, factor.columns, expanded, 0, tile.work, tile.norms)
@@ -146,14 +147,14 @@ def residual_sums(factor: Any, alone: bool, tile: Any) -> None:
 
 @inlined
 def residual_and_floor(factor: Any, points: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> bool:
-    """Residual norms and floors of `here` points from sums; returns whether a value is less than SHARP floors."""
+    """Write residual norms and floors of `here` points; return whether a value is less than SHARP floors."""
     number = tile.one.dtype.type
     nought, relative, absolute = splat(number(0)), splat(number(factor.relative)), splat(number(factor.absolute))
     square, limit = load(tile.norms, group), load(tile.floors, group)
     if factor.mode == EXPANDED:
         square = square + square
-        limit = larger(limit, nought, relative * limit + absolute, limit)  # zero stays zero
-        norm = equal(square, square, larger(square, nought, root(square), limit), square)  # NaN stays
+        limit = larger(limit, nought, relative * limit + absolute, limit)  # zero if nothing is there
+        norm = equal(square, square, larger(square, nought, root(square), limit), square)  # NaN remains NaN
     else:
         norm = root(square)
         limit = larger(limit, nought, fma(relative, norm, limit) + absolute, limit)
@@ -173,7 +174,7 @@ def residual_and_floor(factor: Any, points: Any, answers: Any, row: int, here: i
 
 @inlined
 def refined_floors(factor: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> bool:
-    """Floors in twice the working precision into `tile.one`; returns whether they are lower by a hundredth of a value.
+    """Compute floors in twice the working precision into `tile.one`; return if one is lower by 1/100 of the value.
 
     theta, phi and gamma of the group must be in the lanes.
     """
@@ -189,14 +190,14 @@ def refined_floors(factor: Any, answers: Any, row: int, here: int, group: int, t
 
 @inlined
 def gains(factor: Any, answers: Any, row: int, lane: int, tile: Any) -> bool:
-    """Whether a point's value is less than SHARP times what its floor gains by twice the working precision."""
+    """Return whether a value is less than SHARP times what its floor gains by twice the working precision."""
     v, f = answers.value[row + lane], answers.floor[row + lane]
     return v < SHARP * (f - (tile.one[lane] + factor.relative * v + factor.absolute))
 
 
 @inlined
 def refined_residual(factor: Any, answers: Any, row: int, here: int, group: int, alone: bool, tile: Any) -> None:
-    """Residual norms in twice the working precision for the points whose floor gains by that."""
+    """Write residual norms in twice the working precision for the points whose floor gains by that."""
     number = tile.one.dtype.type
     nought, relative, absolute = splat(number(0)), splat(number(factor.relative)), splat(number(factor.absolute))
     size = factor.columns * tile.lanes
@@ -218,7 +219,7 @@ def refined_residual(factor: Any, answers: Any, row: int, here: int, group: int,
 
 @inlined
 def certify(finish: Any, beta: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> int:
-    """Error bounds of solution and outputs of `here` points; returns how many points are without one that were solved."""
+    """Write error bounds of solution and outputs of `here` points; return how many solved points have none."""
     failures = 0
     for lane in range(row, row + here):
         b = tile.betas[group * tile.lanes + lane - row] if len(beta) == 0 else beta[lane]
@@ -242,7 +243,7 @@ def certify(finish: Any, beta: Any, answers: Any, row: int, here: int, group: in
 
 @inlined
 def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
-    """:func:`query` with the names of the fields."""
+    """Do the work of :func:`query`, whose arguments have the names of their fields here."""
     tile = new_tile(system, factor, finish, points, answers.gamma, room)
     zero = alike(splat(tile.one.dtype.type(0)), load(tile.theta, 0))
     count, failures = len(points.theta), 0
@@ -281,7 +282,7 @@ def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any
 
 @kernel
 def query(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
-    """Solve and estimate M points; returns the number of those that failed, which `answers.failed` tells apart.
+    """Solve and estimate M points; return the number of those that failed, which `answers.failed` tells apart.
 
     system, factor, finish, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`rbm.online.kernels.tile.scratch_size` numbers of the working type

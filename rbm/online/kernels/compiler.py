@@ -1,4 +1,4 @@
-"""How functions of this folder become compiled code: inner ones, and kernels that are called from Python and kept on disk."""
+"""Decorators that compile the functions of this folder: inner ones, and kernels that Python calls."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ if getattr(numba.config, "DISABLE_JIT", False):
         "NUMBA_DISABLE_JIT is set: reduced models are solved by compiled code, which cannot run uncompiled; unset it"
     )
 
-#: Nothing compiled here allocates memory: without Numba's counts of references each call is cheaper, and so is its compilation.
+#: Options of Numba. Nothing compiled here allocates memory: without counts of references each call is cheaper, and so
+#: is its compilation.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 jit: Any = numba.njit
-#: Decorators of what kernels call; not kept by itself, for it is a part of them. Numba compiles `inlined` ones into their callers.
+#: Decorators of the functions that kernels call. They are compiled as parts of kernels and not kept on disk by
+#: themselves; Numba compiles `inlined` ones into their callers.
 compiled = jit(**OPTIONS)
 inlined = jit(inline="always", **OPTIONS)
 
 
 def source_digest() -> str:
-    """A digest of all sources in this folder, of the constants they take from elsewhere, and of their compilers' versions."""
+    """Return a digest of all sources in this folder, of constants from elsewhere, and of compiler versions."""
     versions = numba.__version__, llvmlite.__version__, np.__version__
     digest = hashlib.sha256(repr((versions, RESOLVED, SHARP)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -40,7 +42,10 @@ def source_digest() -> str:
 
 
 def kernel(function: Any) -> Any:
-    """Compile without the GIL, on the first call, and keep the result on disk (:mod:`rbm.online.kernels.kernel_cache`)."""
+    """Compile without the GIL, on the first call, and keep the result on disk.
+
+    :mod:`rbm.online.kernels.kernel_cache` keeps it.
+    """
     made = jit(nogil=True, **OPTIONS)(function)
     made._cache = KernelCache(function.__name__, source_digest())
     watch((made,))

@@ -1,4 +1,4 @@
-"""The residual norm by interpolation of its products (E4), for many parameter points at once."""
+"""The residual norm by interpolation of products (E4), for many parameter points at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ __all__ = ["interpolated", "products_scratch_size"]
 
 @inlined
 def selected_products(form: Any, c: Any, parts: int, out: Any) -> None:
-    """s_i s_j part(c_i conj(c_j)) for the selected products; c_i is in the registers 2 i, or 4 i and 4 i + 2 if complex."""
+    """Compute s_i s_j part(c_i conj(c_j)) for the selected products.
+
+    c_i is in the register 2 i, or in 4 i and 4 i + 2 if complex.
+    """
     for s in range(len(form.squares)):
         i, j = form.products[0, s], form.products[1, s]
         scale = splat(form.scales[i] * form.scales[j])
@@ -31,7 +34,7 @@ def selected_products(form: Any, c: Any, parts: int, out: Any) -> None:
 
 @inlined
 def interpolation_weights(form: Any, x: Any) -> None:
-    """lambda with B C lambda = x, in place, by two triangular solves."""
+    """Solve B C lambda = x in place, by two triangular solves."""
     rank = len(form.squares)
     for j in range(rank):
         v = load(x, j)
@@ -46,25 +49,25 @@ def interpolation_weights(form: Any, x: Any) -> None:
 
 @inlined
 def norm_and_floor(form: Any, x: Any, limit: Any, out: Any) -> None:
-    """(sum_r lambda_r V_r)^{1/2} or the floor, and the floor, into the two registers of `out`."""
+    """Store (sum_r lambda_r V_r)^{1/2} or the floor, and the floor, in the two registers of `out`."""
     square = size = nought = splat(out.dtype.type(0))
     for r in range(len(form.squares)):
         v = load(x, r)
         square = fma(splat(form.squares[r]), v, square)
         size = fma(splat(form.errors[r]), modulus(v), size)
     limit = root(size) + limit + splat(form.deviation + form.absolute)
-    store(out, 0, equal(square, square, larger(square, nought, root(square), limit), square))  # NaN stays
+    store(out, 0, equal(square, square, larger(square, nought, root(square), limit), square))  # NaN remains NaN
     store(out, 1, limit)
 
 
 def products_scratch_size(qa: int, qf: int, n: int, form: Any) -> int:
-    """Numbers of the working type that `room` must hold."""
+    """Return how many numbers of the working type `room` must hold."""
     return (qa + qf + n + 1 + 2 * len(form.weights) + 8 + len(form.squares) + 3) * (64 // form.squares.itemsize)
 
 
 @inlined
 def interpolated_tiles(form: Any, points: Any, answers: Any, room: Any) -> None:
-    """:func:`interpolated` with the names of the fields."""
+    """Do the work of :func:`interpolated`, whose arguments have the names of their fields here."""
     numbers = aligned(room, form.squares)
     lanes, parts, count = 64 // numbers.itemsize, room.itemsize // numbers.itemsize, len(points.theta)
     shape = points.theta.shape[1] // parts, points.phi.shape[1] // parts, answers.gamma.shape[1] // parts
@@ -93,7 +96,7 @@ def interpolated_tiles(form: Any, points: Any, answers: Any, room: Any) -> None:
 
 @kernel
 def interpolated(form: Any, points: Any, answers: Any, room: Any) -> None:
-    """E4 for M points: value and floor of :class:`rbm.online.forms.ProductForm`, from gamma in `answers`.
+    """Evaluate E4 for M points: value and floor of :class:`rbm.online.forms.ProductForm`, from gamma in `answers`.
 
     form, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`products_scratch_size` numbers of the working type

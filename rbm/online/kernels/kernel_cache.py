@@ -1,8 +1,9 @@
-"""Compiled kernels on disk: one file a kernel and signature, read only if it is whole and nobody else can have written it.
+"""Compiled kernels on disk: one file per kernel and signature, read only if it is whole and safe to read.
 
-Numba's own cache is unpickled unchecked: a file that was cut short raises one of a dozen errors at every query, a flipped bit may
-end the process. Here the SHA-256 of a file's content, and of what it was compiled for, is compared before anything is unpickled;
-whatever is damaged is compiled again. A checksum detects damage, not forgery: against that stand owner and permissions.
+It is safe if nobody but this user can have written it. Numba's own cache is unpickled unchecked: a file that was cut
+short raises one of a dozen errors at every query, a flipped bit may end the process. Here the SHA-256 of a file's
+content, and of what it was compiled for, is compared before anything is unpickled; whatever is damaged is compiled
+again. A checksum detects damage, not forgery: against forgery, owner and permissions are checked.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ __all__ = ["KernelCache"]
 MAGIC = b"rbm-toolkit kernel 1\n"
 CHECKSUM = hashlib.sha256().digest_size
 LOG = logging.getLogger("rbm.storage.cache")
-#: What this process has said: every kind of trouble once.
+#: The kinds of trouble that this process has reported, each once.
 SAID: set[str] = set()
 #: Flags of Numba that change what is compiled.
 FLAGS = ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX")
 
 
 class KernelCache:
-    """What a dispatcher of Numba asks for compiled code and gives it to, in place of Numba's own cache.
+    """The store of compiled code for a dispatcher of Numba, in place of Numba's own cache.
 
     name : of the kernel; source : digest of all sources and of the compilers' versions
     """
@@ -42,15 +43,15 @@ class KernelCache:
 
     @property
     def cache_path(self) -> str:
-        """The folder."""
+        """The folder with the files."""
         return os.fspath(kernel_folder())
 
     def enable(self) -> None:
-        """Read and write files, as at the start."""
+        """Switch reading and writing files on, as at the start."""
         self._enabled = True
 
     def disable(self) -> None:
-        """Neither read nor write."""
+        """Switch reading and writing files off."""
         self._enabled = False
 
     def flush(self) -> None:
@@ -59,7 +60,7 @@ class KernelCache:
             path.unlink(missing_ok=True)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel for a signature, or None if it has to be compiled."""
+        """Return the compiled kernel for a signature, or None if it has to be compiled."""
         target_context.refresh()
         if not self._enabled:
             return None
@@ -81,13 +82,13 @@ class KernelCache:
             if tuple(made.signature.args) == _arguments(sig):
                 return made
             reason = "it is for other arguments"
-        except Exception as error:  # whole, and yet not what this Numba expects
+        except Exception as error:  # the file is whole, but not what this Numba expects
             reason = f"{type(error).__name__}: {error}"
         _say("rebuild", f"{path} cannot be used ({reason}); the kernel is compiled anew")
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled kernel, if there is a place for it: whole or not at all, in a file of this user only."""
+        """Write a compiled kernel, if there is a place for it: whole or not at all, to a file of this user only."""
         if not self._enabled or data.library.has_dynamic_globals:
             return
         from numba.core.serialize import dumps
@@ -105,7 +106,7 @@ class KernelCache:
             _say("keep", f"compiled kernels are not kept: {error}; name a folder of yours in RBM_CACHE_DIR")
 
     def _key(self, sig: Any, codegen: Any) -> bytes:
-        """All that the compiled code depends on."""
+        """Return all that the compiled code depends on."""
         from numba.core import config
 
         flags = [getattr(config, flag, None) for flag in FLAGS]
@@ -117,12 +118,15 @@ class KernelCache:
 
 
 def _arguments(sig: Any) -> tuple[Any, ...]:
-    """The types of the arguments; a signature of Numba has them as `args`."""
+    """Return the types of the arguments; a signature of Numba has them as `args`."""
     return tuple(getattr(sig, "args", sig))
 
 
 def _read(path: Path, key: bytes) -> bytes | None:
-    """What was pickled, if the file is whole, about this key, and of nobody else; a damaged file is removed. Raises OSError."""
+    """Return the pickled content if the file is whole, has this key and belongs to this user; else None.
+
+    A damaged file is removed. Raises OSError.
+    """
     with open(path, "rb") as file:
         reason = untrusted(os.fstat(file.fileno())) or untrusted(os.stat(path.parent))
         content = b"" if reason else file.read()
@@ -139,14 +143,14 @@ def _read(path: Path, key: bytes) -> bytes | None:
 
 
 def _checksum(key: bytes, content: bytes) -> bytes:
-    """Of a compiled kernel and of what it is for: a file under another's name does not match."""
+    """Return the checksum of a compiled kernel and of its key: a file under another's name does not match."""
     found = hashlib.sha256(hashlib.sha256(key).digest())
     found.update(content)
     return found.digest()
 
 
 def _say(kind: str, what: str) -> None:
-    """Once a process, in one line on standard error unless logging is set up otherwise."""
+    """Log a warning once per process and kind: one line on standard error unless logging is set up otherwise."""
     if kind not in SAID:
         SAID.add(kind)
         LOG.warning("rbm: %s", " ".join(what.split()))

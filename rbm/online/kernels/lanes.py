@@ -1,9 +1,9 @@
-"""Lanes: one number for each of several parameter points, as a Numba type that is a SIMD register.
+"""Lanes: a Numba type that is a SIMD register and holds one number per parameter point.
 
-The small matrices of a reduced model are too small to be vectorised by themselves; many parameter points are not. A `Lanes`
-holds the same entry for 8 points in float64, 16 in float32 (64 bytes, one AVX-512 register; LLVM splits it where registers
-are shorter), a `ComplexLanes` two of them, real and imaginary part. Scratch arrays are flat: entry i occupies the i-th group of
-`width` numbers, real parts before imaginary parts, so that every access is contiguous.
+The matrices of a reduced model are too small to be vectorised by themselves; many parameter points can be. A `Lanes`
+holds the same entry for 8 points in float64, 16 in float32 (64 bytes, one AVX-512 register; LLVM splits it where
+registers are shorter), a `ComplexLanes` two of them, real and imaginary part. Scratch arrays are flat: entry i occupies
+the i-th group of `width` numbers, real parts before imaginary parts, so that every access is contiguous.
 
 Inside compiled functions:
 
@@ -30,18 +30,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "BYTES", "alike", "conj", "copysign", "equal", "fma", "fnma", "imag", "larger", "load", "load_from", "modulus", "real", "root",
-    "splat", "square", "store",
+    "BYTES", "alike", "conj", "copysign", "equal", "fma", "fnma", "imag", "larger", "load", "load_from", "modulus",
+    "real", "root", "splat", "square", "store",
 ]  # fmt: skip
 
-#: Size of a register of lanes.
+#: Size of a register of lanes in bytes.
 BYTES = 64
 
-function: Any = intrinsic  # what it makes has types for Numba, not for a type checker
+function: Any = intrinsic  # its results have types for Numba, not for a type checker
 
 
 class Lanes(types.Type):
-    """Real numbers of type `dtype`, one a parameter point."""
+    """Real numbers of type `dtype`, one per parameter point."""
 
     def __init__(self, dtype: Any) -> None:
         self.dtype, self.width = dtype, BYTES * 8 // dtype.bitwidth
@@ -54,7 +54,7 @@ class Lanes(types.Type):
 
 
 class ComplexLanes(types.Type):
-    """Complex numbers of type `dtype`, one a parameter point."""
+    """Complex numbers of type `dtype`, one per parameter point."""
 
     def __init__(self, dtype: Any) -> None:
         self.dtype, self.width = dtype, BYTES * 8 // dtype.underlying_float.bitwidth
@@ -91,7 +91,7 @@ def _is_complex(kind: Any) -> bool:
 
 
 def _parts(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Real and imaginary part as LLVM values; None for the imaginary part of real lanes."""
+    """Return real and imaginary part as LLVM values; None for the imaginary part of real lanes."""
     if not _is_complex(kind):
         return value, None
     struct = cgutils.create_struct_proxy(kind)(context, builder, value=value)
@@ -114,7 +114,7 @@ def _call(builder: Any, name: str, *args: Any) -> Any:
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
-    """Pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
+    """Return a pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
     vector = _vector(kind)
     data = context.make_array(array_type)(context, builder, array).data
     base = builder.bitcast(data, vector.element.as_pointer())
@@ -130,7 +130,7 @@ def _pointers(context: Any, builder: Any, array_type: Any, array: Any, index: An
 
 @function
 def load(typingctx: Any, array: Any, index: Any) -> Any:
-    """Entry `index` of a flat scratch array."""
+    """Return entry `index` of a flat scratch array."""
     kind = _lanes(array.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -143,7 +143,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
 
 @function
 def load_from(typingctx: Any, array: Any, element: Any) -> Any:
-    """Real lanes from consecutive elements of an array, the first of them given."""
+    """Return real lanes from consecutive elements of an array, of which `element` is the first."""
     kind = Lanes(array.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -169,7 +169,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 @function
 def splat(typingctx: Any, scalar: Any) -> Any:
-    """The same number in all lanes."""
+    """Return lanes that all hold the same number."""
     kind = _lanes(scalar)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -190,7 +190,7 @@ def splat(typingctx: Any, scalar: Any) -> Any:
 
 @function
 def alike(typingctx: Any, x: Any, y: Any) -> Any:
-    """Real lanes x as lanes of the type of y, with imaginary part zero."""
+    """Return real lanes x as lanes of the type of y, with imaginary part zero."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _made(context, builder, y, args[0], ir.Constant(_vector(x), None))
@@ -199,7 +199,7 @@ def alike(typingctx: Any, x: Any, y: Any) -> Any:
 
 
 def _fused(sign: int) -> Any:
-    """a b + c or c - a b; a complex product is two rounded steps, with the real and the imaginary part of a in turn."""
+    """Make a b + c or c - a b; a complex product is two rounded steps, one for each part of a."""
 
     def typed(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -225,7 +225,7 @@ fnma = function(_fused(-1))
 
 
 def _map(formula: Callable[..., Any], kind_of: Callable[[Any], Any]) -> Any:
-    """A function of lanes x from a formula (builder, real part, imaginary part or None) -> parts."""
+    """Make a function of lanes x from a formula (builder, real part, imaginary part or None) -> parts."""
 
     def typed(typingctx: Any, x: Any) -> Any:
         kind = kind_of(x)
@@ -266,7 +266,7 @@ modulus = _map(_modulus, lambda x: x.part)
 
 @function
 def copysign(typingctx: Any, x: Any, y: Any) -> Any:
-    """|x| with the sign of y, real lanes."""
+    """Return |x| with the sign of y, for real lanes."""
     return x(x, y), lambda context, builder, sig, args: _call(builder, "copysign", *args)
 
 
@@ -288,7 +288,7 @@ equal = function(_choice("=="))
 
 
 def _operator(symbol: Any, instruction: str) -> None:
-    """x + y, x - y of one type; x * y also real * complex; x / y with a real divisor."""
+    """Define x + y, x - y of one type; x * y also real * complex; x / y with a real divisor."""
 
     @type_callable(symbol)
     def typer(context: Any) -> Any:

@@ -31,7 +31,7 @@ __all__ = [
     "precision",
 ]
 
-#: Rows of the factor that are multiplied together, and the multiple to which its columns are padded.
+#: Number of rows of the factor that are multiplied together, and the multiple to which its columns are padded.
 ROWS = 4
 
 
@@ -56,7 +56,7 @@ def pack_system(operators: np.ndarray, rhs: np.ndarray, hermitian: bool) -> Pack
 
 
 def no_system(real: np.dtype) -> PackedSystem:
-    """Nothing to solve: the kernel is given gamma."""
+    """Return the system of a kernel that is given gamma: there is nothing to solve."""
     none, zero = np.zeros(0, real), np.zeros(1, np.int64)
     return PackedSystem(GIVEN, none, none, zero, zero, 0)
 
@@ -84,13 +84,13 @@ def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
 
 
 def no_factor(real: np.dtype) -> PackedFactor:
-    """No residual norm is asked for."""
+    """Return the factor for a query without residual norms."""
     none, first = np.zeros(0, real), np.zeros((2, 0), np.int64)
     return PackedFactor(NOTHING, False, none, first, 0, np.zeros((2, 0), real), 0.0, 0.0)
 
 
 def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
-    """Pack stability bound and outputs."""
+    """Pack the stability bound and the outputs."""
     real = dtype.type(0).real.dtype
     functionals = finish.functionals.astype(precision(finish.functionals, dtype)).ravel()
     return PackedFinish(
@@ -99,13 +99,13 @@ def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
 
 
 def no_finish(real: np.dtype) -> PackedFinish:
-    """No error bound and no outputs are asked for."""
+    """Return the finish for a query without error bounds and outputs."""
     none = np.zeros(0, real)
     return PackedFinish(none, none, np.zeros((0, 0), real), none)
 
 
 def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:
-    """Pack E4's selected products, its triangular matrices column by column."""
+    """Pack E4's selected products, and its triangular matrices column by column."""
     real = dtype.type(0).real.dtype
     scales, squares, errors, weights = (a.astype(real) for a in (form.scales, form.squares, form.errors, form.weights))
     lower, upper = (np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper))
@@ -116,12 +116,12 @@ def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:
 
 
 def precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:
-    """`dtype`, but real for a real array."""
+    """Return `dtype`, or its real type for a real array."""
     return dtype if array.dtype.kind == "c" else dtype.type(0).real.dtype
 
 
 def _of_pairs(matrix: np.ndarray) -> np.ndarray:
-    """The real matrix (2 k, 2 m) that multiplies (re c_1, im c_1, re c_2, ...)."""
+    """Return the real matrix (2 k, 2 m) that multiplies (re c_1, im c_1, re c_2, ...)."""
     k, m = matrix.shape
     pairs = np.empty((k, 2, m, 2), dtype=matrix.real.dtype)
     pairs[:, 0, :, 0] = pairs[:, 1, :, 1] = matrix.real
@@ -131,7 +131,7 @@ def _of_pairs(matrix: np.ndarray) -> np.ndarray:
 
 
 def _blocks(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Entries, first columns and elements, and the padded number of columns of :class:`PackedFactor`."""
+    """Return entries, first columns and elements, and the padded number of columns of :class:`PackedFactor`."""
     k, m = factor.shape
     columns = -(-max(m, 1) // ROWS) * ROWS
     padded = np.zeros((-(-k // ROWS) * ROWS, columns), dtype=factor.dtype)

@@ -1,7 +1,10 @@
-"""Residual coefficients, floors and residual norms for one tile of parameter points: the inner loops of :mod:`rbm.online.kernels.batch_query`.
+"""Residual coefficients, floors and residual norms for one tile of parameter points.
 
-A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones: row 2 j + part of the
-coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice the size.
+These are the inner loops of :mod:`rbm.online.kernels.batch_query`.
+
+A tile is two registers of lanes, the groups 0 and 1. Complex numbers enter the residual as pairs of real ones:
+row 2 j + part of the coefficients is the real or the imaginary part of c_j, and the factor is the real matrix of twice
+the size.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ __all__ = [
 
 @compiled
 def gather(values: Any, first: int, lanes: int, out: Any) -> None:
-    """Rows first.. of `values` (M, count) into lanes; lanes beyond the last row repeat it."""
+    """Copy the rows of `values` (M, count) from `first` on into lanes; lanes beyond the last row repeat it."""
     last = len(values) - 1
     for lane in range(lanes):
         row = min(first + lane, last)
@@ -37,7 +40,10 @@ def gather(values: Any, first: int, lanes: int, out: Any) -> None:
 
 @compiled
 def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, group: int, c: Any, zero: Any) -> Any:
-    """c into the lanes of `group` of a tile (:func:`rbm.online.reference.residual_coefficients`); returns sum_j w_j |c_j|."""
+    """Write c into the lanes of `group` of a tile; return sum_j w_j |c_j|.
+
+    c is that of :func:`rbm.online.reference.residual_coefficients`.
+    """
     qa, qf, n = sizes
     parts = theta.itemsize // c.itemsize  # 2 for complex numbers
     nought = real(zero)
@@ -66,7 +72,9 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
 
 @compiled
 def present(points: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: int) -> bool:
-    """Whether a term with a weight that is not zero is there at point `row` (:func:`rbm.online.reference.where_present`).
+    """Return whether the residual has a term that is not zero at point `row`.
+
+    Terms with the weight zero do not count; see :func:`rbm.online.reference.where_present`.
 
     points, gamma (M, parts * N) : real views of the whole batch
     """
@@ -88,7 +96,7 @@ def present(points: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: 
 
 @compiled
 def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
-    """sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for both groups of a tile, into the two registers of `out`.
+    """Compute sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for both groups of a tile, into the registers of `out`.
 
     Four rows of F at a time; block b starts at column first[0, b] and at element first[1, b], its rows interleaved.
     """
@@ -122,7 +130,7 @@ def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out:
 def residual_of_one(
     factor: Any, first: Any, c: Any, columns: int, expanded: bool, lane: int, work: Any, out: Any
 ) -> None:
-    """The same for a single lane: the registers run along the rows of F instead of across points."""
+    """Do the same for a single lane: the registers run along the rows of F instead of across points."""
     width = 64 // factor.itemsize
     spread, sums = work[: 4 * columns], work[4 * columns : 4 * columns + width]
     for j in range(columns):
@@ -167,7 +175,7 @@ def _two_sum(a: Any, b: Any) -> Any:
 def compensated_coefficients(
     theta: Any, phi: Any, gamma: Any, sizes: Any, columns: int, head: Any, tail: Any, zero: Any
 ) -> None:
-    """c of one group of lanes in twice the working precision: head + tail, both (columns,)."""
+    """Write c of one group of lanes in twice the working precision: head + tail, both (columns,)."""
     qa, qf, n = sizes
     parts = theta.itemsize // head.itemsize
     for j in range(columns):
@@ -204,9 +212,9 @@ def compensated_coefficients(
 
 @compiled
 def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: Any) -> Any:
-    """norm(F c) of one group of lanes with c and the sums in twice the working precision, compensated as in Dot2.
+    """Return norm(F c) of one group of lanes, with c and the sums in twice the working precision (Dot2).
 
-    Error u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
+    Error: u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
     """
     total = zero
     for b in range(first.shape[1]):
@@ -227,7 +235,7 @@ def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: An
 
 @compiled
 def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, work: Any) -> Any:
-    """The same for the first lane alone: the registers run along the rows of F, four rows and width / 4 columns at once."""
+    """Do the same for the first lane alone: the registers hold four rows and width / 4 columns of F at once."""
     width = 64 // factor.itemsize
     high4, low4 = work[: 4 * columns], work[4 * columns : 8 * columns]
     sums, rests = work[8 * columns : 8 * columns + width], work[8 * columns + width : 8 * columns + 2 * width]

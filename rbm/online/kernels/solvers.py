@@ -1,7 +1,8 @@
-"""Small dense systems solved for as many parameter points as a register has lanes, one entry of all matrices at a time.
+"""Solvers of small dense systems, for as many parameter points as a register has lanes.
 
-All arrays are flat scratch arrays of :mod:`rbm.online.kernels.lanes`: entry i of `a` is entry i of the matrices of all lanes. The
-solution replaces the right-hand side `y`. A singular matrix leaves infinities or NaN in its own lane and disturbs no other.
+They work on one entry of all matrices at a time. All arrays are flat scratch arrays of :mod:`rbm.online.kernels.lanes`:
+entry i of `a` is entry i of the matrices of all lanes. The solution replaces the right-hand side `y`. A singular matrix
+leaves infinities or NaN in its own lane and disturbs no other.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ __all__ = ["assemble", "ldl", "least_squares", "lu"]
 
 @compiled
 def assemble(terms: Any, theta: Any, count: int, entries: int, out: Any, zero: Any) -> None:
-    """out_e = sum_q terms_eq theta_q: `terms` (entries, count) flat, `theta` and `out` of lanes. 2 count flops an entry."""
+    """Compute out_e = sum_q terms_eq theta_q.
+
+    terms : (entries, count), flat; theta, out : lanes. Cost per entry: 2 count flops.
+    """
     e = 0
     while e + 4 <= entries:
         s0 = s1 = s2 = s3 = zero
@@ -58,10 +62,12 @@ def assemble(terms: Any, theta: Any, count: int, entries: int, out: Any, zero: A
 
 @compiled
 def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
-    """A x = y, Hermitian positive definite, by A = L D L^H without square roots; returns min_j d_j, <= 0 if A is not.
+    """Solve A x = y, A Hermitian positive definite, by A = L D L^H; return min_j d_j, which is <= 0 if A is not.
 
     a : the lower triangle by rows, A_ij at i (i + 1) / 2 + j; the unscaled columns L D on return
-    scaled (n,), inverse (n,) : scratch; inverse is real. N^3/3 + 2 N^2 flops.
+    scaled (n,), inverse (n,) : scratch; inverse is real
+
+    No square roots are taken. Cost: n^3/3 + 2 n^2 flops.
     """
     smallest = one
     for j in range(n):
@@ -116,13 +122,13 @@ def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
 
 @compiled
 def size_of(x: Any) -> Any:
-    """|re x| + |im x|: as good as |x| for choosing and scaling, without a square."""
+    """Return |re x| + |im x|, which is as good as |x| for choosing and scaling, without a square."""
     return modulus(real(x)) + modulus(imag(x))
 
 
 @compiled
 def reciprocal(x: Any, one: Any) -> Any:
-    """1 / x; squares only numbers of size one."""
+    """Return 1 / x; only numbers of size one are squared."""
     unit = one / size_of(x)
     y = unit * x
     return unit * (conj(y) / square(y))
@@ -130,9 +136,10 @@ def reciprocal(x: Any, one: Any) -> Any:
 
 @compiled
 def lu(a: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
-    """A x = y by LU with partial pivoting, the pivot row chosen for each lane by itself.
+    """Solve A x = y by LU with partial pivoting; each lane has its own pivot row.
 
-    a : (n, n) by rows, overwritten; inverse (n,) scratch; choice : scratch of one register, real. 2/3 N^3 + 2 N^2 flops.
+    a : (n, n) by rows, overwritten; inverse (n,) scratch; choice : scratch of one register, real.
+    Cost: 2/3 n^3 + 2 n^2 flops.
     """
     for k in range(n):
         largest = size_of(load(a, k * n + k))
@@ -189,11 +196,13 @@ def lu(a: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
 
 @compiled
 def least_squares(a: Any, x: Any, n: int, start: Any, height: Any, one: Any, zero: Any) -> None:
-    """min ||f - A x||_2 by Householder QR of [A | f].
+    """Minimise ||f - A x||_2 by Householder QR of [A | f].
 
-    a : the n columns of A, then f; column j from entry start_j on, its first height_j entries, the others being zero; the
-        heights do not decrease, so that reflections fill in nothing. Overwritten.
-    x : (n,) the solution. 4 sum_j (height_j - j) (n - j) flops.
+    a : the n columns of A, then f; column j from entry start_j on, its first height_j entries, the others being zero;
+        the heights do not decrease, so that reflections fill in nothing. Overwritten.
+    x : (n,) the solution
+
+    Cost: 4 sum_j (height_j - j) (n - j) flops.
     """
     for j in range(n):
         base, rows = start[j], height[j]

@@ -11,20 +11,25 @@ __all__ = ["Tile", "aligned", "cut", "new_tile", "scratch_size"]
 
 @inlined
 def aligned(room: Any, like: Any) -> Any:
-    """`room` as numbers of the type of `like` from a 64-byte boundary on, so that no access straddles two cache lines."""
+    """Return `room` as numbers of the type of `like`, from a 64-byte boundary on.
+
+    No access then straddles two cache lines.
+    """
     numbers = room.view(like.dtype)
     return numbers[(-numbers.ctypes.data % 64) // like.itemsize :]
 
 
 @inlined
 def cut(numbers: Any, first: int, registers: int) -> Any:
-    """Some registers of scratch memory, and the first of those that are left."""
+    """Return some registers of scratch memory, and the index of the first one that is left."""
     lanes = 64 // numbers.itemsize
     return numbers[first * lanes : (first + registers) * lanes], first + registers
 
 
 class Tile(NamedTuple):
-    """Scratch memory for one tile, in registers of lanes. The first eight belong to one group at a time, the others to both.
+    """Scratch memory for one tile, in registers of lanes.
+
+    The first eight fields belong to one group at a time, the others to both.
 
     A name with `_numbers` is the same memory as real numbers, real parts before imaginary parts.
     """
@@ -53,14 +58,17 @@ class Tile(NamedTuple):
 
 
 def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any) -> int:
-    """Numbers of the working type that `room` must hold; a register and a half of real ones more than :func:`new_tile` cuts."""
+    """Return how many numbers of the working type `room` must hold.
+
+    That is a register and a half of real ones more than :func:`new_tile` cuts.
+    """
     registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 32
     return registers * (64 // factor.matrix.itemsize)
 
 
 @inlined
 def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, room: Any) -> Any:
-    """Scratch memory under its names."""
+    """Cut scratch memory into the fields of a :class:`Tile`."""
     numbers = aligned(room, factor.matrix)
     parts = room.itemsize // numbers.itemsize
     of_theta, of_phi, of_gamma = points.theta.shape[1], points.phi.shape[1], gamma.shape[1]
@@ -78,7 +86,7 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     floors, at = cut(numbers, at, 2)
     betas, at = cut(numbers, at, 2)
     rounding, at = cut(numbers, at, 2 * len(finish.norms))
-    c[:] = 0  # the rows that pad it
+    c[:] = 0  # the rows that pad c must be zero
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
         theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
