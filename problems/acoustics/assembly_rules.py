@@ -43,7 +43,10 @@ TOO_SHARP = np.radians(0.1)
 
 
 def rules() -> str:
-    """Part of a cache key: all that decides how pairs of triangles are integrated, besides the orders asked for."""
+    """All that decides how pairs of triangles are integrated, besides the orders that are asked for.
+
+    It is part of a cache key.
+    """
     q = near_quadrature
     constants = (NEAR, STRETCHED, SINGULAR, SHARP, SHARP_AT_VERTEX)
     halves = (q.ORDER, q.TOLERANCE, q.TOLERANCE_AT_TOUCH, q.SEPARATION, q.TWICE, q.LEVELS)

@@ -67,7 +67,7 @@ class CompressedOperator:
 
     @property
     def dense_nbytes(self) -> int:
-        """Bytes of the same blocks, full."""
+        """Bytes of the same blocks as full matrices."""
         pairs = self.partition.far if self.near is None else np.concatenate([self.partition.far, self.partition.near])
         return int(np.prod(self.tree.sizes[pairs], axis=1).sum()) * self.dtype.itemsize
 
@@ -88,15 +88,15 @@ class CompressedOperator:
         }
 
     def matvec(self, x: Any) -> np.ndarray:
-        """A x for x (n,) or (n, k)."""
+        """The product A x for x (n,) or (n, k)."""
         return self._apply(x, 0, lambda block, part: block @ part)
 
     def rmatvec(self, y: Any) -> np.ndarray:
-        """A^H y for y (n,) or (n, k)."""
+        """The product A^H y for y (n,) or (n, k)."""
         return self._apply(y, 1, lambda block, part: adjoint(block) @ part, LowRankMatrix.rmatvec)
 
     def aslinearoperator(self) -> Any:
-        """The same as a scipy.sparse.linalg.LinearOperator, for iterative solvers."""
+        """The operator as a scipy.sparse.linalg.LinearOperator, for iterative solvers."""
         from scipy.sparse.linalg import LinearOperator
 
         products = {"matvec": self.matvec, "rmatvec": self.rmatvec, "matmat": self.matvec, "rmatmat": self.rmatvec}
@@ -107,7 +107,7 @@ class CompressedOperator:
         return self.matvec(np.eye(self.shape[0]))
 
     def with_near_field(self, matrix: np.ndarray) -> CompressedOperator:
-        """The whole operator: near blocks are cut out of its assembled matrix (n, n), which is not kept.
+        """The whole operator, with near blocks cut out of its assembled matrix (n, n), which is not kept.
 
         With ||far error||_F <= rtol ||far field||_F, and near blocks as they are, ||A x - A_H x|| <= rtol ||A||_F
         ||x||. Raises ModelError for a matrix of another shape, or with NaN or infinite entries in a near block.
@@ -128,7 +128,9 @@ class CompressedOperator:
         return replace(self, near=tuple(near))
 
     def estimate_error(self, *, samples: int = 1000, rng: int | np.random.Generator = 0) -> ErrorEstimate:
-        """||far field - its approximation||_F from entries at random, each integrated by itself (1300 kernel values).
+        """An estimate of ||far field - its approximation||_F, from entries at random.
+
+        Each is integrated by itself (1300 kernel values).
 
         The square is unbiased; the standard error is that of this sample. Raises ModelError for fewer than two samples.
         """

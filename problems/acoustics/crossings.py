@@ -113,7 +113,10 @@ def _edge_meets_triangle(
 def _in_one_plane(
     points: np.ndarray, integers: np.ndarray, p: np.ndarray, q: np.ndarray, triangle: np.ndarray
 ) -> np.ndarray:
-    """The same for a segment in the plane of the triangle: seen along the axis nearest to the normal, exactly."""
+    """True (m,) where a segment in the plane of the triangle meets the triangle.
+
+    Both are seen along the axis nearest to the normal; the answer is exact.
+    """
     a, b, c = triangle
     normal = np.abs(np.cross(points[:, b] - points[:, a], points[:, c] - points[:, a], axis=0))
     axes = np.array([[1, 2], [2, 0], [0, 1]]).T[:, np.argmax(normal, axis=0)]

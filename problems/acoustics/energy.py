@@ -21,7 +21,10 @@ DIRECTIONS = 128
 
 @dataclass(frozen=True, eq=False)
 class EnergyBalance:
-    """Cross-sections of the full-order solution at a few parameter points, scattering not from the optical theorem."""
+    """Cross-sections of the full-order solution at a few parameter points.
+
+    The scattering is computed from the far field, not by the optical theorem.
+    """
 
     mus: np.ndarray  #: (m, p)
     extinction: np.ndarray  #: (m,) (4 pi / k) Im f(d)
@@ -31,12 +34,15 @@ class EnergyBalance:
 
     @property
     def defect(self) -> np.ndarray:
-        """|extinction - absorption - scattering| (m,), an error of the discretisation: the exact solution has none."""
+        """The defect |extinction - absorption - scattering| (m,).
+
+        It is an error of the discretisation: the exact solution has none.
+        """
         return np.abs(self.extinction - self.absorption - self.scattering)
 
     @property
     def share(self) -> float:
-        """Largest defect over (4 pi / k) |f(d)|, about the relative error of the far field.
+        """The largest ratio of the defect to (4 pi / k) |f(d)|, about the relative error of the far field.
 
         Defects at other parameter points are estimated by it.
         """
@@ -70,7 +76,7 @@ def radiated_power(mesh: SurfaceMesh, wavenumber: float, pressures: np.ndarray, 
 def warn_of_defect(
     balance: EnergyBalance, defect: np.ndarray, extinction: np.ndarray, describe: Callable[[np.ndarray], str]
 ) -> None:
-    """Warn where the estimated defect (M,) is more than a hundredth of the extinction (M,)."""
+    """Warn where the estimated defect (M,) is more than 1 % of the extinction (M,)."""
     high = defect > WARN * np.abs(extinction)
     if not np.any(high):
         return

@@ -34,7 +34,7 @@ def whole_numbers(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def side_of_plane(
     points: np.ndarray, integers: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray
 ) -> np.ndarray:
-    """Sign (p,) of det [a - d, b - d, c - d], exact: -1, 0, or 1 where d is below the triangle abc.
+    """The exact sign (p,) of det [a - d, b - d, c - d]: -1, 0, or 1 where d is below the triangle abc.
 
     a, b, c, d (p,) are numbers of points.
     """
@@ -45,13 +45,16 @@ def side_of_plane(
 def side_of_line(
     points: np.ndarray, integers: np.ndarray, axes: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray
 ) -> np.ndarray:
-    """Sign (p,) of the area of triangle abc in the plane of two coordinates `axes` (2, p)."""
+    """The exact sign (p,) of the area of triangle abc in the plane of two coordinates `axes` (2, p)."""
     value, size = _area(*(points[axes, i] for i in (a, b, c)))
     return _decided(value, size, lambda k: _area(*(integers[axes[:, k], i[k]] for i in (a, b, c)))[0])
 
 
 def _decided(value: np.ndarray, size: np.ndarray, exact: Any) -> np.ndarray:
-    """Signs of the values where they are above their rounding, which is relative to `size`; of exact ones elsewhere."""
+    """Signs of the values where they are above their rounding, and of exact values elsewhere.
+
+    The rounding is relative to `size`.
+    """
     sign = np.sign(value).astype(np.int64)
     # not above: also where both have underflowed
     unsure = np.flatnonzero(~(np.abs(value) > ROUNDING * size + np.finfo(float).tiny))
@@ -61,7 +64,7 @@ def _decided(value: np.ndarray, size: np.ndarray, exact: Any) -> np.ndarray:
 
 
 def _volume(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """det [a - d, b - d, c - d] (p,), and the sum of the sizes of its terms."""
+    """The determinant det [a - d, b - d, c - d] (p,), and the sum of the sizes of its terms."""
     u, v, w = a - d, b - d, c - d
     products = [(u[i], v[j] * w[k], v[k] * w[j]) for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1))]
     value = sum(x * (y - z) for x, y, z in products)

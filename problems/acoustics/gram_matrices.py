@@ -11,13 +11,16 @@ __all__ = ["half_order_gram", "mass", "stiffness"]
 
 
 def mass(mesh: SurfaceMesh, part: int | None = None) -> np.ndarray:
-    """The mass matrix M_il = int phi_i phi_l (n, n) of the surface, or of one part; dense, exact on flat triangles."""
+    """The mass matrix M_il = int phi_i phi_l (n, n) of the surface, or of one part.
+
+    It is dense, and exact on flat triangles.
+    """
     weight = mesh.areas / 12 if part is None else np.where(mesh.parts == part, mesh.areas / 12, 0.0)
     return _add_up(mesh, weight * (1 + np.eye(3))[:, :, None])
 
 
 def stiffness(mesh: SurfaceMesh) -> np.ndarray:
-    """S_il = int grad phi_i . grad phi_l (n, n), dense, with surface gradients.
+    """The stiffness matrix S_il = int grad phi_i . grad phi_l (n, n), dense, with surface gradients.
 
     On each triangle it is (e_i . e_l) / (4 area), e the edges opposite to the vertices.
     """
@@ -26,10 +29,11 @@ def stiffness(mesh: SurfaceMesh) -> np.ndarray:
 
 
 def half_order_gram(mesh: SurfaceMesh, wavenumber: float) -> np.ndarray:
-    """P (n, n), real, positive definite: the inner product of H^{1/2}, M Q (1 + Lambda / k^2)^{1/2} Q^T M.
+    """The inner product P (n, n) of H^{1/2}, real and positive definite.
 
-    S Q = M Q Lambda, Q^T M Q = I: the square root of 1 - Laplace-Beltrami / k^2. In this norm the singular values of
-    the Burton-Miller operator stay between bounds that do not depend on the mesh. Cost: one dense eigendecomposition.
+    P = M Q (1 + Lambda / k^2)^{1/2} Q^T M with S Q = M Q Lambda, Q^T M Q = I: the square root of 1 -
+    Laplace-Beltrami / k^2. In this norm the singular values of the Burton-Miller operator stay between bounds that
+    do not depend on the mesh. Cost: one dense eigendecomposition.
     """
     m, s = mass(mesh), stiffness(mesh)
     values, vectors = scipy.linalg.eigh(s, m)

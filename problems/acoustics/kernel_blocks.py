@@ -58,10 +58,7 @@ def green(r: np.ndarray, wavenumber: float, slope: np.ndarray | None = None) -> 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceKernel:
-    """One of the operators of :func:`kernel_block` on one mesh.
-
-    It holds what all blocks of the operator share. Raises ModelError.
-    """
+    """One of the operators of :func:`kernel_block` on one mesh, with what its blocks share. Raises ModelError."""
 
     mesh: SurfaceMesh
     operator: str
@@ -255,9 +252,9 @@ def kernel_block(mesh: SurfaceMesh, operator: str, wavenumber: float, rows: Any,
         unknown operator, negative or infinite wavenumber, vertices that the mesh does not have, or sets whose
         triangles touch: the integrals are singular there.
 
-    Cost: a row takes 36 kernel values (six triangles of six points) for each of the 12 n points of the columns, 432
-    per entry. The whole block takes 144 per entry, since three unknowns share a triangle. So reading rows and columns pays
-    below a third of the block.
+    Cost: one row takes 36 kernel values (six triangles of six points) for each of the 12 n points of the columns, 432
+    per entry. The whole block takes 144 per entry, since three unknowns share a triangle. So reading rows and columns
+    pays below a third of the block.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Boundary element matrices on disk, found by all that determines them, and checked when they are read."""
+"""Reads and writes boundary element matrices: found by all that determines them, checked when they are read."""
 
 from __future__ import annotations
 

@@ -65,7 +65,10 @@ def read_surface(path: str | os.PathLike[str]) -> SurfaceMesh:
 
 
 def _refuse_other_cells(name: str, blocks: list[tuple[str, np.ndarray, int]]) -> None:
-    """Raise ModelError where cells that may be a part of the surface would be left out."""
+    """Refuse cells that may be a part of the surface, and a file without triangles.
+
+    Warns of quadrilaterals, which are cut, and of bodies, which are left out.
+    """
     counts: dict[str, int] = {}
     for kind, cells, _ in blocks:
         counts[kind] = counts.get(kind, 0) + len(cells)
@@ -101,7 +104,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _cut(points: np.ndarray, quadrilaterals: np.ndarray) -> np.ndarray:
-    """Two triangles (2 m, 3) of each quadrilateral (m, 4), one after the other, in the same sense."""
+    """The two triangles (2 m, 3) of each quadrilateral (m, 4), one after the other, in the same sense."""
     a, b, c, d = quadrilaterals.T
     first = np.linalg.norm(points[a] - points[c], axis=1) <= np.linalg.norm(points[b] - points[d], axis=1)
     one = np.where(first, [a, b, c], [a, b, d])

@@ -70,27 +70,27 @@ class ScatteringModel(FullOrderModel):
         return self.problem.direction
 
     def wavenumbers(self, mus: Any) -> np.ndarray:
-        """k (M,) at parameter points."""
+        """The wavenumbers k (M,) at parameter points."""
         mus = self.parameters.validate(mus, extrapolate=True)
         return mus[:, 0] if self.problem.varies else np.full(len(mus), self.wavenumber)
 
     def admittances(self, mus: Any) -> np.ndarray:
-        """beta (M, d) of the parts at parameter points, complex."""
+        """The admittances beta (M, d) of the parts at parameter points, complex."""
         mus = self.parameters.validate(mus, extrapolate=True)
         betas = mus[:, 1:] if self.problem.varies else mus
         d = self.mesh.n_parts
         return betas.astype(complex) if betas.shape[1] == d else betas[:, 0::2] + 1j * betas[:, 1::2]
 
     def far_field(self, mus: Any, pressures: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """f (M, D) with u_s ~ exp(ikr) / r f, in directions (3, D), of surface pressures (M, n)."""
+        """The far field f (M, D) of surface pressures (M, n) in directions (3, D): u_s ~ exp(ikr) / r f."""
         return self._each_wavenumber(far_field, mus, pressures, directions)
 
     def scattered_field(self, mus: Any, pressures: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """u - u_inc (M, P) at points (3, P), NaN inside the obstacle, of surface pressures (M, n)."""
+        """The field u - u_inc (M, P) of surface pressures (M, n) at points (3, P), NaN inside the obstacle."""
         return self._each_wavenumber(scattered_field, mus, pressures, points)
 
     def total_field(self, mus: Any, pressures: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """u (M, P) at points (3, P), NaN inside the obstacle, of surface pressures (M, n)."""
+        """The total field u (M, P) of surface pressures (M, n) at points (3, P), NaN inside the obstacle."""
         phase = np.outer(self.wavenumbers(mus), self.direction @ check_points(points))
         return self.scattered_field(mus, pressures, points) + np.exp(1j * phase)
 
@@ -104,7 +104,7 @@ class ScatteringModel(FullOrderModel):
 
     @cached_property
     def energy_balance(self) -> EnergyBalance:
-        """Extinction, absorption and scattering, each computed by itself, at three parameter points.
+        """The extinction, absorption and scattering at three parameter points, each computed by itself.
 
         The points are both ends of all ranges and the middle.
 
@@ -165,7 +165,7 @@ class ScatteringModel(FullOrderModel):
         }
 
     def _fixed_wavenumber(self, why: str, instead: str) -> float:
-        """k of a model with the output "forward"; ModelError where the wavenumber is a parameter."""
+        """The wavenumber of a model with the output "forward"; ModelError where the wavenumber is a parameter."""
         if self.problem.varies:
             raise ModelError(
                 f"{why} the output 'forward', which a model with the wavenumber as a parameter does not have; {instead}"

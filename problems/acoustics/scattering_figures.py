@@ -19,7 +19,7 @@ __all__ = ["far_field_pattern", "figures", "inf_sup_constant", "near_field", "su
 
 
 def figures(model: ScatteringModel, reduced: ReducedModel) -> dict[str, Any]:
-    """All of them, by name, for a model with real admittances of the parts and a fixed wavenumber."""
+    """All figures by name, for a model with real admittances of the parts and a fixed wavenumber."""
     low, high = model.parameters.bounds.T
     corners = np.stack([low, high, np.where(np.arange(len(low)) == 0, high, low)])
     path = low + np.linspace(0, 1, 9)[:, None] * np.where(np.arange(len(low)) == 0, high - low, 0)
@@ -32,7 +32,10 @@ def figures(model: ScatteringModel, reduced: ReducedModel) -> dict[str, Any]:
 
 
 def surface_pressure(model: ScatteringModel, reduced: ReducedModel, mus: np.ndarray) -> Any:
-    """|u| on the surface at parameter points (M, p), side by side; the wave (the arrow) comes from the left."""
+    """The pressure |u| on the surface at parameter points (M, p), side by side.
+
+    The wave (the arrow) comes from the left.
+    """
     mesh, d = model.mesh, model.direction
     pressures = np.abs(reduced.reconstruct(reduced.solve(mus).coefficients))
     figure = _figure(3.4 * len(mus) + 0.7, 3.6)
@@ -67,7 +70,9 @@ def surface_pressure(model: ScatteringModel, reduced: ReducedModel, mus: np.ndar
 def near_field(
     model: ScatteringModel, reduced: ReducedModel, mus: np.ndarray, extent: float = 2.6, side: int = 72
 ) -> Any:
-    """Re u in a plane through the middle that holds the wave's direction (to the right), at parameter points (M, p).
+    """The field Re u in a plane through the middle, at parameter points (M, p).
+
+    The plane holds the wave's direction (to the right).
 
     Nearer to the surface than about half an edge the rule of quadrature cannot follow the kernel; the colours there
     are those further out.
@@ -100,7 +105,10 @@ def near_field(
 
 
 def far_field_pattern(model: ScatteringModel, reduced: ReducedModel, mus: np.ndarray, angles: int = 181) -> Any:
-    """|f| over the angle from the wave's direction, one curve per parameter point (M, p); radius is amplitude."""
+    """The far field |f| over the angle from the wave's direction, one curve per parameter point (M, p).
+
+    The radius is the amplitude.
+    """
     phi = np.linspace(0, 2 * np.pi, angles)
     across = _across(model.direction)
     directions = model.direction[:, None] * np.cos(phi) + across[:, None] * np.sin(phi)
@@ -221,7 +229,7 @@ def _near_surface(mesh: Any, points: np.ndarray) -> np.ndarray:
 
 
 def _continued(values: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Values (n, n), those at `near` (n, n) replaced from outside, and one row further across the surface."""
+    """Values (n, n): those at `near` (n, n) are replaced from outside, and one row further across the surface."""
     outside = np.isfinite(values)
     values = np.where(near, np.nan, values)
     while np.isnan(values[outside]).any() and not np.isnan(values).all():

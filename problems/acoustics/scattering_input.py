@@ -1,4 +1,4 @@
-"""What is asked of a scattering model, read and checked: wavenumbers, and admittances of the parts."""
+"""Reads and checks what is asked of a scattering model: wavenumbers, and admittances of the parts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_coupling(formulation: Any, coupling: Any) -> float:
 
 
 def read_wavenumber(given: Any) -> float | Range:
-    """k, or (low, high), as numbers > 0."""
+    """The wavenumber k, or its range (low, high), as numbers > 0."""
     rule = "wavenumber must be a number or a pair (low, high)"
     if isinstance(given, bool):
         raise ModelError(f"{rule}, got {given!r}")

@@ -60,7 +60,7 @@ class ScatteringProblem:
 
     @property
     def bounds(self) -> Range:
-        """(low, high) of the wavenumber; k twice where it is fixed."""
+        """The range (low, high) of the wavenumber; k twice where it is fixed."""
         return self.wavenumber if isinstance(self.wavenumber, tuple) else (self.wavenumber, self.wavenumber)
 
     @property

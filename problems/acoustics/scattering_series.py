@@ -9,7 +9,9 @@ __all__ = ["sphere_pressure", "two_part_sphere_pressure"]
 
 
 def sphere_pressure(cosine: np.ndarray, wavenumber: float, admittance: complex, terms: int | None = None) -> np.ndarray:
-    """Total pressure on the unit sphere of uniform admittance beta, plane wave exp(ik d.x), at cos(angle to d) (M,).
+    """The total pressure (M,) on the unit sphere of uniform admittance beta.
+
+    The wave is exp(ik d.x), and the points are given by cos(angle to d) (M,).
 
     u = sum_n i^n (2n+1) [j_n(k) + b_n h_n(k)] P_n(cos), b_n = -(j_n' + i beta j_n) / (h_n' + i beta h_n), time factor
     exp(-iwt). By the Wronskian j h' - j' h = i / k^2 the bracket is i / (k^2 (h_n' + i beta h_n)), which does not
@@ -26,7 +28,7 @@ def sphere_pressure(cosine: np.ndarray, wavenumber: float, admittance: complex, 
 def two_part_sphere_pressure(
     cosine: np.ndarray, wavenumber: float, front: complex, back: complex, terms: int = 400
 ) -> np.ndarray:
-    """Total pressure (M,) on the unit sphere with two admittances, the wave along the axis.
+    """The total pressure (M,) on the unit sphere with two admittances, the wave along the axis.
 
     The admittance is `front` where cos > 0 and `back` where cos < 0.
 
@@ -50,7 +52,7 @@ def two_part_sphere_pressure(
 
 
 def _hankel_slope(terms: int, k: float) -> np.ndarray:
-    """h_n'(k) / h_n(k), n < terms, by the recurrence of h_{n-1} / h_n, which is stable upwards."""
+    """The ratios h_n'(k) / h_n(k), n < terms, by the recurrence of h_{n-1} / h_n, which is stable upwards."""
     ratio = 1j * np.ones(1)  # h_{-1} / h_0
     for n in range(terms - 1):
         ratio = np.append(ratio, 1 / ((2 * n + 1) / k - ratio[-1]))
@@ -58,7 +60,7 @@ def _hankel_slope(terms: int, k: float) -> np.ndarray:
 
 
 def _hankel(n: np.ndarray, k: float) -> tuple[np.ndarray, np.ndarray]:
-    """h_n^(1)(k) and its derivative."""
+    """The Hankel function h_n^(1)(k) and its derivative."""
     value = spherical_jn(n, k) + 1j * spherical_yn(n, k)
     slope = spherical_jn(n, k, derivative=True) + 1j * spherical_yn(n, k, derivative=True)
     return value, slope

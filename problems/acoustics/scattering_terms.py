@@ -24,7 +24,10 @@ Assemble = Callable[[Sequence[float]], list[list[np.ndarray]]]
 
 @dataclass(frozen=True, eq=False)
 class ScatteringTerms:
-    """A(mu) = sum_q theta_q A_q, f(mu) = sum_q phi_q f_q, the inner product and the outputs of a scattering problem."""
+    """The affine form of a scattering problem, its inner product and its outputs.
+
+    A(mu) = sum_q theta_q A_q, f(mu) = sum_q phi_q f_q.
+    """
 
     operators: list[tuple[Coefficient, np.ndarray]]
     rhs: list[tuple[Coefficient, np.ndarray]]
@@ -71,14 +74,20 @@ def terms_over_range(problem: ScatteringProblem, assemble: Assemble, tol: float)
 def assembled(
     problem: ScatteringProblem, wavenumbers: Sequence[float], quadrature: int, cache: bem.Cache, progress: bool
 ) -> list[list[np.ndarray]]:
-    """[A_0, A_1 .. A_d] (n, n) at each wavenumber; options of :func:`problems.acoustics.boundary_elements.assemble`."""
+    """The matrices [A_0, A_1 .. A_d] (n, n) at each wavenumber.
+
+    The options are those of :func:`problems.acoustics.boundary_elements.assemble`.
+    """
     ks = list(wavenumbers)
     found = bem.assemble(problem.mesh, ks, quadrature=quadrature, cache=cache, progress=progress)
     return [affine_terms(problem.mesh, operators, problem.coupling) for operators in found]
 
 
 def affine_terms(mesh: SurfaceMesh, operators: bem.BoundaryOperators, coupling: float = 1.0) -> list[np.ndarray]:
-    """A_0, A_1 .. A_d (n, n) of :func:`problems.acoustic_scattering` at the wavenumber of the boundary operators."""
+    """The matrices A_0, A_1 .. A_d (n, n) at the wavenumber of the boundary operators.
+
+    They are those of :func:`problems.acoustic_scattering`.
+    """
     k = operators.wavenumber
     terms = [bem.mass(mesh) / 2 - operators.double_layer + (1j * coupling / k) * operators.hypersingular]
     for j, (single, adjoint) in enumerate(zip(operators.single_layers, operators.adjoint_layers, strict=True), start=1):

@@ -33,29 +33,29 @@ class Side:
     place: np.ndarray  #: (m,) where the unknowns stand among those of the side that this one is cut from
 
     def at(self, points: np.ndarray) -> Side:
-        """Some of the points, without unknowns."""
+        """The side that holds some of the points, without unknowns."""
         return Side(self.vertices[:0], self.points[points], self.normals[points], (), self.root[points], self.place[:0])
 
     @cached_property
     def tall(self) -> list[Side]:
-        """Cut into TALL points each."""
+        """The pieces of TALL points each."""
         return self._tiles(TALL)
 
     @cached_property
     def wide(self) -> list[Side]:
-        """Cut into WIDE points each."""
+        """The pieces of WIDE points each."""
         return self._tiles(WIDE)
 
     @cached_property
     def beneath(self) -> Any:
-        """(c m, q) transposed weights of the c components, one beneath the other."""
+        """The transposed weights (c m, q) of the c components, one beneath the other."""
         if isinstance(self.weights[0], np.ndarray):
             return np.concatenate([w.T for w in self.weights])
         return sp.vstack([w.T for w in self.weights], format="csr")
 
     @cached_property
     def beside(self) -> Any:
-        """(m, c q) the same, one beside the other."""
+        """The transposed weights (m, c q) of the c components, one beside the other."""
         if isinstance(self.weights[0], np.ndarray):
             return np.concatenate([w.T for w in self.weights], axis=1)
         return sp.hstack([w.T for w in self.weights], format="csr")
@@ -89,7 +89,7 @@ class StarQuadrature:
 
     @cached_property
     def values(self) -> np.ndarray:
-        """(t, 3, q, c) the function of each corner of each triangle at the points, times the weights.
+        """The functions (t, 3, q, c) of the corners of each triangle at the points, times the weights.
 
         c = 1: the hat function phi; with curls c = 6: curl phi = n x grad phi (minus the opposite edge over twice the
         area, where the sign drops out of products) and n phi.
@@ -103,7 +103,10 @@ class StarQuadrature:
         return np.concatenate([curls, function * self.mesh.normals.T[:, None, None, :]], axis=3)
 
     def star(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All triangles around vertices (k,): number of the vertex (p,), of the triangle (p,), of its corner (p,)."""
+        """All triangles around vertices (k,).
+
+        Returns the numbers of the vertex (p,), of the triangle (p,), and of its corner (p,).
+        """
         first, triangle, corner = self._stars
         count = first[vertices + 1] - first[vertices]
         owner = np.repeat(np.arange(len(vertices)), count)

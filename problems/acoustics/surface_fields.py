@@ -33,7 +33,7 @@ def plane_wave_load(mesh: SurfaceMesh, wavenumber: float, direction: np.ndarray,
 
 
 def far_field_rows(mesh: SurfaceMesh, wavenumber: float, directions: np.ndarray) -> np.ndarray:
-    """Rows F (1 + d, D, n) of the far field f = (F_0 + sum_j beta_j F_j) u in directions (3, D).
+    """The rows F (1 + d, D, n) of the far field f = (F_0 + sum_j beta_j F_j) u in directions (3, D).
 
     u_s ~ exp(ikr) / r f, F_0 = -ik / (4 pi) int (x.n) exp(-ik x.y) phi, F_j = ik / (4 pi) int_{part j} exp(-ik x.y)
     phi.
@@ -50,7 +50,7 @@ def far_field_rows(mesh: SurfaceMesh, wavenumber: float, directions: np.ndarray)
 def far_field(
     mesh: SurfaceMesh, wavenumber: float, directions: np.ndarray, pressures: np.ndarray, admittances: np.ndarray
 ) -> np.ndarray:
-    """f (M, D) of surface pressures (M, n) with admittances (M, d) of the parts, in directions (3, D)."""
+    """The far field f (M, D) of surface pressures (M, n), admittances (M, d) of the parts, in directions (3, D)."""
     rows = far_field_rows(mesh, wavenumber, directions)
     weights = np.concatenate([np.ones((len(admittances), 1)), admittances], axis=1)
     return np.einsum("mq,qdn,mn->md", weights, rows, pressures, optimize=True)
@@ -59,7 +59,9 @@ def far_field(
 def scattered_field(
     mesh: SurfaceMesh, wavenumber: float, points: np.ndarray, pressures: np.ndarray, admittances: np.ndarray
 ) -> np.ndarray:
-    """u_s = D u + ik S(beta u) (M, P) at points (3, P) outside, for surface pressures (M, n) and admittances (M, d).
+    """The scattered field u_s (M, P) at points (3, P) outside.
+
+    u_s = D u + ik S(beta u) for surface pressures u (M, n) and admittances beta (M, d) of the parts.
 
     NaN at points inside the obstacle and on it. Within about one edge length of the surface the rule loses accuracy.
     Cost: P kernel evaluations per quadrature point (3 per triangle), in blocks.

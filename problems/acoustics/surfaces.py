@@ -95,7 +95,7 @@ class SurfaceMesh:
 
     @property
     def edge_lengths(self) -> np.ndarray:
-        """(3, t) lengths of the edges opposite to the vertices of each triangle."""
+        """Lengths (3, t) of the edges opposite to the vertices of each triangle."""
         return np.stack([np.linalg.norm(e, axis=0) for e in self.opposite_edges])
 
     @property
@@ -105,7 +105,7 @@ class SurfaceMesh:
         return c - b, a - c, b - a
 
     def elements_per_wavelength(self, wavenumber: float) -> float:
-        """Wavelength 2 pi / k over the mean edge length."""
+        """The wavelength 2 pi / k over the mean edge length."""
         return float(2 * np.pi / wavenumber / self.edge_lengths.mean())
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class SurfaceMesh:
 
 
 def solid_angle(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Solid angle (P,) under which points (3, P) see a closed surface from inside.
+    """The solid angles (P,) under which points (3, P) see a closed surface from inside.
 
     It is 4 pi inside and 0 outside, exact for flat triangles.
     Source: van Oosterom and Strackee, IEEE Trans. Biomed. Eng. 30 (1983) 125-126.
@@ -194,7 +194,10 @@ def _refuse_crossings(mesh: SurfaceMesh) -> None:
 
 
 def _refuse_inward(mesh: SurfaceMesh, neighbours: np.ndarray) -> None:
-    """Every connected component must enclose a positive volume; `neighbours` (e, 2): the two triangles of each edge."""
+    """Refuse a connected component that does not enclose a positive volume.
+
+    neighbours (e, 2): the two triangles of each edge.
+    """
     import scipy.sparse as sp
     from scipy.sparse.csgraph import connected_components
 

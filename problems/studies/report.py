@@ -1,4 +1,4 @@
-"""What a study says on a terminal: sentences wrapped to its width, and the table of estimators."""
+"""The text of a study on a terminal: sentences wrapped to its width, and the table of estimators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study computes with."""
+"""The data of a study: what it computes with."""
 
 from __future__ import annotations
 

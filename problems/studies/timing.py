@@ -15,7 +15,7 @@ __all__ = ["solver_name", "time_online"]
 
 
 def solver_name(model: FullOrderModel) -> str:
-    """What full-order systems are solved with, in words."""
+    """The name, in words, of what full-order systems are solved with."""
     if model.solver is not None:
         return f"the model's own solver {getattr(model.solver, '__name__', type(model.solver).__name__)}"
     return "sparse LU" if all(sp.issparse(term) for term in model.operator_terms) else "dense LU"
