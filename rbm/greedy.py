@@ -20,9 +20,11 @@ from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
+from rbm.online.forms import speaks_for
 from rbm.project import estimator_classes, finish
 from rbm.reduced.error_bound import error_estimate, relative_estimate
 from rbm.reduction.projected_system import Reduction, solved
+from rbm.stability.bound import evaluated
 from rbm.stability.check import effectivity
 from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
 
@@ -146,7 +148,7 @@ class _Run:
         self.model, self.training, self.classes = model, training, classes
         self.start = time.perf_counter() - compile_seconds()
         self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
-        self.beta = model.stability(training, self.theta)
+        self.beta = evaluated(model.stability, training, self.theta, model.parameters)
         # where the right-hand side is zero, so are u and u_N: nothing to select, whatever floor an estimate has
         present = np.any(model.rhs_terms, axis=0)
         at_rest = ~np.any(self.phi[:, present], axis=1)
@@ -245,7 +247,8 @@ class _Run:
         reduction = self.reduction
         state = self.classes[0].prepare(reduction, self.training)
         is_complex = any(a.dtype.kind == "c" for a in (reduction.operators, reduction.rhs, self.theta, self.phi))
-        form = state.form(np.dtype(complex if is_complex else float))
+        known = speaks_for(state, "form", "evaluate")
+        form = state.form(np.dtype(complex if is_complex else float)) if known else None
         gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
         if norm is None:
             terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size

@@ -45,7 +45,12 @@ def add_study(commands: Any) -> None:
 def _run_study(options: argparse.Namespace) -> None:
     found = registered(STUDIES)
     if options.name not in found:
-        known = f"there is no study {options.name!r}; there are {', '.join(found)}" if found else NOT_INSTALLED
+        known = (
+            f"there is no study {options.name!r}; there are {', '.join(found)} (a new entry point needs `pip install` "
+            "once more)"
+            if found
+            else NOT_INSTALLED
+        )
         raise ParameterError(known)
     load(found[options.name])(options.name, options.out or Path("out") / options.name, options.tol)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError, StabilityError
 from rbm.full_order import check_projection
 from rbm.parameters.coefficients import Coefficients
@@ -19,7 +20,7 @@ from rbm.parameters.space import ParameterSpace, checked_units
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedOutput
 from rbm.storage.archive import read_archive, write_archive
-from rbm.storage.registry import UnknownKind, find
+from rbm.storage.registry import UnknownKind, find, known
 
 __all__ = ["load", "load_greedy", "save", "save_greedy"]
 
@@ -55,7 +56,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         },
     }
     for name, state in states.items():
-        arrays.update({f"estimators/{name}/{key}": value for key, value in state.arrays().items()})
+        _written("estimator", state, f"estimators/{name}", arrays, None)
     families: list[CoefficientFamily] = []
     header: dict[str, Any] = {
         "kind": "reduced model",
@@ -66,9 +67,9 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         },
         "operator_coefficients": _write_sources(model.operator_coefficients, families),
         "rhs_coefficients": _write_sources(model.rhs_coefficients, families),
-        "stability": _written(model.stability, "stability", arrays, families),
+        "stability": _written("stability bound", model.stability, "stability", arrays, families),
         "outputs": [
-            {"name": name, **_written(output, f"outputs/{k}", arrays, families)}
+            {"name": name, **_written("output", output, f"outputs/{k}", arrays, families)}
             for k, (name, output) in enumerate(model.outputs.items())
         ],
         "projection": model.projection,
@@ -80,7 +81,9 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         "refused": refused,
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
     }
-    header["families"] = [_written(family, f"families/{k}", arrays, families) for k, family in enumerate(families)]
+    header["families"] = [
+        _written("coefficient family", family, f"families/{k}", arrays, None) for k, family in enumerate(families)
+    ]
     write_archive(target, header, arrays)
 
 
@@ -209,29 +212,48 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _written(
-    saved: Any, prefix: str, arrays: dict[str, np.ndarray], families: list[CoefficientFamily]
+    role: str, saved: Any, prefix: str, arrays: dict[str, np.ndarray], families: list[CoefficientFamily] | None
 ) -> dict[str, Any]:
     """Return the header entry of a :class:`rbm.storage.registry.Saved`.
 
-    Its arrays go to `arrays`, under the prefix, and families of coefficients to `families`.
+    Its arrays go to `arrays`, under the prefix, and families of coefficients to `families`, None for what may hold
+    none.
+    Raises ModelError for what :func:`load` could not read again.
     """
-    kind = getattr(saved, "kind", None)
-    if not (isinstance(kind, str) and callable(getattr(saved, "arrays", None))):
+    cls, kind = type(saved), getattr(type(saved), "kind", None)
+    if not (isinstance(kind, str) and callable(getattr(cls, "arrays", None)) and hasattr(cls, "from_arrays")):
         raise ModelError(
-            f"a {type(saved).__name__} cannot be written to a file: it needs a class attribute `kind` and the methods "
-            "arrays() and from_arrays() (rbm.storage.registry)"
+            f"a {cls.__name__} cannot be written to a file: it needs a class attribute `kind` and the methods arrays() "
+            "and from_arrays() (rbm.storage.registry)"
+        )
+    owner = known(role).get(kind)
+    if owner is not cls:
+        whose = "" if owner is None else f", which is that of {owner.__name__}: give it a kind of its own"
+        raise ModelError(
+            f"a {cls.__name__} has the kind {kind!r}{whose}; register the class, @rbm.register({role!r}), so that "
+            "files that hold it can be read"
         )
     header: dict[str, Any] = {"kind": kind}
     for name, value in saved.arrays().items():
         if isinstance(value, Coefficients):
+            if families is None:
+                raise ModelError(f"{name!r} of {cls.__name__}: a family of coefficients cannot hold coefficients")
             header.setdefault("sources", {})[name] = _write_sources(value, families)
-        elif isinstance(value, tuple) and all(isinstance(text, str) for text in value):
+        elif isinstance(value, tuple) and value and all(isinstance(text, str) for text in value):
             header.setdefault("texts", {})[name] = list(value)
         elif isinstance(value, ParameterSpace):  # the model's own, which the file holds
             header.setdefault("spaces", []).append(name)
         else:
-            arrays[f"{prefix}/{name}"] = np.asarray(value)
+            array = dense_entries(f"{name!r} of {cls.__name__}", value) if not _is_plain(value) else np.asarray(value)
+            arrays[f"{prefix}/{name}"] = array
     return header
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is a number or an array of numbers as it is, nothing that a file would change."""
+    if isinstance(value, np.ma.MaskedArray) or not isinstance(value, np.ndarray | np.generic | float | int | complex):
+        return False
+    return np.asarray(value).dtype.kind in "biufc"
 
 
 def _read(

@@ -136,7 +136,7 @@ class CompiledModel:
             np.empty((count, count_out)),
             np.empty(count, np.int8),
         )
-        given_points, flat = tuple(points), tuple(_pairs(array) for array in answers)
+        given_points, flat = tuple(points), tuple([a if a.dtype.kind != "c" else _pairs(a) for a in answers])
         failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:
             kernels.interpolated(plan.products, given_points, flat, np.empty(plan.products_room, dtype))

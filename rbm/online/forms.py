@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SHARP", "Finish", "Form", "NormForm", "ProductForm", "SquareForm"]
+__all__ = ["SHARP", "Finish", "Form", "NormForm", "ProductForm", "SquareForm", "speaks_for"]
 
 #: A value is computed again in a higher precision if it is less than this many times what its floor gains by that.
 SHARP = 100.0
@@ -72,3 +72,18 @@ class Finish:
 
 
 Form = NormForm | SquareForm | ProductForm
+
+
+def speaks_for(what: object, form: str, *values: str) -> bool:
+    """Say whether the method `form`, for the compiled kernels, belongs to the methods that define the values.
+
+    It does where none of these is overridden below the class that has `form`: a subclass with a value of its own is
+    evaluated by that, and not by the form of its parent.
+    """
+    line = type(what).__mro__
+
+    def place(name: str) -> int:
+        return next((k for k, cls in enumerate(line) if name in vars(cls)), len(line))
+
+    made = place(form)
+    return made < len(line) and callable(vars(line[made])[form]) and all(made <= place(name) for name in values)

@@ -84,7 +84,7 @@ def estimator_class(method: Any) -> type[Estimator]:
         if not isinstance(getattr(method, "kind", None), str):
             raise ModelError(f"the estimator {method.__name__} needs a class attribute `kind`, its name")
         return method
-    aliases = {cls.alias: name for name, cls in METHODS.items() if cls.alias}
+    aliases = {own: name for name, cls in METHODS.items() if (own := vars(cls).get("alias"))}
     name = aliases.get(method, method) if isinstance(method, str) else method
     if not isinstance(name, str) or name not in METHODS:
         raise ModelError(

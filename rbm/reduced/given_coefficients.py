@@ -87,6 +87,6 @@ def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bo
     assert norm is not None
     if distance is not None:
         norm = Estimate.from_norm(norm.value, norm.floor + distance)
-    beta = model.stability(points, theta)
+    beta = query.beta(points, theta)
     made = error_estimate(norm, beta, gamma, points, model.parameters, model.interpolation_error, model.orthonormality)
     return query.seen(made, state, points, extrapolate)

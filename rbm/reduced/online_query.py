@@ -17,13 +17,14 @@ from rbm.estimators import Estimator
 from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
-from rbm.online.forms import Finish, Form, NormForm, SquareForm
+from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.origin import mark
 from rbm.reduced.placement import points_for
 from rbm.solution import Solution
+from rbm.stability.bound import evaluated
 
 if TYPE_CHECKING:
     from rbm.online.compiled import CompiledModel
@@ -82,7 +83,7 @@ class Query:
             if isinstance(form, NormForm | SquareForm):
                 # the kernel's min-theta looks at real parts: the bound itself decides about complex coefficients
                 known = len(self.finish.stability) and theta.dtype.kind == "f"
-                given = NONE if known else np.ascontiguousarray(arrays.stability(mus, theta))
+                given = NONE if known else np.ascontiguousarray(self.beta(mus, theta))
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     return Solution(
@@ -96,7 +97,7 @@ class Query:
                         method=state.method,
                         origin=self.origin,
                     )
-        beta = None if state is None else arrays.stability(mus, theta)
+        beta = None if state is None else self.beta(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
             values = {name: out.value(mus, gamma) for name, out in arrays.outputs.items()}
@@ -124,6 +125,10 @@ class Query:
             method=state.method,
             origin=self.origin,
         )
+
+    def beta(self, mus: Any, theta: Any) -> Any:
+        """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
+        return evaluated(self.arrays.stability, mus, theta, self.arrays.parameters)
 
     def seen(self, error: Estimate, state: Estimator, mus: Any, extrapolate: bool) -> Estimate:
         """Return the estimate, not resolved outside the parameter space, where E3 and E4 were never checked."""
@@ -240,7 +245,8 @@ class Query:
         complex_valued = "c" in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
         key = state.method, complex_valued
         if key not in self._forms:
-            self._forms[key] = state.form(np.dtype(complex if complex_valued else float))
+            known = speaks_for(state, "form", "evaluate")
+            self._forms[key] = state.form(np.dtype(complex if complex_valued else float)) if known else None
         return self._forms[key]
 
     @cached_property
@@ -259,8 +265,8 @@ class Query:
     def finish(self) -> Finish | None:
         """The stability bound and the outputs for the compiled kernels, if these know their kinds."""
         arrays = self.arrays
-        stability = _simple(arrays.stability)
-        outputs = [_simple(o, None) for o in arrays.outputs.values()]
+        stability = _simple(arrays.stability, NONE, "__call__")
+        outputs = [_simple(o, None, "value", "bound") for o in arrays.outputs.values()]
         if arrays.interpolation_error is not None or any(o is None for o in outputs):
             return None
         known = [o for o in outputs if o is not None]
@@ -308,10 +314,9 @@ class Query:
         return f"the reduced solution {at} is not finite"
 
 
-def _simple(what: Any, otherwise: Any = NONE) -> Any:
-    """Return the form of a stability bound or an output for the compiled kernels: its method `simple`, if any."""
-    simple = getattr(what, "simple", None)
-    return otherwise if simple is None else simple()
+def _simple(what: Any, otherwise: Any, *values: str) -> Any:
+    """Return what the compiled kernels know of a stability bound or an output: by its method `simple`, if any."""
+    return what.simple() if speaks_for(what, "simple", *values) else otherwise
 
 
 def _parts(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,17 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
-from lowrank.arrays import all_true, is_complex, namespace, real_part, to_numpy
+from lowrank.arrays import all_true, is_complex, namespace, numpy_dtype, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.affine.terms import is_coefficient
 from rbm.errors import StabilityError, refused
 from rbm.parameters.coefficients import Coefficient, Coefficients
-from rbm.stability.anchored import Anchored
+from rbm.parameters.space import ParameterSpace
+from rbm.stability.anchored import Anchored, BoundAnchored
 from rbm.stability.inf_sup_constants import inf_sup
-from rbm.stability.min_theta import MinTheta
+from rbm.stability.min_theta import BoundMinTheta, MinTheta
 from rbm.storage.registry import register
 
-__all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "inf_sup"]
+__all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "evaluated", "inf_sup"]
 
 
 class StabilityBound(Protocol):
@@ -80,6 +81,40 @@ class CoefficientBound:
         return real
 
 
+#: They check that what they return is positive; a subclass of a user need not.
+OURS = (CoefficientBound, BoundMinTheta, BoundAnchored)
+
+
+def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: ParameterSpace) -> Any:
+    """Return beta (M,) of a bound, checked if the bound is not one of ours, which check what they return themselves.
+
+    Raises StabilityError for another shape or type, and, naming the parameter, where beta is not a positive number.
+    """
+    beta = bound(mus, theta)
+    if type(bound) in OURS:
+        return beta
+    name, count = type(bound).__name__, theta.shape[0]
+    if getattr(beta, "shape", None) != (count,) or is_complex(beta) or numpy_dtype(beta).kind != "f":
+        what = f"an array {tuple(beta.shape)} of {beta.dtype}" if hasattr(beta, "shape") else type(beta).__name__
+        raise StabilityError(
+            f"the stability bound {name} must return real numbers of shape ({count},), one per parameter point, got "
+            f"{what}"
+        )
+    xp = namespace(beta)
+    good = (beta > 0) & xp.isfinite(beta)
+    if not all_true(good):
+        mus, beta, bad = to_numpy(mus), to_numpy(beta), ~to_numpy(good)
+        raise refused(
+            StabilityError,
+            bad,
+            lambda i, where: (
+                f"the stability bound {name} is {beta[i]} at {parameters.describe(mus[i])} ({where}); an error bound "
+                "needs beta > 0: correct its formula or restrict the parameters"
+            ),
+        )
+    return beta
+
+
 def _meant(text: str) -> str | None:
     """Return the bound whose name a text is; None for others."""
     plain = "".join(c for c in text.lower() if c.isalpha()).removeprefix("rbm").removeprefix("stability")
@@ -100,14 +135,14 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
         )
     if hasattr(stability, "bind"):
         return stability.bind(system)
-    if callable(stability) and hasattr(stability, "kind"):
+    if callable(stability) and isinstance(getattr(type(stability), "kind", None), str):
         return cast(StabilityBound, stability)  # a bound that is made already, ours or the user's own
     if not is_coefficient(stability):
         raise StabilityError(
             f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a "
             "vectorised callable, rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
         )
-    bound = CoefficientBound(Coefficients([stability], system.parameters))
+    bound = CoefficientBound(Coefficients([cast(Coefficient, stability)], system.parameters))
     value = bound.coefficient.sources[0]
     if isinstance(value, float | complex) and not (value.imag == 0 and 0 < value.real < math.inf):
         raise StabilityError(

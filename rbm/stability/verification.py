@@ -14,7 +14,7 @@ from rbm.affine.truth_solves import FORESEEN, solutions
 from rbm.errors import Interrupted, ModelError
 from rbm.parameters.coefficients import Coefficients
 from rbm.solvers.user_code import numbers
-from rbm.stability.bound import StabilityBound
+from rbm.stability.bound import StabilityBound, evaluated
 from rbm.stability.check import check_stability
 
 __all__ = ["Verification", "verify"]
@@ -74,7 +74,7 @@ def _run(
 
     mus = system.parameters.sample(samples, method="random", rng=rng)
     theta = system.operator_coefficients(mus)
-    beta = stability(mus, theta)
+    beta = evaluated(stability, mus, theta, system.parameters)
     checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
 
     generator = np.random.default_rng(rng)

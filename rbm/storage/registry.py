@@ -63,6 +63,12 @@ def register(role: str) -> Callable[[Class], Class]:
         kind = getattr(cls, "kind", None)
         if not (isinstance(kind, str) and kind.strip()):
             raise ModelError(f"{cls.__name__} needs a class attribute `kind`, a text, its name in files; got {kind!r}")
+        if "/" in kind or not kind.isprintable():
+            raise ModelError(f"the kind {kind!r} of {cls.__name__} must be a text without slashes, its name in files")
+        alias = vars(cls).get("alias")
+        owner = next((k for k, c in _CLASSES[role].items() if alias and vars(c).get("alias") == alias), kind)
+        if owner != kind:
+            raise ModelError(f"the alias {alias!r} of {cls.__name__} is that of {owner!r}; give it another one")
         other = _CLASSES[role].get(kind, cls)
         if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ModelError(

@@ -86,7 +86,7 @@ def upward(package: str, graph: dict[str, set[str]]) -> list[tuple[str, str]]:
         for other in others:
             ours, theirs = (part.split(".")[1:2] for part in (name, other))
             if ours and theirs and ours != theirs and (name, other) not in ALLOWED:
-                here, there = order.get(ours[0], -1), order.get(theirs[0], len(order))
+                here, there = (order.get(room[0], len(order) - 2) for room in (ours, theirs))
                 made += [(name, other)] if here < there else []
             elif ours and not theirs and ours[0] != ROOMS[package][-1]:
                 made.append((name, other))  # from inside to the package's own door; the uppermost room may

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import ROOT
+from helpers import ROOT, TESTS
 from scipy.interpolate import CubicSpline, interp1d
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
@@ -251,13 +251,13 @@ def test_what_cannot_be_looked_into_is_the_same_as_itself_only() -> None:
 def test_a_fresh_process_finds_the_same_fingerprints() -> None:
     """But for what only this process can know."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
         "import test_fingerprints as t\n"
         "print(*[t.model(**c).fingerprint() for c in t.CHANGES.values()], *map(t.digest, t.callables()))"
     )
     here = [model(**c).fingerprint() for c in CHANGES.values()] + [digest(f) for f in callables()]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(TESTS)],
         capture_output=True,
         text=True,
         check=True,

@@ -95,7 +95,11 @@ def test_a_bound_of_ones_own_goes_through_greedy_a_batch_a_file_and_single_preci
     mus = full.parameters.sample(300, "random", rng=1)
     expected = rbm.greedy(model(1.0), full.parameters.sample(50), tol=1e-6, progress=False).reduced_model.solve(mus)
     np.testing.assert_allclose(reduced.solve(mus).bound, expected.bound, rtol=1e-12)
+    with pytest.raises(rbm.ModelError, match=r"has the kind 'smallest weight'; register the class, @rbm.register"):
+        reduced.save(tmp_path / "own.rbm")
+    rbm.register("stability bound")(SmallestWeight)
     reduced.save(tmp_path / "own.rbm")
+    del registry._CLASSES["stability bound"]["smallest weight"]
     with pytest.raises(
         rbm.FileFormatError,
         match=r"holds a stability bound of the kind 'smallest weight', which is not known here: import the package",
@@ -136,7 +140,11 @@ def test_an_estimator_of_ones_own_goes_through_greedy_a_batch_a_file_and_a_plot(
     assert np.all(own.value >= sharp.value)
     assert np.all(reduced.solve(mus, method=SumOfSizes).bound == own.bound)  # type: ignore[arg-type]
     assert "sum of sizes" in reduced.truncate(2).estimators
+    with pytest.raises(rbm.ModelError, match=r"has the kind 'sum of sizes'; register the class"):
+        reduced.save(tmp_path / "own.rbm")
+    rbm.register("estimator")(SumOfSizes)
     reduced.save(tmp_path / "own.rbm")
+    del registry._CLASSES["estimator"]["sum of sizes"]
     with pytest.raises(rbm.FileFormatError, match="an estimator of the kind 'sum of sizes'"):
         rbm.load(tmp_path / "own.rbm")
     rbm.register("estimator")(SumOfSizes)
@@ -154,9 +162,6 @@ def test_a_subclass_is_never_replaced_by_its_parent() -> None:
         def evaluate(self, theta: Any, phi: Any, gamma: Any) -> rbm.Estimate:
             made = super().evaluate(theta, phi, gamma)
             return rbm.Estimate.from_norm(2 * made.value, 2 * made.floor)
-
-        def form(self, dtype: np.dtype) -> None:
-            return None
 
     full = model()
     reduced = rbm.project(full, np.eye(40)[:, :3], (Doubled,))
@@ -275,3 +280,111 @@ def test_coefficients_go_into_files_by_whatever_holds_them(tmp_path: Path) -> No
     reduced = rbm.project(model(bound), np.eye(40)[:, :2])
     reduced.save(tmp_path / "m.rbm")
     assert rbm.load(tmp_path / "m.rbm").stability.arrays()["coefficient"].sources == ("1 + 0*mu",)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda mus: np.where(mus[:, 0] > 5, -1.0, 1.0), r"the stability bound Own is -1.0 at mu = 7 \(row 1\)"),
+        (lambda mus: np.where(mus[:, 0] > 5, np.nan, 1.0), r"is nan at mu = 7 \(row 1\)"),
+        (
+            lambda mus: np.ones(1),
+            r"real numbers of shape \(2,\), one per parameter point, got an array \(1,\)",
+        ),
+        (lambda mus: np.ones(0), r"got an array \(0,\)"),
+        (lambda mus: np.ones((2, 1)), r"got an array \(2, 1\)"),
+        (lambda mus: np.ones(2) + 1j, r"got an array \(2,\) of complex128"),
+        (lambda mus: 1.0, "got float"),
+    ],
+)
+def test_what_a_bound_of_ones_own_returns_is_checked(made: Callable[[Any], Any], message: str) -> None:
+    class Own:
+        kind = "own"
+
+        def __call__(self, mus: Any, theta: Any) -> Any:
+            return made(mus)
+
+    reduced = rbm.project(model(Own()), np.eye(40)[:, :2])
+    for call in (reduced.solve, reduced.estimate, lambda mus: reduced.estimate(mus, np.ones((2, 2)))):
+        with pytest.raises(rbm.StabilityError, match=message):
+            call([[3.0], [7.0]])
+
+
+def test_a_coefficient_function_with_an_attribute_kind_is_a_coefficient() -> None:
+    def beta(mus: np.ndarray) -> np.ndarray:
+        return np.full(len(mus), 0.5)
+
+    beta.kind = "lower"  # type: ignore[attr-defined]
+    assert rbm.project(model(beta), np.eye(40)[:, :2]).solve([1.0]).bound[0] > 0
+
+
+def test_subclasses_that_compute_something_else_are_not_compiled_as_their_parents() -> None:
+    class Tenfold(ReducedLinear):
+        kind = "tenfold"
+
+        def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
+            return 10 * super().bound(mus, gamma, error)
+
+    class Half(rbm.stability.BoundMinTheta):
+        kind = "half"
+
+        def __call__(self, mus: Any, theta: Any) -> Any:
+            return super().__call__(mus, theta) / 2
+
+    full = model(rbm.stability.MinTheta(reference=[1.0]))
+    plain = rbm.project(full, np.eye(40)[:, :3])
+    mus = full.parameters.sample(9)
+    output, bound = plain.outputs["mean"], plain.stability
+    assert isinstance(output, ReducedLinear)
+    assert isinstance(bound, rbm.stability.BoundMinTheta)
+    tenfold = Tenfold(output.coefficients, output.vectors, output.dual, output.defects, output.rounding)
+    made = replace(plain, outputs={"mean": tenfold}).solve(mus)
+    np.testing.assert_allclose(made.output_bounds["mean"], 10 * plain.solve(mus).output_bounds["mean"], rtol=1e-9)
+    half = replace(plain, stability=Half(bound.reference, bound.constant, bound.parameters, bound.slack))
+    np.testing.assert_allclose(half.solve(mus).bound, 2 * plain.solve(mus).bound, rtol=1e-9)
+
+
+def test_an_alias_is_not_inherited_and_has_one_owner(tmp_path: Path) -> None:
+    @rbm.register("estimator")
+    @dataclass(frozen=True)
+    class Safe(rbm.estimators.Orthonormal):
+        kind: ClassVar[str] = "safe"
+
+    full = model()
+    assert rbm.project(full, np.eye(40)[:, :2], ("E_onb",)).method == "orthonormal"
+
+    class Thief(rbm.estimators.Orthonormal):
+        kind: ClassVar[str] = "thief"
+        alias: ClassVar[str] = "E_onb"
+
+    with pytest.raises(rbm.ModelError, match="the alias 'E_onb' of Thief is that of 'orthonormal'"):
+        rbm.register("estimator")(Thief)
+
+    class Unnamed(rbm.estimators.Orthonormal):
+        pass
+
+    with pytest.raises(rbm.ModelError, match="which is that of Orthonormal: give it a kind of its own"):
+        rbm.project(full, np.eye(40)[:, :2], (Unnamed,)).save(tmp_path / "m.rbm")
+
+
+def test_arrays_that_a_file_would_change_are_refused(tmp_path: Path) -> None:
+    for value in (np.ma.masked_array([1.0, 2.0], [True, False]), "text", [object()], {"a": 1}, None):
+
+        @rbm.register("stability bound")
+        class Odd:
+            kind = "odd"
+            given = value
+
+            def __call__(self, mus: Any, theta: Any) -> Any:
+                return np.ones(len(theta))
+
+            def arrays(self) -> dict[str, Any]:
+                return {"given": self.given}
+
+            @classmethod
+            def from_arrays(cls, arrays: dict[str, Any]) -> Any:
+                return cls()
+
+        with pytest.raises(rbm.ModelError, match="'given' of Odd"):
+            rbm.project(model(Odd()), np.eye(40)[:, :2]).save(tmp_path / "odd.rbm")
+        assert not (tmp_path / "odd.rbm").exists()
