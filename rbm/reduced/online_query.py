@@ -94,7 +94,7 @@ class Query:
                         mus=points,
                         names=self.names,
                         units=self.units,
-                        method=state.method,
+                        method=state.kind,
                         origin=self.origin,
                     )
         beta = None if state is None else self.beta(mus, theta)
@@ -122,7 +122,7 @@ class Query:
             mus=points,
             names=self.names,
             units=self.units,
-            method=state.method,
+            method=state.kind,
             origin=self.origin,
         )
 
@@ -235,7 +235,7 @@ class Query:
             {n: array() for n in outputs},
             names=self.names,
             units=self.units,
-            method=arrays.state(method).method,
+            method=arrays.state(method).kind,
             origin=self.origin,
         )
 
@@ -243,7 +243,7 @@ class Query:
         """Return the estimator's form for the compiled kernels, the same object for equal estimator and types."""
         arrays = self.arrays
         complex_valued = "c" in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind, theta.dtype.kind, phi.dtype.kind)
-        key = state.method, complex_valued
+        key = state.kind, complex_valued
         if key not in self._forms:
             known = speaks_for(state, "form", "evaluate")
             self._forms[key] = state.form(np.dtype(complex if complex_valued else float)) if known else None
