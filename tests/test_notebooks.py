@@ -12,6 +12,8 @@ from helpers import ROOT
 from helpers.scattering_models import restore
 
 FOLDER = ROOT / "notebooks"
+#: Notebooks that stay long when they are shortened.
+LONG = ("04_wavenumber",)
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 #: What `make test` replaces, for a shorter run: fewer unknowns, those of the stored matrices, and fewer points.
 SHORTER: dict[str, dict[str, str]] = {
@@ -67,7 +69,13 @@ def test_a_notebook_is_its_script(script: Path) -> None:
     assert not errors
 
 
-@pytest.mark.parametrize("script", [pytest.param(p, marks=pytest.mark.xdist_group(p.stem), id=p.stem) for p in SCRIPTS])
+def marks(script: Path) -> list[pytest.MarkDecorator]:
+    """One process per notebook; those that take a minute although they are shortened are in `make test-all` only."""
+    group = pytest.mark.xdist_group(script.stem)
+    return [group, pytest.mark.slow] if script.stem in LONG else [group]
+
+
+@pytest.mark.parametrize("script", [pytest.param(p, marks=marks(p), id=p.stem) for p in SCRIPTS])
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "whole"])
 def test_a_notebook_runs_and_its_claims_hold(
     whole: bool, script: Path, stored_matrices: str | None, monkeypatch: pytest.MonkeyPatch
