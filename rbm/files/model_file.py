@@ -55,9 +55,10 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
             if not state.portable
         },
     }
-    for name, state in states.items():
-        _written("estimator", state, f"estimators/{name}", arrays, None)
     families: list[CoefficientFamily] = []
+    written = {
+        name: _written("estimator", state, f"estimators/{name}", arrays, families) for name, state in states.items()
+    }
     header: dict[str, Any] = {
         "kind": "reduced model",
         "parameters": {
@@ -78,6 +79,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         if model.interpolation_error
         else None,
         "estimators": list(states),
+        "states": {name: entry for name, entry in written.items() if entry.keys() != {"kind"}},  # more than arrays
         "refused": refused,
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
     }
@@ -116,7 +118,8 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         errors = header.get("interpolation_error")
         estimators = {}
         for name in header["estimators"]:
-            estimators[name] = read("estimator", {"kind": name}, f"estimators/{name}")
+            entry = header.get("states", {}).get(name, {"kind": name})
+            estimators[name] = read("estimator", entry, f"estimators/{name}")
         model = ReducedModel(
             parameters=parameters,
             operator_coefficients=_read_sources(header["operator_coefficients"], parameters, families),

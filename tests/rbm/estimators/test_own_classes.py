@@ -388,3 +388,34 @@ def test_arrays_that_a_file_would_change_are_refused(tmp_path: Path) -> None:
         with pytest.raises(rbm.ModelError, match="'given' of Odd"):
             rbm.project(model(Odd()), np.eye(40)[:, :2]).save(tmp_path / "odd.rbm")
         assert not (tmp_path / "odd.rbm").exists()
+
+
+def test_an_estimator_may_hold_texts_coefficients_and_the_parameter_space(tmp_path: Path) -> None:
+    @rbm.register("estimator")
+    @dataclass(frozen=True)
+    class Weighted(SumOfSizes):
+        kind: ClassVar[str] = "weighted"
+
+        weight: Coefficients
+        words: tuple[str, ...]
+        space: rbm.ParameterSpace
+
+        @classmethod
+        def prepare(cls, reduction: rbm.Reduction, training: np.ndarray) -> Self:
+            space = reduction.model.parameters
+            return cls(reduction.residual_range.norms, Coefficients(["2 + mu"], space), ("one", "two"), space)
+
+        def arrays(self) -> dict[str, Any]:
+            return {"norms": self.norms, "weight": self.weight, "words": self.words, "space": self.space}
+
+        @classmethod
+        def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+            return cls(**arrays)
+
+    reduced = rbm.project(model(), np.eye(40)[:, :2], (Weighted,))
+    reduced.save(tmp_path / "m.rbm")
+    again = rbm.load(tmp_path / "m.rbm").estimators["weighted"]
+    assert isinstance(again, Weighted)
+    assert again.words == ("one", "two")
+    assert again.weight.sources == ("2 + mu",)
+    assert again.space == reduced.parameters
