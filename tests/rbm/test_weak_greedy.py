@@ -117,3 +117,10 @@ def test_it_is_a_low_floor() -> None:
     tree = ast.parse(Path(str(module.__file__)).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name for name in imported if name and name.startswith("rbm")} <= {"rbm.errors"}
+
+
+def test_a_value_that_equals_the_tolerance_is_reached() -> None:
+    """With tol = 0, a surrogate that is exact must not be extended."""
+    rule = StoppingRule(0.0, 9)
+    assert rule(1, Worst(0, 0.0)) == "tolerance"
+    assert rule(1, Worst(0, 5e-324)) is None
