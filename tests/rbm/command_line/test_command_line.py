@@ -266,7 +266,8 @@ def test_the_thermal_block_study_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     assert summary["stopped"] == "tolerance"
     assert summary["history"][-1]["bound"] <= 0.3
     assert (tmp_path / "solutions.png").exists()
-    assert "times faster than a full-order solve" in capsys.readouterr().out
+    words = " ".join(capsys.readouterr().out.split())  # lines break where the measured numbers let them
+    assert "times faster than a full-order solve" in words
 
 
 @pytest.mark.slow
