@@ -124,3 +124,45 @@ def test_a_value_that_equals_the_tolerance_is_reached() -> None:
     rule = StoppingRule(0.0, 9)
     assert rule(1, Worst(0, 0.0)) == "tolerance"
     assert rule(1, Worst(0, 5e-324)) is None
+
+
+class PodGreedy:
+    """Bases for heat in a rod, u_t = mu u_xx from a hat, in time steps: the worst trajectory gives its first mode."""
+
+    def __init__(self) -> None:
+        n, self.steps = 30, 40
+        self.stiffness = (n + 1) ** 2 * (2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1))
+        self.start = 1 - np.abs(np.linspace(-1, 1, n + 2)[1:-1])
+        self.training = np.geomspace(0.1, 10, 12)
+        self.basis = np.zeros((n, 0))
+
+    @property
+    def size(self) -> int:
+        return self.basis.shape[1]
+
+    def errors(self, mu: float) -> np.ndarray:
+        """What the basis misses of a trajectory (n, steps)."""
+        march = np.linalg.inv(np.eye(len(self.start)) + 1e-3 * mu * self.stiffness)
+        trajectory = [self.start]
+        for _ in range(self.steps - 1):
+            trajectory.append(march @ trajectory[-1])
+        states = np.stack(trajectory, axis=1)
+        return states - self.basis @ (self.basis.T @ states)
+
+    def evaluate(self) -> Worst:
+        missed = [float(np.linalg.norm(self.errors(mu))) for mu in self.training]
+        return Worst(int(np.argmax(missed)), max(missed))
+
+    def extend(self, point: int) -> bool:
+        mode = np.linalg.svd(self.errors(self.training[point]))[0][:, :1]
+        self.basis = np.linalg.qr(np.hstack([self.basis, mode]))[0]
+        return True
+
+
+def test_a_march_in_time_goes_through_the_same_loop() -> None:
+    """A trajectory per point, and another rule for what is added, need no other loop."""
+    surrogate = PodGreedy()
+    stop, worst = weak_greedy(surrogate, StoppingRule(1e-6, 29), "modes")
+    assert stop == "tolerance"
+    assert 5 <= surrogate.size <= 20
+    assert worst.value <= 1e-6
