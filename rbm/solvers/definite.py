@@ -2,15 +2,9 @@
 
 Its own rounding is the error term.
 
-That an elimination of H meets positive pivots only says that a matrix *near* H is positive definite. How near is known
-from the factors themselves. With unit lower triangular L, U = D (L^H + F), D > 0 the computed factors of H,
-
-    H = L U + E = L D L^H + L D F + E,      |E| <= g |L| |U|,      hence   H >= -(||E|| + ||L D F||) I,
-
-g = (k + 2) u / (1 - (k + 2) u) for rows of k entries (standard model of floating-point arithmetic, any order of
-summation; four times k for complex numbers), and F, the asymmetry of the elimination, is measured. Norms are bounded by
-(max row sum x max column sum)^{1/2}, which takes products of sparse matrices with a vector only. So H + e I is *proved*
-positive semi-definite for the e returned here, about 1e-13 ||H|| for finite elements.
+That an elimination of H meets positive pivots only says that a matrix *near* H is positive definite.
+:mod:`rbm.solvers.inertia` says how near: H + e I is *proved* positive semi-definite for the e returned here, about
+1e-13 ||H|| for finite elements.
 
 All matrices here are in balanced units (:attr:`rbm.affine.inner_product.InnerProduct.balance`): entries of order one in
 every row.
@@ -28,7 +22,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm.arithmetic import extended
-from rbm.solvers.factorization import symmetric_lu
+from rbm.solvers.inertia import ROUNDED_UP, growth, inertia
 
 __all__ = [
     "DOMINANT",
@@ -40,8 +34,6 @@ __all__ = [
     "semidefinite_slack",
 ]
 
-#: Room for the rounding of the sums that make a bound, which are sums of positive numbers.
-ROUNDED_UP = 1 + 2.0**-20
 #: A matrix is taken for semi-definite if a shift of this share of its norm makes it definite; the shift is charged.
 ALLOWED = 1e-10
 #: A slack from dominant diagonals is taken, and no factorisation made, up to this many u of the norm.
@@ -79,23 +71,8 @@ def definiteness_error(matrix: Any) -> float | None:
     """
     if not sp.issparse(matrix):
         return _dense_error(matrix)
-    try:
-        lu = symmetric_lu(matrix)
-    except RuntimeError:
-        return None
-    lower, upper = lu.L, lu.U
-    pivots = upper.diagonal().real
-    # rows must not have been exchanged against the columns, else the pivots are not those of a symmetric elimination
-    if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(pivots > 0)):
-        return None
-    one, size, above = np.ones(len(pivots)), abs(lower), abs(upper)
-    skew = abs(upper - sp.diags_array(pivots) @ lower.conj().T)  # D F, up to its own rounding 2 u D |L|^H
-    sums, rounding = size.T @ one, 2 * _unit(matrix)
-    of_rows = _growth(np.bincount(lower.indices, minlength=len(one)), matrix)
-    of_columns = _growth(np.diff(upper.indptr), matrix)
-    rows = of_rows * (size @ (above @ one)), size @ (skew @ one + rounding * pivots * sums)
-    columns = of_columns * (above.T @ sums), skew.T @ sums + rounding * (size @ (pivots * sums))
-    return ROUNDED_UP * sum(float(np.sqrt(r.max() * c.max())) for r, c in zip(rows, columns, strict=True))
+    found = inertia(matrix)
+    return found.error if found is not None and found.negative == 0 else None
 
 
 def _dense_error(matrix: np.ndarray) -> float | None:
@@ -107,18 +84,7 @@ def _dense_error(matrix: np.ndarray) -> float | None:
     if not np.all(np.isfinite(factor)):
         return None
     sums = factor.T @ (factor @ np.ones(len(factor)))
-    return ROUNDED_UP * float((_growth(np.arange(1, len(factor) + 1), matrix) * sums).max())
-
-
-def _unit(matrix: Any) -> float:
-    """Return u, four times that for complex numbers, whose products are sums."""
-    return (4 if np.iscomplexobj(matrix) else 1) * float(np.finfo(float).eps) / 2
-
-
-def _growth(terms: np.ndarray, matrix: Any) -> np.ndarray:
-    """Return g for sums of that many terms."""
-    small = (terms + 2) * _unit(matrix)
-    return small / (1 - small)
+    return ROUNDED_UP * float((growth(np.arange(1, len(factor) + 1), matrix) * sums).max())
 
 
 def eigenvalue_from_inverse(matrix: np.ndarray) -> float:

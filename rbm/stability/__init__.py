@@ -11,13 +11,16 @@ from rbm.stability.anchored import Anchored, BoundAnchored
 from rbm.stability.bound import CoefficientBound, StabilityBound, Unbound, bind
 from rbm.stability.inf_sup_constants import inf_sup
 from rbm.stability.min_theta import BoundMinTheta, MinTheta
+from rbm.stability.pencil import BoundPencil, Pencil
 
 __all__ = [
     "Anchored",
     "BoundAnchored",
     "BoundMinTheta",
+    "BoundPencil",
     "CoefficientBound",
     "MinTheta",
+    "Pencil",
     "StabilityBound",
     "Unbound",
     "bind",

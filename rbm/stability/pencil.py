@@ -1,0 +1,240 @@
+"""The stability constant of a Hermitian pencil, exactly, from its eigenvalues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lowrank.arrays import all_true, beside, namespace, to_numpy
+from rbm.affine.system import AffineSystem
+from rbm.arithmetic.precision import ROUND_OFF
+from rbm.errors import StabilityError, refused
+from rbm.online.chunks import tiles
+from rbm.parameters.space import ParameterSpace
+from rbm.stability.cost import announce
+from rbm.stability.outer_eigenvalues import DENSE_LIMIT, OuterEigenvalues, all_eigenvalues, outer_eigenvalues
+from rbm.stability.pencil_terms import PencilTerms
+from rbm.storage.registry import register
+
+__all__ = ["BoundPencil", "Pencil"]
+
+#: Number of points at which resonances are looked for, to place the cut.
+SAMPLES = 2000
+#: The cut lies this factor beyond the resonances (in lambda) that the samples meet.
+BEYOND = 1.5
+#: A Lanczos iteration takes about so many solves per eigenvalue, its own orthogonalisation included.
+SOLVES = 5.0
+
+
+@dataclass(frozen=True)
+class Pencil:
+    """The exact inf-sup constant of A(mu) = a(mu) K + b(mu) M with respect to P = p K + q M, K and M Hermitian.
+
+    a and b may be complex: K - k^2 M, i omega M + K, hysteretic and proportional damping. The eigenvectors of (K, M)
+    diagonalise both and P. With K v = lambda M v, t = 1 / (p lambda + q), alpha = a / p, kappa = b - a q / p,
+
+        beta(mu) = min_j |alpha + kappa t_j|.
+
+    Eigenvalues t beyond a cut, those of the lower lambda, are computed, each with its radius delta_j; a count of
+    negative pivots shows that none is missing; all others are somewhere in an interval I up to the cut. Hence
+
+        beta(mu) >= min( min_j |alpha + kappa t_j| - |kappa| delta_j,  min_{t in I} |alpha + kappa t| ),
+
+    which is the constant itself, up to rounding, where a computed eigenvalue is the nearest. If p = 0 (P = q M) then
+    K takes the place of M, and the lower eigenvalues of K v = t P v are computed.
+
+    Parameters
+    ----------
+    stiffness, mass : the numbers of the operator terms K and M. All other terms, and the product, must be
+        combinations of the two; what rounding leaves is charged, at most 1e-9 of a term in units of the product
+    cut : eigenvalues lambda of K v = lambda M v below it are computed. By default it is 1.5 times the largest lambda
+        that is in resonance with one of 2000 points of the parameter space; the bound is true for any cut, and smaller
+        than the constant where eigenvalues beyond the cut are the nearest
+    max_eigenvalues : refuse to compute more
+    progress : say what is computed and how long it takes
+
+    The bound is proved: residuals of eigenvectors are formed in extended precision, the count is right up to the
+    rounding of its elimination, which shifts the cut, and the rounding of the formula is subtracted.
+    Raises StabilityError for matrices that are not Hermitian, terms that are no combinations, eigenvalues that are too
+    many or not found; online, naming the parameter, at a resonance. Cost offline: two factorisations, about five
+    solves per eigenvalue (n <= 400: dense, 10 n^3 flops); online O(J) per point for J eigenvalues.
+    """
+
+    stiffness: int = 0
+    mass: int = 1
+    cut: float | None = None
+    max_eigenvalues: int = 400
+    progress: bool = False
+
+    def bind(self, system: AffineSystem) -> BoundPencil:
+        """Check the terms, compute the eigenvalues, and show that none is missing."""
+        if self.cut is not None and not np.isfinite(self.cut):
+            raise StabilityError(f"cut must be a finite eigenvalue of K v = lambda M v, got {self.cut}")
+        if not self.max_eigenvalues >= 1:
+            raise StabilityError(f"max_eigenvalues must be at least 1, got {self.max_eigenvalues}")
+        terms = PencilTerms.of(system, self.stiffness, self.mass)
+        inner, above = system.inner_product, terms.above
+        if inner.shape[0] <= DENSE_LIMIT:
+            values, radii = all_eigenvalues(terms.matrix, inner)
+            found = _beyond(values, radii, self._cut(system, terms), above)
+        else:
+            found = outer_eigenvalues(
+                terms.matrix, inner, self._cut(system, terms), above, self.max_eigenvalues, self._announce
+            )
+        return BoundPencil(
+            terms.alphas, terms.kappas, terms.errors, found.values, found.radii, np.array(found.rest), system.parameters
+        )
+
+    def _announce(self, count: int, seconds: float) -> None:
+        announce(
+            f"the pencil: {count} eigenvalues",
+            SOLVES * count * seconds,
+            "cut= and narrower ranges make it shorter",
+            progress=self.progress,
+        )
+
+    def _cut(self, system: AffineSystem, terms: PencilTerms) -> float:
+        """Return the cut, as a value of t."""
+        if self.cut is not None:
+            t = terms.transformed(self.cut)
+            if not (np.isfinite(t) and (t > 0 or not terms.above)):
+                raise StabilityError(f"cut = {self.cut:g} is no eigenvalue that p lambda + q > 0 allows")
+            return t
+        theta = system.operator_coefficients(system.parameters.sample(SAMPLES))
+        alpha, kappa = theta @ terms.alphas, theta @ terms.kappas
+        moving = np.abs(kappa) > 0
+        resonant = -(alpha * kappa.conj()).real[moving] / np.abs(kappa[moving]) ** 2
+        if terms.above:
+            resonant = resonant[(resonant > 0) & np.isfinite(resonant)]
+            top = _outermost(terms.matrix, system)
+            return min(float(resonant.min(initial=np.inf)) / BEYOND, 0.9 * top)
+        top = float(resonant.max(initial=0.0))
+        return top + (BEYOND - 1) * abs(top) if top else np.finfo(float).tiny
+
+
+def _outermost(matrix: Any, system: AffineSystem) -> float:
+    """Return a rough estimate of the largest t: some steps of the power method with P^{-1} B."""
+    inner = system.inner_product
+    x = np.random.default_rng(0).standard_normal((inner.shape[0], 4)).astype(matrix.dtype)
+    largest = 0.0
+    for _ in range(12):
+        x = x / inner.norm(x)
+        image = matrix @ x
+        largest = float(np.abs((x.conj() * image).sum(axis=0)).max())
+        x = inner.factorized()(image)
+    return largest if largest > 0 else 1.0
+
+
+def _beyond(values: np.ndarray, radii: np.ndarray, cut: float, above: bool) -> OuterEigenvalues:
+    """Return those beyond the cut one by one, all others as an interval."""
+    outer = values > cut if above else values < cut
+    others = values[~outer], radii[~outer]
+    if not np.any(~outer):
+        outer[int(np.argmin(values) if above else np.argmax(values))] = False
+        others = values[~outer], radii[~outer]
+    low, high = float((others[0] - others[1]).min()), float((others[0] + others[1]).max())
+    return OuterEigenvalues(values[outer], radii[outer], (low, high))
+
+
+@register("stability bound")
+@dataclass(frozen=True, eq=False)
+class BoundPencil:
+    """:class:`Pencil` bound to a model."""
+
+    kind: ClassVar[str] = "pencil"
+
+    alphas: np.ndarray  #: (Qa,) A_q = alpha_q P + kappa_q B up to errors_q
+    kappas: np.ndarray  #: (Qa,)
+    errors: np.ndarray  #: (Qa,) in the norms of P
+    eigenvalues: np.ndarray  #: t (J,) of B v = t P v beyond the cut
+    radii: np.ndarray  #: delta (J,)
+    rest: np.ndarray  #: (2,) the interval of all other eigenvalues
+    parameters: ParameterSpace
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the state by name, for a file."""
+        return {name: getattr(self, name) for name in (*self._shapes(), "parameters")}
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        q, j = self.errors.shape, self.eigenvalues.shape
+        return {"alphas": q, "kappas": q, "errors": q, "eigenvalues": j, "radii": j, "rest": (2,)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> BoundPencil:
+        """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
+        made = cls(**arrays)
+        if not (
+            all(getattr(made, name).shape == shape and shape for name, shape in made._shapes().items())
+            and all(np.all(np.isfinite(getattr(made, name))) for name in made._shapes())
+            and np.all(made.radii >= 0)
+            and np.all(made.errors >= 0)
+            and made.rest[0] <= made.rest[1]
+        ):
+            raise ValueError("the arrays of its pencil do not fit each other")
+        return made
+
+    def __call__(self, mus: Any, theta: Any) -> Any:
+        """Return beta (M,); raise StabilityError at a resonance."""
+        beta = self.constant(theta)
+        if not all_true(beta > 0):
+            mus, values, theta = to_numpy(mus), to_numpy(beta), to_numpy(theta)
+            raise refused(StabilityError, ~(values > 0), lambda i, where: self._refusal(mus[i], theta[i], where))
+        return beta
+
+    def _refusal(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
+        alpha, kappa = theta @ self.alphas, theta @ self.kappas
+        at = f"{self.parameters.describe(mu)} ({where})"
+        distances = np.abs(alpha + kappa * self.eigenvalues)
+        if len(distances) and distances.min() <= self._distance(alpha, kappa):
+            j = int(np.argmin(distances))
+            return (
+                f"the stability constant is zero to working precision at {at}: a resonance, eigenvalue "
+                f"{self.eigenvalues[j]:.6g} of the pencil; leave a neighbourhood of this parameter out, or add damping"
+            )
+        return (
+            f"the stability bound of the pencil is not positive at {at}: eigenvalues beyond its cut are in resonance "
+            "there; bind it with a larger cut=, or stay inside the parameter ranges"
+        )
+
+    def _distance(self, alpha: complex, kappa: complex) -> float:
+        """Return the distance of 0 from the segment alpha + kappa I."""
+        size = abs(kappa) ** 2
+        nearest = -(alpha * np.conj(kappa)).real / size if size > 0 else 0.0
+        return float(abs(alpha + kappa * np.clip(nearest, *self.rest)))
+
+    def constant(self, theta: Any) -> Any:
+        """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
+        parts = [self._constant(theta[rows]) for rows in tiles(theta.shape[0], 32 * (len(self.radii) + 4), theta)]
+        return parts[0] if len(parts) == 1 else namespace(theta).concat(parts)
+
+    def _constant(self, theta: Any) -> Any:
+        xp = namespace(theta)
+        alphas, kappas, errors, t, radii = (
+            beside(a, theta) for a in (self.alphas, self.kappas, self.errors, self.eigenvalues, self.radii)
+        )
+        alpha, kappa, size = theta @ alphas, theta @ kappas, xp.abs(theta)
+        moved = xp.abs(kappa)
+        # a square that is zero or too small: any point of the interval will do if kappa is zero
+        square = xp.where(moved > 0, moved, 1.0)
+        nearest = (
+            -xp.real((alpha / square) * xp.conj(kappa / square))
+            if alpha.dtype.kind == "c" or kappa.dtype.kind == "c"
+            else -(alpha / square) * (kappa / square)
+        )
+        least = xp.abs(alpha + kappa * xp.clip(nearest, *map(float, self.rest)))
+        if len(self.radii):
+            near = xp.min(xp.abs(alpha[:, None] + kappa[:, None] * t) - moved[:, None] * radii, axis=1)
+            least = xp.minimum(least, near)
+        return least - size @ beside(self._losses, theta)
+
+    @property
+    def _losses(self) -> np.ndarray:
+        """What is subtracted per |theta_q|: errors of the terms and the rounding of the formula."""
+        largest = max(np.abs(self.eigenvalues).max(initial=0.0), np.abs(self.rest).max())
+        terms = 16 + 2 * len(self.errors)
+        return self.errors + terms * ROUND_OFF * (np.abs(self.alphas) + np.abs(self.kappas) * largest)
+
+    def __repr__(self) -> str:
+        return f"BoundPencil({len(self.radii)} eigenvalues, all others in [{self.rest[0]:.3g}, {self.rest[1]:.3g}])"
