@@ -43,7 +43,8 @@ class OuterEigenvalues:
 
 def all_eigenvalues(matrix: Any, inner: InnerProduct) -> tuple[np.ndarray, np.ndarray]:
     """Return all eigenvalues t (n,) of B v = t P v, increasing, and their radii (n,), by dense linear algebra."""
-    dense, product = (a.toarray() if sp.issparse(a) else a for a in (matrix, inner.matrix))
+    dense: Any = matrix.toarray() if sp.issparse(matrix) else matrix
+    product: Any = inner.matrix.toarray() if sp.issparse(inner.matrix) else inner.matrix
     try:
         values, vectors = scipy.linalg.eigh(dense, product)
     except np.linalg.LinAlgError as error:

@@ -211,9 +211,7 @@ class BoundPencil:
 
     def _constant(self, theta: Any) -> Any:
         xp = namespace(theta)
-        alphas, kappas, errors, t, radii = (
-            beside(a, theta) for a in (self.alphas, self.kappas, self.errors, self.eigenvalues, self.radii)
-        )
+        alphas, kappas, t, radii = (beside(a, theta) for a in (self.alphas, self.kappas, self.eigenvalues, self.radii))
         alpha, kappa, size = theta @ alphas, theta @ kappas, xp.abs(theta)
         moved = xp.abs(kappa)
         # a square that is zero or too small: any point of the interval will do if kappa is zero

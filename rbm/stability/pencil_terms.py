@@ -62,7 +62,7 @@ class PencilTerms:
             alphas.append(alpha)
             kappas.append(kappa)
             errors.append(error + abs(alpha) * of_product + size)
-        return cls(k if swapped else m, *(_real_if_exact(x) for x in (alphas, kappas)), np.array(errors), p, q)
+        return cls(k if swapped else m, _real_if_exact(alphas), _real_if_exact(kappas), np.array(errors), p, q)
 
 
 def _real_if_exact(values: list[complex]) -> np.ndarray:
@@ -123,8 +123,8 @@ class _Fit:
         a, b = tried[best]
         if not error <= SHARE * size:
             raise StabilityError(
-                f"{name} is no combination a K + b M of the stiffness and the mass of the pencil: {error / size:.1e} of "
-                "it is left; the pencil needs A(mu) = a(mu) K + b(mu) M and P = p K + q M: "
+                f"{name} is no combination a K + b M of the stiffness and the mass of the pencil: {error / size:.1e} "
+                "of it is left; the pencil needs A(mu) = a(mu) K + b(mu) M and P = p K + q M: "
                 + ("choose such a product" if name == "the product" else "use rbm.stability.Anchored() for other terms")
             )
         return complex(a), complex(b), error / self.inner.smallest_eigenvalue
