@@ -32,6 +32,7 @@ from rbm.online.kernels.packed import (
     pack_system,
     precision,
 )
+from rbm.online.kernels.pencil_constants import pencil_constants
 from rbm.online.kernels.tile import scratch_size
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "pack_products",
     "pack_square",
     "pack_system",
+    "pencil_constants",
     "precision",
     "products_scratch_size",
     "query",
