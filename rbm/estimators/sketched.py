@@ -69,13 +69,7 @@ class Sketched(FactorNorm):
 
     @classmethod
     def prepare(
-        cls,
-        reduction: Reduction,
-        training: np.ndarray,
-        *,
-        rows: int = ROWS,
-        failure: float = FAILURE,
-        rng: int = 0,
+        cls, reduction: Reduction, training: np.ndarray, *, rows: int = ROWS, failure: float = FAILURE, rng: int = 0
     ) -> Self:
         """Make a sketch of E_onb's factor; :meth:`of` makes one without the full model."""
         return cls.of(Orthonormal.prepare(reduction, training), rows, failure, rng)
