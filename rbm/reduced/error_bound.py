@@ -54,14 +54,12 @@ def error_estimate(
         outside = xp.any((mus < low) | (mus > high), axis=1)
         if bool(xp.any(outside)):
             mus = to_numpy(mus)
+            unknown = (
+                "is outside the parameter ranges, where the interpolation error of this model is not known: no error "
+                "bound holds; solve(mus, estimate=False, extrapolate=True) goes without"
+            )
             raise refused(
-                ParameterError,
-                outside,
-                lambda i, where: (
-                    f"{parameters.describe(mus[i])} ({where}) is outside the parameter ranges, where the interpolation "
-                    "error of this model is not known: no error bound holds; solve(mus, estimate=False, "
-                    "extrapolate=True) goes without"
-                ),
+                ParameterError, outside, lambda i, where: f"{parameters.describe(mus[i])} ({where}) {unknown}"
             )
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
         beta = (1 - 4 * ROUND_OFF) * (beta - of_operator)  # a rounded difference

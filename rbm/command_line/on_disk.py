@@ -1,13 +1,37 @@
-"""The command ``rbm cache``: it shows, or clears, the compiled kernels and assembled matrices on disk."""
+"""The commands ``rbm info`` and ``rbm cache``: they print what is on disk.
+
+That is what a model file holds, and the compiled kernels and assembled matrices, which ``rbm cache --clear`` removes.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import rbm
 from rbm.storage.cache import cache_files, cache_folder, clear_cache, kernel_folder
 
-__all__ = ["add_cache"]
+__all__ = ["add_cache", "add_info"]
+
+
+def add_info(commands: Any) -> None:
+    """Register the command with the subparsers of argparse."""
+    info = commands.add_parser("info", help="what is in a model file")
+    info.add_argument("model", type=Path, metavar="MODEL")
+    info.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> None:
+    model = rbm.load(options.model)
+    print(model)
+    for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
+        print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
+    if model.output_units:
+        print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
+    for name, why in model.refused.items():
+        print(f"  {name}: {why}")
+    print(f"  file: {options.model.stat().st_size} bytes")
 
 
 def add_cache(commands: Any) -> None:
