@@ -94,10 +94,8 @@ def greedy(
     """
     classes = estimator_classes(estimators)
     if not isinstance(model, FullOrderModel):
-        raise TypeError(
-            f"the first argument of greedy is the full-order model, got {type(model).__name__}: "
-            "greedy(model, training, ...)"
-        )
+        got = f"got {type(model).__name__}: greedy(model, training, ...)"
+        raise TypeError(f"the first argument of greedy is the full-order model, {got}")
     check_training(training)
     if executor is not None:
         raise TypeError(

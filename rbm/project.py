@@ -53,9 +53,8 @@ def project(
     m = Qf + Qa N.
     """
     if basis is None:
-        raise ModelError(
-            "basis is None; give Z (n, N), one basis vector a column, such as lowrank.pod(snapshots).modes"
-        )
+        example = "one basis vector a column, such as lowrank.pod(snapshots).modes"
+        raise ModelError(f"basis is None; give Z (n, N), {example}")
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
@@ -70,6 +69,7 @@ def finish(
 ) -> ReducedModel:
     """Return the reduced model of a projection, with its estimators prepared."""
     model = reduction.model
+    product, basis = model.inner_product, reduction.basis
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
     for k, cls in enumerate(estimator_classes(estimators)):
@@ -89,12 +89,10 @@ def finish(
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={
-            name: reduce_output(model.inner_product, reduction.basis, out, name) for name, out in model.outputs.items()
-        },
+        outputs={name: reduce_output(product, basis, out, name) for name, out in model.outputs.items()},
         estimators=states,
         refused=refused,
-        basis=reduction.basis,
+        basis=basis,
         selected=selected,
         output_units=model.output_units,
     )

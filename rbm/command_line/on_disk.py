@@ -36,16 +36,16 @@ def _info(options: argparse.Namespace) -> None:
 
 def add_cache(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
-    cache = commands.add_parser(
-        "cache",
-        help="compiled kernels and assembled matrices on disk",
-        description="Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's "
-        "cache folder. Whatever is not there is made again. Their number and size are not limited.",
+    about = (
+        "Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's cache folder. "
+        "Whatever is not there is made again. Their number and size are not limited."
     )
-    what = cache.add_mutually_exclusive_group()
-    what.add_argument("--path", action="store_true", help="print the folder and nothing else")
-    what.add_argument("--size", action="store_true", help="print the number of bytes and nothing else")
-    what.add_argument("--clear", action="store_true", help="remove the kept files, and no others")
+    what = "compiled kernels and assembled matrices on disk"
+    cache = commands.add_parser("cache", help=what, description=about)
+    shown = cache.add_mutually_exclusive_group()
+    shown.add_argument("--path", action="store_true", help="print the folder and nothing else")
+    shown.add_argument("--size", action="store_true", help="print the number of bytes and nothing else")
+    shown.add_argument("--clear", action="store_true", help="remove the kept files, and no others")
     cache.set_defaults(run=_cache)
 
 

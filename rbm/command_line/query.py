@@ -60,11 +60,9 @@ def _query(options: argparse.Namespace) -> None:
         mus = model.parameters.snapped(points.mus)
         outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
         if outside:
-            print(
-                f"rbm: {outside} of {len(mus)} points are outside the parameter space: their bounds hold only if the "
-                "stability bound of the model holds there",
-                file=sys.stderr,
-            )
+            unknown = "their bounds hold only if the stability bound of the model holds there"
+            said = f"{outside} of {len(mus)} points are outside the parameter space: {unknown}"
+            print(f"rbm: {said}", file=sys.stderr)
     columns = solution.to_dict()
     resolved = columns.pop("resolved")
     if options.output is None and options.csv is None:

@@ -9,7 +9,7 @@ import numpy as np
 from rbm.online import kernels
 from rbm.online.forms import Finish, Form, NormForm, ProductForm, SquareForm
 from rbm.online.kernels import packed
-from rbm.online.kernels.arguments import GIVEN, INDEFINITE, LDL, LU, QR, Answers, PackedSystem
+from rbm.online.kernels.arguments import GIVEN, INDEFINITE, LDL, LU, QR, Answers, PackedSystem, Points
 from rbm.online.kernels.interpolated_norm import products_scratch_size
 from rbm.online.kernels.tile import scratch_size
 
@@ -70,14 +70,15 @@ class CompiledModel:
         beta : stability bounds (M,), if `finish` does not hold them
         """
         is_complex = self._is_complex(theta, phi, form) or (gamma is not None and gamma.dtype.kind == "c")
+        points = Points(theta, phi, beta)
         if self.single and gamma is None:
-            made = self._solve(is_complex, theta, phi)
+            made = self._solve(is_complex, Points(theta, phi, NONE), None, None)
             if made.failed is None and (form is not None or finish is not None):
                 return self.answer(theta, phi, form, made.gamma, finish, beta)._replace(gamma=made.gamma)
             return made
         if gamma is not None:
-            return self._query(GIVEN, DOUBLE[is_complex], theta, phi, form, gamma, finish, beta)
-        return self._solve(is_complex, theta, phi, form, finish, beta)
+            return self._query(GIVEN, DOUBLE[is_complex], points, form, gamma, finish)
+        return self._solve(is_complex, points, form, finish)
 
     def dtype(self, theta: np.ndarray, phi: np.ndarray, form: Form | None = None) -> np.dtype:
         """Return the type of gamma for coefficients and estimators of such types."""
@@ -89,57 +90,37 @@ class CompiledModel:
         matrix = form.factor if isinstance(form, NormForm) else form.gram if isinstance(form, SquareForm) else None
         return matrix is not None and matrix.dtype.kind == "c"
 
-    def _solve(
-        self,
-        is_complex: bool,
-        theta: np.ndarray,
-        phi: np.ndarray,
-        form: Form | None = None,
-        finish: Finish | None = None,
-        beta: np.ndarray = NONE,
-    ) -> Answers:
+    def _solve(self, is_complex: bool, points: Points, form: Form | None, finish: Finish | None) -> Answers:
+        theta, phi, beta = points
         dtype = (SINGLE if self.single else DOUBLE)[is_complex]
         if not self.hermitian or (theta.dtype.kind == "c" and theta.imag.any()):
-            return self._query(QR if self.tall else LU, dtype, theta, phi, form, None, finish, beta)
-        made = self._query(LDL, dtype, theta, phi, form, None, finish, beta)
+            return self._query(QR if self.tall else LU, dtype, points, form, None, finish)
+        made = self._query(LDL, dtype, points, form, None, finish)
         if made.failed is None or not (indefinite := made.failed == INDEFINITE).any():
             return made
         rows = np.flatnonzero(indefinite)
-        some = beta[rows] if len(beta) else beta
-        again = self._query(LU, dtype, theta[rows], phi[rows], form, None, finish, some)
+        some = Points(theta[rows], phi[rows], beta[rows] if len(beta) else beta)
+        again = self._query(LU, dtype, some, form, None, finish)
         for to, array in zip(made[:6], again[:6], strict=True):
             to[rows] = array
         made.failed[rows] = 0 if again.failed is None else again.failed
         return made if made.failed.any() else made._replace(failed=None)
 
     def _query(
-        self,
-        kind: int,
-        dtype: np.dtype,
-        theta: np.ndarray,
-        phi: np.ndarray,
-        form: Form | None,
-        given: np.ndarray | None,
-        finish: Finish | None,
-        beta: np.ndarray,
+        self, kind: int, dtype: np.dtype, at: Points, form: Form | None, given: np.ndarray | None, finish: Finish | None
     ) -> Answers:
         key = (kind, dtype, id(form), id(finish))
         if key not in self._plans:
             # forms are kept, so that their ids stay theirs
             self._plans[key] = self._plan(kind, dtype, form, finish), form, finish
         plan = self._plans[key][0]
-        count, count_out = len(theta), 0 if finish is None else len(finish.norms)
-        answers = (
-            np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype),
-            np.empty(count),
-            np.empty(count),
-            np.empty(count, bool),
-            np.empty((count, count_out), dtype),
-            np.empty((count, count_out)),
-            np.empty(count, np.int8),
-        )
+        count, count_out = len(at.theta), 0 if finish is None else len(finish.norms)
+        gamma = np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype)
+        norms = np.empty(count), np.empty(count), np.empty(count, bool)
+        outputs = np.empty((count, count_out), dtype), np.empty((count, count_out))
+        answers = (gamma, *norms, *outputs, np.empty(count, np.int8))
         # plain tuples: named ones cost a single point microseconds on their way into the kernel
-        given_points = (_real_view(theta, dtype), _real_view(phi, dtype), beta)
+        given_points = (_real_view(at.theta, dtype), _real_view(at.phi, dtype), at.beta)
         flat = tuple([a if a.dtype.kind != "c" else _pairs(a) for a in answers])
         failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:

@@ -61,10 +61,8 @@ def _checked(query: Query, points: Any, coefficients: Any) -> Any:
     check_origin(coefficients, model, lambda: query.origin)
     gamma = numbers_for(model, coefficients_of(coefficients))
     if gamma.shape != (points.shape[0], model.size):
-        raise ValueError(
-            f"coefficients must have shape ({points.shape[0]}, {model.size}), one row a parameter point, got "
-            f"{gamma.shape}"
-        )
+        wanted = f"({points.shape[0]}, {model.size}), one row a parameter point"
+        raise ValueError(f"coefficients must have shape {wanted}, got {gamma.shape}")
     xp = namespace(gamma)
     bad = int(xp.count_nonzero(~xp.isfinite(gamma)))
     if bad:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Query"]
 
 NONE = np.zeros(0)
+#: gamma (m, N) and the residual norm, if an estimator was given.
+_Residual = tuple[Any, Estimate | None]
 
 
 class Query:
@@ -63,7 +65,10 @@ class Query:
             points = points.copy() if type(points) is np.ndarray else namespace(points).asarray(points, copy=True)
         if type(points) is not type(arrays.operators):
             points = points_for(arrays, points)
-        work = partial(self.answer, state=state, extrapolate=extrapolate, coefficients=coefficients)
+
+        def work(rows: Any) -> Solution:
+            return self.answer(rows, state, extrapolate, coefficients)
+
         blank = partial(self.blank, estimate, coefficients, method)
         return answer(
             work, points, self.bytes_per_point, blank=blank, on_error=on_error, progress=progress, first_row=first_row
@@ -139,9 +144,7 @@ class Query:
 
                 raise refused(ModelError, ~to_numpy(finite), message, about=(id(self), name))
 
-    def residual(
-        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any
-    ) -> tuple[Any, Estimate | None]:
+    def residual(self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any) -> _Residual:
         """Return gamma (m, N), solved for unless it is given, and the residual norm.
 
         Raises ModelError for rows whose system is singular or whose solution is not finite.
@@ -162,9 +165,7 @@ class Query:
             return made.gamma, Estimate(made.value, made.floor, made.resolved)
         return made.gamma, _evaluated(state, theta, phi, made.gamma, tiles(len(theta), 32 * self._terms))
 
-    def _on_device(
-        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any
-    ) -> tuple[Any, Estimate | None]:
+    def _on_device(self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any) -> _Residual:
         """Answer by batched calls of the library that owns the arrays."""
         arrays = self.arrays
         if gamma is None:
@@ -189,7 +190,7 @@ class Query:
         mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
         if is_single(self.arrays.dtype):
             for values in (theta, phi):
-                rounded_coefficients(values, self.arrays.dtype, mus, self.arrays.parameters)
+                _check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
@@ -296,20 +297,18 @@ def _evaluated(state: Estimator, theta: Any, phi: Any, gamma: Any, rows_of_tiles
     return Estimate.concatenate(list(parts))
 
 
-def rounded_coefficients(
-    values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace
-) -> np.ndarray:
-    """Return theta or phi (M, Q) in the precision of a model; ModelError, with the parameter, beyond its range."""
+def _check_range(values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace) -> None:
+    """Raise ModelError, with the parameter, for theta or phi (M, Q) beyond the range of a model's precision."""
     made = rounded(values, dtype)
-    if made is not values and not np.all(np.isfinite(made)):
-        beyond = ~np.isfinite(made)
+    beyond = ~np.isfinite(made)
+    if made is values or not beyond.any():
+        return
 
-        def message(i: int, where: str) -> str:
-            q = int(np.argmax(beyond[i]))
-            return (
-                f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
-                f"of {made.dtype}; scale the model (its units), or keep it in float64"
-            )
+    def message(i: int, where: str) -> str:
+        q = int(np.argmax(beyond[i]))
+        return (
+            f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
+            f"of {made.dtype}; scale the model (its units), or keep it in float64"
+        )
 
-        raise refused(ModelError, beyond.any(axis=1), message)
-    return made
+    raise refused(ModelError, beyond.any(axis=1), message)
