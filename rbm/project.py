@@ -19,6 +19,8 @@ __all__ = ["finish", "project"]
 
 #: Training parameters for E3 and E4 when none are given.
 DEFAULT_TRAINING = 1024
+#: Names, aliases or classes; the first is the default of the reduced model.
+Estimators = Sequence[str | type[Estimator]]
 
 
 def project(
@@ -62,10 +64,7 @@ def project(
 
 
 def finish(
-    reduction: Reduction,
-    estimators: Sequence[str | type[Estimator]],
-    training: np.ndarray,
-    selected: np.ndarray | None = None,
+    reduction: Reduction, estimators: Estimators, training: np.ndarray, selected: np.ndarray | None = None
 ) -> ReducedModel:
     """Return the reduced model of a projection, with its estimators prepared."""
     model = reduction.model
@@ -98,7 +97,7 @@ def finish(
     )
 
 
-def estimator_classes(estimators: Sequence[str | type[Estimator]]) -> list[type[Estimator]]:
+def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:
     """Return the classes of estimators given by name, alias or class, each once, in order.
 
     Raises ModelError for two of one kind, and for none.
