@@ -31,28 +31,8 @@ from rbm.storage.registry import register
 __version__ = "0.1.0"
 
 __all__ = [
-    "Estimate",
-    "EstimatorUnusable",
-    "FileFormatError",
-    "FullOrderModel",
-    "GreedyResult",
-    "GreedyStep",
-    "InterpolatedFamily",
-    "Interrupted",
-    "ModelError",
-    "ParameterError",
-    "ParameterSpace",
-    "ReducedModel",
-    "Reduction",
-    "Solution",
-    "StabilityError",
-    "errors",
-    "estimators",
-    "extended",
-    "greedy",
-    "load",
-    "plots",
-    "project",
-    "register",
+    "Estimate", "EstimatorUnusable", "FileFormatError", "FullOrderModel", "GreedyResult", "GreedyStep",
+    "InterpolatedFamily", "Interrupted", "ModelError", "ParameterError", "ParameterSpace", "ReducedModel", "Reduction",
+    "Solution", "StabilityError", "errors", "estimators", "extended", "greedy", "load", "plots", "project", "register",
     "stability",
-]
+]  # fmt: skip
