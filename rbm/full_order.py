@@ -21,10 +21,10 @@ from rbm.errors import Interrupted, ModelError, PointError
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.pickling import check_travel
 from rbm.parameters.space import ParameterSpace, checked_units, parameter_space
+from rbm.solution import check_output_names
 from rbm.solvers.user_code import Solver
 from rbm.stability.bound import StabilityBound, Unbound, bind
 from rbm.stability.verification import Verification, verify
-from rbm.tables import check_output_names
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
