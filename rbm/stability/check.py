@@ -17,7 +17,7 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
-from rbm.solvers.definite import definiteness_error, hermitian_part
+from rbm.solvers.definite import definiteness_error, dense, hermitian_part
 from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.user_code import UserSolver
 
@@ -45,9 +45,8 @@ def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -
     """
     product = system.inner_product
     v = vector[:, None]
-    v = scaled(
-        v, -exponents_of(v / product.balance[:, None])
-    )  # the quotient is the same, and no square leaves the range
+    # the quotient is the same, and no square leaves the range
+    v = scaled(v, -exponents_of(v / product.balance[:, None]))
     norm = product.norm(v)[0]
     square = norm**2 - float((np.abs(v) * extended.rounding(product.split, v)).sum())
     if not square > 0:
@@ -81,9 +80,8 @@ def effectivity(
     """
     difference = solution - approximation
     error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
-    uncertainty = (
-        2 * np.finfo(float).eps * float(column_norm_bounds((solution / system.inner_product.balance)[:, None])[0])
-    )
+    size = column_norm_bounds((solution / system.inner_product.balance)[:, None])
+    uncertainty = 2 * np.finfo(float).eps * float(size[0])
     if bound < error - uncertainty:
         above = inf_sup_above(system, theta, difference)
         if beta > above * (1 + SLACK):
@@ -117,12 +115,12 @@ def check_stability(
 
     Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
     """
-    dense = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
+    factor = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
     found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
     for mu, t, b in zip(mus, theta, beta, strict=True):
         matrix = system.assemble(t)
-        if dense is not None:
-            how, (constant, vector) = "the true inf-sup constant", _smallest(dense, matrix, b)
+        if factor is not None:
+            how, (constant, vector) = "the true inf-sup constant", _smallest(factor, matrix, b)
         elif _is_below(system, matrix, b):
             found.setdefault("", []).append(np.nan)
             continue
@@ -143,7 +141,7 @@ def check_stability(
             if b > constant * (1 + SLACK):
                 raise StabilityError(
                     f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup "
-                    f"constant {constant:.6g}{'' if dense is not None else ' or less'}, by a factor of "
+                    f"constant {constant:.6g}{'' if factor is not None else ' or less'}, by a factor of "
                     f"{b / constant:.6g}; error bounds made with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
@@ -159,14 +157,14 @@ def check_stability(
 def _cholesky(product: Any) -> np.ndarray | None:
     """Return L of P = L L^H, or None if P is too ill-conditioned for it."""
     try:
-        return np.linalg.cholesky(_dense(product))
+        return np.linalg.cholesky(dense(product))
     except np.linalg.LinAlgError:
         return None
 
 
 def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.ndarray | None]:
     """Return sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
-    half = scipy.linalg.solve_triangular(factor, _dense(matrix), lower=True)
+    half = scipy.linalg.solve_triangular(factor, dense(matrix), lower=True)
     adjoint = scipy.linalg.solve_triangular(factor, half.conj().T, lower=True)  # L^{-1} A^H L^{-H}
     smallest = float(scipy.linalg.svdvals(adjoint)[-1])
     if beta <= smallest * (1 + SLACK):
@@ -250,7 +248,3 @@ def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | No
 def _transposed(matrix: Any) -> Any:
     """Return A^H with rows stored one after the other, as A is."""
     return sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T
-
-
-def _dense(matrix: Any) -> np.ndarray:
-    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from rbm.solvers.user_code import numbers
 from rbm.stability.bound import StabilityBound, evaluated
 from rbm.stability.check import check_stability
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "checks_of", "verified"]
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,12 @@ class Verification:
         return "verified:\n" + "\n".join(f"  - {c}" for c in self.checks)
 
 
-def verify(
-    system: AffineSystem,
-    stability: StabilityBound,
-    interpolation_error: Coefficients | None,
-    samples: int,
-    rng: int,
-    assembled: Callable[[np.ndarray], Any] | None,
-) -> Verification:
-    """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system.
-
-    These are a stability bound, and what interpolation left.
-    """
+def verified(lines: Iterable[str]) -> Verification:
+    """Return the checks of a full-order model, which run one after the other as their lines are asked for."""
     checks: list[str] = []
     try:
-        _run(checks, system, stability, interpolation_error, samples, rng, assembled)
+        for line in lines:
+            checks.append(line)  # one by one: those that are done outlive Ctrl-C
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
             f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this "
@@ -54,32 +45,32 @@ def verify(
     return Verification(tuple(checks))
 
 
-def _run(
-    checks: list[str],
+def checks_of(
     system: AffineSystem,
     stability: StabilityBound,
     interpolation_error: Coefficients | None,
     samples: int,
     rng: int,
     assembled: Callable[[np.ndarray], Any] | None,
-) -> None:
-    """Run all checks, one line each appended to `checks`."""
+) -> Iterator[str]:
+    """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system; yield a line for each.
+
+    The claims are a stability bound, and what interpolation left.
+    """
     n = system.dimension
-    checks.append(
-        f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {system.rhs_terms.shape[1]} right-hand sides "
-        f"({n},)"
-    )
+    of_rhs = f"{system.rhs_terms.shape[1]} right-hand sides ({n},)"
+    yield f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {of_rhs}"
     system.inner_product.factorized()
-    checks.append("the product is Hermitian positive definite")
+    yield "the product is Hermitian positive definite"
 
     mus = system.parameters.sample(samples, method="random", rng=rng)
     theta = system.operator_coefficients(mus)
     beta = evaluated(stability, mus, theta, system.parameters)
-    checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
+    yield f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}"
 
     generator = np.random.default_rng(rng)
     if assembled is not None and interpolation_error is not None:
-        checks.append(_interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, generator))
+        yield _interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, generator)
     elif assembled is not None:
         x = generator.standard_normal((n, 1))
         worst = 0.0
@@ -94,11 +85,9 @@ def _run(
                     f"deviation {deviation:.1e}"
                 )
             worst = max(worst, deviation)
-        checks.append(f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples")
+        yield f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples"
     else:
-        checks.append(
-            "not checked: the affine sum against an assembled operator (give assembled=, a function mu -> matrix)"
-        )
+        yield "not checked: the affine sum against an assembled operator (give assembled=, a function mu -> matrix)"
 
     hi, lo = solutions(system, mus[:1], FORESEEN, False, None)
     residual = system.residual_norm(mus[:1], np.ones((1, 1)), hi + lo)
@@ -109,10 +98,10 @@ def _run(
             f"{residual[0] / size[0]:.1e}"
         )
     if size[0] > 0:
-        checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
+        yield f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}"
 
-    checks.append(check_stability(system, mus, theta, beta, generator))
-    checks += held_unknowns(system, mus)
+    yield check_stability(system, mus, theta, beta, generator)
+    yield from held_unknowns(system, mus)
 
 
 def _interpolation(
