@@ -45,12 +45,8 @@ def _in_range(
     u = np.finfo(float).eps / 2
     z = extended.product(basis, gamma.T)
     # products below the range of normal numbers lose up to that number each
-    small = (
-        8
-        * np.finfo(float).tiny
-        * (phi.shape[1] + gamma.shape[1] + 1)
-        * (np.any(phi[:, np.any(system.rhs_terms, axis=0)], axis=1) | np.any(gamma, axis=1))
-    )
+    moving = np.any(phi[:, np.any(system.rhs_terms, axis=0)], axis=1) | np.any(gamma, axis=1)
+    small = 8 * np.finfo(float).tiny * (phi.shape[1] + gamma.shape[1] + 1) * moving
     of_z = extended.rounding(basis, gamma.T) + small
     value, error = system.inner_product.dual_norm_with_error(system.residual(theta, phi, z))
     # the sums in `residual` are right to about u^2 times their largest term

@@ -51,10 +51,9 @@ class AffineSystem:
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
         self.operator_terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
-        self.rhs_terms = np.stack(
-            [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
-        )
-        if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in self.operator_terms):
+        vectors = [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)]
+        self.rhs_terms = np.stack(vectors, axis=1)
+        if solver is None and any(map(extended.is_black_box, self.operator_terms)):
             raise ModelError(_without_solver(self.operator_terms))
         self.split_terms = tuple(
             UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
@@ -148,21 +147,15 @@ class AffineSystem:
         mus = self.parameters.validate(mus, extrapolate)
         coefficients, basis = self.checked_vectors(mus, coefficients, basis)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
-        norms = [
-            self.inner_product.dual_norm(
-                self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
-            )
-            for rows in slices(len(mus))
-        ]
-        return np.concatenate(norms)
+        parts = ((theta[i], phi[i], extended.product(basis, coefficients[i].T)) for i in slices(len(mus)))
+        return np.concatenate([self.inner_product.dual_norm(self.residual(*part)) for part in parts])
 
     def checked_vectors(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and against `mus`."""
         coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
-        if basis.ndim != 2 or basis.shape[0] != self.dimension:
-            raise ModelError(
-                f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
-            )
+        n = self.dimension
+        if basis.ndim != 2 or basis.shape[0] != n:
+            raise ModelError(f"basis has shape {basis.shape}, expected ({n}, N): one basis vector a column")
         if coefficients.shape != (len(mus), basis.shape[1]):
             raise ModelError(
                 f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a "
@@ -173,7 +166,7 @@ class AffineSystem:
 
 def _without_solver(terms: tuple[Any, ...]) -> str:
     """Return what to say where a term shows no entries and no solver was given."""
-    q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
+    q, term = next((q, a) for q, a in enumerate(terms) if extended.is_black_box(a))
     dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
     return (
         f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a "

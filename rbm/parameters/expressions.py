@@ -84,14 +84,13 @@ class Expression:
                 warnings.simplefilter("ignore", SyntaxWarning)
                 tree = ast.parse(self.text, mode="eval")
             self._compile(tree.body)
-        except SyntaxError as error:
-            raise ModelError(f"coefficient expression {text!r} is not a formula ({error.msg})") from None
+        except ModelError:
+            raise
+        except (SyntaxError, ValueError) as error:
+            why = getattr(error, "msg", error)
+            raise ModelError(f"coefficient expression {text!r} is not a formula ({why})") from None
         except (RecursionError, MemoryError):
             raise ModelError(f"coefficient expression {self.text[:40]!r}... is nested too deeply") from None
-        except ValueError as error:
-            if isinstance(error, ModelError):
-                raise
-            raise ModelError(f"coefficient expression {text!r} is not a formula ({error})") from None
 
     def __call__(self, mus: Any) -> Any:
         """Return values (M,) at the rows of `mus` (M, p), where `mus` lives.
@@ -100,9 +99,8 @@ class Expression:
         """
         if not isinstance(mus, np.ndarray):
             return self._on_device(mus)
-        return np.broadcast_to(
-            np.asarray(self._run(mus, lambda function, arguments: function(*arguments))), (len(mus),)
-        )
+        values = self._run(mus, lambda function, arguments: function(*arguments))
+        return np.broadcast_to(np.asarray(values), (len(mus),))
 
     def _on_device(self, mus: Any) -> Any:
         """Return the same for arrays of another module: numbers by NumPy, and all else by that module."""
@@ -144,9 +142,8 @@ class Expression:
         def apply(function: Any, arguments: list[Any]) -> Any:
             result = function(*arguments)
             if not found and all(np.all(np.isfinite(x)) for x in arguments) and not np.all(np.isfinite(result)):
-                shown = [
-                    f"{complex(x[0]) if np.iscomplexobj(x) else float(x[0]):.6g}" for x in map(np.atleast_1d, arguments)
-                ]
+                numbers = [np.atleast_1d(x)[0] for x in arguments]
+                shown = [f"{complex(x) if np.iscomplexobj(x) else float(x):.6g}" for x in numbers]
                 symbol = SYMBOLS.get(function)
                 found.append(f"{function.__name__} of {shown[0]}" if symbol is None else f" {symbol} ".join(shown))
             return result

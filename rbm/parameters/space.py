@@ -87,13 +87,10 @@ class ParameterSpace:
         return len(self.names)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, ParameterSpace)
-            and self.names == other.names
-            and self.scale == other.scale
-            and self.units == other.units
-            and np.array_equal(self.bounds, other.bounds)
-        )
+        if not isinstance(other, ParameterSpace):
+            return False
+        same = (self.names, self.scale, self.units) == (other.names, other.scale, other.units)
+        return same and np.array_equal(self.bounds, other.bounds)
 
     def __hash__(self) -> int:
         return hash((self.names, self.scale, self.bounds.tobytes()))
@@ -170,12 +167,10 @@ class ParameterSpace:
         missing values).
         """
         p = len(self)
-        kind = type(mus)
-        plain = (
-            (mus.dtype.names is None and mus.dtype.kind != "O")
-            if kind is np.ndarray
-            else kind is list and NUMBERS.issuperset(map(type, mus))
-        )
+        if type(mus) is np.ndarray:
+            plain = mus.dtype.names is None and mus.dtype.kind != "O"
+        else:
+            plain = type(mus) is list and NUMBERS.issuperset(map(type, mus))
         if not plain:
             refuse_hidden(mus)
             refuse_answers(mus)
@@ -221,9 +216,8 @@ class ParameterSpace:
         p = len(self)
         if array.ndim == 0:
             point = f"[{array}]" if p == 1 else f"[{', '.join(self.names)}]"
-            many = (
-                f", or parameters.sample({array}) for {array} points" if array.dtype.kind in "iu" and array > 0 else ""
-            )
+            count = array.dtype.kind in "iu" and array > 0
+            many = f", or parameters.sample({array}) for {array} points" if count else ""
             return f": the number {array}; write {point} for one point{many}"
         if array.ndim == 1 and p == 1 and len(array):
             return f"; did you mean mus[:, None] or reshape(-1, {p})?"
@@ -262,9 +256,8 @@ class ParameterSpace:
             return array
         values, bad, inside = to_numpy(array), to_numpy(bad), to_numpy(inside)
         wrong = bad if some else ~inside
-        j = int(
-            np.argmax(wrong[np.argmax(wrong.any(axis=1))])
-        )  # the first parameter that is wrong in the first row that is
+        # the first parameter that is wrong in the first row that is
+        j = int(np.argmax(wrong[np.argmax(wrong.any(axis=1))]))
         name = self.names[j]
         remedy = (
             "leave such points out, or make the range of the parameter wider"
