@@ -27,15 +27,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 CONSTANTS = {"pi": math.pi}
 #: Names that a parameter cannot have.
 RESERVED = frozenset((*FUNCTIONS, *CONSTANTS))
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
-    ast.Pow: np.power,
-    ast.UAdd: np.positive,
-    ast.USub: np.negative,
-}
+BINARY = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power}
+UNARY = {ast.UAdd: np.positive, ast.USub: np.negative}
 #: How messages write them.
 SYMBOLS = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**"}
 #: How the array API standard calls what NumPy calls otherwise.
@@ -182,13 +175,13 @@ class Expression:
                 raise ModelError(
                     f"unknown name {name!r} in coefficient expression {self.text!r}; the names are {known}"
                 )
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
                 self._compile(left)
                 self._compile(right)
-                return self._program.append((2, OPERATORS[type(op)]))
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+                return self._program.append((2, BINARY[type(op)]))
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
                 self._compile(operand)
-                return self._program.append((1, OPERATORS[type(op)]))
+                return self._program.append((1, UNARY[type(op)]))
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
                 self._compile(argument)
                 return self._program.append((1, FUNCTIONS[name]))

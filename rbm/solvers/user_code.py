@@ -6,6 +6,7 @@ They get copies, and their answers are checked and copied.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -119,10 +120,8 @@ def _of_vector(function: Callable[[np.ndarray], Any], vector: np.ndarray) -> Any
     try:
         return function(np.array(vector))
     except Exception:
-        try:
+        with suppress(Exception):
             return function(np.array(vector)[:, None])
-        except Exception:
-            pass
         raise  # what it said of the vector
 
 

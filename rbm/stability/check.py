@@ -11,8 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from lowrank import gram_schmidt
-from rbm.affine.residual_norm import residual_norm
-from rbm.affine.system import AffineSystem
+from rbm.affine.system import AffineSystem, residual_norm
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError, StabilityError
@@ -118,7 +117,7 @@ def check_stability(
     factor = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
     found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
     for mu, t, b in zip(mus, theta, beta, strict=True):
-        matrix = system.assemble(t)
+        matrix, at = system.assemble(t), system.parameters.describe(mu)
         if factor is not None:
             how, (constant, vector) = "the true inf-sup constant", _smallest(factor, matrix, b)
         elif _is_below(system, matrix, b):
@@ -128,9 +127,7 @@ def check_stability(
             try:
                 vector, adjoint = _krylov(system, matrix, rng)
             except ModelError as error:
-                raise ModelError(
-                    f"the stability bound could not be checked at {system.parameters.describe(mu)}: {error}"
-                ) from error
+                raise ModelError(f"the stability bound could not be checked at {at}: {error}") from error
             how = (
                 "an upper estimate of the inf-sup constant "
                 f"({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
@@ -140,9 +137,9 @@ def check_stability(
             constant = inf_sup_above(system, t, vector)
             if b > constant * (1 + SLACK):
                 raise StabilityError(
-                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup "
-                    f"constant {constant:.6g}{'' if factor is not None else ' or less'}, by a factor of "
-                    f"{b / constant:.6g}; error bounds made with it would be false"
+                    f"the stability bound {b:.6g} at {at} is above the true inf-sup constant {constant:.6g}"
+                    f"{'' if factor is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made "
+                    "with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
     lines = [
@@ -215,18 +212,12 @@ def _solve(system: AffineSystem, matrix: Any) -> Solve:
     """
     if system.solver is not None:
         return UserSolver(system.solver, matrix)
-    if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
+    if system.has_symmetric_pattern:
         with contextlib.suppress(ModelError):  # a pivot that is zero
             solve, one = factorize(matrix, symmetric=True), np.ones((system.dimension, 1))
             if np.abs(matrix @ solve(one) - one).max() <= 1e-3:
                 return solve
     return factorize(matrix)
-
-
-def _has_symmetric_pattern(matrix: Any) -> bool:
-    pattern = sp.csr_array(matrix, copy=True)
-    pattern.data = np.ones(len(pattern.data))
-    return abs(pattern - pattern.T).max() == 0
 
 
 def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | None:
