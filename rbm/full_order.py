@@ -12,9 +12,8 @@ import numpy as np
 from lowrank.renamed import renamed
 from rbm.affine.fingerprints import digest
 from rbm.affine.missing import check_model_arguments
-from rbm.affine.outputs import read_outputs
 from rbm.affine.system import AffineSystem
-from rbm.affine.terms import Terms, term_pairs
+from rbm.affine.terms import Terms, read_outputs, term_pairs
 from rbm.affine.truth_solves import FORESEEN, solutions
 from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError

@@ -130,10 +130,8 @@ class Solution:
             variables["coefficients"] = (("point", "basis"), self.coefficients, {"long_name": "gamma: u(mu) ~ Z gamma"})
         if self.reasons:
             attributes["failed"] = "; ".join(self.reasons)
-        coordinates = {
-            head: ("point", values, self._unit(name))
-            for name, (head, values) in zip(self.names, self._parameters().items(), strict=False)
-        }
+        columns = zip(self.names, self._parameters().items(), strict=False)
+        coordinates = {head: ("point", values, self._unit(name)) for name, (head, values) in columns}
         return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
 
     def _parameters(self) -> dict[str, np.ndarray]:

@@ -188,9 +188,8 @@ def residual_norm(
     exponents = np.where(exponents == lowest, 0, exponents)
     if np.all(np.abs(exponents) <= RANGE):
         return _residual_norm_in_range(system, basis, theta, phi, gamma)
-    value, floor = _residual_norm_in_range(
-        system, basis, theta, scaled(phi.T, -exponents).T, scaled(gamma.T, -exponents).T
-    )
+    phi, gamma = scaled(phi.T, -exponents).T, scaled(gamma.T, -exponents).T
+    value, floor = _residual_norm_in_range(system, basis, theta, phi, gamma)
     return scaled(value, exponents), scaled(floor, exponents) + np.finfo(float).tiny * (floor > 0)
 
 

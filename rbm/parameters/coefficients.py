@@ -98,10 +98,8 @@ class Coefficients:
             good = mus[finite[:, q]]
 
             def message(i: int, where: str) -> str:
-                return (
-                    f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
-                    + self._why(q, mus[i], good)
-                )
+                at, why = self.parameters.describe(mus[i]), self._why(q, mus[i], good)
+                return f"coefficient {self.sources[q]!r} is {values[i, q]} at {at} ({where}){why}"
 
             raise refused(ParameterError, np.logical_not(finite[:, q]), message, about=(id(self), q))
         return values

@@ -96,10 +96,8 @@ class ParameterSpace:
         return hash((self.names, self.scale, self.bounds.tobytes()))
 
     def __repr__(self) -> str:
-        ranges = [
-            f"[{a:g}, {b:g}]" + (f" {self.units[n]}" if n in self.units else "")
-            for n, (a, b) in zip(self.names, self._pairs, strict=True)
-        ]
+        units = {name: f" {unit}" for name, unit in self.units.items()}
+        ranges = [f"[{a:g}, {b:g}]{units.get(n, '')}" for n, (a, b) in zip(self.names, self._pairs, strict=True)]
         box = []
         for where, run in groupby(zip(self.names, ranges, strict=True), key=lambda pair: pair[1]):
             names = [name for name, _ in run]
@@ -259,11 +257,9 @@ class ParameterSpace:
         # the first parameter that is wrong in the first row that is
         j = int(np.argmax(wrong[np.argmax(wrong.any(axis=1))]))
         name = self.names[j]
-        remedy = (
-            "leave such points out, or make the range of the parameter wider"
-            if extrapolate is None
-            else "pass extrapolate=True to allow it"
-        )
+        remedy = "pass extrapolate=True to allow it"
+        if extrapolate is None:
+            remedy = "leave such points out, or make the range of the parameter wider"
 
         def message(i: int, where: str) -> str:
             if some:

@@ -216,10 +216,8 @@ class BoundAnchored:
         return made
 
     def __repr__(self) -> str:
-        return (
-            f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to "
-            f"{self.constants.max():.3g} at them)"
-        )
+        low, high = self.constants.min(), self.constants.max()
+        return f"BoundAnchored({len(self.constants)} anchors, beta {low:.3g} to {high:.3g} at them)"
 
 
 class _Anchors:

@@ -128,11 +128,8 @@ def check_stability(
                 vector, adjoint = _krylov(system, matrix, rng)
             except ModelError as error:
                 raise ModelError(f"the stability bound could not be checked at {at}: {error}") from error
-            how = (
-                "an upper estimate of the inf-sup constant "
-                f"({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
-            )
-            constant = np.inf
+            by = "Lanczos" if adjoint else "inverse iteration, without adjoint"
+            how, constant = f"an upper estimate of the inf-sup constant ({by})", np.inf
         if vector is not None:
             constant = inf_sup_above(system, t, vector)
             if b > constant * (1 + SLACK):

@@ -19,6 +19,8 @@ from rbm.stability.check import check_stability
 
 __all__ = ["Verification", "checks_of", "verified"]
 
+Assembled = Callable[[np.ndarray], Any]  #: mu (p,) -> A(mu) assembled by other means
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -51,7 +53,7 @@ def checks_of(
     interpolation_error: Coefficients | None,
     samples: int,
     rng: int,
-    assembled: Callable[[np.ndarray], Any] | None,
+    assembled: Assembled | None,
 ) -> Iterator[str]:
     """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system; yield a line for each.
 
@@ -70,7 +72,8 @@ def checks_of(
 
     generator = np.random.default_rng(rng)
     if assembled is not None and interpolation_error is not None:
-        yield _interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, generator)
+        allowed, x = interpolation_error(mus).real[:, 0], generator.standard_normal((n, 4))
+        yield _interpolation(system, allowed, mus, theta, assembled, x)
     elif assembled is not None:
         x = generator.standard_normal((n, 1))
         worst = 0.0
@@ -105,18 +108,12 @@ def checks_of(
 
 
 def _interpolation(
-    system: AffineSystem,
-    allowed: np.ndarray,
-    mus: np.ndarray,
-    theta: np.ndarray,
-    assembled: Callable[[np.ndarray], Any],
-    rng: np.random.Generator,
+    system: AffineSystem, allowed: np.ndarray, mus: np.ndarray, theta: np.ndarray, assembled: Assembled, x: np.ndarray
 ) -> str:
-    """Check ||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means.
+    """Check ||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for vectors x (n, k), A' assembled by other means.
 
     Raises ModelError where it is larger.
     """
-    x = rng.standard_normal((system.dimension, 4))
     size = system.inner_product.norm(x)
     share = 0.0
     for mu, t, eps in zip(mus, theta, allowed, strict=True):
