@@ -196,10 +196,8 @@ class ParameterSpace:
                 "write the coefficient as an expression, 'mu_re + 1j*mu_im'"
             )
         if array.dtype.kind not in "biuf":
-            raise ParameterError(
-                f"parameters must be numbers, got {str(mus)[:60]!r} of dtype {array.dtype}"
-                + conversion_hint(mus, array)
-            )
+            shown, hint = str(mus)[:60], conversion_hint(mus, array)
+            raise ParameterError(f"parameters must be numbers, got {shown!r} of dtype {array.dtype}{hint}")
         if array.shape == (p,):
             array = array[None, :]
         if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:

@@ -120,10 +120,8 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
     """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
         written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
-        raise StabilityError(
-            f"stability is the class {stability.__name__}; give an instance, "
-            f"{written.get(stability, f'{stability.__name__}(...)')}"
-        )
+        instance = written.get(stability, f"{stability.__name__}(...)")
+        raise StabilityError(f"stability is the class {stability.__name__}; give an instance, {instance}")
     if isinstance(stability, str) and (name := _meant(stability)):
         raise StabilityError(
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"

@@ -139,12 +139,10 @@ def check_stability(
                     "with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
-    lines = [
-        f"not above {how}: at least {min(shares):.3g} of it on {len(shares)} samples"
-        if how
-        else f"not above the coercivity constant, by the signs of pivots, on {len(shares)} samples"
-        for how, shares in found.items()
-    ]
+    lines = []
+    for how, shares in found.items():
+        said = f"{how}: at least {min(shares):.3g} of it" if how else "the coercivity constant, by the signs of pivots,"
+        lines.append(f"not above {said} on {len(shares)} samples")
     return f"the stability bound is {'; '.join(lines)}"
 
 

@@ -104,10 +104,8 @@ class MinTheta:
         try:
             point = given if isinstance(given, Mapping) else np.atleast_1d(np.asarray(given, dtype=float))
         except (TypeError, ValueError):
-            raise StabilityError(
-                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got "
-                f"{given!r}"
-            ) from None
+            wanted = f"numbers, one for each of {', '.join(parameters.names)}"
+            raise StabilityError(f"the reference of min-theta must be {wanted}, got {given!r}") from None
         reference = parameters.validate(point, extrapolate=True)
         if len(reference) != 1:
             raise StabilityError(f"the reference of min-theta must be one parameter point, got {len(reference)}")
@@ -244,13 +242,11 @@ class _Term:
             slack = dominance if dominance < slack else slack
         if slack is None:
             negative = definite.semidefinite_slack(-self.part) is not None
+            remedy = "move its sign into the coefficient" if negative else "take it apart into semi-definite terms"
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
-                + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
-                + (
-                    ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which '
-                    "holds for any terms, or a number or expression that is known"
-                )
+                f"{remedy}, or give another lower bound: rbm.stability.Anchored() with "
+                'projection="least-squares", which holds for any terms, or a number or expression that is known'
             )
         return slack + self.error
 
