@@ -28,11 +28,12 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm.arithmetic import extended
-from rbm.solvers.factorization import symmetric_lu
+from rbm.solvers.factorization import positive_lu
 
 __all__ = [
     "DOMINANT",
     "definiteness_error",
+    "dense",
     "dominance_slack",
     "eigenvalue_from_inverse",
     "hermitian_part",
@@ -60,6 +61,11 @@ def norm_bound(matrix: Any) -> float:
     return ROUNDED_UP * float(np.sqrt(rows) * np.sqrt(columns))
 
 
+def dense(matrix: Any) -> np.ndarray:
+    """Return a matrix, sparse or dense, as an array with all its entries."""
+    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+
+
 def hermitian_part(matrix: Any) -> Any:
     """Return (A + A^H) / 2, exactly Hermitian; A itself, bit for bit, if it is that already.
 
@@ -79,15 +85,11 @@ def definiteness_error(matrix: Any) -> float | None:
     """
     if not sp.issparse(matrix):
         return _dense_error(matrix)
-    try:
-        lu = symmetric_lu(matrix)
-    except RuntimeError:
+    lu = positive_lu(matrix)
+    if lu is None:
         return None
     lower, upper = lu.L, lu.U
     pivots = upper.diagonal().real
-    # rows must not have been exchanged against the columns, else the pivots are not those of a symmetric elimination
-    if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(pivots > 0)):
-        return None
     one, size, above = np.ones(len(pivots)), abs(lower), abs(upper)
     skew = abs(upper - sp.diags_array(pivots) @ lower.conj().T)  # D F, up to its own rounding 2 u D |L|^H
     sums, rounding = size.T @ one, 2 * _unit(matrix)
