@@ -1,8 +1,8 @@
 """The linear system A(mu) u = f(mu) in affine form, with its inner product P and its functionals.
 
-``system`` is A(mu), f(mu) and P; ``terms`` and ``sums`` are its parts; ``inner_product`` has Riesz representers and
-dual norms; ``functional_range`` orthonormalises functionals; ``outputs`` reads quantities of interest; ``truth_solves``
-solves beyond double precision.
+``system`` is A(mu), f(mu) and P; ``terms`` and ``sums`` are its parts, and ``terms`` reads quantities of interest;
+``inner_product`` has Riesz representers and dual norms; ``functional_range`` orthonormalises functionals;
+``truth_solves`` solves beyond double precision.
 """
 
 from rbm.affine.inner_product import InnerProduct
