@@ -12,11 +12,8 @@ from ml.embeddings.report import EmbeddingReport
 from ml.embeddings.rounding import RoundedEmbedding, round_rows
 from ml.embeddings.torch_export import albert_state_dict, to_torch
 
-__all__ = [
-    "EmbeddingReport",
-    "FactorizedEmbedding",
-    "RankAllocation",
-    "RoundedEmbedding",
+__all__ = ["EmbeddingReport", "FactorizedEmbedding", "RankAllocation", "RoundedEmbedding"]
+__all__ += [
     "albert_state_dict",
     "allocate_rank",
     "factorize_embedding",

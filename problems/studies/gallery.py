@@ -5,8 +5,8 @@ from __future__ import annotations
 from problems.acoustics import scattering_figures
 from problems.acoustics.scattering import acoustic_scattering
 from problems.reaction_diffusion import reaction_diffusion_1d
+from problems.studies.comparison import Study
 from problems.studies.drawing import diffusion_solutions, thermal_solutions
-from problems.studies.study import Study
 from problems.thermal_block import thermal_block
 from rbm import FullOrderModel
 
