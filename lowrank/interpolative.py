@@ -231,8 +231,7 @@ def cur(
     elif cross.rank == 0:
         c, r = cross.columns, cross.rows
     else:
-        m, n = cross.columns.shape[0], cross.rows.shape[1]
-        source = Entries((m, n), matrix[0], matrix[1], None)
+        source = Entries((cross.columns.shape[0], cross.rows.shape[1]), matrix[0], matrix[1], None)
         c, r = source.columns(j), source.rows(i)
     lower, upper = _take(cross.columns, i, 0), _take(cross.rows, j, 1)
     found = CUR(c, r, i, j, lower, upper, cross.error, cross.norm, cross.stopped, cross.error_bound)

@@ -135,9 +135,8 @@ def token_frequencies(texts: Iterable[str], *, smoothing: int = 1) -> np.ndarray
     damaged.
     """
     refuse_string("texts", texts)
-    folder = pretrained_folder()
+    path = pretrained_folder() / "tokenizer.json"
     tokenizers = require("tokenizers", "tokenizers", "counting tokens")
-    path = folder / "tokenizer.json"
     try:
         tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except OSError:

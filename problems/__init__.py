@@ -18,5 +18,5 @@ from problems.reaction_diffusion import exact_solution, reaction_diffusion_1d
 from problems.thermal_block import thermal_block, thermal_block_mesh
 
 __all__ = ["CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field"]
-__all__ += ["kernel_block", "read_surface", "surface"]
-__all__ += ["exact_solution", "reaction_diffusion_1d", "thermal_block", "thermal_block_mesh"]
+__all__ += ["exact_solution", "kernel_block", "reaction_diffusion_1d", "read_surface", "surface"]
+__all__ += ["thermal_block", "thermal_block_mesh"]

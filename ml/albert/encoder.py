@@ -47,7 +47,7 @@ def initial_weights(
             deviation = INITIAL_DEVIATION if name.startswith("embeddings.") else shape[1] ** -0.5
             value = deviation * generator.standard_normal(shape)
         else:
-            value = np.full(shape, float(_is_scale(name)))
+            value = np.full(shape, float(name.lower().endswith("norm.weight")))  # scales are one, shifts zero
         weights[name] = torch.tensor(value.astype(dtype), requires_grad=True)
     return weights
 
@@ -134,10 +134,6 @@ def _normalised(weights: Weights, name: str, x: Any) -> Any:
 
 def _gelu(x: Any) -> Any:
     return _torch().nn.functional.gelu(x, approximate="tanh")
-
-
-def _is_scale(name: str) -> bool:
-    return name.lower().endswith("norm.weight")
 
 
 def _torch() -> Any:

@@ -52,6 +52,7 @@ class SharpTriangles:
         return f"SharpTriangles({len(self)} pairs{least})"
 
 
+#: Pairs of triangles whose integrals the rules for separated and for touching triangles get wrong.
 Pairs = NearTriangles | SharpTriangles
 
 

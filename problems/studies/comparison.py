@@ -68,11 +68,8 @@ def compare(
         errors[n] = model.error_norm(mus, gamma, result.basis[:, :n], truth)
         direct = reduced.estimate(mus, gamma, "direct")
         oracle = direct.value
-        row: dict[str, Any] = {
-            "N": n,
-            "largest_true_error": float(errors[n].max()),
-            "largest_oracle": float(oracle.max()),
-        }
+        row: dict[str, Any] = {"N": n, "largest_true_error": float(errors[n].max())}
+        row["largest_oracle"] = float(oracle.max())
         for method in study.estimators:
             if method in reduced.refused:
                 row[method] = {"refused": reduced.refused[method]}
