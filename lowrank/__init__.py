@@ -25,7 +25,8 @@ from lowrank.randomized import randomized_svd
 from lowrank.ranges import randomized_range
 from lowrank.svd import truncated_svd
 
-__all__ = ["CUR", "POD", "CrossApproximation", "ErrorEstimate", "GramSchmidt"]
-__all__ += ["InterpolativeDecomposition", "LowRankMatrix"]
-__all__ += ["cross_approximation", "cur", "gram_schmidt", "interpolative_decomposition", "pod"]
-__all__ += ["randomized_range", "randomized_svd", "truncated_svd"]
+__all__ = [
+    "CUR", "POD", "CrossApproximation", "ErrorEstimate", "GramSchmidt", "InterpolativeDecomposition", "LowRankMatrix",
+    "cross_approximation", "cur", "gram_schmidt", "interpolative_decomposition", "pod", "randomized_range",
+    "randomized_svd", "truncated_svd",
+]  # fmt: skip

@@ -8,8 +8,10 @@ import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-__all__ = ["all_true", "beside", "conj", "device", "is_complex", "namespace", "numpy_dtype", "real_part", "to_numpy"]
-__all__ += ["as_matrix", "plain", "refuse_hidden", "unit_roundoff", "working_dtype"]
+__all__ = [
+    "all_true", "beside", "conj", "device", "is_complex", "namespace", "numpy_dtype", "real_part", "to_numpy",
+    "as_matrix", "plain", "refuse_hidden", "unit_roundoff", "working_dtype",
+]  # fmt: skip
 
 #: Names of the types of entries, by which another module's types are told.
 TYPES = ("float64", "complex128", "float32", "complex64", "bool", "int64", "int32")

@@ -9,8 +9,9 @@ import scipy.linalg
 
 from lowrank.arrays import beside, is_complex, namespace, real_part
 
-__all__ = ["adjoint", "adjoint_times", "column_norms", "norm", "times"]
-__all__ += ["cholesky", "eigh", "qr", "solve_triangular", "svd"]
+__all__ = [
+    "adjoint", "adjoint_times", "column_norms", "norm", "times", "cholesky", "eigh", "qr", "solve_triangular", "svd",
+]  # fmt: skip
 
 
 def adjoint(x: Any) -> Any:

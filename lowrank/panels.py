@@ -10,8 +10,10 @@ import scipy.linalg
 from lowrank.arrays import namespace, to_numpy, unit_roundoff
 from lowrank.dense import adjoint
 
-__all__ = ["gram_of", "inverse_of", "norms_from", "project_out", "select_columns", "times_small"]
-__all__ += ["dispensable_norms", "finished_columns", "independent_columns", "refuse_indefinite", "rejection_norms"]
+__all__ = [
+    "gram_of", "inverse_of", "norms_from", "project_out", "select_columns", "times_small", "dispensable_norms",
+    "finished_columns", "independent_columns", "refuse_indefinite", "rejection_norms",
+]  # fmt: skip
 
 #: A vector is accepted if its remainder exceeds this many times the round-off of the vector itself: four bits of
 #: signal.

@@ -27,7 +27,8 @@ from ml.embeddings.report import EmbeddingReport
 from ml.embeddings.rounding import RoundedEmbedding, round_rows
 from ml.embeddings.torch_export import albert_state_dict, to_torch
 
-__all__ = ["ALBERT_SIZES", "AlbertConfig", "EmbeddingReport", "FactorizedEmbedding"]
-__all__ += ["ParameterCount", "RankAllocation", "RoundedEmbedding"]
-__all__ += ["albert_parameter_count", "albert_state_dict", "allocate_rank", "factorize_embedding"]
-__all__ += ["load_embedding", "round_rows", "save_embedding", "to_torch"]
+__all__ = [
+    "ALBERT_SIZES", "AlbertConfig", "EmbeddingReport", "FactorizedEmbedding", "ParameterCount", "RankAllocation",
+    "RoundedEmbedding", "albert_parameter_count", "albert_state_dict", "allocate_rank", "factorize_embedding",
+    "load_embedding", "round_rows", "save_embedding", "to_torch",
+]  # fmt: skip

@@ -17,6 +17,8 @@ from problems.acoustics.surfaces import SurfaceMesh
 from problems.reaction_diffusion import exact_solution, reaction_diffusion_1d
 from problems.thermal_block import thermal_block, thermal_block_mesh
 
-__all__ = ["CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field"]
-__all__ += ["exact_solution", "kernel_block", "reaction_diffusion_1d", "read_surface", "surface"]
-__all__ += ["thermal_block", "thermal_block_mesh"]
+__all__ = [
+    "CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field",
+    "exact_solution", "kernel_block", "reaction_diffusion_1d", "read_surface", "surface", "thermal_block",
+    "thermal_block_mesh",
+]  # fmt: skip

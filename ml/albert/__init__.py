@@ -10,5 +10,7 @@ from ml.albert.encoder import embed, hidden_states, initial_weights, order_logit
 from ml.albert.parameters import AlbertConfig, albert_parameter_count
 from ml.albert.training import evaluate, train
 
-__all__ = ["AlbertConfig", "albert_parameter_count", "embed", "evaluate", "hidden_states", "initial_weights"]
-__all__ += ["make_batch", "make_corpus", "order_logits", "token_logits", "train"]
+__all__ = [
+    "AlbertConfig", "albert_parameter_count", "embed", "evaluate", "hidden_states", "initial_weights", "make_batch",
+    "make_corpus", "order_logits", "token_logits", "train",
+]  # fmt: skip

@@ -12,6 +12,7 @@ from ml.embeddings.report import EmbeddingReport
 from ml.embeddings.rounding import RoundedEmbedding, round_rows
 from ml.embeddings.torch_export import albert_state_dict, to_torch
 
-__all__ = ["EmbeddingReport", "FactorizedEmbedding", "RankAllocation", "RoundedEmbedding"]
-__all__ += ["albert_state_dict", "allocate_rank", "factorize_embedding", "load_embedding"]
-__all__ += ["round_rows", "save_embedding", "to_torch"]
+__all__ = [
+    "EmbeddingReport", "FactorizedEmbedding", "RankAllocation", "RoundedEmbedding", "albert_state_dict",
+    "allocate_rank", "factorize_embedding", "load_embedding", "round_rows", "save_embedding", "to_torch",
+]  # fmt: skip

@@ -13,5 +13,7 @@ from problems.acoustics.scattering import ScatteringModel, acoustic_scattering
 from problems.acoustics.shapes import surface
 from problems.acoustics.surfaces import SurfaceMesh
 
-__all__ = ["CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field"]
-__all__ += ["kernel_block", "read_surface", "surface"]
+__all__ = [
+    "CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field", "kernel_block",
+    "read_surface", "surface",
+]  # fmt: skip
