@@ -10,7 +10,7 @@ import scipy.linalg
 from lowrank.arrays import beside, is_complex, namespace, real_part
 
 __all__ = [
-    "adjoint", "adjoint_times", "column_norms", "norm", "times", "cholesky", "eigh", "qr", "solve_triangular", "svd",
+    "adjoint", "adjoint_times", "cholesky", "column_norms", "eigh", "norm", "qr", "solve_triangular", "svd", "times",
 ]  # fmt: skip
 
 
