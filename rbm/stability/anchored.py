@@ -144,12 +144,6 @@ class BoundAnchored:
     remainder: np.ndarray  #: (R, Qa): the other rotated terms times their norms; they enter by sum |remainder Delta|
     parameters: ParameterSpace
 
-    @classmethod
-    def empty(cls, rotation: _Rotation, parameters: ParameterSpace) -> BoundAnchored:
-        """Return the bound without anchors yet."""
-        none, norms = np.zeros(0), rotation.norms
-        return cls(np.zeros((0, len(norms))), none, none, norms, rotation.transform, rotation.remainder, parameters)
-
     def extended(self, theta: np.ndarray, constant: float, growth: float) -> BoundAnchored:
         """Return the bound with one more anchor."""
         return replace(
@@ -230,7 +224,9 @@ class _Anchors:
         self.mus, self.space, self.theta = mus, system.parameters, system.operator_coefficients(mus)
         self.whitened, self.rounding = dense_constants.whitened_terms(system)
         self.rotated = _Rotation(self.theta, self.whitened, self.rounding)
-        self.bound = BoundAnchored.empty(self.rotated, self.space)
+        none, norms = np.zeros(0), self.rotated.norms
+        of_terms = norms, self.rotated.transform, self.rotated.remainder
+        self.bound = BoundAnchored(np.zeros((0, len(norms))), none, none, *of_terms, self.space)
         self.upper = np.full(len(mus), np.inf)
 
     @property
