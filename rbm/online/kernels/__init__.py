@@ -1,7 +1,8 @@
 """The compiled online stage; you need not read this to change the method.
 
 :mod:`rbm.online.reference` says in plain arrays what is computed here, and the tests compare the two. From the top
-down: `batch_query` solves and certifies, `interpolated_norm` evaluates E4. `residuals` and `solvers` are their inner
+down: `batch_query` solves and certifies, `interpolated_norm` evaluates E4, `vertices` bounds
+linear programs for a stability bound. `residuals` and `solvers` are their inner
 loops, and `lanes` makes a SIMD register a type of Numba. `arguments` names the arguments of the two, `packed` makes
 them from arrays of a model. `compiler` turns functions into kernels, `kernel_cache` keeps these on disk.
 """
@@ -33,6 +34,7 @@ from rbm.online.kernels.packed import (
     precision,
 )
 from rbm.online.kernels.tile import scratch_size
+from rbm.online.kernels.vertices import walk_all
 
 __all__ = [
     "GIVEN",
@@ -60,4 +62,5 @@ __all__ = [
     "query",
     "scratch_size",
     "source_digest",
+    "walk_all",
 ]
