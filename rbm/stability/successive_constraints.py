@@ -219,7 +219,7 @@ class BoundSCM:
                 ~(values > 0),
                 lambda i, where: (
                     f"the SCM bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the model is "
-                    "not coercive there, or none of the training points is near; bind it with more of them (training=), "
+                    "not coercive there, or none of the training points is near: bind it with more (training=), "
                     "a smaller tol=, or leave this parameter out"
                 ),
             )
