@@ -72,14 +72,12 @@ class VertexWalk:
         return (self.edges @ right[:, :, None])[:, :, 0]
 
     @cached_property
-    def _packed(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    def _packed(self) -> tuple[tuple[Any, ...], tuple[np.ndarray, ...]]:
         """The program and the starts as the kernel takes them (:func:`rbm.online.kernels.vertices.walk_all`)."""
         program, contiguous = self.program, np.ascontiguousarray
-        rounding = np.zeros(len(program.lower))
-        rounding[:2] = program.rounding, program.underflow
-        box = np.stack([program.lower, program.upper, rounding])
+        box = np.stack([program.lower, program.upper])
         distances = self.points @ program.rows.T - program.levels
-        return (contiguous(program.rows.T), program.levels, box), tuple(
+        return (contiguous(program.rows.T), program.levels, box, program.rounding, program.underflow), tuple(
             contiguous(a) for a in (self.active, self.points.T, self.edges, distances)
         )
 

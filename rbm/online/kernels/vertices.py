@@ -90,8 +90,8 @@ def exchange(columns: Any, entering: int, leaving: int, inverse: Any, edge: Any,
 
 
 @inlined
-def proved(theta: Any, multipliers: Any, held: Any, columns: Any, levels: Any, box: Any, rest: Any) -> float:
-    """Return the bound that multipliers, negative ones counted as zero, prove; its rounding is subtracted.
+def proved(theta: Any, multipliers: Any, held: Any, columns: Any, levels: Any, box: Any, rest: Any) -> Any:
+    """Return what multipliers, negative ones counted as zero, prove but for rounding, and the size of its terms.
 
     `rest` (2, Q) gets theta - C^T lambda, and |theta| + |C|^T lambda.
     """
@@ -111,19 +111,19 @@ def proved(theta: Any, multipliers: Any, held: Any, columns: Any, levels: Any, b
     for q in range(count):
         bound += min(rest[0, q] * box[0, q], rest[0, q] * box[1, q])
         size += rest[1, q] * max(abs(box[0, q]), abs(box[1, q]))
-    return bound - size * box[2, 0]
+    return bound, size
 
 
 @kernel
 def walk_all(thetas: Any, program: Any, starts: Any, limits: Any, answers: Any, scratch: Any, held: Any) -> int:
     """Write a proved bound for each row of theta (M, Q) to `answers` (M,); return the number of steps taken.
 
-    program : C^T (Q, J), alpha (J,), box (3, Q): lower, upper, and relative and absolute rounding in its third row
+    program : C^T (Q, J), alpha (J,), box (2, Q), and the rounding relative to the size of the terms, and absolute
     starts : active (K, Q), vertices (Q, K), B^{-1} (K, Q, Q), C y - alpha (K, J)
     limits : number of steps, LEAST, ALLOWED
     scratch : (Q Q + 6 Q + 2 J + K,) of float64; held (Q,) of int64
     """
-    columns, levels, box = program
+    columns, levels, box, relative, absolute = program
     active, points, inverses, distances = starts
     most, least, allowed = limits
     count, rows = columns.shape
@@ -165,5 +165,6 @@ def walk_all(thetas: Any, program: Any, starts: Any, limits: Any, answers: Any, 
                 slacks[j] += length * slopes[j]
             held[leaving] = entering
             taken += 1
-        answers[point] = proved(theta, multipliers, held, columns, levels, box, rest) - box[2, 1]
+        bound, size = proved(theta, multipliers, held, columns, levels, box, rest)
+        answers[point] = bound - (size * relative + absolute)
     return taken
