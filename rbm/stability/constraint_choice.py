@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from lowrank.arrays import beside, is_complex, namespace
-from lowrank.progress import progress_bar
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
@@ -26,6 +25,7 @@ from rbm.stability.hermitian_parts import (
     shown_minimum,
 )
 from rbm.stability.safe_dual import Proposal, SafeDual
+from rbm.stability.vertex_walk import VertexWalk
 from rbm.weak_greedy import Worst
 
 __all__ = ["ConstraintChoice", "Constraints", "expected_seconds"]
@@ -129,8 +129,8 @@ class ConstraintChoice:
     """Constraints that are being chosen from M training points.
 
     A surrogate for :func:`rbm.weak_greedy.weak_greedy`: worst where 1 - lower / upper is largest. The lower bound of
-    each point never falls, and the upper one never rises, when a constraint is added; so a gap that was computed before
-    is still an upper bound, and linear programs are solved for the largest ones only.
+    each point never falls, and the upper one never rises, when a constraint is added. The linear program is solved
+    where the gap is largest, and walks from the vertex that was found there do for all other points.
     """
 
     def __init__(
@@ -149,6 +149,7 @@ class ConstraintChoice:
         if not np.all(np.isfinite(self.c)):
             raise StabilityError("coefficients times the sizes of their terms are beyond the range of double precision")
         self.lower, self.upper = np.full(len(mus), -np.inf), np.full(len(mus), np.inf)
+        self.proposals: list[Proposal] = []  #: of the program as it was evaluated last
         for j in range(self.size):
             self._seen(j)
 
@@ -184,11 +185,9 @@ class ConstraintChoice:
     def _seen(self, j: int) -> None:
         """Account for constraint number j at all training points."""
         self.upper = np.minimum(self.upper, self.c @ self.constraints.quotients[j])
+        # a multiple of this constraint alone
         program = self.constraints.program
-        self._raise(program, np.eye(self.size)[j])
-
-    def _raise(self, program: SafeDual, multipliers: np.ndarray) -> None:
-        better = program.scaled(self.c, program.aggregates(multipliers[None]))
+        better = program.scaled(self.c, program.aggregates(np.eye(self.size)[j : j + 1]))
         self.lower = np.maximum(self.lower, better - self.constraints.loss(self.theta))
 
     @property
@@ -202,13 +201,18 @@ class ConstraintChoice:
         if not self.size:
             return Worst(int(np.argmin(np.linalg.norm(self.c - self.c.mean(axis=0), axis=1))), 1.0)
         program, solved = self.constraints.program, np.zeros(len(self.mus), dtype=bool)
+        self.proposals = []
         while True:
             gaps = self.gaps
             point = int(np.argmax(gaps))
             if solved[point] or gaps[point] == np.inf:
                 return Worst(point, float(gaps[point]))
-            self._raise(program, program.propose(self.c[point]).multipliers)
+            self.proposals.append(program.propose(self.c[point]))
             solved[point] = True
+            walk = VertexWalk.from_proposals(program, self.proposals[-1:])
+            # walks from here serve all points; where one ends too early, the solver is asked in its turn
+            found = np.maximum(walk.bound(self.c), program.value(self.c, self.proposals[-1].multipliers))
+            self.lower = np.maximum(self.lower, found - self.constraints.loss(self.theta))
 
     def extend(self, point: int) -> bool:
         """Compute and prove the constant at one more training point; False if it is there already."""
@@ -229,8 +233,8 @@ class ConstraintChoice:
         self._seen(self.size - 1)
         return True
 
-    def proposals(self, most: int, progress: bool) -> list[Proposal]:
-        """Return what the solver finds at up to `most` of the training points."""
+    def vertices(self, most: int) -> VertexWalk:
+        """Return the program with up to `most` vertices from which walks start."""
         program = self.constraints.program
-        rows = np.unique(np.linspace(0, len(self.mus) - 1, min(most, len(self.mus))).astype(int))
-        return [program.propose(self.c[i]) for i in progress_bar(rows, "vertices", enabled=progress)]
+        found = self.proposals or [program.propose(self.c[0])]
+        return VertexWalk.from_proposals(program, found).spread(self.c, most)

@@ -41,6 +41,8 @@ __all__ = [
 DENSE_LIMIT = 1000
 #: A part this much smaller than its term, in balanced units, is rounding; it is charged by its norm.
 NOTHING = 1e-12
+#: A semi-definite part whose range does not begin within this share of its size is definite.
+DEFINITE = 1e-3
 #: Relative tolerance of the iterations, and how far below an estimate the first proof is tried, dense and sparse.
 TOLERANCE, MARGINS = 1e-6, (1e-9, 1e-7)
 
@@ -129,6 +131,10 @@ def range_of(part: HermitianPart, inner: InnerProduct) -> tuple[float, float]:
         sign: _outermost(sign * part.matrix, inner, part.name) for sign, slack in slacks.items() if slack is None
     }
     scale, ends = max(map(abs, estimates.values()), default=0.0), []
+    for sign, slack in slacks.items():
+        away = sign * part.matrix - DEFINITE * scale * inner.units.product
+        if slack is not None and scale > 0 and definiteness_error(away) is not None:  # zero is not the end
+            slacks[sign], estimates[sign] = None, _outermost(sign * part.matrix, inner, part.name)
     for sign, slack in slacks.items():
         if slack is not None:  # semi-definite up to rounding: the end of the range is zero
             low: float | None = -(slack + part.error) / smallest * (1 + 8 * ROUND_OFF)

@@ -29,8 +29,8 @@ __all__ = ["SCM", "BoundSCM"]
 KIND = "stability constraints"
 #: Number of training points by default, and of corners of the parameter ranges that are added to them.
 TRAINING, CORNERS = 500, 128
-#: At most so many vertices are kept, found at so many training points.
-VERTICES, SEARCHED = 60, 600
+#: At most so many vertices are kept.
+VERTICES = 60
 #: Files whose content decides what a cached constant is worth.
 SOURCES = ("successive_constraints.py", "constraint_choice.py", "hermitian_parts.py", "safe_dual.py")
 
@@ -110,10 +110,7 @@ class SCM:
             ) from interrupt
         if stop != "tolerance":
             self._left(choice, worst.value, space)
-        walk = VertexWalk.from_proposals(
-            choice.constraints.program, choice.proposals(SEARCHED, self.progress), VERTICES
-        )
-        return BoundSCM(choice.constraints, walk.active, space)
+        return BoundSCM(choice.constraints, choice.vertices(VERTICES).active, space)
 
     def _announce(self, system: AffineSystem, parts: int) -> None:
         announce(

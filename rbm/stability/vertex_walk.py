@@ -10,6 +10,7 @@ its way by rounding, costs sharpness and not truth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,14 +47,15 @@ class VertexWalk:
     active: np.ndarray  #: (K, Q) the inequalities that hold with equality: j for C_j, J + q for lower_q, J + Q + q
 
     @classmethod
-    def from_proposals(cls, program: SafeDual, proposals: list[Proposal], most: int) -> VertexWalk:
-        """Make it from what a solver found at many theta: the `most` vertices that were found most often."""
-        counts: dict[tuple[int, ...], int] = {}
-        for one in proposals:
-            found = tuple(np.sort(_active(program, one)))
-            counts[found] = counts.get(found, 0) + 1
-        best = sorted(counts, key=lambda key: (-counts[key], key))[:most]
-        return cls(program, np.array(best, dtype=np.int64).reshape(len(best), len(program.lower)))
+    def from_proposals(cls, program: SafeDual, proposals: Sequence[Proposal]) -> VertexWalk:
+        """Make it from what a solver found, at one theta or more."""
+        found = {tuple(sorted(_active(program, one))) for one in proposals}
+        return cls(program, np.array(sorted(found), dtype=np.int64).reshape(len(found), len(program.lower)))
+
+    def spread(self, theta: np.ndarray, most: int) -> VertexWalk:
+        """Return the same from other vertices: the `most` at which walks for theta (M, Q) end most often."""
+        ends, counts = np.unique(np.sort(self.ends(theta)[0], axis=1), axis=0, return_counts=True)
+        return VertexWalk(self.program, ends[np.argsort(-counts, kind="stable")[:most]])
 
     @cached_property
     def normals(self) -> np.ndarray:
@@ -99,20 +101,30 @@ class VertexWalk:
 
     def multipliers(self, theta: Any) -> Any:
         """Return lambda (M, J) where the walks end, for coefficients theta (M, Q); the readable definition."""
+        xp, (held, values) = namespace(theta), self.ends(theta)
+        numbers = beside(np.arange(len(self.program.levels)), theta)
+        positive = xp.where(values > 0, values, 0.0)
+        return sum(
+            xp.where(held[:, i, None] == numbers, positive[:, i, None], 0.0) for i in range(len(self.program.lower))
+        )
+
+    def ends(self, theta: Any) -> tuple[Any, Any]:
+        """Return which inequalities hold with equality where the walks end, and their multipliers, both (M, Q)."""
         count = len(self.program.lower)
         parts = [
             self._walk(theta[rows, ...])
             for rows in tiles(theta.shape[0], 32 * (count**2 + len(self.normals) + len(self.active)), theta)
         ]
-        return parts[0] if len(parts) == 1 else namespace(theta).concat(parts)
+        held, values = zip(*parts, strict=True)
+        return namespace(theta).concat(list(held)), namespace(theta).concat(list(values))
 
-    def _walk(self, theta: Any) -> Any:
+    def _walk(self, theta: Any) -> tuple[Any, Any]:
         xp, program = namespace(theta), self.program
-        q, j = len(program.lower), len(program.levels)
+        q = len(program.lower)
         normals, edges, points, right = (
             beside(a, theta) for a in (self.normals, self.edges, self.points, _inequalities(program)[1])
         )
-        numbers, all_rows = (beside(np.arange(k), theta) for k in (q, len(self.normals)))
+        numbers = beside(np.arange(q), theta)
         start = xp.argmin(theta @ points.T, axis=1)
         inverse, y = xp.take(edges, start, axis=0), xp.take(points, start, axis=0)
         held = xp.take(beside(self.active, theta), start, axis=0)
@@ -146,8 +158,7 @@ class VertexWalk:
             held = xp.where(leaving & moving[:, None], entering[:, None], held)
             if all_true(~moving):
                 break
-        rows = held[:, :, None] == all_rows[None, None, :j]
-        return xp.sum(xp.where(rows, xp.where(multipliers > 0, multipliers, 0.0)[:, :, None], 0.0), axis=1)
+        return held, multipliers
 
 
 def _inequalities(program: SafeDual) -> tuple[np.ndarray, np.ndarray]:
