@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -80,7 +81,7 @@ class BoundNaturalNorm:
         if isinstance(c, np.ndarray):
             return np.minimum.reduceat(c @ quotients, starts[:-1], axis=1)
         xp, every = namespace(c), c @ beside(quotients, c)
-        ends = zip(starts[:-1], starts[1:], strict=True)
+        ends = itertools.pairwise(starts)
         return xp.stack([xp.min(every[:, int(i) : int(j)], axis=1) for i, j in ends], axis=1)
 
     @cached_property
