@@ -61,6 +61,7 @@ class BoundNaturalNorm:
     """:class:`rbm.stability.NaturalNorm` bound to a model: the linear programs of its anchors."""
 
     kind: ClassVar[str] = "natural-norm"
+    checked: ClassVar[bool] = True
 
     anchors: tuple[AnchorProgram, ...]
     positions: np.ndarray  #: (R,) of the coordinates in (Re theta, Im theta)

@@ -179,6 +179,7 @@ class BoundSCM:
     """:class:`SCM` bound to a model: constraints, and vertices of their linear program."""
 
     kind: ClassVar[str] = "scm"
+    checked: ClassVar[bool] = True
 
     constraints: Constraints
     active: np.ndarray  #: (K, Q) the inequalities that hold with equality at each vertex
