@@ -14,6 +14,8 @@ True
 
 from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the packages beside this one ours?
 from rbm import errors, estimators, stability
+from rbm.affine.elimination import Constrained, constrain
+from rbm.affine.foreign import csr
 from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
@@ -31,6 +33,7 @@ from rbm.storage.registry import register
 __version__ = "0.1.0"
 
 __all__ = [
+    "Constrained",
     "Estimate",
     "EstimatorUnusable",
     "FileFormatError",
@@ -46,6 +49,8 @@ __all__ = [
     "Reduction",
     "Solution",
     "StabilityError",
+    "constrain",
+    "csr",
     "errors",
     "estimators",
     "extended",

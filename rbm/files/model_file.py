@@ -13,9 +13,10 @@ import numpy as np
 
 from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError, StabilityError
+from rbm.files.header_entries import read_constraints, read_sources, write_constraints, write_sources
 from rbm.full_order import check_projection
 from rbm.parameters.coefficients import Coefficients
-from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
+from rbm.parameters.interpolated_family import CoefficientFamily
 from rbm.parameters.space import ParameterSpace, checked_units
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedOutput
@@ -66,8 +67,8 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
             "scale": model.parameters.scale,
             **({"units": model.parameters.units} if model.parameters.units else {}),
         },
-        "operator_coefficients": _write_sources(model.operator_coefficients, families),
-        "rhs_coefficients": _write_sources(model.rhs_coefficients, families),
+        "operator_coefficients": write_sources(model.operator_coefficients, families),
+        "rhs_coefficients": write_sources(model.rhs_coefficients, families),
         "stability": _written("stability bound", model.stability, "stability", arrays, families),
         "outputs": [
             {"name": name, **_written("output", output, f"outputs/{k}", arrays, families)}
@@ -75,13 +76,14 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         ],
         "projection": model.projection,
         "orthonormality": model.orthonormality,
-        "interpolation_error": _write_sources(model.interpolation_error, families)
+        "interpolation_error": write_sources(model.interpolation_error, families)
         if model.interpolation_error
         else None,
         "estimators": list(states),
         "states": {name: entry for name, entry in written.items() if entry.keys() != {"kind"}},  # more than arrays
         "refused": refused,
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
+        **write_constraints(model.constraints, model.parameters, arrays, families),
     }
     header["families"] = [
         _written("coefficient family", family, f"families/{k}", arrays, None) for k, family in enumerate(families)
@@ -122,11 +124,11 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             estimators[name] = read("estimator", entry, f"estimators/{name}")
         model = ReducedModel(
             parameters=parameters,
-            operator_coefficients=_read_sources(header["operator_coefficients"], parameters, families),
-            rhs_coefficients=_read_sources(header["rhs_coefficients"], parameters, families),
+            operator_coefficients=read_sources(header["operator_coefficients"], parameters, families),
+            rhs_coefficients=read_sources(header["rhs_coefficients"], parameters, families),
             stability=read("stability bound", _of_older_files("stability", header["stability"]), "stability"),
             projection=check_projection(header.get("projection", "galerkin")),
-            interpolation_error=_read_sources(errors, parameters, families) if errors else None,
+            interpolation_error=read_sources(errors, parameters, families) if errors else None,
             orthonormality=float(header.get("orthonormality", 1e-8)),  # files older than this: 1e-10 for each entry
             operators=arrays["operators"],
             rhs=arrays["rhs"],
@@ -136,6 +138,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             basis=arrays.get("basis"),
             selected=arrays.get("selected"),
             output_units=checked_units(header.get("output_units"), outputs, "output"),
+            constraints=read_constraints(header, arrays, parameters, families),
         )
         _try(model)
         return model
@@ -168,6 +171,8 @@ def _try(model: ReducedModel) -> None:
         array = getattr(model, name)
         if array is not None and model.size not in array.shape:
             raise ValueError(f"its {name} has the wrong shape {array.shape}")
+    if model.constraints is not None and model.basis is not None and len(model.constraints.free) != len(model.basis):
+        raise ValueError(f"it has {len(model.basis)} unknowns, its constraints {len(model.constraints.free)}")
 
 
 def save_greedy(
@@ -241,7 +246,7 @@ def _written(
         if isinstance(value, Coefficients):
             if families is None:
                 raise ModelError(f"{name!r} of {cls.__name__}: a family of coefficients cannot hold coefficients")
-            header.setdefault("sources", {})[name] = _write_sources(value, families)
+            header.setdefault("sources", {})[name] = write_sources(value, families)
         elif isinstance(value, tuple) and value and all(isinstance(text, str) for text in value):
             header.setdefault("texts", {})[name] = list(value)
         elif isinstance(value, ParameterSpace):  # the model's own, which the file holds
@@ -271,7 +276,7 @@ def _read(
     """Make the object from what :func:`_written` returns, by the class that is registered for the kind."""
     start = f"{prefix}/"
     state: dict[str, Any] = {k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)}
-    state |= {name: _read_sources(sources, parameters, families) for name, sources in header.get("sources", {}).items()}
+    state |= {name: read_sources(sources, parameters, families) for name, sources in header.get("sources", {}).items()}
     state |= {name: tuple(map(str, texts)) for name, texts in header.get("texts", {}).items()}
     state |= dict.fromkeys(header.get("spaces", []), parameters) | header.get("numbers", {})
     return find(role, header["kind"]).from_arrays(state)
@@ -290,38 +295,3 @@ def _of_older_files(what: str, header: Any) -> dict[str, Any]:
     if made["kind"] in ("min-theta", "anchored"):
         made.setdefault("spaces", ["parameters"])
     return made
-
-
-def _write_sources(coefficients: Coefficients, families: list[CoefficientFamily]) -> list[Any]:
-    """Return coefficients in a form for the header.
-
-    Numbers and texts stay as they are, complex numbers become pairs, and terms of a family hold its place in
-    `families`, which is extended here.
-    """
-
-    for source in coefficients.sources:
-        if callable(source):
-            raise ModelError(
-                f"the coefficient {getattr(source, '__name__', source)!r} is a Python callable, which a file cannot "
-                "hold; "
-                'write it as an expression string, for example "exp(1j*k)"'
-            )
-
-    def write(source: Any) -> Any:
-        if isinstance(source, InterpolatedCoefficient):
-            place = next((k for k, f in enumerate(families) if f is source.family), len(families))
-            if place == len(families):
-                families.append(source.family)
-            return {"family": place, "term": source.term, "factor": write(source.factor)}
-        return [source.real, source.imag] if isinstance(source, complex) else source
-
-    return [write(s) for s in coefficients.sources]
-
-
-def _read_sources(sources: list[Any], parameters: ParameterSpace, families: list[CoefficientFamily]) -> Coefficients:
-    def read(source: Any) -> Any:
-        if isinstance(source, dict):
-            return InterpolatedCoefficient(families[source["family"]], source["term"], read(source["factor"]))
-        return complex(*source) if isinstance(source, list) else source
-
-    return Coefficients([read(s) for s in sources], parameters)
