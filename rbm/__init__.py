@@ -16,6 +16,7 @@ from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the
 from rbm import errors, estimators, stability
 from rbm.affine.elimination import Constrained, constrain
 from rbm.affine.foreign import csr
+from rbm.affine.matrix_files import read_matrices
 from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
@@ -58,6 +59,7 @@ __all__ = [
     "load",
     "plots",
     "project",
+    "read_matrices",
     "register",
     "stability",
 ]
