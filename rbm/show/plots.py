@@ -19,6 +19,7 @@ from rbm.estimators import METHODS
 from rbm.parameters.space import ParameterSpace
 
 __all__ = [
+    "axes",
     "effectivity",
     "eim_decay",
     "estimators_over_parameter",
@@ -74,7 +75,7 @@ def estimators_over_size(
     sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
     floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     for method in sorted(estimates, key=_order):
         found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
         if not found:
@@ -120,7 +121,7 @@ def estimators_over_parameter(
     ax: Any = None,
 ) -> Any:
     """Draw estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
-    ax = _axes(ax)
+    ax = axes(ax)
     order = np.argsort(mu)
     for method in sorted(estimates, key=_order):
         style, e = _style(method), estimates[method]
@@ -146,7 +147,7 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
 
     ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     for method in sorted(ratios, key=_order):
         per_size, style = ratios[method], _style(method)
         ns = [n for n in sizes if n in per_size]
@@ -176,7 +177,7 @@ def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = 
 
     round_off : level of saturation, drawn as a line
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     colors = _colormap("cividis")(np.linspace(0, 0.9, len(histories)))
     for k, (name, history) in enumerate(histories.items()):
         history = np.asarray(history)
@@ -195,7 +196,7 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
     One parameter is drawn against the step; two as points of the plane, coloured by the step; more as one row per
     parameter, likewise coloured. Grey lines are the ends of the ranges.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     order = np.arange(1, len(parameters) + 1)
     low, high = space.bounds.T
     names = [symbol(name) for name in space.names]
@@ -229,7 +230,7 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
 
 def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = None) -> Any:
     """Draw solutions u (M, n) over a one-dimensional domain x (n,)."""
-    ax = _axes(ax)
+    ax = axes(ax)
     colors = _colormap("cividis")(np.linspace(0, 0.9, len(u)))
     for color, label, values in zip(colors, labels, u, strict=True):
         ax.plot(x, values, color=color, label=label)
@@ -280,7 +281,8 @@ def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
     return written
 
 
-def _axes(ax: Any) -> Any:
+def axes(ax: Any) -> Any:
+    """Return the axes that were given, or new ones, with a grid."""
     if ax is None:
         ax = _matplotlib("figure").Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
     ax.grid(True, which="major", color="0.9", lw=0.6)
