@@ -24,7 +24,7 @@ def read_hdf5(path: str) -> dict[str, Any]:
 
     Links are not followed, and data outside the file is refused.
     """
-    h5py = require("h5py", "h5py", f"reading {path}, an HDF5 file,")
+    h5py = require("h5py", "h5py", f"reading {path}, an HDF5 file,", "hdf5")
     groups: dict[str, Any] = {}
     datasets: dict[str, Any] = {}
 
