@@ -17,6 +17,7 @@ from rbm import errors, estimators, stability
 from rbm.affine.elimination import Constrained, constrain
 from rbm.affine.foreign import csr
 from rbm.affine.matrix_files import read_matrices
+from rbm.affine.pymor_models import from_pymor
 from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
@@ -55,6 +56,7 @@ __all__ = [
     "errors",
     "estimators",
     "extended",
+    "from_pymor",
     "greedy",
     "load",
     "plots",
