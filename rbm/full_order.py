@@ -198,7 +198,7 @@ class FullOrderModel(AffineSystem):
         """
         families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
         families += [o.coefficients for o in self.outputs.values()]
-        families += [self.interpolation_error, getattr(self.stability, "coefficient", None)]
+        families += [self.interpolation_error, getattr(self.stability, "coefficient", None), self.constraints]
         check_travel(families, self.solver, self.split_terms)
         return dict(vars(self))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,30 @@ def test_reduced_models_and_files_know_the_fixed_unknowns(tmp_path: Path) -> Non
     assert rbm.project(model, reduced.basis).constraints is model.constraints
     reduced.astype("float32").save(tmp_path / "single.rbm", basis=False)
     np.testing.assert_array_equal(rbm.load(tmp_path / "single.rbm").constraints.free, made.free)
+
+
+def top_level(mus: np.ndarray) -> np.ndarray:
+    return np.exp(mus[:, 0])
+
+
+def test_models_travel_and_have_fingerprints() -> None:
+    """Products of functions count by what they are made of; a function that cannot travel is named."""
+    stiffness, _, load = matrices()
+
+    def model(theta: Any, value: Any) -> rbm.FullOrderModel:
+        operators, values = [(theta, stiffness)], [(value, np.ones(3))]
+        made = rbm.constrain(operators, [(1.0, load)], stiffness, FIXED, values, parameters=SPACE)
+        return rbm.FullOrderModel(**made.arguments, parameters=SPACE, stability=1e-3)
+
+    first = model(top_level, "T")
+    assert first.fingerprint() == model(top_level, "T").fingerprint()
+    assert first.fingerprint() != model(top_level, "T + 1").fingerprint()
+    again = pickle.loads(pickle.dumps(first))
+    np.testing.assert_array_equal(again.solve([1.0, 2.0]), first.solve([1.0, 2.0]))
+    np.testing.assert_array_equal(again.constraints.fixed_values([1.0, 2.0]), [[2.0] * 3])
+    for wrong in (model("k", lambda mus: mus[:, 1]), model(lambda mus: mus[:, 0], "T")):
+        with pytest.raises(rbm.ModelError, match=r"<lambda> cannot be pickled"):
+            pickle.dumps(wrong)
 
 
 def test_linear_and_quadratic_outputs_lose_their_fixed_entries() -> None:
