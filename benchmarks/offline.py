@@ -12,7 +12,7 @@ import rbm
 from benchmarks import peer
 from benchmarks.harness import fresh, require_pymor, text_table
 from problems import thermal_block
-from rbm.reduction.residual_range import ResidualRange
+from rbm.reduction import ResidualRange
 from rbm.solvers.factorization import factorize, factorize_positive_definite
 
 N = 30

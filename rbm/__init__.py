@@ -64,4 +64,4 @@ __all__ = [
     "read_matrices",
     "register",
     "stability",
-]
+]  # fmt: skip

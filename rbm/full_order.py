@@ -12,20 +12,19 @@ import numpy as np
 from lowrank.renamed import renamed
 from rbm.affine.constraints import Constraints, bound_to
 from rbm.affine.fingerprints import digest
-from rbm.affine.missing import check_model_arguments, check_terms
-from rbm.affine.outputs import read_outputs
+from rbm.affine.missing import check_model_arguments
 from rbm.affine.system import AffineSystem
-from rbm.affine.terms import Terms, term_pairs
+from rbm.affine.terms import Terms, read_outputs, term_pairs
 from rbm.affine.truth_solves import FORESEEN, solutions
 from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.pickling import check_travel
 from rbm.parameters.space import ParameterSpace, checked_units, parameter_space
+from rbm.solution import check_output_names
 from rbm.solvers.user_code import Solver
 from rbm.stability.bound import StabilityBound, Unbound, bind
-from rbm.stability.verification import Verification, verify
-from rbm.tables import check_output_names
+from rbm.stability.verification import Verification, checks_of, verified
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -92,7 +91,7 @@ class FullOrderModel(AffineSystem):
         output_units: Mapping[str, str] | None = None,
         constraints: Constraints | None = None,
     ) -> None:
-        check_terms(operators=operators, rhs=rhs)
+        check_model_arguments("needs", operators=operators, rhs=rhs)
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         check_model_arguments(product=product, parameters=parameters, stability=stability)
         assert parameters is not None  # which the line above has seen to
@@ -189,7 +188,7 @@ class FullOrderModel(AffineSystem):
             for models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
-        return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
+        return verified(checks_of(self, self.stability, self.interpolation_error, samples, rng, assembled))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but factorisations, which are made again.

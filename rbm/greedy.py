@@ -94,10 +94,8 @@ def greedy(
     """
     classes = estimator_classes(estimators)
     if not isinstance(model, FullOrderModel):
-        raise TypeError(
-            f"the first argument of greedy is the full-order model, got {type(model).__name__}: "
-            "greedy(model, training, ...)"
-        )
+        got = f"got {type(model).__name__}: greedy(model, training, ...)"
+        raise TypeError(f"the first argument of greedy is the full-order model, {got}")
     check_training(training)
     if executor is not None:
         raise TypeError(
@@ -206,16 +204,9 @@ class _Run:
         worst = int(np.argmax(estimate.bound))
         bound, resolved = float(estimate.bound[worst]), int(estimate.resolved.sum())
         self.found = gamma[worst].copy(), float(absolute[worst])
-        self.history.append(
-            GreedyStep(
-                self.size,
-                tuple(float(x) for x in self.training[worst]),
-                bound,
-                float(estimate.floor[worst]),
-                resolved,
-                time.perf_counter() - compile_seconds() - self.start,
-            )
-        )
+        at, floor = tuple(float(x) for x in self.training[worst]), float(estimate.floor[worst])
+        seconds = time.perf_counter() - compile_seconds() - self.start
+        self.history.append(GreedyStep(self.size, at, bound, floor, resolved, seconds))
         return Worst(worst, bound, resolved > 0)
 
     def extend(self, point: int) -> bool:
@@ -255,15 +246,8 @@ class _Run:
             pieces = list(tiles(len(self.training), 64 * terms))
             arrays = ([part[rows] for rows in pieces] for part in (self.theta, self.phi, gamma))
             norm = Estimate.concatenate(list(map(state.evaluate, *arrays)))
-        error = error_estimate(
-            norm,
-            self.beta,
-            gamma,
-            self.training,
-            self.model.parameters,
-            self.model.interpolation_error,
-            reduction.orthonormality,
-        )
+        interpolation = self.model.interpolation_error, reduction.orthonormality
+        error = error_estimate(norm, self.beta, gamma, self.training, self.model.parameters, *interpolation)
         if self.at_rest is not None:
             value, floor = (np.where(self.at_rest, 0.0, part) for part in (error.value, error.floor))
             error = Estimate(value, floor, error.resolved & ~self.at_rest)
@@ -272,15 +256,9 @@ class _Run:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""
-        save_greedy(
-            self.reduction.basis,
-            np.array(self.selected),
-            history_rows(self.history, len(self.model.parameters)),
-            self.model.fingerprint(),
-            path,
-            self.reduction.projection,
-            self.relative,
-        )
+        rows, reduction = history_rows(self.history, len(self.model.parameters)), self.reduction
+        mark, selected = self.model.fingerprint(), np.array(self.selected)
+        save_greedy(reduction.basis, selected, rows, mark, path, reduction.projection, self.relative)
 
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
@@ -294,16 +272,7 @@ class _Run:
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol: "
                 "lower tol, or check the model"
             )
-        selected = np.array(self.selected)
+        selected, history, basis = np.array(self.selected), tuple(self.history), self.reduction.basis
         reduced = finish(self.reduction, self.classes, self.training, selected)
-        return GreedyResult(
-            reduced,
-            self.reduction.basis,
-            selected,
-            tuple(self.history),
-            stopped,
-            reason,
-            self.model.fingerprint(),
-            self.reduction.projection,
-            self.relative,
-        )
+        of_run = self.model.fingerprint(), self.reduction.projection, self.relative
+        return GreedyResult(reduced, basis, selected, history, stopped, reason, *of_run)

@@ -59,10 +59,8 @@ class GreedyResult:
         save_greedy(self.basis, self.parameters, rows, self.fingerprint, path, self.projection, self.relative)
 
     def __repr__(self) -> str:
-        return (
-            f"GreedyResult(N = {len(self.parameters)}, largest bound {self.history[-1].bound:.2e}, stopped by "
-            f"{self.stopped}: {self.reason})"
-        )
+        size, bound = len(self.parameters), self.history[-1].bound
+        return f"GreedyResult(N = {size}, largest bound {bound:.2e}, stopped by {self.stopped}: {self.reason})"
 
 
 def history_rows(history: Sequence[GreedyStep], p: int) -> np.ndarray:

@@ -19,6 +19,8 @@ __all__ = ["finish", "project"]
 
 #: Training parameters for E3 and E4 when none are given.
 DEFAULT_TRAINING = 1024
+#: Names, aliases or classes; the first is the default of the reduced model.
+Estimators = Sequence[str | type[Estimator]]
 
 
 def project(
@@ -53,9 +55,8 @@ def project(
     m = Qf + Qa N.
     """
     if basis is None:
-        raise ModelError(
-            "basis is None; give Z (n, N), one basis vector a column, such as lowrank.pod(snapshots).modes"
-        )
+        example = "one basis vector a column, such as lowrank.pod(snapshots).modes"
+        raise ModelError(f"basis is None; give Z (n, N), {example}")
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
@@ -63,13 +64,11 @@ def project(
 
 
 def finish(
-    reduction: Reduction,
-    estimators: Sequence[str | type[Estimator]],
-    training: np.ndarray,
-    selected: np.ndarray | None = None,
+    reduction: Reduction, estimators: Estimators, training: np.ndarray, selected: np.ndarray | None = None
 ) -> ReducedModel:
     """Return the reduced model of a projection, with its estimators prepared."""
     model = reduction.model
+    product, basis = model.inner_product, reduction.basis
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
     for k, cls in enumerate(estimator_classes(estimators)):
@@ -89,19 +88,17 @@ def finish(
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={
-            name: reduce_output(model.inner_product, reduction.basis, out, name) for name, out in model.outputs.items()
-        },
+        outputs={name: reduce_output(product, basis, out, name) for name, out in model.outputs.items()},
         estimators=states,
         refused=refused,
-        basis=reduction.basis,
+        basis=basis,
         selected=selected,
         output_units=model.output_units,
         constraints=model.constraints,
     )
 
 
-def estimator_classes(estimators: Sequence[str | type[Estimator]]) -> list[type[Estimator]]:
+def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:
     """Return the classes of estimators given by name, alias or class, each once, in order.
 
     Raises ModelError for two of one kind, and for none.

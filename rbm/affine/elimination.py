@@ -15,8 +15,7 @@ import scipy.sparse as sp
 from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.foreign import csr, is_foreign
-from rbm.affine.outputs import output_pairs
-from rbm.affine.terms import Terms, is_coefficient, operator_term, term_pairs, vector_term
+from rbm.affine.terms import Terms, is_coefficient, operator_term, output_pairs, term_pairs, vector_term
 from rbm.arithmetic import extended
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient

@@ -129,8 +129,9 @@ def _check_masked(name: str, given: Any) -> None:
 
 def _sparse(name: str, given: Any) -> Any:
     _check_masked(name, given)
+    kind = type(given).__name__
     if given.dtype.kind not in "biufc":
-        raise ModelError(f"{name} must be a matrix of numbers, got a sparse {type(given).__name__} of {given.dtype}")
+        raise ModelError(f"{name} must be a matrix of numbers, got a sparse {kind} of {given.dtype}")
     if given.ndim != 2:
         return _double(name, given.toarray())
     try:
@@ -142,9 +143,7 @@ def _sparse(name: str, given: Any) -> Any:
         matrix = sp.csr_array(own)
         matrix.sum_duplicates()
     except (ValueError, TypeError, IndexError) as error:
-        raise ModelError(
-            f"{name} is not a valid {type(given).__name__}: {error}; make it anew from its entries"
-        ) from error
+        raise ModelError(f"{name} is not a valid {kind}: {error}; make it anew from its entries") from error
     _check_finite(name, matrix.data, getattr(given, "data", None))
     return matrix
 
@@ -157,13 +156,12 @@ def _double(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(name: str, values: np.ndarray, given: Any = None) -> None:
-    finite = np.isfinite(values)
-    if np.all(finite):
+    bad = values[~np.isfinite(values)]
+    if not len(bad):
         return
-    count = int((~finite).sum())
     if isinstance(given, np.ndarray) and given.dtype.kind in "fc" and np.all(np.isfinite(given)):
         raise ModelError(
             f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision "
             f"({np.finfo(float).max:.3g}); scale it down, and its coefficient up"
         )
-    raise ModelError(f"{name} has {count} entries that are NaN or infinite, the first is {values[~finite][0]}")
+    raise ModelError(f"{name} has {len(bad)} entries that are NaN or infinite, the first is {bad[0]}")

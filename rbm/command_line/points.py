@@ -47,11 +47,9 @@ class Points(NamedTuple):
                 return ""
             return f" (line {self.lines[int(row[1])]} of {self.file}{row[2] or ''})"
 
-        message = ROW.sub(place, message)
-        message = message.replace("pass extrapolate=True", "pass --extrapolate")
-        return message.replace(
-            "solve(mus, estimate=False, extrapolate=True) goes without", "--extrapolate does not help"
-        )
+        without = "solve(mus, estimate=False, extrapolate=True) goes without"
+        message = ROW.sub(place, message).replace("pass extrapolate=True", "pass --extrapolate")
+        return message.replace(without, "--extrapolate does not help")
 
 
 def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
@@ -135,15 +133,14 @@ def from_csv(path: Path, names: Sequence[str]) -> Points:
 def _text(path: Path, file: str) -> str:
     if str(path) == "-" and sys.stdin is None:
         raise ParameterError("standard input is closed; give a file, or open it")
-    content = (getattr(sys.stdin, "buffer", sys.stdin).read()) if str(path) == "-" else path.read_bytes()
+    content = getattr(sys.stdin, "buffer", sys.stdin).read() if str(path) == "-" else path.read_bytes()
     if isinstance(content, str):
         return content
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ParameterError(
-            f"{file} is not a UTF-8 text file ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from None
+        where = f"({error.reason} at byte {error.start})"
+        raise ParameterError(f"{file} is not a UTF-8 text file {where}; save it as UTF-8") from None
 
 
 def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
@@ -173,9 +170,8 @@ def _number(text: str, where: str) -> float:
     if not text:
         raise ParameterError(f"{where} is empty; give a number")
     if not NUMBER.fullmatch(text):
-        raise ParameterError(
-            f"{where} is {json.dumps(text, ensure_ascii=False)}, which is not a number such as -2.5e-3"
-        )
+        quoted = json.dumps(text, ensure_ascii=False)
+        raise ParameterError(f"{where} is {quoted}, which is not a number such as -2.5e-3")
     number = float(text)
     if math.isinf(number) and text[-1].isdigit():
         raise ParameterError(f"{where} is {json.dumps(text)}, which is beyond the range of double precision")

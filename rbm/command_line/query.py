@@ -6,9 +6,8 @@ import argparse
 import csv
 import io
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ import rbm
 from lowrank.writing import write_atomically
 from rbm.command_line.points import Points, from_csv, from_values
 from rbm.errors import PointError
+from rbm.online.batches import OnError
 from rbm.solution import Solution
 
 __all__ = ["add_query", "to_standard_output"]
@@ -26,34 +26,20 @@ def add_query(commands: Any) -> None:
     query = commands.add_parser("query", help="solve a saved model, with error bounds")
     query.add_argument("model", type=Path, metavar="MODEL")
     source = query.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--mu",
-        nargs="+",
-        action="extend",
-        metavar="VALUE",
-        help="one parameter point: values in the model's order, or NAME=VALUE in any",
-    )
-    source.add_argument(
-        "--csv",
-        type=Path,
-        metavar="FILE",
-        help="parameter points, one a row, a header line with the names; - for standard input",
-    )
-    query.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write CSV here instead of to standard output; - for that"
-    )
+    about = "one parameter point: values in the model's order, or NAME=VALUE in any"
+    source.add_argument("--mu", nargs="+", action="extend", metavar="VALUE", help=about)
+    about = "parameter points, one a row, a header line with the names; - for standard input"
+    source.add_argument("--csv", type=Path, metavar="FILE", help=about)
+    about = "write CSV here instead of to standard output; - for that"
+    query.add_argument("-o", "--output", type=Path, metavar="FILE", help=about)
     query.add_argument("--method", help="estimator (default: the model's own)")
-    query.add_argument(
-        "--extrapolate",
-        action="store_true",
-        help="allow parameters outside the parameter space; the bounds then hold only where the stability bound does",
+    about = "allow parameters outside the parameter space; the bounds then hold only where the stability bound does"
+    query.add_argument("--extrapolate", action="store_true", help=about)
+    about = (
+        "answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for answers "
+        "and inf for bounds"
     )
-    query.add_argument(
-        "--mark",
-        action="store_true",
-        help="answer all other points of a CSV file if some fail, or Ctrl-C leaves some over; those have nan for "
-        "answers and inf for bounds",
-    )
+    query.add_argument("--mark", action="store_true", help=about)
     query.set_defaults(run=_query)
 
 
@@ -74,11 +60,9 @@ def _query(options: argparse.Namespace) -> None:
         mus = model.parameters.snapped(points.mus)
         outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
         if outside:
-            print(
-                f"rbm: {outside} of {len(mus)} points are outside the parameter space: their bounds hold only if the "
-                "stability bound of the model holds there",
-                file=sys.stderr,
-            )
+            unknown = "their bounds hold only if the stability bound of the model holds there"
+            said = f"{outside} of {len(mus)} points are outside the parameter space: {unknown}"
+            print(f"rbm: {said}", file=sys.stderr)
     columns = solution.to_dict()
     resolved = columns.pop("resolved")
     if options.output is None and options.csv is None:
@@ -92,18 +76,15 @@ def _query(options: argparse.Namespace) -> None:
     writer.writerows(zip(*(v.tolist() for v in columns.values()), resolved.astype(int).tolist(), strict=True))
     if to_standard_output(options):
         sys.stdout.flush()
-        data = getattr(
-            sys.stdout, "buffer", None
-        )  # a table is UTF-8 whatever the terminal can show, so that --csv reads it again
+        # a table is UTF-8 whatever the terminal can show, so that --csv reads it again
+        data = getattr(sys.stdout, "buffer", None)
         sys.stdout.write(text.getvalue()) if data is None else data.write(text.getvalue().encode())
     else:
         write_atomically(options.output, text.getvalue().encode())
         good = np.delete(solution.bound, solution.failed)
         largest = f"; largest error bound {good.max():.3e}" if len(good) else ""
-        print(
-            f"{len(solution) - len(solution.failed)} of " * (stopped is not None)
-            + f"{len(solution)} points written to {options.output}{largest}"
-        )
+        done = f"{len(solution) - len(solution.failed)} of " if stopped is not None else ""
+        print(f"{done}{len(solution)} points written to {options.output}{largest}")
     if stopped is not None:
         raise stopped
 
@@ -113,10 +94,10 @@ def _solved(
 ) -> tuple[Solution, rbm.Interrupted | None]:
     """Return the answers and, with --mark, the Ctrl-C that left points over; errors name lines and options."""
     # if a single point fails, there is nothing to answer
-    on_error: Literal["raise", "mark"] = "mark" if options.mark and options.csv is not None else "raise"
+    on_error: OnError = "mark" if options.mark and options.csv is not None else "raise"
+    how = {"method": options.method, "extrapolate": options.extrapolate}
     try:
-        solve = partial(model.solve, method=options.method, extrapolate=options.extrapolate)
-        return solve(points.mus, on_error=on_error), None
+        return model.solve(points.mus, on_error=on_error, **how), None
     except rbm.Interrupted as interrupt:
         if on_error == "raise":
             raise
@@ -125,7 +106,5 @@ def _solved(
         if error.solution is None:
             raise type(error)(points.in_words(str(error))) from None
         reasons = points.in_words("; ".join(error.solution.reasons))
-        raise type(error)(
-            f"{len(error.solution.failed)} of {len(points.mus)} points fail, "
-            f"pass --mark to answer the others: {reasons}"
-        ) from None
+        failed = f"{len(error.solution.failed)} of {len(points.mus)} points fail"
+        raise type(error)(f"{failed}, pass --mark to answer the others: {reasons}") from None

@@ -32,9 +32,8 @@ NOT_INSTALLED = (
 
 def add_study(commands: Any) -> None:
     """Register the command ``rbm study`` with the subparsers of argparse."""
-    study = commands.add_parser(
-        "study", help="offline, online, figures, summary.json and a model file, for a problem of the gallery"
-    )
+    about = "offline, online, figures, summary.json and a model file, for a problem of the gallery"
+    study = commands.add_parser("study", help=about)
     names = ", ".join(registered(STUDIES)) or "none is registered"
     study.add_argument("name", metavar="NAME", help=f"a study of an installed package: {names}")
     study.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
@@ -44,14 +43,13 @@ def add_study(commands: Any) -> None:
 
 def _run_study(options: argparse.Namespace) -> None:
     found = registered(STUDIES)
+    if not found:
+        raise ParameterError(NOT_INSTALLED)
     if options.name not in found:
-        known = (
+        raise ParameterError(
             f"there is no study {options.name!r}; there are {', '.join(found)} (a new entry point needs `pip install` "
             "once more)"
-            if found
-            else NOT_INSTALLED
         )
-        raise ParameterError(known)
     load(found[options.name])(options.name, options.out or Path("out") / options.name, options.tol)
 
 

@@ -37,17 +37,6 @@ E1, E2, E3, E4, E_onb = Direct, Expanded, Sampled, Interpolated, Orthonormal
 METHODS: Mapping[str, type[Estimator]] = known("estimator")
 
 __all__ = [
-    "E1",
-    "E2",
-    "E3",
-    "E4",
-    "METHODS",
-    "Direct",
-    "E_onb",
-    "Estimator",
-    "Expanded",
-    "Interpolated",
-    "Orthonormal",
-    "Sampled",
-    "Sketched",
-]
+    "E1", "E2", "E3", "E4", "METHODS", "Direct", "E_onb", "Estimator", "Expanded", "Interpolated", "Orthonormal",
+    "Sampled", "Sketched",
+]  # fmt: skip

@@ -36,9 +36,8 @@ def all_products(m: int, complex_valued: bool) -> Products:
     if not complex_valued:
         return real
     first, second = np.triu_indices(m, 1)
-    return Products(
-        *(np.concatenate(pair) for pair in zip(real, (first, second, np.ones(len(first), dtype=int)), strict=True))
-    )
+    imaginary = Products(first, second, np.ones(len(first), dtype=int))
+    return Products(*(np.concatenate(pair) for pair in zip(real, imaginary, strict=True)))
 
 
 def equilibration(c: np.ndarray) -> np.ndarray:

@@ -81,8 +81,7 @@ class Expanded(Estimator):
 
     def form(self, dtype: np.dtype) -> SquareForm:
         """Return the form for the compiled kernels."""
-        m = len(self.norms)
-        constant = self.gram_error + 2 * rounding_constant(m, dtype)
+        constant = self.gram_error + 2 * rounding_constant(len(self.norms), dtype)
         return SquareForm(widened(self.gram), self.norms, float(np.sqrt(constant)), self._constant())
 
     def astype(self, dtype: npt.DTypeLike) -> Self:

@@ -46,7 +46,6 @@ class Interpolated(InterpolatedSquare):
     """
 
     kind: ClassVar[str] = "interpolated"
-    inside_only: ClassVar[bool] = True
     alias: ClassVar[str] = "E4"
     matrices: ClassVar[tuple[str, ...]] = ("lower", "upper")
 
@@ -80,16 +79,11 @@ class Interpolated(InterpolatedSquare):
         known = TrainingProducts.of(reduction, training)
         interpolation = empirical_interpolation(known.values, rtol=rtol)
         history = interpolation.residual_history
-        return cls.measured(
-            known,
-            interpolation.snapshots,
-            **known.products.select(interpolation.points)._asdict(),
-            lower=np.tril(interpolation.triangle),
-            upper=np.triu(interpolation.expansion),
-            growth=float(interpolation.rank * history.max() / history[0]) if interpolation.rank else 1.0,
-            history=history,
-            products_total=len(known.products.first),
-        )
+        state: dict[str, Any] = known.products.select(interpolation.points)._asdict()
+        state |= {"lower": np.tril(interpolation.triangle), "upper": np.triu(interpolation.expansion)}
+        state["growth"] = float(interpolation.rank * history.max() / history[0]) if interpolation.rank else 1.0
+        total = len(known.products.first)
+        return cls.measured(known, interpolation.snapshots, **state, history=history, products_total=total)
 
     def products(self, c: Any) -> Any:
         """Return the selected products X_{p_s} (sigma', M)."""
@@ -109,17 +103,11 @@ class Interpolated(InterpolatedSquare):
         """Return the form for the compiled kernels."""
         own = np.result_type(self.upper, np.complex64 if dtype.kind == "c" else np.float32)
         moved = self.moved if len(self.moved) else 0.0
-        return ProductForm(
-            np.stack([self.first, self.second, self.part]),
-            self.weights,
-            widened(self.lower),
-            widened(self.upper),
-            self.squares,
-            float(np.finfo(own).eps / 2) * self.growth * self.squares + moved,
-            (rounding_constant(len(self.norms), own) + self.mismatch) * self.norms,
-            self.deviation,
-            self.underflow,
-        )
+        products = np.stack([self.first, self.second, self.part])
+        system = products, self.weights, widened(self.lower), widened(self.upper), self.squares
+        errors = float(np.finfo(own).eps / 2) * self.growth * self.squares + moved
+        weights = (rounding_constant(len(self.norms), own) + self.mismatch) * self.norms
+        return ProductForm(*system, errors, weights, self.deviation, self.underflow)
 
     def rounding(self, combination: Any) -> Any:
         """Return kappa sum_r |lambda_r| V_r (M,)."""

@@ -82,6 +82,7 @@ class InterpolatedSquare(Estimator):
     #: the matrices that are moved to a device, and converted to single precision
     matrices: ClassVar[tuple[str, ...]]
     own_solution: ClassVar[bool] = True
+    inside_only: ClassVar[bool] = True
 
     upper: np.ndarray  #: triangular factor (rho, rho) of the system for lambda; its type is that of the state
     weights: np.ndarray  #: (m,) equilibration of c
@@ -103,14 +104,8 @@ class InterpolatedSquare(Estimator):
             are left over, or no estimate there is resolved.
         """
         parameters, reduction = training.parameters[selected], training.reduction
-        made = cls(
-            weights=training.weights,
-            squares=np.zeros(len(selected)),
-            parameters=parameters,
-            norms=reduction.residual_range.norms,
-            deviation=0.0,
-            **state,
-        )
+        state |= {"weights": training.weights, "parameters": parameters, "norms": reduction.residual_range.norms}
+        made = cls(squares=np.zeros(len(selected)), deviation=0.0, **state)
         others = training.parameters[_others(len(training.parameters), selected)]
         points = validation_points(reduction.model.parameters, parameters, others)
         if made._short(training) and len(points):
@@ -316,20 +311,15 @@ class InterpolatedSquare(Estimator):
         return replace(made, moved=moved if not len(self.moved) else self.moved + moved)
 
     def recalibrated(
-        self,
-        before: InterpolatedSquare,
-        theta: np.ndarray,
-        phi: np.ndarray,
-        gamma: np.ndarray,
-        gamma_before: np.ndarray,
+        self, before: InterpolatedSquare, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray, earlier: np.ndarray
     ) -> Self:
         """Return the state with a larger epsilon, by what the conversion did to the reduced solutions.
 
-        Epsilon grows by twice the largest of (|v(gamma) - v_before(gamma_before)| + ||W (c - c_before)||) / s.
-        gamma, gamma_before : (M, N) reduced solutions of the converted model and of the one `before` it, at sample
+        Epsilon grows by twice the largest of (|v(gamma) - v_before(earlier)| + ||W (c - c_before)||) / s.
+        gamma, earlier : (M, N) reduced solutions of the converted model and of the one `before` it, at sample
             points
         """
-        c, c_before = (residual_coefficients(theta, phi, widened(g)) for g in (gamma, gamma_before))
+        c, c_before = (residual_coefficients(theta, phi, widened(g)) for g in (gamma, earlier))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             roots = (_signed_root(o.squares @ o.combination(x)) for o, x in ((self, c), (before, c_before)))
             off = np.abs(next(roots) - next(roots)) + np.abs(c - c_before) @ self.norms

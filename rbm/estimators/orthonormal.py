@@ -24,7 +24,7 @@ __all__ = ["Orthonormal"]
 class Orthonormal(FactorNorm):
     """E_onb: the norm of the residual's coordinates in an orthonormal basis D of its range.
 
-        value = ||R c||_2,    W = D R,    D^H P^{-1} D = I    (:class:`rbm.reduction.residual_range.ResidualRange`).
+        value = ||R c||_2,    W = D R,    D^H P^{-1} D = I    (:class:`rbm.reduction.projected_system.ResidualRange`).
 
     No square is expanded, so rounding enters relative to the terms, not to their squares. With the measured defects
     delta_j = ||W_j - D R_j||_{P^-1} and eta = ||D^H P^{-1} D - I||_F,

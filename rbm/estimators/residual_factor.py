@@ -63,9 +63,8 @@ class FactorNorm(Estimator):
         m = len(self.norms)
         u = rounding_constant(m + 3 * is_single(dtype), np.dtype(dtype))
         weights = (1 + u) * (SAFETY * self.defects + u * self.norms)  # (1 + u): the floor is a rounded sum, too
-        return np.where(
-            self.norms + self.defects > 0, weights + np.finfo(float).tiny, weights
-        )  # zero for terms that are zero only
+        # zero for terms that are zero only
+        return np.where(self.norms + self.defects > 0, weights + np.finfo(float).tiny, weights)
 
     def relative(self, dtype: npt.DTypeLike) -> float:
         """Return 2 eta + (k + 4) u, the part of the floor that is relative to the value."""
@@ -83,13 +82,8 @@ class FactorNorm(Estimator):
         """Return the form for the compiled kernels, in double precision like :meth:`_sharper`."""
         wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
         again = self.reevaluated and not is_single(self.factor.dtype)
-        return NormForm(
-            widened(self.factor),
-            self.floor_weights(wide),
-            self.sharp_weights(wide) if again else None,
-            self.relative(wide),
-            self.floor_constant(wide),
-        )
+        weights, refined = self.floor_weights(wide), self.sharp_weights(wide) if again else None
+        return NormForm(widened(self.factor), weights, refined, self.relative(wide), self.floor_constant(wide))
 
     def evaluate(self, theta: Any, phi: Any, gamma: Any) -> Estimate:
         """Return residual norms (M,); where that lowers the floor, they are evaluated a second time."""
@@ -152,9 +146,6 @@ class FactorNorm(Estimator):
         distance (m,), orthogonality : | ||R c|| - ||R' c|| | <= sum_j distance_j |c_j| + orthogonality ||R' c|| for all
             c; both are proved, or measured beyond doubt, hence no safety factor on them
         """
-        return replace(
-            self,
-            factor=factor,
-            defects=self.defects + (1 + 2.0**-20) / SAFETY * distance,
-            orthogonality=self.orthogonality + (1 + 2.0**-20) / SAFETY * orthogonality,
-        )
+        share = (1 + 2.0**-20) / SAFETY
+        defects, eta = self.defects + share * distance, self.orthogonality + share * orthogonality
+        return replace(self, factor=factor, defects=defects, orthogonality=eta)

@@ -46,7 +46,6 @@ class Sampled(InterpolatedSquare):
     """
 
     kind: ClassVar[str] = "sampled"
-    inside_only: ClassVar[bool] = True
     alias: ClassVar[str] = "E3"
     matrices: ClassVar[tuple[str, ...]] = ("orthogonal", "upper")
 

@@ -69,13 +69,7 @@ class Sketched(FactorNorm):
 
     @classmethod
     def prepare(
-        cls,
-        reduction: Reduction,
-        training: np.ndarray,
-        *,
-        rows: int = ROWS,
-        failure: float = FAILURE,
-        rng: int = 0,
+        cls, reduction: Reduction, training: np.ndarray, *, rows: int = ROWS, failure: float = FAILURE, rng: int = 0
     ) -> Self:
         """Make a sketch of E_onb's factor; :meth:`of` makes one without the full model."""
         return cls.of(Orthonormal.prepare(reduction, training), rows, failure, rng)
@@ -123,10 +117,9 @@ class Sketched(FactorNorm):
 
     def inflation(self, dtype: npt.DTypeLike) -> float:
         """Return (d / q)^{1/2} for residual coefficients c of the type `dtype`, real or complex."""
-        complex_sketch = is_complex(self.factor)
-        degrees = (2 if complex_sketch else 1) * self.rows
-        failure = self.failure / 2 if np.dtype(dtype).kind == "c" and not complex_sketch else self.failure
-        return _inflation(degrees, failure)
+        if is_complex(self.factor):
+            return _inflation(2 * self.rows, self.failure)
+        return _inflation(self.rows, self.failure / 2 if np.dtype(dtype).kind == "c" else self.failure)
 
     def floor_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
         """Return inflation times the weights of the plain sum."""
@@ -145,9 +138,8 @@ class Sketched(FactorNorm):
 
         Those of R use the leading rows of R only, and the columns of Omega for these are Gaussian as before.
         """
-        return replace(
-            self, factor=self.factor[:, :columns], norms=self.norms[:columns], defects=self.defects[:columns]
-        )
+        factor, norms, defects = self.factor[:, :columns], self.norms[:columns], self.defects[:columns]
+        return replace(self, factor=factor, norms=norms, defects=defects)
 
 
 def _inflation(degrees: int, failure: float) -> float:

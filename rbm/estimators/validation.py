@@ -69,9 +69,8 @@ class Validation(NamedTuple):
         if not len(rows):
             return self
         norm = self.norm.copy()
-        norm[rows] = reduction.model.residual_norm(
-            self.parameters[rows], self.gamma[rows], reduction.basis, extrapolate=True
-        )
+        parameters, gamma = self.parameters[rows], self.gamma[rows]
+        norm[rows] = reduction.model.residual_norm(parameters, gamma, reduction.basis, extrapolate=True)
         return self._replace(norm=norm)
 
 
@@ -104,10 +103,9 @@ def validation_points(space: ParameterSpace, selected: np.ndarray, others: np.nd
     unit, kind = rng.random((count // 2, len(space))), rng.integers(0, 5, (count // 2, len(space)))
     unit = np.choose(kind, [unit, unit**8, 1 - unit**8, np.zeros_like(unit), np.ones_like(unit)])
     ends = low * (high / low) ** unit if space.scale == "log" else low * (1 - unit) + high * unit
-    sides = np.array(
-        list(product((0.0, 1.0), repeat=len(space))) if len(space) <= 6 else rng.integers(0, 2, (CORNERS, len(space)))
-    )
-    corners = np.where(sides > 0, high, low)
+    few = len(space) <= 6
+    sides = list(product((0.0, 1.0), repeat=len(space))) if few else rng.integers(0, 2, (CORNERS, len(space)))
+    corners = np.where(np.array(sides) > 0, high, low)
     pairs = (np.concatenate([low[None], rows, high[None]]) / 2 for rows in (selected, np.sort(selected, axis=0)))
     between = [rows[1:] + rows[:-1] for rows in pairs]
     centre = (low / 2 + high / 2)[None]

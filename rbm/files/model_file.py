@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError, StabilityError
-from rbm.files.header_entries import read_constraints, read_sources, write_constraints, write_sources
 from rbm.full_order import check_projection
 from rbm.parameters.coefficients import Coefficients
-from rbm.parameters.interpolated_family import CoefficientFamily
+from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace, checked_units
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedOutput
@@ -42,24 +43,12 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     states = {name: state for name, state in model.estimators.items() if state.portable}
     if model.estimators and model.method not in states:
         other = next(iter(states), "none")
-        warnings.warn(
-            f"the default estimator {model.method!r} needs the full model and is not saved; after loading the default "
-            f"is {other!r}",
-            UserWarning,
-            stacklevel=3,
-        )
-    refused = {
-        **model.refused,
-        **{
-            name: "it needs the full-order model, which a file does not hold"
-            for name, state in model.estimators.items()
-            if not state.portable
-        },
-    }
+        lost = f"the default estimator {model.method!r} needs the full model and is not saved"
+        warnings.warn(f"{lost}; after loading the default is {other!r}", UserWarning, stacklevel=3)
+    reason = "it needs the full-order model, which a file does not hold"
     families: list[CoefficientFamily] = []
-    written = {
-        name: _written("estimator", state, f"estimators/{name}", arrays, families) for name, state in states.items()
-    }
+    write, sources = partial(_written, arrays=arrays, families=families), partial(_write_sources, families=families)
+    written = {name: write("estimator", state, f"estimators/{name}") for name, state in states.items()}
     header: dict[str, Any] = {
         "kind": "reduced model",
         "parameters": {
@@ -67,27 +56,24 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
             "scale": model.parameters.scale,
             **({"units": model.parameters.units} if model.parameters.units else {}),
         },
-        "operator_coefficients": write_sources(model.operator_coefficients, families),
-        "rhs_coefficients": write_sources(model.rhs_coefficients, families),
-        "stability": _written("stability bound", model.stability, "stability", arrays, families),
+        "operator_coefficients": sources(model.operator_coefficients),
+        "rhs_coefficients": sources(model.rhs_coefficients),
+        "stability": write("stability bound", model.stability, "stability"),
         "outputs": [
-            {"name": name, **_written("output", output, f"outputs/{k}", arrays, families)}
+            {"name": name, **write("output", output, f"outputs/{k}")}
             for k, (name, output) in enumerate(model.outputs.items())
         ],
         "projection": model.projection,
         "orthonormality": model.orthonormality,
-        "interpolation_error": write_sources(model.interpolation_error, families)
-        if model.interpolation_error
-        else None,
+        "interpolation_error": sources(model.interpolation_error) if model.interpolation_error else None,
         "estimators": list(states),
         "states": {name: entry for name, entry in written.items() if entry.keys() != {"kind"}},  # more than arrays
-        "refused": refused,
+        "refused": {**model.refused, **{name: reason for name in model.estimators if name not in states}},
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
-        **write_constraints(model.constraints, model.parameters, arrays, families),
+        **_write_constraints(model.constraints, sources, model.parameters, arrays),
     }
-    header["families"] = [
-        _written("coefficient family", family, f"families/{k}", arrays, None) for k, family in enumerate(families)
-    ]
+    write_family = partial(_written, "coefficient family", arrays=arrays, families=None)
+    header["families"] = [write_family(family, f"families/{k}") for k, family in enumerate(families)]
     write_archive(target, header, arrays)
 
 
@@ -105,18 +91,19 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         in it is run.
     """
     header, arrays = read_archive(path, "reduced model")
+    file = os.fspath(path)
     try:
         space = header["parameters"]
         ranges = {n: tuple(b) for n, b in space["ranges"].items()}
         parameters = ParameterSpace(ranges, scale=space["scale"], units=space.get("units"))  # older files have no units
         families: list[CoefficientFamily] = []
-        read = partial(_read, arrays=arrays, parameters=parameters, families=families)
+        coefficients = partial(_read_sources, parameters=parameters, families=families)
+        read = partial(_read, arrays=arrays, parameters=parameters, coefficients=coefficients)
         for k, made in enumerate(header.get("families", [])):
             families.append(read("coefficient family", _of_older_files("interpolated", made), f"families/{k}"))
-        outputs: dict[str, ReducedOutput] = {
-            o["name"]: read("output", _of_older_files("output", o), f"outputs/{k}")
-            for k, o in enumerate(header["outputs"])
-        }
+        outputs: dict[str, ReducedOutput] = {}
+        for k, made in enumerate(header["outputs"]):
+            outputs[made["name"]] = read("output", _of_older_files("output", made), f"outputs/{k}")
         errors = header.get("interpolation_error")
         estimators = {}
         for name in header["estimators"]:
@@ -124,11 +111,11 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             estimators[name] = read("estimator", entry, f"estimators/{name}")
         model = ReducedModel(
             parameters=parameters,
-            operator_coefficients=read_sources(header["operator_coefficients"], parameters, families),
-            rhs_coefficients=read_sources(header["rhs_coefficients"], parameters, families),
+            operator_coefficients=coefficients(header["operator_coefficients"]),
+            rhs_coefficients=coefficients(header["rhs_coefficients"]),
             stability=read("stability bound", _of_older_files("stability", header["stability"]), "stability"),
             projection=check_projection(header.get("projection", "galerkin")),
-            interpolation_error=read_sources(errors, parameters, families) if errors else None,
+            interpolation_error=coefficients(errors) if errors else None,
             orthonormality=float(header.get("orthonormality", 1e-8)),  # files older than this: 1e-10 for each entry
             operators=arrays["operators"],
             rhs=arrays["rhs"],
@@ -138,16 +125,14 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             basis=arrays.get("basis"),
             selected=arrays.get("selected"),
             output_units=checked_units(header.get("output_units"), outputs, "output"),
-            constraints=read_constraints(header, arrays, parameters, families),
+            constraints=_read_constraints(header.get("constraints"), coefficients, arrays),
         )
         _try(model)
         return model
     except UnknownKind as error:
-        raise FileFormatError(f"{os.fspath(path)} holds {error}") from error
+        raise FileFormatError(f"{file} holds {error}") from error
     except Exception as error:  # entries that do not belong together may fail in any of the classes above, in any way
-        raise FileFormatError(
-            f"{os.fspath(path)} is not a complete reduced model: {type(error).__name__} {error}"
-        ) from error
+        raise FileFormatError(f"{file} is not a complete reduced model: {type(error).__name__} {error}") from error
 
 
 def _try(model: ReducedModel) -> None:
@@ -200,6 +185,7 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
     A row of the history holds size, bound, floor, resolved, seconds, effectivity and the parameter.
     """
     header, arrays = read_archive(path, "greedy run")
+    file = os.fspath(path)
     try:
         of_run = str(header.get("projection", "galerkin")), bool(header.get("relative", False))
         rows = arrays["history"]
@@ -212,15 +198,13 @@ def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, n
         rows = np.column_stack([rows[:, :5], effectivity, rows[:, 5:]])
         return basis, parameters, rows, str(header["fingerprint"]), *of_run
     except KeyError as error:
-        raise FileFormatError(f"{os.fspath(path)} is not a complete greedy run: {error} is missing") from error
+        raise FileFormatError(f"{file} is not a complete greedy run: {error} is missing") from error
     except (ValueError, IndexError) as error:
-        raise FileFormatError(
-            f"{os.fspath(path)} is not a greedy run: its arrays do not fit each other ({error})"
-        ) from error
+        raise FileFormatError(f"{file} is not a greedy run: its arrays do not fit each other ({error})") from error
 
 
 def _written(
-    role: str, saved: Any, prefix: str, arrays: dict[str, np.ndarray], families: list[CoefficientFamily] | None
+    role: str, saved: Any, prefix: str, *, arrays: dict[str, np.ndarray], families: list[CoefficientFamily] | None
 ) -> dict[str, Any]:
     """Return the header entry of a :class:`rbm.storage.registry.Saved`.
 
@@ -246,7 +230,7 @@ def _written(
         if isinstance(value, Coefficients):
             if families is None:
                 raise ModelError(f"{name!r} of {cls.__name__}: a family of coefficients cannot hold coefficients")
-            header.setdefault("sources", {})[name] = write_sources(value, families)
+            header.setdefault("sources", {})[name] = _write_sources(value, families)
         elif isinstance(value, tuple) and value and all(isinstance(text, str) for text in value):
             header.setdefault("texts", {})[name] = list(value)
         elif isinstance(value, ParameterSpace):  # the model's own, which the file holds
@@ -271,12 +255,12 @@ def _read(
     *,
     arrays: dict[str, np.ndarray],
     parameters: ParameterSpace,
-    families: list[CoefficientFamily],
+    coefficients: Callable[[list[Any]], Coefficients],
 ) -> Any:
     """Make the object from what :func:`_written` returns, by the class that is registered for the kind."""
     start = f"{prefix}/"
     state: dict[str, Any] = {k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)}
-    state |= {name: read_sources(sources, parameters, families) for name, sources in header.get("sources", {}).items()}
+    state |= {name: coefficients(sources) for name, sources in header.get("sources", {}).items()}
     state |= {name: tuple(map(str, texts)) for name, texts in header.get("texts", {}).items()}
     state |= dict.fromkeys(header.get("spaces", []), parameters) | header.get("numbers", {})
     return find(role, header["kind"]).from_arrays(state)
@@ -295,3 +279,57 @@ def _of_older_files(what: str, header: Any) -> dict[str, Any]:
     if made["kind"] in ("min-theta", "anchored"):
         made.setdefault("spaces", ["parameters"])
     return made
+
+
+def _write_sources(coefficients: Coefficients, families: list[CoefficientFamily]) -> list[Any]:
+    """Return coefficients in a form for the header.
+
+    Numbers and texts stay as they are, complex numbers become pairs, and terms of a family hold its place in
+    `families`, which is extended here.
+    """
+
+    for source in coefficients.sources:
+        if callable(source):
+            raise ModelError(
+                f"the coefficient {getattr(source, '__name__', source)!r} is a Python callable, which a file cannot "
+                'hold; write it as an expression string, for example "exp(1j*k)"'
+            )
+
+    def write(source: Any) -> Any:
+        if isinstance(source, InterpolatedCoefficient):
+            place = next((k for k, f in enumerate(families) if f is source.family), len(families))
+            if place == len(families):
+                families.append(source.family)
+            return {"family": place, "term": source.term, "factor": write(source.factor)}
+        return [source.real, source.imag] if isinstance(source, complex) else source
+
+    return [write(s) for s in coefficients.sources]
+
+
+def _read_sources(sources: list[Any], parameters: ParameterSpace, families: list[CoefficientFamily]) -> Coefficients:
+    def read(source: Any) -> Any:
+        if isinstance(source, dict):
+            return InterpolatedCoefficient(families[source["family"]], source["term"], read(source["factor"]))
+        return complex(*source) if isinstance(source, list) else source
+
+    return Coefficients([read(s) for s in sources], parameters)
+
+
+def _write_constraints(
+    known: Constraints | None, write: Callable[[Any], Any], parameters: ParameterSpace, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the header entry of the fixed unknowns, if the model knows them; their arrays go to `arrays`."""
+    if known is None:
+        return {}
+    arrays |= {f"constraints/{name}": getattr(known, name) for name in ("free", "fixed", "values")}
+    return {"constraints": write(Coefficients(known.sources, parameters))}
+
+
+def _read_constraints(
+    sources: Any, read: Callable[[Any], Coefficients], arrays: dict[str, np.ndarray]
+) -> Constraints | None:
+    if sources is None:  # older files know none
+        return None
+    free, fixed, values = (arrays[f"constraints/{name}"] for name in ("free", "fixed", "values"))
+    coefficients = read(sources)
+    return Constraints(free, fixed, coefficients.sources, values, coefficients.parameters)

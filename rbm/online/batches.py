@@ -11,10 +11,11 @@ import numpy as np
 
 from lowrank.arrays import beside, namespace
 from lowrank.progress import progress_bar
+from rbm.answer_rows import fits, promoted, room_for, spread, wipe, write
 from rbm.errors import Interrupted, PointError, place
 from rbm.online import chunks
 from rbm.online.threads import each, thread_count
-from rbm.solution import Solution, fits, promoted, room_for, spread, wipe, write
+from rbm.solution import Solution
 
 __all__ = ["OnError", "answer", "each", "thread_count"]
 
@@ -134,19 +135,15 @@ class _Sweep:
             return result
         failed, kinds, reasons = self._failed(first_row)
         if result is None and on_error == "mark":
-            result = replace(room_for(self.blank(), count), mus=self.points)
+            result = self._empty()
         if result is not None:
             result = replace(result, failed=failed, reasons=reasons, kinds=kinds)
         if on_error == "mark" and result is not None:
             return result
         others = f"; further: {'; '.join(reasons[1:])}" if len(reasons) > 1 else ""
-        kept = (
-            f" (the other {count - len(failed)} of {count} answers are in `solution` of this error{remedy})"
-            if result is not None
-            else ""
-        )
+        kept = f" (the other {count - len(failed)} of {count} answers are in `solution` of this error{remedy})"
         first = min(self.failures, key=lambda f: int(f.rows[0]))
-        error = type(first.error)(reasons[0] + others + kept)
+        error = type(first.error)(reasons[0] + others + ("" if result is None else kept))
         error.rows, error.solution = failed, result
         raise error from None
 
@@ -183,18 +180,16 @@ class _Sweep:
 
     def _so_far(self) -> tuple[Solution, int]:
         """Return the answers of the finished pieces, and the number of their points."""
-        count = len(self.finished)
-        result = self.result
-        if result is None:
-            result = replace(room_for(self.blank(), count), mus=self.points)
-        result = _together(result, self.others)
+        result = _together(self._empty() if self.result is None else self.result, self.others)
         rest = np.flatnonzero(~self.finished)
         if len(rest):
-            together = int(rest[-1]) - int(rest[0]) + 1 == len(
-                rest
-            )  # always so on a device, where pieces are done in turn
-            wipe(result, slice(int(rest[0]), int(rest[-1]) + 1) if together else rest)
-        return result, count - len(rest)
+            between = slice(int(rest[0]), int(rest[-1]) + 1)
+            together = between.stop - between.start == len(rest)  # so on a device, where pieces are done in turn
+            wipe(result, between if together else rest)
+        return result, len(self.finished) - len(rest)
+
+    def _empty(self) -> Solution:
+        return replace(room_for(self.blank(), len(self.finished)), mus=self.points)
 
 
 def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:

@@ -8,7 +8,10 @@ import numpy as np
 
 from rbm.online import kernels
 from rbm.online.forms import Finish, Form, NormForm, ProductForm, SquareForm
-from rbm.online.kernels import Answers
+from rbm.online.kernels import packed
+from rbm.online.kernels.arguments import GIVEN, INDEFINITE, LDL, LU, QR, Answers, PackedSystem, Points
+from rbm.online.kernels.interpolated_norm import products_scratch_size
+from rbm.online.kernels.tile import scratch_size
 
 __all__ = ["Answers", "CompiledModel"]
 
@@ -49,7 +52,7 @@ class CompiledModel:
         self.hermitian = not self.tall and _hermitian(operators)
         self.single = operators.real.dtype == SINGLE[0]
         self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
-        self._systems: dict[tuple[bool, np.dtype], kernels.PackedSystem] = {}
+        self._systems: dict[tuple[bool, np.dtype], PackedSystem] = {}
         self._plans: dict[tuple[int, np.dtype, int, int], tuple[_Plan, Form | None, Finish | None]] = {}
 
     def answer(
@@ -67,14 +70,15 @@ class CompiledModel:
         beta : stability bounds (M,), if `finish` does not hold them
         """
         is_complex = self._is_complex(theta, phi, form) or (gamma is not None and gamma.dtype.kind == "c")
+        points = Points(theta, phi, beta)
         if self.single and gamma is None:
-            made = self._solve(is_complex, theta, phi)
+            made = self._solve(is_complex, Points(theta, phi, NONE), None, None)
             if made.failed is None and (form is not None or finish is not None):
                 return self.answer(theta, phi, form, made.gamma, finish, beta)._replace(gamma=made.gamma)
             return made
         if gamma is not None:
-            return self._query(kernels.GIVEN, DOUBLE[is_complex], theta, phi, form, gamma, finish, beta)
-        return self._solve(is_complex, theta, phi, form, finish, beta)
+            return self._query(GIVEN, DOUBLE[is_complex], points, form, gamma, finish)
+        return self._solve(is_complex, points, form, finish)
 
     def dtype(self, theta: np.ndarray, phi: np.ndarray, form: Form | None = None) -> np.dtype:
         """Return the type of gamma for coefficients and estimators of such types."""
@@ -86,57 +90,37 @@ class CompiledModel:
         matrix = form.factor if isinstance(form, NormForm) else form.gram if isinstance(form, SquareForm) else None
         return matrix is not None and matrix.dtype.kind == "c"
 
-    def _solve(
-        self,
-        is_complex: bool,
-        theta: np.ndarray,
-        phi: np.ndarray,
-        form: Form | None = None,
-        finish: Finish | None = None,
-        beta: np.ndarray = NONE,
-    ) -> Answers:
+    def _solve(self, is_complex: bool, points: Points, form: Form | None, finish: Finish | None) -> Answers:
+        theta, phi, beta = points
         dtype = (SINGLE if self.single else DOUBLE)[is_complex]
         if not self.hermitian or (theta.dtype.kind == "c" and theta.imag.any()):
-            return self._query(kernels.QR if self.tall else kernels.LU, dtype, theta, phi, form, None, finish, beta)
-        made = self._query(kernels.LDL, dtype, theta, phi, form, None, finish, beta)
-        if made.failed is None or not (indefinite := made.failed == kernels.INDEFINITE).any():
+            return self._query(QR if self.tall else LU, dtype, points, form, None, finish)
+        made = self._query(LDL, dtype, points, form, None, finish)
+        if made.failed is None or not (indefinite := made.failed == INDEFINITE).any():
             return made
         rows = np.flatnonzero(indefinite)
-        some = beta[rows] if len(beta) else beta
-        again = self._query(kernels.LU, dtype, theta[rows], phi[rows], form, None, finish, some)
+        some = Points(theta[rows], phi[rows], beta[rows] if len(beta) else beta)
+        again = self._query(LU, dtype, some, form, None, finish)
         for to, array in zip(made[:6], again[:6], strict=True):
             to[rows] = array
         made.failed[rows] = 0 if again.failed is None else again.failed
         return made if made.failed.any() else made._replace(failed=None)
 
     def _query(
-        self,
-        kind: int,
-        dtype: np.dtype,
-        theta: np.ndarray,
-        phi: np.ndarray,
-        form: Form | None,
-        given: np.ndarray | None,
-        finish: Finish | None,
-        beta: np.ndarray,
+        self, kind: int, dtype: np.dtype, at: Points, form: Form | None, given: np.ndarray | None, finish: Finish | None
     ) -> Answers:
         key = (kind, dtype, id(form), id(finish))
         if key not in self._plans:
             # forms are kept, so that their ids stay theirs
             self._plans[key] = self._plan(kind, dtype, form, finish), form, finish
         plan = self._plans[key][0]
-        count, count_out = len(theta), 0 if finish is None else len(finish.norms)
-        answers = (
-            np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype),
-            np.empty(count),
-            np.empty(count),
-            np.empty(count, bool),
-            np.empty((count, count_out), dtype),
-            np.empty((count, count_out)),
-            np.empty(count, np.int8),
-        )
+        count, count_out = len(at.theta), 0 if finish is None else len(finish.norms)
+        gamma = np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype)
+        norms = np.empty(count), np.empty(count), np.empty(count, bool)
+        outputs = np.empty((count, count_out), dtype), np.empty((count, count_out))
+        answers = (gamma, *norms, *outputs, np.empty(count, np.int8))
         # plain tuples: named ones cost a single point microseconds on their way into the kernel
-        given_points = (_real_view(theta, dtype), _real_view(phi, dtype), beta)
+        given_points = (_real_view(at.theta, dtype), _real_view(at.phi, dtype), at.beta)
         flat = tuple([a if a.dtype.kind != "c" else _pairs(a) for a in answers])
         failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:
@@ -145,28 +129,28 @@ class CompiledModel:
 
     def _plan(self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None) -> _Plan:
         real, shape = dtype.type(0).real.dtype, (len(self.operators), len(self.rhs), self.size)
-        system = kernels.no_system(real) if kind == kernels.GIVEN else self._system(kind == kernels.LDL, dtype)
-        factor, products, products_room = kernels.no_factor(real), (), 0
+        system = packed.no_system(real) if kind == GIVEN else self._system(kind == LDL, dtype)
+        factor, products, products_room = packed.no_factor(real), (), 0
         if isinstance(form, NormForm):
-            factor = kernels.pack_factor(form, dtype)
+            factor = packed.pack_factor(form, dtype)
         elif isinstance(form, SquareForm):
-            factor = kernels.pack_square(form, dtype)
+            factor = packed.pack_square(form, dtype)
         elif isinstance(form, ProductForm):
-            packed = kernels.pack_products(form, dtype)
-            products, products_room = tuple(packed), kernels.products_scratch_size(*shape, packed)
-        ending = kernels.no_finish(real) if finish is None else kernels.pack_finish(finish, dtype)
-        room = kernels.scratch_size(*shape, system, factor, ending)
+            made = packed.pack_products(form, dtype)
+            products, products_room = tuple(made), products_scratch_size(*shape, made)
+        ending = packed.no_finish(real) if finish is None else packed.pack_finish(finish, dtype)
+        room = scratch_size(*shape, system, factor, ending)
         return _Plan(tuple(system), tuple(factor), tuple(ending), room, products, products_room)
 
-    def _system(self, hermitian: bool, dtype: np.dtype) -> kernels.PackedSystem:
+    def _system(self, hermitian: bool, dtype: np.dtype) -> PackedSystem:
         key = (hermitian, dtype)
         if key not in self._systems:
             operators, rhs = self.operators, self.rhs
             if hermitian:
                 operators = (operators + operators.conj().transpose(0, 2, 1)) / 2
             # complex terms need complex arithmetic, real ones get by with half of it
-            operators, rhs = (x.astype(kernels.precision(x, dtype), copy=False) for x in (operators, rhs))
-            self._systems[key] = kernels.pack_system(operators, rhs, hermitian)
+            operators, rhs = (x.astype(packed.precision(x, dtype), copy=False) for x in (operators, rhs))
+            self._systems[key] = packed.pack_system(operators, rhs, hermitian)
         return self._systems[key]
 
 

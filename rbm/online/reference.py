@@ -132,13 +132,13 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
 def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tuple[list[Any], list[Any]]:
     """Return the real and, if c is complex, imaginary parts of c (M, m), and the rounding error of each."""
     dtype = xp.result_type(theta.dtype, phi.dtype, gamma.dtype)
-    count = theta.shape[0]
+
+    def joined(of_rhs: Any, products: Any) -> Any:
+        return xp.concat([of_rhs, xp.reshape(products, (theta.shape[0], -1))], axis=1)
+
     if not xp.isdtype(dtype, "complex floating"):
         head, tail = _two_product(-gamma[:, :, None], theta[:, None, :])
-        return (
-            [xp.concat([phi, xp.reshape(head, (count, -1))], axis=1)],
-            [xp.concat([xp.zeros_like(phi), xp.reshape(tail, (count, -1))], axis=1)],
-        )
+        return [joined(phi, head)], [joined(xp.zeros_like(phi), tail)]
     theta, phi, gamma = (xp.astype(a, dtype) for a in (theta, phi, gamma))
     gr, gi = (-part(gamma)[:, :, None] for part in (xp.real, xp.imag))
     tr, ti = (part(theta)[:, None, :] for part in (xp.real, xp.imag))
@@ -148,8 +148,8 @@ def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tupl
         q, f = _two_product(c, d)
         s, r = two_sum(p, q)
         s, r = two_sum(s, r + (e + f))
-        heads.append(xp.concat([part(phi), xp.reshape(s, (count, -1))], axis=1))
-        tails.append(xp.concat([xp.zeros_like(part(phi)), xp.reshape(r, (count, -1))], axis=1))
+        heads.append(joined(part(phi), s))
+        tails.append(joined(xp.zeros_like(part(phi)), r))
     return heads, tails
 
 

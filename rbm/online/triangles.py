@@ -69,13 +69,10 @@ def _reflected(xp: Any, block: Any) -> tuple[Any, Any]:
 def _reflection(xp: Any, x: Any) -> tuple[Any, Any]:
     """Return v (M, k) and beta (M,) for the columns x (M, k); both are zero for a column of zeros."""
     top = xp.max(xp.abs(x), axis=1)
-    raised = xp.where(
-        top < SMALL * float(xp.finfo(x.dtype).smallest_normal), xp.ones_like(top) * SMALL, xp.ones_like(top)
-    )
-    x, top = (
-        x * xp.astype(raised, x.dtype)[:, None],
-        top * raised,
-    )  # complex division takes reciprocals, which may not exist
+    low = top < SMALL * float(xp.finfo(x.dtype).smallest_normal)
+    raised = xp.where(low, xp.ones_like(top) * SMALL, xp.ones_like(top))
+    # complex division takes reciprocals, which may not exist
+    x, top = x * xp.astype(raised, x.dtype)[:, None], top * raised
     x = x / xp.astype(xp.where(top > 0, top, xp.ones_like(top)), x.dtype)[:, None]
     squares = xp.real(x) ** 2 + xp.imag(x) ** 2 if is_complex(x) else x * x
     norm = xp.sqrt(xp.sum(squares, axis=1))

@@ -89,7 +89,6 @@ def estimator_class(method: Any) -> type[Estimator]:
     aliases = {own: name for name, cls in METHODS.items() if (own := vars(cls).get("alias"))}
     name = aliases.get(method, method) if isinstance(method, str) else method
     if not isinstance(name, str) or name not in METHODS:
-        raise ModelError(
-            f"unknown estimator {method!r}; the estimators are {', '.join(METHODS)} (aliases {', '.join(aliases)})"
-        )
+        known = f"{', '.join(METHODS)} (aliases {', '.join(aliases)})"
+        raise ModelError(f"unknown estimator {method!r}; the estimators are {known}")
     return METHODS[name]

@@ -54,14 +54,12 @@ def error_estimate(
         outside = xp.any((mus < low) | (mus > high), axis=1)
         if bool(xp.any(outside)):
             mus = to_numpy(mus)
+            unknown = (
+                "is outside the parameter ranges, where the interpolation error of this model is not known: no error "
+                "bound holds; solve(mus, estimate=False, extrapolate=True) goes without"
+            )
             raise refused(
-                ParameterError,
-                outside,
-                lambda i, where: (
-                    f"{parameters.describe(mus[i])} ({where}) is outside the parameter ranges, where the interpolation "
-                    "error of this model is not known: no error bound holds; solve(mus, estimate=False, "
-                    "extrapolate=True) goes without"
-                ),
+                ParameterError, outside, lambda i, where: f"{parameters.describe(mus[i])} ({where}) {unknown}"
             )
         of_operator, of_rhs = _interpolation_error(interpolation_error, beta, mus, parameters)
         beta = (1 - 4 * ROUND_OFF) * (beta - of_operator)  # a rounded difference
@@ -73,15 +71,13 @@ def error_estimate(
         finite = np.isfinite(bound) if isinstance(bound, np.ndarray) else namespace(bound).isfinite(bound)
     if not all_true(finite):
         mus, value, beta = to_numpy(mus), to_numpy(norm.value), to_numpy(beta)
-        raise refused(
-            ParameterError,
-            ~finite,
-            lambda i, where: (
-                f"the error bound at {parameters.describe(mus[i])} ({where}) is not finite: the residual norm is "
-                f"{value[i]:.3g}, the stability bound {beta[i]:.3g}"
-                + ("" if np.isfinite(value[i]) else "; scale the right-hand side (its units)")
-            ),
-        )
+
+        def infinite(i: int, where: str) -> str:
+            numbers = f"the residual norm is {value[i]:.3g}, the stability bound {beta[i]:.3g}"
+            hint = "" if np.isfinite(value[i]) else "; scale the right-hand side (its units)"
+            return f"the error bound at {parameters.describe(mus[i])} ({where}) is not finite: {numbers}{hint}"
+
+        raise refused(ParameterError, ~finite, infinite)
     return error
 
 
@@ -93,28 +89,24 @@ def _interpolation_error(
     xp, real = namespace(values), real_part(values)
     good = (real >= 0) & (xp.imag(values) == 0) if is_complex(values) else real >= 0
     if not all_true(good):
-        mus, values, bad = to_numpy(mus), to_numpy(values), ~xp.all(good, axis=1)
-        raise refused(
-            ModelError,
-            bad,
-            lambda i, where: (
-                f"the interpolation errors at {parameters.describe(mus[i])} ({where}) are {values[i]}; they must be "
-                "real and >= 0"
-            ),
-        )
+        mus, values = to_numpy(mus), to_numpy(values)
+
+        def unfit(i: int, where: str) -> str:
+            at = f"at {parameters.describe(mus[i])} ({where})"
+            return f"the interpolation errors {at} are {values[i]}; they must be real and >= 0"
+
+        raise refused(ModelError, ~xp.all(good, axis=1), unfit)
     of_operator, of_rhs = real[:, 0], real[:, 1]
     lost = of_operator >= beta
     if bool(xp.any(lost)):
         mus, of_operator, beta = to_numpy(mus), to_numpy(of_operator), to_numpy(beta)
-        raise refused(
-            StabilityError,
-            lost,
-            lambda i, where: (
-                f"the interpolation error {of_operator[i]:.3g} of the operator at {parameters.describe(mus[i])} "
-                f"({where}) is not below the stability bound {beta[i]:.3g}: no error bound holds; interpolate more "
-                "accurately"
-            ),
-        )
+
+        def too_large(i: int, where: str) -> str:
+            error = f"the interpolation error {of_operator[i]:.3g} of the operator"
+            limit = f"the stability bound {beta[i]:.3g}: no error bound holds; interpolate more accurately"
+            return f"{error} at {parameters.describe(mus[i])} ({where}) is not below {limit}"
+
+        raise refused(StabilityError, lost, too_large)
     return of_operator, of_rhs
 
 

@@ -11,7 +11,6 @@ from lowrank.arrays import beside, namespace
 from rbm.errors import Interrupted, PointError
 from rbm.estimate import Estimate
 from rbm.online.batches import answer
-from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.online_query import Query
 from rbm.reduced.origin import check_origin
 from rbm.reduced.placement import numbers_for, points_for
@@ -27,7 +26,9 @@ def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extr
     state = model.state(method)
     gamma = None if coefficients is None else _checked(query, points, coefficients)
     try:
-        count = points.shape[0]
+
+        def blank() -> Solution:
+            return replace(query.blank(True, False, state.method), outputs={}, output_bounds={})
 
         def work(rows: Any) -> Solution:
             xp = namespace(points)
@@ -37,13 +38,8 @@ def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extr
             numbers = xp.take(gamma, rows, axis=0)
             return Solution(numbers[:, :0], {}, _of_piece(query, wanted, numbers, state, extrapolate))
 
-        made = answer(
-            work,
-            beside(np.arange(count), points),
-            query.bytes_per_point,
-            blank=lambda: replace(query.blank(True, False, state.method), outputs={}, output_bounds={}),
-            remedy="",
-        )
+        rows = beside(np.arange(points.shape[0]), points)
+        made = answer(work, rows, query.bytes_per_point, blank=blank, remedy="")
     except PointError as error:
         if error.solution is not None:
             error.solution = error.solution.estimate
@@ -65,10 +61,8 @@ def _checked(query: Query, points: Any, coefficients: Any) -> Any:
     check_origin(coefficients, model, lambda: query.origin)
     gamma = numbers_for(model, coefficients_of(coefficients))
     if gamma.shape != (points.shape[0], model.size):
-        raise ValueError(
-            f"coefficients must have shape ({points.shape[0]}, {model.size}), one row a parameter point, got "
-            f"{gamma.shape}"
-        )
+        wanted = f"({points.shape[0]}, {model.size}), one row a parameter point"
+        raise ValueError(f"coefficients must have shape {wanted}, got {gamma.shape}")
     xp = namespace(gamma)
     bad = int(xp.count_nonzero(~xp.isfinite(gamma)))
     if bad:
@@ -87,6 +81,4 @@ def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bo
     assert norm is not None
     if distance is not None:
         norm = Estimate.from_norm(norm.value, norm.floor + distance)
-    beta = query.beta(points, theta)
-    made = error_estimate(norm, beta, gamma, points, model.parameters, model.interpolation_error, model.orthonormality)
-    return query.seen(made, state, points, extrapolate)
+    return query.error(norm, query.beta(points, theta), gamma, points, state, extrapolate)

@@ -124,9 +124,8 @@ class ReducedModel(ReducedArrays):
         ``solution.coefficients`` to use its numbers whichever model made them.
         """
         if self.basis is None:
-            raise ModelError(
-                "this reduced model does not hold its basis; save it with basis=True to reconstruct full vectors"
-            )
+            hint = "save it with basis=True to reconstruct full vectors"
+            raise ModelError(f"this reduced model does not hold its basis; {hint}")
         check_origin(coefficients, self, lambda: self._online.origin)
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
@@ -174,6 +173,7 @@ class ReducedModel(ReducedArrays):
             return self._beside(self._on_host().truncate(size))
         columns = self.rhs.shape[0] + size * self.operators.shape[0]
         states = {name: state.truncate(size, columns) for name, state in self.estimators.items()}
+        lost = f"not available after truncate({size}): project the truncated basis instead"
         operators, rows = self.operators[:, :, :size], size
         if self.projection == "least-squares":
             used = np.any(operators != 0, axis=(0, 2)) | np.any(self.rhs != 0, axis=0)
@@ -184,14 +184,7 @@ class ReducedModel(ReducedArrays):
             rhs=self.rhs[:, :rows],
             outputs={k: o.truncate(size) for k, o in self.outputs.items()},
             estimators={name: state for name, state in states.items() if state is not None},
-            refused={
-                **self.refused,
-                **{
-                    n: f"not available after truncate({size}): project the truncated basis instead"
-                    for n, s in states.items()
-                    if s is None
-                },
-            },
+            refused={**self.refused, **{name: lost for name, state in states.items() if state is None}},
             basis=None if self.basis is None else self.basis[:, :size],
             selected=None if self.selected is None else self.selected[:size],
         )
@@ -294,11 +287,8 @@ class ReducedModel(ReducedArrays):
 
     def __repr__(self) -> str:
         full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"
-        where = (
-            ""
-            if isinstance(self.operators, np.ndarray)
-            else f" on {namespace(self.operators).__name__.rpartition('.')[2]}"
-        )
+        place = namespace(self.operators).__name__.rpartition(".")[2]
+        where = "" if isinstance(self.operators, np.ndarray) else f" on {place}"
         refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
         return (
             f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Query"]
 
 NONE = np.zeros(0)
+#: gamma (m, N) and the residual norm, if an estimator was given.
+_Residual = tuple[Any, Estimate | None]
 
 
 class Query:
@@ -63,14 +65,13 @@ class Query:
             points = points.copy() if type(points) is np.ndarray else namespace(points).asarray(points, copy=True)
         if type(points) is not type(arrays.operators):
             points = points_for(arrays, points)
+
+        def work(rows: Any) -> Solution:
+            return self.answer(rows, state, extrapolate, coefficients)
+
+        blank = partial(self.blank, estimate, coefficients, method)
         return answer(
-            lambda rows: self.answer(rows, state, extrapolate, coefficients),
-            points,
-            self.bytes_per_point,
-            blank=lambda: self.blank(estimate, coefficients, method),
-            on_error=on_error,
-            progress=progress,
-            first_row=first_row,
+            work, points, self.bytes_per_point, blank=blank, on_error=on_error, progress=progress, first_row=first_row
         )
 
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
@@ -86,17 +87,11 @@ class Query:
                 given = NONE if known else np.ascontiguousarray(self.beta(mus, theta))
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
-                    return Solution(
-                        made.gamma if coefficients else made.gamma[:, :0].copy(),
-                        {name: made.outputs[:, k] for k, name in enumerate(arrays.outputs)},
-                        self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate),
-                        {name: made.output_bounds[:, k] for k, name in enumerate(arrays.outputs)},
-                        mus=points,
-                        names=self.names,
-                        units=self.units,
-                        method=state.kind,
-                        origin=self.origin,
-                    )
+                    kept = made.gamma if coefficients else made.gamma[:, :0].copy()
+                    values = dict(zip(arrays.outputs, made.outputs.T, strict=True))
+                    bounds = dict(zip(arrays.outputs, made.output_bounds.T, strict=True))
+                    error = self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate)
+                    return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
         beta = None if state is None else self.beta(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
@@ -104,31 +99,29 @@ class Query:
         kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
         if norm is None or beta is None or state is None:
             self._check_outputs(values, "is", mus)
-            return Solution(kept, values, mus=points, names=self.names, units=self.units, origin=self.origin)
-        error = error_estimate(
-            norm, beta, gamma, mus, arrays.parameters, arrays.interpolation_error, arrays.orthonormality
-        )
-        error = self.seen(error, state, mus, extrapolate)
+            return Solution(kept, values, mus=points, **self._carried)
+        error = self.error(norm, beta, gamma, mus, state, extrapolate)
         bound = error.bound
         with np.errstate(over="ignore", invalid="ignore"):
             bounds = {name: out.bound(mus, gamma, bound) for name, out in arrays.outputs.items()}
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
-        return Solution(
-            kept,
-            values,
-            error,
-            bounds,
-            mus=points,
-            names=self.names,
-            units=self.units,
-            method=state.kind,
-            origin=self.origin,
-        )
+        return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
+
+    @property
+    def _carried(self) -> dict[str, Any]:
+        """What all answers of this model carry."""
+        return {"names": self.names, "units": self.units, "origin": self.origin}
 
     def beta(self, mus: Any, theta: Any) -> Any:
         """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
         return evaluated(self.arrays.stability, mus, theta, self.arrays.parameters)
+
+    def error(self, norm: Estimate, beta: Any, gamma: Any, mus: Any, state: Estimator, extrapolate: bool) -> Estimate:
+        """Return the error estimate from the residual norm, as :meth:`seen`."""
+        of = self.arrays
+        made = error_estimate(norm, beta, gamma, mus, of.parameters, of.interpolation_error, of.orthonormality)
+        return self.seen(made, state, mus, extrapolate)
 
     def seen(self, error: Estimate, state: Estimator, mus: Any, extrapolate: bool) -> Estimate:
         """Return the estimate, not resolved outside the parameter space, where E3 and E4 were never checked."""
@@ -151,9 +144,7 @@ class Query:
 
                 raise refused(ModelError, ~to_numpy(finite), message, about=(id(self), name))
 
-    def residual(
-        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any
-    ) -> tuple[Any, Estimate | None]:
+    def residual(self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any) -> _Residual:
         """Return gamma (m, N), solved for unless it is given, and the residual norm.
 
         Raises ModelError for rows whose system is singular or whose solution is not finite.
@@ -169,18 +160,12 @@ class Query:
         if form is not None:
             lost = ~(np.isfinite(made.value) & np.isfinite(made.floor))
             if np.any(lost):  # squares beyond the range of the kernels, which the estimator itself scales
-                made.value[lost], made.floor[lost], made.resolved[lost] = _parts(
-                    state.evaluate(theta[lost], phi[lost], made.gamma[lost])
-                )
+                scaled = state.evaluate(theta[lost], phi[lost], made.gamma[lost])
+                made.value[lost], made.floor[lost], made.resolved[lost] = scaled.value, scaled.floor, scaled.resolved
             return made.gamma, Estimate(made.value, made.floor, made.resolved)
-        parts = [
-            state.evaluate(theta[rows], phi[rows], made.gamma[rows]) for rows in tiles(len(theta), 32 * self._terms)
-        ]
-        return made.gamma, Estimate.concatenate(parts)
+        return made.gamma, _evaluated(state, theta, phi, made.gamma, tiles(len(theta), 32 * self._terms))
 
-    def _on_device(
-        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any
-    ) -> tuple[Any, Estimate | None]:
+    def _on_device(self, theta: Any, phi: Any, state: Estimator | None, gamma: Any, mus: Any) -> _Residual:
         """Answer by batched calls of the library that owns the arrays."""
         arrays = self.arrays
         if gamma is None:
@@ -198,16 +183,14 @@ class Query:
             return gamma, None
         # every matrix of an estimator makes as many numbers per point as it has rows, and all exist in a few copies
         entries = self._terms + sum(getattr(state, name).shape[0] for name in state.matrices)
-        rows_of_tiles = tiles(theta.shape[0], 128 * entries, theta)
-        parts = [state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in rows_of_tiles]
-        return gamma, Estimate.concatenate(parts)
+        return gamma, _evaluated(state, theta, phi, gamma, tiles(theta.shape[0], 128 * entries, theta))
 
     def _failure(self, bad: np.ndarray, mus: Any, theta: Any, phi: Any) -> PointError:
         """Return the error about the rows whose system could not be solved."""
         mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
         if is_single(self.arrays.dtype):
             for values in (theta, phi):
-                rounded_coefficients(values, self.arrays.dtype, mus, self.arrays.parameters)
+                _check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
@@ -220,24 +203,13 @@ class Query:
 
         kind, kinds = self._types
         outputs = {name: array(dtype=complex if complex_valued else float) for name, complex_valued in kinds.items()}
-        single = is_single(arrays.dtype)
-        gamma = array(
-            arrays.size if coefficients else 0,
-            dtype=(np.complex64 if single else complex) if kind else (np.float32 if single else float),
-        )
+        types = (np.float32, np.complex64) if is_single(arrays.dtype) else (float, complex)
+        gamma = array(arrays.size if coefficients else 0, dtype=types[kind])
         if not estimate:
-            return Solution(gamma, outputs, names=self.names, units=self.units, origin=self.origin)
+            return Solution(gamma, outputs, **self._carried)
         share = None if arrays.interpolation_error is None else array()
-        return Solution(
-            gamma,
-            outputs,
-            Estimate(array(), array(), array(dtype=bool), share),
-            {n: array() for n in outputs},
-            names=self.names,
-            units=self.units,
-            method=arrays.state(method).kind,
-            origin=self.origin,
-        )
+        error, bounds = Estimate(array(), array(), array(dtype=bool), share), {n: array() for n in outputs}
+        return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self._carried)
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
         """Return the estimator's form for the compiled kernels, the same object for equal estimator and types."""
@@ -319,24 +291,24 @@ def _simple(what: Any, otherwise: Any, *values: str) -> Any:
     return what.simple() if speaks_for(what, "simple", *values) else otherwise
 
 
-def _parts(estimate: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return estimate.value, estimate.floor, estimate.resolved
+def _evaluated(state: Estimator, theta: Any, phi: Any, gamma: Any, rows_of_tiles: list[slice]) -> Estimate:
+    """Return the residual norms (m,), tile by tile."""
+    parts = (state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in rows_of_tiles)
+    return Estimate.concatenate(list(parts))
 
 
-def rounded_coefficients(
-    values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace
-) -> np.ndarray:
-    """Return theta or phi (M, Q) in the precision of a model; ModelError, with the parameter, beyond its range."""
+def _check_range(values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace) -> None:
+    """Raise ModelError, with the parameter, for theta or phi (M, Q) beyond the range of a model's precision."""
     made = rounded(values, dtype)
-    if made is not values and not np.all(np.isfinite(made)):
-        beyond = ~np.isfinite(made)
+    beyond = ~np.isfinite(made)
+    if made is values or not beyond.any():
+        return
 
-        def message(i: int, where: str) -> str:
-            q = int(np.argmax(beyond[i]))
-            return (
-                f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
-                f"of {made.dtype}; scale the model (its units), or keep it in float64"
-            )
+    def message(i: int, where: str) -> str:
+        q = int(np.argmax(beyond[i]))
+        return (
+            f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
+            f"of {made.dtype}; scale the model (its units), or keep it in float64"
+        )
 
-        raise refused(ModelError, beyond.any(axis=1), message)
-    return made
+    raise refused(ModelError, beyond.any(axis=1), message)

@@ -14,7 +14,7 @@ import scipy.sparse.linalg as spla
 from lowrank.arrays import beside, namespace, real_part
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.inner_product import InnerProduct
-from rbm.affine.outputs import Output
+from rbm.affine.terms import Output
 from rbm.affine.units import Units
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
@@ -245,27 +245,20 @@ def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> Reduced
     split = extended.SplitMatrix(vectors.T, product.balance)
     hi, lo = extended.product(split, basis)
     rounding = extended.rounding(split, basis) + ROUND_OFF * np.abs(hi + lo)
-    return ReducedLinear(
-        output.coefficients,
-        scaled((hi + lo).T, exponents).T,
-        scaled(growth * span.factor.conj(), exponents),
-        scaled(growth * (2 * span.defects + of_sums), exponents),
-        scaled(rounding.T, exponents).T,
-    )
+    reduced, off = (scaled(part.T, exponents).T for part in (hi + lo, rounding))
+    dual = scaled(growth * span.factor.conj(), exponents)
+    defects = scaled(growth * (2 * span.defects + of_sums), exponents)
+    return ReducedLinear(output.coefficients, reduced, dual, defects, off)
 
 
 def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedQuadratic:
     forms, exponents = zip(*(product.in_units_scaled(q) for q in output.terms), strict=True)
     vectors = basis / product.balance[:, None]
     reduced = [_form(q, vectors) for q in forms]
-    norms = np.array([_form_norm(q, product.units) for q in forms])
-    return ReducedQuadratic(
-        output.coefficients,
-        np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)]),
-        scaled(norms, np.array(exponents)),
-        scaled(np.array([off for _, off in reduced]), np.array(exponents)),
-        product.orthonormality(basis),
-    )
+    matrices = np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)])
+    norms = scaled(np.array([_form_norm(q, product.units) for q in forms]), np.array(exponents))
+    rounding = scaled(np.array([off for _, off in reduced]), np.array(exponents))
+    return ReducedQuadratic(output.coefficients, matrices, norms, rounding, product.orthonormality(basis))
 
 
 def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:

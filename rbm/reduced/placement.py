@@ -48,14 +48,9 @@ def _moved(model: Arrays, move: Callable[[Any], Any]) -> Arrays:
                 f"first, estimators=('orthonormal', {name!r})"
             )
         refused[name] = reason
-    return replace(
-        model,
-        operators=move(model.operators),
-        rhs=move(model.rhs),
-        basis=None if model.basis is None else move(model.basis),
-        estimators=states,
-        refused=refused,
-    )
+    operators, rhs = move(model.operators), move(model.rhs)
+    basis = None if model.basis is None else move(model.basis)
+    return replace(model, operators=operators, rhs=rhs, basis=basis, estimators=states, refused=refused)
 
 
 def points_for(model: ReducedArrays, mus: Any) -> Any:

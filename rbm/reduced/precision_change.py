@@ -32,12 +32,9 @@ def converted_arrays(arrays: ReducedArrays, dtype: np.dtype) -> dict[str, Any]:
             if name == arrays.method:
                 raise
             refused[name] = str(error)
-    return {
-        "operators": converted("the reduced operators", arrays.operators, dtype),
-        "rhs": converted("the reduced right-hand sides", arrays.rhs, dtype),
-        "estimators": states,
-        "refused": refused,
-    }
+    operators = converted("the reduced operators", arrays.operators, dtype)
+    rhs = converted("the reduced right-hand sides", arrays.rhs, dtype)
+    return {"operators": operators, "rhs": rhs, "estimators": states, "refused": refused}
 
 
 def interpolated_squares(estimators: Mapping[str, Estimator]) -> dict[str, InterpolatedSquare]:

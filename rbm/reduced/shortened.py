@@ -79,8 +79,7 @@ def _projected(state: Orthonormal, directions: np.ndarray) -> Orthonormal:
     left_out = extended.add((factor, np.zeros_like(factor)), (-hi, -lo))
     distance = column_norm_bounds(left_out[0] + left_out[1]) + column_norm_bounds(extended.rounding(basis, triangle))
     hi, lo = extended.product(basis.conj().T, basis)
-    skew = float(np.linalg.norm(hi - np.eye(len(hi)) + lo)) + float(
-        np.linalg.norm(extended.rounding(basis.conj().T, basis))
-    )
+    rounding = extended.rounding(basis.conj().T, basis)
+    skew = float(np.linalg.norm(hi - np.eye(len(hi)) + lo)) + float(np.linalg.norm(rounding))
     # | ||U R' c|| - ||R' c|| | <= ||U^H U - I|| ||R' c||; both share the safety margin of `moved`
     return state.moved(triangle, distance, skew)

@@ -1,4 +1,7 @@
-"""The projection of a full-order model onto a growing basis, Galerkin or least squares; offline only."""
+"""The projection of a full-order model onto a growing basis, Galerkin or least squares; offline only.
+
+With it comes the range of the residual, which is a known linear map: r(mu) = W c(mu).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import numpy as np
 
 from lowrank import POD, gram_schmidt
 from rbm.affine.entries import dense_entries
+from rbm.affine.functional_range import FunctionalRange
+from rbm.affine.system import AffineSystem
 from rbm.arithmetic.columns import Columns
 from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
@@ -15,9 +20,27 @@ from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.online.chunks import pieces
 from rbm.online.forms import Form
 from rbm.online.threads import each
-from rbm.reduction.residual_range import ResidualRange
 
-__all__ = ["Reduction", "solved"]
+__all__ = ["Reduction", "ResidualRange", "solved"]
+
+
+class ResidualRange(FunctionalRange):
+    """The residual's terms W (n, m) and their orthonormal basis D: W ~ D R.
+
+    W = [f_1..f_Qf, A_1 z_1..A_Qa z_1, A_1 z_2, ...] is formed in extended precision as basis vectors arrive.
+    """
+
+    def __init__(self, system: AffineSystem) -> None:
+        super().__init__(system.inner_product)
+        self._stack = system.stack
+        self.append(system.rhs_terms, np.zeros_like(system.rhs_terms), np.zeros(system.rhs_terms.shape))
+
+    def extend(self, vectors: np.ndarray) -> None:
+        """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
+        stack = self._stack
+        for j in range(vectors.shape[1]):
+            z = vectors[:, j : j + 1]
+            self.append(*(stack.side_by_side(part[:, 0]) for part in (*stack.product(z), stack.rounding(z))))
 
 
 class Reduction:
@@ -74,9 +97,8 @@ class Reduction:
         if self.projection == "galerkin":
             return self._operators
         factor, qf = self.residual_range.factor, self._rhs.shape[0]
-        return np.ascontiguousarray(
-            factor[:, qf:].reshape(len(factor), self.size, len(self._operators)).transpose(2, 0, 1)
-        )
+        columns = factor[:, qf:].reshape(len(factor), self.size, len(self._operators))
+        return np.ascontiguousarray(columns.transpose(2, 0, 1))
 
     @property
     def rhs(self) -> np.ndarray:
@@ -95,13 +117,9 @@ class Reduction:
 
     def extend(self, snapshot: np.ndarray) -> bool:
         """Append a snapshot (n,), orthonormalised against the basis; return False if its remainder is round-off."""
-        snapshot = dense_entries("snapshot", snapshot)
-        new = gram_schmidt(
-            snapshot[:, None],
-            product=self.model.product,
-            basis=self._basis.pieces,
-            product_basis=self._product_basis.pieces,
-        )
+        snapshot = dense_entries("snapshot", snapshot)[:, None]
+        z, pz = self._basis.pieces, self._product_basis.pieces
+        new = gram_schmidt(snapshot, product=self.model.product, basis=z, product_basis=pz)
         if not len(new.kept):
             return False
         self._append(new.basis[:, 0])
@@ -116,9 +134,8 @@ class Reduction:
         stack = self.model.stack
         image = stack.product(z)[0]
         adjoint = stack.side_by_side(image[:, 0]).conj().T
-        operators[:, :n, n] = np.concatenate(
-            [np.zeros((len(operators), 0)), *(adjoint @ b for b in self._basis.pieces)], 1
-        ).conj()
+        products = [np.zeros((len(operators), 0)), *(adjoint @ b for b in self._basis.pieces)]
+        operators[:, :n, n] = np.concatenate(products, 1).conj()
         self._images.append(image)
         for q, (rows, part) in enumerate(zip(stack.rows, stack.parts, strict=True)):
             operators[q, n] = np.concatenate([z[rows, 0].conj() @ piece[part] for piece in self._images.pieces])
@@ -164,18 +181,15 @@ def solved(
     gamma = np.empty((len(theta), operators.shape[2]), compiled.dtype(theta, phi, form))
     value, floor, resolved = np.empty(len(theta)), np.empty(len(theta)), np.empty(len(theta), dtype=bool)
 
+    def singular(i: int, where: str) -> str:
+        return f"the reduced system ({where}) is singular; check the stability bound of the model with verify()"
+
     def work(rows: slice) -> None:
         made = compiled.answer(theta[rows], phi[rows], form)
         if made.failed is not None:
             bad = np.zeros(len(theta), dtype=bool)
             bad[rows] = made.failed > 0
-            raise refused(
-                ModelError,
-                bad,
-                lambda i, where: (
-                    f"the reduced system ({where}) is singular; check the stability bound of the model with verify()"
-                ),
-            )
+            raise refused(ModelError, bad, singular)
         gamma[rows], value[rows], floor[rows], resolved[rows] = made[:4]
 
     each(work, pieces(len(theta), 8 * (theta.shape[1] + phi.shape[1] + 2 * gamma.shape[1] + 16)))
@@ -188,21 +202,18 @@ def _vectors(basis: Any) -> np.ndarray:
         basis = basis.modes
     for attribute, what in (("reduced_model", "basis"), ("U", "U")):
         if hasattr(basis, attribute):
-            raise ModelError(
-                f"basis must be an array (n, N), one basis vector a column, got a {type(basis).__name__}; write .{what}"
-            )
+            got = f"got a {type(basis).__name__}; write .{what}"
+            raise ModelError(f"basis must be an array (n, N), one basis vector a column, {got}")
     return dense_entries("basis", basis)
 
 
 def _orthonormal(model: FullOrderModel, basis: np.ndarray) -> np.ndarray:
     basis = _vectors(basis)
     if basis.ndim != 2 or basis.shape[0] != model.dimension:
-        hint = (
-            "; write basis[:, None]" if basis.ndim == 1 else "; transpose it" if model.dimension in basis.shape else ""
-        )
-        raise ModelError(
-            f"basis has shape {basis.shape}, expected ({model.dimension}, N): one basis vector a column{hint}"
-        )
+        transposed = "; transpose it" if model.dimension in basis.shape else ""
+        hint = "; write basis[:, None]" if basis.ndim == 1 else transposed
+        expected = f"({model.dimension}, N): one basis vector a column"
+        raise ModelError(f"basis has shape {basis.shape}, expected {expected}{hint}")
     if basis.shape[1] > basis.shape[0]:
         raise ModelError(f"basis has {basis.shape[1]} vectors for {basis.shape[0]} unknowns: one basis vector a column")
     gram = basis.conj().T @ np.asarray(model.product @ basis)

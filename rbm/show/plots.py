@@ -19,27 +19,18 @@ from rbm.estimators import METHODS
 from rbm.parameters.space import ParameterSpace
 
 __all__ = [
-    "axes",
-    "effectivity",
-    "eim_decay",
-    "estimators_over_parameter",
-    "estimators_over_size",
-    "save",
-    "selected_parameters",
-    "solutions",
-    "solutions_on_mesh",
-    "symbol",
-]
+    "effectivity", "eim_decay", "estimators_over_parameter", "estimators_over_size", "save", "selected_parameters",
+    "solutions", "solutions_on_mesh", "symbol",
+]  # fmt: skip
 
+#: Curves drawn last lie on top; the wide ones are drawn first, so that none hides another.
 STYLES: dict[str, dict[str, Any]] = {
-    "direct": {"color": "#009E73", "marker": "s", "label": r"$E_1$ direct"},
-    "expanded": {"color": "#D55E00", "marker": "v", "label": r"$E_2$ expanded"},
-    "sampled": {"color": "#CC79A7", "marker": "D", "label": r"$E_3$ sampled"},
-    "interpolated": {"color": "#56B4E9", "marker": "o", "label": r"$E_4$ interpolated"},
-    "orthonormal": {"color": "#0072B2", "marker": "^", "label": r"$E_\mathrm{onb}$ orthonormal"},
+    "direct": {"color": "#009E73", "marker": "s", "label": r"$E_1$ direct", "lw": 5.0},
+    "expanded": {"color": "#D55E00", "marker": "v", "label": r"$E_2$ expanded", "lw": 1.6},
+    "sampled": {"color": "#CC79A7", "marker": "D", "label": r"$E_3$ sampled", "lw": 3.6},
+    "interpolated": {"color": "#56B4E9", "marker": "o", "label": r"$E_4$ interpolated", "lw": 2.4},
+    "orthonormal": {"color": "#0072B2", "marker": "^", "label": r"$E_\mathrm{onb}$ orthonormal", "lw": 1.2},
 }
-#: Line widths. Curves drawn last lie on top; the wide ones are drawn first, so that none hides another.
-WIDTHS = {"direct": 5.0, "expanded": 1.6, "sampled": 3.6, "interpolated": 2.4, "orthonormal": 1.2}
 #: Colours and markers of estimators that are not in the table, a user's own for instance, in the order of their names.
 OTHERS = tuple(zip(("#E69F00", "#999999", "#F0E442", "#000000"), ("P", "X", "*", "h"), strict=True))
 #: Options of legends, which stand beside the axes, where they hide nothing.
@@ -49,17 +40,17 @@ ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
 
 def _order(method: str) -> tuple[int, str]:
     """Return the sort key of an estimator: those of the table in its order, then others by name."""
-    known = list(WIDTHS)
-    return (known.index(method) if method in WIDTHS else len(known), method)
+    known = list(STYLES)
+    return (known.index(method) if method in STYLES else len(known), method)
 
 
 def _style(method: str) -> dict[str, Any]:
     """Return colour, marker, label and line width of an estimator."""
     if method in STYLES:
-        return {**STYLES[method], "width": WIDTHS[method]}
+        return STYLES[method]
     others = sorted(set(METHODS) - set(STYLES) | {method})
     color, marker = OTHERS[others.index(method) % len(OTHERS)]
-    return {"color": color, "marker": marker, "label": method, "width": 1.6}
+    return {"color": color, "marker": marker, "label": method, "lw": 1.6}
 
 
 def estimators_over_size(
@@ -75,7 +66,7 @@ def estimators_over_size(
     sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
     floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
     """
-    ax = axes(ax)
+    ax = _axes(ax)
     for method in sorted(estimates, key=_order):
         found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
         if not found:
@@ -85,29 +76,21 @@ def estimators_over_size(
         values = [e.value[i] for (_, e), i in zip(found, worst, strict=True)]
         resolved = np.array([e.resolved[i] for (_, e), i in zip(found, worst, strict=True)])
         style = _style(method)
-        ax.plot(ns, values, color=style["color"], lw=style["width"], alpha=0.85, zorder=2)
+        ax.plot(ns, values, color=style["color"], lw=style["lw"], alpha=0.85, zorder=2)
         faces = [style["color"] if r else "white" for r in resolved]
         ax.scatter(ns, values, c=faces, edgecolors=style["color"], marker=style["marker"], s=42, zorder=3)
-        ax.plot([], [], color=style["color"], lw=style["width"], marker=style["marker"], label=style["label"])
+        ax.plot([], [], **style)
         if method in floors:
-            top = [float(e.floor.max()) for _, e in found]
-            ax.fill_between(
-                ns, 1e-300, top, color=style["color"], alpha=0.12, lw=0, label=f"floor of {style['label'].split()[0]}"
-            )
+            _band(ax, ns, [float(e.floor.max()) for _, e in found], style)
     ax.plot(sizes, true_errors, color="black", ls="--", marker="x", lw=1.4, zorder=4, label="true error")
     ax.plot([], [], color="grey", marker="o", ls="none", mfc="white", label="hollow: not resolved")
     smallest = min(min(true_errors), *(float(e.value.max()) for per in estimates.values() for e in per.values()))
     tops = [max(float(e.floor.max()) for e in per.values()) for m, per in estimates.items() if m in floors and per]
-    lowest = min(
-        smallest, max(min(tops, default=smallest), 1e-8 * smallest)
-    )  # floors far below all curves need not be seen whole
-    ax.set(
-        yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=(max(lowest, 1e-18) / 10, 20 * max(true_errors))
-    )
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    _short_log_ticks(ax)
-    ax.legend(**BESIDE)
-    return ax
+    # floors far below all curves need not be seen whole
+    lowest = min(smallest, max(min(tops, default=smallest), 1e-8 * smallest))
+    limits = max(lowest, 1e-18) / 10, 20 * max(true_errors)
+    ax.set(yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=limits)
+    return _finished(ax, integers=True)
 
 
 def estimators_over_parameter(
@@ -121,25 +104,21 @@ def estimators_over_parameter(
     ax: Any = None,
 ) -> Any:
     """Draw estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
-    ax = axes(ax)
+    ax = _axes(ax)
     order = np.argsort(mu)
     for method in sorted(estimates, key=_order):
         style, e = _style(method), estimates[method]
-        ax.plot(mu[order], e.value[order], color=style["color"], lw=style["width"], alpha=0.85, label=style["label"])
+        ax.plot(mu[order], e.value[order], **{**style, "marker": None}, alpha=0.85)
         if method in floors:
-            band = f"floor of {style['label'].split()[0]}"
-            ax.fill_between(mu[order], 1e-300, e.floor[order], color=style["color"], alpha=0.12, lw=0, label=band)
+            _band(ax, mu[order], e.floor[order], style)
     ax.plot(mu[order], true_error[order], color="black", ls="--", lw=1.2, label="true error")
     lowest = min(float(np.quantile(true_error, 0.02)), *(float(e.floor.min()) for e in estimates.values()))
     highest = max(float(true_error.max()), *(float(e.value.max()) for e in estimates.values()))
-    ax.set(
-        yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=(max(lowest, 1e-18) / 10, 10 * highest)
-    )
+    limits = max(lowest, 1e-18) / 10, 10 * highest
+    ax.set(yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=limits)
     if log:
         ax.set_xscale("log")
-    _short_log_ticks(ax)
-    ax.legend(**BESIDE)
-    return ax
+    return _finished(ax)
 
 
 def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarray]], *, ax: Any = None) -> Any:
@@ -147,29 +126,19 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
 
     ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
     """
-    ax = axes(ax)
+    ax = _axes(ax)
     for method in sorted(ratios, key=_order):
         per_size, style = ratios[method], _style(method)
         ns = [n for n in sizes if n in per_size]
         low, median, high = (np.array([f(per_size[n]) for n in ns]) for f in (np.min, np.median, np.max))
         ax.fill_between(ns, low, high, color=style["color"], alpha=0.15, lw=0)
         for edge in (low, high):  # bands may coincide; the wide edges are drawn below
-            ax.plot(ns, edge, color=style["color"], lw=style["width"] / 2, ls=":", alpha=0.85)
-        ax.plot(
-            ns,
-            median,
-            color=style["color"],
-            marker=style["marker"],
-            lw=style["width"],
-            label=f"{style['label']}, median",
-        )
+            ax.plot(ns, edge, color=style["color"], lw=style["lw"] / 2, ls=":", alpha=0.85)
+        ax.plot(ns, median, **{**style, "label": f"{style['label']}, median"})
     ax.fill_between([], [], [], color="grey", alpha=0.3, lw=0, label="smallest to largest")
     ax.axhline(1, color="black", lw=1, ls="--", label="bound = true error")
     ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    _short_log_ticks(ax)
-    ax.legend(**BESIDE)
-    return ax
+    return _finished(ax, integers=True)
 
 
 def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = None, ax: Any = None) -> Any:
@@ -177,11 +146,9 @@ def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = 
 
     round_off : level of saturation, drawn as a line
     """
-    ax = axes(ax)
-    colors = _colormap("cividis")(np.linspace(0, 0.9, len(histories)))
-    for k, (name, history) in enumerate(histories.items()):
-        history = np.asarray(history)
-        ax.plot(np.arange(len(history)), history, color=colors[k], marker=".", label=name)
+    ax = _axes(ax)
+    for color, (name, history) in zip(_colors(len(histories)), histories.items(), strict=True):
+        ax.plot(np.arange(len(history)), np.asarray(history), color=color, marker=".", label=name)
     if round_off is not None:
         ax.axhline(round_off, color="black", lw=1, ls=":", label="round-off")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -196,7 +163,7 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
     One parameter is drawn against the step; two as points of the plane, coloured by the step; more as one row per
     parameter, likewise coloured. Grey lines are the ends of the ranges.
     """
-    ax = axes(ax)
+    ax = _axes(ax)
     order = np.arange(1, len(parameters) + 1)
     low, high = space.bounds.T
     names = [symbol(name) for name in space.names]
@@ -230,9 +197,8 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
 
 def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = None) -> Any:
     """Draw solutions u (M, n) over a one-dimensional domain x (n,)."""
-    ax = axes(ax)
-    colors = _colormap("cividis")(np.linspace(0, 0.9, len(u)))
-    for color, label, values in zip(colors, labels, u, strict=True):
+    ax = _axes(ax)
+    for color, label, values in zip(_colors(len(u)), labels, u, strict=True):
         ax.plot(x, values, color=color, label=label)
     ax.set(xlabel="$x$", ylabel=r"$u_N(x; \mu)$")
     ax.legend(fontsize=8)
@@ -247,14 +213,8 @@ def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, 
     figure = _matplotlib("figure").Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
     for k, (values, label) in enumerate(zip(u, labels, strict=True)):
         ax = figure.add_subplot(1, len(u), k + 1)
-        image = ax.tripcolor(
-            _matplotlib("tri").Triangulation(points[0], points[1], triangles.T),
-            values,
-            shading="gouraud",
-            cmap="cividis",
-            vmin=0,
-            vmax=u.max(),
-        )
+        mesh = _matplotlib("tri").Triangulation(points[0], points[1], triangles.T)
+        image = ax.tripcolor(mesh, values, shading="gouraud", cmap="cividis", vmin=0, vmax=u.max())
         ax.set(aspect="equal", title=label, xlabel="$x$")
         ax.set_ylabel("$y$" if k == 0 else "", rotation=0)
     figure.colorbar(image, ax=figure.axes).ax.set_title(r"$u_N$")
@@ -272,21 +232,34 @@ def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
     for kind in ("png", "pdf"):
         buffer = io.BytesIO()
         # no dates in the files: the same study gives the same bytes
-        figure.savefig(
-            buffer, format=kind, dpi=160, metadata={"CreationDate": None} if kind == "pdf" else {"Software": None}
-        )
+        undated = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+        figure.savefig(buffer, format=kind, dpi=160, metadata=undated)
         path = Path(f"{os.fspath(stem)}.{kind}")
         write_atomically(path, buffer.getvalue())
         written.append(path)
     return written
 
 
-def axes(ax: Any) -> Any:
-    """Return the axes that were given, or new ones, with a grid."""
+def _axes(ax: Any) -> Any:
     if ax is None:
         ax = _matplotlib("figure").Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
     ax.grid(True, which="major", color="0.9", lw=0.6)
     ax.set_axisbelow(True)
+    return ax
+
+
+def _band(ax: Any, x: Any, top: Any, style: dict[str, Any]) -> None:
+    """Draw a floor as a band from zero up to it."""
+    label = f"floor of {style['label'].split()[0]}"
+    ax.fill_between(x, 1e-300, top, color=style["color"], alpha=0.12, lw=0, label=label)
+
+
+def _finished(ax: Any, integers: bool = False) -> Any:
+    """Return the axes with short ticks, whole numbers below them if so asked, and a legend beside them."""
+    if integers:
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    _short_log_ticks(ax)
+    ax.legend(**BESIDE)
     return ax
 
 
@@ -305,8 +278,8 @@ def _matplotlib(module: str) -> Any:
     return require(f"matplotlib.{module}", "matplotlib", "drawing a figure")
 
 
-def _colormap(name: str) -> Any:
-    return _matplotlib("cm").ScalarMappable(cmap=name).get_cmap()
+def _colors(count: int) -> Any:
+    return _matplotlib("cm").ScalarMappable(cmap="cividis").get_cmap()(np.linspace(0, 0.9, count))
 
 
 def symbol(name: str) -> str:

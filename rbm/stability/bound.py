@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, cast
 from lowrank.arrays import all_true, is_complex, namespace, numpy_dtype, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.affine.terms import is_coefficient
-from rbm.errors import StabilityError, refused
+from rbm.errors import PointError, StabilityError, refused
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.anchored import Anchored, BoundAnchored
@@ -68,16 +68,8 @@ class CoefficientBound:
         real = real_part(beta)
         good = (real > 0) & (namespace(beta).imag(beta) == 0) if is_complex(beta) else real > 0
         if not all_true(good):
-            mus, beta, bad = to_numpy(mus), to_numpy(beta), ~good
-            name, describe = repr(self.coefficient.sources[0]), self.coefficient.parameters.describe
-            raise refused(
-                StabilityError,
-                bad,
-                lambda i, where: (
-                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs "
-                    "beta > 0: give a sharper lower bound or restrict the parameters"
-                ),
-            )
+            name, remedy = repr(self.coefficient.sources[0]), "give a sharper lower bound or restrict the parameters"
+            raise _not_positive(name, mus, beta, good, self.coefficient.parameters, remedy)
         return real
 
 
@@ -103,16 +95,19 @@ def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: Parameter
     xp = namespace(beta)
     good = (beta > 0) & xp.isfinite(beta)
     if not all_true(good):
-        mus, beta, bad = to_numpy(mus), to_numpy(beta), ~to_numpy(good)
-        raise refused(
-            StabilityError,
-            bad,
-            lambda i, where: (
-                f"the stability bound {name} is {beta[i]} at {parameters.describe(mus[i])} ({where}); an error bound "
-                "needs beta > 0: correct its formula or restrict the parameters"
-            ),
-        )
+        raise _not_positive(name, mus, beta, good, parameters, "correct its formula or restrict the parameters")
     return beta
+
+
+def _not_positive(name: str, mus: Any, beta: Any, good: Any, parameters: ParameterSpace, remedy: str) -> PointError:
+    """Return the error about the points where a bound is not `good`, with what to do about it."""
+    mus, beta = to_numpy(mus), to_numpy(beta)
+
+    def message(i: int, where: str) -> str:
+        at = f"{parameters.describe(mus[i])} ({where})"
+        return f"the stability bound {name} is {beta[i]} at {at}; an error bound needs beta > 0: {remedy}"
+
+    return refused(StabilityError, ~to_numpy(good), message)
 
 
 def _meant(text: str) -> str | None:
@@ -125,10 +120,8 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
     """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
         written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
-        raise StabilityError(
-            f"stability is the class {stability.__name__}; give an instance, "
-            f"{written.get(stability, f'{stability.__name__}(...)')}"
-        )
+        instance = written.get(stability, f"{stability.__name__}(...)")
+        raise StabilityError(f"stability is the class {stability.__name__}; give an instance, {instance}")
     if isinstance(stability, str) and (name := _meant(stability)):
         raise StabilityError(
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"

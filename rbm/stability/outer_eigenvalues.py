@@ -20,7 +20,7 @@ from rbm.affine.inner_product import InnerProduct
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
-from rbm.solvers.definite import norm_bound, semidefinite_slack
+from rbm.solvers.definite import dense, norm_bound, semidefinite_slack
 from rbm.solvers.factorization import factorize
 from rbm.solvers.inertia import inertia
 
@@ -43,10 +43,8 @@ class OuterEigenvalues:
 
 def all_eigenvalues(matrix: Any, inner: InnerProduct) -> tuple[np.ndarray, np.ndarray]:
     """Return all eigenvalues t (n,) of B v = t P v, increasing, and their radii (n,), by dense linear algebra."""
-    dense: Any = matrix.toarray() if sp.issparse(matrix) else matrix
-    product: Any = inner.matrix.toarray() if sp.issparse(inner.matrix) else inner.matrix
     try:
-        values, vectors = scipy.linalg.eigh(dense, product)
+        values, vectors = scipy.linalg.eigh(dense(matrix), dense(inner.matrix))
     except np.linalg.LinAlgError as error:
         raise StabilityError(f"the eigenvalues of the pencil could not be computed: {error}") from error
     return values, _radii(matrix, inner, values, vectors)
@@ -142,13 +140,26 @@ def _computed(
     announce(count, time.perf_counter() - began)
     options["Minv" if sign > 0 else "OPinv"] = spla.LinearOperator((n, n), matvec=inverse, dtype=dtype)
     try:
-        values, vectors = spla.eigsh(matrix, **options)
+        vectors = spla.eigsh(matrix, **options)[1]
     except spla.ArpackError as error:
         raise StabilityError(
             f"the eigensolver did not find the {count} eigenvalues beyond the cut {cut:.4g}: {error}; give another "
             "cut=, or another inner product"
         ) from error
-    return values.real, vectors
+    return _orthonormal(matrix, inner, vectors)
+
+
+def _orthonormal(matrix: Any, inner: InnerProduct, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Ritz values and P-orthonormal Ritz vectors of a span; ARPACK's complex ones are not orthogonal."""
+    gram, image = vectors.conj().T @ (inner.matrix @ vectors), vectors.conj().T @ (matrix @ vectors)
+    try:
+        values, turned = scipy.linalg.eigh((image + image.conj().T) / 2, (gram + gram.conj().T) / 2)
+    except np.linalg.LinAlgError as error:
+        raise StabilityError(
+            f"the eigensolver returned dependent vectors for the pencil ({error}): it did not converge; give another "
+            "cut="
+        ) from error
+    return values, vectors @ turned
 
 
 def _below_all(matrix: Any, inner: InnerProduct, cut: float) -> float:

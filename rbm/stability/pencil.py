@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import all_true, beside, namespace, to_numpy
+from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError, refused
@@ -206,26 +206,38 @@ class BoundPencil:
 
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
-        parts = [self._constant(theta[rows]) for rows in tiles(theta.shape[0], 32 * (len(self.radii) + 4), theta)]
-        return parts[0] if len(parts) == 1 else namespace(theta).concat(parts)
-
-    def _constant(self, theta: Any) -> Any:
         xp = namespace(theta)
-        alphas, kappas, t, radii = (beside(a, theta) for a in (self.alphas, self.kappas, self.eigenvalues, self.radii))
-        alpha, kappa, size = theta @ alphas, theta @ kappas, xp.abs(theta)
+        alpha, kappa = theta @ beside(self.alphas, theta), theta @ beside(self.kappas, theta)
+        if isinstance(theta, np.ndarray):
+            least = self._compiled(alpha, kappa)
+        else:
+            parts = [
+                self._least(alpha[rows], kappa[rows])
+                for rows in tiles(theta.shape[0], 32 * (len(self.radii) + 4), theta)
+            ]
+            least = parts[0] if len(parts) == 1 else xp.concat(parts)
+        return least - xp.abs(theta) @ beside(self._losses, theta)
+
+    def _compiled(self, alpha: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+        from rbm.online.kernels import pencil_constants  # loads Numba
+
+        beta = np.empty(len(alpha))
+        parts = (np.array([x.real, x.imag], dtype=float) for x in (alpha, kappa))
+        pencil_constants(*parts, self.eigenvalues, self.radii, self.rest, beta)
+        return beta
+
+    def _least(self, alpha: Any, kappa: Any) -> Any:
+        """Return the definition of what is compiled, in array operations."""
+        xp = namespace(alpha)
+        t, radii = beside(self.eigenvalues, alpha), beside(self.radii, alpha)
         moved = xp.abs(kappa)
-        # a square that is zero or too small: any point of the interval will do if kappa is zero
-        square = xp.where(moved > 0, moved, 1.0)
-        nearest = (
-            -xp.real((alpha / square) * xp.conj(kappa / square))
-            if alpha.dtype.kind == "c" or kappa.dtype.kind == "c"
-            else -(alpha / square) * (kappa / square)
-        )
-        least = xp.abs(alpha + kappa * xp.clip(nearest, *map(float, self.rest)))
+        size = xp.where(moved > 0, moved, 1.0)
+        product = (alpha / size) * (xp.conj(kappa / size) if is_complex(kappa) else kappa / size)
+        least = xp.abs(alpha + kappa * xp.clip(-real_part(product), *map(float, self.rest)))
         if len(self.radii):
             near = xp.min(xp.abs(alpha[:, None] + kappa[:, None] * t) - moved[:, None] * radii, axis=1)
             least = xp.minimum(least, near)
-        return least - size @ beside(self._losses, theta)
+        return least
 
     @property
     def _losses(self) -> np.ndarray:

@@ -9,26 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = [
-    "EXPANDED",
-    "GIVEN",
-    "INDEFINITE",
-    "LDL",
-    "LU",
-    "NORM",
-    "NOTHING",
-    "NOT_FINITE",
-    "NO_BOUND",
-    "QR",
-    "SOLVED",
-    "Answers",
-    "PackedFactor",
-    "PackedFinish",
-    "PackedProducts",
-    "PackedSystem",
-    "Points",
-]
-
 #: How the reduced system is solved: not at all, by L D L^H, by LU with partial pivoting, by Householder QR.
 GIVEN, LDL, LU, QR = range(4)
 #: What is computed of the residual: nothing, ||F c||, (c^H G c)^{1/2}.

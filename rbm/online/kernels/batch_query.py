@@ -93,9 +93,8 @@ def solution(system: Any, answers: Any, row: int, here: int, tile: Any) -> int:
                 number = tile.gamma_numbers[i * tile.lanes + lane]
                 answers.gamma[row + lane, i] = number
                 total += 0 * number
-        verdict = (
-            SOLVED if total == 0 else NOT_FINITE
-        )  # where x is not finite, 0 x is NaN, which differs from everything
+        # where x is not finite, 0 x is NaN, which differs from everything
+        verdict = SOLVED if total == 0 else NOT_FINITE
         if not tile.one[lane] > 0:
             verdict = INDEFINITE
         answers.failed[row + lane] = verdict

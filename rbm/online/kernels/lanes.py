@@ -324,10 +324,7 @@ def _operator(symbol: Any, instruction: str) -> None:
             lower_builtin(symbol, x, y)(lower)
 
 
-for _symbol, _instruction in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
-):
-    _operator(_symbol, _instruction)
+_operator(operator.add, "fadd")
+_operator(operator.sub, "fsub")
+_operator(operator.mul, "fmul")
+_operator(operator.truediv, "fdiv")

@@ -5,31 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rbm.online.forms import Finish, NormForm, ProductForm, SquareForm
-from rbm.online.kernels.arguments import (
-    EXPANDED,
-    GIVEN,
-    LDL,
-    LU,
-    NORM,
-    NOTHING,
-    QR,
-    PackedFactor,
-    PackedFinish,
-    PackedProducts,
-    PackedSystem,
-)
-
-__all__ = [
-    "no_factor",
-    "no_finish",
-    "no_system",
-    "pack_factor",
-    "pack_finish",
-    "pack_products",
-    "pack_square",
-    "pack_system",
-    "precision",
-]
+from rbm.online.kernels import arguments
+from rbm.online.kernels.arguments import PackedFactor, PackedFinish, PackedProducts, PackedSystem
 
 #: Number of rows of the factor that are multiplied together, and the multiple to which its columns are padded.
 ROWS = 4
@@ -38,7 +15,7 @@ ROWS = 4
 def pack_system(operators: np.ndarray, rhs: np.ndarray, hermitian: bool) -> PackedSystem:
     """Pack operators (Qa, k, N) and right-hand sides (Qf, k); `hermitian` stores lower triangles only."""
     qa, k, n = operators.shape
-    kind = LDL if hermitian else LU if k == n else QR
+    kind = arguments.LDL if hermitian else arguments.LU if k == n else arguments.QR
     if k == n or n == 0:
         entries = operators[(slice(None), *np.tril_indices(n))] if hermitian else operators.reshape(qa, k * n)
         empty = np.zeros(n + 1, dtype=np.int64)
@@ -58,7 +35,7 @@ def pack_system(operators: np.ndarray, rhs: np.ndarray, hermitian: bool) -> Pack
 def no_system(real: np.dtype) -> PackedSystem:
     """Return the system of a kernel that is given gamma: there is nothing to solve."""
     none, zero = np.zeros(0, real), np.zeros(1, np.int64)
-    return PackedSystem(GIVEN, none, none, zero, zero, 0)
+    return PackedSystem(arguments.GIVEN, none, none, zero, zero, 0)
 
 
 def _interleaved(terms: np.ndarray) -> np.ndarray:
@@ -70,8 +47,8 @@ def pack_factor(form: NormForm, dtype: np.dtype) -> PackedFactor:
     factor = form.factor.astype(precision(form.factor, dtype))
     matrix, first, columns = _blocks(_of_pairs(factor) if dtype.kind == "c" else factor)
     weights = np.stack([form.weights, form.weights if form.refined is None else form.refined]).astype(matrix.dtype)
-    refined = form.refined is not None
-    return PackedFactor(NORM, refined, matrix, first, columns, weights, float(form.relative), float(form.absolute))
+    floor = float(form.relative), float(form.absolute)
+    return PackedFactor(arguments.NORM, form.refined is not None, matrix, first, columns, weights, *floor)
 
 
 def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
@@ -80,22 +57,22 @@ def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
     real = _of_pairs(gram) if dtype.kind == "c" else gram
     matrix, first, columns = _blocks(np.triu(real, 1) + np.diag(np.diag(real) / 2).astype(real.dtype))
     weights = np.stack([form.weights, form.weights]).astype(matrix.dtype)
-    return PackedFactor(EXPANDED, False, matrix, first, columns, weights, float(form.factor), float(form.absolute))
+    floor = float(form.factor), float(form.absolute)
+    return PackedFactor(arguments.EXPANDED, False, matrix, first, columns, weights, *floor)
 
 
 def no_factor(real: np.dtype) -> PackedFactor:
     """Return the factor for a query without residual norms."""
     none, first = np.zeros(0, real), np.zeros((2, 0), np.int64)
-    return PackedFactor(NOTHING, False, none, first, 0, np.zeros((2, 0), real), 0.0, 0.0)
+    return PackedFactor(arguments.NOTHING, False, none, first, 0, np.zeros((2, 0), real), 0.0, 0.0)
 
 
 def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
     """Pack the stability bound and the outputs."""
     real = dtype.type(0).real.dtype
     functionals = finish.functionals.astype(precision(finish.functionals, dtype)).ravel()
-    return PackedFinish(
-        finish.stability.astype(real), functionals, finish.magnitudes.astype(real), finish.norms.astype(real)
-    )
+    stability, magnitudes, norms = (a.astype(real) for a in (finish.stability, finish.magnitudes, finish.norms))
+    return PackedFinish(stability, functionals, magnitudes, norms)
 
 
 def no_finish(real: np.dtype) -> PackedFinish:
@@ -109,10 +86,8 @@ def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:
     real = dtype.type(0).real.dtype
     scales, squares, errors, weights = (a.astype(real) for a in (form.scales, form.squares, form.errors, form.weights))
     lower, upper = (np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper))
-    products = form.products.astype(np.int64)
-    return PackedProducts(
-        products, scales, lower, upper, squares, errors, weights, float(form.deviation), float(form.absolute)
-    )
+    products, floor = form.products.astype(np.int64), (float(form.deviation), float(form.absolute))
+    return PackedProducts(products, scales, lower, upper, squares, errors, weights, *floor)
 
 
 def precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:

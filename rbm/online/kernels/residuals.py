@@ -16,17 +16,6 @@ import numpy as np
 from rbm.online.kernels.compiler import compiled
 from rbm.online.kernels.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
 
-__all__ = [
-    "coefficients",
-    "compensated_coefficients",
-    "gather",
-    "present",
-    "refine",
-    "refine_of_one",
-    "residual",
-    "residual_of_one",
-]
-
 
 @compiled
 def gather(values: Any, first: int, lanes: int, out: Any) -> None:

@@ -1,0 +1,159 @@
+"""Proofs of inf-sup and natural-norm constants without a dense matrix: the signs of pivots of block matrices.
+
+In the norms of P, for square A and A_k (n, n), sparse or dense, real or complex:
+
+    beta(A) > t       <=>   [[P, A / t], [A^H / t, P]]                        has n negative eigenvalues
+    Re (A w, A_k w)_{P^-1} > s ||A_k w||^2_{P^-1} for all w
+                      <=>   [[P, 0, X], [0, -P, Y], [X^H, Y^H, 0]]            has 2 n negative eigenvalues,
+                            X = c (A - s A_k) + A_k / c,  Y = c (A - s A_k) - A_k / c,  any c > 0,
+
+since the Schur complements of the blocks of P are P - A^H P^{-1} A / t^2 and
+-X^H P^{-1} X + Y^H P^{-1} Y = -4 Herm[(A - s A_k)^H P^{-1} A_k].
+
+Counted by :func:`rbm.solvers.inertia.inertia` the number is right up to a shift e I of the block matrix in balanced
+units. With h = e / lambda_min(S P S) < 1 what a count proves is
+
+    beta(A) >= t (1 - h),
+    Re (A w, A_k w) >= (s - loss) ||A_k w||^2,   loss = h / (1 - h^2) (c^2 G^2 + c^-2) + h / (4 beta(A_k)^2),
+
+for G >= ||(A - s A_k) w|| / ||A_k w||: P - e I >= (1 - h) P and P + e I <= (1 + h) P make the Schur complement of the
+shifted matrix one with norms that are off by these factors. c = G^{-1/4} balances G against the growth of the pivots.
+
+Unknown i of all blocks together, in a fill-reducing order of the sum of all patterns, keeps the fill-in that of one
+block. A row that was exchanged makes a count void: t or s is then lowered a little and counted again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from rbm.affine.inner_product import InnerProduct
+from rbm.arithmetic.precision import ROUND_OFF
+from rbm.solvers.definite import norm_bound
+from rbm.solvers.factorization import symmetric_lu
+from rbm.solvers.inertia import inertia
+
+__all__ = ["Certifier"]
+
+#: By how much less than the estimate a constant is claimed, one after the other until one is proved.
+MARGINS = (1e-7, 3e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
+
+
+class Certifier:
+    """Proves constants of matrices with the pattern of a system's terms, against its product P.
+
+    inner : the inner product P
+    terms : the operator terms (n, n), which give the pattern and so the order of elimination
+    """
+
+    def __init__(self, inner: InnerProduct, terms: tuple[Any, ...]) -> None:
+        self.inner = inner
+        self.product = inner.balanced
+        self.smallest, self.largest = inner.smallest_eigenvalue, inner.largest_eigenvalue
+        self.sparse = sp.issparse(self.product) and all(sp.issparse(a) for a in terms)
+        if not self.sparse:
+            self.product = self.product.toarray() if sp.issparse(self.product) else self.product
+        self._order = _fill_reducing(self.product, terms) if self.sparse else None
+
+    def in_units(self, matrix: Any) -> Any:
+        """Return S A S, dense if the product or a term is."""
+        made = self.inner.in_units(matrix)
+        return made.toarray() if sp.issparse(made) and not self.sparse else made
+
+    def inf_sup(self, matrix: Any, estimate: float) -> float:
+        """Return a proved lower bound of beta(A), close to an estimate that is not trusted; 0 if none is proved.
+
+        matrix : A (n, n). Cost: a factorisation of order 2 n, one more for each margin that fails.
+        """
+        a = self.in_units(matrix)
+        for margin in MARGINS:
+            t = estimate * (1 - margin)
+            if not t > 0 or not np.isfinite(t):
+                return 0.0
+            scaled = a / t
+            shift = self._shift([[self.product, scaled], [scaled.conj().T, self.product]], 1, norm_bound(scaled))
+            if shift is not None and shift < 0.5 * max(margin, 1e-2):
+                return t * (1 - shift) * (1 - 8 * ROUND_OFF)
+        return 0.0
+
+    def norm(self, matrix: Any, estimate: float) -> float:
+        """Return a proved upper bound of ||A|| from P to P', close to an estimate that is not trusted.
+
+        [[t P, A], [A^H, t P]] is positive definite for t > ||A||. At most ||S A S||_2 / lambda_min(S P S).
+        """
+        a = self.in_units(matrix)
+        crude = norm_bound(a) / self.smallest
+        for more in (1e-2, 0.1, 1.0, 3.0):
+            t = estimate * (1 + more)
+            if not 0 < t < crude:
+                break
+            scaled = a / t
+            shift = self._shift([[self.product, scaled], [scaled.conj().T, self.product]], 0, norm_bound(scaled))
+            if shift is not None and shift < 0.5:
+                return t * (1 + shift) * (1 + 8 * ROUND_OFF)
+        return crude
+
+    def natural(
+        self, matrix: Any, anchor: Any, constant: float, near: tuple[float, float], estimate: float, allowed: float
+    ) -> float | None:
+        """Return a proved s with Re (A w, A_k w) >= s ||A_k w||^2 for all w, close to an estimate that is not trusted.
+
+        None if none is proved within what is allowed.
+
+        matrix : A (n, n); anchor : A_k (n, n); constant : a proved lower bound of beta(A_k)
+        near : (d, r) with ||(A - d A_k) w|| <= r ||A_k w||
+        allowed : the largest distance from the estimate that is tried
+        Cost: a factorisation of order 3 n, one more for each margin that fails.
+        """
+        a, k = self.in_units(matrix), self.in_units(anchor)
+        for margin in MARGINS:
+            distance = margin * max(abs(estimate), allowed)
+            if distance > allowed:
+                return None
+            s = estimate - distance
+            reach = abs(near[0] - s) + near[1]
+            c = float(2.0 ** -np.round(np.log2(max(reach, 1e-3)) / 4))
+            # A_k has the constant one in these units: w and A_k w are of one size
+            b, unit = (a - s * k) * (c / constant), k / (c * constant)
+            x, y = b + unit, b - unit
+            none = sp.csr_array(k.shape) if self.sparse else np.zeros(k.shape)
+            blocks = [[self.product, none, x], [none, -self.product, y], [x.conj().T, y.conj().T, none]]
+            rounding = norm_bound(abs(a) * (c / constant)) + norm_bound(abs(k) * ((abs(s) * c + 1 / c) / constant))
+            h = self._shift(blocks, 2, rounding)
+            if h is None or not h < 0.5:
+                continue
+            loss = h / (1 - h**2) * (c**2 * reach**2 + c**-2) + h / 4
+            if loss <= 2 * distance or loss <= 1e-2 * allowed:
+                return float(s - loss * (1 + 8 * ROUND_OFF) - 8 * ROUND_OFF * abs(s))
+        return None
+
+    def _shift(self, blocks: list[list[Any]], negative: int, size: float) -> float | None:
+        """Return h if the block matrix has `negative` n negative pivots, for a shift of h P of each block; else None.
+
+        size : a bound of the norm of the blocks that were rounded when they were formed
+        """
+        n = self.product.shape[0]
+        if self.sparse:
+            assert self._order is not None
+            count = len(blocks)
+            order = (self._order[:, None] + n * np.arange(count)).ravel()
+            found = inertia(sp.csc_array(sp.block_array(blocks, format="csc")), order)
+        else:
+            found = inertia(np.block(blocks))
+        if found is None or found.negative != negative * n:
+            return None
+        return (found.error + 8 * ROUND_OFF * (size + self.largest)) / self.smallest
+
+
+def _fill_reducing(product: Any, terms: tuple[Any, ...]) -> np.ndarray:
+    """Return an order of elimination for matrices with all patterns together."""
+    pattern = abs(sp.csr_array(product))
+    for term in terms:
+        some = abs(sp.csr_array(term))
+        some.data = np.ones_like(some.data)
+        pattern = pattern + some + some.T
+    pattern = pattern + sp.diags_array(np.asarray(pattern.sum(axis=1)).ravel() + 1.0)  # dominant: it factorises
+    return np.argsort(symmetric_lu(pattern.astype(float)).perm_c)
