@@ -12,6 +12,7 @@ from rbm.stability.anchored import Anchored, BoundAnchored
 from rbm.stability.bound import CoefficientBound, StabilityBound, Unbound, bind
 from rbm.stability.inf_sup_constants import inf_sup
 from rbm.stability.min_theta import BoundMinTheta, MinTheta
+from rbm.stability.natural_norm import BoundNaturalNorm, NaturalNorm
 from rbm.stability.pencil import BoundPencil, Pencil
 from rbm.stability.successive_constraints import SCM, BoundSCM
 
@@ -20,10 +21,12 @@ __all__ = [
     "Anchored",
     "BoundAnchored",
     "BoundMinTheta",
+    "BoundNaturalNorm",
     "BoundPencil",
     "BoundSCM",
     "CoefficientBound",
     "MinTheta",
+    "NaturalNorm",
     "Pencil",
     "StabilityBound",
     "Unbound",
