@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rbm
+from rbm.affine.pymor_models import _dirichlet
 
 pymor = pytest.importorskip("pymor.basic")
 pymor.set_log_levels({"pymor": "ERROR"})
@@ -79,6 +80,15 @@ def test_functionals_dirichlet_values_and_outputs() -> None:
         u = model.constraints.expand(model.solve(point), point)[0]
         assert np.abs(u - truth).max() < 1e-11 * np.abs(truth).max()
         assert set(np.round(u[model.constraints.fixed], 12)) == {1.0, 3.0}
+
+
+def test_rows_with_a_constant_on_the_diagonal_are_dirichlet_rows() -> None:
+    first = np.array([[3.0, 0, 0, 0], [1, 2, 1, 0], [0, 1, 2, 0], [0, 0, 0, 0]])
+    second = np.diag([0, 1.0, 0, 5.0])
+    which, diagonal = _dirichlet([(2.0, first), ("k", second)])  # of unknown 3 the equation depends on k
+    assert (which.tolist(), diagonal.tolist()) == ([0], [6.0])
+    which, diagonal = _dirichlet([(2.0, first), (1j, second)])
+    assert (which.tolist(), diagonal.tolist()) == ([0, 3], [6.0, 5j])
 
 
 def test_outputs(block: tuple[Any, Any]) -> None:
