@@ -21,8 +21,10 @@ from rbm.parameters.space import ParameterSpace
 __all__ = ["full_model", "training_points"]
 
 
-def full_model(description: Description, *, progress: bool = False) -> FullOrderModel:
+def full_model(description: Description, *, progress: bool = False, cache: Path | None = None) -> FullOrderModel:
     """Return the model; its stability bound is computed here.
+
+    cache : a folder for bounds that keep what they have computed, where the description names none
 
     Raises ModelError, with the line of the model file, for a matrix file that is missing, damaged or of another size,
     and StabilityError for a bound whose conditions do not hold.
@@ -49,7 +51,7 @@ def full_model(description: Description, *, progress: bool = False) -> FullOrder
         return FullOrderModel(
             **arguments,
             parameters=description.parameters,
-            stability=_bound(description, progress),
+            stability=_bound(description, progress, cache),
             projection=description.projection,
         )
     except StabilityError as error:
@@ -71,7 +73,7 @@ def training_points(description: Description) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _bound(description: Description, progress: bool) -> Any:
+def _bound(description: Description, progress: bool, cache: Path | None) -> Any:
     """Return the stability bound as a model takes it."""
     options = dict(description.options)
     if description.bound not in BOUNDS:
@@ -82,8 +84,9 @@ def _bound(description: Description, progress: bool) -> Any:
         options["training"] = description.parameters.sample(training)
     if isinstance(options.get("cache"), str):
         options["cache"] = description.folder / options["cache"]
-    if "progress" in cls.__dataclass_fields__:
-        options.setdefault("progress", progress)
+    for name, value in (("progress", progress), ("cache", cache)):
+        if name in cls.__dataclass_fields__:
+            options.setdefault(name, value)
     return cls(**options)
 
 

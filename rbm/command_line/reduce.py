@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from rbm.command_line.model_description import Description, read_description
 from rbm.command_line.template import TEMPLATE, write_template
 from rbm.errors import ParameterError
 from rbm.full_order import FullOrderModel
-from rbm.greedy import GreedyResult, greedy
+from rbm.greedy import greedy
+from rbm.greedy_result import GreedyResult, stored
 from rbm.show import plots
 from rbm.show.history import greedy_history
 from rbm.stability.bound import evaluated
@@ -58,30 +60,25 @@ def _run(options: argparse.Namespace) -> None:
         return
     if options.model is None:
         raise ParameterError("rbm reduce needs a model file; rbm reduce --template prints an example")
-    reduce(options.model, options.out or Path("out") / options.model.stem)
+    reduce(options.model, options.out or Path("out") / options.model.stem, progress=True)
 
 
-def reduce(path: Path, out: Path, *, progress: bool = True) -> dict[str, Any]:
+def reduce(path: Path, out: Path, *, progress: bool = False) -> dict[str, Any]:
     """Make the reduced model that a file describes, and write model.rbm, summary.json and figures to the folder `out`.
 
+    Until it is done, the folder also holds what an interrupted run goes on from: greedy.run, and the anchors of those
+    stability bounds that keep them.
     Returns the summary, the content of summary.json.
     """
     description = read_description(path)
     out.mkdir(parents=True, exist_ok=True)  # now, not after the offline stage
     start = time.perf_counter()
-    model = full_model(description, progress=progress)
+    model = full_model(description, progress=progress, cache=out / "stability")
     prepared = time.perf_counter() - start
     print(f"{model}\n  stability bound {description.bound!r}, {prepared:.1f} s with the matrices")
     training = training_points(description)
     begin = time.perf_counter()
-    result = greedy(
-        model,
-        training,
-        tol=description.tol,
-        max_basis=description.max_basis,
-        relative=description.relative,
-        progress=progress,
-    )
+    result = _greedy(description, model, training, out / "greedy.run", progress)
     print(f"offline, {time.perf_counter() - begin:.1f} s\n  {result}")
     result.reduced_model.save(out / "model.rbm")
     summary = _summary(description, model, result, training, (prepared, time.perf_counter() - begin))
@@ -89,8 +86,34 @@ def reduce(path: Path, out: Path, *, progress: bool = True) -> dict[str, Any]:
     drawn = greedy_history(result.history, tol=description.tol, relative=description.relative)
     plots.save(drawn, out / "history")
     plots.save(plots.selected_parameters(result.parameters, model.parameters), out / "selected_parameters")
+    (out / "greedy.run").unlink(missing_ok=True)
     print(f"model.rbm, summary.json and figures are in {out}")
     return summary
+
+
+def _greedy(
+    description: Description, model: FullOrderModel, training: np.ndarray, run: Path, progress: bool
+) -> GreedyResult:
+    """Run the greedy, from the file `run` if an interrupted one of the same model has left it."""
+    go = partial(
+        greedy,
+        model,
+        training,
+        tol=description.tol,
+        max_basis=description.max_basis,
+        relative=description.relative,
+        progress=progress,
+        checkpoint=run,
+    )
+    if run.exists():
+        try:
+            stored(run, model)
+        except ValueError as error:
+            print(f"{run} is not taken up: {error}")
+        else:
+            print(f"going on from {run}, which an interrupted run has left")
+            return go(resume=run)
+    return go()
 
 
 def _summary(

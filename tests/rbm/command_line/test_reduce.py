@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import scipy.io
 import scipy.sparse as sp
 
 import rbm
+import rbm.command_line.reduce
 from rbm.command_line import main
 from rbm.command_line.described_model import full_model, training_points
 from rbm.command_line.model_description import BOUNDS, read_description
@@ -55,6 +57,35 @@ def test_the_template_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         product = rbm.read_matrices(tmp_path / "rod" / "P.mtx")["P"]
         assert np.sqrt(error @ (product @ error)) <= solution.bound[0] + 1e-12
         assert abs(solution.outputs["tip"][0] - (whole - error)[-1]) <= solution.output_bounds["tip"][0] + 1e-12
+
+
+def test_an_interrupted_run_goes_on(
+    rod: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in the folder of the matrices: a smaller run, without figures
+    small = rod.with_name("small.toml")
+    small.write_text(TEMPLATE.replace("points = 400", "points = 40").replace("tol = 1e-6", "tol = 1e-4"))
+    monkeypatch.setattr(rbm.plots, "save", lambda axes, stem: [])
+    assert run(capsys, "reduce", small, "--out", tmp_path / "whole")[0] == 0
+    assert not (tmp_path / "whole" / "greedy.run").exists()
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        rbm.greedy(*given, **{**options, "max_basis": 4})
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(rbm.command_line.reduce, "greedy", interrupted)
+        assert run(capsys, "reduce", small, "--out", tmp_path / "parts")[0] == 130
+    assert not (tmp_path / "parts" / "model.rbm").exists()
+    status, out, _ = run(capsys, "reduce", small, "--out", tmp_path / "parts")
+    assert status == 0
+    assert "which an interrupted run has left" in out
+    whole, parts = ((tmp_path / name / "model.rbm").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+    (tmp_path / "parts" / "greedy.run").write_bytes(b"damaged")
+    status, out, _ = run(capsys, "reduce", small, "--out", tmp_path / "parts")
+    assert status == 0
+    assert "is not taken up" in out
 
 
 def rod_solution(folder: Path, k: float, h: float) -> np.ndarray:
