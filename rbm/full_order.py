@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from lowrank.renamed import renamed
+from rbm.affine.constraints import Constraints, bound_to
 from rbm.affine.fingerprints import digest
 from rbm.affine.missing import check_model_arguments
 from rbm.affine.system import AffineSystem
@@ -54,6 +55,8 @@ class FullOrderModel(AffineSystem):
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
         A'(mu) u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}.
         Error bounds are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
+    constraints : which unknowns :func:`rbm.constrain` has eliminated, kept so that vectors can be shown with all of
+        them, ``model.constraints.expand(u, mus)``
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
     a model with callables works, but cannot be saved.
@@ -86,6 +89,7 @@ class FullOrderModel(AffineSystem):
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
         output_units: Mapping[str, str] | None = None,
+        constraints: Constraints | None = None,
     ) -> None:
         check_model_arguments("needs", operators=operators, rhs=rhs)
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
@@ -102,6 +106,7 @@ class FullOrderModel(AffineSystem):
         self.outputs = read_outputs(outputs, self.parameters, self.inner_product)
         check_output_names(self.outputs, self.parameters.names)
         self.output_units = checked_units(output_units, self.outputs, "output")
+        self.constraints = bound_to(constraints, self.parameters, self.dimension)
         self.stability_given = stability
         self.stability = bind(stability, self)
 
@@ -192,7 +197,7 @@ class FullOrderModel(AffineSystem):
         """
         families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
         families += [o.coefficients for o in self.outputs.values()]
-        families += [self.interpolation_error, getattr(self.stability, "coefficient", None)]
+        families += [self.interpolation_error, getattr(self.stability, "coefficient", None), self.constraints]
         check_travel(families, self.solver, self.split_terms)
         return dict(vars(self))
 

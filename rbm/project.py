@@ -94,6 +94,7 @@ def finish(
         basis=basis,
         selected=selected,
         output_units=model.output_units,
+        constraints=model.constraints,
     )
 
 

@@ -2,7 +2,8 @@
 
 ``system`` is A(mu), f(mu) and P; ``terms`` and ``sums`` are its parts, and ``terms`` reads quantities of interest;
 ``inner_product`` has Riesz representers and dual norms; ``functional_range`` orthonormalises functionals;
-``truth_solves`` solves beyond double precision.
+``truth_solves`` solves beyond double precision. ``foreign`` and ``matrix_files`` read matrices of other codes,
+``elimination`` takes Dirichlet conditions out of a system, and ``constraints`` knows which.
 """
 
 from rbm.affine.inner_product import InnerProduct

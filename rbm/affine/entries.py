@@ -16,6 +16,9 @@ from rbm.errors import ModelError
 
 __all__ = ["dense_entries", "entries"]
 
+#: What matrices of PETSc, NGSolve (and their forms) and MFEM have, which rbm.csr reads.
+FOREIGN = ("getValuesCSR", "COO", "mat", "GetIArray", "SpMat")
+
 
 def entries(name: str, given: Any) -> Any:
     """Return the numbers of a container as a csr_array (n, m) or a NumPy array.
@@ -82,11 +85,11 @@ def _remedy(given: Any) -> str | None:
     if given is None:
         return "None"
     if isinstance(given, str | bytes | os.PathLike):
-        return f"the text {str(given)!r}; if that is a file, read it first: scipy.io.mmread({str(given)!r})"
+        return f"the text {str(given)!r}; if that is a file, read it first: rbm.read_matrices({str(given)!r})"
     if isinstance(given, Mapping | set | frozenset):
         return f"a {kind}; give a NumPy array or a scipy.sparse matrix"
-    if hasattr(given, "getValuesCSR"):  # PETSc's
-        return f"a {kind}; with i, j, v = matrix.getValuesCSR() write scipy.sparse.csr_array((v, j, i))"
+    if any(hasattr(type(given), name) for name in FOREIGN):
+        return f"a {kind} of another code; write rbm.csr(matrix)"
     if hasattr(given, "getArray"):
         return f"a {kind}; write vector.getArray()"
     for method in ("to_scipy", "to_dense"):

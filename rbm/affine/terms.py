@@ -18,7 +18,9 @@ from rbm.parameters.interpolated_family import InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers.definite import hermitian_part
 
-__all__ = ["Output", "Terms", "is_coefficient", "operator_term", "read_outputs", "term_pairs", "vector_term"]
+__all__ = [
+    "Output", "Terms", "is_coefficient", "operator_term", "output_pairs", "read_outputs", "term_pairs", "vector_term",
+]  # fmt: skip
 
 Terms = Sequence[tuple[Coefficient, Any]]
 
@@ -149,12 +151,17 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
     for name, given in (outputs or {}).items():
         if name in parameters.names:
             raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
-        pairs = term_pairs(f"output {name!r}", given) if _are_pairs(given) else [(1.0, given)]
+        pairs = output_pairs(f"output {name!r}", given)
         arrays = [_output_term(f"output {name!r}", a, n, product) for _, a in pairs]
         if len({a.ndim for a in arrays}) > 1:
             raise ModelError(f"output {name!r} mixes vectors (linear) and matrices (quadratic); make two outputs of it")
         known[name] = Output(Coefficients([c for c, _ in pairs], parameters), tuple(arrays))
     return known
+
+
+def output_pairs(name: str, given: Any) -> Terms:
+    """Return an output as [(coefficient, array), ...], also if it is given as one array."""
+    return term_pairs(name, given) if _are_pairs(given) else [(1.0, given)]
 
 
 def _are_pairs(given: Any) -> bool:
