@@ -24,6 +24,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 import rbm
+from benchmarks import wave_constants
 from benchmarks.harness import machine
 
 __all__ = ["main"]
@@ -234,6 +235,7 @@ QUESTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "scm-large": scm_large,
     "scm-online": scm_online,
     "scm-pymor": scm_beside_pymor,
+    **wave_constants.QUESTIONS,
 }
 
 
