@@ -61,7 +61,8 @@ class VertexWalk:
         values = theta @ ends.points.T
         size = np.abs(theta) @ self.program.sizes
         above = (values - values.min(axis=1)[:, None]) / np.where(size > 0, size, 1.0)[:, None]
-        best, chosen = np.full(len(theta), np.inf), []
+        best = np.full(len(theta), np.inf)
+        chosen: list[int] = []
         while len(chosen) < min(most, len(ends.active)) and np.any(best > 0):
             with_each = np.minimum(best[:, None], above)
             chosen.append(int(np.argmin(with_each.sum(axis=0))))
