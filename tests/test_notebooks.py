@@ -52,6 +52,7 @@ SHORTER: dict[str, dict[str, str]] = {
         "(8000, 384)": "(2000, 384)",
         'find_spec("torch") is None': 'find_spec("no_torch") is None',
     },
+    "07_frequency_sweep": {"n=15_000": "n=1_500", "sample(600": "sample(300", "sample(40, ": "sample(10, "},
 }
 
 

@@ -11,9 +11,10 @@ import rbm
 from lowrank.full_pivoting import SATURATION
 from problems.studies.comparison import Comparison, Study
 from problems.thermal_block import thermal_block_mesh
+from problems.thermal_fin import thermal_fin_mesh
 from rbm import FullOrderModel, GreedyResult, plots
 
-__all__ = ["diffusion_solutions", "figures", "thermal_solutions"]
+__all__ = ["diffusion_solutions", "figures", "fin_solutions", "thermal_solutions"]
 
 #: Text that can be read on dark and on bright colours.
 READABLE: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}}
@@ -69,3 +70,12 @@ def thermal_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[
             ax.axvline(edge, color="white", lw=0.5)
             ax.axhline(edge, color="white", lw=0.5)
     return {"solutions": figure}
+
+
+def fin_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
+    """Temperatures of the thermal fin: poor and good plates, in still and in moving air."""
+    mesh = thermal_fin_mesh()
+    mus = np.array([[0.3, 0.3, 0.3, 0.3, 0.05], [8.0, 8.0, 8.0, 8.0, 0.05], [8.0, 0.3, 8.0, 0.3, 0.15]])
+    u = reduced.reconstruct(reduced.solve(mus).coefficients)
+    titles = [f"$k_1, k_3 = {m[0]:g}$, $k_2, k_4 = {m[1]:g}$\n$\\mathrm{{Bi}} = {m[4]:g}$" for m in mus]
+    return {"solutions": plots.solutions_on_mesh(mesh.p, mesh.t, u, titles)}

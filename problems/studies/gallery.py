@@ -6,8 +6,9 @@ from problems.acoustics import scattering_figures
 from problems.acoustics.scattering import acoustic_scattering
 from problems.reaction_diffusion import reaction_diffusion_1d
 from problems.studies.comparison import Study
-from problems.studies.drawing import diffusion_solutions, thermal_solutions
+from problems.studies.drawing import diffusion_solutions, fin_solutions, thermal_solutions
 from problems.thermal_block import thermal_block
+from problems.thermal_fin import thermal_fin
 
 __all__ = ["STUDIES"]
 
@@ -33,6 +34,18 @@ STUDIES: dict[str, Study] = {
         estimators=("orthonormal", "direct", "expanded"),
         sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
         figures=thermal_solutions,
+    ),
+    "thermal-fin": Study(
+        title="Thermal fin: a post with four pairs of plates, five parameters",
+        model=lambda progress: thermal_fin(),
+        training=500,
+        tests=50,
+        max_basis=60,
+        tol=1e-2,
+        estimators=("orthonormal", "direct", "expanded"),
+        sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
+        figures=fin_solutions,
+        relative=True,
     ),
     "scattering": Study(
         title="Acoustic scattering by a sphere with two admittances, k = 2, boundary elements",

@@ -135,6 +135,7 @@ class BoundAnchored:
     """:class:`Anchored` bound to a model: K anchors and what the formula needs of them."""
 
     kind: ClassVar[str] = "anchored"
+    checked: ClassVar[bool] = True
 
     anchors: np.ndarray  #: theta(mu_k) (K, Qa)
     constants: np.ndarray  #: beta(mu_k) (K,)

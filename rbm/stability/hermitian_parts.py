@@ -43,8 +43,11 @@ DENSE_LIMIT = 1000
 NOTHING = 1e-12
 #: A semi-definite part whose range does not begin within this share of its size is definite.
 DEFINITE = 1e-3
-#: Relative tolerance of the iterations, and how far below an estimate the first proof is tried, dense and sparse.
-TOLERANCE, MARGINS = 1e-6, (1e-9, 1e-7)
+#: Relative tolerance of the iterations for constants, and for ends of ranges, where eigenvalues often lie close
+#: together; errors of the values are about the squares.
+TOLERANCE, TOLERANCE_OF_ENDS = 1e-6, 1e-3
+#: How far below an estimate the first proof is tried, dense and sparse.
+MARGINS = 1e-9, 1e-7
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,8 @@ def _outermost(matrix: Any, inner: InnerProduct, name: str) -> float:
             "which": "SA",
             "Minv": _operator(lambda x: solve(x / s) / s, matrix),
             "return_eigenvectors": False,
+            "tol": TOLERANCE_OF_ENDS,
+            "ncv": 60,
         }
         return float(spla.eigsh(matrix, **options)[0].real)
     except (np.linalg.LinAlgError, spla.ArpackError) as error:

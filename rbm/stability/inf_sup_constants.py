@@ -62,7 +62,7 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
     if system.dimension > DENSE_LIMIT:
         raise StabilityError(
             f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model "
-            f"has {system.dimension}: give the bound as a number, an expression, or MinTheta"
+            f"has {system.dimension}: rbm.stability.NaturalNorm() is for any size, Pencil and SCM for special cases"
         )
     product = dense(system.product)
     units = system.inner_product.balance

@@ -118,6 +118,7 @@ class BoundMinTheta:
     """:class:`MinTheta` bound to a model: c min_q theta_q(mu) / reference_q - sum_q slack_q |theta_q(mu)|."""
 
     kind: ClassVar[str] = "min-theta"
+    checked: ClassVar[bool] = True
 
     reference: np.ndarray  #: theta(mu_ref) (Qa,), infinite for skew-Hermitian terms, which the minimum leaves out
     constant: float  #: c

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import all_true, beside, is_complex, namespace, to_numpy
+from lowrank.arrays import all_true, beside, device, is_complex, namespace, to_numpy
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
@@ -36,6 +37,12 @@ class AnchorProgram:
         """The program with its vertices."""
         return VertexWalk(self.program, self.active)
 
+    def bound(self, c: Any, size: Any) -> Any:
+        """Return the bound (M,) from c (M, R) of the coordinates, and |Re theta|, |Im theta| (M, Qa or 2 Qa)."""
+        xp = namespace(c)
+        found = self.walk.bound(c * beside(self.scales, c)) - size @ beside(self.losses[: size.shape[1]], c)
+        return self.constant * found - 4 * ROUND_OFF * self.constant * xp.abs(found)
+
     def started(self, c: np.ndarray) -> AnchorProgram:
         """Return the same with the vertex that a solver finds for the coefficients c (R,) as a further start."""
         found = VertexWalk.from_proposals(self.program, [self.program.propose(c)]).active
@@ -54,6 +61,7 @@ class BoundNaturalNorm:
     """:class:`rbm.stability.NaturalNorm` bound to a model: the linear programs of its anchors."""
 
     kind: ClassVar[str] = "natural-norm"
+    checked: ClassVar[bool] = True
 
     anchors: tuple[AnchorProgram, ...]
     positions: np.ndarray  #: (R,) of the coordinates in (Re theta, Im theta)
@@ -70,23 +78,33 @@ class BoundNaturalNorm:
 
     def promises(self, c: Any) -> Any:
         """Return beta_k min_i c . y_i (M, K): upper bounds of what each anchor can give."""
-        xp = namespace(c)
-        parts = [a.constant * xp.min(c @ beside((a.quotients * a.scales).T, c), axis=1) for a in self.anchors]
-        return xp.stack(parts, axis=1)
+        quotients, starts = self._quotients
+        if isinstance(c, np.ndarray):
+            return np.minimum.reduceat(c @ quotients, starts[:-1], axis=1)
+        xp, every = namespace(c), c @ beside(quotients, c)
+        ends = itertools.pairwise(starts)
+        return xp.stack([xp.min(every[:, int(i) : int(j)], axis=1) for i, j in ends], axis=1)
+
+    @cached_property
+    def _quotients(self) -> tuple[np.ndarray, np.ndarray]:
+        """All beta_k y (R, S), and where each anchor's begin, with their number at the end."""
+        parts = [(a.quotients * a.scales).T * a.constant for a in self.anchors]
+        return np.concatenate(parts, axis=1), np.cumsum([0, *(p.shape[1] for p in parts)])
 
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa), by the most promising anchor."""
         xp, c = namespace(theta), self.coefficients(theta)
         chosen = xp.argmax(self.promises(c), axis=1)
-        size = xp.abs(theta) if not is_complex(theta) else None
-        parts = size if size is not None else xp.concat([xp.abs(xp.real(theta)), xp.abs(xp.imag(theta))], axis=1)
-        beta = xp.zeros(theta.shape[0], dtype=c.dtype)
+        parts = [xp.real(theta), xp.imag(theta)] if is_complex(theta) else [theta]
+        size = xp.abs(xp.concat(parts, axis=1)) * (1 + 4 * (theta.shape[1] + 2) * ROUND_OFF)
+        beta = xp.zeros(theta.shape[0], dtype=c.dtype, device=device(c))
         for k, anchor in enumerate(self.anchors):
             here = chosen == k
-            if bool(xp.any(here)):
-                found = anchor.walk.bound(c[here, ...] * beside(anchor.scales, c))
-                found = found - parts[here, ...] @ beside(anchor.losses[: parts.shape[1]], c)
-                beta[here] = anchor.constant * found - 4 * ROUND_OFF * anchor.constant * xp.abs(found)
+            if isinstance(theta, np.ndarray):  # only the points of this anchor
+                if np.any(here):
+                    beta[here] = anchor.bound(c[here], size[here])
+            elif bool(xp.any(here)):
+                beta = xp.where(here, anchor.bound(c, size), beta)
         return beta
 
     def __call__(self, mus: Any, theta: Any) -> Any:

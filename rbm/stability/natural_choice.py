@@ -144,7 +144,13 @@ class AnchorChoice:
         own = anchor.quotients(anchor.minimiser)[self.bound.positions] / scales
         none = np.zeros((0, len(row)), dtype=np.int64)
         made = AnchorProgram(
-            anchor.constant, self.theta[point], scales, losses, program, np.concatenate([quotients, own[None]]), none
+            float(anchor.constant),
+            self.theta[point],
+            scales,
+            losses,
+            program,
+            np.concatenate([quotients, own[None]]),
+            none,
         ).started(c)
         self.anchors.append(anchor)
         self.bound = replace(self.bound, anchors=(*self.bound.anchors, made))

@@ -98,8 +98,8 @@ class NaturalNorm:
             anchors = len(choice.bound.anchors)
             raise StabilityError(
                 f"{anchors} anchors and {choice.size - anchors} constraints are not enough: the stability bound is "
-                f"{-worst.value:.2g} of the constant at {space.describe(mus[worst.point])}; allow more (max_anchors=, max_constraints=), ask for less "
-                "(ratio=), or narrow the parameter ranges"
+                f"{-worst.value:.2g} of the constant at {space.describe(mus[worst.point])}; allow "
+                "more (max_anchors=, max_constraints=), ask for less (ratio=), or narrow the parameter ranges"
             )
         return choice.finished()
 

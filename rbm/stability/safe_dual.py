@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 
 from lowrank.arrays import beside, namespace
 from rbm.arithmetic.precision import ROUND_OFF
@@ -145,6 +144,8 @@ class SafeDual:
         Raises StabilityError where it fails. The multipliers are clipped; what they prove is :meth:`value`. Cost: about
         a millisecond.
         """
+        from scipy.optimize import linprog  # not with `import rbm`: it takes a third of a second
+
         size, levels = float(np.abs(theta).max(initial=0.0)) or 1.0, self.levels
         # the solver's tolerances are absolute: rows of size one
         norms = np.abs(self.rows) @ self.sizes

@@ -29,6 +29,8 @@ __all__ = ["SCM", "BoundSCM"]
 KIND = "stability constraints"
 #: Number of training points by default, and of corners of the parameter ranges that are added to them.
 TRAINING, CORNERS = 500, 128
+#: So many constraints per Hermitian part are expected.
+EXPECTED = 4
 #: At most so many vertices are kept.
 VERTICES = 60
 #: Files whose content decides what a cached constant is worth.
@@ -113,9 +115,10 @@ class SCM:
         return BoundSCM(choice.constraints, choice.vertices(VERTICES).active, space)
 
     def _announce(self, system: AffineSystem, parts: int) -> None:
+        constants = min(self.max_constraints, EXPECTED * parts)
         announce(
-            f"SCM: ranges of {parts} Hermitian parts and up to {self.max_constraints} constants",
-            expected_seconds(system, parts, self.max_constraints),
+            f"SCM: ranges of {parts} Hermitian parts and about {constants} constants",
+            expected_seconds(system, parts, constants),
             "a larger tol= or fewer max_constraints= make it shorter, and cache= keeps what is done",
             progress=self.progress,
         )
@@ -179,6 +182,7 @@ class BoundSCM:
     """:class:`SCM` bound to a model: constraints, and vertices of their linear program."""
 
     kind: ClassVar[str] = "scm"
+    checked: ClassVar[bool] = True
 
     constraints: Constraints
     active: np.ndarray  #: (K, Q) the inequalities that hold with equality at each vertex

@@ -53,9 +53,20 @@ class VertexWalk:
         return cls(program, np.array(sorted(found), dtype=np.int64).reshape(len(found), len(program.lower)))
 
     def spread(self, theta: np.ndarray, most: int) -> VertexWalk:
-        """Return the same from other vertices: the `most` at which walks for theta (M, Q) end most often."""
-        ends, counts = np.unique(np.sort(self.ends(theta)[0], axis=1), axis=0, return_counts=True)
-        return VertexWalk(self.program, ends[np.argsort(-counts, kind="stable")[:most]])
+        """Return the same from other vertices: up to `most` of those where walks for theta (M, Q) end.
+
+        They are chosen one by one, each so that the best start of all theta gets nearest to the optimum on average.
+        """
+        ends = VertexWalk(self.program, np.unique(np.sort(self.ends(theta)[0], axis=1), axis=0))
+        values = theta @ ends.points.T
+        size = np.abs(theta) @ self.program.sizes
+        above = (values - values.min(axis=1)[:, None]) / np.where(size > 0, size, 1.0)[:, None]
+        best, chosen = np.full(len(theta), np.inf), []
+        while len(chosen) < min(most, len(ends.active)) and np.any(best > 0):
+            with_each = np.minimum(best[:, None], above)
+            chosen.append(int(np.argmin(with_each.sum(axis=0))))
+            best = with_each[:, chosen[-1]]
+        return VertexWalk(self.program, ends.active[chosen])
 
     @cached_property
     def normals(self) -> np.ndarray:

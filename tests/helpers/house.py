@@ -28,7 +28,10 @@ ROOMS = {
         *("parameters", "solvers", "affine", "stability", "full_order", "reduction", "estimators", "reduced", "files"),
         *("project", "greedy_result", "greedy", "show", "command_line"),
     ),
-    "problems": ("user_input", "reaction_diffusion", "thermal_block", "acoustics", "studies"),
+    "problems": (
+        *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_fin", "convection_diffusion"),
+        *("frequency_sweep", "acoustics", "studies"),
+    ),
     "ml": ("embeddings", "material", "albert"),
 }
 #: The one arrow upward that is wanted: a model writes itself to a file, which knows models.

@@ -1,7 +1,9 @@
-"""The models of the first two reduced basis examples of libMesh, whose console output is published.
+"""The model of the second reduced basis example of libMesh, whose console output is published.
+
+The first one is problems.convection_diffusion.
 
 Bilinear squares on the unit square, integrated exactly; unknowns on Dirichlet boundaries are eliminated.
-Source: libMesh, reduced_basis_ex1 and reduced_basis_ex2 (definition of the problems; assembled here anew).
+Source: libMesh, reduced_basis_ex2 (definition of the problem; assembled here anew).
 """
 
 from __future__ import annotations
@@ -70,22 +72,6 @@ class Square:
         return {
             f"s{k}": self.vector(self.part(*box)) / area for k, (box, area) in enumerate(zip(boxes, areas, strict=True))
         }
-
-
-def first_example() -> dict[str, Any]:
-    """-0.05 Laplace(u) + x u_x + y u_y = 1, u = 0 on the boundary; arguments of a FullOrderModel."""
-    square = Square(50, "all")
-    stiffness = square.matrix(conduction)
-    axes = [square.matrix(transport, axis=k) for k in (0, 1)]
-    boxes = [(0.7, 0.8, 0.7, 0.8), (0.2, 0.3, 0.7, 0.8), (0.2, 0.3, 0.2, 0.3), (0.7, 0.8, 0.2, 0.3)]
-    return {
-        "operators": [(0.05, stiffness), ("x", axes[0]), ("y", axes[1])],
-        "rhs": [(1.0, square.vector())],
-        "product": stiffness,
-        "parameters": {"x": (-2.0, 2.0), "y": (-2.0, 2.0)},
-        "stability": 0.05,
-        "outputs": square.means(boxes),
-    }
 
 
 def second_example(n: int = 25) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.published_models import first_example
 
 import rbm
+from problems import convection_diffusion
 
 BOUNDS = """
     3.74824 6.67625 5.18295 3.59028 2.71338 2.50784 2.15653 1.71352 1.61442 1.09712 .9794
@@ -24,7 +24,7 @@ DIGIT = 0.51
 
 @pytest.fixture(scope="module")
 def model() -> rbm.FullOrderModel:
-    return rbm.FullOrderModel(**first_example())
+    return convection_diffusion(50)
 
 
 def printed(text: str) -> np.ndarray:
@@ -49,7 +49,8 @@ def test_the_online_answers_with_the_published_parameters_are_the_published_ones
     np.testing.assert_allclose(chosen, given, atol=5e-7)
     reduced = rbm.project(model, model.solve(chosen).T)
     answer = reduced.solve([-2.0, 0.79])
-    outputs = [float(answer.outputs[f"s{k}"][0]) for k in range(4)]
+    names = ("upper_right", "upper_left", "lower_left", "lower_right")
+    outputs = [float(answer.outputs[name][0]) for name in names]
     np.testing.assert_allclose(outputs, [0.12248, 0.370889, 0.254934, 0.114764], rtol=0, atol=DIGIT * 1e-6)
-    bounds = [float(answer.output_bounds[f"s{k}"][0]) for k in range(4)]
+    bounds = [float(answer.output_bounds[name][0]) for name in names]
     np.testing.assert_allclose(bounds, 0.0659666, rtol=0, atol=DIGIT * 1e-7)

@@ -135,3 +135,11 @@ def test_files_that_do_not_fit(name: str) -> None:
     wrong = arrays[name][1:] if name != "constants" else -arrays[name]
     with pytest.raises(ValueError, match="do not fit"):
         BoundNaturalNorm.from_arrays({**arrays, name: wrong})
+
+
+def test_other_arrays_give_the_same() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    model = impedance_model(6, NaturalNorm(SPACE.sample(40), ratio=0.4))
+    theta = model.operator_coefficients(SPACE.sample(50))
+    other = model.stability.constant(strict.asarray(theta))
+    np.testing.assert_allclose(np.asarray(other), model.stability.constant(theta), rtol=1e-9)

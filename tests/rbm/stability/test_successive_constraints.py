@@ -263,7 +263,7 @@ def test_an_interrupted_run_goes_on_from_its_cache(tmp_path: Path, monkeypatch: 
 def test_its_cost_is_said_before_it_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     base = thermal_block((2, 1), 4)
     with_bound(base, SCM(progress=True))
-    assert "SCM: ranges of 2 Hermitian parts and up to 60 constants: about" in capsys.readouterr().err
+    assert "SCM: ranges of 2 Hermitian parts and about 8 constants: about" in capsys.readouterr().err
     monkeypatch.setattr("rbm.stability.successive_constraints.expected_seconds", lambda *_: 600.0)
     with pytest.warns(UserWarning, match="about 10 min.*cache="):
         with_bound(base, SCM())

@@ -1,0 +1,191 @@
+"""Pencil and natural-norm bounds of wave problems: against exact constants, at real sizes, and online.
+
+Questions of :mod:`benchmarks.stability_constants`. Models: bilinear elements of the unit square,
+
+    K - k^2 (1 + i d) M - i k z B,   P = K + M,
+
+natural boundary conditions, B the mass of the four walls; z = 0 for pencils.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from flint import acb, acb_mat, ctx
+
+import rbm
+from problems import frequency_sweep
+from rbm.stability.natural_anchor import Anchor, Terms
+
+__all__ = ["QUESTIONS"]
+
+RANGES = {"k": (3.0, 9.0), "z": (0.2, 1.0)}
+
+
+def waves(m: int, stability: Any, *, impedance: bool, damping: float = 0.02) -> rbm.FullOrderModel:
+    """The model with (m + 1)^2 unknowns."""
+    h = 1 / m
+    ends = np.concatenate([[1.0], 2 * np.ones(m - 1), [1.0]])
+    k = sp.diags_array([-np.ones(m), ends, -np.ones(m)], offsets=[-1, 0, 1]) / h
+    w = sp.diags_array([np.ones(m), 2 * ends, np.ones(m)], offsets=[-1, 0, 1]) * h / 6
+    wall = sp.csr_array(([1.0, 1.0], ([0, m], [0, m])), shape=(m + 1, m + 1))
+    stiffness, mass = (sp.csr_array(a) for a in (sp.kron(k, w) + sp.kron(w, k), sp.kron(w, w)))
+    operators = [("1", stiffness), (f"-k**2*(1 + {0.0 if impedance else damping}j)", mass)]
+    if impedance:
+        operators.append(("-1j*k*z", sp.csr_array(sp.kron(wall, w) + sp.kron(w, wall))))
+    ranges = RANGES if impedance else {"k": RANGES["k"]}
+    load = np.random.default_rng(0).standard_normal((m + 1) ** 2)
+    options: dict[str, Any] = {"projection": "least-squares", "parameters": ranges, "stability": stability}
+    return rbm.FullOrderModel(operators, [(1.0, load)], sp.csr_array(stiffness + mass), **options)
+
+
+def exact_pencil(model: rbm.FullOrderModel, theta: np.ndarray) -> np.ndarray:
+    """min_j |theta_1 kappa_j + theta_2 mu_j| over the common eigenvectors, in double precision."""
+    k, m, p = (a.toarray() for a in (*model.operator_terms, model.product))
+    vectors = scipy.linalg.eigh(m, p)[1]
+    diagonals = np.stack([np.einsum("ij,ij->j", vectors, a @ vectors) for a in (k, m)])
+    return np.abs(theta @ diagonals).min(axis=1)
+
+
+def exact_in_300_bits(model: rbm.FullOrderModel, theta: np.ndarray) -> np.ndarray:
+    """The smallest singular values from P to P' of the matrices as they are given."""
+    ctx.prec = 300
+    try:
+        k, m, p = (
+            acb_mat([[acb(float(x)) for x in row] for row in a.toarray()])
+            for a in (*model.operator_terms, model.product)
+        )
+        made = []
+        for row in theta:
+            a = k * acb(complex(row[0])) + m * acb(complex(row[1]))
+            adjoint = k * acb(complex(row[0]).conjugate()) + m * acb(complex(row[1]).conjugate())
+            squares = p.solve(adjoint * p.solve(a)).eig(algorithm="approx")
+            made.append(min(float(abs(v).sqrt().mid()) for v in squares))
+    finally:
+        ctx.prec = 53
+    return np.array(made)
+
+
+def pencil_against_exact() -> dict[str, Any]:
+    """10 000 points, with damping and without, n = 16 to 400; the closest ones of the smallest in 300 bits."""
+    rows = []
+    for damping in (0.02, 0.0):
+        for m in (3, 7, 11, 19, 24):
+            model = waves(m, rbm.stability.Pencil(), impedance=False, damping=damping)
+            theta = model.operator_coefficients(model.parameters.sample(1000, "random", rng=m))
+            beta, exact = model.stability.constant(theta), exact_pencil(model, theta)
+            row = {
+                "unknowns": model.dimension,
+                "damping": damping,
+                "eigenvalues": len(model.stability.radii),
+                "points": len(theta),
+                "above": int(np.count_nonzero(beta > exact * (1 + 1e-11))),
+                "largest_share_below": float((1 - beta / exact).max()),
+            }
+            if m == 3:
+                nearest = np.argsort(1 - beta / exact)[:200]
+                truth = exact_in_300_bits(model, theta[nearest])
+                row |= {"in_300_bits": len(truth), "above_in_300_bits": int(np.count_nonzero(beta[nearest] > truth))}
+            rows.append(row)
+    return {"cases": rows, "points": sum(r["points"] for r in rows), "above": sum(r["above"] for r in rows)}
+
+
+def natural_against_exact() -> dict[str, Any]:
+    """10 000 points, n = 36 to 400: none above; the ratio to the exact constant."""
+    rows = []
+    for m, count in ((5, 5000), (9, 3500), (14, 1200), (19, 300)):
+        model = waves(m, rbm.stability.NaturalNorm(ratio=0.3), impedance=True)
+        mus = model.parameters.sample(count, "random", rng=m)
+        beta = model.stability.constant(model.operator_coefficients(mus))
+        exact = rbm.stability.inf_sup(model, mus) / (1 - 1e-8)
+        row = {"unknowns": model.dimension, "anchors": len(model.stability.anchors), "points": count}
+        row |= {"above": int(np.count_nonzero(beta > exact)), "not_positive": int(np.count_nonzero(beta <= 0))}
+        rows.append(
+            row | {"smallest_ratio": float((beta / exact).min()), "median_ratio": float(np.median(beta / exact))}
+        )
+    return {"cases": rows, "points": sum(r["points"] for r in rows), "above": sum(r["above"] for r in rows)}
+
+
+def natural_beside_anchored() -> dict[str, Any]:
+    """Anchors of both bounds for one ratio on the impedance model, 196 unknowns."""
+    training = rbm.ParameterSpace(RANGES).sample(500)
+    rows = []
+    for ratio in (0.3, 0.5):
+        natural = waves(13, rbm.stability.NaturalNorm(training, ratio=ratio), impedance=True).stability
+        try:
+            many = len(waves(13, rbm.stability.Anchored(training, ratio=ratio), impedance=True).stability.constants)
+        except rbm.StabilityError:
+            many = 400  # its limit: not enough
+        rows.append({"ratio": ratio, "natural": len(natural.anchors), "anchored_at_least": many})
+    return {"runs": rows}
+
+
+def pencil_large() -> dict[str, Any]:
+    """The duct with 100 000 unknowns: seconds of the bound, and eigenvalues below the cut."""
+    model = frequency_sweep("duct", n=100_000, wavenumbers=(2.0, 40.0), stability=1e-3)
+    began, spent = time.perf_counter(), time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        bound = rbm.stability.Pencil().bind(model)
+    made = {"unknowns": model.dimension, "eigenvalues": len(bound.radii)}
+    return made | {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - spent}
+
+
+def natural_large() -> dict[str, Any]:
+    """Certificates for 40 401 unknowns: CPU seconds of one inf-sup and one natural-norm constant."""
+    model = waves(200, 1e-3, impedance=True)
+    terms = Terms(model)
+    theta = model.operator_coefficients(np.array([[6.0, 0.6], [6.2, 0.6]]))
+    began = time.process_time()
+    anchor = Anchor(terms, theta[0], "k = 6")
+    of_anchor = time.process_time() - began
+    began = time.process_time()
+    shown, estimate, _ = anchor.constant_at(theta[1])
+    of_constant = time.process_time() - began
+    began = time.process_time()
+    terms.certifier.inf_sup(anchor.matrix, anchor.constant * 0.999)
+    made = {"unknowns": model.dimension, "inf_sup_certificate": time.process_time() - began}
+    made |= {"anchor": of_anchor, "constant_with_eigenvalue": of_constant}
+    return made | {"beta": float(anchor.constant), "shown": float(shown or 0.0), "estimate": float(estimate)}
+
+
+def online() -> dict[str, Any]:
+    """A query of N = 30 with each bound and with a constant one, in turns: the median ratio."""
+    rows = []
+    for name, bound, impedance in (
+        ("pencil", rbm.stability.Pencil(max_eigenvalues=900), False),
+        ("natural-norm", rbm.stability.NaturalNorm(ratio=0.4), True),
+    ):
+        reduced = []
+        for stability in (1e-3, bound):
+            model = waves(13, stability, impedance=impedance)
+            reduced.append(rbm.greedy(model, model.parameters.sample(100), tol=0.0, max_basis=30).reduced_model)
+        mus = model.parameters.sample(20_000, "random")
+        ratios, seconds = [], []
+        for _ in range(15):
+            times = []
+            for one in reduced:
+                began = time.perf_counter()
+                one.solve(mus)
+                times.append((time.perf_counter() - began) / len(mus))
+            ratios.append(times[1] / times[0])
+            seconds.append(times)
+        low, middle, high = np.quantile(ratios, [0.025, 0.5, 0.975])
+        row = {"bound": name, "sizes": [r.size for r in reduced], "ratio": middle, "ratio_95": [low, high]}
+        rows.append(row | {"query_us": float(np.median([s[0] for s in seconds]) * 1e6), "of": repr(model.stability)})
+    return {"runs": rows}
+
+
+QUESTIONS = {
+    "pencil-exact": pencil_against_exact,
+    "natural-exact": natural_against_exact,
+    "natural-anchored": natural_beside_anchored,
+    "pencil-large": pencil_large,
+    "natural-large": natural_large,
+    "waves-online": online,
+}
