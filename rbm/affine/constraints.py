@@ -7,7 +7,9 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
+from lowrank.arrays import to_numpy
 from rbm.affine.entries import dense_entries
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient, Coefficients
@@ -60,14 +62,16 @@ class Constraints:
             raise ModelError(
                 f"values of fixed unknowns depend on the parameters: pass mus, (M, {len(self.parameters)}), as well"
             )
-        return Coefficients(self.sources, self.parameters)(self.parameters.validate(mus, True)) @ self.values
+        return Coefficients(self.sources, self.parameters)(self.parameters.validate(_host(mus), True)) @ self.values
 
     def expand(self, x: Any, mus: Any = None) -> np.ndarray:
         """Return vectors with all unknowns, (M, n) or (n,), from their free ones, x (M, m) or (m,).
 
         mus : the parameter points (M, p) of the vectors, where values depend on them
+
+        Arrays on a device are copied to the host.
         """
-        x = dense_entries("vectors of free unknowns", x)
+        x = dense_entries("vectors of free unknowns", _host(x))
         if x.ndim not in (1, 2) or x.shape[-1] != len(self.free):
             raise ModelError(f"vectors of free unknowns must have shape (M, {len(self.free)}), got {x.shape}")
         rows, g = np.atleast_2d(x), self.fixed_values(mus)
@@ -79,10 +83,14 @@ class Constraints:
 
     def restrict(self, x: Any) -> np.ndarray:
         """Return the free unknowns (M, m) or (m,) of vectors (M, n) or (n,)."""
-        x = dense_entries("vectors", x)
+        x = dense_entries("vectors", _host(x))
         if x.ndim not in (1, 2) or x.shape[-1] != self.dimension:
             raise ModelError(f"vectors must have shape (M, {self.dimension}), got {x.shape}")
         return x[..., self.free]
+
+
+def _host(given: Any) -> Any:
+    return to_numpy(given) if is_array_api_obj(given) and not isinstance(given, np.ndarray) else given
 
 
 def bound_to(constraints: Any, parameters: ParameterSpace, dimension: int) -> Constraints | None:

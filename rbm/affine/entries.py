@@ -140,6 +140,8 @@ def _sparse(name: str, given: Any) -> Any:
             own = given.astype(complex if given.dtype.kind == "c" else float)
         if hasattr(own, "check_format"):  # an index out of range would be read from foreign memory
             own.check_format(full_check=True)
+            if np.any(np.diff(own.indptr) < 0):  # which is not looked at where the last one is 0
+                raise ValueError("its index pointers must not decrease")
         matrix = sp.csr_array(own)
         matrix.sum_duplicates()
     except (ValueError, TypeError, IndexError) as error:

@@ -29,6 +29,8 @@ def _info(options: argparse.Namespace) -> None:
         print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
     if model.output_units:
         print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
+    if model.constraints is not None:
+        print(f"  unknowns: {len(model.constraints.free)} free, {len(model.constraints.fixed)} fixed")
     for name, why in model.refused.items():
         print(f"  {name}: {why}")
     print(f"  file: {options.model.stat().st_size} bytes")

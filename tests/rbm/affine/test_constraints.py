@@ -177,6 +177,12 @@ def test_reduced_models_and_files_know_the_fixed_unknowns(tmp_path: Path) -> Non
             assert np.sqrt(error @ ((stiffness + mass) @ error)) <= solution.bound[i] + 1e-12
             assert abs(weights @ wanted - solution.outputs["sum"][i]) <= solution.output_bounds["sum"][i] + 1e-12
     assert rbm.project(model, reduced.basis).constraints is model.constraints
+    xp = pytest.importorskip("array_api_strict")  # in place of a device
+    moved = reduced.to(xp)
+    there = moved.solve(xp.asarray(mus))
+    here = reduced.constraints.expand(reduced.reconstruct(reduced.solve(mus)), mus)
+    back = moved.constraints.expand(moved.reconstruct(there), there.mus)
+    np.testing.assert_allclose(back, here, rtol=1e-9)
     reduced.astype("float32").save(tmp_path / "single.rbm", basis=False)
     np.testing.assert_array_equal(rbm.load(tmp_path / "single.rbm").constraints.free, made.free)
 

@@ -48,6 +48,7 @@ def test_the_template_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert 0.09 < summary["stability_on_training"][0] < summary["stability_on_training"][1] <= 1
     for name in ("history.png", "history.pdf", "selected_parameters.png"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
+    assert "unknowns: 60 free, 1 fixed" in run(capsys, "info", tmp_path / "out" / "model.rbm")[1]
     reduced = rbm.load(tmp_path / "out" / "model.rbm")
     assert reduced.parameters.names == ("k", "h")
     for mu in ([2.0, 3.0], [0.1, 0.5], [10.0, 5.0]):
