@@ -11,8 +11,9 @@ from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
 from rbm.reduced.arrays import estimator_class
+from rbm.reduced.compliant import compliant_terms, reduce_compliant
 from rbm.reduced.model import ReducedModel
-from rbm.reduced.outputs import reduce_output
+from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
 from rbm.reduction.projected_system import Reduction
 
 __all__ = ["finish", "project"]
@@ -68,7 +69,6 @@ def finish(
 ) -> ReducedModel:
     """Return the reduced model of a projection, with its estimators prepared."""
     model = reduction.model
-    product, basis = model.inner_product, reduction.basis
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
     for k, cls in enumerate(estimator_classes(estimators)):
@@ -88,13 +88,23 @@ def finish(
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={name: reduce_output(product, basis, out, name) for name, out in model.outputs.items()},
+        outputs={name: _reduced(reduction, name) for name in model.outputs},
         estimators=states,
         refused=refused,
-        basis=basis,
+        basis=reduction.basis,
         selected=selected,
         output_units=model.output_units,
     )
+
+
+def _reduced(reduction: Reduction, name: str) -> ReducedOutput:
+    """Return an output on the reduced basis, with the sharper bound of compliant ones."""
+    output = reduction.model.outputs[name]
+    made = reduce_output(reduction.model.inner_product, reduction.basis, output, name)
+    places = compliant_terms(reduction, output)
+    if places is None or not isinstance(made, ReducedLinear):
+        return made
+    return reduce_compliant(reduction, output, made, places)
 
 
 def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:

@@ -56,6 +56,11 @@ class PackedFinish(NamedTuple):
     functionals: Any  #: (outputs * N,)
     magnitudes: Any  #: (outputs, N)
     norms: Any  #: (outputs,)
+    energy: (
+        Any  #: (Qa, N) weights of :class:`rbm.online.forms.Energy`, shared by all outputs; (0, N) if none is compliant
+    )
+    skew: Any  #: (1 + Qa,): size, skew; (0,)
+    mismatch: Any  #: (outputs,); negative for outputs that are not compliant
 
 
 class PackedProducts(NamedTuple):

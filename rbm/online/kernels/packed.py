@@ -71,14 +71,29 @@ def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
     """Pack the stability bound and the outputs."""
     real = dtype.type(0).real.dtype
     functionals = finish.functionals.astype(precision(finish.functionals, dtype)).ravel()
-    stability, magnitudes, norms = (a.astype(real) for a in (finish.stability, finish.magnitudes, finish.norms))
-    return PackedFinish(stability, functionals, magnitudes, norms)
+    magnitudes = finish.magnitudes.copy()
+    for o, energy in enumerate(finish.energies):
+        if energy is not None:
+            magnitudes[o] += energy.magnitudes
+    stability, magnitudes, norms = (a.astype(real) for a in (finish.stability, magnitudes, finish.norms))
+    return PackedFinish(stability, functionals, magnitudes, norms, *_pack_energies(finish, real))
+
+
+def _pack_energies(finish: Finish, real: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weights, skew and mismatch of :class:`PackedFinish`; rounding of the right-hand side is in magnitudes."""
+    energies = finish.energies or (None,) * len(finish.norms)
+    one = next((e for e in energies if e is not None), None)
+    if one is None:
+        return np.zeros((0, 0), real), np.zeros(0, real), np.full(len(energies), -1.0, real)
+    mismatch = np.array([-1.0 if e is None else e.mismatch for e in energies], real)
+    return one.weights.astype(real), np.append(one.size, one.skew).astype(real), mismatch
 
 
 def no_finish(real: np.dtype) -> PackedFinish:
     """Return the finish for a query without error bounds and outputs."""
     none = np.zeros(0, real)
-    return PackedFinish(none, none, np.zeros((0, 0), real), none)
+    table = np.zeros((0, 0), real)
+    return PackedFinish(none, none, table, none, table, none, none)
 
 
 def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:
