@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from rbm.reduced.arrays import estimator_class
 from rbm.reduced.compliant import compliant_terms, reduce_compliant
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
+from rbm.reduced.primal_dual import reduce_primal_dual
+from rbm.reduction.adjoint import adjoint_model, check_dual
 from rbm.reduction.projected_system import Reduction
 
-__all__ = ["finish", "project"]
+__all__ = ["dual_names", "finish", "is_compliant", "project"]
 
 #: Training parameters for E3 and E4 when none are given.
 DEFAULT_TRAINING = 1024
@@ -30,6 +32,8 @@ def project(
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     training: Any = None,
     projection: Projection | None = None,
+    *,
+    dual: Mapping[str, Any] | None = None,
 ) -> ReducedModel:
     """Make a reduced model from a basis that comes from elsewhere.
 
@@ -43,11 +47,15 @@ def project(
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
+    dual : {name of a linear output: basis Z* (n, N*) for its dual problem A(mu)^H z = conj l(mu)}, of solutions of that
+        problem; the output is then corrected and has the product bound
+        (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`)
 
     Raises
     ------
     ModelError
-        a basis of the wrong shape or with dependent vectors, an unknown estimator.
+        a basis of the wrong shape or with dependent vectors, an unknown estimator, a dual basis for an output that is
+        unknown, quadratic or of an interpolated model.
     EstimatorUnusable
         the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that
         cannot are listed in `refused`.
@@ -61,13 +69,24 @@ def project(
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
-    return finish(reduction, estimators, model.parameters.validate(training))
+    duals = {
+        name: project(adjoint_model(model, name), columns, projection=reduction.projection)
+        for name, columns in (dual or {}).items()
+    }
+    return finish(reduction, estimators, model.parameters.validate(training), duals=duals)
 
 
 def finish(
-    reduction: Reduction, estimators: Estimators, training: np.ndarray, selected: np.ndarray | None = None
+    reduction: Reduction,
+    estimators: Estimators,
+    training: np.ndarray,
+    selected: np.ndarray | None = None,
+    duals: Mapping[str, ReducedModel] | None = None,
 ) -> ReducedModel:
-    """Return the reduced model of a projection, with its estimators prepared."""
+    """Return the reduced model of a projection, with its estimators prepared.
+
+    duals : reduced models of the dual problems of some outputs, with the estimator "orthonormal"
+    """
     model = reduction.model
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
@@ -88,7 +107,7 @@ def finish(
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={name: _reduced(reduction, name) for name in model.outputs},
+        outputs={name: _reduced(reduction, name, (duals or {}).get(name)) for name in model.outputs},
         estimators=states,
         refused=refused,
         basis=reduction.basis,
@@ -97,10 +116,13 @@ def finish(
     )
 
 
-def _reduced(reduction: Reduction, name: str) -> ReducedOutput:
-    """Return an output on the reduced basis, with the sharper bound of compliant ones."""
+def _reduced(reduction: Reduction, name: str, dual: ReducedModel | None) -> ReducedOutput:
+    """Return an output on the reduced basis: with its dual problem, or the sharper bound of compliant ones."""
     output = reduction.model.outputs[name]
     made = reduce_output(reduction.model.inner_product, reduction.basis, output, name)
+    if dual is not None:
+        assert isinstance(made, ReducedLinear)
+        return reduce_primal_dual(reduction, dual, made)
     places = compliant_terms(reduction, output)
     if places is None or not isinstance(made, ReducedLinear):
         return made
@@ -122,3 +144,24 @@ def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:
     if not classes:
         raise ModelError(f"give at least one estimator: {', '.join(METHODS)}")
     return list(classes.values())
+
+
+def dual_names(model: FullOrderModel, dual: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of the outputs whose dual problems are asked for; "all" stands for all that may have one.
+
+    Raises ModelError for outputs that can have none (:func:`rbm.reduction.adjoint.check_dual`).
+    """
+    if isinstance(dual, str) and dual == "all" and "all" not in model.outputs:
+        linear = [name for name, output in model.outputs.items() if not output.quadratic]
+        for name in linear[:1]:
+            check_dual(model, name)
+        return tuple(linear)
+    names = (dual,) if isinstance(dual, str) else tuple(dual)
+    for name in names:
+        check_dual(model, name)
+    return tuple(dict.fromkeys(names))
+
+
+def is_compliant(reduction: Reduction, name: str) -> bool:
+    """Return whether an output is its own dual problem, so that it gains nothing by another basis."""
+    return compliant_terms(reduction, reduction.model.outputs[name]) is not None
