@@ -124,11 +124,12 @@ def outputs(finish: Any, answers: Any, row: int, here: int, group: int, tile: An
 def compliance(finish: Any, group: int, tile: Any) -> None:
     """Compute the sums of :class:`rbm.online.forms.Energy` into `tile.rounding`, behind those of the outputs.
 
-    These are (sum_q |theta_q|^{1/2} sum_i w_qi |gamma_i|)^2, S = sum_q skew_q |theta_q|, and S size ||gamma||.
+    These are (sum_q |theta_q|^{1/2} sum_i w_qi |gamma_i|)^2 + sum_i m_i |gamma_i|, S = sum_q skew_q |theta_q|, and
+    S size ||gamma||.
     """
     nought = splat(tile.one.dtype.type(0))
     qa, n, at = tile.shape[0], tile.shape[2], 2 * len(finish.norms) + group
-    total, skew, squares = nought, nought, nought
+    total, skew, squares, linear = nought, nought, nought, nought
     for q in range(qa):
         t, s = modulus(load(tile.theta, q)), nought
         for i in range(n):
@@ -138,7 +139,8 @@ def compliance(finish: Any, group: int, tile: Any) -> None:
     for i in range(n):
         g = modulus(load(tile.gamma, i))
         squares = fma(g, g, squares)
-    store(tile.rounding, at, total * total)
+        linear = fma(splat(finish.energy[qa, i]), g, linear)
+    store(tile.rounding, at, fma(total, total, linear))
     store(tile.rounding, at + 2, skew)
     store(tile.rounding, at + 4, skew * splat(finish.skew[0]) * root(squares))
 

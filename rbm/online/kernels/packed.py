@@ -71,22 +71,19 @@ def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
     """Pack the stability bound and the outputs."""
     real = dtype.type(0).real.dtype
     functionals = finish.functionals.astype(precision(finish.functionals, dtype)).ravel()
-    magnitudes = finish.magnitudes.copy()
-    for o, energy in enumerate(finish.energies):
-        if energy is not None:
-            magnitudes[o] += energy.magnitudes
-    stability, magnitudes, norms = (a.astype(real) for a in (finish.stability, magnitudes, finish.norms))
+    stability, magnitudes, norms = (a.astype(real) for a in (finish.stability, finish.magnitudes, finish.norms))
     return PackedFinish(stability, functionals, magnitudes, norms, *_pack_energies(finish, real))
 
 
 def _pack_energies(finish: Finish, real: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return weights, skew and mismatch of :class:`PackedFinish`; rounding of the right-hand side is in magnitudes."""
+    """Return energy, skew and mismatch of :class:`PackedFinish`; compliant outputs are all about one load."""
     energies = finish.energies or (None,) * len(finish.norms)
-    one = next((e for e in energies if e is not None), None)
-    if one is None:
+    known = [e for e in energies if e is not None]
+    if not known:
         return np.zeros((0, 0), real), np.zeros(0, real), np.full(len(energies), -1.0, real)
     mismatch = np.array([-1.0 if e is None else e.mismatch for e in energies], real)
-    return one.weights.astype(real), np.append(one.size, one.skew).astype(real), mismatch
+    energy = np.vstack([known[0].weights, np.max([e.magnitudes for e in known], axis=0)])
+    return energy.astype(real), np.append(known[0].size, known[0].skew).astype(real), mismatch
 
 
 def no_finish(real: np.dtype) -> PackedFinish:
