@@ -11,7 +11,7 @@ from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
 from rbm.reduced.arrays import estimator_class
-from rbm.reduced.compliant import compliant_terms, reduce_compliant
+from rbm.reduced.compliant import as_compliant, compliant_terms, reduce_compliant
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
 from rbm.reduced.primal_dual import reduce_primal_dual
@@ -118,15 +118,16 @@ def finish(
 
 def _reduced(reduction: Reduction, name: str, dual: ReducedModel | None) -> ReducedOutput:
     """Return an output on the reduced basis: with its dual problem, or the sharper bound of compliant ones."""
-    output = reduction.model.outputs[name]
-    made = reduce_output(reduction.model.inner_product, reduction.basis, output, name)
+    output, product = reduction.model.outputs[name], reduction.model.inner_product
+    linear = as_compliant(reduction, output) if dual is None else None
+    places = None if linear is None else compliant_terms(reduction, linear)
+    made = reduce_output(product, reduction.basis, output if linear is None or places is None else linear, name)
     if dual is not None:
         assert isinstance(made, ReducedLinear)
         return reduce_primal_dual(reduction, dual, made)
-    places = compliant_terms(reduction, output)
-    if places is None or not isinstance(made, ReducedLinear):
+    if linear is None or places is None or not isinstance(made, ReducedLinear):
         return made
-    return reduce_compliant(reduction, output, made, places)
+    return reduce_compliant(reduction, linear, made, places, output.quadratic)
 
 
 def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:

@@ -11,15 +11,16 @@ from lowrank.arrays import beside, conj, is_complex, namespace, real_part
 from rbm.affine.outputs import Output
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
+from rbm.errors import PointError
 from rbm.online.forms import Energy
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.interpolated_family import InterpolatedCoefficient
 from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
 from rbm.reduction.projected_system import Reduction
-from rbm.solvers.definite import norm_bound
+from rbm.solvers.definite import hermitian_part, norm_bound
 from rbm.storage.registry import register
 
-__all__ = ["ReducedCompliant", "compliant_terms", "reduce_compliant"]
+__all__ = ["ReducedCompliant", "as_compliant", "compliant_terms", "reduce_compliant"]
 
 #: Two terms are equal if they differ by at most this many u of the largest entry; the difference is charged.
 EQUAL = 64.0
@@ -46,6 +47,9 @@ class ReducedCompliant(ReducedLinear):
     All of this is proved. A - A^H and l - conj f, if they are round-off and not zero, are measured in the norm of the
     product and charged: (||l - conj f||_{P'} + ||A - A^H|| (||u_N||_P + bound)) bound.
 
+    The energy u^H A(mu) u = Re f^H u, a quadratic output with the model's own terms and real coefficients, is the same
+    number and gets the same value and bound, real.
+
     Where theta or phi come out complex, A(mu) is not Hermitian and the plain bound is returned; so it is by the
     compiled kernels in single precision, where u_N^H r is no round-off of double precision, and after LU.
     """
@@ -60,6 +64,12 @@ class ReducedCompliant(ReducedLinear):
     mismatch: np.ndarray  #: ||l_q - conj f_q||_{P'} (Ql,)
     orthonormality: float  #: eta >= ||Z^H P Z - I||
     definite: bool  #: A_N was positive definite where that was tried: then L D L^H solves with it, as a rule
+    real: bool = False  #: the value is the real part: the output is the energy
+
+    def value(self, mus: Any, gamma: Any) -> Any:
+        """Return the values (M,) of the Galerkin solution."""
+        value = super().value(mus, gamma)
+        return real_part(value) if self.real else value
 
     def certified(self, at: AtPoints) -> tuple[Any, Any]:
         """Return values and bounds (M,)."""
@@ -88,8 +98,11 @@ class ReducedCompliant(ReducedLinear):
         return value, xp.where(hermitian & (sharp < plain), sharp, plain)
 
     def simple(self) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """Return what the compiled kernels know, or None where psi varies or A_N is not positive definite."""
-        return super().simple() if self.definite else None
+        """Return what the compiled kernels know, or None.
+
+        It is None where psi varies, A_N is not positive definite, or a real part is taken.
+        """
+        return super().simple() if self.definite and not (self.real and self.vectors.dtype.kind == "c") else None
 
     def energy(self) -> Energy:
         """Return the error terms for the compiled kernels (:class:`rbm.online.forms.Energy`)."""
@@ -154,6 +167,42 @@ def compliant_terms(reduction: Reduction, output: Output) -> list[int] | None:
     return places
 
 
+def as_compliant(reduction: Reduction, output: Output) -> Output | None:
+    """Return the output as a linear one: itself, or conj f for the energy u^H A u; None for another quadratic output.
+
+    The energy has the terms of the model, exactly, and their coefficients, which can only be real: no functions.
+    """
+    if not output.quadratic:
+        return output
+    model = reduction.model
+    families = output.coefficients, model.operator_coefficients, model.rhs_coefficients
+    if len(output.terms) != len(model.operator_terms) or model.black_box or not all(map(_only_real, families)):
+        return None
+    left = list(range(len(model.operator_terms)))
+    for psi, form in zip(output.coefficients.sources, output.terms, strict=True):
+        found = (
+            q
+            for q in left
+            if _same(psi, model.operator_coefficients.sources[q])
+            and abs(form - hermitian_part(model.operator_terms[q])).max() == 0
+        )
+        place = next(found, None)
+        if place is None:
+            return None
+        left.remove(place)
+    return Output(model.rhs_coefficients, tuple(model.rhs_terms.conj().T))
+
+
+def _only_real(coefficients: Coefficients) -> bool:
+    """Return True for coefficients that are real at every point: numbers and formulas, not a user's functions."""
+    if not coefficients.portable:
+        return False
+    try:
+        return not is_complex(coefficients(coefficients.parameters.bounds.T[:1].copy()))
+    except PointError:  # a formula that fails at the end of a range
+        return False
+
+
 def _equal(a: np.ndarray, b: np.ndarray, units: np.ndarray) -> bool:
     return bool(np.abs((a - b) * units).max() <= EQUAL * ROUND_OFF * np.abs(b * units).max())
 
@@ -170,7 +219,7 @@ def _same(psi: Coefficient, phi: Coefficient) -> bool:
 
 
 def reduce_compliant(
-    reduction: Reduction, output: Output, linear: ReducedLinear, places: list[int]
+    reduction: Reduction, output: Output, linear: ReducedLinear, places: list[int], real: bool = False
 ) -> ReducedCompliant:
     """Return the output with all that its sharper bound needs; `places` from :func:`compliant_terms`.
 
@@ -194,6 +243,7 @@ def reduce_compliant(
         mismatch=mismatch * (1 + 8 * ROUND_OFF),
         orthonormality=product.orthonormality(reduction.basis),
         definite=_definite(operators, model.operator_coefficients),
+        real=real,
     )
 
 

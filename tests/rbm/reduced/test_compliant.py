@@ -229,3 +229,24 @@ def test_a_model_without_compliant_outputs_is_answered_as_before() -> None:
     made = rbm.greedy(convection_model(), [[1.0, 1.0], [-1.0, 0.5], [0.3, 0.2]]).reduced_model
     assert made._online.finish is None  # "mixed" has coefficients that vary
     assert all(type(output) is ReducedLinear for output in made.outputs.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_energy_is_compliant(kind: str) -> None:
+    base = compliant_model(kind)
+    terms = list(zip(base.operator_coefficients.sources, base.operator_terms, strict=True))
+    other = [(c, 2 * a) for c, a in terms]
+    model = compliant_model(kind, outputs={"energy": terms[::-1], "twice": other, "s": base.rhs_terms[:, 0].conj()})
+    made = rbm.greedy(model, model.parameters.sample(60)).reduced_model
+    mus = model.parameters.sample(20, "random", rng=3)
+    for size in (2, 4, made.size):
+        part = made.truncate(size)
+        answer = part.solve(mus)
+        energy = answer.outputs["energy"]
+        assert energy.dtype == float
+        errors = output_errors(model, mus, {"s": energy})["s"]  # the same exact value: f^H u
+        assert np.all(errors <= answer.output_bounds["energy"])
+        np.testing.assert_allclose(energy, answer.outputs["twice"] / 2, rtol=1e-12)
+        assert np.all(answer.output_bounds["energy"] <= answer.output_bounds["twice"])
+    four = made.truncate(4).solve(mus)
+    assert four.output_bounds["energy"].max() < 1e-2 * four.output_bounds["twice"].max()
