@@ -11,12 +11,4 @@ from eim.discrete import deim, qdeim
 from eim.interpolation import EmpiricalInterpolation, empirical_interpolation
 from eim.separation import Separation, lagrange, separate
 
-__all__ = [
-    "EmpiricalInterpolation",
-    "Separation",
-    "deim",
-    "empirical_interpolation",
-    "lagrange",
-    "qdeim",
-    "separate",
-]
+__all__ = ["EmpiricalInterpolation", "Separation", "deim", "empirical_interpolation", "lagrange", "qdeim", "separate"]

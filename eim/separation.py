@@ -51,12 +51,7 @@ class Separation:
         return np.abs(self._values(k) - self._values(self.nodes) @ self.coefficients(k).T).max(axis=0)
 
     def _values(self, k: np.ndarray) -> np.ndarray:
-        values = np.asarray(as_matrix("the family", self.family(k)))
-        if values.shape[1] != len(k):
-            raise ValueError(
-                f"the family returned shape {values.shape} for {len(k)} values of k; one column each is expected"
-            )
-        return values
+        return _columns("the family", self.family(k), len(k), "values of k")
 
     def combine(self, matrices: Sequence[Any], k: float) -> Any:
         """Return sum_m lambda_m(k) A_m for the matrices A_m = A(k_m)."""
@@ -119,13 +114,17 @@ def separate(family: Family, candidates: Any, *, rtol: float = 1e-10, rank: int 
     if candidates.ndim != 1 or not len(candidates):
         raise ValueError(f"candidates must have shape (K,), K >= 1, got {candidates.shape}")
     candidates = _numbers("candidates", candidates)
-    snapshots = np.asarray(as_matrix("the family at the candidates", family(candidates)))
-    if snapshots.shape[1] != len(candidates):
-        raise ValueError(
-            f"the family returned shape {snapshots.shape} for {len(candidates)} candidates; one column each is expected"
-        )
+    snapshots = _columns("the family at the candidates", family(candidates), len(candidates), "candidates")
     interpolation = empirical_interpolation(snapshots, rtol=rtol, rank=rank)
     return Separation(candidates[interpolation.snapshots], family, interpolation)
+
+
+def _columns(name: str, values: Any, count: int, of: str) -> np.ndarray:
+    """Return values of a family, (P, count). Raises ValueError for another number of columns, one for each `of`."""
+    values = np.asarray(as_matrix(name, values))
+    if values.shape[1] != count:
+        raise ValueError(f"the family returned shape {values.shape} for {count} {of}; one column each is expected")
+    return values
 
 
 def _numbers(name: str, given: Any) -> np.ndarray:

@@ -26,19 +26,7 @@ from lowrank.ranges import randomized_range
 from lowrank.svd import truncated_svd
 
 __all__ = [
-    "CUR",
-    "POD",
-    "CrossApproximation",
-    "ErrorEstimate",
-    "GramSchmidt",
-    "InterpolativeDecomposition",
-    "LowRankMatrix",
-    "cross_approximation",
-    "cur",
-    "gram_schmidt",
-    "interpolative_decomposition",
-    "pod",
-    "randomized_range",
-    "randomized_svd",
-    "truncated_svd",
-]
+    "CUR", "POD", "CrossApproximation", "ErrorEstimate", "GramSchmidt", "InterpolativeDecomposition", "LowRankMatrix",
+    "cross_approximation", "cur", "gram_schmidt", "interpolative_decomposition", "pod", "randomized_range",
+    "randomized_svd", "truncated_svd",
+]  # fmt: skip

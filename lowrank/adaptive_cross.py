@@ -1,6 +1,7 @@
 """Cross approximation with partial and rook pivoting.
 
-Only the rows and columns that are needed are read; the error is checked in other entries.
+Only the rows and columns that are needed are read; the error is checked in other entries. Where the whole matrix is at
+hand, or as much of it was read, all entries are compared in the end, and what was missed is taken with full pivoting.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lowrank.arrays import namespace, to_numpy, unit_roundoff
-from lowrank.cross_check import Check, sample_residual
+from lowrank.cross_check import Check, argmax, compare, modulus, sample_residual
 from lowrank.cross_result import CrossApproximation, Stopped
+from lowrank.dense import norm
 from lowrank.entries import Entries
-from lowrank.full_pivoting import PLATEAU, SATURATION, TRUSTED, WINDOW
+from lowrank.full_pivoting import PLATEAU, SATURATION, TRUSTED, WINDOW, dense_residual
 from lowrank.growing_cross import NOISE, GrowingCross
-from lowrank.whole_cross import NOISY, SHARE, finish, plateau
+from lowrank.matrix import ErrorEstimate
 
-__all__ = ["search"]
+__all__ = ["NOISY", "search"]
 
+#: The crosses go for this share of the tolerance, and recompression for the rest.
+SHARE = 0.5
+#: The residual of crosses that stopped falling is round-off if it is below this many PLATEAU u ||A||: each may be as
+#: large as that.
+NOISY = 4.0
 #: The check is due once the last two crosses are below this share of what they go for.
 CAUTION = 0.5
 #: Rows that are tried where the last column points nowhere.
@@ -53,13 +60,10 @@ def search(
         limit = 0
     stopped, check = _follow(cross, first, rtol, limit, rook, rng)
     if source.array is not None or stopped == "reading":
-        whole = source.whole()
-        stopped, check = finish(cross, whole, rtol, limit, None if stopped == "reading" else stopped)
+        stopped, check = _finish(cross, source.whole(), rtol, limit, None if stopped == "reading" else stopped)
     assert check is not None
-    c, r = cross.factors()
     found = CrossApproximation(
-        c,
-        r,
+        *cross.factors(),
         np.array(cross.row_indices, dtype=int),
         np.array(cross.column_indices, dtype=int),
         np.array(cross.pivots, dtype=complex if np.iscomplexobj(cross.pivots) else float),
@@ -95,9 +99,9 @@ def _follow(
         if row is not None:
             wait -= 1
             column = _add(cross, row, 1.0 if rook else u**-0.25)
-            keep = plateau(cross, u) if rtol is None or rtol <= TRUSTED * u else None
+            keep = _plateau(cross, u) if rtol is None or rtol <= TRUSTED * u else None
             if keep is None and (wait > 0 or not _small(cross, max(CAUTION * goal, SATURATION * u))):
-                row = _read(cross, _argmax(column * cross.open_rows), u)
+                row = _read(cross, argmax(column * cross.open_rows), u)
                 continue
         else:
             keep = None
@@ -135,7 +139,7 @@ def _read(cross: GrowingCross, i: int, u: float, a: Any = None) -> Row | None:
         return None
     residual, sizes, noise = cross.rows(np.array([i]), a)
     residual = residual[0, :]
-    if _modulus(residual[_argmax(residual)]) <= NOISE * u * noise[0]:
+    if modulus(residual[argmax(residual)]) <= NOISE * u * noise[0]:
         cross.close(i)
         return None
     return Row(i, residual, float(sizes[0]), float(noise[0]))
@@ -184,15 +188,15 @@ def _add(cross: GrowingCross, row: Row, reach: float) -> Any:
 
     If an entry of the column is larger by more than the factor `reach`, the search goes on in that row, by turns.
     """
-    j = _argmax(row.residual)
+    j = argmax(row.residual)
     column = cross.column(j)
     for _ in range(TURNS):
-        i = _argmax(column)
-        if not _modulus(column[i]) > reach * _modulus(row.residual[j]):
+        i = argmax(column)
+        if not modulus(column[i]) > reach * modulus(row.residual[j]):
             break
         residual, sizes, noise = cross.rows(np.array([i]))
         row = Row(i, residual[0, :], float(sizes[0]), float(noise[0]))
-        before, j = j, _argmax(row.residual)
+        before, j = j, argmax(row.residual)
         if j == before:
             break
         column = cross.column(j)
@@ -210,10 +214,59 @@ def _small(cross: GrowingCross, level: float) -> bool:
     return max(cross.norms[-2:], default=np.inf) <= level * cross.total[-1]
 
 
-def _argmax(x: Any) -> int:
-    xp = namespace(x)
-    return int(xp.argmax(xp.abs(x)))
+def _finish(
+    cross: GrowingCross, matrix: Any, rtol: float | None, limit: int, stopped: Stopped | None
+) -> tuple[Stopped, Check]:
+    """Return why the search is over, and the error in all entries of A.
+
+    Where the error is too large, crosses by full pivoting are added first.
+
+    `stopped` is why the search in rows and columns was given up, None for a search that was not over. 2 m n k flops,
+    and as many a cross where the search goes on, in a copy of A.
+    """
+    u, goal = unit_roundoff(matrix), SHARE * (rtol or 0.0)
+    trusted = rtol is not None and rtol > TRUSTED * u
+    error, size = compare(matrix, cross.c.T, cross.u)
+    floor = NOISY * PLATEAU * u * size
+    if error > (goal * size if trusted or stopped == "tolerance" else floor) and cross.rank < limit:
+        stopped = _eliminate(cross, matrix, goal * size, limit, trusted)
+        error, size = compare(matrix, cross.c.T, cross.u)
+    if error <= floor and (stopped == "round-off" or cross.rank == min(matrix.shape)):
+        reason: Stopped = "round-off"
+    elif rtol is not None and error <= goal * size:
+        reason = "tolerance"
+    else:
+        reason = "rank" if cross.rank == limit else "round-off"
+    return reason, Check(ErrorEstimate(error, 0.0), size, 0, 0.0, size)
 
 
-def _modulus(x: Any) -> float:
-    return float(abs(to_numpy(x)[()]))
+def _eliminate(cross: GrowingCross, matrix: Any, goal: float, limit: int, trusted: bool) -> Stopped:
+    """Take crosses at the largest entries of the residual, until ||R||_F <= goal, or R is round-off."""
+    xp, u = namespace(matrix), unit_roundoff(matrix)
+    rest = matrix - cross.c.T @ cross.u
+    for i, j in zip(cross.row_indices, cross.column_indices, strict=True):
+        rest[i, :] = 0.0
+        rest[:, j] = 0.0
+    residual, top = dense_residual(rest), float(xp.max(xp.abs(matrix)))
+    while True:
+        i, j, pivot = residual.largest()
+        size = float(to_numpy(xp.max(xp.abs(matrix[i, :]))))
+        if abs(pivot) <= SATURATION * u * top or (not trusted and cross.is_noise(i, abs(pivot), size, u)):
+            return "round-off"
+        if norm(residual.array) <= goal:
+            return "tolerance"
+        if cross.rank == limit:
+            return "rank"
+        column, row = residual.eliminate(i, j, pivot)
+        cross.add(i, j, column, row, size)
+        if not trusted and (keep := _plateau(cross, u)) is not None:
+            cross.truncate(keep)
+            return "round-off"
+
+
+def _plateau(cross: GrowingCross, u: float) -> int | None:
+    """Return the rank to keep if the last crosses are as small as rounding errors and no longer fall, else None."""
+    now, before = max(cross.norms[-3:]), max(cross.norms[:-WINDOW][-3:], default=np.inf)  # single ones are erratic
+    if now > PLATEAU * u * cross.total[-1] or now <= 0.75 * before:
+        return None
+    return 1 + max((k for k, size in enumerate(cross.norms) if size > 2 * now), default=-1)

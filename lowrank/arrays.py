@@ -6,25 +6,12 @@ from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 __all__ = [
-    "all_true",
-    "as_matrix",
-    "beside",
-    "conj",
-    "device",
-    "is_complex",
-    "is_numpy_array",
-    "namespace",
-    "numpy_dtype",
-    "plain",
-    "real_part",
-    "refuse_hidden",
-    "to_numpy",
-    "unit_roundoff",
-    "working_dtype",
-]
+    "all_true", "as_matrix", "beside", "conj", "device", "is_complex", "namespace", "numpy_dtype", "plain", "real_part",
+    "refuse_hidden", "to_numpy", "unit_roundoff", "working_dtype",
+]  # fmt: skip
 
 #: Names of the types of entries, by which another module's types are told.
 TYPES = ("float64", "complex128", "float32", "complex64", "bool", "int64", "int32")

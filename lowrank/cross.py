@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lowrank.adaptive_cross import search
+from lowrank.adaptive_cross import NOISY, search
 from lowrank.arrays import as_matrix, unit_roundoff
 from lowrank.cross_result import CrossApproximation
 from lowrank.entries import Entries, entries_of_array, is_pair
@@ -18,7 +18,6 @@ from lowrank.limits import check_limits
 from lowrank.matrix import ErrorEstimate
 from lowrank.operands import scaled_to_range
 from lowrank.renamed import renamed
-from lowrank.whole_cross import NOISY
 
 __all__ = ["CrossApproximation", "cross_approximation"]
 
@@ -205,9 +204,8 @@ def _noise_level(cross: CrossApproximation) -> float | None:
     if cross.rank < max(MANY, most // 2):
         return None
     early, late = (float(np.median(history[k : k + cross.rank // 8])) for k in (cross.rank // 4, cross.rank // 2))
-    fall, level, size = (
-        (1.1, NO_DECAY**3, history[0]) if cross.pivoting == "full" else (NO_DECAY, NO_DECAY**2, cross.norm)
-    )
+    full = cross.pivoting == "full"
+    fall, level, size = (1.1, NO_DECAY**3, history[0]) if full else (NO_DECAY, NO_DECAY**2, cross.norm)
     return late / float(size) if late > early / fall and late < history[0] / level else None
 
 
@@ -234,8 +232,7 @@ def _missed(cross: CrossApproximation) -> bool:
 
 
 def _checked_shape(shape: Any) -> tuple[int, int]:
-    if not (
-        isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(k, int | np.integer) and k >= 0 for k in shape)
-    ):
+    pair = isinstance(shape, tuple) and len(shape) == 2
+    if not (pair and all(isinstance(k, int | np.integer) and k >= 0 for k in shape)):
         raise ValueError(f"functions do not tell the shape of the matrix: pass shape=(m, n), got {shape!r}")
     return int(shape[0]), int(shape[1])

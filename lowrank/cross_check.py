@@ -11,7 +11,7 @@ from lowrank.dense import norm as frobenius
 from lowrank.growing_cross import GrowingCross
 from lowrank.matrix import ErrorEstimate
 
-__all__ = ["Check", "compare", "sample_residual"]
+__all__ = ["Check", "argmax", "compare", "modulus", "sample_residual"]
 
 #: Entries that a check reads, or rows and columns where entries cannot be read one by one.
 CHECKED_ENTRIES = 1000
@@ -75,9 +75,9 @@ def _by_lines(cross: GrowingCross, rng: np.random.Generator) -> tuple[ErrorEstim
     (a, r), (b, s) = cross.lines(i, axis=0), cross.lines(j, axis=1)
     by_rows, by_columns = _root_sum_square(_norms(r), m), _root_sum_square(_norms(s.T), n)
     sizes = _root_sum_square(_norms(a), m).value, _root_sum_square(_norms(b.T), n).value
-    k, q = divmod(_argmax(cross.xp.reshape(r, (-1,))), n)
-    p, t = divmod(_argmax(cross.xp.reshape(s, (-1,))), len(j))
-    worst = int(i[k]) if _modulus(r[k, q]) >= _modulus(s[p, t]) else p
+    k, q = divmod(argmax(cross.xp.reshape(r, (-1,))), n)
+    p, t = divmod(argmax(cross.xp.reshape(s, (-1,))), len(j))
+    worst = int(i[k]) if modulus(r[k, q]) >= modulus(s[p, t]) else p
     if len(i) == m:
         return by_rows, sizes[0], worst, 0.0
     if len(j) == n:
@@ -106,10 +106,12 @@ def _norms(rows: Any) -> np.ndarray:
     return np.array([frobenius(rows[k, :]) for k in range(rows.shape[0])])
 
 
-def _argmax(x: Any) -> int:
+def argmax(x: Any) -> int:
+    """Return the flat position of the entry of largest modulus."""
     xp = namespace(x)
     return int(xp.argmax(xp.abs(x)))
 
 
-def _modulus(x: Any) -> float:
+def modulus(x: Any) -> float:
+    """Return the modulus of one number, of any array module, on the host."""
     return float(abs(to_numpy(x)[()]))

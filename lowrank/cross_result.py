@@ -101,7 +101,8 @@ class CrossApproximation:
     def low_rank(self) -> LowRankMatrix:
         """Return the same approximation as a :class:`lowrank.LowRankMatrix`, which shares the factors."""
         rows = adjoint(self.rows)
-        return LowRankMatrix(self.columns, _ones(rows, self.rank), rows)
+        ones = namespace(rows).ones(self.rank, dtype=real_part(rows[:0, :0]).dtype, device=device(rows))
+        return LowRankMatrix(self.columns, ones, rows)
 
     def recompress(self, rank: int | None = None, *, rtol: float | None = None) -> LowRankMatrix:
         """Return the SVD of C U, cut to the lowest rank for which ||A - .||_F <= rtol ||A||_F still holds.
@@ -148,8 +149,3 @@ class CrossApproximation:
             found = f"relative error {value:.1e} +- {deviation:.1e} in all but {self.unseen:.1%} of the entries"
             found += f", {self.entries_read:,} of {m * n:,} entries read"
         return f"CrossApproximation({m} x {n}, rank {self.rank}, {found}, stopped by {self.stopped})"
-
-
-def _ones(rows: Any, rank: int) -> Any:
-    xp = namespace(rows)
-    return xp.ones(rank, dtype=real_part(rows[:0, :0]).dtype, device=device(rows))

@@ -10,17 +10,8 @@ import scipy.linalg
 from lowrank.arrays import beside, is_complex, namespace, real_part
 
 __all__ = [
-    "adjoint",
-    "adjoint_times",
-    "cholesky",
-    "column_norms",
-    "eigh",
-    "norm",
-    "qr",
-    "solve_triangular",
-    "svd",
-    "times",
-]
+    "adjoint", "adjoint_times", "cholesky", "column_norms", "eigh", "norm", "qr", "solve_triangular", "svd", "times",
+]  # fmt: skip
 
 
 def adjoint(x: Any) -> Any:
@@ -100,13 +91,11 @@ def svd(x: Any) -> tuple[Any, Any, Any]:
 def eigh(x: Any, largest: int) -> tuple[Any, Any]:
     """Return the `largest` greatest eigenvalues (k,), descending, and eigenvectors (n, k) of a Hermitian matrix."""
     n = x.shape[0]
-    if isinstance(x, np.ndarray) and 0 < largest < n:
-        values, vectors = scipy.linalg.eigh(x, subset_by_index=(n - largest, n - 1), check_finite=False)
+    if isinstance(x, np.ndarray) and n:
+        wanted = (n - largest, n - 1) if 0 < largest < n else None
+        values, vectors = scipy.linalg.eigh(x, subset_by_index=wanted, check_finite=False)
     else:
-        xp = namespace(x)
-        values, vectors = (
-            scipy.linalg.eigh(x, check_finite=False) if isinstance(x, np.ndarray) and n else xp.linalg.eigh(x)
-        )
+        values, vectors = namespace(x).linalg.eigh(x)
     return values[::-1][:largest], vectors[:, ::-1][:, :largest]
 
 
@@ -148,9 +137,8 @@ def solve_triangular(
         from cupyx.scipy.linalg import solve_triangular as on_device  # type: ignore[import-not-found]
 
         return on_device(factor, x, lower=lower, trans=trans, unit_diagonal=unit)
-    if (
-        unit and not conjugate_transposed
-    ):  # upside down it is an upper triangle, in which no pivot below the diagonal is found
+    if unit and not conjugate_transposed:
+        # upside down it is an upper triangle, in which no pivot below the diagonal is found
         ones = xp.eye(factor.shape[0], dtype=dtype, device=factor.device)
         triangle = xp.tril(factor, k=-1) if lower else xp.triu(factor, k=1)
         if lower:

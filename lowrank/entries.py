@@ -64,9 +64,8 @@ class Entries:
             raise ValueError(
                 f"{name}(...) must return shape {shape} for {_how_many(indices)}, got {tuple(values.shape)}"
             )
-        kind = numpy_dtype(values).kind
         xp = namespace(values)
-        if kind in "biu":
+        if numpy_dtype(values).kind in "biu":
             values = xp.astype(values, xp.float64)
         dtype = numpy_dtype(values)
         if self._dtype is None:

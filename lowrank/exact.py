@@ -8,7 +8,7 @@ import numpy as np
 
 from lowrank.arrays import namespace, numpy_dtype, unit_roundoff
 from lowrank.dense import adjoint, qr, svd
-from lowrank.limits import number_of_terms
+from lowrank.limits import Limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import first_product, is_array, sample, total_norm
 from lowrank.orthogonal import gram_schmidt
@@ -19,9 +19,7 @@ __all__ = ["SMALL", "direct_svd", "lanczos_svd"]
 SMALL = 64
 
 
-def direct_svd(
-    a: Any, rank: int | None, rtol: float | None, atol: float | None, left: Any, right: Any
-) -> LowRankMatrix:
+def direct_svd(a: Any, limits: Limits, left: Any = None, right: Any = None) -> LowRankMatrix:
     """Return the truncated SVD by LAPACK.
 
     For a product that has no factor the matrix is orthonormalised in it first: A = Q_1 R_1, R_1^H = Q_2 R_2.
@@ -35,7 +33,7 @@ def direct_svd(
         result = gram_schmidt(adjoint(core), product=right)
         q2, core = result.basis, adjoint(result.coefficients)
     u, s, vh = svd(core)
-    k = number_of_terms(s, noise, rank, rtol, atol)
+    k = number_of_terms(s, noise, limits)
     u, v = u[:, :k], adjoint(vh[:k, :])
     return LowRankMatrix(u if q1 is None else q1 @ u, s[:k], v if q2 is None else q2 @ v, is_svd=True)
 
@@ -49,7 +47,7 @@ def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMat
     dimensions; it refuses complex matrices for ranks near the size) and where it does not converge.
     """
     if min(a.shape) <= max(SMALL, 2 * rank + 1) or total_norm(a) == 0:
-        return direct_svd(a, rank, None, None, None, None)
+        return direct_svd(a, Limits(rank))
     like = sample(a)
     if namespace(like).__name__.endswith("cupy"):
         from cupyx.scipy.sparse.linalg import svds  # type: ignore[import-not-found]
@@ -63,13 +61,13 @@ def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMat
         try:
             _, _, vh = svds(wide, k=rank, v0=start)
         except ArpackError:  # not converged, or no start that is not orthogonal to all that is left
-            return direct_svd(a, rank, None, None, None, None)
+            return direct_svd(a, Limits(rank))
     else:
-        return direct_svd(a, rank, None, None, None, None)
+        return direct_svd(a, Limits(rank))
     v = qr(adjoint(vh).astype(like.dtype))[0]
     q, r = qr(a @ v)
     u, s, wh = svd(r)
-    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(s), rank)
+    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(s), Limits(rank))
     return LowRankMatrix(q @ u[:, :k], s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
 
 

@@ -9,7 +9,7 @@ from scipy.linalg import blas
 
 from lowrank.arrays import namespace, numpy_dtype, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, cholesky, eigh, qr, solve_triangular, svd, times
-from lowrank.limits import number_of_terms
+from lowrank.limits import Limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
 
 __all__ = ["gram_svd"]
@@ -24,7 +24,7 @@ SINGLE_PANEL = 1024
 ROUNDING = 16
 
 
-def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *, insist: bool) -> LowRankMatrix | None:
+def gram_svd(a: Any, limits: Limits, *, insist: bool) -> LowRankMatrix | None:
     """Return A ~ U diag(s) V^H from the eigenvectors V of A^H A, or None where they are not accurate enough.
 
     A^H A = V diag(s^2) V^H; of a wide matrix A A^H is taken.
@@ -37,12 +37,10 @@ def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *
     """
     m, n = a.shape
     if m < n:
-        found = gram_svd(adjoint(a), rank, rtol, atol, insist=insist)
+        found = gram_svd(adjoint(a), limits, insist=insist)
         return None if found is None else found.H
-    xp = namespace(a)
-    by_rank = rank is not None and rtol is None and atol is None
-    if by_rank and not insist and isinstance(a, np.ndarray):
-        assert rank is not None
+    xp, rank = namespace(a), limits.rank
+    if rank is not None and not limits.tolerant and not insist and isinstance(a, np.ndarray):
         v = _leading_in_single(a, min(rank, n))
         if v is not None:
             return _rayleigh_ritz(a, v.astype(a.dtype))
@@ -50,12 +48,12 @@ def gram_svd(a: Any, rank: int | None, rtol: float | None, atol: float | None, *
     energy = float(np.sum(np.diag(to_numpy(gram)).real))
     if energy == 0:
         return LowRankMatrix(a[:, :0], xp.abs(a[0, :0]), adjoint(a)[:, :0], is_svd=True)
-    values, vectors = eigh(gram, n if rank is None or rtol is not None or atol is not None else min(rank, n))
+    values, vectors = eigh(gram, n if rank is None or limits.tolerant else min(rank, n))
     values = to_numpy(values)
     resolved = int(np.count_nonzero(values > CUT**2 * values[0]))
     k = len(values) if rank is None else min(rank, len(values))
-    if rtol is not None or atol is not None:
-        allowed = max(atol or 0.0, (rtol or 0.0) * energy**0.5)
+    if limits.tolerant:
+        allowed = limits.allowed(energy**0.5)
         # rounding errors of the eigenvalues are counted as error: the promise is kept
         tails = energy - np.cumsum(values) + 8 * n * np.finfo(float).eps * energy
         enough = np.flatnonzero(np.append(energy, tails[:resolved]) <= allowed**2)
@@ -96,7 +94,7 @@ def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
         basis, r = qr(x)
         inverse = eye
     u, s, wh = svd(r)
-    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(a))
+    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(a), Limits())
     return LowRankMatrix(basis @ (inverse @ u[:, :k]), s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import beside, device, is_complex, namespace, to_numpy
+from lowrank.arrays import beside, conj, device, namespace, to_numpy
 from lowrank.dense import norm
 from lowrank.entries import Entries
 
@@ -147,8 +147,7 @@ class GrowingCross:
 
         No cross leads to where these meet.
         """
-        xp = self.xp
-        rows, columns = (np.flatnonzero(~to_numpy(xp.any(factor != 0, axis=0))) for factor in (self.c, self.u))
+        rows, columns = (np.flatnonzero(~to_numpy(self.xp.any(f != 0, axis=0))) for f in (self.c, self.u))
         return rows[self._open[rows]], columns
 
     def truncate(self, rank: int) -> None:
@@ -172,12 +171,9 @@ class GrowingCross:
         scale = max(size, before)
         mixed = 0.0
         if self.rank:
-            left, right = (to_numpy(f @ self._conj(x / s)) for f, x, s in ((self.c, c, size_c), (self.u, u, size_u)))
+            left, right = (to_numpy(f @ conj(x / s)) for f, x, s in ((self.c, c, size_c), (self.u, u, size_u)))
             mixed = 2 * float(np.sum((left.astype(complex) / scale * right).real)) * (size / scale)
         self.total.append(scale * max((before / scale) ** 2 + (size / scale) ** 2 + mixed, 0.0) ** 0.5)
-
-    def _conj(self, x: Any) -> Any:
-        return self.xp.conj(x) if is_complex(x) else x
 
     def _ones(self, size: int) -> Any:
         return self.xp.ones(size, dtype=self.like.dtype, device=device(self.like))

@@ -35,9 +35,8 @@ class CUR:
     error: ErrorEstimate  #: ||A - C U R||_F: exact for arrays, for functions as in CrossApproximation
     norm: float  #: ||A||_F
     stopped: Stopped
-    error_bound: float = (
-        np.inf
-    )  #: as in CrossApproximation: a cautious estimate for functions, ||A - C U R||_F for arrays
+    #: as in CrossApproximation: a cautious estimate for functions, ||A - C U R||_F for arrays
+    error_bound: float = np.inf
 
     @property
     def rank(self) -> int:
@@ -70,9 +69,8 @@ class CUR:
 
         Two triangular solves: right to round-off, as the product C U R is not.
         """
-        upper, exponents = _columns_in_units(
-            self.upper, self.upper
-        )  # C S (T S)^{-1}: pivots may be at the ends of the range
+        # C S (T S)^{-1}: pivots may be at the ends of the range
+        upper, exponents = _columns_in_units(self.upper, self.upper)
         columns = adjoint(_by_powers(self.C, -exponents))
         left = adjoint(solve_triangular(upper, columns, lower=False, conjugate_transposed=True))
         right = adjoint(solve_triangular(self.lower, self.R, lower=True, unit=True))
@@ -168,16 +166,15 @@ def interpolative_decomposition(
     array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
     given = matrix if array is None else array
     cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
-    upper, exponents = _columns_in_units(adjoint(_upper(cross)), adjoint(cross.rows))
-    rows = adjoint(
-        _by_powers(adjoint(cross.rows), -exponents)
-    )  # (S T)^{-1} S U: pivots may be at the ends of the range
+    upper, exponents = _columns_in_units(adjoint(_take(cross.rows, cross.column_indices, 1)), adjoint(cross.rows))
+    # (S T)^{-1} S U: pivots may be at the ends of the range
+    rows = adjoint(_by_powers(adjoint(cross.rows), -exponents))
     x = namespace(rows).asarray(solve_triangular(adjoint(upper), rows, lower=False), copy=True)
     for k, j in enumerate(cross.column_indices.tolist()):  # the identity to the last bit
         x[:, j] = 0.0
         x[k, j] = 1.0
     j = cross.column_indices
-    return InterpolativeDecomposition(j, x, *_error(cross, array, None if array is None else _columns(array, j), x))
+    return InterpolativeDecomposition(j, x, *_error(cross, array, None if array is None else _take(array, j, 1), x))
 
 
 def cur(
@@ -230,15 +227,14 @@ def cur(
     cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     i, j = cross.row_indices, cross.column_indices
     if array is not None:
-        c, r = _columns(array, j), namespace(array).take(array, beside(i, array), axis=0)
+        c, r = _take(array, j, 1), _take(array, i, 0)
     elif cross.rank == 0:
         c, r = cross.columns, cross.rows
     else:
-        m, n = cross.columns.shape[0], cross.rows.shape[1]
-        source = Entries((m, n), matrix[0], matrix[1], None)
+        source = Entries((cross.columns.shape[0], cross.rows.shape[1]), matrix[0], matrix[1], None)
         c, r = source.columns(j), source.rows(i)
-    lower = namespace(cross.columns).take(cross.columns, beside(i, cross.columns), axis=0)
-    found = CUR(c, r, i, j, lower, _upper(cross), cross.error, cross.norm, cross.stopped, cross.error_bound)
+    lower, upper = _take(cross.columns, i, 0), _take(cross.rows, j, 1)
+    found = CUR(c, r, i, j, lower, upper, cross.error, cross.norm, cross.stopped, cross.error_bound)
     both = found.low_rank()
     error, norm, stopped, bound = _error(cross, array, both.U, adjoint(both.V))
     return replace(found, error=error, norm=norm, stopped=stopped, error_bound=bound)
@@ -285,9 +281,5 @@ def _by_powers(x: Any, exponents: np.ndarray) -> Any:
     return x
 
 
-def _columns(array: Any, j: np.ndarray) -> Any:
-    return namespace(array).take(array, beside(j, array), axis=1)
-
-
-def _upper(cross: CrossApproximation) -> Any:
-    return namespace(cross.rows).take(cross.rows, beside(cross.column_indices, cross.rows), axis=1)
+def _take(array: Any, indices: np.ndarray, axis: int) -> Any:
+    return namespace(array).take(array, beside(indices, array), axis=axis)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lowrank.arrays import to_numpy, unit_roundoff
 
-__all__ = ["check_limits", "number_of_terms"]
+__all__ = ["Limits", "check_limits", "number_of_terms"]
 
 
 def check_limits(rank: int | None = None, rtol: float | None = None, atol: float | None = None) -> None:
@@ -20,14 +20,28 @@ def check_limits(rank: int | None = None, rtol: float | None = None, atol: float
         raise ValueError(f"rank must be an integer >= 0, got {rank}")
 
 
-def number_of_terms(
-    s: Any,
-    noise: float,
-    rank: int | None = None,
-    rtol: float | None = None,
-    atol: float | None = None,
-    scale: float | None = None,
-) -> int:
+class Limits(NamedTuple):
+    """A rank and tolerances, whichever is met first; with none of them only round-off is dropped."""
+
+    rank: int | None = None
+    rtol: float | None = None
+    atol: float | None = None
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether there is a tolerance."""
+        return self.rtol is not None or self.atol is not None
+
+    def allowed(self, norm: float) -> float:
+        """Return the error that is allowed of a matrix of this norm."""
+        return max(self.atol or 0.0, (self.rtol or 0.0) * norm)
+
+    def over(self, scale: float) -> Limits:
+        """Return the limits for the matrix divided by `scale`."""
+        return self if self.atol is None else self._replace(atol=self.atol / scale)
+
+
+def number_of_terms(s: Any, noise: float, limits: Limits, scale: float | None = None) -> int:
     """Return the number k of leading terms to keep.
 
     It is the least with (sum_{i >= k} s_i^2)^{1/2} <= max(atol, rtol ||s||), at most `rank`, without terms s_i <= noise
@@ -35,15 +49,14 @@ def number_of_terms(
 
     `scale` is the size of what s was computed from, by default s_0.
     """
-    if rtol is not None or atol is not None:
+    if limits.tolerant:
         noise = min(noise, unit_roundoff(s))  # what a tolerance asks for is not called noise as long as it has a digit
     values = to_numpy(s).astype(float)
     if not len(values) or values[0] == 0:
         return 0
     k = int(np.count_nonzero(values > noise * (values[0] if scale is None else scale)))
-    if rtol is not None or atol is not None:
+    if limits.tolerant:
         scaled = values / values[0]  # squares neither overflow nor vanish
         tails = values[0] * np.sqrt(np.append(np.cumsum((scaled**2)[::-1])[::-1], 0.0))
-        allowed = max(atol or 0.0, (rtol or 0.0) * tails[0])
-        k = min(k, int(np.argmax(tails <= allowed)))
-    return k if rank is None else min(k, int(rank))
+        k = min(k, int(np.argmax(tails <= limits.allowed(tails[0]))))
+    return k if limits.rank is None else min(k, int(limits.rank))

@@ -10,7 +10,7 @@ import numpy as np
 
 from lowrank.arrays import beside, conj, namespace, numpy_dtype, plain, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, column_norms, norm, qr, svd
-from lowrank.limits import check_limits, number_of_terms
+from lowrank.limits import Limits, check_limits, number_of_terms
 from lowrank.operators import as_product
 
 __all__ = ["ErrorEstimate", "LowRankMatrix"]
@@ -117,14 +117,13 @@ class LowRankMatrix:
 
     def rows(self, indices: Any) -> Any:
         """Return the rows A[i, :] (k, n) for indices i (k,)."""
-        xp = namespace(self.U)
-        u = xp.take(self.U, self._indices(indices, 0), axis=0)
+        u = namespace(self.U).take(self.U, self._indices(indices, 0), axis=0)
         return (u * self._s(u)) @ adjoint(self.V)
 
     def columns(self, indices: Any) -> Any:
         """Return the columns A[:, j] (m, k) for indices j (k,)."""
-        xp = namespace(self.V)
-        return self.U @ self._scaled(adjoint(xp.take(self.V, self._indices(indices, 1), axis=0)))
+        v = namespace(self.V).take(self.V, self._indices(indices, 1), axis=0)
+        return self.U @ self._scaled(adjoint(v))
 
     def entries(self, rows: Any, columns: Any) -> Any:
         """Return the entries A[i_k, j_k] (k,) for indices i (k,) and j (k,)."""
@@ -156,14 +155,8 @@ class LowRankMatrix:
             from cupyx.scipy.sparse.linalg import LinearOperator  # type: ignore[import-not-found]
         else:
             from scipy.sparse.linalg import LinearOperator
-        return LinearOperator(
-            self.shape,
-            matvec=self.matvec,
-            rmatvec=self.rmatvec,
-            matmat=self.matvec,
-            rmatmat=self.rmatvec,
-            dtype=self.dtype,
-        )
+        products = {"matvec": self.matvec, "rmatvec": self.rmatvec, "matmat": self.matvec, "rmatmat": self.rmatvec}
+        return LinearOperator(self.shape, dtype=self.dtype, **products)
 
     # algebra
 
@@ -204,9 +197,7 @@ class LowRankMatrix:
         return self + (-other) if isinstance(other, LowRankMatrix) else NotImplemented
 
     def __mul__(self, factor: complex) -> LowRankMatrix:
-        if not np.isscalar(factor):
-            return NotImplemented
-        return LowRankMatrix(self.U * factor, self.s, self.V)
+        return LowRankMatrix(self.U * factor, self.s, self.V) if np.isscalar(factor) else NotImplemented
 
     __rmul__ = __mul__
 
@@ -229,8 +220,9 @@ class LowRankMatrix:
         """
         check_limits(rank, rtol, atol)
         (q1, q2), core, terms = self._core()
+        limits = Limits(rank, rtol, atol)
         u, s, vh = svd(core)
-        k = number_of_terms(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), rank, rtol, atol, scale=terms)
+        k = number_of_terms(s, 4 * max(*self.shape, 1) ** 0.5 * unit_roundoff(self.U), limits, terms)
         return LowRankMatrix(q1 @ u[:, :k], s[:k], q2 @ adjoint(vh[:k, :]), is_svd=True)
 
     def truncate(
@@ -246,7 +238,7 @@ class LowRankMatrix:
         check_limits(rank, rtol, atol)
         if not self.is_svd:
             return self.recompress(rank, rtol=rtol, atol=atol)
-        k = number_of_terms(self.s, 0.0, rank, rtol, atol)
+        k = number_of_terms(self.s, 0.0, Limits(rank, rtol, atol))
         return replace(self, U=self.U[:, :k], s=self.s[:k], V=self.V[:, :k])
 
     def norm(self, kind: Literal["fro", "spectral"] = "fro") -> float:
@@ -273,8 +265,7 @@ class LowRankMatrix:
         if not operator.index(n_probes) >= 2:
             raise ValueError(f"n_probes must be at least 2, got {n_probes}")
         probes = np.random.default_rng(rng).standard_normal((self.shape[1], n_probes))
-        xp = namespace(self.U)
-        probes = xp.astype(beside(probes, self.U), real_part(self.U[:0, :0]).dtype)
+        probes = namespace(self.U).astype(beside(probes, self.U), real_part(self.U[:0, :0]).dtype)
         difference = matrix @ probes - self.matvec(probes)
         norms = to_numpy(column_norms(difference)).astype(float)
         largest = float(np.max(norms, initial=0.0))

@@ -148,12 +148,8 @@ def _scaled_operator(a: Any) -> tuple[Any, float]:
 
     from scipy.sparse.linalg import LinearOperator
 
-    return (
-        LinearOperator(
-            a.shape, matvec=one(forward), rmatvec=one(backward), matmat=forward, rmatmat=backward, dtype=sample(a).dtype
-        ),
-        float(np.ldexp(1.0, exponent)),
-    )
+    products = {"matvec": one(forward), "rmatvec": one(backward), "matmat": forward, "rmatmat": backward}
+    return LinearOperator(a.shape, dtype=sample(a).dtype, **products), float(np.ldexp(1.0, exponent))
 
 
 def total_norm(a: Any) -> float | None:
@@ -180,14 +176,13 @@ def sample(a: Any) -> Any:
 def draw(a: Any, width: int, test_matrix: Any, rng: int | np.random.Generator) -> Any:
     """Return the Gaussian random block W (n, width), drawn on the host so that all devices get the same numbers."""
     like = sample(a)
-    real = real_part(like).dtype
     if test_matrix is not None:
         test_matrix = plain("the test matrix", test_matrix)
         if test_matrix.ndim != 2 or test_matrix.shape[0] != a.shape[1]:
             raise ValueError(f"the test matrix must have shape ({a.shape[1]}, l), got {tuple(test_matrix.shape)}")
         return namespace(like).astype(beside(test_matrix, like), like.dtype)
     block = np.random.default_rng(rng).standard_normal((a.shape[1], width))
-    return namespace(like).astype(beside(block, like), real)
+    return namespace(like).astype(beside(block, like), real_part(like).dtype)
 
 
 def first_product(a: Any, omega: Any) -> Any:

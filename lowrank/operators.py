@@ -23,8 +23,7 @@ def by_columns(operator: Any) -> Any:
 
     if not isinstance(operator, LinearOperator) or type(operator) is type(aslinearoperator(np.zeros((1, 1)))):
         return operator
-    m, n = operator.shape
-    blocks = _takes_blocks(operator, LinearOperator)
+    (m, n), dtype = operator.shape, operator.dtype
 
     def forward(x: Any) -> Any:
         return operator.matvec(np.reshape(x, -1))
@@ -38,14 +37,10 @@ def by_columns(operator: Any) -> Any:
                 "LinearOperator"
             ) from None
 
-    return LinearOperator(
-        operator.shape,
-        matvec=forward,
-        rmatvec=backward,
-        matmat=operator.matmat if blocks else _one_by_one(forward, m, operator.dtype),
-        rmatmat=operator.rmatmat if blocks else _one_by_one(backward, n, operator.dtype),
-        dtype=operator.dtype,
-    )
+    products = {"matvec": forward, "rmatvec": backward, "matmat": operator.matmat, "rmatmat": operator.rmatmat}
+    if not _takes_blocks(operator, LinearOperator):
+        products |= {"matmat": _one_by_one(forward, m, dtype), "rmatmat": _one_by_one(backward, n, dtype)}
+    return LinearOperator(operator.shape, dtype=dtype, **products)
 
 
 def _one_by_one(apply: Callable[[Any], Any], size: int, dtype: Any) -> Callable[[Any], Any]:

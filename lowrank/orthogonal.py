@@ -9,21 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from lowrank import panels
 from lowrank.arrays import as_matrix, namespace, plain, to_numpy
 from lowrank.operators import as_product
-from lowrank.panels import (
-    dispensable_norms,
-    finished_columns,
-    gram_of,
-    independent_columns,
-    inverse_of,
-    norms_from,
-    project_out,
-    refuse_indefinite,
-    rejection_norms,
-    select_columns,
-    times_small,
-)
 
 __all__ = ["GramSchmidt", "gram_schmidt"]
 
@@ -48,12 +36,7 @@ class GramSchmidt:
 
 
 def gram_schmidt(
-    vectors: Any,
-    *,
-    product: Any = None,
-    basis: Any = None,
-    product_basis: Any = None,
-    rtol: float | None = None,
+    vectors: Any, *, product: Any = None, basis: Any = None, product_basis: Any = None, rtol: float | None = None
 ) -> GramSchmidt:
     """Orthonormalise the columns of V in (x, y)_P = y^H P x, against a given basis and among themselves.
 
@@ -141,38 +124,39 @@ class _GrowingBasis:
         passes = np.zeros(len(columns), dtype=int)
         while len(columns):
             r = len(self.kept)
-            panel, h = project_out(panel, [*self.given, (self.new[:, :r], self.new_product[:, :r])])
+            panel, h = panels.project_out(panel, [*self.given, (self.new[:, :r], self.new_product[:, :r])])
             self.coefficients[: self.size + r, where] += h @ mixing
             image = self.apply(panel)
-            gram = gram_of(panel, image)
+            gram = panels.gram_of(panel, image)
             squares = np.diag(gram).real
             removed = np.sum(np.abs(h) ** 2, axis=0)
             totals = squares + removed  # before this pass, by Pythagoras
             if threshold is None:
                 zero = (totals <= 0) & to_numpy(xp.any(original != 0, axis=0))
-                refuse_indefinite(zero, totals, columns, self.scales)
-                threshold = rejection_norms(original, totals, product, rtol)
-            spare = dispensable_norms(threshold, mixing)
-            refuse_indefinite(squares < -(spare**2), squares, columns, self.scales)
-            norms = norms_from(squares)
+                panels.refuse_indefinite(zero, totals, columns, self.scales)
+                threshold = panels.rejection_norms(original, totals, product, rtol)
+            spare = panels.dispensable_norms(threshold, mixing)
+            panels.refuse_indefinite(squares < -(spare**2), squares, columns, self.scales)
+            norms = panels.norms_from(squares)
             alive = np.flatnonzero(norms > spare)
             if not len(alive):
                 break
-            chosen = alive[independent_columns(gram[np.ix_(alive, alive)], norms[alive], spare[alive])]
+            chosen = alive[panels.independent_columns(gram[np.ix_(alive, alive)], norms[alive], spare[alive])]
             waiting = alive[~np.isin(alive, chosen)]
             passes[chosen] += 1
             t = scipy.linalg.cholesky(gram[np.ix_(chosen, chosen)])
-            inverse = inverse_of(t)
-            done = finished_columns(inverse, totals[chosen], removed[chosen], passes[chosen])
-            q = times_small(select_columns(panel, chosen), inverse)
+            inverse = panels.inverse_of(t)
+            done = panels.finished_columns(inverse, totals[chosen], removed[chosen], passes[chosen])
+            q = panels.times_small(panels.select_columns(panel, chosen), inverse)
             self.new[:, r : r + done] = q[:, :done]
             if done:
-                self.new_product[:, r : r + done] = times_small(select_columns(image, chosen), inverse[:, :done])
+                images = panels.select_columns(image, chosen)
+                self.new_product[:, r : r + done] = panels.times_small(images, inverse[:, :done])
             b = inverse.conj().T @ gram[np.ix_(chosen, waiting)]
             expressed = t @ mixing[chosen] + b @ mixing[waiting]
             self.coefficients[self.size + r : self.size + r + done, where] = expressed[:done]
             self.kept.extend(columns[chosen[:done]].tolist())
-            panel = xp.concat([q[:, done:].T, (select_columns(panel, waiting) - times_small(q, b)).T]).T
+            panel = xp.concat([q[:, done:].T, (panels.select_columns(panel, waiting) - panels.times_small(q, b)).T]).T
             mixing = np.concatenate([expressed[done:], mixing[waiting]])
             rest = np.concatenate([chosen[done:], waiting])
             columns, passes = columns[rest], passes[rest]

@@ -11,18 +11,9 @@ from lowrank.arrays import namespace, to_numpy, unit_roundoff
 from lowrank.dense import adjoint
 
 __all__ = [
-    "dispensable_norms",
-    "finished_columns",
-    "gram_of",
-    "independent_columns",
-    "inverse_of",
-    "norms_from",
-    "project_out",
-    "refuse_indefinite",
-    "rejection_norms",
-    "select_columns",
-    "times_small",
-]
+    "dispensable_norms", "finished_columns", "gram_of", "independent_columns", "inverse_of", "norms_from",
+    "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "times_small",
+]  # fmt: skip
 
 #: A vector is accepted if its remainder exceeds this many times the round-off of the vector itself: four bits of
 #: signal.

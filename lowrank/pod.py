@@ -81,7 +81,8 @@ def pod(
     >>> pod(np.diag([3.0, 2.0, 1.0]), rank=2).singular_values
     array([3., 2.])
     """
-    snapshots = as_matrix("snapshots", snapshots.toarray() if _is_sparse(snapshots) else snapshots)
+    is_sparse = hasattr(snapshots, "nnz") and hasattr(snapshots, "toarray")
+    snapshots = as_matrix("snapshots", snapshots.toarray() if is_sparse else snapshots)
     xp, m = namespace(snapshots), snapshots.shape[1]
     check_limits(rank, rtol, atol)
     if weights is not None:
@@ -96,7 +97,3 @@ def pod(
     values = to_numpy(svd.s)
     r = int(np.count_nonzero(values > (rtol or 0.0) * (values[0] if len(values) else 0.0)))
     return POD(svd.U[:, :r], values[:r], adjoint(svd.V[:, :r]))
-
-
-def _is_sparse(snapshots: Any) -> bool:
-    return hasattr(snapshots, "nnz") and hasattr(snapshots, "toarray")

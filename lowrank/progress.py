@@ -18,9 +18,8 @@ def progress_bar(items: Iterable[Any] | None, text: str, *, enabled: bool = True
     if not enabled:
         return _Silent(items)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # tqdm warns when a notebook lacks ipywidgets, and then draws text, which will do
+        # tqdm warns when a notebook lacks ipywidgets, and then draws text, which will do
+        warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
     watched = False if "ipykernel" in sys.modules else None  # None: only on a terminal

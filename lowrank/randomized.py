@@ -10,7 +10,7 @@ import numpy as np
 
 from lowrank.arrays import to_numpy, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, qr, svd, times
-from lowrank.limits import check_limits, number_of_terms
+from lowrank.limits import Limits, check_limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, draw, first_product, scaled_back, scaled_to_range, total_norm
 from lowrank.orthogonal import gram_schmidt
@@ -100,21 +100,13 @@ def randomized_svd(
     check_limits(rank, rtol, atol)
     if rank is None and rtol is None and atol is None:
         raise ValueError("give a rank or a tolerance: rank=, rtol= or atol=")
-    if n_oversamples is not None and not (isinstance(n_oversamples, int | np.integer) and n_oversamples >= 0):
-        raise ValueError(f"n_oversamples must be an integer >= 0, got {n_oversamples}")
-    if n_power_iter is not None and not (isinstance(n_power_iter, int | np.integer) and n_power_iter >= 0):
-        raise ValueError(f"n_power_iter must be an integer >= 0, got {n_power_iter}")
+    for name, count in (("n_oversamples", n_oversamples), ("n_power_iter", n_power_iter)):
+        if count is not None and not (isinstance(count, int | np.integer) and count >= 0):
+            raise ValueError(f"{name} must be an integer >= 0, got {count}")
     a, scale = scaled_to_range(checked(matrix))
     if rtol is not None or atol is not None:
-        found = to_tolerance(
-            a,
-            rank,
-            rtol,
-            None if atol is None else atol / scale,
-            1 if n_power_iter is None else n_power_iter,
-            test_matrix,
-            rng,
-        )
+        power = 1 if n_power_iter is None else n_power_iter
+        found = to_tolerance(a, Limits(rank, rtol, atol).over(scale), power, test_matrix, rng)
         assert found is not None  # as no widest basis was named
         if rank is None or found.rank < rank:
             return replace(found, s=scaled_back(found.s, scale))
@@ -122,7 +114,7 @@ def randomized_svd(
     assert rank is not None
     result, settled = subspace_iteration(a, rank, None, None, n_oversamples, n_power_iter, test_matrix, rng)
     if not settled:
-        warnings.warn(UNSETTLED, UserWarning, stacklevel=2)
+        warnings.warn(UNSETTLED, stacklevel=2)
     return replace(result, s=scaled_back(result.s, scale))
 
 
@@ -154,17 +146,16 @@ def subspace_iteration(
         other, p_other, r = orthonormal(adjoint_times(a, pq) if backward else times(a, pq), right if backward else left)
         passes += 1
         u, s, vh = svd(r)
+        now, eps = to_numpy(s), unit_roundoff(s)
         if n_power_iter is not None:
             settled = passes == 2 * n_power_iter + 2
         else:
-            settled = width == min(m, n) or _settled(
-                history, to_numpy(s), rank, rest, passes - 2, total, m * n, unit_roundoff(s)
-            )
+            settled = width == min(m, n) or _settled(history, now, rank, rest, passes - 2, total, m * n, eps)
         if settled or (n_power_iter is None and passes == MAX_PASSES):
             break
-        history.append(to_numpy(s))
+        history.append(now)
         q, pq = other, p_other
-    k = number_of_terms(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank)
+    k = number_of_terms(s, max(m, n, 1) ** 0.5 * eps, Limits(rank))
     found, given = other @ u[:, :k], q @ adjoint(vh[:k, :])
     left_factor, right_factor = (given, found) if backward else (found, given)
     return LowRankMatrix(left_factor, s[:k], right_factor, is_svd=True), settled
@@ -224,10 +215,8 @@ def _settled(
         return True
     if len(history) < 2 or min(len(x) for x in history[-2:]) < k:
         return False
-    first, second = (
-        _gains(history[-2] / scale, history[-1] / scale, k, noise),
-        _gains(history[-1] / scale, now, k, noise),
-    )
+    before, last = (x / scale for x in history[-2:])
+    first, second = _gains(before, last, k, noise), _gains(last, now, k, noise)
     # how fast the gains fall is told by the smallest values, in which the largest have no part: sums over all i >= j
     later, earlier = np.cumsum(second[::-1]), np.cumsum(first[::-1])
     ratios = np.divide(later, earlier, out=np.zeros(k), where=earlier > 0)

@@ -9,7 +9,7 @@ from scipy.special import gammainccinv, gammaincinv
 
 from lowrank.arrays import conj, device, namespace, plain, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd, times
-from lowrank.limits import check_limits, number_of_terms
+from lowrank.limits import Limits, check_limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, draw, first_product, is_array, sample, scaled_to_range, total_norm
 from lowrank.operators import as_product
@@ -80,18 +80,15 @@ def randomized_range(
     a, scale = scaled_to_range(checked(matrix))
     finder = _RangeFinder(a, as_product("product", product), n_power_iter, test_matrix, rng)
     size = total_norm(a) if product is None else None
-    finder.reach(
-        rtol, None if atol is None else atol / scale, size, min(*a.shape, a.shape[0] if rank is None else rank)
-    )
+    widest = min(*a.shape, a.shape[0] if rank is None else rank)
+    finder.reach(Limits(rank, rtol, atol).over(scale), size, widest)
     return finder.basis
 
 
 def to_tolerance(
     a: Any,
-    rank: int | None,
-    rtol: float | None,
-    atol: float | None,
-    n_power_iter: int,
+    limits: Limits,
+    n_power_iter: int = 1,
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
     widest: int | None = None,
@@ -101,16 +98,16 @@ def to_tolerance(
     See :func:`lowrank.randomized_svd`.
     """
     m, n = a.shape
-    limit = min(m, n, m if rank is None else rank + BLOCK)
+    limit = min(m, n, m if limits.rank is None else limits.rank + BLOCK)
     finder = _RangeFinder(a, None, n_power_iter, test_matrix, rng)
     size = total_norm(a)
     safety = PROBED
     while True:
-        exhausted = finder.reach(rtol, atol, size, limit if widest is None else min(limit, widest), safety)
+        exhausted = finder.reach(limits, size, limit if widest is None else min(limit, widest), safety)
         q = finder.basis
         z = adjoint_times(a, q)
         found = norm(z)  # at most ||A||, and nearly that if the tolerance is met
-        allowed = max(atol or 0.0, (rtol or 0.0) * (found if size is None else size))
+        allowed = limits.allowed(found if size is None else size)
         if is_array(a):
             error = _residual_norm(a, q, z)
         elif size is not None and found < (1 - 1e-10) * size:
@@ -126,7 +123,7 @@ def to_tolerance(
     u, s, vh = svd(adjoint(r))
     # the residual is orthogonal to Q, what the cut drops is in its range: squares add up
     tail = (max(allowed - error, 0.0) * (allowed + error)) ** 0.5
-    k = number_of_terms(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), rank, atol=tail)
+    k = number_of_terms(s, max(m, n, 1) ** 0.5 * unit_roundoff(s), Limits(limits.rank, atol=tail))
     return LowRankMatrix(q @ u[:, :k], s[:k], other @ adjoint(vh[:k, :]), is_svd=True)
 
 
@@ -182,14 +179,12 @@ class _RangeFinder:
             return namespace(like).zeros((self.a.shape[0], 0), dtype=like.dtype)
         return self.pieces[0] if len(self.pieces) == 1 else namespace(like).concat(self.pieces, axis=1)
 
-    def reach(
-        self, rtol: float | None, atol: float | None, size: float | None, limit: int, safety: float = PROBED
-    ) -> bool:
+    def reach(self, limits: Limits, size: float | None, limit: int, safety: float = PROBED) -> bool:
         """Add blocks until the probes are below `safety` times the tolerance; True if no further column can be had."""
         while self.width < limit:
             block = self._probe()
-            if rtol is not None or atol is not None:
-                allowed = max(atol or 0.0, (rtol or 0.0) * (self.size if size is None else size))
+            if limits.tolerant:
+                allowed = limits.allowed(self.size if size is None else size)
                 if self.remainder <= safety / PROBED * self.trusted * allowed:
                     return False
             if not self._extend(block, limit):

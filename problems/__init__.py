@@ -8,30 +8,17 @@ FullOrderModel(9 unknowns, real, 2 operator and 1 right-hand side terms, Paramet
 outputs mean)
 """
 
-from problems.acoustics import (
-    CompressedOperator,
-    ScatteringModel,
-    SurfaceMesh,
-    acoustic_scattering,
-    compress_far_field,
-    kernel_block,
-    read_surface,
-    surface,
-)
+from problems.acoustics.compressed_operators import CompressedOperator, compress_far_field
+from problems.acoustics.kernel_blocks import kernel_block
+from problems.acoustics.mesh_files import read_surface
+from problems.acoustics.scattering import ScatteringModel, acoustic_scattering
+from problems.acoustics.shapes import surface
+from problems.acoustics.surfaces import SurfaceMesh
 from problems.reaction_diffusion import exact_solution, reaction_diffusion_1d
 from problems.thermal_block import thermal_block, thermal_block_mesh
 
 __all__ = [
-    "CompressedOperator",
-    "ScatteringModel",
-    "SurfaceMesh",
-    "acoustic_scattering",
-    "compress_far_field",
-    "exact_solution",
-    "kernel_block",
-    "reaction_diffusion_1d",
-    "read_surface",
-    "surface",
-    "thermal_block",
+    "CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field",
+    "exact_solution", "kernel_block", "reaction_diffusion_1d", "read_surface", "surface", "thermal_block",
     "thermal_block_mesh",
-]
+]  # fmt: skip

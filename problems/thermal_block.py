@@ -58,9 +58,7 @@ def thermal_block(
     for i in range(nx * ny):
         matrix = conduction.assemble(skfem.Basis(mesh, element, elements=np.flatnonzero(block == i)))
         terms.append(sp.csr_array(matrix)[inner][:, inner])
-    product = terms[0]
-    for term in terms[1:]:
-        product = product + term
+    product = sum(terms[1:], start=terms[0])
     names = [f"k{i + 1}" for i in range(nx * ny)]
     f = load.assemble(basis)[inner]
     return FullOrderModel(

@@ -14,6 +14,10 @@ True
 
 from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the packages beside this one ours?
 from rbm import errors, estimators, stability
+from rbm.affine.elimination import Constrained, constrain
+from rbm.affine.foreign import csr
+from rbm.affine.matrix_files import read_matrices
+from rbm.affine.pymor_models import from_pymor
 from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
@@ -31,8 +35,33 @@ from rbm.storage.registry import register
 __version__ = "0.1.0"
 
 __all__ = [
-    "Estimate", "EstimatorUnusable", "FileFormatError", "FullOrderModel", "GreedyResult", "GreedyStep",
-    "InterpolatedFamily", "Interrupted", "ModelError", "ParameterError", "ParameterSpace", "ReducedModel", "Reduction",
-    "Solution", "StabilityError", "errors", "estimators", "extended", "greedy", "load", "plots", "project", "register",
+    "Constrained",
+    "Estimate",
+    "EstimatorUnusable",
+    "FileFormatError",
+    "FullOrderModel",
+    "GreedyResult",
+    "GreedyStep",
+    "InterpolatedFamily",
+    "Interrupted",
+    "ModelError",
+    "ParameterError",
+    "ParameterSpace",
+    "ReducedModel",
+    "Reduction",
+    "Solution",
+    "StabilityError",
+    "constrain",
+    "csr",
+    "errors",
+    "estimators",
+    "extended",
+    "from_pymor",
+    "greedy",
+    "load",
+    "plots",
+    "project",
+    "read_matrices",
+    "register",
     "stability",
 ]  # fmt: skip

@@ -52,9 +52,8 @@ class Estimate:
         """
         xp = namespace(square, floor)
         positive = ~(square <= 0)
-        return cls.from_norm(
-            xp.where(positive, xp.sqrt(xp.where(positive, square, xp.zeros_like(square))), floor), floor
-        )
+        root = xp.sqrt(xp.where(positive, square, xp.zeros_like(square)))
+        return cls.from_norm(xp.where(positive, root, floor), floor)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Estimate]) -> Estimate:

@@ -10,21 +10,21 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from lowrank.renamed import renamed
+from rbm.affine.constraints import Constraints, bound_to
 from rbm.affine.fingerprints import digest
-from rbm.affine.missing import check_model_arguments, check_terms
-from rbm.affine.outputs import read_outputs
+from rbm.affine.missing import check_model_arguments
 from rbm.affine.system import AffineSystem
-from rbm.affine.terms import Terms, term_pairs
+from rbm.affine.terms import Terms, read_outputs, term_pairs
 from rbm.affine.truth_solves import FORESEEN, solutions
 from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.pickling import check_travel
 from rbm.parameters.space import ParameterSpace, checked_units, parameter_space
+from rbm.solution import check_output_names
 from rbm.solvers.user_code import Solver
 from rbm.stability.bound import StabilityBound, Unbound, bind
-from rbm.stability.verification import Verification, verify
-from rbm.tables import check_output_names
+from rbm.stability.verification import Verification, checks_of, verified
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -55,6 +55,8 @@ class FullOrderModel(AffineSystem):
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
         A'(mu) u' = f'(mu): eps_A(mu) >= ||A'(mu) - A(mu)|| from P to P', eps_f(mu) >= ||f'(mu) - f(mu)||_{P'}.
         Error bounds are then for u', (||r|| + eps_f + eps_A ||Z gamma||_P) / (beta - eps_A)
+    constraints : which unknowns :func:`rbm.constrain` has eliminated, kept so that vectors can be shown with all of
+        them, ``model.constraints.expand(u, mus)``
 
     Coefficients are numbers, expression strings in the parameter names, or vectorised callables `mus` (M, p) -> (M,);
     a model with callables works, but cannot be saved.
@@ -87,8 +89,9 @@ class FullOrderModel(AffineSystem):
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
         output_units: Mapping[str, str] | None = None,
+        constraints: Constraints | None = None,
     ) -> None:
-        check_terms(operators=operators, rhs=rhs)
+        check_model_arguments("needs", operators=operators, rhs=rhs)
         operators, rhs = term_pairs("operators", operators), term_pairs("rhs", rhs)
         check_model_arguments(product=product, parameters=parameters, stability=stability)
         assert parameters is not None  # which the line above has seen to
@@ -103,6 +106,7 @@ class FullOrderModel(AffineSystem):
         self.outputs = read_outputs(outputs, self.parameters, self.inner_product)
         check_output_names(self.outputs, self.parameters.names)
         self.output_units = checked_units(output_units, self.outputs, "output")
+        self.constraints = bound_to(constraints, self.parameters, self.dimension)
         self.stability_given = stability
         self.stability = bind(stability, self)
 
@@ -184,7 +188,7 @@ class FullOrderModel(AffineSystem):
             for models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
         """
-        return verify(self, self.stability, self.interpolation_error, samples, rng, assembled)
+        return verified(checks_of(self, self.stability, self.interpolation_error, samples, rng, assembled))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but factorisations, which are made again.
@@ -193,7 +197,7 @@ class FullOrderModel(AffineSystem):
         """
         families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
         families += [o.coefficients for o in self.outputs.values()]
-        families += [self.interpolation_error, getattr(self.stability, "coefficient", None)]
+        families += [self.interpolation_error, getattr(self.stability, "coefficient", None), self.constraints]
         check_travel(families, self.solver, self.split_terms)
         return dict(vars(self))
 

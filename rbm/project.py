@@ -113,6 +113,7 @@ def finish(
         basis=reduction.basis,
         selected=selected,
         output_units=model.output_units,
+        constraints=model.constraints,
     )
 
 

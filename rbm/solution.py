@@ -1,22 +1,23 @@
-"""Answers for a batch of parameter points."""
+"""Answers for a batch of parameter points, and tables of them: columns, data frames, datasets with units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import device
 
 from lowrank.arrays import beside, namespace
 from lowrank.devices import mover
+from lowrank.optional import require
+from rbm.errors import ModelError
 from rbm.estimate import Estimate
-from rbm.tables import columns, dataframe, dataset
 
-__all__ = ["Solution", "coefficients_of", "fits", "promoted", "room_for", "spread", "wipe", "write"]
+__all__ = ["Solution", "check_output_names", "coefficients_of", "mapped"]
 
-
+#: Columns and dimensions that every table has.
+OWN = ("error_bound", "floor", "resolved", "coefficients", "point", "basis")
 NONE = np.zeros(0, dtype=int)
 NONE.setflags(write=False)
 
@@ -37,9 +38,8 @@ class Solution:
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
     outputs: dict[str, np.ndarray]  #: {name: (M,)}
     estimate: Estimate | None = None  #: error of the solution in the P-norm
-    output_bounds: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
+    #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
+    output_bounds: dict[str, np.ndarray] = field(default_factory=dict)
     failed: np.ndarray = field(default_factory=lambda: NONE)  #: (k,) rows that failed
     reasons: tuple[str, ...] = ()  #: what went wrong, one sentence for each kind of failure
     mus: Any = None  #: (M, p) the parameter points, a copy of those that were given
@@ -48,9 +48,8 @@ class Solution:
     method: str = ""  #: the estimator
     #: (k,) which of the reasons belongs to each row of `failed`; empty if that is not known
     kinds: np.ndarray = field(default_factory=lambda: NONE)
-    origin: str = (
-        ""  #: which basis the coefficients belong to (:func:`rbm.reduced.origin.mark`); "" if that is not known
-    )
+    #: which basis the coefficients belong to (:func:`rbm.reduced.origin.mark`); "" if that is not known
+    origin: str = ""
 
     @property
     def bound(self) -> np.ndarray:
@@ -65,7 +64,7 @@ class Solution:
         The bits are the same, NaN included.
         """
         move = mover(target, device)
-        moved = _mapped(self, lambda array, _: move(array))
+        moved = mapped(self, lambda array, _: move(array))
         return moved if self.mus is None else replace(moved, mus=move(self.mus))
 
     def to_dict(self) -> dict[str, np.ndarray]:
@@ -76,14 +75,25 @@ class Solution:
         A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by
         ``to("numpy")``.
         """
-        return columns(self)
+        self._check_host()
+        made = self._parameters()
+        for name, values in self.outputs.items():
+            complex_valued = values.dtype.kind == "c"
+            made |= {f"{name}_re": values.real, f"{name}_im": values.imag} if complex_valued else {name: values}
+            if name in self.output_bounds:
+                made[f"{name}_bound"] = self.output_bounds[name]
+        if self.estimate is not None:
+            e = self.estimate
+            made |= {"error_bound": e.bound, "floor": e.floor, "resolved": e.resolved}
+        return made
 
     def to_dataframe(self) -> Any:
         """Return a pandas.DataFrame, one row per point, with the columns of :meth:`to_dict`.
 
         Raises ImportError without pandas.
         """
-        return dataframe(self)
+        made = self.to_dict()  # what is wrong with the solution comes before what is missing here
+        return require("pandas", "pandas", "Solution.to_dataframe()").DataFrame(made)
 
     def to_xarray(self) -> Any:
         """Return an xarray.Dataset over the dimension "point".
@@ -92,7 +102,52 @@ class Solution:
 
         Complex outputs stay complex. Raises ImportError without xarray, ValueError for a solution on a device.
         """
-        return dataset(self)
+        self._check_host()
+        xarray = require("xarray", "xarray", "Solution.to_xarray()")
+        variables: dict[str, Any] = {}
+        for name, values in self.outputs.items():
+            variables[name] = ("point", values, self._unit(name))
+            if name in self.output_bounds:
+                meaning = {"long_name": f"bound of the error of {name}: |s(mu) - s_N(mu)| is at most this"}
+                variables[f"{name}_bound"] = ("point", self.output_bounds[name], meaning | self._unit(name))
+        attributes = {}
+        if self.estimate is not None:
+            estimate, exact = self.estimate, "the full-order model"
+            if estimate.interpolation is not None:
+                exact = "the model that the affine one interpolates"
+            covers = (
+                f"error ||u(mu) - Z gamma(mu)||_P of the reduced solution against the exact solution u of {exact}, "
+                "round-off included; the error of the discretisation is not"
+            )
+            attributes = {"estimator": self.method, "error_bound": covers}
+            share = "share of error_bound that is due to round-off and what was neglected"
+            variables |= {
+                "error_bound": ("point", estimate.bound, {"long_name": f"bound of the {covers}"}),
+                "floor": ("point", estimate.floor, {"long_name": share}),
+                "resolved": ("point", estimate.resolved, {"long_name": "true where error_bound is well above floor"}),
+            }
+        if self.coefficients.shape[1]:
+            variables["coefficients"] = (("point", "basis"), self.coefficients, {"long_name": "gamma: u(mu) ~ Z gamma"})
+        if self.reasons:
+            attributes["failed"] = "; ".join(self.reasons)
+        columns = zip(self.names, self._parameters().items(), strict=False)
+        coordinates = {head: ("point", values, self._unit(name)) for name, (head, values) in columns}
+        return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
+
+    def _parameters(self) -> dict[str, np.ndarray]:
+        if self.mus is None:
+            return {}
+        # models of older files may have a parameter called "floor": its column must not be overwritten by the answer's
+        heads = (f"parameter_{name}" if name in OWN else name for name in self.names)
+        return {head: self.mus[:, j] for j, head in enumerate(heads)}
+
+    def _unit(self, name: str) -> dict[str, str]:
+        return {"units": self.units[name]} if name in self.units else {}
+
+    def _check_host(self) -> None:
+        if not isinstance(self.coefficients, np.ndarray):
+            where = namespace(self.coefficients).__name__.rpartition(".")[2]
+            raise ValueError(f'this solution is on a device (arrays of {where}): take solution.to("numpy") for a table')
 
     def __getitem__(self, index: Any) -> Solution:
         if isinstance(index, str):
@@ -117,13 +172,8 @@ class Solution:
         if len(failed) and len(self.kinds):
             kept, kinds = np.unique(self.kinds[np.searchsorted(self.failed, rows[failed])], return_inverse=True)
             reasons = tuple(self.reasons[k] for k in kept.tolist())
-        return replace(
-            _mapped(self, take),
-            mus=None if self.mus is None else take(self.mus),
-            failed=failed,
-            reasons=reasons,
-            kinds=kinds,
-        )
+        mus = None if self.mus is None else take(self.mus)
+        return replace(mapped(self, take), mus=mus, failed=failed, reasons=reasons, kinds=kinds)
 
     def __len__(self) -> int:
         return int(self.coefficients.shape[0])
@@ -166,102 +216,50 @@ def _masked(given: Any) -> int:
     return int(np.ma.count_masked(given)) if isinstance(given, np.ma.MaskedArray) else 0
 
 
-def room_for(part: Solution, count: int) -> Solution:
-    """Return a solution for `count` points with arrays like those of `part`.
+def check_output_names(outputs: Iterable[Any], parameters: Sequence[str]) -> None:
+    """Raise ModelError for outputs whose columns would collide with others.
 
-    Every point is marked as failed until it is written.
+    Others are those of outputs, of parameters, and the columns of every table.
+
+    An output s may need the columns s, or s_re and s_im, and s_bound; a name is a text without control characters.
+    Parameters called like a column of every table are refused as well.
     """
-
-    def room(array: Any, value: Any) -> Any:
-        shape = (count, *array.shape[1:])
-        if isinstance(array, np.ndarray):
-            return np.full(shape, value, dtype=array.dtype)
-        return namespace(array).full(shape, value, dtype=array.dtype, device=device(array))
-
-    return _mapped(part, room)
-
-
-def spread(part: Solution, rows: np.ndarray, count: int) -> Solution:
-    """Return a solution for `count` points: `part` at `rows`, all others marked as failed.
-
-    The rows (k,) are in ascending order.
-    """
-    whole = room_for(part, count)
-    if isinstance(part.coefficients, np.ndarray):
-        write(whole, rows, part)
-        return whole
-    # the standard has no assignment to a list of rows: the rows of `part` are drawn to their places, others are filled
-    written, source = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64)
-    written[rows], source[rows] = True, np.arange(len(rows))
-    arrays = iter(_arrays(part))
-
-    def draw(empty: Any, _: Any) -> Any:
-        xp, array = namespace(empty), next(arrays)
-        mask = xp.reshape(beside(written, empty), (count, *(1 for _ in empty.shape[1:])))
-        return xp.where(mask, xp.take(array, beside(source, empty), axis=0), empty)
-
-    return _mapped(whole, draw)
+    for name in parameters:
+        if name in OWN:
+            raise ModelError(
+                f"parameter {name!r} would need the column {name!r}, which every table has; choose another name"
+            )
+    owner = dict.fromkeys(OWN, "every table") | {name: f"the parameter {name}" for name in parameters}
+    for name in outputs:
+        if not isinstance(name, str):
+            raise ModelError(f"the name of an output must be a text, got {name!r}; write {str(name)!r}")
+        if not name.strip() or name != name.strip() or not name.isprintable():
+            raise ModelError(
+                f"output name {name!r} cannot head a column: it is empty, or has spaces around it or characters that "
+                "do not print"
+            )
+        for column in (name, f"{name}_re", f"{name}_im", f"{name}_bound"):
+            if column in owner:
+                raise ModelError(
+                    f"output {name!r} may need the column {column!r}, which {owner[column]} has; choose another name "
+                    "(an output s stands in the columns s, or s_re and s_im, and s_bound)"
+                )
+        owner |= {f"{name}{end}": f"the output {name!r}" for end in ("", "_re", "_im", "_bound")}
 
 
-def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
-    """Put the answers of `part` at `rows` of `target`. The rows are a slice, unless the arrays are NumPy's."""
-    for to, array in zip(_arrays(target), _arrays(part), strict=True):
-        to[rows, ...] = array
-
-
-def wipe(target: Solution, rows: slice | np.ndarray) -> None:
-    """Mark `rows` of `target` as failed, whatever was there. The rows are a slice, unless the arrays are NumPy's."""
-
-    def clear(array: Any, value: Any) -> Any:
-        array[rows, ...] = value
-        return array
-
-    _mapped(target, clear)
-
-
-def fits(target: Solution, part: Solution) -> bool:
-    """Return False if arrays of `part` are complex where those of `target` are real.
-
-    A callable coefficient may be either, piece by piece.
-    """
-    pairs = zip(_arrays(target), _arrays(part), strict=True)
-    return all(to.dtype == array.dtype or _common(to, array) == to.dtype for to, array in pairs)
-
-
-def promoted(target: Solution, part: Solution) -> Solution:
-    """Return `target` with arrays that can hold `part`."""
-    arrays = iter(_arrays(part))
-    return _mapped(target, lambda to, _: namespace(to).astype(to, _common(to, next(arrays)), copy=False))
-
-
-def _common(a: Any, b: Any) -> Any:
-    return a.dtype if a.dtype == b.dtype else namespace(a).result_type(a.dtype, b.dtype)
-
-
-def _arrays(solution: Solution) -> Iterator[Any]:
-    """Yield all arrays with one row per point, always in the same order."""
-    found: list[Any] = []
-    _mapped(solution, lambda array, _: found.append(array))
-    yield from found
-
-
-def _mapped(solution: Solution, function: Callable[..., Any]) -> Solution:
+def mapped(solution: Solution, function: Callable[..., Any]) -> Solution:
     """Return the solution with function(array, mark) for all arrays with one row per point.
 
     The mark is the value of a failed point. The order is always the same.
     """
     e = solution.estimate
+    if e is not None:
+        share = None if e.interpolation is None else function(e.interpolation, np.inf)
+        e = Estimate(function(e.value, np.inf), function(e.floor, np.inf), function(e.resolved, False), share)
     return replace(
         solution,
         coefficients=function(solution.coefficients, np.nan),
         outputs={name: function(a, np.nan) for name, a in solution.outputs.items()},
-        estimate=None
-        if e is None
-        else Estimate(
-            function(e.value, np.inf),
-            function(e.floor, np.inf),
-            function(e.resolved, False),
-            None if e.interpolation is None else function(e.interpolation, np.inf),
-        ),
+        estimate=e,
         output_bounds={name: function(a, np.inf) for name, a in solution.output_bounds.items()},
     )

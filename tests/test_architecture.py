@@ -19,7 +19,7 @@ FLOORS = {
     "problems": {"rbm", "eim", "lowrank"},
 }
 OPTIONAL = {
-    *("bempp_cl", "cupy", "cupyx", "dask", "meshio", "skfem", "matplotlib", "numba", "tqdm"),
+    *("bempp_cl", "cupy", "cupyx", "dask", "h5py", "meshio", "pymor", "skfem", "matplotlib", "numba", "tqdm"),
     *("torch", "transformers", "safetensors", "tokenizers"),
     *("pandas", "polars", "xarray"),
 }

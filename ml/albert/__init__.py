@@ -11,15 +11,6 @@ from ml.albert.parameters import AlbertConfig, albert_parameter_count
 from ml.albert.training import evaluate, train
 
 __all__ = [
-    "AlbertConfig",
-    "albert_parameter_count",
-    "embed",
-    "evaluate",
-    "hidden_states",
-    "initial_weights",
-    "make_batch",
-    "make_corpus",
-    "order_logits",
-    "token_logits",
-    "train",
-]
+    "AlbertConfig", "albert_parameter_count", "embed", "evaluate", "hidden_states", "initial_weights", "make_batch",
+    "make_corpus", "order_logits", "token_logits", "train",
+]  # fmt: skip

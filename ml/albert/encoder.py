@@ -47,7 +47,7 @@ def initial_weights(
             deviation = INITIAL_DEVIATION if name.startswith("embeddings.") else shape[1] ** -0.5
             value = deviation * generator.standard_normal(shape)
         else:
-            value = np.full(shape, float(_is_scale(name)))
+            value = np.full(shape, float(name.lower().endswith("norm.weight")))  # scales are one, shifts zero
         weights[name] = torch.tensor(value.astype(dtype), requires_grad=True)
     return weights
 
@@ -66,9 +66,8 @@ def embed(weights: Weights, config: AlbertConfig, ids: Any, segments: Any = None
         raise ValueError(f"ids must be (B, n) with n <= {config.positions} positions, got shape {tuple(ids.shape)}")
     table = torch.nn.functional.embedding
     x = table(ids, weights["embeddings.word_embeddings.weight"])
-    x = x + table(
-        torch.zeros_like(ids) if segments is None else segments, weights["embeddings.token_type_embeddings.weight"]
-    )
+    segments = torch.zeros_like(ids) if segments is None else segments
+    x = x + table(segments, weights["embeddings.token_type_embeddings.weight"])
     x = x + weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
     x = _normalised(weights, "embeddings.LayerNorm", x)
     return x if config.embedding is None else _linear(weights, "encoder.embedding_hidden_mapping_in", x)
@@ -115,9 +114,8 @@ def _attention(weights: Weights, name: str, heads: int, h: Any, visible: Any) ->
         for part in ("query", "key", "value")
     )
     mixed = _torch().nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
-    return _normalised(
-        weights, name + "LayerNorm", h + _linear(weights, name + "dense", mixed.transpose(1, 2).flatten(-2))
-    )
+    h = h + _linear(weights, name + "dense", mixed.transpose(1, 2).flatten(-2))
+    return _normalised(weights, name + "LayerNorm", h)
 
 
 def _feed_forward(weights: Weights, block: str, h: Any) -> Any:
@@ -136,10 +134,6 @@ def _normalised(weights: Weights, name: str, x: Any) -> Any:
 
 def _gelu(x: Any) -> Any:
     return _torch().nn.functional.gelu(x, approximate="tanh")
-
-
-def _is_scale(name: str) -> bool:
-    return name.lower().endswith("norm.weight")
 
 
 def _torch() -> Any:

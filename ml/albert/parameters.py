@@ -29,9 +29,8 @@ class AlbertConfig:
     """
 
     vocabulary: int = 30000  #: V
-    embedding: int | None = (
-        128  #: E, the rank of the token table; None: a dense table (V, H) without projection, as in BERT
-    )
+    #: E, the rank of the token table; None: a dense table (V, H) without projection, as in BERT
+    embedding: int | None = 128
     hidden: int = 768  #: H
     layers: int = 12  #: L
     heads: int = 12

@@ -10,7 +10,7 @@ import numpy as np
 from lowrank.optional import require
 from lowrank.progress import progress_bar
 from ml.albert.corpus import IGNORED, UNKNOWN, Batch, Corpus, make_batch
-from ml.albert.encoder import hidden_states, initial_weights, order_logits, token_logits
+from ml.albert.encoder import Weights, hidden_states, initial_weights, order_logits, token_logits
 from ml.albert.parameters import AlbertConfig, albert_parameter_count
 
 __all__ = ["HeldOut", "TrainingResult", "evaluate", "train"]
@@ -41,7 +41,7 @@ class HeldOut:
 class TrainingResult:
     """Result of :func:`train`."""
 
-    weights: dict[str, Any]
+    weights: Weights
     n_parameters: int
     losses: np.ndarray  #: (steps, 2) cross-entropy of words and of the order of segments, of every batch
     held_out: HeldOut  #: after training, on texts that it did not see
@@ -141,13 +141,9 @@ def train(
             bar.set_postfix_str(f"words {losses[-1][0]:.2f}, order {losses[-1][1]:.2f}")
     except KeyboardInterrupt:
         stopped = "interrupted"
-    return TrainingResult(
-        weights,
-        albert_parameter_count(config, heads=True).total,
-        np.array(losses).reshape(-1, 2),
-        evaluate(weights, config, held_out, segment=segment),
-        stopped,
-    )
+    n_parameters = albert_parameter_count(config, heads=True).total
+    result = evaluate(weights, config, held_out, segment=segment)
+    return TrainingResult(weights, n_parameters, np.array(losses).reshape(-1, 2), result, stopped)
 
 
 def _log_frequencies(corpus: Corpus) -> np.ndarray:
@@ -161,7 +157,7 @@ def _log_frequencies(corpus: Corpus) -> np.ndarray:
     return logits - logits.mean()
 
 
-def _groups(weights: dict[str, Any], config: AlbertConfig, learning_rate: float) -> list[dict[str, Any]]:
+def _groups(weights: Weights, config: AlbertConfig, learning_rate: float) -> list[dict[str, Any]]:
     """Return AdamW's options for every weight.
 
     Matrices decay, biases and scales do not, and the token table has a learning rate of its own.
@@ -178,13 +174,7 @@ def _groups(weights: dict[str, Any], config: AlbertConfig, learning_rate: float)
 
 
 def evaluate(
-    weights: dict[str, Any],
-    config: AlbertConfig,
-    corpus: Corpus,
-    *,
-    batches: int = 8,
-    batch_size: int = 64,
-    segment: int = 16,
+    weights: Weights, config: AlbertConfig, corpus: Corpus, *, batches: int = 8, batch_size: int = 64, segment: int = 16
 ) -> HeldOut:
     """Return losses and accuracies on batches of a corpus, the same batches for every model."""
     torch = require("torch", "torch", "ml.evaluate", "ml")
@@ -201,12 +191,11 @@ def evaluate(
     return HeldOut(token_loss, token_accuracy, order_loss, order_accuracy)
 
 
-def _losses(weights: dict[str, Any], config: AlbertConfig, batch: Batch) -> tuple[Any, Any, Any, Any]:
+def _losses(weights: Weights, config: AlbertConfig, batch: Batch) -> tuple[Any, Any, Any, Any]:
     """Return the cross-entropies of words and of order, and the shares of right answers."""
     torch = require("torch", "torch", "ml.train", "ml")
-    ids, segments, targets, swapped = (
-        torch.from_numpy(a) for a in (batch.ids, batch.segments, batch.targets, batch.swapped)
-    )
+    arrays = batch.ids, batch.segments, batch.targets, batch.swapped
+    ids, segments, targets, swapped = (torch.from_numpy(a) for a in arrays)
     h = hidden_states(weights, config, ids, segments)
     asked = targets != IGNORED  # logits of all V words for these only
     answers, truth = token_logits(weights, h[asked]), targets[asked]

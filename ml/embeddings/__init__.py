@@ -13,15 +13,6 @@ from ml.embeddings.rounding import RoundedEmbedding, round_rows
 from ml.embeddings.torch_export import albert_state_dict, to_torch
 
 __all__ = [
-    "EmbeddingReport",
-    "FactorizedEmbedding",
-    "RankAllocation",
-    "RoundedEmbedding",
-    "albert_state_dict",
-    "allocate_rank",
-    "factorize_embedding",
-    "load_embedding",
-    "round_rows",
-    "save_embedding",
-    "to_torch",
-]
+    "EmbeddingReport", "FactorizedEmbedding", "RankAllocation", "RoundedEmbedding", "albert_state_dict",
+    "allocate_rank", "factorize_embedding", "load_embedding", "round_rows", "save_embedding", "to_torch",
+]  # fmt: skip

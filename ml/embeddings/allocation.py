@@ -94,21 +94,17 @@ def allocate_rank(
     costs = [_whole(f"size of block {b}", size, 1) for b, size in enumerate(sizes)]
     whole = [None if dense is None else _whole(f"dense cost of block {b}", dense[b], 0) for b in range(len(costs))]
     values = [_checked(s, b) for b, s in enumerate(singular_values)]
-    scale = (
-        max((float(s[0]) for s in values if len(s)), default=0.0) or 1.0
-    )  # no square overflows or vanishes as a whole
+    # no square overflows or vanishes as a whole
+    scale = max((float(s[0]) for s in values if len(s)), default=0.0) or 1.0
     squares = [(s / scale) ** 2 for s in values]
     budget = min(budget, sum(cost * len(s) for cost, s in zip(costs, squares, strict=True)))  # nothing costs more
     options = [_options(s, cost, d, budget) for s, cost, d in zip(squares, costs, whole, strict=True)]
     chosen = _best(options, budget)
     ranks = [int(o.ranks[j]) for o, j in zip(options, chosen, strict=True)]
     left = sum(float(np.sum(s[r:])) for s, r in zip(squares, ranks, strict=True) if r >= 0)
-    return RankAllocation(
-        tuple(len(s) if r < 0 else r for s, r in zip(squares, ranks, strict=True)),
-        tuple(r < 0 for r in ranks),
-        sum(int(o.costs[j]) for o, j in zip(options, chosen, strict=True)),
-        scale * float(np.sqrt(left)),
-    )
+    kept = tuple(len(s) if r < 0 else r for s, r in zip(squares, ranks, strict=True))
+    cost = sum(int(o.costs[j]) for o, j in zip(options, chosen, strict=True))
+    return RankAllocation(kept, tuple(r < 0 for r in ranks), cost, scale * float(np.sqrt(left)))
 
 
 def _checked(values: Any, block: int) -> np.ndarray:
@@ -168,9 +164,8 @@ def _bound(options: Sequence[_Options]) -> _Bound:
     block = np.repeat(np.arange(len(hulls)), [len(c) - 1 for c, _ in hulls])
     order = np.argsort(-drops / costs, kind="stable")
     left = np.zeros(len(order) + 1)
-    for b, (_, losses) in enumerate(
-        hulls
-    ):  # every block's own loss there: sums of drops would end in round-off, not in zero
+    # every block's own loss there: sums of drops would end in round-off, not in zero
+    for b, (_, losses) in enumerate(hulls):
         left += losses[np.append(0, np.cumsum(block[order] == b))]
     return _Bound(np.append(0, np.cumsum(costs[order])), left)
 
@@ -221,9 +216,8 @@ def _search(
             order = order[np.sort(np.argsort(hope[order], kind="stable")[:beam])]
         costs, losses = cost[order], loss[order]
         steps.append((parent[order], choice[order]))
-    state = int(
-        np.argmax(losses <= losses[-1] * (1 + SLACK))
-    )  # losses descend with the costs: the cheapest of equal ones
+    # losses descend with the costs: the cheapest of equal ones
+    state = int(np.argmax(losses <= losses[-1] * (1 + SLACK)))
     best, chosen = float(losses[state]), []
     for parent, choice in reversed(steps):
         chosen.append(int(choice[state]))

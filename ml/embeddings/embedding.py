@@ -285,6 +285,5 @@ def _rows_of_block(tokens: Any, projection: Any, rows: np.ndarray) -> Any:
 
 def _is_permutation(place: np.ndarray, count: int) -> bool:
     seen = np.zeros(count, dtype=bool)
-    inside = (place >= 0) & (place < count)
-    seen[place[inside]] = True
+    seen[place[(place >= 0) & (place < count)]] = True
     return bool(np.all(seen))

@@ -120,10 +120,7 @@ def _blocks(
         for e, g in zip(rows, groups, strict=True)
     ]
     allocation = allocate_rank(
-        [to_numpy(m.s) for m in full],
-        [len(g) + h for g in groups],
-        budget,
-        dense=[len(g) * h for g in groups],
+        [to_numpy(m.s) for m in full], [len(g) + h for g in groups], budget, dense=[len(g) * h for g in groups]
     )
     return [
         (e, None) if whole else _factors(m.truncate(r))

@@ -184,9 +184,8 @@ def _safetensors(name: str, content: bytes) -> dict[str, Any]:
     _check_names(name, [key for key in header if key != "__metadata__"])
     try:
         return dict(safetensors.numpy.load(content))
-    except (
-        Exception
-    ) as error:  # its own errors, and KeyError, TypeError, ValueError of NumPy for types that this has not
+    except Exception as error:
+        # its own errors, and KeyError, TypeError, ValueError of NumPy for types that this has not
         raise FileFormatError(
             f"{name} is damaged or no .safetensors file ({error}); write it again or copy it anew"
         ) from error

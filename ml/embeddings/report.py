@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import as_matrix, namespace, numpy_dtype, refuse_hidden, to_numpy
+from lowrank.arrays import as_matrix, numpy_dtype, refuse_hidden, to_numpy
+from ml.embeddings.factors import exponent
 
 __all__ = ["EmbeddingReport", "checked_frequencies", "embedding_report"]
 
@@ -26,9 +27,8 @@ class EmbeddingReport:
     size_ratio: float
 
     def __repr__(self) -> str:
-        text = (
-            f"{self.size_ratio:.2f} times smaller, relative error {self.relative_error:.3f}, cosine {self.cosine:.3f}"
-        )
+        text = f"{self.size_ratio:.2f} times smaller, relative error {self.relative_error:.3f}"
+        text += f", cosine {self.cosine:.3f}"
         if self.weighted_error is not None:
             text += f"; by frequency {self.weighted_error:.3f}, {self.weighted_cosine:.3f}"
         return f"EmbeddingReport({text})"
@@ -96,7 +96,7 @@ def embedding_report(table: Any, approximation: Any, frequencies: Any = None) ->
     p = None if frequencies is None else checked_frequencies(frequencies, v)
     if p is not None:
         p = p / np.max(p, initial=0.0) if v else p  # sums of frequencies do not overflow
-    unit = _unit(table)
+    unit = 2.0 ** exponent(table)
     squares, errors, cosines = np.empty(v), np.empty(v), np.empty(v)
     for start in range(0, v, ROWS):
         part = slice(start, min(start + ROWS, v))
@@ -113,13 +113,6 @@ def embedding_report(table: Any, approximation: Any, frequencies: Any = None) ->
         None if p is None else _mean(cosines, p),
         bytes_of_table / approximation.nbytes if approximation.nbytes else (np.inf if bytes_of_table else 1.0),
     )
-
-
-def _unit(table: Any) -> float:
-    """Return a power of two; divided by it, squares of the largest entries of the table neither overflow nor vanish."""
-    xp = namespace(table)
-    largest = float(xp.max(xp.abs(table))) if 0 not in table.shape else 0.0
-    return float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1)) if 0 < largest < np.inf else 1.0
 
 
 def _cosines(e: np.ndarray, a: np.ndarray) -> np.ndarray:

@@ -64,12 +64,11 @@ def albert_state_dict(embedding: FactorizedEmbedding, *, prefix: str = "") -> di
     tokens, projection = _single_block(embedding)
     if projection is None:
         raise ValueError("ALBERT has a projection, and this table is dense; factorise it first")
+    table = torch.tensor(tokens)
     return {
-        f"{prefix}embeddings.word_embeddings.weight": torch.tensor(tokens),
+        f"{prefix}embeddings.word_embeddings.weight": table,
         f"{prefix}encoder.embedding_hidden_mapping_in.weight": torch.tensor(projection.T.copy()),
-        f"{prefix}encoder.embedding_hidden_mapping_in.bias": torch.zeros(
-            projection.shape[1], dtype=torch.tensor(tokens[:0]).dtype
-        ),
+        f"{prefix}encoder.embedding_hidden_mapping_in.bias": torch.zeros(projection.shape[1], dtype=table.dtype),
     }
 
 

@@ -14,12 +14,6 @@ from problems.acoustics.shapes import surface
 from problems.acoustics.surfaces import SurfaceMesh
 
 __all__ = [
-    "CompressedOperator",
-    "ScatteringModel",
-    "SurfaceMesh",
-    "acoustic_scattering",
-    "compress_far_field",
-    "kernel_block",
-    "read_surface",
-    "surface",
-]
+    "CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field", "kernel_block",
+    "read_surface", "surface",
+]  # fmt: skip

@@ -64,7 +64,6 @@ def pairs_to_correct(mesh: SurfaceMesh) -> tuple[NearTriangles, SharpTriangles]:
             f"degrees ({int((sharp.angle < TOO_SHARP).sum())} such pairs below {np.degrees(TOO_SHARP):.2g}): how right "
             "their integrals are has not been checked, and no reduced basis bound covers it; thicken the rim, or cut "
             "it off",
-            UserWarning,
             stacklevel=3,
         )
     return near, sharp
@@ -89,7 +88,6 @@ def warn_if_too_near(near: NearTriangles) -> None:
             f"triangles {near.first[k]} and {near.second[k]} do not touch and are {near.ratio[k]:.1e} of an edge apart "
             f"({int((near.ratio < TOO_NEAR).sum())} such pairs below {TOO_NEAR:g}): their integrals are right to about "
             "1e-4 only, which no reduced basis bound covers; refine the mesh there, or close the gap",
-            UserWarning,
             stacklevel=4,
         )
 
@@ -104,7 +102,6 @@ def warn_if_costly(mesh: SurfaceMesh, near: NearTriangles, sharp: SharpTriangles
             f"{count} integrals over pairs of near triangles, which take about {seconds / 60:.0f} minutes (once, if "
             f"there is a cache): near is what is nearer than {NEAR:g} of the longer edge of the two, and the mesh has "
             f"triangles up to {stretch:.0f} times as long as high; a mesh of rounder triangles has fewer such pairs",
-            UserWarning,
             stacklevel=3,
         )
 

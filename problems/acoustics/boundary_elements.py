@@ -12,20 +12,13 @@ from lowrank.progress import progress_bar
 from problems.acoustics.assembly_rules import pairs_to_correct, singular_order, warn_if_costly
 from problems.acoustics.bempp import bempp_api, one_thread
 from problems.acoustics.gram_matrices import half_order_gram, mass, stiffness
-from problems.acoustics.matrix_cache import (
-    Cache,
-    Matrices,
-    cache_folder,
-    folder,
-    read_matrices,
-    supports,
-    write_matrices,
-)
+from problems.acoustics.matrix_cache import Cache, Matrices, folder, read_matrices, supports, write_matrices
 from problems.acoustics.near_quadrature import NearCorrection, near_correction
-from problems.acoustics.near_triangles import NearTriangles, SharpTriangles
+from problems.acoustics.near_triangles import NearTriangles, Pairs, SharpTriangles
 from problems.acoustics.surfaces import SurfaceMesh
 from problems.user_input import as_array
 from rbm.errors import ModelError
+from rbm.storage.cache import cache_folder
 
 __all__ = ["BoundaryOperators", "assemble", "cache_folder", "folder", "half_order_gram", "mass", "stiffness"]
 
@@ -113,13 +106,9 @@ def assemble(
     if missing:
         warn_if_costly(mesh, near, sharp, missing)
         assembler = _Assembler(mesh, int(quadrature), near, sharp, progress)
-        with (
-            progress_bar(
-                None, "boundary operators", enabled=progress, total=len(missing) * (1 + 2 * mesh.n_parts)
-            ) as bar,
-            warnings.catch_warnings(),
-            one_thread(),
-        ):
+        matrices = len(missing) * (1 + 2 * mesh.n_parts)
+        bar = progress_bar(None, "boundary operators", enabled=progress, total=matrices)
+        with bar, warnings.catch_warnings(), one_thread():
             from numba.core.errors import NumbaPerformanceWarning
 
             warnings.simplefilter("ignore", NumbaPerformanceWarning)  # of bempp's kernels, at every compilation
@@ -135,9 +124,8 @@ def warn_if_coarse(mesh: SurfaceMesh, wavenumber: float) -> None:
     if count < MIN_ELEMENTS_PER_WAVELENGTH:
         warnings.warn(
             f"the mesh has {count:.1f} elements per wavelength at wavenumber {wavenumber:g}, fewer than six: the "
-            "discretisation error "
-            "(which no reduced basis bound covers) will be large; refine the mesh or lower the wavenumber",
-            UserWarning,
+            "discretisation error (which no reduced basis bound covers) will be large; refine the mesh or lower the "
+            "wavenumber",
             stacklevel=3,
         )
 
@@ -193,6 +181,7 @@ class _Assembler:
             self.columns.append(vertex)
 
     def __call__(self, k: float, bar: Any) -> BoundaryOperators:
+        from bempp_cl.api.integration import triangle_gauss
         from bempp_cl.api.operators.boundary import helmholtz
 
         n = self.space.global_dof_count
@@ -212,14 +201,11 @@ class _Assembler:
             # the kernel of K' is that of K with the points exchanged: K'_j is the transpose of K tested on part j
             adjoint.append(matrix(helmholtz.double_layer, space, part, everywhere, columns).T)
         hypersingular = matrix(helmholtz.hypersingular, space, space, everywhere, everywhere)
-        if len(self.near):
-            from bempp_cl.api.integration.triangle_gauss import rule
-
-            correction = near_correction(self.mesh, self.near, k, rule(self.quadrature), self.progress)
-            _correct(self.mesh, self.near, correction, k, single, adjoint, hypersingular)
-        if len(self.sharp):
-            correction = near_correction(self.mesh, self.sharp, k, None, self.progress)
-            _correct(self.mesh, self.sharp, correction, k, single, adjoint, hypersingular)
+        pairs: Pairs
+        for pairs, rule in ((self.near, triangle_gauss.rule(self.quadrature)), (self.sharp, None)):
+            if len(pairs):
+                correction = near_correction(self.mesh, pairs, k, rule, self.progress)
+                _correct(self.mesh, pairs, correction, k, single, adjoint, hypersingular)
         return BoundaryOperators(k, np.add.reduce(adjoint).T, hypersingular, tuple(single), tuple(adjoint))
 
 
@@ -248,7 +234,7 @@ def _leave_out(grid: Any, sharp: SharpTriangles) -> None:
 
 def _correct(
     mesh: SurfaceMesh,
-    near: NearTriangles | SharpTriangles,
+    near: Pairs,
     correction: NearCorrection,
     k: float,
     single: list[np.ndarray],
@@ -266,10 +252,8 @@ def _correct(
             np.add.at(v, (rows[here], columns[here]), of_single[here])
             np.add.at(w, (rows[here], columns[here]), of_adjoint[here])
         # W = int int G (curl phi_a . curl phi_b - k^2 n_x . n_y phi_a phi_b), curl phi = -edge / (2 area)
-        curls = (
-            np.einsum("acp,bcp->pab", edges[:, :, test], edges[:, :, trial])
-            / (4 * areas[test] * areas[trial])[:, None, None]
-        )
+        products = np.einsum("acp,bcp->pab", edges[:, :, test], edges[:, :, trial])
+        curls = products / (4 * areas[test] * areas[trial])[:, None, None]
         cosine = np.einsum("cp,cp->p", normals[:, test], normals[:, trial])[:, None, None]
         whole = of_single.sum(axis=(1, 2))[:, None, None]
         np.add.at(hypersingular, (rows, columns), curls * whole - k**2 * cosine * of_single)

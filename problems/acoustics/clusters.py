@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from problems.user_input import as_array
 from rbm.errors import ModelError
 
 __all__ = ["BlockPartition", "ClusterTree", "block_partition", "cluster_tree"]
@@ -120,9 +121,8 @@ def cluster_tree(
         children += [[-1, -1], [-1, -1]]
     starts, stops = np.array(spans).T
     boxes = [(low[:, order[a:b]].min(axis=1), high[:, order[a:b]].max(axis=1)) for a, b in spans]
-    return ClusterTree(
-        order, starts, stops, np.array(children), np.array([x for x, _ in boxes]).T, np.array([x for _, x in boxes]).T
-    )
+    lows, highs = (np.array(corners).T for corners in zip(*boxes, strict=True))
+    return ClusterTree(order, starts, stops, np.array(children), lows, highs)
 
 
 def block_partition(tree: ClusterTree, eta: float = 1.0) -> BlockPartition:
@@ -162,10 +162,7 @@ def block_partition(tree: ClusterTree, eta: float = 1.0) -> BlockPartition:
 
 
 def _coordinates(name: str, given: np.ndarray) -> np.ndarray:
-    try:
-        array = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        raise ModelError(f"{name} must be numbers of shape (3, n), got {given!r}") from None
+    array = as_array(f"{name} must be numbers of shape (3, n)", given)
     if array.ndim != 2 or array.shape[0] != 3 or array.shape[1] == 0:
         raise ModelError(f"{name} must have shape (3, n), one column each, at least one of them, got {array.shape}")
     if not np.all(np.isfinite(array)):

@@ -158,10 +158,8 @@ class CompressedOperator:
         x = x[self.tree.order]
         result = np.zeros(x.shape, dtype=np.result_type(self.dtype, x.dtype))
         spans = [slice(a, b) for a, b in zip(self.tree.start, self.tree.stop, strict=True)]
-        for blocks, pairs, apply in (
-            (self.far, self.partition.far, of_low_rank),
-            (self.near or (), self.partition.near, of_dense),
-        ):
+        fields = (self.far, self.partition.far, of_low_rank), (self.near or (), self.partition.near, of_dense)
+        for blocks, pairs, apply in fields:
             for block, pair in zip(blocks, pairs if blocks else (), strict=True):
                 result[spans[pair[axis]]] += apply(block, x[spans[pair[1 - axis]]])
         back = np.empty_like(result)
@@ -254,16 +252,8 @@ def compress_far_field(
         errors.append(error)
         read.append(count)
         dense.append(len(left.points) * len(right.points))
-    return CompressedOperator(
-        kernel,
-        float(rtol),
-        tree,
-        partition,
-        tuple(blocks),
-        np.array(errors, dtype=float),
-        np.array(read, dtype=np.int64),
-        np.array(dense, dtype=np.int64),
-    )
+    numbers = np.array(errors, dtype=float), np.array(read, dtype=np.int64), np.array(dense, dtype=np.int64)
+    return CompressedOperator(kernel, float(rtol), tree, partition, tuple(blocks), *numbers)
 
 
 def _compress(

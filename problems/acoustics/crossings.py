@@ -32,9 +32,8 @@ def first_crossing(vertices: np.ndarray, triangles: np.ndarray) -> tuple[int, in
         found = _crossing(points, integers, triangles, first, second)
         if found is not None:
             one, other, edge = found
-            exponent = int(
-                np.frexp(np.abs(vertices).max())[1]
-            )  # `points` are the vertices divided by this power of two
+            # `points` are the vertices divided by this power of two
+            exponent = int(np.frexp(np.abs(vertices).max())[1])
             return one, other, np.ldexp(_common_point(points, triangles[:, other], *edge), exponent)
     return None
 
@@ -78,8 +77,7 @@ def _crossing(
         for corner in range(3):
             # an edge with a shared end is not looked at: what leaves a shared vertex, leaves through the edge
             # opposite to it
-            opposite = (shared == 0) | ((shared == 1) & held[corner].any(axis=0))
-            k = np.flatnonzero(opposite)
+            k = np.flatnonzero((shared == 0) | ((shared == 1) & held[corner].any(axis=0)))  # opposite
             p, q = edges_of[(corner + 1) % 3, k], edges_of[(corner + 2) % 3, k]
             # boxes that do not overlap: comparisons have no rounding, and most edges end here
             ends, corners = points[:, [p, q]], points[:, triangles[:, others[k]]]
@@ -132,8 +130,7 @@ def _in_one_plane(
         ends = turn(p, q, x), turn(p, q, y), turn(x, y, p), turn(x, y, q)
         # four points of one line: then an end of the segment lies on the edge, which is inside, or the edge on the
         # segment
-        between = (ends[0] * ends[1] <= 0) & (ends[2] * ends[3] <= 0) & ~((ends[0] == 0) & (ends[1] == 0))
-        inside |= between
+        inside |= (ends[0] * ends[1] <= 0) & (ends[2] * ends[3] <= 0) & ~((ends[0] == 0) & (ends[1] == 0))
     return inside
 
 

@@ -62,8 +62,7 @@ def radiated_power(mesh: SurfaceMesh, wavenumber: float, pressures: np.ndarray, 
 
     The rule is exact for far fields up to the degree beyond which those of an obstacle of this size are below 1e-8.
     """
-    extent = np.ptp(mesh.vertices, axis=1)
-    size = wavenumber * float(np.linalg.norm(extent)) / 2
+    size = wavenumber * float(np.linalg.norm(np.ptp(mesh.vertices, axis=1))) / 2
     directions, weights = sphere_rule(int(np.ceil(size + 7 * np.cbrt(size))) + 5)
     total = np.zeros((len(pressures), 1))
     for start in range(0, len(weights), DIRECTIONS):
@@ -90,6 +89,5 @@ def warn_of_defect(
         f"{balance.defect[worst]:.1g} at {describe(balance.mus[worst])}); refine the mesh, or take scattering from "
         "the far field, which is never negative: model.scattering_cross_section(mus, "
         "reduced_model.reconstruct(solution.coefficients))",
-        UserWarning,
         stacklevel=4,
     )

@@ -26,9 +26,8 @@ def whole_numbers(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mantissa, power = np.frexp(points)
     lowest = int(power[points != 0].min(initial=0))
     integers = np.ldexp(mantissa, 53).astype(np.int64).astype(object)
-    return scaled, integers * np.array(
-        [1 << int(p) for p in np.where(points != 0, power - lowest, 0).ravel()], dtype=object
-    ).reshape(points.shape)
+    powers = [1 << int(p) for p in np.where(points != 0, power - lowest, 0).ravel()]
+    return scaled, integers * np.array(powers, dtype=object).reshape(points.shape)
 
 
 def side_of_plane(

@@ -201,8 +201,7 @@ class KernelBlock:
 
     def columns(self, j: Any) -> np.ndarray:
         """Columns (m, k), for indices (k,) that count within the block."""
-        few = self.kernel.quadrature.side(_chosen(self.column_side, j, "column"))
-        return self.kernel.integrate(self.row_side, few)
+        return self.kernel.integrate(self.row_side, self.kernel.quadrature.side(_chosen(self.column_side, j, "column")))
 
     def entries(self, i: Any, j: Any) -> np.ndarray:
         """Entries A[i_p, j_p] (p,), for indices (p,) that count within the block."""

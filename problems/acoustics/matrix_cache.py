@@ -17,16 +17,7 @@ from rbm.errors import FileFormatError, ModelError
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.cache import cache_folder
 
-__all__ = [
-    "Cache",
-    "Matrices",
-    "cache_folder",
-    "cached_file",
-    "folder",
-    "mesh_digest",
-    "read_matrices",
-    "write_matrices",
-]
+__all__ = ["Cache", "Matrices", "cached_file", "folder", "mesh_digest", "read_matrices", "supports", "write_matrices"]
 
 #: In the name of a file, with all else that its content depends on; changes when the content would.
 LAYOUT = 3
@@ -43,7 +34,7 @@ def folder(cache: Cache) -> Path | None:
         try:
             return cache_folder() if cache else None
         except FileNotFoundError as error:  # no home directory
-            warnings.warn(f"assembled matrices are not cached: {error}", UserWarning, stacklevel=3)
+            warnings.warn(f"assembled matrices are not cached: {error}", stacklevel=3)
             return None
     if not isinstance(cache, str | os.PathLike):
         raise ModelError(f"cache must be True, False or a folder, got {cache!r}")
@@ -56,11 +47,8 @@ def mesh_digest(mesh: SurfaceMesh) -> str:
     Rounded coordinates would not do: the distance between two small bodies may be a rounding error of the whole.
     """
     digest = hashlib.sha256(f"{mesh.vertices.shape} {mesh.triangles.shape} {mesh.n_parts}".encode())
-    for array, kind in (
-        (mesh.vertices + 0.0, "<f8"),
-        (mesh.triangles, "<i8"),
-        (mesh.parts, "<i8"),
-    ):  # no negative zeros
+    # no negative zeros
+    for array, kind in ((mesh.vertices + 0.0, "<f8"), (mesh.triangles, "<i8"), (mesh.parts, "<i8")):
         digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
     return digest.hexdigest()
 
@@ -94,11 +82,8 @@ def read_matrices(where: Path | None, mesh: SurfaceMesh, wavenumber: float, quad
             if array.shape != shape or array.dtype != np.complex128 or not np.all(np.isfinite(array)):
                 raise FileFormatError(f"{path} holds {name} of shape {array.shape}, {array.dtype}, or not finite")
     except Exception as error:  # whatever another program or a full disk has left there: the matrices can be made again
-        warnings.warn(
-            f"cached matrices are not used and will be assembled again: {error or type(error).__name__}",
-            UserWarning,
-            stacklevel=4,
-        )
+        reason = error or type(error).__name__
+        warnings.warn(f"cached matrices are not used and will be assembled again: {reason}", stacklevel=4)
         return None
     return found
 
@@ -117,7 +102,7 @@ def write_matrices(
             raise OSError(f"{path} is there, and no file")
         write_archive(path, header, dict(zip(("single", "tested", "hypersingular"), matrices, strict=True)))
     except OSError as error:
-        warnings.warn(f"assembled matrices could not be cached: {error}", UserWarning, stacklevel=4)
+        warnings.warn(f"assembled matrices could not be cached: {error}", stacklevel=4)
 
 
 def supports(mesh: SurfaceMesh) -> list[np.ndarray]:

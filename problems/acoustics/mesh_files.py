@@ -87,14 +87,12 @@ def _refuse_other_cells(name: str, blocks: list[tuple[str, np.ndarray, int]]) ->
     if "quad" in counts:
         warnings.warn(
             f"{name} holds {counts['quad']} quadrilaterals: each is cut into two triangles along its shorter diagonal",
-            UserWarning,
             stacklevel=3,
         )
     if bodies:
         warnings.warn(
             f"{name} holds {_listed(bodies)}, which are left out: the obstacle is what its triangles and "
             "quadrilaterals enclose",
-            UserWarning,
             stacklevel=3,
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowrank.progress import progress_bar
-from problems.acoustics.near_triangles import NearTriangles, SharpTriangles, segment_distance, triangle_distance
+from problems.acoustics.near_triangles import Pairs, SharpTriangles, segment_distance, triangle_distance
 from problems.acoustics.static_potentials import double_area, linear_potentials
 from problems.acoustics.surface_fields import _reference_rule
 from problems.acoustics.surfaces import SurfaceMesh
@@ -54,11 +54,7 @@ class NearCorrection:
 
 
 def near_correction(
-    mesh: SurfaceMesh,
-    pairs: NearTriangles | SharpTriangles,
-    wavenumber: float,
-    rule: Rule | None,
-    progress: bool = False,
+    mesh: SurfaceMesh, pairs: Pairs, wavenumber: float, rule: Rule | None, progress: bool = False
 ) -> NearCorrection:
     """Accurate integrals over each pair, less those that the rule gives.
 
@@ -151,15 +147,9 @@ def _static(one: np.ndarray, two: np.ndarray, normals: np.ndarray, k: float, tol
         _add(sums, owner[ready], both[:, ready])
         rest = ~ready
         if np.any(rest):
-            agreed = np.tile(agree[rest] | seen[owner[rest]], 2)
-            waiting.append(
-                (
-                    np.tile(owner[rest], 2),
-                    parts[:, rest].reshape(-1, 3, 3),
-                    agreed,
-                    halves[:, :, rest].reshape(2, -1, 9),
-                )
-            )
+            owner = owner[rest]
+            agreed, pieces = np.tile(agree[rest] | seen[owner], 2), parts[:, rest].reshape(-1, 3, 3)
+            waiting.append((np.tile(owner, 2), pieces, agreed, halves[:, :, rest].reshape(2, -1, 9)))
     return sums.reshape(2, -1, 3, 3)
 
 
@@ -258,9 +248,8 @@ def _by_rule(
         areas = (double_area(one[rows]) * double_area(two[rows]))[:, None]
         ways = [sum(d * n[rows, c, None, None] for c, d in enumerate(difference)) for n in normals]
         # d/dn_y G = - slope (y - x).n_y, and with n_x the other sign
-        for sums, factors in zip(
-            total, (kernel, [-f * ways[1] for f in slope], [f * ways[0] for f in slope]), strict=True
-        ):
+        kernels = kernel, [-f * ways[1] for f in slope], [f * ways[0] for f in slope]
+        for sums, factors in zip(total, kernels, strict=True):
             sums.real[rows], sums.imag[rows] = (areas * (f.reshape(len(f), -1) @ both) for f in factors)
     return total.reshape(3, -1, 3, 3)
 

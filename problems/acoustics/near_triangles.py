@@ -12,7 +12,7 @@ import numpy as np
 from problems.acoustics.crossings import box_pairs
 from problems.acoustics.surfaces import SurfaceMesh
 
-__all__ = ["NearTriangles", "SharpTriangles", "near_triangles", "sharp_triangles"]
+__all__ = ["NearTriangles", "Pairs", "SharpTriangles", "near_triangles", "sharp_triangles"]
 
 #: Pairs of triangles whose distances are measured at once.
 BLOCK = 1 << 15
@@ -52,6 +52,10 @@ class SharpTriangles:
         return f"SharpTriangles({len(self)} pairs{least})"
 
 
+#: Pairs of triangles whose integrals the rules for separated and for touching triangles get wrong.
+Pairs = NearTriangles | SharpTriangles
+
+
 def sharp_triangles(mesh: SurfaceMesh, dihedral: float, ratio: float) -> SharpTriangles:
     """The pairs of triangles that meet at a sharp angle, at a common edge or at one common vertex.
 
@@ -62,10 +66,8 @@ def sharp_triangles(mesh: SurfaceMesh, dihedral: float, ratio: float) -> SharpTr
     import scipy.sparse as sp
 
     t = mesh.triangles.shape[1]
-    has = sp.csr_array(
-        (np.ones(3 * t, dtype=np.int8), (np.tile(np.arange(t), 3), mesh.triangles.ravel())),
-        shape=(t, mesh.vertices.shape[1]),
-    )
+    places = np.tile(np.arange(t), 3), mesh.triangles.ravel()
+    has = sp.csr_array((np.ones(3 * t, dtype=np.int8), places), shape=(t, mesh.vertices.shape[1]))
     common = sp.triu(has @ has.T, 1).tocoo()
     found = [np.zeros((3, 0))]
     for shared, measure, limit in ((2, _dihedral, dihedral), (1, _at_vertex, np.inf)):
@@ -141,9 +143,8 @@ def near_triangles(mesh: SurfaceMesh, ratio: float) -> NearTriangles:
             distance = triangle_distance(corners[:, :, one], corners[:, :, two])
             keep = distance < ratio * np.maximum(longest[one], longest[two])
             one, two = one[keep], two[keep]
-            found.append(
-                (np.minimum(one, two), np.maximum(one, two), distance[keep] / np.maximum(size[one], size[two]))
-            )
+            ends = np.minimum(one, two), np.maximum(one, two)
+            found.append((*ends, distance[keep] / np.maximum(size[one], size[two])))
     if not found:
         return NearTriangles(np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros(0))
     first, second, near = (np.concatenate(x) for x in zip(*found, strict=True))
@@ -160,8 +161,7 @@ def triangle_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     least = np.full(one.shape[2], np.inf)
     for i in range(3):
         for j in range(3):
-            between = _segments(one[:, i], one[:, (i + 1) % 3], two[:, j], two[:, (j + 1) % 3])
-            least = np.minimum(least, between)
+            least = np.minimum(least, _segments(one[:, i], one[:, (i + 1) % 3], two[:, j], two[:, (j + 1) % 3]))
     for triangle, others in ((one, two), (two, one)):
         a, b, c = triangle.transpose(1, 0, 2)
         normal = np.cross(b - a, c - a, axis=0)

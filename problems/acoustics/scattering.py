@@ -12,15 +12,8 @@ import numpy as np
 from problems.acoustics import boundary_elements as bem
 from problems.acoustics.energy import EnergyBalance, radiated_power, warn_of_defect
 from problems.acoustics.mesh_files import read_surface
-from problems.acoustics.scattering_input import Formulation, Range, read_admittances, read_coupling
-from problems.acoustics.scattering_problem import ScatteringProblem
-from problems.acoustics.scattering_terms import (
-    ScatteringTerms,
-    affine_terms,
-    assembled,
-    terms_at,
-    terms_over_range,
-)
+from problems.acoustics.scattering_problem import Formulation, Range, ScatteringProblem, read_admittances, read_coupling
+from problems.acoustics.scattering_terms import ScatteringTerms, affine_terms, assembled, terms_at, terms_over_range
 from problems.acoustics.shapes import Parts, cut, surface
 from problems.acoustics.surface_fields import check_points, far_field, scattered_field
 from problems.acoustics.surfaces import SurfaceMesh
@@ -78,8 +71,7 @@ class ScatteringModel(FullOrderModel):
         """The admittances beta (M, d) of the parts at parameter points, complex."""
         mus = self.parameters.validate(mus, extrapolate=True)
         betas = mus[:, 1:] if self.problem.varies else mus
-        d = self.mesh.n_parts
-        return betas.astype(complex) if betas.shape[1] == d else betas[:, 0::2] + 1j * betas[:, 1::2]
+        return betas.astype(complex) if betas.shape[1] == self.mesh.n_parts else betas[:, 0::2] + 1j * betas[:, 1::2]
 
     def far_field(self, mus: Any, pressures: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """The far field f (M, D) of surface pressures (M, n) in directions (3, D): u_s ~ exp(ikr) / r f."""
@@ -152,12 +144,8 @@ class ScatteringModel(FullOrderModel):
         of_extinction = scale * solution.output_bounds["forward"]
         of_absorption = solution.output_bounds["absorption"]
         host = solution.to("numpy")
-        warn_of_defect(
-            self.energy_balance,
-            self.energy_defect(host),
-            scale * host.outputs["forward"].imag,
-            self.parameters.describe,
-        )
+        on_host, defect = scale * host.outputs["forward"].imag, self.energy_defect(host)
+        warn_of_defect(self.energy_balance, defect, on_host, self.parameters.describe)
         return {
             "extinction": (extinction, of_extinction),
             "absorption": (absorption, of_absorption),
@@ -264,19 +252,12 @@ def acoustic_scattering(
     323 (1971).
     """
     mesh = _mesh(shape, parts, level, axes)
-    problem = ScatteringProblem(
-        mesh=mesh,
-        wavenumber=wavenumber,
-        direction=direction,  # type: ignore[arg-type]
-        admittances=read_admittances(mesh.n_parts, conductance, susceptance),
-        coupling=read_coupling(formulation, coupling),
-        far_field_directions=far_field_directions,
-    )
+    betas, coupling = read_admittances(mesh.n_parts, conductance, susceptance), read_coupling(formulation, coupling)
+    problem = ScatteringProblem(mesh, wavenumber, direction, betas, coupling, far_field_directions)  # type: ignore[arg-type]
     assemble = partial(assembled, problem, quadrature=quadrature, cache=cache, progress=progress)
     terms = terms_over_range(problem, assemble, separation_tol) if problem.varies else terms_at(problem, assemble)
     if stability is None:
-        training = problem.parameters.sample(1000)
-        stability = Anchored(training=training, progress=progress, cache=bem.folder(cache))
+        stability = Anchored(training=problem.parameters.sample(1000), progress=progress, cache=bem.folder(cache))
     return ScatteringModel(problem, terms, stability)
 
 

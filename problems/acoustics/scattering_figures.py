@@ -14,6 +14,7 @@ from rbm.stability.anchored import BoundAnchored
 from rbm.stability.inf_sup_constants import inf_sup
 
 WAVE = "#D55E00"  #: colour of the arrow of the incident wave
+SMOOTH: dict[str, Any] = {"shading": "gouraud", "rasterized": True}  #: how a field is drawn
 
 __all__ = ["far_field_pattern", "figures", "inf_sup_constant", "near_field", "surface_pressure"]
 
@@ -44,13 +45,8 @@ def surface_pressure(model: ScatteringModel, reduced: ReducedModel, mus: np.ndar
     for k, (mu, values) in enumerate(zip(mus, pressures, strict=True)):
         ax = figure.add_subplot(1, len(mus), k + 1, projection="3d")
         corners, shades = _subdivided(mesh.vertices[:, mesh.triangles], values[mesh.triangles])
-        faces = ax.plot_trisurf(
-            *corners.reshape(3, -1),
-            triangles=np.arange(corners[0].size).reshape(3, -1).T,
-            linewidth=0,
-            antialiased=False,
-            shade=False,
-        )
+        numbers = np.arange(corners[0].size).reshape(3, -1).T
+        faces = ax.plot_trisurf(*corners.reshape(3, -1), triangles=numbers, linewidth=0, antialiased=False, shade=False)
         faces.set_array(shades.mean(axis=0))
         faces.set_cmap("cividis")
         faces.set_rasterized(True)
@@ -92,9 +88,7 @@ def near_field(
     figure = _figure(3.5 * len(mus) + 0.8, 3.7)
     for k, mu in enumerate(mus):
         ax = figure.add_subplot(1, len(mus), k + 1)
-        image = ax.pcolormesh(
-            along, up, total[k], cmap="PuOr", vmin=-largest, vmax=largest, shading="gouraud", rasterized=True
-        )
+        image = ax.pcolormesh(along, up, total[k], cmap="PuOr", vmin=-largest, vmax=largest, **SMOOTH)
         ax.add_patch(patch(obstacle, facecolor="0.35", lw=0))
         ax.annotate("", (0.27, 0.05), (0.04, 0.05), "axes fraction", arrowprops={"arrowstyle": "->", "lw": 1.5})
         ax.text(0.04, 0.07, "wave", transform=ax.transAxes, fontsize=8)
@@ -116,9 +110,8 @@ def far_field_pattern(model: ScatteringModel, reduced: ReducedModel, mus: np.nda
     figure = _figure(6.2, 4.6)
     ax = figure.add_subplot(projection="polar")
     varied = np.flatnonzero(np.ptp(mus, axis=0))
-    one = (
-        mus[:, varied[0]] if len(varied) == 1 else None
-    )  # the parameter that the curves differ in, if it is a single one
+    # the parameter that the curves differ in, if it is a single one
+    one = mus[:, varied[0]] if len(varied) == 1 else None
     bar = require("matplotlib.cm", "matplotlib", "drawing a figure").ScalarMappable(cmap="cividis")
     shades = np.arange(len(mus)) if one is None else one
     bar.set_clim(shades.min(), max(shades.max(), shades.min() + 1e-12))
@@ -166,23 +159,13 @@ def inf_sup_constant(model: ScatteringModel, points: int = 9, exact: np.ndarray 
         first, second = np.meshgrid(low[0] + grid * (high[0] - low[0]), low[1] + grid * (high[1] - low[1]))
         mus = np.tile((low + high) / 2, (first.size, 1))
         mus[:, 0], mus[:, 1] = first.ravel(), second.ravel()
-        image = ax.pcolormesh(
-            first, second, bound(mus).reshape(first.shape), cmap="cividis", shading="gouraud", rasterized=True
-        )
+        image = ax.pcolormesh(first, second, bound(mus).reshape(first.shape), cmap="cividis", **SMOOTH)
         figure.colorbar(image, ax=ax, label="lower bound")
         names = model.parameters.names
         if isinstance(model.stability, BoundAnchored) and not model.problem.varies and len(names) == model.mesh.n_parts:
             anchors = model.stability.anchors.real
-            ax.scatter(
-                anchors[:, 1],
-                anchors[:, 2],
-                color="#D55E00",
-                marker="x",
-                s=40,
-                label="anchors",
-                zorder=3,
-                clip_on=False,
-            )
+            marks = {"color": "#D55E00", "marker": "x", "s": 40, "label": "anchors", "zorder": 3, "clip_on": False}
+            ax.scatter(anchors[:, 1], anchors[:, 2], **marks)
             ax.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
         ax.set(xlabel=_symbol(names[0]), ylabel=_symbol(names[1]))
     return figure
@@ -288,6 +271,5 @@ def _symbol(name: str) -> str:
 
 
 def _figure(width: float, height: float) -> Any:
-    return require("matplotlib.figure", "matplotlib", "drawing a figure").Figure(
-        figsize=(width, height), layout="constrained"
-    )
+    figure = require("matplotlib.figure", "matplotlib", "drawing a figure").Figure
+    return figure(figsize=(width, height), layout="constrained")

@@ -19,7 +19,8 @@ def sphere_pressure(cosine: np.ndarray, wavenumber: float, admittance: complex, 
     """
     count = terms or int(wavenumber + 4.05 * wavenumber ** (1 / 3) + 30)
     n = np.arange(count)
-    h, dh = _hankel(n, wavenumber)
+    h = spherical_jn(n, wavenumber) + 1j * spherical_yn(n, wavenumber)
+    dh = spherical_jn(n, wavenumber, derivative=True) + 1j * spherical_yn(n, wavenumber, derivative=True)
     amplitude = 1j ** (n % 4) * (2 * n + 1) * 1j / (wavenumber**2 * (dh + 1j * admittance * h))
     finite = np.isfinite(amplitude)
     return np.asarray(_legendre(n, cosine)[:, finite] @ amplitude[finite])
@@ -57,13 +58,6 @@ def _hankel_slope(terms: int, k: float) -> np.ndarray:
     for n in range(terms - 1):
         ratio = np.append(ratio, 1 / ((2 * n + 1) / k - ratio[-1]))
     return ratio - (np.arange(terms) + 1) / k
-
-
-def _hankel(n: np.ndarray, k: float) -> tuple[np.ndarray, np.ndarray]:
-    """The Hankel function h_n^(1)(k) and its derivative."""
-    value = spherical_jn(n, k) + 1j * spherical_yn(n, k)
-    slope = spherical_jn(n, k, derivative=True) + 1j * spherical_yn(n, k, derivative=True)
-    return value, slope
 
 
 def _legendre(n: np.ndarray, x: np.ndarray) -> np.ndarray:

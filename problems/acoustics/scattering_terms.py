@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,13 @@ from problems.acoustics import boundary_elements as bem
 from problems.acoustics.scattering_problem import ScatteringProblem
 from problems.acoustics.surface_fields import far_field_rows, plane_wave_load
 from problems.acoustics.surfaces import SurfaceMesh
-from problems.acoustics.wavenumber import separate_wavenumber
+from problems.acoustics.wavenumber import Assemble, separate_wavenumber
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient
 
 __all__ = ["ScatteringTerms", "affine_terms", "assembled", "terms_at", "terms_over_range"]
 
 #: From wavenumbers to [A_0, A_1 .. A_d] at each of them.
-Assemble = Callable[[Sequence[float]], list[list[np.ndarray]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +43,9 @@ def terms_at(problem: ScatteringProblem, assemble: Assemble) -> ScatteringTerms:
     operators = list(zip(weights, assemble([k])[0], strict=True))
     named = {"forward": d[:, None]}
     if problem.far_field_directions is not None:
-        columns = problem.far_field_directions.T
-        named |= {f"far_field_{i}": column[:, None] for i, column in enumerate(columns, start=1)}
+        named |= {f"far_field_{i}": x[:, None] for i, x in enumerate(problem.far_field_directions.T, start=1)}
     for name, column in named.items():
-        rows = far_field_rows(mesh, k, column)[:, 0]
-        outputs[name] = list(zip(weights, rows, strict=True))
+        outputs[name] = list(zip(weights, far_field_rows(mesh, k, column)[:, 0], strict=True))
     return ScatteringTerms(operators, [(1.0, plane_wave_load(mesh, k, d, problem.coupling))], product, outputs)
 
 
@@ -58,16 +55,7 @@ def terms_over_range(problem: ScatteringProblem, assemble: Assemble, tol: float)
         raise ModelError(f"separation_tol must be a number >= 0, got {tol!r}")
     product = bem.half_order_gram(problem.mesh, problem.middle)
     bem.warn_if_coarse(problem.mesh, problem.bounds[1])
-    separated = separate_wavenumber(
-        problem.mesh,
-        problem.bounds,
-        problem.direction,
-        problem.admittances.formulas,
-        product,
-        assemble,
-        problem.coupling,
-        tol,
-    )
+    separated = separate_wavenumber(problem, product, assemble, tol)
     return ScatteringTerms(separated.operators, separated.rhs, product, _absorption(problem), separated.error)
 
 
@@ -78,8 +66,7 @@ def assembled(
 
     The options are those of :func:`problems.acoustics.boundary_elements.assemble`.
     """
-    ks = list(wavenumbers)
-    found = bem.assemble(problem.mesh, ks, quadrature=quadrature, cache=cache, progress=progress)
+    found = bem.assemble(problem.mesh, list(wavenumbers), quadrature=quadrature, cache=cache, progress=progress)
     return [affine_terms(problem.mesh, operators, problem.coupling) for operators in found]
 
 

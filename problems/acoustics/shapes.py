@@ -45,14 +45,12 @@ def surface(
         )
     if isinstance(level, bool) or not (isinstance(level, int | np.integer) and 0 <= level <= MAX_LEVEL):
         raise ModelError(f"level must be a whole number from 0 to {MAX_LEVEL} (4^(level+1)+2 vertices), got {level!r}")
-    stretch = as_array(
-        "axes must be three positive numbers", AXES.get(shape, (1.0, 1.0, 1.0)) if axes is None else axes
-    )
+    given = AXES.get(shape, (1.0, 1.0, 1.0)) if axes is None else axes
+    stretch = as_array("axes must be three positive numbers", given)
     if stretch.shape != (3,) or not np.all(np.isfinite(stretch) & (stretch > 0)):
         raise ModelError(f"axes must be three positive numbers, got {axes!r}")
     directions, triangles = _octasphere(int(level))
-    mesh = SurfaceMesh(directions * SHAPES[shape](directions) * stretch[:, None], triangles)
-    return cut(mesh, parts)
+    return cut(SurfaceMesh(directions * SHAPES[shape](directions) * stretch[:, None], triangles), parts)
 
 
 def cut(mesh: SurfaceMesh, parts: Parts) -> SurfaceMesh:

@@ -49,16 +49,14 @@ class Side:
     @cached_property
     def beneath(self) -> Any:
         """The transposed weights (c m, q) of the c components, one beneath the other."""
-        if isinstance(self.weights[0], np.ndarray):
-            return np.concatenate([w.T for w in self.weights])
-        return sp.vstack([w.T for w in self.weights], format="csr")
+        parts = [w.T for w in self.weights]
+        return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else sp.vstack(parts, format="csr")
 
     @cached_property
     def beside(self) -> Any:
         """The transposed weights (m, c q) of the c components, one beside the other."""
-        if isinstance(self.weights[0], np.ndarray):
-            return np.concatenate([w.T for w in self.weights], axis=1)
-        return sp.hstack([w.T for w in self.weights], format="csr")
+        parts = [w.T for w in self.weights]
+        return np.concatenate(parts, axis=1) if isinstance(parts[0], np.ndarray) else sp.hstack(parts, format="csr")
 
     def _tiles(self, size: int) -> list[Side]:
         """Pieces of so many points, with those unknowns only whose functions are not zero there."""

@@ -128,9 +128,8 @@ def solid_angle(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray)
         a, b, c = (vertices[:, None, t] - block[:, :, None] for t in triangles)  # (3, P, t)
         la, lb, lc = (np.linalg.norm(x, axis=0) for x in (a, b, c))
         volume = np.sum(a * np.cross(b, c, axis=0), axis=0)
-        denominator = (
-            la * lb * lc + np.sum(a * b, axis=0) * lc + np.sum(b * c, axis=0) * la + np.sum(c * a, axis=0) * lb
-        )
+        ab, bc, ca = (np.sum(x * y, axis=0) for x, y in ((a, b), (b, c), (c, a)))
+        denominator = la * lb * lc + ab * lc + bc * la + ca * lb
         total[start : start + 64] = 2 * np.arctan2(volume, denominator).sum(axis=1)
     return total
 
@@ -147,11 +146,8 @@ def _check(mesh: SurfaceMesh) -> None:
     unused = np.setdiff1d(np.arange(n), triangles)
     if len(unused):
         raise ModelError(f"{len(unused)} vertices belong to no triangle, the first is vertex {unused[0]}; remove them")
-    if len(np.unique(vertices, axis=1).T) < n:
-        raise ModelError(
-            f"{n - len(np.unique(vertices, axis=1).T)} vertices have the place of another one; merge them, or the "
-            "surface is open there"
-        )
+    if double := n - len(np.unique(vertices, axis=1).T):
+        raise ModelError(f"{double} vertices have the place of another one; merge them, or the surface is open there")
     flat = mesh.areas <= 1e-12 * mesh.edge_lengths.max(axis=0) ** 2
     if flat.any():
         raise ModelError(f"{int(flat.sum())} triangles have no area, the first is triangle {int(np.argmax(flat))}")
@@ -208,11 +204,8 @@ def _refuse_inward(mesh: SurfaceMesh, neighbours: np.ndarray) -> None:
     volumes = np.bincount(component, np.sum(centroids * mesh._cross, axis=0) / 6, minlength=count)
     if np.any(volumes <= 0):
         k = int(np.argmax(volumes <= 0))
-        which = (
-            "the surface"
-            if count == 1
-            else f"component {k + 1} of {count} (with triangle {int(np.argmax(component == k))})"
-        )
+        triangle = int(np.argmax(component == k))
+        which = "the surface" if count == 1 else f"component {k + 1} of {count} (with triangle {triangle})"
         raise ModelError(
             f"{which} is oriented inwards (volume {volumes[k]:.3g}): its normals must point out of the obstacle; "
             "exchange two vertices of each triangle, triangles[[0, 2, 1]]"

@@ -9,13 +9,14 @@ import numpy as np
 import scipy.linalg
 
 from eim import Separation, separate
+from problems.acoustics.scattering_problem import ScatteringProblem
 from problems.acoustics.surface_fields import plane_wave_load
 from problems.acoustics.surfaces import SurfaceMesh
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient
 from rbm.parameters.interpolated_family import InterpolatedFamily
 
-__all__ = ["SeparatedWavenumber", "separate_wavenumber"]
+__all__ = ["Assemble", "SeparatedWavenumber", "separate_wavenumber"]
 
 #: Candidates for the nodes, and distances r (or positions along the wave) at which the scalar families are
 #: interpolated.
@@ -25,6 +26,7 @@ CANDIDATES, GRID = 121, 121
 VALIDATION, SAFETY = 4, 2.0
 FINE = 1000
 
+Assemble = Callable[[Sequence[float]], list[list[np.ndarray]]]
 Terms = list[tuple[Coefficient, np.ndarray]]
 
 
@@ -50,14 +52,7 @@ class SeparatedWavenumber:
 
 
 def separate_wavenumber(
-    mesh: SurfaceMesh,
-    wavenumbers: tuple[float, float],
-    direction: np.ndarray,
-    admittances: Sequence[str],
-    product: np.ndarray,
-    assemble: Callable[[Sequence[float]], list[list[np.ndarray]]],
-    coupling: float,
-    rtol: float,
+    problem: ScatteringProblem, product: np.ndarray, assemble: Assemble, rtol: float
 ) -> SeparatedWavenumber:
     """The affine form of the scattering problem for k in a range.
 
@@ -77,9 +72,10 @@ def separate_wavenumber(
     error is taken as its largest value on 1000 wavenumbers. So eps is a measurement with a margin, not a proof; b,
     which is cheap, is compared at all of them.
 
-    admittances : formulas of beta_j; assemble : k's -> [A_0, A_1 .. A_d] each
+    product : P (n, n), in which errors are measured; assemble : k's -> [A_0, A_1 .. A_d] each
     """
-    low, high = wavenumbers
+    mesh, direction, (low, high) = problem.mesh, problem.direction, problem.bounds
+    betas = problem.admittances.formulas
     candidates = np.linspace(low, high, CANDIDATES)
     fine = np.linspace(low, high, FINE)
     diameter = _diameter(mesh)
@@ -113,8 +109,8 @@ def separate_wavenumber(
     constants = _constants(matrices, between, assembled, factor)
     sizes = (SAFETY * constants * matrices.error(fine).max()).tolist()
 
-    load_vectors = [plane_wave_load(mesh, float(k), direction, coupling) for k in loads.nodes]
-    exact_loads = np.stack([plane_wave_load(mesh, float(k), direction, coupling) for k in fine[::5]], axis=1)
+    load_vectors = [plane_wave_load(mesh, float(k), direction, problem.coupling) for k in loads.nodes]
+    exact_loads = np.stack([plane_wave_load(mesh, float(k), direction, problem.coupling) for k in fine[::5]], axis=1)
     off = exact_loads - np.stack(load_vectors, axis=1) @ loads.coefficients(fine[::5]).T
     of_load = SAFETY * float(np.linalg.norm(scipy.linalg.solve_triangular(factor, off, lower=True), axis=0).max())
 
@@ -123,9 +119,9 @@ def separate_wavenumber(
     operators: Terms = []
     for m, term in enumerate(terms):
         operators.append((of_matrices.terms(f"{float(matrices.nodes[m])!r}/k")[m], term[0]))
-        operators += [(of_matrices.terms(beta)[m], a) for beta, a in zip(admittances, term[1:], strict=True)]
+        operators += [(of_matrices.terms(beta)[m], a) for beta, a in zip(betas, term[1:], strict=True)]
     rhs: Terms = list(zip(of_loads.terms(), load_vectors, strict=True))
-    shares = [f"{size!r}*abs({beta})" for size, beta in zip(sizes[1:], admittances, strict=True)]
+    shares = [f"{size!r}*abs({beta})" for size, beta in zip(sizes[1:], betas, strict=True)]
     bound = " + ".join([f"{sizes[0]!r}/k", *shares])
     return SeparatedWavenumber(operators, rhs, (bound, of_load), matrices, loads, constants)
 
@@ -165,11 +161,10 @@ def _between(nodes: np.ndarray, separation: Separation) -> list[float]:
 
 
 def _family(separation: Separation, formulas: list[str]) -> InterpolatedFamily:
-    assert separation.interpolation is not None
+    found = separation.interpolation
+    assert found is not None
     functions = tuple(formulas[int(p)] for p in separation.points)
-    return InterpolatedFamily(
-        functions, np.tril(separation.interpolation.triangle), np.triu(separation.interpolation.expansion)
-    )
+    return InterpolatedFamily(functions, np.tril(found.triangle), np.triu(found.expansion))
 
 
 def _text(x: float) -> str:

@@ -1,7 +1,8 @@
-"""Estimators against the truth, over basis sizes and test parameters."""
+"""What a study compares: estimators against the truth, over basis sizes and test parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,10 +10,30 @@ import numpy as np
 
 import rbm
 from lowrank.progress import progress_bar
-from problems.studies.study import SELECTING, Study
 from rbm import Estimate, FullOrderModel, GreedyResult
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["SELECTING", "Comparison", "Study", "compare"]
+
+#: Estimators that select parameters; their points change with the basis, so they are prepared anew for every N.
+SELECTING = ("sampled", "interpolated")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A model, its training and test parameters, and the estimators that are compared on it."""
+
+    title: str
+    model: Callable[[bool], FullOrderModel]  #: from whether progress is shown
+    training: int  #: training parameters
+    tests: int  #: test parameters
+    max_basis: int
+    tol: float
+    estimators: tuple[str, ...]
+    sizes: Callable[[int], Sequence[int]]  #: basis sizes N to compare the estimators at, given the final one
+    figures: Callable[[Any, rbm.ReducedModel], dict[str, Any]]  #: of solutions, by name
+    remark: str = ""  #: said before the model is made, if that takes long
+    relative: bool = False  #: tol is relative to the norm of the solution
+    sampled_up_to: int = 1000  #: largest N for which E3 and E4, whose offline cost grows like N^2, are prepared
 
 
 @dataclass(frozen=True)
@@ -47,11 +68,8 @@ def compare(
         errors[n] = model.error_norm(mus, gamma, result.basis[:, :n], truth)
         direct = reduced.estimate(mus, gamma, "direct")
         oracle = direct.value
-        row: dict[str, Any] = {
-            "N": n,
-            "largest_true_error": float(errors[n].max()),
-            "largest_oracle": float(oracle.max()),
-        }
+        row: dict[str, Any] = {"N": n, "largest_true_error": float(errors[n].max())}
+        row["largest_oracle"] = float(oracle.max())
         for method in study.estimators:
             if method in reduced.refused:
                 row[method] = {"refused": reduced.refused[method]}

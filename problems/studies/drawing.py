@@ -9,8 +9,7 @@ import numpy as np
 
 import rbm
 from lowrank.full_pivoting import SATURATION
-from problems.studies.comparison import Comparison
-from problems.studies.study import Study
+from problems.studies.comparison import Comparison, Study
 from problems.thermal_block import thermal_block_mesh
 from rbm import FullOrderModel, GreedyResult, plots
 

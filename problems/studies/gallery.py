@@ -5,17 +5,11 @@ from __future__ import annotations
 from problems.acoustics import scattering_figures
 from problems.acoustics.scattering import acoustic_scattering
 from problems.reaction_diffusion import reaction_diffusion_1d
+from problems.studies.comparison import Study
 from problems.studies.drawing import diffusion_solutions, thermal_solutions
-from problems.studies.study import Study
 from problems.thermal_block import thermal_block
-from rbm import FullOrderModel
 
 __all__ = ["STUDIES"]
-
-
-def _scattering(progress: bool) -> FullOrderModel:
-    return acoustic_scattering("sphere", parts=2, wavenumber=2.0, level=4, progress=progress)
-
 
 STUDIES: dict[str, Study] = {
     "diffusion": Study(
@@ -42,7 +36,7 @@ STUDIES: dict[str, Study] = {
     ),
     "scattering": Study(
         title="Acoustic scattering by a sphere with two admittances, k = 2, boundary elements",
-        model=_scattering,
+        model=lambda progress: acoustic_scattering("sphere", parts=2, wavenumber=2.0, level=4, progress=progress),
         training=500,
         tests=40,
         max_basis=60,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,20 +13,19 @@ from typing import Any
 
 import numpy as np
 import scipy
+import scipy.sparse as sp
 
 import rbm
 from lowrank.writing import write_atomically
-from problems.studies.comparison import Comparison, compare
+from problems.studies.comparison import SELECTING, Comparison, Study, compare
 from problems.studies.drawing import figures
 from problems.studies.gallery import STUDIES
 from problems.studies.report import table, wrapped
-from problems.studies.study import SELECTING, Study
-from problems.studies.timing import solver_name, time_online
 from rbm import FullOrderModel, GreedyResult
 from rbm.errors import ParameterError
 from rbm.online.compilation import compile_seconds
 
-__all__ = ["run"]
+__all__ = ["run", "solver_name", "time_online"]
 
 
 def run(
@@ -78,14 +78,9 @@ def _offline(
 ) -> tuple[GreedyResult, float, float]:
     """The greedy's result, its seconds, and those for compiling kernels, which are not among them."""
     start, compiled = time.perf_counter(), compile_seconds()
+    used = [m for m in study.estimators if m not in SELECTING or study.max_basis <= study.sampled_up_to]
     result = rbm.greedy(
-        model,
-        training,
-        tol=tol,
-        max_basis=study.max_basis,
-        estimators=[m for m in study.estimators if m not in SELECTING or study.max_basis <= study.sampled_up_to],
-        progress=progress,
-        relative=study.relative,
+        model, training, tol=tol, max_basis=study.max_basis, estimators=used, progress=progress, relative=study.relative
     )
     compiling = compile_seconds() - compiled
     return result, time.perf_counter() - start - compiling, compiling
@@ -126,3 +121,28 @@ def _summary(
             "python": platform.python_version(),
         },
     }
+
+
+def solver_name(model: FullOrderModel) -> str:
+    """The name, in words, of what full-order systems are solved with."""
+    if model.solver is not None:
+        return f"the model's own solver {getattr(model.solver, '__name__', type(model.solver).__name__)}"
+    return "sparse LU" if all(sp.issparse(term) for term in model.operator_terms) else "dense LU"
+
+
+def time_online(model: FullOrderModel, reduced: rbm.ReducedModel, batch: int = 10_000) -> dict[str, Any]:
+    """Microseconds per certified query in one batch, and per full-order solve, the best of three runs each."""
+    mus = model.parameters.sample(batch, "random", rng=2)
+    reduced.solve(mus[:10])
+    queries = _best(lambda: reduced.solve(mus)) / batch * 1e6
+    full = _best(lambda: model.solve(mus[:5])) / 5 * 1e6
+    return {
+        "batch": batch,
+        "microseconds_per_query": queries,
+        "microseconds_per_full_solve": full,
+        "speed_up": full / queries,
+    }
+
+
+def _best(call: Callable[[], Any]) -> float:
+    return min(timeit.repeat(call, "gc.enable()", repeat=3, number=1))

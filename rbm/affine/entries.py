@@ -16,6 +16,9 @@ from rbm.errors import ModelError
 
 __all__ = ["dense_entries", "entries"]
 
+#: What matrices of PETSc, NGSolve (and their forms) and MFEM have, which rbm.csr reads.
+FOREIGN = ("getValuesCSR", "COO", "mat", "GetIArray", "SpMat")
+
 
 def entries(name: str, given: Any) -> Any:
     """Return the numbers of a container as a csr_array (n, m) or a NumPy array.
@@ -82,11 +85,11 @@ def _remedy(given: Any) -> str | None:
     if given is None:
         return "None"
     if isinstance(given, str | bytes | os.PathLike):
-        return f"the text {str(given)!r}; if that is a file, read it first: scipy.io.mmread({str(given)!r})"
+        return f"the text {str(given)!r}; if that is a file, read it first: rbm.read_matrices({str(given)!r})"
     if isinstance(given, Mapping | set | frozenset):
         return f"a {kind}; give a NumPy array or a scipy.sparse matrix"
-    if hasattr(given, "getValuesCSR"):  # PETSc's
-        return f"a {kind}; with i, j, v = matrix.getValuesCSR() write scipy.sparse.csr_array((v, j, i))"
+    if any(hasattr(type(given), name) for name in FOREIGN):
+        return f"a {kind} of another code; write rbm.csr(matrix)"
     if hasattr(given, "getArray"):
         return f"a {kind}; write vector.getArray()"
     for method in ("to_scipy", "to_dense"):
@@ -126,8 +129,9 @@ def _check_masked(name: str, given: Any) -> None:
 
 def _sparse(name: str, given: Any) -> Any:
     _check_masked(name, given)
+    kind = type(given).__name__
     if given.dtype.kind not in "biufc":
-        raise ModelError(f"{name} must be a matrix of numbers, got a sparse {type(given).__name__} of {given.dtype}")
+        raise ModelError(f"{name} must be a matrix of numbers, got a sparse {kind} of {given.dtype}")
     if given.ndim != 2:
         return _double(name, given.toarray())
     try:
@@ -139,9 +143,7 @@ def _sparse(name: str, given: Any) -> Any:
         matrix = sp.csr_array(own)
         matrix.sum_duplicates()
     except (ValueError, TypeError, IndexError) as error:
-        raise ModelError(
-            f"{name} is not a valid {type(given).__name__}: {error}; make it anew from its entries"
-        ) from error
+        raise ModelError(f"{name} is not a valid {kind}: {error}; make it anew from its entries") from error
     _check_finite(name, matrix.data, getattr(given, "data", None))
     return matrix
 
@@ -154,13 +156,12 @@ def _double(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(name: str, values: np.ndarray, given: Any = None) -> None:
-    finite = np.isfinite(values)
-    if np.all(finite):
+    bad = values[~np.isfinite(values)]
+    if not len(bad):
         return
-    count = int((~finite).sum())
     if isinstance(given, np.ndarray) and given.dtype.kind in "fc" and np.all(np.isfinite(given)):
         raise ModelError(
             f"{name} has entries up to {np.abs(given).max()!s}, beyond the range of double precision "
             f"({np.finfo(float).max:.3g}); scale it down, and its coefficient up"
         )
-    raise ModelError(f"{name} has {count} entries that are NaN or infinite, the first is {values[~finite][0]}")
+    raise ModelError(f"{name} has {len(bad)} entries that are NaN or infinite, the first is {bad[0]}")

@@ -93,12 +93,8 @@ class FunctionalRange:
         Raises ModelError if they are beyond 1e298.
         """
         inner = self.inner_product
-        new = gram_schmidt(
-            hi,
-            product=inner.factorized(),
-            basis=self._functionals.columns.pieces,
-            product_basis=self._representers.pieces,
-        )
+        basis, representers = self._functionals.columns.pieces, self._representers.pieces
+        new = gram_schmidt(hi, product=inner.factorized(), basis=basis, product_basis=representers)
         largest = np.abs(new.coefficients).max(initial=0.0)
         if not largest < extended.LARGEST:
             raise ModelError(
@@ -106,11 +102,8 @@ class FunctionalRange:
                 "extended precision; choose other units for the product or for the operators"
             )
         k, m = self.factor.shape
-        b = hi.shape[1]
-        dtype = np.result_type(self.factor, new.coefficients)
-        factor = np.zeros((k + new.basis.shape[1], m + b), dtype=dtype)
-        factor[:k, :m] = self.factor
-        factor[:, m:] = new.coefficients
+        factor = np.zeros((k + new.basis.shape[1], m + hi.shape[1]), np.result_type(self.factor, new.coefficients))
+        factor[:k, :m], factor[:, m:] = self.factor, new.coefficients
         self.factor = factor
         self._functionals.append(new.basis)
         self._measure_orthogonality(new.basis, new.product_basis)
@@ -140,7 +133,5 @@ class FunctionalRange:
         rows = np.concatenate([adjoint @ piece for piece in self._functionals.columns.pieces], axis=1)
         k = len(self.gram)
         gram = np.zeros((rows.shape[1], rows.shape[1]), dtype=np.result_type(self.gram, rows))
-        gram[:k, :k] = self.gram
-        gram[k:] = rows
-        gram[:k, k:] = rows[:, :k].conj().T
+        gram[:k, :k], gram[k:], gram[:k, k:] = self.gram, rows, rows[:, :k].conj().T
         self.gram = gram

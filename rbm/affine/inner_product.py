@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.affine.spectrum import smallest_eigenvalue
-from rbm.affine.units import Units, units_of
+from rbm.affine.units import Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError
@@ -26,6 +25,8 @@ MAX_REFINEMENTS = 8
 ASYMMETRY = 1e-10
 #: Columns larger than 2^RANGE or smaller than 2^-RANGE are scaled, so that no square over- or underflows.
 RANGE = 300
+#: What to do about a product that is not positive definite, for a reason that is not known.
+ELIMINATE = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
 
 
 class InnerProduct:
@@ -95,14 +96,12 @@ class InnerProduct:
         else:
             values, shift = made, e[:, None] + e
         size = np.maximum(np.abs(values.real), np.abs(values.imag))
-        exponents = np.where(size > 0, np.frexp(size)[1] + shift, np.iinfo(np.int32).min)
-        largest = int(exponents.max(initial=np.iinfo(np.int32).min))
-        largest = 0 if largest == np.iinfo(np.int32).min else largest
+        exponents = (np.frexp(size)[1] + shift)[size > 0]
+        largest = int(exponents.max()) if len(exponents) else 0
         values = scaled(values, shift - largest)
-        if not sparse:
-            return values, largest
-        made.data = values
-        return made, largest
+        if sparse:
+            made.data = values
+        return made if sparse else values, largest
 
     @cached_property
     def units(self) -> Units:
@@ -139,9 +138,7 @@ class InnerProduct:
         if self._maps_constants_to_zero():
             raise ModelError("the product is not positive definite to working precision" + self.defect())
 
-    def defect(
-        self, otherwise: str = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
-    ) -> str:
+    def defect(self, otherwise: str = ELIMINATE) -> str:
         """Return the end of a message: which usual cause makes P indefinite or singular, and what to do."""
         if self._maps_constants_to_zero():
             return (
@@ -300,7 +297,7 @@ class InnerProduct:
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
-        """A proved lower bound of the smallest eigenvalue of S P S (:mod:`rbm.affine.spectrum`)."""
+        """A proved lower bound of the smallest eigenvalue of S P S (:mod:`rbm.affine.units`)."""
         return smallest_eigenvalue(self, self._solver is None)
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:

@@ -6,9 +6,13 @@ from typing import Any
 
 from rbm.errors import ModelError, ParameterError
 
-__all__ = ["check_model_arguments", "check_terms", "check_training"]
+__all__ = ["check_model_arguments", "check_training"]
 
 CHOICES = {
+    "operators": (
+        "the terms of A(mu) = sum_q theta_q(mu) A_q, pairs [(1.0, K), ('mu', M)] of a coefficient and a matrix (n, n)"
+    ),
+    "rhs": "the terms of f(mu) = sum_q phi_q(mu) f_q, pairs [(1.0, f)] of a coefficient and a vector (n,)",
     "product": (
         "the matrix P (n, n), Hermitian positive definite, of the norm in which errors are measured: the stiffness "
         "matrix K, K + M where there are no Dirichlet conditions (M the mass matrix), or the operator at one "
@@ -24,35 +28,15 @@ CHOICES = {
 }
 
 
-TERMS = {
-    "operators": (
-        "the terms of A(mu) = sum_q theta_q(mu) A_q, pairs [(1.0, K), ('mu', M)] of a coefficient and a matrix (n, n)"
-    ),
-    "rhs": "the terms of f(mu) = sum_q phi_q(mu) f_q, pairs [(1.0, f)] of a coefficient and a vector (n,)",
-}
-
-
-def check_model_arguments(**given: Any) -> None:
+def check_model_arguments(needs: str = "also needs", **given: Any) -> None:
     """Raise one ModelError for all arguments of a full-order model that were left out or are None.
 
     It says for each what to choose.
     """
-    missing = [name for name in CHOICES if name in given and given[name] is None]
+    missing = [name for name, value in given.items() if value is None]
     if missing:
-        raise ModelError(
-            f"FullOrderModel also needs {' and '.join(missing)}:\n"
-            + "\n".join(f"  {name}: {CHOICES[name]}" for name in missing)
-        )
-
-
-def check_terms(**given: Any) -> None:
-    """Raise an error for a full-order model without operators or right-hand side."""
-    missing = [name for name in TERMS if given[name] is None]
-    if missing:
-        raise ModelError(
-            f"FullOrderModel needs {' and '.join(missing)}:\n"
-            + "\n".join(f"  {name}: {TERMS[name]}" for name in missing)
-        )
+        choices = "\n".join(f"  {name}: {CHOICES[name]}" for name in missing)
+        raise ModelError(f"FullOrderModel {needs} {' and '.join(missing)}:\n{choices}")
 
 
 def check_training(training: Any) -> None:

@@ -42,23 +42,21 @@ def penalty_hint(system: AffineSystem, mus: np.ndarray) -> str | None:
     middle = float(np.median(ratios))
     if not 0 < middle < np.inf:
         return None
-    large = np.flatnonzero(ratios > OUT_OF_LINE * middle)
-    if len(large):
-        factor = float(ratios[large].max()) / middle
-        return (
-            f"{_unknowns(large)} {_have(large)} a diagonal entry in the operators that exceeds those of other unknowns "
-            f"by a factor of {factor:.1e}, measured by the product, as Dirichlet conditions by penalty do: error "
-            "bounds lose as many digits. Eliminate these unknowns, or put the same entries into the product"
-        )
-    small = np.flatnonzero((ratios > 0) & (ratios < middle / OUT_OF_LINE))
-    if len(small):
-        factor = middle / float(ratios[small].min())
-        return (
-            f"{_unknowns(small)} {_have(small)} a diagonal entry in the operators that falls short of those of other "
-            f"unknowns by a factor of {factor:.1e}, measured by the product: the stability constant is as small. "
-            "Eliminate these unknowns, or put entries in proportion into operators and product"
-        )
-    return None
+    out = np.flatnonzero(ratios > OUT_OF_LINE * middle)
+    if len(out):
+        factor, verb = float(ratios[out].max()) / middle, "exceeds"
+        effect = ", as Dirichlet conditions by penalty do: error bounds lose as many digits"
+        remedy = "put the same entries into the product"
+    else:
+        out = np.flatnonzero((ratios > 0) & (ratios < middle / OUT_OF_LINE))
+        if not len(out):
+            return None
+        factor, verb = middle / float(ratios[out].min()), "falls short of"
+        effect, remedy = ": the stability constant is as small", "put entries in proportion into operators and product"
+    return (
+        f"{_unknowns(out)} {_have(out)} a diagonal entry in the operators that {verb} those of other unknowns by a "
+        f"factor of {factor:.1e}, measured by the product{effect}. Eliminate these unknowns, or {remedy}"
+    )
 
 
 def held_unknowns(system: AffineSystem, mus: np.ndarray) -> list[str]:

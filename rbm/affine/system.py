@@ -1,4 +1,4 @@
-"""A linear system in affine form: A(mu), f(mu) and the inner product P."""
+"""A linear system in affine form: A(mu), f(mu), the inner product P, and the residual with its norm."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from scipy.sparse.linalg import aslinearoperator
 
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.fingerprints import digest
-from rbm.affine.inner_product import InnerProduct
+from rbm.affine.inner_product import RANGE, InnerProduct
 from rbm.affine.sums import SparseSum, TermStack
 from rbm.affine.terms import Terms, operator_term, vector_term
 from rbm.arithmetic import extended
+from rbm.arithmetic.precision import exponents_of, scaled
 from rbm.errors import ModelError
 from rbm.online.chunks import slices
 from rbm.parameters.coefficients import Coefficients
@@ -21,7 +22,7 @@ from rbm.parameters.space import ParameterSpace
 from rbm.solvers.factorization import Solve
 from rbm.solvers.user_code import Solver, UserOperator
 
-__all__ = ["AffineSystem"]
+__all__ = ["AffineSystem", "residual_norm"]
 
 #: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
 FEW = 4
@@ -51,10 +52,9 @@ class AffineSystem:
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
         terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
-        self.rhs_terms = np.stack(
-            [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)], axis=1
-        )
-        if solver is None and not all(sp.issparse(a) or isinstance(a, np.ndarray) for a in terms):
+        vectors = [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)]
+        self.rhs_terms = np.stack(vectors, axis=1)
+        if solver is None and any(map(extended.is_black_box, terms)):
             raise ModelError(_without_solver(terms))
         self.set_operators(terms)
         self.inner_product.check()
@@ -153,21 +153,15 @@ class AffineSystem:
         mus = self.parameters.validate(mus, extrapolate)
         coefficients, basis = self.checked_vectors(mus, coefficients, basis)
         theta, phi = self.operator_coefficients(mus), self.rhs_coefficients(mus)
-        norms = [
-            self.inner_product.dual_norm(
-                self.residual(theta[rows], phi[rows], extended.product(basis, coefficients[rows].T))
-            )
-            for rows in slices(len(mus))
-        ]
-        return np.concatenate(norms)
+        parts = ((theta[i], phi[i], extended.product(basis, coefficients[i].T)) for i in slices(len(mus)))
+        return np.concatenate([self.inner_product.dual_norm(self.residual(*part)) for part in parts])
 
     def checked_vectors(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and against `mus`."""
         coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
-        if basis.ndim != 2 or basis.shape[0] != self.dimension:
-            raise ModelError(
-                f"basis has shape {basis.shape}, expected ({self.dimension}, N): one basis vector a column"
-            )
+        n = self.dimension
+        if basis.ndim != 2 or basis.shape[0] != n:
+            raise ModelError(f"basis has shape {basis.shape}, expected ({n}, N): one basis vector a column")
         if coefficients.shape != (len(mus), basis.shape[1]):
             raise ModelError(
                 f"coefficients have shape {coefficients.shape}, expected ({len(mus)}, {basis.shape[1]}): one row a "
@@ -176,9 +170,55 @@ class AffineSystem:
         return coefficients, basis
 
 
+def residual_norm(
+    system: AffineSystem, basis: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ||f - A Z gamma||_{P^-1} (M,) from the residual vector, and a floor (M,) of its error.
+
+    The vector is formed in extended precision.
+
+    basis : Z (n, N); theta (M, Qa), phi (M, Qf), gamma (M, N)
+
+    The residual is linear in (phi, gamma): where f or gamma are very small or large they are brought to size one, by
+    powers of two.
+
+    phi counts with the size of what it multiplies: a coefficient of 1e160 that undoes the units of f leaves nothing to
+    be scaled.
+    """
+    sizes = exponents_of(system.rhs_terms * system.inner_product.balance[:, None])
+    shifts = np.append(sizes, np.zeros(gamma.shape[1], dtype=sizes.dtype))
+    both = np.abs(np.concatenate([phi, gamma], axis=1))
+    lowest = np.iinfo(np.int32).min
+    exponents = np.where(both > 0, np.frexp(both)[1] + shifts, lowest).max(axis=1, initial=lowest)
+    exponents = np.where(exponents == lowest, 0, exponents)
+    if np.all(np.abs(exponents) <= RANGE):
+        return _residual_norm_in_range(system, basis, theta, phi, gamma)
+    phi, gamma = scaled(phi.T, -exponents).T, scaled(gamma.T, -exponents).T
+    value, floor = _residual_norm_in_range(system, basis, theta, phi, gamma)
+    return scaled(value, exponents), scaled(floor, exponents) + np.finfo(float).tiny * (floor > 0)
+
+
+def _residual_norm_in_range(
+    system: AffineSystem, basis: np.ndarray, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    u = np.finfo(float).eps / 2
+    z = extended.product(basis, gamma.T)
+    # products below the range of normal numbers lose up to that number each
+    moving = np.any(phi[:, np.any(system.rhs_terms, axis=0)], axis=1) | np.any(gamma, axis=1)
+    small = 8 * np.finfo(float).tiny * (phi.shape[1] + gamma.shape[1] + 1) * moving
+    of_z = extended.rounding(basis, gamma.T) + small
+    value, error = system.inner_product.dual_norm_with_error(system.residual(theta, phi, z))
+    # the sums in `residual` are right to about u^2 times their largest term
+    rounding = 8 * u**2 * (np.abs(system.rhs_terms) @ np.abs(phi.T)) + small
+    for q, term in enumerate(system.split_terms):
+        amplified = (abs(term) @ of_z) if isinstance(term, extended.SplitMatrix) else 0.0
+        rounding = rounding + np.abs(theta.T[q]) * (2 * extended.rounding(term, z) + amplified + small) + small
+    return value, 8 * u * value + error + system.inner_product.dual_norm_bound(rounding)
+
+
 def _without_solver(terms: tuple[Any, ...]) -> str:
     """Return what to say where a term shows no entries and no solver was given."""
-    q, term = next((q, a) for q, a in enumerate(terms) if not (sp.issparse(a) or isinstance(a, np.ndarray)))
+    q, term = next((q, a) for q, a in enumerate(terms) if extended.is_black_box(a))
     dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
     return (
         f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a "

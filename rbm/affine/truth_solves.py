@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ PIECES = 4
 #: Rows that an error lists in its text; all are in `rows`.
 SHOWN = 8
 
+Pending = list[tuple[int, Any]]  #: (first row, future) of submitted pieces
+
 
 class _Failure(NamedTuple):
     """Points that have no solution."""
@@ -69,11 +71,12 @@ def solutions(
         system.prepare()  # before the threads, which would all do it
     size = 1 if executor is None else max(1, math.ceil(count / workers))
     made = _Answers(system.dimension, count)
-    pending: list[tuple[int, Any]] = []
+    pending: Pending = []
     try:
         with progress_bar(None, "full-order solves", enabled=progress, total=count) as bar:
-            work, starts = partial(_piece, system, foreseen, count > 1), range(0, count, size)
-            for start, piece in _finished(work, starts, [mus[i : i + size] for i in starts], executor, pending):
+            work = partial(_piece, system, foreseen, count > 1)
+            pieces = {i: mus[i : i + size] for i in range(0, count, size)}
+            for start, piece in _finished(work, pieces, executor, pending):
                 made.pieces[start] = piece
                 bar.update(piece.values[0].shape[1])
         return made.finish()
@@ -87,19 +90,16 @@ def solutions(
 
 
 def _finished(
-    work: Callable[[int, np.ndarray], _Piece],
-    starts: Sequence[int],
-    pieces: list[np.ndarray],
-    executor: Executor | None,
-    pending: list[tuple[int, Any]],
+    work: Callable[..., _Piece], pieces: dict[int, np.ndarray], executor: Executor | None, pending: Pending
 ) -> Iterator[tuple[int, _Piece]]:
     """Yield (start, piece) one after the other. `pending` gets what has been submitted, if the executor submits."""
     submit = getattr(executor, "submit", None)
     if executor is None or not callable(submit):
-        yield from zip(starts, (map if executor is None else executor.map)(work, starts, pieces), strict=True)
+        made = (map if executor is None else executor.map)(work, pieces, pieces.values())
+        yield from zip(pieces, made, strict=True)
         return
     try:
-        for start, mus in zip(starts, pieces, strict=True):
+        for start, mus in pieces.items():
             pending.append((start, submit(work, start, mus)))
         for start, future in pending:
             yield start, future.result()
@@ -147,13 +147,13 @@ class _Answers:
             error.solution = self.joined()
         raise error from first.error.__cause__
 
-    def collect(self, pending: list[tuple[int, Any]]) -> None:
+    def collect(self, pending: Pending) -> None:
         """Take the submitted pieces that are finished, in order or not."""
         for start, future in pending:
             if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
                 self.pieces[start] = future.result()
 
-    def interrupted(self, pending: list[tuple[int, Any]]) -> Interrupted:
+    def interrupted(self, pending: Pending) -> Interrupted:
         """Return the error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
         while True:
             try:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
@@ -21,7 +20,6 @@ __all__ = [
     "rounded",
     "row_norms",
     "scaled",
-    "scaled_matrix",
     "underflow_of_sums",
     "widened",
 ]
@@ -129,15 +127,6 @@ def scaled(values: np.ndarray, exponents: Any) -> np.ndarray:
         return scaled(values.real, exponents) + 1j * scaled(values.imag, exponents)
     with np.errstate(over="ignore", under="ignore"):
         return np.ldexp(values, exponents)
-
-
-def scaled_matrix(matrix: Any, exponent: int) -> Any:
-    """Return matrix 2^exponent, sparse or dense."""
-    if not sp.issparse(matrix):
-        return scaled(matrix, exponent)
-    made = matrix.copy()
-    made.data = scaled(matrix.data, exponent)
-    return made
 
 
 def underflow_of_sums(sizes: np.ndarray) -> float:

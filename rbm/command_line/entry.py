@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import rbm
+from rbm.command_line.export import add_export
 from rbm.command_line.on_disk import add_cache, add_info
 from rbm.command_line.points import with_negative_numbers
 from rbm.command_line.query import add_query, to_standard_output
+from rbm.command_line.reduce import add_reduce
 from rbm.command_line.registered import COMMANDS, add_study, registered, run_command
 
 __all__ = ["main"]
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rbm", description="Certified reduced basis models.")
     parser.add_argument("--version", action="version", version=f"rbm-toolkit {rbm.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_study, add_query, add_info, add_cache):
+    for add in (add_study, add_reduce, add_query, add_export, add_info, add_cache):
         add(commands)
     further = [name for name in registered(COMMANDS) if name not in commands.choices]
     if given and given[0] in further:
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help="a command of another installed package")
     options = parser.parse_args(with_negative_numbers(given))
     to_stdout = options.command == "info" or (options.command == "query" and to_standard_output(options))
+    to_stdout = to_stdout or (options.command == "reduce" and options.template)
     return _status(partial(options.run, options), to_stdout)
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from rbm.affine.residual_norm import residual_norm
+from rbm.affine.system import residual_norm
 from rbm.arithmetic.precision import widened
 from rbm.estimate import Estimate
 from rbm.estimators.base import Estimator

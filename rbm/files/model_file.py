@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError, StabilityError
 from rbm.full_order import check_projection
@@ -69,6 +70,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         "states": {name: entry for name, entry in written.items() if entry.keys() != {"kind"}},  # more than arrays
         "refused": {**model.refused, **{name: reason for name in model.estimators if name not in states}},
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
+        **_write_constraints(model.constraints, sources, model.parameters, arrays),
     }
     write_family = partial(_written, "coefficient family", arrays=arrays, families=None)
     header["families"] = [write_family(family, f"families/{k}") for k, family in enumerate(families)]
@@ -123,6 +125,7 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             basis=arrays.get("basis"),
             selected=arrays.get("selected"),
             output_units=checked_units(header.get("output_units"), outputs, "output"),
+            constraints=_read_constraints(header.get("constraints"), coefficients, arrays),
         )
         _try(model)
         return model
@@ -153,6 +156,8 @@ def _try(model: ReducedModel) -> None:
         array = getattr(model, name)
         if array is not None and model.size not in array.shape:
             raise ValueError(f"its {name} has the wrong shape {array.shape}")
+    if model.constraints is not None and model.basis is not None and len(model.constraints.free) != len(model.basis):
+        raise ValueError(f"it has {len(model.basis)} unknowns, its constraints {len(model.constraints.free)}")
 
 
 def save_greedy(
@@ -308,3 +313,23 @@ def _read_sources(sources: list[Any], parameters: ParameterSpace, families: list
         return complex(*source) if isinstance(source, list) else source
 
     return Coefficients([read(s) for s in sources], parameters)
+
+
+def _write_constraints(
+    known: Constraints | None, write: Callable[[Any], Any], parameters: ParameterSpace, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the header entry of the fixed unknowns, if the model knows them; their arrays go to `arrays`."""
+    if known is None:
+        return {}
+    arrays |= {f"constraints/{name}": getattr(known, name) for name in ("free", "fixed", "values")}
+    return {"constraints": write(Coefficients(known.sources, parameters))}
+
+
+def _read_constraints(
+    sources: Any, read: Callable[[Any], Coefficients], arrays: dict[str, np.ndarray]
+) -> Constraints | None:
+    if sources is None:  # older files know none
+        return None
+    free, fixed, values = (arrays[f"constraints/{name}"] for name in ("free", "fixed", "values"))
+    coefficients = read(sources)
+    return Constraints(free, fixed, coefficients.sources, values, coefficients.parameters)

@@ -33,24 +33,19 @@ class Coefficients:
     """
 
     def __init__(self, sources: Sequence[Coefficient], parameters: ParameterSpace) -> None:
-        self.sources = tuple(_plain(s) for s in sources)
+        self.sources = sources = tuple(_plain(s) for s in sources)
         self.parameters = parameters
         self._functions = [self._function(s) for s in self.sources]
         # most coefficients are parameters and numbers: these are copied, the others are computed
         names = {name: j for j, name in enumerate(parameters.names)}
-        columns = [
-            (q, names[s.strip()]) for q, s in enumerate(self.sources) if isinstance(s, str) and s.strip() in names
-        ]
-        numbers = [(q, s) for q, s in enumerate(self.sources) if isinstance(s, float | complex)]
+        columns = [(q, names[s.strip()]) for q, s in enumerate(sources) if isinstance(s, str) and s.strip() in names]
+        numbers = {q: s for q, s in enumerate(sources) if isinstance(s, float | complex)}
+        values = list(numbers.values())
         self._copied, self._column = (np.array([pair[k] for pair in columns], dtype=int) for k in (0, 1))
-        self._simple = len(columns) + len(numbers) == len(self.sources) and bool(
-            np.isfinite([s for _, s in numbers]).all()
-        )
+        self._simple = len(columns) + len(numbers) == len(sources) and bool(np.isfinite(values).all())
         self._identity = self._simple and [j for _, j in columns] == list(range(len(parameters))) and not numbers
-        self._template = np.zeros(
-            len(self.sources), dtype=complex if any(isinstance(s, complex) for _, s in numbers) else float
-        )
-        self._template[[q for q, _ in numbers]] = [s for _, s in numbers]
+        self._template = np.zeros(len(sources), complex if any(isinstance(s, complex) for s in values) else float)
+        self._template[list(numbers)] = values
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -103,10 +98,8 @@ class Coefficients:
             good = mus[finite[:, q]]
 
             def message(i: int, where: str) -> str:
-                return (
-                    f"coefficient {self.sources[q]!r} is {values[i, q]} at {self.parameters.describe(mus[i])} ({where})"
-                    + self._why(q, mus[i], good)
-                )
+                at, why = self.parameters.describe(mus[i]), self._why(q, mus[i], good)
+                return f"coefficient {self.sources[q]!r} is {values[i, q]} at {at} ({where}){why}"
 
             raise refused(ParameterError, np.logical_not(finite[:, q]), message, about=(id(self), q))
         return values

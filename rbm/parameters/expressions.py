@@ -27,15 +27,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 CONSTANTS = {"pi": math.pi}
 #: Names that a parameter cannot have.
 RESERVED = frozenset((*FUNCTIONS, *CONSTANTS))
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
-    ast.Pow: np.power,
-    ast.UAdd: np.positive,
-    ast.USub: np.negative,
-}
+BINARY = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power}
+UNARY = {ast.UAdd: np.positive, ast.USub: np.negative}
 #: How messages write them.
 SYMBOLS = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**"}
 #: How the array API standard calls what NumPy calls otherwise.
@@ -84,14 +77,13 @@ class Expression:
                 warnings.simplefilter("ignore", SyntaxWarning)
                 tree = ast.parse(self.text, mode="eval")
             self._compile(tree.body)
-        except SyntaxError as error:
-            raise ModelError(f"coefficient expression {text!r} is not a formula ({error.msg})") from None
+        except ModelError:
+            raise
+        except (SyntaxError, ValueError) as error:
+            why = getattr(error, "msg", error)
+            raise ModelError(f"coefficient expression {text!r} is not a formula ({why})") from None
         except (RecursionError, MemoryError):
             raise ModelError(f"coefficient expression {self.text[:40]!r}... is nested too deeply") from None
-        except ValueError as error:
-            if isinstance(error, ModelError):
-                raise
-            raise ModelError(f"coefficient expression {text!r} is not a formula ({error})") from None
 
     def __call__(self, mus: Any) -> Any:
         """Return values (M,) at the rows of `mus` (M, p), where `mus` lives.
@@ -100,9 +92,8 @@ class Expression:
         """
         if not isinstance(mus, np.ndarray):
             return self._on_device(mus)
-        return np.broadcast_to(
-            np.asarray(self._run(mus, lambda function, arguments: function(*arguments))), (len(mus),)
-        )
+        values = self._run(mus, lambda function, arguments: function(*arguments))
+        return np.broadcast_to(np.asarray(values), (len(mus),))
 
     def _on_device(self, mus: Any) -> Any:
         """Return the same for arrays of another module: numbers by NumPy, and all else by that module."""
@@ -144,9 +135,8 @@ class Expression:
         def apply(function: Any, arguments: list[Any]) -> Any:
             result = function(*arguments)
             if not found and all(np.all(np.isfinite(x)) for x in arguments) and not np.all(np.isfinite(result)):
-                shown = [
-                    f"{complex(x[0]) if np.iscomplexobj(x) else float(x[0]):.6g}" for x in map(np.atleast_1d, arguments)
-                ]
+                numbers = [np.atleast_1d(x)[0] for x in arguments]
+                shown = [f"{complex(x) if np.iscomplexobj(x) else float(x):.6g}" for x in numbers]
                 symbol = SYMBOLS.get(function)
                 found.append(f"{function.__name__} of {shown[0]}" if symbol is None else f" {symbol} ".join(shown))
             return result
@@ -185,13 +175,13 @@ class Expression:
                 raise ModelError(
                     f"unknown name {name!r} in coefficient expression {self.text!r}; the names are {known}"
                 )
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
                 self._compile(left)
                 self._compile(right)
-                return self._program.append((2, OPERATORS[type(op)]))
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+                return self._program.append((2, BINARY[type(op)]))
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
                 self._compile(operand)
-                return self._program.append((1, OPERATORS[type(op)]))
+                return self._program.append((1, UNARY[type(op)]))
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
                 self._compile(argument)
                 return self._program.append((1, FUNCTIONS[name]))

@@ -121,11 +121,7 @@ def conversion_hint(mus: Any, array: np.ndarray) -> str:
         return ""
     if not _are_floats(array):
         return "; give rows of numbers, or points by name: {'name': values}"
-    return (
-        "; convert them by .astype(float)"
-        if isinstance(mus, np.ndarray)
-        else "; convert them by np.array(mus).astype(float)"
-    )
+    return f"; convert them by {'' if isinstance(mus, np.ndarray) else 'np.array(mus)'}.astype(float)"
 
 
 def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]:
@@ -133,11 +129,10 @@ def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]
 
     `hint` ends the message about names that do not fit.
     """
-    keys = list(given)
     known = {identifier(name): name for name in names}
     found: dict[str, Any] = {}
     surplus, doubled = [], []
-    for key in keys:
+    for key in given:
         name = known.get(identifier(key))
         if name is None:
             surplus.append(repr(key) if isinstance(key, str) and key != key.strip() else str(key))
@@ -147,11 +142,8 @@ def _checked(given: Any, names: Sequence[str], hint: str = "") -> dict[str, Any]
             found[name] = key
     missing = [name for name in names if name not in found]
     if missing or surplus or doubled:
-        parts = [
-            f"{label}: {', '.join(some)}"
-            for label, some in (("missing", missing), ("no parameters", surplus), ("twice", doubled))
-            if some
-        ]
+        groups = {"missing": missing, "no parameters": surplus, "twice": doubled}
+        parts = [f"{label}: {', '.join(some)}" for label, some in groups.items() if some]
         if hint.startswith("; take table[") and (missing or doubled):
             hint = ""
         raise ParameterError(f"points given by name need {', '.join(names)} and nothing else; {'; '.join(parts)}{hint}")
@@ -192,12 +184,9 @@ def _rows(mus: Sequence[Any], names: Sequence[str]) -> np.ndarray | None:
                 point = by_name(row, names)
             except ParameterError as error:
                 raise ParameterError(f"row {i}: {error}") from None
-        if point is None:  # no names, or an array without labels
-            points.append(None)
-        elif point.shape[0] != 1:
+        if point is not None and point.shape[0] != 1:
             raise ParameterError(f"row {i} of the points must hold one number for each of {', '.join(names)}")
-        else:
-            points.append(point[0])
+        points.append(None if point is None else point[0])  # None: no names, or an array without labels
     bare = [i for i, point in enumerate(points) if point is None]
     if len(bare) == len(points):
         return None
@@ -288,9 +277,8 @@ def _stack(columns: dict[str, Any]) -> Any:
     arrays = {name: _numbers(name, values) for name, values in columns.items()}
     sizes = {name: len(a) for name, a in arrays.items() if a.ndim == 1 and len(a) != 1}
     if len(set(sizes.values())) > 1:
-        raise ParameterError(
-            "the parameters have different lengths: " + ", ".join(f"{name} {size}" for name, size in sizes.items())
-        )
+        shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ParameterError(f"the parameters have different lengths: {shown}")
     points = np.empty((next(iter(sizes.values()), 1), len(arrays)))
     for j, array in enumerate(arrays.values()):
         points[:, j] = array
@@ -299,17 +287,15 @@ def _stack(columns: dict[str, Any]) -> Any:
 
 def _stack_there(columns: dict[str, Any], there: Any) -> Any:
     """Return the same for arrays of another module, which stay on their device."""
-    xp = namespace(there)
+    xp, listed = namespace(there), ", ".join(columns)
     arrays = [beside(np.asarray(c, dtype=float), there) if not is_array_api_obj(c) else c for c in columns.values()]
     arrays = [beside(a, there) if isinstance(a, np.ndarray) else a for a in arrays]
     if any(a.ndim > 1 or not xp.isdtype(a.dtype, "real floating") for a in arrays):
-        raise ParameterError(
-            f"the values of {', '.join(columns)} must be real numbers, or arrays of them of shape (M,)"
-        )
+        raise ParameterError(f"the values of {listed} must be real numbers, or arrays of them of shape (M,)")
     try:
         arrays = xp.broadcast_arrays(*arrays)
     except (ValueError, RuntimeError) as error:
-        raise ParameterError(f"the parameters {', '.join(columns)} have different lengths ({error})") from None
+        raise ParameterError(f"the parameters {listed} have different lengths ({error})") from None
     return xp.stack([xp.reshape(xp.astype(a, xp.float64), (-1,)) for a in arrays], axis=1)
 
 
@@ -329,9 +315,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
             array = array.astype(float)
     if array.dtype.kind not in "biuf":
         hint = "; convert them to float" if array.dtype.kind == "O" and _are_floats(array) else ""
-        raise ParameterError(
-            f"parameter {name} must be real numbers, got {str(values)[:40]!r} of dtype {array.dtype}{hint}"
-        )
+        shown = str(values)[:40]
+        raise ParameterError(f"parameter {name} must be real numbers, got {shown!r} of dtype {array.dtype}{hint}")
     if array.ndim > 1:
         raise ParameterError(
             f"parameter {name} must be a number or an array of shape (M,), got shape {array.shape}; call .ravel() on "

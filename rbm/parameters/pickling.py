@@ -30,14 +30,20 @@ def check_travel(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> 
     The standard module pickle sends functions by name. Those who send them whole, cloudpickle (joblib, dask) and dill,
     are let through, and so is copy.
     """
-    _check(_functions(families, solver, terms))
+    found = [("coefficient", source) for family in families for source in getattr(family, "sources", ())]
+    found.append(("solver", solver))
+    # those of the user, in a rbm.solvers.user_code.UserOperator
+    operators = [term.operator for term in terms if hasattr(term, "operator")]
+    found += [("function of a LinearOperator", part) for operator in operators for part in vars(operator).values()]
+    _check(found)
 
 
-def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
-    """Raise ModelError for the first function that pickle would not find by its name.
+def _check(given: Iterable[tuple[str, Any]]) -> None:
+    """Raise ModelError for the first function, alone or in a functools.partial, that pickle would not find by its name.
 
     Nothing is raised if a caller sends functions whole.
     """
+    functions = ((what, function) for what, part in given for function in _inside(part))
     wrong = next(((what, function) for what, function in functions if _by_name(function) is not function), None)
     if wrong is not None and not _functions_travel():
         raise ModelError(
@@ -47,21 +53,9 @@ def _check(functions: Iterable[tuple[str, FunctionType]]) -> None:
         )
 
 
-def _functions(families: Iterable[Any], solver: Any, terms: Iterable[Any]) -> Iterator[tuple[str, FunctionType]]:
-    """Yield the functions of the user among what a model holds."""
-    for family in families:
-        for source in getattr(family, "sources", ()):
-            yield from (("coefficient", function) for function in _inside(source))
-    yield from (("solver", function) for function in _inside(solver))
-    for term in terms:
-        if hasattr(term, "operator"):  # of the user, in :class:`rbm.solvers.user_code.UserOperator`
-            parts = vars(term.operator).values()
-            yield from (("function of a LinearOperator", function) for part in parts for function in _inside(part))
-
-
 def check_coefficients(sources: Iterable[Any]) -> None:
     """Raise ModelError for coefficients that pickle cannot send, as :func:`check_travel` does."""
-    _check(("coefficient", function) for source in sources for function in _inside(source))
+    _check(("coefficient", source) for source in sources)
 
 
 def _inside(given: Any) -> Iterator[FunctionType]:

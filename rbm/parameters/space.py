@@ -87,22 +87,17 @@ class ParameterSpace:
         return len(self.names)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, ParameterSpace)
-            and self.names == other.names
-            and self.scale == other.scale
-            and self.units == other.units
-            and np.array_equal(self.bounds, other.bounds)
-        )
+        if not isinstance(other, ParameterSpace):
+            return False
+        same = (self.names, self.scale, self.units) == (other.names, other.scale, other.units)
+        return same and np.array_equal(self.bounds, other.bounds)
 
     def __hash__(self) -> int:
         return hash((self.names, self.scale, self.bounds.tobytes()))
 
     def __repr__(self) -> str:
-        ranges = [
-            f"[{a:g}, {b:g}]" + (f" {self.units[n]}" if n in self.units else "")
-            for n, (a, b) in zip(self.names, self._pairs, strict=True)
-        ]
+        units = {name: f" {unit}" for name, unit in self.units.items()}
+        ranges = [f"[{a:g}, {b:g}]{units.get(n, '')}" for n, (a, b) in zip(self.names, self._pairs, strict=True)]
         box = []
         for where, run in groupby(zip(self.names, ranges, strict=True), key=lambda pair: pair[1]):
             names = [name for name, _ in run]
@@ -170,12 +165,10 @@ class ParameterSpace:
         missing values).
         """
         p = len(self)
-        kind = type(mus)
-        plain = (
-            (mus.dtype.names is None and mus.dtype.kind != "O")
-            if kind is np.ndarray
-            else kind is list and NUMBERS.issuperset(map(type, mus))
-        )
+        if type(mus) is np.ndarray:
+            plain = mus.dtype.names is None and mus.dtype.kind != "O"
+        else:
+            plain = type(mus) is list and NUMBERS.issuperset(map(type, mus))
         if not plain:
             refuse_hidden(mus)
             refuse_answers(mus)
@@ -203,10 +196,8 @@ class ParameterSpace:
                 "write the coefficient as an expression, 'mu_re + 1j*mu_im'"
             )
         if array.dtype.kind not in "biuf":
-            raise ParameterError(
-                f"parameters must be numbers, got {str(mus)[:60]!r} of dtype {array.dtype}"
-                + conversion_hint(mus, array)
-            )
+            shown, hint = str(mus)[:60], conversion_hint(mus, array)
+            raise ParameterError(f"parameters must be numbers, got {shown!r} of dtype {array.dtype}{hint}")
         if array.shape == (p,):
             array = array[None, :]
         if array.ndim != 2 or array.shape[1] != p or array.shape[0] == 0:
@@ -221,9 +212,8 @@ class ParameterSpace:
         p = len(self)
         if array.ndim == 0:
             point = f"[{array}]" if p == 1 else f"[{', '.join(self.names)}]"
-            many = (
-                f", or parameters.sample({array}) for {array} points" if array.dtype.kind in "iu" and array > 0 else ""
-            )
+            count = array.dtype.kind in "iu" and array > 0
+            many = f", or parameters.sample({array}) for {array} points" if count else ""
             return f": the number {array}; write {point} for one point{many}"
         if array.ndim == 1 and p == 1 and len(array):
             return f"; did you mean mus[:, None] or reshape(-1, {p})?"
@@ -262,15 +252,12 @@ class ParameterSpace:
             return array
         values, bad, inside = to_numpy(array), to_numpy(bad), to_numpy(inside)
         wrong = bad if some else ~inside
-        j = int(
-            np.argmax(wrong[np.argmax(wrong.any(axis=1))])
-        )  # the first parameter that is wrong in the first row that is
+        # the first parameter that is wrong in the first row that is
+        j = int(np.argmax(wrong[np.argmax(wrong.any(axis=1))]))
         name = self.names[j]
-        remedy = (
-            "leave such points out, or make the range of the parameter wider"
-            if extrapolate is None
-            else "pass extrapolate=True to allow it"
-        )
+        remedy = "pass extrapolate=True to allow it"
+        if extrapolate is None:
+            remedy = "leave such points out, or make the range of the parameter wider"
 
         def message(i: int, where: str) -> str:
             if some:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import numpy_dtype
+from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import Projection
@@ -45,6 +46,7 @@ class ReducedArrays:
     #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
     orthonormality: float = 1e-8
     output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, for outputs whose unit was given
+    constraints: Constraints | None = None  #: which unknowns were eliminated, if known, and their values
 
     @property
     def size(self) -> int:

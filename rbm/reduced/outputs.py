@@ -14,7 +14,7 @@ import scipy.sparse.linalg as spla
 from lowrank.arrays import beside, namespace, real_part
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.inner_product import InnerProduct
-from rbm.affine.outputs import Output
+from rbm.affine.terms import Output
 from rbm.affine.units import Units
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened

@@ -27,6 +27,7 @@ from rbm.solvers.inertia import ROUNDED_UP, growth, inertia
 __all__ = [
     "DOMINANT",
     "definiteness_error",
+    "dense",
     "dominance_slack",
     "eigenvalue_from_inverse",
     "hermitian_part",
@@ -50,6 +51,11 @@ def norm_bound(matrix: Any) -> float:
     size = abs(matrix)
     rows, columns = (np.asarray(size.sum(axis=k)).ravel().max(initial=0.0) for k in (1, 0))
     return ROUNDED_UP * float(np.sqrt(rows) * np.sqrt(columns))
+
+
+def dense(matrix: Any) -> np.ndarray:
+    """Return a matrix, sparse or dense, as an array with all its entries."""
+    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
 
 
 def hermitian_part(matrix: Any) -> Any:

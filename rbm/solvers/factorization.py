@@ -13,7 +13,7 @@ import scipy.sparse.linalg as spla
 
 from rbm.errors import ModelError
 
-__all__ = ["Solve", "factorize", "factorize_positive_definite", "solve_function", "symmetric_lu"]
+__all__ = ["Solve", "factorize", "factorize_positive_definite", "positive_lu", "solve_function", "symmetric_lu"]
 
 Solve = Callable[[np.ndarray], np.ndarray]
 
@@ -54,14 +54,18 @@ def factorize_positive_definite(matrix: Any) -> Solve | None:
         except np.linalg.LinAlgError:
             return None
         return lambda rhs: scipy.linalg.cho_solve(cholesky, rhs)
+    lu = positive_lu(matrix)
+    return None if lu is None else solve_function(lu, matrix)
+
+
+def positive_lu(matrix: Any) -> Any:
+    """Return the SuperLU object of a sparse Hermitian matrix, or None if a pivot is not positive."""
     try:
         lu = symmetric_lu(matrix)
     except RuntimeError:
         return None
     # rows must not have been exchanged against the columns, else the pivots are not those of a symmetric elimination
-    if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0)):
-        return None
-    return solve_function(lu, matrix)
+    return lu if np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0) else None
 
 
 def symmetric_lu(matrix: Any, order: str = "MMD_AT_PLUS_A") -> Any:

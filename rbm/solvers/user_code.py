@@ -6,6 +6,7 @@ They get copies, and their answers are checked and copied.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,10 @@ class UserOperator(LinearOperator):
         super().__init__(self.operator.dtype, self.operator.shape)
 
     def _matmat(self, x: np.ndarray) -> np.ndarray:
-        whole = _takes_columns(self.operator, "matmat")
-        return self._apply(self.operator.matmat if whole else _by_vectors(self.operator.matvec), x)
+        return self._apply("matmat", "matvec", x)
 
     def _rmatmat(self, x: np.ndarray) -> np.ndarray:
-        whole = _takes_columns(self.operator, "rmatmat")
-        return self._apply(self.operator.rmatmat if whole else _by_vectors(self.operator.rmatvec), x)
+        return self._apply("rmatmat", "rmatvec", x)
 
     def _matvec(self, x: np.ndarray) -> np.ndarray:
         return self._matmat(x.reshape(-1, 1))
@@ -86,9 +85,11 @@ class UserOperator(LinearOperator):
     def _rmatvec(self, x: np.ndarray) -> np.ndarray:
         return self._rmatmat(x.reshape(-1, 1))
 
-    def _apply(self, function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarray:
+    def _apply(self, columns: str, vector: str, x: np.ndarray) -> np.ndarray:
         if x.shape[1] == 0:
             return np.zeros(x.shape, np.result_type(x, self.dtype or float, float))
+        whole = _takes_columns(self.operator, columns)
+        function = getattr(self.operator, columns) if whole else _by_vectors(getattr(self.operator, vector))
         return numbers("LinearOperator", function(np.array(x)), x.shape, "matrix of columns")
 
 
@@ -119,10 +120,8 @@ def _of_vector(function: Callable[[np.ndarray], Any], vector: np.ndarray) -> Any
     try:
         return function(np.array(vector))
     except Exception:
-        try:
+        with suppress(Exception):
             return function(np.array(vector)[:, None])
-        except Exception:
-            pass
         raise  # what it said of the vector
 
 
@@ -150,30 +149,25 @@ def numbers(name: str, given: Any, shape: tuple[int, ...], argument: str) -> np.
     NaN and infinities.
     """
     wanted = f"it must return a dense array of numbers of shape {shape}"
+    kind = type(given).__name__
     if given is None:
         raise ModelError(f"the {name} returned None for a {argument} of shape {shape}; {wanted}")
     if sp.issparse(given):
-        raise ModelError(
-            f"the {name} returned a sparse {type(given).__name__} of shape {given.shape}; {wanted}: call .toarray()"
-        )
+        raise ModelError(f"the {name} returned a sparse {kind} of shape {given.shape}; {wanted}: call .toarray()")
     if np.ma.is_masked(given):
         raise ModelError(f"the {name} returned an array with {np.ma.count_masked(given)} masked entries; {wanted}")
     try:
         array = np.asarray(given)
     except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"the {name} returned a {type(given).__name__} that is no array ({error}); {wanted}"
-        ) from error
+        raise ModelError(f"the {name} returned a {kind} that is no array ({error}); {wanted}") from error
     if array.dtype.kind not in "iufc":
-        raise ModelError(f"the {name} returned a {type(given).__name__} of {array.dtype}; {wanted}")
+        raise ModelError(f"the {name} returned a {kind} of {array.dtype}; {wanted}")
     if array.shape != shape:
-        hint = ""
+        hint = "; transpose it" if array.shape == shape[::-1] else ""
         if array.ndim == 1:
             hint = (
                 "; for one column return x[:, None], for several solve column by column and use np.stack(..., axis=1)"
             )
-        elif array.shape == shape[::-1]:
-            hint = "; transpose it"
         raise ModelError(f"the {name} returned shape {array.shape} for a {argument} of shape {shape}{hint}")
     if not np.all(np.isfinite(array)):
         row, column = np.argwhere(~np.isfinite(array))[0]

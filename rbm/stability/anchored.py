@@ -18,8 +18,7 @@ from rbm.affine.system import AffineSystem
 from rbm.errors import StabilityError, refused
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
-from rbm.stability.inf_sup_constants import TOLERABLE, combined, whitened_terms
-from rbm.stability.singular_values import SLACK, largest_eigenvalue, smallest_singular, spectral_norm
+from rbm.stability import inf_sup_constants as dense_constants
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
 from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
@@ -90,24 +89,19 @@ class Anchored:
             try:
                 return BoundAnchored.from_arrays({**read_archive(path, KIND, key=path.stem)[1], "parameters": space})
             except (OSError, ValueError, TypeError, AttributeError) as error:
-                warnings.warn(
-                    f"cached anchors are not used and will be chosen again: {error}", UserWarning, stacklevel=3
-                )
+                warnings.warn(f"cached anchors are not used and will be chosen again: {error}", stacklevel=3)
         bound = self._choose(system, mus)
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_archive(path, {"kind": KIND, "key": path.stem}, bound._matrices())
             except OSError as error:
-                warnings.warn(f"anchors could not be cached: {error}", UserWarning, stacklevel=3)
+                warnings.warn(f"anchors could not be cached: {error}", stacklevel=3)
         return bound
 
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
         # with the sources: what another version of them certified is not for this one
-        sources = [
-            Path(__file__).with_name(name).read_bytes()
-            for name in ("anchored.py", "inf_sup_constants.py", "singular_values.py")
-        ]
+        sources = [Path(file).read_bytes() for file in (__file__, dense_constants.__file__)]
         content = sources, system.operators_fingerprint(), self.ratio, self.max_anchors, mus
         return folder / f"anchors-{digest(content)[:40]}.npz"
 
@@ -141,6 +135,7 @@ class BoundAnchored:
     """:class:`Anchored` bound to a model: K anchors and what the formula needs of them."""
 
     kind: ClassVar[str] = "anchored"
+    checked: ClassVar[bool] = True
 
     anchors: np.ndarray  #: theta(mu_k) (K, Qa)
     constants: np.ndarray  #: beta(mu_k) (K,)
@@ -149,12 +144,6 @@ class BoundAnchored:
     transform: np.ndarray  #: C (L, Qa): the rotated and scaled terms that J_k knows
     remainder: np.ndarray  #: (R, Qa): the other rotated terms times their norms; they enter by sum |remainder Delta|
     parameters: ParameterSpace
-
-    @classmethod
-    def empty(cls, rotation: _Rotation, parameters: ParameterSpace) -> BoundAnchored:
-        """Return the bound without anchors yet."""
-        none, norms = np.zeros(0), rotation.norms
-        return cls(np.zeros((0, len(norms))), none, none, norms, rotation.transform, rotation.remainder, parameters)
 
     def extended(self, theta: np.ndarray, constant: float, growth: float) -> BoundAnchored:
         """Return the bound with one more anchor."""
@@ -177,7 +166,7 @@ class BoundAnchored:
             plain = xp.abs(delta) @ norms / constants
             natural = growths * xp.linalg.vector_norm(delta @ transform.T, axis=2)
             natural = natural + xp.sum(xp.abs(delta @ remainder.T), axis=2) / constants
-            parts.append(xp.max(constants * (1 - (1 + SLACK) * xp.minimum(plain, natural)), axis=1))
+            parts.append(xp.max(constants * (1 - (1 + dense_constants.SLACK) * xp.minimum(plain, natural)), axis=1))
         return parts[0] if len(parts) == 1 else xp.concat(parts)
 
     def __call__(self, mus: Any, theta: Any) -> Any:
@@ -222,10 +211,8 @@ class BoundAnchored:
         return made
 
     def __repr__(self) -> str:
-        return (
-            f"BoundAnchored({len(self.constants)} anchors, beta {self.constants.min():.3g} to "
-            f"{self.constants.max():.3g} at them)"
-        )
+        low, high = self.constants.min(), self.constants.max()
+        return f"BoundAnchored({len(self.constants)} anchors, beta {low:.3g} to {high:.3g} at them)"
 
 
 class _Anchors:
@@ -236,9 +223,11 @@ class _Anchors:
 
     def __init__(self, system: AffineSystem, mus: np.ndarray) -> None:
         self.mus, self.space, self.theta = mus, system.parameters, system.operator_coefficients(mus)
-        self.whitened, self.rounding = whitened_terms(system)
+        self.whitened, self.rounding = dense_constants.whitened_terms(system)
         self.rotated = _Rotation(self.theta, self.whitened, self.rounding)
-        self.bound = BoundAnchored.empty(self.rotated, self.space)
+        none, norms = np.zeros(0), self.rotated.norms
+        of_terms = norms, self.rotated.transform, self.rotated.remainder
+        self.bound = BoundAnchored(np.zeros((0, len(norms))), none, none, *of_terms, self.space)
         self.upper = np.full(len(mus), np.inf)
 
     @property
@@ -255,10 +244,10 @@ class _Anchors:
 
     def extend(self, point: int) -> bool:
         """Add one more anchor, and what its minimiser says of the truth elsewhere."""
-        matrix = combined(self.theta[point], self.whitened)
-        constant, minimiser = smallest_singular(matrix, self.rounding)
+        matrix = dense_constants.combined(self.theta[point], self.whitened)
+        constant, minimiser = dense_constants.smallest_singular(matrix, self.rounding)
         allowance = self.rounding * float(np.linalg.norm(matrix)) / constant if constant > 0 else np.inf
-        if not allowance <= TOLERABLE:
+        if not allowance <= dense_constants.TOLERABLE:
             raise StabilityError(
                 f"A(mu) is singular to working precision at {self.space.describe(self.mus[point])}: no stability bound "
                 "is positive there; leave a neighbourhood of this parameter out"
@@ -281,7 +270,7 @@ class _Rotation:
 
     def __init__(self, theta: np.ndarray, whitened: list[np.ndarray], rounding: float) -> None:
         spread = theta - theta.mean(axis=0)
-        self.norms = np.array([spectral_norm(a) for a in whitened]) * (1 + rounding)
+        self.norms = np.array([dense_constants.spectral_norm(a) for a in whitened]) * (1 + rounding)
         varies = np.abs(spread).max(axis=0) > 0
         rows, remainder = [], [np.diag(self.norms)[~varies]]
         self.terms: list[np.ndarray] = []
@@ -292,7 +281,8 @@ class _Rotation:
             modes = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1]
             amounts = np.sqrt(np.mean(np.abs(spread[:, moving] @ modes.conj()) ** 2, axis=0))
             rotated = (modes.T @ flat).reshape(len(moving), *whitened[0].shape)
-            sizes = np.array([spectral_norm(b) for b in rotated]) + rounding * np.sqrt((self.norms[moving] ** 2).sum())
+            allowance = rounding * np.sqrt((self.norms[moving] ** 2).sum())
+            sizes = np.array([dense_constants.spectral_norm(b) for b in rotated]) + allowance
             leading = amounts * sizes > LEADING * (amounts * sizes).max()
             spread_out = np.zeros((len(moving), len(whitened)), dtype=modes.dtype)
             spread_out[:, moving] = modes.conj().T
@@ -312,4 +302,4 @@ class _Rotation:
         for term in self.terms:
             t = scipy.linalg.lu_solve(factor, term, check_finite=False)
             total = total + t.conj().T @ t
-        return float(np.sqrt(largest_eigenvalue(total)) * (1 + SLACK))
+        return float(np.sqrt(dense_constants.largest_eigenvalue(total)) * (1 + dense_constants.SLACK))

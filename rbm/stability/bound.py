@@ -9,12 +9,15 @@ from typing import Any, ClassVar, Protocol, cast
 from lowrank.arrays import all_true, is_complex, namespace, numpy_dtype, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.affine.terms import is_coefficient
-from rbm.errors import StabilityError, refused
+from rbm.errors import PointError, StabilityError, refused
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.space import ParameterSpace
-from rbm.stability.anchored import Anchored, BoundAnchored
+from rbm.stability.anchored import Anchored
 from rbm.stability.inf_sup_constants import inf_sup
-from rbm.stability.min_theta import BoundMinTheta, MinTheta
+from rbm.stability.min_theta import MinTheta
+from rbm.stability.natural_norm import NaturalNorm
+from rbm.stability.pencil import Pencil
+from rbm.stability.successive_constraints import SCM
 from rbm.storage.registry import register
 
 __all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "evaluated", "inf_sup"]
@@ -25,7 +28,8 @@ class StabilityBound(Protocol):
 
     A user's own is any callable with an attribute `kind`, its name in files; registered with ``@rbm.register("stability
     bound")`` and with `arrays` and `from_arrays` (:class:`rbm.storage.registry.Saved`) it is written to files and read
-    from them.
+    from them. With an attribute `checked = True` it says that its call raises where beta is not positive; of all others
+    each answer is looked at.
     """
 
     kind: ClassVar[str]
@@ -50,6 +54,7 @@ class CoefficientBound:
     """A bound beta given as a number, an expression or a vectorised callable."""
 
     kind: ClassVar[str] = "coefficient"
+    checked: ClassVar[bool] = True
 
     coefficient: Coefficients
 
@@ -68,21 +73,14 @@ class CoefficientBound:
         real = real_part(beta)
         good = (real > 0) & (namespace(beta).imag(beta) == 0) if is_complex(beta) else real > 0
         if not all_true(good):
-            mus, beta, bad = to_numpy(mus), to_numpy(beta), ~good
-            name, describe = repr(self.coefficient.sources[0]), self.coefficient.parameters.describe
-            raise refused(
-                StabilityError,
-                bad,
-                lambda i, where: (
-                    f"the stability bound {name} is {beta[i]} at {describe(mus[i])} ({where}); an error bound needs "
-                    "beta > 0: give a sharper lower bound or restrict the parameters"
-                ),
-            )
+            name, remedy = repr(self.coefficient.sources[0]), "give a sharper lower bound or restrict the parameters"
+            raise _not_positive(name, mus, beta, good, self.coefficient.parameters, remedy)
         return real
 
 
-#: They check that what they return is positive; a subclass of a user need not.
-OURS = (CoefficientBound, BoundMinTheta, BoundAnchored)
+#: How each is written where a user gives its class or its name.
+WRITTEN: dict[type, str] = {c: f"rbm.stability.{c.__name__}()" for c in (Anchored, Pencil, SCM, NaturalNorm)}
+WRITTEN[MinTheta] = "rbm.stability.MinTheta(reference=[...])"
 
 
 def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: ParameterSpace) -> Any:
@@ -91,7 +89,7 @@ def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: Parameter
     Raises StabilityError for another shape or type, and, naming the parameter, where beta is not a positive number.
     """
     beta = bound(mus, theta)
-    if type(bound) in OURS:
+    if vars(type(bound)).get("checked"):  # a subclass of a user says so for itself
         return beta
     name, count = type(bound).__name__, theta.shape[0]
     if getattr(beta, "shape", None) != (count,) or is_complex(beta) or numpy_dtype(beta).kind != "f":
@@ -103,32 +101,32 @@ def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: Parameter
     xp = namespace(beta)
     good = (beta > 0) & xp.isfinite(beta)
     if not all_true(good):
-        mus, beta, bad = to_numpy(mus), to_numpy(beta), ~to_numpy(good)
-        raise refused(
-            StabilityError,
-            bad,
-            lambda i, where: (
-                f"the stability bound {name} is {beta[i]} at {parameters.describe(mus[i])} ({where}); an error bound "
-                "needs beta > 0: correct its formula or restrict the parameters"
-            ),
-        )
+        raise _not_positive(name, mus, beta, good, parameters, "correct its formula or restrict the parameters")
     return beta
+
+
+def _not_positive(name: str, mus: Any, beta: Any, good: Any, parameters: ParameterSpace, remedy: str) -> PointError:
+    """Return the error about the points where a bound is not `good`, with what to do about it."""
+    mus, beta = to_numpy(mus), to_numpy(beta)
+
+    def message(i: int, where: str) -> str:
+        at = f"{parameters.describe(mus[i])} ({where})"
+        return f"the stability bound {name} is {beta[i]} at {at}; an error bound needs beta > 0: {remedy}"
+
+    return refused(StabilityError, ~to_numpy(good), message)
 
 
 def _meant(text: str) -> str | None:
     """Return the bound whose name a text is; None for others."""
     plain = "".join(c for c in text.lower() if c.isalpha()).removeprefix("rbm").removeprefix("stability")
-    return {"mintheta": "rbm.stability.MinTheta(reference=[...])", "anchored": "rbm.stability.Anchored()"}.get(plain)
+    return {c.__name__.lower(): written for c, written in WRITTEN.items()}.get(plain)
 
 
 def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
     """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
-        written = {MinTheta: "rbm.stability.MinTheta(reference=[...])", Anchored: "rbm.stability.Anchored()"}
-        raise StabilityError(
-            f"stability is the class {stability.__name__}; give an instance, "
-            f"{written.get(stability, f'{stability.__name__}(...)')}"
-        )
+        instance = WRITTEN.get(stability, f"{stability.__name__}(...)")
+        raise StabilityError(f"stability is the class {stability.__name__}; give an instance, {instance}")
     if isinstance(stability, str) and (name := _meant(stability)):
         raise StabilityError(
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"
@@ -140,7 +138,7 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
     if not is_coefficient(stability):
         raise StabilityError(
             f"stability is a {type(stability).__name__}; give a number, an expression in the parameter names, a "
-            "vectorised callable, rbm.stability.MinTheta(reference=[...]) or rbm.stability.Anchored()"
+            "vectorised callable, or one of " + ", ".join(WRITTEN.values())
         )
     bound = CoefficientBound(Coefficients([cast(Coefficient, stability)], system.parameters))
     value = bound.coefficient.sources[0]
@@ -148,7 +146,7 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
         raise StabilityError(
             f"the stability bound is {value:g}; an error bound needs a real number beta > 0, a lower bound of the "
             "coercivity or inf-sup constant with respect to the product: rbm.stability.MinTheta(reference=[...]) for "
-            "positive semi-definite terms with positive coefficients and rbm.stability.Anchored() for others compute "
-            "one"
+            "positive semi-definite terms with positive coefficients, rbm.stability.SCM() for other coercive models, "
+            "rbm.stability.Pencil() for a(mu) K + b(mu) M and rbm.stability.NaturalNorm() for all others compute one"
         )
     return bound

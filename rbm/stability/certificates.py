@@ -39,7 +39,7 @@ from rbm.solvers.inertia import inertia
 __all__ = ["Certifier"]
 
 #: By how much less than the estimate a constant is claimed, one after the other until one is proved.
-MARGINS = (1e-7, 3e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
+MARGINS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
 
 
 class Certifier:
@@ -47,10 +47,11 @@ class Certifier:
 
     inner : the inner product P
     terms : the operator terms (n, n), which give the pattern and so the order of elimination
+    accuracy : relative accuracy of the estimates that will be given; less than it is not tried as a margin
     """
 
-    def __init__(self, inner: InnerProduct, terms: tuple[Any, ...]) -> None:
-        self.inner = inner
+    def __init__(self, inner: InnerProduct, terms: tuple[Any, ...], accuracy: float = 1e-7) -> None:
+        self.inner, self.margins = inner, [m for m in MARGINS if m >= accuracy]
         self.product = inner.balanced
         self.smallest, self.largest = inner.smallest_eigenvalue, inner.largest_eigenvalue
         self.sparse = sp.issparse(self.product) and all(sp.issparse(a) for a in terms)
@@ -69,7 +70,7 @@ class Certifier:
         matrix : A (n, n). Cost: a factorisation of order 2 n, one more for each margin that fails.
         """
         a = self.in_units(matrix)
-        for margin in MARGINS:
+        for margin in self.margins:
             t = estimate * (1 - margin)
             if not t > 0 or not np.isfinite(t):
                 return 0.0
@@ -109,7 +110,7 @@ class Certifier:
         Cost: a factorisation of order 3 n, one more for each margin that fails.
         """
         a, k = self.in_units(matrix), self.in_units(anchor)
-        for margin in MARGINS:
+        for margin in self.margins:
             distance = margin * max(abs(estimate), allowed)
             if distance > allowed:
                 return None

@@ -11,13 +11,12 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from lowrank import gram_schmidt
-from rbm.affine.residual_norm import residual_norm
-from rbm.affine.system import AffineSystem
+from rbm.affine.system import AffineSystem, residual_norm
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
-from rbm.solvers.definite import definiteness_error, hermitian_part
+from rbm.solvers.definite import definiteness_error, dense, hermitian_part
 from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.user_code import UserSolver
 
@@ -45,9 +44,8 @@ def inf_sup_above(system: AffineSystem, theta: np.ndarray, vector: np.ndarray) -
     """
     product = system.inner_product
     v = vector[:, None]
-    v = scaled(
-        v, -exponents_of(v / product.balance[:, None])
-    )  # the quotient is the same, and no square leaves the range
+    # the quotient is the same, and no square leaves the range
+    v = scaled(v, -exponents_of(v / product.balance[:, None]))
     norm = product.norm(v)[0]
     square = norm**2 - float((np.abs(v) * extended.rounding(product.split, v)).sum())
     if not square > 0:
@@ -81,9 +79,8 @@ def effectivity(
     """
     difference = solution - approximation
     error = float(system.inner_product.norm(difference[:, None])[0]) if np.any(difference) else 0.0
-    uncertainty = (
-        2 * np.finfo(float).eps * float(column_norm_bounds((solution / system.inner_product.balance)[:, None])[0])
-    )
+    size = column_norm_bounds((solution / system.inner_product.balance)[:, None])
+    uncertainty = 2 * np.finfo(float).eps * float(size[0])
     if bound < error - uncertainty:
         above = inf_sup_above(system, theta, difference)
         if beta > above * (1 + SLACK):
@@ -117,12 +114,12 @@ def check_stability(
 
     Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
     """
-    dense = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
+    factor = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
     found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
     for mu, t, b in zip(mus, theta, beta, strict=True):
-        matrix = system.assemble(t)
-        if dense is not None:
-            how, (constant, vector) = "the true inf-sup constant", _smallest(dense, matrix, b)
+        matrix, at = system.assemble(t), system.parameters.describe(mu)
+        if factor is not None:
+            how, (constant, vector) = "the true inf-sup constant", _smallest(factor, matrix, b)
         elif _is_below(system, matrix, b):
             found.setdefault("", []).append(np.nan)
             continue
@@ -130,43 +127,36 @@ def check_stability(
             try:
                 vector, adjoint = _krylov(system, matrix, rng)
             except ModelError as error:
-                raise ModelError(
-                    f"the stability bound could not be checked at {system.parameters.describe(mu)}: {error}"
-                ) from error
-            how = (
-                "an upper estimate of the inf-sup constant "
-                f"({'Lanczos' if adjoint else 'inverse iteration, without adjoint'})"
-            )
-            constant = np.inf
+                raise ModelError(f"the stability bound could not be checked at {at}: {error}") from error
+            by = "Lanczos" if adjoint else "inverse iteration, without adjoint"
+            how, constant = f"an upper estimate of the inf-sup constant ({by})", np.inf
         if vector is not None:
             constant = inf_sup_above(system, t, vector)
             if b > constant * (1 + SLACK):
                 raise StabilityError(
-                    f"the stability bound {b:.6g} at {system.parameters.describe(mu)} is above the true inf-sup "
-                    f"constant {constant:.6g}{'' if dense is not None else ' or less'}, by a factor of "
-                    f"{b / constant:.6g}; error bounds made with it would be false"
+                    f"the stability bound {b:.6g} at {at} is above the true inf-sup constant {constant:.6g}"
+                    f"{'' if factor is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made "
+                    "with it would be false"
                 )
         found.setdefault(how, []).append(b / constant)
-    lines = [
-        f"not above {how}: at least {min(shares):.3g} of it on {len(shares)} samples"
-        if how
-        else f"not above the coercivity constant, by the signs of pivots, on {len(shares)} samples"
-        for how, shares in found.items()
-    ]
+    lines = []
+    for how, shares in found.items():
+        said = f"{how}: at least {min(shares):.3g} of it" if how else "the coercivity constant, by the signs of pivots,"
+        lines.append(f"not above {said} on {len(shares)} samples")
     return f"the stability bound is {'; '.join(lines)}"
 
 
 def _cholesky(product: Any) -> np.ndarray | None:
     """Return L of P = L L^H, or None if P is too ill-conditioned for it."""
     try:
-        return np.linalg.cholesky(_dense(product))
+        return np.linalg.cholesky(dense(product))
     except np.linalg.LinAlgError:
         return None
 
 
 def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.ndarray | None]:
     """Return sigma_min of L^{-1} A L^{-H}, and, if beta is above it, the vector v (n,) where it is attained."""
-    half = scipy.linalg.solve_triangular(factor, _dense(matrix), lower=True)
+    half = scipy.linalg.solve_triangular(factor, dense(matrix), lower=True)
     adjoint = scipy.linalg.solve_triangular(factor, half.conj().T, lower=True)  # L^{-1} A^H L^{-H}
     smallest = float(scipy.linalg.svdvals(adjoint)[-1])
     if beta <= smallest * (1 + SLACK):
@@ -217,18 +207,12 @@ def _solve(system: AffineSystem, matrix: Any) -> Solve:
     """
     if system.solver is not None:
         return UserSolver(system.solver, matrix)
-    if sp.issparse(matrix) and _has_symmetric_pattern(matrix):
+    if system.has_symmetric_pattern:
         with contextlib.suppress(ModelError):  # a pivot that is zero
             solve, one = factorize(matrix, symmetric=True), np.ones((system.dimension, 1))
             if np.abs(matrix @ solve(one) - one).max() <= 1e-3:
                 return solve
     return factorize(matrix)
-
-
-def _has_symmetric_pattern(matrix: Any) -> bool:
-    pattern = sp.csr_array(matrix, copy=True)
-    pattern.data = np.ones(len(pattern.data))
-    return abs(pattern - pattern.T).max() == 0
 
 
 def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | None:
@@ -250,7 +234,3 @@ def _adjoint(system: AffineSystem, matrix: Any, trial: np.ndarray) -> Solve | No
 def _transposed(matrix: Any) -> Any:
     """Return A^H with rows stored one after the other, as A is."""
     return sp.csr_array(matrix.conj().T) if sp.issparse(matrix) else matrix.conj().T
-
-
-def _dense(matrix: Any) -> np.ndarray:
-    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)

@@ -1,4 +1,7 @@
-"""Inf-sup constants at full order, by dense linear algebra in the norms of P."""
+"""Inf-sup constants at full order, by dense linear algebra in the norms of P.
+
+Singular values have allowances for rounding: the smallest are bounded from below, the largest from above.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse as sp
 
+from lowrank.progress import progress_bar
 from rbm.affine.system import AffineSystem
-from rbm.errors import StabilityError
-from rbm.stability.interrupts import values_so_far
-from rbm.stability.singular_values import smallest_singular
+from rbm.errors import Interrupted, StabilityError
+from rbm.solvers.definite import dense
 
-__all__ = ["TOLERABLE", "combined", "inf_sup", "whitened_terms"]
+__all__ = ["combined", "inf_sup", "largest_eigenvalue", "smallest_singular", "spectral_norm", "whitened_terms"]
 
 DENSE_LIMIT = 6000
 #: Largest relative rounding error of a constant that is tolerated (and allowed for).
 TOLERABLE = 1e-3
+#: Computed constants are lowered and computed norms raised by this share, for the rounding of dense linear algebra.
+SLACK = 1e-8
 
 
 def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.ndarray:
@@ -34,9 +38,18 @@ def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.nda
     mus = system.parameters.validate(mus, extrapolate=True)
     whitened, rounding = whitened_terms(system)
     theta = system.operator_coefficients(mus)
-    return values_so_far(
-        lambda t: smallest_singular(combined(t, whitened), rounding)[0], theta, "inf-sup constants", progress=progress
-    )
+    values = np.full(len(mus), np.nan)
+    try:
+        for i, t in enumerate(progress_bar(theta, "inf-sup constants", enabled=progress)):
+            values[i] = smallest_singular(combined(t, whitened), rounding)[0]
+    except KeyboardInterrupt as interrupt:
+        done = int(np.count_nonzero(~np.isnan(values)))
+        raise Interrupted(
+            f"interrupted with {done} of {len(mus)} inf-sup constants done; they are in `result` of this exception, "
+            "where all others are NaN",
+            values,
+        ) from interrupt
+    return values
 
 
 def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
@@ -49,9 +62,9 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
     if system.dimension > DENSE_LIMIT:
         raise StabilityError(
             f"inf-sup constants are computed by dense linear algebra, for at most {DENSE_LIMIT} unknowns; this model "
-            f"has {system.dimension}: give the bound as a number, an expression, or MinTheta"
+            f"has {system.dimension}: rbm.stability.NaturalNorm() is for any size, Pencil and SCM for special cases"
         )
-    product = system.product.toarray() if sp.issparse(system.product) else system.product
+    product = dense(system.product)
     units = system.inner_product.balance
     spectrum = np.linalg.eigvalsh(units[:, None] * product * units)
     rounding = 10 * np.sqrt(len(product)) * np.finfo(float).eps / 2 * spectrum[-1] / spectrum[0]
@@ -64,7 +77,7 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
     factor = scipy.linalg.cholesky(product, lower=True)
 
     def whiten(a: Any) -> np.ndarray:
-        half = scipy.linalg.solve_triangular(factor, a.toarray() if sp.issparse(a) else a, lower=True)
+        half = scipy.linalg.solve_triangular(factor, dense(a), lower=True)
         return scipy.linalg.solve_triangular(factor, half.conj().T, lower=True).conj().T
 
     return [whiten(a) for a in system.operator_terms], float(rounding)
@@ -73,3 +86,42 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
 def combined(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
     """Return the sum of theta_q times the matrices, A(mu) for one parameter point."""
     return sum(t * a for t, a in zip(theta, terms, strict=True))
+
+
+def smallest_singular(matrix: np.ndarray, rounding: float) -> tuple[float, np.ndarray]:
+    """Bound the smallest singular value of a matrix (n, n) from below, and return its right singular vector (n,).
+
+    rounding : the entries are known to this times the Frobenius norm. The bound is 0 where the matrix may be singular.
+    """
+    n, u = len(matrix), np.finfo(float).eps / 2
+    size = float(np.linalg.norm(matrix))
+    square, vectors = _smallest_eigenpair(matrix.conj().T @ matrix)
+    if square > 1e-6 * size**2 / n:
+        value = float(np.sqrt(square - 10 * np.sqrt(n) * u * size**2))
+    else:  # squaring would have lost it
+        _, values, rows = np.linalg.svd(matrix)
+        value, vectors = float(values[-1]) - 10 * np.sqrt(n) * u * size, rows[-1].conj()
+    return max(value * (1 - SLACK) - rounding * size, 0.0), vectors
+
+
+def spectral_norm(matrix: np.ndarray) -> float:
+    """Bound the spectral norm from above, by at most 1e-8 of itself."""
+    square = largest_eigenvalue(matrix.conj().T @ matrix)
+    return float(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK))
+
+
+def largest_eigenvalue(matrix: np.ndarray) -> float:
+    """Compute the largest eigenvalue of a Hermitian matrix (n, n)."""
+    n = len(matrix)
+    try:
+        return float(scipy.linalg.eigvalsh(matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
+    except np.linalg.LinAlgError:
+        return float(np.linalg.eigvalsh(matrix)[-1])
+
+
+def _smallest_eigenpair(matrix: np.ndarray) -> tuple[float, np.ndarray]:
+    try:
+        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[0, 0], check_finite=False)
+    except np.linalg.LinAlgError:  # LAPACK's search for single eigenvalues fails for some matrices with many equal ones
+        values, vectors = np.linalg.eigh(matrix)
+    return float(values[0]), vectors[:, 0]

@@ -19,13 +19,7 @@ from rbm.affine.units import Units
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
-from rbm.solvers.definite import (
-    definiteness_error,
-    dominance_slack,
-    hermitian_part,
-    norm_bound,
-    semidefinite_slack,
-)
+from rbm.solvers import definite
 from rbm.storage.registry import register
 
 __all__ = ["BoundMinTheta", "MinTheta"]
@@ -78,10 +72,9 @@ class MinTheta:
         reference = self._reference(system.parameters)
         theta = system.operator_coefficients(reference)
         rounded = 1 + (len(terms) + 16) * ROUND_OFF  # of the sum that is subtracted online
+        smallest = inner.units.smallest
         with np.errstate(over="ignore"):
-            slack = np.array(
-                [np.ldexp(rounded * t.slack(q) / inner.units.smallest, t.exponent) for q, t in enumerate(terms)]
-            )
+            slack = np.array([np.ldexp(rounded * t.slack(q) / smallest, t.exponent) for q, t in enumerate(terms)])
         if not np.all(np.isfinite(slack)):
             q = int(np.argmin(np.isfinite(slack)))
             raise StabilityError(
@@ -105,19 +98,14 @@ class MinTheta:
 
     def _reference(self, parameters: ParameterSpace) -> np.ndarray:
         """Return mu_ref (1, p), checked; it may lie outside the ranges, where the bound is true all the same."""
-        if np.ma.is_masked(self.reference):
-            raise StabilityError(f"the reference of min-theta has masked entries: {self.reference!r}")
+        given = self.reference
+        if np.ma.is_masked(given):
+            raise StabilityError(f"the reference of min-theta has masked entries: {given!r}")
         try:
-            point = (
-                self.reference
-                if isinstance(self.reference, Mapping)
-                else np.atleast_1d(np.asarray(self.reference, dtype=float))
-            )
+            point = given if isinstance(given, Mapping) else np.atleast_1d(np.asarray(given, dtype=float))
         except (TypeError, ValueError):
-            raise StabilityError(
-                f"the reference of min-theta must be numbers, one for each of {', '.join(parameters.names)}, got "
-                f"{self.reference!r}"
-            ) from None
+            wanted = f"numbers, one for each of {', '.join(parameters.names)}"
+            raise StabilityError(f"the reference of min-theta must be {wanted}, got {given!r}") from None
         reference = parameters.validate(point, extrapolate=True)
         if len(reference) != 1:
             raise StabilityError(f"the reference of min-theta must be one parameter point, got {len(reference)}")
@@ -130,6 +118,7 @@ class BoundMinTheta:
     """:class:`MinTheta` bound to a model: c min_q theta_q(mu) / reference_q - sum_q slack_q |theta_q(mu)|."""
 
     kind: ClassVar[str] = "min-theta"
+    checked: ClassVar[bool] = True
 
     reference: np.ndarray  #: theta(mu_ref) (Qa,), infinite for skew-Hermitian terms, which the minimum leaves out
     constant: float  #: c
@@ -145,9 +134,8 @@ class BoundMinTheta:
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundMinTheta:
         """Make the bound from what :meth:`arrays` returned."""
         constant = float(arrays["constant"])
-        return cls(
-            arrays["reference"], constant, arrays["parameters"], arrays.get("slack")
-        )  # older files have no slack
+        slack = arrays.get("slack")  # older files have none
+        return cls(arrays["reference"], constant, arrays["parameters"], slack)
 
     def simple(self) -> np.ndarray:
         """Return the numbers (1 + 2 Qa,) that compiled kernels need (:class:`rbm.online.forms.Finish`).
@@ -232,36 +220,34 @@ class _Term:
             )
         units = inner.units
         whole, exponent = inner.in_units_scaled(term)
-        scaled_part = hermitian_part(whole)
+        scaled_part = definite.hermitian_part(whole)
         part, error = units.take(scaled_part)
         if abs(scaled_part - whole).max() > 0:
-            error += 2 * ROUND_OFF * norm_bound(units.take(abs(scaled_part))[0])
-        skew = norm_bound(scaled_part) <= SKEW * norm_bound(whole)
+            error += 2 * ROUND_OFF * definite.norm_bound(units.take(abs(scaled_part))[0])
+        skew = definite.norm_bound(scaled_part) <= SKEW * definite.norm_bound(whole)
         balance = None if units.transform is not None else inner.balance
-        return cls(hermitian_part(term), part, error, exponent, skew, balance)
+        return cls(definite.hermitian_part(term), part, error, exponent, skew, balance)
 
     def slack(self, q: int) -> float:
         """Return a proved s >= 0 with 2^-exponent H >= -s I in these units.
 
         Raises StabilityError if rounding is no excuse for it.
         """
-        size = norm_bound(self.part)
+        size = definite.norm_bound(self.part)
         if self.skew:
             return size + self.error
-        slack = semidefinite_slack(self.part)
+        slack = definite.semidefinite_slack(self.part)
         if slack is not None and slack > 0 and self.balance is not None:
             # row sums may be small in the units in which the term was assembled
-            dominance = float(np.ldexp(dominance_slack(self.original, self.balance), -self.exponent))
+            dominance = float(np.ldexp(definite.dominance_slack(self.original, self.balance), -self.exponent))
             slack = dominance if dominance < slack else slack
         if slack is None:
-            negative = semidefinite_slack(-self.part) is not None
+            negative = definite.semidefinite_slack(-self.part) is not None
+            remedy = "move its sign into the coefficient" if negative else "take it apart into semi-definite terms"
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
-                + ("move its sign into the coefficient" if negative else "take it apart into semi-definite terms")
-                + (
-                    ', or give another lower bound: rbm.stability.Anchored() with projection="least-squares", which '
-                    "holds for any terms, or a number or expression that is known"
-                )
+                f"{remedy}, or give another lower bound: rbm.stability.Anchored() with "
+                'projection="least-squares", which holds for any terms, or a number or expression that is known'
             )
         return slack + self.error
 
@@ -278,23 +264,22 @@ def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
         weight = float(np.ldexp(given, term.exponent))
         total, size = total + weight * term.part, size + abs(weight) * abs(term.part)
         error += abs(weight) * term.error
-    if not np.isfinite(norm_bound(size)):
+    if not np.isfinite(definite.norm_bound(size)):
         raise StabilityError(
             "min-theta: A(mu_ref) is beyond the range of double precision in units of the product; choose other units"
         )
     # of this sum, and of H - c P below
-    rounding = error + (2 * len(weighted) + 8) * ROUND_OFF * norm_bound(size)
+    rounding = error + (2 * len(weighted) + 8) * ROUND_OFF * definite.norm_bound(size)
     of_product = units.product_error + 4 * ROUND_OFF * units.largest
     multiple = float(total.diagonal().real.sum() / units.product.diagonal().real.sum())
-    close = (
-        multiple - (norm_bound(total - multiple * units.product) + rounding + multiple * of_product) / units.smallest
-    )
+    away = definite.norm_bound(total - multiple * units.product) + rounding + multiple * of_product
+    close = multiple - away / units.smallest
     if close >= (1 - CLOSE) * multiple > 0:
         return close * (1 - 8 * ROUND_OFF)
     estimate, margin = _estimate(total, units.product)
     while margin < 1:
         constant = estimate * (1 - margin)
-        left = definiteness_error(total - constant * units.product) if constant > 0 else None
+        left = definite.definiteness_error(total - constant * units.product) if constant > 0 else None
         if left is not None:
             proved = constant - (left + rounding + constant * of_product) / units.smallest
             if proved > 0:
@@ -309,7 +294,7 @@ def _coercivity(weighted: list[tuple[float, _Term]], units: Units) -> float:
 def _estimate(matrix: Any, product: Any) -> tuple[float, float]:
     """Return the smallest eigenvalue, and the relative margin to start with."""
     if matrix.shape[0] <= DENSE_LIMIT:
-        a, p = (x.toarray() if sp.issparse(x) else x for x in (matrix, product))
+        a, p = definite.dense(matrix), definite.dense(product)
         try:
             return float(scipy.linalg.eigh(a, p, eigvals_only=True, subset_by_index=[0, 0])[0]), 1e-9
         except np.linalg.LinAlgError as error:

@@ -20,7 +20,7 @@ from rbm.affine.inner_product import InnerProduct
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
-from rbm.solvers.definite import norm_bound, semidefinite_slack
+from rbm.solvers.definite import dense, norm_bound, semidefinite_slack
 from rbm.solvers.factorization import factorize
 from rbm.solvers.inertia import inertia
 
@@ -43,10 +43,8 @@ class OuterEigenvalues:
 
 def all_eigenvalues(matrix: Any, inner: InnerProduct) -> tuple[np.ndarray, np.ndarray]:
     """Return all eigenvalues t (n,) of B v = t P v, increasing, and their radii (n,), by dense linear algebra."""
-    dense = matrix.toarray() if sp.issparse(matrix) else matrix
-    product: Any = inner.matrix.toarray() if sp.issparse(inner.matrix) else inner.matrix
     try:
-        values, vectors = scipy.linalg.eigh(dense, product)
+        values, vectors = scipy.linalg.eigh(dense(matrix), dense(inner.matrix))
     except np.linalg.LinAlgError as error:
         raise StabilityError(f"the eigenvalues of the pencil could not be computed: {error}") from error
     return values, _radii(matrix, inner, values, vectors)

@@ -144,6 +144,7 @@ class BoundPencil:
     """:class:`Pencil` bound to a model."""
 
     kind: ClassVar[str] = "pencil"
+    checked: ClassVar[bool] = True
 
     alphas: np.ndarray  #: (Qa,) A_q = alpha_q P + kappa_q B up to errors_q
     kappas: np.ndarray  #: (Qa,)

@@ -83,7 +83,7 @@ def _hermitian(system: AffineSystem, name: str, q: int) -> Any:
         raise StabilityError(
             f"a pencil needs Hermitian matrices, but operator term {q} ({name}) is not: |A - A^H| is {off / size:.1e} "
             "of |A|, in units of the product; put a complex factor into the coefficient, or use "
-            "rbm.stability.Anchored()"
+            "rbm.stability.NaturalNorm()"
         )
     return hermitian_part(term)
 
@@ -125,7 +125,11 @@ class _Fit:
             raise StabilityError(
                 f"{name} is no combination a K + b M of the stiffness and the mass of the pencil: {error / size:.1e} "
                 "of it is left; the pencil needs A(mu) = a(mu) K + b(mu) M and P = p K + q M: "
-                + ("choose such a product" if name == "the product" else "use rbm.stability.Anchored() for other terms")
+                + (
+                    "choose such a product"
+                    if name == "the product"
+                    else "use rbm.stability.NaturalNorm() for other terms"
+                )
             )
         return complex(a), complex(b), error / self.inner.smallest_eigenvalue
 

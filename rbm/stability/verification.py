@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from rbm.solvers.user_code import numbers
 from rbm.stability.bound import StabilityBound, evaluated
 from rbm.stability.check import check_stability
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "checks_of", "verified"]
+
+Assembled = Callable[[np.ndarray], Any]  #: mu (p,) -> A(mu) assembled by other means
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,12 @@ class Verification:
         return "verified:\n" + "\n".join(f"  - {c}" for c in self.checks)
 
 
-def verify(
-    system: AffineSystem,
-    stability: StabilityBound,
-    interpolation_error: Coefficients | None,
-    samples: int,
-    rng: int,
-    assembled: Callable[[np.ndarray], Any] | None,
-) -> Verification:
-    """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system.
-
-    These are a stability bound, and what interpolation left.
-    """
+def verified(lines: Iterable[str]) -> Verification:
+    """Return the checks of a full-order model, which run one after the other as their lines are asked for."""
     checks: list[str] = []
     try:
-        _run(checks, system, stability, interpolation_error, samples, rng, assembled)
+        for line in lines:
+            checks.append(line)  # one by one: those that are done outlive Ctrl-C
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
             f"verify interrupted after {len(checks)} checks that the model passed; they are in `result` of this "
@@ -54,32 +47,33 @@ def verify(
     return Verification(tuple(checks))
 
 
-def _run(
-    checks: list[str],
+def checks_of(
     system: AffineSystem,
     stability: StabilityBound,
     interpolation_error: Coefficients | None,
     samples: int,
     rng: int,
-    assembled: Callable[[np.ndarray], Any] | None,
-) -> None:
-    """Run all checks, one line each appended to `checks`."""
+    assembled: Assembled | None,
+) -> Iterator[str]:
+    """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system; yield a line for each.
+
+    The claims are a stability bound, and what interpolation left.
+    """
     n = system.dimension
-    checks.append(
-        f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {system.rhs_terms.shape[1]} right-hand sides "
-        f"({n},)"
-    )
+    of_rhs = f"{system.rhs_terms.shape[1]} right-hand sides ({n},)"
+    yield f"shapes: {len(system.operator_terms)} operator terms {n} x {n}, {of_rhs}"
     system.inner_product.factorized()
-    checks.append("the product is Hermitian positive definite")
+    yield "the product is Hermitian positive definite"
 
     mus = system.parameters.sample(samples, method="random", rng=rng)
     theta = system.operator_coefficients(mus)
     beta = evaluated(stability, mus, theta, system.parameters)
-    checks.append(f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}")
+    yield f"the stability bound is positive on {samples} samples: {beta.min():.3g} to {beta.max():.3g}"
 
     generator = np.random.default_rng(rng)
     if assembled is not None and interpolation_error is not None:
-        checks.append(_interpolation(system, interpolation_error(mus).real[:, 0], mus, theta, assembled, generator))
+        allowed, x = interpolation_error(mus).real[:, 0], generator.standard_normal((n, 4))
+        yield _interpolation(system, allowed, mus, theta, assembled, x)
     elif assembled is not None:
         x = generator.standard_normal((n, 1))
         worst = 0.0
@@ -89,45 +83,33 @@ def _run(
             scale = abs(matrix) @ np.abs(x)
             deviation = float((np.abs(affine - direct) / np.where(scale > 0, scale, 1)).max())
             if not deviation <= 1e-12:
-                raise ModelError(
-                    f"the affine sum differs from the assembled operator at {system.parameters.describe(mu)}: relative "
-                    f"deviation {deviation:.1e}"
-                )
+                off = f"at {system.parameters.describe(mu)}: relative deviation {deviation:.1e}"
+                raise ModelError(f"the affine sum differs from the assembled operator {off}")
             worst = max(worst, deviation)
-        checks.append(f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples")
+        yield f"the affine sum equals the assembled operator to {worst:.0e} on {samples} samples"
     else:
-        checks.append(
-            "not checked: the affine sum against an assembled operator (give assembled=, a function mu -> matrix)"
-        )
+        yield "not checked: the affine sum against an assembled operator (give assembled=, a function mu -> matrix)"
 
     hi, lo = solutions(system, mus[:1], FORESEEN, False, None)
     residual = system.residual_norm(mus[:1], np.ones((1, 1)), hi + lo)
     size = system.inner_product.dual_norm(system.rhs_terms @ system.rhs_coefficients(mus[:1]).T)
-    if not residual[0] <= 1e-8 * size[0] and size[0] > 0:
-        raise ModelError(
-            f"the solution at {system.parameters.describe(mus[0])} leaves a relative residual of "
-            f"{residual[0] / size[0]:.1e}"
-        )
     if size[0] > 0:
-        checks.append(f"the full-order solution leaves a relative residual of {residual[0] / size[0]:.0e}")
+        left, at = residual[0] / size[0], system.parameters.describe(mus[0])
+        if not residual[0] <= 1e-8 * size[0]:
+            raise ModelError(f"the solution at {at} leaves a relative residual of {left:.1e}")
+        yield f"the full-order solution leaves a relative residual of {left:.0e}"
 
-    checks.append(check_stability(system, mus, theta, beta, generator))
-    checks += held_unknowns(system, mus)
+    yield check_stability(system, mus, theta, beta, generator)
+    yield from held_unknowns(system, mus)
 
 
 def _interpolation(
-    system: AffineSystem,
-    allowed: np.ndarray,
-    mus: np.ndarray,
-    theta: np.ndarray,
-    assembled: Callable[[np.ndarray], Any],
-    rng: np.random.Generator,
+    system: AffineSystem, allowed: np.ndarray, mus: np.ndarray, theta: np.ndarray, assembled: Assembled, x: np.ndarray
 ) -> str:
-    """Check ||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for random x, A' assembled by other means.
+    """Check ||(A'(mu) - A(mu)) x||_{P'} <= eps_A(mu) ||x||_P for vectors x (n, k), A' assembled by other means.
 
     Raises ModelError where it is larger.
     """
-    x = rng.standard_normal((system.dimension, 4))
     size = system.inner_product.norm(x)
     share = 0.0
     for mu, t, eps in zip(mus, theta, allowed, strict=True):

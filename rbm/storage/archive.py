@@ -38,28 +38,21 @@ def write_archive(target: Path, header: dict[str, Any], arrays: dict[str, np.nda
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
         blobs[name] = buffer.getvalue()
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        **header,
-        "sha256": {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()},
-    }
+    sums = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
+    header = {"format": FORMAT, "version": VERSION, **header, "sha256": sums}
     header["header_sha256"] = header_digest(header)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, blob in {
-            HEADER: json.dumps(header, indent=1).encode(),
-            **{f"{n}.npy": b for n, b in blobs.items()},
-        }.items():
+        members = {HEADER: json.dumps(header, indent=1).encode()} | {f"{n}.npy": b for n, b in blobs.items()}
+        for name, blob in members.items():
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), blob)  # same model, same bytes
     write_atomically(target, content.getvalue())
 
 
 def header_digest(header: dict[str, Any]) -> str:
     """Return the SHA-256 of a header without its own checksum."""
-    return hashlib.sha256(
-        json.dumps({k: v for k, v in header.items() if k != "header_sha256"}, sort_keys=True).encode()
-    ).hexdigest()
+    content = {k: v for k, v in header.items() if k != "header_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 #: What to do with a file of another kind than was asked for.
@@ -103,10 +96,9 @@ def read_archive(
         raise FileFormatError(
             f"{name} was altered: its header does not match its checksum; make it again or copy it anew"
         )
-    if header.get("kind") != kind:
-        raise FileFormatError(
-            f"{name} holds a {header.get('kind')}, not a {kind}{OTHER.get(str(header.get('kind')), '')}"
-        )
+    held = header.get("kind")
+    if held != kind:
+        raise FileFormatError(f"{name} holds a {held}, not a {kind}{OTHER.get(str(held), '')}")
     if key is not None and header.get("key", key) != key:
         raise FileFormatError(f"{name} holds {header['key']}, not {key}: it was renamed or copied over another file")
     expected = header.get("sha256")

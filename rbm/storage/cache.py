@@ -92,8 +92,7 @@ def clear_cache() -> tuple[int, int]:
 
     Processes that run go on: what they have loaded stays, and what they still need is made again.
     """
-    count = size = 0
-    for file in list(cache_files()):
+    files = list(cache_files())
+    for file in files:
         file.path.unlink(missing_ok=True)
-        count, size = count + 1, size + file.size
-    return count, size
+    return len(files), sum(file.size for file in files)

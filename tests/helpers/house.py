@@ -23,7 +23,8 @@ PACKAGES = ("lowrank", "eim", "rbm", "ml", "problems")
 #: docs/rooms.md.
 ROOMS = {
     "rbm": (
-        *("errors", "neighbours", "estimate", "tables", "solution", "weak_greedy", "storage", "arithmetic", "online"),
+        *("errors", "neighbours", "estimate", "solution", "answer_rows"),
+        *("weak_greedy", "storage", "arithmetic", "online"),
         *("parameters", "solvers", "affine", "stability", "full_order", "reduction", "estimators", "reduced", "files"),
         *("project", "greedy_result", "greedy", "show", "command_line"),
     ),

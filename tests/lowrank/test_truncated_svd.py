@@ -18,6 +18,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from lowrank import LowRankMatrix, pod, randomized_range, randomized_svd, truncated_svd
 from lowrank.arrays import to_numpy
+from lowrank.limits import Limits
 from lowrank.ranges import _RangeFinder, overrated, trusted
 
 METHODS = ["auto", "direct", "gram", "randomized", "lanczos"]
@@ -575,6 +576,6 @@ def test_the_norm_of_an_operator_is_estimated_from_below():
     found = []
     for seed in range(40):
         finder = _RangeFinder(aslinearoperator(a), None, 1, None, seed)
-        finder.reach(0.5, None, None, 40)
+        finder.reach(Limits(rtol=0.5), None, 40)
         found.append(finder.size)
     assert 0.4 * size <= min(found) <= max(found) <= size

@@ -17,8 +17,7 @@ import rbm
 from problems import SurfaceMesh, acoustic_scattering, surface
 from problems.acoustics import boundary_elements as bem
 from problems.acoustics.scattering import ScatteringModel, affine_terms
-from problems.acoustics.scattering_input import read_admittances
-from problems.acoustics.scattering_problem import ScatteringProblem
+from problems.acoustics.scattering_problem import ScatteringProblem, read_admittances
 from problems.acoustics.scattering_series import sphere_pressure, two_part_sphere_pressure
 from problems.acoustics.scattering_terms import terms_at
 from problems.acoustics.surface_fields import plane_wave_load, sphere_rule

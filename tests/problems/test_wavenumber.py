@@ -10,6 +10,7 @@ import pytest
 
 from problems import surface
 from problems.acoustics import boundary_elements as bem
+from problems.acoustics.scattering_problem import Admittances, ScatteringProblem
 from problems.acoustics.surfaces import SurfaceMesh
 from problems.acoustics.wavenumber import SeparatedWavenumber, separate_wavenumber
 
@@ -46,11 +47,11 @@ def separated(radius: float) -> tuple[SeparatedWavenumber, SurfaceMesh]:
     mesh = SurfaceMesh(unit.vertices * radius, unit.triangles)
     at = operators(mesh, radius)
     low, high = (k / radius for k in RANGE)
-    product = bem.half_order_gram(mesh, float(np.sqrt(low * high)))
-    made = separate_wavenumber(
-        mesh, (low, high), np.array([0.6, 0.0, 0.8]), ["b"], product, lambda ks: [at(k) for k in ks], 1.0, TOLERANCE
+    problem = ScatteringProblem(
+        mesh, (low, high), np.array([0.6, 0.0, 0.8]), Admittances({"b": (0.0, 1.0)}, ["b"], ["b"])
     )
-    return made, mesh
+    product = bem.half_order_gram(mesh, problem.middle)
+    return separate_wavenumber(problem, product, lambda ks: [at(k) for k in ks], TOLERANCE), mesh
 
 
 @pytest.mark.parametrize("radius", RADII)

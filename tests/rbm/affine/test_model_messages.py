@@ -128,14 +128,14 @@ CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
     "a file name": (
         "product",
         "K.mtx",
-        r"the product must be .*got the text 'K\.mtx'; .*scipy\.io\.mmread\('K\.mtx'\)",
+        r"the product must be .*got the text 'K\.mtx'; .*rbm\.read_matrices\('K\.mtx'\)",
         K,
     ),
     "a path": ("product", Path("K.mtx"), r"the text 'K\.mtx'", K),
     "PETSc": (
         "product",
         PetscLike(),
-        r"got a PetscLike; .*getValuesCSR\(\) write scipy\.sparse\.csr_array\(\(v, j, i\)\)",
+        r"got a PetscLike of another code; write rbm\.csr\(matrix\)",
         from_petsc(PetscLike()),
     ),
     "another package": ("product", OtherMatrix(), r"got a OtherMatrix; write \.to_scipy\(\)", OtherMatrix().to_scipy()),
@@ -149,7 +149,7 @@ CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
     "operator of PETSc": (
         "operators",
         [(1.0, K), ("mu", PetscLike())],
-        r"operator term 1 .*csr_array\(\(v, j, i\)\)",
+        r"operator term 1 .* write rbm\.csr\(matrix\)",
         [(1.0, K), ("mu", from_petsc(PetscLike()))],
     ),
     "vector of PETSc": (

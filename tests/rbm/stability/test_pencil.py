@@ -247,6 +247,16 @@ def test_long_work_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
         Pencil()._announce(100, 10.0)
 
 
+def test_other_arrays_give_the_same() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    k, w = finite_elements(12)
+    for terms in (WAVES, ("1", "-k**2")):
+        model = pencil_model(k, w, sp.csr_array(k + w), terms)
+        theta = model.operator_coefficients(SPACE.sample(50))
+        other = model.stability.constant(strict.asarray(theta))
+        np.testing.assert_allclose(np.asarray(other), model.stability.constant(theta), rtol=1e-11, atol=1e-15)
+
+
 def test_on_a_device() -> None:
     cupy = cupy_with_a_gpu()
     if isinstance(cupy, str):

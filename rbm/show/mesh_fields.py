@@ -1,0 +1,134 @@
+"""Solutions as fields on the user's mesh, in any format that meshio writes: .vtu for ParaView, .xdmf, .msh, ..."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowrank.optional import require
+from lowrank.writing import write_atomically
+from rbm.affine.entries import dense_entries
+from rbm.errors import FileFormatError, ModelError
+from rbm.reduced.model import ReducedModel
+from rbm.solution import Solution
+
+__all__ = ["point_data", "read_mesh", "write_fields"]
+
+
+def point_data(
+    model: ReducedModel, solution: Solution, points: int, *, unknowns: Any = None, name: str = "u"
+) -> dict[str, np.ndarray]:
+    """Return solutions as meshio's point data: the values (points,) at each point of a mesh, by name.
+
+    Parameters
+    ----------
+    model : with its basis, and with its constraints if unknowns were eliminated (:func:`rbm.constrain`), whose values
+        are then put in
+    solution : one of that model, at M parameter points
+    points : number of points of the mesh
+    unknowns : numbers (points,) of the unknown at each point; by default point i has unknown i, which is true for
+        elements with one unknown at each vertex and no other. For elements of higher order, or fields with several
+        components, give those of the vertices, or of one component
+    name : of the field: "u" at one parameter point, "u_0", "u_1", ... at several; "u_re" and "u_im" if it is complex
+
+    Raises ModelError for a model without a basis, and numbers that do not fit; the message says what the model knows.
+
+    Examples
+    --------
+    >>> import meshio  # doctest: +SKIP
+    >>> mesh = meshio.read("rod.msh")  # doctest: +SKIP
+    >>> mesh.point_data = point_data(model, model.solve([2.0]), len(mesh.points))  # doctest: +SKIP
+    """
+    u = model.reconstruct(solution)
+    if model.constraints is not None:
+        u = model.constraints.expand(u, solution.mus)
+    if unknowns is None:
+        if u.shape[1] != points:
+            raise ModelError(f"the mesh has {points} points, the model {_unknowns(model, u.shape[1], points)}")
+        values = u
+    else:
+        values = u[:, _numbers(unknowns, points, u.shape[1])]
+    made: dict[str, np.ndarray] = {}
+    for k, row in enumerate(values):
+        label = name if len(values) == 1 else f"{name}_{k}"
+        if np.iscomplexobj(row):
+            made |= {f"{label}_re": row.real.copy(), f"{label}_im": row.imag.copy()}
+        else:
+            made[label] = row.copy()
+    return made
+
+
+def read_mesh(path: str | os.PathLike[str]) -> Any:
+    """Return the meshio.Mesh of a file.
+
+    Raises FileNotFoundError, and FileFormatError for what meshio cannot read; ImportError without meshio.
+    """
+    meshio = require("meshio", "meshio", "reading a mesh", "mesh")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no mesh file {os.fspath(path)}")
+    try:
+        with _quiet():
+            return meshio.read(path)
+    except (Exception, SystemExit) as error:  # meshio's readers end in all kinds of exceptions, and in sys.exit
+        raise FileFormatError(f"{os.fspath(path)} is not a mesh file that meshio can read") from error
+
+
+def write_fields(path: str | os.PathLike[str], mesh: Any, fields: dict[str, np.ndarray]) -> None:
+    """Write points and cells of a mesh with fields, whole or not at all; the ending of the name says the format.
+
+    Raises ModelError for a format that meshio cannot write, or not with these cells; OSError.
+    """
+    meshio = require("meshio", "meshio", "writing a field", "mesh")
+    target, points = Path(path), np.asarray(mesh.points, dtype=float)
+    if points.shape[1] < 3:  # ParaView's formats have three coordinates
+        points = np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with _quiet():
+                meshio.write(Path(folder) / target.name, meshio.Mesh(points, mesh.cells, point_data=fields))
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"meshio cannot write {target.name} ({error}); take an ending such as .vtu") from error
+        # some formats keep their numbers in a second file
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
+            write_atomically(target.parent / file.name, file.read_bytes())
+
+
+def _quiet() -> contextlib.ExitStack:
+    """Return a context in which meshio prints nothing; what it would say is in the error that is raised."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+    return stack
+
+
+def _numbers(given: Any, points: int, n: int) -> np.ndarray:
+    """Return the numbers of the unknowns at the points, checked."""
+    array = dense_entries("unknowns", given).ravel()
+    if len(array) != points:
+        raise ModelError(f"{len(array)} numbers of unknowns are given, for the {points} points of the mesh")
+    whole = np.rint(array.real).astype(np.int64)
+    wrong = array[(whole != array) | (whole < 0) | (whole >= n)]
+    if len(wrong):
+        hint = "; they are counted from 0, subtract 1" if array.max() == n and array.min() >= 1 else ""
+        raise ModelError(f"numbers of unknowns must be whole numbers from 0 to {n - 1}, got {wrong[0]:g}{hint}")
+    return whole
+
+
+def _unknowns(model: ReducedModel, n: int, points: int) -> str:
+    """Return what the model has, and what to do, as the end of a message."""
+    known = model.constraints
+    said = f"{n} unknowns" + ("" if known is None else f", {len(known.fixed)} of them fixed")
+    if known is None and n < points:
+        return (
+            f"{said}. If {points - n} were eliminated, the file does not know which: make the model with "
+            "rbm.constrain, or with [fixed] in a model file"
+        )
+    if n > points:
+        return f"{said}. Give the number of the unknown at each point (unknowns=, or --unknowns FILE)"
+    return f"{said}: it is for another mesh"

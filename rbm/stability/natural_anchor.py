@@ -1,0 +1,199 @@
+"""One anchor of the natural-norm bound: its constant, ranges of quotients, and constants at other points, proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from rbm.affine.inner_product import InnerProduct
+from rbm.affine.system import AffineSystem
+from rbm.arithmetic.precision import ROUND_OFF
+from rbm.errors import StabilityError
+from rbm.solvers.definite import dense, norm_bound
+from rbm.stability.certificates import Certifier
+
+__all__ = ["Anchor", "Terms"]
+
+Apply = Callable[[np.ndarray], np.ndarray]
+
+#: Up to this dimension eigenvalues are those of dense matrices.
+DENSE_LIMIT = 400
+#: Relative accuracy of eigenvalues by Lanczos iterations; what is claimed of them is proved by other means.
+ESTIMATE = 1e-3
+#: A range may be larger than needed by this share of its size, a constant smaller by this share of one.
+ROOM = 0.05
+
+
+class Terms:
+    """The operator terms of a system, their certifier and their norms from P to P'."""
+
+    def __init__(self, system: AffineSystem) -> None:
+        self.system, self.inner = system, system.inner_product
+        self.matrices = system.operator_terms
+        accuracy = 1e-7 if system.dimension <= DENSE_LIMIT else ESTIMATE
+        self.certifier = Certifier(self.inner, self.matrices, accuracy)
+        self.norms = np.array([self._norm(a) for a in self.matrices])
+
+    def _norm(self, matrix: Any) -> float:
+        solve, adjoint = self.inner.factorized(), matrix.conj().T
+
+        def square(x: np.ndarray) -> np.ndarray:
+            return adjoint @ solve(matrix @ x)
+
+        dtype = np.result_type(matrix.dtype, self.inner.matrix.dtype, float)
+        value, _ = _extreme(square, None, self.inner, dtype, largest=True)
+        return self.certifier.norm(matrix, float(np.sqrt(max(value, 0.0))))
+
+    def rounding(self, theta: np.ndarray) -> float:
+        """Bound the norm, from P to P', of what the assembled A is off by."""
+        sizes = sum(abs(t) * norm_bound(self.inner.in_units(a)) for t, a in zip(theta, self.matrices, strict=True))
+        return float((len(theta) + 4) * ROUND_OFF * sizes / self.inner.smallest_eigenvalue)
+
+
+class Anchor:
+    """A(mu_k), with a proved lower bound of its inf-sup constant.
+
+    In the quotients y_r(w) = Re (B_r w, A_k w)_{P^-1} / ||A_k w||^2_{P^-1}, B_r = A_q or i A_q, the natural-norm
+    constant at mu is min_w c(mu) . y(w), c = (Re theta, Im theta): a linear program bounds it.
+    """
+
+    def __init__(self, terms: Terms, theta: np.ndarray, at: str) -> None:
+        self.terms, self.theta = terms, theta
+        system = terms.system
+        self.matrix = system.assemble(theta)
+        self.dtype = np.result_type(self.matrix.dtype, terms.inner.matrix.dtype, float)
+        self.solve, self.solve_adjoint = _both_solves(self.matrix, self.dtype, at)
+        product, riesz = terms.inner.matrix, terms.inner.factorized()
+
+        def inverse_square(x: np.ndarray) -> np.ndarray:  # P A^-1 P A^-H P
+            return product @ self.solve(product @ self.solve_adjoint(product @ x))
+
+        value, v = _extreme(inverse_square, None, terms.inner, self.dtype, largest=True)
+        self.constant = terms.certifier.inf_sup(self.matrix, 1 / np.sqrt(value)) if value > 0 else 0.0
+        if not self.constant > 0:
+            raise StabilityError(
+                f"A(mu) is singular to working precision at {at}: no stability bound is positive there; leave a "
+                "neighbourhood of this parameter out"
+            )
+        # v maximises ||A^-H P v||: the minimiser of ||A w|| / ||w|| is A^-1 P A^-H P v
+        self.minimiser = self.solve(product @ self.solve_adjoint(product @ v))
+        self.reach = terms.norms / self.constant  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||
+        self.defect = terms.rounding(theta) / self.constant  #: |theta_k . y - 1| is at most this
+        self._riesz = riesz
+
+    def quotients(self, w: np.ndarray) -> np.ndarray:
+        """Return y(w) (2 Qa,): those of A_q, then those of i A_q."""
+        image = self._riesz((self.matrix @ w)[:, None])[:, 0]
+        size = float((image.conj() @ (self.matrix @ w)).real)
+        made = np.array([image.conj() @ (a @ w) for a in self.terms.matrices]) / size
+        return np.concatenate([made.real, -made.imag])
+
+    def least(self, matrix: Any) -> tuple[float, np.ndarray]:
+        """Return an estimate of min_w Re (B w, A_k w) / ||A_k w||^2, and the minimiser w (n,)."""
+        dtype = np.result_type(self.dtype, matrix.dtype)
+        a, b = self.matrix, matrix
+        a_adjoint, b_adjoint = a.conj().T, b.conj().T
+        riesz, product, solve, solve_adjoint = self._riesz, self.terms.inner.matrix, self.solve, self.solve_adjoint
+
+        def apply(x: np.ndarray) -> np.ndarray:
+            return (a_adjoint @ riesz(b @ x) + b_adjoint @ riesz(a @ x)) / 2
+
+        def metric(x: np.ndarray) -> np.ndarray:
+            return a_adjoint @ riesz(a @ x)
+
+        def inverse_metric(x: np.ndarray) -> np.ndarray:
+            return solve(product @ solve_adjoint(x))
+
+        return _extreme(apply, (metric, inverse_metric), self.terms.inner, dtype, largest=False)
+
+    def range_of(self, r: int) -> tuple[float, float, list[np.ndarray]]:
+        """Return proved ends of the range of y_r, r < 2 Qa, and the quotients (2 Qa,) at both ends."""
+        q = r % len(self.reach)
+        matrix = self.terms.matrices[q] if r < len(self.reach) else 1j * self.terms.matrices[q]
+        ends, seen = [], []
+        for sign in (1.0, -1.0):
+            estimate, w = self.least(sign * matrix)
+            seen.append(self.quotients(w))
+            shown = self.terms.certifier.natural(
+                sign * matrix,
+                self.matrix,
+                self.constant,
+                (0.0, self.reach[q]),
+                estimate,
+                ROOM * max(abs(estimate), 0.2),
+            )
+            ends.append(sign * max(-self.reach[q], shown if shown is not None else -np.inf))
+        return ends[0], ends[1], seen
+
+    def constant_at(self, theta: np.ndarray) -> tuple[float | None, float, np.ndarray]:
+        """Return the proved natural-norm constant at other coefficients (None: not proved), its estimate, and y."""
+        matrix = self.terms.system.assemble(theta)
+        estimate, w = self.least(matrix)
+        apart = float(np.abs(theta - self.theta) @ self.reach)
+        shown = None
+        if estimate > 0:
+            shown = self.terms.certifier.natural(
+                matrix, self.matrix, self.constant, (1.0, apart), estimate, min(ROOM, 0.1 * estimate)
+            )
+        if shown is not None:
+            shown -= self.terms.rounding(theta) / self.constant + self.defect
+        return shown, estimate, self.quotients(w)
+
+
+def _both_solves(matrix: Any, dtype: Any, at: str) -> tuple[Apply, Apply]:
+    """Return the functions that solve with A and with A^H, for one vector or more."""
+    try:
+        if sp.issparse(matrix):
+            lu = spla.splu(sp.csc_array(matrix, dtype=dtype))
+            return lambda x: lu.solve(x.astype(dtype)), lambda x: lu.solve(x.astype(dtype), "H")
+        factors = scipy.linalg.lu_factor(matrix.astype(dtype), check_finite=False)
+        if not np.all(np.diag(factors[0]) != 0):
+            raise RuntimeError("a pivot is zero")
+    except RuntimeError as error:
+        raise StabilityError(
+            f"A(mu) is singular at {at} ({error}): no stability bound is positive there; leave a neighbourhood of this "
+            "parameter out"
+        ) from error
+    return lambda x: scipy.linalg.lu_solve(factors, x), lambda x: scipy.linalg.lu_solve(factors, x, trans=2)
+
+
+def _extreme(
+    apply: Apply, metric: tuple[Apply, Apply] | None, inner: InnerProduct, dtype: Any, *, largest: bool
+) -> tuple[float, np.ndarray]:
+    """Return the largest or smallest eigenvalue of X w = s M w, M = P by default, and its vector; estimates."""
+    n = inner.shape[0]
+    multiply, divide = metric or ((lambda x: inner.matrix @ x), inner.factorized())
+    if n <= DENSE_LIMIT:
+        identity = np.eye(n, dtype=dtype)
+        x, m = apply(identity), dense(inner.matrix) if metric is None else multiply(identity)
+        units = 1 / np.sqrt(m.diagonal().real)
+        x, m = (units[:, None] * (a + a.conj().T) / 2 * units for a in (x, m))
+        values, vectors = scipy.linalg.eigh(x, m)
+        k = -1 if largest else 0
+        return float(values[k]), units * vectors[:, k]
+
+    def column(function: Apply) -> Any:
+        def one(x: np.ndarray) -> np.ndarray:
+            return function(np.asarray(x, dtype=dtype).reshape(n, 1)).reshape(x.shape)
+
+        return spla.LinearOperator((n, n), matvec=one, dtype=dtype)
+
+    start = np.random.default_rng(0).standard_normal(n).astype(dtype)
+    mass = inner.matrix.astype(dtype) if metric is None else column(multiply)
+    try:
+        values, vectors = spla.eigsh(
+            column(apply), 1, mass, which="LA" if largest else "SA", v0=start, tol=ESTIMATE, Minv=column(divide), ncv=24
+        )
+    except spla.ArpackNoConvergence as error:
+        if len(error.eigenvalues):
+            values, vectors = error.eigenvalues, error.eigenvectors
+        else:
+            raise StabilityError(f"an eigensolver of the natural norm did not converge: {error}") from error
+    except spla.ArpackError as error:
+        raise StabilityError(f"an eigensolver of the natural norm failed: {error}") from error
+    return float(values[0].real), vectors[:, 0]

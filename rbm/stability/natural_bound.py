@@ -1,0 +1,185 @@
+"""The natural-norm bound as it is evaluated online: one small linear program per anchor."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lowrank.arrays import all_true, beside, device, is_complex, namespace, to_numpy
+from rbm.arithmetic.precision import ROUND_OFF
+from rbm.errors import StabilityError, refused
+from rbm.parameters.space import ParameterSpace
+from rbm.stability.safe_dual import SafeDual
+from rbm.stability.vertex_walk import VertexWalk
+from rbm.storage.registry import register
+
+__all__ = ["AnchorProgram", "BoundNaturalNorm"]
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorProgram:
+    """The linear program of one anchor, in R coordinates y / scales, and what starts its walks."""
+
+    constant: float  #: a proved lower bound of beta(mu_k)
+    theta: np.ndarray  #: theta(mu_k) (Qa,)
+    scales: np.ndarray  #: (R,) powers of two: |y_r / scales_r| <= 1
+    losses: np.ndarray  #: (2 Qa,) what |Re theta_q| and |Im theta_q| of all other coordinates cost
+    program: SafeDual
+    quotients: np.ndarray  #: (S, R) attained y / scales: c . y is an upper bound of b_k
+    active: np.ndarray  #: (V, R) vertices of the program
+
+    @cached_property
+    def walk(self) -> VertexWalk:
+        """The program with its vertices."""
+        return VertexWalk(self.program, self.active)
+
+    def bound(self, c: Any, size: Any) -> Any:
+        """Return the bound (M,) from c (M, R) of the coordinates, and |Re theta|, |Im theta| (M, Qa or 2 Qa)."""
+        xp = namespace(c)
+        found = self.walk.bound(c * beside(self.scales, c)) - size @ beside(self.losses[: size.shape[1]], c)
+        return self.constant * found - 4 * ROUND_OFF * self.constant * xp.abs(found)
+
+    def started(self, c: np.ndarray) -> AnchorProgram:
+        """Return the same with the vertex that a solver finds for the coefficients c (R,) as a further start."""
+        found = VertexWalk.from_proposals(self.program, [self.program.propose(c)]).active
+        return replace(self, active=np.unique(np.concatenate([self.active, found]), axis=0))
+
+    def constrained(self, c: np.ndarray, level: float) -> AnchorProgram:
+        """Return the same with one more constraint c . y >= level; walks have to be started anew."""
+        exponent = -int(np.frexp(np.abs(c).max())[1])
+        program = self.program.extended(np.ldexp(c, exponent), float(np.ldexp(level, exponent)))
+        return replace(self, program=program, active=self.active[:0])
+
+
+@register("stability bound")
+@dataclass(frozen=True, eq=False)
+class BoundNaturalNorm:
+    """:class:`rbm.stability.NaturalNorm` bound to a model: the linear programs of its anchors."""
+
+    kind: ClassVar[str] = "natural-norm"
+    checked: ClassVar[bool] = True
+
+    anchors: tuple[AnchorProgram, ...]
+    positions: np.ndarray  #: (R,) of the coordinates in (Re theta, Im theta)
+    parameters: ParameterSpace
+
+    def coefficients(self, theta: Any) -> Any:
+        """Return c (M, R), the coefficients of the coordinates."""
+        xp, count = namespace(theta), theta.shape[1]
+        if is_complex(theta):
+            both = xp.concat([xp.real(theta), xp.imag(theta)], axis=1)
+        else:
+            both = xp.concat([theta, xp.zeros_like(theta)], axis=1) if int(self.positions.max()) >= count else theta
+        return xp.take(both, beside(self.positions, both), axis=1)
+
+    def promises(self, c: Any) -> Any:
+        """Return beta_k min_i c . y_i (M, K): upper bounds of what each anchor can give."""
+        quotients, starts = self._quotients
+        if isinstance(c, np.ndarray):
+            return np.minimum.reduceat(c @ quotients, starts[:-1], axis=1)
+        xp, every = namespace(c), c @ beside(quotients, c)
+        ends = itertools.pairwise(starts)
+        return xp.stack([xp.min(every[:, int(i) : int(j)], axis=1) for i, j in ends], axis=1)
+
+    @cached_property
+    def _quotients(self) -> tuple[np.ndarray, np.ndarray]:
+        """All beta_k y (R, S), and where each anchor's begin, with their number at the end."""
+        parts = [(a.quotients * a.scales).T * a.constant for a in self.anchors]
+        return np.concatenate(parts, axis=1), np.cumsum([0, *(p.shape[1] for p in parts)])
+
+    def constant(self, theta: Any) -> Any:
+        """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa), by the most promising anchor."""
+        xp, c = namespace(theta), self.coefficients(theta)
+        chosen = xp.argmax(self.promises(c), axis=1)
+        parts = [xp.real(theta), xp.imag(theta)] if is_complex(theta) else [theta]
+        size = xp.abs(xp.concat(parts, axis=1)) * (1 + 4 * (theta.shape[1] + 2) * ROUND_OFF)
+        beta = xp.zeros(theta.shape[0], dtype=c.dtype, device=device(c))
+        for k, anchor in enumerate(self.anchors):
+            here = chosen == k
+            if isinstance(theta, np.ndarray):  # only the points of this anchor
+                if np.any(here):
+                    beta[here] = anchor.bound(c[here], size[here])
+            elif bool(xp.any(here)):
+                beta = xp.where(here, anchor.bound(c, size), beta)
+        return beta
+
+    def __call__(self, mus: Any, theta: Any) -> Any:
+        """Return beta (M,); raise StabilityError where it is not positive."""
+        beta = self.constant(theta)
+        if not all_true(beta > 0):
+            mus, values = to_numpy(mus), to_numpy(beta)
+            raise refused(
+                StabilityError,
+                ~(values > 0),
+                lambda i, where: (
+                    f"the natural-norm bound from {len(self.anchors)} anchors is {values[i]:.3g} at "
+                    f"{self.parameters.describe(mus[i])} ({where}); an error bound needs beta > 0: bind it with more "
+                    "training points (training=), or stay inside the parameter ranges"
+                ),
+            )
+        return beta
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the state by name, for a file: arrays of all anchors one after the other, and their lengths."""
+        programs = [a.program for a in self.anchors]
+        return {
+            "constants": np.array([a.constant for a in self.anchors]),
+            **{n: np.stack([getattr(a, n) for a in self.anchors]) for n in ("theta", "scales", "losses")},
+            **{n: np.stack([getattr(p, n) for p in programs]) for n in ("lower", "upper")},
+            **{n: np.concatenate([getattr(p, n) for p in programs]) for n in ("rows", "levels")},
+            **{n: np.concatenate([getattr(a, n) for a in self.anchors]) for n in ("quotients", "active")},
+            "lengths": np.array([[len(a.program.levels), len(a.quotients), len(a.active)] for a in self.anchors]),
+            "positions": self.positions,
+            "parameters": self.parameters,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> BoundNaturalNorm:
+        """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
+        k, r = arrays["lower"].shape
+        lengths = arrays["lengths"]
+        shapes = {
+            "constants": (k,), "theta": (k, arrays["theta"].shape[1]), "scales": (k, r), "upper": (k, r),
+            "losses": (k, 2 * arrays["theta"].shape[1]), "rows": (lengths[:, 0].sum(), r),
+            "levels": (lengths[:, 0].sum(),), "quotients": (lengths[:, 1].sum(), r),
+            "active": (lengths[:, 2].sum(), r), "lengths": (k, 3), "positions": (r,),
+        }  # fmt: skip
+        finite = [np.all(np.isfinite(arrays[n])) for n in shapes]
+        if not (
+            k
+            and all(arrays[n].shape == shape for n, shape in shapes.items())
+            and all(finite)
+            and np.all(lengths >= [2, 1, 1])
+            and np.all(arrays["constants"] > 0)
+            and np.all(arrays["scales"] > 0)
+            and np.all(arrays["losses"] >= 0)
+            and all(arrays[n].dtype.kind == "i" for n in ("active", "positions", "lengths"))
+            and np.all((arrays["positions"] >= 0) & (arrays["positions"] < shapes["losses"][1]))
+        ):
+            raise ValueError("the arrays of its anchors do not fit each other")
+        starts = np.cumsum(lengths, axis=0)[:-1]
+        split = {
+            n: np.split(arrays[n], starts[:, i])
+            for n, i in (("rows", 0), ("levels", 0), ("quotients", 1), ("active", 2))
+        }
+        anchors = []
+        for i in range(k):
+            program = SafeDual(arrays["lower"][i], arrays["upper"][i], split["rows"][i], split["levels"][i])
+            active = split["active"][i]
+            if not (program.fits() and np.all((active >= 0) & (active < len(program.levels) + 2 * r))):
+                raise ValueError("the linear programs of its anchors do not fit their vertices")
+            of_anchor = float(arrays["constants"][i]), arrays["theta"][i], arrays["scales"][i], arrays["losses"][i]
+            anchors.append(AnchorProgram(*of_anchor, program, split["quotients"][i], active))
+        return cls(tuple(anchors), arrays["positions"], arrays["parameters"])
+
+    def __repr__(self) -> str:
+        constants = [a.constant for a in self.anchors]
+        rows = sum(len(a.program.levels) - 2 for a in self.anchors)
+        return (
+            f"BoundNaturalNorm({len(constants)} anchors, beta {min(constants):.3g} to {max(constants):.3g} at them, "
+            f"{rows} constraints)"
+        )

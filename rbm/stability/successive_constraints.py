@@ -1,0 +1,250 @@
+"""The successive constraint method: lower bounds of coercivity constants from a linear program nobody has to trust."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lowrank.arrays import all_true, namespace, to_numpy
+from rbm.affine.fingerprints import digest
+from rbm.affine.system import AffineSystem
+from rbm.errors import Interrupted, StabilityError, refused
+from rbm.parameters.space import ParameterSpace
+from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
+from rbm.stability.cost import announce
+from rbm.stability.vertex_walk import VertexWalk
+from rbm.storage.archive import read_archive, write_archive
+from rbm.storage.registry import register
+from rbm.weak_greedy import StoppingRule, weak_greedy
+
+__all__ = ["SCM", "BoundSCM"]
+
+KIND = "stability constraints"
+#: Number of training points by default, and of corners of the parameter ranges that are added to them.
+TRAINING, CORNERS = 500, 128
+#: So many constraints per Hermitian part are expected.
+EXPECTED = 4
+#: At most so many vertices are kept.
+VERTICES = 60
+#: Files whose content decides what a cached constant is worth.
+SOURCES = ("successive_constraints.py", "constraint_choice.py", "hermitian_parts.py", "safe_dual.py")
+
+
+@dataclass(frozen=True, eq=False)
+class SCM:
+    """The successive constraint method: a lower bound of the coercivity constant, for models of any size.
+
+    The Hermitian part of A(mu) must be positive definite for all mu. Its terms and coefficients may have any sign, and
+    coefficients may be complex: with the Hermitian parts H_q of A_q (and of i A_q), real coefficients c_q(mu), and the
+    Rayleigh quotients y_q(w) = w^H H_q w / w^H P w,
+
+        alpha(mu) = min_w c(mu) . y(w)  >=  min { c(mu) . y : lo <= y <= hi,  c(mu_j) . y >= alpha(mu_j) for all j },
+
+    a linear program with Q unknowns. Its value is not taken from a solver: any lambda >= 0 gives the lower bound
+    sum_j lambda_j alpha_j + sum_q min(r_q lo_q, r_q hi_q), r = c(mu) - sum_j lambda_j c(mu_j), minus its rounding.
+
+    Parameters
+    ----------
+    training : (M, p) parameter points on which the bound is made at least (1 - tol) of the constant; by default 500
+        points, and the corners of the ranges of up to seven parameters
+    tol : in (0, 1). Small ones make sharper bounds, and more eigenvalue problems
+    max_constraints : stop at so many points mu_j
+    rng, progress : of the default training points; whether to show a bar
+    cache : a folder where constraints are kept while they are computed, by the SHA-256 of the model and of these
+        settings; an interrupted run, or one for the same model, goes on from there
+
+    Points mu_j are chosen greedily, where 1 - lower / upper is largest; the upper bound is the smallest Rayleigh
+    quotient c(mu) . y(w_j) of the minimisers so far.
+
+    Proved: the ends lo, hi and the constants alpha_j, which come from an eigensolver and are then shown by the signs of
+    pivots (:mod:`rbm.stability.hermitian_parts`), and the bound itself, its rounding included. Measured: that it is
+    sharp. Online no solver runs: walks between vertices of the program, from at most 60 of them that are kept, find the
+    multipliers (:mod:`rbm.stability.vertex_walk`).
+
+    Raises StabilityError where the model is not coercive, naming the parameter, if the eigensolver does not converge or
+    the program fails, and if `max_constraints` leave a bound that is not positive; they warn where they do not reach
+    `tol`. Raises Interrupted on Ctrl-C. Cost offline: two eigenvalues per part and one per mu_j, a factorisation each
+    to prove them; online O(K Q + steps (J Q + Q^2)) per point for K vertices, about Q / 2 steps. It grows with Q: above
+    15 or so, and for models that are not coercive, choose another bound.
+    Source: Huynh, Rozza, Sen and Patera, C. R. Math. 345 (2007) 473-478; the bound: :mod:`rbm.stability.safe_dual`.
+    """
+
+    training: Any = None
+    tol: float = 0.1
+    max_constraints: int = 60
+    rng: int = 0
+    progress: bool = False
+    cache: str | os.PathLike[str] | None = None
+
+    def bind(self, system: AffineSystem) -> BoundSCM:
+        """Choose the constraints for a system, going on with those in the cache."""
+        if not 0 < self.tol < 1:
+            raise StabilityError(f"tol must lie between 0 and 1, got {self.tol}")
+        if not self.max_constraints >= 1:
+            raise StabilityError(f"max_constraints must be at least 1, got {self.max_constraints}")
+        space = system.parameters
+        mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)
+        path = None if self.cache is None else self._file(Path(self.cache), system, mus)
+        choice = ConstraintChoice(system, mus, _read(path), lambda parts: self._announce(system, parts))
+        try:
+            stop, worst = weak_greedy(
+                choice,
+                StoppingRule(tol=self.tol, limit=self.max_constraints, least=1),
+                "stability constraints",
+                shown=lambda value: f"gap {value:.2g}",
+                total=self.max_constraints,
+                progress=self.progress,
+                after=lambda: _write(path, choice.constraints),
+            )
+        except KeyboardInterrupt as interrupt:
+            kept = "they are in the cache" if path else "with a cache= folder they would be kept"
+            raise Interrupted(
+                f"interrupted with {choice.size} stability constraints done; {kept}; their parameter points are in "
+                "`result` of this exception",
+                choice.constraints.points,
+            ) from interrupt
+        if stop != "tolerance":
+            self._left(choice, worst.value, space)
+        return BoundSCM(choice.constraints, choice.vertices(VERTICES).active, space)
+
+    def _announce(self, system: AffineSystem, parts: int) -> None:
+        constants = min(self.max_constraints, EXPECTED * parts)
+        announce(
+            f"SCM: ranges of {parts} Hermitian parts and about {constants} constants",
+            expected_seconds(system, parts, constants),
+            "a larger tol= or fewer max_constraints= make it shorter, and cache= keeps what is done",
+            progress=self.progress,
+        )
+
+    def _left(self, choice: ConstraintChoice, gap: float, space: ParameterSpace) -> None:
+        """Warn about a tolerance that is not reached; StabilityError where the bound is not positive."""
+        point = int(np.argmin(choice.lower))
+        what = f"{choice.size} constraints are not enough: 1 - (bound / upper bound of the constant) is {gap:.2g}"
+        advice = "allow more (max_constraints=), ask for less (tol=), or narrow the parameter ranges"
+        if not choice.lower[point] > 0:
+            raise StabilityError(
+                f"{what}, and the stability bound is {choice.lower[point]:.3g} at {space.describe(choice.mus[point])}; "
+                + advice
+            )
+        warnings.warn(f"{what}, not {self.tol:g}; the bound is true all the same; {advice}", UserWarning, stacklevel=4)
+
+    def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
+        # with the sources: what another version of them certified is not for this one; tol and max_constraints decide
+        # only how many there are
+        sources = [Path(__file__).with_name(name).read_bytes() for name in SOURCES]
+        return folder / f"constraints-{digest((sources, system.operators_fingerprint(), mus))[:40]}.npz"
+
+    def __repr__(self) -> str:
+        return f"SCM(tol={self.tol:g}, max_constraints={self.max_constraints})"
+
+
+def _default_points(space: ParameterSpace, rng: int) -> np.ndarray:
+    """Return the training points: samples, and the corners of the ranges where there are not too many."""
+    made = space.sample(TRAINING, rng=rng)
+    if 2 ** len(space) > CORNERS:
+        return made
+    return np.concatenate([made, np.array(list(itertools.product(*space.bounds)), dtype=made.dtype)])
+
+
+def _read(path: Path | None) -> Constraints | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        made = Constraints(**read_archive(path, KIND, key=path.stem)[1])
+        made.check()
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        warnings.warn(f"cached constraints are not used and will be computed again: {error}", UserWarning, stacklevel=4)
+        return None
+    return made
+
+
+def _write(path: Path | None, constraints: Constraints) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {f.name: getattr(constraints, f.name) for f in fields(constraints)}
+        write_archive(path, {"kind": KIND, "key": path.stem}, arrays)
+    except OSError as error:
+        warnings.warn(f"constraints could not be cached: {error}", UserWarning, stacklevel=4)
+
+
+@register("stability bound")
+@dataclass(frozen=True, eq=False)
+class BoundSCM:
+    """:class:`SCM` bound to a model: constraints, and vertices of their linear program."""
+
+    kind: ClassVar[str] = "scm"
+    checked: ClassVar[bool] = True
+
+    constraints: Constraints
+    active: np.ndarray  #: (K, Q) the inequalities that hold with equality at each vertex
+    parameters: ParameterSpace
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the state by name, for a file."""
+        known = {f.name: getattr(self.constraints, f.name) for f in fields(self.constraints)}
+        return {**known, "active": self.active, "parameters": self.parameters}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> BoundSCM:
+        """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
+        given = dict(arrays)
+        made = cls(active=given.pop("active"), parameters=given.pop("parameters"), constraints=Constraints(**given))
+        made.constraints.check()
+        count, rows = len(made.constraints.lower), len(made.constraints.levels) + 2 * len(made.constraints.lower)
+        good = made.active.ndim == 2 and made.active.shape[1] == count and made.active.dtype.kind == "i"
+        if not (good and len(made.active) and np.all((made.active >= 0) & (made.active < rows))):
+            raise ValueError("the vertices of its linear program do not fit the constraints")
+        return made
+
+    @cached_property
+    def walk(self) -> VertexWalk:
+        """The linear program, and where its walks start."""
+        return VertexWalk(self.constraints.program, self.active)
+
+    def __call__(self, mus: Any, theta: Any) -> Any:
+        """Return beta (M,); raise StabilityError where it is not positive."""
+        beta = self.constant(theta)
+        if not all_true(beta > 0):
+            mus, values = to_numpy(mus), to_numpy(beta)
+            raise refused(
+                StabilityError,
+                ~(values > 0),
+                lambda i, where: (
+                    f"the SCM bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the model is "
+                    "not coercive there, or none of the training points is near: bind it with more (training=), "
+                    "a smaller tol=, or leave this parameter out"
+                ),
+            )
+        return beta
+
+    def constant(self, theta: Any) -> Any:
+        """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
+        return self.walk.bound(self.constraints.coefficients(theta)) - self.constraints.loss(theta)
+
+    def upper(self, theta: Any) -> Any:
+        """Return upper bounds (M,) of the constant, from the minimisers at the constraints; right up to rounding."""
+        xp, quotients = namespace(theta), self.constraints.quotients
+        c = self.constraints.coefficients(theta)
+        return xp.min(c @ xp.asarray(quotients.T), axis=1) + self.constraints.loss(theta)
+
+    def linear_program(self, theta: np.ndarray) -> np.ndarray:
+        """Return the bound (M,), whatever its sign, with multipliers of SciPy's solver; about a millisecond per point.
+
+        theta : (M, Qa), ``model.operator_coefficients(mus)``
+        """
+        program, c = self.constraints.program, self.constraints.coefficients(theta)
+        multipliers = np.stack([program.propose(row).multipliers for row in c]) if len(c) else np.zeros((0, 1))
+        return program.value(c, multipliers) - self.constraints.loss(theta)
+
+    def __repr__(self) -> str:
+        levels = f"{len(self.constraints.levels)} constraints, {len(self.constraints.lower)} Hermitian parts"
+        return f"BoundSCM({levels}, {len(self.active)} vertices)"
