@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from lowrank.arrays import beside, conj, is_complex, namespace, real_part
-from rbm.affine.outputs import Output
+from rbm.affine.terms import Output
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
 from rbm.errors import PointError

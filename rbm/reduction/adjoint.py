@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lowrank.arrays import conj
-from rbm.affine.outputs import Output
+from rbm.affine.terms import Output
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.coefficients import Coefficients

@@ -93,7 +93,8 @@ def convection_model(n: int = 5, kind: str = "real", **options: Any) -> rbm.Full
         load, window = load * np.exp(2j * x), window * np.exp(3j * y) * (1 + x)
         terms.append(("0.3j * x", sp.csr_array(sp.diags_array(h * h * (1 + x)))))
         terms.append(("(x + 2) * 1j", sp.csr_array(sp.diags_array(0.05 * h * h * np.exp(1j * y)))))
-    made: dict[str, Any] = {"outputs": {"window": window, "mixed": [("1 + x", window), (0.5, load * x)]}, **options}
+    weight = "1 + x" if kind == "real" else "1 + 1j * x"
+    made: dict[str, Any] = {"outputs": {"window": window, "mixed": [(weight, window), (0.5, load * x)]}, **options}
     return rbm.FullOrderModel(
         terms, [(1.0, load)], stiffness, {"x": (-2.0, 2.0), "y": (-2.0, 2.0)}, 0.05 if kind == "real" else 0.03, **made
     )
