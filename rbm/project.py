@@ -69,6 +69,8 @@ def project(
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
+    if dual is not None and not isinstance(dual, Mapping):
+        raise ModelError(f"dual must be a dictionary {{name of an output: basis (n, N*)}}, got {type(dual).__name__}")
     duals = {
         name: project(adjoint_model(model, name), columns, projection=reduction.projection)
         for name, columns in (dual or {}).items()
@@ -158,6 +160,8 @@ def dual_names(model: FullOrderModel, dual: Sequence[str] | str) -> tuple[str, .
         for name in linear[:1]:
             check_dual(model, name)
         return tuple(linear)
+    if not isinstance(dual, str | list | tuple):
+        raise ModelError(f'dual must be a tuple of names of outputs, or "all", got {dual!r}')
     names = (dual,) if isinstance(dual, str) else tuple(dual)
     for name in names:
         check_dual(model, name)

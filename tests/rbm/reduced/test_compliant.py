@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from helpers.exact_outputs import compliant_model, convection_model, line, output_errors
+from helpers.other_arrays import xp
 
 import rbm
 from rbm.reduced.compliant import ReducedCompliant
@@ -195,7 +196,7 @@ def test_coefficients_that_vary_with_the_parameter() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_single_precision_and_files(kind: str, tmp_path: Path) -> None:
+def test_files_devices_and_single_precision(kind: str, tmp_path: Path) -> None:
     model, full, mus = reduced(kind)
     four = full.truncate(4)
     four.save(tmp_path / "model.rbm")
@@ -203,6 +204,9 @@ def test_single_precision_and_files(kind: str, tmp_path: Path) -> None:
     before, after = four.solve(mus), loaded.solve(mus)
     np.testing.assert_array_equal(before.outputs["s"], after.outputs["s"])
     np.testing.assert_array_equal(before.output_bounds["s"], after.output_bounds["s"])
+    moved = four.to(xp).solve(mus).to("numpy")  # by plain array operations, as the definition
+    np.testing.assert_allclose(moved.output_bounds["s"], by_definition(four, mus)[1], rtol=1e-4)
+    assert np.all(output_errors(model, mus, {"s": moved.outputs["s"]})["s"] <= moved.output_bounds["s"])
     single = full.astype("float32")
     for made in (single, single.truncate(3)):
         answer = made.solve(mus)

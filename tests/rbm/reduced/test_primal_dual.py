@@ -208,6 +208,11 @@ def test_what_can_have_no_dual_problem_is_refused() -> None:
     with pytest.raises(rbm.ModelError, match="'square', which is quadratic"):
         rbm.project(model(), np.eye(14)[:, :2], dual={"square": np.eye(14)[:, :2]})
 
+    with pytest.raises(rbm.ModelError, match="tuple of names of outputs"):
+        rbm.greedy(model(), training, dual=True)  # type: ignore[arg-type]
+    with pytest.raises(rbm.ModelError, match="dictionary"):
+        rbm.project(model(), np.eye(14)[:, :2], dual=("first",))  # type: ignore[arg-type]
+
     def solver(matrix: object, rhs: np.ndarray) -> np.ndarray:
         dense = matrix.toarray() if sp.issparse(matrix) else matrix @ np.eye(14)  # type: ignore[union-attr,operator]
         return np.linalg.solve(dense, rhs)
