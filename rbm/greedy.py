@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.missing import check_training
 from rbm.affine.penalties import penalty_hint
+from rbm.arithmetic.precision import row_norms
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
@@ -21,8 +23,9 @@ from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, s
 from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
 from rbm.online.forms import speaks_for
-from rbm.project import estimator_classes, finish
+from rbm.project import dual_names, estimator_classes, finish, is_compliant
 from rbm.reduced.error_bound import error_estimate, relative_estimate
+from rbm.reduction.adjoint import adjoint_model
 from rbm.reduction.projected_system import Reduction, solved
 from rbm.stability.bound import evaluated
 from rbm.stability.check import effectivity
@@ -44,6 +47,7 @@ def greedy(
     checkpoint: str | os.PathLike[str] | None = None,
     projection: Projection | None = None,
     relative: bool = False,
+    dual: Sequence[str] | str = (),
 ) -> GreedyResult:
     """Build a basis greedily: add the solution at the training parameter with the largest error bound, again and again.
 
@@ -62,6 +66,11 @@ def greedy(
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default that of the resumed run, or the
         model's own
     relative : `tol`, the selection and the history are about bound / ||u_N(mu)||_P instead of the bound itself
+    dual : names of linear outputs, or "all" for those that gain by it: their dual problems A(mu)^H z = conj l(mu) get
+        a basis each, by the same greedy, and the outputs are corrected, with the product of both residuals as bound
+        (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`). The tolerance is the same share of the largest bound with
+        an empty basis as for u (with `relative`, `tol` itself), the limit `max_basis`; so both factors of the product
+        have come down alike. The results are in `dual` of the result; a checkpoint holds the basis for u only
 
     Returns
     -------
@@ -110,13 +119,16 @@ def greedy(
             "chosen without it, and nothing is known of those chosen with it; "
             'write estimators=("orthonormal", "sketched")'
         )
+    names = dual_names(model, dual)
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     run = _Run(model, model.parameters.validate(training), classes, resume, projection, relative)
     try:
         # a first basis vector is needed before errors are relative to u_N
-        return run.result(*run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress))
+        ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress)
+        run.solve_duals(names, resume, tol, limit, progress)
+        return run.result(*ended)
     except KeyboardInterrupt as interrupt:
         if not run.selected:
             raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
@@ -158,6 +170,7 @@ class _Run:
                 f"pass relative={was_relative} again, or give its basis to rbm.project"
             )
         self.reduction = Reduction(model, basis, projection or of_stored)
+        self.duals: dict[str, GreedyResult] = {}
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
 
@@ -221,6 +234,35 @@ class _Run:
         self.selected.append(mu)
         return True
 
+    def solve_duals(self, names: Sequence[str], resume: Any, tol: float, max_basis: int, progress: bool) -> None:
+        """Build the bases of dual problems, from those of the run that is resumed if there are any.
+
+        What is finished is in `duals`, also after Ctrl-C.
+        """
+        known = resume.dual if isinstance(resume, GreedyResult) else {}
+        for name in names if self.selected else ():
+            dual = adjoint_model(self.model, name)
+            size = self.largest(dual.rhs_terms, dual.rhs_coefficients(self.training))
+            if size == 0 or is_compliant(self.reduction, name):
+                continue
+            wanted = tol if self.relative else tol * size / self.largest(self.model.rhs_terms, self.phi)
+            self.duals[name] = greedy(
+                dual,
+                self.training,
+                tol=wanted,
+                max_basis=max_basis,
+                progress=progress,
+                resume=known.get(name),
+                projection=self.reduction.projection,
+                relative=self.relative,
+            )
+
+    def largest(self, terms: np.ndarray, coefficients: np.ndarray) -> float:
+        """Return the largest bound ||f(mu)||_{P'} / beta(mu) of a solution on the training set."""
+        span = FunctionalRange(self.model.inner_product)
+        span.append(terms, np.zeros_like(terms), np.zeros(terms.shape))
+        return float((row_norms(coefficients @ span.factor.T) / self.beta).max())
+
     def keep(self, size: int) -> None:
         """Start again from the first basis vectors."""
         self.reduction = Reduction(self.model, self.reduction.basis[:, :size], self.reduction.projection)
@@ -273,6 +315,7 @@ class _Run:
                 "lower tol, or check the model"
             )
         selected, history, basis = np.array(self.selected), tuple(self.history), self.reduction.basis
-        reduced = finish(self.reduction, self.classes, self.training, selected)
+        duals = {name: found.reduced_model for name, found in self.duals.items()}
+        reduced = finish(self.reduction, self.classes, self.training, selected, duals)
         of_run = self.model.fingerprint(), self.reduction.projection, self.relative
-        return GreedyResult(reduced, basis, selected, history, stopped, reason, *of_run)
+        return GreedyResult(reduced, basis, selected, history, stopped, reason, *of_run, dict(self.duals))

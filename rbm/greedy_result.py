@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -49,11 +49,13 @@ class GreedyResult:
     fingerprint: str = ""  #: of the full-order model, so that a run goes on with the same model only
     projection: Projection = "galerkin"
     relative: bool = False  #: the history is about bounds relative to the norm of the solution
+    #: {output: the greedy run of its dual problem}, for outputs named by `dual`
+    dual: Mapping[str, GreedyResult] = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file.
 
-        ``greedy(..., resume=path)`` goes on from there, bit for bit.
+        ``greedy(..., resume=path)`` goes on from there, bit for bit. Dual runs are not in it: they start anew.
         """
         rows = history_rows(self.history, self.parameters.shape[1])
         save_greedy(self.basis, self.parameters, rows, self.fingerprint, path, self.projection, self.relative)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
 from rbm.reduced.arrays import estimator_class
+from rbm.reduced.compliant import as_compliant, compliant_terms, reduce_compliant
 from rbm.reduced.model import ReducedModel
-from rbm.reduced.outputs import reduce_output
+from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
+from rbm.reduced.primal_dual import reduce_primal_dual
+from rbm.reduction.adjoint import adjoint_model, check_dual
 from rbm.reduction.projected_system import Reduction
 
-__all__ = ["finish", "project"]
+__all__ = ["dual_names", "finish", "is_compliant", "project"]
 
 #: Training parameters for E3 and E4 when none are given.
 DEFAULT_TRAINING = 1024
@@ -29,6 +32,8 @@ def project(
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
     training: Any = None,
     projection: Projection | None = None,
+    *,
+    dual: Mapping[str, Any] | None = None,
 ) -> ReducedModel:
     """Make a reduced model from a basis that comes from elsewhere.
 
@@ -42,11 +47,15 @@ def project(
     estimators : names or classes; the first is the default of the reduced model
     training : (M, p) parameters from which E3 and E4 select their points; by default 1024 points of a Sobol sequence
     projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default the model's own
+    dual : {name of a linear output: basis Z* (n, N*) for its dual problem A(mu)^H z = conj l(mu)}, of solutions of that
+        problem; the output is then corrected and has the product bound
+        (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`)
 
     Raises
     ------
     ModelError
-        a basis of the wrong shape or with dependent vectors, an unknown estimator.
+        a basis of the wrong shape or with dependent vectors, an unknown estimator, a dual basis for an output that is
+        unknown, quadratic or of an interpolated model.
     EstimatorUnusable
         the *first* estimator cannot be prepared (E3 with a singular T, E4 with too few training points); others that
         cannot are listed in `refused`.
@@ -60,15 +69,27 @@ def project(
     reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
-    return finish(reduction, estimators, model.parameters.validate(training))
+    if dual is not None and not isinstance(dual, Mapping):
+        raise ModelError(f"dual must be a dictionary {{name of an output: basis (n, N*)}}, got {type(dual).__name__}")
+    duals = {
+        name: project(adjoint_model(model, name), columns, projection=reduction.projection)
+        for name, columns in (dual or {}).items()
+    }
+    return finish(reduction, estimators, model.parameters.validate(training), duals=duals)
 
 
 def finish(
-    reduction: Reduction, estimators: Estimators, training: np.ndarray, selected: np.ndarray | None = None
+    reduction: Reduction,
+    estimators: Estimators,
+    training: np.ndarray,
+    selected: np.ndarray | None = None,
+    duals: Mapping[str, ReducedModel] | None = None,
 ) -> ReducedModel:
-    """Return the reduced model of a projection, with its estimators prepared."""
+    """Return the reduced model of a projection, with its estimators prepared.
+
+    duals : reduced models of the dual problems of some outputs, with the estimator "orthonormal"
+    """
     model = reduction.model
-    product, basis = model.inner_product, reduction.basis
     states: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
     for k, cls in enumerate(estimator_classes(estimators)):
@@ -88,14 +109,28 @@ def finish(
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,
-        outputs={name: reduce_output(product, basis, out, name) for name, out in model.outputs.items()},
+        outputs={name: _reduced(reduction, name, (duals or {}).get(name)) for name in model.outputs},
         estimators=states,
         refused=refused,
-        basis=basis,
+        basis=reduction.basis,
         selected=selected,
         output_units=model.output_units,
         constraints=model.constraints,
     )
+
+
+def _reduced(reduction: Reduction, name: str, dual: ReducedModel | None) -> ReducedOutput:
+    """Return an output on the reduced basis: with its dual problem, or the sharper bound of compliant ones."""
+    output, product = reduction.model.outputs[name], reduction.model.inner_product
+    linear = as_compliant(reduction, output) if dual is None else None
+    places = None if linear is None else compliant_terms(reduction, linear)
+    made = reduce_output(product, reduction.basis, output if linear is None or places is None else linear, name)
+    if dual is not None:
+        assert isinstance(made, ReducedLinear)
+        return reduce_primal_dual(reduction, dual, made)
+    if linear is None or places is None or not isinstance(made, ReducedLinear):
+        return made
+    return reduce_compliant(reduction, linear, made, places, output.quadratic)
 
 
 def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:
@@ -113,3 +148,26 @@ def estimator_classes(estimators: Estimators) -> list[type[Estimator]]:
     if not classes:
         raise ModelError(f"give at least one estimator: {', '.join(METHODS)}")
     return list(classes.values())
+
+
+def dual_names(model: FullOrderModel, dual: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of the outputs whose dual problems are asked for; "all" stands for all that may have one.
+
+    Raises ModelError for outputs that can have none (:func:`rbm.reduction.adjoint.check_dual`).
+    """
+    if isinstance(dual, str) and dual == "all" and "all" not in model.outputs:
+        linear = [name for name, output in model.outputs.items() if not output.quadratic]
+        for name in linear[:1]:
+            check_dual(model, name)
+        return tuple(linear)
+    if not isinstance(dual, str | list | tuple):
+        raise ModelError(f'dual must be a tuple of names of outputs, or "all", got {dual!r}')
+    names = (dual,) if isinstance(dual, str) else tuple(dual)
+    for name in names:
+        check_dual(model, name)
+    return tuple(dict.fromkeys(names))
+
+
+def is_compliant(reduction: Reduction, name: str) -> bool:
+    """Return whether an output is its own dual problem, so that it gains nothing by another basis."""
+    return compliant_terms(reduction, reduction.model.outputs[name]) is not None

@@ -51,18 +51,23 @@ class AffineSystem:
         n = self.inner_product.shape[0]
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
-        self.operator_terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
+        terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
         vectors = [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)]
         self.rhs_terms = np.stack(vectors, axis=1)
-        if solver is None and any(map(extended.is_black_box, self.operator_terms)):
-            raise ModelError(_without_solver(self.operator_terms))
+        if solver is None and any(map(extended.is_black_box, terms)):
+            raise ModelError(_without_solver(terms))
+        self.set_operators(terms)
+        self.inner_product.check()
+
+    def set_operators(self, terms: tuple[Any, ...]) -> None:
+        """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made."""
+        self.operator_terms = terms
         self.split_terms = tuple(
             UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
-            for a in self.operator_terms
+            for a in terms
         )
-        self._sum = SparseSum(self.operator_terms) if all(sp.issparse(a) for a in self.operator_terms) else None
-        self.stack = TermStack(self.operator_terms, self.split_terms, self.inner_product.balance)
-        self.inner_product.check()
+        self._sum = SparseSum(terms) if all(sp.issparse(a) for a in terms) else None
+        self.stack = TermStack(terms, self.split_terms, self.inner_product.balance)
 
     @property
     def dimension(self) -> int:

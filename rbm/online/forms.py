@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SHARP", "Finish", "Form", "NormForm", "ProductForm", "SquareForm", "speaks_for"]
+__all__ = ["SHARP", "Energy", "Finish", "Form", "NormForm", "ProductForm", "SquareForm", "speaks_for"]
 
 #: A value is computed again in a higher precision if it is less than this many times what its floor gains by that.
 SHARP = 100.0
@@ -61,6 +61,21 @@ class ProductForm:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """What a compliant output's bound adds to beta bound^2 (:class:`rbm.reduced.compliant.ReducedCompliant`).
+
+    (sum_q |theta_q|^{1/2} sum_i weights_qi |gamma_i|)^2 + sum_i magnitudes_i |gamma_i|
+    + (mismatch + sum_q skew_q |theta_q| (size ||gamma||_2 + bound)) bound
+    """
+
+    weights: np.ndarray  #: (Qa, N)
+    skew: np.ndarray  #: (Qa,)
+    size: float
+    mismatch: float
+    magnitudes: np.ndarray  #: (N,)
+
+
+@dataclass(frozen=True)
 class Finish:
     """The stability bound and the outputs that turn residual norms into answers, if the kernels know their kinds."""
 
@@ -69,6 +84,8 @@ class Finish:
     functionals: np.ndarray  #: (outputs, N)
     magnitudes: np.ndarray  #: (outputs, N): the rounding error of output o is at most sum_i magnitudes_oi |gamma_i|
     norms: np.ndarray  #: (outputs,): |s - s_N| <= norms_o bound + rounding
+    #: of each output that is compliant; all are about the same operators and basis
+    energies: tuple[Energy | None, ...] = ()
 
 
 Form = NormForm | SquareForm | ProductForm

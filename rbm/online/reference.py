@@ -17,7 +17,7 @@ from rbm.errors import ModelError, refused
 from rbm.online.chunks import tiles
 from rbm.online.triangles import triangles
 
-__all__ = ["compensated_norm", "residual_coefficients", "solve", "where_present"]
+__all__ = ["compensated_norm", "compensated_product", "residual_coefficients", "solve", "where_present"]
 
 
 def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
@@ -107,6 +107,18 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
     Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
     """
     xp = namespace(theta, phi, gamma)
+    squares = [xp.sum(part**2, axis=1) for part in _compensated_parts(xp, factor, theta, phi, gamma)]
+    return xp.sqrt(squares[0] + squares[1] if len(squares) == 2 else squares[0])
+
+
+def compensated_product(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
+    """Return R c (M, k), each entry summed as in :func:`compensated_norm` and rounded once."""
+    parts = _compensated_parts(namespace(theta, phi, gamma), factor, theta, phi, gamma)
+    return parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
+
+
+def _compensated_parts(xp: Any, factor: Any, theta: Any, phi: Any, gamma: Any) -> list[Any]:
+    """Return the real and, if it has one, the imaginary part of R c (M, k)."""
     heads, tails = _compensated_coefficients(xp, theta, phi, gamma)
     parts = [factor] if not xp.isdtype(factor.dtype, "complex floating") else [xp.real(factor), xp.imag(factor)]
     # rows of pairs, as if R were real: (re, im) of the result from (re, im) of c
@@ -125,8 +137,7 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
                     high, rest = two_sum(high, product)
                     low = low + (rest + error)
             sums[to] = [high, low]
-    squares = [xp.sum((high + low) ** 2, axis=1) for high, low in sums if high is not None]
-    return xp.sqrt(squares[0] + squares[1] if len(squares) == 2 else squares[0])
+    return [high + low for high, low in sums if high is not None]
 
 
 def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tuple[list[Any], list[Any]]:

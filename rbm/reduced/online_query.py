@@ -20,8 +20,10 @@ from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.arrays import ReducedArrays
+from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.origin import mark
+from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
 from rbm.solution import Solution
 from rbm.stability.bound import evaluated
@@ -94,19 +96,34 @@ class Query:
                     return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
         beta = None if state is None else self.beta(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
-        with np.errstate(over="ignore", invalid="ignore"):  # checked below
-            values = {name: out.value(mus, gamma) for name, out in arrays.outputs.items()}
-        kept = gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
+        points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
+            values = self._outputs(points_at)[0]
             self._check_outputs(values, "is", mus)
-            return Solution(kept, values, mus=points, **self._carried)
+            return Solution(self._kept(gamma, coefficients), values, mus=points, **self._carried)
         error = self.error(norm, beta, gamma, mus, state, extrapolate)
-        bound = error.bound
-        with np.errstate(over="ignore", invalid="ignore"):
-            bounds = {name: out.bound(mus, gamma, bound) for name, out in arrays.outputs.items()}
+        values, bounds = self._outputs(points_at._replace(beta=beta, error=error.bound))
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
+        kept = self._kept(gamma, coefficients)
         return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
+
+    def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
+        values, bounds = {}, {}
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, out in self.arrays.outputs.items():
+                if speaks_for(out, "certified", "value", "bound"):
+                    values[name], bounds[name] = out.certified(at)  # type: ignore[attr-defined]
+                else:
+                    values[name] = out.value(at.mus, at.gamma)
+                    bounds[name] = None if at.error is None else out.bound(at.mus, at.gamma, at.error)
+        return values, bounds
+
+    @staticmethod
+    def _kept(gamma: Any, coefficients: bool) -> Any:
+        """Return gamma (m, N), or (m, 0) if it is not asked for."""
+        return gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
 
     @property
     def _carried(self) -> dict[str, Any]:
@@ -238,14 +255,15 @@ class Query:
         """The stability bound and the outputs for the compiled kernels, if these know their kinds."""
         arrays = self.arrays
         stability = _simple(arrays.stability, NONE, "__call__")
-        outputs = [_simple(o, None, "value", "bound") for o in arrays.outputs.values()]
+        outputs = [_simple(o, None, "value", "bound", "certified") for o in arrays.outputs.values()]
         if arrays.interpolation_error is not None or any(o is None for o in outputs):
             return None
         known = [o for o in outputs if o is not None]
         functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), arrays.size) for k in (0, 1))
         if functionals.dtype.kind == "c" and "c" not in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind):
             return None
-        return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]))
+        energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in arrays.outputs.values())
+        return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]), energies)
 
     @cached_property
     def _types(self) -> tuple[bool, dict[str, bool]]:

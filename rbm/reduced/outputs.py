@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import scipy.linalg
@@ -24,10 +24,26 @@ from rbm.solvers.definite import definiteness_error, hermitian_part, norm_bound
 from rbm.solvers.factorization import factorize_positive_definite
 from rbm.storage.registry import register
 
-__all__ = ["ReducedLinear", "ReducedOutput", "ReducedQuadratic", "reduce_output"]
+__all__ = ["AtPoints", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "above_underflow", "reduce_output"]
 
 #: Up to this dimension the norm of a quadratic form comes from a dense eigenvalue problem.
 DENSE_LIMIT = 1500
+
+
+class AtPoints(NamedTuple):
+    """What is known of M parameter points when outputs are evaluated.
+
+    An output whose value or bound needs more than the solution and its error has a method ``certified(at)``, which
+    returns values and bounds (M,) together and is called in place of `value` and `bound`. Without an error estimate
+    `error` and `beta` are None, and so are the bounds.
+    """
+
+    mus: Any  #: (M, p)
+    theta: Any  #: (M, Qa)
+    phi: Any  #: (M, Qf)
+    gamma: Any  #: (M, N)
+    beta: Any = None  #: stability bounds (M,)
+    error: Any = None  #: bounds (M,) of ||u - Z gamma||_P, and of ||r||_{P'} / beta
 
 
 class _SavedOutput:
@@ -110,12 +126,12 @@ class ReducedLinear(_SavedOutput):
         xp = namespace(gamma)
         if self._constant is not None:
             _, sizes, norm = self._constant
-            return _above_underflow(norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma), norm, error)
+            return above_underflow(norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma), norm, error)
         psi = self.coefficients(mus)
         size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
         norm = row_norms(psi @ beside(self.dual.T, gamma)) + xp.abs(psi) @ beside(self._defects, gamma)
         norm = (1 + 1e-12) * norm + underflow_of_sums(self._defects)
-        return _above_underflow(norm * error + size, norm, error)
+        return above_underflow(norm * error + size, norm, error)
 
     def truncate(self, size: int) -> ReducedLinear:
         """Return the output for the first `size` basis vectors."""
@@ -123,7 +139,7 @@ class ReducedLinear(_SavedOutput):
         return replace(self, vectors=self.vectors[:, :size], rounding=rounding)
 
 
-def _above_underflow(bound: Any, norm: Any, error: Any) -> Any:
+def above_underflow(bound: Any, norm: Any, error: Any) -> Any:
     """Return the bound plus the smallest normal number, or the bound itself where the output or the error is zero.
 
     So much the products of small numbers may have lost.
@@ -174,7 +190,7 @@ class ReducedQuadratic(_SavedOutput):
         bound = weight * ((2 * size + error) * error * (1 + 1e-9) + 16 * (n + 2 + terms) ** 1.5 * ROUND_OFF * size**2)
         if self.rounding is not None:
             bound = bound + (psi @ beside(self.rounding, gamma)) * size**2 * (1 + 1e-9)
-        return _above_underflow(bound, weight, error)
+        return above_underflow(bound, weight, error)
 
     def truncate(self, size: int) -> ReducedQuadratic:
         """Return the output for the first `size` basis vectors."""

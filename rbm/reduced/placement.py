@@ -50,7 +50,10 @@ def _moved(model: Arrays, move: Callable[[Any], Any]) -> Arrays:
         refused[name] = reason
     operators, rhs = move(model.operators), move(model.rhs)
     basis = None if model.basis is None else move(model.basis)
-    return replace(model, operators=operators, rhs=rhs, basis=basis, estimators=states, refused=refused)
+    outputs = {name: o.placed(move) if hasattr(o, "placed") else o for name, o in model.outputs.items()}
+    return replace(
+        model, operators=operators, rhs=rhs, basis=basis, estimators=states, refused=refused, outputs=outputs
+    )
 
 
 def points_for(model: ReducedArrays, mus: Any) -> Any:

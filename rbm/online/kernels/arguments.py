@@ -56,6 +56,10 @@ class PackedFinish(NamedTuple):
     functionals: Any  #: (outputs * N,)
     magnitudes: Any  #: (outputs, N)
     norms: Any  #: (outputs,)
+    #: (Qa + 1, N) weights and magnitudes of :class:`rbm.online.forms.Energy`; (0, 0) if no output is compliant
+    energy: Any
+    skew: Any  #: (1 + Qa,): size, skew; (0,)
+    mismatch: Any  #: (outputs,); negative for outputs that are not compliant
 
 
 class PackedProducts(NamedTuple):

@@ -121,6 +121,31 @@ def outputs(finish: Any, answers: Any, row: int, here: int, group: int, tile: An
 
 
 @inlined
+def compliance(finish: Any, group: int, tile: Any) -> None:
+    """Compute the sums of :class:`rbm.online.forms.Energy` into `tile.rounding`, behind those of the outputs.
+
+    These are (sum_q |theta_q|^{1/2} sum_i w_qi |gamma_i|)^2 + sum_i m_i |gamma_i|, S = sum_q skew_q |theta_q|, and
+    S size ||gamma||.
+    """
+    nought = splat(tile.one.dtype.type(0))
+    qa, n, at = tile.shape[0], tile.shape[2], 2 * len(finish.norms) + group
+    total, skew, squares, linear = nought, nought, nought, nought
+    for q in range(qa):
+        t, s = modulus(load(tile.theta, q)), nought
+        for i in range(n):
+            s = fma(splat(finish.energy[q, i]), modulus(load(tile.gamma, i)), s)
+        total = fma(root(t), s, total)
+        skew = fma(splat(finish.skew[1 + q]), t, skew)
+    for i in range(n):
+        g = modulus(load(tile.gamma, i))
+        squares = fma(g, g, squares)
+        linear = fma(splat(finish.energy[qa, i]), g, linear)
+    store(tile.rounding, at, fma(total, total, linear))
+    store(tile.rounding, at + 2, skew)
+    store(tile.rounding, at + 4, skew * splat(finish.skew[0]) * root(squares))
+
+
+@inlined
 def stability_bound(stability: Any, group: int, tile: Any) -> None:
     """Compute beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
     qa = tile.shape[0]
@@ -217,17 +242,31 @@ def refined_residual(factor: Any, answers: Any, row: int, here: int, group: int,
 
 
 @inlined
-def certify(finish: Any, beta: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> int:
-    """Write error bounds of solution and outputs of `here` points; return how many solved points have none."""
-    failures = 0
+def certify(finish: Any, direct: bool, beta: Any, answers: Any, row: int, here: int, group: int, tile: Any) -> int:
+    """Write error bounds of solution and outputs of `here` points; return how many solved points have none.
+
+    direct : whether gamma comes from L D L^H, as the sharper bound of compliant outputs demands
+    """
+    failures, count, number = 0, len(finish.norms), tile.one.dtype.type
     for lane in range(row, row + here):
         b = tile.betas[group * tile.lanes + lane - row] if len(beta) == 0 else beta[lane]
         answers.value[lane] /= b
         answers.floor[lane] /= b
         bound = answers.value[lane] + answers.floor[lane]
         lost = not (b > 0 and bound < np.inf)
-        for o in range(len(finish.norms)):
-            output_bound = finish.norms[o] * bound + tile.rounding[(2 * o + group) * tile.lanes + lane - row]
+        for o in range(count):
+            rounding = tile.rounding[(2 * o + group) * tile.lanes + lane - row]
+            output_bound = finish.norms[o] * bound + rounding
+            if direct and finish.mismatch[o] >= 0:
+                at = (2 * count + group) * tile.lanes + lane - row
+                total, skew, fixed = (
+                    tile.rounding[at],
+                    tile.rounding[at + 2 * tile.lanes],
+                    tile.rounding[at + 4 * tile.lanes],
+                )
+                sharp = (b * bound + (finish.mismatch[o] + fixed + skew * bound)) * bound
+                sharp = number(1 + 1e-12) * (sharp + total) + rounding
+                output_bound = sharp if sharp < output_bound else output_bound
             if finish.norms[o] > 0 and bound > 0:
                 output_bound += TINY  # what the products may have lost below it
             answers.output_bounds[lane, o] = output_bound
@@ -255,6 +294,8 @@ def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any
             solve_tile(system, tile)
             failures += solution(system, answers, row, here, tile)
             outputs(finish, answers, row, here, group, tile)
+            if system.kind == LDL and len(finish.energy) > 0:
+                compliance(finish, group, tile)
             if len(finish.stability) > 1:
                 stability_bound(finish.stability, group, tile)
             if factor.mode != NOTHING:
@@ -275,7 +316,8 @@ def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any
                 if refined_floors(factor, answers, row, here, group, tile):
                     refined_residual(factor, answers, row, here, group, count == 1, tile)
             if len(finish.stability) + len(points.beta) > 0:
-                failures += certify(finish, points.beta, answers, row, here, group, tile)
+                direct = system.kind == LDL
+                failures += certify(finish, direct, points.beta, answers, row, here, group, tile)
     return failures
 
 

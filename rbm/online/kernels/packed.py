@@ -72,13 +72,25 @@ def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
     real = dtype.type(0).real.dtype
     functionals = finish.functionals.astype(precision(finish.functionals, dtype)).ravel()
     stability, magnitudes, norms = (a.astype(real) for a in (finish.stability, finish.magnitudes, finish.norms))
-    return PackedFinish(stability, functionals, magnitudes, norms)
+    return PackedFinish(stability, functionals, magnitudes, norms, *_pack_energies(finish, real))
+
+
+def _pack_energies(finish: Finish, real: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return energy, skew and mismatch of :class:`PackedFinish`; compliant outputs are all about one load."""
+    energies = finish.energies or (None,) * len(finish.norms)
+    known = [e for e in energies if e is not None]
+    if not known:
+        return np.zeros((0, 0), real), np.zeros(0, real), np.full(len(energies), -1.0, real)
+    mismatch = np.array([-1.0 if e is None else e.mismatch for e in energies], real)
+    energy = np.vstack([known[0].weights, np.max([e.magnitudes for e in known], axis=0)])
+    return energy.astype(real), np.append(known[0].size, known[0].skew).astype(real), mismatch
 
 
 def no_finish(real: np.dtype) -> PackedFinish:
     """Return the finish for a query without error bounds and outputs."""
     none = np.zeros(0, real)
-    return PackedFinish(none, none, np.zeros((0, 0), real), none)
+    table = np.zeros((0, 0), real)
+    return PackedFinish(none, none, table, none, table, none, none)
 
 
 def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:

@@ -51,7 +51,7 @@ class Tile(NamedTuple):
     norms: Any  #: (2,)
     floors: Any  #: (2,)
     betas: Any  #: (2,)
-    rounding: Any  #: (2 * outputs,) rounding errors of the outputs
+    rounding: Any  #: (2 * outputs + 6,) rounding errors of the outputs; of compliant ones, and what A - A^H adds
     shape: Any  #: (Qa, Qf, N)
     lanes: int
     parts: int  #: real numbers in a number of the working type
@@ -62,7 +62,7 @@ def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any
 
     That is a register and a half of real ones more than :func:`new_tile` cuts.
     """
-    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 32
+    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 38
     return registers * (64 // factor.matrix.itemsize)
 
 
@@ -85,7 +85,7 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     norms, at = cut(numbers, at, 2)
     floors, at = cut(numbers, at, 2)
     betas, at = cut(numbers, at, 2)
-    rounding, at = cut(numbers, at, 2 * len(finish.norms))
+    rounding, at = cut(numbers, at, 2 * len(finish.norms) + 6)
     c[:] = 0  # the rows that pad c must be zero
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
