@@ -1,8 +1,8 @@
 """The compiled online stage; you need not read this to change the method.
 
 :mod:`rbm.online.reference` says in plain arrays what is computed here, and the tests compare the two. From the top
-down: `batch_query` solves and certifies, `interpolated_norm` evaluates E4, `vertices` and
-`pencil_constants` are stability bounds. `residuals` and `solvers` are their inner loops, and `lanes` makes a SIMD register a type of Numba.
+down: `batch_query` solves and certifies, `interpolated_norm` evaluates E4, `vertices` and `pencil_constants` are
+stability bounds. `residuals` and `solvers` are their inner loops, and `lanes` makes a SIMD register a type of Numba.
 `arguments` names the arguments of the two, `packed` makes them from arrays of a model. `compiler` turns functions into
 kernels, `kernel_cache` keeps these on disk.
 """
