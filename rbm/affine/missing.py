@@ -23,7 +23,8 @@ CHOICES = {
         "a lower bound of the coercivity or inf-sup constant with respect to P: "
         "rbm.stability.MinTheta(reference=[...]) if all terms are positive semi-definite and their coefficients "
         "positive, rbm.stability.Pencil() for a(mu) K + b(mu) M, rbm.stability.SCM() for other coercive models, "
-        "rbm.stability.NaturalNorm() for all others, or a number or an expression that is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite"
+        "rbm.stability.NaturalNorm() for all others, or a number or an expression that "
+        "is known to be below, such as 1.0 if P is A(mu_ref) and A(mu) - A(mu_ref) is positive semi-definite"
     ),
 }
 

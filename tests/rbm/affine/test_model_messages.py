@@ -90,7 +90,7 @@ class LowRank:
 
 FORGOTTEN = {
     "product": (K, r"also needs product:\n  product: the matrix P .*the stiffness matrix K, K \+ M where"),
-    "stability": (1.0, r"also needs stability:\n  stability: .*MinTheta.*Anchored.*such as 1\.0 if P is A\(mu_ref\)"),
+    "stability": (1.0, r"also needs stability:\n  stability: .*MinTheta.*NaturalNorm.*such as 1\.0 if P is A\(mu_ref\)"),
     "parameters": (SPACE, r"also needs parameters:\n  parameters: names and ranges, rbm\.ParameterSpace"),
 }
 
@@ -243,7 +243,7 @@ CONTAINERS: dict[str, tuple[str, Any, str, Any]] = {
         sp.diags_array(1 + np.arange(N, dtype=float)).tocsr(),
     ),
     "indefinite": ("product", K - 50 * sp.eye_array(N), r"not positive definite.*diagonal entry 0 is -24", K),
-    "stability 0": ("stability", 0, r"the stability bound is 0; .*MinTheta.*Anchored", MinTheta([1.0])),
+    "stability 0": ("stability", 0, r"the stability bound is 0; .*MinTheta.*NaturalNorm", MinTheta([1.0])),
     "stability is a list": ("stability", [1.0], r"stability is a list; give a number, .*MinTheta", MinTheta([1.0])),
     "a masked reference": (
         "stability",
