@@ -58,6 +58,12 @@ class Units:
             return balanced, 0.0
         return _congruent(dense(balanced), self.transform)
 
+    def size(self, balanced: Any) -> Any:
+        """Return |T|^T |S H S| |T|, which bounds the entries of T^H E T for every E with |E| <= |S H S|."""
+        if self.transform is None:
+            return abs(balanced)
+        return np.abs(self.transform).T @ (abs(balanced) @ np.abs(self.transform))
+
 
 class ScaledProduct(Protocol):
     """What this file asks of an inner product P (:class:`rbm.affine.inner_product.InnerProduct`), S = diag(balance)."""

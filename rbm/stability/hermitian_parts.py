@@ -105,10 +105,7 @@ def _part(h: Any, given: Any, inner: InnerProduct, exponent: int, term: int, ima
     """Return h, the rounded Hermitian part of a matrix that is given in balanced units, in the units of the product."""
     taken, error = inner.units.take(h)
     if abs(h - given).max() > 0:  # halves and their sum are exact where the matrix is Hermitian already
-        size, transform = abs(h), inner.units.transform
-        if transform is not None:
-            size = np.abs(transform).T @ (size @ np.abs(transform))
-        error += 4 * ROUND_OFF * norm_bound(size)
+        error += 4 * ROUND_OFF * norm_bound(inner.units.size(h))
     return HermitianPart(taken, error, exponent, term, imaginary)
 
 

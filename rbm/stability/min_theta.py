@@ -223,7 +223,7 @@ class _Term:
         scaled_part = definite.hermitian_part(whole)
         part, error = units.take(scaled_part)
         if abs(scaled_part - whole).max() > 0:
-            error += 2 * ROUND_OFF * definite.norm_bound(units.take(abs(scaled_part))[0])
+            error += 2 * ROUND_OFF * definite.norm_bound(units.size(scaled_part))
         skew = definite.norm_bound(scaled_part) <= SKEW * definite.norm_bound(whole)
         balance = None if units.transform is not None else inner.balance
         return cls(definite.hermitian_part(term), part, error, exponent, skew, balance)

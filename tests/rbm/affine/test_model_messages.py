@@ -90,7 +90,10 @@ class LowRank:
 
 FORGOTTEN = {
     "product": (K, r"also needs product:\n  product: the matrix P .*the stiffness matrix K, K \+ M where"),
-    "stability": (1.0, r"also needs stability:\n  stability: .*MinTheta.*NaturalNorm.*such as 1\.0 if P is A\(mu_ref\)"),
+    "stability": (
+        1.0,
+        r"also needs stability:\n  stability: .*MinTheta.*NaturalNorm.*such as 1\.0 if P is A\(mu_ref\)",
+    ),
     "parameters": (SPACE, r"also needs parameters:\n  parameters: names and ranges, rbm\.ParameterSpace"),
 }
 
