@@ -36,9 +36,25 @@ def test_the_bound_is_the_constant_over_all_resonances(domain: Any, damping: flo
     model = frequency_sweep(domain, n=3000, damping=damping)
     k = np.linspace(2, 20, 4000)[:, None]
     beta = model.stability.constant(model.operator_coefficients(k))
-    truth = constants(eigenvalues(domain, 3000), k[:, 0], damping)
+    values = eigenvalues(domain, 3000)
+    outer = np.sort(1 / (values + 1))[-len(model.stability.eigenvalues) - 1 :]
+    assert np.all(np.abs(outer[1:] - np.sort(model.stability.eigenvalues)) <= model.stability.radii.max() + 1e-11)
+    assert outer[0] < model.stability.rest[1] < outer[1], "all others are beyond the cut"
+    truth = constants(values, k[:, 0], damping)
     assert np.all(beta <= truth * (1 + 1e-9) + 1e-12)  # double precision on both sides
     assert np.all(beta >= truth - 1e-10)
+
+
+@pytest.mark.slow
+def test_the_bound_is_the_constant_at_a_hundred_thousand_unknowns() -> None:
+    model = frequency_sweep("duct", n=100_000, wavenumbers=(2.0, 22.3))
+    assert model.dimension > 100_000
+    k = np.linspace(2, 22.3, 1000)[:, None]
+    beta = model.stability.constant(model.operator_coefficients(k))
+    values = eigenvalues("duct", 100_000)
+    values = values[values < 2000]  # the others are far from all k^2
+    truth = constants(values, k[:, 0], 0.01)
+    assert np.all((beta <= truth * (1 + 1e-8)) & (beta >= truth - 1e-9))
 
 
 def test_eigenvalues_converge_to_those_of_the_rectangle() -> None:

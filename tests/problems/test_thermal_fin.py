@@ -90,6 +90,21 @@ def test_it_is_verified_and_its_bounds_hold() -> None:
     np.testing.assert_allclose(errors @ f, energy, rtol=1e-8, atol=1e-12)
 
 
+def test_eight_published_samples_give_an_output_to_ten_digits() -> None:
+    """A compliant output is off by at most ||r||^2 / beta, by far less than by the plain bound ||l|| ||r|| / beta."""
+    model = fin(1)
+    samples = [0.1, 10, 0.19179103, 3.9442061, 0.12618569, 0.38535286, 2.1544347, 0.10974988]
+    reduced = rbm.project(model, model.solve([[k] * 4 + [0.1] for k in samples]).T)
+    mu = np.array([[1.5] * 4 + [0.1]])
+    answer = reduced.solve(mu)
+    square = answer.bound**2 * model.stability(mu, model.operator_coefficients(mu))
+    f = model.rhs_terms[:, 0]
+    missing = (model.solve(mu) - reduced.reconstruct(answer.coefficients)) @ f
+    assert np.all((missing > 0) & (missing <= square))
+    assert square[0] < 1e-9
+    assert square[0] < 1e-4 * np.linalg.norm(f) * answer.bound[0]
+
+
 @pytest.mark.slow
 def test_its_study_runs(tmp_path: Path) -> None:
     summary = run("thermal-fin", tmp_path, tol=1.0, progress=False, say=lambda text: None)
