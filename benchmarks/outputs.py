@@ -93,8 +93,8 @@ def checks(count: int) -> None:
             models = models or _Models(kind, projection)
             rows.append(block(models, len(rows)))
             if len(rows) % 5 == 0:
-                RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-        RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+                _keep(known)
+        _keep(known)
     header = ["case", "points", "outputs", "violations", "largest error / bound", "median", "smallest bound"]
     table = []
     for case, rows in known.items():
@@ -104,6 +104,12 @@ def checks(count: int) -> None:
         smallest = min(row["smallest bound"] for row in rows)
         table.append([case, *map(str, total), f"{largest:.3f}", f"{middle:.3f}", f"{smallest:.1e}"])
     print(text_table("Sharper output bounds against exact outputs", header, table))
+
+
+def _keep(known: dict[str, list[dict[str, Any]]]) -> None:
+    """Write the results, one block a line."""
+    cases = (f'"{case}": [\n{",\n".join(map(json.dumps, rows))}\n]' for case, rows in known.items())
+    RESULTS.write_text("{\n" + ",\n".join(cases) + "\n}\n")
 
 
 def figures() -> None:

@@ -35,6 +35,26 @@ def output_errors(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str, 
     return errors
 
 
+def exact_corrections(
+    model: rbm.FullOrderModel,
+    mus: np.ndarray,
+    vectors: tuple[np.ndarray, np.ndarray],
+    gamma: np.ndarray,
+    dual: np.ndarray,
+) -> list[flint.acb]:
+    """Return z_N^H (f - A u_N) at M points, u_N = Z gamma and z_N = Z* dual, for vectors = (Z, Z*)."""
+    flint.ctx.prec = BITS
+    terms = [_matrix(a.toarray()) for a in model.operator_terms]
+    loads = [_matrix(f[:, None]) for f in model.rhs_terms.T]
+    basis, adjoint = _matrix(vectors[0]), _matrix(vectors[1].conj().T)
+    theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
+    found = []
+    for k in range(len(mus)):
+        r = _sum(phi[k], loads) - _sum(theta[k], terms) * (basis * _matrix(gamma[k][:, None]))
+        found.append((_matrix(dual[k].conj()[None]) * (adjoint * r))[0, 0])
+    return found
+
+
 def _number(x: complex) -> flint.acb:
     return flint.acb(float(np.real(x)), float(np.imag(x)))
 

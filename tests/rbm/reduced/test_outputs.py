@@ -108,7 +108,7 @@ def test_absorption_by_a_passive_surface_is_certified_to_be_positive() -> None:
 def test_the_bound_of_a_form_is_sharp_for_an_error_along_the_solution() -> None:
     """u = (1 + d) z: u^H z - z^H z = (2 d + d^2) ||z||^2, exactly what the bound allows."""
     model = rbm.FullOrderModel(
-        [(1.0, np.eye(3))],
+        [(1.0, 2 * np.eye(3))],  # Q is not the energy, which is compliant
         [(1.0, np.ones(3))],
         np.eye(3),
         rbm.ParameterSpace({"m": (0, 1)}),
