@@ -97,12 +97,13 @@ def test_eight_published_samples_give_an_output_to_ten_digits() -> None:
     reduced = rbm.project(model, model.solve([[k] * 4 + [0.1] for k in samples]).T)
     mu = np.array([[1.5] * 4 + [0.1]])
     answer = reduced.solve(mu)
-    square = answer.bound**2 * model.stability(mu, model.operator_coefficients(mu))
     f = model.rhs_terms[:, 0]
     missing = (model.solve(mu) - reduced.reconstruct(answer.coefficients)) @ f
-    assert np.all((missing > 0) & (missing <= square))
-    assert square[0] < 1e-9
-    assert square[0] < 1e-4 * np.linalg.norm(f) * answer.bound[0]
+    bound = answer.output_bounds["T_root"]
+    assert np.all(missing > 0)
+    assert np.all((model.solve(mu) @ f >= answer.outputs["T_root"]) & (missing <= bound))
+    assert bound[0] < 1e-9
+    assert bound[0] < 1e-4 * model.inner_product.dual_norm(model.rhs_terms)[0] * answer.bound[0]
 
 
 @pytest.mark.slow
