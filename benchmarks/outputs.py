@@ -108,7 +108,8 @@ def checks(count: int) -> None:
 
 def _keep(known: dict[str, list[dict[str, Any]]]) -> None:
     """Write the results, one block a line."""
-    cases = (f'"{case}": [\n{",\n".join(map(json.dumps, rows))}\n]' for case, rows in known.items())
+    lines = {case: ",\n".join(map(json.dumps, rows)) for case, rows in known.items()}
+    cases = (f'"{case}": [\n{text}\n]' for case, text in lines.items())
     RESULTS.write_text("{\n" + ",\n".join(cases) + "\n}\n")
 
 
