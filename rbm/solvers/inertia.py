@@ -30,6 +30,8 @@ from rbm.solvers.factorization import symmetric_lu
 
 __all__ = ["ROUNDED_UP", "Inertia", "growth", "inertia"]
 
+#: Matrices smaller than this are not decided: their products leave the range of normal numbers.
+SMALLEST = 1e-200
 #: Room for the rounding of the sums that make a bound, which are sums of positive numbers.
 ROUNDED_UP = 1 + 2.0**-20
 
@@ -44,7 +46,8 @@ class Inertia(NamedTuple):
 def inertia(matrix: Any, order: np.ndarray | None = None) -> Inertia | None:
     """Return the number of negative pivots of H, and the shift within which it is that of negative eigenvalues.
 
-    None if the elimination broke down: a pivot was zero, rows were exchanged, or numbers left their range. H shifted by
+    None if the elimination broke down: a pivot was zero, rows were exchanged, or numbers left their range (a largest
+    entry below 1e-200, too). H shifted by
     a little is then another matrix to try.
 
     matrix : H (n, n), exactly Hermitian, sparse or dense, in balanced units
@@ -52,6 +55,9 @@ def inertia(matrix: Any, order: np.ndarray | None = None) -> Inertia | None:
 
     Cost: one factorisation, and a few products with its factors.
     """
+    largest = abs(matrix).max() if min(matrix.shape) else 0.0
+    if 0 < largest < SMALLEST:
+        return None
     if not sp.issparse(matrix):
         return _dense(matrix)
     if order is not None:
@@ -72,7 +78,7 @@ def inertia(matrix: Any, order: np.ndarray | None = None) -> Inertia | None:
     of_columns = growth(np.diff(upper.indptr), matrix)
     rows = of_rows * (size @ (above @ one)), size @ (skew @ one + rounding * pivots_size * sums)
     columns = of_columns * (above.T @ sums), skew.T @ sums + rounding * (size @ (pivots_size * sums))
-    error = ROUNDED_UP * sum(float(np.sqrt(r.max() * c.max())) for r, c in zip(rows, columns, strict=True))
+    error = ROUNDED_UP * sum(float(np.sqrt(r.max()) * np.sqrt(c.max())) for r, c in zip(rows, columns, strict=True))
     return Inertia(int(np.count_nonzero(pivots < 0)), error) if np.isfinite(error) else None
 
 

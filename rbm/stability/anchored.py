@@ -19,6 +19,7 @@ from rbm.errors import StabilityError, refused
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
 from rbm.stability import inf_sup_constants as dense_constants
+from rbm.stability.cost import proving_sources
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
 from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
@@ -101,8 +102,7 @@ class Anchored:
 
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
         # with the sources: what another version of them certified is not for this one
-        sources = [Path(file).read_bytes() for file in (__file__, dense_constants.__file__)]
-        content = sources, system.operators_fingerprint(), self.ratio, self.max_anchors, mus
+        content = proving_sources(), system.operators_fingerprint(), self.ratio, self.max_anchors, mus
         return folder / f"anchors-{digest(content)[:40]}.npz"
 
     def _choose(self, system: AffineSystem, mus: np.ndarray) -> BoundAnchored:

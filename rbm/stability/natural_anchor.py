@@ -85,6 +85,10 @@ class Anchor:
         self.reach = terms.norms / self.constant  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||
         self.defect = terms.rounding(theta) / self.constant  #: |theta_k . y - 1| is at most this
         self._riesz = riesz
+        self._dense: tuple[np.ndarray, np.ndarray] | None = None
+        if system.dimension <= DENSE_LIMIT:
+            lower = scipy.linalg.cholesky(dense(product), lower=True)
+            self._dense = lower, self.solve(lower)
 
     def quotients(self, w: np.ndarray) -> np.ndarray:
         """Return y(w) (2 Qa,): those of A_q, then those of i A_q."""
@@ -96,6 +100,8 @@ class Anchor:
     def least(self, matrix: Any) -> tuple[float, np.ndarray]:
         """Return an estimate of min_w Re (B w, A_k w) / ||A_k w||^2, and the minimiser w (n,)."""
         dtype = np.result_type(self.dtype, matrix.dtype)
+        if self._dense is not None:
+            return self._least_dense(matrix)
         a, b = self.matrix, matrix
         a_adjoint, b_adjoint = a.conj().T, b.conj().T
         riesz, product, solve, solve_adjoint = self._riesz, self.terms.inner.matrix, self.solve, self.solve_adjoint
@@ -110,6 +116,17 @@ class Anchor:
             return solve(product @ solve_adjoint(x))
 
         return _extreme(apply, (metric, inverse_metric), self.terms.inner, dtype, largest=False)
+
+    def _least_dense(self, matrix: Any) -> tuple[float, np.ndarray]:
+        """Return the same from Herm(L^{-1} B A_k^{-1} L), P = L L^H: the condition of A_k enters once, not squared."""
+        assert self._dense is not None
+        lower, right = self._dense
+        ratio = scipy.linalg.solve_triangular(lower, matrix @ right, lower=True)
+        try:
+            values, vectors = scipy.linalg.eigh((ratio + ratio.conj().T) / 2, subset_by_index=[0, 0])
+        except (np.linalg.LinAlgError, ValueError) as error:
+            raise _not_solved(error) from error
+        return float(values[0]), right @ vectors[:, 0]
 
     def range_of(self, r: int) -> tuple[float, float, list[np.ndarray]]:
         """Return proved ends of the range of y_r, r < 2 Qa, and the quotients (2 Qa,) at both ends."""
@@ -173,7 +190,10 @@ def _extreme(
         x, m = apply(identity), dense(inner.matrix) if metric is None else multiply(identity)
         units = 1 / np.sqrt(m.diagonal().real)
         x, m = (units[:, None] * (a + a.conj().T) / 2 * units for a in (x, m))
-        values, vectors = scipy.linalg.eigh(x, m)
+        try:
+            values, vectors = scipy.linalg.eigh(x, m)
+        except (np.linalg.LinAlgError, ValueError) as error:
+            raise _not_solved(error) from error
         k = -1 if largest else 0
         return float(values[k]), units * vectors[:, k]
 
@@ -194,6 +214,13 @@ def _extreme(
             values, vectors = error.eigenvalues, error.eigenvectors
         else:
             raise StabilityError(f"an eigensolver of the natural norm did not converge: {error}") from error
-    except spla.ArpackError as error:
-        raise StabilityError(f"an eigensolver of the natural norm failed: {error}") from error
+    except (spla.ArpackError, ValueError) as error:
+        raise _not_solved(error) from error
     return float(values[0].real), vectors[:, 0]
+
+
+def _not_solved(error: Exception) -> StabilityError:
+    return StabilityError(
+        f"an eigenvalue problem of the natural norm could not be solved ({error}): A(mu) is nearly singular at an "
+        "anchor, or terms and product are of very different sizes; leave those parameters out, or choose other units"
+    )

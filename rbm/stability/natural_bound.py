@@ -110,11 +110,11 @@ class BoundNaturalNorm:
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError where it is not positive."""
         beta = self.constant(theta)
-        if not all_true(beta > 0):
+        if not all_true((beta > 0) & (beta < float("inf"))):
             mus, values = to_numpy(mus), to_numpy(beta)
             raise refused(
                 StabilityError,
-                ~(values > 0),
+                ~((values > 0) & (values < np.inf)),
                 lambda i, where: (
                     f"the natural-norm bound from {len(self.anchors)} anchors is {values[i]:.3g} at "
                     f"{self.parameters.describe(mus[i])} ({where}); an error bound needs beta > 0: bind it with more "
@@ -153,6 +153,7 @@ class BoundNaturalNorm:
             k
             and all(arrays[n].shape == shape for n, shape in shapes.items())
             and all(finite)
+            and all(arrays[n].dtype == float for n in shapes if n not in ("theta", "active", "positions", "lengths"))
             and np.all(lengths >= [2, 1, 1])
             and np.all(arrays["constants"] > 0)
             and np.all(arrays["scales"] > 0)

@@ -14,7 +14,7 @@ from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
 from rbm.errors import Interrupted, StabilityError
 from rbm.parameters.space import ParameterSpace
-from rbm.stability.cost import announce
+from rbm.stability.cost import announce, proving_sources
 from rbm.stability.natural_bound import BoundNaturalNorm
 from rbm.stability.natural_choice import AnchorChoice
 from rbm.storage.archive import read_archive, write_archive
@@ -24,8 +24,6 @@ __all__ = ["BoundNaturalNorm", "NaturalNorm"]
 
 KIND = "natural-norm anchors"
 TRAINING = 500
-#: Files whose content decides what a cached anchor is worth.
-SOURCES = ("natural_norm.py", "natural_choice.py", "natural_anchor.py", "certificates.py", "safe_dual.py")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,8 @@ class NaturalNorm:
     ratio : in (0, 1). A larger one takes more anchors and constraints
     max_anchors, max_constraints : give up beyond so many anchors, and so many constants b_k(mu_j) in all
     rng, progress : of the default training set; whether to show a bar
-    cache : a folder where anchors are kept while they are computed, by the SHA-256 of the model and of these settings;
+    cache : a folder where anchors are kept while they are computed, by the SHA-256 of the model, the training
+        points and the sources that prove;
         an interrupted run, or one for the same model, goes on from there
 
     Points are chosen greedily, where the bound is smallest relative to an upper bound of beta(mu) from the minimisers
@@ -113,8 +112,7 @@ class NaturalNorm:
         )
 
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
-        sources = [Path(__file__).with_name(name).read_bytes() for name in SOURCES]
-        return folder / f"natural-{digest((sources, system.operators_fingerprint(), mus))[:40]}.npz"
+        return folder / f"natural-{digest((proving_sources(), system.operators_fingerprint(), mus))[:40]}.npz"
 
     def __repr__(self) -> str:
         return f"NaturalNorm(ratio={self.ratio:g}, max_anchors={self.max_anchors})"

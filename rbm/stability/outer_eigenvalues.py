@@ -24,10 +24,12 @@ from rbm.solvers.definite import dense, norm_bound, semidefinite_slack
 from rbm.solvers.factorization import factorize
 from rbm.solvers.inertia import inertia
 
-__all__ = ["DENSE_LIMIT", "OuterEigenvalues", "all_eigenvalues", "outer_eigenvalues"]
+__all__ = ["DENSE_LIMIT", "OuterEigenvalues", "all_eigenvalues", "outer_eigenvalues", "two_lowest"]
 
 #: Up to this dimension all eigenvalues are computed, by dense linear algebra.
 DENSE_LIMIT = 400
+#: Where the interval of all other eigenvalues ends: at the next one, and this share of the gap to the last one.
+BESIDE = 1e-4
 #: How often a cut that falls on an eigenvalue is moved away from the others, by this share of itself each time.
 ATTEMPTS, MOVED = 8, 2e-3
 
@@ -86,7 +88,7 @@ def outer_eigenvalues(
                 f"{count.negative} eigenvalues of the pencil are needed (cut = {cut:.4g}), more than "
                 f"max_eigenvalues={most}: narrow the parameter ranges, allow more, or give cut="
             )
-        values, vectors = _computed(matrix, inner, count.negative, sign, at, announce)
+        values, vectors, following = _computed(matrix, inner, count.negative, sign, at, announce)
         radii = _radii(matrix, inner, values, vectors)
         if np.all(sign * (values - edge) > radii):
             break
@@ -95,6 +97,13 @@ def outer_eigenvalues(
         raise StabilityError(
             f"the eigenvalues of the pencil could not be separated at the cut {cut:.6g}: {found}; give another cut="
         )
+    if following is not None:  # the interval of all others begins at the next eigenvalue, if a count shows it
+        last = sign * (sign * values).min() if len(values) else at
+        beside = following + BESIDE * (last - following)
+        nearer = inertia(sign * (beside * units.product - balanced))
+        if nearer is not None and nearer.negative == count.negative:
+            shown = beside + sign * (nearer.error + rounding) / units.smallest
+            edge = sign * min(sign * edge, sign * shown)
     far = _far_end(balanced, size, units.smallest, above)
     order = np.argsort(values)
     return OuterEigenvalues(values[order], radii[order], (far, edge) if above else (edge, far))
@@ -110,11 +119,12 @@ def _far_end(balanced: Any, size: float, smallest: float, above: bool) -> float:
 
 def _computed(
     matrix: Any, inner: InnerProduct, count: int, sign: float, cut: float, announce: Callable[[int, float], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `count` outermost eigenvalues and vectors (n, count): Lanczos with the inverse of P, or shifted."""
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Return the `count` outermost eigenvalues and vectors (n, count), and the next eigenvalue: estimates.
+
+    By Lanczos with the inverse of P, or shifted.
+    """
     n = inner.shape[0]
-    if not count:
-        return np.zeros(0), np.zeros((n, 0))
     if count > n // 2:
         raise StabilityError(
             f"{count} of {n} eigenvalues of the pencil lie beyond the cut {cut:.4g}: it resolves almost everything; "
@@ -122,7 +132,7 @@ def _computed(
         )
     dtype = np.result_type(matrix.dtype, inner.matrix.dtype, float)
     start = np.random.default_rng(0).standard_normal(n).astype(dtype)
-    options: dict[str, Any] = {"k": count, "M": inner.matrix, "v0": start, "ncv": min(n, max(2 * count + 1, 20))}
+    options: dict[str, Any] = {"k": count + 1, "M": inner.matrix, "v0": start, "ncv": min(n, max(2 * count + 3, 20))}
     if sign > 0:
         solve = inner.factorized()
         options |= {"which": "LA"}
@@ -146,7 +156,9 @@ def _computed(
             f"the eigensolver did not find the {count} eigenvalues beyond the cut {cut:.4g}: {error}; give another "
             "cut=, or another inner product"
         ) from error
-    return _orthonormal(matrix, inner, vectors)
+    values, vectors = _orthonormal(matrix, inner, vectors)
+    order = np.argsort(-sign * values)
+    return values[order[:count]], vectors[:, order[:count]], float(values[order[count]])
 
 
 def _orthonormal(matrix: Any, inner: InnerProduct, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,6 +172,43 @@ def _orthonormal(matrix: Any, inner: InnerProduct, vectors: np.ndarray) -> tuple
             "cut="
         ) from error
     return values, vectors @ turned
+
+
+def two_lowest(matrix: Any, inner: InnerProduct) -> tuple[float, float]:
+    """Return estimates of the lowest two different eigenvalues of B v = t P v."""
+    n = inner.shape[0]
+    if n <= DENSE_LIMIT:
+        values = scipy.linalg.eigh(dense(matrix), dense(inner.matrix), eigvals_only=True)
+    else:
+        dtype = np.result_type(matrix.dtype, inner.matrix.dtype, float)
+        size = norm_bound(inner.in_units(matrix)) / inner.largest_eigenvalue
+        # from far below, which shows of what size they are; then from there
+        for distance in (1e-3 * size, None):
+            shift = _below_all(matrix, inner, distance if distance is not None else abs(values).max() or size)
+            solve = factorize(matrix - shift * inner.matrix, symmetric=sp.issparse(matrix))
+            operator = spla.LinearOperator(
+                (n, n), lambda x, f=solve: f(np.asarray(x, dtype=dtype).reshape(n, -1)).reshape(x.shape), dtype=dtype
+            )
+            start = np.random.default_rng(0).standard_normal(n).astype(dtype)
+            try:
+                values = spla.eigsh(
+                    matrix,
+                    6,
+                    inner.matrix,
+                    shift,
+                    which="LM",
+                    v0=start,
+                    tol=1e-3,
+                    OPinv=operator,
+                    return_eigenvectors=False,
+                )
+            except spla.ArpackError as error:
+                raise StabilityError(
+                    f"the lowest eigenvalues of the pencil were not found: {error}; give cut="
+                ) from error
+    values = np.sort(values.real)
+    spread = values[-1] - values[0]
+    return float(values[0]), float(values[np.argmax(values > values[0] + 1e-2 * spread)])
 
 
 def _below_all(matrix: Any, inner: InnerProduct, cut: float) -> float:
@@ -196,6 +245,8 @@ def _radii(matrix: Any, inner: InnerProduct, values: np.ndarray, vectors: np.nda
     rounding = extended.rounding(split, vectors) + np.abs(values) * extended.rounding(inner.split, vectors)
     rounding = rounding + 8 * ROUND_OFF * (np.abs(hi) + np.abs(lo))
     norms = (inner.dual_norm_upper(hi + lo) + inner.dual_norm_bound(rounding)) / np.sqrt(1 - loss) * (1 + 1e-8)
+    if not np.all(np.isfinite(norms)):
+        raise StabilityError("eigenvectors of the pencil are beyond the range of double precision; choose other units")
     order = np.argsort(values)
     groups = np.cumsum(np.diff(values[order], prepend=values[order[0]]) > 2 * np.linalg.norm(norms))
     radii = np.empty_like(norms)

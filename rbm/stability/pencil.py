@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
 from rbm.affine.system import AffineSystem
-from rbm.arithmetic.precision import ROUND_OFF
+from rbm.arithmetic.precision import ROUND_OFF, exponents_of, scaled
 from rbm.errors import StabilityError, refused
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.cost import announce
-from rbm.stability.outer_eigenvalues import DENSE_LIMIT, OuterEigenvalues, all_eigenvalues, outer_eigenvalues
+from rbm.stability.outer_eigenvalues import (
+    DENSE_LIMIT,
+    OuterEigenvalues,
+    all_eigenvalues,
+    outer_eigenvalues,
+    two_lowest,
+)
 from rbm.stability.pencil_terms import PencilTerms
 from rbm.storage.registry import register
 
@@ -49,10 +57,10 @@ class Pencil:
     ----------
     stiffness, mass : the numbers of the operator terms K and M. All other terms, and the product, must be
         combinations of the two; what rounding leaves is charged, at most 1e-9 of a term in units of the product
-    cut : eigenvalues lambda of K v = lambda M v below it are computed. By default it is 1.5 times the largest lambda
-        that is in resonance with one of 2000 points of the parameter space; the bound is true for any cut, and smaller
-        than the constant where eigenvalues beyond the cut are the nearest
-    max_eigenvalues : refuse to compute more
+    cut : eigenvalues lambda of K v = lambda M v below it are computed. By default p lambda + q goes to 1.5 times the
+        largest value that is in resonance with one of 2000 points of the parameter space; the bound is true for any
+        cut, and smaller than the constant where eigenvalues beyond the cut are the nearest
+    max_eigenvalues : refuse to compute more (beyond 400 unknowns; up to there all are computed)
     progress : say what is computed and how long it takes
 
     The bound is proved: residuals of eigenvectors are formed in extended precision, the count is right up to the
@@ -70,8 +78,8 @@ class Pencil:
 
     def bind(self, system: AffineSystem) -> BoundPencil:
         """Check the terms, compute the eigenvalues, and show that none is missing."""
-        if self.cut is not None and not np.isfinite(self.cut):
-            raise StabilityError(f"cut must be a finite eigenvalue of K v = lambda M v, got {self.cut}")
+        if self.cut is not None and not (isinstance(self.cut, Real) and np.isfinite(self.cut)):
+            raise StabilityError(f"cut must be a finite eigenvalue of K v = lambda M v, got {self.cut!r}")
         if not self.max_eigenvalues >= 1:
             raise StabilityError(f"max_eigenvalues must be at least 1, got {self.max_eigenvalues}")
         terms = PencilTerms.of(system, self.stiffness, self.mass)
@@ -98,7 +106,7 @@ class Pencil:
     def _cut(self, system: AffineSystem, terms: PencilTerms) -> float:
         """Return the cut, as a value of t."""
         if self.cut is not None:
-            t = terms.transformed(self.cut)
+            t = terms.transformed(float(self.cut))
             if not (np.isfinite(t) and (t > 0 or not terms.above)):
                 raise StabilityError(f"cut = {self.cut:g} is no eigenvalue that p lambda + q > 0 allows")
             return t
@@ -110,8 +118,10 @@ class Pencil:
             resonant = resonant[(resonant > 0) & np.isfinite(resonant)]
             top = _outermost(terms.matrix, system)
             return min(float(resonant.min(initial=np.inf)) / BEYOND, 0.9 * top)
-        top = float(resonant.max(initial=0.0))
-        return top + (BEYOND - 1) * abs(top) if top else np.finfo(float).tiny
+        # one eigenvalue at least, the lowest
+        first, second = two_lowest(terms.matrix, system.inner_product)
+        top = float(resonant[np.isfinite(resonant)].max(initial=-np.inf))
+        return max(first + 0.5 * (second - first), top + (BEYOND - 1) * abs(top))
 
 
 def _outermost(matrix: Any, system: AffineSystem) -> float:
@@ -169,6 +179,8 @@ class BoundPencil:
         if not (
             all(getattr(made, name).shape == shape and shape for name, shape in made._shapes().items())
             and all(np.all(np.isfinite(getattr(made, name))) for name in made._shapes())
+            and all(getattr(made, name).dtype == float for name in ("errors", "eigenvalues", "radii", "rest"))
+            and all(getattr(made, name).dtype in (float, complex) for name in ("alphas", "kappas"))
             and np.all(made.radii >= 0)
             and np.all(made.errors >= 0)
             and made.rest[0] <= made.rest[1]
@@ -179,9 +191,13 @@ class BoundPencil:
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError at a resonance."""
         beta = self.constant(theta)
-        if not all_true(beta > 0):
+        if not all_true((beta > 0) & (beta < float("inf"))):
             mus, values, theta = to_numpy(mus), to_numpy(beta), to_numpy(theta)
-            raise refused(StabilityError, ~(values > 0), lambda i, where: self._refusal(mus[i], theta[i], where))
+            raise refused(
+                StabilityError,
+                ~((values > 0) & (values < np.inf)),
+                lambda i, where: self._refusal(mus[i], theta[i], where),
+            )
         return beta
 
     def _refusal(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
@@ -222,10 +238,21 @@ class BoundPencil:
     def _compiled(self, alpha: np.ndarray, kappa: np.ndarray) -> np.ndarray:
         from rbm.online.kernels import pencil_constants  # loads Numba
 
+        # t and alpha + kappa t of order one, by powers of two: squares stay in the range of numbers
+        values, radii, rest, exponent = self._of_order_one
+        kappa = scaled(kappa, exponent)
+        sizes = -exponents_of(np.stack([alpha, kappa]))
+        parts = (np.array([x.real, x.imag], dtype=float) for x in (scaled(alpha, sizes), scaled(kappa, sizes)))
         beta = np.empty(len(alpha))
-        parts = (np.array([x.real, x.imag], dtype=float) for x in (alpha, kappa))
-        pencil_constants(*parts, self.eigenvalues, self.radii, self.rest, beta)
-        return beta
+        pencil_constants(*parts, values, radii, rest, beta)
+        return scaled(beta, -sizes)
+
+    @cached_property
+    def _of_order_one(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Eigenvalues, radii and the interval times 2^-e, and e."""
+        largest = max(np.abs(self.eigenvalues).max(initial=0.0), np.abs(self.rest).max())
+        exponent = int(np.frexp(largest)[1])
+        return *(scaled(x, -exponent) for x in (self.eigenvalues, self.radii, self.rest)), exponent  # type: ignore
 
     def _least(self, alpha: Any, kappa: Any) -> Any:
         """Return the definition of what is compiled, in array operations."""

@@ -43,14 +43,17 @@ class PencilTerms:
 
     def transformed(self, eigenvalue: float) -> float:
         """Return t of an eigenvalue lambda."""
-        return 1 / (self.p * eigenvalue + self.q) if self.above else eigenvalue / self.q
+        if not self.above:
+            return eigenvalue / self.q
+        size = self.p * eigenvalue + self.q
+        return 1 / size if size else np.inf
 
     @classmethod
     def of(cls, system: AffineSystem, stiffness: int, mass: int) -> PencilTerms:
         """Find the combinations. Raises StabilityError where a term, or P, is none."""
         k, m = (_hermitian(system, name, q) for name, q in (("stiffness", stiffness), ("mass", mass)))
         combine = _Fit(system, k, m)
-        p, q, of_product = combine.coefficients(system.product, "the product", None)
+        p, q, of_product = combine.coefficients(system.product, "the product", None, real=True)
         p, q = p.real, q.real
         swapped = p == 0
         alphas, kappas, errors = [], [], []
@@ -98,13 +101,18 @@ class _Fit:
         smallest = self.inner.smallest_eigenvalue
         self.sizes = [a / smallest for a in self.norms]
         self.product_size = self.inner.largest_eigenvalue / smallest
-        gram = np.array([[_inner(a, b).real for b in self.pair] for a in self.pair])
+        # powers of two, so that squares of entries stay in the range of numbers
+        self.units = [2.0 ** -np.round(np.log2(a)) if a > 0 else 1.0 for a in self.norms]
+        pair = [a * unit for a, unit in zip(self.pair, self.units, strict=True)]
+        gram = np.array([[_inner(a, b).real for b in pair] for a in pair])
         scale = np.sqrt(gram.diagonal())
         if not (np.all(scale > 0) and np.linalg.cond(gram / np.outer(scale, scale)) < 1e10):
             raise StabilityError("stiffness and mass of a pencil must be two different matrices, none of them zero")
         self.gram, self.scale = gram, scale
 
-    def coefficients(self, matrix: Any, name: str, known: tuple[float, float] | None) -> tuple[complex, complex, float]:
+    def coefficients(
+        self, matrix: Any, name: str, known: tuple[float, float] | None, *, real: bool = False
+    ) -> tuple[complex, complex, float]:
         """Return (a, b) with X = a K + b M, and a bound of what is left over the smallest eigenvalue of P."""
         if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
             raise StabilityError(f"a pencil needs the entries of {name}, which is a {type(matrix).__name__}")
@@ -113,8 +121,11 @@ class _Fit:
         if known is not None:
             tried = [np.array(known, dtype=complex)]
         else:
-            right = np.array([_inner(b, x) for b in self.pair]) / self.scale
+            unit = 2.0 ** -np.round(np.log2(size)) if size > 0 else 1.0
+            right = np.array([_inner(b * s, x * unit) for b, s in zip(self.pair, self.units, strict=True)]) / self.scale
             fitted = np.linalg.solve(self.gram / np.outer(self.scale, self.scale), right) / self.scale
+            fitted = fitted * np.array(self.units) / unit
+            fitted = fitted.real if real else fitted
             # what was meant is often a short number: 1, 0, -k^2
             small = np.abs(fitted) * self.norms <= 1e-10 * size
             tried = [np.where(small, 0, fitted), np.where(small, 0, _short(fitted))]

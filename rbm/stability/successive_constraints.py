@@ -18,7 +18,7 @@ from rbm.affine.system import AffineSystem
 from rbm.errors import Interrupted, StabilityError, refused
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
-from rbm.stability.cost import announce
+from rbm.stability.cost import announce, proving_sources
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
@@ -33,8 +33,6 @@ TRAINING, CORNERS = 500, 128
 EXPECTED = 4
 #: At most so many vertices are kept.
 VERTICES = 60
-#: Files whose content decides what a cached constant is worth.
-SOURCES = ("successive_constraints.py", "constraint_choice.py", "hermitian_parts.py", "safe_dual.py")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +55,8 @@ class SCM:
     tol : in (0, 1). Small ones make sharper bounds, and more eigenvalue problems
     max_constraints : stop at so many points mu_j
     rng, progress : of the default training points; whether to show a bar
-    cache : a folder where constraints are kept while they are computed, by the SHA-256 of the model and of these
-        settings; an interrupted run, or one for the same model, goes on from there
+    cache : a folder where constraints are kept while they are computed, by the SHA-256 of the model, the
+        training points and the sources that prove; an interrupted run, or one for the same model, goes on from there
 
     Points mu_j are chosen greedily, where 1 - lower / upper is largest; the upper bound is the smallest Rayleigh
     quotient c(mu) . y(w_j) of the minimisers so far.
@@ -138,8 +136,7 @@ class SCM:
     def _file(self, folder: Path, system: AffineSystem, mus: np.ndarray) -> Path:
         # with the sources: what another version of them certified is not for this one; tol and max_constraints decide
         # only how many there are
-        sources = [Path(__file__).with_name(name).read_bytes() for name in SOURCES]
-        return folder / f"constraints-{digest((sources, system.operators_fingerprint(), mus))[:40]}.npz"
+        return folder / f"constraints-{digest((proving_sources(), system.operators_fingerprint(), mus))[:40]}.npz"
 
     def __repr__(self) -> str:
         return f"SCM(tol={self.tol:g}, max_constraints={self.max_constraints})"
@@ -213,11 +210,11 @@ class BoundSCM:
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError where it is not positive."""
         beta = self.constant(theta)
-        if not all_true(beta > 0):
+        if not all_true((beta > 0) & (beta < float("inf"))):
             mus, values = to_numpy(mus), to_numpy(beta)
             raise refused(
                 StabilityError,
-                ~(values > 0),
+                ~((values > 0) & (values < np.inf)),
                 lambda i, where: (
                     f"the SCM bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the model is "
                     "not coercive there, or none of the training points is near: bind it with more (training=), "
