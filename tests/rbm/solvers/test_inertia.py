@@ -100,3 +100,16 @@ def test_exchanged_rows_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "symmetric_lu", lambda *_: Exchanged())
     assert inertia(sp.csr_array(np.diag([1.0, -2.0, 3.0]))) is None
+
+
+def test_small_and_large_matrices_have_an_error_too() -> None:
+    """The enclosure has the size of the matrix; below 1e-200 there is none."""
+    h = sp.csr_array(hermitian(20, False, 1))
+    plain = inertia(h)
+    assert plain is not None
+    for exponent in (-600, -400, 400, 600):
+        found = inertia(h * 2.0**exponent)
+        assert found is not None
+        assert found.negative == plain.negative
+        assert found.error == pytest.approx(plain.error * 2.0**exponent, rel=1e-9)
+    assert inertia(h * 2.0**-700) is None

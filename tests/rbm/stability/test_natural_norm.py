@@ -143,3 +143,23 @@ def test_other_arrays_give_the_same() -> None:
     theta = model.operator_coefficients(SPACE.sample(50))
     other = model.stability.constant(strict.asarray(theta))
     np.testing.assert_allclose(np.asarray(other), model.stability.constant(theta), rtol=1e-9)
+
+
+@pytest.mark.parametrize("small", [1e-9, 1e-12, 0.0])
+def test_nearly_singular_anchors(small: float) -> None:
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    a = turn @ np.diag([1.0, 0.5, small]) @ turn.T
+
+    def bound() -> float:
+        model = rbm.FullOrderModel(
+            [("1 + k", a)], [(1.0, np.ones(3))], np.eye(3), parameters={"k": (0.0, 1.0)}, stability=NaturalNorm()
+        )
+        return float(model.stability.constant(model.operator_coefficients(np.array([[0.0]])))[0])
+
+    try:
+        found = bound()
+    except rbm.StabilityError as error:
+        assert "singular" in str(error)
+        assert small < 1e-9
+    else:
+        assert 0 < found <= small * (1 + 1e-6)
