@@ -204,7 +204,9 @@ def _only_real(coefficients: Coefficients) -> bool:
 
 
 def _equal(a: np.ndarray, b: np.ndarray, units: np.ndarray) -> bool:
-    return bool(np.abs((a - b) * units).max() <= EQUAL * ROUND_OFF * np.abs(b * units).max())
+    with np.errstate(over="ignore", invalid="ignore"):
+        off, size = np.abs((a - b) * units).max(), np.abs(b * units).max()
+    return bool(off <= EQUAL * ROUND_OFF * size and size < np.inf)
 
 
 def _same(psi: Coefficient, phi: Coefficient) -> bool:
