@@ -11,15 +11,16 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.linalg
 
-from lowrank.arrays import all_true, beside, namespace, to_numpy
+from lowrank.arrays import beside, namespace, to_numpy
 from lowrank.renamed import renamed
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
-from rbm.errors import StabilityError, refused
+from rbm.errors import StabilityError
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
 from rbm.stability import inf_sup_constants as dense_constants
 from rbm.stability.cost import proving_sources
+from rbm.stability.positive import positive
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
 from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
@@ -171,19 +172,14 @@ class BoundAnchored:
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError where no anchor gives a positive bound."""
-        beta = self.best(theta)
-        if not all_true(beta > 0):
-            mus, beta = to_numpy(mus), to_numpy(beta)
-            raise refused(
-                StabilityError,
-                ~(beta > 0),
-                lambda i, where: (
-                    f"the stability bound from {len(self.constants)} anchors is {beta[i]:.3g} at "
-                    f"{self.parameters.describe(mus[i])} ({where}); an error bound needs beta > 0: make the model with "
-                    "more training points in Anchored(training=...), or stay inside the parameter ranges"
-                ),
-            )
-        return beta
+        return positive(
+            self.best(theta),
+            lambda i, value, where: (
+                f"the stability bound from {len(self.constants)} anchors is {value:.3g} at "
+                f"{self.parameters.describe(to_numpy(mus)[i])} ({where}); an error bound needs beta > 0: make the "
+                "model with more training points in Anchored(training=...), or stay inside the parameter ranges"
+            ),
+        )
 
     def arrays(self) -> dict[str, Any]:
         """Return the state by name, for a file."""

@@ -20,6 +20,7 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers import definite
+from rbm.stability.positive import positive
 from rbm.storage.registry import register
 
 __all__ = ["BoundMinTheta", "MinTheta"]
@@ -81,14 +82,14 @@ class MinTheta:
                 f"min-theta does not apply: operator term {q} is about 2^{terms[q].exponent} times the product, beyond "
                 "the range of double precision; choose other units for it, or for the product"
             )
+        if np.all(skew):
+            raise StabilityError("min-theta needs a coercive model, but all operator terms are skew-Hermitian")
         given = np.where(skew, np.inf, 1.0)
         BoundMinTheta(given, 1.0, system.parameters)(reference, theta)  # positive and real at the reference
         scale = np.where(skew, np.inf, theta[0].real)
         constant = self.constant
         if constant is None:
             used = [(t, term) for t, term in zip(theta[0].real, terms, strict=True) if not term.skew]
-            if not used:
-                raise StabilityError("min-theta needs a coercive model, but all operator terms are skew-Hermitian")
             constant = _coercivity(used, inner.units)
         if not (isinstance(constant, Real) and np.isfinite(constant) and constant > 0):
             raise StabilityError(
@@ -158,8 +159,9 @@ class BoundMinTheta:
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,) at the points."""
         if isinstance(theta, np.ndarray) and theta.dtype.kind == "f" and np.all(np.isfinite(self.reference)):
-            beta = self._lowered * np.minimum.reduce(theta / self.reference, axis=1) - np.abs(theta) @ self._slack
-            if np.count_nonzero(beta > 0) == len(beta):
+            with np.errstate(over="ignore", invalid="ignore"):
+                beta = self._lowered * np.minimum.reduce(theta / self.reference, axis=1) - np.abs(theta) @ self._slack
+            if np.count_nonzero((beta > 0) & (beta < np.inf)) == len(beta):
                 return beta
         xp, skew = namespace(theta), np.isinf(self.reference)
         real, good = _positive(theta, beside(skew, theta))
@@ -175,21 +177,18 @@ class BoundMinTheta:
                 )
 
             raise refused(StabilityError, ~good.all(axis=1), message)
-        ratios = xp.where(beside(skew, real), xp.inf, real / beside(self.reference, real))
-        beta = float(self._lowered) * xp.min(ratios, axis=1) - xp.abs(real) @ beside(self._slack, real)
-        if not all_true(beta > 0):
-            mus, values, real = to_numpy(mus), to_numpy(beta), to_numpy(real)
-            raise refused(
-                StabilityError,
-                ~(values > 0),
-                lambda i, where: (
-                    f"the min-theta bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the "
-                    "terms are known to be semi-definite up to rounding only, which costs "
-                    f"{np.abs(real[i]) @ self._slack:.3g} for coefficients this large; restrict the parameters, or "
-                    "choose an inner product that is better conditioned"
-                ),
-            )
-        return beta
+        with np.errstate(over="ignore", invalid="ignore"):
+            ratios = xp.where(beside(skew, real), xp.inf, real / beside(self.reference, real))
+            beta = float(self._lowered) * xp.min(ratios, axis=1) - xp.abs(real) @ beside(self._slack, real)
+        return positive(
+            beta,
+            lambda i, value, where: (
+                f"the min-theta bound is {value:.3g} at {self.parameters.describe(to_numpy(mus)[i])} ({where}): the "
+                "terms are known to be semi-definite up to rounding only, which costs "
+                f"{np.abs(to_numpy(real)[i]) @ self._slack:.3g} for coefficients this large; restrict the parameters, "
+                "choose an inner product that is better conditioned, or other units"
+            ),
+        )
 
 
 def _positive(values: Any, skew: Any) -> tuple[Any, Any]:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import all_true, beside, device, is_complex, namespace, to_numpy
+from lowrank.arrays import beside, device, is_complex, namespace, to_numpy
 from rbm.arithmetic.precision import ROUND_OFF
-from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
+from rbm.stability.positive import positive
 from rbm.stability.safe_dual import SafeDual
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.registry import register
@@ -109,19 +109,14 @@ class BoundNaturalNorm:
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError where it is not positive."""
-        beta = self.constant(theta)
-        if not all_true((beta > 0) & (beta < float("inf"))):
-            mus, values = to_numpy(mus), to_numpy(beta)
-            raise refused(
-                StabilityError,
-                ~((values > 0) & (values < np.inf)),
-                lambda i, where: (
-                    f"the natural-norm bound from {len(self.anchors)} anchors is {values[i]:.3g} at "
-                    f"{self.parameters.describe(mus[i])} ({where}); an error bound needs beta > 0: bind it with more "
-                    "training points (training=), or stay inside the parameter ranges"
-                ),
-            )
-        return beta
+        return positive(
+            self.constant(theta),
+            lambda i, value, where: (
+                f"the natural-norm bound from {len(self.anchors)} anchors is {value:.3g} at "
+                f"{self.parameters.describe(to_numpy(mus)[i])} ({where}); an error bound needs beta > 0: bind it with "
+                "more training points (training=), or stay inside the parameter ranges"
+            ),
+        )
 
     def arrays(self) -> dict[str, Any]:
         """Return the state by name, for a file: arrays of all anchors one after the other, and their lengths."""

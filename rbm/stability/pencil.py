@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import all_true, beside, is_complex, namespace, real_part, to_numpy
+from lowrank.arrays import beside, is_complex, namespace, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF, exponents_of, scaled
-from rbm.errors import StabilityError, refused
+from rbm.errors import StabilityError
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.cost import announce
@@ -24,6 +24,7 @@ from rbm.stability.outer_eigenvalues import (
     two_lowest,
 )
 from rbm.stability.pencil_terms import PencilTerms
+from rbm.stability.positive import positive
 from rbm.storage.registry import register
 
 __all__ = ["BoundPencil", "Pencil"]
@@ -190,19 +191,18 @@ class BoundPencil:
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError at a resonance."""
-        beta = self.constant(theta)
-        if not all_true((beta > 0) & (beta < float("inf"))):
-            mus, values, theta = to_numpy(mus), to_numpy(beta), to_numpy(theta)
-            raise refused(
-                StabilityError,
-                ~((values > 0) & (values < np.inf)),
-                lambda i, where: self._refusal(mus[i], theta[i], where),
-            )
-        return beta
+        return positive(
+            self.constant(theta),
+            lambda i, value, where: self._refusal(to_numpy(mus)[i], to_numpy(theta)[i], value, where),
+        )
 
-    def _refusal(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
+    def _refusal(self, mu: np.ndarray, theta: np.ndarray, value: float, where: str) -> str:
         alpha, kappa = theta @ self.alphas, theta @ self.kappas
         at = f"{self.parameters.describe(mu)} ({where})"
+        if not value < np.inf:
+            return (
+                f"the stability bound of the pencil is {value} at {at}: beyond the range of numbers; choose other units"
+            )
         distances = np.abs(alpha + kappa * self.eigenvalues)
         if len(distances) and distances.min() <= self._distance(alpha, kappa):
             j = int(np.argmin(distances))

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import all_true, namespace, to_numpy
+from lowrank.arrays import namespace, to_numpy
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
-from rbm.errors import Interrupted, StabilityError, refused
+from rbm.errors import Interrupted, StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
 from rbm.stability.cost import announce, proving_sources
+from rbm.stability.positive import positive
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
@@ -209,19 +210,14 @@ class BoundSCM:
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError where it is not positive."""
-        beta = self.constant(theta)
-        if not all_true((beta > 0) & (beta < float("inf"))):
-            mus, values = to_numpy(mus), to_numpy(beta)
-            raise refused(
-                StabilityError,
-                ~((values > 0) & (values < np.inf)),
-                lambda i, where: (
-                    f"the SCM bound is {values[i]:.3g} at {self.parameters.describe(mus[i])} ({where}): the model is "
-                    "not coercive there, or none of the training points is near: bind it with more (training=), "
-                    "a smaller tol=, or leave this parameter out"
-                ),
-            )
-        return beta
+        return positive(
+            self.constant(theta),
+            lambda i, value, where: (
+                f"the SCM bound is {value:.3g} at {self.parameters.describe(to_numpy(mus)[i])} ({where}): the model is "
+                "not coercive there, or none of the training points is near: bind it with more (training=), a smaller "
+                "tol=, or leave this parameter out"
+            ),
+        )
 
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""

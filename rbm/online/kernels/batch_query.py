@@ -253,7 +253,7 @@ def certify(finish: Any, direct: bool, beta: Any, answers: Any, row: int, here: 
         answers.value[lane] /= b
         answers.floor[lane] /= b
         bound = answers.value[lane] + answers.floor[lane]
-        lost = not (b > 0 and bound < np.inf)
+        lost = not (b > 0 and b < np.inf and bound < np.inf)
         for o in range(count):
             rounding = tile.rounding[(2 * o + group) * tile.lanes + lane - row]
             output_bound = finish.norms[o] * bound + rounding
