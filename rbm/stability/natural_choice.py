@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lowrank.orthogonal import gram_schmidt
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
@@ -65,8 +66,8 @@ class AnchorChoice:
         """Account for ||A(mu) v||_{P'} / ||v||_P >= beta(mu) at all training points."""
         inner = self.system.inner_product
         images = np.stack([a @ v for a in self.terms.matrices], axis=1)
-        values, vectors = np.linalg.eigh(images.conj().T @ inner.factorized()(images))
-        factor = np.sqrt(np.maximum(values, 0))[:, None] * vectors.conj().T / inner.norm(v[:, None])[0]
+        # ||sum_q theta_q A_q v||_{P'} = ||R theta||, right also where the images cancel, which their Gram matrix loses
+        factor = gram_schmidt(inner.riesz(images), product=inner.matrix).coefficients / inner.norm(v[:, None])[0]
         self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ factor.T, axis=1))
 
     def evaluate(self) -> Worst:
