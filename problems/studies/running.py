@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 import timeit
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import scipy.sparse as sp
 
 import rbm
@@ -22,6 +19,7 @@ from problems.studies.drawing import figures
 from problems.studies.gallery import STUDIES
 from problems.studies.report import table, wrapped
 from rbm import FullOrderModel, GreedyResult
+from rbm.command_line.summary import greedy_summary
 from rbm.errors import ParameterError
 from rbm.online.compilation import compile_seconds
 
@@ -103,23 +101,13 @@ def _summary(
         "parameters": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
         "training_parameters": study.training,
         "test_parameters": study.tests,
-        "basis_size": len(result.parameters),
-        "stopped": result.stopped,
-        "reason": result.reason,
         "offline_seconds": seconds[0],
         "compile_seconds": seconds[1],
         "full_order_solver": solver_name(model),
         "online": timing,
         "oracle": "residual norm of E1, formed in extended precision, over the stability bound",
         "sizes": comparison.rows,
-        # JSON has no NaN
-        "history": [{k: None if v != v else v for k, v in asdict(step).items()} for step in result.history],
-        "versions": {
-            "rbm-toolkit": rbm.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        **greedy_summary(result),
     }
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
-import rbm
 from lowrank.writing import write_atomically
 from rbm.command_line.described_model import full_model, training_points
 from rbm.command_line.model_description import Description, read_description
+from rbm.command_line.summary import greedy_summary
 from rbm.command_line.template import TEMPLATE, write_template
 from rbm.errors import ParameterError
 from rbm.full_order import FullOrderModel
@@ -138,16 +135,6 @@ def _summary(
         "tolerance": description.tol,
         "relative": description.relative,
         "projection": result.projection,
-        "basis_size": len(result.parameters),
-        "stopped": result.stopped,
-        "reason": result.reason,
         "seconds": {"model": seconds[0], "greedy": seconds[1]},
-        # JSON has no NaN
-        "history": [{k: None if v != v else v for k, v in asdict(step).items()} for step in result.history],
-        "versions": {
-            "rbm-toolkit": rbm.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        **greedy_summary(result),
     }

@@ -1,0 +1,31 @@
+"""What every summary.json says of a greedy run, and of the versions that made it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import scipy
+
+import rbm
+from rbm.greedy_result import GreedyResult
+
+__all__ = ["greedy_summary"]
+
+
+def greedy_summary(result: GreedyResult) -> dict[str, Any]:
+    """Return basis_size, stopped, reason, history (as :class:`rbm.GreedyStep`, NaN as null) and versions, for JSON."""
+    return {
+        "basis_size": len(result.parameters),
+        "stopped": result.stopped,
+        "reason": result.reason,
+        "history": [{k: None if v != v else v for k, v in asdict(step).items()} for step in result.history],
+        "versions": {
+            "rbm-toolkit": rbm.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+    }
