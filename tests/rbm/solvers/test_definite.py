@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from flint import arb, ctx
+from flint import ctx
+from helpers.elimination import pivots, rows_of
 
 from rbm.solvers.definite import (
     definiteness_error,
@@ -29,17 +30,7 @@ def _bits():
 
 def is_definite(matrix: np.ndarray, shift: float) -> bool:
     """Whether H + shift I is positive definite: exact elimination of the real form [[re, -im], [im, re]]."""
-    h = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]]) if np.iscomplexobj(matrix) else matrix
-    n = len(h)
-    a = [[arb(float(h[i, j])) + (arb(float(shift)) if i == j else 0) for j in range(n)] for i in range(n)]
-    for k in range(n):
-        if not a[k][k] > 0:
-            return False
-        for i in range(k + 1, n):
-            t = a[i][k] / a[k][k]
-            for j in range(k, n):
-                a[i][j] -= t * a[k][j]
-    return True
+    return all(pivot > 0 for pivot in pivots(rows_of(matrix, shift)))
 
 
 def random_hermitian(seed: int, values: np.ndarray, cplx: bool) -> np.ndarray:

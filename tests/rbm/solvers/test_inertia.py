@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from flint import arb, ctx
+from flint import ctx
+from helpers.elimination import negative_pivots, rows_of
 
 from rbm.solvers import inertia as module
 from rbm.solvers.inertia import inertia
@@ -22,19 +23,7 @@ def _bits():
 
 def negative_eigenvalues(matrix: np.ndarray, shift: float) -> int:
     """The number for H + shift I: 400-bit elimination of the real form, whose eigenvalues are double."""
-    complex_valued = np.iscomplexobj(matrix)
-    h = np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]]) if complex_valued else matrix
-    n = len(h)
-    a = [[arb(float(h[i, j])) + (arb(float(shift)) if i == j else 0) for j in range(n)] for i in range(n)]
-    negative = 0
-    for k in range(n):
-        assert not a[k][k].contains(0)
-        negative += bool(a[k][k] < 0)
-        for i in range(k + 1, n):
-            t = a[i][k] / a[k][k]
-            for j in range(k, n):
-                a[i][j] -= t * a[k][j]
-    return negative // 2 if complex_valued else negative
+    return negative_pivots(rows_of(matrix, shift)) // (2 if np.iscomplexobj(matrix) else 1)
 
 
 def hermitian(n: int, complex_valued: bool, seed: int) -> np.ndarray:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+from flint import arb, ctx
+from helpers.elimination import negative_pivots, rows_of
 from helpers.other_arrays import cupy_with_a_gpu
 
 import rbm
@@ -67,7 +68,7 @@ def test_it_is_the_constant(m: int, complex_valued: bool, weights: tuple[float, 
 
 
 def test_it_is_below_the_constant_in_exact_arithmetic() -> None:
-    """Near resonances without damping, where all digits cancel, against 60 digits."""
+    """Near resonances without damping, where all digits cancel, against exact counts of eigenvalues."""
     k, w = finite_elements(3)
     model = pencil_model(k, w, sp.csr_array(k + w), ("1", "-k**2"))
     resonances = np.sqrt(scipy.linalg.eigh(k.toarray(), w.toarray(), eigvals_only=True))
@@ -75,14 +76,24 @@ def test_it_is_below_the_constant_in_exact_arithmetic() -> None:
     mus = np.array(near)[:, None]
     theta = model.operator_coefficients(mus)
     beta = model.stability.constant(theta)
-    with mpmath.workdps(60):
-        stiffness, mass, product = (mpmath.matrix(a.toarray().tolist()) for a in (*model.operator_terms, model.product))
-        inverse = mpmath.inverse(mpmath.cholesky(product))
-        for row, found in zip(theta, beta, strict=True):
-            whitened = inverse * (mpmath.mpf(row[0]) * stiffness + mpmath.mpf(row[1]) * mass) * inverse.T
-            least = min(abs(v) for v in mpmath.eigsy(whitened, eigvals_only=True))
-            assert found <= least
-            assert found >= least - 1e-13 * np.abs(row).sum()
+    ctx.prec = 400
+    try:
+        terms = [rows_of(a.toarray()) for a in (*model.operator_terms, model.product)]
+
+        def below(row: np.ndarray, t: float) -> int:
+            """How many eigenvalues of A v = s P v are less than t."""
+            a, b, c = arb(float(row[0])), arb(float(row[1])), arb(t)
+            n = range(len(terms[0]))
+            return negative_pivots(
+                [[a * terms[0][i][j] + b * terms[1][i][j] - c * terms[2][i][j] for j in n] for i in n]
+            )
+
+        for row, found in zip(theta, map(float, beta), strict=True):
+            wider = found + 1e-13 * float(np.abs(row).sum())
+            assert below(row, found) == below(row, -found)  # none is nearer to zero
+            assert below(row, wider) > below(row, -wider)  # and one is not much farther
+    finally:
+        ctx.prec = 53
 
 
 @pytest.mark.parametrize("m", [12, 22])
