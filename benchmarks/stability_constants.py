@@ -62,7 +62,7 @@ def strips(m: int, count: int, complex_valued: bool = False, wind: tuple[float, 
     parameters = dict.fromkeys(names, (0.1, 1.0)) | {"w": wind}
     if complex_valued:
         operators += [("r", keep(mass(np.sign(x - 0.4)), mass(one))), ("c * exp(1j * c)", keep(mass(one), mass(one)))]
-        parameters |= {"r": (-0.1, 0.1), "c": (0.0, 3.0)}
+        parameters |= {"r": (-0.1, 0.1), "c": (0.0, 1.5)}
     load = np.kron(mass(one).sum(axis=0)[1:], mass(one).sum(axis=0))
     return {"operators": operators, "rhs": [(1.0, load)], "product": product, "parameters": parameters}
 
