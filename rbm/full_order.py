@@ -43,8 +43,9 @@ class FullOrderModel(AffineSystem):
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`, or its ranges {"mu": (1.0, 100.0)}
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
-        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised
-        callable
+        expression, a vectorised callable, or what computes one: :class:`rbm.stability.MinTheta` and
+        :class:`rbm.stability.SCM` (coercive), :class:`rbm.stability.Pencil` (a(mu) K + b(mu) M),
+        :class:`rbm.stability.NaturalNorm` (any), :class:`rbm.stability.Anchored` (any, dense)
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian
         matrices (n, n) in their place make a quadratic output u^H Q(mu) u
     output_units : {name: unit}, texts for tables, "K" for instance

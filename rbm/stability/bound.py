@@ -39,7 +39,7 @@ class StabilityBound(Protocol):
 
 
 class Unbound(Protocol):
-    """What a user gives to a model, :class:`MinTheta` or :class:`Anchored` for example.
+    """What a user gives to a model, :class:`MinTheta` or :class:`NaturalNorm` for example.
 
     The model makes a :class:`StabilityBound` of it.
     """

@@ -226,7 +226,7 @@ class ConstraintChoice:
         estimate, vector = minimiser(matrix, inner, at)
         level = shown_minimum(matrix, error, estimate, estimate, inner) if estimate > 0 else None
         if level is None or not level > 0:
-            raise StabilityError(not_coercive(at, estimate))
+            raise StabilityError(not_coercive(at, inner, estimate))
         norm = float((vector.conj() @ (inner.units.product @ vector)).real)
         quotients = np.array([(vector.conj() @ (p.matrix @ vector)).real / norm for p in self.parts])
         self.constraints = known.extended(c, level, mu, np.ldexp(quotients, exponents) / known.scales)

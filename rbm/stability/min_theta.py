@@ -20,6 +20,8 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers import definite
+from rbm.stability.alternatives import for_any_model
+from rbm.stability.options import check_options
 from rbm.stability.positive import positive
 from rbm.storage.registry import register
 
@@ -67,6 +69,7 @@ class MinTheta:
 
     def bind(self, system: AffineSystem) -> BoundMinTheta:
         """Check the conditions on the model's terms and compute what is needed online."""
+        check_options(self)
         inner = system.inner_product
         terms = [_Term.of(q, term, inner) for q, term in enumerate(system.operator_terms)]
         skew = np.array([t.skew for t in terms])
@@ -245,8 +248,8 @@ class _Term:
             remedy = "move its sign into the coefficient" if negative else "take it apart into semi-definite terms"
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
-                f"{remedy}, or give another lower bound: rbm.stability.Anchored() with "
-                'projection="least-squares", which holds for any terms, or a number or expression that is known'
+                f"{remedy}, or give another lower bound: {for_any_model(self.original)}, or a number or expression "
+                "that is known"
             )
         return slack + self.error
 

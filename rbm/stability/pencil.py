@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from rbm.errors import StabilityError
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.cost import announce
+from rbm.stability.options import check_options
 from rbm.stability.outer_eigenvalues import (
     DENSE_LIMIT,
     OuterEigenvalues,
@@ -79,10 +79,7 @@ class Pencil:
 
     def bind(self, system: AffineSystem) -> BoundPencil:
         """Check the terms, compute the eigenvalues, and show that none is missing."""
-        if self.cut is not None and not (isinstance(self.cut, Real) and np.isfinite(self.cut)):
-            raise StabilityError(f"cut must be a finite eigenvalue of K v = lambda M v, got {self.cut!r}")
-        if not self.max_eigenvalues >= 1:
-            raise StabilityError(f"max_eigenvalues must be at least 1, got {self.max_eigenvalues}")
+        check_options(self)
         terms = PencilTerms.of(system, self.stiffness, self.mass)
         inner, above = system.inner_product, terms.above
         if inner.shape[0] <= DENSE_LIMIT:

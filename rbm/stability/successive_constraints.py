@@ -19,6 +19,7 @@ from rbm.errors import Interrupted, StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
 from rbm.stability.cost import announce, proving_sources
+from rbm.stability.options import check_options
 from rbm.stability.positive import positive
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.archive import read_archive, write_archive
@@ -84,10 +85,7 @@ class SCM:
 
     def bind(self, system: AffineSystem) -> BoundSCM:
         """Choose the constraints for a system, going on with those in the cache."""
-        if not 0 < self.tol < 1:
-            raise StabilityError(f"tol must lie between 0 and 1, got {self.tol}")
-        if not self.max_constraints >= 1:
-            raise StabilityError(f"max_constraints must be at least 1, got {self.max_constraints}")
+        check_options(self)
         space = system.parameters
         mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)

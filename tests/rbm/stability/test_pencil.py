@@ -202,7 +202,7 @@ def test_it_goes_through_greedy_batch_file_and_back(tmp_path: Path) -> None:
         ({"mass": 0}, "two different matrices"),
         ({"cut": np.nan}, "cut must be a finite eigenvalue"),
         ({"cut": -100.0}, "no eigenvalue that p lambda \\+ q > 0 allows"),
-        ({"max_eigenvalues": 0}, "max_eigenvalues must be at least 1, got 0"),
+        ({"max_eigenvalues": 0}, "max_eigenvalues must be a whole number of at least 1, got 0"),
         ({"max_eigenvalues": 3}, "eigenvalues of the pencil are needed .* more than max_eigenvalues=3"),
     ],
 )
