@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -20,9 +21,11 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficients
+from rbm.reduced.saved_output import SavedOutput
 from rbm.solvers.definite import definiteness_error, hermitian_part, norm_bound
 from rbm.solvers.factorization import factorize_positive_definite
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored
 
 __all__ = ["AtPoints", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "above_underflow", "reduce_output"]
 
@@ -46,23 +49,9 @@ class AtPoints(NamedTuple):
     error: Any = None  #: bounds (M,) of ||u - Z gamma||_P, and of ||r||_{P'} / beta
 
 
-class _SavedOutput:
-    """The base class of reduced outputs: their fields go into files by name, except those that are None."""
-
-    def arrays(self) -> dict[str, Any]:
-        """Return the coefficients and the arrays by name, for a file."""
-        known = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in known.items() if value is not None}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Make the output from :meth:`arrays`; older files lack some of them."""
-        return cls(**arrays)
-
-
 @register("output")
 @dataclass(frozen=True)
-class ReducedLinear(_SavedOutput):
+class ReducedLinear(SavedOutput):
     """A linear output of a reduced model, with a proved bound of its error.
 
         s(mu) = sum_q psi_q(mu) l_q^T Z gamma,    |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu) + rounding.
@@ -80,12 +69,23 @@ class ReducedLinear(_SavedOutput):
     """
 
     kind: ClassVar[str] = "linear"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        "vectors": Stored("qn", "c"),
+        "dual": Stored("kq", "c"),
+        "defects": Stored("q", least=0, optional=True),
+        "rounding": Stored("qn", least=0, optional=True),
+    }
 
     coefficients: Coefficients  #: psi
     vectors: np.ndarray  #: l_q^T Z (Ql, N)
     dual: np.ndarray  #: (k, Ql)
     defects: np.ndarray | None = None  #: (Ql,); None for zeros (files older than this)
     rounding: np.ndarray | None = None  #: (Ql, N) what the entries of `vectors` may be off by; None for zeros
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.vectors.shape[1]
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """Return output values (M,) at points (M, p) for gamma (M, N)."""
@@ -151,7 +151,7 @@ def above_underflow(bound: Any, norm: Any, error: Any) -> Any:
 
 @register("output")
 @dataclass(frozen=True)
-class ReducedQuadratic(_SavedOutput):
+class ReducedQuadratic(SavedOutput):
     """A quadratic output of a reduced model, with a proved bound of its error.
 
         s(mu) = Re sum_q psi_q(mu) z^H Q_q z,    z = Z gamma    (without Re if psi is complex: each form is real).
@@ -166,6 +166,12 @@ class ReducedQuadratic(_SavedOutput):
     """
 
     kind: ClassVar[str] = "quadratic"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        "matrices": Stored("qnn", "c"),
+        "norms": Stored("q", least=0),
+        "rounding": Stored("q", least=0, optional=True),
+        "orthonormality": Stored("", least=0, optional=True),
+    }
 
     coefficients: Coefficients  #: psi
     matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
@@ -173,6 +179,11 @@ class ReducedQuadratic(_SavedOutput):
     #: (Ql,) Frobenius norm of what `matrices` may be off by; None for zeros (older files)
     rounding: np.ndarray | None = None
     orthonormality: float = 1e-10  #: eta
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.matrices.shape[1]
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """Return output values (M,), which are real if psi is."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
 from rbm.reduction.projected_system import Reduction
 from rbm.stability.bound import CoefficientBound
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored
 
 __all__ = ["ReducedPrimalDual", "reduce_primal_dual"]
 
@@ -55,6 +56,27 @@ class ReducedPrimalDual(ReducedLinear):
     """
 
     kind: ClassVar[str] = "primal-dual"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        **ReducedLinear.stored,
+        "factor": Stored("bm", "c"),
+        "factor_norms": Stored("m", least=0),
+        "factor_defects": Stored("m", least=0),
+        "orthogonality": Stored("", least=0),
+        "correction": Stored("db", "c"),
+        "correction_error": Stored("", least=0),
+        "dual_operators": Stored("trd", "c"),
+        "dual_rhs": Stored("qr", "c"),
+        "dual_factor": Stored("ce", "c"),
+        "dual_norms": Stored("e", least=0),
+        "dual_defects": Stored("e", least=0),
+        "dual_orthogonality": Stored("", least=0),
+        "dual_orthonormality": Stored("", least=0),
+    }
+    families: ClassVar[Mapping[str, str]] = {
+        "coefficients": "q",
+        "operator_coefficients": "t",
+        "rhs_coefficients": "f",
+    }
 
     operator_coefficients: Coefficients  #: theta
     rhs_coefficients: Coefficients  #: phi
@@ -71,6 +93,17 @@ class ReducedPrimalDual(ReducedLinear):
     dual_defects: np.ndarray  #: (m*,)
     dual_orthogonality: float
     dual_orthonormality: float  #: eta* >= ||Z*^H P Z* - I||
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Make the output from :meth:`arrays`. Raises ValueError for entries that do not fit each other."""
+        made = super().from_arrays(arrays)
+        terms, (rows, columns) = len(made.operator_coefficients), made.dual_operators.shape[1:]
+        of_primal = len(made.rhs_coefficients) + terms * made.vectors.shape[1]
+        of_dual = len(made.coefficients) + terms * columns
+        if made.factor.shape[1] != of_primal or made.dual_factor.shape[1] != of_dual or rows < columns:
+            raise ValueError("the arrays of its output of the kind 'primal-dual' do not fit each other")
+        return made
 
     def simple(self) -> None:
         """Return None: the compiled kernels do not solve the dual problem together with the primal one."""

@@ -23,7 +23,9 @@ from rbm.solvers import definite
 from rbm.stability.alternatives import for_any_model
 from rbm.stability.options import check_options
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 
 __all__ = ["BoundMinTheta", "MinTheta"]
 
@@ -116,6 +118,14 @@ class MinTheta:
         return reference
 
 
+#: What a file holds of a bound.
+STORED = {
+    "reference": Stored("q", positive=True, finite=False),
+    "constant": Stored("", positive=True),
+    "slack": Stored("q", least=0, optional=True),
+}
+
+
 @register("stability bound")
 @dataclass(frozen=True)
 class BoundMinTheta:
@@ -136,10 +146,17 @@ class BoundMinTheta:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundMinTheta:
-        """Make the bound from what :meth:`arrays` returned."""
-        constant = float(arrays["constant"])
-        slack = arrays.get("slack")  # older files have none
-        return cls(arrays["reference"], constant, arrays["parameters"], slack)
+        """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
+        known = checked_arrays("min-theta bound", arrays, STORED)
+        space = stored_space("min-theta bound", arrays)
+        if not np.any(np.isfinite(known["reference"])):
+            raise ValueError("the arrays of its min-theta bound do not fit each other: 'reference' is infinite")
+        return cls(known["reference"], known["constant"], space, known.get("slack"))
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.reference)
 
     def simple(self) -> np.ndarray:
         """Return the numbers (1 + 2 Qa,) that compiled kernels need (:class:`rbm.online.forms.Finish`).

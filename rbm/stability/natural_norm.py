@@ -123,7 +123,7 @@ def _read(path: Path | None, space: ParameterSpace) -> BoundNaturalNorm | None:
         return None
     try:
         return BoundNaturalNorm.from_arrays({**read_archive(path, KIND, key=path.stem)[1], "parameters": space})
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         warnings.warn(f"cached anchors are not used and will be computed again: {error}", UserWarning, stacklevel=4)
         return None
 

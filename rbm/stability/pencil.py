@@ -25,7 +25,9 @@ from rbm.stability.outer_eigenvalues import (
 )
 from rbm.stability.pencil_terms import PencilTerms
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 
 __all__ = ["BoundPencil", "Pencil"]
 
@@ -146,6 +148,17 @@ def _beyond(values: np.ndarray, radii: np.ndarray, cut: float, above: bool) -> O
     return OuterEigenvalues(values[outer], radii[outer], (low, high))
 
 
+#: What a file holds of a bound.
+STORED = {
+    "alphas": Stored("q", "c"),
+    "kappas": Stored("q", "c"),
+    "errors": Stored("q", least=0),
+    "eigenvalues": Stored("j"),
+    "radii": Stored("j", least=0),
+    "rest": Stored("2"),
+}
+
+
 @register("stability bound")
 @dataclass(frozen=True, eq=False)
 class BoundPencil:
@@ -164,27 +177,21 @@ class BoundPencil:
 
     def arrays(self) -> dict[str, Any]:
         """Return the state by name, for a file."""
-        return {name: getattr(self, name) for name in (*self._shapes(), "parameters")}
-
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        q, j = self.errors.shape, self.eigenvalues.shape
-        return {"alphas": q, "kappas": q, "errors": q, "eigenvalues": j, "radii": j, "rest": (2,)}
+        return {name: getattr(self, name) for name in (*STORED, "parameters")}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundPencil:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
-        made = cls(**arrays)
-        if not (
-            all(getattr(made, name).shape == shape and shape for name, shape in made._shapes().items())
-            and all(np.all(np.isfinite(getattr(made, name))) for name in made._shapes())
-            and all(getattr(made, name).dtype == float for name in ("errors", "eigenvalues", "radii", "rest"))
-            and all(getattr(made, name).dtype in (float, complex) for name in ("alphas", "kappas"))
-            and np.all(made.radii >= 0)
-            and np.all(made.errors >= 0)
-            and made.rest[0] <= made.rest[1]
-        ):
-            raise ValueError("the arrays of its pencil do not fit each other")
+        known = checked_arrays("pencil", arrays, STORED)
+        made = cls(**{name: known[name] for name in STORED}, parameters=stored_space("pencil", arrays))
+        if not made.rest[0] <= made.rest[1]:
+            raise ValueError(f"the arrays of its pencil do not fit each other: the interval 'rest' is {made.rest}")
         return made
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.errors)
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError at a resonance."""

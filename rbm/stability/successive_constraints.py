@@ -21,9 +21,11 @@ from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expec
 from rbm.stability.cost import announce, proving_sources
 from rbm.stability.options import check_options
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import StoppingRule, weak_greedy
 
 __all__ = ["SCM", "BoundSCM"]
@@ -89,7 +91,7 @@ class SCM:
         space = system.parameters
         mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
-        choice = ConstraintChoice(system, mus, _read(path), lambda parts: self._announce(system, parts))
+        choice = ConstraintChoice(system, mus, _read(path, space), lambda parts: self._announce(system, parts))
         try:
             stop, worst = weak_greedy(
                 choice,
@@ -149,16 +151,14 @@ def _default_points(space: ParameterSpace, rng: int) -> np.ndarray:
     return np.concatenate([made, np.array(list(itertools.product(*space.bounds)), dtype=made.dtype)])
 
 
-def _read(path: Path | None) -> Constraints | None:
+def _read(path: Path | None, space: ParameterSpace) -> Constraints | None:
     if path is None or not path.exists():
         return None
     try:
-        made = Constraints(**read_archive(path, KIND, key=path.stem)[1])
-        made.check()
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return Constraints.from_arrays(read_archive(path, KIND, key=path.stem)[1], space)
+    except (OSError, ValueError) as error:
         warnings.warn(f"cached constraints are not used and will be computed again: {error}", UserWarning, stacklevel=4)
         return None
-    return made
 
 
 def _write(path: Path | None, constraints: Constraints) -> None:
@@ -192,14 +192,18 @@ class BoundSCM:
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundSCM:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
-        given = dict(arrays)
-        made = cls(active=given.pop("active"), parameters=given.pop("parameters"), constraints=Constraints(**given))
-        made.constraints.check()
-        count, rows = len(made.constraints.lower), len(made.constraints.levels) + 2 * len(made.constraints.lower)
-        good = made.active.ndim == 2 and made.active.shape[1] == count and made.active.dtype.kind == "i"
-        if not (good and len(made.active) and np.all((made.active >= 0) & (made.active < rows))):
+        space = stored_space("constraints", arrays)
+        constraints = Constraints.from_arrays(arrays, space)
+        expected = {"active": Stored("kq", "i", least=0)}
+        active = checked_arrays("constraints", arrays, expected, {"q": len(constraints.lower)})["active"]
+        if not VertexWalk(constraints.program, active).starts():
             raise ValueError("the vertices of its linear program do not fit the constraints")
-        return made
+        return cls(constraints, active, space)
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.constraints.losses) // 2
 
     @cached_property
     def walk(self) -> VertexWalk:

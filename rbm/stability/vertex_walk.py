@@ -79,6 +79,16 @@ class VertexWalk:
         """B^{-1} (K, Q, Q) of each vertex; column i is the edge on which all active inequalities but number i hold."""
         return np.linalg.inv(self.normals[self.active])
 
+    def starts(self) -> bool:
+        """Say whether there are vertices, and each is one: Q inequalities of the program that are independent."""
+        if not (len(self.active) and np.all((self.active >= 0) & (self.active < len(self.normals)))):
+            return False
+        try:
+            left = self.normals[self.active] @ self.edges
+        except np.linalg.LinAlgError:
+            return False
+        return bool(np.all(np.abs(left - np.eye(left.shape[1])) < 0.5))
+
     @cached_property
     def points(self) -> np.ndarray:
         """The vertices y (K, Q)."""
