@@ -58,7 +58,7 @@ class ReducedPrimalDual(ReducedLinear):
     kind: ClassVar[str] = "primal-dual"
     stored: ClassVar[Mapping[str, Stored]] = {
         **ReducedLinear.stored,
-        "factor": Stored("bm", "c"),
+        "factor": Stored("bm", "c", filled=True),
         "factor_norms": Stored("m", least=0),
         "factor_defects": Stored("m", least=0),
         "orthogonality": Stored("", least=0),
@@ -66,7 +66,7 @@ class ReducedPrimalDual(ReducedLinear):
         "correction_error": Stored("", least=0),
         "dual_operators": Stored("trd", "c"),
         "dual_rhs": Stored("qr", "c"),
-        "dual_factor": Stored("ce", "c"),
+        "dual_factor": Stored("ce", "c", filled=True),
         "dual_norms": Stored("e", least=0),
         "dual_defects": Stored("e", least=0),
         "dual_orthogonality": Stored("", least=0),

@@ -30,6 +30,7 @@ class Stored:
     least: float | None = None  #: no entry is less
     positive: bool = False  #: all entries are greater than zero
     finite: bool = True  #: no entry is infinite; none is NaN in any case
+    filled: bool = False  #: it has entries
     optional: bool = False  #: older files have none
 
 
@@ -81,6 +82,8 @@ def _array(value: Any, kind: str) -> np.ndarray | None:
 
 def _check_values(what: str, name: str, array: np.ndarray, wanted: Stored) -> None:
     """Raise ValueError for numbers that the array may not hold."""
+    if wanted.filled and not array.size:
+        raise _misfit(what, f"{name!r} is empty")
     if np.any(np.isnan(array)):
         raise _misfit(what, f"{name!r} holds NaN")
     if wanted.finite and not np.all(np.isfinite(array)):
