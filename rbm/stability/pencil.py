@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import beside, is_complex, namespace, real_part, to_numpy
+from lowrank.arrays import beside, is_complex, mixed_product, namespace, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF, exponents_of, scaled
 from rbm.errors import StabilityError
@@ -228,7 +228,7 @@ class BoundPencil:
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
         xp = namespace(theta)
-        alpha, kappa = theta @ beside(self.alphas, theta), theta @ beside(self.kappas, theta)
+        alpha, kappa = (mixed_product(theta, beside(weights, theta)) for weights in (self.alphas, self.kappas))
         if isinstance(theta, np.ndarray):
             least = self._compiled(alpha, kappa)
         else:
