@@ -15,6 +15,7 @@ import numpy as np
 from lowrank.arrays import namespace, to_numpy
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
+from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import Interrupted, StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
@@ -223,7 +224,15 @@ class BoundSCM:
 
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
-        return self.walk.bound(self.constraints.coefficients(theta)) - self.constraints.loss(theta)
+        return self._without_loss(self.walk.bound(self.constraints.coefficients(theta)), theta)
+
+    def _without_loss(self, bound: Any, theta: Any) -> Any:
+        """Return the bound (M,) minus what all other parts may cost, the rounding of the difference included."""
+        loss = self.constraints.loss(theta)
+        if isinstance(loss, float):  # zero
+            return bound
+        made = bound - loss
+        return made - 4 * ROUND_OFF * namespace(made).abs(made)
 
     def upper(self, theta: Any) -> Any:
         """Return upper bounds (M,) of the constant, from the minimisers at the constraints; right up to rounding."""
@@ -238,7 +247,7 @@ class BoundSCM:
         """
         program, c = self.constraints.program, self.constraints.coefficients(theta)
         multipliers = np.stack([program.propose(row).multipliers for row in c]) if len(c) else np.zeros((0, 1))
-        return program.value(c, multipliers) - self.constraints.loss(theta)
+        return self._without_loss(program.value(c, multipliers), theta)
 
     def __repr__(self) -> str:
         levels = f"{len(self.constraints.levels)} constraints, {len(self.constraints.lower)} Hermitian parts"
