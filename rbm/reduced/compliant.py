@@ -106,7 +106,7 @@ class ReducedCompliant(ReducedLinear):
         u = 3 * (n + terms + 8) * ROUND_OFF
         left = xp.sum(conj(gamma) * (conj(psi) @ beside(self.rhs, gamma)), axis=1)
         known = u * np.abs(self.rhs) + (1 + 2.0**-20) * self.rhs_errors + self._sizes
-        off = xp.sum((moduli @ beside(known, gamma)) * size, axis=1)
+        off = xp.sum((moduli @ beside(known, gamma)) * size, axis=1) + self._off(at.mus)
         for q, matrix in enumerate(self.operators):
             left = left - theta[:, q] * xp.sum(conj(gamma) * (gamma @ beside(matrix.T, gamma)), axis=1)
             of_sum = xp.sum(size * (size @ beside(np.abs(matrix).T, gamma)), axis=1)

@@ -73,7 +73,7 @@ class ReducedPrimalDual(ReducedLinear):
         "dual_orthonormality": Stored("", least=0),
     }
     families: ClassVar[Mapping[str, str]] = {
-        "coefficients": "q",
+        **ReducedLinear.families,
         "operator_coefficients": "t",
         "rhs_coefficients": "f",
     }
@@ -128,7 +128,7 @@ class ReducedPrimalDual(ReducedLinear):
             return value, None
         plain = super().bound(at.mus, gamma, at.error)
         sums = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * xp.abs(gamma), axis=1)
-        off = off + 4 * ROUND_OFF * xp.abs(value)
+        off = off + 4 * ROUND_OFF * xp.abs(value) + self._off(at.mus)
         product = norm.bound * at.error + sums
         other = plain + xp.abs(correction)
         bound = (1 + 16 * ROUND_OFF) * (xp.where(product < other, product, other) + off)

@@ -32,7 +32,10 @@ class SavedOutput:
         """
         what = f"output of the kind {cls.kind!r}"  # type: ignore[attr-defined]
         lengths = {}
+        optional = {f.name for f in fields(cls) if f.default is None}  # type: ignore[arg-type]
         for name, letter in cls.families.items():
+            if name in optional and name not in arrays:
+                continue
             if not isinstance(arrays.get(name), Coefficients):
                 raise ValueError(f"the arrays of its {what} do not fit each other: {name!r} is {arrays.get(name)!r}")
             lengths[letter] = len(arrays[name])

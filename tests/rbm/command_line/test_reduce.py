@@ -95,6 +95,23 @@ def test_outputs_with_dual_problems(
     assert abs(corrected[0] - exact) <= corrected[1] + 1e-10 * abs(exact)
 
 
+def test_outputs_read_fixed_unknowns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rbm.plots, "save", lambda axes, stem: [])
+    text = BASIC + '[outputs]\nsum = "rest.npz:column"\n[fixed]\ndofs = "dofs.npy"\nvalues = "values.npy"\n'
+    path = written(tmp_path, text)
+    np.save(tmp_path / "dofs.npy", [0, N - 1])
+    np.save(tmp_path / "values.npy", [2.0, -5.0])
+    assert run(capsys, "reduce", path, "--out", tmp_path / "out")[0] == 0
+    matrix = sp.load_npz(tmp_path / "K.npz").toarray() + 1.3 * np.eye(N)
+    matrix[[0, N - 1]] = np.eye(N)[[0, N - 1]]
+    exact = np.linalg.solve(matrix, np.concatenate([[2.0], np.ones(N - 2) / 1.3, [-5.0]])).sum()
+    status, out, _ = run(capsys, "query", tmp_path / "out" / "model.rbm", "--mu", "1.3")
+    printed = dict(line.replace(" ", "").split("=") for line in out.splitlines())
+    assert abs(float(printed["sum"]) - exact) <= float(printed["sum_bound"]) + 1e-9
+
+
 def queried(capsys: pytest.CaptureFixture[str], folder: Path, name: str) -> tuple[tuple[float, float], float]:
     """Value and bound of an output at k = 1.3, as ``rbm query`` prints them, and the exact value."""
     status, out, err = run(capsys, "query", folder / "out" / "model.rbm", "--mu", "1.3")
