@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from lowrank.arrays import beside, conj, is_complex, namespace, real_part
+from lowrank.arrays import beside, conj, is_complex, mixed_product, namespace, real_part
 from rbm.affine.terms import Output
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
@@ -104,11 +104,11 @@ class ReducedCompliant(ReducedLinear):
         theta, weight, moduli = real_part(at.theta), xp.abs(at.theta), xp.abs(psi)
         n, terms = gamma.shape[1], self.operators.shape[0] + self.rhs.shape[0]
         u = 3 * (n + terms + 8) * ROUND_OFF
-        left = xp.sum(conj(gamma) * (conj(psi) @ beside(self.rhs, gamma)), axis=1)
+        left = xp.sum(conj(gamma) * mixed_product(conj(psi), beside(self.rhs, gamma)), axis=1)
         known = u * np.abs(self.rhs) + (1 + 2.0**-20) * self.rhs_errors + self._sizes
         off = xp.sum((moduli @ beside(known, gamma)) * size, axis=1) + self._off(at.mus)
         for q, matrix in enumerate(self.operators):
-            left = left - theta[:, q] * xp.sum(conj(gamma) * (gamma @ beside(matrix.T, gamma)), axis=1)
+            left = left - theta[:, q] * xp.sum(conj(gamma) * mixed_product(gamma, beside(matrix.T, gamma)), axis=1)
             of_sum = xp.sum(size * (size @ beside(np.abs(matrix).T, gamma)), axis=1)
             of_matrix = (size @ beside(self.operator_errors[q], gamma)) ** 2
             off = off + weight[:, q] * (u * of_sum + (1 + u) * of_matrix)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from lowrank.arrays import beside, namespace, real_part
+from lowrank.arrays import beside, mixed_product, namespace, real_part
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.inner_product import InnerProduct
 from rbm.affine.offsets import Offset
@@ -99,8 +99,8 @@ class ReducedLinear(SavedOutput):
 
     def _of_solution(self, mus: Any, gamma: Any) -> Any:
         if self._constant is not None:
-            return widened(gamma) @ beside(self._constant[0], gamma)
-        vectors = self.coefficients(mus) @ beside(self.vectors, gamma)
+            return mixed_product(widened(gamma), beside(self._constant[0], gamma))
+        vectors = mixed_product(self.coefficients(mus), beside(self.vectors, gamma))
         return namespace(gamma).sum(vectors * widened(gamma), axis=1)
 
     @cached_property
@@ -151,7 +151,7 @@ class ReducedLinear(SavedOutput):
             return above_underflow(made + self._off(mus), norm, error)
         psi = self.coefficients(mus)
         size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
-        norm = row_norms(psi @ beside(self.dual.T, gamma)) + xp.abs(psi) @ beside(self._defects, gamma)
+        norm = row_norms(mixed_product(psi, beside(self.dual.T, gamma))) + xp.abs(psi) @ beside(self._defects, gamma)
         norm = (1 + 1e-12) * norm + underflow_of_sums(self._defects)
         return above_underflow(norm * error + size + self._off(mus), norm, error)
 
@@ -211,7 +211,7 @@ class ReducedQuadratic(SavedOutput):
         """Return output values (M,), which are real if psi is."""
         xp, gamma = namespace(gamma), widened(gamma)
         conjugate = xp.conj(gamma)
-        forms = [real_part(xp.sum(conjugate * (gamma @ beside(q.T, gamma)), axis=1)) for q in self.matrices]
+        forms = [real_part(xp.sum(conjugate * mixed_product(gamma, beside(q.T, gamma)), axis=1)) for q in self.matrices]
         return xp.sum(self.coefficients(mus) * xp.stack(forms, axis=1), axis=1)
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:

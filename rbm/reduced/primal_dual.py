@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from lowrank.arrays import beside, conj, namespace, numpy_dtype
+from lowrank.arrays import beside, conj, mixed_product, namespace, numpy_dtype
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, underflow_of_sums, widened
 from rbm.estimators import Orthonormal
@@ -155,7 +155,7 @@ class ReducedPrimalDual(ReducedLinear):
         c = residual_coefficients(theta, phi, gamma)
         xp, dtype = namespace(c), numpy_dtype(c)
         size = (1 + float(self.dual_orthonormality)) ** 0.5 * (1 + float(self.orthogonality)) * row_norms(dual)
-        y = c @ factor.T
+        y = mixed_product(c, factor.T)
         off = size * (xp.abs(c) @ beside(state.floor_weights(dtype), c))
         lower = size * (xp.abs(c) @ beside(state.sharp_weights(dtype), c))
         again = dual_norm * row_norms(y) < SHARP * (off - lower)
@@ -170,7 +170,7 @@ class ReducedPrimalDual(ReducedLinear):
     def _contracted(self, dual: Any, y: Any, off: Any) -> tuple[Any, Any]:
         """Return gamma*^H B y (M,) and `off` with the rounding of this."""
         xp, (rows, columns) = namespace(y), self.correction.shape
-        weights = conj(dual) @ beside(self.correction, dual)
+        weights = mixed_product(conj(dual), beside(self.correction, dual))
         unit = 3 * (rows + columns + 8) * ROUND_OFF
         error = float(self.correction_error) + unit * self._correction_size
         return xp.sum(weights * y, axis=1), (1 + unit) * (off + error * row_norms(dual) * row_norms(y))

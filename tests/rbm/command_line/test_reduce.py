@@ -107,7 +107,7 @@ def test_outputs_read_fixed_unknowns(
     matrix = sp.load_npz(tmp_path / "K.npz").toarray() + 1.3 * np.eye(N)
     matrix[[0, N - 1]] = np.eye(N)[[0, N - 1]]
     exact = np.linalg.solve(matrix, np.concatenate([[2.0], np.ones(N - 2) / 1.3, [-5.0]])).sum()
-    status, out, _ = run(capsys, "query", tmp_path / "out" / "model.rbm", "--mu", "1.3")
+    out = run(capsys, "query", tmp_path / "out" / "model.rbm", "--mu", "1.3")[1]
     printed = dict(line.replace(" ", "").split("=") for line in out.splitlines())
     assert abs(float(printed["sum"]) - exact) <= float(printed["sum_bound"]) + 1e-9
 

@@ -112,6 +112,19 @@ def test_the_offset_of_an_output_that_is_compliant_or_dual_keeps_the_sharp_bound
         assert name not in ("compliant", "dual") or np.all(one.output_bounds[name] < 1e-2 * one.output_bounds["inside"])
 
 
+@pytest.mark.parametrize("kind", ["sparse", "complex sparse"])
+def test_arrays_of_torch_give_the_same(kind: str) -> None:
+    """Its matrix products take one type: real coefficients with complex functionals, for outputs of every kind."""
+    torch = pytest.importorskip("torch")
+    model, mus = constrained(kind), SPACE.sample(20, "random", rng=4)
+    reduced = rbm.greedy(model, SPACE.sample(30), tol=3e-2, dual=("dual",)).reduced_model
+    made, truth = reduced.to(torch).solve(torch.asarray(mus)), exact(kind, mus, model)
+    for name, values in reduced.solve(mus).outputs.items():
+        np.testing.assert_allclose(made.outputs[name].numpy(), values, rtol=1e-10)
+        error = np.abs(made.outputs[name].numpy() - truth[name])
+        assert np.all(error <= made.output_bounds[name].numpy() + 1e-13 * np.abs(values))
+
+
 @pytest.mark.parametrize("constant", [True, False])
 def test_the_rounding_of_the_offset_is_in_the_bound(constant: bool) -> None:
     """Against exact numbers, for an error of zero: offsets that cancel, and some far larger than the rest."""
