@@ -80,14 +80,16 @@ class VertexWalk:
         return np.linalg.inv(self.normals[self.active])
 
     def starts(self) -> bool:
-        """Say whether there are vertices, and each is one: Q inequalities of the program that are independent."""
+        """Say whether there are vertices, and each is one: Q inequalities of the program, and B has an inverse.
+
+        If they are independent by rounding only, walks from there go astray, which costs sharpness and not truth.
+        """
         if not (len(self.active) and np.all((self.active >= 0) & (self.active < len(self.normals)))):
             return False
         try:
-            left = self.normals[self.active] @ self.edges
+            return bool(np.all(np.isfinite(self.edges)))
         except np.linalg.LinAlgError:
             return False
-        return bool(np.all(np.abs(left - np.eye(left.shape[1])) < 0.5))
 
     @cached_property
     def points(self) -> np.ndarray:

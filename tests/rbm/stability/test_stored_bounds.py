@@ -119,19 +119,30 @@ def test_damaged_files_are_refused_or_make_a_bound(kind: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["scm", "natural-norm"])
 def test_dependent_vertices_are_refused(kind: str) -> None:
-    """A vertex of one inequality twice, and of one that is the sum of others but for rounding."""
+    """A vertex of one inequality twice, and of two that are the same."""
     arrays, cls = arrays_of(kind, True), find("stability bound", kind)
     twice = arrays["active"].copy()
     twice[0, 1] = twice[0, 0]
     with pytest.raises(ValueError, match="do not fit"):
         cls.from_arrays({**arrays, "active": twice})
-    count = arrays["lower"].shape[-1]
-    rows = arrays["rows"].copy()
-    rows[:2] = np.random.default_rng(0).standard_normal(count)  # two levels, or a row and its opposite
-    first = arrays["active"].copy()
+    rows, first = arrays["rows"].copy(), arrays["active"].copy()
     first[0, :2] = [0, 1]
+    rows[1] = rows[0]
     with pytest.raises(ValueError, match="do not fit"):
         cls.from_arrays({**arrays, "active": first, "rows": rows})
+
+
+def test_vertices_that_are_nearly_dependent_cost_sharpness_and_not_truth() -> None:
+    made = model("scm", True)
+    arrays, mus = made.stability.arrays(), made.parameters.sample(200)  # type: ignore[attr-defined]
+    rows, levels, first = arrays["rows"].copy(), arrays["levels"].copy(), arrays["active"].copy()
+    rows[1], levels[1] = rows[0] * [1.0, 1 - 1e-14], levels[0] - 1e-9  # true, as |y| <= 1
+    first[:, :2] = [0, 1]
+    theta = made.operator_coefficients(mus)
+    bound = find("stability bound", "scm").from_arrays({**arrays, "rows": rows, "levels": levels, "active": first[:1]})
+    exact = rbm.stability.inf_sup(made, mus)
+    found = bound.constant(theta)
+    assert np.all(~(found > exact * (1 + 1e-12)))
 
 
 @pytest.mark.parametrize("kind", ["min-theta", "pencil", "scm", "natural-norm"])
@@ -153,3 +164,14 @@ def test_files_of_another_model_are_refused(tmp_path: Path) -> None:
     with_array(path, "stability/slack", np.zeros(1))
     with pytest.raises(rbm.FileFormatError, match=r"m\.rbm is not a complete .* is for 1 operator terms"):
         rbm.load(path)
+
+
+def test_lengths_that_fit_and_make_no_program() -> None:
+    """Each anchor has its normalisation, two rows, at least."""
+    arrays = arrays_of("natural-norm", False)
+    lengths, cls = arrays["lengths"].copy(), find("stability bound", "natural-norm")
+    gone = lengths[0, 0] - 1
+    lengths[0, 0] = 1
+    changed = {"lengths": lengths, "rows": arrays["rows"][gone:], "levels": arrays["levels"][gone:]}
+    with pytest.raises(ValueError, match="do not fit"):
+        cls.from_arrays({**arrays, **changed})
