@@ -20,7 +20,8 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace, checked_units
 from rbm.reduced.model import ReducedModel
-from rbm.reduced.outputs import ReducedOutput
+from rbm.reduced.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
+from rbm.stability.bound import check_term_count
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import UnknownKind, find, known
 
@@ -146,10 +147,16 @@ def _try(model: ReducedModel) -> None:
         raise ValueError("its reduced matrices have the wrong shapes")
     for state in model.estimators.values():
         state.evaluate(theta, phi, gamma)
-    for output in model.outputs.values():
-        output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
+    for name, output in model.outputs.items():
+        if isinstance(output, ReducedLinear | ReducedQuadratic) and output.size != model.size:
+            raise ValueError(f"its output {name!r} is for {output.size} basis vectors, not {model.size}")
+        with contextlib.suppress(ModelError):  # a dual problem may be singular just here
+            output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
+    check_term_count(model.stability, qa)
     with contextlib.suppress(StabilityError):  # the middle may be left out of the model's range of validity
-        model.stability(mu[None], theta)
+        beta = model.stability(mu[None], theta)
+        if not (np.shape(beta) == (1,) and np.asarray(beta).dtype.kind == "f"):
+            raise ValueError(f"its stability bound is {beta!r} at one point")
     if model.interpolation_error is not None and model.interpolation_error(mu[None]).shape != (1, 2):
         raise ValueError("its interpolation errors are not a pair")
     for name in ("basis", "selected"):

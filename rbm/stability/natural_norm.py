@@ -17,6 +17,7 @@ from rbm.parameters.space import ParameterSpace
 from rbm.stability.cost import announce, proving_sources
 from rbm.stability.natural_bound import BoundNaturalNorm
 from rbm.stability.natural_choice import AnchorChoice
+from rbm.stability.options import check_options
 from rbm.storage.archive import read_archive, write_archive
 from rbm.weak_greedy import StoppingRule, weak_greedy
 
@@ -69,8 +70,7 @@ class NaturalNorm:
 
     def bind(self, system: AffineSystem) -> BoundNaturalNorm:
         """Choose the anchors for a system, going on with those in the cache."""
-        if not 0 < self.ratio < 1:
-            raise StabilityError(f"ratio must lie between 0 and 1, got {self.ratio}")
+        check_options(self, least={"max_constraints": 0})
         if system.black_box:
             raise StabilityError("natural norms need the entries of all operator terms; one is a LinearOperator")
         space = system.parameters
@@ -123,7 +123,7 @@ def _read(path: Path | None, space: ParameterSpace) -> BoundNaturalNorm | None:
         return None
     try:
         return BoundNaturalNorm.from_arrays({**read_archive(path, KIND, key=path.stem)[1], "parameters": space})
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         warnings.warn(f"cached anchors are not used and will be computed again: {error}", UserWarning, stacklevel=4)
         return None
 

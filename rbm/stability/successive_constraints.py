@@ -15,14 +15,18 @@ import numpy as np
 from lowrank.arrays import namespace, to_numpy
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
+from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import Interrupted, StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
 from rbm.stability.cost import announce, proving_sources
+from rbm.stability.options import check_options
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import StoppingRule, weak_greedy
 
 __all__ = ["SCM", "BoundSCM"]
@@ -84,14 +88,11 @@ class SCM:
 
     def bind(self, system: AffineSystem) -> BoundSCM:
         """Choose the constraints for a system, going on with those in the cache."""
-        if not 0 < self.tol < 1:
-            raise StabilityError(f"tol must lie between 0 and 1, got {self.tol}")
-        if not self.max_constraints >= 1:
-            raise StabilityError(f"max_constraints must be at least 1, got {self.max_constraints}")
+        check_options(self)
         space = system.parameters
         mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
-        choice = ConstraintChoice(system, mus, _read(path), lambda parts: self._announce(system, parts))
+        choice = ConstraintChoice(system, mus, _read(path, space), lambda parts: self._announce(system, parts))
         try:
             stop, worst = weak_greedy(
                 choice,
@@ -151,16 +152,14 @@ def _default_points(space: ParameterSpace, rng: int) -> np.ndarray:
     return np.concatenate([made, np.array(list(itertools.product(*space.bounds)), dtype=made.dtype)])
 
 
-def _read(path: Path | None) -> Constraints | None:
+def _read(path: Path | None, space: ParameterSpace) -> Constraints | None:
     if path is None or not path.exists():
         return None
     try:
-        made = Constraints(**read_archive(path, KIND, key=path.stem)[1])
-        made.check()
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return Constraints.from_arrays(read_archive(path, KIND, key=path.stem)[1], space)
+    except (OSError, ValueError) as error:
         warnings.warn(f"cached constraints are not used and will be computed again: {error}", UserWarning, stacklevel=4)
         return None
-    return made
 
 
 def _write(path: Path | None, constraints: Constraints) -> None:
@@ -194,14 +193,18 @@ class BoundSCM:
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundSCM:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
-        given = dict(arrays)
-        made = cls(active=given.pop("active"), parameters=given.pop("parameters"), constraints=Constraints(**given))
-        made.constraints.check()
-        count, rows = len(made.constraints.lower), len(made.constraints.levels) + 2 * len(made.constraints.lower)
-        good = made.active.ndim == 2 and made.active.shape[1] == count and made.active.dtype.kind == "i"
-        if not (good and len(made.active) and np.all((made.active >= 0) & (made.active < rows))):
+        space = stored_space("constraints", arrays)
+        constraints = Constraints.from_arrays(arrays, space)
+        expected = {"active": Stored("kq", "i", least=0)}
+        active = checked_arrays("constraints", arrays, expected, {"q": len(constraints.lower)})["active"]
+        if not VertexWalk(constraints.program, active).starts():
             raise ValueError("the vertices of its linear program do not fit the constraints")
-        return made
+        return cls(constraints, active, space)
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.constraints.losses) // 2
 
     @cached_property
     def walk(self) -> VertexWalk:
@@ -221,7 +224,15 @@ class BoundSCM:
 
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
-        return self.walk.bound(self.constraints.coefficients(theta)) - self.constraints.loss(theta)
+        return self._without_loss(self.walk.bound(self.constraints.coefficients(theta)), theta)
+
+    def _without_loss(self, bound: Any, theta: Any) -> Any:
+        """Return the bound (M,) minus what all other parts may cost, the rounding of the difference included."""
+        loss = self.constraints.loss(theta)
+        if isinstance(loss, float):  # zero
+            return bound
+        made = bound - loss
+        return made - 4 * ROUND_OFF * namespace(made).abs(made)
 
     def upper(self, theta: Any) -> Any:
         """Return upper bounds (M,) of the constant, from the minimisers at the constraints; right up to rounding."""
@@ -236,7 +247,7 @@ class BoundSCM:
         """
         program, c = self.constraints.program, self.constraints.coefficients(theta)
         multipliers = np.stack([program.propose(row).multipliers for row in c]) if len(c) else np.zeros((0, 1))
-        return program.value(c, multipliers) - self.constraints.loss(theta)
+        return self._without_loss(program.value(c, multipliers), theta)
 
     def __repr__(self) -> str:
         levels = f"{len(self.constraints.levels)} constraints, {len(self.constraints.lower)} Hermitian parts"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,27 @@ def test_what_is_nothing_but_rounding_is_charged_and_not_computed() -> None:
     turned = theta + np.array([0, 0, 1e-9j])
     assert np.all(model.stability.constant(turned) < model.stability.constant(theta))
     np.testing.assert_array_equal(model.stability.constant(theta + 0j), model.stability.constant(theta))
+
+
+@pytest.mark.parametrize("kind", ["real", "complex coefficients"])
+def test_the_loss_is_subtracted_in_exact_numbers(kind: str) -> None:
+    """Its last subtraction may round up, by more than the loss was rounded up where that is small."""
+    bound = random_model(kind, stability=SCM(training=[(1.0, 0.0, 1.0)])).stability
+    losses = 1e-7 * RNG.random(len(bound.constraints.losses))
+    bound, lossy = (
+        BoundSCM(replace(bound.constraints, losses=each), bound.active, bound.parameters)
+        for each in (0 * losses, losses)
+    )
+    theta = 1 + 0.01 * RNG.standard_normal((400, len(losses) // 2))
+    theta = theta + 0.01j * RNG.standard_normal(theta.shape) if "complex" in kind else theta
+    whole = bound.constant(theta), bound.linear_program(theta[:20])
+    lost = [
+        sum(abs(Fraction(x)) * Fraction(w) for x, w in zip(np.append(row.real, row.imag), losses, strict=True))
+        for row in theta
+    ]
+    for full, made in zip(whole, (lossy.constant(theta), lossy.linear_program(theta[:20])), strict=True):
+        assert all(Fraction(b) <= Fraction(a) - c for a, b, c in zip(full, made, lost[: len(full)], strict=True))
+        np.testing.assert_allclose(made, full - np.array(lost[: len(full)], dtype=float), rtol=1e-14)
 
 
 def test_error_bounds_with_it_are_true_and_survive_a_file(tmp_path: Path) -> None:
