@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from lowrank.orthogonal import gram_schmidt
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
@@ -64,11 +63,7 @@ class AnchorChoice:
 
     def _seen(self, v: np.ndarray) -> None:
         """Account for ||A(mu) v||_{P'} / ||v||_P >= beta(mu) at all training points."""
-        inner = self.system.inner_product
-        images = np.stack([a @ v for a in self.terms.matrices], axis=1)
-        # ||sum_q theta_q A_q v||_{P'} = ||R theta||, right also where the images cancel, which their Gram matrix loses
-        factor = gram_schmidt(inner.riesz(images), product=inner.matrix).coefficients / inner.norm(v[:, None])[0]
-        self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ factor.T, axis=1))
+        self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ self.terms.factor(v).T, axis=1))
 
     def evaluate(self) -> Worst:
         """Find the smallest ratio, which counts with a minus sign; the middle comes first."""

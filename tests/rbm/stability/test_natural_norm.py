@@ -62,10 +62,10 @@ def test_it_needs_fewer_anchors_than_perturbation_does() -> None:
 
 
 def test_lanczos_and_dense_estimates_prove_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rbm.stability import natural_anchor
+    from rbm.stability import eigen_estimates
 
     training = SPACE.sample(25)
-    monkeypatch.setattr(natural_anchor, "DENSE_LIMIT", 10)
+    monkeypatch.setattr(eigen_estimates, "DENSE_LIMIT", 10)
     model = impedance_model(8, NaturalNorm(training, ratio=0.3))
     truth = rbm.stability.inf_sup(model, training)
     beta = model.stability.constant(model.operator_coefficients(training))
