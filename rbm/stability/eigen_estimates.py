@@ -82,6 +82,7 @@ def extreme(
 
 
 def not_solved(error: Exception) -> StabilityError:
+    """Return the error about an eigensolver that failed."""
     return StabilityError(
         f"an eigenvalue problem of the natural norm could not be solved ({error}): A(mu) is nearly singular at an "
         "anchor, or terms and product are of very different sizes; leave those parameters out, or choose other units"

@@ -9,14 +9,13 @@ import numpy as np
 import scipy.linalg
 
 from lowrank.orthogonal import gram_schmidt
-from rbm.affine.inner_product import InnerProduct
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
-from rbm.errors import StabilityError
 from rbm.solvers.definite import dense, norm_bound
 from rbm.stability import eigen_estimates
 from rbm.stability.certificates import Certifier
 from rbm.stability.eigen_estimates import ESTIMATE, both_solves, extreme, not_solved
+from rbm.stability.inf_sup_constants import singular
 
 __all__ = ["Anchor", "Terms"]
 
@@ -81,10 +80,7 @@ class Anchor:
         value, v = extreme(inverse_square, None, terms.inner, self.dtype, largest=True)
         self.constant = terms.certifier.inf_sup(self.matrix, 1 / np.sqrt(value)) if value > 0 else 0.0
         if not self.constant > 0:
-            raise StabilityError(
-                f"A(mu) is singular to working precision at {at}: no stability bound is positive there; leave a "
-                "neighbourhood of this parameter out"
-            )
+            raise singular(at)
         # v maximises ||A^-H P v||: the minimiser of ||A w|| / ||w|| is A^-1 P A^-H P v
         self.minimiser = self.solve(product @ self.solve_adjoint(product @ v))
         self.reach = terms.norms / self.constant  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||

@@ -16,12 +16,17 @@ from rbm.stability.natural_bound import AnchorProgram, BoundNaturalNorm
 from rbm.stability.safe_dual import SafeDual
 from rbm.weak_greedy import Worst
 
-__all__ = ["AnchorChoice"]
+__all__ = ["AnchorChoice", "done"]
 
 #: At most so many vertices are kept for each anchor.
 VERTICES = 20
 #: A constraint is added to an anchor that promises this much more than the ratio that is asked for; else an anchor.
 PROMISING = 1.1
+
+
+def done(bound: BoundNaturalNorm | None) -> int:
+    """Return the number of anchors and constraints of a bound, if there is one."""
+    return 0 if bound is None else sum(len(a.program.levels) - 1 for a in bound.anchors)
 
 
 class AnchorChoice:
@@ -59,7 +64,7 @@ class AnchorChoice:
     @property
     def size(self) -> int:
         """Number of anchors and constraints."""
-        return sum(len(a.program.levels) - 1 for a in self.bound.anchors)
+        return done(self.bound)
 
     def _seen(self, v: np.ndarray) -> None:
         """Account for ||A(mu) v||_{P'} / ||v||_P >= beta(mu) at all training points."""
