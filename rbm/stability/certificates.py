@@ -58,6 +58,9 @@ __all__ = ["Certifier"]
 
 #: By how much less than the estimate a constant is claimed, one after the other until one is proved.
 MARGINS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
+#: Up to this order a matrix is eliminated with pivots, too, where without them nothing, or a shift of more than this
+#: share of P, came out: as near a singular A_k.
+PIVOTED, ROUGH = 2000, 1e-3
 
 
 class Certifier:
@@ -188,7 +191,10 @@ class Certifier:
             assert self._order is not None
             count = len(blocks)
             order = (self._order[:, None] + n * np.arange(count)).ravel()
-            found = inertia(sp.csc_array(sp.block_array(blocks, format="csc")), order)
+            whole = sp.csc_array(sp.block_array(blocks, format="csc"))
+            found = inertia(whole, order)
+            if len(order) <= PIVOTED and (found is None or found.error > ROUGH * self.smallest):
+                found = inertia(whole.toarray())
         else:
             found = inertia(np.block(blocks))
         if found is None or found.negative != negative * n:

@@ -20,7 +20,7 @@ REFERENCE = 1e-9
 
 
 def grid(m: int, complex_valued: bool, units: np.ndarray | None = None) -> tuple[Any, Any, list[Any]]:
-    """A product, an anchor and three terms on an m x m grid; one is skew, so that B and B^H differ in more than sign."""
+    """A product, an anchor and three terms on an m x m grid, which are not Hermitian."""
     h = 1 / (m + 1)
     k = sp.diags_array([-np.ones(m - 1), 2 * np.ones(m), -np.ones(m - 1)], offsets=[-1, 0, 1]) / h
     w = sp.diags_array([np.ones(m - 1), 4 * np.ones(m), np.ones(m - 1)], offsets=[-1, 0, 1]) * h / 6
