@@ -37,9 +37,9 @@ class Anchored:
 
     and beta(mu) is at least the best of both over all anchors. The second, the natural norm, is the sharper one:
     A_k^{-1} A_q is small where A_k is not, and the Euclidean norm of C Delta knows that the terms do not all pull the
-    same way. C (unitary rotation of the terms to orthogonal ones, then scaling) is common to all anchors, J_k^2 is the
-    largest eigenvalue of sum_l T_l^H T_l, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly vary enter
-    by their norms (the dots).
+    same way. C (unitary rotation of the terms, then scaling) is common to all anchors, J_k is the joint norm
+    ||[T_1 .. T_L]||, or that of the column of them, T_l = A_k^{-1} B_l with the rotated terms B_l; those that hardly
+    vary enter by their norms (the dots).
 
     Parameters
     ----------
@@ -48,17 +48,26 @@ class Anchored:
     ratio : in (0, 1)
     max_anchors : give up, with an error, beyond these
     rng, progress : of the default training set; whether to show a bar
-    cache : a folder where anchors are kept, by the SHA-256 of the model and of these settings, and found again; none by
+    cache : a folder where anchors are kept while they are computed, by the SHA-256 of the model, the training points
+        and the sources that prove; an interrupted run, or one with another ratio or limit, goes on with them; none by
         default
 
     Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu):
     min_k ||A(mu) v_k||_{P'} / ||v_k||_P with the minimisers v_k at the anchors. So no constant is computed but at the
-    anchors, and the bound is at least `ratio` times the true one on the training set. Constants are lowered, norms
-    raised, by 1e-8 and by rounding errors of the size that the conditions of P and A(mu_k) give them, 10 sqrt(n) u
-    cond: measured and generous, an allowance and not an enclosure.
+    anchors, and the bound is at least `ratio` times the true one on the training set.
 
-    Cost offline: (Qa + 3) dense factorisations per anchor, n <= 6000; online O(K Qa + Qa^2) per point, K anchors.
-    Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice.
+    One rule: a model whose product and operator terms are all sparse goes the sparse way, of any size, all others the
+    dense way. Sparse: beta(mu_k), norms and J_k are *proved* by the signs of pivots (:mod:`rbm.stability.certificates`)
+    and rounding is charged; C comes from the first anchor. Also for small n: there an anchor costs about as much as the
+    dense way's, and about half as many are needed. Dense: constants are lowered, norms raised, by 1e-8 and by rounding
+    errors of the size that the conditions of P and A(mu_k) give them, 10 sqrt(n) u cond: *measured* and generous, an
+    allowance and not an enclosure.
+
+    Cost offline, said before it begins: sparse, per anchor two eigenvalues by Lanczos iterations, and factorisations
+    of order n, 2 n and (L + 2) n for L <= Qa rotated terms; dense, (Qa + 3) factorisations per anchor, n <= 6000;
+    online O(K Qa + Qa^2) per point, K anchors.
+    Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice;
+    Interrupted on Ctrl-C, with the bound from the anchors so far as its result (None before the first).
     Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J.
     Comput. Phys. 217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R.
     Math. 345 (2007)).

@@ -277,7 +277,7 @@ def test_a_cache_serves_other_ratios_and_limits(tmp_path: Path, monkeypatch: pyt
         assert same(Anchored(training, ratio=0.4, cache=tmp_path).bind(waves(3)), high)
 
 
-@pytest.mark.parametrize("name", ["weights", "factors", "loss", "growths", "anchors"])
+@pytest.mark.parametrize("name", ["weights", "factors", "loss"])
 def test_a_cache_that_does_not_fit_is_not_used(name: str, tmp_path: Path) -> None:
     training = SPACE.sample(10)
     right = Anchored(training, ratio=0.2, cache=tmp_path).bind(waves(3))
