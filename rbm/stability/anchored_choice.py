@@ -150,8 +150,9 @@ class AnchoredChoice:
             seconds, bound = time.perf_counter() - began, made.bound(self.size + 1, self.system)
             upper = np.minimum(self.upper, np.linalg.norm(self.theta @ made.factors[-1].T, axis=1))
             served = float(np.mean(bound.best(self.theta) >= self.ratio * upper))
-            left = (self.size + 1) * (1 - served) / served  # each serves about as many points as those so far
-            self.announce(f"about {max(left, 1):.0f} more anchors", left * seconds)
+            # each serves about as many points as those so far; where they overlap, twice as many are needed
+            left = (self.size + 1) * (1 - served) / max(served, 1 / len(self.theta))
+            self.announce(f"{left:.0f} to {2 * left:.0f} more anchors (a guess)", 2 * left * seconds)
 
     def _prepared(self) -> DenseAnchors | SparseAnchors:
         system = self.system
