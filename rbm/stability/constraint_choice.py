@@ -139,10 +139,19 @@ class ConstraintChoice:
     A surrogate for :func:`rbm.weak_greedy.weak_greedy`: worst where 1 - lower / upper is largest. The lower bound of
     each point never falls, and the upper one never rises, when a constraint is added. The linear program is solved
     where the gap is largest, and walks from the vertex that was found there do for all other points.
+
+    ranges : (k, 2), those of the first k Hermitian parts, where an earlier run computed them
+    after_range : called with all ranges so far after each one
     """
 
     def __init__(
-        self, system: AffineSystem, mus: np.ndarray, known: Constraints | None, announce: Callable[[int], None]
+        self,
+        system: AffineSystem,
+        mus: np.ndarray,
+        known: Constraints | None,
+        announce: Callable[[int], None],
+        ranges: np.ndarray | None = None,
+        after_range: Callable[[np.ndarray], object] = lambda ends: None,
     ) -> None:
         self.system, self.mus = system, mus
         self.theta = system.operator_coefficients(mus)
@@ -151,7 +160,11 @@ class ConstraintChoice:
             raise StabilityError("SCM needs a coercive model, but the Hermitian parts of all operator terms are zero")
         if known is None:
             announce(len(self.parts))
-            known = self._ranges(losses)
+            ends = [] if ranges is None or len(ranges) > len(self.parts) else list(ranges)
+            for part in self.parts[len(ends) :]:
+                ends.append(np.array(range_of(part, system.inner_product)))
+                after_range(np.stack(ends))
+            known = self._box(losses, *np.stack(ends).T)
         self.constraints = known
         self.c = known.coefficients(self.theta)
         if not np.all(np.isfinite(self.c)):
@@ -166,12 +179,9 @@ class ConstraintChoice:
         """Number of constraints."""
         return len(self.constraints.levels)
 
-    def _ranges(self, losses: np.ndarray) -> Constraints:
+    def _box(self, losses: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Constraints:
         """Return the box, and no inequalities yet."""
-        count, ends = len(self.system.operator_terms), []
-        for part in self.parts:
-            ends.append(range_of(part, self.system.inner_product))
-        lower, upper = np.array(ends).T
+        count = len(self.system.operator_terms)
         exponents = np.frexp(np.maximum(np.abs(lower), np.abs(upper)))[1]
         total = exponents + np.array([p.exponent for p in self.parts])
         if np.any(np.abs(total) > 1000):

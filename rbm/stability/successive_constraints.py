@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,15 +16,14 @@ from lowrank.arrays import namespace, to_numpy
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
-from rbm.errors import Interrupted, StabilityError
+from rbm.errors import StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
-from rbm.stability.cost import announce, proving_sources
+from rbm.stability.cost import announce, interrupted, proving_sources, read_kept, write_kept
 from rbm.stability.options import check_options
 from rbm.stability.positive import positive
 from rbm.stability.stored_space import stored_space
 from rbm.stability.vertex_walk import VertexWalk
-from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import StoppingRule, weak_greedy
@@ -32,6 +31,7 @@ from rbm.weak_greedy import StoppingRule, weak_greedy
 __all__ = ["SCM", "BoundSCM"]
 
 KIND = "stability constraints"
+KIND_OF_RANGES = "ranges of Hermitian parts"
 #: Number of training points by default, and of corners of the parameter ranges that are added to them.
 TRAINING, CORNERS = 500, 128
 #: So many constraints per Hermitian part are expected.
@@ -92,8 +92,21 @@ class SCM:
         space = system.parameters
         mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
-        choice = ConstraintChoice(system, mus, _read(path, space), lambda parts: self._announce(system, parts))
+        beside = None if path is None else path.with_name(path.name.replace("constraints", "ranges"))
+        known, choice = read_kept(path, KIND, "constraints", partial(Constraints.from_arrays, space=space)), None
         try:
+            ranges = None if known is not None else read_kept(beside, KIND_OF_RANGES, "ranges", _ranges)
+            choice = ConstraintChoice(
+                system,
+                mus,
+                known,
+                lambda parts: self._announce(system, parts),
+                ranges,
+                lambda ends: write_kept(beside, KIND_OF_RANGES, "ranges", {"ranges": ends}),
+            )
+            if known is None and path is not None and beside is not None:
+                write_kept(path, KIND, "constraints", _arrays(choice.constraints))
+                beside.unlink(missing_ok=True)
             stop, worst = weak_greedy(
                 choice,
                 StoppingRule(tol=self.tol, limit=self.max_constraints, least=1),
@@ -101,15 +114,14 @@ class SCM:
                 shown=lambda value: f"gap {value:.2g}",
                 total=self.max_constraints,
                 progress=self.progress,
-                after=lambda: _write(path, choice.constraints),
+                after=lambda: write_kept(path, KIND, "constraints", _arrays(choice.constraints)),
             )
         except KeyboardInterrupt as interrupt:
-            kept = "they are in the cache" if path else "with a cache= folder they would be kept"
-            raise Interrupted(
-                f"interrupted with {choice.size} stability constraints done; {kept}; their parameter points are in "
-                "`result` of this exception",
-                choice.constraints.points,
-            ) from interrupt
+            found = known if choice is None else choice.constraints
+            if found is None:
+                raise interrupted("some of the ranges of Hermitian parts", path, None) from interrupt
+            done, where = f"{len(found.levels)} stability constraints", "; their parameter points are in `result`"
+            raise interrupted(done, path, found.points, f"{where} of this exception") from interrupt
         if stop != "tolerance":
             self._left(choice, worst.value, space)
         return BoundSCM(choice.constraints, choice.vertices(VERTICES).active, space)
@@ -152,25 +164,15 @@ def _default_points(space: ParameterSpace, rng: int) -> np.ndarray:
     return np.concatenate([made, np.array(list(itertools.product(*space.bounds)), dtype=made.dtype)])
 
 
-def _read(path: Path | None, space: ParameterSpace) -> Constraints | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        return Constraints.from_arrays(read_archive(path, KIND, key=path.stem)[1], space)
-    except (OSError, ValueError) as error:
-        warnings.warn(f"cached constraints are not used and will be computed again: {error}", UserWarning, stacklevel=4)
-        return None
+def _ranges(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    ends = arrays["ranges"]
+    if not (ends.ndim == 2 and ends.shape[1] == 2 and np.all(ends[:, 0] <= ends[:, 1])):
+        raise ValueError("the ranges of its Hermitian parts do not fit each other")
+    return ends
 
 
-def _write(path: Path | None, constraints: Constraints) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f.name: getattr(constraints, f.name) for f in fields(constraints)}
-        write_archive(path, {"kind": KIND, "key": path.stem}, arrays)
-    except OSError as error:
-        warnings.warn(f"constraints could not be cached: {error}", UserWarning, stacklevel=4)
+def _arrays(constraints: Constraints) -> dict[str, np.ndarray]:
+    return {f.name: getattr(constraints, f.name) for f in fields(constraints)}
 
 
 @register("stability bound")

@@ -10,7 +10,7 @@ import pytest
 from helpers.small_models import matrices
 
 import rbm
-from rbm.stability import SCM, MinTheta, NaturalNorm, Pencil
+from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, Pencil
 
 
 def model(stability: Any, kind: str = "sparse", operators: Any = None) -> rbm.FullOrderModel:
@@ -25,6 +25,7 @@ COMMON = {"rng": ("a", -1, 1.5, True, None), "progress": ("x", 1, None), "cache"
 WRONG: dict[type, dict[str, tuple[Any, ...]]] = {
     SCM: {"tol": SHARES, "max_constraints": (*WHOLE, 0), **COMMON},
     NaturalNorm: {"ratio": SHARES, "max_anchors": (*WHOLE, 0), "max_constraints": WHOLE, **COMMON},
+    Anchored: {"ratio": SHARES, "max_anchors": (*WHOLE, 0), **COMMON},
     Pencil: {
         "stiffness": WHOLE,
         "mass": WHOLE,
@@ -49,10 +50,11 @@ def test_options_that_cannot_be(bound: type, name: str, value: Any) -> None:
     assert said.endswith(f"got {value!r} (an option of {bound.__name__})")
 
 
-@pytest.mark.parametrize("bound", [SCM, NaturalNorm, Pencil, MinTheta])
+@pytest.mark.parametrize("bound", [SCM, Anchored, NaturalNorm, Pencil, MinTheta])
 def test_numbers_of_other_libraries_are_numbers(bound: type, tmp_path: Path) -> None:
     options: dict[type, dict[str, Any]] = {
         SCM: {"tol": np.float32(0.5), "max_constraints": np.int64(7), "rng": np.uint8(1), "cache": tmp_path},
+        Anchored: {"ratio": np.float32(0.5), "max_anchors": np.int32(30)},
         NaturalNorm: {"ratio": np.float64(0.5), "max_anchors": np.int32(9), "cache": str(tmp_path)},
         Pencil: {"stiffness": np.int64(0), "cut": 40, "progress": np.False_},
         MinTheta: {"reference": [1.5], "constant": np.float32(0.5)},
@@ -75,5 +77,5 @@ def test_the_advice_fits_the_model(kind: str, advised: str) -> None:
     for stability in (MinTheta([1.5]), SCM()):
         with pytest.raises(rbm.StabilityError, match=rf"rbm\.stability\.{advised}\(\) with projection="):
             model(stability, kind, operators)
-        found = model({"NaturalNorm": NaturalNorm, "Anchored": rbm.stability.Anchored}[advised](), kind, operators)
+        found = model({"NaturalNorm": NaturalNorm, "Anchored": Anchored}[advised](), kind, operators)
         assert found.stability.kind == {"NaturalNorm": "natural-norm", "Anchored": "anchored"}[advised]

@@ -283,6 +283,34 @@ def test_an_interrupted_run_goes_on_from_its_cache(tmp_path: Path, monkeypatch: 
     np.testing.assert_array_equal(again.constraints.levels, whole.constraints.levels)
 
 
+def test_ranges_that_were_computed_before_an_interrupt_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = thermal_block((2, 2), 4)
+    whole = with_bound(base, SCM(tol=0.3)).stability
+    module = rbm.stability.constraint_choice
+    right, calls = module.range_of, []
+
+    def interrupted(*arguments: Any) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(0)
+        return right(*arguments)
+
+    for cache, message in ((None, "with a cache= folder they would be kept"), (tmp_path, "they are in the cache")):
+        del calls[:]
+        monkeypatch.setattr(module, "range_of", interrupted)
+        with pytest.raises(Interrupted, match=f"with some of the ranges of Hermitian parts done; {message}"):
+            with_bound(base, SCM(tol=0.3, cache=cache))
+    monkeypatch.setattr(module, "range_of", lambda *a: (calls.append(0), right(*a))[1])
+    again = with_bound(base, SCM(tol=0.3, cache=tmp_path)).stability
+    assert len(calls) == 4
+    np.testing.assert_array_equal(again.constraints.lower, whole.constraints.lower)
+    np.testing.assert_array_equal(again.constraints.upper, whole.constraints.upper)
+    np.testing.assert_array_equal(again.constraints.levels, whole.constraints.levels)
+    assert [p.name[:11] for p in tmp_path.iterdir()] == ["constraints"]
+
+
 def test_its_cost_is_said_before_it_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     base = thermal_block((2, 1), 4)
     with_bound(base, SCM(progress=True))
