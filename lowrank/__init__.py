@@ -32,11 +32,13 @@ from lowrank.quantized import Quantized
 from lowrank.quantizer import quantize
 from lowrank.randomized import randomized_svd
 from lowrank.ranges import randomized_range
+from lowrank.residual_codes import ResidualCodes
+from lowrank.residual_quantizer import ResidualQuantizer
 from lowrank.svd import truncated_svd
 
 __all__ = [
     "CUR", "POD", "BitAllocation", "CrossApproximation", "ErrorEstimate", "GramSchmidt", "InterpolativeDecomposition",
-    "LowRankMatrix", "Quantized", "allocate_bits", "cross_approximation", "cur", "gaussian_losses", "gram_schmidt",
-    "integer_product", "interpolative_decomposition", "pod", "quantize", "randomized_range", "randomized_svd",
-    "truncated_svd",
+    "LowRankMatrix", "Quantized", "ResidualCodes", "ResidualQuantizer", "allocate_bits", "cross_approximation", "cur",
+    "gaussian_losses", "gram_schmidt", "integer_product", "interpolative_decomposition", "pod", "quantize",
+    "randomized_range", "randomized_svd", "truncated_svd",
 ]  # fmt: skip

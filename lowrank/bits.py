@@ -103,7 +103,9 @@ def allocate_bits(
     left = _left(budget, n, fixed, lo)
     density = None
     if (table is None) == (sensitivity is None and variance is None):
-        raise ValueError("give either losses or sensitivity and variance, got " + ("both" if table is not None else "none"))
+        raise ValueError(
+            "give either losses or sensitivity and variance, got " + ("both" if table is not None else "none")
+        )
     if table is None:
         density = _density(sensitivity, variance, len(n))
         table = n[:, None] * density[:, None] * (_rate(hi) if model == "rate" else gaussian_losses(hi))
@@ -179,9 +181,13 @@ def _left(budget: Any, n: np.ndarray, fixed: np.ndarray, lo: int) -> int:
         raise ValueError(f"budget must be a finite number of bits >= 0, got {budget!r}")
     whole, scales, least = math.floor(budget), int(np.sum(fixed)), lo * int(np.sum(n))
     if whole < scales:
-        raise ValueError(f"the budget of {whole} bits is below the {scales} bits of overhead (scales) of {len(n)} blocks")
+        raise ValueError(
+            f"the budget of {whole} bits is below the {scales} bits of overhead (scales) of {len(n)} blocks"
+        )
     if whole - scales < least:
-        raise ValueError(f"the budget of {whole} bits is below lo={lo} bits for all numbers, {least + scales} with overhead")
+        raise ValueError(
+            f"the budget of {whole} bits is below lo={lo} bits for all numbers, {least + scales} with overhead"
+        )
     return whole - scales
 
 

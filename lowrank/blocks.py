@@ -34,7 +34,13 @@ class Blocks:
     @property
     def entries(self) -> int:
         """Entries of a line, real or complex."""
-        return math.prod(self.shape) if self.axis is None else math.prod(self.shape[1:]) if self.axis == 0 else self.shape[0]
+        return (
+            math.prod(self.shape)
+            if self.axis is None
+            else math.prod(self.shape[1:])
+            if self.axis == 0
+            else self.shape[0]
+        )
 
     @property
     def width(self) -> int:

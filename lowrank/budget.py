@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,7 +118,10 @@ def _after(option: Options, corners: list[int], start: int | None) -> list[int]:
     """Return the corners that cost more than where it starts, after that."""
     if start is None:
         return corners
-    return [start, *(j for j in corners if option.costs[j] > option.costs[start] and option.losses[j] < option.losses[start])]
+    return [
+        start,
+        *(j for j in corners if option.costs[j] > option.costs[start] and option.losses[j] < option.losses[start]),
+    ]
 
 
 def _undominated(option: Options) -> np.ndarray:

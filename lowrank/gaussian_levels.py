@@ -47,8 +47,8 @@ def gaussian_losses(hi: int = MAX_BITS, levels: Levels = "uniform") -> np.ndarra
 def optimal_clip(bits: int) -> float:
     """Return the largest level m s of the uniform quantiser in so many bits that is best for a unit normal.
 
-    >>> round(optimal_clip(2), 3), round(optimal_clip(8), 3)
-    (1.224, 3.92)
+    >>> round(optimal_clip(2), 3), round(optimal_clip(4), 3)
+    (1.224, 2.474)
     """
     from scipy.optimize import minimize_scalar
 

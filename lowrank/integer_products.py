@@ -29,8 +29,8 @@ def integer_product(a: Quantized, b: Quantized) -> Any:
 
     Notes
     -----
-    The sums are formed by a floating-point matrix product, which is exact as long as no partial sum reaches 2^53, and as
-    fast as BLAS is; integer products of NumPy are not.
+    The sums are formed by a floating-point matrix product, which is exact as long as no partial sum reaches 2^53, and
+    as fast as BLAS is; integer products of NumPy are not.
 
     Examples
     --------
@@ -64,7 +64,8 @@ def integer_product(a: Quantized, b: Quantized) -> Any:
 def scaled_product(a: Quantized, b: Quantized) -> Any:
     """Return A B (n, m) of quantised matrices as diag(s_A) K diag(s_B), in double precision.
 
-    K is exact, see :func:`integer_product`: only the two products with scales are rounded. Raises ValueError as it does.
+    K is exact, see :func:`integer_product`, which raises the same errors: only the two products with scales are
+    rounded.
     """
     xp, product = namespace(a.codes), integer_product(a, b)
     left, right = (steps_of(q.scales, q.exponent, xp.float64) for q in (a, b))

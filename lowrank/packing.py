@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from lowrank.arrays import all_true, device, namespace
@@ -48,10 +50,8 @@ def pack(numbers: Any, bits: int) -> Any:
     octets = xp.reshape(octets, (r, -1, OCTET))
     columns = []
     for j in range(bits):
-        byte = None
-        for i in range(8 * j // bits, (8 * j + 7) // bits + 1):
-            part = _shifted(octets[:, :, i], (i + 1) * bits - 8 * (j + 1))
-            byte = part if byte is None else byte | part
+        inside = range(8 * j // bits, (8 * j + 7) // bits + 1)
+        byte = _joined([_shifted(octets[:, :, i], (i + 1) * bits - 8 * (j + 1)) for i in inside])
         columns.append(xp.astype(byte & 255, xp.uint8))
     return xp.reshape(xp.stack(columns, axis=2), (r, -1))[:, : bytes_of(n, bits)]
 
@@ -84,12 +84,15 @@ def unpack(codes: Any, bits: int, count: int) -> Any:
     parts = xp.reshape(_padded(xp.astype(codes, xp.uint32), octets * bits - width), (r, octets, bits))
     columns = []
     for i in range(OCTET):
-        number = None
-        for j in range(i * bits // 8, ((i + 1) * bits - 1) // 8 + 1):
-            part = _shifted(parts[:, :, j], 8 * (j + 1) - (i + 1) * bits)
-            number = part if number is None else number | part
+        inside = range(i * bits // 8, ((i + 1) * bits - 1) // 8 + 1)
+        number = _joined([_shifted(parts[:, :, j], 8 * (j + 1) - (i + 1) * bits) for j in inside])
         columns.append(number & (2**bits - 1))
     return xp.reshape(xp.stack(columns, axis=2), (r, octets * OCTET))[:, :count]
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Return the bits of all parts, which do not overlap."""
+    return functools.reduce(operator.or_, parts)
 
 
 def _padded(rows: Any, more: int) -> Any:

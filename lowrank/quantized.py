@@ -134,8 +134,9 @@ class Quantized:
         """Return the blocks of some lines, of all by default."""
         xp, per_line = namespace(self.codes), self.blocks.width // self.blocks.length
         scales = self.scales
-        if lines is not None:
-            scales = xp.reshape(xp.take(xp.reshape(scales, (-1, per_line)), xp.asarray(lines), axis=0), (-1,)) if len(scales) else scales
+        if lines is not None and per_line:
+            by_line = xp.reshape(scales, (self.blocks.lines, per_line))
+            scales = xp.reshape(xp.take(by_line, xp.asarray(lines), axis=0), (-1,))
         real = _real_type(xp, self.dtype)
         numbers = self._numbers(lines, lambda u, b: _values(u, b, self.levels, real))
         return numbers * steps_of(scales, self.exponent, real)[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +42,9 @@ def from_arrays(arrays: Mapping[str, Any]) -> Quantized:
     that do not fit each other; and for codes that stand for no number.
     """
     if set(arrays) != set(KEYS):
-        raise ValueError(f"a quantised array has the arrays {', '.join(KEYS)}, got {', '.join(sorted(arrays)) or 'none'}")
+        raise ValueError(
+            f"a quantised array has the arrays {', '.join(KEYS)}, got {', '.join(sorted(arrays)) or 'none'}"
+        )
     codes, scales, bits, header = (np.asarray(arrays[key]) for key in KEYS)
     if header.ndim != 1 or header.dtype.kind not in "iu" or len(header) < 7:
         raise ValueError(f"header must be 7 integers or more, got {header.dtype} of shape {header.shape}")
@@ -59,20 +60,23 @@ def from_arrays(arrays: Mapping[str, Any]) -> Quantized:
     _check_bits(bits, blocks, LEVELS[levels])
     if scales.shape != (blocks.count,) or scales.dtype.name not in SCALES:
         raise ValueError(f"scales must be {blocks.count} real numbers, got {scales.dtype} of shape {scales.shape}")
-    if not np.all(np.isfinite(scales) & (scales >= 0)):
-        bad = scales[~(np.isfinite(scales) & (scales >= 0))][0]
+    with np.errstate(over="ignore"):
+        steps = np.ldexp(scales.astype(np.float64), exponent)
+    if not np.all(np.isfinite(steps) & (steps >= 0)):
+        bad = scales[~(np.isfinite(steps) & (steps >= 0))][0]
         raise ValueError(f"scales must be finite and >= 0, got {bad}: they are damaged")
     total = len(bits) if len(bits) > 1 else blocks.lines if blocks.count else 0
     width = blocks.count * blocks.length // total if total else 0
-    needed = sum(bytes_of(width, int(b)) * int(n) for b, n in zip(*np.unique(spread(bits, total), return_counts=True), strict=True))
+    found, times = np.unique(spread(bits, total), return_counts=True)
+    needed = sum(bytes_of(width, int(b)) * int(n) for b, n in zip(found, times, strict=True))
     if codes.dtype != np.uint8 or codes.shape != (needed,):
         raise ValueError(
             f"codes must be {needed} bytes, got {codes.dtype} of shape {codes.shape}: they are cut short, or belong to "
             "something else"
         )
-    found = Quantized(blocks, kind, bits.astype(np.uint8), codes, scales, exponent, LEVELS[levels])
-    _check_codes(found)
-    return found
+    quantized = Quantized(blocks, kind, bits.astype(np.uint8), codes, scales, exponent, LEVELS[levels])
+    _check_codes(quantized)
+    return quantized
 
 
 def _check_bits(bits: np.ndarray, blocks: Blocks, levels: Levels) -> None:
@@ -86,12 +90,11 @@ def _check_bits(bits: np.ndarray, blocks: Blocks, levels: Levels) -> None:
 
 def _check_codes(quantized: Quantized) -> None:
     """Decode once: unpacking refuses bits after the last code, and the code 0 is none of the integers -m .. m."""
+    if not len(quantized.codes):  # zeros, however many: nothing is decoded
+        return
     found = quantized._numbers(None, lambda u, b: (u == 0) & bool(b) if quantized.levels == "uniform" else u < 0)
     if np.any(found):
         raise ValueError(
             f"{int(np.count_nonzero(found))} codes stand for integers beyond 2^(bits - 1) - 1, which are not used: the "
             "codes are damaged"
         )
-    steps = np.ldexp(np.float64(1), quantized.exponent) * np.max(quantized.scales.astype(np.float64), initial=0.0)
-    if not math.isfinite(steps):
-        raise ValueError("the scales are beyond double precision: they are damaged")

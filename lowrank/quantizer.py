@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from lowrank.arrays import (
-    all_true, beside, namespace, numpy_dtype, plain, refuse_hidden, to_numpy,
+    all_true,
+    beside,
+    namespace,
+    numpy_dtype,
+    plain,
+    refuse_hidden,
+    to_numpy,
 )  # fmt: skip
 from lowrank.blocks import Blocks, blocks_of
 from lowrank.gaussian_levels import MAX_GAUSSIAN_BITS, Levels
@@ -107,7 +111,7 @@ def quantize(
     w = blocks.split(a)
     base = _base_scales(w, units, blocks, levels) * (1.0 if gamma_value is None else gamma_value)
     exponent = 0
-    if np.finfo(kept).bits < np.finfo(real).bits:
+    if kept.itemsize < real.itemsize:
         exponent = int(np.frexp(np.max(base, initial=0.0))[1]) - 1
     rule = _Rule(levels, real, kept, exponent, gamma_value)
     codes, stored = _encoded(w, h, base, units, blocks, rule)
@@ -132,7 +136,9 @@ def checked_bits(bits: Any, blocks: Blocks, levels: Levels = "uniform") -> np.nd
         raise ValueError(f"bits must be 0 or 2 .. {most} for {levels} levels, got {given[wrong][0]}{one}")
     if given.ndim and len(given) not in (blocks.lines, blocks.count):
         number = f"{blocks.lines}" if blocks.count == blocks.lines else f"{blocks.lines} or {blocks.count}"
-        raise ValueError(f"there must be one number of bits, or {number} (one per row, column or group), got {len(given)}")
+        raise ValueError(
+            f"there must be one number of bits, or {number} (one per row, column or group), got {len(given)}"
+        )
     flat = given.reshape(-1).astype(np.uint8)
     return flat[:1] if len(flat) and np.all(flat == flat[0]) else flat if len(flat) else np.zeros(1, np.uint8)
 
@@ -180,7 +186,9 @@ def _checked_weights(weights: Any, a: Any, blocks: Blocks) -> Any:
     if numpy_dtype(h).kind == "c":
         raise ValueError(f"weights must be real numbers, got {numpy_dtype(h)}")
     if tuple(h.shape) not in (shape, shape[1:]) or not h.ndim:
-        raise ValueError(f"weights must have the shape {shape} of the array or {shape[1:]} of a row, got {tuple(h.shape)}")
+        raise ValueError(
+            f"weights must have the shape {shape} of the array or {shape[1:]} of a row, got {tuple(h.shape)}"
+        )
     if not all_true(xp.isfinite(h) & (h >= 0)):
         raise ValueError("weights must be finite and >= 0, got NaN, infinite or negative ones")
     h = xp.astype(h, xp.float64)
@@ -216,9 +224,7 @@ def _bits_of_blocks(units: np.ndarray, blocks: Blocks) -> np.ndarray:
     return np.repeat(units.astype(np.int64), per_unit)
 
 
-def _encoded(
-    w: Any, h: Any, base: np.ndarray, units: np.ndarray, blocks: Blocks, rule: _Rule
-) -> tuple[Any, Any]:
+def _encoded(w: Any, h: Any, base: np.ndarray, units: np.ndarray, blocks: Blocks, rule: _Rule) -> tuple[Any, Any]:
     """Return packed codes, unit after unit, and stored scales."""
     xp = namespace(w)
     kind = getattr(xp, rule.stored.name)

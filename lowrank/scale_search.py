@@ -25,11 +25,12 @@ def best_scales(
     quantised: Callable[[Any], Any],
     stored: Callable[[Any], Any],
 ) -> Any:
-    """Return scales s (k,) with a small sum_j h_j (w_j - s q(w_j / s))^2 in every block, never a larger one than `start`.
+    """Return scales s (k,) with a small sum_j h_j (w_j - s q(w_j / s))^2 in every block, no larger than with `start`.
 
-    The loss of a block as a function of s has many local minima. From a progression of scales the best is taken, then the best between its neighbours, and then codes and scale are alternated: for fixed
-    codes q the best scale is <w, q>_h / <q, q>_h, and for a fixed scale rounding gives the best codes, so that the loss
-    only falls. Every candidate counts as it is stored.
+    The loss of a block as a function of s has many local minima. From a progression of scales the best is taken, then
+    the best between its neighbours, and then codes and scale are alternated: for fixed codes q the best scale is
+    <w, q>_h / <q, q>_h, and for a fixed scale rounding gives the best codes, so that the loss only falls. Every
+    candidate counts as it is stored.
 
     Parameters
     ----------

@@ -93,8 +93,8 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
 
     Notes
     -----
-    The same numbers as `lowrank.quantize(table, bits, group=group, scales="float16")`, which has other bits, scales that
-    are searched and levels for normal numbers, too. Scales below 1.5e-8 of the largest are zero.
+    The same numbers as `lowrank.quantize(table, bits, group=group, scales="float16")`, which has other bits, scales
+    that are searched and levels for normal numbers, too. Scales below 1.5e-8 of the largest are zero.
 
     Examples
     --------
