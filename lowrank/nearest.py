@@ -25,7 +25,7 @@ class Codebooks:
 
     @property
     def levels(self) -> int:
-        """Number of levels."""
+        """Number L of levels of codes."""
         return len(self.halves)
 
 
@@ -82,8 +82,8 @@ def encode(x: np.ndarray, books: Codebooks) -> np.ndarray:
 
 
 @functools.cache
-def _compiled() -> Any:
-    """Return the compiled encoder; a second or two when it is first called for."""
+def _scorers() -> tuple[Any, Any]:
+    """Return the compiled scores of all codes in single precision, and of one as it is defined."""
     import numba
 
     one_rounding = numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True)
@@ -111,7 +111,17 @@ def _compiled() -> Any:
             total -= rest[i] * book[k, i]
         return total
 
-    @as_written
+    return quick_scores, score
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Return the compiled encoder; it takes a few seconds when it is first called."""
+    import numba
+
+    quick_scores, score = _scorers()
+
+    @numba.njit(error_model="numpy", nogil=True)
     def encode_all(
         x: Any, unit: Any, books: Any, halves: Any, single: Any, single_halves: Any, largest: Any, found: Any
     ) -> int:
