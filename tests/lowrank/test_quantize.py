@@ -92,6 +92,17 @@ def test_subnormal_numbers_are_off_by_half_of_what_scales_can_be():
         assert np.all(abs(a - q.to_dense()) <= q.scales[:, None] / 2 + (m + 1) * tau)
 
 
+@pytest.mark.parametrize("gamma", [0.3, 0.9])
+def test_a_given_gamma_is_taken_and_cuts_off_at_the_largest_level(gamma):
+    a = np.random.default_rng(0).standard_normal((20, 40))
+    for bits in (2, 4, 8):
+        q, m = quantize(a, bits, gamma=gamma), 2 ** (bits - 1) - 1
+        assert q.scales == pytest.approx(gamma * np.max(abs(a), axis=1) / m, rel=4e-16)
+        top = m * q.scales[:, None]
+        assert np.all(abs(a - q.to_dense()) <= np.maximum(q.scales[:, None] / 2, abs(a) - top) * (1 + 1e-12))
+        assert np.any(abs(a) > top)
+
+
 def reference_rounding(table: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Row rounding with half-precision scales, written out: integers, scales and their unit."""
     m = 2 ** (bits - 1) - 1
@@ -270,6 +281,11 @@ def test_a_line_is_quantised_as_if_it_were_alone_and_a_complex_number_is_two_rea
         assert np.array_equal(q.to_dense()[i : i + 1], quantize(a[i : i + 1], b).to_dense())
     pairs = np.stack([a.real, a.imag], axis=2).reshape(5, 16)
     assert np.array_equal(q.to_dense().view(float), quantize(pairs, bits).to_dense())
+    h = np.random.default_rng(0).random((5, 8)) ** 3
+    found = [
+        quantize(x, 4, gamma="search", weights=w).to_dense() for x, w in ((a, h), (pairs, np.repeat(h, 2, axis=1)))
+    ]
+    assert np.array_equal(found[0].view(float), found[1])
     assert np.array_equal(quantize(a.T, bits, axis=1).to_dense(), q.to_dense().T)
     assert np.array_equal(q.bits, bits)
     assert quantize(a, [4] * 5).bits == 4
