@@ -71,6 +71,17 @@ def test_wide_samples_and_near_ties_are_told_apart_in_double_precision():
     assert np.array_equal(encode(far, books), encode_plainly(far, books))
 
 
+def test_codes_that_are_near_beside_a_far_one_are_told_apart():
+    """Scores differ by 1e-8 of their size: single precision takes any of them."""
+    rng = np.random.default_rng(2)
+    base = rng.standard_normal(120)
+    centres = np.concatenate([base + 1e-5 * rng.standard_normal((1, 63, 120)), -10 * base[None, None]], axis=1)
+    x = centres[0] + 1e-7 * rng.standard_normal((64, 120))
+    books = codebooks_of(centres)
+    assert np.array_equal(encode(x, books)[:, 0], np.arange(64))
+    assert np.array_equal(encode_plainly(x, books)[:, 0], np.arange(64))
+
+
 def test_a_code_does_not_depend_on_what_else_is_encoded():
     for found, x in ((FITTED, X), (ResidualQuantizer(2, 16).fit(X, product=spd(10)), X)):
         whole = found.encode(x)
