@@ -5,18 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lowrank.arrays import refuse_hidden
+from lowrank.budget import Options, choose
 
 __all__ = ["RankAllocation", "allocate_rank"]
-
-#: Errors are compared with so many eps of themselves to spare: rounding never cuts off the optimum.
-SLACK = 64 * np.finfo(float).eps
-#: Choices that the first, quick search follows.
-BEAM = 256
 
 
 @dataclass(frozen=True)
@@ -32,14 +28,6 @@ class RankAllocation:
         return iter((self.ranks, self.dense, self.cost, self.error))
 
 
-class _Options(NamedTuple):
-    """The options of one block: costs strictly ascending, losses strictly descending."""
-
-    costs: np.ndarray  #: (j,) integers
-    losses: np.ndarray  #: (j,) sum of the squares that are discarded, added up from the small end
-    ranks: np.ndarray  #: (j,); -1 for dense
-
-
 def allocate_rank(
     singular_values: Sequence[Any], sizes: Sequence[int], budget: int, *, dense: Sequence[int] | None = None
 ) -> RankAllocation:
@@ -49,9 +37,8 @@ def allocate_rank(
 
     A term i of block b takes s_bi^2 off the loss and costs c_b. The terms of a block come in order, so that its loss is
     convex in its rank, and buying terms by gain per cost solves the problem with fractions of terms allowed, which
-    bounds the loss of any choice from below. Whole terms are found by dynamic programming over the blocks: of all
-    (cost, loss) that the first blocks can reach, those remain that no other one beats in both and that, with the bound
-    for the other blocks, can still come down to the best choice known.
+    bounds the loss of any choice from below. Whole terms are found by dynamic programming over the blocks,
+    :func:`lowrank.budget.choose`, which shares out bits too.
 
     Parameters
     ----------
@@ -99,11 +86,11 @@ def allocate_rank(
     squares = [(s / scale) ** 2 for s in values]
     budget = min(budget, sum(cost * len(s) for cost, s in zip(costs, squares, strict=True)))  # nothing costs more
     options = [_options(s, cost, d, budget) for s, cost, d in zip(squares, costs, whole, strict=True)]
-    chosen = _best(options, budget)
-    ranks = [int(o.ranks[j]) for o, j in zip(options, chosen, strict=True)]
+    chosen = choose([o for o, _ in options], budget)
+    ranks = [int(r[j]) for (_, r), j in zip(options, chosen, strict=True)]
     left = sum(float(np.sum(s[r:])) for s, r in zip(squares, ranks, strict=True) if r >= 0)
     kept = tuple(len(s) if r < 0 else r for s, r in zip(squares, ranks, strict=True))
-    cost = sum(int(o.costs[j]) for o, j in zip(options, chosen, strict=True))
+    cost = sum(int(o.costs[j]) for (o, _), j in zip(options, chosen, strict=True))
     return RankAllocation(kept, tuple(r < 0 for r in ranks), cost, scale * float(np.sqrt(left)))
 
 
@@ -125,101 +112,12 @@ def _whole(name: str, value: Any, least: int) -> int:
     return number
 
 
-def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> _Options:
-    """Return all affordable options of a block, dense among them, without those that others beat."""
+def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> tuple[Options, np.ndarray]:
+    """Return all affordable options of a block, dense among them, and their ranks (-1 for dense)."""
     ranks = np.arange(np.count_nonzero(squares) + 1)
     costs, losses = size * ranks, np.append(np.cumsum(squares[: len(ranks) - 1][::-1])[::-1], 0.0)
     if dense is not None and dense < costs[-1]:
         cheaper = costs < dense
         ranks, costs, losses = (np.append(a[cheaper], last) for a, last in ((ranks, -1), (costs, dense), (losses, 0.0)))
     affordable = costs <= budget
-    return _Options(costs[affordable], losses[affordable], ranks[affordable])
-
-
-class _Bound(NamedTuple):
-    """The least loss of some blocks if fractions of options were allowed: convex, piecewise linear in the budget."""
-
-    costs: np.ndarray
-    losses: np.ndarray
-
-    def __call__(self, budget: np.ndarray) -> np.ndarray:
-        """Return the bounds for budgets.
-
-        They are sums of positive terms (`numpy.interp` subtracts), and right to a few eps however small.
-        """
-        if len(self.costs) == 1:
-            return np.full(budget.shape, self.losses[0])
-        spent = np.clip(budget, 0, self.costs[-1])
-        right = np.clip(np.searchsorted(self.costs, spent), 1, len(self.costs) - 1)
-        before, after = self.costs[right - 1], self.costs[right]
-        parts = (self.losses[right - 1] * (after - spent), self.losses[right] * (spent - before))
-        return (parts[0] + parts[1]) / (after - before)
-
-
-def _bound(options: Sequence[_Options]) -> _Bound:
-    """Return the bound from all pieces of the blocks' convex hulls, the steepest first."""
-    hulls = [(o.costs[c], o.losses[c]) for o in options for c in [_hull(o)]]
-    costs = np.concatenate([np.zeros(0, dtype=np.int64), *(np.diff(c) for c, _ in hulls)])
-    drops = np.concatenate([np.zeros(0), *(-np.diff(losses) for _, losses in hulls)])
-    block = np.repeat(np.arange(len(hulls)), [len(c) - 1 for c, _ in hulls])
-    order = np.argsort(-drops / costs, kind="stable")
-    left = np.zeros(len(order) + 1)
-    # every block's own loss there: sums of drops would end in round-off, not in zero
-    for b, (_, losses) in enumerate(hulls):
-        left += losses[np.append(0, np.cumsum(block[order] == b))]
-    return _Bound(np.append(0, np.cumsum(costs[order])), left)
-
-
-def _hull(option: _Options) -> list[int]:
-    """Return the options on the lower convex hull of loss over cost."""
-    corners: list[int] = []
-    for j, (cost, loss) in enumerate(zip(option.costs.tolist(), option.losses.tolist(), strict=True)):
-        while len(corners) > 1:
-            a, b = corners[-2:]
-            first, second = option.losses[a] - option.losses[b], option.losses[b] - loss
-            if first * float(cost - option.costs[b]) > second * float(option.costs[b] - option.costs[a]):
-                break
-            corners.pop()
-        corners.append(j)
-    return corners
-
-
-def _best(options: list[_Options], budget: int) -> list[int]:
-    """Return the option of every block.
-
-    A quick search that keeps a few choices gives the level above which the full search need not look.
-    """
-    bounds = [_bound(options[b:]) for b in range(1, len(options) + 1)]
-    level, _ = _search(options, bounds, budget, np.inf, BEAM)
-    return _search(options, bounds, budget, level * (1 + 2 * SLACK), None)[1]
-
-
-def _search(
-    options: list[_Options], bounds: list[_Bound], budget: int, level: float, beam: int | None
-) -> tuple[float, list[int]]:
-    """Return the least loss within the budget, and the options that give it.
-
-    Choices that cannot come down to `level` are not followed.
-    """
-    costs, losses = np.zeros(1, dtype=np.int64), np.zeros(1)
-    steps: list[tuple[np.ndarray, np.ndarray]] = []
-    for option, rest in zip(options, bounds, strict=True):
-        cost = np.add.outer(costs, option.costs)
-        loss = np.add.outer(losses, option.losses)
-        hope = loss + rest(budget - cost)
-        parent, choice = np.nonzero((cost <= budget) & (hope <= level))
-        cost, loss, hope = (a[parent, choice] for a in (cost, loss, hope))
-        order = np.lexsort((loss, cost))
-        least_before = np.minimum.accumulate(np.append(np.inf, loss[order]))[:-1]
-        order = order[loss[order] < least_before]  # nothing costs less, or the same, and loses as little
-        if beam is not None and len(order) > beam:
-            order = order[np.sort(np.argsort(hope[order], kind="stable")[:beam])]
-        costs, losses = cost[order], loss[order]
-        steps.append((parent[order], choice[order]))
-    # losses descend with the costs: the cheapest of equal ones
-    state = int(np.argmax(losses <= losses[-1] * (1 + SLACK)))
-    best, chosen = float(losses[state]), []
-    for parent, choice in reversed(steps):
-        chosen.append(int(choice[state]))
-        state = int(parent[state])
-    return best, chosen[::-1]
+    return Options(costs[affordable], losses[affordable]), ranks[affordable]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from lowrank.arrays import as_matrix
+from lowrank.packing import bytes_of, pack, unpack
+from lowrank.quantizer import quantize
 from ml.embeddings.report import EmbeddingReport, embedding_report
 from ml.embeddings.token_ids import checked_ids
 
@@ -90,7 +93,8 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
 
     Notes
     -----
-    Scales below 1.5e-8 of the largest are zero. Codes of less than a byte are unpacked bit by bit: compact, not fast.
+    The same numbers as `lowrank.quantize(table, bits, group=group, scales="float16")`, which has other bits, scales
+    that are searched and levels for normal numbers, too. Scales below 1.5e-8 of the largest are zero.
 
     Examples
     --------
@@ -108,18 +112,11 @@ def round_rows(table: Any, bits: int, *, group: int | None = None) -> RoundedEmb
         raise ValueError(f"bits must be 2 .. 8, got {bits}")
     if group < 1 or h % group:
         raise ValueError(f"group must divide the width {h}, got {group}")
-    largest = 2 ** (bits - 1) - 1
-    groups = table.reshape(v, h // group, group).astype(np.float64)
-    exact = np.max(np.abs(groups), axis=2, initial=0) / largest
-    unit = float(np.ldexp(1.0, int(np.frexp(np.max(exact, initial=0))[1]) - 1))
-    scales = (exact / unit).astype(np.float16)
-    with np.errstate(over="ignore"):  # rounded up, a scale may lead beyond the largest number of the type: then down
-        beyond = np.isinf(largest * _steps(scales, unit, table.dtype))
-    scales = np.where(beyond, np.nextafter(scales, np.float16(0)), scales)
-    step = _steps(scales, unit, table.dtype).astype(np.float64)[:, :, None]
-    numbers = np.rint(np.divide(groups, step, out=np.zeros_like(groups), where=step > 0))
-    numbers = np.clip(numbers, -largest, largest).astype(np.int8).reshape(v, h)
-    return RoundedEmbedding(_packed(numbers, bits), scales, unit, int(bits), h, table.dtype)
+    found = quantize(table, operator.index(bits), group=group, scales="float16")
+    codes = found.codes.reshape(v, bytes_of(h, bits))
+    scales = found.scales.reshape(v, h // group)
+    unit = math.ldexp(1.0, found.exponent)
+    return RoundedEmbedding(_signed(codes) if bits == 8 else codes, scales, unit, int(bits), h, table.dtype)
 
 
 def _steps(scales: np.ndarray, unit: float, dtype: np.dtype) -> np.ndarray:
@@ -128,18 +125,16 @@ def _steps(scales: np.ndarray, unit: float, dtype: np.dtype) -> np.ndarray:
 
 
 def _packed(numbers: np.ndarray, bits: int) -> np.ndarray:
-    if bits == 8:
-        return numbers.view(np.uint8)
-    codes = (numbers + 2 ** (bits - 1)).astype(np.uint8)
-    single = (codes[:, :, None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
-    return np.packbits(single.reshape(len(codes), codes.shape[1] * bits), axis=1)
+    codes = pack((numbers.astype(np.int32) + 2 ** (bits - 1)).astype(np.int32), bits)
+    return _signed(codes) if bits == 8 else codes
 
 
 def _unpacked(codes: np.ndarray, bits: int, width: int) -> np.ndarray:
     if bits == 8:
         return codes.view(np.int8)
-    single = np.unpackbits(codes, axis=1, count=width * bits).reshape(len(codes), width, bits)
-    numbers = np.zeros(single.shape[:2], dtype=np.int8)
-    for i in range(bits):
-        numbers = 2 * numbers + single[:, :, i].view(np.int8)
-    return numbers - np.int8(2 ** (bits - 1))
+    return (unpack(codes, bits, width).astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
+
+
+def _signed(codes: np.ndarray) -> np.ndarray:
+    """Return codes q + 128 as bytes that hold q itself: those of a table of 8 bits always did."""
+    return codes ^ np.uint8(128)
