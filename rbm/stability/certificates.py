@@ -40,6 +40,8 @@ __all__ = ["Certifier"]
 
 #: By how much less than the estimate a constant is claimed, one after the other until one is proved.
 MARGINS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
+#: What rounding may take of an inf-sup constant before one is tried that is farther from the estimate.
+LOSS = 0.02
 
 
 class Certifier:
@@ -76,7 +78,7 @@ class Certifier:
                 return 0.0
             scaled = a / t
             shift = self._shift([[self.product, scaled], [scaled.conj().T, self.product]], 1, norm_bound(scaled))
-            if shift is not None and shift < 0.5 * max(margin, 1e-2):
+            if shift is not None and shift < max(0.5 * margin, LOSS):
                 return t * (1 - shift) * (1 - 8 * ROUND_OFF)
         return 0.0
 
@@ -127,7 +129,7 @@ class Certifier:
             if h is None or not h < 0.5:
                 continue
             loss = h / (1 - h**2) * (c**2 * reach**2 + c**-2) + h / 4
-            if loss <= 2 * distance or loss <= 1e-2 * allowed:
+            if loss <= max(2 * distance, 0.25 * allowed):
                 return float(s - loss * (1 + 8 * ROUND_OFF) - 8 * ROUND_OFF * abs(s))
         return None
 

@@ -85,6 +85,21 @@ class BoundNaturalNorm:
         ends = itertools.pairwise(starts)
         return xp.stack([xp.min(every[:, int(i) : int(j)], axis=1) for i, j in ends], axis=1)
 
+    def most_promising(self, c: Any) -> Any:
+        """Return the anchor (M,) that promises most: any would do. On the CPU by compiled code."""
+        if not isinstance(c, np.ndarray):
+            return namespace(c).argmax(self.promises(c), axis=1)
+        from rbm.online.kernels import most_promising  # loads Numba
+
+        chosen = np.empty(len(c), dtype=np.int64)
+        most_promising(np.ascontiguousarray(c, float), *self._rows, chosen)
+        return chosen
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        quotients, starts = self._quotients
+        return np.ascontiguousarray(quotients.T), starts
+
     @cached_property
     def _quotients(self) -> tuple[np.ndarray, np.ndarray]:
         """All beta_k y (R, S), and where each anchor's begin, with their number at the end."""
@@ -94,7 +109,7 @@ class BoundNaturalNorm:
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa), by the most promising anchor."""
         xp, c = namespace(theta), self.coefficients(theta)
-        chosen = xp.argmax(self.promises(c), axis=1)
+        chosen = self.most_promising(c)
         parts = [xp.real(theta), xp.imag(theta)] if is_complex(theta) else [theta]
         size = xp.abs(xp.concat(parts, axis=1)) * (1 + 4 * (theta.shape[1] + 2) * ROUND_OFF)
         beta = xp.zeros(theta.shape[0], dtype=c.dtype, device=device(c))
