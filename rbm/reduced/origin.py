@@ -35,6 +35,8 @@ def mark(model: ReducedArrays) -> str:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for array in (model.operators, model.rhs):
             small.update(to_numpy(array).astype(np.complex64).tobytes())
+    if model.coded is not None:  # the mark of the basis that it stands for
+        return small.hexdigest() + BETWEEN + model.coded.origin
     if model.basis is None:
         return small.hexdigest() + BETWEEN
     large = hashlib.sha256(repr((model.basis.shape, str(numpy_dtype(model.basis)))).encode())

@@ -1,0 +1,249 @@
+"""A basis in few bits per number, and the exact size of what this changes in a solution.
+
+With W (N, N) unitary, S = diag(units) powers of two, Q the quantised S^{-1} Z W, and d = W^H gamma,
+
+    Z gamma - S Q d  =  E d + (Z - S Q W^H) (I - W W^H) gamma,      E = (Z - S Q W^H) W.
+
+E is known. Its columns are factorised as functionals P E = D R, orthonormal in the dual norm, so that
+
+    ||Z gamma - S Q d||_P  =  ||R d||_2 + rounding,
+    |rounding|  <=  o ||R d||_2 + sum_j delta_j |d_j| + (N + 4) u sum_j ||E_j|| (|W|^T |gamma|)_j
+                    + ||Z - S Q W^H|| ||I - W W^H|| ||gamma||_2,
+
+with o and delta measured in extended precision (:class:`rbm.affine.functional_range.FunctionalRange`): not a bound of
+the error of rounding, but its value. W are the principal axes of the coefficients, E gamma gamma^H = W diag(v) W^H over
+a sample. There v_i is what an error of vector i counts, so that the solver that shares out bits
+(:func:`lowrank.allocate_bits`) leaves vectors out that hardly matter (0 bits) and gives many bits to the first ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+
+from lowrank import Quantized, allocate_bits, quantize
+from lowrank.arrays import beside, conj, device, is_complex, namespace
+from rbm.affine.functional_range import FunctionalRange
+from rbm.affine.inner_product import InnerProduct
+from rbm.arithmetic import extended
+from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
+from rbm.errors import ModelError
+
+__all__ = ["CodedBasis", "principal_axes", "vector_bits"]
+
+#: Most bits of a number (:func:`lowrank.quantize`).
+MOST = 24
+#: Numbers that are decoded at a time when solutions are reconstructed.
+CHUNK = 1 << 24
+#: Room for the rounding of the sums that make a bound, which are sums of positive numbers.
+UP = 1 + 2.0**-20
+
+
+@dataclass(frozen=True, eq=False)
+class CodedBasis:
+    """A quantised basis S Q W^H (n, N), which stands for Z."""
+
+    codes: Quantized  #: Q^T (N, n)
+    exponents: np.ndarray  #: (n,) or (1,): S = diag(2^exponents), the units of the unknowns
+    rotation: np.ndarray  #: W (N, N)
+    factor: np.ndarray  #: R (k, N)
+    defects: np.ndarray  #: delta (N,)
+    norms: np.ndarray  #: ||E_j||_P (N,), rounded upwards
+    orthogonality: float  #: o
+    skew: float  #: ||Z - S Q W^H|| ||I - W W^H||, rounded upwards
+    largest: float  #: the largest error on the sample
+    origin: str  #: the mark of the basis that it stands for (:func:`rbm.reduced.origin.mark`)
+
+    @classmethod
+    def of(cls, basis: np.ndarray, inner: InnerProduct, bits: Any, rotation: np.ndarray, origin: str) -> CodedBasis:
+        """Quantise Z (n, N): vector i of Z W in bits_i, of 0 and 2 to 24; a scale for each vector.
+
+        bits : integers (N,). Cost: N Riesz solves, and 8 n N^2 flops.
+        """
+        rotation = rotation.astype(np.result_type(rotation, basis))
+        exponents = np.frexp(inner.balance)[1] - 1
+        same = bool(np.all(exponents == exponents[0]))
+        exponents = exponents[:1] if same else exponents
+        units = np.ldexp(1.0, exponents)[:, None]
+        codes = quantize(np.ascontiguousarray(((basis @ rotation) / units).T), np.asarray(bits, dtype=np.int64), axis=0)
+        left, off = _left(basis, codes.to_dense().T * units, rotation)
+        image, tail = extended.product(inner.split, left)
+        span = FunctionalRange(inner)
+        span.append(image, tail, extended.rounding(inner.split, left))
+        # ||e||_P for |e| <= off entry by entry
+        of_entries = np.sqrt(inner.largest_eigenvalue) * np.linalg.norm(off / inner.balance[:, None], axis=0)
+        norms = UP * (span.norms + of_entries)
+        return cls(
+            codes=codes,
+            exponents=exponents.astype(np.int16),
+            rotation=rotation,
+            factor=span.factor,
+            defects=UP * (span.defects + of_entries),
+            norms=norms,
+            orthogonality=UP * span.orthogonality,
+            skew=UP * float(np.linalg.norm(norms)) * _skewness(rotation),
+            largest=0.0,
+            origin=origin,
+        )
+
+    def coordinates(self, gamma: Any) -> Any:
+        """Return d = W^H gamma (M, N) from gamma (M, N)."""
+        return widened(gamma) @ conj(beside(self.rotation, gamma))
+
+    def error(self, gamma: Any) -> Any:
+        """Return ||Z gamma - S Q d||_P (M,), rounded upwards by at most what rounding may hide.
+
+        gamma : (M, N). Cost: 4 N^2 flops per row.
+        """
+        xp, d = namespace(gamma), self.coordinates(gamma)
+        count, single = self.rotation.shape[0], 4 if self.rotation.dtype.kind == "c" else 1
+        unit = single * (count + 4) * ROUND_OFF
+        size = widened(xp.abs(gamma))
+        value = row_norms(d @ beside(self.factor.T, d))
+        of_coordinates = size @ beside(np.abs(self.rotation) @ self.norms, size) * unit
+        of_product = xp.abs(d) @ beside(self.defects + 2 * unit * self.norms, size)
+        rest = of_coordinates + of_product + self.skew * single * row_norms(size)
+        return (1 + 16 * ROUND_OFF) * ((1 + self.orthogonality + unit) * value + rest)
+
+    def reconstruct(self, gamma: Any) -> Any:
+        """Return S Q d (M, n), decoding a few vectors at a time."""
+        d, n = self.coordinates(gamma), self.codes.shape[1]
+        xp, step = namespace(d), max(1, CHUNK // max(n, 1))
+        made = xp.zeros((d.shape[0], n), dtype=self._type(d), device=device(d))
+        present = np.flatnonzero(self.bits)
+        for start in range(0, len(present), step):
+            some = present[start : start + step]
+            made = made + xp.take(d, beside(some, d), axis=1) @ beside(self.codes.rows(some), d)
+        return made * beside(np.ldexp(1.0, self.exponents.astype(int)), made)
+
+    def _type(self, d: Any) -> Any:
+        xp = namespace(d)
+        return xp.complex128 if is_complex(d) or self.codes.dtype.kind == "c" else xp.float64
+
+    def to_dense(self) -> np.ndarray:
+        """Return the basis S Q W^H (n, N) that is reconstructed with, up to rounding."""
+        units = np.ldexp(1.0, self.exponents.astype(int))[:, None]
+        return (self.codes.to_dense().T @ self.rotation.conj().T) * units
+
+    @property
+    def bits(self) -> np.ndarray:
+        """Bits of a number of each vector (N,)."""
+        return np.broadcast_to(np.asarray(self.codes.bits), (self.codes.shape[0],))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that stands for the basis in a file."""
+        return self.codes.nbytes + sum(a.nbytes for a in vars(self).values() if isinstance(a, np.ndarray))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, N)."""
+        return self.codes.shape[1], self.rotation.shape[0]
+
+    def truncate(self, size: int) -> CodedBasis:
+        """Return what stands for the first `size` vectors of Z: the first rows of W."""
+        return replace(self, rotation=self.rotation[:size])
+
+    def placed(self, move: Callable[[Any], Any]) -> CodedBasis:
+        """Return the same with its codes where `move` puts them."""
+        codes = replace(self.codes, codes=move(self.codes.codes), scales=move(self.codes.scales))
+        return replace(self, codes=codes)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return all of it by name, for a file."""
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("codes", "origin")}
+        return {**known, **{f"codes/{name}": a for name, a in self.codes.arrays().items()}}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], origin: str) -> Self:
+        """Make the basis from :meth:`arrays`. Raises ValueError for arrays that do not fit each other."""
+        prefix = "codes/"
+        codes = Quantized.from_arrays({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
+        own = {name: a for name, a in arrays.items() if not name.startswith(prefix)}
+        wanted = {f.name for f in fields(cls)} - {"codes", "origin"}
+        if own.keys() != wanted:
+            raise ValueError(f"the entries of the coded basis are {', '.join(sorted(own))}, not {', '.join(wanted)}")
+        rotation, factor, exponents = own["rotation"], own["factor"], own["exponents"]
+        size, n = codes.shape if len(codes.shape) == 2 else (-1, -1)
+        numbers: dict[str, Any] = {name: float(own.pop(name)) for name in ("orthogonality", "skew", "largest")}
+        sizes = own["defects"], own["norms"]
+        if not (
+            rotation.ndim == factor.ndim == 2
+            and rotation.shape[1] == factor.shape[1] == size >= rotation.shape[0] > 0
+            and exponents.shape in ((1,), (n,))
+            and exponents.dtype == np.int16
+            and all(a.shape == (size,) and a.dtype == float and np.all(a >= 0) for a in sizes)
+            and all(a.dtype in (float, complex) for a in (rotation, factor))
+            and all(np.all(np.isfinite(a)) for a in (rotation, factor, *sizes, *numbers.values()))
+            and min(numbers.values()) >= 0
+        ):
+            raise ValueError("the arrays of the coded basis do not fit each other")
+        return cls(codes, **own, **numbers, origin=origin)
+
+    @property
+    def summary(self) -> str:
+        """Bits and added error, in words."""
+        low, high = int(self.bits.min()), int(self.bits.max())
+        spread = f" ({low} to {high})" if low < high else ""
+        return f"basis in {self.bits.mean():.3g} bits{spread}, which add up to {self.largest:.2g} to the error"
+
+    def __repr__(self) -> str:
+        return f"CodedBasis({self.shape[1]} vectors of {self.shape[0]} numbers, {self.summary})"
+
+
+def _left(basis: np.ndarray, stored: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return E = (Z - S Q W^H) W (n, N) and what its entries may be off by, from Z, S Q and W.
+
+    Its columns differ in size by many powers of two: what cancels does so in extended precision.
+    """
+    adjoint, columns = rotation.conj().T, extended.SplitMatrix(stored)
+    hi, lo = extended.product(columns, adjoint)
+    hi, lo = extended.add((basis + 0 * hi, np.zeros_like(hi)), (-hi, -lo))
+    difference = extended.SplitMatrix(hi)
+    left, rest = extended.product(difference, rotation)
+    left = left + (rest + lo @ rotation)
+    size = np.abs(rotation)
+    off = extended.rounding(difference, rotation) + extended.rounding(columns, adjoint) @ size
+    off = off + 4 * ROUND_OFF * (np.abs(left) + np.abs(rest) + (len(rotation) + 4) * (np.abs(lo) @ size))
+    return left, off
+
+
+def _skewness(rotation: np.ndarray) -> float:
+    """Return a bound of ||I - W W^H||_F."""
+    split = extended.SplitMatrix(rotation)
+    hi, lo = extended.product(split, rotation.conj().T)
+    off = extended.rounding(split, rotation.conj().T)
+    return float(np.linalg.norm((hi - np.eye(len(rotation))) + lo) + np.linalg.norm(off)) * UP
+
+
+def principal_axes(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return W (N, N) unitary and v (N,), descending, with E gamma gamma^H = W diag(v) W^H over rows gamma (M, N)."""
+    _, values, rows = np.linalg.svd(np.linalg.qr(coefficients, mode="r"), full_matrices=True)
+    energies = np.zeros(coefficients.shape[1])
+    energies[: len(values)] = values**2 / len(coefficients)
+    return rows.T, energies
+
+
+def vector_bits(rotated: np.ndarray, weights: np.ndarray, inner: InnerProduct, mean: float) -> np.ndarray:
+    """Return the bits (N,) of vectors Z W (n, N) that leave the least mean square error in the P-norm.
+
+    weights : v (N,), mean squares of their coefficients; mean : bits per number
+
+    Rounding to the grid of step s leaves s^2 / 12 per number, in units of the unknowns, and independent for different
+    ones: ||E_i||_P^2 = s_i^2 / 12 trace(S P S). Raises ModelError for a mean outside 0 to 24.
+    """
+    if not (isinstance(mean, int | float | np.number) and not isinstance(mean, bool) and 0 < mean <= MOST):
+        raise ModelError(f"bits must be a mean number of bits in (0, {MOST}], got {mean!r}")
+    n, count = rotated.shape
+    parts = [rotated.real, rotated.imag] if rotated.dtype.kind == "c" else [rotated]
+    largest = np.max([np.abs(part / inner.balance[:, None]).max(axis=0) for part in parts], axis=0)
+    trace = float(np.sum(np.asarray(inner.balanced.diagonal()).real)) * len(parts)
+    bits = np.arange(MOST + 1)
+    steps = largest[:, None] / np.maximum(2.0 ** (bits - 1) - 1, 0.5)
+    losses = weights[:, None] * steps**2 * trace / 12
+    losses[:, 0] = weights * inner.norm(rotated) ** 2
+    found = allocate_bits(losses, sizes=np.full(count, n), budget=mean * n * count, method="greedy")
+    return np.array(found.bits)

@@ -1,0 +1,92 @@
+"""Reduced models in few bits per number: what is quantised, and what stays exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lowrank import Quantized, quantize
+from rbm.affine.inner_product import InnerProduct
+from rbm.arithmetic.precision import widened
+from rbm.errors import ModelError
+from rbm.reduced.arrays import ReducedArrays
+from rbm.reduced.coded_basis import MOST, CodedBasis, principal_axes, vector_bits
+from rbm.reduced.compliant import ReducedCompliant
+from rbm.reduced.online_query import Query
+from rbm.reduced.origin import BETWEEN
+
+__all__ = ["PARTS", "quantized_fields"]
+
+#: Number of sample points when none are given.
+SAMPLE = 512
+PARTS = ("basis", "matrices")
+
+
+def quantized_fields(
+    arrays: ReducedArrays, query: Query, bits: Any, rotate: bool, training: Any, product: Any
+) -> dict[str, Any]:
+    """Return the fields of a reduced model that change in few bits; see :meth:`rbm.ReducedModel.quantize`.
+
+    query : solves the reduced system of `arrays`
+    """
+    parts = bits if isinstance(bits, Mapping) else {"basis": bits}
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ModelError(f"bits are for the parts {', '.join(map(repr, PARTS))}, got {unknown[0]!r}")
+    made: dict[str, Any] = {}
+    if "basis" in parts:
+        made |= _basis_fields(arrays, query, parts["basis"], rotate, training, product)
+    if "matrices" in parts:
+        made |= _matrix_fields(arrays, parts["matrices"])
+    return made
+
+
+def _basis_fields(
+    arrays: ReducedArrays, query: Query, mean: Any, rotate: bool, training: Any, product: Any
+) -> dict[str, Any]:
+    basis = arrays.basis
+    if basis is None:
+        what = "has a basis in few bits already" if arrays.coded else "does not hold its basis"
+        raise ModelError(f"this reduced model {what}: quantize the model that it was made from")
+    given = arrays.product if product is None else product
+    if given is None:
+        raise ModelError(
+            "quantize measures errors in the norm of the inner product P (n, n), which this model does not hold (its "
+            "file is older, or P is dense): give it, product=P"
+        )
+    inner = given if isinstance(given, InnerProduct) else InnerProduct(given)
+    if inner.shape[0] != len(basis):
+        raise ModelError(f"the product is for {inner.shape[0]} unknowns, the basis has {len(basis)}")
+    mus = arrays.parameters.sample(SAMPLE, "sobol", rng=0) if training is None else arrays.parameters.validate(training)
+    gamma = widened(query.solve(mus, estimate=False).coefficients)
+    gamma = gamma.astype(np.result_type(gamma, basis))
+    if rotate:
+        rotation, weights = principal_axes(gamma)
+    else:
+        rotation, weights = np.eye(arrays.size), np.mean(np.abs(gamma) ** 2, axis=0)
+    bits = vector_bits(basis @ rotation, weights, inner, mean)
+    coded = CodedBasis.of(basis, inner, bits, rotation, query.origin.split(BETWEEN)[1])
+    return {"basis": None, "product": None, "coded": replace(coded, largest=float(coded.error(gamma).max()))}
+
+
+def _matrix_fields(arrays: ReducedArrays, bits: Any) -> dict[str, Any]:
+    """Quantise the reduced matrices, one scale for each term: Hermitian ones stay Hermitian.
+
+    The estimators keep their numbers, so that they certify what is then computed.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 2 <= bits <= MOST:
+        raise ModelError(f"the bits of the reduced matrices must be an integer from 2 to {MOST}, got {bits!r}")
+    codes: dict[str, Quantized] = {}
+    made: dict[str, Any] = {}
+    for name in ("operators", "rhs"):
+        array = getattr(arrays, name)
+        codes[name] = quantize(array.reshape(len(array), -1), int(bits), axis=0)
+        made[name] = codes[name].to_dense().reshape(array.shape)
+    # u_N^H r is no longer round-off: the kernels do not know how large it is, the output itself does
+    outputs = {
+        name: replace(output, definite=False) if isinstance(output, ReducedCompliant) else output
+        for name, output in arrays.outputs.items()
+    }
+    return {**made, "outputs": outputs, "coded_matrices": codes}
