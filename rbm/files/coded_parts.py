@@ -59,8 +59,10 @@ def read_parts(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> d
         made["coded"] = CodedBasis.from_arrays(_under("coded/", arrays), str(header["coded"]["origin"]))
         if len(made["coded"].rotation) != made["operators"].shape[2]:
             raise ValueError(f"its coded basis stands for {len(made['coded'].rotation)} vectors")
-    if "product/indptr" in arrays:
-        made["product"] = _product(_under("product/", arrays), made["basis"])
+        if made["basis"] is not None:
+            raise ValueError("it holds its basis twice, in full and in few bits")
+    if product := _under("product/", arrays):
+        made["product"] = _product(product, made["basis"])
     return made
 
 

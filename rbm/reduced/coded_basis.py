@@ -8,7 +8,7 @@ E is known. Its columns are factorised as functionals P E = D R, orthonormal in 
 
     ||Z gamma - S Q d||_P  =  ||R d||_2 + rounding,
     |rounding|  <=  o ||R d||_2 + sum_j delta_j |d_j| + (N + 4) u sum_j ||E_j|| (|W|^T |gamma|)_j
-                    + ||Z - S Q W^H|| ||I - W W^H|| ||gamma||_2,
+                    + ||E|| ||W|| / (1 - ||I - W W^H||) ||I - W W^H|| ||gamma||_2,
 
 with o and delta measured in extended precision (:class:`rbm.affine.functional_range.FunctionalRange`): not a bound of
 the error of rounding, but its value. W are the principal axes of the coefficients, E gamma gamma^H = W diag(v) W^H over
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -29,15 +30,19 @@ from lowrank.arrays import beside, conj, device, is_complex, namespace
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.inner_product import InnerProduct
 from rbm.arithmetic import extended
-from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
+from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, row_norms, underflow_of_sums, widened
 from rbm.errors import ModelError
 
-__all__ = ["CodedBasis", "principal_axes", "vector_bits"]
+__all__ = ["CodedBasis", "check_mean", "principal_axes", "vector_bits"]
 
 #: Most bits of a number (:func:`lowrank.quantize`).
 MOST = 24
 #: Numbers that are decoded at a time when solutions are reconstructed.
 CHUNK = 1 << 24
+#: Fields that are one number each.
+NUMBERS = ("orthogonality", "skew", "largest")
+#: Units of unknowns are roots of numbers in the range of double precision.
+LARGEST_EXPONENT = 600
 #: Room for the rounding of the sums that make a bound, which are sums of positive numbers.
 UP = 1 + 2.0**-20
 
@@ -53,7 +58,7 @@ class CodedBasis:
     defects: np.ndarray  #: delta (N,)
     norms: np.ndarray  #: ||E_j||_P (N,), rounded upwards
     orthogonality: float  #: o
-    skew: float  #: ||Z - S Q W^H|| ||I - W W^H||, rounded upwards
+    skew: float  #: ||E|| ||W|| / (1 - s) s with s = ||I - W W^H||, rounded upwards
     largest: float  #: the largest error on the sample
     origin: str  #: the mark of the basis that it stands for (:func:`rbm.reduced.origin.mark`)
 
@@ -74,7 +79,7 @@ class CodedBasis:
         span = FunctionalRange(inner)
         span.append(image, tail, extended.rounding(inner.split, left))
         # ||e||_P for |e| <= off entry by entry
-        of_entries = np.sqrt(inner.largest_eigenvalue) * np.linalg.norm(off / inner.balance[:, None], axis=0)
+        of_entries = np.sqrt(inner.largest_eigenvalue) * column_norm_bounds(off / inner.balance[:, None])
         norms = UP * (span.norms + of_entries)
         return cls(
             codes=codes,
@@ -84,7 +89,7 @@ class CodedBasis:
             defects=UP * (span.defects + of_entries),
             norms=norms,
             orthogonality=UP * span.orthogonality,
-            skew=UP * float(np.linalg.norm(norms)) * _skewness(rotation),
+            skew=float(column_norm_bounds(norms[:, None])[0]) * _of_skewness(rotation),
             largest=0.0,
             origin=origin,
         )
@@ -99,14 +104,16 @@ class CodedBasis:
         gamma : (M, N). Cost: 4 N^2 flops per row.
         """
         xp, d = namespace(gamma), self.coordinates(gamma)
-        count, single = self.rotation.shape[0], 4 if self.rotation.dtype.kind == "c" else 1
-        unit = single * (count + 4) * ROUND_OFF
+        single = 4 if is_complex(d) or self.factor.dtype.kind == "c" else 1
+        unit = single * (self.shape[1] + len(self.factor) + 4) * ROUND_OFF
         size = widened(xp.abs(gamma))
         value = row_norms(d @ beside(self.factor.T, d))
         of_coordinates = size @ beside(np.abs(self.rotation) @ self.norms, size) * unit
         of_product = xp.abs(d) @ beside(self.defects + 2 * unit * self.norms, size)
-        rest = of_coordinates + of_product + self.skew * single * row_norms(size)
-        return (1 + 16 * ROUND_OFF) * ((1 + self.orthogonality + unit) * value + rest)
+        rest = of_coordinates + of_product + self.skew * row_norms(size)
+        made = (1 + 16 * ROUND_OFF) * ((1 + self.orthogonality + unit) * value + rest)
+        made = made + xp.astype(row_norms(size) > 0, made.dtype) * underflow_of_sums(self.norms)
+        return xp.where(made >= 0, made, xp.full_like(made, float("inf")))  # NaN: sums beyond the range of numbers
 
     def reconstruct(self, gamma: Any) -> Any:
         """Return S Q d (M, n), decoding a few vectors at a time."""
@@ -168,13 +175,18 @@ class CodedBasis:
             raise ValueError(f"the entries of the coded basis are {', '.join(sorted(own))}, not {', '.join(wanted)}")
         rotation, factor, exponents = own["rotation"], own["factor"], own["exponents"]
         size, n = codes.shape if len(codes.shape) == 2 else (-1, -1)
-        numbers: dict[str, Any] = {name: float(own.pop(name)) for name in ("orthogonality", "skew", "largest")}
+        single = [own.pop(name) for name in NUMBERS]
+        numbers: dict[str, Any] = {name: float(a) for name, a in zip(NUMBERS, single, strict=True)}
         sizes = own["defects"], own["norms"]
         if not (
             rotation.ndim == factor.ndim == 2
             and rotation.shape[1] == factor.shape[1] == size >= rotation.shape[0] > 0
             and exponents.shape in ((1,), (n,))
+            and codes.dtype in (float, complex)
+            and codes.blocks.axis == 0
+            and all(np.shape(a) == () and np.asarray(a).dtype == float for a in single)
             and exponents.dtype == np.int16
+            and np.all(np.abs(exponents) <= LARGEST_EXPONENT)
             and all(a.shape == (size,) and a.dtype == float and np.all(a >= 0) for a in sizes)
             and all(a.dtype in (float, complex) for a in (rotation, factor))
             and all(np.all(np.isfinite(a)) for a in (rotation, factor, *sizes, *numbers.values()))
@@ -201,22 +213,30 @@ def _left(basis: np.ndarray, stored: np.ndarray, rotation: np.ndarray) -> tuple[
     """
     adjoint, columns = rotation.conj().T, extended.SplitMatrix(stored)
     hi, lo = extended.product(columns, adjoint)
+    of_sum = 2 * ROUND_OFF * (np.abs(lo) + 2 * ROUND_OFF * (np.abs(basis) + np.abs(hi)))
     hi, lo = extended.add((basis + 0 * hi, np.zeros_like(hi)), (-hi, -lo))
     difference = extended.SplitMatrix(hi)
     left, rest = extended.product(difference, rotation)
     left = left + (rest + lo @ rotation)
     size = np.abs(rotation)
-    off = extended.rounding(difference, rotation) + extended.rounding(columns, adjoint) @ size
+    off = extended.rounding(difference, rotation) + (extended.rounding(columns, adjoint) + of_sum) @ size
     off = off + 4 * ROUND_OFF * (np.abs(left) + np.abs(rest) + (len(rotation) + 4) * (np.abs(lo) @ size))
     return left, off
 
 
-def _skewness(rotation: np.ndarray) -> float:
-    """Return a bound of ||I - W W^H||_F."""
+def _of_skewness(rotation: np.ndarray) -> float:
+    """Return a bound of ||W|| / (1 - s) s with s = ||I - W W^H||_F.
+
+    With T = Z - S Q W^H and E = T W, T = E W^H + T (I - W W^H), hence ||T|| <= ||E|| ||W|| / (1 - s). Raises ModelError
+    for a W that is far from unitary.
+    """
     split = extended.SplitMatrix(rotation)
     hi, lo = extended.product(split, rotation.conj().T)
     off = extended.rounding(split, rotation.conj().T)
-    return float(np.linalg.norm((hi - np.eye(len(rotation))) + lo) + np.linalg.norm(off)) * UP
+    skewness = UP * float(np.linalg.norm((hi - np.eye(len(rotation))) + lo) + np.linalg.norm(off))
+    if not skewness <= 0.5:
+        raise ModelError(f"the rotation W must be unitary, ||I - W W^H|| is {skewness:.3g}")
+    return UP * (1 + skewness) ** 0.5 / (1 - skewness) * skewness
 
 
 def principal_axes(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -227,6 +247,12 @@ def principal_axes(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows.T, energies
 
 
+def check_mean(mean: Any) -> None:
+    """Raise ModelError for what is no mean number of bits."""
+    if not isinstance(mean, Real) or isinstance(mean, bool) or not 0 < mean <= MOST:
+        raise ModelError(f"bits must be a mean number of bits in (0, {MOST}], got {mean!r}")
+
+
 def vector_bits(rotated: np.ndarray, weights: np.ndarray, inner: InnerProduct, mean: float) -> np.ndarray:
     """Return the bits (N,) of vectors Z W (n, N) that leave the least mean square error in the P-norm.
 
@@ -235,8 +261,7 @@ def vector_bits(rotated: np.ndarray, weights: np.ndarray, inner: InnerProduct, m
     Rounding to the grid of step s leaves s^2 / 12 per number, in units of the unknowns, and independent for different
     ones: ||E_i||_P^2 = s_i^2 / 12 trace(S P S). Raises ModelError for a mean outside 0 to 24.
     """
-    if not (isinstance(mean, int | float | np.number) and not isinstance(mean, bool) and 0 < mean <= MOST):
-        raise ModelError(f"bits must be a mean number of bits in (0, {MOST}], got {mean!r}")
+    check_mean(mean)
     n, count = rotated.shape
     parts = [rotated.real, rotated.imag] if rotated.dtype.kind == "c" else [rotated]
     largest = np.max([np.abs(part / inner.balance[:, None]).max(axis=0) for part in parts], axis=0)

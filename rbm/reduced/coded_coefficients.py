@@ -22,7 +22,8 @@ import numpy as np
 from lowrank import Quantized, ResidualCodes, ResidualQuantizer, allocate_bits, quantize
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
 from rbm.errors import FileFormatError, ModelError
-from rbm.reduced.coded_basis import MOST, principal_axes
+from rbm.reduced.coded_basis import check_mean, principal_axes
+from rbm.reduced.origin import BETWEEN
 from rbm.storage.archive import read_archive, write_archive
 
 __all__ = ["CodedCoefficients", "encoded"]
@@ -97,7 +98,7 @@ class CodedCoefficients:
                 part: {k.removeprefix(part): a for k, a in arrays.items() if k.startswith(part)}
                 for part in ("codes/", "axes/")
             }
-            bits = header["method"] == "bits"
+            bits = {"bits": True, "residual": False}[header["method"]]
             made = cls(
                 codes=Quantized.from_arrays(inside["codes/"]) if bits else arrays["codes"],
                 axes=arrays["axes"] if bits else ResidualCodes.from_arrays(inside["axes/"]),
@@ -113,14 +114,20 @@ class CodedCoefficients:
             raise FileFormatError(message) from error
 
     def _check(self) -> None:
-        points = self.codes.shape[1] if isinstance(self.codes, Quantized) else len(self.codes)
+        if isinstance(self.codes, Quantized):
+            count, points = self.codes.shape
+            good = isinstance(self.axes, np.ndarray) and self.axes.shape in ((0, 0), (count, count))
+        else:
+            points, good = len(self.codes), self.codes.ndim == 2 and self.codes.dtype == np.uint8
         good = (
-            self.steps.dtype == np.uint8
+            good
+            and self.origin.count(BETWEEN) == 1
+            and self.steps.dtype == np.uint8
             and self.steps.shape == (points,)
             and np.isfinite(self.largest)
             and self.largest >= 0
             and (self.bounds is None or (self.bounds.shape == (points,) and self.bounds.dtype == np.float32))
-            and self.coefficients().shape[0] == points
+            and (self.bounds is None or bool(np.all(self.bounds >= 0)))  # not NaN; infinity says nothing
         )
         if not (good and np.all(np.isfinite(self.coefficients()))):
             raise ValueError("the arrays do not fit each other")
@@ -136,8 +143,7 @@ def encoded(
     """Return coefficients gamma (M, N) in about `bits` bits per number; see :meth:`rbm.ReducedModel.encode`."""
     if method not in ("auto", "bits", "residual"):
         raise ModelError(f'method must be "auto", "bits" or "residual", got {method!r}')
-    if isinstance(bits, bool) or not isinstance(bits, int | float | np.number) or not 0 < bits <= MOST:
-        raise ModelError(f"bits must be a mean number of bits in (0, {MOST}], got {bits!r}")
+    check_mean(bits)
     gamma = widened(gamma)
     budget = bits * gamma.size * (2 if gamma.dtype.kind == "c" else 1) / 8  # bytes
     made = []
@@ -148,7 +154,7 @@ def encoded(
     found = [m for m in made if m is not None]
     if not found:
         raise ModelError(f"{bits} bits for {gamma.shape} numbers, {budget:.0f} bytes, hold no code: give more bits")
-    best = min(found, key=lambda m: float(np.linalg.norm(m[2])))
+    best = min(found, key=_whole)
     largest = float(best[2].max(initial=0.0))
     with np.errstate(divide="ignore"):
         steps = np.floor(STEPS * np.log2(largest / best[2])) if largest > 0 else np.zeros(len(gamma))
@@ -163,9 +169,14 @@ _Made = tuple[Any, Any, np.ndarray]
 
 def _by_bits(gamma: np.ndarray, budget: float) -> _Made | None:
     """Quantise coordinates in the principal axes, or as they are where the axes would not pay."""
-    rotated = principal_axes(gamma)[0]
+    largest = np.abs(gamma).max()
+    rotated = principal_axes(gamma / largest if largest > 0 else gamma)[0]
     found = [_quantized(gamma, axes, budget) for axes in (rotated, np.zeros((0, 0)))]
-    return min((m for m in found if m is not None), key=lambda m: float(np.linalg.norm(m[2])), default=None)
+    return min((m for m in found if m is not None), key=_whole, default=None)
+
+
+def _whole(made: _Made) -> float:
+    return float(row_norms(made[2][None])[0])
 
 
 def _quantized(gamma: np.ndarray, axes: np.ndarray, budget: float) -> _Made | None:
@@ -176,7 +187,8 @@ def _quantized(gamma: np.ndarray, axes: np.ndarray, budget: float) -> _Made | No
     scales = 9  # a scale and the number of bits
     if left <= scales * count:
         return None
-    variance = np.mean(np.abs(d) ** 2, axis=0) / parts
+    largest = np.abs(d).max()
+    variance = np.mean(np.abs(d / largest if largest > 0 else d) ** 2, axis=0) / parts
     sizes = np.full(count, points * parts)
     shared = allocate_bits(variance=variance, sizes=sizes, budget=8 * left, overhead=8 * scales, model="gaussian")
     codes = quantize(np.ascontiguousarray(d.T), np.array(shared.bits), axis=0, gamma="search")
@@ -203,5 +215,7 @@ def _by_residual(gamma: np.ndarray, budget: float, rng: int) -> _Made | None:
 
 def _distance(gamma: np.ndarray, decoded: np.ndarray) -> np.ndarray:
     """Return ||gamma - decoded||_2 (M,), with what another order of the same sums may change."""
-    rounding = 8 * (gamma.shape[1] + 8) * ROUND_OFF * (row_norms(gamma) + row_norms(decoded))
+    # d W^T sums N products: |fl - exact| <= (N + 2) u |d| |W|^T, || |W| ||_2 <= N^(1/2); complex numbers: four times
+    width = gamma.shape[1]
+    rounding = 8 * (width + 8) * width**0.5 * ROUND_OFF * (row_norms(gamma) + row_norms(decoded))
     return np.asarray((1 + 2.0**-20) * row_norms(gamma - decoded) + rounding)

@@ -26,7 +26,7 @@ from rbm.reduced.placement import beside_model, numbers_for, placed
 from rbm.reduced.precision_change import converted_arrays, interpolated_squares, recalibrated
 from rbm.reduced.quantization import quantized_fields
 from rbm.reduced.shortened import compress
-from rbm.reduced.stored_solutions import coded, decoded
+from rbm.reduced.stored_solutions import check_covered, coded, decoded
 from rbm.solution import Solution, coefficients_of
 
 __all__ = ["ReducedModel", "Solution"]
@@ -123,7 +123,8 @@ class ReducedModel(ReducedArrays):
 
         Raises ModelError if the model has no basis, and for a Solution of another model. Models that `astype`,
         `compress`, `sketch`, `to` and files make have the same basis and take each other's solutions. Give
-        ``solution.coefficients`` to use its numbers whichever model made them.
+        ``solution.coefficients`` to use its numbers whichever model made them. A model in few bits refuses a Solution
+        whose bounds do not cover what its bits change: that of the model before :meth:`quantize`, or of one in more.
         """
         if self.unknowns is None:
             hint = "save it with basis=True to reconstruct full vectors"
@@ -135,6 +136,7 @@ class ReducedModel(ReducedArrays):
             raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")
         if self.basis is None:
             assert self.coded is not None
+            check_covered(self.coded, coefficients, gamma)
             return self.coded.reconstruct(gamma)
         return gamma @ self.basis.T
 

@@ -20,9 +20,13 @@ from rbm.reduced.origin import BETWEEN
 
 __all__ = ["PARTS", "quantized_fields"]
 
+#: Terms count as Hermitian up to this deviation, in units of eps and of the largest entry, as in the kernels.
+HERMITIAN = 64.0
 #: Number of sample points when none are given.
 SAMPLE = 512
 PARTS = ("basis", "matrices")
+#: How far Z^H P Z may be from I in the P that is given: rounding of a basis that was orthonormalised in it, and no more.
+ORTHONORMAL = 1e-6
 
 
 def quantized_fields(
@@ -33,6 +37,8 @@ def quantized_fields(
     query : solves the reduced system of `arrays`
     """
     parts = bits if isinstance(bits, Mapping) else {"basis": bits}
+    if not parts:
+        raise ModelError(f"bits name no part: give a number, or bits of {' or '.join(map(repr, PARTS))}")
     if unknown := [part for part in parts if part not in PARTS]:
         raise ModelError(f"bits are for the parts {', '.join(map(repr, PARTS))}, got {unknown[0]!r}")
     made: dict[str, Any] = {}
@@ -59,20 +65,36 @@ def _basis_fields(
     inner = given if isinstance(given, InnerProduct) else InnerProduct(given)
     if inner.shape[0] != len(basis):
         raise ModelError(f"the product is for {inner.shape[0]} unknowns, the basis has {len(basis)}")
-    mus = arrays.parameters.sample(SAMPLE, "sobol", rng=0) if training is None else arrays.parameters.validate(training)
-    gamma = widened(query.solve(mus, estimate=False).coefficients)
+    if not (defect := inner.orthonormality(basis)) <= max(ORTHONORMAL, 2 * arrays.orthonormality):
+        raise ModelError(
+            f"the basis is not orthonormal in this product, ||Z^H P Z - I|| = {defect:.3g}: give the inner product P "
+            "that the model was made with, with its constrained unknowns eliminated"
+        )
+    gamma = _sample(arrays, query, training)
     gamma = gamma.astype(np.result_type(gamma, basis))
+    size = np.abs(gamma).max()
+    near_one = gamma / size if size > 0 else gamma  # their squares neither overflow nor vanish
     if rotate:
-        rotation, weights = principal_axes(gamma)
+        rotation, weights = principal_axes(near_one)
     else:
-        rotation, weights = np.eye(arrays.size), np.mean(np.abs(gamma) ** 2, axis=0)
+        rotation, weights = np.eye(arrays.size), np.mean(np.abs(near_one) ** 2, axis=0)
     bits = vector_bits(basis @ rotation, weights, inner, mean)
     coded = CodedBasis.of(basis, inner, bits, rotation, query.origin.split(BETWEEN)[1])
     return {"basis": None, "product": None, "coded": replace(coded, largest=float(coded.error(gamma).max()))}
 
 
+def _sample(arrays: ReducedArrays, query: Query, training: Any) -> np.ndarray:
+    """Return the coefficients (M, N) at the sample points where there is an answer, in double precision."""
+    mus = arrays.parameters.sample(SAMPLE, "sobol", rng=0) if training is None else arrays.parameters.validate(training)
+    found = query.solve(mus, estimate=False, on_error="raise" if training is not None else "mark")
+    gamma = widened(np.delete(found.coefficients, found.failed, axis=0))
+    if not len(gamma):
+        raise ModelError(f"the model has an answer at none of {len(mus)} sample points: give others, training=")
+    return gamma
+
+
 def _matrix_fields(arrays: ReducedArrays, bits: Any) -> dict[str, Any]:
-    """Quantise the reduced matrices, one scale for each term: Hermitian ones stay Hermitian.
+    """Quantise the reduced matrices, one scale for each term: Hermitian ones become exactly Hermitian.
 
     The estimators keep their numbers, so that they certify what is then computed.
     """
@@ -81,7 +103,7 @@ def _matrix_fields(arrays: ReducedArrays, bits: Any) -> dict[str, Any]:
     codes: dict[str, Quantized] = {}
     made: dict[str, Any] = {}
     for name in ("operators", "rhs"):
-        array = getattr(arrays, name)
+        array = _hermitian(getattr(arrays, name))
         codes[name] = quantize(array.reshape(len(array), -1), int(bits), axis=0)
         made[name] = codes[name].to_dense().reshape(array.shape)
     # u_N^H r is no longer round-off: the kernels do not know how large it is, the output itself does
@@ -90,3 +112,12 @@ def _matrix_fields(arrays: ReducedArrays, bits: Any) -> dict[str, Any]:
         for name, output in arrays.outputs.items()
     }
     return {**made, "outputs": outputs, "coded_matrices": codes}
+
+
+def _hermitian(terms: np.ndarray) -> np.ndarray:
+    """Return square terms (Q, N, N) without what rounding left of A - A^H, which could become a whole step."""
+    if terms.ndim != 3 or terms.shape[1] != terms.shape[2]:
+        return terms
+    adjoint = terms.conj().transpose(0, 2, 1)
+    rounding = HERMITIAN * np.finfo(terms.dtype).eps * np.abs(terms).max(axis=(1, 2), keepdims=True)
+    return np.where(np.all(np.abs(terms - adjoint) <= rounding, axis=(1, 2), keepdims=True), (terms + adjoint) / 2, terms)

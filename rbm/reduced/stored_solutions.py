@@ -11,11 +11,30 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
 from rbm.estimate import Estimate
 from rbm.reduced.arrays import ReducedArrays
+from rbm.reduced.coded_basis import CodedBasis
 from rbm.reduced.coded_coefficients import CodedCoefficients, Method, encoded
-from rbm.reduced.origin import check_origin
+from rbm.reduced.origin import STORED, check_origin
 from rbm.solution import Solution, coefficients_of
 
-__all__ = ["coded", "decoded"]
+__all__ = ["check_covered", "coded", "decoded"]
+
+
+def check_covered(basis: CodedBasis, given: Any, gamma: Any) -> None:
+    """Raise ModelError for a Solution whose bounds lack what a basis in few bits changes in gamma (M, N).
+
+    Both models have the same exact basis, but only one of them reconstructs with fewer bits.
+    """
+    if not isinstance(given, Solution) or given.estimate is None:
+        return
+    made = to_numpy(basis.error(gamma))
+    known = given.estimate.quantization
+    known = np.zeros_like(made) if known is None else to_numpy(known)
+    if lacking := int(np.count_nonzero(made > (1 + 1e-6) * known)):
+        raise ModelError(
+            f"the bounds of {lacking} of {len(made)} points do not cover what the basis in few bits changes, here up "
+            f"to {made.max():.3g}: they are of a model in full, or in more bits. Solve with this model, or ask its "
+            "estimate(mus, solution); if you mean the numbers all the same, pass solution.coefficients"
+        )
 
 
 def coded(model: ReducedArrays, origin: str, given: Any, bits: float, method: Method, rng: int) -> CodedCoefficients:
@@ -24,18 +43,29 @@ def coded(model: ReducedArrays, origin: str, given: Any, bits: float, method: Me
     gamma = np.asarray(to_numpy(coefficients_of(given)))
     if gamma.ndim != 2 or gamma.shape[1] != model.size or not len(gamma):
         raise ValueError(f"coefficients must have shape (M, {model.size}) with M >= 1, got {gamma.shape}")
-    if gamma.dtype.kind not in "fc" or not np.all(np.isfinite(gamma)):
-        raise ValueError(f"coefficients must be finite numbers, got {gamma.dtype} with NaN or infinite entries")
-    bounds = None
-    if isinstance(given, Solution) and given.estimate is not None:
-        e = given.estimate
-        floor = to_numpy(e.floor)
-        if e.quantization is not None:  # what a basis in few bits adds depends on the coefficients: it comes back later
-            floor = floor - to_numpy(e.quantization) * (1 - 8 * ROUND_OFF)
-        wide = (to_numpy(e.value) + np.maximum(floor, 0.0)) * (1 + 2.0**-20)
-        with np.errstate(over="ignore"):
-            bounds = np.nextafter(wide.astype(np.float32), np.float32(np.inf))
-    return encoded(gamma, bits, method, origin, bounds, rng)
+    if gamma.dtype.kind not in "iufc":
+        raise ValueError(f"coefficients must be numbers, got an array of {gamma.dtype}")
+    gamma = gamma.astype(float) if gamma.dtype.kind in "iu" else gamma
+    if bad := int(np.count_nonzero(~np.isfinite(gamma))):
+        raise ValueError(f"coefficients hold {bad} entries that are NaN or infinite: leave out the rows that failed")
+    known = isinstance(given, Solution) and given.estimate is not None
+    return encoded(gamma, bits, method, origin, _bounds(given) if known else None, rng)
+
+
+def _bounds(given: Solution) -> np.ndarray:
+    """Return bounds (M,) of ||u - Z gamma||_P in single precision, rounded up."""
+    e = given.estimate
+    assert e is not None
+    value, floor = to_numpy(e.value), to_numpy(e.floor)
+    # What a basis in few bits adds depends on the coefficients: it comes back when they are decoded. In coefficients
+    # that were stored before, `quantization` is also their distance from the true ones, and stays.
+    if e.quantization is not None and given.method != STORED:
+        with np.errstate(invalid="ignore"):
+            less = floor - to_numpy(e.quantization) * (1 - 8 * ROUND_OFF)
+        floor = np.where(less >= 0, less, np.where(np.isfinite(floor), 0.0, np.inf))
+    with np.errstate(over="ignore"):
+        wide = ((value + floor) * (1 + 2.0**-20)).astype(np.float32)
+    return np.nextafter(wide, np.float32(np.inf))
 
 
 def decoded(model: ReducedArrays, origin: str, stored: CodedCoefficients) -> Solution:
@@ -54,5 +84,6 @@ def decoded(model: ReducedArrays, origin: str, stored: CodedCoefficients) -> Sol
     if model.coded is not None:
         error = error + model.coded.error(gamma)
     bound = stored.bounds.astype(float)
-    made = Estimate.from_norm(bound, np.zeros_like(bound)).quantized(error)
-    return Solution(gamma, {}, made, origin=stored.origin, names=names, units=units, method="stored")
+    # whether the bound is close to the error was known then, and is not now
+    made = Estimate(bound, np.zeros_like(bound), np.zeros(len(bound), dtype=bool)).quantized(error)
+    return Solution(gamma, {}, made, origin=stored.origin, names=names, units=units, method=STORED)
