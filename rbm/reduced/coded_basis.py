@@ -4,7 +4,8 @@ With W (N, N) unitary, S = diag(units) powers of two, Q the quantised S^{-1} Z W
 
     Z gamma - S Q d  =  E d + (Z - S Q W^H) (I - W W^H) gamma,      E = (Z - S Q W^H) W.
 
-E is known. Its columns are factorised as functionals P E = D R, orthonormal in the dual norm, so that
+E is known. Its columns are factorised as functionals P E = D R0, nearly orthonormal in the dual norm, and with the
+Cholesky factor of D^H P^{-1} D = C C^H, which is known in extended precision, R = C^H R0. Hence
 
     ||Z gamma - S Q d||_P  =  ||R d||_2 + rounding,
     |rounding|  <=  o ||R d||_2 + sum_j delta_j |d_j| + (N + 4) u sum_j ||E_j|| (|W|^T |gamma|)_j
@@ -57,7 +58,7 @@ class CodedBasis:
     factor: np.ndarray  #: R (k, N)
     defects: np.ndarray  #: delta (N,)
     norms: np.ndarray  #: ||E_j||_P (N,), rounded upwards
-    orthogonality: float  #: o
+    orthogonality: float  #: o, of ||C C^H - D^H P^{-1} D||
     skew: float  #: ||E|| ||W|| / (1 - s) s with s = ||I - W W^H||, rounded upwards
     largest: float  #: the largest error on the sample
     origin: str  #: the mark of the basis that it stands for (:func:`rbm.reduced.origin.mark`)
@@ -80,15 +81,16 @@ class CodedBasis:
         span.append(image, tail, extended.rounding(inner.split, left))
         # ||e||_P for |e| <= off entry by entry
         of_entries = np.sqrt(inner.largest_eigenvalue) * column_norm_bounds(off / inner.balance[:, None])
-        norms = UP * (span.norms + of_entries)
+        factor, of_factor, orthogonality = _orthonormal(span)
+        norms = UP * (np.maximum(span.norms, column_norm_bounds(factor)) + of_entries)
         return cls(
             codes=codes,
             exponents=exponents.astype(np.int16),
             rotation=rotation,
-            factor=span.factor,
-            defects=UP * (span.defects + of_entries),
+            factor=factor,
+            defects=UP * (span.defects + of_entries + of_factor),
             norms=norms,
-            orthogonality=UP * span.orthogonality,
+            orthogonality=orthogonality,
             skew=float(column_norm_bounds(norms[:, None])[0]) * _of_skewness(rotation),
             largest=0.0,
             origin=origin,
@@ -206,8 +208,8 @@ class CodedBasis:
         return f"CodedBasis({self.shape[1]} vectors of {self.shape[0]} numbers, {self.summary})"
 
 
-def _left(basis: np.ndarray, stored: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return E = (Z - S Q W^H) W (n, N) and what its entries may be off by, from Z, S Q and W.
+def _left(basis: np.ndarray, stored: np.ndarray, rotation: np.ndarray) -> tuple[extended.Extended, np.ndarray]:
+    """Return E = (Z - S Q W^H) W (n, N) as hi + lo, and what its entries may be off by, from Z, S Q and W.
 
     Its columns differ in size by many powers of two: what cancels does so in extended precision.
     """
@@ -217,11 +219,38 @@ def _left(basis: np.ndarray, stored: np.ndarray, rotation: np.ndarray) -> tuple[
     hi, lo = extended.add((basis + 0 * hi, np.zeros_like(hi)), (-hi, -lo))
     difference = extended.SplitMatrix(hi)
     left, rest = extended.product(difference, rotation)
-    left = left + (rest + lo @ rotation)
+    more = lo @ rotation
     size = np.abs(rotation)
     off = extended.rounding(difference, rotation) + (extended.rounding(columns, adjoint) + of_sum) @ size
-    off = off + 4 * ROUND_OFF * (np.abs(left) + np.abs(rest) + (len(rotation) + 4) * (np.abs(lo) @ size))
-    return left, off
+    off = off + 4 * ROUND_OFF * (np.abs(rest) + np.abs(more) + (len(rotation) + 4) * (np.abs(lo) @ size))
+    return extended.two_sum(left, rest + more), off
+
+
+def _orthonormal(span: FunctionalRange) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return R = C^H R0 (k, N), what its columns may be off by (N,), and o.
+
+    D^H P^{-1} D is close to I, and known better than that: where P is ill-conditioned by many digits. With G its
+    computed value, g >= ||G - C C^H|| + what G is off by, and ||y||^2 <= ||C^H y||^2 / (1 - ||I - C C^H||),
+
+        ||D y||_{P^-1}^2 <= (1 + o) ||C^H y||^2,    o = g / (1 - ||I - C C^H||).
+    """
+    gram, off = span.sharp_gram()
+    one = np.eye(len(gram))
+    for make in (np.linalg.cholesky, lambda _: one):
+        try:
+            root = make((gram + gram.conj().T) / 2)
+        except np.linalg.LinAlgError:
+            continue
+        adjoint, split = root.conj().T, extended.SplitMatrix(root)
+        hi, lo = extended.product(split, adjoint)
+        rounding = float(np.linalg.norm(extended.rounding(split, adjoint)))
+        far = UP * float(np.linalg.norm((hi - one) + lo)) + rounding
+        if far <= 0.5:
+            break
+    single = 4 if gram.dtype.kind == "c" or span.factor.dtype.kind == "c" else 1
+    of_factor = single * (len(gram) + 2) * ROUND_OFF * column_norm_bounds(np.abs(adjoint) @ np.abs(span.factor))
+    orthogonality = UP * (float(np.linalg.norm((gram - hi) - lo)) + rounding + off) / (1 - far)
+    return adjoint @ span.factor, of_factor, orthogonality
 
 
 def _of_skewness(rotation: np.ndarray) -> float:
@@ -249,7 +278,7 @@ def principal_axes(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def check_mean(mean: Any) -> None:
     """Raise ModelError for what is no mean number of bits."""
-    if not isinstance(mean, Real) or isinstance(mean, bool) or not 0 < mean <= MOST:
+    if not isinstance(mean, Real) or isinstance(mean, bool) or not 0 < float(mean) <= MOST:
         raise ModelError(f"bits must be a mean number of bits in (0, {MOST}], got {mean!r}")
 
 

@@ -26,7 +26,7 @@ from rbm.reduced.placement import beside_model, numbers_for, placed
 from rbm.reduced.precision_change import converted_arrays, interpolated_squares, recalibrated
 from rbm.reduced.quantization import quantized_fields
 from rbm.reduced.shortened import compress
-from rbm.reduced.stored_solutions import check_covered, coded, decoded
+from rbm.reduced.stored_solutions import coded, decoded, reconstructed
 from rbm.solution import Solution, coefficients_of
 
 __all__ = ["ReducedModel", "Solution"]
@@ -126,18 +126,16 @@ class ReducedModel(ReducedArrays):
         ``solution.coefficients`` to use its numbers whichever model made them. A model in few bits refuses a Solution
         whose bounds do not cover what its bits change: that of the model before :meth:`quantize`, or of one in more.
         """
-        if self.unknowns is None:
-            hint = "save it with basis=True to reconstruct full vectors"
-            raise ModelError(f"this reduced model does not hold its basis; {hint}")
+        if self.basis is None and self.coded is None:
+            raise ModelError("this reduced model does not hold its basis; save it with basis=True to reconstruct vectors")
         check_origin(coefficients, self, lambda: self._online.origin)
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
         if gamma.ndim != 2 or gamma.shape[1] != self.size:
             raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")
-        if self.basis is None:
-            assert self.coded is not None
-            check_covered(self.coded, coefficients, gamma)
-            return self.coded.reconstruct(gamma)
+        if self.coded is not None:
+            return reconstructed(self.coded, coefficients, gamma)
+        assert self.basis is not None
         return gamma @ self.basis.T
 
     def to(self, target: Any, *, device: Any = None) -> ReducedModel:

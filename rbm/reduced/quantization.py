@@ -10,7 +10,7 @@ import numpy as np
 
 from lowrank import Quantized, quantize
 from rbm.affine.inner_product import InnerProduct
-from rbm.arithmetic.precision import widened
+from rbm.arithmetic.precision import ROUND_OFF, widened
 from rbm.errors import ModelError
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.coded_basis import MOST, CodedBasis, principal_axes, vector_bits
@@ -25,7 +25,7 @@ HERMITIAN = 64.0
 #: Number of sample points when none are given.
 SAMPLE = 512
 PARTS = ("basis", "matrices")
-#: How far Z^H P Z may be from I in the P that is given: rounding of a basis that was orthonormalised in it, and no more.
+#: How far Z^H P Z may be from I in the P that is given: more than rounding of one that was made orthonormal in it.
 ORTHONORMAL = 1e-6
 
 
@@ -65,11 +65,8 @@ def _basis_fields(
     inner = given if isinstance(given, InnerProduct) else InnerProduct(given)
     if inner.shape[0] != len(basis):
         raise ModelError(f"the product is for {inner.shape[0]} unknowns, the basis has {len(basis)}")
-    if not (defect := inner.orthonormality(basis)) <= max(ORTHONORMAL, 2 * arrays.orthonormality):
-        raise ModelError(
-            f"the basis is not orthonormal in this product, ||Z^H P Z - I|| = {defect:.3g}: give the inner product P "
-            "that the model was made with, with its constrained unknowns eliminated"
-        )
+    if product is not None:
+        _check_product(inner, basis)
     gamma = _sample(arrays, query, training)
     gamma = gamma.astype(np.result_type(gamma, basis))
     size = np.abs(gamma).max()
@@ -81,6 +78,18 @@ def _basis_fields(
     bits = vector_bits(basis @ rotation, weights, inner, mean)
     coded = CodedBasis.of(basis, inner, bits, rotation, query.origin.split(BETWEEN)[1])
     return {"basis": None, "product": None, "coded": replace(coded, largest=float(coded.error(gamma).max()))}
+
+
+def _check_product(inner: InnerProduct, basis: np.ndarray) -> None:
+    """Raise ModelError for a product that is not the one in which the basis (n, N) was made orthonormal."""
+    images = inner.matrix @ basis
+    defect = float(np.linalg.norm(basis.conj().T @ images - np.eye(basis.shape[1])))
+    rounding = len(basis) * ROUND_OFF * float(np.linalg.norm(np.abs(basis.T) @ (abs(inner.matrix) @ np.abs(basis))))
+    if not defect <= ORTHONORMAL + 8 * rounding:
+        raise ModelError(
+            f"the basis is not orthonormal in this product, ||Z^H P Z - I|| = {defect:.3g}: give the inner product P "
+            "that the model was made with, without its constrained unknowns"
+        )
 
 
 def _sample(arrays: ReducedArrays, query: Query, training: Any) -> np.ndarray:
@@ -119,5 +128,6 @@ def _hermitian(terms: np.ndarray) -> np.ndarray:
     if terms.ndim != 3 or terms.shape[1] != terms.shape[2]:
         return terms
     adjoint = terms.conj().transpose(0, 2, 1)
-    rounding = HERMITIAN * np.finfo(terms.dtype).eps * np.abs(terms).max(axis=(1, 2), keepdims=True)
-    return np.where(np.all(np.abs(terms - adjoint) <= rounding, axis=(1, 2), keepdims=True), (terms + adjoint) / 2, terms)
+    sizes, differences = (np.abs(a).max(axis=(1, 2), keepdims=True) for a in (terms, terms - adjoint))
+    small = differences <= HERMITIAN * np.finfo(terms.dtype).eps * sizes
+    return np.where(small, (terms + adjoint) / 2, terms)

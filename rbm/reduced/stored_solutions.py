@@ -16,16 +16,17 @@ from rbm.reduced.coded_coefficients import CodedCoefficients, Method, encoded
 from rbm.reduced.origin import STORED, check_origin
 from rbm.solution import Solution, coefficients_of
 
-__all__ = ["check_covered", "coded", "decoded"]
+__all__ = ["coded", "decoded", "reconstructed"]
 
 
-def check_covered(basis: CodedBasis, given: Any, gamma: Any) -> None:
-    """Raise ModelError for a Solution whose bounds lack what a basis in few bits changes in gamma (M, N).
+def reconstructed(basis: CodedBasis, given: Any, gamma: Any) -> Any:
+    """Return S Q W^H gamma (M, n) for gamma (M, N), the coefficients of `given`.
 
-    Both models have the same exact basis, but only one of them reconstructs with fewer bits.
+    Raises ModelError for a Solution whose bounds lack what this basis changes: the model in full, or in more bits, has
+    the same exact basis.
     """
     if not isinstance(given, Solution) or given.estimate is None:
-        return
+        return basis.reconstruct(gamma)
     made = to_numpy(basis.error(gamma))
     known = given.estimate.quantization
     known = np.zeros_like(made) if known is None else to_numpy(known)
@@ -35,6 +36,7 @@ def check_covered(basis: CodedBasis, given: Any, gamma: Any) -> None:
             f"to {made.max():.3g}: they are of a model in full, or in more bits. Solve with this model, or ask its "
             "estimate(mus, solution); if you mean the numbers all the same, pass solution.coefficients"
         )
+    return basis.reconstruct(gamma)
 
 
 def coded(model: ReducedArrays, origin: str, given: Any, bits: float, method: Method, rng: int) -> CodedCoefficients:
