@@ -53,7 +53,7 @@ class Solution:
 
     @property
     def bound(self) -> np.ndarray:
-        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P."""
+        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P; for a model in few bits, of what it reconstructs."""
         if self.estimate is None:
             raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
         return self.estimate.bound

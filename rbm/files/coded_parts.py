@@ -52,6 +52,8 @@ def read_parts(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> d
     """
     made: dict[str, Any] = {"basis": arrays.get("basis")}
     codes = {name: Quantized.from_arrays(_under(f"matrices/{name}/", arrays)) for name in header.get("matrices", {})}
+    if odd := [name for name, c in codes.items() if c.scales.dtype != np.zeros(0, c.dtype).real.dtype]:
+        raise ValueError(f"the codes of its {odd[0]} have scales in {codes[odd[0]].scales.dtype}")
     for name in MATRICES:
         made[name] = codes[name].to_dense().reshape(header["matrices"][name]) if name in codes else arrays[name]
     made["coded_matrices"] = codes

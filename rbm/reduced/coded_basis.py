@@ -185,6 +185,7 @@ class CodedBasis:
             and rotation.shape[1] == factor.shape[1] == size >= rotation.shape[0] > 0
             and exponents.shape in ((1,), (n,))
             and codes.dtype in (float, complex)
+            and codes.scales.dtype == float
             and codes.blocks.axis == 0
             and all(np.shape(a) == () and np.asarray(a).dtype == float for a in single)
             and exponents.dtype == np.int16

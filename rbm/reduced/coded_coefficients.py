@@ -94,6 +94,9 @@ class CodedCoefficients:
         """Read what :meth:`save` wrote; nothing in the file is run. Raises FileFormatError, FileNotFoundError."""
         header, arrays = read_archive(path, KIND)
         try:
+            for name, a in arrays.items():
+                if a.dtype.kind in "fc" and a.dtype not in (float, complex) and name != "bounds":
+                    raise ValueError(f"{name} is in {a.dtype}, not in double precision")
             inside = {
                 part: {k.removeprefix(part): a for k, a in arrays.items() if k.startswith(part)}
                 for part in ("codes/", "axes/")
@@ -116,7 +119,8 @@ class CodedCoefficients:
     def _check(self) -> None:
         if isinstance(self.codes, Quantized):
             count, points = self.codes.shape
-            good = isinstance(self.axes, np.ndarray) and self.axes.shape in ((0, 0), (count, count))
+            axes = np.asarray(self.axes)
+            good = axes.shape in ((0, 0), (count, count)) and bool(np.all(np.isfinite(axes)))
         else:
             points, good = len(self.codes), self.codes.ndim == 2 and self.codes.dtype == np.uint8
         good = (
@@ -129,7 +133,7 @@ class CodedCoefficients:
             and (self.bounds is None or (self.bounds.shape == (points,) and self.bounds.dtype == np.float32))
             and (self.bounds is None or bool(np.all(self.bounds >= 0)))  # not NaN; infinity says nothing
         )
-        if not (good and np.all(np.isfinite(self.coefficients()))):
+        if not good or not np.all(np.isfinite(self.coefficients())):
             raise ValueError("the arrays do not fit each other")
 
     def __repr__(self) -> str:

@@ -127,7 +127,7 @@ class ReducedModel(ReducedArrays):
         whose bounds do not cover what its bits change: that of the model before :meth:`quantize`, or of one in more.
         """
         if self.basis is None and self.coded is None:
-            raise ModelError("this reduced model does not hold its basis; save it with basis=True to reconstruct vectors")
+            raise ModelError("this reduced model does not hold its basis; save it with basis=True for full vectors")
         check_origin(coefficients, self, lambda: self._online.origin)
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
@@ -265,8 +265,8 @@ class ReducedModel(ReducedArrays):
         training : sample (M, p) that tells these, by default 512 Sobol points
         product : P (n, n), if the model does not hold it
 
-        Raises ModelError for bits outside 0 to 24, a model without its basis or without P. Cost offline: N Riesz solves
-        and O(n N^2); online 4 N^2 flops per point.
+        Raises ModelError for bits outside 0 to 24, a model without its basis or without P, another P than its own. Cost
+        offline: N Riesz solves and O(n N^2); online 4 N^2 flops per point.
         """
         host = self._on_host()
         made = replace(host, **quantized_fields(host, host._online, bits, rotate, training, product))
