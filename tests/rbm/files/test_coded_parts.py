@@ -19,8 +19,16 @@ KIND = "reduced model"
 
 @pytest.fixture(scope="module", params=["real", "complex"])
 def whole(request: pytest.FixtureRequest) -> rbm.ReducedModel:
-    model = two_parameter_model(16) if request.param == "real" else complex_model(16)
+    model = two_parameter_model(16) if request.param == "real" else complex_product()
     return rbm.project(model, model.solve(model.parameters.sample(4, "random", rng=3)).T)
+
+
+def complex_product() -> rbm.FullOrderModel:
+    """15 unknowns, and a product that is Hermitian and complex."""
+    base, turn = complex_model(16), sp.diags_array(np.exp(1j * np.arange(15)), format="csr")
+    stiffness, mass = (sp.csr_array(turn @ a @ turn.conj()) for a in base.operator_terms)
+    load = turn @ base.rhs_terms[:, 0]
+    return rbm.FullOrderModel([(1.0, stiffness), ("a + 1j*b", mass)], [(1.0, load)], stiffness, base.parameters, 1.0)
 
 
 def same(a: rbm.ReducedModel, b: rbm.ReducedModel) -> None:
