@@ -7,7 +7,7 @@ Two codes, of which the one with the smaller error at the same size is taken:
     "residual"   a sum of one vector of each of L codebooks (:class:`lowrank.ResidualQuantizer`): one byte a level
 
 Bytes count all that is stored: codes, scales, axes or codebooks. ||gamma - decoded||_2 is known for every point when it
-is encoded; it is kept in one byte, rounded up by at most 9 %.
+is encoded; it is kept in one byte, rounded up by at most 9 % or to 2^-32 of the largest.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ KIND = "reduced coefficients"
 CODES = 256
 #: Steps of the error's byte per power of two.
 STEPS = 8
+#: Of numbers in double precision.
+LARGEST_EXPONENT = 1100
+#: So that a bound in single precision, in its unit, is a number in double precision.
+SMALLEST_EXPONENT = -900
 #: Points that codebooks are fitted to, and levels of one, at most.
 SAMPLES, MOST_LEVELS = 20_000, 64
 
@@ -47,7 +51,9 @@ class CodedCoefficients:
     largest: float  #: the largest error
     steps: np.ndarray  #: uint8 (M,): the error of point i is at most largest 2^(-steps_i / 8)
     origin: str  #: the mark of the basis (:func:`rbm.reduced.origin.mark`)
-    bounds: np.ndarray | None = None  #: float32 (M,), rounded up: error bounds of the points, if they were known
+    #: float32 (M,), rounded up: error bounds of the points, in the unit 2^exponent, if they were known
+    bounds: np.ndarray | None = None
+    exponent: int = 0
 
     @property
     def method(self) -> str:
@@ -58,6 +64,11 @@ class CodedCoefficients:
     def error(self) -> np.ndarray:
         """Bounds (M,) of ||gamma - decoded||_2."""
         return self.largest * 2.0 ** (-self.steps.astype(float) / STEPS)
+
+    @property
+    def error_bounds(self) -> np.ndarray | None:
+        """Error bounds (M,) of the coefficients that were encoded, in double precision; None if they were not known."""
+        return None if self.bounds is None else np.ldexp(self.bounds.astype(float), self.exponent)
 
     @property
     def nbytes(self) -> int:
@@ -87,6 +98,7 @@ class CodedCoefficients:
             else:
                 arrays[name] = part
         header = {"kind": KIND, "method": self.method, "largest": self.largest, "origin": self.origin}
+        header |= {"exponent": self.exponent}
         write_archive(Path(path), header, arrays)
 
     @classmethod
@@ -109,6 +121,7 @@ class CodedCoefficients:
                 steps=arrays["steps"],
                 origin=str(header["origin"]),
                 bounds=arrays.get("bounds"),
+                exponent=int(header["exponent"]),
             )
             made._check()
             return made
@@ -126,6 +139,7 @@ class CodedCoefficients:
         good = (
             good
             and self.origin.count(BETWEEN) == 1
+            and abs(self.exponent) <= LARGEST_EXPONENT
             and self.steps.dtype == np.uint8
             and self.steps.shape == (points,)
             and np.isfinite(self.largest)
@@ -144,7 +158,10 @@ class CodedCoefficients:
 def encoded(
     gamma: np.ndarray, bits: float, method: Method, origin: str, bounds: np.ndarray | None, rng: int
 ) -> CodedCoefficients:
-    """Return coefficients gamma (M, N) in about `bits` bits per number; see :meth:`rbm.ReducedModel.encode`."""
+    """Return coefficients gamma (M, N) in about `bits` bits per number; see :meth:`rbm.ReducedModel.encode`.
+
+    bounds : of their errors, float64 (M,)
+    """
     if method not in ("auto", "bits", "residual"):
         raise ModelError(f'method must be "auto", "bits" or "residual", got {method!r}')
     check_mean(bits)
@@ -164,7 +181,18 @@ def encoded(
         steps = np.floor(STEPS * np.log2(largest / best[2])) if largest > 0 else np.zeros(len(gamma))
     steps = np.clip(steps, 0, 255)
     steps = np.where(largest * 2.0 ** (-steps / STEPS) < best[2], np.maximum(steps - 1, 0), steps).astype(np.uint8)
-    return CodedCoefficients(best[0], best[1], largest, steps, origin, bounds)
+    return CodedCoefficients(best[0], best[1], largest, steps, origin, *_in_single(bounds))
+
+
+def _in_single(bounds: np.ndarray | None) -> tuple[np.ndarray | None, int]:
+    """Return bounds (M,) in single precision, rounded up, and the exponent of a unit in which they are at most one."""
+    if bounds is None:
+        return None, 0
+    exponent = max(int(np.frexp(bounds[np.isfinite(bounds)].max(initial=0.0))[1]), SMALLEST_EXPONENT)
+    small = (
+        np.ldexp(bounds, -exponent) * (1 + 2.0**-20) + 2.0**-140
+    )  # of what is denormal in one precision or the other
+    return np.nextafter(small.astype(np.float32), np.float32(np.inf)), exponent
 
 
 #: What a code is made of: codes, axes, and the errors (M,).

@@ -55,7 +55,7 @@ def coded(model: ReducedArrays, origin: str, given: Any, bits: float, method: Me
 
 
 def _bounds(given: Solution) -> np.ndarray:
-    """Return bounds (M,) of ||u - Z gamma||_P in single precision, rounded up."""
+    """Return bounds (M,) of ||u - Z gamma||_P."""
     e = given.estimate
     assert e is not None
     value, floor = to_numpy(e.value), to_numpy(e.floor)
@@ -65,9 +65,7 @@ def _bounds(given: Solution) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             less = floor - to_numpy(e.quantization) * (1 - 8 * ROUND_OFF)
         floor = np.where(less >= 0, less, np.where(np.isfinite(floor), 0.0, np.inf))
-    with np.errstate(over="ignore"):
-        wide = ((value + floor) * (1 + 2.0**-20)).astype(np.float32)
-    return np.nextafter(wide, np.float32(np.inf))
+    return np.asarray((value + floor) * (1 + 4 * ROUND_OFF))
 
 
 def decoded(model: ReducedArrays, origin: str, stored: CodedCoefficients) -> Solution:
@@ -80,12 +78,12 @@ def decoded(model: ReducedArrays, origin: str, stored: CodedCoefficients) -> Sol
         raise ModelError(f"these are coefficients of {gamma.shape[1]} basis vectors, the model has {model.size}")
     check_origin(known, model, lambda: origin)
     names, units = model.parameters.names, {**model.parameters.units, **model.output_units}
-    if stored.bounds is None:
+    bound = stored.error_bounds
+    if bound is None:
         return Solution(gamma, {}, origin=stored.origin, names=names, units=units)
     error = (1 + model.orthonormality) ** 0.5 * (1 + 8 * ROUND_OFF) * stored.error
     if model.coded is not None:
         error = error + model.coded.error(gamma)
-    bound = stored.bounds.astype(float)
     # whether the bound is close to the error was known then, and is not now
     made = Estimate(bound, np.zeros_like(bound), np.zeros(len(bound), dtype=bool)).quantized(error)
     return Solution(gamma, {}, made, origin=stored.origin, names=names, units=units, method=STORED)
