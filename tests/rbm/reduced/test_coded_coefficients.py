@@ -75,9 +75,8 @@ def test_errors_and_bounds_hold(name: str, method: Any) -> None:
         assert decoded.names == model.parameters.names
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_auto_takes_the_better(name: str) -> None:
-    model, whole = reduced(name)
+def test_auto_takes_the_better() -> None:
+    model, whole = reduced("real")
     gamma = whole.solve(curve(model, 3000)).coefficients
     for bits in (12,):
         made = {m: whole.encode(gamma, bits, method=m) for m in ("auto", "bits", "residual")}  # type: ignore[arg-type]
@@ -100,8 +99,9 @@ def test_stored_twice_the_first_distance_stays_in_the_bound() -> None:
     small = whole.quantize(10)
     first = small.decode(small.encode(small.solve(mus), 3))
     again = small.decode(small.encode(first, 20))
-    true = model.inner_product.norm(model.solve_extended(mus)[0] - small.reconstruct(again).T)
-    assert np.all(again.bound >= true)
+    some = np.arange(0, 400, 20)
+    true = model.inner_product.norm(model.solve_extended(mus[some])[0] - small.reconstruct(again[some]).T)
+    assert np.all(again.bound[some] >= true)
     assert np.all(again.bound >= first.bound * (1 - 1e-6))
     # what the basis adds is not counted twice for solutions that were not stored before
     once = small.decode(small.encode(small.solve(mus), 24))
@@ -112,12 +112,13 @@ def test_a_basis_of_other_bits_brings_its_own_error() -> None:
     model, whole = reduced("real")
     mus = curve(model, 400)
     rough, fine = whole.quantize(3), whole.quantize(12)
-    exact = model.solve_extended(mus)[0]
+    some = np.arange(0, 400, 20)
+    exact = model.solve_extended(mus[some])[0]
     for source in (whole, rough, fine):
         for target in (whole, rough, fine):
             decoded = target.decode(source.encode(source.solve(mus), 10))
-            full = target.reconstruct(decoded)
-            assert np.all(decoded.bound >= model.inner_product.norm(exact - full.T))
+            full = target.reconstruct(decoded[some])
+            assert np.all(decoded.bound[some] >= model.inner_product.norm(exact - full.T))
     np.testing.assert_allclose(
         fine.decode(rough.encode(rough.solve(mus), 12)).bound,
         fine.decode(fine.encode(fine.solve(mus), 12)).bound,
