@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import array_api_strict
@@ -19,8 +21,10 @@ from helpers.models import complex_model, two_parameter_model
 from helpers.small_models import fragile_model, matrices
 
 import rbm
+from benchmarks import truth_quantized
 from benchmarks.exact import BITS
 from benchmarks.random_models import Case
+from benchmarks.truth import main
 from benchmarks.truth_quantized import Tally, Truth, sweep
 from lowrank import quantize
 from lowrank.arrays import to_numpy
@@ -138,6 +142,27 @@ def test_a_sweep_over_random_models_finds_nothing() -> None:
     assert tally.failures == 0, tally.examples
     assert tally.evaluations >= 120
     assert tally.complex > 0 < tally.single
+
+
+def test_the_truth_question_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(truth_quantized, "PIECE", 1)
+    monkeypatch.setattr(truth_quantized, "POINTS", 5)
+    monkeypatch.setattr(truth_quantized, "digest", lambda name: "of these sources")
+    results = tmp_path / "truth.json"
+    arguments = ["quantized", "--family", "plain", "--results", str(results), "--points"]
+    assert main([*arguments, "1"]) == 0
+    first = json.loads(results.read_text())
+    assert first["plain"]["tally"]["models"] == 1
+    assert main([*arguments, "1"]) == 0
+    assert json.loads(results.read_text()) == first
+    assert main([*arguments, str(first["plain"]["tally"]["evaluations"] + 1)]) == 0
+    assert json.loads(results.read_text())["plain"]["tally"]["models"] == 2
+    results.write_text(json.dumps({"plain": {**first["plain"], "digest": "of others"}}))
+    assert main([*arguments, "1"]) == 0
+    assert json.loads(results.read_text()) == first
+    assert "largest error / bound" in capsys.readouterr().out
 
 
 def test_only_floor_and_bound_of_the_solution_change() -> None:
@@ -463,7 +488,7 @@ def test_bounds_that_do_not_cover_the_bits_are_refused() -> None:
 
 
 def test_change_of_precision_forgets_codes_of_other_numbers() -> None:
-    _, whole = reduced("real")
+    whole = rbm.project(reduced("real")[0], reduced("real")[1].basis)
     small = whole.quantize({"basis": 8, "matrices": 12})
     assert set(small.coded_matrices) == {"operators", "rhs"}
     np.testing.assert_array_equal(small.coded_matrices["rhs"].to_dense(), small.rhs)
