@@ -149,7 +149,7 @@ class CodedBasis:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, N)."""
+        """Unknowns and vectors (n, N)."""
         return self.codes.shape[1], self.rotation.shape[0]
 
     def truncate(self, size: int) -> CodedBasis:

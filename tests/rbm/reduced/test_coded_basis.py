@@ -235,6 +235,17 @@ def test_matrices_in_few_bits_are_certified(name: str) -> None:
     assert np.all(answer.bound >= model.error_norm(mus, answer.coefficients, whole.basis))
 
 
+def test_rounding_does_not_become_a_whole_step() -> None:
+    """1/2 and the next number round to 0 and 1: terms that were Hermitian but for rounding stay so."""
+    short = reduced("real")[1].truncate(2)
+    term = np.array([[127.0, 0.5], [np.nextafter(0.5, 1.0), 127.0]])
+    made = replace(short, operators=np.stack([term] * 3)).quantize({"matrices": 8}).operators
+    np.testing.assert_array_equal(made, made.transpose(0, 2, 1))
+    term = np.array([[127.0, 0.5], [0.6, 127.0]])
+    made = replace(short, operators=np.stack([term] * 3)).quantize({"matrices": 8}).operators
+    np.testing.assert_array_equal(made[0], [[127.0, 0.0], [1.0, 127.0]])
+
+
 def test_the_energy_of_rounded_matrices_is_bounded() -> None:
     """The sharp bound of a compliant output needs Galerkin's solution, or to know how far from it the answer is."""
     base = two_parameter_model(16)
