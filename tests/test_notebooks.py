@@ -52,6 +52,12 @@ SHORTER: dict[str, dict[str, str]] = {
         "(8000, 384)": "(2000, 384)",
         'find_spec("torch") is None': 'find_spec("no_torch") is None',
     },
+    "08_bits": {
+        "thermal_block((3, 3), 30)": "thermal_block((3, 3), 18)",
+        "max_basis=40": "max_basis=25",
+        "means = (2, 4, 6, 8, 10, 12)": "means = (4, 8)",
+        "4000": "1000",
+    },
     "07_frequency_sweep": {"n=15_000": "n=1_500", "sample(600": "sample(300", "sample(40, ": "sample(10, "},
 }
 
