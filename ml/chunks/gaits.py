@@ -97,6 +97,7 @@ def varied_gaits(
     *,
     seconds: float = 6.0,
     spread: float = 0.25,
+    turn: float | None = None,
     around: Mapping[str, Gait] | None = None,
 ) -> np.ndarray:
     """Return commands (count, T, 12) of gaits that were drawn, each from a phase of its own on.
@@ -107,6 +108,7 @@ def varied_gaits(
     rng : seed or generator
     seconds : of each; T = 50 seconds
     spread : every parameter is uniform within so much of the range of :data:`BOUNDS` on both sides of its middle
+    turn : the turn is uniform between -turn and turn, whatever the spread; by default as the other parameters
     around : the gaits in the middle by name, of which one is drawn each time; by default the six of :data:`FAMILIES`
 
     Raises
@@ -130,6 +132,8 @@ def varied_gaits(
     for i in range(count):
         middle = middles[generator.integers(len(middles))]
         x = middle.vector() + width * generator.uniform(-1, 1, len(width))
+        if turn is not None:
+            x[-1] = turn * generator.uniform(-1, 1)
         gait = Gait.from_vector(x, middle.legs)
         found[i] = gait.commands(CONTROL_SECONDS * np.arange(ticks) + generator.uniform(0, 1 / gait.frequency))
     return found

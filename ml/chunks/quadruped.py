@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lowrank.optional import require
 from ml.chunks.gaits import BOUNDS, CONTROL_SECONDS, Gait
+from ml.chunks.stream import ActionStream
 
-__all__ = ["INSTALL", "Quadruped", "Tuning", "tune_gait"]
+__all__ = ["INSTALL", "Quadruped", "Steered", "Tuning", "Walk", "tune_gait"]
 
 INSTALL = "dm_control==1.0.50 'mujoco<4'"
 #: Ticks on the ground before a walk begins.
@@ -60,21 +61,57 @@ class Quadruped:
         self._physics.step(STEPS)
 
     def observe(self) -> np.ndarray:
-        """Return position (3,), of the torso, and its forward direction (3,) on the ground."""
+        """Return the place of the torso on the ground (2,), and its forward direction there (2,), of length 1."""
         named = self._physics.named.data
-        return np.concatenate([named.xpos["torso"], named.xmat["torso"].reshape(3, 3)[:, 0]])
+        forward = named.xmat["torso"].reshape(3, 3)[:2, 0]
+        return np.concatenate([named.xpos["torso"][:2], forward / np.linalg.norm(forward)])
 
-    def distance(self, command: Callable[[int], np.ndarray], ticks: int, seed: int) -> float:
-        """Return how far the robot comes in its first direction, in metres.
+    def walk(self, act: Callable[[float], np.ndarray], ticks: int, seed: int) -> Walk:
+        """Return how far a policy takes the robot.
 
-        command : function of the tick, -> (12,)
+        act : from the angle (radians) by which the robot has turned to the left of its first direction, to a command
+            (12,)
         """
         self.place(seed)
-        began = self.observe()
-        for tick in range(ticks):
-            self.tick(command(tick))
-        direction = began[3:5] / np.linalg.norm(began[3:5])
-        return float((self.observe()[:2] - began[:2]) @ direction)
+        began = seen = self.observe()
+        for _ in range(ticks):
+            self.tick(act(_angle(began, seen)))
+            seen = self.observe()
+        return Walk(float((seen[:2] - began[:2]) @ began[2:]), _angle(began, seen))
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Result of :meth:`Quadruped.walk`."""
+
+    distance: float  #: in the first direction, metres
+    turned: float  #: to the left of it at the end, radians
+
+
+def _angle(began: np.ndarray, seen: np.ndarray) -> float:
+    (a, b), (c, d) = began[2:], seen[2:]
+    return float(np.arctan2(a * d - b * c, a * c + b * d))
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A policy that walks straight on: chunks of a gait, with a turn against the angle that is observed."""
+
+    gait: Gait
+    chunk: int = 10
+    gain: float = 0.3  #: turn per radian
+    most: float = 0.15  #: largest turn
+
+    def __call__(self, angle: float, tick: int) -> np.ndarray:
+        """Return the commands (H, 12) from a tick on."""
+        turn = float(np.clip(-self.gain * angle, -self.most, self.most))
+        times = CONTROL_SECONDS * (tick + np.arange(self.chunk))
+        return replace(self.gait, turn=turn).commands(times)
+
+    def stream(self, code: Callable[[np.ndarray], np.ndarray] | None = None) -> ActionStream:
+        """Return the stream of its commands, asked one chunk ahead; `code` : what is done to each chunk (H, 12)."""
+        decode = (lambda chunk: chunk) if code is None else code
+        return ActionStream(decode, self, chunk=self.chunk, ahead=self.chunk)
 
 
 @dataclass(frozen=True)
@@ -100,7 +137,8 @@ def tune_gait(
     """Return a gait that takes the robot far, straight ahead: the cross-entropy method.
 
     Each round draws gaits from a normal distribution of parameters, lets each walk from two starts, and moves the
-    distribution to mean and deviation of the quarter that came farthest. The turn stays zero.
+    distribution to mean and deviation of the quarter that came farthest. The robot steers
+    (:class:`Steered`).
 
     Parameters
     ----------
@@ -112,7 +150,6 @@ def tune_gait(
     """
     generator = np.random.default_rng(rng)
     ticks = round(seconds / CONTROL_SECONDS)
-    times = CONTROL_SECONDS * np.arange(ticks)
     width = BOUNDS[1] - BOUNDS[0]
     mean, deviation, history = Gait().vector(), width / 4, []
     for r in range(rounds):
@@ -120,8 +157,9 @@ def tune_gait(
         drawn = np.clip(mean + deviation * generator.standard_normal((population, len(mean))), *BOUNDS)
         far = []
         for x in drawn:
-            commands = Gait.from_vector(x, legs).commands(times)
-            far.append(np.mean([robot.distance(commands.__getitem__, ticks, 10_000 + 2 * r + s) for s in (0, 1)]))
+            policy = Steered(Gait.from_vector(x, legs))
+            starts = (10_000 + 2 * r, 10_001 + 2 * r)
+            far.append(np.mean([robot.walk(policy.stream().step, ticks, s).distance for s in starts]))
         best = np.argsort(far)[::-1][: max(2, population // 4)]
         mean = drawn[best].mean(axis=0)
         deviation = drawn[best].std(axis=0) + 0.02 * 0.9**r * width

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["at_least", "checked_actions", "split"]
+__all__ = ["at_least", "checked_actions", "real_numbers", "split"]
 
 
 def split(trajectories: Any, chunk: int, stride: int | None = None) -> np.ndarray:
@@ -72,14 +72,20 @@ def _trajectory(name: str, given: Any) -> np.ndarray:
     return found
 
 
-def checked_actions(name: str, given: Any) -> np.ndarray:
-    """Return real finite numbers in double precision. Raises ValueError for anything else."""
+def real_numbers(name: str, given: Any) -> np.ndarray:
+    """Return real numbers in double precision, finite or not. Raises ValueError for anything else."""
     try:
         found = np.asarray(given)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} must be an array of real numbers: {error}") from None
     if found.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be an array of real numbers, got entries of {found.dtype}")
+    return found.astype(np.float64, copy=False)
+
+
+def checked_actions(name: str, given: Any) -> np.ndarray:
+    """Return real finite numbers in double precision. Raises ValueError for anything else."""
+    found = real_numbers(name, given)
     bad = ~np.isfinite(found)
     if np.any(bad):
         first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -87,7 +93,7 @@ def checked_actions(name: str, given: Any) -> np.ndarray:
             f"{name} has {np.count_nonzero(bad)} entries that are NaN or infinite, the first at index {first}; remove "
             "or recompute them"
         )
-    return found.astype(np.float64, copy=False)
+    return found
 
 
 def at_least(name: str, value: Any, least: int) -> int:

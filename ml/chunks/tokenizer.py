@@ -11,7 +11,7 @@ import numpy as np
 from lowrank import ResidualQuantizer
 from lowrank.residual_codes import ResidualCodes
 from ml.chunks.latency import LatencyReport, latency_report
-from ml.chunks.splitting import at_least, checked_actions, split
+from ml.chunks.splitting import at_least, checked_actions, real_numbers, split
 from ml.chunks.stream import ActionStream
 from ml.chunks.vocabulary import ActionVocabulary
 
@@ -129,8 +129,7 @@ class ActionCodes:
 
         Chunks may be flat, (n, H D), too. Raises ValueError for NaN and any other shape.
         """
-        given = checked_actions("chunks", chunks)
-        return self.codes.encode(self._flat(given))
+        return self.codes.encode(self._flat(real_numbers("chunks", chunks)))  # which looks for NaN
 
     def decode(self, tokens: Any) -> np.ndarray:
         """Return the chunks (n, H, D) of tokens (n, l), or (H, D) of one chunk's (l,), l <= L: of the first l levels.

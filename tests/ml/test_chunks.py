@@ -146,8 +146,10 @@ def test_chunks_of_the_wrong_shape_are_refused(codes: ActionCodes, shape: tuple[
 def test_wrong_chunks_and_tokens_are_refused(codes: ActionCodes) -> None:
     bad = np.zeros((3, H, D))
     bad[1, 2, 3] = np.inf
-    with pytest.raises(ValueError, match=r"NaN or infinite, the first at index \(1, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"sample 1 has entries that are NaN or infinite"):
         codes.encode(bad)
+    with pytest.raises(ValueError, match=r"NaN or infinite, the first at index \(1, 2, 3\)"):
+        codes.error(bad)
     with pytest.raises(ValueError, match=r"codes must be 0 .. 31, got 32"):
         codes.decode([0, 32, 1])
     with pytest.raises(TypeError, match="codes must be integers"):
