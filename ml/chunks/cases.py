@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -95,7 +96,9 @@ def _peer(codes: ActionCodes, x: np.ndarray) -> Callable[[np.ndarray], np.ndarra
 
     levels = []
     for book in codes.codes.codebooks:
-        level = cluster.KMeans(len(book), init=book, n_init=1, max_iter=1).fit(x)
+        with warnings.catch_warnings():  # it would go on iterating; we do not want it to
+            warnings.simplefilter("ignore")
+            level = cluster.KMeans(len(book), init=book, n_init=1, max_iter=1).fit(x)
         level.cluster_centers_ = np.ascontiguousarray(book)
         levels.append(level)
 
