@@ -14,13 +14,24 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
+from ml.chunks.convolutional import ConvolutionalTokenizer
 from ml.chunks.gaits import CONTROL_SECONDS, FAMILIES, LIMITS, Gait, varied_gaits
 from ml.chunks.quadruped import Quadruped, Steered, tune_gait
 from ml.chunks.scalar_codes import bin_error, pod_tables, relative_error
 from ml.chunks.splitting import split
 from ml.chunks.tokenizer import ActionCodes, ActionTokenizer
 
-__all__ = ["BITS", "clock", "encoder_times", "errors", "gait_from", "interval", "tuned", "walks"]
+__all__ = [
+    "BITS",
+    "clock",
+    "convolutional_errors",
+    "encoder_times",
+    "errors",
+    "gait_from",
+    "interval",
+    "tuned",
+    "walks",
+]
 
 #: Bits of a chunk: 1 to 4 tokens of 256, and 4 of 512.
 BITS = (8, 16, 24, 32, 36)
@@ -47,6 +58,18 @@ def errors(spread: float, seed: int, gaits: int, held_out: int) -> dict[str, Any
         found[name] = {str(b): relative_error(y, tables.allocated(b).reconstruct(y)) for b in BITS}
     found["bins"] = {str(b): bin_error(other, b, *LIMITS) for b in (8, 4, 3, 2)}
     return found
+
+
+def convolutional_errors(spread: float, seed: int, gaits: int, held_out: int, epochs: int) -> dict[str, Any]:
+    """Relative errors of the convolutional codes and of plain ones, with 1 to 4 tokens, as :func:`errors`."""
+    walks = varied_gaits(gaits, (seed, 0), spread=spread)
+    other = split(varied_gaits(held_out, (seed, 1), spread=spread), CHUNK)
+    plain = ActionTokenizer(rng=seed).fit(walks)
+    learnt = ConvolutionalTokenizer(rng=seed, epochs=epochs).fit(walks)
+    return {
+        name: {str(b): codes.error(other, b // 8) for b in BITS[:-1]}
+        for name, codes in (("residual", plain), ("convolutional", learnt))
+    }
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

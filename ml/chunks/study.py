@@ -32,11 +32,13 @@ class Sizes:
     population: int = 24
     seeds: int = 20  #: walks with every gait and method
     demonstrations: int = 240
+    trainings: int = 3  #: of convolutional codes, at the second spread; 0 without PyTorch
+    epochs: int = 45
 
 
 WHOLE = Sizes()
 #: What ``rbm study chunks`` takes, in some minutes.
-SMALL = Sizes(spreads=(0.05, 0.25), resamples=3, families=("trot",), demonstrations=120)
+SMALL = Sizes(spreads=(0.05, 0.25), resamples=3, families=("trot",), demonstrations=120, trainings=0)
 
 
 def run(
@@ -79,6 +81,8 @@ def measure(kept: KeptCases, sizes: Sizes, say: Callable[[str], None]) -> dict[s
             method: {bits: cases.interval([d[method][bits] for d in draws]) for bits in draws[0][method]}
             for method in draws[0]
         }
+    if sizes.trainings and importlib.util.find_spec("torch") is not None:
+        summary["convolutional"] = _convolutional(kept, sizes, say)
     summary["encoder"] = kept.case("encoder", {}, cases.encoder_times)
     summary["clock"] = kept.case("clock", {}, cases.clock)
     if importlib.util.find_spec("dm_control") is None:
@@ -98,11 +102,28 @@ def measure(kept: KeptCases, sizes: Sizes, say: Callable[[str], None]) -> dict[s
     return summary
 
 
+def _convolutional(kept: KeptCases, sizes: Sizes, say: Callable[[str], None]) -> dict[str, Any]:
+    draws = []
+    for seed in range(sizes.trainings):
+        settings: dict[str, Any] = {"spread": sizes.spreads[1], "seed": seed, "gaits": sizes.gaits}
+        settings |= {"held_out": sizes.held_out, "epochs": sizes.epochs}
+        name = f"convolutional {sizes.spreads[1]} {seed}"
+        draws.append(kept.case(name, settings, lambda s=settings: cases.convolutional_errors(**s)))  # type: ignore[misc]
+        say(f"  convolutional codes: draw {seed + 1} of {sizes.trainings}")
+    return {m: {b: cases.interval([d[m][b] for d in draws]) for b in draws[0][m]} for m in draws[0]}
+
+
 def report(summary: Mapping[str, Any]) -> str:
     """Return the tables of a summary as text."""
     return "\n\n".join(
         part
-        for part in (_errors(summary), _encoder(summary["encoder"]), _clock(summary["clock"]), _walks(summary))
+        for part in (
+            _errors(summary),
+            _learnt(summary),
+            _encoder(summary["encoder"]),
+            _clock(summary["clock"]),
+            _walks(summary),
+        )
         if part
     )
 
@@ -121,6 +142,16 @@ def _errors(summary: Mapping[str, Any]) -> str:
         bins = ", ".join(f"{b} bits each ({120 * int(b)}): {pair[0]:.4f}" for b, pair in methods["bins"].items())
         lines.append(f"{'':<8}bins of single numbers, 120 tokens: {bins}")
     lines.append("tokens: 1 to 4 of 256 codes, and 4 of 512.  POD: see ml/chunks/scalar_codes.py")
+    return "\n".join(lines)
+
+
+def _learnt(summary: Mapping[str, Any]) -> str:
+    if "convolutional" not in summary:
+        return ""
+    lines = ["Convolutional encoder and decoder around the codes: relative error of chunks of other gaits"]
+    for method, per in summary["convolutional"].items():
+        cells = ", ".join(f"{b} bits {p[0]:.4f} +- {p[1]:.4f}" for b, p in per.items())
+        lines.append(f"  {'without' if method == 'residual' else 'with':<8}{cells}")
     return "\n".join(lines)
 
 
