@@ -104,6 +104,7 @@ class ConvolutionalTokenizer:
         alone = self.epochs // 3
         for epoch in range(self.epochs):
             if epoch == alone:
+                self._refuse_nan(weights)
                 books = self._begin(_latents(weights, x))
             order = torch.randperm(len(x), generator=generator)
             for first in range(0, len(x), self.batch):
@@ -149,11 +150,16 @@ class ConvolutionalTokenizer:
             centres.copy_(sums / counts[:, None])
         return total
 
-    def _result(self, weights: dict[str, Any], x: Any, scale: float) -> ConvolutionalCodes:
-        """Freeze the encoder: codes by k-means of what it gives, the error with 1 .. L of them."""
+    def _refuse_nan(self, weights: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return the weights as arrays. Raises ValueError where a training has gone astray."""
         arrays = {name: w.detach().numpy().astype(np.float32) for name, w in weights.items()}
         if not all(np.all(np.isfinite(a)) for a in arrays.values()):
             raise ValueError(f"the training ended in NaN or infinite weights; take a smaller rate than {self.rate}")
+        return arrays
+
+    def _result(self, weights: dict[str, Any], x: Any, scale: float) -> ConvolutionalCodes:
+        """Freeze the encoder: codes by k-means of what it gives, the error with 1 .. L of them."""
+        arrays = self._refuse_nan(weights)
         found = ResidualQuantizer(self.levels, self.codes, rng=self.rng).fit(_latents(weights, x))
         whole = ConvolutionalCodes(self.chunk, self.dims, found, arrays, scale)
         chunks = x.numpy().astype(np.float64) * scale
@@ -202,6 +208,12 @@ class ConvolutionalCodes:
         """Return the relative error of chunks (n, H, D) in the Frobenius norm, with so many tokens or all."""
         given = checked_actions("chunks", chunks)
         return float(np.linalg.norm(given - self.decode(self.encode(given)[..., :levels])) / np.linalg.norm(given))
+
+    def __repr__(self) -> str:
+        per = (
+            f"{self.chunk} x {self.dims} numbers to {self.codes.levels} tokens of {self.codes.codes}, {self.bits} bits"
+        )
+        return f"ConvolutionalCodes({per}, relative error {self.codes.error_per_level[-1]:.3g})"
 
     def _tensors(self) -> dict[str, Any]:
         return {name: _torch().from_numpy(a) for name, a in self.weights.items()}

@@ -24,16 +24,16 @@ class Sizes:
     """How much is measured."""
 
     spreads: tuple[float, ...] = (0.05, 0.1, 0.25)  #: how different the gaits are
-    resamples: int = 10  #: draws of gaits, for the fit and for the errors
+    resamples: int = 6  #: draws of gaits, for the fit and for the errors
     gaits: int = 120  #: of the fit, 30 chunks each
     held_out: int = 40
-    families: tuple[str, ...] = ("trot", "walk", "pace", "bound")  #: that are tuned and walk
+    families: tuple[str, ...] = ("trot", "walk", "pace")  #: that are tuned and walk
     rounds: int = 14  #: of tuning
     population: int = 24
     seeds: int = 20  #: walks with every gait and method
     demonstrations: int = 240
     trainings: int = 3  #: of convolutional codes, at the second spread; 0 without PyTorch
-    epochs: int = 45
+    epochs: int = 30
 
 
 WHOLE = Sizes()
