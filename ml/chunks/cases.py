@@ -82,8 +82,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n) if n > 1 else math.nan
 
 
-def encoder_times(repeats: int = 7) -> dict[str, Any]:
-    """Microseconds to encode a chunk by our encoder and, where it is installed, scikit-learn, the best of some runs.
+def encoder_times(repeats: int = 20) -> dict[str, Any]:
+    """CPU microseconds a chunk of our encoder and, where it is installed, of scikit-learn: the best of some runs.
 
     scikit-learn: KMeans.predict, level after level, with our code vectors; one chunk at a time, and 1000 in one call.
     """
@@ -93,7 +93,7 @@ def encoder_times(repeats: int = 7) -> dict[str, Any]:
     one = np.ascontiguousarray(chunks[0])
     tokens = codes.encode(chunks)
     works: dict[str, tuple[Callable[[], Any], int]] = {
-        "ours, one at a time": (lambda: [codes.encode(one) for _ in range(200)], 200),
+        "ours, one at a time": (lambda: [codes.encode(one) for _ in range(500)], 500),
         "ours, 1000 at a time": (lambda: codes.encode(chunks), 1000),
         "ours, decoding one at a time": (lambda: [codes.decode(tokens[0]) for _ in range(200)], 200),
     }
@@ -105,11 +105,11 @@ def encoder_times(repeats: int = 7) -> dict[str, Any]:
         works["scikit-learn, one at a time"] = (lambda: [predict(flat[:1]) for _ in range(20)], 20)
         works["scikit-learn, 1000 at a time"] = (lambda: predict(flat), 1000)
     best = dict.fromkeys(works, math.inf)
-    for _ in range(repeats + 1):  # in turns; the first one warms up
+    for _ in range(repeats):  # in turns
         for name, (work, count) in works.items():
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            best[name] = min(best[name], (time.perf_counter() - start) / count * 1e6)
+            best[name] = min(best[name], (time.process_time() - start) / count * 1e6)
     return found | {"microseconds": best}
 
 

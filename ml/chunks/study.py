@@ -83,7 +83,7 @@ def measure(kept: KeptCases, sizes: Sizes, say: Callable[[str], None]) -> dict[s
         }
     if sizes.trainings and importlib.util.find_spec("torch") is not None:
         summary["convolutional"] = _convolutional(kept, sizes, say)
-    summary["encoder"] = kept.case("encoder", {}, cases.encoder_times)
+    summary["encoder"] = kept.case("encoder", {"clock": "CPU", "runs": 20}, cases.encoder_times)
     summary["clock"] = kept.case("clock", {}, cases.clock)
     if importlib.util.find_spec("dm_control") is None:
         summary["walks"] = {"missing": f"pip install {INSTALL}"}
@@ -156,7 +156,7 @@ def _learnt(summary: Mapping[str, Any]) -> str:
 
 
 def _encoder(result: Mapping[str, Any]) -> str:
-    lines = ["Microseconds a chunk, 4 tokens of 256 codes, the best of 7 runs in turns"]
+    lines = ["CPU microseconds a chunk, 4 tokens of 256 codes, the best of 20 runs in turns"]
     lines += [f"  {name:<32}{us:>10.1f}" for name, us in result["microseconds"].items()]
     if "equal tokens" in result:
         lines.append(f"  {100 * result['equal tokens']:.4g} % of scikit-learn's tokens equal ours")
