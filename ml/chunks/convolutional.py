@@ -181,7 +181,7 @@ class ConvolutionalCodes:
 
     @property
     def bits(self) -> int:
-        """Bits of a chunk."""
+        """Bits of a chunk: L ceil(log2 K)."""
         return self.codes.bits
 
     def encode(self, chunks: Any) -> np.ndarray:
