@@ -71,6 +71,17 @@ def test_wide_samples_and_near_ties_are_told_apart_in_double_precision():
     assert np.array_equal(encode(far, books), encode_plainly(far, books))
 
 
+def test_codes_that_are_near_beside_a_far_one_are_told_apart():
+    """Scores differ by 1e-8 of their size: single precision takes any of them."""
+    rng = np.random.default_rng(2)
+    base = rng.standard_normal(120)
+    centres = np.concatenate([base + 1e-5 * rng.standard_normal((1, 63, 120)), -10 * base[None, None]], axis=1)
+    x = centres[0] + 1e-7 * rng.standard_normal((64, 120))
+    books = codebooks_of(centres)
+    assert np.array_equal(encode(x, books)[:, 0], np.arange(64))
+    assert np.array_equal(encode_plainly(x, books)[:, 0], np.arange(64))
+
+
 def test_a_code_does_not_depend_on_what_else_is_encoded():
     for found, x in ((FITTED, X), (ResidualQuantizer(2, 16).fit(X, product=spd(10)), X)):
         whole = found.encode(x)
@@ -160,6 +171,18 @@ def test_dead_codes_are_put_to_use(method):
     assert len(np.unique(found.encode(X))) == 8
     fair = ResidualQuantizer(1, 8, method=method).fit(X)
     assert found.error_per_level[0] < 1.15 * fair.error_per_level[0]
+
+
+def test_a_code_that_was_put_to_use_stays_where_it_was_put():
+    """Its moving count and sum begin there: the next averages do not pull it back."""
+    far = np.vstack([X, X[:40] + 50])
+    start = np.vstack([np.mean(X, axis=0), np.full(10, 1e3)])
+    w = np.ones(len(far))
+    runs = [kmeans(far, w, start, method="ema", max_iter=k) for k in range(1, 91, 6)]
+    alive = [k for k, run in enumerate(runs) if np.max(abs(run.centres)) < 100]
+    assert alive
+    for k in alive:
+        assert np.min(np.sum((runs[k].centres - np.mean(X[:40] + 50, axis=0)) ** 2, axis=1)) < 100
 
 
 def test_weights_count_copies():
