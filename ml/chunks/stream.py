@@ -22,7 +22,7 @@ class ActionStream:
     Attributes
     ----------
     ticks : ticks so far
-    missed : ticks at which the chunk that was due had not come
+    missed : ticks at which the chunk that was due had not come; where the stream waits, one for each such chunk
     """
 
     def __init__(

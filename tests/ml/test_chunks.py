@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -412,6 +413,18 @@ def test_a_stream_waits_for_futures_or_holds(codes: ActionCodes) -> None:
     futures[1].set_result(np.array([4, 5, 6]))
     np.testing.assert_array_equal(stream.step(), codes.decode(np.array([4, 5, 6]))[4])
     assert stream.missed == 4
+
+
+def test_a_late_answer_that_is_waited_for_counts_once(codes: ActionCodes) -> None:
+    futures: list[Future] = [Future() for _ in range(3)]
+    futures[0].set_result(np.array([1, 2, 3]))
+    stream = codes.stream(lambda seen, tick: futures[tick // H])
+    for _ in range(H):
+        stream.step()
+    Timer(0.05, futures[1].set_result, [np.array([4, 5, 6])]).start()
+    emitted = [stream.step() for _ in range(H)]
+    np.testing.assert_array_equal(emitted, codes.decode(np.array([4, 5, 6])))
+    assert stream.missed == 1
 
 
 def test_answers_and_questions_that_cannot_be_are_refused(codes: ActionCodes) -> None:
