@@ -25,7 +25,7 @@ import scipy.sparse as sp
 
 import rbm
 from benchmarks import wave_constants
-from benchmarks.harness import machine
+from benchmarks.harness import machine, paired_ratio
 
 __all__ = ["main"]
 
@@ -153,20 +153,17 @@ def scm_online() -> dict[str, Any]:
         basis = np.random.default_rng(0).standard_normal((model.dimension, 30))  # times do not depend on which
         queries = [rbm.project(one, basis) for one in (constant, model)]
         theta = model.operator_coefficients(mus)
-        calls: list[Callable[[], Any]] = [lambda q=q, mus=mus: q.solve(mus, coefficients=False) for q in queries]
-        calls.append(lambda bound=model.stability, mus=mus, theta=theta: bound(mus, theta))
-        for call in calls:
-            call()
-        seconds = np.array([[_timed(call) for call in calls] for _ in range(15)]) / len(mus) * 1e6
+        calls = [lambda q=q, mus=mus: q.solve(mus, coefficients=False) for q in queries]
+        bound = paired_ratio(calls[0], lambda bound=model.stability, mus=mus, theta=theta: bound(mus, theta))
+        row = paired_ratio(*calls)
+        micro = [1e6 * t / len(mus) for t in (*row["seconds"], bound["seconds"][1])]
         rows.append(
             {
                 "parts": count + 1,
                 "constraints": len(model.stability.constraints.levels),
                 "basis": queries[0].size,
-                "query_us": float(np.median(seconds[:, 0])),
-                "with_scm_us": float(np.median(seconds[:, 1])),
-                "bound_us": float(np.median(seconds[:, 2])),
-                "ratio": float(np.median(seconds[:, 1] / seconds[:, 0])),
+                **dict(zip(("query_us", "with_scm_us", "bound_us"), micro, strict=True)),
+                **{name: row[name] for name in ("ratio", "ratio_95")},
             }
         )
     return {"runs": rows}

@@ -11,7 +11,8 @@ Results are kept in truth.json, family by family, and a run goes on where the la
 than these are dropped. ``--family X --index 17`` does one model again and prints it.
 
 ``python -m benchmarks.truth estimators [--evaluations N]``: E3 and E4 on training sets of any kind
-(:mod:`benchmarks.truth_estimators`).
+(:mod:`benchmarks.truth_estimators`). ``python -m benchmarks.truth quantized``: models in few bits per number
+(:mod:`benchmarks.truth_quantized`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 
 import rbm
-from benchmarks import truth_estimators
+from benchmarks import truth_estimators, truth_quantized
 from benchmarks.harness import text_table
 from benchmarks.random_models import FAMILIES, Case
 from benchmarks.truth_checks import Outcome, check
@@ -278,6 +279,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--evaluations", type=int, default=100_000, help="in all kinds of training sets together")
     command.add_argument("--results", type=Path, default=truth_estimators.RESULTS, help="where results are kept")
     command.set_defaults(run=truth_estimators.run)
+    command = commands.add_parser("quantized", help="models in few bits per number, against exact errors")
+    command.add_argument("--points", type=int, default=100_000, help="in all families together")
+    command.add_argument("--family", action="append", help="only this one; may be repeated")
+    command.add_argument("--results", type=Path, default=truth_quantized.RESULTS, help="where results are kept")
+    command.set_defaults(run=truth_quantized.run)
     if not given or given[0] not in {*commands.choices, "-h", "--help"}:
         given.insert(0, "bounds")
     options = parser.parse_args(given)

@@ -9,8 +9,8 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 __all__ = [
-    "all_true", "as_matrix", "beside", "conj", "device", "is_complex", "namespace", "numpy_dtype", "plain", "real_part",
-    "refuse_hidden", "to_numpy", "unit_roundoff", "working_dtype",
+    "all_true", "as_matrix", "beside", "conj", "device", "is_complex", "mixed_product", "namespace", "numpy_dtype",
+    "plain", "real_part", "refuse_hidden", "to_numpy", "unit_roundoff", "working_dtype",
 ]  # fmt: skip
 
 #: Names of the types of entries, by which another module's types are told.
@@ -89,6 +89,15 @@ def real_part(array: Any) -> Any:
 def conj(array: Any) -> Any:
     """Return the complex conjugate; a real array comes back as it is."""
     return namespace(array).conj(array) if is_complex(array) else array
+
+
+def mixed_product(a: Any, b: Any) -> Any:
+    """Return a @ b, of which one may be complex and the other real; PyTorch multiplies matrices of one type only."""
+    if isinstance(a, np.ndarray) or a.dtype == b.dtype:
+        return a @ b
+    xp = namespace(a, b)
+    dtype = xp.result_type(a.dtype, b.dtype)
+    return xp.astype(a, dtype, copy=False) @ xp.astype(b, dtype, copy=False)
 
 
 def working_dtype(name: str, dtype: np.dtype) -> np.dtype:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import namespace, numpy_dtype, plain, to_numpy
+from lowrank.arrays import beside, device, namespace, numpy_dtype, plain, to_numpy
 from lowrank.blocks import Blocks, spread
 from lowrank.gaussian_levels import Levels, lloyd_max
 from lowrank.packing import bytes_of, unpack
@@ -135,7 +135,7 @@ class Quantized:
         if self.blocks.axis == axis:
             found = self.blocks.join(self._decoded(flat), len(flat))
         else:
-            found = xp.take(self.to_dense(), xp.asarray(flat), axis=axis)
+            found = xp.take(self.to_dense(), beside(flat, self.codes), axis=axis)
         shape = (*given.shape, *self.shape[1:]) if axis == 0 else (self.shape[0], *given.shape)
         return xp.reshape(found, shape)
 
@@ -145,7 +145,7 @@ class Quantized:
         scales = self.scales
         if lines is not None and per_line:
             by_line = xp.reshape(scales, (self.blocks.lines, per_line))
-            scales = xp.reshape(xp.take(by_line, xp.asarray(lines), axis=0), (-1,))
+            scales = xp.reshape(xp.take(by_line, beside(lines, self.codes), axis=0), (-1,))
         real = _real_type(xp, self.dtype)
         numbers = self._numbers(lines, lambda u, b: _values(u, b, self.levels, real))
         return numbers * steps_of(scales, self.exponent, real)[:, None]
@@ -156,7 +156,7 @@ class Quantized:
         per_line = blocks.width // blocks.length
         if not blocks.count or (lines is not None and not len(lines)):
             count = 0 if lines is None else len(lines) * per_line
-            return value(xp.zeros((count, blocks.length), dtype=xp.int32), 0)
+            return value(xp.zeros((count, blocks.length), dtype=xp.int32, device=device(self.codes)), 0)
         in_blocks = len(self.units) > 1 and len(self.units) != blocks.lines
         width = blocks.length if in_blocks else blocks.width
         chosen = np.arange(blocks.lines) if lines is None else lines
@@ -178,7 +178,7 @@ class Quantized:
         rows = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
         order = np.concatenate(places)
         if np.any(np.diff(order) < 0):
-            rows = xp.take(rows, xp.asarray(np.argsort(order)), axis=0)
+            rows = xp.take(rows, beside(np.argsort(order), rows), axis=0)
         return xp.reshape(rows, (-1, blocks.length))
 
     def __repr__(self) -> str:
@@ -210,7 +210,7 @@ def _values(codes: Any, bits: int, levels: Levels, real: Any) -> Any:
     xp = namespace(codes)
     if levels == "uniform" or not bits:
         return xp.astype(_integers(codes, bits), real)
-    table = xp.asarray(level_table(bits), dtype=real)
+    table = xp.astype(beside(level_table(bits), codes), real)
     return xp.reshape(xp.take(table, xp.reshape(xp.astype(codes, xp.int64), (-1,))), codes.shape)
 
 
@@ -221,9 +221,9 @@ def _gather(codes: Any, starts: np.ndarray, count: int) -> Any:
         first = int(starts[0])
         return xp.reshape(codes[first : first + n * count], (n, count))
     if not count:
-        return xp.zeros((n, 0), dtype=xp.uint8)
+        return xp.zeros((n, 0), dtype=xp.uint8, device=device(codes))
     places = (starts[:, None] + np.arange(count)).reshape(-1)
-    return xp.reshape(xp.take(codes, xp.asarray(places)), (n, count))
+    return xp.reshape(xp.take(codes, beside(places, codes)), (n, count))
 
 
 def _real_type(xp: Any, dtype: np.dtype) -> Any:

@@ -5,8 +5,8 @@ Below the floor round-off hides the truth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Estimate:
     bound : (M,) value + floor
     interpolation : (M,) the share of the floor that is due to a model that is not affine and was interpolated; None for
         affine models
+    quantization : (M,) the share of the floor that is due to a basis, or coefficients, in few bits; None where they are
+        not
 
     The arrays live where the model does: :meth:`rbm.ReducedModel.to`, :meth:`rbm.Solution.to`.
     """
@@ -38,6 +40,7 @@ class Estimate:
     floor: np.ndarray
     resolved: np.ndarray
     interpolation: np.ndarray | None = None
+    quantization: np.ndarray | None = None
 
     @classmethod
     def from_norm(cls, value: np.ndarray, floor: np.ndarray) -> Estimate:
@@ -61,10 +64,11 @@ class Estimate:
         if len(parts) == 1:
             return parts[0]
         xp = namespace(*(p.value for p in parts))
-        made = cls(*(xp.concat([getattr(p, name) for p in parts]) for name in ("value", "floor", "resolved")))
-        if any(p.interpolation is None for p in parts):
-            return made
-        return replace(made, interpolation=xp.concat([p.interpolation for p in parts]))
+        joined: dict[str, Any] = {}
+        for name in (f.name for f in fields(cls)):
+            arrays = [getattr(p, name) for p in parts]
+            joined[name] = None if any(a is None for a in arrays) else xp.concat(arrays)
+        return cls(**joined)
 
     @property
     def bound(self) -> np.ndarray:
@@ -73,8 +77,13 @@ class Estimate:
 
     def scaled(self, factor: np.ndarray) -> Estimate:
         """Return the estimate times a positive factor (M,), 1/beta for instance."""
-        share = None if self.interpolation is None else self.interpolation * factor
-        return Estimate(self.value * factor, self.floor * factor, self.resolved, share)
+        return self.mapped(lambda array, name: array if name == "resolved" else array * factor)
+
+    def mapped(self, function: Callable[[Any, str], Any]) -> Estimate:
+        """Return the estimate with function(array, name of the field) for each of its arrays (M,)."""
+        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        made: dict[str, Any] = {name: None if a is None else function(a, name) for name, a in arrays.items()}
+        return Estimate(**made)
 
     def interpolated(self, error: np.ndarray) -> Estimate:
         """Return the estimate with `error` (M,), what interpolation of the model adds at most.
@@ -83,10 +92,14 @@ class Estimate:
         """
         return replace(Estimate.from_norm(self.value, self.floor + error), interpolation=error)
 
+    def quantized(self, error: np.ndarray) -> Estimate:
+        """Return the estimate with `error` (M,), how far few bits move the solution, added to the floor and kept."""
+        floor = (self.floor + error) * (1 + 2.0**-51)
+        return replace(self, floor=floor, resolved=self.resolved & (self.value >= RESOLVED * floor), quantization=error)
+
     def __getitem__(self, index: Any) -> Estimate:
         index = beside(index, self.value)
-        share = None if self.interpolation is None else self.interpolation[index]
-        return Estimate(self.value[index], self.floor[index], self.resolved[index], share)
+        return self.mapped(lambda array, _: array[index])
 
     def __len__(self) -> int:
         return int(self.value.shape[0])

@@ -43,10 +43,12 @@ class FullOrderModel(AffineSystem):
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`, or its ranges {"mu": (1.0, 100.0)}
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
-        expression, :class:`rbm.stability.MinTheta` (coercive), :class:`rbm.stability.Anchored` (any), or a vectorised
-        callable
+        expression, a vectorised callable, or what computes one: :class:`rbm.stability.MinTheta` and
+        :class:`rbm.stability.SCM` (coercive), :class:`rbm.stability.Pencil` (a(mu) K + b(mu) M),
+        :class:`rbm.stability.NaturalNorm` (any), :class:`rbm.stability.Anchored` (any, dense)
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian
-        matrices (n, n) in their place make a quadratic output u^H Q(mu) u
+        matrices (n, n) in their place make a quadratic output u^H Q(mu) u. A pair (c, number) adds c(mu) times it to a
+        linear one
     output_units : {name: unit}, texts for tables, "K" for instance
     solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets
         copies, which it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
@@ -118,7 +120,10 @@ class FullOrderModel(AffineSystem):
         Of the stability bound counts what was asked for, as computed constants differ in their last bits. Not part of
         it: the solver, which changes round-off only, and the projection, which a run keeps by itself.
         """
-        outputs = {name: (o.coefficients, *o.terms) for name, o in self.outputs.items()}
+        outputs = {
+            name: (o.coefficients, *o.terms, *(() if o.offset is None else (o.offset.coefficients, o.offset.numbers)))
+            for name, o in self.outputs.items()
+        }
         rhs = (self.rhs_coefficients, self.rhs_terms)
         return digest((self.operators_fingerprint(), rhs, outputs, self.stability_given, self.interpolation_error))
 
@@ -197,6 +202,7 @@ class FullOrderModel(AffineSystem):
         """
         families: list[Any] = [self.operator_coefficients, self.rhs_coefficients]
         families += [o.coefficients for o in self.outputs.values()]
+        families += [o.offset.coefficients for o in self.outputs.values() if o.offset is not None]
         families += [self.interpolation_error, getattr(self.stability, "coefficient", None), self.constraints]
         check_travel(families, self.solver, self.split_terms)
         return dict(vars(self))

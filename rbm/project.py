@@ -116,6 +116,7 @@ def finish(
         selected=selected,
         output_units=model.output_units,
         constraints=model.constraints,
+        product=model.inner_product.matrix,
     )
 
 

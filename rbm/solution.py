@@ -53,10 +53,22 @@ class Solution:
 
     @property
     def bound(self) -> np.ndarray:
-        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P."""
+        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P; for a model in few bits, of what it reconstructs."""
         if self.estimate is None:
             raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
         return self.estimate.bound
+
+    @property
+    def quantization_error(self) -> np.ndarray:
+        """The share (M,) of the bound that is due to few bits per number; zero where nothing is quantised.
+
+        Of a model in few bits (:meth:`rbm.ReducedModel.quantize`) it is the P-norm of the difference between what
+        :meth:`rbm.ReducedModel.reconstruct` returns and Z gamma.
+        """
+        if self.estimate is None:
+            raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
+        made = self.estimate.quantization
+        return namespace(self.bound).zeros_like(self.bound) if made is None else made
 
     def to(self, target: Any, *, device: Any = None) -> Solution:
         """Return the answers on "numpy", "cupy" or an array module, as :meth:`rbm.ReducedModel.to` does.
@@ -254,8 +266,7 @@ def mapped(solution: Solution, function: Callable[..., Any]) -> Solution:
     """
     e = solution.estimate
     if e is not None:
-        share = None if e.interpolation is None else function(e.interpolation, np.inf)
-        e = Estimate(function(e.value, np.inf), function(e.floor, np.inf), function(e.resolved, False), share)
+        e = e.mapped(lambda array, name: function(array, False if name == "resolved" else np.inf))
     return replace(
         solution,
         coefficients=function(solution.coefficients, np.nan),

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.foreign import csr, is_foreign
-from rbm.affine.terms import Terms, is_coefficient, operator_term, output_pairs, term_pairs, vector_term
+from rbm.affine.terms import Terms, is_coefficient, is_number, operator_term, output_pairs, term_pairs, vector_term
 from rbm.arithmetic import extended
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient
@@ -84,8 +84,8 @@ def constrain(
     fixed : numbers (d,) of the fixed unknowns, from 0, in any order; or a mask (n,) of truth values
     values : their values g, in the order of `fixed`: a number, (d,), or (n,), of which the fixed ones count; or
         [(c, g_c), ...] with coefficients. Zero by default
-    outputs : also restricted to the free unknowns. One that reads fixed unknowns with values that are not zero would
-        miss their share, and is refused
+    outputs : also restricted to the free unknowns. What fixed values bring to a linear one, psi c l_D^T g_c, is kept as
+        an offset, pairs (psi c, number). A quadratic one that reads values that are not zero is refused
     parameters : the model's, needed where a coefficient that is a function is multiplied by another
 
     Vectors A g, and their sums, are formed in about twice the working precision and rounded once, so that each entry is
@@ -124,7 +124,7 @@ def constrain(
         inner,
         _merged([(c, f[free]) for c, f in loads], lifting, given, parameters),
         _part(product, free, free),
-        {name: _restricted(name, output, constraints) for name, output in (outputs or {}).items()},
+        {name: _restricted(name, output, constraints, parameters) for name, output in (outputs or {}).items()},
         constraints,
     )
 
@@ -242,24 +242,45 @@ def _scaled(factor: extended.Extended, vector: extended.Extended) -> extended.Ex
     return extended.add((hi, lo), (factor[1] * vector[0], np.zeros_like(vector[0])))
 
 
-def _restricted(name: str, output: Any, constraints: Constraints) -> Any:
-    """Return an output without the fixed unknowns."""
+def _restricted(name: str, output: Any, constraints: Constraints, parameters: ParameterSpace | None) -> Any:
+    """Return an output without the fixed unknowns; what these bring to a linear one is an offset."""
     n, free, fixed = constraints.dimension, constraints.free, constraints.fixed
     moved = fixed[constraints.values.any(axis=0)] if len(constraints.sources) else fixed[:0]
-    made = []
+    made: list[tuple[Coefficient, Any]] = []
+    brought: dict[Any, tuple[Any, extended.Extended]] = {}
     for c, given in output_pairs(f"output {name!r}", output):
+        if is_number(given):
+            made.append((c, given))
+            continue
         array = csr(given) if is_foreign(given) else entries(f"output {name!r}", given)
         if array.shape == (n, n):
             reads = array[moved].any() if isinstance(array, np.ndarray) else array[moved].count_nonzero() > 0
-            part = _part(array, free, free)
-        else:
-            vector = vector_term(f"output {name!r}", array, n, functional=True)
-            reads, part = vector[moved].any(), vector[free]
-        if reads:
-            raise ModelError(
-                f"output {name!r} reads fixed unknowns with values that are not zero, and would miss their share, "
-                "which needs no solution: set its entries there to zero, and add l_D . g(mu), with "
-                "constraints.fixed_values(mus)"
-            )
-        made.append((c, part))
-    return made
+            if reads:
+                raise ModelError(
+                    f"quadratic output {name!r} reads fixed unknowns with values that are not zero, and would miss "
+                    "their share: set its rows and columns there to zero, and add what they bring, with "
+                    "constraints.fixed_values(mus)"
+                )
+            made.append((c, _part(array, free, free)))
+            continue
+        vector = vector_term(f"output {name!r}", array, n, functional=True)
+        made.append((c, vector[free]))
+        if vector[moved].any():
+            _bring(brought, c, vector[fixed], constraints, parameters)
+    return [*made, *((1.0 if symbol is None else symbol, (hi + lo)[0]) for symbol, (hi, lo) in brought.values())]
+
+
+def _bring(
+    sums: dict[Any, tuple[Any, extended.Extended]],
+    psi: Coefficient,
+    functional: np.ndarray,
+    constraints: Constraints,
+    parameters: ParameterSpace | None,
+) -> None:
+    """Add psi l_D^T g(mu), of a functional l_D (d,) on the fixed unknowns, to sums by coefficient."""
+    number, symbol = factored(psi)
+    images = extended.product(functional[None], constraints.values.T)  # (1, k)
+    for k, source in enumerate(constraints.sources):
+        scale, other = factored(source)
+        factor = extended.two_product(np.asarray(number), np.asarray(scale))
+        _add(sums, multiplied(symbol, other, parameters), _scaled(factor, (images[0][:, k], images[1][:, k])))

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.inner_product import InnerProduct
+from rbm.affine.offsets import Offset
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.interpolated_family import InterpolatedCoefficient
@@ -19,7 +20,8 @@ from rbm.parameters.space import ParameterSpace
 from rbm.solvers.definite import hermitian_part
 
 __all__ = [
-    "Output", "Terms", "is_coefficient", "operator_term", "output_pairs", "read_outputs", "term_pairs", "vector_term",
+    "Output", "Terms", "is_coefficient", "is_number", "operator_term", "output_pairs", "read_outputs", "term_pairs",
+    "vector_term",
 ]  # fmt: skip
 
 Terms = Sequence[tuple[Coefficient, Any]]
@@ -120,10 +122,14 @@ def _several(functional: bool) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """An output of the full-order model: sum_q psi_q l_q^T u (linear) or sum_q psi_q u^H Q_q u (quadratic)."""
+    """An output of the full-order model: sum_q psi_q l_q^T u (linear) or sum_q psi_q u^H Q_q u (quadratic).
+
+    An offset, which needs no solution, may be added to a linear one.
+    """
 
     coefficients: Coefficients  #: psi
     terms: tuple[Any, ...]  #: l_q (n,) or Q_q (n, n)
+    offset: Offset | None = None
 
     @property
     def quadratic(self) -> bool:
@@ -139,12 +145,16 @@ class Output:
             )
         psi = self.coefficients(mus)
         if not self.quadratic:
-            return np.sum((psi @ np.stack(self.terms)) * u, axis=1)
+            made = np.sum((psi @ np.stack(self.terms)) * u, axis=1)
+            return made if self.offset is None else made + self.offset(mus)
         return sum(psi[:, q] * np.sum(u.conj() * (m @ u.T).T, axis=1).real for q, m in enumerate(self.terms))
 
 
 def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct) -> dict[str, Output]:
-    """Return the outputs of a model, which the user gives as {name: array} or {name: [(coefficient, array), ...]}."""
+    """Return the outputs of a model, which the user gives as {name: array} or {name: [(coefficient, array), ...]}.
+
+    A number in the place of a vector is a term of the offset.
+    """
     if outputs is not None and not isinstance(outputs, Mapping):
         raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
     known, n = {}, product.shape[0]
@@ -152,11 +162,33 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
         if name in parameters.names:
             raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
         pairs = output_pairs(f"output {name!r}", given)
+        constants = [(c, number(f"output {name!r}", b)) for c, b in pairs if is_number(b)]
+        pairs = [pair for pair in pairs if not is_number(pair[1])]
+        if not pairs:
+            raise ModelError(f"output {name!r} is a number, which needs no solution; give a vector ({n},) as well")
         arrays = [_output_term(f"output {name!r}", a, n, product) for _, a in pairs]
         if len({a.ndim for a in arrays}) > 1:
             raise ModelError(f"output {name!r} mixes vectors (linear) and matrices (quadratic); make two outputs of it")
-        known[name] = Output(Coefficients([c for c, _ in pairs], parameters), tuple(arrays))
+        if constants and arrays[0].ndim == 2:
+            raise ModelError(f"output {name!r} adds a number to a quadratic form; only linear outputs have an offset")
+        offset = None
+        if constants:
+            offset = Offset(Coefficients([c for c, _ in constants], parameters), np.array([b for _, b in constants]))
+        known[name] = Output(Coefficients([c for c, _ in pairs], parameters), tuple(arrays), offset)
     return known
+
+
+def is_number(given: Any) -> bool:
+    """Return whether a term of an output is a number, of its offset."""
+    return isinstance(given, Number) or (isinstance(given, np.ndarray | np.generic) and np.ndim(given) == 0)
+
+
+def number(name: str, given: Any) -> complex:
+    """Return a term of an offset in double precision; raise ModelError for NaN, an infinite number, or a text."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "biufc" or not np.isfinite(array):
+        raise ModelError(f"{name} adds the number {given!r}; give a finite one")
+    return complex(array) if array.dtype.kind == "c" else float(array)
 
 
 def output_pairs(name: str, given: Any) -> Terms:

@@ -37,6 +37,9 @@ def full_model(description: Description, *, progress: bool = False, cache: Path 
     outputs = {name: files.output(file, n, name) for name, file in description.outputs.items()}
     arguments: dict[str, Any] = {"operators": operators, "rhs": rhs, "product": product, "outputs": outputs}
     document = description.document
+    for name in () if description.dual == "all" else description.dual:
+        if outputs[name].shape == (n, n):
+            document.refuse(f"dual names the output {name!r}, which is quadratic and has no dual", "greedy", "dual")
     if description.fixed is not None:
         dofs, values = description.fixed
         try:

@@ -24,7 +24,7 @@ TABLES = {
     "operators": ("file", "coefficient"),
     "rhs": ("file", "coefficient"),
     "training": ("points", "method", "rng"),
-    "greedy": ("tol", "max_basis", "relative", "projection"),
+    "greedy": ("tol", "max_basis", "relative", "projection", "dual"),
     "fixed": ("dofs", "values"),
 }
 KEYS = ("version", "parameters", "operators", "rhs", "product", "stability", "outputs", *list(TABLES)[2:])
@@ -71,6 +71,7 @@ class Description:
     max_basis: int | None
     relative: bool
     projection: Projection
+    dual: tuple[str, ...] | str  #: outputs that get a dual problem, or "all"
 
     @property
     def folder(self) -> Path:
@@ -124,11 +125,25 @@ def read_description(path: Path) -> Description:
         projection=_choice(
             document, greedy.get("projection", "galerkin"), get_args(Projection), "greedy", "projection"
         ),  # type: ignore[arg-type]
+        dual=_dual(document, greedy.get("dual", []), tuple(outputs)),
     )
 
 
 def _method(parameters: ParameterSpace) -> str:
     return "grid" if len(parameters) == 1 else "sobol"
+
+
+def _dual(document: Document, given: Any, outputs: tuple[str, ...]) -> tuple[str, ...] | str:
+    """Return the names of the outputs that get a dual problem, or "all"."""
+    if given == "all":
+        return given
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        document.refuse(f'dual must be "all", or a list of names of outputs, got {given!r}', "greedy", "dual")
+    for name in given:
+        if name not in outputs:
+            known = ", ".join(outputs) or "none"
+            document.refuse(f"dual names the output {name!r}, which [outputs] does not have: {known}", "greedy", "dual")
+    return tuple(given)
 
 
 def _parameters(document: Document) -> tuple[ParameterSpace, tuple[str, ...]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import rbm
+from rbm.reduced.outputs import ReducedOutput
+from rbm.reduced.primal_dual import ReducedPrimalDual
 from rbm.storage.cache import cache_files, cache_folder, clear_cache, kernel_folder
 
 __all__ = ["add_cache", "add_info"]
@@ -27,6 +29,8 @@ def _info(options: argparse.Namespace) -> None:
     print(model)
     for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
         print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
+    for name, output in model.outputs.items():
+        print(f"  output {name}: {_about(output)}")
     if model.output_units:
         print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
     if model.constraints is not None:
@@ -34,6 +38,22 @@ def _info(options: argparse.Namespace) -> None:
     for name, why in model.refused.items():
         print(f"  {name}: {why}")
     print(f"  file: {options.model.stat().st_size} bytes")
+
+
+#: How the outputs of each kind are bounded.
+BOUNDED = {
+    "linear": "the norm of the functional times the error bound of the solution",
+    "quadratic": "the norm of the form times the error bound and twice the norm of the solution",
+    "compliant": "beta times the square of the error bound of the solution, as it is the right-hand side itself",
+}
+
+
+def _about(output: ReducedOutput) -> str:
+    """Return what a line says of an output: its kind and its error bound."""
+    if isinstance(output, ReducedPrimalDual):
+        vectors = output.dual_operators.shape[2]
+        return f"primal-dual, corrected by {vectors} dual basis vectors; bound: the product of both residuals over beta"
+    return f"{output.kind}; bound: {BOUNDED[output.kind]}" if output.kind in BOUNDED else str(output.kind)
 
 
 def add_cache(commands: Any) -> None:

@@ -77,6 +77,8 @@ def reduce(path: Path, out: Path, *, progress: bool = False) -> dict[str, Any]:
     begin = time.perf_counter()
     result = _greedy(description, model, training, out / "greedy.run", progress)
     print(f"offline, {time.perf_counter() - begin:.1f} s\n  {result}")
+    for name, dual in result.dual.items():
+        print(f"  dual problem of the output {name}: {dual}")
     result.reduced_model.save(out / "model.rbm")
     summary = _summary(description, model, result, training, (prepared, time.perf_counter() - begin))
     write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
@@ -99,6 +101,7 @@ def _greedy(
         tol=description.tol,
         max_basis=description.max_basis,
         relative=description.relative,
+        dual=description.dual,
         progress=progress,
         checkpoint=run,
     )
@@ -131,6 +134,8 @@ def _summary(
         "stability": description.bound,
         "stability_on_training": [float(beta.min()), float(beta.max())],
         "outputs": list(model.outputs),
+        "output_kinds": {name: output.kind for name, output in result.reduced_model.outputs.items()},
+        "dual": {name: _dual_summary(dual) for name, dual in result.dual.items()},
         "training_parameters": len(training),
         "tolerance": description.tol,
         "relative": description.relative,
@@ -138,3 +143,9 @@ def _summary(
         "seconds": {"model": seconds[0], "greedy": seconds[1]},
         **greedy_summary(result),
     }
+
+
+def _dual_summary(result: GreedyResult) -> dict[str, Any]:
+    """Return what summary.json says of the greedy run of a dual problem."""
+    made = greedy_summary(result)
+    return {key: made[key] for key in ("basis_size", "stopped", "reason", "history")}

@@ -71,6 +71,7 @@ tol = 1e-6  # stop at this error bound
 max_basis = 40
 relative = false  # true: tol is about the error over the norm of the solution
 projection = "galerkin"  # or "least-squares"
+dual = "all"  # or a list of names of outputs: their dual problems are reduced, too, for values and bounds far sharper
 """
 
 #: Elements of the rod.

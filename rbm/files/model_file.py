@@ -15,12 +15,14 @@ import numpy as np
 from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError, StabilityError
+from rbm.files.coded_parts import read_parts, write_parts
 from rbm.full_order import check_projection
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace, checked_units
 from rbm.reduced.model import ReducedModel
-from rbm.reduced.outputs import ReducedOutput
+from rbm.reduced.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
+from rbm.stability.bound import check_term_count
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import UnknownKind, find, known
 
@@ -35,9 +37,8 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     target = Path(path)
     if not overwrite and target.exists():
         raise FileExistsError(f"{target} exists; pass overwrite=True to replace it")
-    arrays: dict[str, np.ndarray] = {"operators": model.operators, "rhs": model.rhs}
-    if basis and model.basis is not None:
-        arrays["basis"] = model.basis
+    arrays: dict[str, np.ndarray] = {}
+    parts = write_parts(model, arrays, basis)
     if model.selected is not None:
         arrays["selected"] = model.selected
     states = {name: state for name, state in model.estimators.items() if state.portable}
@@ -70,6 +71,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         "states": {name: entry for name, entry in written.items() if entry.keys() != {"kind"}},  # more than arrays
         "refused": {**model.refused, **{name: reason for name in model.estimators if name not in states}},
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
+        **parts,
         **_write_constraints(model.constraints, sources, model.parameters, arrays),
     }
     write_family = partial(_written, "coefficient family", arrays=arrays, families=None)
@@ -117,15 +119,13 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             projection=check_projection(header.get("projection", "galerkin")),
             interpolation_error=coefficients(errors) if errors else None,
             orthonormality=float(header.get("orthonormality", 1e-8)),  # files older than this: 1e-10 for each entry
-            operators=arrays["operators"],
-            rhs=arrays["rhs"],
             outputs=outputs,
             estimators=estimators,
             refused=dict(header["refused"]),
-            basis=arrays.get("basis"),
             selected=arrays.get("selected"),
             output_units=checked_units(header.get("output_units"), outputs, "output"),
             constraints=_read_constraints(header.get("constraints"), coefficients, arrays),
+            **read_parts(header, arrays),
         )
         _try(model)
         return model
@@ -146,18 +146,25 @@ def _try(model: ReducedModel) -> None:
         raise ValueError("its reduced matrices have the wrong shapes")
     for state in model.estimators.values():
         state.evaluate(theta, phi, gamma)
-    for output in model.outputs.values():
-        output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
+    for name, output in model.outputs.items():
+        if isinstance(output, ReducedLinear | ReducedQuadratic) and output.size != model.size:
+            raise ValueError(f"its output {name!r} is for {output.size} basis vectors, not {model.size}")
+        with contextlib.suppress(ModelError):  # a dual problem may be singular just here
+            output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
+    check_term_count(model.stability, qa)
     with contextlib.suppress(StabilityError):  # the middle may be left out of the model's range of validity
-        model.stability(mu[None], theta)
+        beta = model.stability(mu[None], theta)
+        if not (np.shape(beta) == (1,) and np.asarray(beta).dtype.kind == "f"):
+            raise ValueError(f"its stability bound is {beta!r} at one point")
     if model.interpolation_error is not None and model.interpolation_error(mu[None]).shape != (1, 2):
         raise ValueError("its interpolation errors are not a pair")
     for name in ("basis", "selected"):
         array = getattr(model, name)
         if array is not None and model.size not in array.shape:
             raise ValueError(f"its {name} has the wrong shape {array.shape}")
-    if model.constraints is not None and model.basis is not None and len(model.constraints.free) != len(model.basis):
-        raise ValueError(f"it has {len(model.basis)} unknowns, its constraints {len(model.constraints.free)}")
+    n = model.unknowns
+    if model.constraints is not None and n is not None and len(model.constraints.free) != n:
+        raise ValueError(f"it has {n} unknowns, its constraints {len(model.constraints.free)}")
 
 
 def save_greedy(

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import numpy_dtype
+from lowrank import Quantized
+from lowrank.arrays import namespace, numpy_dtype
 from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import Projection
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
+from rbm.reduced.coded_basis import CodedBasis
 from rbm.reduced.outputs import ReducedOutput
 from rbm.stability.bound import StabilityBound
 
@@ -47,11 +49,20 @@ class ReducedArrays:
     orthonormality: float = 1e-8
     output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, for outputs whose unit was given
     constraints: Constraints | None = None  #: which unknowns were eliminated, if known, and their values
+    product: Any = None  #: P (n, n), if it was kept: `quantize` measures errors in its norm
+    coded: CodedBasis | None = None  #: what stands for Z in few bits, instead of `basis`
+    coded_matrices: Mapping[str, Quantized] = field(default_factory=dict)  #: codes of "operators" and "rhs", if any
 
     @property
     def size(self) -> int:
         """The number of basis vectors N."""
         return self.operators.shape[2]
+
+    @property
+    def unknowns(self) -> int | None:
+        """The number of unknowns n of the full model; None for a model without a basis."""
+        basis = self.basis if self.coded is None else self.coded
+        return None if basis is None else int(basis.shape[0])
 
     @property
     def dtype(self) -> np.dtype:
@@ -77,6 +88,19 @@ class ReducedArrays:
             f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the "
             f"model is made: estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
             + ("; this one needs the full-order model and is in no file" if name == "direct" else "")
+        )
+
+    def __repr__(self) -> str:
+        full = "" if self.unknowns is None else f" for {self.unknowns} unknowns"
+        full += "" if self.coded is None else f", {self.coded.summary}"
+        place = namespace(self.operators).__name__.rpartition(".")[2]
+        where = "" if isinstance(self.operators, np.ndarray) else f" on {place}"
+        refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
+        return (
+            f"{type(self).__name__}(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} "
+            f"right-hand side terms, {self.dtype}{where}, {self.projection}, {self.parameters}, estimators: "
+            f"{', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
+            + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
         )
 
 

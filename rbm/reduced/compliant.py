@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from lowrank.arrays import beside, conj, is_complex, namespace, real_part
+from lowrank.arrays import beside, conj, is_complex, mixed_product, namespace, real_part
 from rbm.affine.terms import Output
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
@@ -19,6 +20,7 @@ from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
 from rbm.reduction.projected_system import Reduction
 from rbm.solvers.definite import hermitian_part, norm_bound
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored
 
 __all__ = ["ReducedCompliant", "as_compliant", "compliant_terms", "reduce_compliant"]
 
@@ -55,6 +57,18 @@ class ReducedCompliant(ReducedLinear):
     """
 
     kind: ClassVar[str] = "compliant"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        **ReducedLinear.stored,
+        "operators": Stored("tnn", "c"),
+        "operator_errors": Stored("tn", least=0),
+        "rhs": Stored("qn", "c"),
+        "rhs_errors": Stored("qn", least=0),
+        "skew": Stored("t", least=0),
+        "mismatch": Stored("q", least=0),
+        "orthonormality": Stored("", least=0),
+        "definite": Stored("", "b"),
+        "real": Stored("", "b", optional=True),
+    }
 
     operators: np.ndarray  #: Z^H A_q Z (Qa, N, N), exactly Hermitian
     operator_errors: np.ndarray  #: (Qa, N): |gamma^H E_q gamma| <= (errors_q |gamma|)^2 for what `operators` are off by
@@ -65,6 +79,14 @@ class ReducedCompliant(ReducedLinear):
     orthonormality: float  #: eta >= ||Z^H P Z - I||
     definite: bool  #: A_N was positive definite where that was tried: then L D L^H solves with it, as a rule
     real: bool = False  #: the value is the real part: the output is the energy
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Make the output from :meth:`arrays`. Raises ValueError for entries that do not fit each other."""
+        made = super().from_arrays(arrays)
+        if not np.array_equal(made.operators, made.operators.conj().transpose(0, 2, 1)):  # kernels read one half
+            raise ValueError("the matrices of its output of the kind 'compliant' are not Hermitian")
+        return made
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """Return the values (M,) of the Galerkin solution."""
@@ -82,11 +104,11 @@ class ReducedCompliant(ReducedLinear):
         theta, weight, moduli = real_part(at.theta), xp.abs(at.theta), xp.abs(psi)
         n, terms = gamma.shape[1], self.operators.shape[0] + self.rhs.shape[0]
         u = 3 * (n + terms + 8) * ROUND_OFF
-        left = xp.sum(conj(gamma) * (conj(psi) @ beside(self.rhs, gamma)), axis=1)
+        left = xp.sum(conj(gamma) * mixed_product(conj(psi), beside(self.rhs, gamma)), axis=1)
         known = u * np.abs(self.rhs) + (1 + 2.0**-20) * self.rhs_errors + self._sizes
-        off = xp.sum((moduli @ beside(known, gamma)) * size, axis=1)
+        off = xp.sum((moduli @ beside(known, gamma)) * size, axis=1) + self._off(at.mus)
         for q, matrix in enumerate(self.operators):
-            left = left - theta[:, q] * xp.sum(conj(gamma) * (gamma @ beside(matrix.T, gamma)), axis=1)
+            left = left - theta[:, q] * xp.sum(conj(gamma) * mixed_product(gamma, beside(matrix.T, gamma)), axis=1)
             of_sum = xp.sum(size * (size @ beside(np.abs(matrix).T, gamma)), axis=1)
             of_matrix = (size @ beside(self.operator_errors[q], gamma)) ** 2
             off = off + weight[:, q] * (u * of_sum + (1 + u) * of_matrix)

@@ -81,4 +81,4 @@ def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bo
     assert norm is not None
     if distance is not None:
         norm = Estimate.from_norm(norm.value, norm.floor + distance)
-    return query.error(norm, query.beta(points, theta), gamma, points, state, extrapolate)
+    return query.stored(query.error(norm, query.beta(points, theta), gamma, points, state, extrapolate), gamma)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import namespace
 from lowrank.renamed import renamed
 from rbm.arithmetic.precision import is_single, precision
 from rbm.errors import ModelError, ParameterError
@@ -19,12 +18,15 @@ from rbm.estimators import Orthonormal, Sketched
 from rbm.online.batches import OnError
 from rbm.parameters.named_points import is_batch
 from rbm.reduced.arrays import ReducedArrays
+from rbm.reduced.coded_coefficients import CodedCoefficients, Method
 from rbm.reduced.given_coefficients import estimate
 from rbm.reduced.online_query import Query
 from rbm.reduced.origin import check_origin
 from rbm.reduced.placement import beside_model, numbers_for, placed
 from rbm.reduced.precision_change import converted_arrays, interpolated_squares, recalibrated
+from rbm.reduced.quantization import quantized_fields
 from rbm.reduced.shortened import compress
+from rbm.reduced.stored_solutions import coded, decoded, reconstructed
 from rbm.solution import Solution, coefficients_of
 
 __all__ = ["ReducedModel", "Solution"]
@@ -121,16 +123,19 @@ class ReducedModel(ReducedArrays):
 
         Raises ModelError if the model has no basis, and for a Solution of another model. Models that `astype`,
         `compress`, `sketch`, `to` and files make have the same basis and take each other's solutions. Give
-        ``solution.coefficients`` to use its numbers whichever model made them.
+        ``solution.coefficients`` to use its numbers whichever model made them. A model in few bits refuses a Solution
+        whose bounds do not cover what its bits change: that of the model before :meth:`quantize`, or of one in more.
         """
-        if self.basis is None:
-            hint = "save it with basis=True to reconstruct full vectors"
-            raise ModelError(f"this reduced model does not hold its basis; {hint}")
+        if self.basis is None and self.coded is None:
+            raise ModelError("this reduced model does not hold its basis; save it with basis=True for full vectors")
         check_origin(coefficients, self, lambda: self._online.origin)
         gamma = numbers_for(self, coefficients_of(coefficients))
         gamma = gamma[None, :] if gamma.ndim == 1 else gamma
         if gamma.ndim != 2 or gamma.shape[1] != self.size:
             raise ValueError(f"coefficients must have shape (M, {self.size}), got {gamma.shape}")
+        if self.coded is not None:
+            return reconstructed(self.coded, coefficients, gamma)
+        assert self.basis is not None
         return gamma @ self.basis.T
 
     def to(self, target: Any, *, device: Any = None) -> ReducedModel:
@@ -186,6 +191,8 @@ class ReducedModel(ReducedArrays):
             estimators={name: state for name, state in states.items() if state is not None},
             refused={**self.refused, **{name: lost for name, state in states.items() if state is None}},
             basis=None if self.basis is None else self.basis[:, :size],
+            coded=None if self.coded is None else self.coded.truncate(size),
+            coded_matrices={},
             selected=None if self.selected is None else self.selected[:size],
         )
 
@@ -243,6 +250,53 @@ class ReducedModel(ReducedArrays):
         state = compress(host, host._online, rtol, tol, training)
         return self._beside(replace(host, estimators={**host.estimators, state.method: state}))
 
+    def quantize(
+        self, bits: Any = 8, *, rotate: bool = True, training: Any = None, product: Any = None
+    ) -> ReducedModel:
+        """Return the model with its basis in few bits per number, and the exact error of that in every bound.
+
+        The coefficients, outputs and residual norms stay what they were; `reconstruct` is off by
+        ||Z gamma - S Q W^H gamma||_P = ||R W^H gamma||_2, which is known for every gamma without the basis and is added
+        to the floor: :attr:`rbm.Solution.quantization_error` (:mod:`rbm.reduced.coded_basis`).
+
+        bits : the mean number of bits of the basis, shared out among its vectors for the least mean square error; or
+            {"basis": mean, "matrices": integer}: reduced matrices are rounded, too, the estimators are not
+        rotate : quantise the principal axes of the coefficients, not the vectors of the basis
+        training : sample (M, p) that tells these, by default 512 Sobol points
+        product : P (n, n), if the model does not hold it
+
+        Raises ModelError for bits outside 0 to 24, a model without its basis or without P, another P than its own. Cost
+        offline: N Riesz solves and O(n N^2); online 4 N^2 flops per point.
+        """
+        host = self._on_host()
+        made = replace(host, **quantized_fields(host, host._online, bits, rotate, training, product))
+        squares = interpolated_squares(made.estimators) if made.operators is not host.operators else {}
+        if squares:
+            states = recalibrated(squares, host, [m._online for m in (made, host)])
+            made = replace(made, estimators={**made.estimators, **states})
+        return self._beside(made)
+
+    def encode(self, coefficients: Any, bits: float = 8, *, method: Method = "auto", rng: int = 0) -> CodedCoefficients:
+        """Return a Solution, or coefficients (M, N), in about `bits` bits per number, to be stored.
+
+        method : "bits", "residual", or "auto" for the one with the smaller error at the same number of bytes
+            (:mod:`rbm.reduced.coded_coefficients`)
+
+        Raises ModelError for bits outside 0 to 24, or too few for any code; a Solution of another model as
+        :meth:`reconstruct`.
+        """
+        host = self._on_host()
+        return coded(host, host._online.origin, coefficients, bits, method, rng)
+
+    def decode(self, stored: CodedCoefficients) -> Solution:
+        """Return the coefficients that :meth:`encode` stored, as a Solution.
+
+        Where a Solution was encoded, its bound is that of the decoded coefficients: the distance from the ones that
+        were encoded is added, and named in `quantization_error`. Raises ModelError for coefficients of another basis.
+        """
+        host = self._on_host()
+        return decoded(host, host._online.origin, stored)
+
     @renamed(seed="rng")
     def sketch(self, rows: int = 40, *, failure: float = 1e-9, rng: int = 0) -> ReducedModel:
         """Return the model with the estimator "sketched" added, whose bounds hold WITH PROBABILITY only.
@@ -284,18 +338,6 @@ class ReducedModel(ReducedArrays):
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields, for pickle and copy; what is packed for the kernels is made again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    def __repr__(self) -> str:
-        full = "" if self.basis is None else f" for {self.basis.shape[0]} unknowns"
-        place = namespace(self.operators).__name__.rpartition(".")[2]
-        where = "" if isinstance(self.operators, np.ndarray) else f" on {place}"
-        refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
-        return (
-            f"ReducedModel(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} "
-            f"right-hand side terms, {self.dtype}{where}, {self.projection}, {self.parameters}, estimators: "
-            f"{', '.join(s.label for s in self.estimators.values()) or 'none'}{refused}"
-            + (f", outputs: {', '.join(self.outputs)})" if self.outputs else ")")
-        )
 
 
 def _marked(moved: ReducedModel, source: ReducedModel) -> ReducedModel:

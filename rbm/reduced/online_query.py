@@ -93,6 +93,7 @@ class Query:
                     values = dict(zip(arrays.outputs, made.outputs.T, strict=True))
                     bounds = dict(zip(arrays.outputs, made.output_bounds.T, strict=True))
                     error = self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate)
+                    error = self.stored(error, made.gamma)
                     return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
         beta = None if state is None else self.beta(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
@@ -105,7 +106,7 @@ class Query:
         values, bounds = self._outputs(points_at._replace(beta=beta, error=error.bound))
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
-        kept = self._kept(gamma, coefficients)
+        kept, error = self._kept(gamma, coefficients), self.stored(error, gamma)
         return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
 
     def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -145,6 +146,11 @@ class Query:
         if not (extrapolate and state.inside_only):
             return error
         return replace(error, resolved=error.resolved & self.arrays.parameters.inside(mus))
+
+    def stored(self, error: Estimate, gamma: Any) -> Estimate:
+        """Return the estimate of what is reconstructed from a basis in few bits, if the model has one."""
+        coded = self.arrays.coded
+        return error if coded is None else error.quantized(coded.error(gamma))
 
     def _check_outputs(self, values: dict[str, Any], what: str, mus: Any) -> None:
         """Raise ModelError, naming output and parameter, for numbers beyond the range of double precision."""
@@ -225,7 +231,8 @@ class Query:
         if not estimate:
             return Solution(gamma, outputs, **self._carried)
         share = None if arrays.interpolation_error is None else array()
-        error, bounds = Estimate(array(), array(), array(dtype=bool), share), {n: array() for n in outputs}
+        bits = None if arrays.coded is None else array()
+        error, bounds = Estimate(array(), array(), array(dtype=bool), share, bits), {n: array() for n in outputs}
         return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self._carried)
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:

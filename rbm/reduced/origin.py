@@ -16,7 +16,10 @@ from rbm.errors import ModelError
 from rbm.reduced.arrays import ReducedArrays
 from rbm.solution import Solution
 
-__all__ = ["check_origin", "mark"]
+__all__ = ["STORED", "check_origin", "mark"]
+
+#: `method` of solutions that were stored in few bits and decoded.
+STORED = "stored"
 
 #: Rows of the basis that are read together, for bases that lie on a device or in another order of memory.
 ROWS = 1 << 14
@@ -35,6 +38,8 @@ def mark(model: ReducedArrays) -> str:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for array in (model.operators, model.rhs):
             small.update(to_numpy(array).astype(np.complex64).tobytes())
+    if model.coded is not None:  # the mark of the basis that it stands for
+        return small.hexdigest() + BETWEEN + model.coded.origin
     if model.basis is None:
         return small.hexdigest() + BETWEEN
     large = hashlib.sha256(repr((model.basis.shape, str(numpy_dtype(model.basis)))).encode())
@@ -51,7 +56,8 @@ def check_origin(given: Any, model: ReducedArrays, own: Callable[[], str]) -> No
     """
     if not isinstance(given, Solution):
         return
-    names = given.names, set(given.outputs)
+    outputs = set(model.outputs if given.method == STORED else given.outputs)  # stored are coefficients alone
+    names = given.names, outputs
     if names[0] and names != (model.parameters.names, set(model.outputs)):
         raise ModelError(
             f"this solution is of another model, with parameters {', '.join(names[0])} and outputs "

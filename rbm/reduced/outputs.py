@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
-from lowrank.arrays import beside, namespace, real_part
+from lowrank.arrays import beside, mixed_product, namespace, real_part
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.inner_product import InnerProduct
+from rbm.affine.offsets import Offset
 from rbm.affine.terms import Output
-from rbm.affine.units import Units
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficients
-from rbm.solvers.definite import definiteness_error, hermitian_part, norm_bound
-from rbm.solvers.factorization import factorize_positive_definite
+from rbm.reduced.form_norms import form_norm
+from rbm.reduced.saved_output import SavedOutput
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored
 
 __all__ = ["AtPoints", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "above_underflow", "reduce_output"]
-
-#: Up to this dimension the norm of a quadratic form comes from a dense eigenvalue problem.
-DENSE_LIMIT = 1500
 
 
 class AtPoints(NamedTuple):
@@ -46,23 +42,9 @@ class AtPoints(NamedTuple):
     error: Any = None  #: bounds (M,) of ||u - Z gamma||_P, and of ||r||_{P'} / beta
 
 
-class _SavedOutput:
-    """The base class of reduced outputs: their fields go into files by name, except those that are None."""
-
-    def arrays(self) -> dict[str, Any]:
-        """Return the coefficients and the arrays by name, for a file."""
-        known = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in known.items() if value is not None}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Make the output from :meth:`arrays`; older files lack some of them."""
-        return cls(**arrays)
-
-
 @register("output")
 @dataclass(frozen=True)
-class ReducedLinear(_SavedOutput):
+class ReducedLinear(SavedOutput):
     """A linear output of a reduced model, with a proved bound of its error.
 
         s(mu) = sum_q psi_q(mu) l_q^T Z gamma,    |s(mu) - s_N(mu)| <= ||l(mu)||_{P'} bound(mu) + rounding.
@@ -80,19 +62,56 @@ class ReducedLinear(_SavedOutput):
     """
 
     kind: ClassVar[str] = "linear"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        "vectors": Stored("qn", "c"),
+        "dual": Stored("kq", "c"),
+        "defects": Stored("q", least=0, optional=True),
+        "rounding": Stored("qn", least=0, optional=True),
+        "offset": Stored("o", "c", filled=True, optional=True),
+    }
+    families: ClassVar[Mapping[str, str]] = {"coefficients": "q", "offset_coefficients": "o"}
 
     coefficients: Coefficients  #: psi
     vectors: np.ndarray  #: l_q^T Z (Ql, N)
     dual: np.ndarray  #: (k, Ql)
     defects: np.ndarray | None = None  #: (Ql,); None for zeros (files older than this)
     rounding: np.ndarray | None = None  #: (Ql, N) what the entries of `vectors` may be off by; None for zeros
+    offset: np.ndarray | None = None  #: b (k,), with coefficients c: sum_k c_k(mu) b_k is added to s; None for nothing
+    offset_coefficients: Coefficients | None = None
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Make the output from :meth:`arrays`. Raises ValueError for entries that do not fit each other."""
+        made = super().from_arrays(arrays)
+        if (made.offset is None) != (made.offset_coefficients is None):
+            raise ValueError("the arrays of its output do not fit each other: an offset has numbers and coefficients")
+        return made
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.vectors.shape[1]
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """Return output values (M,) at points (M, p) for gamma (M, N)."""
+        made = self._of_solution(mus, gamma)
+        return made if self._offset is None else made + self._offset(mus)
+
+    def _of_solution(self, mus: Any, gamma: Any) -> Any:
         if self._constant is not None:
-            return widened(gamma) @ beside(self._constant[0], gamma)
-        vectors = self.coefficients(mus) @ beside(self.vectors, gamma)
+            return mixed_product(widened(gamma), beside(self._constant[0], gamma))
+        vectors = mixed_product(self.coefficients(mus), beside(self.vectors, gamma))
         return namespace(gamma).sum(vectors * widened(gamma), axis=1)
+
+    @cached_property
+    def _offset(self) -> Offset | None:
+        if self.offset is None or self.offset_coefficients is None:
+            return None
+        return Offset(self.offset_coefficients, self.offset)
+
+    def _off(self, mus: Any) -> Any:
+        """Return the rounding (M,) of the offset, 0 without one; its 3 (k + 4) u leave room for adding it, too."""
+        return 0.0 if self._offset is None else self._offset.rounding(mus)
 
     @cached_property
     def _sizes(self) -> np.ndarray:
@@ -115,23 +134,26 @@ class ReducedLinear(_SavedOutput):
         return psi @ self.vectors, np.abs(psi) @ self._sizes, (1 + 1e-12) * norm
 
     def simple(self) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """Return functional (N,), magnitudes (N,) and norm for the compiled kernels, or None if psi is not constant.
+        """Return functional (N,), magnitudes (N,) and norm for the compiled kernels.
+
+        None if psi is not constant, or an offset is added.
 
         :class:`rbm.online.forms.Finish` says what they mean.
         """
-        return self._constant
+        return self._constant if self._offset is None else None
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """Return bounds (M,) from error bounds (M,) of the solution, with the rounding of the output sum."""
         xp = namespace(gamma)
         if self._constant is not None:
             _, sizes, norm = self._constant
-            return above_underflow(norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma), norm, error)
+            made = norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma)
+            return above_underflow(made + self._off(mus), norm, error)
         psi = self.coefficients(mus)
         size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
-        norm = row_norms(psi @ beside(self.dual.T, gamma)) + xp.abs(psi) @ beside(self._defects, gamma)
+        norm = row_norms(mixed_product(psi, beside(self.dual.T, gamma))) + xp.abs(psi) @ beside(self._defects, gamma)
         norm = (1 + 1e-12) * norm + underflow_of_sums(self._defects)
-        return above_underflow(norm * error + size, norm, error)
+        return above_underflow(norm * error + size + self._off(mus), norm, error)
 
     def truncate(self, size: int) -> ReducedLinear:
         """Return the output for the first `size` basis vectors."""
@@ -151,7 +173,7 @@ def above_underflow(bound: Any, norm: Any, error: Any) -> Any:
 
 @register("output")
 @dataclass(frozen=True)
-class ReducedQuadratic(_SavedOutput):
+class ReducedQuadratic(SavedOutput):
     """A quadratic output of a reduced model, with a proved bound of its error.
 
         s(mu) = Re sum_q psi_q(mu) z^H Q_q z,    z = Z gamma    (without Re if psi is complex: each form is real).
@@ -166,6 +188,12 @@ class ReducedQuadratic(_SavedOutput):
     """
 
     kind: ClassVar[str] = "quadratic"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        "matrices": Stored("qnn", "c"),
+        "norms": Stored("q", least=0),
+        "rounding": Stored("q", least=0, optional=True),
+        "orthonormality": Stored("", least=0, optional=True),
+    }
 
     coefficients: Coefficients  #: psi
     matrices: np.ndarray  #: Z^H Q_q Z (Ql, N, N)
@@ -174,11 +202,16 @@ class ReducedQuadratic(_SavedOutput):
     rounding: np.ndarray | None = None
     orthonormality: float = 1e-10  #: eta
 
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.matrices.shape[1]
+
     def value(self, mus: Any, gamma: Any) -> Any:
         """Return output values (M,), which are real if psi is."""
         xp, gamma = namespace(gamma), widened(gamma)
         conjugate = xp.conj(gamma)
-        forms = [real_part(xp.sum(conjugate * (gamma @ beside(q.T, gamma)), axis=1)) for q in self.matrices]
+        forms = [real_part(xp.sum(conjugate * mixed_product(gamma, beside(q.T, gamma)), axis=1)) for q in self.matrices]
         return xp.sum(self.coefficients(mus) * xp.stack(forms, axis=1), axis=1)
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
@@ -240,6 +273,9 @@ def reduce_output(
             f"output {name!r} has entries up to {largest:.3g}: its reduced form is beyond the range of double "
             "precision; scale it down, and its values up"
         )
+    if output.offset is not None:
+        assert isinstance(made, ReducedLinear)
+        return replace(made, offset=output.offset.numbers, offset_coefficients=output.offset.coefficients)
     return made
 
 
@@ -272,7 +308,7 @@ def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> Redu
     vectors = basis / product.balance[:, None]
     reduced = [_form(q, vectors) for q in forms]
     matrices = np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)])
-    norms = scaled(np.array([_form_norm(q, product.units) for q in forms]), np.array(exponents))
+    norms = scaled(np.array([form_norm(q, product.units) for q in forms]), np.array(exponents))
     rounding = scaled(np.array([off for _, off in reduced]), np.array(exponents))
     return ReducedQuadratic(output.coefficients, matrices, norms, rounding, product.orthonormality(basis))
 
@@ -289,43 +325,3 @@ def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:
     made = hi + lo
     off = extended.rounding(adjoint, image) + np.abs(vectors.T) @ off + ROUND_OFF * np.abs(made)
     return made, float(np.linalg.norm(off)) * (1 + 2.0**-20)
-
-
-def _form_norm(form: Any, units: Units) -> float:
-    """Return a proved upper bound t of max |lambda|, Q x = lambda P x, with Q in balanced units.
-
-    Eliminations show that t P - Q and t P + Q are definite. They do so up to their rounding
-    (:func:`rbm.solvers.definite.definiteness_error`), which over the smallest eigenvalue of P is added to t, in the
-    units of :mod:`rbm.affine.units`. Where that gives less, t is the largest row sum of Q over that eigenvalue.
-    """
-    q, error = units.take(form)
-    p, size = units.product, norm_bound(q) + error
-    if size == 0:
-        return 0.0
-    simple = size / units.smallest
-    try:
-        estimate = _largest_quotient(q, p)
-    except (np.linalg.LinAlgError, spla.ArpackError, RuntimeError):
-        return simple
-    for margin in 10.0 ** np.arange(-9, 1):
-        t = estimate * (1 + margin)
-        errors = [definiteness_error(hermitian_part(t * p + sign * q)) for sign in (1, -1)]
-        known = [e for e in errors if e is not None]
-        if len(known) == 2:
-            rounding = max(known) + error + t * units.product_error + 8 * ROUND_OFF * (t * units.largest + size)
-            return min(t + rounding / units.smallest, simple)
-    return simple
-
-
-def _largest_quotient(form: Any, product: Any) -> float:
-    """Return an estimate of max |lambda|, Q x = lambda P x."""
-    n = form.shape[0]
-    if n <= DENSE_LIMIT:
-        a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, product))
-        return float(np.abs(scipy.linalg.eigh(a, b, eigvals_only=True)).max())
-    solve = factorize_positive_definite(product)
-    assert solve is not None
-    inverse = spla.LinearOperator((n, n), matvec=lambda x: solve(x.reshape(n, 1)).ravel(), dtype=form.dtype)
-    start = np.random.default_rng(0).standard_normal(n).astype(form.dtype)
-    values = spla.eigsh(form, k=1, M=product, Minv=inverse, which="LM", v0=start, tol=1e-4, return_eigenvectors=False)
-    return float(abs(values[0]))

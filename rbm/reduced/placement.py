@@ -50,9 +50,17 @@ def _moved(model: Arrays, move: Callable[[Any], Any]) -> Arrays:
         refused[name] = reason
     operators, rhs = move(model.operators), move(model.rhs)
     basis = None if model.basis is None else move(model.basis)
+    coded = None if model.coded is None else model.coded.placed(move)
     outputs = {name: o.placed(move) if hasattr(o, "placed") else o for name, o in model.outputs.items()}
     return replace(
-        model, operators=operators, rhs=rhs, basis=basis, estimators=states, refused=refused, outputs=outputs
+        model,
+        operators=operators,
+        rhs=rhs,
+        basis=basis,
+        coded=coded,
+        estimators=states,
+        refused=refused,
+        outputs=outputs,
     )
 
 

@@ -34,7 +34,8 @@ def converted_arrays(arrays: ReducedArrays, dtype: np.dtype) -> dict[str, Any]:
             refused[name] = str(error)
     operators = converted("the reduced operators", arrays.operators, dtype)
     rhs = converted("the reduced right-hand sides", arrays.rhs, dtype)
-    return {"operators": operators, "rhs": rhs, "estimators": states, "refused": refused}
+    # codes stand for the numbers before: those of the other precision are others
+    return {"operators": operators, "rhs": rhs, "coded_matrices": {}, "estimators": states, "refused": refused}
 
 
 def interpolated_squares(estimators: Mapping[str, Estimator]) -> dict[str, InterpolatedSquare]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from lowrank.arrays import beside, conj, namespace, numpy_dtype
+from lowrank.arrays import beside, conj, mixed_product, namespace, numpy_dtype
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, underflow_of_sums, widened
 from rbm.estimators import Orthonormal
@@ -23,6 +23,7 @@ from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
 from rbm.reduction.projected_system import Reduction
 from rbm.stability.bound import CoefficientBound
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored
 
 __all__ = ["ReducedPrimalDual", "reduce_primal_dual"]
 
@@ -55,6 +56,27 @@ class ReducedPrimalDual(ReducedLinear):
     """
 
     kind: ClassVar[str] = "primal-dual"
+    stored: ClassVar[Mapping[str, Stored]] = {
+        **ReducedLinear.stored,
+        "factor": Stored("bm", "c", filled=True),
+        "factor_norms": Stored("m", least=0),
+        "factor_defects": Stored("m", least=0),
+        "orthogonality": Stored("", least=0),
+        "correction": Stored("db", "c"),
+        "correction_error": Stored("", least=0),
+        "dual_operators": Stored("trd", "c"),
+        "dual_rhs": Stored("qr", "c"),
+        "dual_factor": Stored("ce", "c", filled=True),
+        "dual_norms": Stored("e", least=0),
+        "dual_defects": Stored("e", least=0),
+        "dual_orthogonality": Stored("", least=0),
+        "dual_orthonormality": Stored("", least=0),
+    }
+    families: ClassVar[Mapping[str, str]] = {
+        **ReducedLinear.families,
+        "operator_coefficients": "t",
+        "rhs_coefficients": "f",
+    }
 
     operator_coefficients: Coefficients  #: theta
     rhs_coefficients: Coefficients  #: phi
@@ -71,6 +93,17 @@ class ReducedPrimalDual(ReducedLinear):
     dual_defects: np.ndarray  #: (m*,)
     dual_orthogonality: float
     dual_orthonormality: float  #: eta* >= ||Z*^H P Z* - I||
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Make the output from :meth:`arrays`. Raises ValueError for entries that do not fit each other."""
+        made = super().from_arrays(arrays)
+        terms, (rows, columns) = len(made.operator_coefficients), made.dual_operators.shape[1:]
+        of_primal = len(made.rhs_coefficients) + terms * made.vectors.shape[1]
+        of_dual = len(made.coefficients) + terms * columns
+        if made.factor.shape[1] != of_primal or made.dual_factor.shape[1] != of_dual or rows < columns:
+            raise ValueError("the arrays of its output of the kind 'primal-dual' do not fit each other")
+        return made
 
     def simple(self) -> None:
         """Return None: the compiled kernels do not solve the dual problem together with the primal one."""
@@ -95,7 +128,7 @@ class ReducedPrimalDual(ReducedLinear):
             return value, None
         plain = super().bound(at.mus, gamma, at.error)
         sums = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * xp.abs(gamma), axis=1)
-        off = off + 4 * ROUND_OFF * xp.abs(value)
+        off = off + 4 * ROUND_OFF * xp.abs(value) + self._off(at.mus)
         product = norm.bound * at.error + sums
         other = plain + xp.abs(correction)
         bound = (1 + 16 * ROUND_OFF) * (xp.where(product < other, product, other) + off)
@@ -122,7 +155,7 @@ class ReducedPrimalDual(ReducedLinear):
         c = residual_coefficients(theta, phi, gamma)
         xp, dtype = namespace(c), numpy_dtype(c)
         size = (1 + float(self.dual_orthonormality)) ** 0.5 * (1 + float(self.orthogonality)) * row_norms(dual)
-        y = c @ factor.T
+        y = mixed_product(c, factor.T)
         off = size * (xp.abs(c) @ beside(state.floor_weights(dtype), c))
         lower = size * (xp.abs(c) @ beside(state.sharp_weights(dtype), c))
         again = dual_norm * row_norms(y) < SHARP * (off - lower)
@@ -137,7 +170,7 @@ class ReducedPrimalDual(ReducedLinear):
     def _contracted(self, dual: Any, y: Any, off: Any) -> tuple[Any, Any]:
         """Return gamma*^H B y (M,) and `off` with the rounding of this."""
         xp, (rows, columns) = namespace(y), self.correction.shape
-        weights = conj(dual) @ beside(self.correction, dual)
+        weights = mixed_product(conj(dual), beside(self.correction, dual))
         unit = 3 * (rows + columns + 8) * ROUND_OFF
         error = float(self.correction_error) + unit * self._correction_size
         return xp.sum(weights * y, axis=1), (1 + unit) * (off + error * row_norms(dual) * row_norms(y))

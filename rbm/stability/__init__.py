@@ -4,8 +4,9 @@ Each bound has a file of its own.
 
 ``bound`` has the protocol, and bounds given as a number, a formula or a function; ``min_theta`` and
 ``successive_constraints`` are for coercive models, the latter by a linear program (``safe_dual``, ``vertex_walk``);
-``anchored`` for all others; ``inf_sup_constants`` are the constants themselves; ``check`` and ``verification`` test
-claims.
+``pencil`` for two Hermitian matrices; ``natural_norm`` for all others, ``anchored`` where they are dense;
+``inf_sup_constants`` are the constants themselves; ``check`` and ``verification`` test claims; ``options`` are checked
+for all.
 """
 
 from rbm.stability.anchored import Anchored, BoundAnchored

@@ -20,7 +20,7 @@ from rbm.stability.pencil import Pencil
 from rbm.stability.successive_constraints import SCM
 from rbm.storage.registry import register
 
-__all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "evaluated", "inf_sup"]
+__all__ = ["Anchored", "MinTheta", "StabilityBound", "Unbound", "bind", "check_term_count", "evaluated", "inf_sup"]
 
 
 class StabilityBound(Protocol):
@@ -39,7 +39,7 @@ class StabilityBound(Protocol):
 
 
 class Unbound(Protocol):
-    """What a user gives to a model, :class:`MinTheta` or :class:`Anchored` for example.
+    """What a user gives to a model, :class:`MinTheta` or :class:`NaturalNorm` for example.
 
     The model makes a :class:`StabilityBound` of it.
     """
@@ -64,8 +64,11 @@ class CoefficientBound:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> CoefficientBound:
-        """Make the bound from what :meth:`arrays` returned."""
-        return cls(arrays["coefficient"])
+        """Make the bound from what :meth:`arrays` returned. Raises ValueError for anything but one coefficient."""
+        found = arrays.get("coefficient")
+        if not (isinstance(found, Coefficients) and len(found) == 1):
+            raise ValueError(f"its stability bound must be one coefficient, got {found!r}")
+        return cls(found)
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError where it is not a positive real number."""
@@ -105,6 +108,19 @@ def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: Parameter
     return beta
 
 
+def check_term_count(bound: StabilityBound, count: int) -> None:
+    """Raise StabilityError for a bound of a model with another number of operator terms, Qa.
+
+    Known of bounds that say it, by an attribute `term_count`.
+    """
+    known = getattr(bound, "term_count", count)
+    if known != count:
+        raise StabilityError(
+            f"the stability bound {type(bound).__name__} is for {known} operator terms, this model has {count}: it was "
+            "made for another model; bind one to this model"
+        )
+
+
 def _not_positive(name: str, mus: Any, beta: Any, good: Any, parameters: ParameterSpace, remedy: str) -> PointError:
     """Return the error about the points where a bound is not `good`, with what to do about it."""
     mus, beta = to_numpy(mus), to_numpy(beta)
@@ -134,6 +150,7 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
     if hasattr(stability, "bind"):
         return stability.bind(system)
     if callable(stability) and isinstance(getattr(type(stability), "kind", None), str):
+        check_term_count(cast(StabilityBound, stability), len(system.operator_terms))
         return cast(StabilityBound, stability)  # a bound that is made already, ours or the user's own
     if not is_coefficient(stability):
         raise StabilityError(

@@ -19,12 +19,30 @@ units. With h = e / lambda_min(S P S) < 1 what a count proves is
 for G >= ||(A - s A_k) w|| / ||A_k w||: P - e I >= (1 - h) P and P + e I <= (1 + h) P make the Schur complement of the
 shifted matrix one with norms that are off by these factors. c = G^{-1/4} balances G against the growth of the pivots.
 
+The joint growth J = ||[T_1 .. T_L]||, T_l = A_k^{-1} B_l, is the least number with ||sum_l T_l v_l||_P^2 <= J^2
+sum_l ||v_l||_P^2, so ||sum_l x_l T_l||_P <= J ||x||_2 for all numbers x_l. Since J^2 is the largest eigenvalue of
+sum_l T_l P^{-1} T_l^H against P^{-1},
+
+    J < g             <=>   sum_l B_l P^{-1} B_l^H < g^2 A_k P^{-1} A_k^H
+                      <=>   [[I (x) P, 0, c B^H], [0, -P, c g A_k^H], [c B, c g A_k, 0]] has n negative eigenvalues,
+                            B = [B_1 .. B_L], any c > 0.
+
+With e I <= h P, the count proves that [[(1 + h) I (x) P, 0, c B^H], [0, -(1 - h) P, c g A_k^H], [c B, c g A_k, h P]]
+has at most n. The second block alone has n, so the Schur complement of both blocks of P is not negative:
+
+    sum_l ||B_l^H z||_{P^-1}^2 <= (1 + h) (g^2 / (1 - h) ||A_k^H z||_{P^-1}^2 + h / c^2 ||z||_P^2)   for all z,
+
+and beta(A_k) ||z||_P <= ||A_k^H z||_{P^-1}. Hence for c = 1 / (g beta), beta <= beta(A_k) proved,
+
+    J^2 <= g^2 (1 + h) (1 / (1 - h) + h).
+
 Unknown i of all blocks together, in a fill-reducing order of the sum of all patterns, keeps the fill-in that of one
 block. A row that was exchanged makes a count void: t or s is then lowered a little and counted again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +58,11 @@ __all__ = ["Certifier"]
 
 #: By how much less than the estimate a constant is claimed, one after the other until one is proved.
 MARGINS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5)
+#: What rounding may take of an inf-sup constant before one is tried that is farther from the estimate.
+LOSS = 0.02
+#: Up to this order a matrix is eliminated with pivots, too, where without them nothing, or a shift of more than this
+#: share of P, came out: as near a singular A_k.
+PIVOTED, ROUGH = 2000, 1e-3
 
 
 class Certifier:
@@ -76,7 +99,7 @@ class Certifier:
                 return 0.0
             scaled = a / t
             shift = self._shift([[self.product, scaled], [scaled.conj().T, self.product]], 1, norm_bound(scaled))
-            if shift is not None and shift < 0.5 * max(margin, 1e-2):
+            if shift is not None and shift < max(0.5 * margin, LOSS):
                 return t * (1 - shift) * (1 - 8 * ROUND_OFF)
         return 0.0
 
@@ -127,9 +150,38 @@ class Certifier:
             if h is None or not h < 0.5:
                 continue
             loss = h / (1 - h**2) * (c**2 * reach**2 + c**-2) + h / 4
-            if loss <= 2 * distance or loss <= 1e-2 * allowed:
+            if loss <= max(2 * distance, 0.25 * allowed):
                 return float(s - loss * (1 + 8 * ROUND_OFF) - 8 * ROUND_OFF * abs(s))
         return None
+
+    def growth(self, terms: Sequence[Any], anchor: Any, constant: float, estimate: float) -> float | None:
+        """Return a proved J' >= J = ||[T_1 .. T_L]||_P, T_l = A_k^{-1} B_l, close to an estimate that is not trusted.
+
+        None if none is proved.
+
+        terms : B_l (n, n), L of them; anchor : A_k (n, n); constant : a proved lower bound of beta(A_k), positive
+        Cost: a factorisation of order (L + 2) n, one more for each margin that fails.
+        """
+        k, size = self.in_units(anchor), [self.in_units(b) for b in terms]
+        none = sp.csr_array(k.shape) if self.sparse else np.zeros(k.shape)
+        count, least = len(size), np.inf
+        for margin in self.margins:
+            g = estimate * (1 + margin)
+            c = 1 / (constant * g) if 0 < g < np.inf else np.inf
+            if not 0 < c < np.inf:
+                return None
+            scaled, a = [c * b for b in size], k / constant  # c g A_k
+            blocks = [[self.product if i == j else none for j in range(count)] for i in range(count)]
+            blocks = [[*row, none, b.conj().T] for row, b in zip(blocks, scaled, strict=True)]
+            blocks.append([*([none] * count), -self.product, a.conj().T])
+            blocks.append([*scaled, a, none])
+            h = self._shift(blocks, 1, sum(norm_bound(b) for b in scaled) + norm_bound(a))
+            if h is None or not h < 0.5:
+                continue
+            least = min(least, g * float(np.sqrt((1 + h) * (1 / (1 - h) + h))) * (1 + 16 * ROUND_OFF))
+            if h <= max(margin, 1e-2):
+                break
+        return least if least < np.inf else None
 
     def _shift(self, blocks: list[list[Any]], negative: int, size: float) -> float | None:
         """Return h if the block matrix has `negative` n negative pivots, for a shift of h P of each block; else None.
@@ -141,7 +193,10 @@ class Certifier:
             assert self._order is not None
             count = len(blocks)
             order = (self._order[:, None] + n * np.arange(count)).ravel()
-            found = inertia(sp.csc_array(sp.block_array(blocks, format="csc")), order)
+            whole = sp.csc_array(sp.block_array(blocks, format="csc"))
+            found = inertia(whole, order)
+            if len(order) <= PIVOTED and (found is None or found.error > ROUGH * self.smallest):
+                found = inertia(whole.toarray())
         else:
             found = inertia(np.block(blocks))
         if found is None or found.negative != negative * n:

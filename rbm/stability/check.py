@@ -88,7 +88,8 @@ def effectivity(
                 f"the stability bound {beta:.6g} at {system.parameters.describe(mu)} is too large by a factor of "
                 f"{beta / above:.6g} or more: the inf-sup constant there is at most {above:.6g}, as the error of the "
                 f"reduced solution shows, which is {error:.2e} where its bound is {bound:.2e}. Lower the stability "
-                "bound at least by that factor (rbm.stability.MinTheta without constant=, and Anchored, compute one); "
+                "bound at least by that factor (rbm.stability.MinTheta without constant=, SCM, Pencil and NaturalNorm "
+                "compute one); "
                 "verify() checks it at other parameters"
             )
     return bound / error if error > RESOLVED * uncertainty else math.nan

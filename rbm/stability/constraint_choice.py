@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from lowrank.arrays import beside, is_complex, namespace
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
+from rbm.parameters.space import ParameterSpace
 from rbm.solvers.definite import definiteness_error
 from rbm.stability.hermitian_parts import (
     DENSE_LIMIT,
@@ -26,6 +27,7 @@ from rbm.stability.hermitian_parts import (
 )
 from rbm.stability.safe_dual import Proposal, SafeDual
 from rbm.stability.vertex_walk import VertexWalk
+from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import Worst
 
 __all__ = ["ConstraintChoice", "Constraints", "expected_seconds"]
@@ -34,6 +36,20 @@ __all__ = ["ConstraintChoice", "Constraints", "expected_seconds"]
 SOLVES_OF_RANGE, SOLVES_OF_CONSTANT = 80, 25
 #: Floating-point operations per second of dense eigensolvers, about.
 DENSE_SPEED = 2e9
+
+
+#: What a file holds of constraints.
+STORED = {
+    "positions": Stored("q", "i", least=0),
+    "scales": Stored("q", positive=True),
+    "losses": Stored("t", least=0),
+    "lower": Stored("q"),
+    "upper": Stored("q"),
+    "rows": Stored("jq"),
+    "levels": Stored("j"),
+    "points": Stored("jp"),
+    "quotients": Stored("jq"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,23 +106,15 @@ class Constraints:
             quotients=np.concatenate([self.quotients, quotients[None]]),
         )
 
-    def check(self) -> None:
-        """Raise ValueError for arrays that do not fit each other or are not finite."""
-        q, j = len(self.positions), len(self.levels)
-        if not (
-            q
-            and self.program.fits()
-            and self.positions.shape == self.scales.shape == self.lower.shape == (q,)
-            and self.positions.dtype.kind == "i"
-            and np.all((self.positions >= 0) & (self.positions < len(self.losses)))
-            and self.points.ndim == 2
-            and len(self.points) == j
-            and self.quotients.shape == (j, q)
-            and np.all(np.isfinite(self.losses))
-            and np.all(self.losses >= 0)
-            and np.all(self.scales > 0)
-        ):
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], space: ParameterSpace) -> Constraints:
+        """Make them from their fields by name, of a file. Raises ValueError for arrays that do not fit each other."""
+        known = checked_arrays("constraints", arrays, STORED, {"p": len(space)})
+        made = cls(**{name: known[name] for name in STORED})
+        good = len(made.positions) and len(made.losses) % 2 == 0 and np.all(made.positions < len(made.losses))
+        if not (good and made.program.fits()):
             raise ValueError("the arrays of its constraints do not fit each other")
+        return made
 
 
 def expected_seconds(system: AffineSystem, parts: int, constraints: int) -> float:
@@ -131,10 +139,19 @@ class ConstraintChoice:
     A surrogate for :func:`rbm.weak_greedy.weak_greedy`: worst where 1 - lower / upper is largest. The lower bound of
     each point never falls, and the upper one never rises, when a constraint is added. The linear program is solved
     where the gap is largest, and walks from the vertex that was found there do for all other points.
+
+    ranges : (k, 2), those of the first k Hermitian parts, where an earlier run computed them
+    after_range : called with all ranges so far after each one
     """
 
     def __init__(
-        self, system: AffineSystem, mus: np.ndarray, known: Constraints | None, announce: Callable[[int], None]
+        self,
+        system: AffineSystem,
+        mus: np.ndarray,
+        known: Constraints | None,
+        announce: Callable[[int], None],
+        ranges: np.ndarray | None = None,
+        after_range: Callable[[np.ndarray], object] = lambda ends: None,
     ) -> None:
         self.system, self.mus = system, mus
         self.theta = system.operator_coefficients(mus)
@@ -143,7 +160,11 @@ class ConstraintChoice:
             raise StabilityError("SCM needs a coercive model, but the Hermitian parts of all operator terms are zero")
         if known is None:
             announce(len(self.parts))
-            known = self._ranges(losses)
+            ends = [] if ranges is None or len(ranges) > len(self.parts) else list(ranges)
+            for part in self.parts[len(ends) :]:
+                ends.append(np.array(range_of(part, system.inner_product)))
+                after_range(np.stack(ends))
+            known = self._box(losses, *np.stack(ends).T)
         self.constraints = known
         self.c = known.coefficients(self.theta)
         if not np.all(np.isfinite(self.c)):
@@ -158,12 +179,9 @@ class ConstraintChoice:
         """Number of constraints."""
         return len(self.constraints.levels)
 
-    def _ranges(self, losses: np.ndarray) -> Constraints:
+    def _box(self, losses: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Constraints:
         """Return the box, and no inequalities yet."""
-        count, ends = len(self.system.operator_terms), []
-        for part in self.parts:
-            ends.append(range_of(part, self.system.inner_product))
-        lower, upper = np.array(ends).T
+        count = len(self.system.operator_terms)
         exponents = np.frexp(np.maximum(np.abs(lower), np.abs(upper)))[1]
         total = exponents + np.array([p.exponent for p in self.parts])
         if np.any(np.abs(total) > 1000):
@@ -226,7 +244,7 @@ class ConstraintChoice:
         estimate, vector = minimiser(matrix, inner, at)
         level = shown_minimum(matrix, error, estimate, estimate, inner) if estimate > 0 else None
         if level is None or not level > 0:
-            raise StabilityError(not_coercive(at, estimate))
+            raise StabilityError(not_coercive(at, inner, estimate))
         norm = float((vector.conj() @ (inner.units.product @ vector)).real)
         quotients = np.array([(vector.conj() @ (p.matrix @ vector)).real / norm for p in self.parts])
         self.constraints = known.extended(c, level, mu, np.ldexp(quotients, exponents) / known.scales)

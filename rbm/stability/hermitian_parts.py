@@ -26,6 +26,7 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
 from rbm.solvers.definite import definiteness_error, hermitian_part, norm_bound, semidefinite_slack
 from rbm.solvers.factorization import solve_function, symmetric_lu
+from rbm.stability.alternatives import for_any_model
 
 __all__ = [
     "HermitianPart",
@@ -215,16 +216,16 @@ def minimiser(matrix: Any, inner: InnerProduct, at: str) -> tuple[float, np.ndar
                 f"the eigensolver did not find the smallest eigenvalue at {at} ({error}); choose another inner "
                 "product, or leave this parameter out of the training points"
             ) from error
-    raise StabilityError(not_coercive(at))
+    raise StabilityError(not_coercive(at, inner))
 
 
-def not_coercive(at: str, value: float | None = None) -> str:
+def not_coercive(at: str, inner: InnerProduct, value: float | None = None) -> str:
     """Return the message about a point where the Hermitian part is not positive definite."""
     found = "is not positive definite" if value is None else f"has the smallest eigenvalue {value:.3g} against P, which"
     found = f"{found} cannot be proved to be positive" if value is not None else found
     return (
         f"SCM needs a coercive model, but the Hermitian part of A(mu) {found} at {at}: narrow the parameter ranges, or "
-        'use rbm.stability.Anchored() with projection="least-squares", which holds for any model'
+        f"use {for_any_model(inner.matrix)}"
     )
 
 

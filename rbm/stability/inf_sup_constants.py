@@ -15,7 +15,15 @@ from rbm.affine.system import AffineSystem
 from rbm.errors import Interrupted, StabilityError
 from rbm.solvers.definite import dense
 
-__all__ = ["combined", "inf_sup", "largest_eigenvalue", "smallest_singular", "spectral_norm", "whitened_terms"]
+__all__ = [
+    "combined",
+    "inf_sup",
+    "largest_eigenvalue",
+    "singular",
+    "smallest_singular",
+    "spectral_norm",
+    "whitened_terms",
+]
 
 DENSE_LIMIT = 6000
 #: Largest relative rounding error of a constant that is tolerated (and allowed for).
@@ -81,6 +89,14 @@ def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:
         return scipy.linalg.solve_triangular(factor, half.conj().T, lower=True).conj().T
 
     return [whiten(a) for a in system.operator_terms], float(rounding)
+
+
+def singular(at: str) -> StabilityError:
+    """Return the error about a parameter `at` where the constant is zero to working precision."""
+    return StabilityError(
+        f"A(mu) is singular to working precision at {at}: no stability bound is positive there; leave a neighbourhood "
+        "of this parameter out"
+    )
 
 
 def combined(theta: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -20,8 +21,13 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers import definite
+from rbm.stability.alternatives import for_any_model
+from rbm.stability.cost import announce
+from rbm.stability.options import check_options
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 
 __all__ = ["BoundMinTheta", "MinTheta"]
 
@@ -67,13 +73,20 @@ class MinTheta:
 
     def bind(self, system: AffineSystem) -> BoundMinTheta:
         """Check the conditions on the model's terms and compute what is needed online."""
+        check_options(self)
         inner = system.inner_product
         terms = [_Term.of(q, term, inner) for q, term in enumerate(system.operator_terms)]
         skew = np.array([t.skew for t in terms])
         reference = self._reference(system.parameters)
         theta = system.operator_coefficients(reference)
         rounded = 1 + (len(terms) + 16) * ROUND_OFF  # of the sum that is subtracted online
-        smallest = inner.units.smallest
+        began = time.perf_counter()
+        smallest = inner.units.smallest  # a factorisation and some solves, as a term costs
+        announce(
+            f"min-theta: the proofs of {len(terms)} operator terms",
+            (time.perf_counter() - began) * (len(terms) + 2),
+            "a bound that is given as a number or an expression takes none",
+        )
         with np.errstate(over="ignore"):
             slack = np.array([np.ldexp(rounded * t.slack(q) / smallest, t.exponent) for q, t in enumerate(terms)])
         if not np.all(np.isfinite(slack)):
@@ -113,6 +126,14 @@ class MinTheta:
         return reference
 
 
+#: What a file holds of a bound.
+STORED = {
+    "reference": Stored("q", positive=True, finite=False),
+    "constant": Stored("", positive=True),
+    "slack": Stored("q", least=0, optional=True),
+}
+
+
 @register("stability bound")
 @dataclass(frozen=True)
 class BoundMinTheta:
@@ -133,10 +154,17 @@ class BoundMinTheta:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundMinTheta:
-        """Make the bound from what :meth:`arrays` returned."""
-        constant = float(arrays["constant"])
-        slack = arrays.get("slack")  # older files have none
-        return cls(arrays["reference"], constant, arrays["parameters"], slack)
+        """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
+        known = checked_arrays("min-theta bound", arrays, STORED)
+        space = stored_space("min-theta bound", arrays)
+        if not np.any(np.isfinite(known["reference"])):
+            raise ValueError("the arrays of its min-theta bound do not fit each other: 'reference' is infinite")
+        return cls(known["reference"], known["constant"], space, known.get("slack"))
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.reference)
 
     def simple(self) -> np.ndarray:
         """Return the numbers (1 + 2 Qa,) that compiled kernels need (:class:`rbm.online.forms.Finish`).
@@ -245,8 +273,8 @@ class _Term:
             remedy = "move its sign into the coefficient" if negative else "take it apart into semi-definite terms"
             raise StabilityError(
                 f"min-theta does not apply: the Hermitian part of operator term {q} is not positive semi-definite; "
-                f"{remedy}, or give another lower bound: rbm.stability.Anchored() with "
-                'projection="least-squares", which holds for any terms, or a number or expression that is known'
+                f"{remedy}, or give another lower bound: {for_any_model(self.original)}, or a number or expression "
+                "that is known"
             )
         return slack + self.error
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
-from rbm.affine.inner_product import InnerProduct
+from lowrank.orthogonal import gram_schmidt
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
-from rbm.errors import StabilityError
 from rbm.solvers.definite import dense, norm_bound
+from rbm.stability import eigen_estimates
 from rbm.stability.certificates import Certifier
+from rbm.stability.eigen_estimates import both_solves, extreme, not_solved
+from rbm.stability.inf_sup_constants import singular
 
 __all__ = ["Anchor", "Terms"]
 
-Apply = Callable[[np.ndarray], np.ndarray]
-
-#: Up to this dimension eigenvalues are those of dense matrices.
-DENSE_LIMIT = 400
-#: Relative accuracy of eigenvalues by Lanczos iterations; what is claimed of them is proved by other means.
-ESTIMATE = 1e-3
 #: A range may be larger than needed by this share of its size, a constant smaller by this share of one.
 ROOM = 0.05
 
@@ -35,19 +29,30 @@ class Terms:
     def __init__(self, system: AffineSystem) -> None:
         self.system, self.inner = system, system.inner_product
         self.matrices = system.operator_terms
-        accuracy = 1e-7 if system.dimension <= DENSE_LIMIT else ESTIMATE
+        # nearer to an estimate by iterations the block matrices are too nearly singular for a count to prove anything
+        accuracy = 1e-7 if system.dimension <= eigen_estimates.DENSE_LIMIT else 10 * eigen_estimates.ESTIMATE
         self.certifier = Certifier(self.inner, self.matrices, accuracy)
-        self.norms = np.array([self._norm(a) for a in self.matrices])
+        self.norms = np.array([self.norm(a) for a in self.matrices])
 
-    def _norm(self, matrix: Any) -> float:
+    def norm(self, matrix: Any) -> float:
+        """Return a proved upper bound of the norm of a matrix with the pattern of the terms, from P to P'."""
         solve, adjoint = self.inner.factorized(), matrix.conj().T
 
         def square(x: np.ndarray) -> np.ndarray:
             return adjoint @ solve(matrix @ x)
 
         dtype = np.result_type(matrix.dtype, self.inner.matrix.dtype, float)
-        value, _ = _extreme(square, None, self.inner, dtype, largest=True)
+        value, _ = extreme(square, None, self.inner, dtype, largest=True)
         return self.certifier.norm(matrix, float(np.sqrt(max(value, 0.0))))
+
+    def factor(self, v: np.ndarray) -> np.ndarray:
+        """Return R (at most Qa, Qa) with ||A(mu) v||_{P'} / ||v||_P = ||R theta(mu)||, an upper bound of beta(mu).
+
+        It is right up to rounding, also where the images A_q v cancel, which their Gram matrix loses.
+        """
+        images = np.stack([a @ v for a in self.matrices], axis=1)
+        coefficients = gram_schmidt(self.inner.riesz(images), product=self.inner.matrix).coefficients
+        return coefficients / self.inner.norm(v[:, None])[0]
 
     def rounding(self, theta: np.ndarray) -> float:
         """Bound the norm, from P to P', of what the assembled A is off by."""
@@ -67,28 +72,29 @@ class Anchor:
         system = terms.system
         self.matrix = system.assemble(theta)
         self.dtype = np.result_type(self.matrix.dtype, terms.inner.matrix.dtype, float)
-        self.solve, self.solve_adjoint = _both_solves(self.matrix, self.dtype, at)
+        self.solve, self.solve_adjoint = both_solves(self.matrix, self.dtype, at)
         product, riesz = terms.inner.matrix, terms.inner.factorized()
 
         def inverse_square(x: np.ndarray) -> np.ndarray:  # P A^-1 P A^-H P
             return product @ self.solve(product @ self.solve_adjoint(product @ x))
 
-        value, v = _extreme(inverse_square, None, terms.inner, self.dtype, largest=True)
+        value, v = extreme(inverse_square, None, terms.inner, self.dtype, largest=True)
         self.constant = terms.certifier.inf_sup(self.matrix, 1 / np.sqrt(value)) if value > 0 else 0.0
         if not self.constant > 0:
-            raise StabilityError(
-                f"A(mu) is singular to working precision at {at}: no stability bound is positive there; leave a "
-                "neighbourhood of this parameter out"
-            )
+            raise singular(at)
         # v maximises ||A^-H P v||: the minimiser of ||A w|| / ||w|| is A^-1 P A^-H P v
         self.minimiser = self.solve(product @ self.solve_adjoint(product @ v))
         self.reach = terms.norms / self.constant  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||
         self.defect = terms.rounding(theta) / self.constant  #: |theta_k . y - 1| is at most this
         self._riesz = riesz
-        self._dense: tuple[np.ndarray, np.ndarray] | None = None
-        if system.dimension <= DENSE_LIMIT:
-            lower = scipy.linalg.cholesky(dense(product), lower=True)
-            self._dense = lower, self.solve(lower)
+
+    @cached_property
+    def _dense(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """L and A_k^{-1} L, P = L L^H, for small models."""
+        if self.terms.system.dimension > eigen_estimates.DENSE_LIMIT:
+            return None
+        lower = scipy.linalg.cholesky(dense(self.terms.inner.matrix), lower=True)
+        return lower, self.solve(lower)
 
     def quotients(self, w: np.ndarray) -> np.ndarray:
         """Return y(w) (2 Qa,): those of A_q, then those of i A_q."""
@@ -115,7 +121,7 @@ class Anchor:
         def inverse_metric(x: np.ndarray) -> np.ndarray:
             return solve(product @ solve_adjoint(x))
 
-        return _extreme(apply, (metric, inverse_metric), self.terms.inner, dtype, largest=False)
+        return extreme(apply, (metric, inverse_metric), self.terms.inner, dtype, largest=False)
 
     def _least_dense(self, matrix: Any) -> tuple[float, np.ndarray]:
         """Return the same from Herm(L^{-1} B A_k^{-1} L), P = L L^H: the condition of A_k enters once, not squared."""
@@ -125,7 +131,7 @@ class Anchor:
         try:
             values, vectors = scipy.linalg.eigh((ratio + ratio.conj().T) / 2, subset_by_index=[0, 0])
         except (np.linalg.LinAlgError, ValueError) as error:
-            raise _not_solved(error) from error
+            raise not_solved(error) from error
         return float(values[0]), right @ vectors[:, 0]
 
     def range_of(self, r: int) -> tuple[float, float, list[np.ndarray]]:
@@ -160,67 +166,3 @@ class Anchor:
         if shown is not None:
             shown -= self.terms.rounding(theta) / self.constant + self.defect
         return shown, estimate, self.quotients(w)
-
-
-def _both_solves(matrix: Any, dtype: Any, at: str) -> tuple[Apply, Apply]:
-    """Return the functions that solve with A and with A^H, for one vector or more."""
-    try:
-        if sp.issparse(matrix):
-            lu = spla.splu(sp.csc_array(matrix, dtype=dtype))
-            return lambda x: lu.solve(x.astype(dtype)), lambda x: lu.solve(x.astype(dtype), "H")
-        factors = scipy.linalg.lu_factor(matrix.astype(dtype), check_finite=False)
-        if not np.all(np.diag(factors[0]) != 0):
-            raise RuntimeError("a pivot is zero")
-    except RuntimeError as error:
-        raise StabilityError(
-            f"A(mu) is singular at {at} ({error}): no stability bound is positive there; leave a neighbourhood of this "
-            "parameter out"
-        ) from error
-    return lambda x: scipy.linalg.lu_solve(factors, x), lambda x: scipy.linalg.lu_solve(factors, x, trans=2)
-
-
-def _extreme(
-    apply: Apply, metric: tuple[Apply, Apply] | None, inner: InnerProduct, dtype: Any, *, largest: bool
-) -> tuple[float, np.ndarray]:
-    """Return the largest or smallest eigenvalue of X w = s M w, M = P by default, and its vector; estimates."""
-    n = inner.shape[0]
-    multiply, divide = metric or ((lambda x: inner.matrix @ x), inner.factorized())
-    if n <= DENSE_LIMIT:
-        identity = np.eye(n, dtype=dtype)
-        x, m = apply(identity), dense(inner.matrix) if metric is None else multiply(identity)
-        units = 1 / np.sqrt(m.diagonal().real)
-        x, m = (units[:, None] * (a + a.conj().T) / 2 * units for a in (x, m))
-        try:
-            values, vectors = scipy.linalg.eigh(x, m)
-        except (np.linalg.LinAlgError, ValueError) as error:
-            raise _not_solved(error) from error
-        k = -1 if largest else 0
-        return float(values[k]), units * vectors[:, k]
-
-    def column(function: Apply) -> Any:
-        def one(x: np.ndarray) -> np.ndarray:
-            return function(np.asarray(x, dtype=dtype).reshape(n, 1)).reshape(x.shape)
-
-        return spla.LinearOperator((n, n), matvec=one, dtype=dtype)
-
-    start = np.random.default_rng(0).standard_normal(n).astype(dtype)
-    mass = inner.matrix.astype(dtype) if metric is None else column(multiply)
-    try:
-        values, vectors = spla.eigsh(
-            column(apply), 1, mass, which="LA" if largest else "SA", v0=start, tol=ESTIMATE, Minv=column(divide), ncv=24
-        )
-    except spla.ArpackNoConvergence as error:
-        if len(error.eigenvalues):
-            values, vectors = error.eigenvalues, error.eigenvectors
-        else:
-            raise StabilityError(f"an eigensolver of the natural norm did not converge: {error}") from error
-    except (spla.ArpackError, ValueError) as error:
-        raise _not_solved(error) from error
-    return float(values[0].real), vectors[:, 0]
-
-
-def _not_solved(error: Exception) -> StabilityError:
-    return StabilityError(
-        f"an eigenvalue problem of the natural norm could not be solved ({error}): A(mu) is nearly singular at an "
-        "anchor, or terms and product are of very different sizes; leave those parameters out, or choose other units"
-    )

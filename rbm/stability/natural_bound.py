@@ -14,8 +14,10 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.positive import positive
 from rbm.stability.safe_dual import SafeDual
+from rbm.stability.stored_space import stored_space
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 
 __all__ = ["AnchorProgram", "BoundNaturalNorm"]
 
@@ -55,6 +57,23 @@ class AnchorProgram:
         return replace(self, program=program, active=self.active[:0])
 
 
+#: What a file holds of a bound, with one entry of `lengths` for each anchor: of its levels, quotients and vertices.
+STORED = {
+    "lengths": Stored("k3", "i", least=1),
+    "constants": Stored("k", positive=True),
+    "theta": Stored("kt", "c"),
+    "scales": Stored("kr", positive=True),
+    "losses": Stored("kl", least=0),
+    "lower": Stored("kr"),
+    "upper": Stored("kr"),
+    "rows": Stored("jr"),
+    "levels": Stored("j"),
+    "quotients": Stored("sr"),
+    "active": Stored("vr", "i", least=0),
+    "positions": Stored("r", "i", least=0),
+}
+
+
 @register("stability bound")
 @dataclass(frozen=True, eq=False)
 class BoundNaturalNorm:
@@ -85,6 +104,21 @@ class BoundNaturalNorm:
         ends = itertools.pairwise(starts)
         return xp.stack([xp.min(every[:, int(i) : int(j)], axis=1) for i, j in ends], axis=1)
 
+    def most_promising(self, c: Any) -> Any:
+        """Return the anchor (M,) that promises most: any would do. On the CPU by compiled code."""
+        if not isinstance(c, np.ndarray):
+            return namespace(c).argmax(self.promises(c), axis=1)
+        from rbm.online.kernels import most_promising  # loads Numba
+
+        chosen = np.empty(len(c), dtype=np.int64)
+        most_promising(np.ascontiguousarray(c, float), *self._rows, chosen)
+        return chosen
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        quotients, starts = self._quotients
+        return np.ascontiguousarray(quotients.T), starts
+
     @cached_property
     def _quotients(self) -> tuple[np.ndarray, np.ndarray]:
         """All beta_k y (R, S), and where each anchor's begin, with their number at the end."""
@@ -94,7 +128,7 @@ class BoundNaturalNorm:
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa), by the most promising anchor."""
         xp, c = namespace(theta), self.coefficients(theta)
-        chosen = xp.argmax(self.promises(c), axis=1)
+        chosen = self.most_promising(c)
         parts = [xp.real(theta), xp.imag(theta)] if is_complex(theta) else [theta]
         size = xp.abs(xp.concat(parts, axis=1)) * (1 + 4 * (theta.shape[1] + 2) * ROUND_OFF)
         beta = xp.zeros(theta.shape[0], dtype=c.dtype, device=device(c))
@@ -135,42 +169,34 @@ class BoundNaturalNorm:
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundNaturalNorm:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
-        k, r = arrays["lower"].shape
-        lengths = arrays["lengths"]
-        shapes = {
-            "constants": (k,), "theta": (k, arrays["theta"].shape[1]), "scales": (k, r), "upper": (k, r),
-            "losses": (k, 2 * arrays["theta"].shape[1]), "rows": (lengths[:, 0].sum(), r),
-            "levels": (lengths[:, 0].sum(),), "quotients": (lengths[:, 1].sum(), r),
-            "active": (lengths[:, 2].sum(), r), "lengths": (k, 3), "positions": (r,),
-        }  # fmt: skip
-        finite = [np.all(np.isfinite(arrays[n])) for n in shapes]
-        if not (
-            k
-            and all(arrays[n].shape == shape for n, shape in shapes.items())
-            and all(finite)
-            and all(arrays[n].dtype == float for n in shapes if n not in ("theta", "active", "positions", "lengths"))
-            and np.all(lengths >= [2, 1, 1])
-            and np.all(arrays["constants"] > 0)
-            and np.all(arrays["scales"] > 0)
-            and np.all(arrays["losses"] >= 0)
-            and all(arrays[n].dtype.kind == "i" for n in ("active", "positions", "lengths"))
-            and np.all((arrays["positions"] >= 0) & (arrays["positions"] < shapes["losses"][1]))
-        ):
+        what, space = "anchors", stored_space("anchors", arrays)
+        lengths = checked_arrays(what, arrays, {"lengths": Stored("k3", "i", least=1)})["lengths"]
+        totals = {"k": len(lengths), **dict(zip("jsv", map(int, lengths.sum(axis=0)), strict=True))}
+        arrays = checked_arrays(what, arrays, STORED, totals)
+        count = 2 * arrays["theta"].shape[1]
+        if not (totals["k"] and arrays["losses"].shape[1] == count and np.all(lengths[:, 0] >= 2)):
             raise ValueError("the arrays of its anchors do not fit each other")
+        if not (len(arrays["positions"]) and np.all(arrays["positions"] < count)):
+            raise ValueError("the arrays of its anchors do not fit each other: 'positions' name no coefficients")
         starts = np.cumsum(lengths, axis=0)[:-1]
         split = {
             n: np.split(arrays[n], starts[:, i])
             for n, i in (("rows", 0), ("levels", 0), ("quotients", 1), ("active", 2))
         }
         anchors = []
-        for i in range(k):
+        for i in range(totals["k"]):
             program = SafeDual(arrays["lower"][i], arrays["upper"][i], split["rows"][i], split["levels"][i])
             active = split["active"][i]
-            if not (program.fits() and np.all((active >= 0) & (active < len(program.levels) + 2 * r))):
+            if not (program.fits() and VertexWalk(program, active).starts()):
                 raise ValueError("the linear programs of its anchors do not fit their vertices")
             of_anchor = float(arrays["constants"][i]), arrays["theta"][i], arrays["scales"][i], arrays["losses"][i]
             anchors.append(AnchorProgram(*of_anchor, program, split["quotients"][i], active))
-        return cls(tuple(anchors), arrays["positions"], arrays["parameters"])
+        return cls(tuple(anchors), arrays["positions"], space)
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.anchors[0].theta)
 
     def __repr__(self) -> str:
         constants = [a.constant for a in self.anchors]

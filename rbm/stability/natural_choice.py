@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from lowrank.orthogonal import gram_schmidt
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
@@ -17,12 +16,17 @@ from rbm.stability.natural_bound import AnchorProgram, BoundNaturalNorm
 from rbm.stability.safe_dual import SafeDual
 from rbm.weak_greedy import Worst
 
-__all__ = ["AnchorChoice"]
+__all__ = ["AnchorChoice", "done"]
 
 #: At most so many vertices are kept for each anchor.
 VERTICES = 20
 #: A constraint is added to an anchor that promises this much more than the ratio that is asked for; else an anchor.
 PROMISING = 1.1
+
+
+def done(bound: BoundNaturalNorm | None) -> int:
+    """Return the number of anchors and constraints of a bound, if there is one."""
+    return 0 if bound is None else sum(len(a.program.levels) - 1 for a in bound.anchors)
 
 
 class AnchorChoice:
@@ -60,15 +64,11 @@ class AnchorChoice:
     @property
     def size(self) -> int:
         """Number of anchors and constraints."""
-        return sum(len(a.program.levels) - 1 for a in self.bound.anchors)
+        return done(self.bound)
 
     def _seen(self, v: np.ndarray) -> None:
         """Account for ||A(mu) v||_{P'} / ||v||_P >= beta(mu) at all training points."""
-        inner = self.system.inner_product
-        images = np.stack([a @ v for a in self.terms.matrices], axis=1)
-        # ||sum_q theta_q A_q v||_{P'} = ||R theta||, right also where the images cancel, which their Gram matrix loses
-        factor = gram_schmidt(inner.riesz(images), product=inner.matrix).coefficients / inner.norm(v[:, None])[0]
-        self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ factor.T, axis=1))
+        self.upper = np.minimum(self.upper, np.linalg.norm(self.theta @ self.terms.factor(v).T, axis=1))
 
     def evaluate(self) -> Worst:
         """Find the smallest ratio, which counts with a minus sign; the middle comes first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ import numpy as np
 
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
-from rbm.errors import Interrupted, StabilityError
-from rbm.parameters.space import ParameterSpace
-from rbm.stability.cost import announce, proving_sources
+from rbm.errors import StabilityError
+from rbm.stability.cost import announce, interrupted, proving_sources, read_kept, write_kept
 from rbm.stability.natural_bound import BoundNaturalNorm
-from rbm.stability.natural_choice import AnchorChoice
-from rbm.storage.archive import read_archive, write_archive
+from rbm.stability.natural_choice import AnchorChoice, done
+from rbm.stability.options import check_options
 from rbm.weak_greedy import StoppingRule, weak_greedy
 
 __all__ = ["BoundNaturalNorm", "NaturalNorm"]
@@ -69,30 +67,29 @@ class NaturalNorm:
 
     def bind(self, system: AffineSystem) -> BoundNaturalNorm:
         """Choose the anchors for a system, going on with those in the cache."""
-        if not 0 < self.ratio < 1:
-            raise StabilityError(f"ratio must lie between 0 and 1, got {self.ratio}")
+        check_options(self, least={"max_constraints": 0})
         if system.black_box:
             raise StabilityError("natural norms need the entries of all operator terms; one is a LinearOperator")
         space = system.parameters
         mus = space.sample(TRAINING, rng=self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
-        choice = AnchorChoice(
-            system, mus, self.ratio, (self.max_anchors, self.max_constraints), _read(path, space), self._announce
+        known = read_kept(
+            path, KIND, "anchors", lambda arrays: BoundNaturalNorm.from_arrays({**arrays, "parameters": space})
         )
+        limits, choice = (self.max_anchors, self.max_constraints), None
         try:
+            choice = AnchorChoice(system, mus, self.ratio, limits, known, self._announce)
             stop, worst = weak_greedy(
                 choice,
                 StoppingRule(tol=-self.ratio, limit=self.max_constraints + self.max_anchors, least=1),
                 "natural norms",
                 shown=lambda value: f"bound / truth {0 - value:.2f}",
                 progress=self.progress,
-                after=lambda: _write(path, choice.bound),
+                after=lambda: write_kept(path, KIND, "anchors", _arrays(choice.bound)),
             )
         except KeyboardInterrupt as interrupt:
-            kept = "they are in the cache" if path else "with a cache= folder they would be kept"
-            raise Interrupted(
-                f"interrupted with {choice.size} anchors and constraints done; {kept}", choice.bound
-            ) from interrupt
+            bound = known if choice is None else choice.bound
+            raise interrupted(f"{done(bound)} anchors and constraints", path, bound) from interrupt
         if stop != "tolerance":
             anchors = len(choice.bound.anchors)
             raise StabilityError(
@@ -118,22 +115,5 @@ class NaturalNorm:
         return f"NaturalNorm(ratio={self.ratio:g}, max_anchors={self.max_anchors})"
 
 
-def _read(path: Path | None, space: ParameterSpace) -> BoundNaturalNorm | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        return BoundNaturalNorm.from_arrays({**read_archive(path, KIND, key=path.stem)[1], "parameters": space})
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        warnings.warn(f"cached anchors are not used and will be computed again: {error}", UserWarning, stacklevel=4)
-        return None
-
-
-def _write(path: Path | None, bound: BoundNaturalNorm) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {n: a for n, a in bound.arrays().items() if n != "parameters"}
-        write_archive(path, {"kind": KIND, "key": path.stem}, arrays)
-    except OSError as error:
-        warnings.warn(f"anchors could not be cached: {error}", UserWarning, stacklevel=4)
+def _arrays(bound: BoundNaturalNorm) -> dict[str, np.ndarray]:
+    return {name: a for name, a in bound.arrays().items() if name != "parameters"}

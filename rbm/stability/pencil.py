@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import beside, is_complex, namespace, real_part, to_numpy
+from lowrank.arrays import beside, is_complex, mixed_product, namespace, real_part, to_numpy
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF, exponents_of, scaled
 from rbm.errors import StabilityError
 from rbm.online.chunks import tiles
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.cost import announce
+from rbm.stability.options import check_options
 from rbm.stability.outer_eigenvalues import (
     DENSE_LIMIT,
     OuterEigenvalues,
@@ -25,7 +25,9 @@ from rbm.stability.outer_eigenvalues import (
 )
 from rbm.stability.pencil_terms import PencilTerms
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 
 __all__ = ["BoundPencil", "Pencil"]
 
@@ -79,10 +81,7 @@ class Pencil:
 
     def bind(self, system: AffineSystem) -> BoundPencil:
         """Check the terms, compute the eigenvalues, and show that none is missing."""
-        if self.cut is not None and not (isinstance(self.cut, Real) and np.isfinite(self.cut)):
-            raise StabilityError(f"cut must be a finite eigenvalue of K v = lambda M v, got {self.cut!r}")
-        if not self.max_eigenvalues >= 1:
-            raise StabilityError(f"max_eigenvalues must be at least 1, got {self.max_eigenvalues}")
+        check_options(self)
         terms = PencilTerms.of(system, self.stiffness, self.mass)
         inner, above = system.inner_product, terms.above
         if inner.shape[0] <= DENSE_LIMIT:
@@ -149,6 +148,17 @@ def _beyond(values: np.ndarray, radii: np.ndarray, cut: float, above: bool) -> O
     return OuterEigenvalues(values[outer], radii[outer], (low, high))
 
 
+#: What a file holds of a bound.
+STORED = {
+    "alphas": Stored("q", "c"),
+    "kappas": Stored("q", "c"),
+    "errors": Stored("q", least=0),
+    "eigenvalues": Stored("j"),
+    "radii": Stored("j", least=0),
+    "rest": Stored("2"),
+}
+
+
 @register("stability bound")
 @dataclass(frozen=True, eq=False)
 class BoundPencil:
@@ -167,27 +177,21 @@ class BoundPencil:
 
     def arrays(self) -> dict[str, Any]:
         """Return the state by name, for a file."""
-        return {name: getattr(self, name) for name in (*self._shapes(), "parameters")}
-
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        q, j = self.errors.shape, self.eigenvalues.shape
-        return {"alphas": q, "kappas": q, "errors": q, "eigenvalues": j, "radii": j, "rest": (2,)}
+        return {name: getattr(self, name) for name in (*STORED, "parameters")}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundPencil:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
-        made = cls(**arrays)
-        if not (
-            all(getattr(made, name).shape == shape and shape for name, shape in made._shapes().items())
-            and all(np.all(np.isfinite(getattr(made, name))) for name in made._shapes())
-            and all(getattr(made, name).dtype == float for name in ("errors", "eigenvalues", "radii", "rest"))
-            and all(getattr(made, name).dtype in (float, complex) for name in ("alphas", "kappas"))
-            and np.all(made.radii >= 0)
-            and np.all(made.errors >= 0)
-            and made.rest[0] <= made.rest[1]
-        ):
-            raise ValueError("the arrays of its pencil do not fit each other")
+        known = checked_arrays("pencil", arrays, STORED)
+        made = cls(**{name: known[name] for name in STORED}, parameters=stored_space("pencil", arrays))
+        if not made.rest[0] <= made.rest[1]:
+            raise ValueError(f"the arrays of its pencil do not fit each other: the interval 'rest' is {made.rest}")
         return made
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.errors)
 
     def __call__(self, mus: Any, theta: Any) -> Any:
         """Return beta (M,); raise StabilityError at a resonance."""
@@ -224,7 +228,7 @@ class BoundPencil:
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
         xp = namespace(theta)
-        alpha, kappa = theta @ beside(self.alphas, theta), theta @ beside(self.kappas, theta)
+        alpha, kappa = (mixed_product(theta, beside(weights, theta)) for weights in (self.alphas, self.kappas))
         if isinstance(theta, np.ndarray):
             least = self._compiled(alpha, kappa)
         else:

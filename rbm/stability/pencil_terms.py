@@ -52,6 +52,8 @@ class PencilTerms:
     def of(cls, system: AffineSystem, stiffness: int, mass: int) -> PencilTerms:
         """Find the combinations. Raises StabilityError where a term, or P, is none."""
         k, m = (_hermitian(system, name, q) for name, q in (("stiffness", stiffness), ("mass", mass)))
+        if stiffness == mass:
+            raise StabilityError(f"stiffness and mass of a pencil must be two different matrices, both are {mass}")
         combine = _Fit(system, k, m)
         p, q, of_product = combine.coefficients(system.product, "the product", None, real=True)
         p, q = p.real, q.real
@@ -106,7 +108,9 @@ class _Fit:
         pair = [a * unit for a, unit in zip(self.pair, self.units, strict=True)]
         gram = np.array([[_inner(a, b).real for b in pair] for a in pair])
         scale = np.sqrt(gram.diagonal())
-        if not (np.all(scale > 0) and np.linalg.cond(gram / np.outer(scale, scale)) < 1e10):
+        # one unknown: every number is a combination, in many ways, and any of them will do
+        self.alone = self.inner.shape[0] == 1
+        if not (np.all(scale > 0) and (self.alone or np.linalg.cond(gram / np.outer(scale, scale)) < 1e10)):
             raise StabilityError("stiffness and mass of a pencil must be two different matrices, none of them zero")
         self.gram, self.scale = gram, scale
 
@@ -123,7 +127,9 @@ class _Fit:
         else:
             unit = 2.0 ** -np.round(np.log2(size)) if size > 0 else 1.0
             right = np.array([_inner(b * s, x * unit) for b, s in zip(self.pair, self.units, strict=True)]) / self.scale
-            fitted = np.linalg.solve(self.gram / np.outer(self.scale, self.scale), right) / self.scale
+            gram = self.gram / np.outer(self.scale, self.scale)
+            solved = np.linalg.lstsq(gram, right, rcond=1e-10)[0] if self.alone else np.linalg.solve(gram, right)
+            fitted = solved / self.scale
             fitted = fitted * np.array(self.units) / unit
             fitted = fitted.real if real else fitted
             # what was meant is often a short number: 1, 0, -k^2

@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,19 +15,23 @@ import numpy as np
 from lowrank.arrays import namespace, to_numpy
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
-from rbm.errors import Interrupted, StabilityError
+from rbm.arithmetic.precision import ROUND_OFF
+from rbm.errors import StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
-from rbm.stability.cost import announce, proving_sources
+from rbm.stability.cost import announce, interrupted, proving_sources, read_kept, write_kept
+from rbm.stability.options import check_options
 from rbm.stability.positive import positive
+from rbm.stability.stored_space import stored_space
 from rbm.stability.vertex_walk import VertexWalk
-from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import register
+from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import StoppingRule, weak_greedy
 
 __all__ = ["SCM", "BoundSCM"]
 
 KIND = "stability constraints"
+KIND_OF_RANGES = "ranges of Hermitian parts"
 #: Number of training points by default, and of corners of the parameter ranges that are added to them.
 TRAINING, CORNERS = 500, 128
 #: So many constraints per Hermitian part are expected.
@@ -84,15 +88,25 @@ class SCM:
 
     def bind(self, system: AffineSystem) -> BoundSCM:
         """Choose the constraints for a system, going on with those in the cache."""
-        if not 0 < self.tol < 1:
-            raise StabilityError(f"tol must lie between 0 and 1, got {self.tol}")
-        if not self.max_constraints >= 1:
-            raise StabilityError(f"max_constraints must be at least 1, got {self.max_constraints}")
+        check_options(self)
         space = system.parameters
         mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
-        choice = ConstraintChoice(system, mus, _read(path), lambda parts: self._announce(system, parts))
+        beside = None if path is None else path.with_name(path.name.replace("constraints", "ranges"))
+        known, choice = read_kept(path, KIND, "constraints", partial(Constraints.from_arrays, space=space)), None
         try:
+            ranges = None if known is not None else read_kept(beside, KIND_OF_RANGES, "ranges", _ranges)
+            choice = ConstraintChoice(
+                system,
+                mus,
+                known,
+                lambda parts: self._announce(system, parts),
+                ranges,
+                lambda ends: write_kept(beside, KIND_OF_RANGES, "ranges", {"ranges": ends}),
+            )
+            if known is None and path is not None and beside is not None:
+                write_kept(path, KIND, "constraints", _arrays(choice.constraints))
+                beside.unlink(missing_ok=True)
             stop, worst = weak_greedy(
                 choice,
                 StoppingRule(tol=self.tol, limit=self.max_constraints, least=1),
@@ -100,15 +114,14 @@ class SCM:
                 shown=lambda value: f"gap {value:.2g}",
                 total=self.max_constraints,
                 progress=self.progress,
-                after=lambda: _write(path, choice.constraints),
+                after=lambda: write_kept(path, KIND, "constraints", _arrays(choice.constraints)),
             )
         except KeyboardInterrupt as interrupt:
-            kept = "they are in the cache" if path else "with a cache= folder they would be kept"
-            raise Interrupted(
-                f"interrupted with {choice.size} stability constraints done; {kept}; their parameter points are in "
-                "`result` of this exception",
-                choice.constraints.points,
-            ) from interrupt
+            found = known if choice is None else choice.constraints
+            if found is None:
+                raise interrupted("some of the ranges of Hermitian parts", path, None) from interrupt
+            done, where = f"{len(found.levels)} stability constraints", "; their parameter points are in `result`"
+            raise interrupted(done, path, found.points, f"{where} of this exception") from interrupt
         if stop != "tolerance":
             self._left(choice, worst.value, space)
         return BoundSCM(choice.constraints, choice.vertices(VERTICES).active, space)
@@ -151,27 +164,15 @@ def _default_points(space: ParameterSpace, rng: int) -> np.ndarray:
     return np.concatenate([made, np.array(list(itertools.product(*space.bounds)), dtype=made.dtype)])
 
 
-def _read(path: Path | None) -> Constraints | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        made = Constraints(**read_archive(path, KIND, key=path.stem)[1])
-        made.check()
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        warnings.warn(f"cached constraints are not used and will be computed again: {error}", UserWarning, stacklevel=4)
-        return None
-    return made
+def _ranges(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    ends = arrays["ranges"]
+    if not (ends.ndim == 2 and ends.shape[1] == 2 and np.all(ends[:, 0] <= ends[:, 1])):
+        raise ValueError("the ranges of its Hermitian parts do not fit each other")
+    return ends
 
 
-def _write(path: Path | None, constraints: Constraints) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f.name: getattr(constraints, f.name) for f in fields(constraints)}
-        write_archive(path, {"kind": KIND, "key": path.stem}, arrays)
-    except OSError as error:
-        warnings.warn(f"constraints could not be cached: {error}", UserWarning, stacklevel=4)
+def _arrays(constraints: Constraints) -> dict[str, np.ndarray]:
+    return {f.name: getattr(constraints, f.name) for f in fields(constraints)}
 
 
 @register("stability bound")
@@ -194,14 +195,18 @@ class BoundSCM:
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> BoundSCM:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
-        given = dict(arrays)
-        made = cls(active=given.pop("active"), parameters=given.pop("parameters"), constraints=Constraints(**given))
-        made.constraints.check()
-        count, rows = len(made.constraints.lower), len(made.constraints.levels) + 2 * len(made.constraints.lower)
-        good = made.active.ndim == 2 and made.active.shape[1] == count and made.active.dtype.kind == "i"
-        if not (good and len(made.active) and np.all((made.active >= 0) & (made.active < rows))):
+        space = stored_space("constraints", arrays)
+        constraints = Constraints.from_arrays(arrays, space)
+        expected = {"active": Stored("kq", "i", least=0)}
+        active = checked_arrays("constraints", arrays, expected, {"q": len(constraints.lower)})["active"]
+        if not VertexWalk(constraints.program, active).starts():
             raise ValueError("the vertices of its linear program do not fit the constraints")
-        return made
+        return cls(constraints, active, space)
+
+    @property
+    def term_count(self) -> int:
+        """The number of operator terms that it is for, Qa."""
+        return len(self.constraints.losses) // 2
 
     @cached_property
     def walk(self) -> VertexWalk:
@@ -221,7 +226,15 @@ class BoundSCM:
 
     def constant(self, theta: Any) -> Any:
         """Return the bound (M,), whatever its sign, from coefficients theta (M, Qa)."""
-        return self.walk.bound(self.constraints.coefficients(theta)) - self.constraints.loss(theta)
+        return self._without_loss(self.walk.bound(self.constraints.coefficients(theta)), theta)
+
+    def _without_loss(self, bound: Any, theta: Any) -> Any:
+        """Return the bound (M,) minus what all other parts may cost, the rounding of the difference included."""
+        loss = self.constraints.loss(theta)
+        if isinstance(loss, float):  # zero
+            return bound
+        made = bound - loss
+        return made - 4 * ROUND_OFF * namespace(made).abs(made)
 
     def upper(self, theta: Any) -> Any:
         """Return upper bounds (M,) of the constant, from the minimisers at the constraints; right up to rounding."""
@@ -236,7 +249,7 @@ class BoundSCM:
         """
         program, c = self.constraints.program, self.constraints.coefficients(theta)
         multipliers = np.stack([program.propose(row).multipliers for row in c]) if len(c) else np.zeros((0, 1))
-        return program.value(c, multipliers) - self.constraints.loss(theta)
+        return self._without_loss(program.value(c, multipliers), theta)
 
     def __repr__(self) -> str:
         levels = f"{len(self.constraints.levels)} constraints, {len(self.constraints.lower)} Hermitian parts"

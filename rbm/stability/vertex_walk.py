@@ -79,6 +79,18 @@ class VertexWalk:
         """B^{-1} (K, Q, Q) of each vertex; column i is the edge on which all active inequalities but number i hold."""
         return np.linalg.inv(self.normals[self.active])
 
+    def starts(self) -> bool:
+        """Say whether there are vertices, and each is one: Q inequalities of the program, and B has an inverse.
+
+        If they are independent by rounding only, walks from there go astray, which costs sharpness and not truth.
+        """
+        if not (len(self.active) and np.all((self.active >= 0) & (self.active < len(self.normals)))):
+            return False
+        try:
+            return bool(np.all(np.isfinite(self.edges)))
+        except np.linalg.LinAlgError:
+            return False
+
     @cached_property
     def points(self) -> np.ndarray:
         """The vertices y (K, Q)."""

@@ -11,6 +11,6 @@ from rbm.online.kernels.batch_query import query
 from rbm.online.kernels.interpolated_norm import interpolated
 from rbm.online.kernels.packed import pack_system
 from rbm.online.kernels.pencil_constants import pencil_constants
-from rbm.online.kernels.vertices import walk_all
+from rbm.online.kernels.vertices import most_promising, walk_all
 
-__all__ = ["interpolated", "pack_system", "pencil_constants", "query", "walk_all"]
+__all__ = ["interpolated", "most_promising", "pack_system", "pencil_constants", "query", "walk_all"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from rbm.online.kernels.compiler import inlined, kernel
 
-__all__ = ["walk_all"]
+__all__ = ["most_promising", "walk_all"]
 
 
 @inlined
@@ -175,3 +175,24 @@ def walk_all(thetas: Any, program: Any, starts: Any, limits: Any, answers: Any, 
         bound, size = proved(theta, multipliers, held, columns, levels, box, rest)
         answers[point] = bound - (size * relative + absolute)
     return taken
+
+
+@kernel
+def most_promising(c: Any, quotients: Any, starts: Any, chosen: Any) -> None:
+    """Write for each row of c (M, R) the group k of quotients (S, R) with the largest min of c . y, into chosen (M,).
+
+    Group k are the rows starts[k] to starts[k + 1]. One is left as soon as it cannot be the best.
+    """
+    for i in range(c.shape[0]):
+        best, chosen[i] = -np.inf, 0
+        for k in range(len(starts) - 1):
+            low = np.inf
+            for s in range(starts[k], starts[k + 1]):
+                value = 0.0
+                for r in range(c.shape[1]):
+                    value += c[i, r] * quotients[s, r]
+                low = min(low, value)
+                if low <= best:
+                    break
+            if low > best:
+                best, chosen[i] = low, k

@@ -219,8 +219,8 @@ def test_linear_and_quadratic_outputs_lose_their_fixed_entries() -> None:
     assert made.outputs["energy"][0][1].shape == (N - 3, N - 3)
     np.testing.assert_array_equal(made.outputs["column"][0][1], np.delete(load, FIXED))
     rbm.FullOrderModel(**made.arguments, parameters=SPACE, stability=1e-3)
-    for output in (load, stiffness, stiffness.toarray()):
-        with pytest.raises(rbm.ModelError, match=r"output 'a' reads fixed unknowns with values that are not zero"):
+    for output in (stiffness, stiffness.toarray(), [("k", stiffness), (1.0, stiffness)]):
+        with pytest.raises(rbm.ModelError, match=r"quadratic output 'a' reads fixed unknowns with values that are not"):
             rbm.constrain([("k", stiffness)], [(1.0, load)], stiffness, FIXED, 1.0, outputs={"a": output})
 
 

@@ -357,10 +357,13 @@ def test_min_theta_says_what_holds_for_terms_that_are_not_semi_definite() -> Non
     )
     operators = [("mu", K), (1.0, convection)]
     with pytest.raises(
-        rbm.StabilityError, match=r"operator term 1 is not positive semi-definite.*Anchored\(\) with projection"
+        rbm.StabilityError, match=r"operator term 1 is not positive semi-definite.*NaturalNorm\(\) with projection"
     ):
         model(operators=operators, stability=MinTheta([1.0]))
-    assert certified(model(operators=operators, stability=Anchored(progress=False), projection="least-squares"))
+    natural = rbm.stability.NaturalNorm()
+    assert certified(model(operators=operators, stability=natural, projection="least-squares"))
+    with pytest.raises(rbm.StabilityError, match=r"not positive semi-definite.*Anchored\(\) with projection"):
+        model(operators=[(c, a.toarray()) for c, a in operators], stability=MinTheta([1.0]))
     # skew-symmetric convection does no harm to coercivity
     assert certified(model(operators=[("mu", K), (1.0, (convection - convection.T) / 2)], stability="mu"))
 

@@ -58,6 +58,67 @@ def test_the_template_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         product = rbm.read_matrices(tmp_path / "rod" / "P.mtx")["P"]
         assert np.sqrt(error @ (product @ error)) <= solution.bound[0] + 1e-12
         assert abs(solution.outputs["tip"][0] - (whole - error)[-1]) <= solution.output_bounds["tip"][0] + 1e-12
+        assert solution.output_bounds["tip"][0] < 1e-3 * solution.bound[0]  # of the dual problem
+    assert summary["output_kinds"] == {"tip": "primal-dual"}
+    dual = summary["dual"]["tip"]
+    assert (dual["stopped"], dual["basis_size"]) == ("tolerance", reduced.outputs["tip"].dual_operators.shape[2])
+
+
+def test_outputs_with_dual_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named and "all": info says which they are, a query shows corrected values and their bounds."""
+    monkeypatch.setattr(rbm.plots, "save", lambda axes, stem: [])
+    text = BASIC + '[outputs]\nat = "rest.npz:l"\nload = "rest.npz:column"\nother = "rest.npz:l2"\nenergy = "K.npz"\n'
+    kinds = {"at": "primal-dual", "load": "linear", "other": "linear", "energy": "quadratic"}
+    for dual, wanted in (
+        ('["at"]', kinds),
+        ('"all"', kinds | {"load": "primal-dual", "other": "primal-dual"}),
+        ("[]", kinds | {"at": "linear"}),
+    ):
+        path = written(tmp_path, text.replace("tol = 1e-6", f"tol = 1e-3\ndual = {dual}"))
+        status, out, err = run(capsys, "reduce", path, "--out", tmp_path / "out")
+        assert status == 0, err
+        duals = [name for name, kind in wanted.items() if kind == "primal-dual"]
+        assert [line.split()[5][:-1] for line in out.splitlines() if "dual problem of" in line] == duals
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        assert (summary["output_kinds"], list(summary["dual"])) == (wanted, duals)
+        shown = run(capsys, "info", tmp_path / "out" / "model.rbm")[1]
+        for name, kind in wanted.items():
+            assert f"output {name}: {kind}" in shown
+    plain, _ = queried(capsys, tmp_path, "at")
+    written(tmp_path, text.replace("tol = 1e-6", 'tol = 1e-3\ndual = ["at"]'))
+    assert run(capsys, "reduce", tmp_path / "m.toml", "--out", tmp_path / "out")[0] == 0
+    corrected, exact = queried(capsys, tmp_path, "at")
+    assert corrected[1] < 1e-2 * plain[1]
+    assert abs(plain[0] - exact) <= plain[1]
+    assert abs(corrected[0] - exact) <= corrected[1] + 1e-10 * abs(exact)
+
+
+def test_outputs_read_fixed_unknowns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rbm.plots, "save", lambda axes, stem: [])
+    text = BASIC + '[outputs]\nsum = "rest.npz:column"\n[fixed]\ndofs = "dofs.npy"\nvalues = "values.npy"\n'
+    path = written(tmp_path, text)
+    np.save(tmp_path / "dofs.npy", [0, N - 1])
+    np.save(tmp_path / "values.npy", [2.0, -5.0])
+    assert run(capsys, "reduce", path, "--out", tmp_path / "out")[0] == 0
+    matrix = sp.load_npz(tmp_path / "K.npz").toarray() + 1.3 * np.eye(N)
+    matrix[[0, N - 1]] = np.eye(N)[[0, N - 1]]
+    exact = np.linalg.solve(matrix, np.concatenate([[2.0], np.ones(N - 2) / 1.3, [-5.0]])).sum()
+    out = run(capsys, "query", tmp_path / "out" / "model.rbm", "--mu", "1.3")[1]
+    printed = dict(line.replace(" ", "").split("=") for line in out.splitlines())
+    assert abs(float(printed["sum"]) - exact) <= float(printed["sum_bound"]) + 1e-9
+
+
+def queried(capsys: pytest.CaptureFixture[str], folder: Path, name: str) -> tuple[tuple[float, float], float]:
+    """Value and bound of an output at k = 1.3, as ``rbm query`` prints them, and the exact value."""
+    status, out, err = run(capsys, "query", folder / "out" / "model.rbm", "--mu", "1.3")
+    assert status == 0, err
+    printed = dict(line.replace(" ", "").split("=") for line in out.splitlines())
+    exact = np.linalg.solve(sp.load_npz(folder / "K.npz").toarray() + 1.3 * np.eye(N), np.ones(N) / 1.3)
+    return (float(printed[name]), float(printed[f"{name}_bound"])), float(np.load(folder / "rest.npz")["l"] @ exact)
 
 
 def test_an_interrupted_run_goes_on(
@@ -100,7 +161,15 @@ def rod_solution(folder: Path, k: float, h: float) -> np.ndarray:
 def matrices(folder: Path) -> None:
     stiffness = sp.diags_array([-np.ones(N - 1), 2 * np.ones(N), -np.ones(N - 1)], offsets=[-1, 0, 1], format="csr")
     sp.save_npz(folder / "K.npz", stiffness)
-    np.savez(folder / "rest.npz", M=np.eye(N), f=np.ones(N), column=np.ones((N, 1)), wrong=np.ones(N + 1))
+    np.savez(
+        folder / "rest.npz",
+        M=np.eye(N),
+        f=np.ones(N),
+        column=np.ones((N, 1)),
+        wrong=np.ones(N + 1),
+        l=np.linspace(0, 1, N),
+        l2=np.arange(N) % 2.0,
+    )
 
 
 BASIC = """version = 1
@@ -198,7 +267,7 @@ def test_all_keys_reach_the_model(tmp_path: Path) -> None:
         ('coefficient = "k"', "", r"line 8: this term has no coefficient"),
         ('coefficient = "k"', 'coefficient = "k"\nname = "M"', r"line 11: unknown key 'name'; known here are file"),
         ('file = "rest.npz:M"', 'file = "rest.npz"', r'line 9: .*rest\.npz holds M, f, .*; write "rest\.npz:M"'),
-        ('file = "rest.npz:M"', 'file = "rest.npz:A"', r"line 9: .*rest\.npz holds M, f, column, wrong; write"),
+        ('file = "rest.npz:M"', 'file = "rest.npz:A"', r"line 9: .*rest\.npz holds M, f, column, .*; write"),
         ('file = "rest.npz:M"', 'file = "A.npz"', r"line 9: there is no file .*A\.npz"),
         ('file = "rest.npz:M"', 'file = "m.toml"', r"line 9: .*m\.toml is no file of matrices"),
         ('file = "rest.npz:M"', 'file = "rest.npz:f"', r"line 9: rest\.npz:f has shape \(20,\), expected \(20, 20\)"),
@@ -216,6 +285,13 @@ def test_all_keys_reach_the_model(tmp_path: Path) -> None:
         ("tol = 1e-6", "tol = -1.0", r"line 18: tol must be a number >= 0, got -1\.0"),
         ("tol = 1e-6", "max_basis = 0", r"line 18: max_basis must be a whole number of at least 1, got 0"),
         ("tol = 1e-6", "relative = 1", r"line 18: relative must be true or false, got 1"),
+        ("tol = 1e-6", "dual = true", r'line 18: dual must be "all", or a list of names of outputs, got True'),
+        ("tol = 1e-6", 'dual = "s"', r"line 18: dual must be \"all\", or a list of names of outputs, got 's'"),
+        ("tol = 1e-6", "dual = [3]", r"line 18: dual must be .*, got \[3\]"),
+        ("tol = 1e-6", 'dual = ["s"]', r"line 18: dual names the output 's', which \[outputs\] does not have: none"),
+        ("[greedy]", '[outputs]\ns = "rest.npz:f"\n[greedy]\ndual = ["s", "t"]',
+         r"line 20: dual names the output 't', which \[outputs\] does not have: s"),
+        ("[greedy]", '[outputs]\ns = "K.npz"\n[greedy]\ndual = ["s"]', r"line 20: .* 's', which is quadratic"),
         ("tol = 1e-6", 'projection = "petrov"', r"line 18: projection must be .* got 'petrov': galerkin"),
         ("[greedy]", "[training]\nmethod = \"halton\"\n[greedy]", r"line 18: method must be .* got 'halton'"),
         ("[greedy]", "[training]\npoints = 10.5\n[greedy]", r"line 18: points must be a whole number of at least 1"),

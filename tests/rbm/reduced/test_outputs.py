@@ -11,7 +11,7 @@ from helpers.scattering_models import scattering
 
 import rbm
 from rbm.affine.inner_product import InnerProduct
-from rbm.reduced.outputs import _form_norm
+from rbm.reduced.form_norms import form_norm
 
 
 def with_outputs(outputs: dict, n: int = 40) -> rbm.FullOrderModel:
@@ -28,7 +28,7 @@ def with_outputs(outputs: dict, n: int = 40) -> rbm.FullOrderModel:
 
 def _norm(form, product: InnerProduct) -> float:  # type: ignore[no-untyped-def]
     balanced, exponent = product.in_units_scaled(form)
-    return _form_norm(balanced, product.units) * 2.0**exponent
+    return form_norm(balanced, product.units) * 2.0**exponent
 
 
 def test_values_and_bounds_against_the_full_model() -> None:

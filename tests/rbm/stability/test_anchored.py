@@ -213,7 +213,7 @@ def test_cached_anchors_are_the_same_and_a_damaged_cache_is_not_used(tmp_path: P
         np.testing.assert_array_equal(make(), first)
 
 
-def test_cached_anchors_are_for_one_problem_and_one_way_to_choose_them(tmp_path: Path) -> None:
+def test_cached_anchors_are_for_one_problem_and_one_training_set(tmp_path: Path) -> None:
     model = complex_model(30)
     training = model.parameters.sample(20)
 
@@ -221,13 +221,9 @@ def test_cached_anchors_are_for_one_problem_and_one_way_to_choose_them(tmp_path:
         return Anchored(**options)._file(tmp_path, model, mus)  # type: ignore[arg-type]
 
     assert file(complex_model(30)) == file(model) == file(model, progress=False, cache=tmp_path)
-    others = [
-        file(model, training[:10]),
-        file(model, np.nextafter(training, 0)),
-        file(model, ratio=0.4),
-        file(model, max_anchors=10),
-        file(complex_model(31)),
-    ]
+    # what a run that goes on may change; it takes as many of the anchors as it needs
+    assert file(model) == file(model, ratio=0.4) == file(model, max_anchors=10)
+    others = [file(model, training[:10]), file(model, np.nextafter(training, 0)), file(complex_model(31))]
     assert len({file(model), *others}) == 1 + len(others)
 
 

@@ -202,7 +202,7 @@ def test_it_goes_through_greedy_batch_file_and_back(tmp_path: Path) -> None:
         ({"mass": 0}, "two different matrices"),
         ({"cut": np.nan}, "cut must be a finite eigenvalue"),
         ({"cut": -100.0}, "no eigenvalue that p lambda \\+ q > 0 allows"),
-        ({"max_eigenvalues": 0}, "max_eigenvalues must be at least 1, got 0"),
+        ({"max_eigenvalues": 0}, "max_eigenvalues must be a whole number of at least 1, got 0"),
         ({"max_eigenvalues": 3}, "eigenvalues of the pencil are needed .* more than max_eigenvalues=3"),
     ],
 )
@@ -259,6 +259,39 @@ def test_other_arrays_give_the_same() -> None:
         theta = model.operator_coefficients(SPACE.sample(50))
         other = model.stability.constant(strict.asarray(theta))
         np.testing.assert_allclose(np.asarray(other), model.stability.constant(theta), rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_arrays_of_torch_give_the_same(complex_valued: bool) -> None:
+    """Its matrix products take one type: complex theta with real weights, and real theta with complex weights."""
+    torch = pytest.importorskip("torch")
+    k, w = finite_elements(9, complex_valued)
+    turned = sp.csr_array(k + 0.1j * w)
+    for terms, further in ((WAVES, ()), (("1", "-k**2"), [("k", turned)]), (("1j*k", "k"), [("k", turned)])):
+        model = pencil_model(k, w, sp.csr_array(k + w), terms, further=further)
+        mus = SPACE.sample(50)
+        theta = model.operator_coefficients(mus)
+        other = model.stability(torch.asarray(mus), torch.asarray(theta))
+        assert other.dtype == torch.float64
+        np.testing.assert_allclose(other.numpy(), model.stability(mus, theta), rtol=1e-11)
+
+
+@pytest.mark.parametrize("sizes", [(2.0, 1.0, 3.0), (2.0, -1.0, 2.0), (-0.3, 1e8, 7.0), (1.0, 1e-12, 1e-12)])
+@pytest.mark.parametrize("dense", [False, True])
+def test_one_unknown(dense: bool, sizes: tuple[float, float, float]) -> None:
+    """All numbers are combinations of two, in many ways: the constant is |A(mu)| / P."""
+    k, w, product = (np.array([[x]]) if dense else sp.csr_array([[x]]) for x in sizes)
+    further = [("k", np.array([[0.5 + 0.25j]]))]
+    for terms, more in ((WAVES, ()), (("k", "1j*k"), further)):
+        model = pencil_model(k, w, product, terms, further=more)
+        theta = model.operator_coefficients(SPACE.sample(100))
+        values = [a.toarray()[0, 0] if sp.issparse(a) else a[0, 0] for a in model.operator_terms]
+        truth = np.abs(theta @ np.array(values)) / sizes[2]
+        beta = model.stability.constant(theta)
+        assert np.all(beta <= truth * (1 + 1e-15))
+        assert np.all(beta >= truth - 1e-12 * (np.abs(theta) @ np.abs(values)) / sizes[2])
+    with pytest.raises(rbm.StabilityError, match="two different matrices"):
+        pencil_model(k, w, product, stability=Pencil(mass=0))
 
 
 def test_on_a_device() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,27 @@ def test_what_is_nothing_but_rounding_is_charged_and_not_computed() -> None:
     np.testing.assert_array_equal(model.stability.constant(theta + 0j), model.stability.constant(theta))
 
 
+@pytest.mark.parametrize("kind", ["real", "complex coefficients"])
+def test_the_loss_is_subtracted_in_exact_numbers(kind: str) -> None:
+    """Its last subtraction may round up, by more than the loss was rounded up where that is small."""
+    bound = random_model(kind, stability=SCM(training=[(1.0, 0.0, 1.0)])).stability
+    losses = 1e-7 * RNG.random(len(bound.constraints.losses))
+    bound, lossy = (
+        BoundSCM(replace(bound.constraints, losses=each), bound.active, bound.parameters)
+        for each in (0 * losses, losses)
+    )
+    theta = 1 + 0.01 * RNG.standard_normal((400, len(losses) // 2))
+    theta = theta + 0.01j * RNG.standard_normal(theta.shape) if "complex" in kind else theta
+    whole = bound.constant(theta), bound.linear_program(theta[:20])
+    lost = [
+        sum(abs(Fraction(x)) * Fraction(w) for x, w in zip(np.append(row.real, row.imag), losses, strict=True))
+        for row in theta
+    ]
+    for full, made in zip(whole, (lossy.constant(theta), lossy.linear_program(theta[:20])), strict=True):
+        assert all(Fraction(b) <= Fraction(a) - c for a, b, c in zip(full, made, lost[: len(full)], strict=True))
+        np.testing.assert_allclose(made, full - np.array(lost[: len(full)], dtype=float), rtol=1e-14)
+
+
 def test_error_bounds_with_it_are_true_and_survive_a_file(tmp_path: Path) -> None:
     model = with_bound(thermal_block((2, 2), 8), SCM(tol=0.1))
     result = rbm.greedy(model, model.parameters.sample(100, rng=0), max_basis=6)
@@ -258,6 +281,34 @@ def test_an_interrupted_run_goes_on_from_its_cache(tmp_path: Path, monkeypatch: 
     with pytest.warns(UserWarning, match="computed again"):
         again = with_bound(base, SCM(tol=0.3, cache=tmp_path)).stability
     np.testing.assert_array_equal(again.constraints.levels, whole.constraints.levels)
+
+
+def test_ranges_that_were_computed_before_an_interrupt_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = thermal_block((2, 2), 4)
+    whole = with_bound(base, SCM(tol=0.3)).stability
+    module = rbm.stability.constraint_choice
+    right, calls = module.range_of, []
+
+    def interrupted(*arguments: Any) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(0)
+        return right(*arguments)
+
+    for cache, message in ((None, "with a cache= folder they would be kept"), (tmp_path, "they are in the cache")):
+        del calls[:]
+        monkeypatch.setattr(module, "range_of", interrupted)
+        with pytest.raises(Interrupted, match=f"with some of the ranges of Hermitian parts done; {message}"):
+            with_bound(base, SCM(tol=0.3, cache=cache))
+    monkeypatch.setattr(module, "range_of", lambda *a: (calls.append(0), right(*a))[1])
+    again = with_bound(base, SCM(tol=0.3, cache=tmp_path)).stability
+    assert len(calls) == 4
+    np.testing.assert_array_equal(again.constraints.lower, whole.constraints.lower)
+    np.testing.assert_array_equal(again.constraints.upper, whole.constraints.upper)
+    np.testing.assert_array_equal(again.constraints.levels, whole.constraints.levels)
+    assert [p.name[:11] for p in tmp_path.iterdir()] == ["constraints"]
 
 
 def test_its_cost_is_said_before_it_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -1,0 +1,53 @@
+"""The command ``rbm quantize``: a model file in few bits per number."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import rbm
+from rbm.affine.matrix_files import read_matrices
+from rbm.errors import ParameterError
+
+__all__ = ["add_quantize"]
+
+
+def add_quantize(commands: Any) -> None:
+    """Register the command with the subparsers of argparse."""
+    about = (
+        "Writes a smaller model file: the basis in few bits per number, more of them for the directions that matter. "
+        "The exact size of what this changes in each solution is added to its error bound."
+    )
+    made = commands.add_parser("quantize", help="a smaller model file, a basis in few bits", description=about)
+    made.add_argument("model", type=Path, metavar="MODEL")
+    made.add_argument("--bits", type=float, default=8.0, help="mean number of bits of the basis (default: 8)")
+    made.add_argument("--matrices", type=int, metavar="BITS", help="also round the reduced matrices to so many bits")
+    made.add_argument("--product", type=Path, metavar="FILE", help="P, for a model file that does not hold it")
+    made.add_argument("--no-rotation", action="store_true", help="quantise the vectors of the basis as they are")
+    made.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="where to write the model")
+    made.add_argument("--force", action="store_true", help="replace a file that exists")
+    made.set_defaults(run=_quantize)
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    model = rbm.load(options.model)
+    if options.out.resolve() == options.model.resolve():
+        raise ParameterError(f"{options.out} is the model itself, which few bits cannot give back: choose another file")
+    if options.out.exists() and not options.force:
+        raise ParameterError(f"{options.out} exists; choose another file, or replace it with --force")
+    product = None if options.product is None else _only_matrix(options.product)
+    bits = {"basis": options.bits} | ({} if options.matrices is None else {"matrices": options.matrices})
+    made = model.quantize(bits, rotate=not options.no_rotation, product=product)
+    made.save(options.out, overwrite=options.force)
+    before, after = (path.stat().st_size for path in (options.model, options.out))
+    print(made)
+    print(f"{options.out}: {after} bytes, {1 - after / before:.1%} less than {before}")
+
+
+def _only_matrix(path: Path) -> Any:
+    """Return the one matrix of a file."""
+    found = read_matrices(path)
+    if len(found) != 1:
+        raise ParameterError(f"{path} holds {len(found)} matrices; the product must be the only one")
+    return next(iter(found.values()))
