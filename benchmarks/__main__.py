@@ -1,4 +1,4 @@
-"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks] [quantize]``.
+"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks] [quantize] [chunks]``.
 
 Prints the tables, all by default, and writes benchmarks/results.json.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, interpolation, low_rank, offline, online, quantize, scattering
+from benchmarks import blocks, chunks, interpolation, low_rank, offline, online, quantize, scattering
 from benchmarks.harness import machine, require_pymor
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "scattering": scattering,
     "blocks": blocks,
     "quantize": quantize,
+    "chunks": chunks,
 }
 RESULTS = Path(__file__).with_name("results.json")
 
