@@ -45,7 +45,7 @@ class FullOrderModel(AffineSystem):
     stability : lower bound beta(mu) > 0 of the coercivity or inf-sup constant with respect to P: a number, an
         expression, a vectorised callable, or what computes one: :class:`rbm.stability.MinTheta` and
         :class:`rbm.stability.SCM` (coercive), :class:`rbm.stability.Pencil` (a(mu) K + b(mu) M),
-        :class:`rbm.stability.NaturalNorm` (any), :class:`rbm.stability.Anchored` (any, dense)
+        :class:`rbm.stability.NaturalNorm` (any), :class:`rbm.stability.Anchored` (any, for dense matrices)
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian
         matrices (n, n) in their place make a quadratic output u^H Q(mu) u. A pair (c, number) adds c(mu) times it to a
         linear one

@@ -186,6 +186,8 @@ def is_number(given: Any) -> bool:
 def number(name: str, given: Any) -> complex:
     """Return a term of an offset in double precision; raise ModelError for NaN, an infinite number, or a text."""
     array = np.asarray(given)
+    if np.ma.is_masked(given):
+        raise ModelError(f"{name} adds a masked number; give a finite one")
     if array.dtype.kind not in "biufc" or not np.isfinite(array):
         raise ModelError(f"{name} adds the number {given!r}; give a finite one")
     return complex(array) if array.dtype.kind == "c" else float(array)

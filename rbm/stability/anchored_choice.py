@@ -115,7 +115,8 @@ class AnchoredChoice:
     def evaluate(self) -> Worst:
         """Find the smallest ratio, which counts with a minus sign."""
         if not self.size:  # the middle comes first
-            return Worst(int(np.argmin(np.linalg.norm(self.theta - self.theta.mean(axis=0), axis=1))), 0.0)
+            away = np.abs(self.theta - self.theta.mean(axis=0))
+            return Worst(int(np.argmin(np.linalg.norm(away / (away.max(initial=0.0) or 1.0), axis=1))), 0.0)
         ratios = self._ratios()
         point = int(np.argmin(ratios))
         return Worst(point, -float(ratios[point]))

@@ -38,6 +38,7 @@ class DenseAnchors:
         spread = theta - theta.mean(axis=0)
         moving = np.abs(spread).max(axis=0) > 0
         flat = np.stack([a.ravel() for a in self.whitened])[moving]
+        flat = np.ldexp(1.0, -int(np.frexp(norms.max())[1])) * flat  # no square overflows
         gram = flat.conj() @ flat.T
         basis = scipy.linalg.eigh((gram + gram.conj().T) / 2)[1] if len(gram) else np.zeros((0, 0))
         modes = Modes.of(spread, moving, np.ones(len(gram)), basis)

@@ -122,8 +122,10 @@ def smallest_singular(matrix: np.ndarray, rounding: float) -> tuple[float, np.nd
 
 def spectral_norm(matrix: np.ndarray) -> float:
     """Bound the spectral norm from above, by at most 1e-8 of itself."""
-    square = largest_eigenvalue(matrix.conj().T @ matrix)
-    return float(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK))
+    exponent = int(np.frexp(np.abs(matrix).max(initial=0.0))[1])
+    unit = matrix * 2.0 ** -(exponent // 2) * 2.0 ** -(exponent - exponent // 2)  # else its square may be zero
+    square = largest_eigenvalue(unit.conj().T @ unit)
+    return float(np.ldexp(np.sqrt(square if square > 0 else 0.0) * (1 + SLACK), exponent))
 
 
 def largest_eigenvalue(matrix: np.ndarray) -> float:

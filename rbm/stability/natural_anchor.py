@@ -11,6 +11,7 @@ import scipy.linalg
 from lowrank.orthogonal import gram_schmidt
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
+from rbm.errors import StabilityError
 from rbm.solvers.definite import dense, norm_bound
 from rbm.stability import eigen_estimates
 from rbm.stability.certificates import Certifier
@@ -36,14 +37,19 @@ class Terms:
 
     def norm(self, matrix: Any) -> float:
         """Return a proved upper bound of the norm of a matrix with the pattern of the terms, from P to P'."""
+        exponent = int(np.frexp(norm_bound(self.inner.in_units(matrix)))[1])
+        matrix = matrix * np.ldexp(1.0, -exponent)  # no square over- or underflows
         solve, adjoint = self.inner.factorized(), matrix.conj().T
 
         def square(x: np.ndarray) -> np.ndarray:
             return adjoint @ solve(matrix @ x)
 
         dtype = np.result_type(matrix.dtype, self.inner.matrix.dtype, float)
-        value, _ = extreme(square, None, self.inner, dtype, largest=True)
-        return self.certifier.norm(matrix, float(np.sqrt(max(value, 0.0))))
+        try:
+            value, _ = extreme(square, None, self.inner, dtype, largest=True)
+        except StabilityError:  # of a matrix that is zero, for one: then the sums of rows and columns are the bound
+            value = np.inf
+        return float(np.ldexp(self.certifier.norm(matrix, float(np.sqrt(max(value, 0.0)))), exponent))
 
     def factor(self, v: np.ndarray) -> np.ndarray:
         """Return R (at most Qa, Qa) with ||A(mu) v||_{P'} / ||v||_P = ||R theta(mu)||, an upper bound of beta(mu).
@@ -72,7 +78,8 @@ class Anchor:
         system = terms.system
         self.matrix = system.assemble(theta)
         self.dtype = np.result_type(self.matrix.dtype, terms.inner.matrix.dtype, float)
-        self.solve, self.solve_adjoint = both_solves(self.matrix, self.dtype, at)
+        self._units = terms.inner.balance
+        self._solves = both_solves(terms.inner.in_units(self.matrix), self.dtype, at)
         product, riesz = terms.inner.matrix, terms.inner.factorized()
 
         def inverse_square(x: np.ndarray) -> np.ndarray:  # P A^-1 P A^-H P
@@ -87,6 +94,16 @@ class Anchor:
         self.reach = terms.norms / self.constant  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||
         self.defect = terms.rounding(theta) / self.constant  #: |theta_k . y - 1| is at most this
         self._riesz = riesz
+
+    def solve(self, x: np.ndarray) -> np.ndarray:
+        """Return A_k^{-1} x, (n,) or (n, k), by factors of S A_k S: they do not depend on the units of the unknowns."""
+        units = self._units if x.ndim == 1 else self._units[:, None]
+        return units * self._solves[0](units * x)
+
+    def solve_adjoint(self, x: np.ndarray) -> np.ndarray:
+        """Return A_k^{-H} x in the same way."""
+        units = self._units if x.ndim == 1 else self._units[:, None]
+        return units * self._solves[1](units * x)
 
     @cached_property
     def _dense(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -137,6 +154,8 @@ class Anchor:
     def range_of(self, r: int) -> tuple[float, float, list[np.ndarray]]:
         """Return proved ends of the range of y_r, r < 2 Qa, and the quotients (2 Qa,) at both ends."""
         q = r % len(self.reach)
+        if self.reach[q] == 0:  # a term that is zero
+            return 0.0, 0.0, []
         matrix = self.terms.matrices[q] if r < len(self.reach) else 1j * self.terms.matrices[q]
         ends, seen = [], []
         for sign in (1.0, -1.0):

@@ -34,7 +34,9 @@ class Modes:
         back = np.zeros((len(basis), len(moving)), dtype=basis.dtype)
         forth = np.zeros_like(back)
         back[:, moving], forth[:, moving] = basis.T / units, basis.conj().T * units
-        return cls(moving, back, forth, np.sqrt(np.mean(np.abs(spread @ forth.T) ** 2, axis=0)))
+        x = np.abs(spread @ forth.T)
+        largest = np.where(np.any(x > 0, axis=0), x.max(axis=0, initial=0.0), 1.0)  # no square overflows
+        return cls(moving, back, forth, largest * np.sqrt(np.mean((x / largest) ** 2, axis=0)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class RotatedTerms:
         """
         shares = modes.amounts * sizes
         leading = shares > LEADING * shares.max(initial=0.0)
-        scales = np.sqrt(modes.amounts[leading] / sizes[leading])
+        scales = np.sqrt(modes.amounts[leading]) / np.sqrt(sizes[leading])
         weights, transform = scales[:, None] * modes.back[leading], modes.forth[leading] / scales[:, None]
         back, forth, loss = modes.back[~leading], modes.forth[~leading], 0.0
         if rounding is not None and len(sizes):

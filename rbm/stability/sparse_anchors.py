@@ -42,10 +42,12 @@ class SparseAnchors:
         anchor, norms = self._anchor(theta[first], at), self.terms.norms
         spread = theta - theta.mean(axis=0)
         moving = (np.abs(spread).max(axis=0) > 0) & (norms > 0)
-        gram = self._gram(anchor, np.flatnonzero(moving))
+        units = np.ldexp(1.0, np.frexp(norms[moving])[1])  # no square over- or underflows
+        gram = self._gram(anchor, np.flatnonzero(moving), units)
         squares = gram.diagonal().real
-        units = np.ldexp(1.0, np.frexp(np.where(squares > 0, squares, 1.0))[1] // 2)
-        gram, moved = gram / np.outer(units, units), spread[:, moving] * units
+        more = np.ldexp(1.0, np.frexp(np.where(squares > 0, squares, 1.0))[1] // 2)
+        units, gram = units * more, gram / np.outer(more, more)
+        moved = spread[:, moving] * units
         made = []
         for hermitian in (gram, moved.T @ moved.conj()):
             basis = scipy.linalg.eigh(hermitian)[1] if len(hermitian) else np.zeros((0, 0))
@@ -58,12 +60,14 @@ class SparseAnchors:
         _, modes, sizes = min(made, key=lambda m: m[0])
         return RotatedTerms.of(modes, sizes, norms, self._norms, self._rounding)
 
-    def _gram(self, anchor: Anchor, moving: np.ndarray) -> np.ndarray:
-        """Return the products (m, m) in P, summed, of what A_k^{-1} A_q makes of smooth random vectors."""
+    def _gram(self, anchor: Anchor, moving: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """Return the products (m, m) in P, summed, of what A_k^{-1} A_q / unit_q makes of smooth random vectors."""
         inner = self.terms.inner
         x = np.random.default_rng(0).standard_normal((inner.shape[0], SAMPLES))
         x = inner.factorized()(x / inner.balance[:, None])
-        images = [anchor.solve(self.terms.matrices[q] @ x) for q in moving]
+        images = [
+            anchor.solve((self.terms.matrices[q] * (1 / unit)) @ x) for q, unit in zip(moving, units, strict=True)
+        ]
         if not images:
             return np.zeros((0, 0))
         flat, product = np.stack([y.ravel() for y in images]), np.stack([(inner.matrix @ y).ravel() for y in images])

@@ -156,6 +156,7 @@ def test_the_rounding_of_the_offset_is_in_the_bound(constant: bool) -> None:
     [
         ([("k", 2.0)], r"output 's' is a number, which needs no solution; give a vector \(3,\) as well"),
         ([(1.0, np.ones(3)), ("k", np.nan)], r"output 's' adds the number nan; give a finite one"),
+        ([(1.0, np.ones(3)), ("k", np.ma.masked)], r"output 's' adds a masked number"),
         ([(1.0, np.ones(3)), ("k", np.array("x"))], r"output 's' adds the number"),
         ([(1.0, sp.eye_array(3)), ("k", 2.0)], r"output 's' adds a number to a quadratic form"),
     ],
