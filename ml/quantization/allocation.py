@@ -35,7 +35,7 @@ def allocate_weight_bits(
     module : torch.nn.Module
     mean_bits : mean bits of a number, from `lo` to `hi`
     losses : of :func:`ml.sensitivity`, {name: (len(bits),)}, each >= 0; not needed for "variance"
-    bits : the numbers of bits of the losses
+    bits : the numbers of bits of the losses; with 0 among them and lo=0 weights may be dropped
     method : "greedy" and "exact" take the losses as they are, between the measured bits geometrically interpolated:
         by gain per bit, or by :func:`lowrank.budget.choose` (seconds for 40 weights). "closed": each curve is fitted by
         one factor times what a quantiser leaves of a normal, and the closed form of :func:`lowrank.allocate_bits`
@@ -63,10 +63,11 @@ def allocate_weight_bits(
     table = _checked_losses(sites, losses, bits)
     measured = np.array(bits)
     if method == "closed":
-        model = gaussian_losses(max(hi, int(measured.max())))[measured]
-        some = np.all(table > 0, axis=1)
+        used = measured >= 2  # a dropped weight is no small change, and says nothing about the others
+        model, rows = gaussian_losses(max(hi, int(measured.max())))[measured[used]], table[:, used]
+        some = np.all(rows > 0, axis=1)
         factor = np.zeros(len(sites))
-        factor[some] = np.exp(np.mean(np.log(table[some] / model), axis=1))
+        factor[some] = np.exp(np.mean(np.log(rows[some] / model), axis=1))
         found = allocate_bits(
             sensitivity=factor / sizes, sizes=sizes, budget=budget, lo=lo, hi=hi, model="gaussian", method="closed"
         )
@@ -90,8 +91,8 @@ def _checked_losses(sites: Sequence[Site], losses: Mapping[str, Any] | None, bit
     if losses is None or missing:
         raise ValueError(f"there are no losses of {missing[0]!r}: give those of ml.sensitivity, or put it into skip")
     given = np.array(bits)
-    if given.ndim != 1 or len(given) < 2 or np.any(np.diff(given) <= 0) or given[0] < 2:
-        raise ValueError(f"bits must be two or more numbers of bits from 2 on, in rising order, got {bits!r}")
+    if given.ndim != 1 or len(given) < 2 or np.any(np.diff(given) <= 0) or given[0] < 0 or 1 in given:
+        raise ValueError(f"bits must be two or more of 0, 2, 3, ..., in rising order, got {bits!r}")
     rows = [np.asarray(losses[site.name], dtype=float) for site in sites]
     for site, row in zip(sites, rows, strict=True):
         if row.shape != (len(given),):
