@@ -1,4 +1,4 @@
-"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks]``.
+"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks] [quantize]``.
 
 Prints the tables, all by default, and writes benchmarks/results.json.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, interpolation, low_rank, offline, online, scattering
+from benchmarks import blocks, interpolation, low_rank, offline, online, quantize, scattering
 from benchmarks.harness import machine, require_pymor
 
 BENCHMARKS = {
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "lowrank": low_rank,
     "scattering": scattering,
     "blocks": blocks,
+    "quantize": quantize,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

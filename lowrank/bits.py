@@ -103,9 +103,8 @@ def allocate_bits(
     left = _left(budget, n, fixed, lo)
     density = None
     if (table is None) == (sensitivity is None and variance is None):
-        raise ValueError(
-            "give either losses or sensitivity and variance, got " + ("both" if table is not None else "none")
-        )
+        which = "both" if table is not None else "none"
+        raise ValueError(f"give either losses or sensitivity and variance, got {which} of them")
     if table is None:
         density = _density(sensitivity, variance, len(n))
         table = n[:, None] * density[:, None] * (_rate(hi) if model == "rate" else gaussian_losses(hi))
@@ -185,9 +184,7 @@ def _left(budget: Any, n: np.ndarray, fixed: np.ndarray, lo: int) -> int:
             f"the budget of {whole} bits is below the {scales} bits of overhead (scales) of {len(n)} blocks"
         )
     if whole - scales < least:
-        raise ValueError(
-            f"the budget of {whole} bits is below lo={lo} bits for all numbers, {least + scales} with overhead"
-        )
+        raise ValueError(f"the budget of {whole} bits is below the {least + scales} that lo={lo} and overhead need")
     return whole - scales
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lowrank.arrays import is_complex, namespace, real_part
 
-__all__ = ["Blocks", "blocks_of"]
+__all__ = ["Blocks", "blocks_of", "spread"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Blocks:
 
     @property
     def lines(self) -> int:
-        """Number of lines."""
+        """Number of rows, columns, or 1 for all."""
         return 1 if self.axis is None else self.shape[self.axis]
 
     @property
@@ -101,6 +101,11 @@ def blocks_of(shape: tuple[int, ...], axis: int | None, group: int | None, compl
         if group < 1 or width % group:
             raise ValueError(f"group must divide the length {width} of a row, got {group}")
     return Blocks(tuple(int(n) for n in shape), None if axis is None else int(axis), group, complex_entries)
+
+
+def spread(units: np.ndarray, total: int) -> np.ndarray:
+    """Return the bits of all units, where one number may stand for all."""
+    return np.broadcast_to(units, (total,)) if len(units) == 1 else units
 
 
 def _as_complex(pairs: Any) -> Any:

@@ -45,7 +45,8 @@ def kmeans(
 
     x : (n, d), w : (n,) > 0, start : (K, d), all in double precision. Cost of an iteration: 2 n K d flops.
     """
-    centres, losses = start.copy(), []
+    middle = np.mean(x, axis=0)  # what all samples have in common would cost digits of the distances
+    x, centres, losses = x - middle, start - middle, []
     labels, off = _assigned(x, centres)
     counts, sums = _moments(x, w, labels, len(centres))
     # moving averages start as if they had rested at these centres
@@ -74,7 +75,7 @@ def kmeans(
         gain = losses[-1] - float(w @ off)
         if (same or 0 <= gain <= rtol * losses[-1]) if method == "kmeans" else (same and still):
             break
-    return KMeans(centres, labels, float(w @ off), done, tuple(losses))
+    return KMeans(centres + middle, labels, float(w @ off), done, tuple(losses))
 
 
 def kmeans_start(x: np.ndarray, w: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -83,6 +84,7 @@ def kmeans_start(x: np.ndarray, w: np.ndarray, count: int, rng: np.random.Genera
     k-means++ (Arthur and Vassilvitskii, 2007), with 2 + log(count) trials for each, of which the best is kept. Where
     all samples have been drawn, or their copies, the first ones stand again.
     """
+    given, x = x, x - np.mean(x, axis=0)
     trials = 2 + int(np.log(max(count, 1)))
     chosen = [int(rng.choice(len(x), p=w / np.sum(w)))]
     squares = np.sum(x * x, axis=1)
@@ -97,7 +99,7 @@ def kmeans_start(x: np.ndarray, w: np.ndarray, count: int, rng: np.random.Genera
         best = int(np.argmin(w @ after))
         chosen.append(int(tried[best]))
         off = after[:, best]
-    return x[chosen].copy()
+    return given[chosen].copy()
 
 
 def _distances(x: np.ndarray, squares: np.ndarray, js: np.ndarray) -> np.ndarray:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lowrank.arrays import namespace, numpy_dtype, plain, to_numpy
-from lowrank.blocks import Blocks
+from lowrank.blocks import Blocks, spread
 from lowrank.gaussian_levels import Levels, lloyd_max
 from lowrank.packing import bytes_of, unpack
+from lowrank.quantized_files import Parts, checked_parts, to_arrays
 
-__all__ = ["Quantized", "level_table", "spread", "steps_of"]
+__all__ = ["Quantized", "level_table", "steps_of"]
 
 #: Numbers that are decoded at a time: they stay in the cache.
 CHUNK = 1 << 17
@@ -39,7 +41,7 @@ class Quantized:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
+        """Shape of the array that was quantised."""
         return self.blocks.shape
 
     @property
@@ -102,16 +104,23 @@ class Quantized:
 
     def arrays(self) -> dict[str, Any]:
         """Return the arrays of a file; see docs/bits.md for the keys."""
-        from lowrank.quantized_files import to_arrays
-
-        return to_arrays(self)
+        parts = Parts(self.blocks, self.dtype, self.units, self.codes, self.scales, self.exponent, self.levels)
+        return to_arrays(parts)
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> Quantized:
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Quantized:
         """Return what :meth:`arrays` gave, all of it checked. Raises ValueError for anything else."""
-        from lowrank.quantized_files import from_arrays
-
-        return from_arrays(arrays)
+        found = cls(*checked_parts(arrays))
+        if not len(found.codes):  # zeros, however many: nothing is decoded
+            return found
+        # unpacking refuses bits after the last code, and the code 0 is none of the integers -m .. m
+        wrong = found._numbers(None, lambda u, b: (u == 0) & bool(b) if found.levels == "uniform" else u < 0)
+        if np.any(wrong):
+            raise ValueError(
+                f"{int(np.count_nonzero(wrong))} codes stand for integers beyond 2^(bits - 1) - 1, which are not used: "
+                "the codes are damaged"
+            )
+        return found
 
     def _lines(self, i: Any, axis: int) -> Any:
         xp, n = namespace(self.codes), self.shape[axis]
@@ -177,11 +186,6 @@ class Quantized:
         whole = math.prod(self.shape) * self.dtype.itemsize
         kind = "" if self.levels == "uniform" else ", Gaussian levels"
         return f"Quantized({' x '.join(map(str, self.shape))}, {bits}{kind}, {self.nbytes:,} bytes of {whole:,})"
-
-
-def spread(units: np.ndarray, total: int) -> np.ndarray:
-    """Return the bits of all units, where one number may stand for all."""
-    return np.broadcast_to(units, (total,)) if len(units) == 1 else units
 
 
 def steps_of(scales: Any, exponent: int, real: Any) -> Any:

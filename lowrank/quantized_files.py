@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lowrank.arrays import to_numpy
-from lowrank.blocks import Blocks, blocks_of
+from lowrank.blocks import Blocks, blocks_of, spread
 from lowrank.gaussian_levels import MAX_GAUSSIAN_BITS, Levels
 from lowrank.packing import MAX_BITS, bytes_of
-from lowrank.quantized import Quantized, spread
 
-__all__ = ["from_arrays", "to_arrays"]
+__all__ = ["Parts", "checked_parts", "to_arrays"]
 
 VERSION = 1
 KEYS = ("codes", "scales", "bits", "header")
@@ -22,24 +21,36 @@ DTYPES = ("float32", "float64", "complex64", "complex128")
 SCALES = ("float16", "float32", "float64")
 
 
-def to_arrays(quantized: Quantized) -> dict[str, np.ndarray]:
+class Parts(NamedTuple):
+    """The fields of :class:`lowrank.Quantized`, in their order."""
+
+    blocks: Blocks
+    dtype: np.dtype
+    units: np.ndarray
+    codes: np.ndarray
+    scales: np.ndarray
+    exponent: int
+    levels: Levels
+
+
+def to_arrays(parts: Parts) -> dict[str, np.ndarray]:
     """Return the arrays `codes`, `scales`, `bits` and `header` on the host."""
-    blocks = quantized.blocks
+    blocks = parts.blocks
     axis, group = (-1 if x is None else x for x in (blocks.axis, blocks.group))
-    numbers = (LEVELS.index(quantized.levels), axis, group, DTYPES.index(quantized.dtype.name), quantized.exponent)
+    numbers = (LEVELS.index(parts.levels), axis, group, DTYPES.index(parts.dtype.name), parts.exponent)
     return {
-        "codes": to_numpy(quantized.codes),
-        "scales": to_numpy(quantized.scales),
-        "bits": quantized.units,
+        "codes": to_numpy(parts.codes),
+        "scales": to_numpy(parts.scales),
+        "bits": parts.units,
         "header": np.array([VERSION, *numbers, *blocks.shape], dtype=np.int64),
     }
 
 
-def from_arrays(arrays: Mapping[str, Any]) -> Quantized:
-    """Return the quantised array that :func:`to_arrays` gave, as NumPy arrays.
+def checked_parts(arrays: Mapping[str, Any]) -> Parts:
+    """Return the fields of the quantised array that :func:`to_arrays` gave, as NumPy arrays that fit each other.
 
     Raises ValueError, before memory is taken for what is claimed, for keys that are missing or too many, and arrays
-    that do not fit each other; and for codes that stand for no number.
+    that do not fit each other. The codes are not decoded here.
     """
     if set(arrays) != set(KEYS):
         raise ValueError(
@@ -74,9 +85,7 @@ def from_arrays(arrays: Mapping[str, Any]) -> Quantized:
             f"codes must be {needed} bytes, got {codes.dtype} of shape {codes.shape}: they are cut short, or belong to "
             "something else"
         )
-    quantized = Quantized(blocks, kind, bits.astype(np.uint8), codes, scales, exponent, LEVELS[levels])
-    _check_codes(quantized)
-    return quantized
+    return Parts(blocks, kind, bits.astype(np.uint8), codes, scales, exponent, LEVELS[levels])
 
 
 def _check_bits(bits: np.ndarray, blocks: Blocks, levels: Levels) -> None:
@@ -86,15 +95,3 @@ def _check_bits(bits: np.ndarray, blocks: Blocks, levels: Levels) -> None:
     wrong = (bits != 0) & ((bits < 2) | (bits > most))
     if np.any(wrong):
         raise ValueError(f"bits must be 0 or 2 .. {most}, got {bits[wrong][0]}: they are damaged")
-
-
-def _check_codes(quantized: Quantized) -> None:
-    """Decode once: unpacking refuses bits after the last code, and the code 0 is none of the integers -m .. m."""
-    if not len(quantized.codes):  # zeros, however many: nothing is decoded
-        return
-    found = quantized._numbers(None, lambda u, b: (u == 0) & bool(b) if quantized.levels == "uniform" else u < 0)
-    if np.any(found):
-        raise ValueError(
-            f"{int(np.count_nonzero(found))} codes stand for integers beyond 2^(bits - 1) - 1, which are not used: the "
-            "codes are damaged"
-        )

@@ -16,10 +16,10 @@ from lowrank.arrays import (
     refuse_hidden,
     to_numpy,
 )  # fmt: skip
-from lowrank.blocks import Blocks, blocks_of
+from lowrank.blocks import Blocks, blocks_of, spread
 from lowrank.gaussian_levels import MAX_GAUSSIAN_BITS, Levels
 from lowrank.packing import MAX_BITS, pack
-from lowrank.quantized import CHUNK, Quantized, level_table, spread, steps_of
+from lowrank.quantized import CHUNK, Quantized, level_table, steps_of
 from lowrank.scale_search import best_scales, binary_exponents, scaled
 
 __all__ = ["checked_bits", "quantize"]
@@ -136,9 +136,7 @@ def checked_bits(bits: Any, blocks: Blocks, levels: Levels = "uniform") -> np.nd
         raise ValueError(f"bits must be 0 or 2 .. {most} for {levels} levels, got {given[wrong][0]}{one}")
     if given.ndim and len(given) not in (blocks.lines, blocks.count):
         number = f"{blocks.lines}" if blocks.count == blocks.lines else f"{blocks.lines} or {blocks.count}"
-        raise ValueError(
-            f"there must be one number of bits, or {number} (one per row, column or group), got {len(given)}"
-        )
+        raise ValueError(f"bits must be one integer, or {number} (one per row, column or group), got {len(given)}")
     flat = given.reshape(-1).astype(np.uint8)
     return flat[:1] if len(flat) and np.all(flat == flat[0]) else flat if len(flat) else np.zeros(1, np.uint8)
 
@@ -186,9 +184,7 @@ def _checked_weights(weights: Any, a: Any, blocks: Blocks) -> Any:
     if numpy_dtype(h).kind == "c":
         raise ValueError(f"weights must be real numbers, got {numpy_dtype(h)}")
     if tuple(h.shape) not in (shape, shape[1:]) or not h.ndim:
-        raise ValueError(
-            f"weights must have the shape {shape} of the array or {shape[1:]} of a row, got {tuple(h.shape)}"
-        )
+        raise ValueError(f"weights must have the shape {shape} of a, or {shape[1:]} of a row, got {tuple(h.shape)}")
     if not all_true(xp.isfinite(h) & (h >= 0)):
         raise ValueError("weights must be finite and >= 0, got NaN, infinite or negative ones")
     h = xp.astype(h, xp.float64)
@@ -283,7 +279,7 @@ def _lowest(unit: Any, h: Any, start: Any, bits: int) -> Any:
 def _rounded_scales(base: np.ndarray, bits: int, rule: _Rule) -> np.ndarray:
     """Return scales (k,) in their type and unit: to nearest or upwards, but not so that a decoded number overflows."""
     stored = np.ldexp(base, -rule.exponent).astype(rule.stored)
-    if rule.levels == "uniform" and _top(bits, rule) * np.finfo(rule.stored).eps / 2 > 0.25:
+    if rule.levels == "uniform" and _top(bits, rule) * float(np.finfo(rule.stored).eps) / 2 > 0.25:
         low = stored.astype(np.float64) < np.ldexp(base, -rule.exponent)  # m roundings are no small part of a step
         stored = np.where(low, np.nextafter(stored, rule.stored.type(np.inf)), stored)
     return np.where(_overflows(stored, bits, rule), np.nextafter(stored, rule.stored.type(0)), stored)

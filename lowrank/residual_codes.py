@@ -56,7 +56,7 @@ class ResidualCodes:
 
     @property
     def levels(self) -> int:
-        """Number of levels L."""
+        """Number L of levels, integers of a sample."""
         return self.centres.shape[0]
 
     @property
@@ -66,7 +66,7 @@ class ResidualCodes:
 
     @property
     def codebooks(self) -> np.ndarray:
-        """Code vectors (L, K, d)."""
+        """Code vectors (L, K, d), as samples are."""
         return self.coordinates.back(self.centres)
 
     @property

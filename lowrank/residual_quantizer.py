@@ -147,9 +147,8 @@ def _checked_weights(weights: Any, count: int) -> np.ndarray:
         return np.ones(count)
     w = samples("weights", weights)
     if w.dtype.kind == "c" or w.shape != (count,) or not np.all(np.isfinite(w) & (w >= 0)):
-        raise ValueError(
-            f"weights must be {count} finite numbers >= 0, one per sample, got {w.dtype} of shape {w.shape}"
-        )
+        what = f"shape {w.shape}" if w.shape != (count,) else "NaN, infinite or negative ones"
+        raise ValueError(f"weights must be {count} finite real numbers >= 0, one per sample, got {what}")
     w = w.astype(np.float64)
     return w / np.max(w) if count and np.max(w) > 0 else w
 

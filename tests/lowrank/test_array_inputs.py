@@ -24,12 +24,19 @@ P = A @ A.T + 12 * np.eye(12)  # Hermitian positive definite
 M = np.diag([1.0, 2, 3, 4, 5])
 WEIGHTS = np.arange(1.0, 13.0)
 LOW = lowrank.truncated_svd(A, 2)
+QUANTIZED = lowrank.quantize(A, 4)
+SIZES = [10] * 12
+CODES = lowrank.ResidualQuantizer(2, 3).fit(A)
 FUNCTIONS_OF_X = eim.empirical_interpolation(A, rank=3)
 X = np.linspace(0, 1, 9)
 
 
 def family(k: Any) -> np.ndarray:
     return np.exp(-np.outer(X, np.asarray(k, dtype=float)))
+
+
+def allocated(**model: Any) -> np.ndarray:
+    return np.array(lowrank.allocate_bits(**model, sizes=SIZES, budget=400).real)
 
 
 SEPARATION = eim.separate(family, np.linspace(1, 2, 6), rank=3)
@@ -69,6 +76,16 @@ SLOTS: dict[tuple[str, str], tuple[np.ndarray, Callable[[Any], Any]]] = {
     ("LowRankMatrix", "matvec"): (M, LOW.matvec),
     ("LowRankMatrix", "rmatvec"): (P, LOW.rmatvec),
     ("LowRankMatrix", "estimate_error"): (A, lambda a: np.array(LOW.estimate_error(a))),
+    ("quantize", "a"): (A, lambda a: lowrank.quantize(a, 4).to_dense()),
+    ("quantize", "weights"): (A**2, lambda h: lowrank.quantize(A, 3, gamma="search", weights=h).to_dense()),
+    ("Quantized", "error"): (A, lambda a: np.array(QUANTIZED.error(a))),
+    ("allocate_bits", "losses"): (A**2, lambda t: np.array(lowrank.allocate_bits(t, sizes=SIZES, budget=160).bits)),
+    ("allocate_bits", "sensitivity"): (WEIGHTS, lambda s: allocated(sensitivity=s)),
+    ("allocate_bits", "variance"): (WEIGHTS, lambda v: allocated(variance=v)),
+    ("ResidualQuantizer", "X"): (A, lambda x: lowrank.ResidualQuantizer(2, 3).fit(x).codebooks),
+    ("ResidualQuantizer", "weights"): (WEIGHTS, lambda w: lowrank.ResidualQuantizer(2, 3).fit(A, w).codebooks),
+    ("ResidualQuantizer", "product"): (M, lambda p: lowrank.ResidualQuantizer(2, 3).fit(A, product=p).codebooks),
+    ("ResidualCodes", "encode"): (A, lambda a: CODES.encode(a)),
     ("deim", "modes"): (A, eim.deim),
     ("qdeim", "modes"): (A, eim.qdeim),
     ("empirical_interpolation", "snapshots"): (A, lambda a: eim.empirical_interpolation(a).basis),
@@ -84,11 +101,14 @@ SLOTS: dict[tuple[str, str], tuple[np.ndarray, Callable[[Any], Any]]] = {
     ("lagrange", "coefficients"): (np.array([1.2, 1.7]), eim.lagrange(1, 2, 3).coefficients),
 }
 #: What takes numbers, or is only returned.
-OTHERS = {"CUR", "CrossApproximation", "ErrorEstimate", "GramSchmidt", "InterpolativeDecomposition", "POD"}
+OTHERS = {
+    *("CUR", "CrossApproximation", "ErrorEstimate", "GramSchmidt", "InterpolativeDecomposition", "POD"),
+    *("BitAllocation", "gaussian_losses", "integer_product"),
+}
 #: Where a matrix is only multiplied with, a sparse one or an operator will do.
 MULTIPLIED = {
     *(("truncated_svd", "matrix"), ("randomized_svd", "matrix"), ("randomized_range", "matrix")),
-    *((name, "product") for name in ("gram_schmidt", "pod", "randomized_range")),
+    *((name, "product") for name in ("gram_schmidt", "pod", "randomized_range", "ResidualQuantizer")),
     *(("truncated_svd", "left_product"), ("truncated_svd", "right_product"), ("LowRankMatrix", "estimate_error")),
 }
 ALL = pytest.mark.parametrize("slot", SLOTS, ids=" ".join)
