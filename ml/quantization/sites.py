@@ -164,7 +164,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 def _near(name: str, sites: Sequence[Site]) -> str:
     known = [n for s in sites for n in s.names]
-    found = difflib.get_close_matches(name, known, 1) or known[:1]
+    found = difflib.get_close_matches(name, known, 1, 0.4) or known[:1]
     return f"; there is {found[0]!r}" if found else ""
 
 

@@ -16,8 +16,10 @@ from ml.tasks.speech import speech_encoder, spoken_words
 
 __all__ = ["SUBJECTS", "Subject", "reference"]
 
-#: Held-out sentences, tokens a row and rows, spoken words.
-SENTENCES, TOKENS, ROWS, WORDS = 2600, 256, 32, 200
+#: Sentences that are not trained on, and those of them that are asked.
+HELD_OUT, SENTENCES = 2600, 2000
+#: Tokens a row and rows of text; spoken words.
+TOKENS, ROWS, WORDS = 256, 32, 200
 #: The text that sensitivities are measured on begins so many rows later than that of the perplexity.
 APART = 200
 
@@ -51,11 +53,11 @@ def reference(subject: Subject, folder: Path) -> Arrays:
 
 def film_review_subject(folder: Path) -> Subject:
     """Return the fine-tuned sentence encoder; its weights are kept in the folder."""
-    task = review_task(held_out=SENTENCES)
+    task = review_task(held_out=HELD_OUT)
     network = trained_classifier(task, folder / "reviews.safetensors")
 
     def answer() -> Arrays:
-        found = answers(network, task, task.held_out)
+        found = answers(network, task, task.held_out[:SENTENCES])
         return {"logits": found.logits, "right": found.right}
 
     def compare(now: Arrays, first: Arrays) -> dict[str, float]:
@@ -66,8 +68,8 @@ def film_review_subject(folder: Path) -> Subject:
             "logit_error": a.logit_error(b), "logit_error_se": _rms_error(a.logits - b.logits),
         }  # fmt: skip
 
-    batches = [task.batch(part) for part in np.array_split(task.training[:48], 3)]
-    title = f"MiniLM, 22.6M parameters, film reviews, {len(task.held_out)} held-out sentences"
+    batches = [task.batch(task.training[:32])]
+    title = f"MiniLM, 22.6M parameters, film reviews, {SENTENCES} held-out sentences"
     skip = ("classifier", "*token_type_embeddings*")
     return Subject("reviews", title, network, skip, tuple(batches), "forward", answer, compare, "logit_error", task)
 

@@ -65,7 +65,7 @@ def test_weights_are_those_that_lowrank_makes_row_by_row():
 
 
 def test_gamma_is_never_worse_than_one_and_much_better_at_few_bits():
-    for bits, gain in ((2, 0.6), (3, 0.8), (4, 0.9), (8, 1.0)):
+    for bits, gain in ((2, 0.75), (3, 0.92), (4, 0.96), (8, 1.0)):
         fixed, searched = (ml.quantize_module(Tied(), bits, gamma=g, scales="float32") for g in (1.0, "search"))
         for name in fixed.errors:
             assert searched.errors[name] <= fixed.errors[name] * (1 + 1e-12)
@@ -147,28 +147,20 @@ def test_gamma_searched_on_outputs_lowers_their_error():
     def error(calibration):
         other = copy.deepcopy(module)
         report = ml.quantize_module(other, 3, calibration)
-        return sum(float((other(x) - y).square().sum()) for x, y in zip(given, exact, strict=True)), report
+        return sum(float((other(x) - y).detach().square().sum()) for x, y in zip(given, exact, strict=True)), report
 
     (plain, first), (aware, second) = error(None), error(given)
     assert aware < 0.95 * plain
     assert first.uncalibrated == second.uncalibrated == ()
-    tables = ml.quantize_module(
-        torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4)), 4, batches_of_ids()
-    )
-    assert tables.uncalibrated == ("0.weight",)
-
-
-def batches_of_ids():
-    return [torch.tensor([[0, 1, 4]])]
+    tables = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4))
+    assert ml.quantize_module(tables, 4, [torch.tensor([[0, 1, 4]])]).uncalibrated == ("0.weight",)
 
 
 def test_skip_takes_names_layers_and_patterns():
     assert list(ml.quantize_module(Tied(), 4, skip=["inner.weight"]).weights) == ["table.weight", "conv.weight"]
     assert list(ml.quantize_module(Tied(), 4, skip=["conv", "in*"]).weights) == ["table.weight"]
     assert list(ml.quantize_module(Tied(), 4, skip=["head"]).weights) == ["inner.weight", "conv.weight"]
-    with pytest.raises(
-        ValueError, match=r"skip names 'iner', which is no weight and no layer; there is 'inner.weight'"
-    ):
+    with pytest.raises(ValueError, match=r"'iner', which is no weight and no layer; there is 'inner.weight'"):
         ml.quantize_module(Tied(), 4, skip=["iner"])
     with pytest.raises(TypeError, match=r"list of names, got one string; pass \['head'\]"):
         ml.quantize_module(Tied(), 4, skip="head")
@@ -365,9 +357,8 @@ def test_training_starts_from_the_rounded_module_and_freezes_to_the_same_answers
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
-    assert all(
-        float((s.detach() - s0).abs().max()) > 0 for s, s0 in zip(scales, ml.fake_quantize(Tied(), 3), strict=True)
-    )
+    start = ml.fake_quantize(Tied(), 3)
+    assert not any(torch.equal(s, s0) for s, s0 in zip(scales, start, strict=True))
     answer = module(given)
     report = ml.freeze_quantized(module)
     assert torch.equal(answer, module(given))
@@ -387,7 +378,7 @@ def test_fixed_scales_stay_and_groups_train():
     assert not log_scale.requires_grad
     module(torch.randn(5, 16)).square().sum().backward()
     assert module.parametrizations.weight.original.grad.abs().sum() > 0
-    with pytest.raises(ValueError, match="has parametrised weights: call ml.freeze_quantized"):
+    with pytest.raises(ValueError, match=r"has parametrised weights: call ml.freeze_quantized"):
         ml.quantize_module(module, 4)
     report = ml.freeze_quantized(module)
     np.testing.assert_array_equal(report.weights["weight"].to_dense(), module.weight.detach().numpy())
@@ -408,5 +399,5 @@ def test_training_that_ends_in_nan_is_refused_and_a_row_of_zeros_is_none():
 
 def test_without_pytorch_the_line_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match="ml.quantization needs the package torch, .* pip install torch"):
+    with pytest.raises(ImportError, match=r"ml.quantization needs the package torch, .* pip install torch"):
         ml.quantize_module(types.SimpleNamespace(), 4)
