@@ -82,7 +82,7 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
         write_atomically(path, buffer.getvalue())
         return
     numpy_files = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
-    write_atomically(path, numpy_files.save({k: np.ascontiguousarray(a) for k, a in arrays.items()}))
+    write_atomically(path, numpy_files.save({k: np.array(a, order="C") for k, a in arrays.items()}))
 
 
 def load_quantized(path: str | os.PathLike[str], module: Any) -> QuantizationReport:
