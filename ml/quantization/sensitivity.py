@@ -76,11 +76,25 @@ def sensitivity(
         return [decoded(quantized_weight(site, int(b), squares.get(site.name), **options)) for b in bits]
 
     if method == "gradient":
-        return _from_gradients(module, given, sites, rounded, loss == "kl", probes, rng)
-    measure = _measure(module, given, loss)
+        return from_gradients(module, given, sites, rounded, loss == "kl", probes, rng)
+    return from_changes(module, given, sites, rounded, loss, progress)
+
+
+def from_changes(
+    module: Any,
+    batches: Sequence[Any],
+    sites: Sequence[Site],
+    rounded: Callable[[Site], list[np.ndarray]],
+    loss: Loss,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Return the losses {name: (k,)}, measured by replacing each weight by its k rounded ones in turn.
+
+    rounded : site -> k arrays; the other arguments are those of :func:`sensitivity`
+    """
+    measure = _measure(module, batches, loss)
     found = {}
-    bar = progress_bar(sites, "weights", enabled=progress)
-    for site in bar:
+    for site in progress_bar(sites, "weights", enabled=progress):
         values, original = rounded(site), site.parameter.detach().clone()
         try:
             losses = []
@@ -147,7 +161,7 @@ def _divergence(before: Any, after: Any) -> float:
     return float((p.exp() * (off.expm1() - off)).sum())
 
 
-def _from_gradients(
+def from_gradients(
     module: Any,
     batches: Sequence[Any],
     sites: Sequence[Site],
@@ -156,6 +170,7 @@ def _from_gradients(
     probes: int,
     rng: int,
 ) -> dict[str, np.ndarray]:
+    """Return the losses {name: (k,)}, estimated from `probes` backward passes a batch; see :func:`sensitivity`."""
     torch = require("torch", "torch", "ml.sensitivity", "ml")
     device = sites[0].parameter.device
     generator = torch.Generator(device).manual_seed(rng)

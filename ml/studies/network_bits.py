@@ -17,8 +17,9 @@ from lowrank.writing import write_atomically
 from ml.quantization.allocation import allocate_weight_bits
 from ml.quantization.integer_layers import run_int8
 from ml.quantization.post_training import install, quantized_weight
+from ml.quantization.report import decoded
 from ml.quantization.running import input_squares
-from ml.quantization.sensitivity import sensitivity
+from ml.quantization.sensitivity import from_changes, from_gradients
 from ml.quantization.sites import Site, sites_of
 from ml.quantization.training import fake_quantize, freeze_quantized
 from ml.studies.drawing import figure
@@ -29,6 +30,8 @@ __all__ = ["CASES", "Case", "run", "table"]
 
 #: Bits that sensitivities are measured at; 0 drops a weight.
 MEASURED = (0, 2, 3, 4, 6, 8)
+#: Backward passes a batch where sensitivities are estimated from gradients.
+PROBES = 16
 #: Training with rounded weights: bits, steps of 32 sentences, rate.
 TRAINED_BITS, TRAINED_STEPS, TRAINED_RATE = 3, 100, 5e-5
 
@@ -110,9 +113,7 @@ def _steps(subject: Subject, found: dict[str, Any], out: Path, cases: Sequence[C
         yield
     if "sensitivity" not in found:
         start = time.process_time()
-        losses = sensitivity(
-            subject.module, subject.batches, MEASURED, method=subject.method, skip=subject.skip, probes=16
-        )
+        losses = quantised.sensitivity()
         found["sensitivity"] = {key: row.tolist() for key, row in losses.items()}
         found["sensitivity_cpu_seconds"] = time.process_time() - start
         yield
@@ -149,6 +150,17 @@ class _Memory:
             search: Any = 1.0 if gamma == "1" else "search"
             self.known[site.name, bits, gamma] = quantized_weight(site, bits, h, gamma=search, scales="float16")
         return self.known[site.name, bits, gamma]
+
+    def sensitivity(self) -> dict[str, np.ndarray]:
+        """Return the losses of :func:`ml.sensitivity`, by the codes that the cases use."""
+
+        def rounded(site: Site) -> list[np.ndarray]:
+            return [decoded(self.codes(site, bits, "searched")) for bits in MEASURED]
+
+        module, batches = self.subject.module, self.subject.batches
+        if self.subject.method == "gradient":
+            return from_gradients(module, batches, self.sites, rounded, False, PROBES, 0)
+        return from_changes(module, batches, self.sites, rounded, "output")
 
 
 def _one(

@@ -22,7 +22,11 @@ def test_torchao_rounds_alike(shape, bits, group):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_bitsandbytes_rounds_alike(shape):
+def test_bitsandbytes_rounds_alike_but_at_ties(shape):
+    """It divides in half precision, so that numbers near the middle of two integers may fall to the other side."""
     pytest.importorskip("bitsandbytes", reason="pip install --no-deps bitsandbytes")
     w = np.random.default_rng(0).standard_normal(shape).astype(np.float16).astype(np.float32)
-    np.testing.assert_allclose(quantize_networks.bitsandbytes(w), quantize_networks.ours(w, 8, None), rtol=2e-7, atol=0)
+    ours = quantize_networks.ours(w, 8, None)
+    off = np.abs(quantize_networks.bitsandbytes(w) - ours) / (np.abs(w).max(1, keepdims=True) / 127)
+    assert off.max() < 1 + 1e-4
+    assert np.mean(off > 1e-4) < 1e-3
