@@ -46,7 +46,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Name in the JSON."""
+        """The name of the case in the JSON."""
         return f"{self.bits} bits, gamma {self.gamma}, {self.allocation}"
 
 
