@@ -50,7 +50,8 @@ def sensitivity(
     method : "forward": one forward pass for each weight, number of bits and batch. "gradient": all weights and bits at
         once from `probes` backward passes a batch. With random v, E (<v, J delta>)^2 = ||J delta||^2, delta the
         rounding of the weight and J the derivative of the output: unbiased for small delta, with a relative standard
-        deviation of (2 / probes)^{1/2} or less, and too large at 2 bits where the output saturates
+        deviation of (2 / probes)^{1/2} or less, and too large at 2 bits where the output saturates; refused for 0
+        bits: a weight that is dropped is no small change
     calibrate : search gamma on the layers' outputs over the batches, as `calibration` of :func:`ml.quantize_module`
 
     Raises
@@ -114,6 +115,8 @@ def _check(loss: Any, method: Any, probes: Any, bits: Sequence[int]) -> None:
         raise ValueError(f'method must be "forward" or "gradient", got {method!r}')
     if method == "gradient" and callable(loss):
         raise ValueError('method="gradient" needs loss="output" or "kl"; measure a loss of your own with "forward"')
+    if method == "gradient" and not isinstance(bits, int) and 0 in bits:
+        raise ValueError('bits of 0 drop a weight, which gradients say nothing about: measure with method="forward"')
     if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
         raise ValueError(f"probes must be an integer >= 1, got {probes!r}")
     if isinstance(bits, int) or not len(bits):

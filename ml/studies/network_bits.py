@@ -28,8 +28,8 @@ from ml.tasks.reviews import train
 
 __all__ = ["CASES", "Case", "run", "table"]
 
-#: Bits that sensitivities are measured at; 0 drops a weight.
-MEASURED = (0, 2, 3, 4, 6, 8)
+#: Bits that sensitivities are measured at; 0 drops a weight, which is no small change: gradients say nothing about it.
+MEASURED = {"forward": (0, 2, 3, 4, 6, 8), "gradient": (2, 3, 4, 6, 8)}
 #: Backward passes a batch where sensitivities are estimated from gradients.
 PROBES = 16
 #: Training with rounded weights: bits, steps of 32 sentences, rate.
@@ -155,7 +155,7 @@ class _Memory:
         """Return the losses of :func:`ml.sensitivity`, by the codes that the cases use."""
 
         def rounded(site: Site) -> list[np.ndarray]:
-            return [decoded(self.codes(site, bits, "searched")) for bits in MEASURED]
+            return [decoded(self.codes(site, bits, "searched")) for bits in MEASURED[self.subject.method]]
 
         module, batches = self.subject.module, self.subject.batches
         if self.subject.method == "gradient":
@@ -170,8 +170,9 @@ def _one(
     bits = dict.fromkeys((site.name for site in sites), case.bits)
     if case.allocation != "even":
         method: Any = case.allocation
+        measured = MEASURED[subject.method]
         bits = allocate_weight_bits(
-            subject.module, case.bits, losses, MEASURED, method=method, lo=0, hi=8, skip=subject.skip
+            subject.module, case.bits, losses, measured, method=method, lo=measured[0], hi=8, skip=subject.skip
         )
     codes = {site.name: memory.codes(site, bits[site.name], case.gamma) for site in sites}
     report = install(subject.module, sites, codes)

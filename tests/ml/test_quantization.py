@@ -213,6 +213,7 @@ def test_types_stay(kind):
         (lambda m: ml.sensitivity(m, batches(), bits=(1, 2)), ValueError, "got 1"),
         (lambda m: ml.sensitivity(m, batches(), method="gradient", probes=0), ValueError, "probes must be"),
         (lambda m: ml.sensitivity(m, batches(), method="gradient", loss=lambda a, b: 0), ValueError, "of your own"),
+        (lambda m: ml.sensitivity(m, batches(), bits=(0, 2), method="gradient"), ValueError, "bits of 0 drop a weight"),
         (lambda m: ml.allocate_weight_bits(m, 3), ValueError, "no losses of 'table.weight'"),
         (lambda m: ml.allocate_weight_bits(m, 1, method="variance"), ValueError, "from lo=2 to hi=8, got 1"),
         (lambda m: ml.allocate_weight_bits(m, 3, method="best"), ValueError, "got 'best'"),
