@@ -30,7 +30,7 @@ def pack(numbers: Any, bits: int) -> Any:
 
     The most significant bit comes first, and the bits after the last number are zero, as `numpy.packbits` has it.
 
-    numbers : uint32 (r, n), of any array module
+    numbers : int32 (r, n), of any array module
     bits : 0 to 24
 
     Eight numbers make `bits` whole bytes, and each of these bytes is put together from the few numbers in it.
@@ -38,7 +38,7 @@ def pack(numbers: Any, bits: int) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> pack(np.array([[1, 2, 3]], dtype=np.uint32), 4)
+    >>> pack(np.array([[1, 2, 3]], dtype=np.int32), 4)
     array([[18, 48]], dtype=uint8)
     """
     xp, (r, n) = namespace(numbers), numbers.shape
@@ -57,7 +57,7 @@ def pack(numbers: Any, bits: int) -> Any:
 
 
 def unpack(codes: Any, bits: int, count: int) -> Any:
-    """Return the numbers uint32 (r, count) that :func:`pack` made into bytes (r, ceil(count bits / 8)).
+    """Return the numbers int32 (r, count) that :func:`pack` made into bytes (r, ceil(count bits / 8)).
 
     Raises ValueError for another number of bytes, and where bits after the last number are not zero: that is no code of
     this package, or a damaged one.
@@ -66,7 +66,7 @@ def unpack(codes: Any, bits: int, count: int) -> Any:
     --------
     >>> import numpy as np
     >>> unpack(np.array([[18, 48]], dtype=np.uint8), 4, 3)
-    array([[1, 2, 3]], dtype=uint32)
+    array([[1, 2, 3]], dtype=int32)
     """
     xp, (r, width) = namespace(codes), codes.shape
     if width != bytes_of(count, bits):
@@ -75,13 +75,13 @@ def unpack(codes: Any, bits: int, count: int) -> Any:
             "or belong to something else"
         )
     if bits == 8:
-        return xp.astype(codes, xp.uint32)
+        return xp.astype(codes, xp.int32)
     if not bits or not count or not r:
-        return xp.zeros((r, count), dtype=xp.uint32, device=device(codes))
+        return xp.zeros((r, count), dtype=xp.int32, device=device(codes))
     if (rest := 8 * width - count * bits) and not all_true((codes[:, -1] & (2**rest - 1)) == 0):
         raise ValueError(f"the last {rest} bits of a row of codes are not zero: the codes are damaged")
     octets = -(-count // OCTET)
-    parts = xp.reshape(_padded(xp.astype(codes, xp.uint32), octets * bits - width), (r, octets, bits))
+    parts = xp.reshape(_padded(xp.astype(codes, xp.int32), octets * bits - width), (r, octets, bits))
     columns = []
     for i in range(OCTET):
         inside = range(i * bits // 8, ((i + 1) * bits - 1) // 8 + 1)

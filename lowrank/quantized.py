@@ -156,7 +156,7 @@ class Quantized:
         per_line = blocks.width // blocks.length
         if not blocks.count or (lines is not None and not len(lines)):
             count = 0 if lines is None else len(lines) * per_line
-            return value(xp.zeros((count, blocks.length), dtype=xp.uint32), 0)
+            return value(xp.zeros((count, blocks.length), dtype=xp.int32), 0)
         in_blocks = len(self.units) > 1 and len(self.units) != blocks.lines
         width = blocks.length if in_blocks else blocks.width
         chosen = np.arange(blocks.lines) if lines is None else lines

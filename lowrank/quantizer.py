@@ -18,7 +18,7 @@ from lowrank.arrays import (
 )  # fmt: skip
 from lowrank.blocks import Blocks, blocks_of, spread
 from lowrank.gaussian_levels import MAX_GAUSSIAN_BITS, Levels
-from lowrank.packing import MAX_BITS, pack
+from lowrank.packing import MAX_BITS, bytes_of, pack
 from lowrank.quantized import CHUNK, Quantized, level_table, steps_of
 from lowrank.scale_search import best_scales, binary_exponents, scaled
 
@@ -229,19 +229,36 @@ def _encoded(w: Any, h: Any, base: np.ndarray, units: np.ndarray, blocks: Blocks
     total = len(units) if len(units) > 1 else blocks.lines
     per_unit, bits = blocks.count // total, spread(units, total)
     step = max(1, CHUNK // (blocks.length * per_unit))
-    codes, scales, first = [], [], 0
-    while first < total:  # runs of equal bits, so that codes follow in the order of the units
-        different = np.flatnonzero(bits[first : first + step] != bits[first])
-        last = min(first + (int(different[0]) if len(different) else step), total)
-        part = slice(first * per_unit, last * per_unit)
-        b = int(bits[first])
-        weights = None if h is None else h[part, :]
-        stored = _stored(w[part, :], weights, base[part], b, rule)
-        numbers = _numbers(w[part, :], stored, b, rule)
-        codes.append(xp.reshape(pack(xp.reshape(numbers, (last - first, -1)), b), (-1,)))
-        scales.append(stored)
-        first = last
-    return (codes[0], scales[0]) if len(codes) == 1 else (xp.concat(codes), xp.concat(scales))
+    order = np.argsort(bits, kind="stable")
+    codes, scales = [], []
+    for b in np.unique(bits).tolist():
+        which = order[bits[order] == b]
+        for first in range(0, len(which), step):
+            part = which[first : first + step]
+            inside = (part[:, None] * per_unit + np.arange(per_unit)).reshape(-1)
+            numbers, weights = _taken(w, inside), None if h is None else _taken(h, inside)
+            stored = _stored(numbers, weights, base[inside], b, rule)
+            whole = xp.reshape(_numbers(numbers, stored, b, rule), (len(part), -1))
+            codes.append(xp.reshape(pack(whole, b), (-1,)))
+            scales.append(stored)
+    flat, stored = (x[0] if len(x) == 1 else xp.concat(x) for x in (codes, scales))
+    if len(units) == 1:
+        return flat, stored
+    back = np.empty(total, dtype=np.int64)  # from the order of the bits to that of the units
+    back[order] = np.arange(total)
+    lengths = np.array([bytes_of(blocks.length * per_unit, int(b)) for b in bits])
+    starts = (np.cumsum(lengths[order]) - lengths[order])[back]
+    places = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(np.sum(lengths))
+    by_unit = xp.take(xp.reshape(stored, (total, per_unit)), xp.asarray(back), axis=0)
+    return xp.take(flat, xp.asarray(places)), xp.reshape(by_unit, (-1,))
+
+
+def _taken(array: Any, rows: np.ndarray) -> Any:
+    """Return some rows; those that follow each other are not copied."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return array[int(rows[0]) : int(rows[-1]) + 1, :]
+    xp = namespace(array)
+    return xp.take(array, xp.asarray(rows), axis=0)
 
 
 def _stored(w: Any, h: Any, base: np.ndarray, bits: int, rule: _Rule) -> Any:
@@ -300,10 +317,10 @@ def _top(bits: int, rule: _Rule) -> float:
 
 
 def _numbers(w: Any, scales: Any, bits: int, rule: _Rule) -> Any:
-    """Return the codes (k, n), uint32, of blocks with stored scales."""
+    """Return the codes (k, n), int32, of blocks with stored scales."""
     xp = namespace(w)
     if not bits:
-        return xp.zeros(w.shape, dtype=xp.uint32)
+        return xp.zeros(w.shape, dtype=xp.int32)
     step = xp.astype(steps_of(scales, rule.exponent, getattr(xp, rule.dtype.name)), xp.float64)[:, None]
     with np.errstate(over="ignore"):  # of hardly a scale and gamma < 1: cut off below
         t = xp.astype(w, xp.float64) / xp.where(step > 0, step, 1.0)
@@ -316,9 +333,9 @@ def _nearest(t: Any, bits: int, rule: _Rule) -> tuple[Any, Callable[[], Any]]:
     if rule.levels == "uniform":
         m = 2 ** (bits - 1) - 1
         q = xp.clip(xp.round(t), -float(m), float(m))
-        return q, lambda: xp.astype(xp.astype(q, xp.int64) + (m + 1), xp.uint32)
+        return q, lambda: xp.astype(xp.astype(q, xp.int64) + (m + 1), xp.int32)
     table = level_table(bits)
     borders = beside((table[1:] + table[:-1]) / 2, t)
     index = xp.searchsorted(borders, xp.reshape(t, (-1,)))
     q = xp.reshape(xp.take(beside(table, t), index), t.shape)
-    return q, lambda: xp.astype(xp.reshape(index, t.shape), xp.uint32)
+    return q, lambda: xp.astype(xp.reshape(index, t.shape), xp.int32)

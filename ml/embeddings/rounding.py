@@ -125,7 +125,7 @@ def _steps(scales: np.ndarray, unit: float, dtype: np.dtype) -> np.ndarray:
 
 
 def _packed(numbers: np.ndarray, bits: int) -> np.ndarray:
-    codes = pack((numbers.astype(np.int32) + 2 ** (bits - 1)).astype(np.uint32), bits)
+    codes = pack((numbers.astype(np.int32) + 2 ** (bits - 1)).astype(np.int32), bits)
     return _signed(codes) if bits == 8 else codes
 
 

@@ -173,6 +173,18 @@ def test_dead_codes_are_put_to_use(method):
     assert found.error_per_level[0] < 1.15 * fair.error_per_level[0]
 
 
+def test_a_code_that_was_put_to_use_stays_where_it_was_put():
+    """Its moving count and sum begin there: the next averages do not pull it back."""
+    far = np.vstack([X, X[:40] + 50])
+    start = np.vstack([np.mean(X, axis=0), np.full(10, 1e3)])
+    w = np.ones(len(far))
+    runs = [kmeans(far, w, start, method="ema", max_iter=k) for k in range(1, 91, 6)]
+    alive = [k for k, run in enumerate(runs) if np.max(abs(run.centres)) < 100]
+    assert alive
+    for k in alive:
+        assert np.min(np.sum((runs[k].centres - np.mean(X[:40] + 50, axis=0)) ** 2, axis=1)) < 100
+
+
 def test_weights_count_copies():
     times = np.random.default_rng(0).integers(0, 4, 600)
     options = {"start": X[times > 0][None, :8]}
