@@ -202,7 +202,7 @@ def answers(network: Any, task: ReviewTask, which: np.ndarray, *, batch_size: in
     return Accuracy(found, np.argmax(found, axis=1) == task.labels[which])
 
 
-def trained_classifier(task: ReviewTask, path: str | os.PathLike[str], *, steps: int = 500, rng: int = 0) -> Any:
+def trained_classifier(task: ReviewTask, path: str | os.PathLike[str], *, steps: int = 350, rng: int = 0) -> Any:
     """Return the fine-tuned network; its weights are read from a .safetensors file, or written to it after training."""
     safetensors = require("safetensors.torch", "safetensors", "film reviews", "ml")
     network = classifier(rng=rng)
