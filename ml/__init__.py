@@ -1,8 +1,9 @@
-"""Parameter reduction for learned models: embedding tables as products of thin factors, and the ALBERT model.
+"""Parameter reduction for learned models: embedding tables as products of thin factors, ALBERT, few bits a weight.
 
-:mod:`ml.embeddings` has the tables, :mod:`ml.albert` the language model that is trained with them, :mod:`ml.chunks`
-tokens for chunks of trajectories, and :mod:`ml.material` a pretrained table and texts to try them on. Training and
-material want further packages.
+:mod:`ml.embeddings` has the tables, :mod:`ml.albert` the language model that is trained with them,
+:mod:`ml.quantization` rounds the weights of PyTorch modules, :mod:`ml.chunks` makes tokens of chunks of trajectories,
+:mod:`ml.material` has a pretrained table and texts to try them on, and :mod:`ml.tasks` networks. All but the first and
+the chunks want further packages.
 Words and symbols are explained in docs/glossary.md.
 
 >>> import ml
@@ -12,10 +13,18 @@ Words and symbols are explained in docs/glossary.md.
 albert_parameter_count
 albert_state_dict
 allocate_rank
+allocate_weight_bits
 factorize_embedding
+fake_quantize
+freeze_quantized
 load_embedding
+load_quantized
+quantize_module
 round_rows
+run_int8
 save_embedding
+save_quantized
+sensitivity
 to_torch
 """
 
@@ -28,9 +37,18 @@ from ml.embeddings.files import load_embedding, save_embedding
 from ml.embeddings.report import EmbeddingReport
 from ml.embeddings.rounding import RoundedEmbedding, round_rows
 from ml.embeddings.torch_export import albert_state_dict, to_torch
+from ml.quantization.allocation import allocate_weight_bits
+from ml.quantization.files import load_quantized, save_quantized
+from ml.quantization.integer_layers import Int8Report, run_int8
+from ml.quantization.post_training import quantize_module
+from ml.quantization.report import QuantizationReport
+from ml.quantization.sensitivity import sensitivity
+from ml.quantization.training import fake_quantize, freeze_quantized
 
 __all__ = [
     "ALBERT_SIZES", "ActionCodes", "ActionTokenizer", "AlbertConfig", "EmbeddingReport", "FactorizedEmbedding",
-    "ParameterCount", "RankAllocation", "RoundedEmbedding", "albert_parameter_count", "albert_state_dict",
-    "allocate_rank", "factorize_embedding", "load_embedding", "round_rows", "save_embedding", "to_torch",
+    "Int8Report", "ParameterCount", "QuantizationReport", "RankAllocation", "RoundedEmbedding",
+    "albert_parameter_count", "albert_state_dict", "allocate_rank", "allocate_weight_bits", "factorize_embedding",
+    "fake_quantize", "freeze_quantized", "load_embedding", "load_quantized", "quantize_module", "round_rows",
+    "run_int8", "save_embedding", "save_quantized", "sensitivity", "to_torch",
 ]  # fmt: skip

@@ -1,0 +1,241 @@
+"""Files of quantised modules: packed codes of the weights, and all other parameters and buffers as they are.
+
+NumPy's .npz, or .safetensors. Both hold a SHA-256 of all names, types, shapes and entries, which detects damage, not
+forgery. Nothing in a file is run: it holds numbers and one JSON text of names, and the architecture is that of the
+module it is loaded into.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowrank.optional import require
+from lowrank.quantized import Quantized
+from lowrank.reading import FileFormatError, array_from, digest, json_from, read_bytes, read_members
+from lowrank.writing import write_atomically
+from ml.quantization.post_training import install
+from ml.quantization.report import QuantizationReport, decoded, stored_tensors
+from ml.quantization.sites import checked_module, sites_of
+
+__all__ = ["load_quantized", "save_quantized"]
+
+MARK, NAMES, CHECKSUM = "quantized_module", "names", "sha256"
+VERSION = 1
+WHAT = "quantised module"
+KEYS = re.compile(r"weight_\d+_(codes|scales|bits|header)|kept_\d+")
+SUFFIXES = (".npz", ".safetensors")
+#: Types that NumPy lacks are stored as integers of the same width.
+FOREIGN = {"bfloat16": "int16"}
+NOT_WHOLE = "{} is not a whole file of a quantised module; write it again with ml.save_quantized"
+
+
+def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathLike[str]) -> None:
+    """Write a quantised module to a file, whose suffix decides the format; see :func:`load_quantized`.
+
+    Codes and scales are those of the report, which :func:`ml.quantize_module` and :func:`ml.freeze_quantized` return;
+    all other parameters and stored buffers are those of the module. The file has `report.nbytes` bytes, and some
+    hundred for every name. It is written whole or not at all, and replaces one that is there.
+
+    Raises
+    ------
+    ValueError
+        another suffix, a module whose weights are not those of the report any more, state that is no tensor.
+    ImportError
+        PyTorch, or safetensors for its suffix, is not installed, with the line that installs it.
+    OSError
+        a folder that does not exist or may not be written to.
+    """
+    torch = checked_module(module)
+    suffix = _suffix(path)
+    state = module.state_dict(keep_vars=True)
+    for name, quantized in report.weights.items():
+        there = state.get(name)
+        if there is None or tuple(there.shape) != quantized.shape:
+            raise ValueError(f"the report has a weight {name} of shape {quantized.shape}, the module has it not")
+        expected = torch.from_numpy(decoded(quantized)).to(dtype=there.dtype)
+        if not torch.equal(there.detach().cpu(), expected):
+            raise ValueError(f"the weight {name} has changed since it was quantised: quantise the module again")
+    arrays: dict[str, np.ndarray] = {}
+    for k, quantized in enumerate(report.weights.values()):
+        arrays |= {f"weight_{k}_{key}": array for key, array in quantized.arrays().items()}
+    ours = {name for names in report.names.values() for name in names}
+    kept = {name: t for name, t in stored_tensors(module).items() if name not in ours}
+    types = []
+    for k, (name, tensor) in enumerate(kept.items()):
+        arrays[f"kept_{k}"], kind = _to_numpy(name, tensor)
+        types.append([name, kind])
+    text = json.dumps({"weights": [list(names) for names in report.names.values()], "kept": types})
+    arrays[NAMES] = np.frombuffer(text.encode(), np.uint8)
+    arrays[MARK] = np.array([VERSION, len(report.weights), len(kept)], dtype=np.int64)
+    arrays[CHECKSUM] = np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomically(path, buffer.getvalue())
+        return
+    numpy_files = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
+    write_atomically(path, numpy_files.save({k: np.array(a, order="C") for k, a in arrays.items()}))
+
+
+def load_quantized(path: str | os.PathLike[str], module: Any) -> QuantizationReport:
+    """Read what :func:`save_quantized` wrote into a module of the same architecture, in place.
+
+    Weights are decoded, in the type and on the device of the module; parameters and buffers that were kept are copied.
+    The module is filled whole or not at all.
+
+    Raises
+    ------
+    FileNotFoundError
+        there is no such file.
+    FileFormatError
+        a file that is damaged, altered, compressed, of a later version, or holds something else: a ValueError that
+        names the file.
+    ValueError
+        a module with other names, ties or shapes, another suffix, a folder.
+    ImportError
+        PyTorch, or safetensors for its suffix, is not installed, with the line that installs it.
+    """
+    torch = checked_module(module)
+    suffix, name = _suffix(path), os.fspath(path)
+    if Path(path).is_dir():
+        raise ValueError(f"{name} is a folder; give the name of a file")
+    content = read_bytes(path)
+    arrays = _npz(name, content) if suffix == ".npz" else _safetensors(name, content)
+    checksum = arrays.pop(CHECKSUM)
+    if not np.array_equal(checksum, np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)):
+        raise FileFormatError(
+            f"{name} was altered or damaged: its arrays do not match their checksum; write it again or copy it anew"
+        )
+    names, kept, weights = _content(name, arrays)
+    by_name = {site.name: site for site in sites_of(module)}
+    for ties in names:
+        site = by_name.get(ties[0])
+        if site is None or tuple(site.parameter.shape) != weights[ties[0]].shape or set(site.names) != set(ties):
+            there = "no such weight" if site is None else f"{', '.join(site.names)} {tuple(site.parameter.shape)}"
+            raise ValueError(
+                f"{name} has the weight {', '.join(ties)} {weights[ties[0]].shape}, the module {there}: build the "
+                "module as it was when the file was written"
+            )
+    tensors = stored_tensors(module)
+    ours = {n for ties in names for n in ties}
+    others = {n: t for n, t in tensors.items() if n not in ours}
+    values = {n: _to_torch(torch, a, kind, n, name) for n, (a, kind) in kept.items()}
+    for n in sorted(values.keys() | others.keys()):
+        if n not in values or n not in others or values[n].shape != others[n].shape:
+            raise ValueError(
+                f"{name} and the module differ in {n!r}: "
+                f"{tuple(values[n].shape) if n in values else 'none'} in the file, "
+                f"{tuple(others[n].shape) if n in others else 'none'} in the module"
+            )
+    report = install(module, [by_name[ties[0]] for ties in names], weights)
+    with torch.no_grad():
+        for n, value in values.items():
+            others[n].copy_(value)
+    errors = dict.fromkeys(report.errors, float("nan"))
+    return QuantizationReport(report.weights, report.names, errors, report.kept, report.bytes_before)
+
+
+def _content(
+    name: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[list[list[str]], dict[str, tuple[np.ndarray, str]], dict[str, Quantized]]:
+    """Return the names of the weights, what was kept with its types, and the codes; all of it checked."""
+    mark = arrays[MARK]
+    if mark.shape != (3,) or mark.dtype.kind != "i":
+        raise FileFormatError(NOT_WHOLE.format(name))
+    version, count, others = (int(x) for x in mark)
+    if version != VERSION:
+        raise FileFormatError(f"{name} has file version {version}, this package reads {VERSION}; upgrade rbm-toolkit")
+    expected = {f"weight_{k}_{key}" for k in range(count) for key in ("codes", "scales", "bits", "header")}
+    expected |= {f"kept_{k}" for k in range(others)} | {MARK, NAMES}
+    if set(arrays) != expected or arrays[NAMES].dtype != np.uint8:
+        raise FileFormatError(NOT_WHOLE.format(name))
+    found = json_from(name, arrays[NAMES].tobytes(), kind=WHAT)
+    names, types = found.get("weights"), found.get("kept")
+    if (
+        not isinstance(names, list)
+        or not isinstance(types, list)
+        or (len(names), len(types)) != (count, others)
+        or not all(isinstance(n, list) and n and all(isinstance(x, str) for x in n) for n in names)
+        or not all(isinstance(t, list) and len(t) == 2 and all(isinstance(x, str) for x in t) for t in types)
+    ):
+        raise FileFormatError(NOT_WHOLE.format(name))
+    weights = {}
+    for k, ties in enumerate(names):
+        parts = {key: arrays[f"weight_{k}_{key}"] for key in ("codes", "scales", "bits", "header")}
+        try:
+            weights[ties[0]] = Quantized.from_arrays(parts)
+        except ValueError as error:
+            raise FileFormatError(f"{name} holds no valid codes of {ties[0]}: {error}") from error
+    return names, {n: (arrays[f"kept_{k}"], kind) for k, (n, kind) in enumerate(types)}, weights
+
+
+def _to_numpy(name: str, tensor: Any) -> tuple[np.ndarray, str]:
+    torch = require("torch", "torch", "ml.save_quantized", "ml")
+    kind = str(tensor.dtype).removeprefix("torch.")
+    host = tensor.detach().cpu().contiguous()
+    if kind in FOREIGN:
+        return host.view(getattr(torch, FOREIGN[kind])).numpy(), kind
+    try:
+        return host.numpy(), kind
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{name} has the type {kind}, which no file of this package holds ({error})") from None
+
+
+def _to_torch(torch: Any, array: np.ndarray, kind: str, name: str, file: str) -> Any:
+    found = torch.from_numpy(np.ascontiguousarray(array)) if array.ndim else torch.tensor(array[()])
+    if kind in FOREIGN and str(found.dtype) == f"torch.{FOREIGN[kind]}":
+        return found.view(getattr(torch, kind))
+    if str(found.dtype) != f"torch.{kind}":
+        raise FileFormatError(f"{file} holds {name} as {found.dtype} and says it is {kind}: it is damaged")
+    return found
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise ValueError(f"the file name must end in {' or '.join(SUFFIXES)}, got {os.fspath(path)!r}")
+    return suffix
+
+
+def _check_keys(name: str, keys: Collection[str]) -> None:
+    """Refuse a file by its names, before any array is read."""
+    if MARK not in keys:
+        raise FileFormatError(f"{name} does not hold a quantised module; write it with ml.save_quantized")
+    if not all(k in (MARK, NAMES, CHECKSUM) or KEYS.fullmatch(k) for k in keys) or CHECKSUM not in keys:
+        raise FileFormatError(NOT_WHOLE.format(name))
+
+
+def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
+    def accept(names: list[str]) -> None:
+        _check_keys(name, [n.removesuffix(".npy") for n in names])
+
+    members = read_members(name, content, accept, kind=WHAT)
+    if not all(n.endswith(".npy") for n in members):
+        raise FileFormatError(NOT_WHOLE.format(name))
+    return {n.removesuffix(".npy"): array_from(name, n.removesuffix(".npy"), blob) for n, blob in members.items()}
+
+
+def _safetensors(name: str, content: bytes) -> dict[str, Any]:
+    package = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > len(content) - 8:
+        raise FileFormatError(
+            f"{name} is no .safetensors file, or is truncated: it has {len(content)} bytes, its header {length}; write "
+            "it again or copy it anew"
+        )
+    header = json_from(name, content[8 : 8 + length], kind=WHAT)
+    _check_keys(name, [key for key in header if key != "__metadata__"])
+    try:
+        return dict(package.load(content))
+    except Exception as error:  # its own errors, and KeyError, TypeError, ValueError of NumPy
+        raise FileFormatError(
+            f"{name} is damaged or no .safetensors file ({error}); write it again or copy it anew"
+        ) from error
