@@ -130,15 +130,27 @@ figure
 path = np.stack([0.55 + 0.45 * np.sin(np.linspace(0, (k + 2) * np.pi, 4000)) for k in range(9)], axis=1)
 path = np.clip(path, *model.parameters.bounds.T)
 sweep = reduced.solve(path)
-for bits in (0.5, 1, 2, 4, 8):
-    row = [f"{bits:4} bits:"]
-    for method in ("bits", "residual"):
+found = {"bits": [], "residual": []}
+for bits in (0.5, 1, 2, 4, 6, 8, 12):
+    for method, points in found.items():
         try:
             coded = reduced.encode(sweep, bits, method=method)
-            row.append(f"{method} {coded.nbytes:6d} bytes, error {np.sqrt(np.mean(coded.error**2)):.1e};")
         except rbm.ModelError:
-            row.append(f"{method}: codebooks alone are larger;")
-    print(*row)
+            print(f"{bits} bits, {method}: the codebooks alone are larger")
+            continue
+        points.append((coded.nbytes / len(coded), np.sqrt(np.mean(coded.error**2))))
+
+figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+ax = figure.subplots()
+for (method, points), color in zip(found.items(), (BLUE, RED), strict=True):
+    ax.loglog(
+        *np.array(points).T, "o-", color=color, label={"bits": "allocated bits", "residual": "residual codes"}[method]
+    )
+ax.set(xlabel=f"bytes per point (64 bits: {8 * reduced.size})", ylabel="error of the coefficients")
+ax.legend(frameon=False)
+figure
+
+# %%
 stored = reduced.encode(sweep, 4)
 print(stored)
 print(reduced.decode(stored))

@@ -56,7 +56,9 @@ SHORTER: dict[str, dict[str, str]] = {
         "thermal_block((3, 3), 30)": "thermal_block((3, 3), 18)",
         "max_basis=40": "max_basis=25",
         "means = (2, 4, 6, 8, 10, 12)": "means = (4, 8)",
-        "4000": "1000",
+        "gain > 10": "gain > 4",
+        "4000": "2000",
+        "6, 8, 12)": "8, 16)",
     },
     "07_frequency_sweep": {"n=15_000": "n=1_500", "sample(600": "sample(300", "sample(40, ": "sample(10, "},
 }
