@@ -105,7 +105,7 @@ def finish(
         rhs_coefficients=model.rhs_coefficients,
         stability=model.stability,
         interpolation_error=model.interpolation_error,
-        orthonormality=reduction.orthonormality,
+        orthonormality=model.inner_product.orthonormality(reduction.basis),
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,

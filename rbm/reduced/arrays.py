@@ -45,7 +45,7 @@ class ReducedArrays:
     projection: Projection = "galerkin"
     #: (eps_A, eps_f) of :class:`rbm.FullOrderModel`, if the model is an interpolated one
     interpolation_error: Coefficients | None = None
-    #: eta >= ||Z^H P Z - I||, measured where a bound needs it (interpolated models)
+    #: eta >= ||Z^H P Z - I||_F, proved; in files of earlier versions only for interpolated models, 0 for others
     orthonormality: float = 1e-8
     output_units: Mapping[str, str] = field(default_factory=dict)  #: {"mean": "K"}, for outputs whose unit was given
     constraints: Constraints | None = None  #: which unknowns were eliminated, if known, and their values

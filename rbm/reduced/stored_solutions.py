@@ -18,6 +18,9 @@ from rbm.solution import Solution, coefficients_of
 
 __all__ = ["coded", "decoded", "reconstructed"]
 
+#: ||Z^H P Z - I|| of models in files of earlier versions, which do not say it; assumed there, proved in all others.
+ASSUMED = 1e-8
+
 
 def reconstructed(basis: CodedBasis, given: Any, gamma: Any) -> Any:
     """Return S Q W^H gamma (M, n) for gamma (M, N), the coefficients of `given`.
@@ -81,7 +84,8 @@ def decoded(model: ReducedArrays, origin: str, stored: CodedCoefficients) -> Sol
     bound = stored.error_bounds
     if bound is None:
         return Solution(gamma, {}, origin=stored.origin, names=names, units=units)
-    error = (1 + model.orthonormality) ** 0.5 * (1 + 8 * ROUND_OFF) * stored.error
+    # ||Z (gamma - gamma')||_P <= (1 + eta)^{1/2} ||gamma - gamma'||_2
+    error = (1 + max(model.orthonormality, ASSUMED)) ** 0.5 * (1 + 8 * ROUND_OFF) * stored.error
     if model.coded is not None:
         error = error + model.coded.error(gamma)
     # whether the bound is close to the error was known then, and is not now

@@ -75,6 +75,16 @@ def test_errors_and_bounds_hold(name: str, method: Any) -> None:
         assert decoded.names == model.parameters.names
 
 
+def test_a_basis_that_is_not_orthonormal_is_charged() -> None:
+    """Distances of coefficients become distances of solutions by the norm of Z, which the model knows."""
+    model, whole = reduced("real")
+    assert 0 < whole.orthonormality < 1e-12
+    solution = whole.solve(curve(model, 100))
+    stored = whole.encode(solution, 8)
+    one, other = (m.decode(stored).quantization_error for m in (whole, replace(whole, orthonormality=0.44)))
+    np.testing.assert_allclose(other, 1.2 * one, rtol=1e-6)
+
+
 def test_auto_takes_the_better() -> None:
     model, whole = reduced("real")
     gamma = whole.solve(curve(model, 3000)).coefficients
