@@ -73,7 +73,7 @@ class Tally:
 
     @property
     def failures(self) -> int:
-        """All that is wrong."""
+        """The number of evaluations at which something is wrong."""
         return self.bound + self.added + self.loose + self.crashed
 
 

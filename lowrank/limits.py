@@ -1,14 +1,26 @@
-"""How many terms of a singular value decomposition to keep for a rank and tolerances."""
+"""Whole numbers that users give, ranks and tolerances, and how many terms of a decomposition these keep."""
 
 from __future__ import annotations
 
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lowrank.arrays import to_numpy, unit_roundoff
 
-__all__ = ["Limits", "check_limits", "number_of_terms"]
+__all__ = ["Limits", "at_least", "check_limits", "number_of_terms"]
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    """Return a whole number that is not below `least`. Raises ValueError with its name for anything else."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be an integer, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
 
 
 def check_limits(rank: int | None = None, rtol: float | None = None, atol: float | None = None) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from lowrank.kmeans import kmeans, kmeans_start
+from lowrank.limits import at_least
 from lowrank.nearest import codebooks_of, encode
 from lowrank.orthogonal import gram_schmidt
 from lowrank.residual_codes import Coordinates, ResidualCodes, samples
@@ -53,12 +53,7 @@ class ResidualQuantizer:
 
     def __post_init__(self) -> None:
         for name, value in (("levels", self.levels), ("codes", self.codes), ("max_iter", self.max_iter)):
-            try:
-                number = operator.index(value)
-            except TypeError:
-                raise ValueError(f"{name} must be an integer, got {value!r}") from None
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            at_least(name, value, 1)
         if self.method not in ("kmeans", "ema"):
             raise ValueError(f'method must be "kmeans" or "ema", got {self.method!r}')
         if not (self.rtol >= 0 and 0 < self.decay < 1):

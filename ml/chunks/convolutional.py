@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from lowrank import ResidualQuantizer
+from lowrank.limits import at_least
 from lowrank.optional import require
 from lowrank.reading import FileFormatError
 from lowrank.residual_codes import ResidualCodes
 from ml.chunks.files import read_arrays, write_arrays
-from ml.chunks.splitting import at_least, checked_actions, split
+from ml.chunks.splitting import checked_actions, split
 
 __all__ = ["ConvolutionalCodes", "ConvolutionalTokenizer", "load_convolutional_codes", "save_convolutional_codes"]
 

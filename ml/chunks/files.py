@@ -5,20 +5,21 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from lowrank.reading import FileFormatError, array_from, digest, read_bytes, read_members
+from lowrank.reading import FileFormatError
 from lowrank.residual_codes import ResidualCodes
 from lowrank.writing import write_atomically
+from ml import array_files
+from ml.array_files import CHECKSUM
 from ml.chunks.tokenizer import ActionCodes
 
 __all__ = ["load_action_codes", "read_arrays", "save_action_codes", "write_arrays"]
 
 MARK = "action_codes"
 VERSION = 1
-CHECKSUM = "sha256"
+SUFFIXES = (".npz",)
 WHAT = "file of action codes"
 
 
@@ -74,8 +75,8 @@ def load_action_codes(path: str | os.PathLike[str]) -> ActionCodes:
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays with their checksum to a file .npz, whole or not at all."""
-    _check_suffix(path)
-    checked = {**arrays, CHECKSUM: np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)}
+    array_files.suffix_of(path, SUFFIXES)
+    checked = {**arrays, CHECKSUM: array_files.checksum_of(dict(arrays))}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **checked)
     write_atomically(path, buffer.getvalue())
@@ -87,24 +88,15 @@ def read_arrays(path: str | os.PathLike[str], mark: str, keys: set[str], prefix:
     mark : a key that must be there
     keys : that may be there, besides those that begin with `prefix`
     """
-    _check_suffix(path)
     name = os.fspath(path)
-    if Path(path).is_dir():
-        raise ValueError(f"{name} is a folder; give the name of a file")
 
     def accept(names: list[str]) -> None:
-        found = {n.removesuffix(".npy") for n in names if n.endswith(".npy")}
-        strange = [n for n in found - keys - {mark, CHECKSUM} if not n.startswith(prefix)]
-        if len(found) < len(names) or strange or not {mark, CHECKSUM} <= found:
+        strange = [n for n in set(names) - keys - {mark, CHECKSUM} if not n.startswith(prefix)]
+        if strange or not {mark, CHECKSUM} <= set(names):
             raise FileFormatError(f"{name} is not a whole {WHAT}; write it with ml.chunks.save_action_codes")
 
-    members = read_members(name, read_bytes(path), accept, kind=WHAT)
-    arrays = {key.removesuffix(".npy"): array_from(name, key, blob) for key, blob in members.items()}
-    checksum = arrays.pop(CHECKSUM)
-    if not np.array_equal(checksum, np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)):
-        raise FileFormatError(
-            f"{name} was altered or damaged: its arrays do not match their checksum; write it again or copy it anew"
-        )
+    arrays = array_files.read_arrays(path, accept, WHAT, SUFFIXES)
+    array_files.pop_checksum(name, arrays)
     return arrays
 
 
@@ -115,8 +107,3 @@ def _mark(name: str, mark: np.ndarray) -> tuple[int, int, int]:
     if version != VERSION:
         raise FileFormatError(f"{name} has file version {version}, this package reads {VERSION}; upgrade rbm-toolkit")
     return version, chunk, dims
-
-
-def _check_suffix(path: str | os.PathLike[str]) -> None:
-    if Path(path).suffix != ".npz":
-        raise ValueError(f"the file name must end in .npz, got {os.fspath(path)!r}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.chunks.splitting import at_least
+from lowrank.limits import at_least
 
 __all__ = ["CONTROL_SECONDS", "FAMILIES", "LIMITS", "Gait", "varied_gaits"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.chunks.splitting import at_least
+from lowrank.limits import at_least
 
 __all__ = ["LatencyReport", "latency_report"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["at_least", "checked_actions", "real_numbers", "split"]
+from lowrank.limits import at_least
+
+__all__ = ["checked_actions", "real_numbers", "split"]
 
 
 def split(trajectories: Any, chunk: int, stride: int | None = None) -> np.ndarray:
@@ -94,14 +95,3 @@ def checked_actions(name: str, given: Any) -> np.ndarray:
             "or recompute them"
         )
     return found
-
-
-def at_least(name: str, value: Any, least: int) -> int:
-    """Return an integer that is not below `least`. Raises ValueError with the name for anything else."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number

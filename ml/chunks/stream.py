@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ml.chunks.splitting import at_least
+from lowrank.limits import at_least
 
 __all__ = ["ActionStream"]
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank import ResidualQuantizer
+from lowrank.limits import at_least
 from lowrank.residual_codes import ResidualCodes
 from ml.chunks.latency import LatencyReport, latency_report
-from ml.chunks.splitting import at_least, checked_actions, real_numbers, split
+from ml.chunks.splitting import checked_actions, real_numbers, split
 from ml.chunks.stream import ActionStream
 from ml.chunks.vocabulary import ActionVocabulary
 

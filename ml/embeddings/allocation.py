@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from lowrank.arrays import refuse_hidden
 from lowrank.budget import Options, choose
+from lowrank.limits import at_least
 
 __all__ = ["RankAllocation", "allocate_rank"]
 
@@ -77,9 +77,9 @@ def allocate_rank(
         raise ValueError(
             f"there must be as many sizes (and dense costs) as blocks, got {len(sizes)} for {len(singular_values)}"
         )
-    budget = _whole("budget", budget, 0)
-    costs = [_whole(f"size of block {b}", size, 1) for b, size in enumerate(sizes)]
-    whole = [None if dense is None else _whole(f"dense cost of block {b}", dense[b], 0) for b in range(len(costs))]
+    budget = at_least("budget", budget, 0)
+    costs = [at_least(f"size of block {b}", size, 1) for b, size in enumerate(sizes)]
+    whole = [None if dense is None else at_least(f"dense cost of block {b}", dense[b], 0) for b in range(len(costs))]
     values = [_checked(s, b) for b, s in enumerate(singular_values)]
     # no square overflows or vanishes as a whole
     scale = max((float(s[0]) for s in values if len(s)), default=0.0) or 1.0
@@ -100,16 +100,6 @@ def _checked(values: Any, block: int) -> np.ndarray:
     if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or np.any(np.diff(s) > 0):
         raise ValueError(f"singular values of block {block} must be finite, >= 0 and descending (n,), got {s}")
     return s
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
 
 
 def _options(squares: np.ndarray, size: int, dense: int | None, budget: int) -> tuple[Options, np.ndarray]:

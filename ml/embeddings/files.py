@@ -1,8 +1,6 @@
 """Files of factorised embeddings: NumPy's .npz, or .safetensors.
 
-Both hold a SHA-256 of all names, types, shapes and entries: .safetensors has no checksum of its own, .npz one for each
-array, which does not see that two of them have changed places. It detects damage, not forgery. Nothing is compressed:
-what is read is never larger than the file.
+Both hold a checksum (:mod:`ml.array_files`). Nothing is compressed: what is read is never larger than the file.
 """
 
 from __future__ import annotations
@@ -11,15 +9,16 @@ import io
 import os
 import re
 from collections.abc import Collection
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lowrank.arrays import to_numpy
 from lowrank.optional import require
-from lowrank.reading import FileFormatError, array_from, digest, json_from, read_bytes, read_members
+from lowrank.reading import FileFormatError
 from lowrank.writing import write_atomically
+from ml.array_files import CHECKSUM, checksum_of, pop_checksum, read_arrays, suffix_of
 from ml.embeddings.embedding import FactorizedEmbedding
 
 __all__ = ["load_embedding", "save_embedding"]
@@ -27,11 +26,9 @@ __all__ = ["load_embedding", "save_embedding"]
 #: Stands in every file, with the version of its layout: 2 with a checksum, 1, which is still read, without.
 MARK = "factorized_embedding"
 VERSION = 2
-CHECKSUM = "sha256"
 #: What messages call a file that is none.
 WHAT = "factorised embedding"
 NAMES = re.compile(r"place|(tokens|projection)_\d+")
-SUFFIXES = (".npz", ".safetensors")
 
 
 def save_embedding(embedding: FactorizedEmbedding, path: str | os.PathLike[str]) -> None:
@@ -66,8 +63,8 @@ def save_embedding(embedding: FactorizedEmbedding, path: str | os.PathLike[str])
             arrays[f"projection_{b}"] = to_numpy(projection)
     if embedding.place is not None:
         arrays["place"] = embedding.place
-    arrays[CHECKSUM] = np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)
-    if _suffix(path) == ".npz":
+    arrays[CHECKSUM] = checksum_of(arrays)
+    if suffix_of(path) == ".npz":
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         write_atomically(path, buffer.getvalue())
@@ -95,19 +92,14 @@ def load_embedding(path: str | os.PathLike[str]) -> FactorizedEmbedding:
     ImportError
         safetensors is not installed, with the line that installs it.
     """
-    suffix, name = _suffix(path), os.fspath(path)
-    if Path(path).is_dir():
-        raise ValueError(f"{name} is a folder; give the name of a file")
-    content = read_bytes(path)
-    arrays = _npz(name, content) if suffix == ".npz" else _safetensors(name, content)
-    checksum, mark = arrays.pop(CHECKSUM, None), arrays[MARK]
+    name = os.fspath(path)
+    arrays = read_arrays(path, partial(_check_names, name), WHAT)
+    mark = arrays[MARK]
     version, several = _version(name, mark)
-    if (checksum is not None) != (version > 1):
+    if (CHECKSUM in arrays) != (version > 1):
         raise FileFormatError(NOT_WHOLE.format(name))
-    if checksum is not None and not np.array_equal(checksum, np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)):
-        raise FileFormatError(
-            f"{name} was altered or damaged: its arrays do not match their checksum; write it again or copy it anew"
-        )
+    if version > 1:
+        pop_checksum(name, arrays)
     del arrays[MARK]
     place = arrays.pop("place", None)
     count = sum(key.startswith("tokens_") for key in arrays)
@@ -147,48 +139,6 @@ def _version(name: str, mark: np.ndarray) -> tuple[int, bool]:
     if several not in (0, 1):
         raise FileFormatError(NOT_WHOLE.format(name))
     return version, bool(several)
-
-
-def _suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix
-    if suffix not in SUFFIXES:
-        raise ValueError(f"the file name must end in {' or '.join(SUFFIXES)}, got {os.fspath(path)!r}")
-    return suffix
-
-
-def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
-    """Return all arrays of an .npz file."""
-
-    def accept(names: list[str]) -> None:
-        _check_names(name, [n.removesuffix(".npy") for n in names])
-
-    members = read_members(name, content, accept, kind=WHAT)
-    if not all(n.endswith(".npy") for n in members):
-        raise FileFormatError(NOT_WHOLE.format(name))
-    return {n.removesuffix(".npy"): array_from(name, n.removesuffix(".npy"), blob) for n, blob in members.items()}
-
-
-def _safetensors(name: str, content: bytes) -> dict[str, Any]:
-    """Return all arrays of a .safetensors file.
-
-    The header is read first: a model's file may hold types that NumPy lacks.
-    """
-    safetensors = _package()
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > len(content) - 8:
-        raise FileFormatError(
-            f"{name} is no .safetensors file, or is truncated or damaged: it has {len(content)} bytes, its header "
-            f"{length}; write it again or copy it anew"
-        )
-    header = json_from(name, content[8 : 8 + length], kind=WHAT)
-    _check_names(name, [key for key in header if key != "__metadata__"])
-    try:
-        return dict(safetensors.numpy.load(content))
-    except Exception as error:
-        # its own errors, and KeyError, TypeError, ValueError of NumPy for types that this has not
-        raise FileFormatError(
-            f"{name} is damaged or no .safetensors file ({error}); write it again or copy it anew"
-        ) from error
 
 
 def _package() -> Any:

@@ -12,26 +12,26 @@ import json
 import os
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lowrank.optional import require
 from lowrank.quantized import Quantized
-from lowrank.reading import FileFormatError, array_from, digest, json_from, read_bytes, read_members
+from lowrank.reading import FileFormatError, json_from
 from lowrank.writing import write_atomically
+from ml.array_files import CHECKSUM, checksum_of, pop_checksum, read_arrays, suffix_of
 from ml.quantization.post_training import install
 from ml.quantization.report import QuantizationReport, decoded, stored_tensors
 from ml.quantization.sites import checked_module, sites_of
 
 __all__ = ["load_quantized", "save_quantized"]
 
-MARK, NAMES, CHECKSUM = "quantized_module", "names", "sha256"
+MARK, NAMES = "quantized_module", "names"
 VERSION = 1
 WHAT = "quantised module"
 KEYS = re.compile(r"weight_\d+_(codes|scales|bits|header)|kept_\d+")
-SUFFIXES = (".npz", ".safetensors")
 #: Types that NumPy lacks are stored as integers of the same width.
 FOREIGN = {"bfloat16": "int16"}
 NOT_WHOLE = "{} is not a whole file of a quantised module; write it again with ml.save_quantized"
@@ -54,7 +54,7 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
         a folder that does not exist or may not be written to.
     """
     torch = checked_module(module)
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     state = module.state_dict(keep_vars=True)
     for name, quantized in report.weights.items():
         there = state.get(name)
@@ -75,7 +75,7 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
     text = json.dumps({"weights": [list(names) for names in report.names.values()], "kept": types})
     arrays[NAMES] = np.frombuffer(text.encode(), np.uint8)
     arrays[MARK] = np.array([VERSION, len(report.weights), len(kept)], dtype=np.int64)
-    arrays[CHECKSUM] = np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)
+    arrays[CHECKSUM] = checksum_of(arrays)
     if suffix == ".npz":
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -104,16 +104,9 @@ def load_quantized(path: str | os.PathLike[str], module: Any) -> QuantizationRep
         PyTorch, or safetensors for its suffix, is not installed, with the line that installs it.
     """
     torch = checked_module(module)
-    suffix, name = _suffix(path), os.fspath(path)
-    if Path(path).is_dir():
-        raise ValueError(f"{name} is a folder; give the name of a file")
-    content = read_bytes(path)
-    arrays = _npz(name, content) if suffix == ".npz" else _safetensors(name, content)
-    checksum = arrays.pop(CHECKSUM)
-    if not np.array_equal(checksum, np.frombuffer(bytes.fromhex(digest(arrays)), np.uint8)):
-        raise FileFormatError(
-            f"{name} was altered or damaged: its arrays do not match their checksum; write it again or copy it anew"
-        )
+    name = os.fspath(path)
+    arrays = read_arrays(path, partial(_check_keys, name), WHAT)
+    pop_checksum(name, arrays)
     names, kept, weights = _content(name, arrays)
     by_name = {site.name: site for site in sites_of(module)}
     for ties in names:
@@ -198,44 +191,9 @@ def _to_torch(torch: Any, array: np.ndarray, kind: str, name: str, file: str) ->
     return found
 
 
-def _suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix
-    if suffix not in SUFFIXES:
-        raise ValueError(f"the file name must end in {' or '.join(SUFFIXES)}, got {os.fspath(path)!r}")
-    return suffix
-
-
 def _check_keys(name: str, keys: Collection[str]) -> None:
     """Refuse a file by its names, before any array is read."""
     if MARK not in keys:
         raise FileFormatError(f"{name} does not hold a quantised module; write it with ml.save_quantized")
     if not all(k in (MARK, NAMES, CHECKSUM) or KEYS.fullmatch(k) for k in keys) or CHECKSUM not in keys:
         raise FileFormatError(NOT_WHOLE.format(name))
-
-
-def _npz(name: str, content: bytes) -> dict[str, np.ndarray]:
-    def accept(names: list[str]) -> None:
-        _check_keys(name, [n.removesuffix(".npy") for n in names])
-
-    members = read_members(name, content, accept, kind=WHAT)
-    if not all(n.endswith(".npy") for n in members):
-        raise FileFormatError(NOT_WHOLE.format(name))
-    return {n.removesuffix(".npy"): array_from(name, n.removesuffix(".npy"), blob) for n, blob in members.items()}
-
-
-def _safetensors(name: str, content: bytes) -> dict[str, Any]:
-    package = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > len(content) - 8:
-        raise FileFormatError(
-            f"{name} is no .safetensors file, or is truncated: it has {len(content)} bytes, its header {length}; write "
-            "it again or copy it anew"
-        )
-    header = json_from(name, content[8 : 8 + length], kind=WHAT)
-    _check_keys(name, [key for key in header if key != "__metadata__"])
-    try:
-        return dict(package.load(content))
-    except Exception as error:  # its own errors, and KeyError, TypeError, ValueError of NumPy
-        raise FileFormatError(
-            f"{name} is damaged or no .safetensors file ({error}); write it again or copy it anew"
-        ) from error

@@ -15,7 +15,7 @@ from lowrank.arrays import to_numpy
 from lowrank.optional import require
 from lowrank.quantized import Quantized
 from ml.quantization.report import QuantizationReport
-from ml.quantization.running import checked_batches, evaluating, output
+from ml.quantization.running import checked_batches, run_with
 from ml.quantization.sites import checked_module, sites_of
 
 __all__ = ["Int8Layer", "Int8Report", "run_int8"]
@@ -149,7 +149,6 @@ def _children(module: Any) -> list[tuple[Any, str, Any]]:
 
 def _rows(module: Any, batches: Sequence[Any], places: dict[int, Any]) -> dict[int, int]:
     """Return how many inputs layers get in a call, the median over the calls."""
-    torch = require("torch", "torch", "ml.run_int8", "ml")
     seen: dict[int, list[int]] = {}
 
     def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -157,13 +156,7 @@ def _rows(module: Any, batches: Sequence[Any], places: dict[int, Any]) -> dict[i
         seen.setdefault(id(layer), []).append(x.numel() // (x.shape[-1] if x.is_floating_point() else 1))
 
     handles = [m.register_forward_pre_hook(hook, with_kwargs=True) for m in module.modules() if id(m) in places]
-    try:
-        with evaluating(module), torch.no_grad():
-            for batch in batches:
-                output(module, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_with(module, batches, handles)
     return {key: int(np.median(counts)) for key, counts in seen.items()}
 
 

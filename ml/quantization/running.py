@@ -11,7 +11,7 @@ import numpy as np
 from lowrank.optional import require
 from ml.quantization.sites import Site
 
-__all__ = ["checked_batches", "evaluating", "input_squares", "output"]
+__all__ = ["checked_batches", "evaluating", "input_squares", "output", "run_with"]
 
 
 def checked_batches(batches: Iterable[Any], name: str) -> list[Any]:
@@ -57,6 +57,18 @@ def _first(result: Any, torch: Any) -> Any:
     return next((t for t in (_first(part, torch) for part in parts) if t is not None), None)
 
 
+def run_with(module: Any, batches: Sequence[Any], handles: Sequence[Any]) -> None:
+    """Run a module over batches for what its hooks see; their handles are removed, whatever happens."""
+    torch = require("torch", "torch", "ml.quantization", "ml")
+    try:
+        with evaluating(module), torch.no_grad():
+            for batch in batches:
+                output(module, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
     """Put a module into evaluation mode (no dropout), and each part back into its own mode afterwards."""
@@ -100,13 +112,7 @@ def input_squares(module: Any, batches: Sequence[Any], sites: Sequence[Site]) ->
         for layer, _ in site.owners
         if isinstance(layer, torch.nn.Linear) or _plain_convolution(layer, torch)
     ]
-    try:
-        with evaluating(module), torch.no_grad():
-            for batch in batches:
-                output(module, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_with(module, batches, handles)
     found = {}
     for site in sites:
         if site.name in sums and sums[site.name][1]:

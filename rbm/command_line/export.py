@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import rbm
-from rbm.affine.matrix_files import read_matrices
+from rbm.command_line.only_array import only_array
 from rbm.command_line.points import from_values
-from rbm.errors import ParameterError, PointError
+from rbm.errors import PointError
 from rbm.show.mesh_fields import point_data, read_mesh, write_fields
 
 __all__ = ["add_export"]
@@ -49,7 +49,7 @@ def _export(options: argparse.Namespace) -> None:
     model = rbm.load(options.model)
     point = from_values(options.mu, model.parameters.names)
     mesh = read_mesh(options.mesh)
-    numbers = None if options.unknowns is None else _one(options.unknowns)
+    numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns")
     try:
         solution = model.solve(point.mus, extrapolate=options.extrapolate)
     except PointError as error:
@@ -58,11 +58,3 @@ def _export(options: argparse.Namespace) -> None:
     write_fields(options.output, mesh, fields)
     bound = f"error bound {solution.bound[0]:.3e} in the P-norm"
     print(f"{', '.join(fields)} at {model.parameters.describe(point.mus[0])}, {bound}, written to {options.output}")
-
-
-def _one(path: Path) -> Any:
-    """Return the one array of a file."""
-    held = read_matrices(path)
-    if len(held) != 1:
-        raise ParameterError(f"{path} holds {', '.join(held)}; --unknowns needs a file with one array")
-    return next(iter(held.values()))

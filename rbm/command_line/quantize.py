@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import rbm
-from rbm.affine.matrix_files import read_matrices
+from rbm.command_line.only_array import only_array
 from rbm.errors import ParameterError
 
 __all__ = ["add_quantize"]
@@ -36,18 +36,10 @@ def _quantize(options: argparse.Namespace) -> None:
         raise ParameterError(f"{options.out} is the model itself, which few bits cannot give back: choose another file")
     if options.out.exists() and not options.force:
         raise ParameterError(f"{options.out} exists; choose another file, or replace it with --force")
-    product = None if options.product is None else _only_matrix(options.product)
+    product = None if options.product is None else only_array(options.product, "--product")
     bits = {"basis": options.bits} | ({} if options.matrices is None else {"matrices": options.matrices})
     made = model.quantize(bits, rotate=not options.no_rotation, product=product)
     made.save(options.out, overwrite=options.force)
     before, after = (path.stat().st_size for path in (options.model, options.out))
     print(made)
     print(f"{options.out}: {after} bytes, {1 - after / before:.1%} less than {before}")
-
-
-def _only_matrix(path: Path) -> Any:
-    """Return the one matrix of a file."""
-    found = read_matrices(path)
-    if len(found) != 1:
-        raise ParameterError(f"{path} holds {len(found)} matrices; the product must be the only one")
-    return next(iter(found.values()))

@@ -133,7 +133,7 @@ def test_products(model: rbm.FullOrderModel, saved: Path, tmp_path: Path, capsys
         ("indefinite.mtx", "not orthonormal in this product"),
         ("skew.mtx", "not Hermitian"),
         ("none.mtx", "none.mtx"),
-        ("two.npz", "the product must be the only one"),
+        ("two.npz", "--product needs a file with one array"),
     ):
         assert words in refused(capsys, "quantize", old, "--product", tmp_path / name, "-o", small), name
         assert not small.exists()
