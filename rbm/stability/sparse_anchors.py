@@ -52,6 +52,7 @@ class SparseAnchors:
         for hermitian in (gram, moved.T @ moved.conj()):
             basis = scipy.linalg.eigh(hermitian)[1] if len(hermitian) else np.zeros((0, 0))
             modes = Modes.of(spread, moving, units, basis)
+            # squares of norms, which rounding may make negative: sizes decide which terms lead, no bound rests on them
             sizes = np.sqrt(np.abs((basis.conj().T @ gram @ basis).diagonal()))
             rough = RotatedTerms.of(modes, sizes, norms, lambda rows: np.zeros(len(rows)))
             x = np.linalg.norm(spread @ rough.transform.T, axis=1)
