@@ -26,13 +26,13 @@ ROOMS = {
         *("errors", "neighbours", "estimate", "solution", "answer_rows"),
         *("weak_greedy", "storage", "arithmetic", "online"),
         *("parameters", "solvers", "affine", "stability", "full_order", "reduction", "estimators", "reduced", "files"),
-        *("project", "greedy_result", "greedy", "show", "command_line"),
+        *("project", "greedy_result", "greedy", "uses", "show", "command_line"),
     ),
     "problems": (
         *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_fin", "convection_diffusion"),
         *("frequency_sweep", "acoustics", "studies"),
     ),
-    "ml": ("array_files", "embeddings", "material", "albert", "quantization", "chunks", "tasks", "studies"),
+    "ml": ("array_files", "embeddings", "material", "albert", "quantization", "chunks", "tuning", "tasks", "studies"),
 }
 #: The one arrow upward that is wanted: a model writes itself to a file, which knows models.
 ALLOWED = {("rbm.reduced.model", "rbm.files.model_file")}
