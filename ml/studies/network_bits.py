@@ -24,7 +24,7 @@ from ml.quantization.sites import Site, sites_of
 from ml.quantization.training import fake_quantize, freeze_quantized
 from ml.studies.drawing import figure
 from ml.studies.subjects import SUBJECTS, Arrays, Subject, reference
-from ml.tasks.reviews import train
+from ml.tasks.classification import train
 
 __all__ = ["CASES", "Case", "run", "table"]
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.optional import require
+from ml.tasks.classification import Accuracy, answers
 from ml.tasks.language_model import perplexity, small_language_model, token_losses, token_rows
-from ml.tasks.reviews import Accuracy, ReviewTask, answers, review_task, trained_classifier
+from ml.tasks.reviews import ReviewTask, review_task, trained_classifier
 from ml.tasks.speech import speech_encoder, spoken_words
 
 __all__ = ["SUBJECTS", "Subject", "reference"]

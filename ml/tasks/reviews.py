@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,15 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from lowrank.progress import progress_bar
 from lowrank.writing import write_atomically
 from ml.material import pretrained_folder
+from ml.tasks.classification import train
 from ml.tasks.files import film_reviews
 
-__all__ = ["Accuracy", "ReviewTask", "classifier", "review_task", "train"]
+__all__ = ["ReviewTask", "classifier", "review_task", "trained_classifier"]
 
 #: Sentences are cut after so many tokens; one in a hundred is longer.
 LONGEST = 64
-#: Of the steps so many go by until the learning rate is reached; it then falls linearly to zero.
-WARM_UP = 0.1
-LONGEST_GRADIENT = 1.0
-WEIGHT_DECAY = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,39 +42,10 @@ class ReviewTask:
             row[: len(given)] = given
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy((ids != 0).astype(np.int64))}
 
-    def batches(self, which: Sequence[int] | np.ndarray, size: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-        """Return batches of sentences of about the same length, and which they are."""
-        order = np.array(sorted((int(i) for i in which), key=lambda i: len(self.tokens[i])), dtype=int)
-        for first in range(0, len(order), size):
-            part = order[first : first + size]
-            yield part, self.batch(part)
-
-
-@dataclass(frozen=True, eq=False)
-class Accuracy:
-    """Answers of a network on sentences: logits (n, 2), and which are right (n,)."""
-
-    logits: np.ndarray
-    right: np.ndarray
-
-    @property
-    def value(self) -> float:
-        """Share of the sentences that are answered rightly."""
-        return float(np.mean(self.right))
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the share."""
-        return float(np.std(self.right) / np.sqrt(len(self.right)))
-
-    def change(self, other: Accuracy) -> tuple[float, float]:
-        """Return this share minus that of another network on the same sentences, and its (paired) standard error."""
-        off = self.right.astype(float) - other.right
-        return float(np.mean(off)), float(np.std(off) / np.sqrt(len(off)))
-
-    def logit_error(self, other: Accuracy) -> float:
-        """Return the root mean square of the differences between the logits of two networks."""
-        return float(np.sqrt(np.mean((self.logits - other.logits) ** 2)))
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sentence (n,)."""
+        return np.array([len(row) for row in self.tokens])
 
 
 def review_task(*, held_out: int = 2600, rng: int = 0) -> ReviewTask:
@@ -134,72 +101,6 @@ def classifier(*, rng: int = 0, pretrained: bool = True, **sizes: Any) -> Any:
     else:
         encoder = transformers.BertModel(transformers.BertConfig(**sizes), add_pooling_layer=False)
     return _classifier_class()(encoder.float(), encoder.config.hidden_size)
-
-
-def train(
-    network: Any,
-    task: ReviewTask,
-    *,
-    steps: int,
-    batch_size: int = 32,
-    learning_rate: float = 1e-4,
-    rng: int = 0,
-    progress: bool = False,
-) -> list[float]:
-    """Train a network on the training sentences; return the cross-entropy of every batch.
-
-    AdamW with warm-up and linear decay; sentences of a batch have about the same length, batches come in random order.
-    """
-    torch = require("torch", "torch", "film reviews", "ml")
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
-    warm = max(1, round(WARM_UP * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm, (steps - step) / max(steps - warm, 1))
-    )
-    losses: list[float] = []
-    network.train()
-    draw = _draws(task, batch_size, np.random.default_rng(rng))
-    torch.manual_seed(rng)
-    for _ in progress_bar(range(steps), "training", enabled=progress):
-        which = next(draw)
-        loss = torch.nn.functional.cross_entropy(network(**task.batch(which)), torch.from_numpy(task.labels[which]))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    network.eval()
-    return losses
-
-
-def _draws(task: ReviewTask, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Return batches without end: each sweep is shuffled, and sorted by length within 32 batches."""
-    while True:
-        order = generator.permutation(task.training)
-        parts = []
-        for first in range(0, len(order), 32 * size):
-            some = sorted((int(i) for i in order[first : first + 32 * size]), key=lambda i: len(task.tokens[i]))
-            parts += [np.array(some[k : k + size], dtype=int) for k in range(0, len(some), size)]
-        for k in generator.permutation(len(parts)):
-            yield parts[k]
-
-
-def answers(network: Any, task: ReviewTask, which: np.ndarray, *, batch_size: int = 64) -> Accuracy:
-    """Return the answers of a network on some sentences, in their order."""
-    torch = require("torch", "torch", "film reviews", "ml")
-    logits = np.zeros((len(task.tokens), 2))
-    network.eval()
-    with torch.no_grad():
-        for part, batch in task.batches(which, batch_size):
-            logits[part] = network(**batch).double().numpy()
-    found = logits[which]
-    return Accuracy(found, np.argmax(found, axis=1) == task.labels[which])
 
 
 def trained_classifier(task: ReviewTask, path: str | os.PathLike[str], *, steps: int = 350, rng: int = 0) -> Any:

@@ -19,7 +19,7 @@ from lowrank.optional import require
 from lowrank.reading import FileFormatError
 from ml.tasks.files import package_file
 
-__all__ = ["WORDS", "read_ctranslate2", "speech_encoder", "spoken_words"]
+__all__ = ["RATE", "WORDS", "log_mel", "read_ctranslate2", "resampled", "speech_encoder", "spoken", "spoken_words"]
 
 RATE = 16_000
 #: Positions of the encoder: 1.28 s of sound, two frames of 10 ms each.
@@ -82,8 +82,10 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
     return found
 
 
-def speech_encoder() -> Any:
+def speech_encoder(positions: int = POSITIONS) -> Any:
     """Return transformers' WhisperEncoder with the weights of tiny.en, for 1.28 s of sound: 7.7M parameters.
+
+    positions : of the encoder, 0.02 s of sound each; its table of positions is cut to so many.
 
     Raises ImportError, with the line that installs it, for what is missing.
     """
@@ -94,14 +96,14 @@ def speech_encoder() -> Any:
     width, layers = 384, 4
     config = transformers.WhisperConfig(
         d_model=width, encoder_layers=layers, encoder_attention_heads=6, encoder_ffn_dim=4 * width, num_mel_bins=80,
-        max_source_positions=POSITIONS,
+        max_source_positions=positions,
     )  # fmt: skip
     encoder = transformers.models.whisper.modeling_whisper.WhisperEncoder(config)
     state: dict[str, np.ndarray] = {}
     for k in (1, 2):
         for part in ("weight", "bias"):
             state[f"conv{k}.{part}"] = arrays[f"encoder/conv{k}/{part}"]
-    state["embed_positions.weight"] = arrays["encoder/position_encodings/encodings"][:POSITIONS]
+    state["embed_positions.weight"] = arrays["encoder/position_encodings/encodings"][:positions]
     state |= _norm("layer_norm", "encoder/layer_norm", arrays)
     for k in range(layers):
         ours, theirs = f"layers.{k}.", f"encoder/layer_{k}/"
@@ -131,28 +133,47 @@ def spoken_words(words: Sequence[str] = WORDS, *, count: int = 200, first: int =
 
     Sounds are cut or padded to 1.28 s. Raises ImportError where espeak-ng or transformers is missing.
     """
+    sounds = []
+    for k in range(first, first + count):
+        word, voice = words[k % len(words)], VOICES[k % len(VOICES)]
+        sounds.append(spoken(word, voice, pitch=30 + 7 * k % 60, speed=120 + 11 * k % 80))
+    return log_mel(sounds)
+
+
+def log_mel(sounds: Sequence[np.ndarray], positions: int = POSITIONS) -> Any:
+    """Return the encoder's features (count, 80, 2 positions), a tensor, of sounds at 16 kHz, cut or padded with zeros.
+
+    Raises ImportError where transformers is missing.
+    """
     torch = require("torch", "torch", "spoken words", "ml")
     transformers = require("transformers", "transformers", "spoken words")
+    length = 2 * positions * RATE // 100
+    rows = np.zeros((len(sounds), length), dtype=np.float32)
+    for row, sound in zip(rows, sounds, strict=True):
+        row[: min(length, len(sound))] = sound[:length]
+    extractor = transformers.WhisperFeatureExtractor(chunk_length=2 * positions / 100, n_samples=length)
+    features = extractor(list(rows), sampling_rate=RATE, return_tensors="np", padding=False)["input_features"]
+    return torch.from_numpy(np.ascontiguousarray(features[:, :, : 2 * positions], dtype=np.float32))
+
+
+def spoken(word: str, voice: str, *, pitch: int, speed: int) -> np.ndarray:
+    """Return a word spoken by espeak-ng at 16 kHz, between -1 and 1.
+
+    voice : an accent, or accent+variant; pitch : 0 to 99; speed : words a minute. Raises ImportError where espeak-ng is
+    missing.
+    """
     program = shutil.which("espeak-ng")
     if program is None:
         raise ImportError("spoken words need the program espeak-ng, which is not installed: apt-get install espeak-ng")
-    length = 2 * POSITIONS * RATE // 100
-    sounds = np.zeros((count, length), dtype=np.float32)
-    for row, k in zip(sounds, range(first, first + count), strict=True):
-        word, voice = words[k % len(words)], VOICES[k % len(VOICES)]
-        sound = _spoken(program, word, voice, pitch=30 + 7 * k % 60, speed=120 + 11 * k % 80)
-        row[: min(length, len(sound))] = sound[:length]
-    extractor = transformers.WhisperFeatureExtractor(chunk_length=2 * POSITIONS / 100, n_samples=length)
-    features = extractor(list(sounds), sampling_rate=RATE, return_tensors="np", padding=False)["input_features"]
-    return torch.from_numpy(np.ascontiguousarray(features[:, :, : 2 * POSITIONS], dtype=np.float32))
-
-
-def _spoken(program: str, word: str, voice: str, *, pitch: int, speed: int) -> np.ndarray:
-    """Return a spoken word at 16 kHz."""
     command = [program, "-v", voice, "-p", str(pitch), "-s", str(speed), "--stdout", word]
     content = subprocess.run(command, capture_output=True, check=True).stdout
     with wave.open(io.BytesIO(content)) as file:  # the length in the header of a stream is no number of frames
         rate = file.getframerate()
         samples = np.frombuffer(content[44:], dtype="<i2").astype(np.float32) / 2**15
+    return resampled(samples, rate)
+
+
+def resampled(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Return a sound at 16 kHz from one at another rate, by linear interpolation."""
     at = np.arange(int(len(samples) * RATE / rate)) * (rate / RATE)
     return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)

@@ -15,7 +15,8 @@ from ml.studies import network_bits, run, subjects  # noqa: E402
 from ml.studies.network_bits import CASES, Case, table  # noqa: E402
 from ml.studies.subjects import Subject  # noqa: E402
 from ml.tasks import files, reviews, speech  # noqa: E402
-from ml.tasks.reviews import Accuracy, ReviewTask  # noqa: E402
+from ml.tasks.classification import Accuracy, answers  # noqa: E402
+from ml.tasks.reviews import ReviewTask  # noqa: E402
 
 
 def tiny_task(count: int = 80) -> ReviewTask:
@@ -33,7 +34,7 @@ def tiny_subject(folder) -> Subject:
     task = tiny_task()
 
     def answer():
-        found = reviews.answers(network, task, task.held_out)
+        found = answers(network, task, task.held_out)
         return {"logits": found.logits, "right": found.right}
 
     def compare(now, first):
