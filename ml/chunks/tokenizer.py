@@ -195,10 +195,12 @@ class ActionCodes:
         return self.decode(tokens)
 
     def _flat(self, given: np.ndarray) -> np.ndarray:
-        h, d = self.chunk, self.dims
-        if given.ndim in (2, 3) and given.shape[-2:] == (h, d):
-            return given.reshape(*given.shape[:-2], h * d)
-        if given.ndim == 2 and given.shape[1] == h * d:
+        h, d, shape = self.chunk, self.dims, given.shape
+        if shape == (h, d):
+            return given.reshape(h * d)
+        if len(shape) == 3 and shape[1:] == (h, d):
+            return given.reshape(-1, h * d)
+        if len(shape) == 2 and shape[1] == h * d:
             return given
         raise ValueError(
             f"chunks must have the shape (n, {h}, {d}), or ({h}, {d}) of one, got {given.shape}; ml.chunks.split cuts "
