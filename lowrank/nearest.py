@@ -82,7 +82,7 @@ def codebooks_of(centres: np.ndarray) -> Codebooks:
 
 def _in_steps(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a step for each level (L, 1, 1), and offsets (L, K, d) in whole steps; none where all would vanish."""
-    most = np.max(np.abs(offsets), axis=(1, 2), keepdims=True)
+    most = np.max(np.abs(offsets), axis=(1, 2), keepdims=True, initial=0.0)
     step = np.where(most > 1e-100, most / 32767, 0.0)
     return step, np.rint(offsets / np.where(step > 0, step, np.inf))
 

@@ -163,7 +163,8 @@ class ResidualCodes:
         dtype = np.dtype(("float32", "float64", "complex64", "complex128")[int(header[2])])
         c = Coordinates(int(header[1]), dtype, given.get("basis"), given.get("dual"))
         for key, a in given.items():
-            if a.dtype.kind not in ("fc" if key in ("basis", "dual") else "f" if key != "header" else "iu"):
+            numbers = "fc" if dtype.kind == "c" else "f"
+            if a.dtype.kind not in (numbers if key in ("basis", "dual") else "f" if key != "header" else "iu"):
                 raise ValueError(f"{key} has entries of {a.dtype}, which is none of residual codes")
             if not np.all(np.isfinite(a)):
                 raise ValueError(f"{key} has entries that are NaN or infinite: it is damaged")
@@ -177,6 +178,8 @@ class ResidualCodes:
                 f"centres must have the shape (L, K, {c.size}) and error_per_level (L,), got {centres.shape} and "
                 f"{errors.shape}"
             )
+        if np.any(errors < 0):
+            raise ValueError(f"error_per_level has the entry {errors.min()}: it is damaged")
         return cls(c, centres.astype(np.float64), errors.astype(np.float64))
 
     def __repr__(self) -> str:

@@ -128,7 +128,8 @@ class ActionCodes:
     def encode(self, chunks: Any) -> np.ndarray:
         """Return the tokens (n, L) of chunks (n, H, D), or (L,) of one chunk (H, D): int32.
 
-        Chunks may be flat, (n, H D), too. Raises ValueError for NaN and any other shape.
+        Chunks may be flat, (n, H D), too; with H = 1 the shape (1, D) is that of one chunk. Raises ValueError for NaN
+        and any other shape.
         """
         return self.codes.encode(self._flat(real_numbers("chunks", chunks)))  # which looks for NaN
 
@@ -143,15 +144,22 @@ class ActionCodes:
     def error(self, chunks: Any, levels: int | None = None) -> float:
         """Return the relative error ||X - decode(encode(X))|| / ||X|| of chunks, in the Frobenius norm.
 
-        levels : how many tokens are used, by default all
+        levels : how many tokens are used, 1 .. L, by default all
 
-        Raises ValueError where all chunks are zero.
+        Raises ValueError where all chunks are zero, and for other numbers of levels.
         """
+        levels = self.levels if levels is None else at_least("levels", levels, 1)
+        if levels > self.levels:
+            raise ValueError(f"levels must be at most {self.levels}, the tokens of a chunk, got {levels}")
         given = self._flat(checked_actions("chunks", chunks)).reshape(-1, self.chunk * self.dims)
-        size = float(np.linalg.norm(given))
+        off = given - self.codes.decode(self.codes.encode(given)[:, :levels])
+        size, largest = (float(np.max(np.abs(a), initial=0.0)) for a in (given, off))
         if not size:
             raise ValueError("all chunks are zero: there is no relative error")
-        return float(np.linalg.norm(given - self.codes.decode(self.codes.encode(given)[:, :levels]))) / size
+        if not largest:
+            return 0.0
+        # so scaled, no square overflows or vanishes
+        return float(np.linalg.norm(off / largest) / np.linalg.norm(given / size)) * (largest / size)
 
     def add_to_vocabulary(self, size: int) -> ActionVocabulary:
         """Return the map between tokens and entries of a vocabulary that has `size` entries so far."""
