@@ -27,6 +27,11 @@ class Codebooks:
         np.ndarray
     )  #: (L, 3): the step, the largest norm of what rounding leaves, and of an offset, rounded or not
 
+    @functools.cached_property
+    def arguments(self) -> tuple[Any, ...]:
+        """All arrays, as the compiled encoder takes them."""
+        return self.unit, self.vectors, self.halves, self.rounded, self.rounding
+
     @property
     def levels(self) -> int:
         """Number L of levels of codes."""
@@ -123,7 +128,7 @@ def encode(x: np.ndarray, books: Codebooks) -> np.ndarray:
     if not x.flags.carray:  # C-contiguous, aligned and writable: no second kind of array to compile for
         x = np.array(x, order="C")
     found = np.empty((len(x), len(books.halves)), dtype=np.int32)
-    bad = _compiled()(x, books.unit, books.vectors, books.halves, books.rounded, books.rounding, found)
+    bad = _compiled()(x, *books.arguments, found)
     if bad >= 0:
         raise ValueError(
             f"sample {bad} has entries that are NaN or infinite, or beyond all code vectors by hundreds of decades; "

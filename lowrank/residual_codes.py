@@ -109,6 +109,15 @@ class ResidualCodes:
         found = encode(rows, self._books)
         return found[0] if len(shape) == 1 else found
 
+    def encode_one(self, x: np.ndarray) -> np.ndarray:
+        """Return the codes (L,) of one sample, an array of `width` entries in double precision, whatever its shape.
+
+        As :meth:`encode`, without a check of what is given here; entries are looked at all the same.
+        """
+        if not self.coordinates.plain:
+            return self.encode(x.reshape(-1))
+        return encode(x.reshape(1, -1), self._books)[0]
+
     def _coordinates_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the coordinates (n, r) of samples (n, d) in double precision."""
         c = self.coordinates

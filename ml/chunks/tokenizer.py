@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from ml.chunks.stream import ActionStream
 from ml.chunks.vocabulary import ActionVocabulary
 
 __all__ = ["ActionCodes", "ActionTokenizer"]
+
+DOUBLE = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,17 @@ class ActionCodes:
     dims: int  #: D
     codes: ResidualCodes  #: of the chunks as vectors (H D,)
 
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.dims < 1 or self.chunk * self.dims != self.codes.coordinates.width:
+            raise ValueError(
+                f"{self.chunk} actions of {self.dims} numbers are not the {self.codes.coordinates.width} numbers of the "
+                "codes"
+            )
+
+    @functools.cached_property
+    def _shape(self) -> tuple[int, int]:
+        return self.chunk, self.dims
+
     @property
     def levels(self) -> int:
         """Tokens of a chunk, L."""
@@ -131,6 +145,8 @@ class ActionCodes:
         Chunks may be flat, (n, H D), too; with H = 1 the shape (1, D) is that of one chunk. Raises ValueError for NaN
         and any other shape.
         """
+        if type(chunks) is np.ndarray and chunks.dtype is DOUBLE and chunks.shape == self._shape:
+            return self.codes.encode_one(chunks)  # the same, without the conversions: two microseconds less
         return self.codes.encode(self._flat(real_numbers("chunks", chunks)))  # which looks for NaN
 
     def decode(self, tokens: Any) -> np.ndarray:

@@ -185,6 +185,10 @@ def test_one_chunk_is_coded_as_it_is_among_others(walks: np.ndarray, codes: Acti
     single = chunks.astype(np.float32)
     np.testing.assert_array_equal(codes.encode(single[2]), codes.encode(single.astype(float))[2])
     assert codes.encode(chunks[:0]).shape == (0, 3)
+    weighted = ActionTokenizer(levels=2, codes=8).fit(walks, product=np.diag(np.arange(1.0, 13)))
+    np.testing.assert_array_equal(weighted.encode(chunks[1]), weighted.encode(chunks)[1])
+    with pytest.raises(ValueError, match="5 actions of 12 numbers are not the 120 numbers of the codes"):
+        ActionCodes(5, 12, codes.codes)
     bad = chunks[1].copy()
     for value in (np.nan, np.inf):
         bad[3, 4] = value
@@ -298,7 +302,7 @@ def test_files_of_other_things_are_refused(tmp_path: Path, codes: ActionCodes) -
     arrays = codes.codes.arrays()
     for mark, said in (
         (np.array([2, H, D]), "has file version 2, this package reads 1"),
-        (np.array([1, H, D + 1]), "10 actions of 13 numbers are not 120 numbers"),
+        (np.array([1, H, D + 1]), "10 actions of 13 numbers are not the 120 numbers"),
         (np.array([1, -H, -D]), "actions of -12 numbers"),
         (np.array([1.0, H, D]), "not a whole file"),
     ):
