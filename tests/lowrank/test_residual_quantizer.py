@@ -82,6 +82,20 @@ def test_levels_of_very_different_sizes_are_coded_as_defined():
             assert np.array_equal(encode(scale * x, books), encode_plainly(scale * x, books))
 
 
+def test_codes_that_16_bits_hold_are_told_apart_beyond_single_precision():
+    """Nothing is lost by rounding code vectors, so that only the error of the scores' sums stands in the limit."""
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        v = rng.integers(-32767, 32768, 24).astype(float)
+        v[0] = 32767
+        books = codebooks_of(np.stack([v, -v])[None])
+        assert books.rounding[0, 1] == 0
+        across = rng.standard_normal((8, 24)) * 3e4
+        across -= np.outer(across @ v, v) / (v @ v)
+        x = across + np.outer(np.tile([1e-9, -1e-9], 4), v)
+        assert np.array_equal(encode(x, books)[:, 0], np.tile([0, 1], 4))
+
+
 def test_no_kind_of_array_is_compiled_for_twice():
     """Arrays that may not be written to, that are not aligned, of another order of bytes or of entries."""
     from lowrank.nearest import _compiled
