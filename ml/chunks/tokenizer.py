@@ -115,10 +115,8 @@ class ActionCodes:
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.dims < 1 or self.chunk * self.dims != self.codes.coordinates.width:
-            raise ValueError(
-                f"{self.chunk} actions of {self.dims} numbers are not the {self.codes.coordinates.width} numbers of the "
-                "codes"
-            )
+            width = self.codes.coordinates.width
+            raise ValueError(f"{self.chunk} actions of {self.dims} numbers are not the {width} numbers of the codes")
 
     @functools.cached_property
     def _shape(self) -> tuple[int, int]:
