@@ -31,7 +31,7 @@ __all__ = ["CASES", "Case", "run", "table"]
 #: Bits that sensitivities are measured at; 0 drops a weight, which is no small change: gradients say nothing about it.
 MEASURED = {"forward": (0, 2, 3, 4, 6, 8), "gradient": (2, 3, 4, 6, 8)}
 #: Backward passes a batch where sensitivities are estimated from gradients.
-PROBES = 16
+PROBES = 8
 #: Training with rounded weights: bits, steps of 32 sentences, rate.
 TRAINED_BITS, TRAINED_STEPS, TRAINED_RATE = 3, 100, 5e-5
 
@@ -43,11 +43,13 @@ class Case:
     bits: int  #: of every weight, or in the mean
     gamma: str  #: "1", "searched" on the weights, "outputs": searched on the outputs of layers
     allocation: str = "even"  #: or a method of :func:`ml.allocate_weight_bits`
+    group: int | None = None  #: numbers that share a scale; None: a row
 
     @property
     def name(self) -> str:
         """The name of the case in the JSON."""
-        return f"{self.bits} bits, gamma {self.gamma}, {self.allocation}"
+        scales = f", groups of {self.group}" if self.group else ""
+        return f"{self.bits} bits, gamma {self.gamma}, {self.allocation}{scales}"
 
 
 #: The cases that say most come first.
@@ -60,6 +62,12 @@ CASES = (
     *(Case(b, "outputs") for b in (3, 4)),
     Case(8, "1"),
 )
+#: Further cases of one network. A row of a language model has a few large numbers, which clipping ruins.
+FURTHER = {
+    "language": (
+        *(Case(b, "1", "greedy") for b in (4, 3)), *(Case(4, g, group=32) for g in ("1", "searched")),
+    )
+}  # fmt: skip
 
 
 def run(
@@ -95,7 +103,8 @@ def run(
             continue
         say(subject.title)
         found = summary.setdefault(subject_name, {"title": subject.title, "error": subject.error, "cases": {}})
-        for _ in _steps(subject, found, out, cases):
+        further = FURTHER.get(subject_name, ()) if cases is CASES else ()
+        for _ in _steps(subject, found, out, (*cases, *further)):
             keep()
         say(table(found))
     figure(summary, out)
@@ -111,15 +120,15 @@ def _steps(subject: Subject, found: dict[str, Any], out: Path, cases: Sequence[C
     if "full" not in found:
         found["full"] = subject.compare(first, first)
         yield
-    if "sensitivity" not in found:
-        start = time.process_time()
-        losses = quantised.sensitivity()
-        found["sensitivity"] = {key: row.tolist() for key, row in losses.items()}
-        found["sensitivity_cpu_seconds"] = time.process_time() - start
-        yield
-    losses = {key: np.array(row) for key, row in found["sensitivity"].items()}
     for case in cases:
         if case.name not in found["cases"]:
+            key = "sensitivity" if case.gamma == "searched" else f"sensitivity, gamma {case.gamma}"
+            if case.allocation != "even" and key not in found:
+                start = time.process_time()
+                found[key] = {name: row.tolist() for name, row in quantised.sensitivity(case.gamma).items()}
+                found[f"{key}, cpu_seconds"] = time.process_time() - start
+                yield
+            losses = {name: np.array(row) for name, row in found.get(key, {}).items()}
             found["cases"][case.name] = _one(subject, sites, quantised, case, losses, first)
             for site, original in zip(sites, originals, strict=True):
                 site.write(original)
@@ -138,24 +147,25 @@ class _Memory:
 
     def __init__(self, subject: Subject, sites: Sequence[Site]) -> None:
         self.subject, self.sites = subject, sites
-        self.known: dict[tuple[str, int, str], Quantized] = {}
+        self.known: dict[tuple[str, int, str, int | None], Quantized] = {}
         self.squares: Mapping[str, np.ndarray] | None = None
 
-    def codes(self, site: Site, bits: int, gamma: str) -> Quantized:
+    def codes(self, site: Site, bits: int, gamma: str, group: int | None = None) -> Quantized:
         """Return the codes of one weight; the first time the network must be as it was."""
-        if (site.name, bits, gamma) not in self.known:
+        key = (site.name, bits, gamma, group)
+        if key not in self.known:
             if gamma == "outputs" and self.squares is None:
                 self.squares = input_squares(self.subject.module, self.subject.batches, self.sites)
             h = None if gamma != "outputs" or self.squares is None else self.squares.get(site.name)
             search: Any = 1.0 if gamma == "1" else "search"
-            self.known[site.name, bits, gamma] = quantized_weight(site, bits, h, gamma=search, scales="float16")
-        return self.known[site.name, bits, gamma]
+            self.known[key] = quantized_weight(site, bits, h, gamma=search, group=group, scales="float16")
+        return self.known[key]
 
-    def sensitivity(self) -> dict[str, np.ndarray]:
+    def sensitivity(self, gamma: str) -> dict[str, np.ndarray]:
         """Return the losses of :func:`ml.sensitivity`, by the codes that the cases use."""
 
         def rounded(site: Site) -> list[np.ndarray]:
-            return [decoded(self.codes(site, bits, "searched")) for bits in MEASURED[self.subject.method]]
+            return [decoded(self.codes(site, bits, gamma)) for bits in MEASURED[self.subject.method]]
 
         module, batches = self.subject.module, self.subject.batches
         if self.subject.method == "gradient":
@@ -174,7 +184,7 @@ def _one(
         bits = allocate_weight_bits(
             subject.module, case.bits, losses, measured, method=method, lo=measured[0], hi=8, skip=subject.skip
         )
-    codes = {site.name: memory.codes(site, bits[site.name], case.gamma) for site in sites}
+    codes = {site.name: memory.codes(site, bits[site.name], case.gamma, case.group) for site in sites}
     report = install(subject.module, sites, codes)
     figures = subject.compare(subject.answer(), first)
     return {"saved": report.saved, "nbytes": report.nbytes, "mean_bits": report.mean_bits, "bits": bits, **figures}
