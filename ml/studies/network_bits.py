@@ -65,9 +65,11 @@ CASES = (
 #: Further cases of one network. A row of a language model has a few large numbers, which clipping ruins.
 FURTHER = {
     "language": (
-        *(Case(b, "1", "greedy") for b in (4, 3)), *(Case(4, g, group=32) for g in ("1", "searched")),
+        *(Case(4, "1", method) for method in ("greedy", "closed")),
+        Case(3, "1", "greedy"),
+        *(Case(4, gamma, group=32) for gamma in ("1", "searched")),
     )
-}  # fmt: skip
+}
 
 
 def run(
@@ -169,8 +171,8 @@ class _Memory:
 
         module, batches = self.subject.module, self.subject.batches
         if self.subject.method == "gradient":
-            return from_gradients(module, batches, self.sites, rounded, False, PROBES, 0)
-        return from_changes(module, batches, self.sites, rounded, "output")
+            return from_gradients(module, batches, self.sites, rounded, self.subject.loss == "kl", PROBES, 0)
+        return from_changes(module, batches, self.sites, rounded, self.subject.loss)
 
 
 def _one(

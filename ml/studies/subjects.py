@@ -40,6 +40,7 @@ class Subject:
     compare: Callable[[Arrays, Arrays], dict[str, float]]  #: figures from answers and those of the network at first
     error: str  #: the figure by which quantised networks are ranked, smaller is better
     task: ReviewTask | None = None
+    loss: Literal["output", "kl"] = "output"  #: of the sensitivities
 
 
 def reference(subject: Subject, folder: Path) -> Arrays:
@@ -113,7 +114,7 @@ def language_subject(folder: Path) -> Subject:
 
     batches = ({"input_ids": token_rows(tokenizer, rows=1, length=TOKENS, first=APART)},)
     title = f"SmolLM2-135M-Instruct, {ids.numel()} tokens of newspapers"
-    return Subject("language", title, network, (), batches, "gradient", answer, compare, "loss_rise")
+    return Subject("language", title, network, (), batches, "gradient", answer, compare, "loss_rise", loss="kl")
 
 
 def _rms_error(off: np.ndarray) -> float:
