@@ -19,7 +19,8 @@ from ml.quantization.integer_layers import run_int8
 from ml.quantization.post_training import install, quantized_weight
 from ml.quantization.report import decoded
 from ml.quantization.running import input_squares
-from ml.quantization.sensitivity import from_changes, from_gradients
+from ml.quantization.scheme import Scheme
+from ml.quantization.sensitivity import Gradients, from_changes, from_gradients
 from ml.quantization.sites import Site, sites_of
 from ml.quantization.training import fake_quantize, freeze_quantized
 from ml.studies.drawing import figure
@@ -147,8 +148,8 @@ class _Memory:
             if gamma == "outputs" and self.squares is None:
                 self.squares = input_squares(self.subject.module, self.subject.batches, self.sites)
             h = None if gamma != "outputs" or self.squares is None else self.squares.get(site.name)
-            search: Any = 1.0 if gamma == "1" else "search"
-            self.known[site.name, bits, gamma] = quantized_weight(site, bits, h, gamma=search, scales="float16")
+            scheme = Scheme(1.0 if gamma == "1" else "search")
+            self.known[site.name, bits, gamma] = quantized_weight(site, bits, scheme, h)
         return self.known[site.name, bits, gamma]
 
     def sensitivity(self) -> dict[str, np.ndarray]:
@@ -159,7 +160,7 @@ class _Memory:
 
         module, batches = self.subject.module, self.subject.batches
         if self.subject.method == "gradient":
-            return from_gradients(module, batches, self.sites, rounded, False, PROBES, 0)
+            return from_gradients(module, batches, self.sites, rounded, False, Gradients(PROBES))
         return from_changes(module, batches, self.sites, rounded, "output")
 
 
