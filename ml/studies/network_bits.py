@@ -24,7 +24,7 @@ from ml.quantization.sensitivity import Gradients, from_changes, from_gradients
 from ml.quantization.sites import Site, sites_of
 from ml.quantization.training import fake_quantize, freeze_quantized
 from ml.studies.drawing import figure
-from ml.studies.subjects import SUBJECTS, Arrays, Subject, reference
+from ml.studies.subjects import SUBJECTS, Arrays, Subject, content_key, reference
 from ml.tasks.reviews import train
 
 __all__ = ["CASES", "Case", "run", "table"]
@@ -74,8 +74,9 @@ def run(
 ) -> dict[str, Any]:
     """Run the study of bits and write summary.json and figures (png and pdf) to the folder `out`; return the summary.
 
-    Every case is written to summary.json when it is done; run anew, the study goes on where it was. A network whose
-    material is missing is left out, with the line that brings it.
+    Every case is written to summary.json when it is done; run anew, the study goes on where it was, but from the start
+    for a network with other weights or texts. A network whose material is missing is left out, with the line that
+    brings it.
 
     name : "quantize"; tol : not used, must be None. Takes 40 minutes of one core in all.
     """
@@ -95,7 +96,11 @@ def run(
             say(f"{subject_name} is left out: {error}")
             continue
         say(subject.title)
-        found = summary.setdefault(subject_name, {"title": subject.title, "error": subject.error, "cases": {}})
+        fresh = {"title": subject.title, "error": subject.error, "key": content_key(subject), "cases": {}}
+        if summary.get(subject_name, fresh).get("key", fresh["key"]) != fresh["key"]:
+            say(f"{subject_name}: the network or its texts are others than before, all cases begin anew")
+            del summary[subject_name]
+        found = summary.setdefault(subject_name, fresh)
         for _ in _steps(subject, found, out, cases):
             keep()
         say(table(found))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.optional import require
+from lowrank.writing import write_atomically
 from ml.tasks.language_model import perplexity, small_language_model, token_losses, token_rows
 from ml.tasks.reviews import Accuracy, ReviewTask, answers, review_task, trained_classifier
 from ml.tasks.speech import speech_encoder, spoken_words
 
-__all__ = ["SUBJECTS", "Subject", "reference"]
+__all__ = ["SUBJECTS", "Subject", "content_key", "reference"]
 
 #: Sentences that are not trained on, and those of them that are asked.
 HELD_OUT, SENTENCES = 2600, 2000
@@ -44,11 +47,25 @@ class Subject:
 
 def reference(subject: Subject, folder: Path) -> Arrays:
     """Return the answers of the network as it is, read from a file of the folder where they have been computed."""
-    path = folder / f"{subject.name}-reference.npz"
+    path = folder / f"{subject.name}-{content_key(subject)[:16]}.npz"
     if not path.is_file():
-        np.savez(path, allow_pickle=False, **subject.answer())
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **subject.answer())
+        write_atomically(path, buffer.getvalue())
     with np.load(path) as file:
         return dict(file)
+
+
+def content_key(subject: Subject) -> str:
+    """Return what answers and cases depend on as a SHA-256: the network's numbers, its batches, and the title."""
+    found = hashlib.sha256(f"{subject.title} {subject.skip} {subject.method}".encode())
+    for name, tensor in subject.module.state_dict().items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
+    for batch in subject.batches:
+        for part in batch.values() if isinstance(batch, dict) else (batch,):
+            found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()
 
 
 def film_review_subject(folder: Path) -> Subject:
