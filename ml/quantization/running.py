@@ -21,7 +21,7 @@ def checked_batches(batches: Iterable[Any], name: str) -> list[Any]:
     none, TypeError for one tensor in place of a list of batches.
     """
     torch = require("torch", "torch", "ml.quantization", "ml")
-    if isinstance(batches, torch.Tensor | Mapping | str):
+    if isinstance(batches, torch.Tensor | np.ndarray | Mapping | str):
         raise TypeError(f"{name} must be a list of batches, got one {type(batches).__name__}; put it into a list")
     found = list(batches)
     if not found:
@@ -71,14 +71,22 @@ def run_with(module: Any, batches: Sequence[Any], handles: Sequence[Any]) -> Non
 
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
-    """Put a module into evaluation mode (no dropout), and each part back into its own mode afterwards."""
+    """Put a module into evaluation mode (no dropout), and each part back into its own mode afterwards.
+
+    Tables with max_norm, whose calls rewrite their rows, get their numbers back, too.
+    """
+    torch = require("torch", "torch", "ml.quantization", "ml")
     modes = [(m, m.training) for m in module.modules()]
+    tables = [(m.weight, m.weight.detach().clone()) for m in module.modules() if getattr(m, "max_norm", None)]
     module.eval()
     try:
         yield
     finally:
         for part, mode in modes:
             part.training = mode
+        with torch.no_grad():
+            for weight, before in tables:
+                weight.copy_(before)
 
 
 def input_squares(module: Any, batches: Sequence[Any], sites: Sequence[Site]) -> dict[str, np.ndarray]:

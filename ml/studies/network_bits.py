@@ -19,19 +19,18 @@ from ml.quantization.integer_layers import run_int8
 from ml.quantization.post_training import install, quantized_weight
 from ml.quantization.report import decoded
 from ml.quantization.running import input_squares
-from ml.quantization.sensitivity import from_changes, from_gradients
+from ml.quantization.scheme import Scheme
+from ml.quantization.sensitivity import from_changes
 from ml.quantization.sites import Site, sites_of
 from ml.quantization.training import fake_quantize, freeze_quantized
 from ml.studies.drawing import figure
-from ml.studies.subjects import SUBJECTS, Arrays, Subject, reference
+from ml.studies.subjects import SUBJECTS, Arrays, Subject, content_key, reference
 from ml.tasks.reviews import train
 
 __all__ = ["CASES", "Case", "run", "table"]
 
-#: Bits that sensitivities are measured at; 0 drops a weight, which is no small change: gradients say nothing about it.
-MEASURED = {"forward": (0, 2, 3, 4, 6, 8), "gradient": (2, 3, 4, 6, 8)}
-#: Backward passes a batch where sensitivities are estimated from gradients.
-PROBES = 8
+#: Weights whose sensitivities are written to the file together.
+KEPT = 30
 #: Training with rounded weights: bits, steps of 32 sentences, rate.
 TRAINED_BITS, TRAINED_STEPS, TRAINED_RATE = 3, 100, 5e-5
 
@@ -62,11 +61,10 @@ CASES = (
     *(Case(b, "outputs") for b in (3, 4)),
     Case(8, "1"),
 )
-#: Further cases of one network. A row of a language model has a few large numbers, which clipping ruins.
+#: Further cases of a network. A row of a language model has a few large numbers, which clipping ruins.
 FURTHER = {
     "language": (
         *(Case(4, "1", method) for method in ("greedy", "closed")),
-        Case(3, "1", "greedy"),
         *(Case(4, gamma, group=32) for gamma in ("1", "searched")),
     )
 }
@@ -83,8 +81,9 @@ def run(
 ) -> dict[str, Any]:
     """Run the study of bits and write summary.json and figures (png and pdf) to the folder `out`; return the summary.
 
-    Every case is written to summary.json when it is done; run anew, the study goes on where it was. A network whose
-    material is missing is left out, with the line that brings it.
+    Every case is written to summary.json when it is done; run anew, the study goes on where it was, but from the start
+    for a network with other weights or texts. A network whose material is missing is left out, with the line that
+    brings it.
 
     name : "quantize"; tol : not used, must be None. Takes 40 minutes of one core in all.
     """
@@ -104,7 +103,11 @@ def run(
             say(f"{subject_name} is left out: {error}")
             continue
         say(subject.title)
-        found = summary.setdefault(subject_name, {"title": subject.title, "error": subject.error, "cases": {}})
+        fresh = {"title": subject.title, "error": subject.error, "key": content_key(subject), "cases": {}}
+        if summary.get(subject_name, fresh).get("key", fresh["key"]) != fresh["key"]:
+            say(f"{subject_name}: the network or its texts are others than before, all cases begin anew")
+            del summary[subject_name]
+        found = summary.setdefault(subject_name, fresh)
         further = FURTHER.get(subject_name, ()) if cases is CASES else ()
         for _ in _steps(subject, found, out, (*cases, *further)):
             keep()
@@ -125,11 +128,13 @@ def _steps(subject: Subject, found: dict[str, Any], out: Path, cases: Sequence[C
     for case in cases:
         if case.name not in found["cases"]:
             key = "sensitivity" if case.gamma == "searched" else f"sensitivity, gamma {case.gamma}"
-            if case.allocation != "even" and key not in found:
-                start = time.process_time()
-                found[key] = {name: row.tolist() for name, row in quantised.sensitivity(case.gamma).items()}
-                found[f"{key}, cpu_seconds"] = time.process_time() - start
-                yield
+            if case.allocation != "even":
+                known = found.setdefault(key, {})
+                left = [site for site in sites if site.name not in known]
+                for first_left in range(0, len(left), KEPT):
+                    some = left[first_left : first_left + KEPT]
+                    known |= {name: row.tolist() for name, row in quantised.sensitivity(case.gamma, some).items()}
+                    yield
             losses = {name: np.array(row) for name, row in found.get(key, {}).items()}
             found["cases"][case.name] = _one(subject, sites, quantised, case, losses, first)
             for site, original in zip(sites, originals, strict=True):
@@ -159,20 +164,17 @@ class _Memory:
             if gamma == "outputs" and self.squares is None:
                 self.squares = input_squares(self.subject.module, self.subject.batches, self.sites)
             h = None if gamma != "outputs" or self.squares is None else self.squares.get(site.name)
-            search: Any = 1.0 if gamma == "1" else "search"
-            self.known[key] = quantized_weight(site, bits, h, gamma=search, group=group, scales="float16")
+            scheme = Scheme(1.0 if gamma == "1" else "search", group)
+            self.known[key] = quantized_weight(site, bits, scheme, h)
         return self.known[key]
 
-    def sensitivity(self, gamma: str) -> dict[str, np.ndarray]:
+    def sensitivity(self, gamma: str, sites: Sequence[Site]) -> dict[str, np.ndarray]:
         """Return the losses of :func:`ml.sensitivity`, by the codes that the cases use."""
 
         def rounded(site: Site) -> list[np.ndarray]:
-            return [decoded(self.codes(site, bits, gamma)) for bits in MEASURED[self.subject.method]]
+            return [decoded(self.codes(site, bits, gamma)) for bits in self.subject.measured]
 
-        module, batches = self.subject.module, self.subject.batches
-        if self.subject.method == "gradient":
-            return from_gradients(module, batches, self.sites, rounded, self.subject.loss == "kl", PROBES, 0)
-        return from_changes(module, batches, self.sites, rounded, self.subject.loss)
+        return from_changes(self.subject.module, self.subject.batches, sites, rounded, self.subject.loss)
 
 
 def _one(
@@ -182,9 +184,16 @@ def _one(
     bits = dict.fromkeys((site.name for site in sites), case.bits)
     if case.allocation != "even":
         method: Any = case.allocation
-        measured = MEASURED[subject.method]
+        measured = subject.measured
         bits = allocate_weight_bits(
-            subject.module, case.bits, losses, measured, method=method, lo=measured[0], hi=8, skip=subject.skip
+            subject.module,
+            case.bits,
+            losses,
+            measured,
+            method=method,
+            lo=measured[0],
+            hi=measured[-1],
+            skip=subject.skip,
         )
     codes = {site.name: memory.codes(site, bits[site.name], case.gamma, case.group) for site in sites}
     report = install(subject.module, sites, codes)
