@@ -41,8 +41,7 @@ def tiny_subject(folder) -> Subject:
         return {"accuracy": a.value, "accuracy_se": a.standard_error, "logit_error": a.logit_error(b)}
 
     batches = (task.batch(task.training[:8]),)
-    return Subject("tiny", "A tiny network", network, ("classifier",), batches, "forward", answer, compare,
-                   "logit_error", task)  # fmt: skip
+    return Subject("tiny", "A tiny network", network, ("classifier",), batches, answer, compare, "logit_error", task)
 
 
 @pytest.fixture
