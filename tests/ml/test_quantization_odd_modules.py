@@ -271,6 +271,21 @@ def test_a_loss_of_zero_at_many_bits_says_nothing_about_few():
     assert found == {"0.weight": 6, "1.weight": 2}
 
 
+def test_gamma_of_grouped_convolutions_looks_at_the_inputs_of_each_group():
+    """Two groups whose inputs weigh different numbers: rows are rounded as those of two layers of their own."""
+    torch.manual_seed(0)
+    both, size = nn.Conv1d(16, 8, 1, groups=2, bias=False), torch.logspace(0, -2, 8)
+    x = torch.randn(50, 16, 7) * torch.cat([size, size.flip(0)])[:, None]
+    apart = nn.ModuleList([nn.Conv1d(8, 4, 1, bias=False) for _ in range(2)])
+    with torch.no_grad():
+        for k in range(2):
+            apart[k].weight.copy_(both.weight[4 * k : 4 * k + 4])
+    ml.quantize_module(both, 3, [x], scales="float32")
+    for k in range(2):
+        ml.quantize_module(apart[k], 3, [x[:, 8 * k : 8 * k + 8]], scales="float32")
+        assert torch.equal(both.weight[4 * k : 4 * k + 4], apart[k].weight)
+
+
 # training
 
 
@@ -406,6 +421,17 @@ def test_integer_layers_take_inputs_of_every_shape():
         assert fast(x).shape == layer(x).shape
         assert float((fast(x) - layer(x)).detach().abs().sum()) <= 0.05 * float(layer(x).detach().abs().sum())
     assert torch.equal(copy.deepcopy(fast)(x), fast(x))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_other_types_are_timed_in_their_type_and_random_numbers_stay(kind):
+    module, x = nn.Sequential(nn.Linear(16, 8)).to(kind), torch.randn(3, 16).to(kind)
+    report = ml.quantize_module(module, 8)
+    answer, before = module(x), torch.get_rng_state()
+    ml.run_int8(module, report, [x], memory=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert module(x).dtype == kind
+    assert float((module(x) - answer).detach().norm()) < 0.05 * float(answer.detach().norm())
 
 
 # files
