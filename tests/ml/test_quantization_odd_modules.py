@@ -230,6 +230,19 @@ def test_gradients_of_short_types_are_summed_in_single_precision(kind):
     np.testing.assert_allclose(estimated, measured, rtol=0.3)
 
 
+def test_one_probe_is_the_square_of_the_change_along_it_and_fixed_weights_stay_fixed():
+    torch.manual_seed(0)
+    module, x = nn.Linear(16, 8), torch.randn(20, 16)
+    module.weight.requires_grad_(False)
+    other = copy.deepcopy(module)
+    ml.quantize_module(other, 4)
+    v = torch.randn(20, 8, generator=torch.Generator().manual_seed(5))
+    y, change = module(x).double().detach(), (other(x) - module(x)).double().detach()
+    found = ml.sensitivity(module, [x], bits=(4,), method=ml.Gradients(1, rng=5))["weight"]
+    assert found[0] == pytest.approx(float((v * change).sum() ** 2 / y.square().sum()), rel=1e-3)
+    assert not module.weight.requires_grad
+
+
 def test_sparse_gradients_are_measured_and_not_trained():
     module = nn.Sequential(nn.Embedding(5, 4, sparse=True), nn.Linear(4, 2))
     assert ml.sensitivity(module, [torch.tensor([0, 1])], bits=(3,), method=ml.Gradients())["0.weight"] > 0
