@@ -24,6 +24,8 @@ __all__ = ["Int8Layer", "Int8Report", "run_int8"]
 REPEATS = 7
 #: Most bits of the kernels' weights.
 KERNEL_BITS = 8
+#: Bytes that the kernels keep of a row besides its integers: scale, offset and sum.
+ROW_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def run_int8(
             new.train(layer.training)
             replaced.append((parent, attribute, layer, new))
         before = layer.weight.numel() * layer.weight.element_size()
-        after = layer.weight.numel() + 4 * len(q.scales) if better else before
+        each = q.dtype.itemsize if isinstance(layer, torch.nn.Embedding) else ROW_BYTES
+        after = layer.weight.numel() + each * len(q.scales) if better else before
         layers.append(Int8Layer(name, q.shape, rows.get(id(layer), 0), single, int8, better, before, after))
     _replace(module, replaced, given[:1])
     return Int8Report(tuple(layers))
@@ -194,7 +197,8 @@ def _rows(module: Any, batches: Sequence[Any], places: dict[int, Any]) -> dict[i
 def _seconds(layer: Any, new: Any, rows: int) -> tuple[float, float]:
     """Return the smallest seconds of both layers, in turns."""
     torch = require("torch", "torch", "ml.run_int8", "ml")
-    x = torch.randn(rows, layer.in_features)
+    generator = torch.Generator().manual_seed(0)  # random numbers of the user go on as they were
+    x = torch.randn(rows, layer.in_features, generator=generator).to(layer.weight.dtype)
     best = [np.inf, np.inf]
     with torch.no_grad():
         for repeat in range(REPEATS + 1):

@@ -133,8 +133,8 @@ def test_inputs_are_measured_for_linear_layers_and_convolutions():
     x = torch.cat([module.table(b) for b in given]).double()
     np.testing.assert_allclose(found["inner.weight"], x.square().mean((0, 1)).detach().numpy(), rtol=1e-6)
     y = torch.cat([module.norm(module.inner(module.table(b))) for b in given]).double()
-    channels = y.square().mean((0, 1)).reshape(2, 12).mean(0).detach().numpy()
-    np.testing.assert_allclose(found["conv.weight"], np.repeat(channels[:, None], 3, 1), rtol=1e-6)
+    channels = y.square().mean((0, 1)).reshape(2, 1, 12, 1).expand(2, 8, 12, 3).reshape(16, 12, 3)
+    np.testing.assert_allclose(found["conv.weight"], channels.detach().numpy(), rtol=1e-6)
     z = torch.cat([torch.relu(module.conv(module.norm(module.inner(module.table(b))).transpose(1, 2))) for b in given])
     np.testing.assert_allclose(found["table.weight"], z.double().square().mean((0, 2)).detach().numpy(), rtol=1e-5)
 

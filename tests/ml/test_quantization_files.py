@@ -185,7 +185,7 @@ def test_tables_decode_rows_to_the_bit_and_layers_say_what_falls():
     found = ml.run_int8(module, report, [IDS], memory=True)
     assert [layer.name for layer in found.layers] == ["0.weight", "1.weight", "3.weight"]
     assert found.layers[0].what == "memory only"
-    assert found.saved_bytes == 3 * (160 + 96 + 96) - 4 * (20 + 12 + 8)
+    assert found.saved_bytes == 3 * (160 + 96 + 96) - 4 * 20 - 12 * (12 + 8)
     assert [layer.rows for layer in found.layers] == [6, 6, 6]
     rows = torch.from_numpy(report.weights["0.weight"].to_dense())
     assert torch.equal(module[0](IDS), rows[IDS])

@@ -230,6 +230,19 @@ def test_gradients_of_short_types_are_summed_in_single_precision(kind):
     np.testing.assert_allclose(estimated, measured, rtol=0.3)
 
 
+def test_one_probe_is_the_square_of_the_change_along_it_and_fixed_weights_stay_fixed():
+    torch.manual_seed(0)
+    module, x = nn.Linear(16, 8), torch.randn(20, 16)
+    module.weight.requires_grad_(False)
+    other = copy.deepcopy(module)
+    ml.quantize_module(other, 4)
+    v = torch.randn(20, 8, generator=torch.Generator().manual_seed(5))
+    y, change = module(x).double().detach(), (other(x) - module(x)).double().detach()
+    found = ml.sensitivity(module, [x], bits=(4,), method=ml.Gradients(1, rng=5))["weight"]
+    assert found[0] == pytest.approx(float((v * change).sum() ** 2 / y.square().sum()), rel=1e-3)
+    assert not module.weight.requires_grad
+
+
 def test_sparse_gradients_are_measured_and_not_trained():
     module = nn.Sequential(nn.Embedding(5, 4, sparse=True), nn.Linear(4, 2))
     assert ml.sensitivity(module, [torch.tensor([0, 1])], bits=(3,), method=ml.Gradients())["0.weight"] > 0
@@ -269,6 +282,21 @@ def test_a_loss_of_zero_at_many_bits_says_nothing_about_few():
     losses = {"0.weight": [100.0, 10.0, 0.0], "1.weight": [1e-3, 1e-4, 1e-6]}
     found = ml.allocate_weight_bits(module, 4, losses, (2, 4, 8), method="closed")
     assert found == {"0.weight": 6, "1.weight": 2}
+
+
+def test_gamma_of_grouped_convolutions_looks_at_the_inputs_of_each_group():
+    """Two groups whose inputs weigh different numbers: rows are rounded as those of two layers of their own."""
+    torch.manual_seed(0)
+    both, size = nn.Conv1d(16, 8, 1, groups=2, bias=False), torch.logspace(0, -2, 8)
+    x = torch.randn(50, 16, 7) * torch.cat([size, size.flip(0)])[:, None]
+    apart = nn.ModuleList([nn.Conv1d(8, 4, 1, bias=False) for _ in range(2)])
+    with torch.no_grad():
+        for k in range(2):
+            apart[k].weight.copy_(both.weight[4 * k : 4 * k + 4])
+    ml.quantize_module(both, 3, [x], scales="float32")
+    for k in range(2):
+        ml.quantize_module(apart[k], 3, [x[:, 8 * k : 8 * k + 8]], scales="float32")
+        assert torch.equal(both.weight[4 * k : 4 * k + 4], apart[k].weight)
 
 
 # training
@@ -406,6 +434,17 @@ def test_integer_layers_take_inputs_of_every_shape():
         assert fast(x).shape == layer(x).shape
         assert float((fast(x) - layer(x)).detach().abs().sum()) <= 0.05 * float(layer(x).detach().abs().sum())
     assert torch.equal(copy.deepcopy(fast)(x), fast(x))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_other_types_are_timed_in_their_type_and_random_numbers_stay(kind):
+    module, x = nn.Sequential(nn.Linear(16, 8)).to(kind), torch.randn(3, 16).to(kind)
+    report = ml.quantize_module(module, 8)
+    answer, before = module(x), torch.get_rng_state()
+    ml.run_int8(module, report, [x], memory=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert module(x).dtype == kind
+    assert float((module(x) - answer).detach().norm()) < 0.05 * float(answer.detach().norm())
 
 
 # files
