@@ -20,7 +20,7 @@ from lowrank.blocks import Blocks, blocks_of, spread
 from lowrank.gaussian_levels import MAX_GAUSSIAN_BITS, Levels
 from lowrank.packing import MAX_BITS, bytes_of, pack
 from lowrank.quantized import CHUNK, Quantized, level_table, steps_of
-from lowrank.scale_search import best_scales, binary_exponents, scaled
+from lowrank.scale_search import best_scales, binary_exponents, powers, scaled, times
 
 __all__ = ["checked_bits", "quantize"]
 
@@ -91,7 +91,8 @@ def quantize(
     of the largest one) may be off by tau, half the distance of two neighbours there, which adds m tau. With gamma < 1
     entries beyond (m + 1/2) s are cut off to m s.
 
-    Cost: a few operations per number; with a search some 60 times as many.
+    Cost: a few operations per number; with a search some 60 times as many, 0.4 us a number, and 0.1 us where millions
+    are searched, see :mod:`lowrank.scale_kernels`.
 
     Examples
     --------
@@ -268,16 +269,17 @@ def _stored(w: Any, h: Any, base: np.ndarray, bits: int, rule: _Rule) -> Any:
     if rule.gamma is not None or not bits:
         return beside(first, w)
     exponents = np.frexp(base)[1] + (bits - 1 if rule.levels == "uniform" else 2)  # all numbers below 1 then
-    unit = scaled(xp.astype(w, xp.float64), -exponents)
+    unit, kind = scaled(xp.astype(w, xp.float64), -exponents), getattr(xp, rule.stored.name)
+    down, up = powers(exponents - rule.exponent, w), powers(rule.exponent - exponents, w)
 
     def stored(scales: Any) -> Any:
-        kept = xp.astype(scaled(scales, exponents - rule.exponent), getattr(xp, rule.stored.name))
-        return scaled(xp.astype(kept, xp.float64), rule.exponent - exponents)
+        return times(xp.astype(xp.astype(times(scales, down), kind), xp.float64), up)
 
     start = scaled(beside(first.astype(np.float64), w), rule.exponent - exponents)
     between = (start / 4, 2 * start) if rule.levels == "gaussian" else (_lowest(unit, h, start, bits), start)
-    best = best_scales(unit, h, start, between, lambda t: _nearest(t, bits, rule)[0], stored)
-    kept = xp.astype(scaled(best, exponents - rule.exponent), getattr(xp, rule.stored.name))
+    top = _top(bits, rule) if rule.levels == "uniform" else None
+    best = best_scales(unit, h, start, between, lambda t: _nearest(t, bits, rule)[0], stored, top)
+    kept = xp.astype(times(best, down), kind)
     return xp.where(_overflows(kept, bits, rule), beside(first, w), kept)
 
 

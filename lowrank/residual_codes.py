@@ -16,6 +16,7 @@ from lowrank.nearest import Codebooks, codebooks_of, encode
 __all__ = ["Coordinates", "ResidualCodes", "samples"]
 
 VERSION = 1
+DOUBLE = np.dtype(np.float64)
 KEYS = frozenset({"centres", "error_per_level", "header"})
 
 
@@ -32,6 +33,11 @@ class Coordinates:
     def size(self) -> int:
         """Number of real coordinates."""
         return (self.width if self.basis is None else self.basis.shape[1]) * (2 if self.dtype.kind == "c" else 1)
+
+    @functools.cached_property
+    def plain(self) -> bool:
+        """Whether the coordinates are the numbers of the sample."""
+        return self.dual is None and self.dtype.kind != "c"
 
     def of(self, x: np.ndarray) -> np.ndarray:
         """Return the coordinates Q^H P x, complex ones as pairs, in double precision."""
@@ -92,20 +98,35 @@ class ResidualCodes:
 
         Raises ValueError for NaN, infinite entries and another width.
         """
-        given = samples("X", x)
-        if given.ndim not in (1, 2) or given.shape[-1] != self.coordinates.width:
-            d = self.coordinates.width
-            raise ValueError(f"X must have the shape (n, {d}) or ({d},) of one sample, got {given.shape}")
-        if given.dtype.kind == "c" and self.coordinates.dtype.kind != "c":
+        given, coordinates = samples("X", x), self.coordinates
+        shape = given.shape
+        if not 1 <= len(shape) <= 2 or shape[-1] != coordinates.width:
+            d = coordinates.width
+            raise ValueError(f"X must have the shape (n, {d}) or ({d},) of one sample, got {shape}")
+        rows = given.reshape(1, -1) if len(shape) == 1 else given
+        if not (coordinates.plain and rows.dtype == DOUBLE):  # what is plain already takes a microsecond less
+            rows = self._coordinates_of(rows)
+        found = encode(rows, self._books)
+        return found[0] if len(shape) == 1 else found
+
+    def encode_one(self, x: np.ndarray) -> np.ndarray:
+        """Return the codes (L,) of one sample, an array of `width` entries in double precision, whatever its shape.
+
+        As :meth:`encode`, without a check of what is given here; entries are looked at all the same.
+        """
+        if not self.coordinates.plain:
+            return self.encode(x.reshape(-1))
+        return encode(x.reshape(1, -1), self._books)[0]
+
+    def _coordinates_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the coordinates (n, r) of samples (n, d) in double precision."""
+        c = self.coordinates
+        if rows.dtype.kind == "c" and c.dtype.kind != "c":
             raise ValueError("X is complex, the samples that the codes were made for are real")
-        rows = given[None] if given.ndim == 1 else given
-        if self.coordinates.dual is None and self.coordinates.dtype.kind != "c":
-            z = rows.astype(np.float64, copy=False)
-        else:
-            # one by one, so that no product sees how many there are
-            z = np.stack([self.coordinates.of(row[None])[0] for row in rows]) if len(rows) else self._nothing()
-        found = encode(z, self._books)
-        return found[0] if given.ndim == 1 else found
+        if c.plain:
+            return rows.astype(np.float64)
+        # one by one, so that no product sees how many there are
+        return np.stack([c.of(row[None])[0] for row in rows]) if len(rows) else np.zeros((0, c.size))
 
     def decode(self, k: Any) -> np.ndarray:
         """Return the samples (n, d) of codes (n, l), or (d,) of one code (l,), l <= L: what l levels give.
@@ -151,7 +172,8 @@ class ResidualCodes:
         dtype = np.dtype(("float32", "float64", "complex64", "complex128")[int(header[2])])
         c = Coordinates(int(header[1]), dtype, given.get("basis"), given.get("dual"))
         for key, a in given.items():
-            if a.dtype.kind not in ("fc" if key in ("basis", "dual") else "f" if key != "header" else "iu"):
+            numbers = "fc" if dtype.kind == "c" else "f"
+            if a.dtype.kind not in (numbers if key in ("basis", "dual") else "f" if key != "header" else "iu"):
                 raise ValueError(f"{key} has entries of {a.dtype}, which is none of residual codes")
             if not np.all(np.isfinite(a)):
                 raise ValueError(f"{key} has entries that are NaN or infinite: it is damaged")
@@ -165,10 +187,9 @@ class ResidualCodes:
                 f"centres must have the shape (L, K, {c.size}) and error_per_level (L,), got {centres.shape} and "
                 f"{errors.shape}"
             )
+        if np.any(errors < 0):
+            raise ValueError(f"error_per_level has the entry {errors.min()}: it is damaged")
         return cls(c, centres.astype(np.float64), errors.astype(np.float64))
-
-    def _nothing(self) -> np.ndarray:
-        return np.zeros((0, self.centres.shape[2]))
 
     def __repr__(self) -> str:
         size = f"{self.levels} of {self.codes} codes, {self.bits} bits a sample of {self.coordinates.width}"

@@ -15,6 +15,11 @@ from lowrank.residual_codes import Coordinates, ResidualCodes, samples
 
 __all__ = ["ResidualQuantizer"]
 
+#: Code vectors farther than so many times the samples would let squares overflow.
+FAR = 1e100
+#: Largest |P - P^H| in units of the largest entry of a product: assembled ones are symmetric up to round-off.
+HERMITIAN = 1e-10
+
 
 @dataclass(frozen=True)
 class ResidualQuantizer:
@@ -97,7 +102,7 @@ class ResidualQuantizer:
         z = coordinates.of(x)
         size = float(np.max(np.abs(z), initial=0.0)) or 1.0
         unit = 2.0 ** -np.clip(np.frexp(size)[1], -1000, 1000)  # no square overflows or vanishes
-        begin = None if start is None else self._checked_start(start, coordinates) * unit
+        begin = None if start is None else self._checked_start(start, coordinates, float(unit))
         return self._levels(z * unit, w, coordinates, begin, float(unit))
 
     def _levels(
@@ -116,7 +121,7 @@ class ResidualQuantizer:
             errors[level] = np.sqrt(left / whole) if whole else 0.0
         return ResidualCodes(coordinates, centres / unit, errors)
 
-    def _checked_start(self, start: Any, coordinates: Coordinates) -> np.ndarray:
+    def _checked_start(self, start: Any, coordinates: Coordinates, unit: float) -> np.ndarray:
         given = samples("start", start)
         wanted = (self.levels, self.codes, coordinates.width)
         if given.shape != wanted:
@@ -124,17 +129,38 @@ class ResidualQuantizer:
         _refuse_bad("start", given)
         if given.dtype.kind == "c" and coordinates.dtype.kind != "c":
             raise ValueError("start is complex, the samples are real")
-        return coordinates.of(given.reshape(-1, given.shape[2])).reshape(self.levels, self.codes, -1)
+        with np.errstate(over="ignore", invalid="ignore"):  # which is found as such
+            found = coordinates.of(given.reshape(-1, given.shape[2])).reshape(self.levels, self.codes, -1) * unit
+        if not np.all(np.abs(found) < FAR):
+            raise ValueError(
+                f"start has code vectors more than {FAR:g} times as large as the samples, where no distance is known: "
+                "start from samples"
+            )
+        return found
 
 
 def _coordinates(x: np.ndarray, product: Any) -> Coordinates:
     if product is None:
         return Coordinates(x.shape[1], x.dtype)
+    _refuse_skew(product)
     kind = np.complex128 if x.dtype.kind == "c" else np.float64
     found = gram_schmidt(np.ascontiguousarray(x.T, dtype=kind), product=product)
     if x.dtype.kind != "c" and found.basis.dtype.kind == "c":
         raise ValueError("product is complex, the samples are real: pass them as complex numbers")
     return Coordinates(x.shape[1], x.dtype, found.basis, found.product_basis)
+
+
+def _refuse_skew(product: Any) -> None:
+    """Refuse matrices that are not Hermitian: of these, distances see the Hermitian part only, coordinates do not."""
+    given = product if hasattr(product, "nnz") else np.asarray(product)
+    if len(given.shape) != 2 or given.shape[0] != given.shape[1] or given.dtype == object:
+        return  # which is said where it is used
+    off, size = abs(given - given.conj().T).max(), abs(given).max()
+    if off > HERMITIAN * size:
+        raise ValueError(
+            f"product is not Hermitian: it differs from its adjoint by {off:.3g}, at entries up to {size:.3g}; pass "
+            "(P + P^H) / 2 if that is what is meant"
+        )
 
 
 def _checked_weights(weights: Any, count: int) -> np.ndarray:

@@ -42,12 +42,13 @@ from ml.quantization.files import load_quantized, save_quantized
 from ml.quantization.integer_layers import Int8Report, run_int8
 from ml.quantization.post_training import quantize_module
 from ml.quantization.report import QuantizationReport
-from ml.quantization.sensitivity import sensitivity
+from ml.quantization.scheme import Scheme
+from ml.quantization.sensitivity import Gradients, sensitivity
 from ml.quantization.training import fake_quantize, freeze_quantized
 
 __all__ = [
     "ALBERT_SIZES", "ActionCodes", "ActionTokenizer", "AlbertConfig", "EmbeddingReport", "FactorizedEmbedding",
-    "Int8Report", "ParameterCount", "QuantizationReport", "RankAllocation", "RoundedEmbedding",
+    "Gradients", "Int8Report", "ParameterCount", "QuantizationReport", "RankAllocation", "RoundedEmbedding", "Scheme",
     "albert_parameter_count", "albert_state_dict", "allocate_rank", "allocate_weight_bits", "factorize_embedding",
     "fake_quantize", "freeze_quantized", "load_embedding", "load_quantized", "quantize_module", "round_rows",
     "run_int8", "save_embedding", "save_quantized", "sensitivity", "to_torch",

@@ -17,7 +17,7 @@ from rbm.estimate import Estimate
 __all__ = ["Solution", "check_output_names", "coefficients_of", "mapped"]
 
 #: Columns and dimensions that every table has.
-OWN = ("error_bound", "floor", "resolved", "coefficients", "point", "basis")
+OWN = ("error_bound", "floor", "quantization_error", "resolved", "coefficients", "point", "basis")
 NONE = np.zeros(0, dtype=int)
 NONE.setflags(write=False)
 
@@ -82,7 +82,8 @@ class Solution:
     def to_dict(self) -> dict[str, np.ndarray]:
         """Return {column: array (M,)} with the columns of the command line's CSV.
 
-        These are parameters, outputs with their bounds, error_bound, floor, resolved.
+        These are parameters, outputs with their bounds, error_bound, floor, resolved; for a model in few bits
+        quantization_error stands after the floor.
 
         A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by
         ``to("numpy")``.
@@ -96,7 +97,9 @@ class Solution:
                 made[f"{name}_bound"] = self.output_bounds[name]
         if self.estimate is not None:
             e = self.estimate
-            made |= {"error_bound": e.bound, "floor": e.floor, "resolved": e.resolved}
+            made |= {"error_bound": e.bound, "floor": e.floor}
+            made |= {} if e.quantization is None else {"quantization_error": e.quantization}
+            made["resolved"] = e.resolved
         return made
 
     def to_dataframe(self) -> Any:
@@ -138,6 +141,9 @@ class Solution:
                 "floor": ("point", estimate.floor, {"long_name": share}),
                 "resolved": ("point", estimate.resolved, {"long_name": "true where error_bound is well above floor"}),
             }
+            if estimate.quantization is not None:
+                bits = {"long_name": "share of error_bound that is due to few bits per number"}
+                variables["quantization_error"] = ("point", estimate.quantization, bits)
         if self.coefficients.shape[1]:
             variables["coefficients"] = (("point", "basis"), self.coefficients, {"long_name": "gamma: u(mu) ~ Z gamma"})
         if self.reasons:

@@ -171,11 +171,9 @@ def clock(model_seconds: float = 0.18, chunks: int = 50) -> dict[str, Any]:
     }
 
 
-def tuned(name: str, rounds: int, population: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """A gait of a family that was tuned in the simulator."""
-    found = tune_gait(
-        Quadruped(), FAMILIES[name], rounds=rounds, population=population, say=lambda text: say(f"  {name}: {text}")
-    )
+def tuned(name: str, settings: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """A gait of a family that was tuned in the simulator; settings : of :func:`tune_gait`."""
+    found = tune_gait(Quadruped(), FAMILIES[name], **settings, say=lambda text: say(f"  {name}: {text}"))
     return {**asdict(found), "vector": found.gait.vector().tolist()}
 
 
@@ -185,12 +183,19 @@ def gait_from(result: Mapping[str, Any], name: str) -> Gait:
 
 
 def walks(
-    gaits: Mapping[str, Gait], seeds: int, *, seconds: float = 5.0, demonstrations: int = 240, spread: float = 0.05
+    gaits: Mapping[str, Gait],
+    name: str,
+    seeds: int,
+    *,
+    seconds: float = 5.0,
+    demonstrations: int = 240,
+    spread: float = 0.05,
 ) -> dict[str, Any]:
-    """How far the robot comes with tuned gaits: commands as they are, 4 tokens a chunk, and other codes.
+    """How far the robot comes with one of the tuned gaits: commands as they are, 4 tokens a chunk, and other codes.
 
-    The codes are found on demonstrations: gaits around the tuned ones, every parameter within `spread` of its range,
-    and turns. The tuned ones are not among them. "pod": as many bits. "bins": 2 bits for every number, 240 a chunk.
+    The codes are found on demonstrations: gaits around all of the tuned ones, every parameter within `spread` of its
+    range, and turns. The tuned ones are not among them. "pod": as many bits. "bins": 2 bits for every number, 240 a
+    chunk.
     """
     shown = varied_gaits(demonstrations, 0, spread=spread, turn=0.15, around=gaits)
     codes = ActionTokenizer(stride=5).fit(shown)
@@ -203,25 +208,20 @@ def walks(
         "bins": lambda c: low + width * (np.clip(np.floor((c - low) / width), 0, 3) + 0.5),
     }
     robot, ticks = Quadruped(), round(seconds / CONTROL_SECONDS)
-    found: dict[str, Any] = {"error_of_fit": float(codes.error_per_level[-1]), "gaits": {}}
-    for name, gait in gaits.items():
-        rows: dict[str, dict[str, Any]] = {}
-        found["gaits"][name] = rows
-        for method, code in methods.items():
-            lost: list[float] = []
+    rows: dict[str, dict[str, Any]] = {}
+    for method, code in methods.items():
+        lost: list[float] = []
 
-            def coded(c: np.ndarray, code: Any = code, lost: list[float] = lost) -> np.ndarray:
-                lost.append(relative_error(c, code(c)))
-                return code(c)
+        def coded(c: np.ndarray, code: Any = code, lost: list[float] = lost) -> np.ndarray:
+            lost.append(relative_error(c, code(c)))
+            return code(c)
 
-            far = [robot.walk(Steered(gait).stream(coded).step, ticks, s).distance for s in range(seeds)]
-            rows[method] = {"distances": far, "command_error": float(np.sqrt(np.mean(np.square(lost))))}
-        for method, row in rows.items():
-            row["mean"], row["half_width"] = interval(row["distances"])
-            row["ratio"] = (
-                ratio_interval(row["distances"], rows["commands"]["distances"]) if method != "commands" else None
-            )
-    return found
+        far = [robot.walk(Steered(gaits[name]).stream(coded).step, ticks, s).distance for s in range(seeds)]
+        rows[method] = {"distances": far, "command_error": float(np.sqrt(np.mean(np.square(lost))))}
+    for method, row in rows.items():
+        row["mean"], row["half_width"] = interval(row["distances"])
+        row["ratio"] = ratio_interval(row["distances"], rows["commands"]["distances"]) if method != "commands" else None
+    return {"error_of_fit": float(codes.error_per_level[-1]), "methods": rows}
 
 
 def ratio_interval(a: Sequence[float], b: Sequence[float], draws: int = 10_000) -> tuple[float, float, float]:

@@ -62,15 +62,9 @@ def load_action_codes(path: str | os.PathLike[str]) -> ActionCodes:
     arrays = read_arrays(path, MARK, {"centres", "error_per_level", "header", "basis", "dual"})
     _, chunk, dims = _mark(name, arrays.pop(MARK))
     try:
-        codes = ResidualCodes.from_arrays(arrays)
+        return ActionCodes(chunk, dims, ResidualCodes.from_arrays(arrays))
     except (TypeError, ValueError) as error:
         raise FileFormatError(f"{name} holds no valid codes of actions: {error}") from error
-    if chunk < 1 or dims < 1 or chunk * dims != codes.coordinates.width:
-        raise FileFormatError(
-            f"{name} holds no valid codes of actions: {chunk} actions of {dims} numbers are not "
-            f"{codes.coordinates.width} numbers"
-        )
-    return ActionCodes(chunk, dims, codes)
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -120,7 +120,7 @@ class Tuning:
 
     gait: Gait
     distance: float  #: mean of the best quarter in the last round, in metres
-    history: tuple[float, ...]  #: mean of the best quarter in each round
+    history: tuple[float, ...]  #: mean of the best quarter in each round, without penalty
     walks: int  #: that were simulated
 
 
@@ -132,20 +132,24 @@ def tune_gait(
     rounds: int = 14,
     population: int = 24,
     seconds: float = 5.0,
+    starts: int = 2,
+    penalty: float = 0.0,
     say: Callable[[str], None] | None = None,
 ) -> Tuning:
     """Return a gait that takes the robot far, straight ahead: the cross-entropy method.
 
-    Each round draws gaits from a normal distribution of parameters, lets each walk from two starts, and moves the
-    distribution to mean and deviation of the quarter that came farthest. The robot steers
-    (:class:`Steered`).
+    Each round draws gaits from a normal distribution of parameters, lets each walk from some starts, and moves the
+    distribution to mean and deviation of the best quarter: those with the largest mean distance less `penalty` times
+    its deviation between the starts. The robot steers (:class:`Steered`).
 
     Parameters
     ----------
     robot : a simulator
     legs : phases of the legs (4,), in turns, which are not tuned
     rng : seed or generator
-    rounds, population : of the method; rounds x population x 2 walks of `seconds`
+    rounds, population, starts : of the method; rounds x population x starts walks of `seconds`, from starts that no
+        round has seen before
+    penalty : 0 takes gaits that come far on average, more takes regular ones
     say : is told how it goes
     """
     generator = np.random.default_rng(rng)
@@ -158,12 +162,13 @@ def tune_gait(
         far = []
         for x in drawn:
             policy = Steered(Gait.from_vector(x, legs))
-            starts = (10_000 + 2 * r, 10_001 + 2 * r)
-            far.append(np.mean([robot.walk(policy.stream().step, ticks, s).distance for s in starts]))
-        best = np.argsort(far)[::-1][: max(2, population // 4)]
+            seeds = range(10_000 + starts * r, 10_000 + starts * (r + 1))
+            far.append([robot.walk(policy.stream().step, ticks, seed).distance for seed in seeds])
+        score = np.mean(far, axis=1) - penalty * np.std(far, axis=1)
+        best = np.argsort(score)[::-1][: max(2, population // 4)]
         mean = drawn[best].mean(axis=0)
         deviation = drawn[best].std(axis=0) + 0.02 * 0.9**r * width
         history.append(float(np.mean(np.array(far)[best])))
         if say is not None:
             say(f"round {r + 1} of {rounds}: the best quarter came {history[-1]:.2f} m in {seconds:g} s")
-    return Tuning(Gait.from_vector(mean, legs), history[-1], tuple(history), 2 * rounds * population)
+    return Tuning(Gait.from_vector(mean, legs), history[-1], tuple(history), starts * rounds * population)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.arrays import refuse_hidden
 from lowrank.limits import at_least
 
 __all__ = ["checked_actions", "real_numbers", "split"]
@@ -74,7 +75,11 @@ def _trajectory(name: str, given: Any) -> np.ndarray:
 
 
 def real_numbers(name: str, given: Any) -> np.ndarray:
-    """Return real numbers in double precision, finite or not. Raises ValueError for anything else."""
+    """Return real numbers in double precision, finite or not.
+
+    Raises ValueError for anything else, TypeError for masked arrays that hide entries.
+    """
+    refuse_hidden(name, given)
     try:
         found = np.asarray(given)
     except ValueError as error:  # rows of different lengths

@@ -53,21 +53,26 @@ class ActionStream:
 
         Where the model's answer is late, "wait" waits for it, and "hold" repeats the action before; the actions that
         were due meanwhile are left out, so that those that follow are in time. The first chunk is always waited for.
+
+        What `ask`, the answer's `.result()` or decoding raises is passed on, and the tick is not over: the next call
+        asks again for a chunk that failed, with what is observed then.
         """
         while self._asked * self._chunk - self._ahead <= self.ticks:
             self._waiting[self._asked] = self._ask(observation, self._asked * self._chunk)
             self._asked += 1
         due, row = divmod(self.ticks, self._chunk)
         if due != self._current:
+            if due not in self._waiting:  # it failed
+                self._waiting[due] = self._ask(observation, due * self._chunk)
             answer = self._waiting[due]
             there = not hasattr(answer, "done") or answer.done()
             first = self._last is None
             self.missed += not (there or first)
             if there or first or self._late == "wait":
-                tokens = answer.result() if hasattr(answer, "result") else answer
-                self._actions, self._current = self._decode(tokens), due
                 for k in [k for k in self._waiting if k <= due]:
                     del self._waiting[k]
+                tokens = answer.result() if hasattr(answer, "result") else answer
+                self._actions, self._current = self._decode(tokens), due
         if due == self._current and self._actions is not None:
             self._last = self._actions[row]
         self.ticks += 1

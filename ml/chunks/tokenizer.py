@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from ml.chunks.stream import ActionStream
 from ml.chunks.vocabulary import ActionVocabulary
 
 __all__ = ["ActionCodes", "ActionTokenizer"]
+
+DOUBLE = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,15 @@ class ActionCodes:
     dims: int  #: D
     codes: ResidualCodes  #: of the chunks as vectors (H D,)
 
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.dims < 1 or self.chunk * self.dims != self.codes.coordinates.width:
+            width = self.codes.coordinates.width
+            raise ValueError(f"{self.chunk} actions of {self.dims} numbers are not the {width} numbers of the codes")
+
+    @functools.cached_property
+    def _shape(self) -> tuple[int, int]:
+        return self.chunk, self.dims
+
     @property
     def levels(self) -> int:
         """Tokens of a chunk, L."""
@@ -128,8 +140,11 @@ class ActionCodes:
     def encode(self, chunks: Any) -> np.ndarray:
         """Return the tokens (n, L) of chunks (n, H, D), or (L,) of one chunk (H, D): int32.
 
-        Chunks may be flat, (n, H D), too. Raises ValueError for NaN and any other shape.
+        Chunks may be flat, (n, H D), too; with H = 1 the shape (1, D) is that of one chunk. Raises ValueError for NaN
+        and any other shape.
         """
+        if type(chunks) is np.ndarray and chunks.dtype is DOUBLE and chunks.shape == self._shape:
+            return self.codes.encode_one(chunks)  # the same, without the conversions: two microseconds less
         return self.codes.encode(self._flat(real_numbers("chunks", chunks)))  # which looks for NaN
 
     def decode(self, tokens: Any) -> np.ndarray:
@@ -143,15 +158,22 @@ class ActionCodes:
     def error(self, chunks: Any, levels: int | None = None) -> float:
         """Return the relative error ||X - decode(encode(X))|| / ||X|| of chunks, in the Frobenius norm.
 
-        levels : how many tokens are used, by default all
+        levels : how many tokens are used, 1 .. L, by default all
 
-        Raises ValueError where all chunks are zero.
+        Raises ValueError where all chunks are zero, and for other numbers of levels.
         """
+        levels = self.levels if levels is None else at_least("levels", levels, 1)
+        if levels > self.levels:
+            raise ValueError(f"levels must be at most {self.levels}, the tokens of a chunk, got {levels}")
         given = self._flat(checked_actions("chunks", chunks)).reshape(-1, self.chunk * self.dims)
-        size = float(np.linalg.norm(given))
+        off = given - self.codes.decode(self.codes.encode(given)[:, :levels])
+        size, largest = (float(np.max(np.abs(a), initial=0.0)) for a in (given, off))
         if not size:
             raise ValueError("all chunks are zero: there is no relative error")
-        return float(np.linalg.norm(given - self.codes.decode(self.codes.encode(given)[:, :levels]))) / size
+        if not largest:
+            return 0.0
+        # so scaled, no square overflows or vanishes
+        return float(np.linalg.norm(off / largest) / np.linalg.norm(given / size)) * (largest / size)
 
     def add_to_vocabulary(self, size: int) -> ActionVocabulary:
         """Return the map between tokens and entries of a vocabulary that has `size` entries so far."""
@@ -195,10 +217,12 @@ class ActionCodes:
         return self.decode(tokens)
 
     def _flat(self, given: np.ndarray) -> np.ndarray:
-        h, d = self.chunk, self.dims
-        if given.ndim in (2, 3) and given.shape[-2:] == (h, d):
-            return given.reshape(*given.shape[:-2], h * d)
-        if given.ndim == 2 and given.shape[1] == h * d:
+        h, d, shape = self.chunk, self.dims, given.shape
+        if shape == (h, d):
+            return given.reshape(h * d)
+        if len(shape) == 3 and shape[1:] == (h, d):
+            return given.reshape(-1, h * d)
+        if len(shape) == 2 and shape[1] == h * d:
             return given
         raise ValueError(
             f"chunks must have the shape (n, {h}, {d}), or ({h}, {d}) of one, got {given.shape}; ml.chunks.split cuts "

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.limits import at_least
+
 __all__ = ["ActionVocabulary"]
+
+#: Entries that 64-bit integers can name.
+MOST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,12 @@ class ActionVocabulary:
     levels: int  #: L
     codes: int  #: K
 
+    def __post_init__(self) -> None:
+        for name, least in (("size", 0), ("levels", 1), ("codes", 1)):
+            at_least(name, getattr(self, name), least)
+        if self.total > MOST:
+            raise ValueError(f"the vocabulary would have {self.total} entries, more than {MOST}: take a smaller size")
+
     @property
     def total(self) -> int:
         """Entries of the vocabulary with those of actions: rows that its embedding table needs."""
@@ -38,8 +49,7 @@ class ActionVocabulary:
 
         Raises ValueError for another number of levels and tokens outside 0 .. K - 1, TypeError for other than integers.
         """
-        given = self._integers("tokens", tokens)
-        self._refuse("tokens", given, 0, self.codes)
+        given = self._integers("tokens", tokens, 0, self.codes)
         return given + self._offsets()
 
     def tokens(self, ids: Any) -> np.ndarray:
@@ -47,8 +57,7 @@ class ActionVocabulary:
 
         Raises ValueError for entries that are words, or tokens of another level than that of their place.
         """
-        given = self._integers("ids", ids)
-        self._refuse("ids", given, self.size, self.total)
+        given = self._integers("ids", ids, self.size, self.total)
         found = given - self._offsets()
         wrong = np.argwhere((found < 0) | (found >= self.codes))
         if len(wrong):
@@ -61,22 +70,25 @@ class ActionVocabulary:
         return found
 
     def is_action(self, ids: Any) -> np.ndarray:
-        """Return which entries are tokens of actions, of the shape of `ids`."""
+        """Return which entries are tokens of actions, of the shape of `ids`.
+
+        Raises TypeError for other than integers.
+        """
         given = np.asarray(ids)
+        if given.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers, got dtype {given.dtype}")
         return (given >= self.size) & (given < self.total)
 
     def _offsets(self) -> np.ndarray:
         return self.size + self.codes * np.arange(self.levels)
 
-    def _integers(self, name: str, given: Any) -> np.ndarray:
+    def _integers(self, name: str, given: Any, first: int, end: int) -> np.ndarray:
         found = np.asarray(given)
         if found.dtype.kind not in "iu":
             raise TypeError(f"{name} must be integers, got dtype {found.dtype}")
         if found.ndim < 1 or found.shape[-1] != self.levels:
             raise ValueError(f"{name} must have the shape (..., {self.levels}), one of each level, got {found.shape}")
-        return found.astype(np.int64)
-
-    def _refuse(self, name: str, given: np.ndarray, first: int, end: int) -> None:
-        bad = (given < first) | (given >= end)
+        bad = (found < first) | (found >= end)
         if np.any(bad):
-            raise ValueError(f"{name} must be {first} .. {end - 1}, got {given[bad][0]}")
+            raise ValueError(f"{name} must be {first} .. {end - 1}, got {found[bad][0]}")
+        return found.astype(np.int64)

@@ -65,9 +65,8 @@ def allocate_weight_bits(
     if method == "closed":
         used = measured >= 2  # a dropped weight is no small change, and says nothing about the others
         model, rows = gaussian_losses(max(hi, int(measured.max())))[measured[used]], table[:, used]
-        some = np.all(rows > 0, axis=1)
-        factor = np.zeros(len(sites))
-        factor[some] = np.exp(np.mean(np.log(rows[some] / model), axis=1))
+        # losses of zero are below the rounding of the outputs, and have no logarithm: the others say how large it is
+        factor = np.array([np.exp(np.mean(np.log(r[r > 0] / model[r > 0]))) if np.any(r > 0) else 0.0 for r in rows])
         found = allocate_bits(
             sensitivity=factor / sizes, sizes=sizes, budget=budget, lo=lo, hi=hi, model="gaussian", method="closed"
         )

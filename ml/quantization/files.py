@@ -22,8 +22,9 @@ from lowrank.quantized import Quantized
 from lowrank.reading import FileFormatError, json_from
 from lowrank.writing import write_atomically
 from ml.array_files import CHECKSUM, checksum_of, pop_checksum, read_arrays, suffix_of
+from ml.quantization.memory import overlaps_itself
 from ml.quantization.post_training import install
-from ml.quantization.report import QuantizationReport, decoded, stored_tensors
+from ml.quantization.report import QuantizationReport, check_report, stored_tensors, without
 from ml.quantization.sites import checked_module, sites_of
 
 __all__ = ["load_quantized", "save_quantized"]
@@ -41,8 +42,9 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
     """Write a quantised module to a file, whose suffix decides the format; see :func:`load_quantized`.
 
     Codes and scales are those of the report, which :func:`ml.quantize_module` and :func:`ml.freeze_quantized` return;
-    all other parameters and stored buffers are those of the module. The file has `report.nbytes` bytes, and some
-    hundred for every name. It is written whole or not at all, and replaces one that is there.
+    all other parameters and stored buffers are those of the module. The file has `report.nbytes` bytes, and some 300
+    (.npz) or 100 (.safetensors) for every array in it, four of a weight and one of what is left as it is. It is written
+    whole or not at all, and replaces one that is there.
 
     Raises
     ------
@@ -56,18 +58,15 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
     torch = checked_module(module)
     suffix = suffix_of(path)
     state = module.state_dict(keep_vars=True)
-    for name, quantized in report.weights.items():
-        there = state.get(name)
-        if there is None or tuple(there.shape) != quantized.shape:
-            raise ValueError(f"the report has a weight {name} of shape {quantized.shape}, the module has it not")
-        expected = torch.from_numpy(decoded(quantized)).to(dtype=there.dtype)
-        if not torch.equal(there.detach().cpu(), expected):
-            raise ValueError(f"the weight {name} has changed since it was quantised: quantise the module again")
+    other = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if other:
+        kind = type(state[other[0]]).__name__
+        raise ValueError(f"the state {other[0]} of the module is a {kind} and no tensor: no file here can hold it")
+    check_report(module, report)
     arrays: dict[str, np.ndarray] = {}
     for k, quantized in enumerate(report.weights.values()):
         arrays |= {f"weight_{k}_{key}": array for key, array in quantized.arrays().items()}
-    ours = {name for names in report.names.values() for name in names}
-    kept = {name: t for name, t in stored_tensors(module).items() if name not in ours}
+    kept = without(stored_tensors(module), [state[name] for name in report.weights])
     types = []
     for k, (name, tensor) in enumerate(kept.items()):
         arrays[f"kept_{k}"], kind = _to_numpy(name, tensor)
@@ -117,23 +116,30 @@ def load_quantized(path: str | os.PathLike[str], module: Any) -> QuantizationRep
                 f"{name} has the weight {', '.join(ties)} {weights[ties[0]].shape}, the module {there}: build the "
                 "module as it was when the file was written"
             )
-    tensors = stored_tensors(module)
-    ours = {n for ties in names for n in ties}
-    others = {n: t for n, t in tensors.items() if n not in ours}
+    others = without(stored_tensors(module), [by_name[ties[0]].parameter for ties in names])
     values = {n: _to_torch(torch, a, kind, n, name) for n, (a, kind) in kept.items()}
     for n in sorted(values.keys() | others.keys()):
-        if n not in values or n not in others or values[n].shape != others[n].shape:
-            raise ValueError(
-                f"{name} and the module differ in {n!r}: "
-                f"{tuple(values[n].shape) if n in values else 'none'} in the file, "
-                f"{tuple(others[n].shape) if n in others else 'none'} in the module"
-            )
+        there, here = (_described(parts.get(n)) for parts in (values, others))
+        if there != here:
+            raise ValueError(f"{name} and the module differ in {n!r}: {there} in the file, {here} in the module")
+        if overlaps_itself(others[n]) or (others[n].is_inference() and not torch.is_inference_mode_enabled()):
+            raise ValueError(f"{n} of the module cannot be written to (expand, inference mode): make a copy, .clone()")
+        if not torch.equal(values[n].isfinite(), values[n].to(others[n].dtype).isfinite()):
+            raise ValueError(f"{n} of {name} has numbers beyond {others[n].dtype}, the type that the module has")
     report = install(module, [by_name[ties[0]] for ties in names], weights)
     with torch.no_grad():
         for n, value in values.items():
             others[n].copy_(value)
     errors = dict.fromkeys(report.errors, float("nan"))
     return QuantizationReport(report.weights, report.names, errors, report.kept, report.bytes_before)
+
+
+def _described(tensor: Any) -> str:
+    """Return shape and sort of numbers: within a sort they may be converted, as from single precision to half."""
+    if tensor is None:
+        return "none"
+    sort = "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else str(tensor.dtype)[6:]
+    return f"{tuple(tensor.shape)} {sort}"
 
 
 def _content(
@@ -158,6 +164,7 @@ def _content(
         or (len(names), len(types)) != (count, others)
         or not all(isinstance(n, list) and n and all(isinstance(x, str) for x in n) for n in names)
         or not all(isinstance(t, list) and len(t) == 2 and all(isinstance(x, str) for x in t) for t in types)
+        or len({x for n in names for x in n} | {t[0] for t in types}) < sum(map(len, names)) + len(types)
     ):
         raise FileFormatError(NOT_WHOLE.format(name))
     weights = {}

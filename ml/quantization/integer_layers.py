@@ -14,7 +14,7 @@ import numpy as np
 from lowrank.arrays import to_numpy
 from lowrank.optional import require
 from lowrank.quantized import Quantized
-from ml.quantization.report import QuantizationReport
+from ml.quantization.report import QuantizationReport, check_report
 from ml.quantization.running import checked_batches, run_with
 from ml.quantization.sites import checked_module, sites_of
 
@@ -24,6 +24,8 @@ __all__ = ["Int8Layer", "Int8Report", "run_int8"]
 REPEATS = 7
 #: Most bits of the kernels' weights.
 KERNEL_BITS = 8
+#: Bytes that the kernels keep of a row besides its integers: scale, offset and sum.
+ROW_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Int8Report:
 
     def table(self) -> str:
         """Return a plain-text table, one line a layer: times, bytes, and what fell."""
-        width = max(5, *(len(layer.name) for layer in self.layers))
+        width = max([5, *(len(layer.name) for layer in self.layers)])
         lines = [f"{'layer':{width}} {'shape':>14} {'rows':>6} {'single us':>10} {'int8 us':>9} {'bytes':>11}  falls"]
         for layer in self.layers:
             shape = " x ".join(map(str, layer.shape))
@@ -85,7 +87,8 @@ def run_int8(
     report : of :func:`ml.quantize_module`, :func:`ml.freeze_quantized` or :func:`ml.load_quantized`
     batches : typical inputs
     memory : replace linear layers where the kernel is not faster, too
-    skip : names of weights or layers that stay; tied weights stay in any case
+    skip : names of weights or layers that stay. Tied weights stay in any case, and so do layers with hooks and those
+        of classes derived from torch.nn.Linear and torch.nn.Embedding, which may compute something else
 
     Returns
     -------
@@ -94,7 +97,9 @@ def run_int8(
     Raises
     ------
     ValueError
-        a module on another device, no batches, a report of another module.
+        a module on another device, no batches, a report of another module or of other weights, a module that is itself
+        a layer, and one that reads the weights of its layers by itself (transformer layers of PyTorch on their fast
+        path): the module is then as it was.
     RuntimeError
         this build of PyTorch has no 8-bit kernels.
 
@@ -110,37 +115,66 @@ def run_int8(
     given = checked_batches(batches, "batches")
     if any(p.device.type != "cpu" for p in module.parameters()):
         raise ValueError("PyTorch's 8-bit kernels run on the CPU: move the module there, module.cpu()")
+    check_report(module, report)
     by_name = {site.name: site for site in sites_of(module, skip)}
     places: dict[int, tuple[str, Quantized]] = {}
     for name, q in report.weights.items():
         site = by_name.get(name)
-        if site is None:
-            if not skip:
-                raise ValueError(f"the module has no weight {name}: the report is of another module")
+        if site is None:  # skipped
             continue
         plain = q.levels == "uniform" and q.blocks.group is None and len(q.units) == 1 and len(q.shape) == 2
-        if plain and 0 < int(q.units[0]) <= KERNEL_BITS and len(site.owners) == 1:
+        if plain and 0 < int(q.units[0]) <= KERNEL_BITS and len(site.names) == 1 and _replaceable(site.owners[0][0]):
             places[id(site.owners[0][0])] = (name, q)
+    if id(module) in places:
+        raise ValueError(f"the module is itself a {type(module).__name__}, which cannot replace itself: put it into a "
+                         "torch.nn.Sequential")  # fmt: skip
     rows = _rows(module, given, places)
-    layers = []
+    layers, replaced = [], []
     for parent, attribute, layer in _children(module):
         if id(layer) not in places:
             continue
         name, q = places[id(layer)]
-        if isinstance(layer, torch.nn.Embedding) and layer.max_norm is None:
+        if isinstance(layer, torch.nn.Embedding):
             new, single, int8, better = _table_class()(layer, q), float("nan"), float("nan"), True
-        elif type(layer) is torch.nn.Linear and id(layer) in rows:
+        elif id(layer) in rows:
             new = _linear_class()(layer, q)
             single, int8 = _seconds(layer, new, rows[id(layer)])
             better = int8 < single or memory
         else:
             continue
         if better:
-            setattr(parent, attribute, new)
+            new.train(layer.training)
+            replaced.append((parent, attribute, layer, new))
         before = layer.weight.numel() * layer.weight.element_size()
-        after = layer.weight.numel() + 4 * len(q.scales) if better else before
+        each = q.dtype.itemsize if isinstance(layer, torch.nn.Embedding) else ROW_BYTES
+        after = layer.weight.numel() + each * len(q.scales) if better else before
         layers.append(Int8Layer(name, q.shape, rows.get(id(layer), 0), single, int8, better, before, after))
+    _replace(module, replaced, given[:1])
     return Int8Report(tuple(layers))
+
+
+def _replaceable(layer: Any) -> bool:
+    """Return whether a layer does what its class in torch.nn does, and nothing else."""
+    torch = require("torch", "torch", "ml.run_int8", "ml")
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if "forward" in vars(layer) or any(getattr(layer, name) for name in hooks):
+        return False
+    return type(layer) in (torch.nn.Linear, torch.nn.Embedding)
+
+
+def _replace(module: Any, replaced: Sequence[tuple[Any, str, Any, Any]], batches: Sequence[Any]) -> None:
+    """Put the new layers into the module; where it does not run with them, put the old ones back and raise."""
+    for parent, attribute, _, new in replaced:
+        setattr(parent, attribute, new)
+    try:
+        run_with(module, batches, ())
+    except Exception as error:
+        for parent, attribute, old, _ in replaced:
+            setattr(parent, attribute, old)
+        raise ValueError(
+            f"the module does not run with 8-bit layers, it may read the weights of its layers by itself ({error}): "
+            "put these layers into skip"
+        ) from error
 
 
 def _children(module: Any) -> list[tuple[Any, str, Any]]:
@@ -163,7 +197,8 @@ def _rows(module: Any, batches: Sequence[Any], places: dict[int, Any]) -> dict[i
 def _seconds(layer: Any, new: Any, rows: int) -> tuple[float, float]:
     """Return the smallest seconds of both layers, in turns."""
     torch = require("torch", "torch", "ml.run_int8", "ml")
-    x = torch.randn(rows, layer.in_features)
+    generator = torch.Generator().manual_seed(0)  # random numbers of the user go on as they were
+    x = torch.randn(rows, layer.in_features, generator=generator).to(layer.weight.dtype)
     best = [np.inf, np.inf]
     with torch.no_grad():
         for repeat in range(REPEATS + 1):
@@ -206,7 +241,9 @@ def _linear_class() -> Any:
             self.reduce = not _vnni()
 
         def forward(self, x: Any) -> Any:
-            return torch.ops.quantized.linear_dynamic(x.float(), self.packed, self.reduce).to(x.dtype)
+            rows = x.reshape(-1, x.shape[-1]).float()  # the kernel takes no vectors
+            found = torch.ops.quantized.linear_dynamic(rows, self.packed, self.reduce)
+            return found.reshape(*x.shape[:-1], self.out_features).to(x.dtype)
 
         def extra_repr(self) -> str:
             return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -229,7 +266,8 @@ def _table_class() -> Any:
             self.register_buffer("scales", torch.from_numpy(_scales(q)))
 
         def forward(self, ids: Any) -> Any:
-            return (self.integers[ids].to(self.scales.dtype) * self.scales[ids][..., None]).to(self.dtype)
+            rows = torch.nn.functional.embedding(ids, self.integers)  # refuses what is outside the table
+            return (rows.to(self.scales.dtype) * self.scales[ids][..., None]).to(self.dtype)
 
     return Int8Embedding
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lowrank.arrays import to_numpy
+from lowrank.optional import require
 from lowrank.quantized import Quantized
+from ml.quantization.memory import place_of
 
 __all__ = ["QuantizationReport"]
 
@@ -66,17 +69,49 @@ class QuantizationReport:
 
 
 def stored_tensors(module: Any) -> dict[str, Any]:
-    """Return the parameters and stored buffers of a module by their first names, each piece of memory once."""
+    """Return the parameters and stored buffers of a module by their first names, each piece of memory once.
+
+    State that is no tensor (`get_extra_state`) is not in it.
+    """
     found: dict[str, Any] = {}
     seen: set[Any] = set()
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not hasattr(tensor, "data_ptr"):  # state of another kind
             continue
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride()) if tensor.data_ptr() else name
-        if key not in seen:
+        if (key := place_of(tensor)) not in seen:
             seen.add(key)
             found[name] = tensor
     return found
+
+
+def without(tensors: dict[str, Any], weights: Iterable[Any]) -> dict[str, Any]:
+    """Return the stored tensors that lie in other memory than these weights: what is left as it is."""
+    ours = {place_of(weight) for weight in weights}
+    return {name: tensor for name, tensor in tensors.items() if place_of(tensor) not in ours}
+
+
+def check_report(module: Any, report: QuantizationReport) -> None:
+    """Raise ValueError where the weights of a module are not those of the report (any more)."""
+    torch = require("torch", "torch", "ml.quantization", "ml")
+    state = module.state_dict(keep_vars=True)
+    for name, quantized in report.weights.items():
+        there = state.get(name)
+        if there is None or tuple(there.shape) != quantized.shape:
+            raise ValueError(
+                f"the report has a weight {name} of shape {quantized.shape}, the module has it not: the report is of "
+                "another module"
+            )
+        apart = [n for n in report.names[name] if n not in state or place_of(state[n]) != place_of(there)]
+        if apart:
+            raise ValueError(
+                f"{apart[0]} was tied to {name} when it was quantised and is not now: tie it, or start anew"
+            )
+        expected = torch.from_numpy(decoded(quantized)).to(dtype=there.dtype)
+        if not torch.equal(there.detach().cpu(), expected):
+            raise ValueError(
+                f"the weight {name} has changed since it was quantised, or the report is of another module: quantise "
+                "the module again"
+            )
 
 
 def decoded(quantized: Quantized) -> np.ndarray:

@@ -21,7 +21,7 @@ def checked_batches(batches: Iterable[Any], name: str) -> list[Any]:
     none, TypeError for one tensor in place of a list of batches.
     """
     torch = require("torch", "torch", "ml.quantization", "ml")
-    if isinstance(batches, torch.Tensor | Mapping | str):
+    if isinstance(batches, torch.Tensor | np.ndarray | Mapping | str):
         raise TypeError(f"{name} must be a list of batches, got one {type(batches).__name__}; put it into a list")
     found = list(batches)
     if not found:
@@ -71,18 +71,28 @@ def run_with(module: Any, batches: Sequence[Any], handles: Sequence[Any]) -> Non
 
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
-    """Put a module into evaluation mode (no dropout), and each part back into its own mode afterwards."""
+    """Put a module into evaluation mode (no dropout), and each part back into its own mode afterwards.
+
+    Tables with max_norm, whose calls rewrite their rows, get their numbers back, too.
+    """
+    torch = require("torch", "torch", "ml.quantization", "ml")
     modes = [(m, m.training) for m in module.modules()]
+    tables = [(m.weight, m.weight.detach().clone()) for m in module.modules() if getattr(m, "max_norm", None)]
     module.eval()
     try:
         yield
     finally:
         for part, mode in modes:
             part.training = mode
+        with torch.no_grad():
+            for weight, before in tables:
+                weight.copy_(before)
 
 
 def input_squares(module: Any, batches: Sequence[Any], sites: Sequence[Site]) -> dict[str, np.ndarray]:
     """Return h = E x_j^2 of the inputs of linear layers and convolutions, in the shape of a row of their weight.
+
+    Of a convolution with several groups of channels, whose rows see different inputs, in the shape of the weight.
 
     The mean is over all batches, positions and, of a tied weight, the layers that share it as linear ones. With these
     weights sum_j h_j (w_j - q_j)^2 is the mean square of the error of a layer's output, if inputs are uncorrelated.
@@ -98,11 +108,14 @@ def input_squares(module: Any, batches: Sequence[Any], sites: Sequence[Site]) ->
             x = (args[0] if args else next(iter(kwargs.values()))).detach().double().square()
             if isinstance(layer, torch.nn.Linear):
                 rows = x.reshape(-1, x.shape[-1])
-            else:  # (batch, channels, ...); of several groups of channels the mean
+                squares = rows.sum(0)
+            else:  # (batch, channels, ...)
                 k = -(layer.weight.ndim - 1)
-                rows = x.movedim(k, -1).reshape(-1, layer.groups, x.shape[k] // layer.groups).mean(1)
+                rows = x.movedim(k, -1).reshape(-1, layer.groups, x.shape[k] // layer.groups)
+                squares = rows.sum(0).repeat_interleave(layer.out_channels // layer.groups, 0)
+                squares = squares[0] if layer.groups == 1 else squares
             total, count = sums.get(site.name, (0.0, 0))
-            sums[site.name] = (total + rows.sum(0), count + len(rows))
+            sums[site.name] = (total + squares, count + len(rows))
 
         return hook
 
@@ -120,8 +133,8 @@ def input_squares(module: Any, batches: Sequence[Any], sites: Sequence[Site]) ->
             h = (total / count).cpu().numpy()
             if not np.all(np.isfinite(h)):
                 raise ValueError(f"inputs of {site.name} are NaN or infinite on the calibration batches")
-            shape = tuple(site.parameter.shape[1:])
-            found[site.name] = np.broadcast_to(h.reshape(-1, *[1] * (len(shape) - 1)), shape)
+            shape = tuple(site.parameter.shape)[2 - h.ndim :]  # (c, ...), or (n, c, ...) of several groups
+            found[site.name] = np.broadcast_to(h.reshape(*h.shape, *[1] * (site.parameter.ndim - 2)), shape)
     return found
 
 

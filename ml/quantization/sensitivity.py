@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,11 +13,36 @@ from lowrank.progress import progress_bar
 from ml.quantization.post_training import quantized_weight
 from ml.quantization.report import decoded
 from ml.quantization.running import checked_batches, evaluating, input_squares, output
+from ml.quantization.scheme import Scheme
 from ml.quantization.sites import Site, checked_module, sites_of
 
-__all__ = ["sensitivity"]
+__all__ = ["Gradients", "sensitivity"]
 
 Loss = Literal["output", "kl"] | Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Estimate sensitivities from gradients: all weights and bits at once, from `probes` backward passes a batch.
+
+    With random v, E (<v, J delta>)^2 = ||J delta||^2, delta the rounding of the weight and J the derivative of the
+    output: unbiased for small delta, with a relative standard deviation of (2 / probes)^{1/2} or less, and too large at
+    2 bits where the output saturates. 0 bits are refused: a weight that is dropped is no small change. So are weights
+    that no gradient reaches: of them nothing is known.
+
+    Memory: the rounding errors in single precision, as many as weights times numbers of bits.
+
+    >>> Gradients(probes=16)
+    Gradients(probes=16, rng=0)
+    """
+
+    probes: int = 8  #: backward passes a batch
+    rng: int = 0  #: seed of the random v
+
+    def __post_init__(self) -> None:
+        """Check the number of probes."""
+        if isinstance(self.probes, bool) or not isinstance(self.probes, int) or self.probes < 1:
+            raise ValueError(f"probes must be an integer >= 1, got {self.probes!r}")
 
 
 def sensitivity(
@@ -24,60 +50,52 @@ def sensitivity(
     batches: Iterable[Any],
     bits: Sequence[int] = (2, 3, 4, 6, 8),
     loss: Loss = "output",
+    method: Literal["forward"] | Gradients = "forward",
     *,
-    method: Literal["forward", "gradient"] = "forward",
-    probes: int = 8,
-    gamma: float | Literal["search"] = "search",
-    group: int | None = None,
+    scheme: Scheme | None = None,
     skip: Sequence[str] = (),
     calibrate: bool = False,
-    rng: int = 0,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Return for every weight the loss when it alone is rounded to a few bits, {name: (len(bits),)}.
 
-    The module comes back bit for bit as it was. Measure with the gamma, group and calibration that you quantise with.
+    The module comes back bit for bit as it was. Measure with the scheme and calibration that you quantise with.
 
     Parameters
     ----------
     module : torch.nn.Module
     batches : a few typical inputs, as for :func:`ml.quantize_module`
     bits : the numbers of bits to try
-    loss : "output": ||y - y_0||^2 / ||y_0||^2, y_0 the outputs of the module as it is, over all batches; "kl": the
-        output is logits, and the loss the mean Kullback-Leibler divergence of their distributions; or a function
-        (module, batch) -> number, whose mean over the batches is compared with that of the module as it is: this one
-        may be negative
-    method : "forward": one forward pass for each weight, number of bits and batch. "gradient": all weights and bits at
-        once from `probes` backward passes a batch. With random v, E (<v, J delta>)^2 = ||J delta||^2, delta the
-        rounding of the weight and J the derivative of the output: unbiased for small delta, with a relative standard
-        deviation of (2 / probes)^{1/2} or less, and too large at 2 bits where the output saturates; refused for 0
-        bits: a weight that is dropped is no small change
+    loss : "output": ||y - y_0||^2 / ||y_0||^2, y_0 the outputs of the module as it is, over all batches (where all of
+        them are zero, ||y||^2); "kl": the output is logits, and the loss the mean Kullback-Leibler divergence of their
+        distributions; or a function (module, batch) -> number, whose mean over the batches is compared with that of the
+        module as it is: this one may be negative
+    method : "forward": one forward pass for each weight, number of bits and batch; or :class:`ml.Gradients`
+    scheme : how weights are rounded, :class:`ml.Scheme`; by default as :func:`ml.quantize_module` rounds them
     calibrate : search gamma on the layers' outputs over the batches, as `calibration` of :func:`ml.quantize_module`
 
     Raises
     ------
     TypeError, ValueError, ImportError
-        as :func:`ml.quantize_module`, an unknown loss or method, and "gradient" with a function.
+        as :func:`ml.quantize_module`, an unknown loss or method, a loss of your own that is not finite or goes with
+        gradients, weights that no gradient reaches.
 
     Notes
     -----
     *Measured*, not bounded, and on these batches only. Losses of several weights add up to that of all only as far as
     they are small and their errors independent.
-
-    Memory of "gradient": the rounding errors, len(bits) times the weights.
     """
     checked_module(module)
     given = checked_batches(batches, "batches")
-    _check(loss, method, probes, bits)
+    _check(loss, method, bits)
     sites = sites_of(module, skip)
     squares = input_squares(module, given, sites) if calibrate else {}
-    options = {"gamma": gamma, "group": group, "scales": "float16"}
 
     def rounded(site: Site) -> list[np.ndarray]:
-        return [decoded(quantized_weight(site, int(b), squares.get(site.name), **options)) for b in bits]
+        return [decoded(quantized_weight(site, int(b), scheme, squares.get(site.name))) for b in bits]
 
-    if method == "gradient":
-        return from_gradients(module, given, sites, rounded, loss == "kl", probes, rng)
+    if isinstance(method, Gradients):
+        return from_gradients(module, given, sites, rounded, loss == "kl", method)
     return from_changes(module, given, sites, rounded, loss, progress)
 
 
@@ -108,19 +126,18 @@ def from_changes(
     return found
 
 
-def _check(loss: Any, method: Any, probes: Any, bits: Sequence[int]) -> None:
+def _check(loss: Any, method: Any, bits: Any) -> None:
     if not callable(loss) and loss not in ("output", "kl"):
         raise ValueError(f'loss must be "output", "kl" or a function (module, batch) -> number, got {loss!r}')
-    if method not in ("forward", "gradient"):
-        raise ValueError(f'method must be "forward" or "gradient", got {method!r}')
-    if method == "gradient" and callable(loss):
-        raise ValueError('method="gradient" needs loss="output" or "kl"; measure a loss of your own with "forward"')
-    if method == "gradient" and not isinstance(bits, int) and 0 in bits:
+    if not isinstance(method, Gradients) and method != "forward":
+        raise ValueError(f'method must be "forward" or ml.Gradients(probes), got {method!r}')
+    whole = isinstance(bits, Sequence | np.ndarray) and not isinstance(bits, str) and len(bits) > 0
+    if not whole or not all(isinstance(b, int | np.integer) and not isinstance(b, bool) for b in bits):
+        raise ValueError(f"bits must be a list of the numbers of bits to try, integers, got {bits!r}")
+    if isinstance(method, Gradients) and callable(loss):
+        raise ValueError('ml.Gradients needs loss="output" or "kl"; measure a loss of your own with method="forward"')
+    if isinstance(method, Gradients) and 0 in bits:
         raise ValueError('bits of 0 drop a weight, which gradients say nothing about: measure with method="forward"')
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise ValueError(f"probes must be an integer >= 1, got {probes!r}")
-    if isinstance(bits, int) or not len(bits):
-        raise ValueError(f"bits must be a list of the numbers of bits to try, got {bits!r}")
 
 
 def _restore(site: Site, original: Any) -> None:
@@ -135,7 +152,10 @@ def _measure(module: Any, batches: Sequence[Any], loss: Loss) -> Callable[[], fl
 
     def mean(function: Callable[[Any, Any], Any]) -> float:
         with evaluating(module), torch.no_grad():
-            return float(np.mean([float(function(module, batch)) for batch in batches]))
+            found = [float(function(module, batch)) for batch in batches]
+        if not np.all(np.isfinite(found)):
+            raise ValueError(f"the loss of your own is not finite: {found}; check it on the module as it is")
+        return float(np.mean(found))
 
     if callable(loss):
         before = mean(loss)
@@ -143,7 +163,7 @@ def _measure(module: Any, batches: Sequence[Any], loss: Loss) -> Callable[[], fl
     with evaluating(module), torch.no_grad():
         references = [output(module, batch).detach().clone() for batch in batches]
     whole = sum(float(y.double().square().sum()) for y in references)
-    rows = sum(y.numel() // y.shape[-1] for y in references)
+    rows = sum(_rows(y) for y in references) if loss == "kl" else 0
 
     def change() -> float:
         total = 0.0
@@ -155,6 +175,13 @@ def _measure(module: Any, batches: Sequence[Any], loss: Loss) -> Callable[[], fl
         return total / rows if loss == "kl" else total / whole if whole else total
 
     return change
+
+
+def _rows(logits: Any) -> int:
+    """Return how many distributions logits (..., k) stand for."""
+    if not logits.ndim or not logits.numel():
+        raise ValueError(f'loss="kl" needs logits (..., k), the output has shape {tuple(logits.shape)}')
+    return int(logits.numel() // logits.shape[-1])
 
 
 def _divergence(before: Any, after: Any) -> float:
@@ -170,19 +197,21 @@ def from_gradients(
     sites: Sequence[Site],
     rounded: Callable[[Site], list[np.ndarray]],
     divergence: bool,
-    probes: int,
-    rng: int,
+    method: Gradients,
 ) -> dict[str, np.ndarray]:
-    """Return the losses {name: (k,)}, estimated from `probes` backward passes a batch; see :func:`sensitivity`."""
+    """Return the losses {name: (k,)}, estimated from backward passes; see :class:`Gradients`."""
     torch = require("torch", "torch", "ml.sensitivity", "ml")
-    device = sites[0].parameter.device
-    generator = torch.Generator(device).manual_seed(rng)
-    parameters = [site.parameter for site in sites]
+    generator = torch.Generator(sites[0].parameter.device).manual_seed(method.rng)
+    parameters = [p for site in sites for p in site.parameters]
+    owner = [k for k, site in enumerate(sites) for _ in site.parameters]
     offs = []
-    for site, p in zip(sites, parameters, strict=True):
-        w = site.array()
-        offs.append(torch.from_numpy(np.stack([value - w for value in rounded(site)])).flatten(1).to(p.device, p.dtype))
+    for site in sites:
+        w = site.array()  # what is written is rounded once more, to the type of the weight
+        values = torch.from_numpy(np.stack(rounded(site))).to(site.parameter.dtype)
+        off = values.to(torch.from_numpy(w).dtype) - torch.from_numpy(w)
+        offs.append(off.flatten(1).to(site.parameter.device))
     sums, whole, rows = np.zeros((len(sites), len(offs[0]))), 0.0, 0
+    reached: set[int] = set()
     wanted = [p.requires_grad for p in parameters]
     try:
         for p in parameters:
@@ -190,18 +219,27 @@ def from_gradients(
         with evaluating(module), torch.enable_grad():
             for batch in batches:
                 y = output(module, batch)
+                if not y.requires_grad:
+                    raise ValueError(f'{type(module).__name__} computes without gradients: take method="forward"')
                 whole += float(y.detach().double().square().sum())
-                rows += y.numel() // y.shape[-1]
-                for probe in range(probes):
+                rows += _rows(y) if divergence else 0
+                for probe in range(method.probes):
                     v = _probe(y.detach(), divergence, generator, torch)
-                    keep = probe + 1 < probes
+                    keep = probe + 1 < method.probes
                     gradients = torch.autograd.grad(y, parameters, v, retain_graph=keep, allow_unused=True)
-                    for k, g in enumerate(gradients):
+                    slopes = np.zeros_like(sums)  # of a weight the sum over the parameters that are tied in memory
+                    for k, g in zip(owner, gradients, strict=True):
                         if g is not None:
-                            sums[k] += ((offs[k] @ g.reshape(-1)).double() ** 2).cpu().numpy() / probes
+                            reached.add(k)
+                            flat = (g.to_dense() if g.is_sparse else g).reshape(-1).to(offs[k].dtype)
+                            slopes[k] += (offs[k] @ flat).double().cpu().numpy()
+                    sums += slopes**2 / method.probes
     finally:
         for p, before in zip(parameters, wanted, strict=True):
             p.requires_grad_(before)
+    missed = [site.name for k, site in enumerate(sites) if k not in reached]
+    if missed:
+        raise ValueError(f'no gradient reaches {", ".join(missed)}: put them into skip, or take method="forward"')
     scale = 1 / (2 * rows) if divergence else 1 / whole if whole else 1.0
     return {site.name: row * scale for site, row in zip(sites, sums, strict=True)}
 

@@ -13,9 +13,10 @@ from lowrank.blocks import blocks_of
 from lowrank.optional import require
 from lowrank.packing import pack
 from lowrank.quantized import Quantized
-from ml.quantization.post_training import Scales, install, quantized_weight
-from ml.quantization.report import QuantizationReport
-from ml.quantization.sites import bits_by_name, checked_module, sites_of
+from ml.quantization.post_training import install, quantized_weight
+from ml.quantization.report import QuantizationReport, decoded
+from ml.quantization.scheme import Scales, Scheme
+from ml.quantization.sites import Site, bits_by_name, checked_module, sites_of
 
 __all__ = ["fake_quantize", "freeze_quantized"]
 
@@ -63,8 +64,14 @@ def fake_quantize(
     Raises
     ------
     TypeError, ValueError, ImportError
-        as :func:`ml.quantize_module`, and ValueError for bits outside 2 .. 16 and for recurrent layers, whose kernels
-        read weights by themselves: put them into `skip`. The module is then as it was.
+        as :func:`ml.quantize_module`, and ValueError for bits outside 2 .. 16, for recurrent layers, whose kernels
+        read weights by themselves, and for tables with sparse gradients: put them into `skip`. The module is then as
+        it was.
+
+    Notes
+    -----
+    `state_dict` holds all that q(w) depends on; it fits a module with the same bits, groups and type of scales. There
+    is no second derivative.
     """
     torch = checked_module(module)
     sites = sites_of(module, skip)
@@ -75,9 +82,13 @@ def fake_quantize(
             raise ValueError(f"{site.name}: bits that are trained must be {LEAST} .. {MOST}, got {wanted[site.name]}")
         if any(isinstance(layer, torch.nn.RNNBase) for layer, _ in site.owners):
             raise ValueError(f"{site.name} is of a recurrent layer, which reads weights by itself: put it into skip")
+        if any(getattr(layer, "sparse", False) for layer, _ in site.owners):
+            raise ValueError(
+                f"{site.name} has sparse gradients, which q(w) has not: set sparse=False, or put it into skip"
+            )
     made = []
     for site in sites:
-        start = quantized_weight(site, wanted[site.name], gamma=gamma, group=group, scales=scales)
+        start = quantized_weight(site, wanted[site.name], Scheme(gamma, group, scales=scales))
         made.append(_quantizer_class()(start, site.parameter, learn_scale))
     for site, quantizer in zip(sites, made, strict=True):
         for layer, attribute in site.owners:
@@ -89,27 +100,34 @@ def freeze_quantized(module: Any) -> QuantizationReport:
     """End training with rounded weights: the module keeps q(w) as plain weights, and the report has their codes.
 
     The module answers as it did with :func:`fake_quantize`, bit for bit, and is as :func:`ml.quantize_module` leaves
-    it.
+    it. Copies of it (copy.deepcopy) stay as they are and can be frozen by themselves.
 
-    Raises ValueError for a module that has no such weights, and for weights or scales that training made NaN or
-    infinite: the module is then as it was.
+    Raises ValueError for a module that has no such weights, and for weights or scales that training made NaN, infinite
+    or zero: the module is then as it was.
     """
     torch = checked_module(module)
-    quantizers: dict[Any, tuple[Any, list[tuple[Any, str]]]] = {}
-    for layer in module.modules():
-        for attribute, found in getattr(layer, "parametrizations", {}).items():
-            if isinstance(found[0], _quantizer_class()):
-                quantizers.setdefault(id(found[0]), (found, []))[1].append((layer, attribute))
-    if not quantizers:
+    found: dict[int, tuple[Any, dict[Any, tuple[Any, str]], list[str]]] = {}
+    for prefix, layer in module.named_modules(remove_duplicate=False):
+        for attribute, parametrization in getattr(layer, "parametrizations", {}).items():
+            if isinstance(parametrization[0], _quantizer_class()):
+                _, owners, names = found.setdefault(id(parametrization[0]), (parametrization, {}, []))
+                owners[id(layer), attribute] = (layer, attribute)
+                names.append(f"{prefix}.{attribute}".lstrip("."))
+    if not found:
         raise ValueError(f"{type(module).__name__} has no weights that ml.fake_quantize has made: call it first")
-    codes = {key: found[0].quantized(found.original) for key, (found, _) in quantizers.items()}
-    parameters = {}
-    for key, (found, owners) in quantizers.items():
-        parameters[id(found.original)] = key
-        for layer, attribute in owners:
+    sites, codes = [], {}
+    for parametrization, owners, names in found.values():
+        if len(parametrization) > 1:
+            raise ValueError(f"{names[0]} was parametrised once more after ml.fake_quantize: remove that first")
+        sites.append(Site(tuple(names), tuple(owners.values()), parametrization.original))
+        codes[names[0]] = parametrization[0].quantized(parametrization.original)
+        sites[-1].check(decoded(codes[names[0]]))
+    for site in sites:
+        for layer, attribute in site.owners:
+            # a deep copy shares its class with the original, and removing takes the property from the class
+            layer.__class__ = type(type(layer).__name__, type(layer).__bases__, dict(vars(type(layer))))
             torch.nn.utils.parametrize.remove_parametrizations(layer, attribute, leave_parametrized=False)
-    sites = [site for site in sites_of(module) if id(site.parameter) in parameters]
-    return install(module, sites, {site.name: codes[parameters[id(site.parameter)]] for site in sites})
+    return install(module, sites, codes)
 
 
 @functools.cache
@@ -122,12 +140,13 @@ def _rounding() -> Any:
 
         @staticmethod
         def forward(ctx: Any, w: Any, s: Any, m: int) -> Any:
-            t = w / s
+            t = w / torch.where(s > 0, s, 1.0)  # a scale below its type is zero, and so is the row
             ctx.save_for_backward(t)
             ctx.m = m
             return torch.round(t).clamp(-m, m) * s
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> tuple[Any, Any, None]:
             (t,), m = ctx.saved_tensors, ctx.m
             inside = t.abs() <= m
@@ -147,7 +166,7 @@ def _quantizer_class() -> Any:
 
         def __init__(self, start: Quantized, weight: Any, learn: bool) -> None:
             super().__init__()
-            self.start, self.bits = start, int(start.units[0])
+            self.start, self.bits, self.exponent = start, int(start.units[0]), start.exponent
             self.m = 2 ** (self.bits - 1) - 1
             steps = np.ldexp(np.asarray(start.scales, dtype=np.float64), start.exponent)
             # a row of zeros has no scale: any will do, its codes are zero
@@ -156,10 +175,25 @@ def _quantizer_class() -> Any:
             logs = torch.from_numpy(np.log(steps)).to(device=weight.device, dtype=kind)
             self.log_scale = torch.nn.Parameter(logs, requires_grad=learn)
 
+        def get_extra_state(self) -> Any:
+            """Return what q(w) depends on besides parameters: bits, bytes of a stored scale, exponent of its unit."""
+            return torch.tensor([self.bits, self.start.scales.dtype.itemsize, self.exponent])
+
+        def set_extra_state(self, state: Any) -> None:
+            """Take the unit of the scales; raise ValueError for another number of bits or type of the scales."""
+            bits, size, exponent = (int(x) for x in state)
+            if (bits, size) != (self.bits, self.start.scales.dtype.itemsize):
+                raise ValueError(
+                    f"the state is of weights with {bits} bits and scales of {size} bytes, the module has {self.bits} "
+                    f"and {self.start.scales.dtype.itemsize}: call ml.fake_quantize as it was called then"
+                )
+            self.exponent = exponent
+
         def scales(self) -> tuple[Any, Any]:
             """Return the scales as they will be stored, in their unit, and as numbers that have a gradient."""
-            s = self.log_scale.exp()
-            unit = 2.0**self.start.exponent
+            log = self.log_scale if self.log_scale.dtype == torch.float64 else self.log_scale.float()
+            s = log.exp()
+            unit = 2.0**self.exponent
             stored = (s.detach().double() / unit).to(getattr(torch, self.start.scales.dtype.name))
             return stored, s + ((stored.double() * unit).to(s.dtype) - s).detach()
 
@@ -176,12 +210,17 @@ def _quantizer_class() -> Any:
             if not bool(torch.isfinite(rows).all()) or not bool((torch.isfinite(stored) & (stored > 0)).all()):
                 raise ValueError("training has made weights or scales NaN, infinite or zero: take a smaller step")
             q = torch.round(rows / s.detach()[:, None]).clamp(-self.m, self.m).cpu().numpy().astype(np.int64)
-            blocks = blocks_of(tuple(w.shape), 0, self.start.blocks.group, False)
-            lines = (q + 2 ** (self.bits - 1)).astype(np.uint32).reshape(blocks.lines, -1)
-            packed = pack(lines, self.bits).reshape(-1)
-            start = self.start
-            return Quantized(
-                blocks, start.dtype, start.units, packed, stored.cpu().numpy(), start.exponent, start.levels
-            )
+            kind = np.dtype(np.float64 if w.dtype == torch.float64 else np.float32)
+            return _from_integers(q, tuple(w.shape), kind, self.start, stored.cpu().numpy(), self.exponent)
 
     return FakeQuantizer
+
+
+def _from_integers(
+    q: np.ndarray, shape: tuple[int, ...], kind: np.dtype, start: Quantized, scales: np.ndarray, exponent: int
+) -> Quantized:
+    """Return integers and scales in the layout of the quantised weight that training started from."""
+    bits, blocks = int(start.units[0]), blocks_of(shape, 0, start.blocks.group, False)
+    lines = (q + 2 ** (bits - 1)).astype(np.uint32).reshape(blocks.lines, -1)
+    packed = pack(lines, bits).reshape(-1)
+    return Quantized(blocks, kind, start.units, packed, scales, exponent, start.levels)

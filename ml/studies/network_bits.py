@@ -19,19 +19,18 @@ from ml.quantization.integer_layers import run_int8
 from ml.quantization.post_training import install, quantized_weight
 from ml.quantization.report import decoded
 from ml.quantization.running import input_squares
-from ml.quantization.sensitivity import from_changes, from_gradients
+from ml.quantization.scheme import Scheme
+from ml.quantization.sensitivity import from_changes
 from ml.quantization.sites import Site, sites_of
 from ml.quantization.training import fake_quantize, freeze_quantized
 from ml.studies.drawing import figure
-from ml.studies.subjects import SUBJECTS, Arrays, Subject, reference
+from ml.studies.subjects import SUBJECTS, Arrays, Subject, content_key, reference
 from ml.tasks.classification import train
 
 __all__ = ["CASES", "Case", "run", "table"]
 
-#: Bits that sensitivities are measured at; 0 drops a weight, which is no small change: gradients say nothing about it.
-MEASURED = {"forward": (0, 2, 3, 4, 6, 8), "gradient": (2, 3, 4, 6, 8)}
-#: Backward passes a batch where sensitivities are estimated from gradients.
-PROBES = 16
+#: Weights whose sensitivities are written to the file together.
+KEPT = 30
 #: Training with rounded weights: bits, steps of 32 sentences, rate.
 TRAINED_BITS, TRAINED_STEPS, TRAINED_RATE = 3, 100, 5e-5
 
@@ -43,11 +42,13 @@ class Case:
     bits: int  #: of every weight, or in the mean
     gamma: str  #: "1", "searched" on the weights, "outputs": searched on the outputs of layers
     allocation: str = "even"  #: or a method of :func:`ml.allocate_weight_bits`
+    group: int | None = None  #: numbers that share a scale; None: a row
 
     @property
     def name(self) -> str:
         """The name of the case in the JSON."""
-        return f"{self.bits} bits, gamma {self.gamma}, {self.allocation}"
+        scales = f", groups of {self.group}" if self.group else ""
+        return f"{self.bits} bits, gamma {self.gamma}, {self.allocation}{scales}"
 
 
 #: The cases that say most come first.
@@ -60,6 +61,13 @@ CASES = (
     *(Case(b, "outputs") for b in (3, 4)),
     Case(8, "1"),
 )
+#: Further cases of a network. A row of a language model has a few large numbers, which clipping ruins.
+FURTHER = {
+    "language": (
+        *(Case(4, "1", method) for method in ("greedy", "closed")),
+        *(Case(4, gamma, group=32) for gamma in ("1", "searched")),
+    )
+}
 
 
 def run(
@@ -73,8 +81,9 @@ def run(
 ) -> dict[str, Any]:
     """Run the study of bits and write summary.json and figures (png and pdf) to the folder `out`; return the summary.
 
-    Every case is written to summary.json when it is done; run anew, the study goes on where it was. A network whose
-    material is missing is left out, with the line that brings it.
+    Every case is written to summary.json when it is done; run anew, the study goes on where it was, but from the start
+    for a network with other weights or texts. A network whose material is missing is left out, with the line that
+    brings it.
 
     name : "quantize"; tol : not used, must be None. Takes 40 minutes of one core in all.
     """
@@ -94,8 +103,13 @@ def run(
             say(f"{subject_name} is left out: {error}")
             continue
         say(subject.title)
-        found = summary.setdefault(subject_name, {"title": subject.title, "error": subject.error, "cases": {}})
-        for _ in _steps(subject, found, out, cases):
+        fresh = {"title": subject.title, "error": subject.error, "key": content_key(subject), "cases": {}}
+        if summary.get(subject_name, fresh).get("key", fresh["key"]) != fresh["key"]:
+            say(f"{subject_name}: the network or its texts are others than before, all cases begin anew")
+            del summary[subject_name]
+        found = summary.setdefault(subject_name, fresh)
+        further = FURTHER.get(subject_name, ()) if cases is CASES else ()
+        for _ in _steps(subject, found, out, (*cases, *further)):
             keep()
         say(table(found))
     figure(summary, out)
@@ -111,15 +125,17 @@ def _steps(subject: Subject, found: dict[str, Any], out: Path, cases: Sequence[C
     if "full" not in found:
         found["full"] = subject.compare(first, first)
         yield
-    if "sensitivity" not in found:
-        start = time.process_time()
-        losses = quantised.sensitivity()
-        found["sensitivity"] = {key: row.tolist() for key, row in losses.items()}
-        found["sensitivity_cpu_seconds"] = time.process_time() - start
-        yield
-    losses = {key: np.array(row) for key, row in found["sensitivity"].items()}
     for case in cases:
         if case.name not in found["cases"]:
+            key = "sensitivity" if case.gamma == "searched" else f"sensitivity, gamma {case.gamma}"
+            if case.allocation != "even":
+                known = found.setdefault(key, {})
+                left = [site for site in sites if site.name not in known]
+                for first_left in range(0, len(left), KEPT):
+                    some = left[first_left : first_left + KEPT]
+                    known |= {name: row.tolist() for name, row in quantised.sensitivity(case.gamma, some).items()}
+                    yield
+            losses = {name: np.array(row) for name, row in found.get(key, {}).items()}
             found["cases"][case.name] = _one(subject, sites, quantised, case, losses, first)
             for site, original in zip(sites, originals, strict=True):
                 site.write(original)
@@ -138,29 +154,27 @@ class _Memory:
 
     def __init__(self, subject: Subject, sites: Sequence[Site]) -> None:
         self.subject, self.sites = subject, sites
-        self.known: dict[tuple[str, int, str], Quantized] = {}
+        self.known: dict[tuple[str, int, str, int | None], Quantized] = {}
         self.squares: Mapping[str, np.ndarray] | None = None
 
-    def codes(self, site: Site, bits: int, gamma: str) -> Quantized:
+    def codes(self, site: Site, bits: int, gamma: str, group: int | None = None) -> Quantized:
         """Return the codes of one weight; the first time the network must be as it was."""
-        if (site.name, bits, gamma) not in self.known:
+        key = (site.name, bits, gamma, group)
+        if key not in self.known:
             if gamma == "outputs" and self.squares is None:
                 self.squares = input_squares(self.subject.module, self.subject.batches, self.sites)
             h = None if gamma != "outputs" or self.squares is None else self.squares.get(site.name)
-            search: Any = 1.0 if gamma == "1" else "search"
-            self.known[site.name, bits, gamma] = quantized_weight(site, bits, h, gamma=search, scales="float16")
-        return self.known[site.name, bits, gamma]
+            scheme = Scheme(1.0 if gamma == "1" else "search", group)
+            self.known[key] = quantized_weight(site, bits, scheme, h)
+        return self.known[key]
 
-    def sensitivity(self) -> dict[str, np.ndarray]:
+    def sensitivity(self, gamma: str, sites: Sequence[Site]) -> dict[str, np.ndarray]:
         """Return the losses of :func:`ml.sensitivity`, by the codes that the cases use."""
 
         def rounded(site: Site) -> list[np.ndarray]:
-            return [decoded(self.codes(site, bits, "searched")) for bits in MEASURED[self.subject.method]]
+            return [decoded(self.codes(site, bits, gamma)) for bits in self.subject.measured]
 
-        module, batches = self.subject.module, self.subject.batches
-        if self.subject.method == "gradient":
-            return from_gradients(module, batches, self.sites, rounded, False, PROBES, 0)
-        return from_changes(module, batches, self.sites, rounded, "output")
+        return from_changes(self.subject.module, self.subject.batches, sites, rounded, self.subject.loss)
 
 
 def _one(
@@ -170,11 +184,18 @@ def _one(
     bits = dict.fromkeys((site.name for site in sites), case.bits)
     if case.allocation != "even":
         method: Any = case.allocation
-        measured = MEASURED[subject.method]
+        measured = subject.measured
         bits = allocate_weight_bits(
-            subject.module, case.bits, losses, measured, method=method, lo=measured[0], hi=8, skip=subject.skip
+            subject.module,
+            case.bits,
+            losses,
+            measured,
+            method=method,
+            lo=measured[0],
+            hi=measured[-1],
+            skip=subject.skip,
         )
-    codes = {site.name: memory.codes(site, bits[site.name], case.gamma) for site in sites}
+    codes = {site.name: memory.codes(site, bits[site.name], case.gamma, case.group) for site in sites}
     report = install(subject.module, sites, codes)
     figures = subject.compare(subject.answer(), first)
     return {"saved": report.saved, "nbytes": report.nbytes, "mean_bits": report.mean_bits, "bits": bits, **figures}

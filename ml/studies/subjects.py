@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.optional import require
+from lowrank.writing import write_atomically
 from ml.tasks.classification import Accuracy, answers
 from ml.tasks.language_model import perplexity, small_language_model, token_losses, token_rows
 from ml.tasks.reviews import ReviewTask, review_task, trained_classifier
 from ml.tasks.speech import speech_encoder, spoken_words
 
-__all__ = ["SUBJECTS", "Subject", "reference"]
+__all__ = ["SUBJECTS", "Subject", "content_key", "reference"]
 
 #: Sentences that are not trained on, and those of them that are asked.
 HELD_OUT, SENTENCES = 2600, 2000
@@ -36,20 +39,35 @@ class Subject:
     module: Any
     skip: tuple[str, ...]
     batches: tuple[Any, ...]  #: what sensitivities are measured on; none of it is measured below
-    method: Literal["forward", "gradient"]  #: of the sensitivities
     answer: Callable[[], Arrays]  #: answers of the network as it is at the time
     compare: Callable[[Arrays, Arrays], dict[str, float]]  #: figures from answers and those of the network at first
     error: str  #: the figure by which quantised networks are ranked, smaller is better
     task: ReviewTask | None = None
+    loss: Literal["output", "kl"] = "output"  #: of the sensitivities
+    measured: tuple[int, ...] = (0, 2, 3, 4, 6, 8)  #: bits that sensitivities are measured at; 0 drops a weight
 
 
 def reference(subject: Subject, folder: Path) -> Arrays:
     """Return the answers of the network as it is, read from a file of the folder where they have been computed."""
-    path = folder / f"{subject.name}-reference.npz"
+    path = folder / f"{subject.name}-{content_key(subject)[:16]}.npz"
     if not path.is_file():
-        np.savez(path, allow_pickle=False, **subject.answer())
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **subject.answer())
+        write_atomically(path, buffer.getvalue())
     with np.load(path) as file:
         return dict(file)
+
+
+def content_key(subject: Subject) -> str:
+    """Return what answers and cases depend on as a SHA-256: the network's numbers, its batches, and the title."""
+    found = hashlib.sha256(f"{subject.title} {subject.skip} {subject.measured}".encode())
+    for name, tensor in subject.module.state_dict().items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
+    for batch in subject.batches:
+        for part in batch.values() if isinstance(batch, dict) else (batch,):
+            found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()
 
 
 def film_review_subject(folder: Path) -> Subject:
@@ -72,7 +90,7 @@ def film_review_subject(folder: Path) -> Subject:
     batches = [task.batch(task.training[:32])]
     title = f"MiniLM, 22.6M parameters, film reviews, {SENTENCES} held-out sentences"
     skip = ("classifier", "*token_type_embeddings*")
-    return Subject("reviews", title, network, skip, tuple(batches), "forward", answer, compare, "logit_error", task)
+    return Subject("reviews", title, network, skip, tuple(batches), answer, compare, "logit_error", task)
 
 
 def speech_subject(folder: Path) -> Subject:
@@ -92,7 +110,7 @@ def speech_subject(folder: Path) -> Subject:
 
     batches = tuple(spoken_words(count=24, first=1000).split(12))
     title = f"Whisper tiny.en encoder, 7.7M parameters, {WORDS} spoken words"
-    return Subject("speech", title, encoder, (), batches, "forward", answer, compare, "output_error")
+    return Subject("speech", title, encoder, (), batches, answer, compare, "output_error")
 
 
 def language_subject(folder: Path) -> Subject:
@@ -114,7 +132,8 @@ def language_subject(folder: Path) -> Subject:
 
     batches = ({"input_ids": token_rows(tokenizer, rows=1, length=TOKENS, first=APART)},)
     title = f"SmolLM2-135M-Instruct, {ids.numel()} tokens of newspapers"
-    return Subject("language", title, network, (), batches, "gradient", answer, compare, "loss_rise")
+    measured = (3, 4, 6)  # 630 passes; with 3 bits nothing is left of it, with 2 even less
+    return Subject("language", title, network, (), batches, answer, compare, "loss_rise", None, "kl", measured)
 
 
 def _rms_error(off: np.ndarray) -> float:

@@ -71,6 +71,46 @@ def test_wide_samples_and_near_ties_are_told_apart_in_double_precision():
     assert np.array_equal(encode(far, books), encode_plainly(far, books))
 
 
+def test_levels_of_very_different_sizes_are_coded_as_defined():
+    """Code vectors that no 16-bit step or single precision holds beside those of other levels; widths around eights."""
+    rng = np.random.default_rng(3)
+    for d in (1, 7, 8, 9, 17):
+        sizes = np.array([1.0, 1e-30, 1e-120, 0.0])[:, None, None]
+        books = codebooks_of(sizes * rng.standard_normal((4, 12, d)))
+        x = np.vstack([rng.standard_normal((30, d)), books.centres[0] / books.unit, np.zeros((1, d))])
+        for scale in (1.0, 1e-20, 1e18, 1e290):
+            assert np.array_equal(encode(scale * x, books), encode_plainly(scale * x, books))
+
+
+def test_codes_that_16_bits_hold_are_told_apart_beyond_single_precision():
+    """Nothing is lost by rounding code vectors, so that only the error of the scores' sums stands in the limit."""
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        v = rng.integers(-32767, 32768, 24).astype(float)
+        v[0] = 32767
+        books = codebooks_of(np.stack([v, -v])[None])
+        assert books.rounding[0, 1] == 0
+        across = rng.standard_normal((8, 24)) * 3e4
+        across -= np.outer(across @ v, v) / (v @ v)
+        x = across + np.outer(np.tile([1e-9, -1e-9], 4), v)
+        assert np.array_equal(encode(x, books)[:, 0], np.tile([0, 1], 4))
+
+
+def test_no_kind_of_array_is_compiled_for_twice():
+    """Arrays that may not be written to, that are not aligned, of another order of bytes or of entries."""
+    from lowrank.nearest import _compiled
+
+    expected = FITTED.encode(X)
+    fixed = X.copy()
+    fixed.flags.writeable = False
+    shifted = np.zeros(X.nbytes + 1, np.uint8)[1:].view(np.float64).reshape(X.shape)
+    shifted[:] = X
+    for x in (fixed, shifted, X.astype(">f8"), np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        assert np.array_equal(FITTED.encode(x), expected)
+        assert np.array_equal(FITTED.encode(x[3]), expected[3])
+    assert len(_compiled().signatures) == 1
+
+
 def test_codes_that_are_near_beside_a_far_one_are_told_apart():
     """Scores differ by 1e-8 of their size: single precision takes any of them."""
     rng = np.random.default_rng(2)
@@ -203,6 +243,28 @@ def test_fewer_different_samples_than_codes_are_coded_exactly():
     assert np.array_equal(zero.error_per_level, [0, 0])
     assert np.array_equal(zero.decode(zero.encode(np.zeros(3))), np.zeros(3))
     assert ResidualQuantizer(1, 1).fit(X).bits == 0
+    nothing = ResidualQuantizer(2, 4).fit(np.zeros((9, 3)), product=np.eye(3))  # no basis at all
+    assert np.array_equal(nothing.decode(nothing.encode(np.ones(3))), np.zeros(3))
+
+
+@pytest.mark.parametrize("method", ["kmeans", "ema"])
+def test_as_many_codes_as_different_samples_leave_nothing(method):
+    rng = np.random.default_rng(5)
+    for x, count in ((clouds(40, 3), 40), (np.repeat(rng.standard_normal((30, 4)), np.arange(1, 31), axis=0), 30)):
+        assert ResidualQuantizer(1, count, method=method).fit(x).error_per_level[0] <= 1e-15
+    one = ResidualQuantizer(2, 1, method=method).fit(X[:1])
+    assert np.array_equal(one.decode(one.encode(X[0])), X[0])
+
+
+@pytest.mark.parametrize("condition", [1e8, 1e15])
+def test_the_error_of_nearly_singular_products_is_what_is_reported(condition):
+    q = np.linalg.qr(np.random.default_rng(6).standard_normal((10, 10)))[0]
+    p = (q * np.geomspace(1, 1 / condition, 10)) @ q.T
+    p = (p + p.T) / 2
+    found = ResidualQuantizer(2, 8).fit(X, product=p)
+    off = X - found.decode(found.encode(X))
+    error = np.sqrt(np.sum(off @ p * off) / np.sum(X @ p * X))
+    assert error == pytest.approx(found.error_per_level[-1], rel=1e-9)
 
 
 # products
@@ -294,6 +356,14 @@ def test_no_square_overflows_or_vanishes(scale):
         (lambda: ResidualQuantizer(1, 2).fit(X, weights=np.ones(3)), r"got shape \(3,\)"),
         (lambda: ResidualQuantizer(1, 2).fit(X, start=X[:2]), r"start must have the shape \(1, 2, 10\)"),
         (lambda: ResidualQuantizer(1, 2).fit(X, product=-np.eye(10)), "positive definite"),
+        (lambda: ResidualQuantizer(1, 2).fit(X, product=np.triu(np.ones((10, 10)))), "product is not Hermitian: it di"),
+        (lambda: ResidualQuantizer(1, 2).fit(X, product=sp.csr_array(np.triu(np.ones((10, 10))))), "is not Hermitian"),
+        (lambda: ResidualQuantizer(1, 2).fit(X, start=X[None, :2] * 1e120), r"more than 1e\+100 times as large as the"),
+        (
+            lambda: ResidualQuantizer(1, 2).fit(X * 1e-300, start=X[None, :2] * 1e300),
+            "start has code vectors more than",
+        ),
+        (lambda: FITTED.encode(X * 1e305), "sample 0 has entries that are NaN or infinite, or beyond all code vectors"),
         (lambda: FITTED.encode(X[:, :9]), r"X must have the shape \(n, 10\) or \(10,\) of one sample, got \(600, 9\)"),
         (lambda: FITTED.encode(np.where(np.arange(10) == 3, np.nan, X[:5])), "sample 0 has entries that are NaN"),
         (lambda: FITTED.encode(X + 0j), "X is complex"),
@@ -322,8 +392,16 @@ def test_codes_that_are_no_integers_are_refused():
         ("header", np.array([2, 10, 1]), "none of residual codes of version 1"),
         ("header", np.array([1, 10, 9]), "none of residual codes"),
         ("basis", np.eye(10), "have the arrays"),
+        ("error_per_level", -FITTED.error_per_level, "error_per_level has the entry -"),
     ],
 )
 def test_damaged_files_are_refused(key, value, message):
     with pytest.raises(ValueError, match=message):
         ResidualCodes.from_arrays({**FITTED.arrays(), key: value})
+
+
+def test_a_complex_basis_of_real_samples_is_refused():
+    """Codes would drop its imaginary part."""
+    arrays = ResidualQuantizer(2, 8).fit(X, product=spd(10)).arrays()
+    with pytest.raises(ValueError, match="basis has entries of complex128"):
+        ResidualCodes.from_arrays({**arrays, "basis": arrays["basis"] + 1j})

@@ -6,6 +6,7 @@ import json
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from helpers import ROOT
 from ml.chunks import Gait, cases, study
 from ml.chunks.gaits import CONTROL_SECONDS, FAMILIES, LIMITS
 from ml.chunks.kept_cases import KeptCases
-from ml.chunks.quadruped import INSTALL, Quadruped, Steered, tune_gait
+from ml.chunks.quadruped import INSTALL, Quadruped, Steered, Walk, tune_gait
 from rbm.command_line.registered import load
 
 TINY = study.Sizes(spreads=(0.1,), resamples=2, gaits=18, held_out=3, trainings=0)
@@ -99,6 +100,56 @@ def test_the_study_goes_on_where_it_stopped(
     assert "0.1050 +- 0.0635" in said
     assert (tmp_path / "errors.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((tmp_path / "summary.json").read_text())["walks"] == {"missing": f"pip install {INSTALL}"}
+
+
+def test_every_gait_is_tuned_and_walks_as_a_case_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was stopped goes on with the gait it was at; the bound is tuned longer."""
+    monkeypatch.setattr(study.importlib.util, "find_spec", lambda n: object() if n == "dm_control" else None)
+    sizes = study.Sizes(spreads=(), trainings=0, families=("trot", "bound"), seeds=7)
+    tuned, walked = [], []
+
+    def tune(name: str, settings: dict, say: object) -> dict:
+        tuned.append((name, settings))
+        return {"vector": Gait().vector().tolist()}
+
+    def walks(gaits: dict, name: str, seeds: int, demonstrations: int) -> dict:
+        walked.append(name)
+        if len(walked) == 2:
+            raise KeyboardInterrupt
+        assert gaits["bound"].legs == FAMILIES["bound"]
+        return {"error_of_fit": 0.1, "methods": {"commands": {"mean": seeds}}}
+
+    monkeypatch.setattr(cases, "encoder_times", dict)
+    monkeypatch.setattr(cases, "clock", dict)
+    monkeypatch.setattr(cases, "tuned", tune)
+    monkeypatch.setattr(cases, "walks", walks)
+    with pytest.raises(KeyboardInterrupt):
+        study.measure(KeptCases(tmp_path / "a.json"), sizes, lambda text: None)
+    summary = study.measure(KeptCases(tmp_path / "a.json"), sizes, lambda text: None)
+    assert [name for name, _ in tuned] == ["trot", "bound"]
+    assert tuned[0][1] == {"rounds": 14, "population": 24}
+    assert tuned[1][1]["penalty"] > 0
+    assert walked == ["trot", "bound", "bound"]
+    assert summary["walks"] == {"gaits": {n: {"commands": {"mean": 7}} for n in ("trot", "bound")}}
+
+
+def test_a_penalty_finds_regular_gaits() -> None:
+    """A robot that comes 1 m farther with fast gaits, with a deviation of 2 m between its starts."""
+
+    class Robot:
+        def walk(self, act: Any, ticks: int, seed: int) -> Walk:
+            fast = float(np.ptp(np.stack([act(0.0) for _ in range(ticks)])[:, 1]) > 1.5)
+            starts.add(seed)
+            return Walk(fast * (1 + 2 * (-1) ** seed), 0.0)
+
+    starts: set[int] = set()
+    settings = {"rounds": 4, "population": 12, "seconds": 2.0}
+    far = tune_gait(Robot(), FAMILIES["trot"], **settings)  # type: ignore[arg-type]
+    assert far.distance == 1
+    assert starts == set(range(10_000, 10_008))  # new ones in every round
+    regular = tune_gait(Robot(), FAMILIES["trot"], **settings, penalty=1.0, starts=4)  # type: ignore[arg-type]
+    assert regular.distance == 0
+    assert regular.walks == 4 * 12 * 4
 
 
 @pytest.mark.slow

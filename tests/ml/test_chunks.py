@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from threading import Timer
@@ -157,6 +157,43 @@ def test_wrong_chunks_and_tokens_are_refused(codes: ActionCodes) -> None:
         codes.decode([0.5, 1, 2])
     with pytest.raises(ValueError, match="all chunks are zero"):
         codes.error(np.zeros((2, H, D)))
+    hidden = np.ma.masked_array(np.ones((3, H, D)), bad > 0)
+    for call in (codes.encode, codes.error, ActionTokenizer(codes=2).fit):
+        with pytest.raises(
+            TypeError, match=r"(chunks|trajectories) is a masked array: 1 of its 360 entries are hidden"
+        ):
+            call(hidden)
+
+
+def test_errors_of_levels_and_sizes_that_cannot_be(walks: np.ndarray, codes: ActionCodes) -> None:
+    chunks = split(walks, H)
+    for levels, said in ((0, "at least 1, got 0"), (-1, "at least 1"), (4, "at most 3"), (1.5, "an integer")):
+        with pytest.raises(ValueError, match=f"levels must be {said}"):
+            codes.error(chunks, levels)  # type: ignore[arg-type]
+    tiny = codes.error(chunks * 1e-200)
+    assert tiny == pytest.approx(1e100 * codes.error(chunks * 1e-100), rel=1e-12)  # zero is not a code: 1e200
+    assert codes.error(chunks * 1e200) == pytest.approx(1, rel=1e-12)
+    assert codes.error(codes.decode([[0, 1, 2]])) <= codes.error(chunks)
+
+
+def test_one_chunk_is_coded_as_it_is_among_others(walks: np.ndarray, codes: ActionCodes) -> None:
+    """Whatever kind of array it is: the plain one takes the short way."""
+    chunks = split(walks, H)[:4]
+    tokens = codes.encode(chunks)
+    for one in (chunks[1], np.asfortranarray(chunks[1]), chunks[1].tolist(), chunks[1].astype(">f8")):
+        np.testing.assert_array_equal(codes.encode(one), tokens[1])
+    single = chunks.astype(np.float32)
+    np.testing.assert_array_equal(codes.encode(single[2]), codes.encode(single.astype(float))[2])
+    assert codes.encode(chunks[:0]).shape == (0, 3)
+    weighted = ActionTokenizer(levels=2, codes=8).fit(walks, product=np.diag(np.arange(1.0, 13)))
+    np.testing.assert_array_equal(weighted.encode(chunks[1]), weighted.encode(chunks)[1])
+    with pytest.raises(ValueError, match="5 actions of 12 numbers are not the 120 numbers of the codes"):
+        ActionCodes(5, 12, codes.codes)
+    bad = chunks[1].copy()
+    for value in (np.nan, np.inf):
+        bad[3, 4] = value
+        with pytest.raises(ValueError, match="sample 0 has entries that are NaN or infinite"):
+            codes.encode(bad)
 
 
 # ---------------------------------------------------------------- vocabulary
@@ -197,6 +234,16 @@ def test_ids_that_are_no_actions_are_refused(codes: ActionCodes) -> None:
         words.tokens([1000.0, 1032.0, 1064.0])
     with pytest.raises(ValueError, match="size must be at least 0"):
         codes.add_to_vocabulary(-1)
+    for wrong in ((-1, 2, 8), (0, 0, 8), (0, 2, 0), (1.5, 2, 8)):
+        with pytest.raises(ValueError, match=r"must be (at least|an integer)"):
+            ActionVocabulary(*wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the vocabulary would have 9223372036854775808 entries"):
+        ActionVocabulary(2**63 - 16, 2, 8)
+    assert ActionVocabulary(2**63 - 17, 2, 8).ids([7, 7]).max() == 2**63 - 2
+    with pytest.raises(ValueError, match="got 18446744073709551615"):
+        words.tokens(np.array([2**64 - 1, 1032, 1064], dtype=np.uint64))
+    with pytest.raises(TypeError, match="ids must be integers, got dtype float64"):
+        words.is_action([1000.5])
 
 
 # ---------------------------------------------------------------- files
@@ -255,7 +302,7 @@ def test_files_of_other_things_are_refused(tmp_path: Path, codes: ActionCodes) -
     arrays = codes.codes.arrays()
     for mark, said in (
         (np.array([2, H, D]), "has file version 2, this package reads 1"),
-        (np.array([1, H, D + 1]), "10 actions of 13 numbers are not 120 numbers"),
+        (np.array([1, H, D + 1]), "10 actions of 13 numbers are not the 120 numbers"),
         (np.array([1, -H, -D]), "actions of -12 numbers"),
         (np.array([1.0, H, D]), "not a whole file"),
     ):
@@ -296,6 +343,37 @@ def test_a_stream_emits_one_action_per_tick(codes: ActionCodes, ahead: int) -> N
     assert (stream.ticks, stream.missed) == (60, 0)
     assert asked == [(max(0, k * H - ahead), k * H) for k in range(len(asked))]
     assert len(asked) == (59 + ahead) // H + 1
+
+
+@pytest.mark.parametrize("late", ["wait", "hold"])
+def test_a_chunk_that_failed_is_asked_for_again(codes: ActionCodes, late: Any) -> None:
+    """A model that raises, a future that was cancelled or failed, and tokens that cannot be: said once each."""
+    tokens, asked = np.random.default_rng(0).integers(0, 32, (4, 3)), []
+    cancelled, failed, good = Future(), Future(), Future()  # type: ignore[var-annotated]
+    cancelled.cancel()
+    failed.set_exception(ZeroDivisionError("the model"))
+    good.set_result(tokens[1])
+    answers = iter([OSError("no link"), tokens[0], cancelled, failed, [1, 2], [1, 2, 32], good, tokens[2]])
+
+    def ask(observation: int, tick: int) -> Any:
+        asked.append((observation, tick))
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    stream, said, emitted = codes.stream(ask, ahead=0, late=late), [], []
+    for call in range(30):
+        try:
+            emitted.append(stream.step(call))
+        except (OSError, CancelledError, ZeroDivisionError, ValueError) as error:
+            said.append((call, type(error)))
+    assert said == [
+        *((0, OSError), (11, CancelledError), (12, ZeroDivisionError), (13, ValueError), (14, ValueError)),
+    ]
+    assert asked == [(0, 0), (1, 0), (11, 10), (12, 10), (13, 10), (14, 10), (15, 10), (25, 20)]
+    assert (stream.ticks, stream.missed) == (25, 0)
+    np.testing.assert_array_equal(np.stack(emitted), codes.decode(tokens[:3]).reshape(30, D)[:25])
 
 
 def test_a_stream_is_causal(codes: ActionCodes) -> None:

@@ -133,8 +133,8 @@ def test_inputs_are_measured_for_linear_layers_and_convolutions():
     x = torch.cat([module.table(b) for b in given]).double()
     np.testing.assert_allclose(found["inner.weight"], x.square().mean((0, 1)).detach().numpy(), rtol=1e-6)
     y = torch.cat([module.norm(module.inner(module.table(b))) for b in given]).double()
-    channels = y.square().mean((0, 1)).reshape(2, 12).mean(0).detach().numpy()
-    np.testing.assert_allclose(found["conv.weight"], np.repeat(channels[:, None], 3, 1), rtol=1e-6)
+    channels = y.square().mean((0, 1)).reshape(2, 1, 12, 1).expand(2, 8, 12, 3).reshape(16, 12, 3)
+    np.testing.assert_allclose(found["conv.weight"], channels.detach().numpy(), rtol=1e-6)
     z = torch.cat([torch.relu(module.conv(module.norm(module.inner(module.table(b))).transpose(1, 2))) for b in given])
     np.testing.assert_allclose(found["table.weight"], z.double().square().mean((0, 2)).detach().numpy(), rtol=1e-5)
 
@@ -211,9 +211,13 @@ def test_types_stay(kind):
         (lambda m: ml.sensitivity(m, batches(), method="fast"), ValueError, "got 'fast'"),
         (lambda m: ml.sensitivity(m, batches(), bits=4), ValueError, "list of the numbers of bits"),
         (lambda m: ml.sensitivity(m, batches(), bits=(1, 2)), ValueError, "got 1"),
-        (lambda m: ml.sensitivity(m, batches(), method="gradient", probes=0), ValueError, "probes must be"),
-        (lambda m: ml.sensitivity(m, batches(), method="gradient", loss=lambda a, b: 0), ValueError, "of your own"),
-        (lambda m: ml.sensitivity(m, batches(), bits=(0, 2), method="gradient"), ValueError, "bits of 0 drop a weight"),
+        (lambda m: ml.sensitivity(m, batches(), method=ml.Gradients(0)), ValueError, "probes must be"),
+        (lambda m: ml.sensitivity(m, batches(), method=ml.Gradients(), loss=lambda a, b: 0), ValueError, "of your own"),
+        (
+            lambda m: ml.sensitivity(m, batches(), bits=(0, 2), method=ml.Gradients()),
+            ValueError,
+            "bits of 0 drop a weight",
+        ),
         (lambda m: ml.allocate_weight_bits(m, 3), ValueError, "no losses of 'table.weight'"),
         (lambda m: ml.allocate_weight_bits(m, 1, method="variance"), ValueError, "from lo=2 to hi=8, got 1"),
         (lambda m: ml.allocate_weight_bits(m, 3, method="best"), ValueError, "got 'best'"),
@@ -275,7 +279,7 @@ def test_sensitivity_from_gradients_is_that_of_small_changes():
     module = Tied()
     for loss in ("output", "kl"):
         measured = ml.sensitivity(module, batches(), bits=(6, 8), loss=loss)
-        estimated = ml.sensitivity(module, batches(), bits=(6, 8), loss=loss, method="gradient", probes=300)
+        estimated = ml.sensitivity(module, batches(), bits=(6, 8), loss=loss, method=ml.Gradients(300))
         for name, values in measured.items():
             np.testing.assert_allclose(estimated[name], values, rtol=0.3)
     assert all(p.grad is None and p.requires_grad for p in module.parameters())
@@ -383,7 +387,7 @@ def test_fixed_scales_stay_and_groups_train():
     assert not log_scale.requires_grad
     module(torch.randn(5, 16)).square().sum().backward()
     assert module.parametrizations.weight.original.grad.abs().sum() > 0
-    with pytest.raises(ValueError, match=r"has parametrised weights: call ml.freeze_quantized"):
+    with pytest.raises(ValueError, match=r"is parametrised: call ml.freeze_quantized"):
         ml.quantize_module(module, 4)
     report = ml.freeze_quantized(module)
     np.testing.assert_array_equal(report.weights["weight"].to_dense(), module.weight.detach().numpy())

@@ -144,7 +144,7 @@ def test_a_module_of_another_shape_is_refused_whole(tmp_path):
         ml.load_quantized(path, wide)
     longer = network(1)
     longer.append(torch.nn.LayerNorm(8))
-    with pytest.raises(ValueError, match=r"differ in '4.bias': none in the file, \(8,\) in the module"):
+    with pytest.raises(ValueError, match=r"differ in '4.bias': none in the file, \(8,\) real in the module"):
         ml.load_quantized(path, longer)
     assert all(torch.equal(v, before[k]) for k, v in wide.state_dict().items())
 
@@ -172,7 +172,7 @@ def test_integer_layers_multiply_the_integers_of_the_report():
     x[:, 0], x[:, 1] = 0, top  # the range of the batch
     expected = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
     got = fast(x).double()
-    assert float((got - expected).abs().max()) <= 1e-6 * float(expected.abs().max())
+    assert float((got - expected).detach().abs().max()) <= 1e-6 * float(expected.detach().abs().max())
     integers = torch.from_numpy(np.asarray(report.weights["weight"].integers())).to(torch.int32)
     exact = x.to(torch.int32) @ integers.T
     assert torch.equal(exact.double(), x.double() @ integers.double().T)
@@ -185,7 +185,7 @@ def test_tables_decode_rows_to_the_bit_and_layers_say_what_falls():
     found = ml.run_int8(module, report, [IDS], memory=True)
     assert [layer.name for layer in found.layers] == ["0.weight", "1.weight", "3.weight"]
     assert found.layers[0].what == "memory only"
-    assert found.saved_bytes == 3 * (160 + 96 + 96) - 4 * (20 + 12 + 8)
+    assert found.saved_bytes == 3 * (160 + 96 + 96) - 4 * 20 - 12 * (12 + 8)
     assert [layer.rows for layer in found.layers] == [6, 6, 6]
     rows = torch.from_numpy(report.weights["0.weight"].to_dense())
     assert torch.equal(module[0](IDS), rows[IDS])
@@ -198,7 +198,9 @@ def test_only_what_the_kernels_know_is_replaced():
     module = network()
     report = ml.quantize_module(module, {"0.weight": 12, "1.weight": 4, "3.weight": 8}, group=4)
     assert ml.run_int8(module, report, [IDS], memory=True).layers == ()
-    with pytest.raises(ValueError, match=r"the module has no weight 0.weight"):
+    with pytest.raises(
+        ValueError, match=r"weight 0.weight of shape \(20, 8\), the module has it not: the report is of"
+    ):
         ml.run_int8(torch.nn.Linear(8, 8), report, [IDS])
     with pytest.raises(ValueError, match="batches is empty"):
         ml.run_int8(module, report, [])

@@ -42,8 +42,7 @@ def tiny_subject(folder) -> Subject:
         return {"accuracy": a.value, "accuracy_se": a.standard_error, "logit_error": a.logit_error(b)}
 
     batches = (task.batch(task.training[:8]),)
-    return Subject("tiny", "A tiny network", network, ("classifier",), batches, "forward", answer, compare,
-                   "logit_error", task)  # fmt: skip
+    return Subject("tiny", "A tiny network", network, ("classifier",), batches, answer, compare, "logit_error", task)
 
 
 @pytest.fixture
@@ -83,6 +82,30 @@ def test_a_study_is_resumed_case_by_case(tiny, tmp_path, monkeypatch):
     greedy = found["cases"]["3 bits, gamma searched, greedy"]
     assert greedy["mean_bits"] <= 3
     assert found["full"]["logit_error"] == 0 < greedy["logit_error"]
+
+
+def test_another_network_begins_anew(tiny, tmp_path, monkeypatch):
+    """What is kept of one network, answers and cases, is not taken for those of another."""
+    cases, said = (Case(4, "1"),), []
+    first = run("quantize", tmp_path, cases=cases, say=said.append)["tiny"]
+    path = tmp_path / "summary.json"
+    known = json.loads(path.read_text())
+    known["tiny"]["cases"]["4 bits, gamma 1, even"]["logit_error"] = -1.0
+    path.write_text(json.dumps(known))
+    assert run("quantize", tmp_path, cases=cases, say=said.append)["tiny"]["cases"] == known["tiny"]["cases"]
+
+    def other(folder):
+        subject = tiny_subject(folder)
+        with torch.no_grad():
+            subject.module.classifier.bias += 1
+        return subject
+
+    monkeypatch.setattr(network_bits, "SUBJECTS", {"tiny": other})
+    found = run("quantize", tmp_path, cases=cases, say=said.append)["tiny"]
+    assert "tiny: the network or its texts are others than before, all cases begin anew" in said
+    assert found["key"] != first["key"]
+    assert found["cases"]["4 bits, gamma 1, even"]["logit_error"] > 0
+    assert len(list(tmp_path.glob("tiny-*.npz"))) == 2
 
 
 def test_the_network_is_as_it_was_after_every_case(tiny, tmp_path):

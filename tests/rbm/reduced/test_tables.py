@@ -144,6 +144,19 @@ def test_a_dictionary_has_the_columns_of_the_command_line(
     assert list(bare) == ["mu", "nu", "mean_re", "mean_im", "energy"]
 
 
+def test_a_model_in_few_bits_has_a_column_for_their_share(reduced: rbm.ReducedModel) -> None:
+    solution = reduced.quantize(6).solve(MUS)
+    columns = solution.to_dict()
+    assert list(columns)[-4:] == ["error_bound", "floor", "quantization_error", "resolved"]
+    np.testing.assert_array_equal(columns["quantization_error"], solution.quantization_error)
+    assert np.all(columns["quantization_error"] > 0)
+    pytest.importorskip("xarray")
+    data = solution.to_xarray()
+    np.testing.assert_array_equal(data["quantization_error"], solution.quantization_error)
+    assert "few bits" in data["quantization_error"].attrs["long_name"]
+    assert "quantization_error" not in reduced.solve(MUS).to_dict()
+
+
 def test_data_frames(solution: rbm.Solution) -> None:
     pytest.importorskip("pandas")
     frame = solution.to_dataframe()
