@@ -96,8 +96,8 @@ class Adapted:
             given, wanted = tuple(state[name].shape), tuple(there[name].shape)
             if given != wanted:
                 raise ValueError(
-                    f"{name} has the shape {given} in the state and {wanted} here: adapt with the rank and the targets that "
-                    "it was trained with"
+                    f"{name} has the shape {given} in the state and {wanted} here: adapt with the rank and the targets "
+                    "that it was trained with"
                 )
             if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
                 raise ValueError(f"{name} holds NaN or infinity in the state: its training diverged")

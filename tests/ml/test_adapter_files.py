@@ -44,7 +44,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize(("name", "kind", "options"), CASES)
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("suffix", [pytest.param(".npz", marks=pytest.mark.slow), ".safetensors"])
 def test_file_and_base_are_the_trained_network(name, kind, options, suffix, tmp_path):
     module, arguments = network(name)
     adapted = disturbed(adapt(module, kind, **options))
@@ -170,7 +170,7 @@ def steps(module, optimizer, given):
     return losses
 
 
-@pytest.mark.parametrize("maker", ["AdamW", "SGD", "RMSprop"])
+@pytest.mark.parametrize("maker", ["AdamW", "SGD"])
 def test_interrupted_training_goes_on_with_the_same_result(maker, tmp_path):
     """Dropout draws from the global random state, AdamW has moments, two groups have two rates."""
 
