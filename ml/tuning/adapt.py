@@ -107,6 +107,10 @@ def adapt(module: Any, kind: str, *, train: Sequence[str] = (), rng: int = 0, **
         own = [n for n, _ in module.named_parameters() if n in {*own, *OWN[kind](module, **options)}]
     if not placements and not own:
         raise ValueError("kind 'head' trains nothing by itself: name what is trained, train=['classifier']")
+    homes = [id(place.home) for place in placements]
+    if len(set(homes)) < len(homes):
+        twice = next(place.name for k, place in enumerate(placements) if id(place.home) in homes[:k])
+        raise ValueError(f"{twice!r} is a sequence that ends in a layer which is named too: name one of the two")
     return _put_in(torch, module, kind, options, tuple(train), placements, own)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from lowrank.optional import require
 from lowrank.reading import digest
 from ml.tuning.placement import NAME, Placement
@@ -83,7 +85,7 @@ class Adapted:
         self._alive()
         if self.merged:
             raise ValueError("the update is merged into the weights: call .unmerge() before .load(..)")
-        there = self._tensors()
+        there, state = self._tensors(), {name: torch.as_tensor(value) for name, value in state.items()}
         names = (*self.names, *self.running)
         strange = sorted(set(state) ^ set(names))
         if strange:
@@ -136,9 +138,9 @@ class Adapted:
             hosts = [name for name, layer in names.items() if layer is place.host]
             for name in place.part.changed(place.host):
                 full = _full(place, name)
-                if full not in every:
+                if full not in every or not every[full].is_floating_point():
                     raise ValueError(
-                        f"{full} is no parameter of its own (parametrised or frozen in few bits): not merged"
+                        f"{full} is parametrised or stored in few bits: an update cannot be merged into it"
                     )
                 ours = {f"{host}.{name}".lstrip(".") for host in hosts}
                 shared = sorted(n for n, p in every.items() if p is every[full] and n not in ours)
@@ -218,10 +220,10 @@ class Adapted:
         rest = {n: self.unmerged.get(n, t) for n, t in self._tensors().items() if n not in ours}
         if any(t.is_meta for t in rest.values()):
             raise ValueError("the module is on the meta device and has no numbers: load them first")
-        layout = digest(
-            {f"{n} {tuple(t.shape)}": to_array(t[:0] if t.ndim else t.new_zeros(0)) for n, t in rest.items()}
-        )
-        return layout, digest({n: to_array(t) for n, t in rest.items()})
+        layout = digest({f"{n} {tuple(t.shape)}": to_array(t.new_zeros(0)) for n, t in rest.items()})
+        # one tensor at a time: the network may fill the memory
+        numbers = {n: np.frombuffer(bytes.fromhex(digest({n: to_array(t)})), np.uint8) for n, t in rest.items()}
+        return layout, digest(numbers)
 
     def _tensors(self) -> dict[str, Any]:
         return self.module.state_dict(keep_vars=True)

@@ -12,7 +12,7 @@ from typing import Any
 from lowrank.optional import require
 from ml.tuning.native_attention import projection, restore_weights, rows_of, show_changed_weights
 from ml.tuning.network_parts import Block, blocks_of, chosen, is_linear, linear_size, transposed
-from ml.tuning.placement import Placement, first_tensor, part_of
+from ml.tuning.placement import Placement, first_tensor, part_of, type_like
 
 __all__ = ["place_ia3"]
 
@@ -23,7 +23,7 @@ def _classes() -> tuple[Any, Any]:
     import torch
 
     def ones(like: Any, width: int) -> Any:
-        return torch.nn.Parameter(torch.ones(width, dtype=like.dtype, device=like.device))
+        return torch.nn.Parameter(torch.ones(width, dtype=type_like(like), device=like.device))
 
     class Scaled(torch.nn.Module):
         """The factors of the outputs of a linear layer, or of its inputs."""

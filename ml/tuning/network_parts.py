@@ -74,6 +74,8 @@ def transposed(layer: Any) -> bool:
 
 def linear_size(layer: Any) -> tuple[int, int]:
     """Return numbers of inputs and outputs of a linear layer."""
+    if hasattr(layer, "in_features"):  # packed weights of few bits have another shape
+        return int(layer.in_features), int(layer.out_features)
     rows, columns = layer.weight.shape
     return (rows, columns) if transposed(layer) else (columns, rows)
 

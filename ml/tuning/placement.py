@@ -14,7 +14,8 @@ from typing import Any
 from lowrank.optional import require
 
 __all__ = [
-    "NAME", "Placement", "first_tensor", "part_of", "random_parameter", "replaced", "whole_number", "zero_parameter",
+    "NAME", "Placement", "first_tensor", "part_of", "random_parameter", "replaced", "type_like",
+    "whole_number", "zero_parameter",
 ]  # fmt: skip
 
 #: The name of a part in its layer, and of the link that other layers have to it.
@@ -41,9 +42,18 @@ class Placement:
     after: tuple[tuple[Any, Hook], ...] = ()  #: (layer, function(layer, args, kwargs, output) -> output or None)
     always: bool = False  #: hooks after the layer run when it raised an error, too
 
+    @property
+    def home(self) -> Any:
+        """Return the layer that the part is registered in: the host, or the last one of a host that is a sequence."""
+        torch = require("torch", "torch", "ml.adapt", "ml")
+        layer = self.host
+        while isinstance(layer, torch.nn.Sequential):
+            layer = layer[-1]
+        return layer
+
     def attach(self) -> list[Any]:
         """Put the part in; return the handles of the hooks."""
-        self.host.add_module(NAME, self.part)
+        self.home.add_module(NAME, self.part)
         handles = []
         for layer, hook in self.before:
             layer.__dict__[LINK] = self.part
@@ -61,7 +71,7 @@ class Placement:
             self.part.detach(self.host)
         for layer, _ in (*self.before, *self.after):
             layer.__dict__.pop(LINK, None)
-        del self.host._modules[NAME]
+        del self.home._modules[NAME]
 
 
 def part_of(layer: Any) -> Any:
@@ -87,10 +97,16 @@ def replaced(output: Any, change: Callable[[Any], Any]) -> Any:
     return change(output)
 
 
+def type_like(weight: Any) -> Any:
+    """Return the type of numbers that are trained beside a weight: its own, or single where that is one of integers."""
+    torch = require("torch", "torch", "ml.adapt", "ml")
+    return weight.dtype if weight.is_floating_point() else torch.float32
+
+
 def zero_parameter(like: Any, *shape: int) -> Any:
     """Return a parameter of zeros, of the type and on the device of another tensor."""
     torch = require("torch", "torch", "ml.adapt", "ml")
-    return torch.nn.Parameter(torch.zeros(shape, dtype=like.dtype, device=like.device))
+    return torch.nn.Parameter(torch.zeros(shape, dtype=type_like(like), device=like.device))
 
 
 def random_parameter(like: Any, generator: Any, bound: float, *shape: int) -> Any:
@@ -99,7 +115,7 @@ def random_parameter(like: Any, generator: Any, bound: float, *shape: int) -> An
     if like.is_meta:
         return zero_parameter(like, *shape)
     values = torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
-    return torch.nn.Parameter(values.to(dtype=like.dtype, device=like.device))
+    return torch.nn.Parameter(values.to(dtype=type_like(like), device=like.device))
 
 
 def whole_number(value: Any, name: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lowrank.optional import require
 from ml.tuning.network_parts import blocks_of, chosen
-from ml.tuning.placement import Placement, first_tensor, part_of, replaced
+from ml.tuning.placement import Placement, first_tensor, part_of, replaced, type_like
 
 __all__ = ["place_weighted_sum"]
 
@@ -27,7 +27,7 @@ def _class() -> Any:
 
         def __init__(self, like: Any, layers: int) -> None:
             super().__init__()
-            self.w = torch.nn.Parameter(torch.zeros(layers + 1, dtype=like.dtype, device=like.device))
+            self.w = torch.nn.Parameter(torch.zeros(layers + 1, dtype=type_like(like), device=like.device))
             if not like.is_meta:
                 with torch.no_grad():
                     self.w[-1] = 1

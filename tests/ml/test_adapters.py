@@ -219,6 +219,47 @@ def test_bottlenecks_are_what_their_formula_says():
         assert not torch.allclose(expected, first)
 
 
+def test_a_part_of_a_sequence_is_not_called_as_one_of_it():
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(6, 4)))
+    module = torch.nn.ModuleDict({"feed": inner, "last": torch.nn.Linear(4, 2)}).requires_grad_(False)
+    x = torch.randn(3, 4)
+    first = inner(x)
+    for parallel in (False, True):
+        adapted = adapt(module, "bottleneck", targets=["feed"], rank=2, parallel=parallel)
+        assert torch.equal(inner(x), first)
+        disturbed(adapted)
+        part = inner[1][1].ml_adapter
+        torch.testing.assert_close(inner(x), first + part(x if parallel else first))
+        adapted.remove()
+        assert torch.equal(inner(x), first)
+    with pytest.raises(ValueError, match=r"is a sequence that ends in a layer which is named too"):
+        adapt(module, "bottleneck", targets=["feed", "feed.1.1"], rank=2)
+    blocks = torch.nn.Sequential(*(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh()) for _ in range(3)))
+    blocks.requires_grad_(False)
+    first = blocks(x)
+    adapted = adapt(blocks, "weighted_sum", targets=["0", "1", "2"])
+    assert torch.equal(blocks(x), first)
+    adapted.load({adapted.names[0]: torch.tensor([2.0, 0, 0, 1])})
+    torch.testing.assert_close(blocks(x), 2 * x + first)
+
+
+def test_weights_of_integers_get_an_update_beside_them_and_no_merge():
+    class Stored(torch.nn.Linear):
+        def forward(self, x):
+            return torch.nn.functional.linear(x, self.weight.float() / 16, self.bias)
+
+    layer = Stored(6, 5)
+    layer.weight = torch.nn.Parameter(torch.randint(-100, 100, (5, 6), dtype=torch.int8), requires_grad=False)
+    module, x = torch.nn.Sequential(layer), torch.randn(2, 6)
+    first = module(x)
+    adapted = disturbed(adapt(module, "lora", rank=2))
+    assert {p.dtype for p in adapted.parameters()} == {torch.float32}
+    torch.testing.assert_close(module(x), first + x @ layer.ml_adapter.delta().T)
+    with pytest.raises(ValueError, match=r"0.weight is parametrised or stored in few bits"):
+        adapted.merge()
+
+
 @pytest.mark.parametrize("name", ["bert", "hubert", "whisper", "llama", "torch"])
 def test_parallel_bottlenecks_see_the_input_of_the_part(name):
     """With f of the input, and everything in the part set to zero, the part gives U f(D x): checked at its end."""
