@@ -114,30 +114,25 @@ def measure(
     """
     shorter = dataclasses.replace(task, training=task.training[: -sizes.validation])
     validation = task.training[-sizes.validation :]
-    chosen: dict[str, float] = {}
     results: dict[str, list[dict[str, Any]]] = {}
-    for method in methods:
-        tried = []
-        for rate in method.rates:
-            settings = _settings(method, rate, sizes.trial, 0, sizes)
-            one = kept.case(
-                f"trial {method.name} {rate:g}",
-                settings,
-                lambda m=method, r=rate: _one(make, shorter, validation, m, r, sizes.trial, 0, sizes),  # type: ignore[misc]
-            )
-            tried.append(one["accuracy"])
-            say(f"  {method.name}, rate {rate:g}: {one['accuracy']:.3f} after {sizes.trial} steps")
-        chosen[method.name] = method.rates[int(np.argmax(tried))]
+
+    def case(label: str, method: Method, rate: float, steps: int, seed: int, which: np.ndarray) -> dict[str, Any]:
+        settings = _settings(method, rate, steps, seed, sizes)
+        one = kept.case(label, settings, lambda: _one(make, shorter, which, method, rate, steps, seed, sizes))
+        say(f"  {method.name}, rate {rate:g}, seed {seed}: {one['accuracy']:.3f} after {steps} steps")
+        return dict(one)
+
+    chosen = {}
     for seed in range(sizes.seeds):
         for method in methods:
-            rate = chosen[method.name]
-            one = kept.case(
-                f"run {method.name} {seed}",
-                _settings(method, rate, sizes.steps, seed, sizes),
-                lambda m=method, r=rate, s=seed: _one(make, shorter, task.held_out, m, r, sizes.steps, s, sizes),  # type: ignore[misc]
-            )
+            if not seed:
+                tried = [
+                    case(f"trial {method.name} {rate:g}", method, rate, sizes.trial, 0, validation)["accuracy"]
+                    for rate in method.rates
+                ]
+                chosen[method.name] = method.rates[int(np.argmax(tried))]
+            one = case(f"run {method.name} {seed}", method, chosen[method.name], sizes.steps, seed, task.held_out)
             results.setdefault(method.name, []).append(one)
-            say(f"  {method.name}, seed {seed}: {one['accuracy']:.3f} after {sizes.steps} steps")
     return {"sizes": dataclasses.asdict(sizes), "methods": _summary(results, chosen)}
 
 
