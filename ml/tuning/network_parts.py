@@ -118,18 +118,21 @@ def blocks_of(module: Any) -> list[Block]:
     """Return the layers with attention, in the order of `named_modules`.
 
     An attention is torch.nn.MultiheadAttention, or a module with linear layers named as query, key and value, or as all
-    three in one. Its layer is the nearest module around it that stands in a list. In a layer, the last linear layer
-    F -> d outside of attentions ends the feed-forward part, those d -> F before it begin it; where linear layers are
-    left over, as in a mixture of experts, there is no saying, and `down` is None.
+    three in one. Its layer is the nearest module around it that stands in a list and has linear layers outside of
+    attentions; else the nearest one in a list, else its parent. In a layer, the last linear layer F -> d outside of
+    attentions ends the feed-forward part, those d -> F before it begin it; where linear layers are left over, as in a
+    mixture of experts, there is no saying, and `down` is None.
     """
     torch = require("torch", "torch", "ml.adapt", "ml")
     modules = dict(module.named_modules())
+    attentions = [a for name, part in modules.items() if (a := _attention(torch, name, part, modules)) is not None]
+    inside = {n for a in attentions for n in a.linears.values()}
+    stems = tuple(f"{a.name}." for a in attentions)
+    outside = [n for n, m in modules.items() if is_linear(m) and n not in inside and not n.startswith(stems)]
     around: dict[str, list[Attention]] = {}
-    for name, part in modules.items():
-        found = _attention(torch, name, part, modules)
-        if found is not None:
-            around.setdefault(_layer_of(torch, name, modules), []).append(found)
-    return [_block(torch, name, modules, tuple(found)) for name, found in around.items()]
+    for attention in attentions:
+        around.setdefault(_layer_of(torch, attention.name, modules, outside), []).append(attention)
+    return [_block(name, modules, tuple(found), outside) for name, found in around.items()]
 
 
 def _attention(torch: Any, name: str, part: Any, modules: dict[str, Any]) -> Attention | None:
@@ -148,29 +151,24 @@ def _attention(torch: Any, name: str, part: Any, modules: dict[str, Any]) -> Att
     return Attention(name, part, linears)
 
 
-def _layer_of(torch: Any, name: str, modules: dict[str, Any]) -> str:
-    """Return the name of the nearest module around an attention that stands in a list, else of its parent."""
+def _layer_of(torch: Any, name: str, modules: dict[str, Any], outside: Sequence[str]) -> str:
+    """Return the name of the layer that an attention stands in."""
     lists = (torch.nn.ModuleList, torch.nn.Sequential, torch.nn.ModuleDict)
-    inner = name
+    listed, inner = [], name
     while inner:
         outer = inner.rpartition(".")[0]
         if inner != name and isinstance(modules[outer], lists):
-            return inner
+            listed.append(inner)
         inner = outer
-    return name.rpartition(".")[0]
+    whole = [layer for layer in listed if any(n.startswith(layer + ".") for n in outside)]
+    return (whole or listed or [name.rpartition(".")[0]])[0]
 
 
-def _block(torch: Any, name: str, modules: dict[str, Any], attentions: tuple[Attention, ...]) -> Block:
-    inside = {n for a in attentions for n in a.linears.values()}
-    stems = tuple(a.name + "." for a in attentions)
+def _block(name: str, modules: dict[str, Any], attentions: tuple[Attention, ...], outside: Sequence[str]) -> Block:
     first = attentions[0]
     entry = first.linears.get("query") or first.linears.get("fused")
     width = linear_size(modules[entry])[0] if entry else int(first.module.embed_dim)
-    left = {
-        n: linear_size(layer)
-        for n, layer in modules.items()
-        if (not name or n.startswith(name + ".")) and is_linear(layer) and n not in inside and not n.startswith(stems)
-    }
+    left = {n: linear_size(modules[n]) for n in outside if not name or n.startswith(name + ".")}
     down = next((n for n in reversed(left) if left[n][1] == width), None)
     ups: list[str] = []
     if down is not None:

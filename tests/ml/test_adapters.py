@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers.small_networks import answer, network, torch_encoder, transformer_of  # noqa: E402
+from helpers.small_networks import SIZES, answer, network, torch_encoder, transformer_of  # noqa: E402
 
 from ml.tuning.adapt import KINDS, adapt  # noqa: E402
 from ml.tuning.network_parts import blocks_of  # noqa: E402
@@ -591,6 +591,30 @@ def test_a_state_of_another_rank_or_with_nan_is_refused_whole():
     adapted.merge()
     with pytest.raises(ValueError, match=r"call .unmerge\(\) before"):
         adapted.load(before)
+
+
+@pytest.mark.parametrize("name", ["T5", "DistilBert", "ViT", "Bart", "Wav2Vec2", "GPTNeoX", "Albert"])
+def test_parts_of_further_networks_are_found(name):
+    """Names of one layer: where attentions end, and where feed-forward parts begin and end."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {
+        "T5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2},
+        "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+        "Bart": {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+                 "encoder_attention_heads": 2, "decoder_attention_heads": 2},
+    }.get(name, dict(SIZES))  # fmt: skip
+    if name == "Wav2Vec2":
+        sizes |= {"num_conv_pos_embedding_groups": 2, "conv_dim": (8,), "conv_stride": (5,), "conv_kernel": (10,),
+                  "num_feat_extract_layers": 1}  # fmt: skip
+    with torch.device("meta"):
+        module = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes))
+    blocks = blocks_of(module)
+    attentions = {"T5": 6, "Bart": 6, "Albert": 1}.get(name, 2)
+    assert sum(len(block.attentions) for block in blocks) == attentions
+    assert len(blocks) == {"T5": 4, "Bart": 4, "Albert": 1}.get(name, 2)
+    assert all(block.down and len(block.ups) == 1 for block in blocks)
+    assert all(a.linears["out"] for block in blocks for a in block.attentions)
+    assert adapt(module, "bottleneck", rank=2).n_trained == (attentions + len(blocks)) * (4 * 16 + 2 + 16)
 
 
 def test_experts_and_fused_attentions_ask_for_names():
