@@ -65,8 +65,8 @@ class Sizes:
 
 
 WHOLE = Sizes()
-#: What ``rbm study adapters`` takes: an hour on one core.
-SMALL = Sizes(steps=120, trial=40, seeds=1, validation=500, held_out=2000)
+#: What ``rbm study adapters`` takes: half an hour to an hour on one core.
+SMALL = Sizes(steps=100, trial=25, seeds=1, validation=400, held_out=1500)
 
 
 def run(
