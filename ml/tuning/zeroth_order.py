@@ -143,8 +143,9 @@ def mezo(
     file = None if log is None else GrowingLog(log, settings, fits, seeds)
     known = np.empty((0, settings.directions)) if file is None else file.gradients
     run = _Run(loss, parameters, settings, seeds, weights, file, stop)
-    run.replayed(known)
-    stopped = run.rest(progress)
+    with weights.interrupts:
+        run.replayed(known)
+        stopped = run.rest(progress)
     fits = replace(fits, end=digest_of(arrays), end_steps=len(run.gradients))
     if file is not None:
         file.finish(fits)
@@ -176,7 +177,8 @@ def replay(parameters: Any, log: MezoLog | str | os.PathLike[str], *, steps: int
     found.fits.refuse_others(arrays, source)
     weights = Weights(arrays, source, settings.eps, settings.projection)
     run = _Run(_no_loss, parameters, settings, found.seeds, weights, None, None)
-    run.replayed(found.gradients[:count])
+    with weights.interrupts:
+        run.replayed(found.gradients[:count])
     if found.fits.end and found.fits.end_steps == count and digest_of(arrays) != found.fits.end:
         warnings.warn(
             "the replayed weights are not those of the run (their SHA-256 differs): its random numbers were "

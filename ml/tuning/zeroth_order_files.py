@@ -112,6 +112,8 @@ class GrowingLog:
         entries = np.frombuffer(content[: whole * step], ENTRY).reshape(whole, settings.directions)[: settings.steps]
         right = np.all((entries["seed"] == seeds[: len(entries)]) & np.isfinite(entries["gradient"]), axis=1)
         known = len(right) if right.all() else int(np.argmin(right))
+        if len(right) and not known and np.any(entries["seed"][0]):
+            raise ValueError(f"{os.fspath(path)} is the log of a run with another rng: take that one, or another file")
         self.gradients = np.array(entries["gradient"][:known])  #: of the steps that were in the file (k, directions)
         with open(self.path, "ab") as file:
             file.truncate(known * step)

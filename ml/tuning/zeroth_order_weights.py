@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ml.tuning.deferred_interrupt import whole
+from ml.tuning.interrupts import Interrupts
 from ml.tuning.zeroth_order_arrays import Trained
 from ml.tuning.zeroth_order_numbers import BASIS, DIRECTION, ROUNDING, Source
 
@@ -61,6 +61,7 @@ class Weights:
 
     def __init__(self, arrays: Sequence[Trained], source: Source, eps: float, projection: Projection) -> None:
         self.source, self.eps, self.projection = source, eps, projection
+        self.interrupts = Interrupts()  #: enter them for a run
         self.pieces = [piece for array in arrays for piece in _pieces(array, projection)]
         self.spacing = [0.0] * len(self.pieces)
         self.offset = [0] * len(self.pieces)
@@ -71,10 +72,13 @@ class Weights:
 
     def move(self, direction: Direction, to: int) -> None:
         """Bring the weights to t + to s; they must be at some t + offset s of the same direction."""
-        with whole():
+        self.interrupts.hold()
+        try:
             for k, z in enumerate(self._walk(direction)):
                 if self.offset[k] != to:
                     self._shift(k, self._whole_steps(z, k) * self.spacing[k], to)
+        finally:
+            self.interrupts.release()
 
     def update(self, directions: Sequence[Direction], factors: Sequence[float], decay: float, rounding: int) -> None:
         """Set t to t - sum_k factor_k s_k - decay t, rounded to the grid at random (with the seed `rounding`).
@@ -84,26 +88,35 @@ class Weights:
 
         Raises ValueError where they are not finite any more, or too large for eps.
         """
-        xp = self.source.xp
         uniform = self.source.numbers(rounding, ROUNDING)
         walks = [self._walk(direction) for direction in directions]
-        with whole(), np.errstate(over="ignore", invalid="ignore"):
-            for k, piece in enumerate(self.pieces):
-                q, t, change = self.spacing[k], piece.work, 0.0
-                steps: Any = 0.0
-                for walk, factor in zip(walks, factors, strict=True):
-                    steps = self._whole_steps(next(walk), k)
-                    change = steps * factor + change
-                if self.offset[k] and not piece.array.copied:
-                    t = t - steps * (self.offset[k] * q)
-                if decay:
-                    change = t * (decay / q) + change
-                t = t - xp.floor(change + uniform.uniform(piece.stop - piece.start, piece.work.dtype)) * q
-                self.offset[k] = 0
-                self.spacing[k] = self._spacing(piece, t)
-                if self.spacing[k] > q:
-                    t = xp.round(t / self.spacing[k]) * self.spacing[k]
-                self._write(piece, t)
+        self.interrupts.hold()
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                for k, piece in enumerate(self.pieces):
+                    up = uniform.uniform(piece.stop - piece.start, piece.work.dtype)
+                    self._update_piece(k, walks, factors, decay, up)
+        finally:
+            self.interrupts.release()
+
+    def _update_piece(
+        self, k: int, walks: Sequence[Iterator[Any]], factors: Sequence[float], decay: float, up: Any
+    ) -> None:
+        q, piece = self.spacing[k], self.pieces[k]
+        t, steps, change = piece.work, 0.0, 0.0
+        for walk, factor in zip(walks, factors, strict=True):
+            steps = self._whole_steps(next(walk), k)
+            change = steps * factor + change
+        if self.offset[k] and not piece.array.copied:
+            t = t - steps * (self.offset[k] * q)
+        if decay:
+            change = t * (decay / q) + change
+        t = t - self.source.xp.floor(change + up) * q
+        self.offset[k] = 0
+        self.spacing[k] = self._spacing(piece, t)
+        if self.spacing[k] > q:
+            t = self.source.xp.round(t / self.spacing[k]) * self.spacing[k]
+        self._write(piece, t)
 
     def _shift(self, k: int, s: Any, to: int) -> None:
         piece = self.pieces[k]
