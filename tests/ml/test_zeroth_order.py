@@ -83,7 +83,7 @@ def test_moves_undo_themselves_to_the_last_bit(dtype: type, projection: object) 
 
 
 def test_a_move_is_eps_times_normal_numbers() -> None:
-    p = [np.full((150, 500), 0.3)]
+    p = [np.full((60, 400), 0.3)]
     arrays, source = trained_arrays(p, "refuse")
     for projection in ("full", 1, 3):
         weights = Weights(arrays, source, 1e-2, projection)  # type: ignore[arg-type]
@@ -95,13 +95,13 @@ def test_a_move_is_eps_times_normal_numbers() -> None:
         weights.move(Direction(5, 6), 0)
         assert np.array_equal(p[0], before)
         if projection == "full":
-            assert abs(np.mean(up)) < 0.02
-            assert abs(np.std(up) - 1) < 0.02
-            assert abs(np.mean(up**4) - 3) < 0.1
+            assert abs(np.mean(up)) < 0.03
+            assert abs(np.std(up) - 1) < 0.03
+            assert abs(np.mean(up**4) - 3) < 0.3
         else:
             values = np.linalg.svd(up, compute_uv=False)
             assert values[projection - 1] > 1e3 * values[projection]  # type: ignore[index]
-            assert abs(np.linalg.norm(up) / np.sqrt(up.size) - 1) < 0.2
+            assert abs(np.linalg.norm(up) / np.sqrt(up.size) - 1) < 0.3
 
 
 @pytest.mark.parametrize("shape", [(20,), (5, 4)])
@@ -115,7 +115,7 @@ def test_the_mean_of_g_z_is_the_gradient(shape: tuple[int, ...]) -> None:
         return 0.5 * float(p[0].reshape(-1) @ h @ p[0].reshape(-1))
 
     errors = {}
-    for n in (100, 1600):
+    for n in (50, 800):
         found = []
         for seed in range(4):
             p = [rng.standard_normal(shape)]
@@ -132,11 +132,11 @@ def test_low_rank_directions_give_the_gradient_too() -> None:
     rng = np.random.default_rng(2)
     c = rng.standard_normal((6, 5))
     errors = []
-    for n in (200, 3200):
+    for n in (100, 1600):
         p = [np.zeros((6, 5))]
         mezo(lambda p, s: float(np.sum(c * p[0])), p, steps=1, rate=1.0, eps=0.1, directions=n, projection=1, rng=3)
         errors.append(np.linalg.norm(p[0] + c) / np.linalg.norm(c))
-    assert errors[1] < 0.25
+    assert errors[1] < 0.35
     assert 2 < errors[0] / errors[1] < 8  # the ratio of the roots is 4
 
 
@@ -153,7 +153,7 @@ def steps_to(tol: float, r: int, d: int, seed: int) -> int:
 
 def test_steps_grow_with_the_effective_rank_and_not_with_the_dimension() -> None:
     """H with r eigenvalues 1, the rest 0: the mean of f falls by 1 - 1 / (r + 2) a step, whatever d is."""
-    mean = {(r, d): np.mean([steps_to(1e-3, r, d, s) for s in range(4)]) for r in (4, 32) for d in (40, 640)}
+    mean = {(r, d): np.mean([steps_to(1e-3, r, d, s) for s in range(3)]) for r in (4, 32) for d in (40, 640)}
     for r in (4, 32):
         assert 0.7 < mean[r, 640] / mean[r, 40] < 1.4, mean
         assert mean[r, 640] < np.log(1e3) * (r + 2) * 1.2, mean
