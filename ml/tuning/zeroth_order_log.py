@@ -146,8 +146,7 @@ def factors_of(settings: MezoSettings, rate: float, gradients: np.ndarray) -> li
 
 
 def checked_settings(given: dict[str, Any]) -> MezoSettings:
-    """Return the settings of a run from the arguments of :func:`ml.mezo`. Raises ValueError that names the "
-    "wrong one."""
+    """Return the settings of a run from the arguments of :func:`ml.mezo`; ValueError names a wrong one."""
     for name in ("steps", "directions", "keep"):
         if not isinstance(given[name], int | np.integer) or given[name] < 1:
             raise ValueError(f"{name} must be a positive integer, got {given[name]!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 import tracemalloc
 import warnings
 
@@ -13,6 +14,7 @@ from ml.tuning import zeroth_order, zeroth_order_spsa
 from ml.tuning.zeroth_order import MezoWarning, mezo, replay
 from ml.tuning.zeroth_order_arrays import trained_arrays
 from ml.tuning.zeroth_order_files import load_mezo_log, save_mezo_log
+from ml.tuning.zeroth_order_numbers import BASIS, DIRECTION, ROUNDING, NumpySource
 from ml.tuning.zeroth_order_weights import Direction, Weights
 
 OPTIONS = {
@@ -179,6 +181,46 @@ def test_weights_that_grow_take_their_grid_along() -> None:
     run = mezo(lambda p, s: -float(np.sum(p[0])), p, steps=200, rate=0.5, eps=1e-3)
     assert np.all(p[0] > 10)
     assert same(replay([np.full(4, 1e-3, np.float32)], run.log), p)
+
+
+def test_moves_stay_exact_when_weights_have_grown() -> None:
+    """They grow a thousand times; the small ones are brought to the grid of the largest."""
+    p = [np.random.default_rng(0).uniform(0.001, 0.01, 50).astype(np.float32)]
+    arrays, source = trained_arrays(p, "refuse")
+    weights = Weights(arrays, source, 1e-3, "full")
+    weights.update([Direction(1, 1)], [0.0], -1000.0, 1)
+    assert 5 < np.max(np.abs(p[0])) < 11
+    assert np.min(np.abs(p[0])) < 3
+    rounded = copies(p)
+    for k in range(20):
+        for to in (1, -1, 0):
+            weights.move(Direction(k, k), to)
+        assert same(p, rounded)
+
+
+def test_uses_of_a_seed_are_independent() -> None:
+    source = NumpySource()
+    pairs = ((1, DIRECTION), (1, BASIS), (1, ROUNDING), (1 + 2**40, DIRECTION))
+    for (s, a), (t, b) in itertools.combinations(pairs, 2):
+        x, y = (source.numbers(seed, use).normal(20000, np.float32) for seed, use in ((s, a), (t, b)))
+        assert abs(np.mean(x * y)) < 0.04
+    assert np.all(source.numbers(1, 0).uniform(10000, np.float32) < 1)
+
+
+def test_v_is_kept_for_some_steps() -> None:
+    p = [np.zeros((6, 5))]
+    seen = [p[0].copy()]
+
+    def keep(step: int, loss: float) -> bool:
+        seen.append(p[0].copy())
+        return False
+
+    mezo(lambda p, s: float(np.sum(p[0] + 1)), p, steps=6, rate=1e-2, eps=0.1, projection=1, keep=3, stop=keep)
+    rows = [(b - a)[np.argmax(np.abs(b - a).sum(1))] for a, b in itertools.pairwise(seen)]
+    rows = [row / np.linalg.norm(row) for row in rows]
+    along = np.abs([a @ b for a, b in itertools.pairwise(rows)])
+    np.testing.assert_allclose(along[[0, 1, 3, 4]], 1, atol=1e-9)
+    assert along[2] < 0.999
 
 
 def test_no_array_is_ever_there_twice() -> None:
