@@ -48,7 +48,8 @@ def spsa(
 
     where rate_s falls linearly to zero and eps_s from eps to eps / 10. With `moments` the step is that of Adam (Kingma
     and Ba, 2015): rate_s bounds about how far a parameter goes in a step, whatever the scale of f; otherwise it is
-    rate_s g (Spall, 1992). Points beyond a bound are reflected at it, and y is projected on the box.
+    rate_s g (Spall, 1992). y is projected on the box; nearer than eps_s to a bound, differences are taken around the
+    point that is eps_s away from it, so that f is only asked inside the bounds.
 
     Parameters
     ----------
@@ -89,6 +90,8 @@ def spsa(
 
     box = _Box(np.asarray(x0, dtype=np.float64), bounds)
     _check(steps, directions, rate, eps, constraints)
+    if np.any(2 * eps > box.high - box.low):
+        raise ValueError(f"eps must be at most half of the box, 0.5, got {eps!r}")
     values = _Values(f, args, batched, box)
     generator = np.random.default_rng(rng)
     y = box.to_unit(box.x0)
@@ -101,7 +104,8 @@ def spsa(
         left = 1 - step / steps
         width, length = eps * (0.1 + 0.9 * left), rate * left
         z = generator.integers(0, 2, (directions, len(y))) * 2.0 - 1
-        points = box.reflect(np.concatenate([y + width * z, y - width * z]))
+        middle = box.inside(y, width)
+        points = np.concatenate([middle + width * z, middle - width * z])
         found = values(points)
         if (k := int(np.argmin(found))) >= 0 and found[k] < least:
             best, least = points[k], float(found[k])
@@ -157,10 +161,10 @@ class _Box:
     def project(self, y: np.ndarray) -> np.ndarray:
         return np.minimum(np.maximum(y, self.low), self.high)
 
-    def reflect(self, y: np.ndarray) -> np.ndarray:
-        """Return points that are reflected at the bound they are beyond; so far that they come out again, projected."""
-        y = np.where(y < self.low, 2 * self.low - y, np.where(y > self.high, 2 * self.high - y, y))
-        return self.project(y)
+    def inside(self, y: np.ndarray, width: float) -> np.ndarray:
+        """Return the nearest point that is `width` away from every bound, so that both points of a direction "
+        "are inside."""
+        return np.minimum(np.maximum(y, self.low + width), self.high - width)
 
 
 class _Values:

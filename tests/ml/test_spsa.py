@@ -69,6 +69,28 @@ def test_an_optimum_on_a_bound_and_noise() -> None:
     np.testing.assert_allclose(noisy.x, TARGET, atol=0.03)
 
 
+def test_points_stay_inside_and_a_start_on_a_bound_is_left() -> None:
+    asked = []
+
+    def f(x: np.ndarray) -> np.ndarray:
+        asked.append(x)
+        return (x[:, 0] - 3.0) ** 2
+
+    found = spsa(f, [2.0], [(2, 6)], steps=200, directions=2, eps=0.05)
+    assert sorted(set(asked[0][:, 0])) == pytest.approx([2.0, 2.4])  # around 2 + eps (6 - 2), not half of it outside
+    assert found.x[0] == pytest.approx(3, abs=1e-3)
+    with pytest.raises(ValueError, match="eps must be at most half of the box"):
+        spsa(f, [2.0], [(2, 6)], eps=0.6)
+
+
+def test_the_first_step_has_the_length_of_the_rate() -> None:
+    """Adam, its moments corrected for their start: whatever the scale of f is."""
+    for scale in (1e-6, 1e6):
+        seen: list[np.ndarray] = []
+        spsa(lambda x, scale=scale: scale * x[:, 0], [0.5], steps=3, directions=1, rate=0.02, callback=seen.append)
+        np.testing.assert_allclose(-np.diff([0.5, *np.ravel(seen)]), 0.02 * np.array([1, 2 / 3, 1 / 3]), rtol=1e-4)
+
+
 def test_plain_steps_fall_as_stated() -> None:
     """Without moments y <- y - rate_s g: one direction, one parameter, a quadratic, where g is exact."""
     found = spsa(lambda x: x[:, 0] ** 2, [1.0], steps=20, directions=1, rate=0.1, eps=1e-2, moments=False)
