@@ -96,7 +96,7 @@ def mezo(
     half : of float16 and bfloat16: "refuse", or "copy": keep a single-precision copy of them
     log : file to which every step is written, 16 bytes a direction; a run that was interrupted goes on from it, given
         the weights of its start
-    stop : (step, mean loss) -> whether to end after this step
+    stop : (step, mean loss) -> whether to end after this step; not asked for steps that are replayed
     progress : show a bar
 
     Returns
@@ -139,11 +139,12 @@ def mezo(
     fits = fits_of(arrays, source)
     draw = np.random.default_rng(rng)
     seeds = draw.integers(0, np.iinfo(np.uint64).max, (settings.steps, settings.directions), np.uint64, endpoint=True)
-    weights = Weights(arrays, source, settings.eps, settings.projection)  # refuses before a file is written
+    weights = Weights(arrays, source, settings.eps, settings.projection)  # refuses, before a file is written
     file = None if log is None else GrowingLog(log, settings, fits, seeds)
     known = np.empty((0, settings.directions)) if file is None else file.gradients
     run = _Run(loss, parameters, settings, seeds, weights, file, stop)
     with weights.interrupts:
+        weights.to_grid()
         run.replayed(known)
         stopped = run.rest(progress)
     fits = replace(fits, end=digest_of(arrays), end_steps=len(run.gradients))
@@ -178,6 +179,7 @@ def replay(parameters: Any, log: MezoLog | str | os.PathLike[str], *, steps: int
     weights = Weights(arrays, source, settings.eps, settings.projection)
     run = _Run(_no_loss, parameters, settings, found.seeds, weights, None, None)
     with weights.interrupts:
+        weights.to_grid()
         run.replayed(found.gradients[:count])
     if found.fits.end and found.fits.end_steps == count and digest_of(arrays) != found.fits.end:
         warnings.warn(

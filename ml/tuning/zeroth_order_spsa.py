@@ -95,8 +95,7 @@ def spsa(
     values = _Values(f, args, batched, box)
     generator = np.random.default_rng(rng)
     y = box.to_unit(box.x0)
-    first, second = np.zeros_like(y), np.zeros_like(y)
-    best, least = y, math.inf
+    adam, best, least = _Moments(y), y, math.inf
     path: list[np.ndarray] = []
     losses: list[float] = []
     message = "all steps are done"
@@ -110,11 +109,7 @@ def spsa(
         if (k := int(np.argmin(found))) >= 0 and found[k] < least:
             best, least = points[k], float(found[k])
         g = ((found[:directions] - found[directions:]) / (2 * width)) @ z / directions
-        if moments:
-            first, second = FIRST * first + (1 - FIRST) * g, SECOND * second + (1 - SECOND) * g**2
-            scale = np.sqrt(second / (1 - SECOND ** (step + 1))) + TINY
-            g = first / (1 - FIRST ** (step + 1)) / scale
-        y = box.project(y - length * g)
+        y = box.project(y - length * (adam(g) if moments else g))
         path.append(y)
         losses.append(float(found.mean()))
         if _told(callback, OptimizeResult(x=box.from_unit(y), fun=losses[-1], nit=step + 1, nfev=values.count)):
@@ -128,6 +123,21 @@ def spsa(
         x=box.from_unit(candidates[k]), fun=float(found[k]), losses=np.array(losses), nit=len(path), nfev=values.count,
         success=True, status=0, message=message,
     )  # fmt: skip
+
+
+class _Moments:
+    """Means of the gradient and of its square, corrected for their start at zero."""
+
+    def __init__(self, like: np.ndarray) -> None:
+        self.first, self.second, self.steps = np.zeros_like(like), np.zeros_like(like), 0
+
+    def __call__(self, g: np.ndarray) -> np.ndarray:
+        """Return the direction of the step."""
+        self.steps += 1
+        self.first = FIRST * self.first + (1 - FIRST) * g
+        self.second = SECOND * self.second + (1 - SECOND) * g**2
+        scale = np.sqrt(self.second / (1 - SECOND**self.steps)) + TINY
+        return np.asarray(self.first / (1 - FIRST**self.steps) / scale)
 
 
 class _Box:

@@ -52,7 +52,7 @@ class _Piece:
 
 
 class Weights:
-    """Arrays t on their grid, and where each piece is: t + offset s, s = eps z rounded to the grid.
+    """Arrays t on their grid (after `to_grid`), and where each piece is: t + offset s, s = eps z rounded to the grid.
 
     eps : length of a move; projection : "full", or the rank of the directions of arrays with two or more axes
 
@@ -63,12 +63,13 @@ class Weights:
         self.source, self.eps, self.projection = source, eps, projection
         self.interrupts = Interrupts()  #: enter them for a run
         self.pieces = [piece for array in arrays for piece in _pieces(array, projection)]
-        self.spacing = [0.0] * len(self.pieces)
+        self.spacing = [self._spacing(piece, piece.work) for piece in self.pieces]
         self.offset = [0] * len(self.pieces)
-        found = [self._spacing(piece, piece.work) for piece in self.pieces]  # all checks come before the first change
-        for k, (piece, q) in enumerate(zip(self.pieces, found, strict=True)):
-            self.spacing[k] = q
-            self._write(piece, source.xp.round(piece.work / q) * q)
+
+    def to_grid(self) -> None:
+        """Round the weights to the grid: the first change, when all has been checked."""
+        for piece, q in zip(self.pieces, self.spacing, strict=True):
+            self._write(piece, self.source.xp.round(piece.work / q) * q)
 
     def move(self, direction: Direction, to: int) -> None:
         """Bring the weights to t + to s; they must be at some t + offset s of the same direction."""

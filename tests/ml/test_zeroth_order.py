@@ -71,6 +71,7 @@ def test_moves_undo_themselves_to_the_last_bit(dtype: type, projection: object) 
     first = copies(p)
     arrays, source = trained_arrays(p, "refuse")
     weights = Weights(arrays, source, eps, projection)  # type: ignore[arg-type]
+    weights.to_grid()
     room = (16 if projection == "full" else 64) * eps
     for a, b in zip(p, first, strict=True):
         assert np.max(np.abs(a - b)) <= 2.0**-digits * (np.max(np.abs(b)) + room)
@@ -89,6 +90,7 @@ def test_a_move_is_eps_times_normal_numbers() -> None:
     arrays, source = trained_arrays(p, "refuse")
     for projection in ("full", 1, 3):
         weights = Weights(arrays, source, 1e-2, projection)  # type: ignore[arg-type]
+        weights.to_grid()
         before = p[0].copy()
         weights.move(Direction(5, 6), 1)
         up = (p[0] - before) / 1e-2
@@ -168,6 +170,7 @@ def test_updates_below_the_grid_are_right_in_the_mean() -> None:
     p = [np.full(2000, 0.75, np.float32)]
     arrays, source = trained_arrays(p, "refuse")
     weights = Weights(arrays, source, 1e-3, "full")
+    weights.to_grid()
     for k in range(400):
         weights.update([Direction(k, k)], [0.0], 2.0**-24 / 50 / 0.75, k)
     moved = (0.75 - p[0].astype(float)) / 2.0**-24
@@ -188,6 +191,7 @@ def test_moves_stay_exact_when_weights_have_grown() -> None:
     p = [np.random.default_rng(0).uniform(0.001, 0.01, 50).astype(np.float32)]
     arrays, source = trained_arrays(p, "refuse")
     weights = Weights(arrays, source, 1e-3, "full")
+    weights.to_grid()
     weights.update([Direction(1, 1)], [0.0], -1000.0, 1)
     assert 5 < np.max(np.abs(p[0])) < 11
     assert np.min(np.abs(p[0])) < 3
@@ -278,6 +282,7 @@ def test_a_keyboard_interrupt_waits_for_a_whole_update() -> None:
     p = start()
     arrays, source = trained_arrays(p, "refuse")
     weights = Weights(arrays, source, 1e-3, "full")
+    weights.to_grid()
     original = weights._write
     before = signal.getsignal(signal.SIGINT)
 
@@ -290,7 +295,9 @@ def test_a_keyboard_interrupt_waits_for_a_whole_update() -> None:
         weights.update([Direction(1, 1)], [1.0], 0.0, 7)
     other = start()
     arrays, source = trained_arrays(other, "refuse")
-    Weights(arrays, source, 1e-3, "full").update([Direction(1, 1)], [1.0], 0.0, 7)
+    weights = Weights(arrays, source, 1e-3, "full")
+    weights.to_grid()
+    weights.update([Direction(1, 1)], [1.0], 0.0, 7)
     assert same(p, other)
     assert signal.getsignal(signal.SIGINT) is before
 

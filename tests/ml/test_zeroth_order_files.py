@@ -118,9 +118,11 @@ def test_the_log_of_another_run_is_refused_and_kept(tmp_path, change, message) -
     with pytest.raises(ValueError, match=f"is the log of another run: .*{message}"):
         mezo(loss, start(), **{**SETTINGS, **change}, log=path)
     other = start()
-    other[1] += 1
+    other[1] += 0.1
+    before_other = [a.copy() for a in other]
     with pytest.raises(ValueError, match="another run: its start is"):
         mezo(loss, other, **SETTINGS, log=path)
+    assert same(other, before_other)
     assert path.read_bytes() == before
 
 
