@@ -202,7 +202,7 @@ def test_language_model_loss_is_that_of_the_model() -> None:
         model.eval()
         targets = ids.clone()
         targets[1, 5:] = -100
-        expected = float(model(input_ids=ids, labels=targets).loss)
+        expected = model(input_ids=ids, labels=targets).loss.item()
         assert language_model_loss(model, {"input_ids": ids}, targets, rows=5) == pytest.approx(expected, rel=1e-5)
     # a soft prompt before the text, tuned alone
     table = model.get_input_embeddings()
