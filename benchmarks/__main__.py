@@ -1,4 +1,4 @@
-"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks] [quantize] [chunks]``.
+"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks] [quantize] [chunks] [mezo]``.
 
 Prints the tables, all by default, and writes benchmarks/results.json.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, chunks, interpolation, low_rank, offline, online, quantize, scattering
+from benchmarks import blocks, chunks, interpolation, low_rank, mezo, offline, online, quantize, scattering
 from benchmarks.harness import machine, require_pymor
 
 BENCHMARKS = {
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "blocks": blocks,
     "quantize": quantize,
     "chunks": chunks,
+    "mezo": mezo,
 }
 RESULTS = Path(__file__).with_name("results.json")
 
