@@ -106,9 +106,12 @@ def derivative_code(
         w = np.exp(-(x**2) / 2)
     else:
         x = np.asarray(density, dtype=float).reshape(-1)
-        if not len(x) or not np.isfinite(x).all():
-            raise ValueError(f"samples must be finite and at least one, got {len(x)} with NaN or infinite ones" if len(x)
-                             else "samples are empty: give one or more")  # fmt: skip
+        if not len(x):
+            raise ValueError("density has no samples: give one or more")
+        if not np.isfinite(x).all():
+            raise ValueError(
+                f"{np.count_nonzero(~np.isfinite(x))} of {len(x)} samples are NaN or infinite: leave them out"
+            )
         line = np.linspace(min(-REACH, x.min()), max(REACH, x.max()), CELLS + 1)
         w = np.ones(len(x))
     values, inverse = np.unique(slope(x), return_inverse=True)
