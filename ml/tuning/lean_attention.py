@@ -117,7 +117,7 @@ def _attention_class() -> Any:
             ctx.table, kind = square_table(code_bits), torch.float64 if q.dtype == torch.float64 else torch.float32
             if mask is not None:
                 mask = mask.expand(ctx.shape)
-            noise = draw_noise(torch.empty(0, dtype=half, device=q.device), ctx.shape, p_drop) if p_drop else None
+            noise = draw_noise(torch.empty(ctx.shape, dtype=half, device=q.device), p_drop) if p_drop else None
             out = torch.empty(*q.shape[:3], v.shape[-1], dtype=half, device=q.device)
             codes, dropped = [], []
             with torch.autocast(device, enabled=False):

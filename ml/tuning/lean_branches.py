@@ -57,9 +57,9 @@ def add_prompt(name: str, block: Any, rank: int, length: int, generator: Any) ->
     """Let a block see x + A B, A (length, rank) and B (rank, width): a position has its own row. B is zero at first."""
     import torch
 
-    weight = next(block.parameters())
+    width = _width(name, block)
     left = torch.randn(length, rank, generator=generator) / math.sqrt(rank)
-    _give(block, PROMPT, left, torch.zeros(rank, _width(name, block)), weight)
+    _give(block, PROMPT, left, torch.zeros(rank, width))
     first = any(not getattr(m, "batch_first", True) for m in block.modules())
     block.register_forward_pre_hook(_Prompt(name, first), with_kwargs=True)
 
@@ -71,17 +71,18 @@ def add_side(name: str, block: Any, rank: int, pool: int, generator: Any, operat
     """
     import torch
 
-    weight, width = next(block.parameters()), _width(name, block)
+    width = _width(name, block)
     if width % pool:
         raise ValueError(f"pool must divide the width {width} of the block {name!r}, got {pool}")
     down = torch.randn(rank, width // pool, generator=generator) / math.sqrt(width // pool)
-    _give(block, SIDE, down, torch.zeros(width, rank), weight)
+    _give(block, SIDE, down, torch.zeros(width, rank))
     block.register_forward_hook(_Side(name, pool, operations), with_kwargs=True)
 
 
-def _give(block: Any, names: tuple[str, str], first: Any, second: Any, like: Any) -> None:
+def _give(block: Any, names: tuple[str, str], first: Any, second: Any) -> None:
     import torch
 
+    like = next(block.parameters())
     for name, values in zip(names, (first, second), strict=True):
         if hasattr(block, name):
             raise ValueError(f"{type(block).__name__} has an attribute {name!r} of its own")

@@ -61,11 +61,9 @@ def keep_bits(kept: Any) -> Any:
     return parts[0] if len(parts) == 1 else torch.cat(parts or [flat.new_empty(0, dtype=torch.uint8)])
 
 
-def draw_noise(like: Any, shape: Any, p: float) -> Any:
-    """Return 1 / (1 - p) where an entry is kept, else 0, drawn as PyTorch draws it on the CPU."""
-    import torch
-
-    return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - p).div_(1 - p)
+def draw_noise(empty: Any, p: float) -> Any:
+    """Fill with 1 / (1 - p) where an entry is kept, else 0, drawn as PyTorch draws it on the CPU; return it."""
+    return empty.bernoulli_(1 - p).div_(1 - p)
 
 
 @functools.cache
@@ -78,7 +76,7 @@ def _dropout_class() -> Any:
         @staticmethod
         def forward(ctx: Any, x: Any, p: float) -> Any:
             if x.device.type == "cpu":
-                noise = draw_noise(x, x.shape, p)
+                noise = draw_noise(torch.empty_like(x), p)  # in the order of x in memory, as there
                 y = x * noise
             else:
                 y, noise = torch.native_dropout(x, p, True)

@@ -34,8 +34,9 @@ def coded_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: float, bits: int
 
         dx = (c - mean(c) - h mean(c h)) / sigma,  dw = sum g h,  db = sum g,
 
-    without mean(c) for an RMS norm. Kept: h in `bits` bits (:func:`signed_square_table` of h / max |h|), and two single
-    numbers a row. The code is in error by some percent, but enters dx only through mean(c h), which is small.
+    without mean(c) for an RMS norm. Kept: h in `bits` bits (:func:`signed_square_table` of h / max |h|), and 1 / sigma.
+    What the code lost of the mean of h, which is 0, and of its mean square, 1 - eps / sigma^2, is put back. The code is
+    in error by some percent, but enters dx only through h mean(c h), which is small.
     """
     size = math.prod(shape)
     return _norm_class().apply(x, weight, bias, size, eps, signed_square_table(bits), forward, centred)
@@ -76,43 +77,50 @@ def _norm_class() -> Any:
             forward: Any,
             centred: bool,
         ) -> Any:
-            ctx.size, ctx.table, ctx.centred, ctx.kind = size, table, centred, x.dtype
+            ctx.size, ctx.eps, ctx.table, ctx.centred, ctx.kind = size, eps, table, centred, x.dtype
             ctx.bias = None if bias is None else (bias.dtype, bias.shape)
-            packed = rstds = peaks = None
+            packed = rstds = None
             if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-                packed, rstds, peaks = _kept(x.detach().reshape(-1, size), eps, table, centred)
-            ctx.save_for_backward(weight, packed, rstds, peaks)
+                packed, rstds = _kept(x.detach().reshape(-1, size), eps, table, centred)
+            ctx.save_for_backward(weight, packed, rstds)
             return forward(x, weight, bias)
 
         @staticmethod
         def backward(ctx: Any, g: Any) -> tuple[Any, ...]:
-            weight, packed, rstds, peaks = ctx.saved_tensors
+            weight, packed, rstds = ctx.saved_tensors
             rows = g.reshape(-1, ctx.size)
             dx = dw = db = None
             if ctx.needs_input_grad[2] and ctx.bias is not None:
                 db = rows.sum(0).to(ctx.bias[0]).reshape(ctx.bias[1])
             if packed is not None:
-                dx, dw = _gradients(ctx, rows, weight, packed, rstds, peaks)
+                dx, dw = _gradients(ctx, rows, weight, packed, rstds)
                 dx = None if dx is None else dx.reshape(g.shape)
             return dx, dw, db, None, None, None, None, None
 
     return CodedNorm
 
 
-def _kept(rows: Any, eps: float, table: CodeTable, centred: bool) -> tuple[Any, Any, Any]:
+def _kept(rows: Any, eps: float, table: CodeTable, centred: bool) -> tuple[Any, Any]:
     import torch
 
-    step, parts, rstds, peaks = _rows_at_a_time(rows.shape[1]), [], [], []
+    step, parts, rstds = _rows_at_a_time(rows.shape[1]), [], []
     for first in range(0, len(rows), step):
         h, rstd = _normalised(rows[first : first + step], eps, centred)
         peak = h.abs().amax(1, keepdim=True)
         parts.append(table.pack(h / peak.clamp_min(1e-30)))
         rstds.append(rstd)
-        peaks.append(peak)
-    return torch.cat(parts), torch.cat(rstds), torch.cat(peaks)
+    return torch.cat(parts), torch.cat(rstds)
 
 
-def _gradients(ctx: Any, rows: Any, weight: Any, packed: Any, rstds: Any, peaks: Any) -> tuple[Any, Any]:
+def _restored(t: Any, rstd: Any, eps: float, centred: bool) -> Any:
+    """Return h, of the right mean and mean square, from rows in proportion to it."""
+    if centred:
+        t = t - t.mean(1, keepdim=True)
+    square = (1 - eps * rstd.square()).clamp_min(0.0)
+    return t * (square / t.square().mean(1, keepdim=True).clamp_min(1e-30)).sqrt()
+
+
+def _gradients(ctx: Any, rows: Any, weight: Any, packed: Any, rstds: Any) -> tuple[Any, Any]:
     """Return dx (rows, size) and dw, chunk by chunk."""
     import torch
 
@@ -124,7 +132,8 @@ def _gradients(ctx: Any, rows: Any, weight: Any, packed: Any, rstds: Any, peaks:
         g = rows[first : first + step].to(kind)
         at, count = first * size * bits // 8, len(g) * size
         codes = packed[at : at + (count * bits + 7) // 8]
-        h = ctx.table.values(codes, count, kind).reshape(-1, size) * peaks[first : first + step]
+        rstd = rstds[first : first + step]
+        h = _restored(ctx.table.values(codes, count, kind).reshape(-1, size), rstd, ctx.eps, ctx.centred)
         if dw is not None:
             dw += (g * h).sum(0)
         if dx is not None:
@@ -132,5 +141,5 @@ def _gradients(ctx: Any, rows: Any, weight: Any, packed: Any, rstds: Any, peaks:
             inner = c - h * (c * h).mean(1, keepdim=True)
             if ctx.centred:
                 inner -= c.mean(1, keepdim=True)
-            dx[first : first + step] = inner * rstds[first : first + step]
+            dx[first : first + step] = inner * rstd
     return dx, None if dw is None else dw.to(weight.dtype).reshape(weight.shape)

@@ -16,7 +16,7 @@ __all__ = ["CHUNK", "CodeTable", "pack_bits", "row_codes", "row_values", "unpack
 #: Entries coded at a time: what is held on the side stays in the cache, and codes of a chunk fill whole bytes.
 CHUNK = 1 << 16
 #: Cells between the first and the last threshold; a threshold is moved by half a cell at most.
-CELLS = 1 << 13
+CELLS = 1 << 14
 
 
 def pack_bits(codes: Any, bits: int) -> Any:
@@ -68,7 +68,7 @@ def unpack_bits(packed: Any, bits: int, count: int) -> Any:
 class CodeTable:
     """A :class:`ml.DerivativeCode` as tables of PyTorch.
 
-    Thresholds are rounded to multiples of a power of two, 2^-13 of their span or less, so that the cell of x is
+    Thresholds are rounded to multiples of a power of two, 2^-14 of their span or less, so that the cell of x is
     ceil(x / step), which is exact, and its code is read from a table. Thresholds at zero stay.
     """
 

@@ -169,7 +169,7 @@ def test_what_is_refused():
     for bits in (0, 9, 2.5, True, "4"):
         with pytest.raises(ValueError, match=rf"bits must be an integer, 1 .. 8, got {bits!r}"):
             derivative_code("gelu", bits)
-    with pytest.raises(ValueError, match="one of gelu, gelu_tanh, .*, got 'glu'"):
+    with pytest.raises(ValueError, match=r"one of gelu, gelu_tanh, .*, got 'glu'"):
         derivative_code("glu")
     with pytest.raises(ValueError, match="must be functions of arrays, got 3"):
         derivative_code(3)

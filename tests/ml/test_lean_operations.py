@@ -49,7 +49,7 @@ def saved(call):
 
 
 def off(first, second):
-    return float((first - second).norm() / second.norm())
+    return float((first - second).detach().norm() / second.detach().norm())
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -75,7 +75,7 @@ def test_a_coded_function_answers_as_it_did_and_its_gradient_is_the_level(name):
         (found,) = torch.autograd.grad(y, x, g)
         expected = g.double().numpy() * t.code.derivative(x.detach().double().numpy())
         wrong = np.abs(found.numpy() - expected) > 1e-6 * np.abs(expected)
-        assert np.mean(wrong) < (0.02 if bits == 8 else 2e-3)
+        assert np.mean(wrong) < (0.1 if bits == 8 else 0.01)
         (exact,) = torch.autograd.grad(FUNCTIONS[name](x), x, g)
         assert off(found, exact) == pytest.approx(t.code.relative_error, rel=0.02, abs=1e-7)
 
@@ -92,7 +92,9 @@ def test_relu_is_exact_at_zero_too():
 def test_gradient_error_halves_with_each_bit(name):
     x, g, bits = numbers(20_000), numbers(20_000, seed=1, grad=False), (2, 3, 4, 6, 8)
     (exact,) = torch.autograd.grad(FUNCTIONS[name](x), x, g)
-    errors = [off(torch.autograd.grad(coded_function(x, FUNCTIONS[name], table(name, b)), x, g)[0], exact) for b in bits]
+    errors = [
+        off(torch.autograd.grad(coded_function(x, FUNCTIONS[name], table(name, b)), x, g)[0], exact) for b in bits
+    ]
     assert -1.04 < np.polyfit(bits, np.log2(errors), 1)[0] < -0.95
 
 
@@ -147,7 +149,7 @@ def test_gradients_of_frozen_layers_are_those_of_autograd_to_the_bit(shape, auto
 def test_trained_layers_keep_rounded_inputs(bits, most):
     layer, x = torch.nn.Linear(64, 40), numbers(50, 64)
     codes, scale = row_codes(x.detach(), bits)
-    assert float(((row_values(codes, scale, torch.float32) - x).abs() / scale.float()).max()) <= 0.5 + 1e-3
+    assert float(((row_values(codes, scale, torch.float32) - x.detach()).abs() / scale.float()).max()) <= 0.5 + 1e-3
     plain = layer(x)
     lean, kept = saved(lambda: coded_linear(x, layer.weight, layer.bias, codes, scale))
     assert torch.equal(plain, lean)
@@ -176,16 +178,30 @@ def test_norms(centred):
         y, kept = saved(lambda bits=bits: coded_norm(x, (48,), w, b, 1e-5, bits, forward, centred))
         assert torch.equal(y, forward(x, w, b))
         bytes_kept = sum(k.untyped_storage().nbytes() for k in kept if k.data_ptr() != w.data_ptr())
-        assert bytes_kept == 2100 * 48 * bits // 8 + 2 * 4 * 2100
+        assert bytes_kept == 2100 * 48 * bits // 8 + 4 * 2100
         found = torch.autograd.grad(y, inputs, g)
         errors.append([off(f, e) for f, e in zip(found, exact, strict=True)])
         if centred:
             assert off(found[2], exact[2]) < 1e-6
-            assert float(found[0].sum(-1).abs().max()) < 2e-4 + errors[-1][0]
+            assert float(found[0].detach().sum(-1).abs().max()) < 1e-4
     for column in (0, 1):
         assert -1.5 < np.polyfit((3, 4, 6, 8), np.log2([row[column] for row in errors[1:]]), 1)[0] < -0.95
     assert errors[2][0] < 0.035
     assert errors[2][1] < 0.15
+
+
+def test_norms_of_rows_that_are_nearly_constant():
+    """Their variance is of the size of eps, or zero: the normalised row is not of unit size, and the code knows it."""
+    x = (numbers(6, 64, grad=False) * torch.tensor([0.0, 1e-4, 1e-3, 3e-3, 1e-2, 1.0])[:, None] + 2).requires_grad_()
+    g = numbers(6, 64, seed=1, grad=False)
+
+    def forward(x, w, b):
+        return functional.layer_norm(x, (64,), w, b, 1e-5)
+
+    lean = coded_norm(x, (64,), None, None, 1e-5, 8, forward, True)
+    exact, found = (torch.autograd.grad(y, x, g)[0] for y in (forward(x, None, None), lean))
+    for e, f in zip(exact, found, strict=True):
+        assert off(f, e) < 3e-3
 
 
 def attention(bits, code_bits, mask=None, causal=False, scale=None, p=0.0, **kinds):
@@ -210,7 +226,7 @@ def test_attention(name):
     errors = []
     for code_bits in (2, 3, 4, 6, 8):
         plain, lean, _, exact, found = attention(32, code_bits, **MASKS[name])
-        assert float((plain - lean).abs().max()) < 3e-6
+        assert float((plain - lean).detach().abs().max()) < 3e-6
         errors.append([off(f, e) for f, e in zip(found, exact, strict=True)])
     slopes = [np.polyfit((2, 3, 4, 6, 8), np.log2(column), 1)[0] for column in zip(*errors, strict=True)]
     assert all(-1.3 < slope < -0.95 for slope in slopes)
