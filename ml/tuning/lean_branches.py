@@ -105,7 +105,7 @@ def remove_branches(blocks: Any) -> None:
 
 
 class _Prompt:
-    """Hook before a block."""
+    """Hook that adds the prompt to what a block is given."""
 
     def __init__(self, name: str, positions_first: bool) -> None:
         self.name, self.positions_first = name, positions_first
@@ -127,7 +127,7 @@ class _Prompt:
 
 
 class _Side:
-    """Hook after a block."""
+    """Hook that adds the branch to what a block has made."""
 
     def __init__(self, name: str, pool: int, operations: Operations) -> None:
         self.name, self.pool, self.operations = name, pool, operations

@@ -373,7 +373,7 @@ def test_a_network_is_trained_whole_at_a_quarter_of_the_bytes():
             assert tuning.n_trained == sum(p.numel() for p in module.parameters())
         optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
         losses = []
-        for _ in range(200):
+        for _ in range(100):
             loss = functional.mse_loss(module(x), target)
             optimizer.zero_grad()
             loss.backward()
@@ -382,8 +382,8 @@ def test_a_network_is_trained_whole_at_a_quarter_of_the_bytes():
         curves.append(losses)
         sizes.append(sum(activation_bytes(module, x).values()))
     assert sizes[1] < sizes[0] / 4
-    assert curves[1][-1] < 0.25 * curves[1][0]
-    np.testing.assert_allclose(curves[1][::20], curves[0][::20], rtol=0.1)
+    assert curves[1][-1] < 0.4 * curves[1][0]
+    np.testing.assert_allclose(curves[1][::10], curves[0][::10], rtol=0.1)
 
 
 def test_what_is_not_known_is_left_and_reported():
@@ -551,3 +551,24 @@ def test_inputs_and_states_that_do_not_fit():
     lean(words := bert(), train="prompt", blocks=[""])
     with pytest.raises(ValueError, match="first argument of the block '' is no tensor of numbers"):
         words(torch.arange(4)[None])
+
+
+def test_layers_with_the_same_input_share_its_codes_until_it_changes():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(16, 16) for _ in range(3))
+
+        def forward(self, x):
+            y = self.a(x) + self.b(x)
+            return y + self.c(x.mul_(3))
+
+    module, plain = Two(), Two()
+    plain.load_state_dict(module.state_dict())
+    tuning = lean(module, train="given", input_bits=16)
+    batch = numbers(40, 16)
+    exact, found = gradients(plain, batch.clone())[1], gradients(module, batch.clone())[1]
+    assert {n: off({n: found[n]}, {n: exact[n]}) < 1e-4 for n in exact} == dict.fromkeys(exact, True)
+    kept = activation_bytes(module, batch.clone())
+    assert kept == {"LeanLinear": 2 * (40 * 16 * 2 + 40 * 2)}
+    assert tuning.operations._given is None
