@@ -67,9 +67,7 @@ def measure(kept: KeptCases, sizes: Sizes, say: Callable[[str], None]) -> dict[s
     settings = asdict(sizes.size)
     summary: dict[str, Any] = {"size": settings, "variants": {}}
     for name in sizes.variants:
-        found: dict[str, Any] = {}
-        for what in ("memory", "time"):
-            found |= kept.case(f"{what} {name}", settings, lambda w=what, n=name: in_a_fresh_process(w, n, sizes.size))  # type: ignore[misc]
+        found = kept.case(f"step {name}", settings, lambda n=name: in_a_fresh_process(n, sizes.size))  # type: ignore[misc]
         summary["variants"][name] = found
         say(f"  {VARIANTS[name].title}: {found['kept'] / 1e6:.1f} MB")
     summary["errors"] = kept.case("gradients", settings, lambda: gradient_errors(sizes.size))

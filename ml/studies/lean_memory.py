@@ -1,15 +1,10 @@
-"""Memory and time of one training step of a transformer, for each way to keep activations; each in a fresh process.
-
-``python -m ml.studies.lean_memory memory|time VARIANT LAYERS WIDTH BATCH LENGTH`` measures one and prints JSON.
-"""
+"""Memory and time of one training step of a transformer, for each way to keep activations; each in a fresh process."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -148,24 +143,48 @@ def measure_time(name: str, size: Size) -> dict[str, Any]:
     return {"forward_seconds": min(t[0] for t in times), "backward_seconds": min(t[1] for t in times)}
 
 
-def in_a_fresh_process(what: str, name: str, size: Size) -> dict[str, Any]:
-    """Return :func:`measure_memory` or :func:`measure_time` by a new Python process.
+def in_a_fresh_process(name: str, size: Size) -> dict[str, Any]:
+    """Return :func:`measure_memory` and :func:`measure_time` by a new process, which has only imported before.
 
-    Where memory is measured, freed blocks of 64 kB go back to the system at once, which takes time.
+    While memory is measured, freed blocks of 64 kB go back to the system at once (Linux), which takes time.
     """
-    words = [what, name, *map(str, (size.layers, size.width, size.batch, size.length))]
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment = {**os.environ, **single, "PYTHONPATH": path}
-    if what == "memory":
-        environment["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    done = subprocess.run(
-        [sys.executable, "-m", "ml.studies.lean_memory", *words], capture_output=True, text=True, env=environment
+    context = multiprocessing.get_context(
+        "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else None
     )
-    if done.returncode:
-        raise RuntimeError(f"the {what} of {name!r} was not measured: {' '.join(done.stderr.splitlines()[-1:])}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["ml.studies.lean_memory", "transformers.models.bert.modeling_bert"])
+    receiver, sender = context.Pipe(False)
+    process = context.Process(target=_measure_all, args=(sender, name, size))
+    process.start()
+    sender.close()
+    try:
+        result = receiver.recv()
+    except EOFError:
+        result = f"the process ended with exit status {process.join() or process.exitcode}"
+    finally:
+        process.join()
+    if isinstance(result, str):
+        raise RuntimeError(f"the variant {name!r} was not measured: {result}")
+    return dict(result)
+
+
+def _measure_all(sender: Any, name: str, size: Size) -> None:
+    """Send all that is measured of a variant, or what went wrong."""
+    try:
+        _give_back_blocks_of(1 << 16)
+        found = measure_memory(name, size)
+        _give_back_blocks_of(1 << 25)
+        sender.send(found | measure_time(name, size))
+    except Exception as error:
+        sender.send(f"{type(error).__name__}: {error}")
+
+
+def _give_back_blocks_of(size: int) -> None:
+    """Let freed blocks of this size go back to the system at once; smaller ones are kept for the next to come."""
+    try:
+        ctypes.CDLL(None).mallopt(-3, size)  # M_MMAP_THRESHOLD
+    except (OSError, AttributeError, TypeError):  # not the GNU library: resident bytes are less exact
+        return
 
 
 def gradient_errors(size: Size) -> dict[str, dict[str, float]]:
@@ -222,8 +241,3 @@ def _forget_peak() -> None:
 
 def _difference(after: int | None, before: int | None) -> int | None:
     return None if after is None or before is None else after - before
-
-
-if __name__ == "__main__":
-    task = {"memory": measure_memory, "time": measure_time}[sys.argv[1]]
-    print(json.dumps(task(sys.argv[2], Size(*map(int, sys.argv[3:])))))

@@ -28,13 +28,13 @@ def test_bytes_of_all_variants_are_in_order():
 
 
 def test_a_measurement_in_a_fresh_process_is_that_of_this_one():
-    apart = lean_memory.in_a_fresh_process("memory", "lean8", TINY)
+    apart = lean_memory.in_a_fresh_process("lean8", TINY)
     here = measure_memory("lean8", TINY)
     assert {k: apart[k] for k in ("kept", "by_operation", "trained")} == {
         k: here[k] for k in ("kept", "by_operation", "trained")
     }
-    with pytest.raises(RuntimeError, match="the memory of 'lean9' was not measured: KeyError: 'lean9'"):
-        lean_memory.in_a_fresh_process("memory", "lean9", TINY)
+    with pytest.raises(RuntimeError, match="the variant 'lean9' was not measured: KeyError: 'lean9'"):
+        lean_memory.in_a_fresh_process("lean9", TINY)
 
 
 def test_errors_of_gradients():
@@ -48,11 +48,11 @@ def test_errors_of_gradients():
 def test_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     calls = []
 
-    def measured(what, name, size):
-        calls.append((what, name))
-        if len(calls) == 3:
+    def measured(name, size):
+        calls.append(name)
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        return {"memory": measure_memory, "time": measure_time}[what](name, size)
+        return measure_memory(name, size) | measure_time(name, size)
 
     monkeypatch.setattr(study, "in_a_fresh_process", measured)
     sizes = dataclasses.replace(study.SMALL, size=TINY, variants=("full", "lean8"))
@@ -60,7 +60,7 @@ def test_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
         study.run("lean", tmp_path, sizes=sizes, say=lambda text: None)
     said = []
     summary = study.run("lean", tmp_path, sizes=sizes, say=said.append)
-    assert calls == [("memory", "full"), ("time", "full"), ("memory", "lean8"), ("memory", "lean8"), ("time", "lean8")]
+    assert calls == ["full", "lean8", "lean8"]
     assert json.loads((tmp_path / "summary.json").read_text())["variants"].keys() == {"full", "lean8"}
     for text in (VARIANTS["lean8"].title, f"{summary['variants']['lean8']['trained']:,}", "Relative errors"):
         assert text in said[-1]
@@ -75,7 +75,7 @@ def test_reviews_compare_the_same_sentences(tmp_path, monkeypatch):
 
     monkeypatch.setattr(study, "trained_accuracy", trained)
     monkeypatch.setattr(
-        study, "in_a_fresh_process", lambda what, name, size: measure_memory(name, size) | measure_time(name, size)
+        study, "in_a_fresh_process", lambda name, size: measure_memory(name, size) | measure_time(name, size)
     )
     sizes = dataclasses.replace(study.SMALL, size=TINY, variants=("full",), seeds=3)
     said = []
