@@ -19,7 +19,7 @@ from ml.chunks.kept_cases import KeptCases
 from ml.studies.lean import SMALL, WHOLE, measure, report
 
 RESULTS = Path(__file__).with_name("lean.json")
-SURROGATE = {"blocks": [3, 3], "elements": 30, "basis": 20, "samples": 4096, "width": 256, "batch": 512, "steps": 1500}
+SURROGATE = {"blocks": [3, 3], "elements": 30, "basis": 20, "samples": 4096, "width": 256, "batch": 512, "steps": 600}
 SEEDS = 3
 
 
