@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from rbm.affine.low_rank_terms import diagonal, rows_beside_diagonal
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic import extended
 
@@ -96,7 +97,7 @@ def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for value, term in zip(theta, system.operator_terms, strict=True):
             if not extended.is_black_box(term):
-                total += np.abs(value * (np.asarray(term.diagonal()) * units) * units)
+                total += np.abs(value * (diagonal(term) * units) * units)
         return total / (np.abs(np.asarray(system.product.diagonal())) * units * units)
 
 
@@ -127,7 +128,7 @@ def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarr
         more = system.parameters.sample(3)
         of_operator, of_rhs = system.operator_coefficients(more), system.rhs_coefficients(more)
         theta, phi = np.concatenate([theta, of_operator]), np.concatenate([phi, of_rhs])
-    entries = np.stack([np.asarray(a.diagonal())[alone] for a in system.operator_terms], axis=1)
+    entries = np.stack([diagonal(a)[alone] for a in system.operator_terms], axis=1)
     with np.errstate(all="ignore"):
         entry, load = entries @ theta.T, system.rhs_terms[alone] @ phi.T
         return _varies(entry) & _varies(load / entry)
@@ -144,10 +145,8 @@ def _identity_rows(system: AffineSystem) -> np.ndarray:
     for term in system.operator_terms:
         if extended.is_black_box(term):
             return np.zeros(0, dtype=int)
-        diagonal = np.asarray(term.diagonal()) != 0
-        row_counts = np.asarray((abs(term) > 0).sum(axis=1)).ravel()
-        off |= row_counts > diagonal
-        held |= diagonal
+        off |= rows_beside_diagonal(term)
+        held |= diagonal(term) != 0
     alone = np.flatnonzero(~off & held)
     return alone if len(alone) < system.dimension else alone[:0]
 
