@@ -19,7 +19,9 @@ from rbm.errors import ModelError
 from rbm.solvers.definite import norm_bound
 from rbm.solvers.updated import UpdatedMatrix
 
-__all__ = ["adjoint_term", "diagonal", "double_factors", "low_rank_skew", "rows_beside_diagonal", "skew_norm", "updated"]
+__all__ = [
+    "adjoint_term", "diagonal", "double_factors", "low_rank_skew", "rows_beside_diagonal", "skew_norm", "updated",
+]  # fmt: skip
 
 
 def double_factors(name: str, given: LowRankMatrix) -> LowRankMatrix:
@@ -29,8 +31,9 @@ def double_factors(name: str, given: LowRankMatrix) -> LowRankMatrix:
     """
     if not given.rank:
         raise ModelError(f"{name} is a low-rank matrix of rank 0, without numbers; leave the term out")
-    factors = {part: dense_entries(f"{name}: factor {part}", to_numpy(getattr(given, part))) for part in ("U", "s", "V")}
-    return LowRankMatrix(**{part: np.array(a) for part, a in factors.items()})
+    parts = (("U", given.U), ("s", given.s), ("V", given.V))
+    u, s, v = (np.array(dense_entries(f"{name}: its factor {part}", to_numpy(a))) for part, a in parts)
+    return LowRankMatrix(u, s, v)
 
 
 def adjoint_term(term: Any) -> Any:

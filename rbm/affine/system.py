@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
+from lowrank import LowRankMatrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.fingerprints import digest
-from lowrank import LowRankMatrix
 from rbm.affine.inner_product import RANGE, InnerProduct
 from rbm.affine.low_rank_terms import updated
 from rbm.affine.sums import SparseSum, TermStack
@@ -68,11 +68,12 @@ class AffineSystem:
         self.operator_terms = terms
         self.split_terms = tuple(_split(a, self.inner_product.balance) for a in terms)
         #: which terms are low-rank factors, and which are not
-        self._factors, self._matrices = ([q for q, a in enumerate(terms) if _is_low_rank(a) is k] for k in (True, False))
+        self._factors = [q for q, a in enumerate(terms) if isinstance(a, LowRankMatrix)]
+        self._matrices = [q for q in range(len(terms)) if q not in self._factors]
         if not self._matrices:
             raise ModelError(
-                "all operator terms are low-rank matrices, and so is their sum, which is singular; give the matrix that "
-                "they are added to, or, if their ranks sum to the number of unknowns, one term .to_dense()"
+                "all operator terms are low-rank matrices, and so is their sum, which is singular; give the matrix "
+                "that they are added to, or, if their ranks sum to the number of unknowns, one term .to_dense()"
             )
         matrices = [terms[q] for q in self._matrices]
         self._sum = SparseSum(matrices) if all(sp.issparse(a) for a in matrices) else None
@@ -244,15 +245,11 @@ def _residual_norm_in_range(
     return value, 8 * u * value + error + system.inner_product.dual_norm_bound(rounding)
 
 
-def _is_low_rank(term: Any) -> bool:
-    return isinstance(term, LowRankMatrix)
-
-
 def _split(term: Any, balance: np.ndarray) -> Any:
     """Return a term made ready for products in extended precision; a LinearOperator has none but its own."""
     if extended.is_black_box(term):
         return UserOperator(term)
-    return SplitLowRank(term, balance) if _is_low_rank(term) else extended.SplitMatrix(term, balance)
+    return SplitLowRank(term, balance) if isinstance(term, LowRankMatrix) else extended.SplitMatrix(term, balance)
 
 
 def _without_solver(terms: tuple[Any, ...]) -> str:

@@ -221,8 +221,8 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
         matrix, rhs = system.assemble(theta), system.rhs_terms @ phi[:, None]
     _check_in_range("the right-hand side sum_q phi_q f_q", rhs)
     if not system.black_box:
-        values = matrix.values if isinstance(matrix, UpdatedMatrix) else matrix
-        _check_in_range("the matrix sum_q theta_q A_q", values.data if sp.issparse(values) else values)
+        values = matrix.data if sp.issparse(matrix) else getattr(matrix, "values", matrix)
+        _check_in_range("the matrix sum_q theta_q A_q", values)
     size = partial(_size, system.inner_product.balance)
     if system.solver is not None:
         foreseen = np.inf
@@ -260,9 +260,9 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
 
 
 def _solves(system: AffineSystem, matrix: Any) -> Iterator[Solve]:
-    """Yield solve functions of an assembled matrix, each more robust than the one before, for who looks at the residual.
+    """Yield solve functions of an assembled matrix, each more robust than the one before.
 
-    Raises ModelError if the matrix is singular.
+    Who takes them looks at the residual. Raises ModelError if the matrix is singular.
     """
     if system.solver is not None:
         yield user_solve(system.solver, matrix)

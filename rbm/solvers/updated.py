@@ -175,5 +175,3 @@ def _order(base: Any) -> np.ndarray:
     pattern.data = np.full(len(pattern.data), -1.0)
     n = base.shape[0]
     return np.argsort(symmetric_lu(pattern + 2.0 * n * sp.eye_array(n)).perm_c)
-
-

@@ -138,6 +138,18 @@ def _meant(text: str) -> str | None:
     return {c.__name__.lower(): written for c, written in WRITTEN.items()}.get(plain)
 
 
+def _check_factors(stability: Any, system: AffineSystem) -> None:
+    """Raise StabilityError for a bound of ours that needs the entries of a term that is low-rank factors."""
+    if system.low_rank_terms and isinstance(stability, tuple(WRITTEN)) and not isinstance(stability, MinTheta):
+        q = system.low_rank_terms[0]
+        raise StabilityError(
+            f"{type(stability).__name__} needs the entries of operator term {q}, which is a low-rank matrix, held as "
+            "factors; rbm.stability.MinTheta(reference=[...]) takes factors, for semi-definite terms with positive "
+            "coefficients, and so does a number or an expression that is known. For few unknowns give the matrix "
+            "itself, .to_dense()"
+        )
+
+
 def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
     """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
@@ -148,6 +160,7 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"
         )
     if hasattr(stability, "bind"):
+        _check_factors(stability, system)
         return stability.bind(system)
     if callable(stability) and isinstance(getattr(type(stability), "kind", None), str):
         check_term_count(cast(StabilityBound, stability), len(system.operator_terms))
