@@ -17,7 +17,7 @@ from lowrank import LowRankMatrix
 from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.solvers.updated import UpdatedMatrix, bordered, woodbury
-from tests.helpers.oracle import Oracle, exact_error, exact_image, exact_solution
+from helpers.oracle import Oracle, exact_error, exact_image, exact_solution
 
 SPACE = rbm.ParameterSpace({"mu": (1.0, 10.0), "nu": (0.1, 20.0)})
 KINDS = ("real", "complex", "single", "unsymmetric")
