@@ -14,13 +14,15 @@ from lowrank import LowRankMatrix
 from lowrank.arrays import to_numpy
 from rbm.affine.entries import dense_entries
 from rbm.affine.inner_product import InnerProduct
+from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds
 from rbm.errors import ModelError
 from rbm.solvers.definite import norm_bound
 from rbm.solvers.updated import UpdatedMatrix
 
 __all__ = [
-    "adjoint_term", "diagonal", "double_factors", "low_rank_skew", "rows_beside_diagonal", "skew_norm", "updated",
+    "adjoint_term", "diagonal", "double_factors", "low_rank_skew", "rows_beside_diagonal", "shows_no_entries",
+    "skew_norm", "updated",
 ]  # fmt: skip
 
 
@@ -34,6 +36,11 @@ def double_factors(name: str, given: LowRankMatrix) -> LowRankMatrix:
     parts = (("U", given.U), ("s", given.s), ("V", given.V))
     u, s, v = (np.array(dense_entries(f"{name}: its factor {part}", to_numpy(a))) for part, a in parts)
     return LowRankMatrix(u, s, v)
+
+
+def shows_no_entries(term: Any) -> bool:
+    """Return True for a term that is neither sparse nor dense nor low-rank factors: a LinearOperator."""
+    return extended.is_black_box(term) and not isinstance(term, LowRankMatrix)
 
 
 def adjoint_term(term: Any) -> Any:

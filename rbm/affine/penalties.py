@@ -12,9 +12,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from rbm.affine.low_rank_terms import diagonal, rows_beside_diagonal
+from rbm.affine.low_rank_terms import diagonal, rows_beside_diagonal, shows_no_entries
 from rbm.affine.system import AffineSystem
-from rbm.arithmetic import extended
 
 __all__ = ["held_unknowns", "penalty_hint"]
 
@@ -96,7 +95,7 @@ def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
     units, total = system.inner_product.balance, np.zeros(system.dimension)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for value, term in zip(theta, system.operator_terms, strict=True):
-            if not extended.is_black_box(term):
+            if not shows_no_entries(term):
                 total += np.abs(value * (diagonal(term) * units) * units)
         return total / (np.abs(np.asarray(system.product.diagonal())) * units * units)
 
@@ -143,7 +142,7 @@ def _identity_rows(system: AffineSystem) -> np.ndarray:
     """Return the unknowns whose rows hold a diagonal entry only, in all terms together."""
     off, held = np.zeros(system.dimension, dtype=bool), np.zeros(system.dimension, dtype=bool)
     for term in system.operator_terms:
-        if extended.is_black_box(term):
+        if shows_no_entries(term):
             return np.zeros(0, dtype=int)
         off |= rows_beside_diagonal(term)
         held |= diagonal(term) != 0

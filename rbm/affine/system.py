@@ -12,7 +12,7 @@ from lowrank import LowRankMatrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.fingerprints import digest
 from rbm.affine.inner_product import RANGE, InnerProduct
-from rbm.affine.low_rank_terms import updated
+from rbm.affine.low_rank_terms import shows_no_entries, updated
 from rbm.affine.sums import SparseSum, TermStack
 from rbm.affine.terms import Terms, operator_term, vector_term
 from rbm.arithmetic import extended
@@ -58,7 +58,7 @@ class AffineSystem:
         terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
         vectors = [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)]
         self.rhs_terms = np.stack(vectors, axis=1)
-        if solver is None and any(map(extended.is_black_box, terms)):
+        if solver is None and any(map(shows_no_entries, terms)):
             raise ModelError(_without_solver(terms))
         self.set_operators(terms)
         self.inner_product.check()
@@ -247,14 +247,14 @@ def _residual_norm_in_range(
 
 def _split(term: Any, balance: np.ndarray) -> Any:
     """Return a term made ready for products in extended precision; a LinearOperator has none but its own."""
-    if extended.is_black_box(term):
+    if shows_no_entries(term):
         return UserOperator(term)
     return SplitLowRank(term, balance) if isinstance(term, LowRankMatrix) else extended.SplitMatrix(term, balance)
 
 
 def _without_solver(terms: tuple[Any, ...]) -> str:
     """Return what to say where a term shows no entries and no solver was given."""
-    q, term = next((q, a) for q, a in enumerate(terms) if extended.is_black_box(a))
+    q, term = next((q, a) for q, a in enumerate(terms) if shows_no_entries(a))
     dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
     return (
         f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a "

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from lowrank import LowRankMatrix
 from rbm.arithmetic.columns import Columns
 from rbm.errors import ModelError
 
@@ -335,6 +334,5 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
 
 
 def is_black_box(a: Any) -> bool:
-    """Return True for an operator without entries, such as a LinearOperator; low-rank factors show theirs."""
-    known = isinstance(a, SplitMatrix | np.ndarray | LowRankMatrix) or sp.issparse(a)
-    return not (known or hasattr(a, "extended_product"))
+    """Return True for an operator without entries, such as a LinearOperator."""
+    return not (isinstance(a, SplitMatrix | np.ndarray) or sp.issparse(a) or hasattr(a, "extended_product"))

@@ -75,6 +75,11 @@ class UpdatedMatrix:
         return UpdatedMatrix(sp.csr_array(self.base.T), self.right.conj(), self.left.conj())
 
     @property
+    def H(self) -> UpdatedMatrix:
+        """The adjoint B^H + R L^H."""
+        return self.conj().T
+
+    @property
     def values(self) -> np.ndarray:
         """All numbers that it is made of (k,), to see whether they are finite."""
         return np.concatenate([self.base.data, self.left.ravel(), self.right.ravel()])

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from helpers.oracle import Oracle, exact_error, exact_image, exact_solution
 
 import rbm
 from lowrank import LowRankMatrix
 from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.solvers.updated import UpdatedMatrix, bordered, woodbury
-from helpers.oracle import Oracle, exact_error, exact_image, exact_solution
 
 SPACE = rbm.ParameterSpace({"mu": (1.0, 10.0), "nu": (0.1, 20.0)})
 KINDS = ("real", "complex", "single", "unsymmetric")
@@ -182,6 +182,19 @@ def test_a_sparse_part_that_is_singular_is_solved_by_the_bordered_system() -> No
         bordered(UpdatedMatrix(0 * k, u, v))
 
 
+def test_a_model_whose_matrices_alone_are_singular() -> None:
+    """The sum is regular by its low-rank term only; A(mu) is solved to the last bits, and certified."""
+    n = 14
+    k, one = stiffness(n, free=True), np.ones((n, 1)) / n
+    made = rbm.FullOrderModel(
+        [("mu", k), ("nu", LowRankMatrix(one, [1.0], one))], [(1.0, np.arange(n) / n)], k + mass(n), SPACE, "0.05"
+    )
+    for mu in made.parameters.sample(3):
+        exact = np.array([complex(x).real for x in exact_solution(made, mu).entries()])
+        np.testing.assert_allclose(made.solve(mu)[0], exact, rtol=0, atol=4e-16 * np.abs(exact).max())
+    assert "verified" in repr(made.verify(samples=2))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_reduced_model_is_that_of_the_dense_sum(kind: str) -> None:
     factors, dense = model(100, kind), model(100, kind, dense=True)
@@ -268,6 +281,11 @@ def test_constrained_unknowns_leave_factors(kind: str) -> None:
         whole = rbm.FullOrderModel(made.operators, made.rhs, made.product, SPACE, 1.0, constraints=made.constraints)
         solved.append(whole.solve(SPACE.sample(3)))
     np.testing.assert_allclose(solved[0], solved[1], rtol=1e-12)
+
+
+def test_products_of_low_rank_matrices_outside_of_a_model() -> None:
+    a, x = patch(20), np.ones((20, 1))
+    np.testing.assert_allclose(extended.product(a, x)[0], a @ x, rtol=1e-15)
 
 
 def test_a_solver_of_the_user_sees_the_sparse_terms_only() -> None:
