@@ -17,6 +17,7 @@ from rbm.stability.inf_sup_constants import inf_sup
 from rbm.stability.min_theta import MinTheta
 from rbm.stability.natural_norm import NaturalNorm
 from rbm.stability.pencil import Pencil
+from rbm.stability.rounded_factors import bound_of_entries
 from rbm.stability.successive_constraints import SCM
 from rbm.storage.registry import register
 
@@ -84,6 +85,8 @@ class CoefficientBound:
 #: How each is written where a user gives its class or its name.
 WRITTEN: dict[type, str] = {c: f"rbm.stability.{c.__name__}()" for c in (Anchored, Pencil, SCM, NaturalNorm)}
 WRITTEN[MinTheta] = "rbm.stability.MinTheta(reference=[...])"
+#: Those that need the entries of all terms.
+OF_ENTRIES = (Anchored, Pencil, SCM, NaturalNorm)
 
 
 def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: ParameterSpace) -> Any:
@@ -138,18 +141,6 @@ def _meant(text: str) -> str | None:
     return {c.__name__.lower(): written for c, written in WRITTEN.items()}.get(plain)
 
 
-def _check_factors(stability: Any, system: AffineSystem) -> None:
-    """Raise StabilityError for a bound of ours that needs the entries of a term that is low-rank factors."""
-    if system.low_rank_terms and isinstance(stability, tuple(WRITTEN)) and not isinstance(stability, MinTheta):
-        q = system.low_rank_terms[0]
-        raise StabilityError(
-            f"{type(stability).__name__} needs the entries of operator term {q}, which is a low-rank matrix, held as "
-            "factors; rbm.stability.MinTheta(reference=[...]) takes factors, for semi-definite terms with positive "
-            "coefficients, and so does a number or an expression that is known. For few unknowns give the matrix "
-            "itself, .to_dense()"
-        )
-
-
 def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
     """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
     if isinstance(stability, type):
@@ -160,7 +151,8 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"
         )
     if hasattr(stability, "bind"):
-        _check_factors(stability, system)
+        if system.low_rank_terms and isinstance(stability, OF_ENTRIES):
+            return bound_of_entries(stability, system)
         return stability.bind(system)
     if callable(stability) and isinstance(getattr(type(stability), "kind", None), str):
         check_term_count(cast(StabilityBound, stability), len(system.operator_terms))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import rbm
 from lowrank import LowRankMatrix
 from rbm.affine.inner_product import InnerProduct
 from rbm.solvers.definite import dense
-from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, Pencil
+from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, Pencil, inf_sup
 from rbm.stability.low_rank_parts import LowRankPart
 
 N = 60
@@ -113,11 +114,51 @@ def test_a_model_that_its_low_rank_term_makes_coercive(n: int) -> None:
         model(LowRankMatrix(twisted, [1.0], twisted), k, product)
 
 
+@pytest.mark.parametrize(
+    "bound", [SCM(), Anchored(max_anchors=30), NaturalNorm()], ids=["SCM", "Anchored", "NaturalNorm"]
+)
+def test_bounds_that_need_entries_get_them_of_few_unknowns(bound: Any, tmp_path: Any) -> None:
+    n = 12
+    term = LowRankMatrix(U[:n], [1.0, 0.3], U[:n] + 0.1 * W[:n])
+    made = model(term, stiffness(n), stability=bound)
+    whole = (term.U * term.s) @ term.V.T
+    plain = model(whole, stiffness(n), stability=bound)
+    mus = made.parameters.sample(20)
+    theta = made.operator_coefficients(mus)
+    beta, other = (m.stability(mus, theta) for m in (made, plain))
+    losses = made.stability.losses
+    # of a matrix that the rounding of its entries moves by at most u of the largest
+    smallest = np.linalg.eigvalsh(made.inner_product.balanced.toarray())[0]
+    assert losses[0] == 0
+    assert 1e-17 < losses[1] < 1e-13 * np.abs(whole).max() / smallest
+    np.testing.assert_allclose(beta, other, rtol=1e-9)
+    assert np.all(beta <= inf_sup(plain, mus) * (1 + 1e-6))
+    if isinstance(bound, SCM):
+        check_below(made)
+    reduced = rbm.project(made, made.solve(mus[:3]).T)
+    reduced.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(rbm.load(tmp_path / "model.npz").solve(mus).bound, reduced.solve(mus).bound)
+
+
+def test_what_rounding_takes_is_subtracted_and_refused_where_nothing_is_left() -> None:
+    n = 12
+    made = model(LowRankMatrix(U[:n], [1.0, 1.0], U[:n]), stiffness(n), stability=SCM())
+    mus = made.parameters.sample(4)
+    theta = made.operator_coefficients(mus)
+    whole = made.stability
+    less = replace(whole, losses=np.array([0.1, 0.01]))
+    np.testing.assert_allclose(less(mus, theta), whole(mus, theta) - 0.1 - 0.01 * theta[:, 1], rtol=1e-9)
+    with pytest.raises(rbm.StabilityError, match="the rounding of low-rank terms takes"):
+        replace(whole, losses=np.array([3.0, 0.0]))(mus, theta)
+
+
 def test_bounds_that_need_entries_say_what_to_use() -> None:
-    term = LowRankMatrix(U, [1.0, 1.0], U)
+    n = 1100
+    u = np.ones((n, 1)) / n
     for bound in (SCM(), Pencil(), NaturalNorm(), Anchored()):
-        with pytest.raises(rbm.StabilityError, match=r"needs the entries of operator term 1.*MinTheta.*\.to_dense\(\)"):
-            model(term, stability=bound)
+        with pytest.raises(rbm.StabilityError, match=r"operator term 1, a low-rank matrix .* at most 1000 .*MinTheta"):
+            model(LowRankMatrix(u, [1.0], u), stiffness(n), stability=bound)
+    term = LowRankMatrix(U, [1.0, 1.0], U)
     model(term, stability="1.0")
     model(term, stability=lambda mus: np.ones(len(mus)))
 
