@@ -14,7 +14,7 @@ import rbm
 from lowrank import LowRankMatrix
 from rbm.affine.inner_product import InnerProduct
 from rbm.solvers.definite import dense
-from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, Pencil, inf_sup
+from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, Pencil, inf_sup, low_rank_parts
 from rbm.stability.low_rank_parts import LowRankPart
 
 N = 60
@@ -138,6 +138,19 @@ def test_bounds_that_need_entries_get_them_of_few_unknowns(bound: Any, tmp_path:
     reduced = rbm.project(made, made.solve(mus[:3]).T)
     reduced.save(tmp_path / "model.npz")
     np.testing.assert_array_equal(rbm.load(tmp_path / "model.npz").solve(mus).bound, reduced.solve(mus).bound)
+
+
+@pytest.mark.parametrize("factor", [1.5, 30.0])
+def test_an_estimate_that_is_too_large_is_not_believed(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    k, one = stiffness(free=True), np.ones((N, 1)) / N
+    product = k + sp.eye_array(N, format="csr") / N
+    true = model(one @ one.T, k, product).stability.constant
+    monkeypatch.setattr(low_rank_parts, "_estimate", lambda *_: factor * true)
+    if factor < 10:
+        assert 0 < model(LowRankMatrix(one, [1.0], one), k, product).stability.constant <= true * (1 + 1e-9)
+    else:
+        with pytest.raises(rbm.StabilityError, match="cannot be proved"):
+            model(LowRankMatrix(one, [1.0], one), k, product)
 
 
 def test_what_rounding_takes_is_subtracted_and_refused_where_nothing_is_left() -> None:
