@@ -107,7 +107,7 @@ def test_residual_norms_and_bounds_are_those_of_exact_numbers(kind: str, project
     made = model(12, kind, projection=projection)
     mus = made.parameters.sample(3)
     result = rbm.greedy(
-        made, made.parameters.sample(12), max_basis=6, estimators=("E1", "E2", "E_onb"), progress=False
+        made, made.parameters.sample(10), max_basis=5, estimators=("E1", "E2", "E_onb"), progress=False
     ).reduced_model
     assert result.basis is not None
     oracle = Oracle(made, result.basis)
@@ -219,17 +219,17 @@ def test_nothing_as_large_as_a_dense_matrix_is_made() -> None:
     tracemalloc.start()
     try:
         made = model(n, "unsymmetric", stability=0.9)
-        result = rbm.greedy(made, made.parameters.sample(5), max_basis=2, progress=False)
+        reduced = rbm.project(made, made.solve(made.parameters.sample(2)).T, estimators=("E_onb",))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 8 * n**2 / 20  # of 12.8 GB
-    basis = result.reduced_model.basis
+    basis = reduced.basis
     assert basis is not None
-    reduced = (basis.T @ (term.U * term.s)) @ (term.V.T @ basis)
-    np.testing.assert_allclose(result.reduced_model.operators[2], reduced, rtol=0, atol=1e-13 * np.abs(reduced).max())
+    own = (basis.T @ (term.U * term.s)) @ (term.V.T @ basis)
+    np.testing.assert_allclose(reduced.operators[2], own, rtol=0, atol=1e-13 * np.abs(own).max())
     mus = made.parameters.sample(2, rng=1)
-    solution = result.reduced_model.solve(mus)
+    solution = reduced.solve(mus)
     assert np.all(made.error_norm(mus, solution.coefficients, basis) <= solution.bound)
 
 
