@@ -31,10 +31,12 @@ from rbm.reduced.model import ReducedModel, Solution
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
 from rbm.storage.registry import register
+from rbm.uses.calibrate import Calibration, calibrate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "Constrained",
     "Estimate",
     "EstimatorUnusable",
@@ -51,6 +53,7 @@ __all__ = [
     "Reduction",
     "Solution",
     "StabilityError",
+    "calibrate",
     "constrain",
     "csr",
     "errors",

@@ -38,7 +38,8 @@ class FullOrderModel(AffineSystem):
 
     Parameters
     ----------
-    operators : [(theta_q, A_q), ...]; A_q (n, n) scipy sparse, dense, or a LinearOperator (then give `solver`)
+    operators : [(theta_q, A_q), ...]; A_q (n, n) scipy sparse, dense, a :class:`lowrank.LowRankMatrix`, which is never
+        formed (docs/low-rank-operators.md), or a LinearOperator (then give `solver`)
     rhs : [(phi_q, f_q), ...]; f_q (n,), or one column (n, 1)
     product : P (n, n), Hermitian positive definite, sparse or dense: errors are measured in ||v||_P = (v^H P v)^{1/2}
     parameters : the :class:`rbm.ParameterSpace`, or its ranges {"mu": (1.0, 100.0)}

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank import LowRankMatrix
 from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.foreign import csr, is_foreign
 from rbm.affine.terms import Terms, is_coefficient, is_number, operator_term, output_pairs, term_pairs, vector_term
 from rbm.arithmetic import extended
+from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient
 from rbm.parameters.products import factored, key, multiplied
@@ -80,7 +82,8 @@ def constrain(
     Parameters
     ----------
     operators, rhs, product : as :class:`rbm.FullOrderModel` takes them, with all n unknowns; matrices of other codes as
-        :func:`csr` does. Rows and columns of the fixed unknowns are dropped, whatever they hold
+        :func:`csr` does; low-rank factors stay factors. Rows and columns of the fixed unknowns are dropped, whatever
+        they hold
     fixed : numbers (d,) of the fixed unknowns, from 0, in any order; or a mask (n,) of truth values
     values : their values g, in the order of `fixed`: a number, (d,), or (n,), of which the fixed ones count; or
         [(c, g_c), ...] with coefficients. Zero by default
@@ -130,9 +133,11 @@ def constrain(
 
 
 def _matrix(name: str, given: Any) -> Any:
-    """Return a matrix that shows its entries, sparse or dense."""
+    """Return a matrix that shows its entries, sparse, dense, or an operator's low-rank factors."""
     if is_foreign(given):
         return csr(given)
+    if isinstance(given, LowRankMatrix) and name != "the product":
+        return given
     if not (sp.issparse(given) or isinstance(given, np.ndarray | list)) and hasattr(given, "matvec"):
         raise ModelError(
             f"{name} is a {type(given).__name__}, which shows no columns to eliminate; give the matrix, sparse or dense"
@@ -145,6 +150,8 @@ def _matrix(name: str, given: Any) -> Any:
 
 def _part(matrix: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
     """Return rows and columns of a matrix, as it is stored."""
+    if isinstance(matrix, LowRankMatrix):
+        return LowRankMatrix(matrix.U[rows], matrix.s, matrix.V[columns])
     return sp.csr_array(matrix[rows][:, columns]) if sp.issparse(matrix) else matrix[np.ix_(rows, columns)]
 
 
@@ -205,7 +212,9 @@ def _merged(loads: Terms, lifting: Terms, given: Terms, parameters: ParameterSpa
     brought: dict[Any, tuple[Any, extended.Extended]] = {}
     values = np.stack([g for _, g in given], axis=1) if given else np.zeros((0, 0))
     for theta, columns in lifting:
-        if not (columns.nnz if sp.issparse(columns) else columns.any()):
+        if isinstance(columns, LowRankMatrix):
+            columns = SplitLowRank(columns)
+        elif not (columns.nnz if sp.issparse(columns) else columns.any()):
             continue
         number, symbol = factored(theta)
         images = extended.product(columns, values)

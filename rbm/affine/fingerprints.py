@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank import LowRankMatrix
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
 
@@ -83,6 +84,8 @@ def _parts(item: Any) -> Iterator[Any]:
     elif sp.issparse(item):
         matrix = sp.csr_array(item)
         yield from ("sparse", matrix.shape, matrix.indptr, matrix.indices, matrix.data)
+    elif isinstance(item, LowRankMatrix):
+        yield from ("low rank", item.U, item.s, item.V)
     elif _is_known(item):
         package = item.__module__.partition(".")[0]
         # modules of ours may move and stay the same

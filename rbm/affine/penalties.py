@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import numpy as np
 
+from rbm.affine.low_rank_terms import diagonal, rows_beside_diagonal, shows_no_entries
 from rbm.affine.system import AffineSystem
-from rbm.arithmetic import extended
 
 __all__ = ["held_unknowns", "penalty_hint"]
 
@@ -95,8 +95,8 @@ def _ratios(system: AffineSystem, mus: np.ndarray) -> np.ndarray | None:
     units, total = system.inner_product.balance, np.zeros(system.dimension)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for value, term in zip(theta, system.operator_terms, strict=True):
-            if not extended.is_black_box(term):
-                total += np.abs(value * (np.asarray(term.diagonal()) * units) * units)
+            if not shows_no_entries(term):
+                total += np.abs(value * (diagonal(term) * units) * units)
         return total / (np.abs(np.asarray(system.product.diagonal())) * units * units)
 
 
@@ -127,7 +127,7 @@ def _moves(system: AffineSystem, mus: np.ndarray, alone: np.ndarray) -> np.ndarr
         more = system.parameters.sample(3)
         of_operator, of_rhs = system.operator_coefficients(more), system.rhs_coefficients(more)
         theta, phi = np.concatenate([theta, of_operator]), np.concatenate([phi, of_rhs])
-    entries = np.stack([np.asarray(a.diagonal())[alone] for a in system.operator_terms], axis=1)
+    entries = np.stack([diagonal(a)[alone] for a in system.operator_terms], axis=1)
     with np.errstate(all="ignore"):
         entry, load = entries @ theta.T, system.rhs_terms[alone] @ phi.T
         return _varies(entry) & _varies(load / entry)
@@ -142,12 +142,10 @@ def _identity_rows(system: AffineSystem) -> np.ndarray:
     """Return the unknowns whose rows hold a diagonal entry only, in all terms together."""
     off, held = np.zeros(system.dimension, dtype=bool), np.zeros(system.dimension, dtype=bool)
     for term in system.operator_terms:
-        if extended.is_black_box(term):
+        if shows_no_entries(term):
             return np.zeros(0, dtype=int)
-        diagonal = np.asarray(term.diagonal()) != 0
-        row_counts = np.asarray((abs(term) > 0).sum(axis=1)).ravel()
-        off |= row_counts > diagonal
-        held |= diagonal
+        off |= rows_beside_diagonal(term)
+        held |= diagonal(term) != 0
     alone = np.flatnonzero(~off & held)
     return alone if len(alone) < system.dimension else alone[:0]
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank import LowRankMatrix
 from rbm.arithmetic import extended
+from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.solvers.factorization import Solve, solve_function, symmetric_lu
 
 __all__ = ["SparseSum", "TermStack"]
@@ -66,6 +68,11 @@ class SparseSum:
         """Compute the order of the unknowns now."""
         _ = self._order
 
+    @property
+    def order(self) -> np.ndarray:
+        """The fill-reducing order (n,) of the unknowns."""
+        return self._order[0]
+
     @cached_property
     def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the order of the unknowns, where the reordered entries lie in the data, and their CSC pattern.
@@ -86,7 +93,7 @@ class SparseSum:
 class TermStack:
     """Stacks all A_q, so that A_1 x .. A_Qa x come from one product in extended precision.
 
-    Sparse terms are stacked without their empty rows.
+    Sparse terms are stacked without their empty rows; low-rank ones beside them keep the rows that their U has.
 
     A term that lives in a part of the domain has few rows that are not empty; with Qa parts the stack is no larger than
     one matrix, and a product costs what one costs, where Qa products cost Qa passes over vectors of full length.
@@ -94,42 +101,46 @@ class TermStack:
     Attributes
     ----------
     rows : for each term, the rows of A_q that the stack holds
-    starts : (Qa + 1,) where they begin in the stack
+    parts : for each term, where they are in the stack
+    owner : (r,) the term of each row of the stack
     """
 
     def __init__(self, terms: Sequence[Any], splits: Sequence[Any], inner_scale: np.ndarray) -> None:
         n = terms[0].shape[0]
-        self._splits, self._split = splits, None
-        if all(sp.issparse(a) for a in terms):
-            matrices = [sp.csr_array(a) for a in terms]
-            self.rows = [np.flatnonzero(np.diff(a.indptr)) for a in matrices]
-            stack = sp.vstack([a[rows] for a, rows in zip(matrices, self.rows, strict=True)], format="csr")
-            self._split = extended.SplitMatrix(stack, inner_scale)
-        else:
-            self.rows = [np.arange(n)] * len(terms)
-        self.starts = np.concatenate([[0], np.cumsum([len(rows) for rows in self.rows])])
-        self._row = np.concatenate(self.rows)
-        self.owner = np.repeat(np.arange(len(terms)), np.diff(self.starts))  #: the term of each row of the stack
+        first = [q for q, a in enumerate(terms) if sp.issparse(a)]
+        rest = [q for q in range(len(terms)) if q not in first]
+        together = all(isinstance(terms[q], LowRankMatrix) for q in rest)
+        self.rows, stacked = [np.arange(n)] * len(terms), []
+        #: what is multiplied, one after the other: the sparse terms together, then the others
+        self._products = list(splits)
+        if together:
+            for q in first:
+                matrix = sp.csr_array(terms[q])
+                self.rows[q] = np.flatnonzero(np.diff(matrix.indptr))
+                stacked.append(matrix[self.rows[q]])
+            for q in rest:
+                self.rows[q] = np.flatnonzero(np.any(terms[q].U != 0, axis=1))
+            self._products = [extended.SplitMatrix(sp.vstack(stacked, format="csr"), inner_scale)] if first else []
+            self._products += [_of_rows(terms[q], self.rows[q], inner_scale) for q in rest]
+        sequence = [*first, *rest] if together else list(range(len(terms)))
+        ends = np.cumsum([0, *(len(self.rows[q]) for q in sequence)])
+        places = {q: slice(int(a), int(b)) for q, a, b in zip(sequence, ends[:-1], ends[1:], strict=True)}
+        self.parts = [places[q] for q in range(len(terms))]
+        self._row = np.concatenate([self.rows[q] for q in sequence])
+        self.owner = np.repeat(sequence, [len(self.rows[q]) for q in sequence])
         self._shape = (n, len(terms))
-
-    @property
-    def parts(self) -> list[slice]:
-        """The rows of each term in the stack."""
-        return [slice(a, b) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
 
     def product(self, x: np.ndarray | extended.Extended) -> extended.Extended:
         """Return [A_1 x; ..; A_Qa x] (r, m) as hi + lo, in the rows of the stack."""
-        if self._split is not None:
-            return extended.product(self._split, x)
-        products = [extended.product(split, x) for split in self._splits]
+        products = [extended.product(split, x) for split in self._products]
+        if len(products) == 1:
+            return products[0]
         hi, lo = (np.concatenate([p[k] for p in products]) for k in (0, 1))
         return hi, lo
 
     def rounding(self, x: np.ndarray) -> np.ndarray:
         """Return a bound (r, m) of the error of :meth:`product` (:func:`rbm.arithmetic.extended.rounding`)."""
-        if self._split is not None:
-            return extended.rounding(self._split, x)
-        return np.concatenate([extended.rounding(split, x) for split in self._splits])
+        return np.concatenate([extended.rounding(split, x) for split in self._products])
 
     def side_by_side(self, stacked: np.ndarray) -> np.ndarray:
         """Return the parts of a stacked vector (r,) as columns (n, Qa), one per term.
@@ -139,3 +150,7 @@ class TermStack:
         columns = np.zeros(self._shape, dtype=stacked.dtype, order="F")
         columns[self._row, self.owner] = stacked
         return columns
+
+
+def _of_rows(term: LowRankMatrix, rows: np.ndarray, inner_scale: np.ndarray) -> SplitLowRank:
+    return SplitLowRank(LowRankMatrix(term.U[rows], term.s, term.V), inner_scale)

@@ -8,18 +8,22 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
+from lowrank import LowRankMatrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.fingerprints import digest
 from rbm.affine.inner_product import RANGE, InnerProduct
+from rbm.affine.low_rank_terms import shows_no_entries, updated
 from rbm.affine.sums import SparseSum, TermStack
 from rbm.affine.terms import Terms, operator_term, vector_term
 from rbm.arithmetic import extended
+from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.arithmetic.precision import exponents_of, scaled
 from rbm.errors import ModelError
 from rbm.online.chunks import slices
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers.factorization import Solve
+from rbm.solvers.updated import UpdatedMatrix, bordered, woodbury
 from rbm.solvers.user_code import Solver, UserOperator
 
 __all__ = ["AffineSystem", "residual_norm"]
@@ -54,7 +58,7 @@ class AffineSystem:
         terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
         vectors = [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)]
         self.rhs_terms = np.stack(vectors, axis=1)
-        if solver is None and any(map(extended.is_black_box, terms)):
+        if solver is None and any(map(shows_no_entries, terms)):
             raise ModelError(_without_solver(terms))
         self.set_operators(terms)
         self.inner_product.check()
@@ -62,11 +66,17 @@ class AffineSystem:
     def set_operators(self, terms: tuple[Any, ...]) -> None:
         """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made."""
         self.operator_terms = terms
-        self.split_terms = tuple(
-            UserOperator(a) if extended.is_black_box(a) else extended.SplitMatrix(a, self.inner_product.balance)
-            for a in terms
-        )
-        self._sum = SparseSum(terms) if all(sp.issparse(a) for a in terms) else None
+        self.split_terms = tuple(_split(a, self.inner_product.balance) for a in terms)
+        #: which terms are low-rank factors, and which are not
+        self._factors = [q for q, a in enumerate(terms) if isinstance(a, LowRankMatrix)]
+        self._matrices = [q for q in range(len(terms)) if q not in self._factors]
+        if not self._matrices:
+            raise ModelError(
+                "all operator terms are low-rank matrices, and so is their sum, which is singular; give the matrix "
+                "that they are added to, or, if their ranks sum to the number of unknowns, one term .to_dense()"
+            )
+        matrices = [terms[q] for q in self._matrices]
+        self._sum = SparseSum(matrices) if all(sp.issparse(a) for a in matrices) else None
         self.stack = TermStack(terms, self.split_terms, self.inner_product.balance)
 
     @property
@@ -82,28 +92,40 @@ class AffineSystem:
     @property
     def black_box(self) -> bool:
         """True if an operator term shows no entries (a LinearOperator)."""
-        return not all(isinstance(a, extended.SplitMatrix) for a in self.split_terms)
+        return any(isinstance(a, UserOperator) for a in self.split_terms)
+
+    @property
+    def low_rank_terms(self) -> list[int]:
+        """The numbers of the operator terms that are low-rank factors."""
+        return self._factors
 
     def operators_fingerprint(self) -> str:
         """Return the SHA-256 of what inf-sup constants depend on: operators with coefficients, product, parameters."""
         return digest((self.operator_coefficients, self.operator_terms, self.product, self.parameters))
 
     def assemble(self, theta: np.ndarray) -> Any:
-        """Return A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one."""
-        if self._sum is not None:
-            return self._sum.assemble(theta)
+        """Return A = sum_q theta_q A_q for one set of coefficients theta (Qa,); a LinearOperator if a term is one.
+
+        Where low-rank terms stand beside sparse ones it is a :class:`rbm.solvers.updated.UpdatedMatrix`.
+        """
         terms = self.operator_terms
         if self.black_box:
-            matrices = (s.matrix if isinstance(s, extended.SplitMatrix) else s for s in self.split_terms)
+            matrices = (s if isinstance(s, UserOperator) else s.matrix for s in self.split_terms)
             terms = tuple(aslinearoperator(a) for a in matrices)
-        total = theta[0] * terms[0]
-        for value, term in zip(theta[1:], terms[1:], strict=True):
-            total = total + value * term
-        return total
+        used = range(len(terms)) if self.black_box else self._matrices
+        if self._sum is not None:
+            total = self._sum.assemble(theta[used])
+        else:
+            total = theta[used[0]] * terms[used[0]]
+            for q in used[1:]:
+                total = total + theta[q] * terms[q]
+        if self.black_box or not self._factors:
+            return total
+        return updated(total, theta[self._factors], tuple(terms[q] for q in self._factors))
 
     @property
     def has_symmetric_pattern(self) -> bool:
-        """True if all terms are sparse and their common pattern is symmetric.
+        """True if all terms are sparse, or low-rank factors beside sparse ones, whose common pattern is symmetric.
 
         Pivots may then be taken from the diagonal.
         """
@@ -115,7 +137,14 @@ class AffineSystem:
         Raises RuntimeError where a pivot is zero.
         """
         assert self._sum is not None
+        if isinstance(matrix, UpdatedMatrix):
+            return woodbury(self._sum.factorize(matrix.base), matrix)
         return self._sum.factorize(matrix)
+
+    def factorize_bordered(self, matrix: UpdatedMatrix) -> Solve:
+        """Return the solve function of A(mu), whose sparse part may be singular (:mod:`rbm.solvers.updated`)."""
+        assert self._sum is not None
+        return bordered(matrix, self._sum.order, self.inner_product.balance)
 
     def prepare(self) -> None:
         """Compute now what all solves share; otherwise the first solve does."""
@@ -211,14 +240,21 @@ def _residual_norm_in_range(
     # the sums in `residual` are right to about u^2 times their largest term
     rounding = 8 * u**2 * (np.abs(system.rhs_terms) @ np.abs(phi.T)) + small
     for q, term in enumerate(system.split_terms):
-        amplified = (abs(term) @ of_z) if isinstance(term, extended.SplitMatrix) else 0.0
+        amplified = 0.0 if isinstance(term, UserOperator) else abs(term) @ of_z
         rounding = rounding + np.abs(theta.T[q]) * (2 * extended.rounding(term, z) + amplified + small) + small
     return value, 8 * u * value + error + system.inner_product.dual_norm_bound(rounding)
 
 
+def _split(term: Any, balance: np.ndarray) -> Any:
+    """Return a term made ready for products in extended precision; a LinearOperator has none but its own."""
+    if shows_no_entries(term):
+        return UserOperator(term)
+    return SplitLowRank(term, balance) if isinstance(term, LowRankMatrix) else extended.SplitMatrix(term, balance)
+
+
 def _without_solver(terms: tuple[Any, ...]) -> str:
     """Return what to say where a term shows no entries and no solver was given."""
-    q, term = next((q, a) for q, a in enumerate(terms) if extended.is_black_box(a))
+    q, term = next((q, a) for q, a in enumerate(terms) if shows_no_entries(a))
     dense = ", or the matrix itself, .to_dense()" if hasattr(term, "to_dense") else ""
     return (
         f"operator term {q} is a LinearOperator ({type(term).__name__}), which shows no entries: give solver=, a "

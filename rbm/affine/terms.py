@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank import LowRankMatrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.inner_product import InnerProduct
+from rbm.affine.low_rank_terms import double_factors
 from rbm.affine.offsets import Offset
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient, Coefficients
@@ -76,12 +78,14 @@ def is_coefficient(given: Any) -> bool:
 
 
 def operator_term(name: str, matrix: Any, n: int) -> Any:
-    """Return A_q (n, n), sparse or dense in double precision, or a LinearOperator as it is.
+    """Return A_q (n, n), sparse, dense or low-rank factors in double precision, or a LinearOperator as it is.
 
     Raises ModelError for another shape or NaN.
     """
+    if isinstance(matrix, LowRankMatrix):
+        matrix = double_factors(name, matrix)
     black_box = not (sp.issparse(matrix) or isinstance(matrix, np.ndarray | list)) and hasattr(matrix, "matvec")
-    if not black_box:
+    if not (black_box or isinstance(matrix, LowRankMatrix)):
         matrix = entries(name, matrix)
     shape = tuple(getattr(matrix, "shape", ()))
     if shape != (n, n):

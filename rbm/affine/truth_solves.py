@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from rbm.affine.system import AffineSystem
 from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError, place
 from rbm.solvers.factorization import Solve, factorize
-from rbm.solvers.user_code import UserSolver, check_executor
+from rbm.solvers.updated import UpdatedMatrix, user_solve, woodbury
+from rbm.solvers.user_code import check_executor
 
 __all__ = ["FORESEEN", "solutions"]
 
@@ -219,13 +221,12 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
         matrix, rhs = system.assemble(theta), system.rhs_terms @ phi[:, None]
     _check_in_range("the right-hand side sum_q phi_q f_q", rhs)
     if not system.black_box:
-        _check_in_range("the matrix sum_q theta_q A_q", matrix.data if sp.issparse(matrix) else matrix)
+        values = matrix.data if sp.issparse(matrix) else getattr(matrix, "values", matrix)
+        _check_in_range("the matrix sum_q theta_q A_q", values)
     size = partial(_size, system.inner_product.balance)
-    for diagonal in (True, False) if system.has_symmetric_pattern and system.solver is None else (False,):
-        if system.solver is None:
-            solve = _own_solve(system, matrix, diagonal)
-        else:
-            foreseen, solve = np.inf, UserSolver(system.solver, matrix)
+    if system.solver is not None:
+        foreseen = np.inf
+    for solve in _solves(system, matrix):
         u = solve(rhs)
         x, step, first = (u, np.zeros_like(u)), np.inf, size(u)
         for _ in range(MAX_REFINEMENTS):
@@ -256,6 +257,29 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
             f"{name} has {bad} entries beyond the range of double precision ({np.finfo(float).max:.3g}); scale the "
             "terms, or their coefficients"
         )
+
+
+def _solves(system: AffineSystem, matrix: Any) -> Iterator[Solve]:
+    """Yield solve functions of an assembled matrix, each more robust than the one before.
+
+    Who takes them looks at the residual. Raises ModelError if the matrix is singular.
+    """
+    if system.solver is not None:
+        yield user_solve(system.solver, matrix)
+    elif isinstance(matrix, UpdatedMatrix):
+        first = None
+        with suppress(ModelError, RuntimeError):  # without its low-rank terms the matrix may be singular
+            diagonal = system.has_symmetric_pattern
+            first = system.factorize_assembled(matrix) if diagonal else woodbury(factorize(matrix.base), matrix)
+        if first is not None:
+            yield first
+        try:
+            yield system.factorize_bordered(matrix)
+        except ModelError as error:
+            raise ModelError(f"{error}{_SINGULAR}") from error
+    else:
+        for diagonal in (True, False) if system.has_symmetric_pattern else (False,):
+            yield _own_solve(system, matrix, diagonal)
 
 
 def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:

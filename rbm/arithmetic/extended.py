@@ -26,21 +26,9 @@ from rbm.arithmetic.columns import Columns
 from rbm.errors import ModelError
 
 __all__ = [
-    "UNIT",
-    "Extended",
-    "SplitColumns",
-    "SplitMatrix",
-    "add",
-    "dot",
-    "is_black_box",
-    "product",
-    "rounding",
-    "scale",
-    "split_bits",
-    "split_product",
-    "two_product",
-    "two_sum",
-]
+    "UNIT", "Extended", "SplitColumns", "SplitMatrix", "add", "dot", "is_black_box", "product", "rounding", "scale",
+    "split_bits", "split_product", "two_product", "two_sum",
+]  # fmt: skip
 
 #: Relative error of the results here, per unit of max|A| max|B| K, for short sums; :func:`_unit` is for any.
 UNIT = 2.0**-70
@@ -287,10 +275,11 @@ class SplitColumns:
 def product(a: Any, x: np.ndarray | Extended) -> Extended:
     """Return A X (n, m) as hi + lo for X (k, m), given in double or as hi + lo.
 
-    `a` is a SplitMatrix, an array or a sparse matrix.
-
-    A ``LinearOperator`` shows no entries and is applied in its own precision. :func:`rounding` bounds the error.
+    `a` is a SplitMatrix, an array or a sparse matrix. A ``LinearOperator`` shows no entries and is applied in its own
+    precision. :func:`rounding` bounds the error.
     """
+    if hasattr(a, "extended_product"):  # factors, which know their own
+        return a.extended_product(x)
     x, correction = x if isinstance(x, tuple) else (x, None)
     if is_black_box(a):
         hi = np.asarray(a @ x)
@@ -323,6 +312,8 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
     For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least
     u |A x|.
     """
+    if hasattr(a, "extended_rounding"):
+        return a.extended_rounding(x)
     x, correction = x if isinstance(x, tuple) else (x, None)
     u = np.finfo(float).eps / 2
     if is_black_box(a):
@@ -344,4 +335,4 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
 
 def is_black_box(a: Any) -> bool:
     """Return True for an operator without entries, such as a LinearOperator."""
-    return not (isinstance(a, SplitMatrix | np.ndarray) or sp.issparse(a))
+    return not (isinstance(a, SplitMatrix | np.ndarray) or sp.issparse(a) or hasattr(a, "extended_product"))

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
+from lowrank import LowRankMatrix
 from lowrank.arrays import beside, conj, is_complex, mixed_product, namespace, real_part
+from rbm.affine.low_rank_terms import low_rank_skew, skew_norm
 from rbm.affine.terms import Output
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
@@ -18,7 +20,7 @@ from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.interpolated_family import InterpolatedCoefficient
 from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
 from rbm.reduction.projected_system import Reduction
-from rbm.solvers.definite import hermitian_part, norm_bound
+from rbm.solvers.definite import hermitian_part
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored
 
@@ -183,7 +185,10 @@ def compliant_terms(reduction: Reduction, output: Output) -> list[int] | None:
             return None
         places.append(place)
     for matrix in model.operator_terms:
-        skew, size = (abs(product.in_units(a)).max() for a in (matrix - matrix.conj().T, matrix))
+        if isinstance(matrix, LowRankMatrix):
+            skew, size = low_rank_skew(product, matrix)
+        else:
+            skew, size = (abs(product.in_units(a)).max() for a in (matrix - matrix.conj().T, matrix))
         if skew > EQUAL * ROUND_OFF * size:
             return None
     return places
@@ -206,6 +211,7 @@ def as_compliant(reduction: Reduction, output: Output) -> Output | None:
             q
             for q in left
             if _same(psi, model.operator_coefficients.sources[q])
+            and not isinstance(model.operator_terms[q], LowRankMatrix)
             and abs(form - hermitian_part(model.operator_terms[q])).max() == 0
         )
         place = next(found, None)
@@ -253,7 +259,7 @@ def reduce_compliant(
     operators = (reduction.operators + reduction.operators.conj().transpose(0, 2, 1)) / 2  # as the kernels pack it
     rhs = np.asarray(reduction.rhs[places])
     errors = np.stack([_distance(made, a, reduction) for made, a in zip(operators, model.split_terms, strict=True)])
-    skew = [norm_bound(product.in_units(a - a.conj().T)) / product.smallest_eigenvalue for a in model.operator_terms]
+    skew = [skew_norm(product, a) / product.smallest_eigenvalue for a in model.operator_terms]
     mismatch = product.dual_norm_upper(np.stack(output.terms, axis=1) - model.rhs_terms[:, places].conj())
     of_rhs = np.abs(rhs - linear.vectors.conj()) * (1 + 8 * ROUND_OFF)
     of_rhs = of_rhs if linear.rounding is None else of_rhs + linear.rounding

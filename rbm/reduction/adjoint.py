@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse as sp
 
 from lowrank.arrays import conj
+from rbm.affine.low_rank_terms import adjoint_term
 from rbm.affine.terms import Output
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
@@ -58,13 +58,9 @@ def adjoint_model(model: FullOrderModel, name: str) -> FullOrderModel:
     made.operator_coefficients = _conjugates(model.operator_coefficients)
     made.rhs_coefficients = _conjugates(output.coefficients)
     made.rhs_terms = np.stack(output.terms, axis=1).conj()
-    made.set_operators(tuple(_adjoint(a) for a in model.operator_terms))
+    made.set_operators(tuple(adjoint_term(a) for a in model.operator_terms))
     made.stability = _OfAdjoint(model.stability)
     return made
-
-
-def _adjoint(term: Any) -> Any:
-    return sp.csr_array(term.conj().T) if sp.issparse(term) else np.ascontiguousarray(term.conj().T)
 
 
 def _conjugates(coefficients: Coefficients) -> Coefficients:

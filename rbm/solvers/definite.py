@@ -54,7 +54,9 @@ def norm_bound(matrix: Any) -> float:
 
 
 def dense(matrix: Any) -> np.ndarray:
-    """Return a matrix, sparse or dense, as an array with all its entries."""
+    """Return a matrix as an array with all its entries, of low-rank factors also: for few unknowns."""
+    if (whole := getattr(matrix, "to_dense", None)) is not None:
+        return whole()
     return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
 
 

@@ -24,12 +24,16 @@ COLUMNS = 16
 def factorize(matrix: Any, *, symmetric: bool = False) -> Solve:
     """Return the solve function of a square matrix by sparse LU (SuperLU) or dense LU.
 
+    A sparse matrix with low-rank terms beside it (:class:`rbm.solvers.updated.UpdatedMatrix`) solves by itself.
+
     Raises ModelError when the matrix is singular.
 
     symmetric: the sparsity pattern is symmetric and the diagonal may be taken for pivots, as in finite element
     matrices; this is two to three times faster than the general ordering, and without partial pivoting, so that the
     caller checks the solution.
     """
+    if (own := getattr(matrix, "factorized", None)) is not None:
+        return own(symmetric)
     try:
         if sp.issparse(matrix):
             return solve_function(symmetric_lu(matrix) if symmetric else spla.splu(sp.csc_array(matrix)), matrix)

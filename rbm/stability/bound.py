@@ -17,6 +17,7 @@ from rbm.stability.inf_sup_constants import inf_sup
 from rbm.stability.min_theta import MinTheta
 from rbm.stability.natural_norm import NaturalNorm
 from rbm.stability.pencil import Pencil
+from rbm.stability.rounded_factors import bound_of_entries
 from rbm.stability.successive_constraints import SCM
 from rbm.storage.registry import register
 
@@ -84,6 +85,8 @@ class CoefficientBound:
 #: How each is written where a user gives its class or its name.
 WRITTEN: dict[type, str] = {c: f"rbm.stability.{c.__name__}()" for c in (Anchored, Pencil, SCM, NaturalNorm)}
 WRITTEN[MinTheta] = "rbm.stability.MinTheta(reference=[...])"
+#: Those that need the entries of all terms.
+OF_ENTRIES = (Anchored, Pencil, SCM, NaturalNorm)
 
 
 def evaluated(bound: StabilityBound, mus: Any, theta: Any, parameters: ParameterSpace) -> Any:
@@ -148,6 +151,8 @@ def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem
             f"stability is the text {stability!r}, read as an expression in the parameter names; give {name}"
         )
     if hasattr(stability, "bind"):
+        if system.low_rank_terms and isinstance(stability, OF_ENTRIES):
+            return bound_of_entries(stability, system)
         return stability.bind(system)
     if callable(stability) and isinstance(getattr(type(stability), "kind", None), str):
         check_term_count(cast(StabilityBound, stability), len(system.operator_terms))

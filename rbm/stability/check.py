@@ -18,7 +18,7 @@ from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
 from rbm.solvers.definite import definiteness_error, dense, hermitian_part
 from rbm.solvers.factorization import Solve, factorize
-from rbm.solvers.user_code import UserSolver
+from rbm.solvers.updated import UpdatedMatrix, user_solve
 
 __all__ = ["check_stability", "effectivity", "inf_sup_above"]
 
@@ -168,8 +168,8 @@ def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.n
 
 def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
     """Return True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
-    if system.black_box or system.solver is not None:
-        return False
+    if system.black_box or system.solver is not None or isinstance(matrix, UpdatedMatrix):
+        return False  # of factors beside a sparse matrix nothing is formed that could be eliminated
     units = system.inner_product.in_units
     if abs(units(matrix - matrix.conj().T)).max() > 1e-12 * abs(units(matrix)).max():
         return False
@@ -207,7 +207,7 @@ def _solve(system: AffineSystem, matrix: Any) -> Solve:
     Rows are not exchanged where the pattern is symmetric and that goes well.
     """
     if system.solver is not None:
-        return UserSolver(system.solver, matrix)
+        return user_solve(system.solver, matrix)
     if system.has_symmetric_pattern:
         with contextlib.suppress(ModelError):  # a pivot that is zero
             solve, one = factorize(matrix, symmetric=True), np.ones((system.dimension, 1))

@@ -9,11 +9,15 @@ the cancellation that ruins the same formula in double precision costs at most 3
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import flint
 import numpy as np
 import scipy.sparse as sp
 
 import rbm
+from lowrank import LowRankMatrix
 
 BITS = 300
 
@@ -26,21 +30,61 @@ def _matrix(a: np.ndarray) -> flint.acb_mat:
     return flint.acb_mat([[_number(x) for x in row] for row in a])
 
 
+def exact_image(a: Any, x: list[flint.acb]) -> list[flint.acb]:
+    """A x without rounding, for a sparse matrix or low-rank factors."""
+    flint.ctx.prec = BITS
+    if isinstance(a, LowRankMatrix):
+        inner = [
+            _number(s) * sum((_number(v).conjugate() * y for v, y in zip(column, x, strict=True)), flint.acb(0))
+            for s, column in zip(a.s, a.V.T, strict=True)
+        ]
+        return [sum((_number(u) * y for u, y in zip(row, inner, strict=True)), flint.acb(0)) for row in a.U]
+    rows = []
+    for i in range(a.shape[0]):
+        entries = range(a.indptr[i], a.indptr[i + 1])
+        rows.append(sum((_number(a.data[k]) * x[a.indices[k]] for k in entries), flint.acb(0)))
+    return rows
+
+
+def exact_matrix(terms: Sequence[Any], theta: np.ndarray) -> flint.acb_mat:
+    """A = sum_q theta_q A_q without rounding; few unknowns."""
+    flint.ctx.prec = BITS
+    n, total = terms[0].shape[0], None
+    for value, term in zip(theta, terms, strict=True):
+        a = term if isinstance(term, LowRankMatrix) else sp.csr_array(term)
+        unit = [[flint.acb(int(i == j)) for i in range(n)] for j in range(n)]
+        columns = [[_number(value) * x for x in exact_image(a, e)] for e in unit]
+        part = flint.acb_mat([[columns[j][i] for j in range(n)] for i in range(n)])
+        total = part if total is None else total + part
+    return total
+
+
+def exact_solution(model: rbm.FullOrderModel, mu: np.ndarray) -> flint.acb_mat:
+    """u(mu) (n, 1) to about eighty digits, for the doubles theta and phi."""
+    flint.ctx.prec = BITS
+    theta, phi = model.operator_coefficients(mu[None])[0], model.rhs_coefficients(mu[None])[0]
+    rhs = _matrix(model.rhs_terms) * _matrix(phi[:, None])
+    return exact_matrix(model.operator_terms, theta).solve(rhs)
+
+
+def exact_error(model: rbm.FullOrderModel, mu: np.ndarray, basis: np.ndarray, gamma: np.ndarray) -> float:
+    """||u(mu) - Z gamma||_P for the given doubles, rounded once."""
+    error = exact_solution(model, mu) - _matrix(basis) * _matrix(gamma[:, None])
+    product = model.product.toarray() if sp.issparse(model.product) else model.product
+    square = (error.transpose().conjugate() * _matrix(product) * error)[0, 0].real
+    return float(square.mid()) ** 0.5
+
+
 class Oracle:
     """Exact residual norms for a basis; its first N' vectors serve every smaller basis."""
 
     def __init__(self, model: rbm.FullOrderModel, basis: np.ndarray) -> None:
         flint.ctx.prec = BITS
         columns = [[_number(x) for x in f] for f in model.rhs_terms.T]
-        terms = [sp.csr_array(a) for a in model.operator_terms]
+        terms = [a if isinstance(a, LowRankMatrix) else sp.csr_array(a) for a in model.operator_terms]
         for z in basis.T:
             exact = [_number(x) for x in z]
-            for a in terms:
-                rows = []
-                for i in range(a.shape[0]):
-                    entries = range(a.indptr[i], a.indptr[i + 1])
-                    rows.append(sum((_number(a.data[k]) * exact[a.indices[k]] for k in entries), flint.acb(0)))
-                columns.append(rows)
+            columns += [exact_image(a, exact) for a in terms]
         self.qf, self.qa = model.rhs_terms.shape[1], len(terms)
         w = flint.acb_mat([[c[i] for c in columns] for i in range(model.dimension)])
         product = model.product.toarray() if sp.issparse(model.product) else model.product
