@@ -299,9 +299,8 @@ def _digits(
             lambda m=method, r=rate: heard(m, r),  # type: ignore[misc]
         )
         one = results[method.name]
-        say(
-            f"  digits, {method.name}: {one['human']} of 10 by a human speaker, {one['synthetic']:.1%} of synthetic ones"
-        )
+        heard_of = f"{one['human']} of 10 by a human speaker, {one['synthetic']:.1%} of synthetic ones"
+        say(f"  digits, {method.name}: {heard_of}")
     return results
 
 
