@@ -122,8 +122,8 @@ class Adapted:
         rigid = [place for place in self.placements if not hasattr(place.part, "changed")]
         if rigid or not self.placements:
             raise ValueError(f"{self.kind} cannot be merged into weights: lora and ia3 can")
-        self._check_mergeable()
         with torch.no_grad():
+            self._check_mergeable()
             for place in self.placements:
                 for name, value in place.part.changed(place.host).items():
                     weight = place.host.get_parameter(name)
@@ -143,7 +143,7 @@ class Adapted:
                         f"{full} is parametrised or stored in few bits: an update cannot be merged into it"
                     )
                 ours = {f"{host}.{name}".lstrip(".") for host in hosts}
-                shared = sorted(n for n, p in every.items() if p is every[full] and n not in ours)
+                shared = sorted(n for n, p in every.items() if _one_memory(p, every[full]) and n not in ours)
                 if shared:
                     raise ValueError(f"{full} is shared with {shared[0]}: merging would change that layer too")
 
@@ -235,3 +235,8 @@ class Adapted:
 
 def _full(place: Placement, name: str) -> str:
     return f"{place.name}.{name}".lstrip(".")
+
+
+def _one_memory(first: Any, second: Any) -> bool:
+    """Return whether two parameters are one, or lie in the same memory."""
+    return first is second or (first.data_ptr() != 0 and first.data_ptr() == second.data_ptr())

@@ -512,6 +512,10 @@ def test_tied_weights_are_not_merged_unseen():
     with pytest.raises(ValueError, match=r"lm_head.weight is shared with model.embed_tokens.weight"):
         adapted.merge()
     assert not adapted.merged
+    pair = torch.nn.ModuleList([torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)])
+    pair[1].weight = torch.nn.Parameter(pair[0].weight.data)
+    with pytest.raises(ValueError, match=r"0.weight is shared with 1.weight"):
+        adapt(pair, "lora", rank=1, targets=["0"]).merge()
 
 
 def test_layers_that_stand_under_two_names_are_one():
