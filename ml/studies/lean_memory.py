@@ -76,7 +76,9 @@ def network(variant: Variant, size: Size, dropout: float = 0.0) -> Any:
     if variant.lean is not None:
         lean(module, **variant.lean)
     if variant.checkpointing:
-        module.gradient_checkpointing_enable({"use_reentrant": False})
+        module.config.use_cache = False
+        newer = getattr(module, "activation_checkpointing_enable", None)  # of transformers 5
+        (newer or module.gradient_checkpointing_enable)({"use_reentrant": False})
     return module
 
 

@@ -135,6 +135,7 @@ def _attention_class() -> Any:
             return out
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> tuple[Any, ...]:
             return *_gradients(ctx, g), *[None] * 6
 
@@ -211,6 +212,7 @@ def _softmax_class() -> Any:
             return y
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> Any:
             (packed,) = ctx.saved_tensors
             rows = g.reshape(-1, g.shape[-1])

@@ -40,6 +40,7 @@ def _coded_class() -> Any:
             return function(x)
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> Any:
             return ctx.table.multiply(g, ctx.saved_tensors[0]).to(ctx.kind), None, None
 
@@ -85,6 +86,7 @@ def _dropout_class() -> Any:
             return y
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> Any:
             return ctx.table.multiply(g, ctx.saved_tensors[0]), None
 

@@ -41,6 +41,7 @@ def _linear_class() -> Any:
             return functional.linear(x, weight, bias)
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> tuple[Any, ...]:
             weight, codes, scale = ctx.saved_tensors
             rows = g.reshape(-1, g.shape[-1])

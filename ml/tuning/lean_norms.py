@@ -86,6 +86,7 @@ def _norm_class() -> Any:
             return forward(x, weight, bias)
 
         @staticmethod
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, g: Any) -> tuple[Any, ...]:
             weight, packed, rstds = ctx.saved_tensors
             rows = g.reshape(-1, ctx.size)

@@ -572,3 +572,13 @@ def test_layers_with_the_same_input_share_its_codes_until_it_changes():
     kept = activation_bytes(module, batch.clone())
     assert kept == {"LeanLinear": 2 * (40 * 16 * 2 + 40 * 2)}
     assert tuning.operations._given is None
+
+
+@pytest.mark.parametrize("name", ["MLP", "encoder"])
+def test_second_derivatives_are_refused(name):
+    make, batch = NETWORKS[name]
+    module = make()
+    lean(module)
+    (g,) = torch.autograd.grad(module(x := batch.clone().requires_grad_()).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.square().sum().backward()
