@@ -88,7 +88,7 @@ def test_the_interval_holds_the_misfit_of_the_full_model(size: int, kind: str) -
     model, reduced = plate()
     small = reduced.truncate(size)
     rng = np.random.default_rng(size)
-    for _ in range(5):
+    for _ in range(3):
         mu = rng.uniform(0.1, 1.0, 9)
         data = measured(7, 0.01, mu)
         u = model.solve(TRUE)[0]
@@ -123,6 +123,7 @@ def test_the_search_stops_where_the_bound_decides_nothing_more() -> None:
     assert few.evaluations == 250
 
 
+@cache
 def line(scale: Any = "linear") -> rbm.ReducedModel:
     """s = 1 / (a + b + 1e-9 c): a + b is known, a - b and c are not."""
     parameters = rbm.ParameterSpace({"a": (0.5, 2.0), "b": (0.5, 2.0), "c": (0.5, 2.0)}, scale)
