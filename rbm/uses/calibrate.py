@@ -203,6 +203,13 @@ def calibrate(
     >>> round(float(found.mu[0]), 3), found.undetermined
     (2.0, ())
     """
+    if not isinstance(reduced, ReducedModel):
+        raise ModelError(
+            f"calibrate asks a reduced model, got a {type(reduced).__name__}; rbm.greedy(model, training) makes one, "
+            "its reduced_model"
+        )
+    if not isinstance(reduced.operators, np.ndarray):
+        reduced = reduced.to("numpy")  # one candidate after the other is no work for a device
     space = reduced.parameters
     free, fixed = _known(space, known)
     measured = read_measurements(reduced, data, sensors, noise, len(fixed))

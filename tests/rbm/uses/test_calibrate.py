@@ -311,6 +311,26 @@ def test_bad_input_is_one_clear_error(data: Any, options: dict[str, Any], messag
         rbm.calibrate(line(), data, **options)
 
 
+@pytest.mark.parametrize("optimizer", ["L-BFGS-B", "Powell", "TNC", "COBYLA", "SLSQP", "differential_evolution"])
+def test_every_search_ends_where_it_is_told_to(optimizer: str) -> None:
+    """Also those that are compiled: the error that ends them comes through."""
+    options = {"optimizer": optimizer, "starts": 1, "noise": 1e-2}
+    found = rbm.calibrate(line(), {"s": 0.4, "t": 0.9}, max_evaluations=200, **options)
+    assert found.stopped == "evaluations"
+    goal = rbm.calibrate(line(), {"s": 0.4, "t": 0.9}, target=6.0, **options)
+    assert goal.stopped == "target"
+    assert goal.misfit <= 6.0
+
+
+def test_only_reduced_models_are_asked_and_on_the_host() -> None:
+    from helpers.other_arrays import xp
+
+    with pytest.raises(rbm.ModelError, match=r"got a FullOrderModel; rbm\.greedy"):
+        rbm.calibrate(plate()[0], {"s0": 1.0})
+    found = [rbm.calibrate(r, {"s": 0.4, "t": 0.8}, noise=1e-3, target=1.0) for r in (line(), line().to(xp))]
+    np.testing.assert_array_equal(found[0].mu, found[1].mu)
+
+
 def test_values_out_of_range_are_errors_of_parameters() -> None:
     with pytest.raises(rbm.ParameterError, match=r"a = 3 .* is outside \[0.5, 2\]"):
         rbm.calibrate(line(), {"s": 1.0}, known={"a": 3.0})
