@@ -110,6 +110,7 @@ class _Candidates:
         else:
             values = low + inside * (high - low)
         points = np.tile(self.fixed, (len(x), 1))
+        # exp(log(high)) may be the next number
         points[:, self.free] = np.repeat(np.minimum(np.maximum(values, low), high), len(self.fixed), axis=0)
         return points
 

@@ -158,6 +158,24 @@ def test_directions_that_the_data_leave_open_are_named(scale: str) -> None:
     assert len(without.undetermined) == 2
 
 
+def test_a_parameter_that_is_known_is_not_open_with_one_that_is_not() -> None:
+    """One output of a alone, in a model of a and q: q does not enter at all."""
+    parameters = rbm.ParameterSpace({"a": (0.5, 2.0), "q": (0.0, 1.0)})
+    model = rbm.FullOrderModel(
+        [("a", np.eye(2)), ("0 * q", np.eye(2))],
+        [(1.0, [1.0, 2.0])],
+        np.eye(2),
+        parameters,
+        "a",
+        outputs={"s": [1.0, 0.0]},
+    )
+    reduced = rbm.project(model, np.array([[1.0], [2.0]]))
+    found = rbm.calibrate(reduced, {"s": 1 / 1.2}, noise=1e-3, starts=1)
+    np.testing.assert_allclose(found.spread, [1e-3 * 1.2**2, np.inf], rtol=1e-2)
+    assert len(found.undetermined) == 1
+    assert found.undetermined[0].startswith("q: over its whole range the data change by 0 ")
+
+
 def test_known_parameters_and_several_experiments() -> None:
     reduced = line()
     b = np.array([0.5, 1.0, 1.5, 2.0])
