@@ -110,6 +110,7 @@ class _Candidates:
         else:
             values = low + inside * (high - low)
         points = np.tile(self.fixed, (len(x), 1))
+        # exp(log(high)) may be the next number
         points[:, self.free] = np.repeat(np.minimum(np.maximum(values, low), high), len(self.fixed), axis=0)
         return points
 
@@ -203,6 +204,13 @@ def calibrate(
     >>> round(float(found.mu[0]), 3), found.undetermined
     (2.0, ())
     """
+    if not isinstance(reduced, ReducedModel):
+        raise ModelError(
+            f"calibrate asks a reduced model, got a {type(reduced).__name__}; rbm.greedy(model, training) makes one, "
+            "its reduced_model"
+        )
+    if not isinstance(reduced.operators, np.ndarray):
+        reduced = reduced.to("numpy")  # one candidate after the other is no work for a device
     space = reduced.parameters
     free, fixed = _known(space, known)
     measured = read_measurements(reduced, data, sensors, noise, len(fixed))

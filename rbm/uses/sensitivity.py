@@ -18,6 +18,9 @@ __all__ = ["RANGE", "STEP", "Sensitivity", "sensitivity_of", "stencil"]
 STEP = 1e-4
 #: The standard deviation of a number of which the range is all that is known, as a share of the range.
 RANGE = 12**-0.5
+#: Parts of a direction that differences cannot tell from zero: a parameter that is known must not get the infinite
+#: spread of one that is not.
+ROUGH = 1e-9
 #: Parts of a direction smaller than this share of the largest are not named.
 NAMED = 0.2
 
@@ -61,7 +64,7 @@ def sensitivity_of(
     # the sign is free: the largest part is positive
     directions *= np.sign(directions[np.argmax(np.abs(directions), axis=0), np.arange(p)])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        parts = np.where(directions != 0, np.abs(directions) / values, 0.0)
+        parts = np.where(np.abs(directions) > ROUGH, np.abs(directions) / values, 0.0)
         spread = np.sqrt(np.sum(np.square(parts), axis=1))
     open_ones = [j for j in range(p) if not values[j] * RANGE > 1]
     said = tuple(_sentence(directions[:, j], float(values[j]), names, logarithmic) for j in open_ones)

@@ -88,7 +88,7 @@ def test_the_interval_holds_the_misfit_of_the_full_model(size: int, kind: str) -
     model, reduced = plate()
     small = reduced.truncate(size)
     rng = np.random.default_rng(size)
-    for _ in range(5):
+    for _ in range(3):
         mu = rng.uniform(0.1, 1.0, 9)
         data = measured(7, 0.01, mu)
         u = model.solve(TRUE)[0]
@@ -123,6 +123,7 @@ def test_the_search_stops_where_the_bound_decides_nothing_more() -> None:
     assert few.evaluations == 250
 
 
+@cache
 def line(scale: Any = "linear") -> rbm.ReducedModel:
     """s = 1 / (a + b + 1e-9 c): a + b is known, a - b and c are not."""
     parameters = rbm.ParameterSpace({"a": (0.5, 2.0), "b": (0.5, 2.0), "c": (0.5, 2.0)}, scale)
@@ -155,6 +156,24 @@ def test_directions_that_the_data_leave_open_are_named(scale: str) -> None:
     assert "not determined: " in repr(found)
     without = rbm.calibrate(reduced, {"s": [1 / 2.5], "t": [2 / 2.4]}, starts=1)
     assert len(without.undetermined) == 2
+
+
+def test_a_parameter_that_is_known_is_not_open_with_one_that_is_not() -> None:
+    """One output of a alone, in a model of a and q: q does not enter at all."""
+    parameters = rbm.ParameterSpace({"a": (0.5, 2.0), "q": (0.0, 1.0)})
+    model = rbm.FullOrderModel(
+        [("a", np.eye(2)), ("0 * q", np.eye(2))],
+        [(1.0, [1.0, 2.0])],
+        np.eye(2),
+        parameters,
+        "a",
+        outputs={"s": [1.0, 0.0]},
+    )
+    reduced = rbm.project(model, np.array([[1.0], [2.0]]))
+    found = rbm.calibrate(reduced, {"s": 1 / 1.2}, noise=1e-3, starts=1)
+    np.testing.assert_allclose(found.spread, [1e-3 * 1.2**2, np.inf], rtol=1e-2)
+    assert len(found.undetermined) == 1
+    assert found.undetermined[0].startswith("q: over its whole range the data change by 0 ")
 
 
 def test_known_parameters_and_several_experiments() -> None:
@@ -308,6 +327,26 @@ def test_single_precision_and_coded_models() -> None:
 def test_bad_input_is_one_clear_error(data: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(rbm.ModelError, match=message):
         rbm.calibrate(line(), data, **options)
+
+
+@pytest.mark.parametrize("optimizer", ["L-BFGS-B", "Powell", "TNC", "COBYLA", "SLSQP", "differential_evolution"])
+def test_every_search_ends_where_it_is_told_to(optimizer: str) -> None:
+    """Also those that are compiled: the error that ends them comes through."""
+    options = {"optimizer": optimizer, "starts": 1, "noise": 1e-2}
+    found = rbm.calibrate(line(), {"s": 0.4, "t": 0.9}, max_evaluations=200, **options)
+    assert found.stopped == "evaluations"
+    goal = rbm.calibrate(line(), {"s": 0.4, "t": 0.9}, target=6.0, **options)
+    assert goal.stopped == "target"
+    assert goal.misfit <= 6.0
+
+
+def test_only_reduced_models_are_asked_and_on_the_host() -> None:
+    from helpers.other_arrays import xp
+
+    with pytest.raises(rbm.ModelError, match=r"got a FullOrderModel; rbm\.greedy"):
+        rbm.calibrate(plate()[0], {"s0": 1.0})
+    found = [rbm.calibrate(r, {"s": 0.4, "t": 0.8}, noise=1e-3, target=1.0) for r in (line(), line().to(xp))]
+    np.testing.assert_array_equal(found[0].mu, found[1].mu)
 
 
 def test_values_out_of_range_are_errors_of_parameters() -> None:
