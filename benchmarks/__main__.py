@@ -1,4 +1,4 @@
-"""``python -m benchmarks [offline] [online] [eim] [lowrank] [scattering] [blocks] [quantize] [chunks] [mezo]``.
+"""``python -m benchmarks [NAME ...]``: offline, online, eim, lowrank, scattering, blocks, quantize, chunks, and so on.
 
 Prints the tables, all by default, and writes benchmarks/results.json.
 """
@@ -11,7 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, chunks, interpolation, low_rank, mezo, offline, online, quantize, scattering
+from benchmarks import (
+    adapters,
+    blocks,
+    chunks,
+    interpolation,
+    lean,
+    low_rank,
+    mezo,
+    offline,
+    online,
+    quantize,
+    scattering,
+)
 from benchmarks.harness import machine, require_pymor
 
 BENCHMARKS = {
@@ -24,6 +36,8 @@ BENCHMARKS = {
     "quantize": quantize,
     "chunks": chunks,
     "mezo": mezo,
+    "lean": lean,
+    "adapters": adapters,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -1,7 +1,8 @@
-"""Parameter reduction for learned models: embedding tables as products of thin factors, ALBERT, few bits a weight.
+"""Parameter reduction for learned models: thin factors, ALBERT, few bits a weight, lean tuning.
 
 :mod:`ml.embeddings` has the tables, :mod:`ml.albert` the language model that is trained with them,
-:mod:`ml.quantization` rounds the weights of PyTorch modules, :mod:`ml.chunks` makes tokens of chunks of trajectories,
+:mod:`ml.quantization` rounds the weights of PyTorch modules, :mod:`ml.tuning` trains few numbers, without gradients or
+with few bytes of activations, :mod:`ml.chunks` makes tokens of chunks of trajectories,
 :mod:`ml.material` has a pretrained table and texts to try them on, and :mod:`ml.tasks` networks. All but the first and
 the chunks want further packages.
 Words and symbols are explained in docs/glossary.md.
@@ -10,21 +11,38 @@ Words and symbols are explained in docs/glossary.md.
 >>> for name in ml.__all__:
 ...     if name.islower():
 ...         print(name)
+activation_bytes
+adapt
 albert_parameter_count
 albert_state_dict
 allocate_rank
 allocate_weight_bits
+derivative_code
 factorize_embedding
 fake_quantize
 freeze_quantized
+language_model_loss
+lean
+load_adapter
 load_embedding
+load_mezo_log
+load_peft
 load_quantized
+load_training
+mezo
 quantize_module
+replay
 round_rows
 run_int8
+save_adapter
 save_embedding
+save_mezo_log
+save_peft
 save_quantized
+save_training
 sensitivity
+sliced_cross_entropy
+spsa
 to_torch
 """
 
@@ -45,11 +63,29 @@ from ml.quantization.report import QuantizationReport
 from ml.quantization.scheme import Scheme
 from ml.quantization.sensitivity import Gradients, sensitivity
 from ml.quantization.training import fake_quantize, freeze_quantized
+from ml.tuning.activation_bytes import activation_bytes
+from ml.tuning.adapt import adapt
+from ml.tuning.adapted import Adapted
+from ml.tuning.adapter_files import load_adapter, save_adapter
+from ml.tuning.derivative_code import DerivativeCode, derivative_code
+from ml.tuning.lean import LeanTuning, lean
+from ml.tuning.low_rank_update import LowRankUpdate
+from ml.tuning.peft_format import load_peft, save_peft
+from ml.tuning.sliced_loss import language_model_loss, sliced_cross_entropy
+from ml.tuning.training_state import load_training, save_training
+from ml.tuning.zeroth_order import MezoResult, MezoWarning, mezo, replay
+from ml.tuning.zeroth_order_files import load_mezo_log, save_mezo_log
+from ml.tuning.zeroth_order_log import MezoLog
+from ml.tuning.zeroth_order_spsa import spsa
 
 __all__ = [
-    "ALBERT_SIZES", "ActionCodes", "ActionTokenizer", "AlbertConfig", "EmbeddingReport", "FactorizedEmbedding",
-    "Gradients", "Int8Report", "ParameterCount", "QuantizationReport", "RankAllocation", "RoundedEmbedding", "Scheme",
-    "albert_parameter_count", "albert_state_dict", "allocate_rank", "allocate_weight_bits", "factorize_embedding",
-    "fake_quantize", "freeze_quantized", "load_embedding", "load_quantized", "quantize_module", "round_rows",
-    "run_int8", "save_embedding", "save_quantized", "sensitivity", "to_torch",
+    "ALBERT_SIZES", "ActionCodes", "ActionTokenizer", "Adapted", "AlbertConfig", "DerivativeCode",
+    "EmbeddingReport", "FactorizedEmbedding", "Gradients", "Int8Report", "LeanTuning", "LowRankUpdate", "MezoLog",
+    "MezoResult", "MezoWarning", "ParameterCount", "QuantizationReport", "RankAllocation", "RoundedEmbedding",
+    "Scheme", "activation_bytes", "adapt", "albert_parameter_count", "albert_state_dict", "allocate_rank",
+    "allocate_weight_bits", "derivative_code", "factorize_embedding", "fake_quantize", "freeze_quantized",
+    "language_model_loss", "lean", "load_adapter", "load_embedding", "load_mezo_log", "load_peft", "load_quantized",
+    "load_training", "mezo", "quantize_module", "replay", "round_rows", "run_int8", "save_adapter",
+    "save_embedding", "save_mezo_log", "save_peft", "save_quantized", "save_training", "sensitivity",
+    "sliced_cross_entropy", "spsa", "to_torch",
 ]  # fmt: skip
