@@ -23,7 +23,7 @@ from ml.tuning.zeroth_order import mezo
 RESULTS = Path(__file__).with_name("mezo_reviews.json")
 LOGS = Path("out/mezo_reviews")
 STEPS, BATCH = 4000, 64
-#: What is trained: rate and eps of differences, rate and steps of AdamW. All chosen by short runs.
+#: What is trained: rate and eps of differences, rate and steps of AdamW. Guesses: to be chosen by short runs first.
 KINDS = {"head": ((3e-2, 1e-2), (1e-2, 350)), "lora": ((2e-3, 1e-3), (1e-3, 350))}
 
 

@@ -188,13 +188,14 @@ def test_weights_that_grow_take_their_grid_along() -> None:
 
 def test_moves_stay_exact_when_weights_have_grown() -> None:
     """They grow a thousand times; the small ones are brought to the grid of the largest."""
-    p = [np.random.default_rng(0).uniform(0.001, 0.01, 50).astype(np.float32)]
+    p = [np.exp(np.random.default_rng(0).uniform(-2, 2, 2000)).astype(np.float32)]
     arrays, source = trained_arrays(p, "refuse")
-    weights = Weights(arrays, source, 1e-3, "full")
+    weights = Weights(arrays, source, 1.0, "full")
     weights.to_grid()
     weights.update([Direction(1, 1)], [0.0], -1000.0, 1)
-    assert 5 < np.max(np.abs(p[0])) < 11
-    assert np.min(np.abs(p[0])) < 3
+    assert 5000 < np.max(np.abs(p[0])) < 8000
+    assert np.min(np.abs(p[0])) < 300
+    assert np.all(p[0] / weights.spacing[0] % 1 == 0)
     rounded = copies(p)
     for k in range(20):
         for to in (1, -1, 0):
