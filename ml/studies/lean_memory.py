@@ -34,7 +34,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train."""
+    """One way to train: what is trained, and what is kept for it."""
 
     title: str
     attention: str = "sdpa"  #: "eager" writes the softmax out
