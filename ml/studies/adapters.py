@@ -65,7 +65,7 @@ class Sizes:
 
 
 WHOLE = Sizes()
-#: What ``rbm study adapters`` takes: half an hour to an hour on one core.
+#: What ``rbm study adapters`` takes: about an hour of one core.
 SMALL = Sizes(steps=100, trial=25, seeds=1, validation=400, held_out=1500)
 
 
