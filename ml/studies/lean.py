@@ -17,7 +17,8 @@ from lowrank.optional import require
 from lowrank.writing import write_atomically
 from ml.chunks.kept_cases import KeptCases
 from ml.studies.lean_memory import VARIANTS, Size, gradient_errors, in_a_fresh_process
-from ml.tasks.reviews import answers, classifier, review_task, train
+from ml.tasks.classification import answers, train
+from ml.tasks.reviews import classifier, review_task
 from ml.tuning.lean import lean
 
 __all__ = ["SMALL", "WHOLE", "Sizes", "measure", "report", "run"]
