@@ -153,7 +153,7 @@ def _coordinates(x: np.ndarray, product: Any) -> Coordinates:
 def _refuse_skew(product: Any) -> None:
     """Refuse matrices that are not Hermitian: of these, distances see the Hermitian part only, coordinates do not."""
     given = product if hasattr(product, "nnz") else np.asarray(product)
-    if len(given.shape) != 2 or given.shape[0] != given.shape[1] or given.dtype == object:
+    if len(given.shape) != 2 or given.shape[0] != given.shape[1] or given.dtype.kind not in "biufc":
         return  # which is said where it is used
     off, size = abs(given - given.conj().T).max(), abs(given).max()
     if off > HERMITIAN * size:
