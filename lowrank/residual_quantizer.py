@@ -10,6 +10,7 @@ import numpy as np
 from lowrank.kmeans import kmeans, kmeans_start
 from lowrank.limits import at_least
 from lowrank.nearest import codebooks_of, encode
+from lowrank.operators import as_product
 from lowrank.orthogonal import gram_schmidt
 from lowrank.residual_codes import Coordinates, ResidualCodes, samples
 
@@ -142,9 +143,9 @@ class ResidualQuantizer:
 def _coordinates(x: np.ndarray, product: Any) -> Coordinates:
     if product is None:
         return Coordinates(x.shape[1], x.dtype)
-    _refuse_skew(product)
     kind = np.complex128 if x.dtype.kind == "c" else np.float64
     found = gram_schmidt(np.ascontiguousarray(x.T, dtype=kind), product=product)
+    _refuse_skew(product)  # which the line before has taken for a matrix of numbers
     if x.dtype.kind != "c" and found.basis.dtype.kind == "c":
         raise ValueError("product is complex, the samples are real: pass them as complex numbers")
     return Coordinates(x.shape[1], x.dtype, found.basis, found.product_basis)
@@ -152,8 +153,11 @@ def _coordinates(x: np.ndarray, product: Any) -> Coordinates:
 
 def _refuse_skew(product: Any) -> None:
     """Refuse matrices that are not Hermitian: of these, distances see the Hermitian part only, coordinates do not."""
-    given = product if hasattr(product, "nnz") else np.asarray(product)
-    if len(given.shape) != 2 or given.shape[0] != given.shape[1] or given.dtype.kind not in "biufc":
+    given = as_product("product", product)
+    if not hasattr(given, "nnz") and not isinstance(given, np.ndarray):
+        return  # an operator, whose entries are not there
+    given = given.tocsr() if hasattr(given, "nnz") else given
+    if not 0 < given.shape[0] == given.shape[1]:
         return  # which is said where it is used
     off, size = abs(given - given.conj().T).max(), abs(given).max()
     if off > HERMITIAN * size:
