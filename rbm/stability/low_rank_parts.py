@@ -51,11 +51,15 @@ class LowRankPart:
     def of(cls, term: LowRankMatrix, inner: InnerProduct, skew_share: float) -> LowRankPart:
         """Make it from checked factors; O(n r^2)."""
         units, factors, sizes = inner.balance[:, None], [], []
+        alive = term.s != 0  # a term that is zero has no size
         for a in (term.U, term.V):
-            e = exponents_of(units * a)
-            factors.append(scaled(units * a, -e))
-            sizes.append(e)
-        largest, shift = np.frexp(term.s)
+            own = exponents_of(a)
+            whole_units = units * scaled(a, -own)  # of size one first: nothing falls below the range of numbers
+            e = exponents_of(whole_units)
+            factors.append(scaled(whole_units, -e))
+            sizes.append(own + e)
+            alive = alive & np.any(a, axis=0)
+        largest, shift = np.frexp(np.where(alive, term.s, 0.0))
         exponents = shift + sizes[0] + sizes[1]
         exponent = int(exponents[largest != 0].max(initial=-(10**6)))
         exponent = 0 if exponent == -(10**6) else exponent

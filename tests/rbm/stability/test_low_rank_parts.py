@@ -181,3 +181,23 @@ def test_a_bound_that_is_too_large_is_found_out() -> None:
         u = np.ones((n, 1)) / n
         with pytest.raises(rbm.StabilityError, match="above the true inf-sup constant"):
             model(LowRankMatrix(u, [-0.2], u), stiffness(n), stability=1.2).verify(samples=2)
+
+
+def test_terms_that_are_zero_have_no_size() -> None:
+    u = np.concatenate([U[:, :1], 0 * U[:, :1]], axis=1)
+    v = np.concatenate([U[:, :1] * (1 + 2e-16 * np.sign(W[:, :1])), 1e100 * W[:, :1]], axis=1)
+    made = model(LowRankMatrix(u, [2.0, 3.0], v))
+    assert 0 < made.stability.slack[1] < 1e-10
+    check_below(made, share=0.09)
+
+
+def test_factors_keep_their_digits_in_the_units_of_the_product() -> None:
+    """Balanced, U falls below the normal range; as it is there rounded it is a multiple of V, as it is it is not."""
+    units = 2.0**-250
+    product = InnerProduct(stiffness(6) / 7 / units**2)
+    rough = np.random.default_rng(1).standard_normal((6, 1))
+    u = rough * 2.0**-821
+    v = np.ldexp(u * units, 1071)
+    assert np.linalg.norm(v / np.linalg.norm(v) - rough / np.linalg.norm(rough)) > 1e-3
+    with pytest.raises(rbm.StabilityError, match="not positive semi-definite"):
+        LowRankPart.of(LowRankMatrix(u, [1.0], v), product, 1e-14).slack(1)
