@@ -125,7 +125,9 @@ def coercivity_with_low_rank(
     """
     product = sp.csr_array(inner.balanced)
     y = np.concatenate(
-        [inner.balance[:, None] * p.term.U * np.sqrt(weight * p.term.s) for weight, p in parts if p.exact], axis=1
+        # roots first: the product of weight and s may be below the range of numbers, or beyond it
+        [inner.balance[:, None] * (p.term.U * (np.sqrt(weight) * np.sqrt(p.term.s))) for weight, p in parts if p.exact],
+        axis=1,
     )
     size = float(np.linalg.norm(y)) ** 2 * UP
     estimate = _estimate(total, y, product)
@@ -141,7 +143,7 @@ def coercivity_with_low_rank(
         if found is None or found.negative != y.shape[1] or not found.error < 0.5:
             continue
         e = found.error
-        off = e + e / (1 - e) * size + 8 * ROUND_OFF * size + rounding + 4 * ROUND_OFF * c * norm_bound(product)
+        off = e + e / (1 - e) * size + 16 * ROUND_OFF * size + rounding + 4 * ROUND_OFF * c * norm_bound(product)
         proved = c - off * UP / inner.smallest_eigenvalue
         if proved > 0:
             return proved * (1 - 8 * ROUND_OFF)

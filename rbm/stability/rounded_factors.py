@@ -88,7 +88,10 @@ class BoundRoundedFactors:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
         known = checked_arrays("bound of rounded factors", arrays, {"losses": Stored("q", least=0, filled=True)})
         inner = {n.removeprefix(NESTED): a for n, a in arrays.items() if n.startswith(NESTED)}
-        bound = find("stability bound", str(arrays["of"][0])).from_arrays(inner)
+        of = arrays.get("of")
+        if not (isinstance(of, tuple | list) and len(of) == 1 and of[0] != cls.kind):
+            raise ValueError(f"the arrays of its bound of rounded factors do not fit each other: 'of' is {of!r:.60}")
+        bound = find("stability bound", str(of[0])).from_arrays(inner)
         made = cls(bound, known["losses"], stored_space("bound of rounded factors", arrays))
         if getattr(bound, "term_count", made.term_count) != made.term_count:
             raise ValueError("the arrays of its bound of rounded factors do not fit each other: other numbers of terms")

@@ -201,3 +201,21 @@ def test_factors_keep_their_digits_in_the_units_of_the_product() -> None:
     assert np.linalg.norm(v / np.linalg.norm(v) - rough / np.linalg.norm(rough)) > 1e-3
     with pytest.raises(rbm.StabilityError, match="not positive semi-definite"):
         LowRankPart.of(LowRankMatrix(u, [1.0], v), product, 1e-14).slack(1)
+
+
+def test_weights_and_factors_may_have_a_product_below_the_range_of_numbers() -> None:
+    """1.6 times the smallest number is rounded to twice that, which would make the constant too large."""
+    k, one = stiffness(free=True), np.ones((N, 1)) / N
+    product = k + sp.eye_array(N, format="csr") / N
+    tiny = float(np.finfo(float).smallest_subnormal)
+    made = model(LowRankMatrix(1e161 * one, [tiny], 1e161 * one), k, product, stability=MinTheta([1.6]))
+    whole = k.toarray() + 1.6 * (tiny * 1e161 * 1e161) * (one @ one.T)
+    true = scipy.linalg.eigh(whole, product.toarray(), eigvals_only=True)[0]
+    assert 0.9 * true <= made.stability.constant <= true
+
+
+@pytest.mark.parametrize("of", [None, (), ("rounded factors",), "SCM"])
+def test_a_file_that_does_not_say_which_bound_was_rounded_is_refused(of: Any) -> None:
+    made = model(LowRankMatrix(U[:12], [1.0, 1.0], U[:12]), stiffness(12), stability=SCM()).stability
+    with pytest.raises(ValueError, match="do not fit each other: 'of' is"):
+        type(made).from_arrays({**made.arrays(), "of": of})
