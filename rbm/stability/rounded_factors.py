@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lowrank.arrays import beside, namespace, to_numpy
+from rbm.affine.low_rank_terms import shows_no_entries
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF
@@ -47,6 +48,11 @@ def bound_of_entries(stability: Any, system: AffineSystem) -> BoundRoundedFactor
             f"for at most {DENSE_LIMIT} unknowns; this model has {n}: rbm.stability.MinTheta(reference=[...]) takes "
             "factors, for semi-definite terms with positive coefficients, and so does a number or an expression that "
             "is known"
+        )
+    if (hidden := next((i for i, a in enumerate(system.operator_terms) if shows_no_entries(a)), None)) is not None:
+        raise StabilityError(
+            f"{name} needs the entries of operator term {hidden}, which is a "
+            f"{type(system.operator_terms[hidden]).__name__}; give the bound as a number or an expression instead"
         )
     inner, losses = system.inner_product, np.zeros(len(system.operator_terms))
     terms = []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+from scipy.sparse.linalg import aslinearoperator
 
 import rbm
 from lowrank import LowRankMatrix
@@ -174,6 +175,17 @@ def test_bounds_that_need_entries_say_what_to_use() -> None:
     term = LowRankMatrix(U, [1.0, 1.0], U)
     model(term, stability="1.0")
     model(term, stability=lambda mus: np.ones(len(mus)))
+
+
+@pytest.mark.parametrize("bound", [SCM(), Pencil(), NaturalNorm(), Anchored()], ids=lambda b: type(b).__name__)
+def test_an_operator_without_entries_beside_factors_is_named(bound: Any) -> None:
+    n = 12
+    terms = [(1.0, aslinearoperator(stiffness(n))), ("mu", LowRankMatrix(U[:n], [1.0, 1.0], U[:n]))]
+    with pytest.raises(rbm.StabilityError, match="needs the entries of operator term 0, which is a .*LinearOperator"):
+        rbm.FullOrderModel(
+            terms, [(1.0, np.ones(n))], stiffness(n), {"mu": (0.1, 1.0)}, bound,
+            solver=lambda a, b: np.linalg.solve(a @ np.eye(n), b),
+        )  # fmt: skip
 
 
 def test_a_bound_that_is_too_large_is_found_out() -> None:
