@@ -181,7 +181,7 @@ def test_bounds_that_need_entries_say_what_to_use() -> None:
 def test_an_operator_without_entries_beside_factors_is_named(bound: Any) -> None:
     n = 12
     terms = [(1.0, aslinearoperator(stiffness(n))), ("mu", LowRankMatrix(U[:n], [1.0, 1.0], U[:n]))]
-    with pytest.raises(rbm.StabilityError, match="needs the entries of operator term 0, which is a .*LinearOperator"):
+    with pytest.raises(rbm.StabilityError, match=r"needs the entries of operator term 0, which is a .*LinearOperator"):
         rbm.FullOrderModel(
             terms, [(1.0, np.ones(n))], stiffness(n), {"mu": (0.1, 1.0)}, bound,
             solver=lambda a, b: np.linalg.solve(a @ np.eye(n), b),
