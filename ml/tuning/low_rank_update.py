@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from lowrank import LowRankMatrix, truncated_svd
-from lowrank.arrays import as_matrix, beside, is_complex, namespace, numpy_dtype, plain
+from lowrank.arrays import all_true, as_matrix, beside, is_complex, namespace, numpy_dtype, plain
 
 __all__ = ["LowRankUpdate"]
 
@@ -106,7 +106,7 @@ class LowRankUpdate:
     def merge(self, weight: Any) -> Any:
         """Return W + scale B A, a new array of the type of W (d, k), summed in the wider of both types.
 
-        Raises ValueError for another shape, whole numbers, and a complex update of a real weight.
+        Raises ValueError for another shape, whole numbers, a complex update of a real weight, and entries out of range.
         """
         return self._added(weight, 1.0)
 
@@ -129,7 +129,11 @@ class LowRankUpdate:
         if is_complex(self.B @ self.A[:, :0]) and kind.kind == "f":
             raise ValueError("the update is complex and the weight real; give the weight a complex type")
         xp = namespace(wide, self.A)
-        return xp.astype(wide + sign * self.to_dense(), given.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = xp.astype(wide + sign * self.to_dense(), given.dtype)
+        if not all_true(xp.isfinite(made)):
+            raise ValueError(f"the sum, or B A, has entries beyond the range of {kind}; give a weight of a wider type")
+        return made
 
     @classmethod
     def extract(

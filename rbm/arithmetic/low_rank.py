@@ -10,6 +10,9 @@ from rbm.arithmetic.precision import ROUND_OFF
 
 __all__ = ["SplitLowRank"]
 
+#: Products at least this large, and their errors, are normal numbers.
+LOSES_NOTHING = 1e-270
+
 
 class SplitLowRank:
     """A low-rank matrix A = U diag(s) V^H (n, k) with split factors, multiplied by :func:`extended.product`.
@@ -55,5 +58,8 @@ class SplitLowRank:
         between = self._between(x)
         # numbers below the normal range lose that much each
         small = 16 * float(np.finfo(float).tiny) * (self.shape[1] + 1)
-        off = np.abs(self._s) * (extended.rounding(self._right, x) + small) + 8 * ROUND_OFF**2 * np.abs(between[0])
+        size = np.abs(between[0])
+        off = np.abs(self._s) * (extended.rounding(self._right, x) + small) + 8 * ROUND_OFF**2 * size
+        # s t itself may be so small that U brings back what it lost
+        off = off + np.where((size < LOSES_NOTHING) & (self._s != 0), small, 0.0)
         return extended.rounding(self._left, between) + (1 + 2.0**-20) * (np.abs(self.matrix.U) @ off)

@@ -51,11 +51,15 @@ class LowRankPart:
     def of(cls, term: LowRankMatrix, inner: InnerProduct, skew_share: float) -> LowRankPart:
         """Make it from checked factors; O(n r^2)."""
         units, factors, sizes = inner.balance[:, None], [], []
+        alive = term.s != 0  # a term that is zero has no size
         for a in (term.U, term.V):
-            e = exponents_of(units * a)
-            factors.append(scaled(units * a, -e))
-            sizes.append(e)
-        largest, shift = np.frexp(term.s)
+            own = exponents_of(a)
+            whole_units = units * scaled(a, -own)  # of size one first: nothing falls below the range of numbers
+            e = exponents_of(whole_units)
+            factors.append(scaled(whole_units, -e))
+            sizes.append(own + e)
+            alive = alive & np.any(a, axis=0)
+        largest, shift = np.frexp(np.where(alive, term.s, 0.0))
         exponents = shift + sizes[0] + sizes[1]
         exponent = int(exponents[largest != 0].max(initial=-(10**6)))
         exponent = 0 if exponent == -(10**6) else exponent
@@ -121,7 +125,9 @@ def coercivity_with_low_rank(
     """
     product = sp.csr_array(inner.balanced)
     y = np.concatenate(
-        [inner.balance[:, None] * p.term.U * np.sqrt(weight * p.term.s) for weight, p in parts if p.exact], axis=1
+        # roots first: the product of weight and s may be below the range of numbers, or beyond it
+        [inner.balance[:, None] * (p.term.U * (np.sqrt(weight) * np.sqrt(p.term.s))) for weight, p in parts if p.exact],
+        axis=1,
     )
     size = float(np.linalg.norm(y)) ** 2 * UP
     estimate = _estimate(total, y, product)
@@ -137,7 +143,7 @@ def coercivity_with_low_rank(
         if found is None or found.negative != y.shape[1] or not found.error < 0.5:
             continue
         e = found.error
-        off = e + e / (1 - e) * size + 8 * ROUND_OFF * size + rounding + 4 * ROUND_OFF * c * norm_bound(product)
+        off = e + e / (1 - e) * size + 16 * ROUND_OFF * size + rounding + 4 * ROUND_OFF * c * norm_bound(product)
         proved = c - off * UP / inner.smallest_eigenvalue
         if proved > 0:
             return proved * (1 - 8 * ROUND_OFF)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lowrank.arrays import beside, namespace, to_numpy
+from rbm.affine.low_rank_terms import shows_no_entries
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF
@@ -47,6 +48,11 @@ def bound_of_entries(stability: Any, system: AffineSystem) -> BoundRoundedFactor
             f"for at most {DENSE_LIMIT} unknowns; this model has {n}: rbm.stability.MinTheta(reference=[...]) takes "
             "factors, for semi-definite terms with positive coefficients, and so does a number or an expression that "
             "is known"
+        )
+    if (hidden := next((i for i, a in enumerate(system.operator_terms) if shows_no_entries(a)), None)) is not None:
+        raise StabilityError(
+            f"{name} needs the entries of operator term {hidden}, which is a "
+            f"{type(system.operator_terms[hidden]).__name__}; give the bound as a number or an expression instead"
         )
     inner, losses = system.inner_product, np.zeros(len(system.operator_terms))
     terms = []
@@ -88,7 +94,10 @@ class BoundRoundedFactors:
         """Make the bound from what :meth:`arrays` returned. Raises ValueError for arrays that do not fit."""
         known = checked_arrays("bound of rounded factors", arrays, {"losses": Stored("q", least=0, filled=True)})
         inner = {n.removeprefix(NESTED): a for n, a in arrays.items() if n.startswith(NESTED)}
-        bound = find("stability bound", str(arrays["of"][0])).from_arrays(inner)
+        of = arrays.get("of")
+        if not (isinstance(of, tuple | list) and len(of) == 1 and of[0] != cls.kind):
+            raise ValueError(f"the arrays of its bound of rounded factors do not fit each other: 'of' is {of!r:.60}")
+        bound = find("stability bound", str(of[0])).from_arrays(inner)
         made = cls(bound, known["losses"], stored_space("bound of rounded factors", arrays))
         if getattr(bound, "term_count", made.term_count) != made.term_count:
             raise ValueError("the arrays of its bound of rounded factors do not fit each other: other numbers of terms")

@@ -76,8 +76,8 @@ class Calibration:
         return "\n  not determined: ".join([*lines, *self.undetermined])
 
 
-class _End(Exception):
-    """The search may end; `args` says why."""
+class _End(BaseException):
+    """The search may end; `args` says why. No Exception: an optimiser of the user may catch those and go on."""
 
 
 @dataclass
@@ -133,11 +133,13 @@ class _Candidates:
         """Return misfits (M,) of candidates (M, p), or a number for one (p,). Raises _End when the search is over."""
         given = np.asarray(x, dtype=float)
         points = given[None] if given.ndim == 1 else given
-        if points.ndim != 2 or points.shape[1] != len(self.free) or not np.all(np.isfinite(points)):
+        if points.ndim != 2 or points.shape[1] != len(self.free):
             raise ModelError(
                 f"the optimiser asks for points of shape {given.shape}, expected (p,) or (M, p) with p = "
-                f"{len(self.free)}, all finite"
+                f"{len(self.free)}"
             )
+        if not np.all(np.isfinite(points)):
+            raise ModelError(f"the optimiser asks for a point that is NaN or infinite: {given.ravel()[:8]}")
         solution = self.solve(points, False)
         self.reasons += [r for r in solution.reasons if r not in self.reasons]
         misfits = self.measured.misfits(self.measured.residuals(solution))
@@ -159,6 +161,8 @@ class _Candidates:
         found = float(self.measured.misfits(residuals)[0])
         error = self.measured.error(solution, residuals[0])
         if not (np.isfinite(found) and np.isfinite(error)):
+            if not solution.reasons:
+                self.reasons.append(f"the misfit {found:.3g} or its bound {error:.3g} is not finite")
             return  # a point without a bound is not taken
         self.best = misfit, x.copy(), error
         if found <= error:
@@ -252,13 +256,19 @@ def _known(space: ParameterSpace, known: Mapping[str, Any] | None) -> tuple[np.n
     """Return the columns that are looked for (p,), and the values of all others (m, parameters)."""
     if not (known is None or isinstance(known, Mapping)):
         raise ModelError(f"known must be a dictionary {{parameter: value}}, got {type(known).__name__}")
-    given = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in (known or {}).items()}
-    for name, values in given.items():
+    given = {}
+    for name, value in (known or {}).items():
         if name not in space.names:
             raise ModelError(f"known names {name!r}, which is no parameter; they are {', '.join(space.names)}")
+        values = np.atleast_1d(np.asarray(value))
+        if np.ma.is_masked(value) or values.dtype.kind not in "biuf":
+            raise ModelError(f"the known values of {name} must be real numbers, none of them masked, got {value!r:.60}")
         if values.ndim != 1 or not len(values):
             raise ModelError(f"the known values of {name} must be a number or (m,), got shape {values.shape}")
-    if len(given) == len(space):
+        given[name] = values.astype(float)
+    # a range of one value is known, too
+    free = [j for j, (low, high) in enumerate(space.bounds) if space.names[j] not in given and low < high]
+    if not free:
         raise ModelError("all parameters are known: nothing is left to look for")
     counts = {len(v) for v in given.values()} - {1}
     if len(counts) > 1:
@@ -269,7 +279,7 @@ def _known(space: ParameterSpace, known: Mapping[str, Any] | None) -> tuple[np.n
     for name, values in given.items():
         points[:, space.names.index(name)] = values
     points = space.validate(points)  # values out of range
-    return np.array([j for j, name in enumerate(space.names) if name not in given]), points
+    return np.array(free), points
 
 
 def _starts(candidates: _Candidates, starts: Any, rng: int, names: tuple[str, ...], from_points: bool) -> np.ndarray:

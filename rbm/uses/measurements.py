@@ -21,6 +21,8 @@ __all__ = ["Measurements", "read_measurements"]
 
 #: Share of a norm of a matrix that its computed singular values may be off by.
 OF_NORMS = 1e-12
+#: Residuals, in units of the noise, whose sums of squares stay within the range of numbers.
+LARGEST = 1e150
 
 
 class FieldPoints(NamedTuple):
@@ -107,13 +109,23 @@ def read_measurements(reduced: ReducedModel, data: Any, sensors: Any, noise: Any
     if noise is None:
         weights = np.ones(given.shape)
     else:
-        named = (
-            [(f"noise of {n!r}", _of(noise, n)) for n in names] if isinstance(noise, Mapping) else [("noise", noise)]
-        )
+        named = [("noise", noise)]
+        if isinstance(noise, Mapping):
+            named = [(f"noise of {n!r}", _of(noise, n)) for n in names]
+            if others := [n for n in noise if n not in names]:
+                raise ModelError(f"noise is given for {others[0]!r}, of which there are no data")
         sizes = _numbers(named, rows, width, "noise")
         if np.iscomplexobj(sizes) or not np.all(sizes > 0):
             raise ModelError(f"noise is a standard deviation and must be positive, got {sizes.ravel()[:3]}")
-        weights = 1 / sizes
+        with np.errstate(over="ignore"):
+            weights = 1 / sizes
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = float(np.max(np.abs(given) * weights, initial=0.0))
+    if not (np.all(np.isfinite(weights)) and largest < LARGEST):
+        raise ModelError(
+            f"data are up to {largest:.3g} standard deviations of the noise, whose squares are beyond the range of "
+            "double precision; give the noise, in the units of the data"
+        )
     if matrix is not None:
         field = _field(reduced, matrix, weights)
     return Measurements(given, weights, noise is not None, names, field)

@@ -58,8 +58,9 @@ def sensitivity_of(
     derivative = np.concatenate([derivative.real, derivative.imag]) if np.iscomplexobj(derivative) else derivative
     if not np.all(np.isfinite(derivative)):
         return Sensitivity(np.full(p, np.nan), np.eye(p), np.full(p, np.inf), ("not known: points beside failed",))
-    _, values, adjoint = np.linalg.svd(derivative, full_matrices=True)
-    values = np.concatenate([values, np.zeros(p - len(values))])
+    # rows of zeros and not full_matrices, whose U would have the number of measurements squared
+    rows_missing = np.zeros((max(p - len(derivative), 0), p))
+    _, values, adjoint = np.linalg.svd(np.concatenate([derivative, rows_missing]), full_matrices=False)
     directions = adjoint.T.copy()
     # the sign is free: the largest part is positive
     directions *= np.sign(directions[np.argmax(np.abs(directions), axis=0), np.arange(p)])

@@ -148,3 +148,14 @@ def test_an_update_is_an_operator_term_of_a_full_model() -> None:
     ]
     mus = models[0].parameters.sample(3)
     np.testing.assert_allclose(models[0].solve(mus), models[1].solve(mus), rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32"])
+def test_a_sum_beyond_the_range_of_the_weight_is_refused(kind: str) -> None:
+    size = np.array([[np.finfo(kind).max]], dtype=kind)
+    update = LowRankUpdate(size, np.ones((1, 1), kind))
+    with pytest.raises(ValueError, match=f"beyond the range of {kind}"):
+        update.merge(size)
+    np.testing.assert_array_equal(update.unmerge(size), 0)
+    with pytest.raises(ValueError, match="or B A, has entries beyond the range"):
+        LowRankUpdate(np.full((1, 1), 1e30, "f4"), np.full((1, 1), 1e30, "f4"), 1e-60).merge(np.ones((1, 1)))

@@ -100,6 +100,22 @@ def test_the_bound_covers_terms_that_cancel_between_the_factors() -> None:
     assert 1e-30 < off <= extended.rounding(split, x)[0, 0] < 1e-14
 
 
+@pytest.mark.parametrize(("s", "v", "u"), [(1e-300, 1e-15, 1e200), (1e-310, 1.0, 1e290), (1e-160, 1e-160, 1e290)])
+def test_the_bound_covers_what_is_lost_below_the_range_of_numbers(s: float, v: float, u: float) -> None:
+    """Between the factors the numbers are below the normal range, and U brings them back."""
+    rng = np.random.default_rng(0)
+    split = SplitLowRank(
+        LowRankMatrix(u * rng.standard_normal((4, 2)), s * np.ones(2), v * rng.standard_normal((4, 2)))
+    )
+    x = rng.standard_normal((4, 1))
+    (hi, lo), bound = extended.product(split, x), extended.rounding(split, x)
+    exact = exact_image(split.matrix, [flint.acb(float(y)) for y in x[:, 0]])
+    pairs = zip(exact, hi[:, 0], lo[:, 0], strict=True)
+    off = [float(abs(e - flint.acb(float(a)) - flint.acb(float(b))).mid()) for e, a, b in pairs]
+    assert min(off) > 0
+    assert np.all(np.array(off) <= bound[:, 0])
+
+
 @pytest.mark.parametrize(
     ("kind", "projection"), [*((kind, "galerkin") for kind in KINDS), ("complex", "least-squares")]
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+from scipy.sparse.linalg import aslinearoperator
 
 import rbm
 from lowrank import LowRankMatrix
@@ -176,8 +177,57 @@ def test_bounds_that_need_entries_say_what_to_use() -> None:
     model(term, stability=lambda mus: np.ones(len(mus)))
 
 
+@pytest.mark.parametrize("bound", [SCM(), Pencil(), NaturalNorm(), Anchored()], ids=lambda b: type(b).__name__)
+def test_an_operator_without_entries_beside_factors_is_named(bound: Any) -> None:
+    n = 12
+    terms = [(1.0, aslinearoperator(stiffness(n))), ("mu", LowRankMatrix(U[:n], [1.0, 1.0], U[:n]))]
+    with pytest.raises(rbm.StabilityError, match=r"needs the entries of operator term 0, which is a .*LinearOperator"):
+        rbm.FullOrderModel(
+            terms, [(1.0, np.ones(n))], stiffness(n), {"mu": (0.1, 1.0)}, bound,
+            solver=lambda a, b: np.linalg.solve(a @ np.eye(n), b),
+        )  # fmt: skip
+
+
 def test_a_bound_that_is_too_large_is_found_out() -> None:
     for n in (60, 900):
         u = np.ones((n, 1)) / n
         with pytest.raises(rbm.StabilityError, match="above the true inf-sup constant"):
             model(LowRankMatrix(u, [-0.2], u), stiffness(n), stability=1.2).verify(samples=2)
+
+
+def test_terms_that_are_zero_have_no_size() -> None:
+    u = np.concatenate([U[:, :1], 0 * U[:, :1]], axis=1)
+    v = np.concatenate([U[:, :1] * (1 + 2e-16 * np.sign(W[:, :1])), 1e100 * W[:, :1]], axis=1)
+    made = model(LowRankMatrix(u, [2.0, 3.0], v))
+    assert 0 < made.stability.slack[1] < 1e-10
+    check_below(made, share=0.09)
+
+
+def test_factors_keep_their_digits_in_the_units_of_the_product() -> None:
+    """Balanced, U falls below the normal range; as it is there rounded it is a multiple of V, as it is it is not."""
+    units = 2.0**-250
+    product = InnerProduct(stiffness(6) / 7 / units**2)
+    rough = np.random.default_rng(1).standard_normal((6, 1))
+    u = rough * 2.0**-821
+    v = np.ldexp(u * units, 1071)
+    assert np.linalg.norm(v / np.linalg.norm(v) - rough / np.linalg.norm(rough)) > 1e-3
+    with pytest.raises(rbm.StabilityError, match="not positive semi-definite"):
+        LowRankPart.of(LowRankMatrix(u, [1.0], v), product, 1e-14).slack(1)
+
+
+def test_weights_and_factors_may_have_a_product_below_the_range_of_numbers() -> None:
+    """1.6 times the smallest number is rounded to twice that, which would make the constant too large."""
+    k, one = stiffness(free=True), np.ones((N, 1)) / N
+    product = k + sp.eye_array(N, format="csr") / N
+    tiny = float(np.finfo(float).smallest_subnormal)
+    made = model(LowRankMatrix(1e161 * one, [tiny], 1e161 * one), k, product, stability=MinTheta([1.6]))
+    whole = k.toarray() + 1.6 * (tiny * 1e161 * 1e161) * (one @ one.T)
+    true = scipy.linalg.eigh(whole, product.toarray(), eigvals_only=True)[0]
+    assert 0.9 * true <= made.stability.constant <= true
+
+
+@pytest.mark.parametrize("of", [None, (), ("rounded factors",), "SCM"])
+def test_a_file_that_does_not_say_which_bound_was_rounded_is_refused(of: Any) -> None:
+    made = model(LowRankMatrix(U[:12], [1.0, 1.0], U[:12]), stiffness(12), stability=SCM()).stability
+    with pytest.raises(ValueError, match="do not fit each other: 'of' is"):
+        type(made).from_arrays({**made.arrays(), "of": of})

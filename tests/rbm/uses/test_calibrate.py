@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ import scipy.sparse as sp
 
 import rbm
 from rbm.uses.measurements import read_measurements
+from rbm.uses.sensitivity import sensitivity_of
 
 SIDE = 15
 SENSORS = np.random.default_rng(5).choice(SIDE**2, 40, replace=False)
@@ -310,6 +312,11 @@ def test_single_precision_and_coded_models() -> None:
         ([1.0], {"sensors": [0.5]}, "sensors must be whole numbers"),
         ([1.0], {"sensors": np.ones((2, 1))}, r"sensors have shape \(2, 1\), expected \(k, 2\).*transpose"),
         ({"s": 1.0}, {"noise": 0.0}, "noise is a standard deviation and must be positive"),
+        ({"s": 1.0}, {"noise": {"s": 1.0, "t": 1.0}}, "noise is given for 't', of which there are no data"),
+        ([1.0], {"sensors": [0], "noise": {"s": 1.0}}, "noise is given for 's', of which there are no data"),
+        ({"s": 1.0}, {"noise": 1e-310}, "data are up to inf standard deviations of the noise"),
+        ({"s": 1.0}, {"noise": 1e-200}, r"data are up to 1e\+200 standard deviations of the noise"),
+        ({"s": 1e200}, {}, r"data are up to 1e\+200 standard deviations"),
         ({"s": 1.0}, {"noise": {"t": 1.0}}, "noise is given by name, but not for the output 's'"),
         ({"s": 1.0}, {"optimizer": "newton"}, "must be a method of scipy.optimize.minimize, nelder-mead, .*newton"),
         ({"s": 1.0}, {"options": 3}, "options must be a dictionary"),
@@ -317,11 +324,15 @@ def test_single_precision_and_coded_models() -> None:
         ({"s": 1.0}, {"known": {"a": 1.0, "b": 1.0, "c": 1.0}}, "all parameters are known"),
         ({"s": 1.0}, {"known": {"a": [1.0, 1.5], "b": [1.0, 1.1, 1.2]}}, "of 2, 3 experiments do not fit"),
         ({"s": 1.0}, {"known": [1.0]}, "known must be a dictionary"),
+        ({"s": 1.0}, {"known": {"a": np.ma.masked_array([1.0], [True])}}, "known values of a must be real .* masked"),
+        ({"s": 1.0}, {"known": {"a": 1j}}, "known values of a must be real numbers"),
+        ({"s": 1.0}, {"known": {"a": "hot"}}, "known values of a must be real numbers.*'hot'"),
         ({"s": 1.0}, {"starts": 0}, "starts must be a number of at least 1"),
         ({"s": 1.0}, {"target": -1.0}, "target must be a misfit"),
         ({"s": 1.0}, {"max_evaluations": 0}, "max_evaluations must be a whole number"),
         ({"s": 1.0}, {"method": "sampled"}, "no estimator 'sampled'"),
         ({"s": 1.0}, {"optimizer": lambda f, x0, bounds: f(np.ones(7))}, r"asks for points of shape \(7,\)"),
+        ({"s": 1.0}, {"optimizer": lambda f, x0, bounds: f(x0 * np.nan)}, "asks for a point that is NaN or infinite"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_error(data: Any, options: dict[str, Any], message: str) -> None:
@@ -373,3 +384,50 @@ def test_the_norm_of_the_sensors_is_that_of_a_dense_decomposition() -> None:
     np.testing.assert_allclose(made.field.norms, np.linalg.norm(whitened, 2), rtol=1e-10)
     np.testing.assert_allclose(made.field.rows, np.linalg.norm(np.linalg.solve(half, matrix.T), axis=0), rtol=1e-10)
     assert made.field.norms[0] >= np.linalg.norm(whitened, 2) * (1 - 1e-14)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_range_of_one_value_is_known(scale: Any) -> None:
+    one = np.eye(2)
+    space = rbm.ParameterSpace({"a": (0.5, 2.0), "b": (1.0, 1.0)}, scale)
+    terms = [("a", one), ("b", one)]
+    model = rbm.FullOrderModel(terms, [(1.0, [1.0, 2.0])], one, space, "a + b", outputs={"s": [1.0, 0.0]})
+    reduced = rbm.greedy(model, model.parameters.sample(8), max_basis=1, progress=False).reduced_model
+    found = rbm.calibrate(reduced, {"s": 0.4}, noise=1e-3, target=0.0)
+    assert found.names == ("a",)
+    np.testing.assert_allclose(found.mu, [1.5], rtol=1e-5)
+    assert found.undetermined == ()
+    assert 0 < found.spread[0] < 0.1
+    with pytest.raises(rbm.ModelError, match="all parameters are known"):
+        rbm.calibrate(reduced, {"s": 0.4}, known={"a": 1.0})
+
+
+def test_an_optimiser_that_catches_errors_is_ended_all_the_same() -> None:
+    asked = []
+
+    def stubborn(f: Any, x0: np.ndarray, bounds: Any) -> None:
+        for i in range(1000):
+            try:
+                f(np.full(3, i / 1000))
+            except Exception:
+                asked.append(i)
+
+    found = rbm.calibrate(line(), {"s": 0.4, "t": 0.9}, noise=1e-3, optimizer=stubborn, max_evaluations=300)
+    assert found.stopped == "evaluations"
+    assert found.evaluations == 300
+    assert not asked
+
+
+def test_the_sensitivity_of_many_data_takes_no_memory_of_their_square() -> None:
+    rows = np.random.default_rng(0).standard_normal((4, 3000))
+    tracemalloc.start()
+    try:
+        found = sensitivity_of(rows, np.ones(2), ("a", "b"), 1.0, False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 3000**2 / 10
+    assert found.directions.shape == (2, 2)
+    one = sensitivity_of(rows[:, :1], np.ones(2), ("a", "b"), 1.0, False)
+    assert one.singular_values[1] == 0
+    np.testing.assert_allclose(one.directions.T @ one.directions, np.eye(2), atol=1e-14)
