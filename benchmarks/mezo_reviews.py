@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ml.chunks.kept_cases import KeptCases
-from ml.tasks.reviews import ReviewTask, answers, classifier, review_task, train
+from ml.tasks.classification import answers, train
+from ml.tasks.reviews import ReviewTask, classifier, review_task
 from ml.tuning.zeroth_order import mezo
 
 RESULTS = Path(__file__).with_name("mezo_reviews.json")

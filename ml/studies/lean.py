@@ -17,7 +17,8 @@ from lowrank.optional import require
 from lowrank.writing import write_atomically
 from ml.chunks.kept_cases import KeptCases
 from ml.studies.lean_memory import VARIANTS, Size, gradient_errors, in_a_fresh_process
-from ml.tasks.reviews import answers, classifier, review_task, train
+from ml.tasks.classification import answers, train
+from ml.tasks.reviews import classifier, review_task
 from ml.tuning.lean import lean
 
 __all__ = ["SMALL", "WHOLE", "Sizes", "measure", "report", "run"]
@@ -92,7 +93,7 @@ def _reviews(kept: KeptCases, sizes: Sizes, say: Callable[[str], None]) -> dict[
             case = kept.case(f"reviews {way} {seed}", settings, lambda w=way, s=seed: trained_accuracy(w, s, sizes))  # type: ignore[misc]
             rows[way].append(case)
             say(f"  film reviews, {way}, seed {seed}: {100 * case['accuracy']:.2f} % right")
-    right = {way: np.array([row["right"] for row in rows[way]], dtype=float) for way in REVIEWS}
+    right = {way: np.array([[int(r) for r in row["right"]] for row in rows[way]], dtype=float) for way in REVIEWS}
     off = right["lean8"] - right["bias"]
     # sentences are the samples: seeds of one sentence are averaged first
     error = float(np.std(off.mean(0), ddof=1) / math.sqrt(off.shape[1]))
@@ -119,7 +120,7 @@ def trained_accuracy(way: str, seed: int, sizes: Sizes) -> dict[str, Any]:
     return {
         "accuracy": found.value, "cpu_seconds": seconds, "loss_last": float(np.mean(losses[-20:])),
         "trained": sum(p.numel() for p in module.parameters() if p.requires_grad),
-        "right": [int(r) for r in found.right],
+        "right": "".join(str(int(r)) for r in found.right),
     }  # fmt: skip
 
 

@@ -202,7 +202,8 @@ class Adapted:
         if self.kind != "lora":
             raise ValueError(f"{self.kind} is no low-rank update of weights; lora is")
         update = require("ml.tuning.low_rank_update", "rbm-toolkit", "Adapted.updates").LowRankUpdate
-        return {name: update(to_array(p.A), to_array(p.B), p.scale) for name, p in self.low_rank_parts().items()}
+        parts = self.low_rank_parts().items()
+        return {name: update(to_array(_widened(p.A)), to_array(_widened(p.B)), p.scale) for name, p in parts}
 
     def low_rank_parts(self) -> dict[str, Any]:
         """Return the parts of a lora adapter, with A (r, k), B (d, r) and `scale`, by the name of what they change."""
@@ -240,6 +241,11 @@ class Adapted:
 
 def _full(place: Placement, name: str) -> str:
     return f"{place.name}.{name}".lstrip(".")
+
+
+def _widened(tensor: Any) -> Any:
+    """Return numbers of a type that NumPy has: single precision for half."""
+    return tensor.detach().float() if tensor.element_size() < 4 else tensor.detach()
 
 
 def _one_memory(first: Any, second: Any) -> bool:

@@ -190,6 +190,10 @@ def test_a_planted_update_is_found():
     update = adapted.updates()["0.weight"]
     assert isinstance(update, lowrank_update.LowRankUpdate)
     assert abs(update.delta().to_dense() - planted.numpy()).max() < 1e-6
+    half = disturbed(adapt(torch.nn.Sequential(torch.nn.Linear(6, 5)).bfloat16(), "lora", rank=2, alpha=3))
+    part, update = half.low_rank_parts()["0.weight"], half.updates()["0.weight"]
+    expected = 1.5 * part.B.detach().float() @ part.A.detach().float()
+    assert abs(update.delta().to_dense() - expected.numpy()).max() < 1e-6
 
 
 def test_bottlenecks_are_what_their_formula_says():
