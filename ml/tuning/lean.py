@@ -107,6 +107,8 @@ def lean(
         try:
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(name in (trained or ()))
+                if not parameter.requires_grad:
+                    parameter.grad = None  # what is left of earlier training would move it
             tuning.add(kinds, blocks, int(rank), length, int(pool), rng)
         except Exception:
             tuning.restore()

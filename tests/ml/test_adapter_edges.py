@@ -54,3 +54,9 @@ def test_an_adapter_is_for_one_precision(tmp_path):
     for check in (True, False):
         with pytest.raises(ValueError, match="types"):
             load_adapter(tmp_path / "a.npz", square().bfloat16(), check_base=check)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0, "a"])
+def test_a_bottleneck_with_a_scale_that_is_no_number_is_refused(scale):
+    with pytest.raises(ValueError, match="scale must be a finite number other than 0"):
+        adapt(square(), "bottleneck", targets=["0"], scale=scale)

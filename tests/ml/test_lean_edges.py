@@ -149,3 +149,13 @@ def test_a_shared_weight_is_trained_by_any_of_its_names():
     network = torch.nn.Sequential(torch.nn.Embedding(10, 8), torch.nn.Linear(8, 10))
     network[1].weight = network[0].weight
     assert set(lean(network, also=["1"]).trained) == {"0.weight", "1.bias"}
+
+
+def test_gradients_of_earlier_training_do_not_move_what_is_frozen():
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.GELU())
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    network(torch.ones(3, 4)).sum().backward()
+    before = network[0].weight.detach().clone()
+    lean(network, train="bias")
+    optimizer.step()
+    assert torch.equal(network[0].weight, before)
