@@ -2,8 +2,7 @@
 
 Speakers are pairs of an accent and a voice of espeak-ng; some of them are held out. Those pairs were not heard in
 training, but their accents and voices were, with others: accuracy on them is not that for a new voice. Clips are 0.6 s
-long. The digits are
-those of the Debian package asterisk-core-sounds-en-wav.
+long. The digits are those of the Debian package asterisk-core-sounds-en-wav.
 """
 
 from __future__ import annotations
