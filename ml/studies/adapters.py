@@ -1,6 +1,7 @@
 """The study ``rbm study adapters``: kinds of adapters and full fine-tuning with the same effort.
 
-Two tasks: keywords that differ in one sound, by speakers that were not heard before, and film reviews.
+Two tasks: keywords that differ in one sound, by pairs of an accent and a voice that were not heard together before, and
+film reviews.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Keywords that differ in one sound, spoken by many synthetic speakers in babble; digits of a human speaker.
 
-Speakers are accents and voice variants of espeak-ng; some of them are held out. Clips are 0.6 s long. The digits are
-those of the Debian package asterisk-core-sounds-en-wav.
+Speakers are pairs of an accent and a voice of espeak-ng; some of them are held out. Those pairs were not heard in
+training, but their accents and voices were, with others: accuracy on them is not that for a new voice. Clips are 0.6 s
+long. The digits are those of the Debian package asterisk-core-sounds-en-wav.
 """
 
 from __future__ import annotations

@@ -167,6 +167,11 @@ class Adapted:
         """
         torch = require("torch", "torch", "ml.adapt", "ml")
         self._alive()
+        inner = next((n for n, m in self.module.named_modules() if n and MARK in m.__dict__), None)
+        if inner is not None:
+            raise ValueError(
+                f"{inner!r}, a part of the module, was adapted after it: call .remove() of that adapter first"
+            )
         if keep_merged and not self.merged:
             raise ValueError("nothing is merged: call .merge() first, or .remove() without keep_merged")
         if not keep_merged:

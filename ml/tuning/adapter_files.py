@@ -61,8 +61,8 @@ def load_adapter(path: str | os.PathLike[str], module: Any, *, check_base: bool 
 
     The module then computes what the trained one did, bit for bit.
 
-    check_base : False loads the adapter into a network with the same layers but other numbers, as into a copy in
-        another precision: the result is then not what was trained
+    check_base : False loads the adapter into a network with the same layers and types but other numbers, as after
+        further training: the result is then not what was trained
 
     Raises
     ------

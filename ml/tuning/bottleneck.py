@@ -92,6 +92,8 @@ def place_bottleneck(
     rank = whole_number(rank, "rank")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale) or scale == 0:
+        raise ValueError(f"scale must be a finite number other than 0, got {scale!r}")
     placements = []
     for place in exits(module, after, targets):
         size = (place.inputs if parallel else place.width, place.width)

@@ -19,6 +19,8 @@ CELLS = 1 << 16
 #: The line reaches from -REACH to REACH at least; a unit normal has 1e-15 of its mass beyond.
 REACH = 8.0
 MAX_ITERATIONS = 200_000
+#: Derivatives that differ by less, relatively, are one: difference quotients have an error of 1e-12.
+ROUNDING = 1e-10
 #: Up to so many levels the start is searched, on so many groups of values.
 MOST_SEARCHED, GROUPS = 16, 1024
 
@@ -112,7 +114,9 @@ def derivative_code(
             raise ValueError(
                 f"{np.count_nonzero(~np.isfinite(x))} of {len(x)} samples are NaN or infinite: leave them out"
             )
-        line = np.linspace(min(-REACH, x.min()), max(REACH, x.max()), CELLS + 1)
+        # of two widths of cells: samples that lie far away must not make all cells wide
+        wide = np.linspace(min(-REACH, x.min()), max(REACH, x.max()), CELLS + 1)
+        line = np.unique(np.concatenate([wide, np.linspace(-REACH, REACH, CELLS + 1)]))
         w = np.ones(len(x))
     values, inverse = np.unique(slope(x), return_inverse=True)
     weights = np.bincount(inverse, weights=w / np.sum(w), minlength=len(values))
@@ -163,6 +167,9 @@ def _lloyd(values: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.ndar
     """
     if len(values) <= count:
         return values, 0.0
+    if values[-1] - values[0] <= ROUNDING * max(abs(values[0]), abs(values[-1])):  # a line, by difference quotients
+        level = weights @ values
+        return np.array([level]), float(weights @ (values - level) ** 2)
     levels = _start(values, weights, count)
     mass = np.concatenate([[0.0], np.cumsum(weights)])
     moment = np.concatenate([[0.0], np.cumsum(weights * values)])

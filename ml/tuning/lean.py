@@ -107,6 +107,8 @@ def lean(
         try:
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(name in (trained or ()))
+                if not parameter.requires_grad:
+                    parameter.grad = None  # what is left of earlier training would move it
             tuning.add(kinds, blocks, int(rank), length, int(pool), rng)
         except Exception:
             tuning.restore()
@@ -247,7 +249,12 @@ class _OwnFunction:
         import torch
 
         plain = type(self.part).forward.__get__(self.part) if self.before is None else self.before
-        return self.operations.elementwise(self.name, plain, x) if torch.is_grad_enabled() else plain(x)
+        if not torch.is_grad_enabled():
+            return plain(x)
+        if any(p.requires_grad for p in self.part.parameters()):
+            self.operations.left[self.name] = "it has trained parameters, and its code is of f'(x) alone"
+            return plain(x)
+        return self.operations.elementwise(self.name, plain, x)
 
 
 def _put_back(module: Any, before: Any) -> None:
@@ -281,12 +288,13 @@ def _check_bits(code_bits: Any, attention_bits: Any, input_bits: Any) -> None:
 
 def _trained(module: Any, kinds: Sequence[str], also: Any) -> set[str]:
     """Return the names of the module's own parameters that are trained."""
-    names = [name for name, _ in module.named_parameters()]
-    found = {n for n in names if "bias" in kinds and "bias" in n.rpartition(".")[2]}
+    first = {id(p): name for name, p in module.named_parameters()}
+    names = {name: first[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}  # shared: the first one
+    found = {first for n, first in names.items() if "bias" in kinds and "bias" in n.rpartition(".")[2]}
     if isinstance(also, str):
         raise TypeError(f"also must be a list of names, got one string; pass [{also!r}]")
     for pattern in also:
-        hit = {n for n in names if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, f"{pattern}.*")}
+        hit = {names[n] for n in names if any(fnmatch.fnmatchcase(n, p) for p in (pattern, f"{pattern}.*"))}
         if not hit:
             raise ValueError(f"also names {pattern!r}, which is no parameter and no layer of {type(module).__name__}")
         found |= hit

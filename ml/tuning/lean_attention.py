@@ -119,7 +119,7 @@ def _attention_class() -> Any:
                 mask = mask.expand(ctx.shape)
             noise = draw_noise(torch.empty(ctx.shape, dtype=half, device=q.device), p_drop) if p_drop else None
             out = torch.empty(*q.shape[:3], v.shape[-1], dtype=half, device=q.device)
-            codes, dropped = [], []
+            codes, dropped, none = [], [], torch.empty(0, dtype=torch.uint8, device=q.device)
             with torch.autocast(device, enabled=False):
                 for b, hs in _groups(ctx.shape):
                     s = (q[b, hs].to(kind) * ctx.scale) @ k[b, hs].to(kind).transpose(-1, -2)
@@ -131,7 +131,7 @@ def _attention_class() -> Any:
                         p = p * z.to(kind)
                     out[b, hs] = p @ v[b, hs].to(kind)
                 kept = [part for x in (q, k, v) for part in _store(x, bits)]
-            ctx.save_for_backward(torch.cat(codes), torch.cat(dropped) if dropped else None, *kept)
+            ctx.save_for_backward(torch.cat(codes or [none]), torch.cat(dropped) if dropped else None, *kept)
             return out
 
         @staticmethod

@@ -47,9 +47,9 @@ def _linear_class() -> Any:
             rows = g.reshape(-1, g.shape[-1])
             dx = dw = db = None
             if ctx.needs_input_grad[0]:
-                dx = rows.mm(weight.to(g.dtype)).reshape(*g.shape[:-1], -1).to(ctx.kinds[0])
+                dx = rows.mm(weight.to(g.dtype)).reshape(*g.shape[:-1], weight.shape[1]).to(ctx.kinds[0])
             if ctx.needs_input_grad[1]:
-                q = row_values(codes, scale, g.dtype).reshape(len(rows), -1)
+                q = row_values(codes, scale, g.dtype).reshape(-1, weight.shape[1])
                 dw = rows.t().mm(q).to(weight.dtype)
             if ctx.needs_input_grad[2]:
                 db = rows.sum(0).to(ctx.kinds[1])

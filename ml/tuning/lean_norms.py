@@ -105,7 +105,7 @@ def _kept(rows: Any, eps: float, table: CodeTable, centred: bool) -> tuple[Any, 
     import torch
 
     step, parts, rstds = _rows_at_a_time(rows.shape[1]), [], []
-    for first in range(0, len(rows), step):
+    for first in range(0, max(1, len(rows)), step):  # once for no rows
         h, rstd = _normalised(rows[first : first + step], eps, centred)
         peak = h.abs().amax(1, keepdim=True)
         parts.append(table.pack(h / peak.clamp_min(1e-30)))

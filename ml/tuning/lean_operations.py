@@ -71,6 +71,9 @@ class Operations:
         """Stand for torch.nn.functional.linear."""
         from torch.nn import functional
 
+        if weight.dim() != 2:
+            self.left["linear"] = "its weight is no matrix"
+            return functional.linear(input, weight, bias)
         if not weight.requires_grad:
             if not input.requires_grad and (bias is None or not bias.requires_grad):
                 return functional.linear(input, weight, bias)
@@ -131,12 +134,16 @@ class Operations:
         """Stand for torch.softmax and torch.nn.functional.softmax."""
         import torch
 
+        more.pop("_stacklevel", None)
+
         last = dim is not None and dim % max(input.dim(), 1) == input.dim() - 1
-        if not input.requires_grad or not last or rest or dtype is not None or input.dim() < 1:
+        if not input.requires_grad or not last or rest or more or dtype is not None or input.dim() < 1:
             kind = dtype if dtype is not None else next((r for r in rest if isinstance(r, torch.dtype)), None)
             if input.requires_grad:
                 self.left["softmax"] = "not over the last axis, or to another type"
-            return torch.softmax(input, -1 if dim is None else dim, dtype=kind)
+            if dim is None:  # PyTorch chooses the axis by the number of axes, and warns
+                return torch.nn.functional.softmax(input, dtype=kind)
+            return torch.softmax(input, dim, dtype=kind, **more)
         self.done["softmax"] += 1
         return coded_softmax(input, self.code_bits, lambda x: torch.softmax(x, -1))
 
@@ -157,6 +164,8 @@ class Operations:
             why = "its mask has a gradient"
         elif query.dim() not in (3, 4) or not 0 <= dropout_p < 1 or (is_causal and attn_mask is not None):
             why = "of this shape, dropout or mask it is not known"
+        elif any(t.shape[: -2 - enable_gqa] != query.shape[: -2 - enable_gqa] for t in (key, value)):
+            why = "queries, keys and values are not of one batch and as many heads"
         if why:
             self.left["attention"] = why
             return functional.scaled_dot_product_attention(*given, scale=scale, enable_gqa=enable_gqa)
@@ -186,8 +195,11 @@ class Operations:
 
 def _simple(operations: Operations, name: str, function: Any) -> Any:
     """Return the stand-in for an elementwise function, which may be asked to overwrite its input."""
+    import torch
 
-    def called(input: Any, inplace: bool = False) -> Any:
+    def called(input: Any, inplace: bool = False, **more: Any) -> Any:
+        if more:  # out=, for tensors without gradients
+            return getattr(torch, name)(input, **more)
         if inplace:
             operations.left[f"{name}, in place"] = "it overwrites its input: make the module with inplace=False"
             return function(input, inplace=True)
@@ -206,8 +218,8 @@ def _stand_ins(operations: Operations) -> dict[Any, Callable[..., Any]]:
         return operations.elementwise(name, lambda x: functional.gelu(x, approximate=approximate), input)
 
     def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-        if beta != 1:
-            operations.left["softplus"] = "beta is not 1"
+        if beta != 1 or threshold < 20:  # above the threshold its derivative is 1, which the code is not before 20
+            operations.left["softplus"] = "beta is not 1, or the threshold is below 20"
             return functional.softplus(input, beta, threshold)
         return operations.elementwise("softplus", lambda x: functional.softplus(x, beta, threshold), input)
 

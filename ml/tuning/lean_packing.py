@@ -163,5 +163,8 @@ def row_codes(x: Any, bits: int) -> tuple[Any, Any]:
 
 
 def row_values(codes: Any, scale: Any, dtype: Any) -> Any:
-    """Return the numbers of :func:`row_codes`."""
-    return codes.to(dtype) * scale.to(dtype)
+    """Return the numbers of :func:`row_codes`; multiplied in single precision, as float16 has no such small scales."""
+    import torch
+
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    return (codes.to(kind) * scale.to(kind)).to(dtype)

@@ -58,16 +58,17 @@ def named_parameters(module: Any, names: Sequence[str]) -> list[str]:
     """
     if isinstance(names, str):
         raise TypeError(f"train must be a list of names, got one string; pass [{names!r}]")
-    every = [n for n, _ in module.named_parameters()]
+    first = {id(p): n for n, p in module.named_parameters()}  # shared ones have one name
+    every = {n: first[id(p)] for n, p in module.named_parameters(remove_duplicate=False)}
     found: list[str] = []
     for name in names:
         hit = list(fitting(every, name))
         if not hit:
-            hit = _within(every, list(chosen(module, [name], lambda n, m: bool(n), "module or parameter")))
+            hit = _within(list(every), list(chosen(module, [name], lambda n, m: bool(n), "module or parameter")))
         if not hit:
             raise ValueError(f"train names {name!r}, which has no parameters")
-        found += hit
-    return [n for n in every if n in set(found)]
+        found += [every[n] for n in hit]
+    return [n for n in first.values() if n in set(found)]
 
 
 def _within(names: Sequence[str], modules: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ def save_training(path: str | os.PathLike[str], adapted: Adapted, optimizer: Any
         tensors["random_cuda"] = torch.cuda.get_rng_state()
     header = {
         "kind": adapted.kind, "numbers": adapted.fingerprints()[1], "step": step, "plain": plain,
-        "groups": state["param_groups"], "optimizer": type(optimizer).__name__,
+        "groups": state["param_groups"], "optimizer": type(optimizer).__name__, "order": _order(adapted, optimizer),
     }  # fmt: skip
     try:
         json.dumps(header)
@@ -70,7 +70,10 @@ def load_training(path: str | os.PathLike[str], adapted: Adapted, optimizer: Any
     torch = require("torch", "torch", "ml.load_training", "ml")
     name = os.fspath(path)
     header, tensors = read_tensors(path, MARK, "a training of an adapter", "ml.save_training")
-    if not {"kind", "numbers", "step", "plain", "groups", "optimizer"} <= set(header) or "random" not in tensors:
+    if (
+        not {"kind", "numbers", "step", "plain", "groups", "optimizer", "order"} <= set(header)
+        or "random" not in tensors
+    ):
         raise FileFormatError(f"{name} is not a whole file of a training; write it again with ml.save_training")
     if header["optimizer"] != type(optimizer).__name__:
         raise ValueError(
@@ -86,6 +89,8 @@ def load_training(path: str | os.PathLike[str], adapted: Adapted, optimizer: Any
         raise ValueError(
             f"{name} has {sizes} parameters in the groups of its optimiser, the one here others: make it anew"
         )
+    if header["order"] != _order(adapted, optimizer):
+        raise ValueError(f"{name} has the parameters of its optimiser in another order than the one here: make it anew")
     state: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
@@ -100,3 +105,9 @@ def load_training(path: str | os.PathLike[str], adapted: Adapted, optimizer: Any
     if "random_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random_cuda"])
     return int(header["step"])
+
+
+def _order(adapted: Adapted, optimizer: Any) -> list[list[str]]:
+    """Return the names of the parameters in the groups of an optimiser; "" for one of something else."""
+    names = {id(parameter): name for name, parameter in adapted.module.named_parameters()}
+    return [[names.get(id(parameter), "") for parameter in group["params"]] for group in optimizer.param_groups]

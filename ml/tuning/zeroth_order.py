@@ -218,10 +218,14 @@ class _Run:
             progress_bar(range(len(self.gradients), self.settings.steps), "training", enabled=progress) as bar,
         ):
             for step in bar:
-                g, mean = self._differences(step)
-                if self.file is not None:
-                    self.file.append(self.seeds[step], g)
-                self._update(step, g)
+                try:
+                    g, mean = self._differences(step)
+                    if self.file is not None:
+                        self.file.append(self.seeds[step], g)
+                    self._update(step, g)
+                except BaseException:  # of the loss, of the file, Ctrl-C: between any two lines
+                    self.weights.back()
+                    raise
                 self.gradients.append(g)
                 self.losses.append(mean)
                 self.warn_of_zeros()
@@ -249,19 +253,14 @@ class _Run:
         directions = directions_of(self.seeds, step, self.settings.keep)
         values = np.empty((len(directions), 2))
         for k, direction in enumerate(directions):
-            try:
-                for j, sign in enumerate((1, -1)):
-                    self.weights.move(direction, sign)
-                    values[k, j] = self._value(step, k, sign)
-            except BaseException:
-                self.weights.move(direction, 0)
-                raise
+            for j, sign in enumerate((1, -1)):
+                self.weights.move(direction, sign)
+                values[k, j] = self._value(step, k, sign)
             if k < len(directions) - 1:
                 self.weights.move(direction, 0)
         with np.errstate(over="ignore"):
             g, mean = (values[:, 0] - values[:, 1]) / (2 * self.settings.eps), float(values.mean())
         if not (np.all(np.isfinite(g)) and math.isfinite(mean)):
-            self.weights.move(directions[-1], 0)
             raise ValueError(f"the losses {values.tolist()} at step {step} are too large for a difference over 2 eps")
         return g, mean
 
@@ -282,16 +281,8 @@ class _Run:
     def _update(self, step: int, g: np.ndarray) -> None:
         directions: list[Direction] = directions_of(self.seeds, step, self.settings.keep)
         rate = float(self.rates[step])
-        try:
-            self.weights.update(
-                directions,
-                factors_of(self.settings, rate, g),
-                rate * self.settings.weight_decay,
-                int(self.seeds[step, 0]),
-            )
-        except BaseException:
-            self.weights.move(directions[-1], 0)
-            raise
+        factors = factors_of(self.settings, rate, g)
+        self.weights.update(directions, factors, rate * self.settings.weight_decay, int(self.seeds[step, 0]))
 
 
 def _no_loss(parameters: Any, step: int) -> float:

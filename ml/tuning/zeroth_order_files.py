@@ -79,7 +79,10 @@ def read_log(path: str | os.PathLike[str]) -> MezoLog:
     settings, fits = _parts(name, read_bytes(_beside(path)))
     content = read_bytes(path)
     step = ENTRY.itemsize * settings.directions
-    return _log(name, settings, fits, content[: len(content) // step * step])
+    content = content[: len(content) // step * step]
+    # what a crash of the machine leaves is zeros, and no seed is 0 (but one in 2^64)
+    empty = ~np.frombuffer(content, ENTRY)["seed"].reshape(-1, settings.directions).all(axis=1)
+    return _log(name, settings, fits, content[: int(np.argmax(empty)) * step] if empty.any() else content)
 
 
 class GrowingLog:

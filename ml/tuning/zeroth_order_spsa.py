@@ -148,6 +148,8 @@ class _Box:
             raise ValueError(f"x0 must be finite numbers (d,), got shape {x0.shape}: {x0}")
         self.x0 = x0
         self.lo, self.hi = _limits(bounds, len(x0))
+        if np.any(np.isnan(self.lo) | np.isnan(self.hi)):
+            raise ValueError(f"bounds must not be NaN, got {self.lo} and {self.hi}")
         if np.any(self.lo >= self.hi):
             k = int(np.argmax(self.lo >= self.hi))
             raise ValueError(
@@ -215,8 +217,6 @@ def _limits(bounds: Any, d: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"bounds must be {d} pairs (lo, hi), got {len(pairs)} entries")
     lo = np.array([-np.inf if a is None else a for a, _ in pairs], dtype=np.float64)
     hi = np.array([np.inf if b is None else b for _, b in pairs], dtype=np.float64)
-    if np.any(np.isnan(lo) | np.isnan(hi)):
-        raise ValueError(f"bounds must not be NaN, got {pairs}")
     return lo, hi
 
 

@@ -65,6 +65,7 @@ class Weights:
         self.pieces = [piece for array in arrays for piece in _pieces(array, projection)]
         self.spacing = [self._spacing(piece, piece.work) for piece in self.pieces]
         self.offset = [0] * len(self.pieces)
+        self.direction: Direction | None = None  #: of the offsets
 
     def to_grid(self) -> None:
         """Round the weights to the grid: the first change, when all has been checked."""
@@ -74,12 +75,18 @@ class Weights:
     def move(self, direction: Direction, to: int) -> None:
         """Bring the weights to t + to s; they must be at some t + offset s of the same direction."""
         self.interrupts.hold()
+        self.direction = direction
         try:
             for k, z in enumerate(self._walk(direction)):
                 if self.offset[k] != to:
                     self._shift(k, self._whole_steps(z, k) * self.spacing[k], to)
         finally:
             self.interrupts.release()
+
+    def back(self) -> None:
+        """Bring the weights to t, wherever they are."""
+        if self.direction is not None and any(self.offset):
+            self.move(self.direction, 0)
 
     def update(self, directions: Sequence[Direction], factors: Sequence[float], decay: float, rounding: int) -> None:
         """Set t to t - sum_k factor_k s_k - decay t, rounded to the grid at random (with the seed `rounding`).

@@ -195,3 +195,21 @@ def test_what_is_refused():
 
 def test_examples():
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("far", [1e4, 1e7, 1e30])
+def test_a_sample_far_away_leaves_the_code_of_the_others(far):
+    x = np.random.default_rng(0).standard_normal(1000)
+    near, code = derivative_code("gelu", 4, x), derivative_code("gelu", 4, np.append(x, far))
+    slope = NAMED["gelu"](x)
+    off = np.linalg.norm(code.derivative(x) - slope) / np.linalg.norm(slope)
+    assert len(code.thresholds) >= len(near.thresholds) - 1
+    assert off < 1.1 * near.relative_error
+    assert off < 1.1 * code.relative_error
+
+
+def test_a_line_has_one_level():
+    code = derivative_code(lambda x: 3 * x, 4)
+    assert len(code.levels) == 1
+    assert abs(code.levels[0] - 3) < 1e-9
+    assert code.derivative(np.array([-1e3, 0.0, 2.0])).shape == (3,)

@@ -1,0 +1,62 @@
+"""Adapters in networks that share weights or are adapted in parts; training that goes on with another optimiser."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from ml.tuning.adapt import adapt  # noqa: E402
+from ml.tuning.adapter_files import load_adapter, save_adapter  # noqa: E402
+from ml.tuning.training_state import load_training, save_training  # noqa: E402
+
+
+def square():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU(), torch.nn.Linear(8, 8))
+
+
+def test_a_shared_weight_is_trained_by_any_of_its_names():
+    network = torch.nn.Sequential(torch.nn.Embedding(10, 8), torch.nn.Linear(8, 10))
+    network[1].weight = network[0].weight
+    assert adapt(network, "head", train=["1"]).names == ("0.weight", "1.bias")
+
+
+def test_a_part_that_was_adapted_later_goes_first():
+    network = square()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    outer, inner = adapt(network, "bitfit"), adapt(network[0], "lora", rank=2)
+    with pytest.raises(ValueError, match="'0', a part of the module, was adapted after it"):
+        outer.remove()
+    inner.remove()
+    outer.remove()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(p.requires_grad for p in network.parameters())
+
+
+def test_an_optimiser_with_parameters_in_another_order_is_refused(tmp_path):
+    """All parameters have one shape here, so that its state would be loaded for the wrong ones."""
+    network = square()
+    adapted = adapt(network, "lora", rank=8)
+    optimizer = torch.optim.Adam(adapted.parameters())
+    network(torch.ones(2, 8)).sum().backward()
+    optimizer.step()
+    save_training(tmp_path / "t.npz", adapted, optimizer, step=4)
+    before = adapted.state()
+    with pytest.raises(ValueError, match="another order"):
+        load_training(tmp_path / "t.npz", adapted, torch.optim.Adam(adapted.parameters()[::-1]))
+    assert all(torch.equal(value, before[name]) for name, value in adapted.state().items())
+    assert load_training(tmp_path / "t.npz", adapted, torch.optim.Adam(adapted.parameters())) == 4
+
+
+def test_an_adapter_is_for_one_precision(tmp_path):
+    save_adapter(adapt(square(), "lora", rank=2), tmp_path / "a.npz")
+    for check in (True, False):
+        with pytest.raises(ValueError, match="types"):
+            load_adapter(tmp_path / "a.npz", square().bfloat16(), check_base=check)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0, "a"])
+def test_a_bottleneck_with_a_scale_that_is_no_number_is_refused(scale):
+    with pytest.raises(ValueError, match="scale must be a finite number other than 0"):
+        adapt(square(), "bottleneck", targets=["0"], scale=scale)
