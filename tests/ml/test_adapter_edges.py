@@ -60,3 +60,18 @@ def test_an_adapter_is_for_one_precision(tmp_path):
 def test_a_bottleneck_with_a_scale_that_is_no_number_is_refused(scale):
     with pytest.raises(ValueError, match="scale must be a finite number other than 0"):
         adapt(square(), "bottleneck", targets=["0"], scale=scale)
+
+
+def test_files_of_peft_with_the_scale_of_rank_stabilised_updates(tmp_path):
+    """alpha / r^(1/2); a pattern is a regular expression of the end of a name."""
+    pytest.importorskip("safetensors")
+    import json
+
+    from ml.tuning.peft_format import load_peft, save_peft
+
+    save_peft(adapt(square(), "lora", rank=4, alpha=8), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"use_rslora": True, "alpha_pattern": {"[2]": 6}}
+    path.write_text(json.dumps(config))
+    parts = load_peft(tmp_path, square()).low_rank_parts()
+    assert [parts[f"{k}.weight"].scale for k in (0, 2)] == [8 / 2, 6 / 2]
