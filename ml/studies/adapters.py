@@ -1,7 +1,6 @@
 """The study ``rbm study adapters``: kinds of adapters and full fine-tuning with the same effort.
 
-Two tasks: keywords that differ in one sound, by pairs of an accent and a voice that were not heard together before, and
-film reviews.
+Two tasks: keywords that differ in one sound, by voices that were not heard before, and film reviews.
 """
 
 from __future__ import annotations
@@ -186,7 +185,7 @@ def measure(
             case(f"run {method.name} {seed}", method, chosen[method.name], sizes.steps, seed, task.held_out)
             for seed in range(sizes.seeds)
         ]
-    groups = np.asarray(getattr(task, "speakers", np.arange(len(task.labels))))[task.held_out]
+    groups = np.asarray(getattr(task, "voices", np.arange(len(task.labels))))[task.held_out]
     return {"sizes": dataclasses.asdict(sizes), "methods": _summary(results, chosen, groups)}
 
 
@@ -194,6 +193,7 @@ def _settings(method: Method, rate: float, steps: int, seed: int, sizes: Sizes) 
     return {
         "kind": method.kind, "options": dict(method.options), "rate": rate, "steps": steps, "seed": seed,
         "validation": sizes.validation, "held_out": sizes.held_out, "batch_size": sizes.batch_size,
+        "training": sizes.training,
     }  # fmt: skip
 
 
@@ -229,8 +229,8 @@ def _summary(
 ) -> dict[str, Any]:
     """Return the figures of every method, beside those of training all weights, sample by sample.
 
-    The interval of the difference is of speakers (or sentences) and seeds drawn anew: half of it is 1.96 (s_1^2 + s_2^2
-    / k)^{1/2}, s_1 the standard error over the speakers with the means over seeds as answers, s_2 the deviation of the
+    The interval of the difference is of voices (or sentences) and seeds drawn anew: half of it is 1.96 (s_1^2 + s_2^2
+    / k)^{1/2}, s_1 the standard error over the voices with the means over seeds as answers, s_2 the deviation of the
     k seeds' differences.
     """
     first = _answers(results[METHODS[0].name]) if METHODS[0].name in results else None
@@ -318,7 +318,7 @@ def table(summary: Mapping[str, Any]) -> str:
             f"{name:<26}{row['trained']:>12,}{row['share']:>9.2%}{row['rate']:>9.2g}{accuracy:>20}{off:>26}"
             f"{row['cpu_seconds']:>8.0f}{row['optimizer_bytes']:>13,}"
         )
-    lines.append("+-: half a 95 % interval over speakers or sentences and seeds; the difference is paired")
+    lines.append("+-: half a 95 % interval over voices or sentences and seeds; the difference is paired")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ def test_clips_follow_their_seed_and_speakers_are_held_out(tmp_path, monkeypatch
     task = keywords.keyword_task(tmp_path, **options)
     assert task.features.shape == (18, 80, 60)
     assert np.all(np.isfinite(task.features))
-    assert not set(task.speakers[task.training]) & set(task.speakers[task.held_out])
+    assert not set(task.voices[task.training]) & set(task.voices[task.held_out])
     np.testing.assert_array_equal(np.bincount(task.labels), [6, 6, 6])
     again = keywords.keyword_task(None, **options)
     other = keywords.keyword_task(None, **options, rng=1)
@@ -50,6 +50,8 @@ def test_too_few_clips_are_refused():
 
 def test_speakers_are_different_and_drawn():
     assert len(set(keywords.speakers())) == len(keywords.speakers()) > 400
+    voices = [speaker.partition("+")[2] for speaker in keywords.speakers()]
+    assert voices[:7] == [voices[0]] * 7  # with every accent
     assert sorted(keywords.speakers(1)) == sorted(keywords.speakers(0))
     assert keywords.speakers(1) != keywords.speakers(0)
 
