@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import doctest
 import itertools
+import signal
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -24,6 +26,14 @@ OPTIONS = {
     "low rank": {"projection": 2, "keep": 4, "directions": 2, "weight_decay": 0.01},
     "factors": {"schedule": lambda s: 1.0 + s % 2},
 }
+
+
+@pytest.fixture(autouse=True)
+def pythons_handler() -> Iterator[None]:
+    """Interrupts are Python's, also in a process that was started in the background, where they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(seed: int = 0, dtype: type = np.float32) -> list[np.ndarray]:
@@ -278,8 +288,6 @@ def test_a_stopped_loss_leaves_the_weights_of_the_last_whole_step() -> None:
 
 
 def test_a_keyboard_interrupt_waits_for_a_whole_update() -> None:
-    import signal
-
     p = start()
     arrays, source = trained_arrays(p, "refuse")
     weights = Weights(arrays, source, 1e-3, "full")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +14,14 @@ from ml.tuning.zeroth_order_spsa import spsa
 from ml.tuning.zeroth_order_weights import Weights
 
 SETTINGS = {"steps": 10, "rate": 1e-3, "eps": 1e-3, "directions": 2, "weight_decay": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def pythons_handler() -> Iterator[None]:
+    """Interrupts are Python's, also in a process that was started in the background, where they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start() -> list[np.ndarray]:
