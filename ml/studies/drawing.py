@@ -48,7 +48,8 @@ def figure(summary: Mapping[str, Any], out: Path) -> None:
                 axis.semilogy(bits, errors, "o-", label=label, markersize=4)
         axis.set(title=name, xlabel="mean bits", ylabel=found["error"].replace("_", " "))
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize=7)
+    if axes[0][0].get_legend_handles_labels()[0]:
+        axes[0][0].legend(fontsize=7)
     drawing.tight_layout()
     for suffix in ("png", "pdf"):
         drawing.savefig(out / f"bits.{suffix}", dpi=150)
