@@ -6,8 +6,9 @@ A SHA-256 of all names, types, shapes and entries stands beside the arrays: .saf
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 
 from lowrank.optional import require
 from lowrank.reading import FileFormatError, array_from, digest, json_from, read_bytes, read_members
+from lowrank.writing import write_atomically
 
-__all__ = ["CHECKSUM", "SUFFIXES", "checksum_of", "pop_checksum", "read_arrays", "suffix_of"]
+__all__ = ["CHECKSUM", "SUFFIXES", "checksum_of", "pop_checksum", "read_arrays", "suffix_of", "write_arrays"]
 
 #: The key of the checksum.
 CHECKSUM = "sha256"
@@ -49,6 +51,24 @@ def read_arrays(
         raise ValueError(f"{name} is a folder; give the name of a file")
     content = read_bytes(path)
     return _npz(name, content, accept, kind) if suffix == ".npz" else _safetensors(name, content, accept, kind)
+
+
+def write_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], suffixes: Sequence[str] = SUFFIXES
+) -> None:
+    """Write arrays by name, with their checksum, to a file whose suffix decides the format: whole or not at all.
+
+    Raises ValueError for another suffix, ImportError without safetensors for its suffix.
+    """
+    suffix, checked = suffix_of(path, suffixes), {**arrays, CHECKSUM: checksum_of(dict(arrays))}
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **checked)
+        content = buffer.getvalue()
+    else:
+        package = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
+        content = package.save({k: np.array(a, order="C") for k, a in checked.items()})
+    write_atomically(path, content)
 
 
 def checksum_of(arrays: dict[str, Any]) -> np.ndarray:

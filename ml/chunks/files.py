@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from lowrank.reading import FileFormatError
 from lowrank.residual_codes import ResidualCodes
-from lowrank.writing import write_atomically
 from ml import array_files
 from ml.array_files import CHECKSUM
 from ml.chunks.tokenizer import ActionCodes
@@ -69,11 +67,7 @@ def load_action_codes(path: str | os.PathLike[str]) -> ActionCodes:
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays with their checksum to a file .npz, whole or not at all."""
-    array_files.suffix_of(path, SUFFIXES)
-    checked = {**arrays, CHECKSUM: array_files.checksum_of(dict(arrays))}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **checked)
-    write_atomically(path, buffer.getvalue())
+    array_files.write_arrays(path, arrays, SUFFIXES)
 
 
 def read_arrays(path: str | os.PathLike[str], mark: str, keys: set[str], prefix: str = "\0") -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ module it is loaded into.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -20,8 +19,7 @@ import numpy as np
 from lowrank.optional import require
 from lowrank.quantized import Quantized
 from lowrank.reading import FileFormatError, json_from
-from lowrank.writing import write_atomically
-from ml.array_files import CHECKSUM, checksum_of, pop_checksum, read_arrays, suffix_of
+from ml.array_files import CHECKSUM, pop_checksum, read_arrays, suffix_of, write_arrays
 from ml.quantization.memory import overlaps_itself
 from ml.quantization.post_training import install
 from ml.quantization.report import QuantizationReport, check_report, stored_tensors, without
@@ -56,7 +54,7 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
         a folder that does not exist or may not be written to.
     """
     torch = checked_module(module)
-    suffix = suffix_of(path)
+    suffix_of(path)
     state = module.state_dict(keep_vars=True)
     other = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if other:
@@ -74,14 +72,7 @@ def save_quantized(module: Any, report: QuantizationReport, path: str | os.PathL
     text = json.dumps({"weights": [list(names) for names in report.names.values()], "kept": types})
     arrays[NAMES] = np.frombuffer(text.encode(), np.uint8)
     arrays[MARK] = np.array([VERSION, len(report.weights), len(kept)], dtype=np.int64)
-    arrays[CHECKSUM] = checksum_of(arrays)
-    if suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        write_atomically(path, buffer.getvalue())
-        return
-    numpy_files = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
-    write_atomically(path, numpy_files.save({k: np.array(a, order="C") for k, a in arrays.items()}))
+    write_arrays(path, arrays)
 
 
 def load_quantized(path: str | os.PathLike[str], module: Any) -> QuantizationReport:

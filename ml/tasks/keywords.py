@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import os
 import wave
@@ -22,7 +21,6 @@ import numpy as np
 from lowrank.optional import require
 from lowrank.progress import progress_bar
 from lowrank.reading import FileFormatError
-from lowrank.writing import write_atomically
 from ml import array_files
 from ml.tasks.speech import RATE, log_mel, resampled, speech_encoder, spoken
 
@@ -133,10 +131,7 @@ def keyword_task(
     features, labels, who = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = io.BytesIO()
-        arrays = dict(zip(KEYS[:3], (features, labels, who), strict=True))
-        np.savez(file, allow_pickle=False, **arrays, **{KEYS[3]: array_files.checksum_of(arrays)})
-        write_atomically(path, file.getvalue())
+        array_files.write_arrays(path, dict(zip(KEYS[:3], (features, labels, who), strict=True)), (".npz",))
     return _task(tuple(words), features, labels, who, training, held_out)
 
 

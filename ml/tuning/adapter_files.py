@@ -6,7 +6,6 @@ a file is run: it holds numbers and one JSON text, and the architecture is that 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -15,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.optional import require
 from lowrank.reading import FileFormatError, json_from
-from lowrank.writing import write_atomically
-from ml.array_files import CHECKSUM, checksum_of, pop_checksum, read_arrays, suffix_of
+from ml.array_files import CHECKSUM, pop_checksum, read_arrays, suffix_of, write_arrays
 from ml.tuning.adapt import adapt
 from ml.tuning.adapted import Adapted
 from ml.tuning.tensors import to_array, to_tensor, type_of
@@ -111,19 +108,12 @@ def write_tensors(
 
     mark : the key that says what the file is; the header stands under mark + "_header"
     """
-    suffix = suffix_of(path)
+    suffix_of(path)
     arrays = {name: to_array(tensor) for name, tensor in tensors.items()}
     text = json.dumps({**header, "types": {name: type_of(tensor) for name, tensor in tensors.items()}})
     arrays[f"{mark}_header"] = np.frombuffer(text.encode(), np.uint8)
     arrays[mark] = np.array([VERSION, len(tensors)], dtype=np.int64)
-    arrays[CHECKSUM] = checksum_of(arrays)
-    if suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        write_atomically(path, buffer.getvalue())
-        return
-    numpy_files = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
-    write_atomically(path, numpy_files.save({k: np.array(a, order="C") for k, a in arrays.items()}))
+    write_arrays(path, arrays)
 
 
 def read_tensors(

@@ -18,6 +18,8 @@ def multihead(
 ) -> tuple[Any, str]:  # fmt: skip
     """Return the result of torch.nn.functional.multi_head_attention_forward and "", or None and why it is not done.
 
+    The arguments are those of PyTorch's function, in its order: this one stands in its place.
+
     query : (T, N, E) or (T, E); key, value : (S, N, E) or (S, E); masks as there
     """
     if need_weights:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from dataclasses import asdict, replace
@@ -11,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.optional import require
 from lowrank.reading import FileFormatError, json_from, read_bytes
 from lowrank.writing import write_atomically
-from ml.array_files import CHECKSUM, SUFFIXES, checksum_of, pop_checksum, read_arrays, suffix_of
+from ml.array_files import CHECKSUM, SUFFIXES, pop_checksum, read_arrays, suffix_of, write_arrays
 from ml.tuning.zeroth_order_log import ENTRY, VERSION, MezoFits, MezoLog, MezoSettings, json_of, parts
 
 __all__ = ["GrowingLog", "load_mezo_log", "read_log", "save_mezo_log"]
@@ -30,21 +28,14 @@ def save_mezo_log(log: MezoLog, path: str | os.PathLike[str]) -> None:
     It is written whole or not at all. Raises ValueError for another suffix, OSError for a folder that is not there,
     ImportError without safetensors for its suffix.
     """
-    suffix = suffix_of(path)
+    suffix_of(path)
     text = json.dumps(json_of(log.settings, log.fits)).encode()
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         MARK: np.array([VERSION, *log.seeds.shape], dtype=np.int64),
         ENTRIES: np.frombuffer(log.entries(), np.uint8),
         HEADER: np.frombuffer(text, np.uint8),
     }
-    arrays[CHECKSUM] = checksum_of(arrays)
-    if suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-        write_atomically(path, buffer.getvalue())
-        return
-    numpy_files = require("safetensors.numpy", "safetensors", "a .safetensors file", "ml")
-    write_atomically(path, numpy_files.save(arrays))
+    write_arrays(path, arrays)
 
 
 def load_mezo_log(path: str | os.PathLike[str]) -> MezoLog:
