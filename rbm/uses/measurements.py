@@ -74,7 +74,7 @@ class Measurements:
 
         By the triangle inequality e = ||W b||_2 / count^{1/2} for outputs, b their bounds; for points of the field the
         smaller of that, b_i = ||C_i||_{P'} bound, and of the norm of W C times the bound of each experiment. The
-        rounding of residuals and misfit is added.
+        rounding of residuals and misfit is added, (count + 8) u of their norm: proved for sums in any order.
         """
         if self.field is None:
             bounds = np.stack([np.asarray(solution.output_bounds[name]) for name in self.names], axis=-1) * self.weights
@@ -84,7 +84,8 @@ class Measurements:
             rows = bound[:, None] * self.field.rows * self.weights
             total = min(float(np.linalg.norm(rows)), float(np.linalg.norm(bound * self.field.norms)))
             total += float(np.linalg.norm(self.weights * (np.abs(solution.coefficients) @ self.field.sizes.T)))
-        rounding = 4 * ROUND_OFF * np.linalg.norm(np.abs(residuals) + 2 * self.weights * np.abs(self.data))
+        sizes = np.abs(residuals) + 2 * self.weights * np.abs(self.data)
+        rounding = (self.count + 8) * ROUND_OFF * np.linalg.norm(sizes)
         scale = float(np.sqrt(self.count))
         return (total + float(rounding)) / scale * (1 + (self.count + 16) * ROUND_OFF)
 
