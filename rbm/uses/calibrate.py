@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from rbm.errors import Interrupted, ModelError, ParameterError
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
+from rbm.uses.candidates import Candidates, End
 from rbm.uses.measurements import Measurements, read_measurements
-from rbm.uses.searches import search_of
-from rbm.uses.sensitivity import Sensitivity, sensitivity_of, stencil
+from rbm.uses.searches import Search, search_of
+from rbm.uses.sensitivity import Sensitivity, sensitivity_of, stencil, unknown_sensitivity
 
 __all__ = ["Calibration", "Run", "calibrate"]
 
@@ -76,101 +77,6 @@ class Calibration:
         return "\n  not determined: ".join([*lines, *self.undetermined])
 
 
-class _End(BaseException):
-    """The search may end; `args` says why. No Exception: an optimiser of the user may catch those and go on."""
-
-
-@dataclass
-class _Candidates:
-    """Evaluates candidates x in [0, 1]^p, keeps the best, and knows when to stop."""
-
-    reduced: ReducedModel
-    measured: Measurements
-    free: np.ndarray  #: (p,) columns of the parameters that are looked for
-    fixed: np.ndarray  #: (m, parameters): known values; NaN in the free columns
-    target: float | None
-    limit: int
-    method: str | None
-    evaluations: int = 0
-    calls: int = 0
-    best: tuple[float, np.ndarray, float] | None = None  #: misfit, x, error
-    run_best: tuple[float, np.ndarray] | None = None
-    reasons: list[str] = field(default_factory=list)
-
-    @property
-    def space(self) -> ParameterSpace:
-        return self.reduced.parameters
-
-    def mus(self, x: np.ndarray) -> np.ndarray:
-        """Return parameter points (M m, parameters) of candidates (M, p), reflected at the ends of the ranges."""
-        inside = np.abs((x + 1) % 2 - 1)
-        low, high = self.space.bounds[self.free].T
-        if self.space.scale == "log":
-            values = np.exp(np.log(low) + inside * (np.log(high) - np.log(low)))
-        else:
-            values = low + inside * (high - low)
-        points = np.tile(self.fixed, (len(x), 1))
-        # exp(log(high)) may be the next number
-        points[:, self.free] = np.repeat(np.minimum(np.maximum(values, low), high), len(self.fixed), axis=0)
-        return points
-
-    def inverse(self, mus: np.ndarray) -> np.ndarray:
-        """Return x (s, p) of points (s, p)."""
-        low, high = self.space.bounds[self.free].T
-        if self.space.scale == "log":
-            low, high, mus = np.log(low), np.log(high), np.log(mus)
-        return (mus - low) / np.where(high > low, high - low, 1.0)
-
-    def solve(self, x: np.ndarray, estimate: bool) -> Solution:
-        """Return the answers for candidates (M, p), those that fail marked."""
-        self.calls += 1
-        keep = self.measured.field is not None or estimate
-        return self.reduced.solve(
-            self.mus(x), estimate, method=self.method if estimate else None, on_error="mark", coefficients=keep
-        )
-
-    def __call__(self, x: Any) -> Any:
-        """Return misfits (M,) of candidates (M, p), or a number for one (p,). Raises _End when the search is over."""
-        given = np.asarray(x, dtype=float)
-        points = given[None] if given.ndim == 1 else given
-        if points.ndim != 2 or points.shape[1] != len(self.free):
-            raise ModelError(
-                f"the optimiser asks for points of shape {given.shape}, expected (p,) or (M, p) with p = "
-                f"{len(self.free)}"
-            )
-        if not np.all(np.isfinite(points)):
-            raise ModelError(f"the optimiser asks for a point that is NaN or infinite: {given.ravel()[:8]}")
-        solution = self.solve(points, False)
-        self.reasons += [r for r in solution.reasons if r not in self.reasons]
-        misfits = self.measured.misfits(self.measured.residuals(solution))
-        self.evaluations += len(points)
-        i = int(np.argmin(misfits))
-        self._look(float(misfits[i]), points[i])
-        if self.evaluations >= self.limit:
-            raise _End("evaluations")
-        return misfits if given.ndim == 2 else float(misfits[0])
-
-    def _look(self, misfit: float, x: np.ndarray) -> None:
-        if self.run_best is None or misfit < self.run_best[0]:
-            self.run_best = misfit, x.copy()
-        if not misfit < (np.inf if self.best is None else self.best[0]):
-            return
-        solution = self.solve(x[None], True)
-        self.reasons += [r for r in solution.reasons if r not in self.reasons]
-        residuals = self.measured.residuals(solution)
-        found = float(self.measured.misfits(residuals)[0])
-        error = self.measured.error(solution, residuals[0])
-        if not (np.isfinite(found) and np.isfinite(error)):
-            if not solution.reasons:
-                self.reasons.append(f"the misfit {found:.3g} or its bound {error:.3g} is not finite")
-            return  # a point without a bound is not taken
-        self.best = misfit, x.copy(), error
-        if found <= error:
-            raise _End("certified")
-        if self.target is not None and found <= self.target:
-            raise _End("target")
-
-
 def calibrate(
     reduced: ReducedModel,
     data: Any,
@@ -222,14 +128,54 @@ def calibrate(
         raise ModelError(f"max_evaluations must be a whole number of at least 1, got {max_evaluations!r}")
     if target is not None and not (isinstance(target, Real) and np.isfinite(target) and target >= 0):
         raise ModelError(f"target must be a misfit, a number of at least 0, got {target!r}")
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise ModelError(f"rng must be a seed, a whole number of at least 0, got {rng!r}")
     search, from_points = search_of(optimizer, options, rng)
     reduced.state(method)  # an estimator that is not there, before the search
-    candidates = _Candidates(reduced, measured, free, fixed, target, int(max_evaluations), method)
+    candidates = Candidates(reduced, measured, free, fixed, target, int(max_evaluations), method)
     names = tuple(space.names[j] for j in free)
     runs: list[Run] = []
-    stopped: Stopped = "converged"
+    cause: KeyboardInterrupt | None = None
     try:
-        for x0 in _starts(candidates, starts, rng, names, from_points):
+        stopped = _searched(candidates, search, lambda: _starts(candidates, starts, rng, names, from_points), runs)
+    except KeyboardInterrupt as interrupt:
+        stopped, cause = "interrupted", interrupt
+        if candidates.best is None:
+            raise
+    except Exception as error:
+        _note_the_best(error, candidates, names)
+        raise
+    try:
+        result = _finished(candidates, names, runs, stopped)
+    except KeyboardInterrupt as interrupt:  # also a second one
+        cause = interrupt
+        result = _finished(candidates, names, runs, "interrupted", look_around=False)
+    if cause is None:
+        return result
+    raise Interrupted(
+        f"calibration interrupted after {candidates.evaluations} evaluations, with a misfit of {result.misfit:.3g}; "
+        "the best so far is in `result` of this exception",
+        result,
+    ) from cause
+
+
+def _note_the_best(error: Exception, candidates: Candidates, names: tuple[str, ...]) -> None:
+    """Add the best point so far to an error of the optimiser, so that it is not lost."""
+    if candidates.best is not None:
+        misfit, x, _ = candidates.best
+        mu = candidates.mus(x[None])[0, candidates.free].tolist()
+        found = ", ".join(f"{name!r}: [{value!r}]" for name, value in zip(names, mu, strict=True))
+        error.add_note(
+            f"rbm.calibrate had evaluated {candidates.evaluations} candidates; the best has the misfit {misfit:.3g}. "
+            f"starts={{{found}}} goes on from there"
+        )
+
+
+def _searched(candidates: Candidates, search: Search, starts: Callable[[], np.ndarray], runs: list[Run]) -> Stopped:
+    """Search from all starts, write down the run of each, and return why it ended."""
+    free = candidates.free
+    try:
+        for x0 in starts():
             candidates.run_best, message = None, ""
             try:
                 message = search(candidates, x0)
@@ -238,18 +184,9 @@ def calibrate(
                     found = candidates.mus(candidates.run_best[1][None])[0, free]
                     first = candidates.mus(x0[None])[0, free]
                     runs.append(Run(first, found, candidates.run_best[0], message))
-    except _End as end:
-        stopped = end.args[0]
-    except KeyboardInterrupt as interrupt:
-        if candidates.best is None:
-            raise
-        result = _finished(candidates, names, runs, "interrupted")
-        raise Interrupted(
-            f"calibration interrupted after {candidates.evaluations} evaluations, with a misfit of "
-            f"{result.misfit:.3g}; the best so far is in `result` of this exception",
-            result,
-        ) from interrupt
-    return _finished(candidates, names, runs, stopped)
+    except End as end:
+        return cast("Stopped", end.args[0])
+    return "converged"
 
 
 def _known(space: ParameterSpace, known: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -282,7 +219,7 @@ def _known(space: ParameterSpace, known: Mapping[str, Any] | None) -> tuple[np.n
     return np.array(free), points
 
 
-def _starts(candidates: _Candidates, starts: Any, rng: int, names: tuple[str, ...], from_points: bool) -> np.ndarray:
+def _starts(candidates: Candidates, starts: Any, rng: int, names: tuple[str, ...], from_points: bool) -> np.ndarray:
     """Return where the searches begin (s, p): given points, or the best of some that are tried at once."""
     p = len(names)
     low, high = candidates.space.bounds[candidates.free].T
@@ -301,8 +238,10 @@ def _starts(candidates: _Candidates, starts: Any, rng: int, names: tuple[str, ..
     return x[np.argsort(misfits, kind="stable")[: int(starts) if from_points else 1]]
 
 
-def _finished(candidates: _Candidates, names: tuple[str, ...], runs: list[Run], stopped: Stopped) -> Calibration:
-    """Return the result for the best candidate, with its sensitivity."""
+def _finished(
+    candidates: Candidates, names: tuple[str, ...], runs: list[Run], stopped: Stopped, look_around: bool = True
+) -> Calibration:
+    """Return the result for the best candidate, with its sensitivity if there is time to look around."""
     if candidates.best is None:
         raise ParameterError(f"no point had a misfit; the first reason: {next(iter(candidates.reasons), 'not known')}")
     _, x, error = candidates.best
@@ -311,17 +250,20 @@ def _finished(candidates: _Candidates, names: tuple[str, ...], runs: list[Run], 
     solution = candidates.solve(x[None], True)
     residuals = measured.residuals(solution)
     misfit = float(measured.misfits(residuals)[0])
-    points, distances = stencil(x)
-    beside = measured.residuals(candidates.solve(points, False))
-    found = sensitivity_of(beside, distances, names, _noise(measured, misfit, error, len(names)), _log(candidates))
     mu = candidates.mus(x[None])[0, free]
+    if look_around:
+        points, distances = stencil(x)
+        beside = measured.residuals(candidates.solve(points, False))
+        found = sensitivity_of(beside, distances, names, _noise(measured, misfit, error, len(names)), _log(candidates))
+    else:
+        found = unknown_sensitivity(len(names), "interrupted before")
     return Calibration(
         names, mu, misfit, error, solution, residuals[0], stopped, tuple(runs), candidates.evaluations,
         candidates.calls, found.singular_values, found.directions, _in_units(found, mu, candidates), found.undetermined,
     )  # fmt: skip
 
 
-def _log(candidates: _Candidates) -> bool:
+def _log(candidates: Candidates) -> bool:
     return candidates.space.scale == "log"
 
 
@@ -334,7 +276,7 @@ def _noise(measured: Measurements, misfit: float, error: float, count: int) -> f
     return max(misfit * float(np.sqrt(measured.count / freedom)), error, 1e-8 * size, float(np.finfo(float).tiny))
 
 
-def _in_units(found: Sensitivity, mu: np.ndarray, candidates: _Candidates) -> np.ndarray:
+def _in_units(found: Sensitivity, mu: np.ndarray, candidates: Candidates) -> np.ndarray:
     """Return standard deviations (p,) in the units of the parameters, from shares of the ranges."""
     low, high = candidates.space.bounds[candidates.free].T
     scale = mu * np.log(high / low) if _log(candidates) else high - low

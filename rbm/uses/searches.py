@@ -33,7 +33,8 @@ Search = Callable[[Callable[[np.ndarray], Any], np.ndarray], str]
 def search_of(optimizer: Any, options: Mapping[str, Any] | None, rng: int) -> tuple[Search, bool]:
     """Return the search, and whether it starts from points; evolution fills the box by itself.
 
-    Raises ModelError for a name that is no method, and for options that are no dictionary.
+    Raises ModelError for a name that is no method, and for options that are no dictionary or that the function does
+    not take.
     """
     if not (options is None or isinstance(options, Mapping)):
         raise ModelError(f"options must be a dictionary, got {type(options).__name__}")
@@ -78,13 +79,33 @@ def _evolution(options: dict[str, Any], rng: int) -> Search:
 
         seed = "rng" if "rng" in inspect.signature(differential_evolution).parameters else "seed"
         made = {seed: rng, "polish": False, "vectorized": True, "updating": "deferred", "tol": 1e-6, **options}
+        _check(differential_evolution, EVOLUTION, (f, [(0.0, 1.0)] * len(x0)), {"x0": x0}, made)
         many = (lambda x: f(x.T)) if made["vectorized"] else f
         return str(differential_evolution(many, [(0.0, 1.0)] * len(x0), x0=x0, **made).message)
 
     return search
 
 
+def _check(function: Any, name: str, given: tuple[Any, ...], ours: dict[str, Any], options: dict[str, Any]) -> None:
+    """Raise ModelError for options that a function does not take, or that are given to it already."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a compiled function may say nothing of its arguments
+        return
+    try:
+        if twice := ours.keys() & options:
+            raise TypeError(f"{min(twice)!r} is set by calibrate")
+        signature.bind(*given, **ours, **options)
+    except TypeError as error:
+        raise ModelError(
+            f"the optimiser {name} is called with f, x0, bounds and the options {sorted(options)}, which do not fit: "
+            f"{error}"
+        ) from error
+
+
 def _own(optimizer: Callable[..., Any], options: dict[str, Any]) -> Search:
+    _check(optimizer, getattr(optimizer, "__name__", type(optimizer).__name__), (None,) * 3, {}, options)
+
     def search(f: Callable[[np.ndarray], Any], x0: np.ndarray) -> str:
         found = optimizer(f, x0, [(0.0, 1.0)] * len(x0), **options)
         # what it found is looked at, whatever it calls it; the best point is kept in any case

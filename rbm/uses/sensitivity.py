@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["RANGE", "STEP", "Sensitivity", "sensitivity_of", "stencil"]
+__all__ = ["RANGE", "STEP", "Sensitivity", "sensitivity_of", "stencil", "unknown_sensitivity"]
 
 #: Step of the differences, as a share of the range.
 STEP = 1e-4
@@ -57,7 +57,7 @@ def sensitivity_of(
     derivative = ((rows[0::2] - rows[1::2]) / distances[:, None]).T / noise
     derivative = np.concatenate([derivative.real, derivative.imag]) if np.iscomplexobj(derivative) else derivative
     if not np.all(np.isfinite(derivative)):
-        return Sensitivity(np.full(p, np.nan), np.eye(p), np.full(p, np.inf), ("not known: points beside failed",))
+        return unknown_sensitivity(p, "points beside failed")
     # rows of zeros and not full_matrices, whose U would have the number of measurements squared
     rows_missing = np.zeros((max(p - len(derivative), 0), p))
     _, values, adjoint = np.linalg.svd(np.concatenate([derivative, rows_missing]), full_matrices=False)
@@ -70,6 +70,11 @@ def sensitivity_of(
     open_ones = [j for j in range(p) if not values[j] * RANGE > 1]
     said = tuple(_sentence(directions[:, j], float(values[j]), names, logarithmic) for j in open_ones)
     return Sensitivity(values, directions, spread, said)
+
+
+def unknown_sensitivity(p: int, why: str) -> Sensitivity:
+    """Return that nothing is known of p parameters, and why."""
+    return Sensitivity(np.full(p, np.nan), np.eye(p), np.full(p, np.inf), (f"not known: {why}",))
 
 
 def _sentence(direction: np.ndarray, value: float, names: tuple[str, ...], logarithmic: bool) -> str:

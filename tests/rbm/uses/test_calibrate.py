@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import tracemalloc
 from functools import cache
@@ -257,6 +258,36 @@ def test_an_interrupted_search_keeps_the_best_so_far() -> None:
     assert len(found.runs) == 1
 
 
+def test_ctrl_c_at_the_end_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search has ended, and what the data leave open is being looked at."""
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["rbm.uses.calibrate"], "sensitivity_of", interrupted)
+    known = {"b": 1.0, "c": 0.5}
+    with pytest.raises(rbm.Interrupted) as caught:
+        rbm.calibrate(line(), {"s": 1 / 2.3}, noise=1e-5, known=known)
+    found = caught.value.result
+    assert abs(found.mu[0] - 1.3) < 1e-3
+    assert found.undetermined == ("not known: interrupted before",)
+    assert np.isinf(found.spread).all()
+
+
+def test_an_optimiser_that_fails_does_not_lose_the_best_so_far() -> None:
+    def fails(f: Any, x0: np.ndarray, bounds: Any) -> None:
+        f(np.array([(1.31 - 0.5) / 1.5]))
+        raise ZeroDivisionError("mine")
+
+    known = {"b": 1.0, "c": 0.5}
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        rbm.calibrate(line(), {"s": 1 / 2.3}, noise=1e-5, known=known, optimizer=fails, starts=[[1.9]])
+    note = caught.value.__notes__[0]
+    starts = eval(note[note.index("{") : note.index("}") + 1])
+    found = rbm.calibrate(line(), {"s": 1 / 2.3}, noise=1e-5, known=known, starts=starts)
+    assert abs(found.runs[0].start[0] - 1.31) < 1e-12
+
+
 def test_points_that_fail_are_left_out() -> None:
     one = np.eye(2)
     model = rbm.FullOrderModel(
@@ -320,6 +351,10 @@ def test_single_precision_and_coded_models() -> None:
         ({"s": 1.0}, {"noise": {"t": 1.0}}, "noise is given by name, but not for the output 's'"),
         ({"s": 1.0}, {"optimizer": "newton"}, "must be a method of scipy.optimize.minimize, nelder-mead, .*newton"),
         ({"s": 1.0}, {"options": 3}, "options must be a dictionary"),
+        ({"s": 1.0}, {"optimizer": "differential_evolution", "options": {"x0": 1}}, "'x0' is set by calibrate"),
+        ({"s": 1.0}, {"optimizer": "differential_evolution", "options": {"size": 1}}, "do not fit: .*'size'"),
+        ({"s": 1.0}, {"optimizer": lambda f: f(1.0)}, "is called with f, x0, bounds and the options .* do not fit"),
+        ({"s": 1.0}, {"rng": "one"}, "rng must be a seed, a whole number of at least 0, got 'one'"),
         ({"s": 1.0}, {"known": {"q": 1.0}}, "known names 'q', which is no parameter; they are a, b, c"),
         ({"s": 1.0}, {"known": {"a": 1.0, "b": 1.0, "c": 1.0}}, "all parameters are known"),
         ({"s": 1.0}, {"known": {"a": [1.0, 1.5], "b": [1.0, 1.1, 1.2]}}, "of 2, 3 experiments do not fit"),
