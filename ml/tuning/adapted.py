@@ -35,6 +35,7 @@ class Adapted:
     handles: tuple[Any, ...] = field(repr=False)  #: of the hooks
     nested: tuple[str, ...] = field(repr=False)  #: encoders of PyTorch whose fused path was switched off
     unmerged: dict[str, Any] = field(default_factory=dict, repr=False)  #: weights before they were merged
+    guards: list[Any] = field(default_factory=list, repr=False)  #: hooks that refuse other weights while merged
 
     def __repr__(self) -> str:
         share = self.n_trained / self.n_total if self.n_total else 0.0
@@ -130,6 +131,8 @@ class Adapted:
                     self.unmerged[_full(place, name)] = weight.detach().clone()
                     weight.copy_(value)
                 place.part.merged = True
+                self.guards.append(place.host.register_load_state_dict_pre_hook(_refuse_weights))
+            self.guards.append(self.module.register_load_state_dict_pre_hook(_refuse_weights))
 
     def _check_mergeable(self) -> None:
         every = dict(self.module.named_parameters(remove_duplicate=False))
@@ -155,9 +158,15 @@ class Adapted:
             for name, value in self.unmerged.items():
                 self.module.get_parameter(name).copy_(value)
         self.unmerged.clear()
+        self._let_weights_in()
         for place in self.placements:
             if hasattr(place.part, "merged"):
                 place.part.merged = False
+
+    def _let_weights_in(self) -> None:
+        for guard in self.guards:
+            guard.remove()
+        self.guards.clear()
 
     def remove(self, keep_merged: bool = False) -> None:
         """Give the module back as it was before it was adapted, bit for bit; this handle is then done with.
@@ -180,6 +189,7 @@ class Adapted:
             with torch.no_grad():
                 for name, value in self.originals.items():
                     there[name].copy_(value)
+        self._let_weights_in()
         for handle in self.handles:
             handle.remove()
         for place in self.placements:
@@ -187,7 +197,8 @@ class Adapted:
         for name in self.nested:
             self.module.get_submodule(name).use_nested_tensor = True
         for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(self.flags[name])
+            if name in self.flags:  # ml.lean may have added others since
+                parameter.requires_grad_(self.flags[name])
             if name in self.originals:
                 parameter.grad = None
         del self.module.__dict__[MARK]
@@ -237,6 +248,14 @@ class Adapted:
     def _alive(self) -> None:
         if MARK not in self.module.__dict__:
             raise ValueError("this adapter was removed from its module: adapt the module anew")
+
+
+def _refuse_weights(module: Any, *given: Any) -> None:
+    """Hook before weights are loaded into a module."""
+    raise ValueError(
+        "the weights hold the update of an adapter, and its .unmerge() would put back those that were there before: "
+        "call .unmerge() before .load_state_dict(..)"
+    )
 
 
 def _full(place: Placement, name: str) -> str:

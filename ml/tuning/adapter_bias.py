@@ -12,7 +12,7 @@ from typing import Any
 
 from lowrank.optional import require
 from ml.tuning.exits import exits
-from ml.tuning.placement import Placement, part_of, random_parameter, replaced, zero_parameter
+from ml.tuning.placement import Placement, class_of, part_of, random_parameter, replaced, stored_by_name, zero_parameter
 
 __all__ = ["place_adapter_bias"]
 
@@ -22,6 +22,7 @@ def _class() -> Any:
     require("torch", "torch", "ml.adapt", "ml")
     import torch
 
+    @stored_by_name
     class AdapterBias(torch.nn.Module):
         """The map h -> (a . h + a_0) v of rows (..., d); 2 d + 1 numbers."""
 
@@ -35,6 +36,11 @@ def _class() -> Any:
             return torch.nn.functional.linear(h.to(self.a.dtype), self.a, self.a_0) * self.v
 
     return AdapterBias
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("AdapterBias",), _class)
 
 
 def _shift(layer: Any, args: Any, kwargs: Any, output: Any) -> Any:

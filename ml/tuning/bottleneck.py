@@ -15,10 +15,12 @@ from lowrank.optional import require
 from ml.tuning.exits import AFTER, exits
 from ml.tuning.placement import (
     Placement,
+    class_of,
     first_tensor,
     part_of,
     random_parameter,
     replaced,
+    stored_by_name,
     whole_number,
     zero_parameter,
 )
@@ -33,6 +35,7 @@ def _class() -> Any:
     require("torch", "torch", "ml.adapt", "ml")
     import torch
 
+    @stored_by_name
     class Bottleneck(torch.nn.Module):
         """The map h -> scale (U f(D h + b) + c); D (r, inputs), b (r,), U (outputs, r), c (outputs,)."""
 
@@ -51,6 +54,11 @@ def _class() -> Any:
             return torch.nn.functional.linear(inner, self.U, self.c) * self.scale
 
     return Bottleneck
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("Bottleneck",), _class)
 
 
 def _in_series(layer: Any, args: Any, kwargs: Any, output: Any) -> Any:

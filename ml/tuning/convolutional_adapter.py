@@ -10,7 +10,15 @@ from typing import Any
 from lowrank.optional import require
 from ml.tuning.bottleneck import ACTIVATIONS
 from ml.tuning.network_parts import chosen
-from ml.tuning.placement import Placement, part_of, random_parameter, whole_number, zero_parameter
+from ml.tuning.placement import (
+    Placement,
+    class_of,
+    part_of,
+    random_parameter,
+    stored_by_name,
+    whole_number,
+    zero_parameter,
+)
 
 __all__ = ["place_convolution"]
 
@@ -20,6 +28,7 @@ def _class() -> Any:
     require("torch", "torch", "ml.adapt", "ml")
     import torch
 
+    @stored_by_name
     class ConvolutionalBottleneck(torch.nn.Module):
         """The map of (batch, channels, ...): convolution to r channels, f, and back by a matrix (channels, r)."""
 
@@ -43,6 +52,11 @@ def _class() -> Any:
             return convolve(inner, self.U[(..., *(None,) * self.dimensions)], self.c)
 
     return ConvolutionalBottleneck
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("ConvolutionalBottleneck",), _class)
 
 
 def _add(layer: Any, args: Any, kwargs: Any, output: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from lowrank.optional import require
 from ml.tuning.native_attention import projection, restore_weights, rows_of, show_changed_weights
 from ml.tuning.network_parts import Block, blocks_of, chosen, is_linear, linear_size, transposed
-from ml.tuning.placement import Placement, first_tensor, part_of, type_like
+from ml.tuning.placement import Placement, class_of, first_tensor, is_merged, part_of, stored_by_name, type_like
 
 __all__ = ["place_ia3"]
 
@@ -25,6 +25,7 @@ def _classes() -> tuple[Any, Any]:
     def ones(like: Any, width: int) -> Any:
         return torch.nn.Parameter(torch.ones(width, dtype=type_like(like), device=like.device))
 
+    @stored_by_name
     class Scaled(torch.nn.Module):
         """The factors of the outputs of a linear layer, or of its inputs."""
 
@@ -43,6 +44,7 @@ def _classes() -> tuple[Any, Any]:
                 found["bias"] = (host.bias * self.factors).to(host.bias.dtype)
             return found
 
+    @stored_by_name
     class AttentionScaled(torch.nn.Module):
         """Factors of keys and values of torch.nn.MultiheadAttention."""
 
@@ -70,14 +72,19 @@ def _classes() -> tuple[Any, Any]:
     return Scaled, AttentionScaled
 
 
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("Scaled", "AttentionScaled"), _classes)
+
+
 def _scale_outputs(layer: Any, args: Any, kwargs: Any, output: Any) -> Any:
     part = part_of(layer)
-    return None if part.merged else (output * part.factors).to(output.dtype)
+    return None if is_merged(layer, part) else (output * part.factors).to(output.dtype)
 
 
 def _scale_inputs(layer: Any, args: Any, kwargs: Any) -> Any:
     part = part_of(layer)
-    if part.merged:
+    if is_merged(layer, part):
         return None
     x = first_tensor(layer, args, kwargs)
     return ((x * part.factors).to(x.dtype), *args[1:]), {} if not args else kwargs

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.optional import require
+from ml.tuning.adapted import MARK
 from ml.tuning.derivative_code import MAX_CODE_BITS, NAMED, DerivativeCode
 from ml.tuning.lean_branches import add_prompt, add_side, blocks_of, remove_branches
 from ml.tuning.lean_operations import Operations, running
@@ -128,6 +129,7 @@ class LeanTuning:
         self.module, self.operations = module, operations
         self._before = module.__dict__.get("forward")
         self._gradients = {name: p.requires_grad for name, p in module.named_parameters()}
+        self._adapted = _adapted_parts(module)
         self._blocks: dict[str, Any] = {}
         self._own = {name: dict(module.named_modules())[name] for name in own}
         self._codes = dict(own)
@@ -175,14 +177,20 @@ class LeanTuning:
     def restore(self) -> Any:
         """Give the module back: forward, hooks, parameters and gradients as before. Trained values stay.
 
-        Prompts and branches are taken out: keep them before by :meth:`state`. Returns the module.
+        Prompts and branches are taken out: keep them before by :meth:`state`. Returns the module. Raises ValueError for
+        a module that was adapted after it was made lean.
         """
+        adapted = _adapted_parts(self.module)
+        if adapted - self._adapted:
+            raise ValueError("the module was adapted after it was made lean: call .remove() of that adapter first")
         remove_branches(self._blocks.values())
         _put_back(self.module, self._before)
         for part in self._own.values():
             _put_back(part, getattr(part.__dict__.get("forward"), "before", None))
+        # where an adapter was removed meanwhile, that has put back what was there before both
+        gone = {id(p) for name in self._adapted - adapted for p in self.module.get_submodule(name).parameters()}
         for name, parameter in self.module.named_parameters():
-            if name in self._gradients:
+            if name in self._gradients and id(parameter) not in gone:
                 parameter.requires_grad_(self._gradients[name])
         return self.module
 
@@ -255,6 +263,11 @@ class _OwnFunction:
             self.operations.left[self.name] = "it has trained parameters, and its code is of f'(x) alone"
             return plain(x)
         return self.operations.elementwise(self.name, plain, x)
+
+
+def _adapted_parts(module: Any) -> set[str]:
+    """Return the names of the submodules that are adapted now."""
+    return {name for name, part in module.named_modules() if MARK in part.__dict__}
 
 
 def _put_back(module: Any, before: Any) -> None:

@@ -14,7 +14,17 @@ from typing import Any
 from lowrank.optional import require
 from ml.tuning.native_attention import projection, restore_weights, rows_of, show_changed_weights
 from ml.tuning.network_parts import ROLES, Block, blocks_of, chosen, fits, is_linear, linear_size, transposed
-from ml.tuning.placement import Placement, first_tensor, part_of, random_parameter, whole_number, zero_parameter
+from ml.tuning.placement import (
+    Placement,
+    class_of,
+    first_tensor,
+    is_merged,
+    part_of,
+    random_parameter,
+    stored_by_name,
+    whole_number,
+    zero_parameter,
+)
 
 __all__ = ["place_lora"]
 
@@ -27,6 +37,7 @@ def _classes() -> tuple[Any, Any]:
     require("torch", "torch", "ml.adapt", "ml")
     import torch
 
+    @stored_by_name
     class LowRank(torch.nn.Module):
         """The update scale * B A of one weight (d, k), applied to rows x (..., k)."""
 
@@ -48,6 +59,7 @@ def _classes() -> tuple[Any, Any]:
             """Return the weight of a linear layer with the update."""
             return {"weight": _added(host.weight, self.delta().T if transposed(host) else self.delta())}
 
+    @stored_by_name
     class AttentionLowRank(torch.nn.Module):
         """The updates of some of the weights of torch.nn.MultiheadAttention, by role."""
 
@@ -74,6 +86,11 @@ def _classes() -> tuple[Any, Any]:
     return LowRank, AttentionLowRank
 
 
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("LowRank", "AttentionLowRank"), _classes)
+
+
 def _added(weight: Any, delta: Any) -> Any:
     """Return weight + delta, added in the wider of their types, in that of the weight."""
     return (weight + delta).to(weight.dtype)
@@ -82,7 +99,7 @@ def _added(weight: Any, delta: Any) -> Any:
 def _add_update(layer: Any, args: Any, kwargs: Any, output: Any) -> Any:
     """Hook after a linear layer."""
     part = part_of(layer)
-    return None if part.merged else output + part(first_tensor(layer, args, kwargs)).to(output.dtype)
+    return None if is_merged(layer, part) else output + part(first_tensor(layer, args, kwargs)).to(output.dtype)
 
 
 def place_lora(

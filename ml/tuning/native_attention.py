@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ml.tuning.placement import part_of
+from ml.tuning.placement import is_merged, part_of
 
 __all__ = ["RUN_CHANGED", "projection", "restore_weights", "rows_of", "show_changed_weights"]
 
@@ -33,7 +33,7 @@ def show_changed_weights(attention: Any, args: Any, kwargs: Any) -> None:
     It reads its weights as attributes, and an entry of the instance comes before its parameter of the same name.
     """
     part = part_of(attention)
-    if part.merged:
+    if is_merged(attention, part):
         return
     for name, value in part.changed(attention).items():
         owner, _, attribute = name.rpartition(".")

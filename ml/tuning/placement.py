@@ -7,15 +7,16 @@ functions that find the part through the layer they are called with: copies of a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lowrank.optional import require
 
 __all__ = [
-    "NAME", "Placement", "first_tensor", "part_of", "random_parameter", "replaced", "type_like",
-    "whole_number", "zero_parameter",
+    "NAME", "Placement", "class_of", "first_tensor", "is_merged", "part_of", "random_parameter", "replaced",
+    "stored_by_name", "type_like", "whole_number", "zero_parameter",
 ]  # fmt: skip
 
 #: The name of a part in its layer, and of the link that other layers have to it.
@@ -74,9 +75,33 @@ class Placement:
         del self.home._modules[NAME]
 
 
+def stored_by_name(part: type) -> type:
+    """Let pickle store a part's class, which is made inside a function, by its name in the module of its kind."""
+    part.__qualname__ = part.__name__
+    return part
+
+
+def class_of(module: str, name: str, there: Sequence[str], make: Callable[[], Any]) -> Any:
+    """Return the class of that name, for the `__getattr__` of the module of a kind: where pickle looks for it."""
+    if name not in there:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    made = make()
+    return next(part for part in (made if isinstance(made, tuple) else (made,)) if part.__name__ == name)
+
+
 def part_of(layer: Any) -> Any:
     """Return the part that a hooked layer works with."""
     return layer.__dict__[LINK]
+
+
+def is_merged(layer: Any, part: Any) -> bool:
+    """Return whether the update of a part stands in the weights of its layer; warn where it would be trained."""
+    if part.merged and layer.training and require("torch", "torch", "ml.adapt", "ml").is_grad_enabled():
+        warnings.warn(
+            "a merged adapter is in training mode: its numbers get no gradient; call .unmerge() to train it, or "
+            "module.eval()", UserWarning, stacklevel=3,
+        )  # fmt: skip
+    return bool(part.merged)
 
 
 def first_tensor(layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import copy
 import functools
 import sys
-import types
 from collections.abc import Sequence
 from typing import Any
 
 from lowrank.optional import require
 from ml.tuning.native_attention import projection, rows_of
 from ml.tuning.network_parts import Attention, blocks_of, chosen, linear_size
-from ml.tuning.placement import NAME, Placement, random_parameter, whole_number
+from ml.tuning.placement import NAME, Placement, class_of, random_parameter, stored_by_name, whole_number
 
 __all__ = ["place_prefix"]
 
@@ -37,6 +36,7 @@ def _class() -> Any:
     require("torch", "torch", "ml.adapt", "ml")
     import torch
 
+    @stored_by_name
     class Prefix(torch.nn.Module):
         """Keys K (p, d) and values V (p, d)."""
 
@@ -49,7 +49,7 @@ def _class() -> Any:
         def attach(self, host: Any) -> None:
             """Let the attention see the prefix."""
             if isinstance(host, torch.nn.MultiheadAttention):
-                host.forward = types.MethodType(_native_forward, host)
+                host.forward = functools.partial(_native_forward, host)  # a bound method could not be pickled
                 return
             self.original = host.config
             host.config = copy.copy(host.config)
@@ -63,6 +63,11 @@ def _class() -> Any:
                 host.config, self.original = self.original, None
 
     return Prefix
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("Prefix",), _class)
 
 
 def place_prefix(

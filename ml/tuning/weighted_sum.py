@@ -12,7 +12,7 @@ from typing import Any
 
 from lowrank.optional import require
 from ml.tuning.network_parts import blocks_of, chosen
-from ml.tuning.placement import Placement, first_tensor, part_of, replaced, type_like
+from ml.tuning.placement import Placement, class_of, first_tensor, part_of, replaced, stored_by_name, type_like
 
 __all__ = ["place_weighted_sum"]
 
@@ -22,6 +22,7 @@ def _class() -> Any:
     require("torch", "torch", "ml.adapt", "ml")
     import torch
 
+    @stored_by_name
     class WeightedSum(torch.nn.Module):
         """The sum of w_l h_l over the input h_0 of the first layer and the outputs of L layers; w (L + 1,)."""
 
@@ -37,6 +38,11 @@ def _class() -> Any:
             return sum(weight * state for weight, state in zip(self.w.unbind(), states, strict=True))
 
     return WeightedSum
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class of a part, for pickle."""
+    return class_of(__name__, name, ("WeightedSum",), _class)
 
 
 def _begin(layer: Any, args: Any, kwargs: Any) -> None:

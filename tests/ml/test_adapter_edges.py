@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from helpers.small_networks import answer, network  # noqa: E402
+
 from ml.tuning.adapt import adapt  # noqa: E402
 from ml.tuning.adapter_files import load_adapter, save_adapter  # noqa: E402
+from ml.tuning.lean import lean  # noqa: E402
 from ml.tuning.training_state import load_training, save_training  # noqa: E402
 
 
@@ -75,3 +81,84 @@ def test_files_of_peft_with_the_scale_of_rank_stabilised_updates(tmp_path):
     path.write_text(json.dumps(config))
     parts = load_peft(tmp_path, square()).low_rank_parts()
     assert [parts[f"{k}.weight"].scale for k in (0, 2)] == [8 / 2, 6 / 2]
+
+
+@pytest.mark.parametrize("name", ["bert", "torch", "mlp"])
+@pytest.mark.parametrize("kind", ["lora", "bottleneck", "adapter_bias", "ia3", "prefix", "weighted_sum"])
+def test_an_adapted_network_and_its_handle_can_be_pickled(name, kind):
+    module, given = network(name)
+    if name == "mlp" and kind != "lora":
+        pytest.skip("it has no attention")
+    adapted = adapt(module, kind)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            parameter += 0.1
+    again = pickle.loads(pickle.dumps(adapted))
+    assert torch.equal(answer(again.module, given), answer(module, given))
+    with torch.no_grad():
+        again.parameters()[0].add_(0.3)
+    assert not torch.equal(answer(again.module, given), answer(module, given))
+    again.remove()
+    adapted.remove()
+    assert torch.equal(answer(again.module, given), answer(module, given))
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_weights_are_not_loaded_into_merged_ones(kind):
+    """unmerge() would put the old ones back without a word."""
+    module, _ = network("bert")
+    adapted = adapt(module, kind)
+    state = {name: t.clone() for name, t in module.state_dict().items()}
+    adapted.merge()
+    with pytest.raises(ValueError, match=r"call \.unmerge\(\) before \.load_state_dict"):
+        module.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"call \.unmerge\(\) before \.load_state_dict"):
+        module.encoder.load_state_dict(module.encoder.state_dict())
+    adapted.unmerge()
+    module.load_state_dict(state)
+    adapted.merge()
+    adapted.remove(keep_merged=True)
+    module.load_state_dict(module.state_dict())
+
+
+@pytest.mark.parametrize("name", ["bert", "torch"])
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_training_a_merged_adapter_warns(name, kind):
+    module, given = network(name)
+    adapted = adapt(module, kind)
+    adapted.merge()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module.eval()(**given)
+        with torch.no_grad():
+            module.train()(**given)
+    with pytest.warns(UserWarning, match=r"its numbers get no gradient; call \.unmerge\(\)"):
+        module.train()(**given)
+
+
+def test_lean_and_adapters_are_taken_out_in_any_order_that_gives_the_module_back():
+    def flags(module):
+        return [p.requires_grad for p in module.parameters()]
+
+    for inner in (False, True):
+        module, given = network("bert")
+        before, expected = flags(module), answer(module, given)
+        adapted = adapt(module.encoder if inner else module, "lora")
+        tuning = lean(module, train="all")
+        adapted.remove()  # lean is the later one, and stays
+        tuning.restore()
+        assert flags(module) == before
+        assert torch.equal(answer(module, given), expected)
+        adapted = adapt(module.encoder if inner else module, "lora")
+        tuning = lean(module, train="all")
+        tuning.restore()
+        adapted.remove()
+        assert flags(module) == before
+        tuning = lean(module, train="bias")
+        adapted = adapt(module.encoder if inner else module, "lora")
+        with pytest.raises(ValueError, match=r"adapted after it was made lean: call \.remove\(\)"):
+            tuning.restore()
+        adapted.remove()
+        tuning.restore()
+        assert flags(module) == before
+        assert torch.equal(answer(module, given), expected)
