@@ -16,7 +16,8 @@ __all__ = ["KeptCases"]
 class KeptCases:
     """A JSON file {case: {"settings": .., "result": ..}}, written whole after every case.
 
-    A result is taken from the file only where the settings, all that it depends on, are those of today.
+    A result is taken from the file only where the settings, all that it depends on, are those of today. Several
+    processes may work on different cases of one file: it is read again before it is written.
 
     Raises ValueError for a file that holds something else.
 
@@ -32,21 +33,26 @@ class KeptCases:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.cases: dict[str, Any] = {}
-        if self.path.exists():
-            try:
-                self.cases = json.loads(self.path.read_bytes())
-                whole = all({"settings", "result"} <= set(case) for case in self.cases.values())
-            except (ValueError, TypeError, AttributeError):
-                whole = False
-            if not whole:
-                raise ValueError(f"{self.path} does not hold results of cases; remove it, and they are measured anew")
+        self.cases: dict[str, Any] = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self.path.read_bytes())
+            whole = all({"settings", "result"} <= set(case) for case in found.values())
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            raise ValueError(f"{self.path} does not hold results of cases; remove it, and they are measured anew")
+        return found
 
     def case(self, name: str, settings: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """Return the result of a case: the one that is kept, or what `make` returns, which is then kept."""
         wanted = json.loads(json.dumps(settings))
         kept = self.cases.get(name)
         if kept is None or kept["settings"] != wanted:
-            self.cases[name] = {"settings": wanted, "result": json.loads(json.dumps(make()))}
+            made = {"settings": wanted, "result": json.loads(json.dumps(make()))}
+            self.cases = {**self.cases, **self._read(), name: made}
             write_atomically(self.path, (json.dumps(self.cases, indent=1) + "\n").encode())
         return self.cases[name]["result"]

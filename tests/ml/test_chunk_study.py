@@ -37,6 +37,13 @@ def test_cases_are_kept_by_name_and_settings(tmp_path: Path) -> None:
     assert len(made) == 3
 
 
+def test_two_processes_may_work_on_one_file(tmp_path: Path) -> None:
+    first, second = KeptCases(tmp_path / "a.json"), KeptCases(tmp_path / "a.json")
+    first.case("x", {}, lambda: 1)
+    second.case("y", {}, lambda: 2)
+    assert list(KeptCases(tmp_path / "a.json").cases) == ["x", "y"]
+
+
 def test_a_case_that_fails_leaves_the_others(tmp_path: Path) -> None:
     kept = KeptCases(tmp_path / "a.json")
     kept.case("good", {}, lambda: 1)
