@@ -1,8 +1,8 @@
 """Training without gradients, ``python -m benchmarks mezo``: 101 weights on film reviews, drift, steps, memory.
 
 Results are kept case by case in mezo.json: a run goes on where the last one stopped; remove the file, or a case in it,
-to measure anew. The first part takes some minutes on one core. Memory is that of a language model, SmolLM2, in a fresh
-process for each case (`make material`); a case that does not fit in half of the free memory is left out.
+to measure anew. Takes some minutes on one core. Memory is measured by benchmarks.mezo_memory, a sentence encoder is
+trained by benchmarks.mezo_reviews.
 """
 
 from __future__ import annotations
