@@ -60,6 +60,11 @@ SHORTER: dict[str, dict[str, str]] = {
         "4000": "2000",
         "6, 8, 12)": "8, 16)",
     },
+    "09_lean_tuning": {
+        "thermal_block((3, 3), 30)": "thermal_block((3, 3), 18)",
+        "sizes = (4, 8, 16, 32), (100, 1000, 10_000)": "sizes = (4, 16), (100, 1000)",
+        "range(6)": "range(2)",
+    },
     "07_frequency_sweep": {"n=15_000": "n=1_500", "sample(600": "sample(300", "sample(40, ": "sample(10, "},
 }
 
