@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import norm
 
 import lowrank
 import ml
@@ -106,10 +107,12 @@ noise = 1e-3
 values = model.solve(hidden)[0, sensors] + noise * rng.standard_normal(40)
 fits = {}
 for name, optimizer in {"Nelder-Mead": "Nelder-Mead", "L-BFGS-B": "L-BFGS-B", "SPSA": ml.spsa}.items():
-    start = time.perf_counter()
+    start = time.process_time()
     fits[name] = rbm.calibrate(reduced, values, sensors=sensors, noise=noise, optimizer=optimizer, starts=1)
-    fit, seconds = fits[name], time.perf_counter() - start
-    print(f"{name:>12}: misfit {fit.misfit:.4f}, {fit.evaluations} candidates in {fit.calls} calls, {seconds:.2f} s")
+    fit, seconds = fits[name], time.process_time() - start
+    print(
+        f"{name:>12}: misfit {fit.misfit:.4f}, {fit.evaluations} candidates in {fit.calls} calls, {seconds:.2f} CPU s"
+    )
 misfits = [fit.misfit for fit in fits.values()]
 assert max(misfits) < 1.01 * min(misfits)
 
@@ -190,7 +193,7 @@ grid = np.linspace(-4, 4, 2001)
 figure = Figure(figsize=(9.2, 3.2), layout="constrained")
 left, right = figure.subplots(1, 2)
 left.plot(grid, code.decode(code.encode(grid)), color=BLUE, lw=1.5, label="4 bits")
-left.plot(grid, code.derivative(grid), color=RED, lw=1, label="f'")
+left.plot(grid, norm.cdf(grid) + grid * norm.pdf(grid), color=RED, lw=1, label="f'")
 left.set(xlabel="x", title=f"GELU: {len(code.levels)} levels, {len(code.codes)} intervals")
 left.legend(frameon=False)
 code_bits = (2, 3, 4, 6, 8)
@@ -275,8 +278,8 @@ figure
 #
 # Measured by `python -m benchmarks adapters` and `python -m benchmarks.mezo_memory` (hours of one core, so they are
 # read from the results here). Left: keywords that differ in one sound, by voices that were not heard in training, told
-# apart by a speech encoder; each point is a mean of three seeds. Right: the memory that a training step adds to a
-# language model of 134.5 million numbers.
+# apart by a speech encoder; large marks are means of three seeds, the small ones. Right: the memory that a training
+# step adds to a language model of 134.5 million numbers.
 
 # %%
 figure = Figure(figsize=(9.6, 3.6), layout="constrained")
@@ -288,9 +291,10 @@ for name, case in cases("adapters").items():
 for (name, found), marker in zip(runs.items(), "osD^v<>PhXp*dH", strict=False):
     share, accuracy = found[0]["trained"] / found[0]["total"], [run["accuracy"] for run in found]
     print(f"{name:<26}{share:9.2%} trained, {np.mean(accuracy):.3f} right ({', '.join(f'{a:.3f}' for a in accuracy)})")
-    left.plot(100 * share, np.mean(accuracy), marker, ls="", label=name)
+    (mean,) = left.plot(100 * share, np.mean(accuracy), marker, label=name)
+    left.plot(np.full(len(accuracy), 100 * share), accuracy, marker, ms=3, alpha=0.5, color=mean.get_color())
 left.set(xscale="log", xlabel="trained, % of all numbers", ylabel="accuracy, voices held out")
-left.legend(fontsize=6)
+left.legend(fontsize=7)
 memory = {}
 for name, case in cases("mezo_memory").items():
     method, _, size = name.rpartition(", ")
