@@ -12,6 +12,8 @@ import functools
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,34 @@ import numpy as np
 from benchmarks.harness import machine
 from ml.chunks.kept_cases import KeptCases
 from ml.studies.mezo_cases import mcnemar
-from ml.tasks.classification import Accuracy, answers, batches, train
+from ml.tasks.classification import Accuracy, answers, batches, draws, train
 from ml.tasks.reviews import ReviewTask, classifier, review_task
 from ml.tuning.adapt import adapt
 from ml.tuning.zeroth_order import mezo
 
 RESULTS = Path(__file__).with_name("mezo_reviews.json")
 LOGS = Path("out/mezo_reviews")
-#: Sentences of the training set that rates were chosen by; they are not trained on.
+#: Sentences of the training set that nothing here is trained on; the rate of the head was chosen by them.
 VALIDATION = 1000
-HEAD = {"steps": 8000, "rate": 2e-2, "eps": 1e-2, "batch": 2048}
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How :func:`ml.mezo` is called, with a rate that falls linearly to zero."""
+
+    steps: int
+    rate: float
+    eps: float
+    batch: int  #: sentences of a step
+
+
+HEAD = Differences(8000, 2e-2, 1e-2, 2048)
 #: A stays as it was drawn: moving A and B at once, with this rate, diverged within 100 steps.
-LORA = {"steps": 4000, "rate": 3e-2, "eps": 1e-2, "batch": 64}
-#: AdamW: steps of 32 sentences, and rates.
+LORA = Differences(4000, 3e-2, 1e-2, 64)
+#: AdamW: steps of 32 sentences, and rates, which were not chosen by anything.
 GRADIENTS = {"steps": 350, "head": 1e-2, "lora": 1e-3}
+#: Batches that gradients are averaged over, see :func:`noise`.
+AVERAGED = 60
 
 
 def network(kind: str, head: Any = None) -> Any:
@@ -68,60 +84,73 @@ def vectors(task: ReviewTask) -> np.ndarray:
 
 def head_by_differences(task: ReviewTask) -> list[np.ndarray]:
     """Return weight and bias of the head, trained by :func:`ml.mezo` from zero on vectors of the frozen encoder."""
-    x, training = vectors(task), task.training[:-VALIDATION]
+    x, training = vectors(task), shorter(task).training
 
     def loss(head: list[np.ndarray], step: int) -> float:
-        which = np.random.default_rng([1, step]).choice(training, int(HEAD["batch"]))
+        which = np.random.default_rng([1, step]).choice(training, HEAD.batch)
         logits = x[which] @ head[0].T + head[1]
         logits -= logits.max(axis=1, keepdims=True)
         picked = logits[np.arange(len(which)), task.labels[which]]
         return float(np.mean(np.log(np.sum(np.exp(logits), axis=1)) - picked))
 
     head = [np.zeros((2, 384), np.float32), np.zeros(2, np.float32)]
-    mezo(loss, head, steps=int(HEAD["steps"]), rate=HEAD["rate"], eps=HEAD["eps"], schedule="linear",
-         log=_log("head", HEAD))  # fmt: skip
+    mezo(loss, head, steps=HEAD.steps, rate=HEAD.rate, eps=HEAD.eps, schedule="linear", log=_log("head", HEAD))
     return head
 
 
-def lora_by_differences(task: ReviewTask, head: list[np.ndarray], settings: dict[str, Any]) -> tuple[Any, Any]:
+def lora_by_differences(task: ReviewTask, head: list[np.ndarray]) -> tuple[Any, Any]:
     """Return the network whose B of LoRA were trained by :func:`ml.mezo` below a head that stays, and the run."""
-    import torch
-
     made = network("lora", head)
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(name.endswith("ml_adapter.B"))
-    drawn = _drawn(task, int(settings["batch"]), int(settings["steps"]))
-
-    def loss(module: Any, step: int) -> float:
-        which = drawn[step]
-        return float(
-            torch.nn.functional.cross_entropy(module(**task.batch(which)), torch.from_numpy(task.labels[which]))
-        )
+    drawn = list(islice(draws(shorter(task), LORA.batch, np.random.default_rng(2)), LORA.steps))
 
     def tell(step: int, value: float) -> bool:
         if step % 50 == 49:
             print(f"  step {step + 1}, loss {value:.3f}", file=sys.stderr, flush=True)
         return False
 
-    run = mezo(loss, made, steps=int(settings["steps"]), rate=settings["rate"], eps=settings["eps"], schedule="linear",
-               log=_log("lora", settings), stop=tell)  # fmt: skip
+    run = mezo(
+        lambda module, step: float(cross_entropy(module, task, drawn[step])), made, steps=LORA.steps, rate=LORA.rate,
+        eps=LORA.eps, schedule="linear", log=_log("lora", LORA), stop=tell,
+    )  # fmt: skip
     return made, run
 
 
-def _drawn(task: ReviewTask, size: int, steps: int) -> list[np.ndarray]:
-    """Return batches of sentences of about the same length, which cost less than random ones."""
-    rng, found = np.random.default_rng(2), []
-    while len(found) < steps:
-        order = rng.permutation(task.training[:-VALIDATION])
-        order = order[: len(order) // (8 * size) * 8 * size].reshape(-1, 8 * size)
-        parts = [row[np.argsort(task.lengths[row], kind="stable")].reshape(8, size) for row in order]
-        found += list(rng.permutation(np.concatenate(parts)))
-    return found[:steps]
+def cross_entropy(module: Any, task: ReviewTask, which: np.ndarray) -> Any:
+    """Return the mean cross-entropy of some sentences, a tensor."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(module(**task.batch(which)), torch.from_numpy(task.labels[which]))
 
 
-def _log(kind: str, settings: dict[str, Any]) -> Path:
+def shorter(task: ReviewTask) -> ReviewTask:
+    """Return the task without the sentences of the validation."""
+    return replace(task, training=task.training[:-VALIDATION])
+
+
+def _log(kind: str, settings: Differences) -> Path:
     LOGS.mkdir(parents=True, exist_ok=True)
-    return LOGS / f"{kind}-{'-'.join(f'{value:g}' for value in settings.values())}.mezo"
+    return LOGS / f"{kind}-{'-'.join(f'{value:g}' for value in asdict(settings).values())}.mezo"
+
+
+def noise(task: ReviewTask) -> dict[str, float]:
+    """Return |g|^2 of B of LoRA at its start, below the head by differences, and E |g_batch|^2 of LORA.batch sentences.
+
+    |g|^2 = (|sum_k g_k|^2 - sum_k |g_k|^2) / (n (n - 1)) over n batches has no bias; one step of a rate r gains in the
+    mean r |g|^2 - r^2 tr(H) E |g_batch|^2 / 2, with the best r half of |g|^4 / (tr(H) E |g_batch|^2).
+    """
+    import torch
+
+    made = network("lora", head_by_differences(task))
+    parameters = [p for name, p in made.named_parameters() if name.endswith("ml_adapter.B")]
+    total, squares = [torch.zeros_like(p) for p in parameters], 0.0
+    for which in islice(draws(shorter(task), LORA.batch, np.random.default_rng(3)), AVERAGED):
+        gradients = torch.autograd.grad(cross_entropy(made, task, which), parameters)
+        squares += sum(float((g**2).sum()) for g in gradients)
+        total = [t + g for t, g in zip(total, gradients, strict=True)]
+    square = sum(float((t**2).sum()) for t in total)
+    return {"gradient": (square - squares) / (AVERAGED * (AVERAGED - 1)), "batch": squares / AVERAGED}
 
 
 def by_differences(task: ReviewTask, kind: str) -> dict[str, Any]:
@@ -129,25 +158,22 @@ def by_differences(task: ReviewTask, kind: str) -> dict[str, Any]:
     began = time.process_time()
     head = head_by_differences(task)
     first = answers(network("head", head), task, task.held_out)
-    row: dict[str, Any] = {"trained": 770, "nbytes": 16 * HEAD["steps"]}
+    row: dict[str, Any] = {"trained": 770, "nbytes": 16 * HEAD.steps}
     found = first
     if kind == "lora":
-        made, run = lora_by_differences(task, head, LORA)
+        made, run = lora_by_differences(task, head)
         found = answers(made, task, task.held_out)
         row = {"trained": sum(p.numel() for p in made.parameters() if p.requires_grad) + 770,
-               "nbytes": 16 * (HEAD["steps"] + LORA["steps"]), "losses": run.losses.tolist(),
+               "nbytes": 16 * (HEAD.steps + LORA.steps), "losses": run.losses.tolist(),
                "against_head": mcnemar(first.right, found.right)}  # fmt: skip
     return {**row, **_share(found), "cpu_seconds": time.process_time() - began}
 
 
 def by_gradients(task: ReviewTask, kind: str) -> dict[str, Any]:
     """Train by AdamW and return the accuracy."""
-    import dataclasses
-
     made = network(kind)
     began = time.process_time()
-    shorter = dataclasses.replace(task, training=task.training[:-VALIDATION])
-    train(made, shorter, steps=int(GRADIENTS["steps"]), learning_rate=GRADIENTS[kind])
+    train(made, shorter(task), steps=int(GRADIENTS["steps"]), learning_rate=GRADIENTS[kind])
     seconds = time.process_time() - began
     trained = sum(p.numel() for p in made.parameters() if p.requires_grad)
     return {"trained": trained, **_share(answers(made, task, task.held_out)), "cpu_seconds": seconds}
@@ -163,11 +189,15 @@ def _share(found: Accuracy) -> dict[str, Any]:
 def measure(say: Callable[[str], None] = print) -> dict[str, Any]:
     """Do what is left to do, and return all results."""
     task, kept, found = review_task(), KeptCases(RESULTS), {}
-    ways = {"gradients": (by_gradients, GRADIENTS), "differences": (by_differences, {"head": HEAD, "lora": LORA})}
+    by_head = {"head": asdict(HEAD)}
+    ways = {"gradients": (by_gradients, GRADIENTS), "differences": (by_differences, {**by_head, "lora": asdict(LORA)})}
+    given = {**by_head, "batch": LORA.batch, "averaged": AVERAGED}
+    found["noise"] = kept.case("lora, gradient of B", given, lambda: noise(task))
+    say(f"B of LoRA: |g|^2 {found['noise']['gradient']:.2e}, of a batch {found['noise']['batch']:.2e}")
     for kind in ("head", "lora"):
         for way, (make, settings) in ways.items():
             name = f"{kind}, {way}"
-            given = settings if way == "gradients" or kind == "lora" else {"head": HEAD}
+            given = settings if way == "gradients" or kind == "lora" else by_head
             found[name] = kept.case(name, given, lambda make=make, kind=kind: make(task, kind))  # type: ignore[misc]
             say(f"{name}: {found[name]['held_out']:.4f} +- {found[name]['standard_error']:.4f}")
     first, second = (np.array(list(found[f"lora, {way}"]["right"]), dtype=float) for way in ways)

@@ -68,7 +68,8 @@ from ml.tuning.adapt import adapt
 from ml.tuning.adapted import Adapted
 from ml.tuning.adapter_files import load_adapter, save_adapter
 from ml.tuning.derivative_code import DerivativeCode, derivative_code
-from ml.tuning.lean import LeanTuning, lean
+from ml.tuning.lean import lean
+from ml.tuning.lean_tuning import LeanTuning
 from ml.tuning.low_rank_update import LowRankUpdate
 from ml.tuning.peft_format import load_peft, save_peft
 from ml.tuning.sliced_loss import language_model_loss, sliced_cross_entropy

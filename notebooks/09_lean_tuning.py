@@ -278,8 +278,8 @@ figure
 #
 # Measured by `python -m benchmarks adapters` and `python -m benchmarks.mezo_memory` (hours of one core, so they are
 # read from the results here). Left: keywords that differ in one sound, by voices that were not heard in training, told
-# apart by a speech encoder; large marks are means of three seeds, the small ones. Right: the memory that a training
-# step adds to a language model of 134.5 million numbers.
+# apart by a speech encoder; large marks are means of three seeds, small ones are the seeds. Right: the memory that a
+# training step adds to a language model of 134.5 million numbers.
 
 # %%
 figure = Figure(figsize=(9.6, 3.6), layout="constrained")

@@ -17,7 +17,8 @@ class KeptCases:
     """A JSON file {case: {"settings": .., "result": ..}}, written whole after every case.
 
     A result is taken from the file only where the settings, all that it depends on, are those of today. Several
-    processes may work on different cases of one file: it is read again before it is written.
+    processes may work on different cases of one file: it is read again before it is written. Nothing is locked, so that
+    two that end within the milliseconds between may lose one case, which is then measured anew.
 
     Raises ValueError for a file that holds something else.
 

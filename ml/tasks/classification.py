@@ -11,7 +11,7 @@ import numpy as np
 from lowrank.optional import require
 from lowrank.progress import progress_bar
 
-__all__ = ["Accuracy", "Task", "answers", "batches", "train"]
+__all__ = ["Accuracy", "Task", "answers", "batches", "draws", "train"]
 
 #: Of the steps so many go by until the learning rate is reached; it then falls linearly to zero.
 WARM_UP = 0.1
@@ -97,7 +97,7 @@ def train(
     )
     losses: list[float] = []
     network.train()
-    draw = _draws(task, batch_size, np.random.default_rng(rng))
+    draw = draws(task, batch_size, np.random.default_rng(rng))
     torch.manual_seed(rng)
     for _ in progress_bar(range(steps), "training", enabled=progress):
         which = next(draw)
@@ -112,7 +112,7 @@ def train(
     return losses
 
 
-def _draws(task: Task, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def draws(task: Task, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Return batches without end: each sweep is shuffled, and sorted by length within 32 batches."""
     while True:
         order = generator.permutation(task.training)

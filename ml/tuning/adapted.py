@@ -254,7 +254,7 @@ def _refuse_weights(module: Any, *given: Any) -> None:
     """Hook before weights are loaded into a module."""
     raise ValueError(
         "the weights hold the update of an adapter, and its .unmerge() would put back those that were there before: "
-        "call .unmerge() before .load_state_dict(..)"
+        "call .unmerge() before .load_state_dict(..), or .remove(keep_merged=True) where they are to stay"
     )
 
 

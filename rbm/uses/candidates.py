@@ -1,4 +1,7 @@
-"""Evaluates candidates of a fit, keeps the best with its bound, and knows when the search may end."""
+"""Evaluates candidates of a fit, keeps the best with its bound, and knows when the search may end.
+
+M candidates of p parameters, each asked at the m experiments.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Candidates:
     reduced: ReducedModel
     measured: Measurements
     free: np.ndarray  #: (p,) columns of the parameters that are looked for
-    fixed: np.ndarray  #: (m, parameters): known values; NaN in the free columns
+    fixed: np.ndarray  #: (m, parameters): known values; the free columns are overwritten
     target: float | None
     limit: int
     method: str | None

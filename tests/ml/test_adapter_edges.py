@@ -108,12 +108,14 @@ def test_weights_are_not_loaded_into_merged_ones(kind):
     """unmerge() would put the old ones back without a word."""
     module, _ = network("bert")
     adapted = adapt(module, kind)
-    state = {name: t.clone() for name, t in module.state_dict().items()}
+    state = {name: t + 1 for name, t in module.state_dict().items()}
     adapted.merge()
+    before = {name: t.clone() for name, t in module.state_dict().items()}
     with pytest.raises(ValueError, match=r"call \.unmerge\(\) before \.load_state_dict"):
         module.load_state_dict(state)
     with pytest.raises(ValueError, match=r"call \.unmerge\(\) before \.load_state_dict"):
         module.encoder.load_state_dict(module.encoder.state_dict())
+    assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
     adapted.unmerge()
     module.load_state_dict(state)
     adapted.merge()

@@ -17,7 +17,8 @@ from torch.nn import functional  # noqa: E402
 
 from ml.tuning.activation_bytes import activation_bytes  # noqa: E402
 from ml.tuning.derivative_code import derivative_code  # noqa: E402
-from ml.tuning.lean import LeanTuning, lean  # noqa: E402
+from ml.tuning.lean import lean  # noqa: E402
+from ml.tuning.lean_tuning import LeanTuning  # noqa: E402
 
 
 def mlp(*widths, f=nn.GELU, seed=0):
