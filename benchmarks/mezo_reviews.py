@@ -44,7 +44,7 @@ class Differences:
 
 
 HEAD = Differences(8000, 2e-2, 1e-2, 2048)
-#: A stays as it was drawn: moving A and B at once, with this rate, diverged within 100 steps.
+#: A stays as it was drawn: the loss grew when A and B moved at once with this rate.
 LORA = Differences(4000, 3e-2, 1e-2, 64)
 #: AdamW: steps of 32 sentences, and rates, which were not chosen by anything.
 GRADIENTS = {"steps": 350, "head": 1e-2, "lora": 1e-3}
