@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.harness import fresh
 from ml.chunks.kept_cases import KeptCases
 from ml.studies import adapters
-from ml.studies.adapters import METHODS, WHOLE
+from ml.studies.adapter_methods import METHODS, WHOLE
 
 RESULTS = Path(__file__).with_name("adapters.json")
 

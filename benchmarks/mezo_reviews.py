@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.harness import machine
 from ml.chunks.kept_cases import KeptCases
 from ml.studies.mezo_cases import mcnemar
-from ml.tasks.classification import Accuracy, answers, batches, draws, train
+from ml.tasks.classification import Accuracy, answers, draws, loss_of, train
 from ml.tasks.reviews import ReviewTask, classifier, review_task
 from ml.tuning.adapt import adapt
 from ml.tuning.zeroth_order import mezo
@@ -46,10 +46,19 @@ class Differences:
 HEAD = Differences(8000, 2e-2, 1e-2, 2048)
 #: A stays as it was drawn: the loss grew when A and B moved at once with this rate.
 LORA = Differences(4000, 3e-2, 1e-2, 64)
+#: Sentences that are evaluated at a time.
+SLICE = 256
 #: AdamW: steps of 32 sentences, and rates, which were not chosen by anything.
 GRADIENTS = {"steps": 350, "head": 1e-2, "lora": 1e-3}
 #: Batches that gradients are averaged over, see :func:`noise`.
 AVERAGED = 60
+
+
+def device() -> str:
+    """Return where networks are trained: on a GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def network(kind: str, head: Any = None) -> Any:
@@ -65,7 +74,7 @@ def network(kind: str, head: Any = None) -> Any:
         adapt(made, "lora", rank=8, train=["classifier"], rng=0)
     else:
         adapt(made, "head", train=["classifier"])
-    return made.eval()
+    return made.eval().to(device())
 
 
 @functools.cache
@@ -73,13 +82,9 @@ def vectors(task: ReviewTask) -> np.ndarray:
     """Return the mean of the encoder's vectors for each sentence (n, 384), as the head sees them at the start."""
     import torch
 
-    made = classifier(rng=0).eval()
+    made = classifier(rng=0).eval().to(device())
     made.classifier = torch.nn.Identity()
-    found = np.zeros((len(task.labels), 384), dtype=np.float32)
-    with torch.no_grad():
-        for part, batch in batches(task, np.arange(len(task.labels)), 64):
-            found[part] = made(**batch).numpy()
-    return found
+    return answers(made, task, np.arange(len(task.labels))).logits.astype(np.float32)
 
 
 def head_by_differences(task: ReviewTask) -> list[np.ndarray]:
@@ -103,7 +108,7 @@ def lora_by_differences(task: ReviewTask, head: list[np.ndarray]) -> tuple[Any, 
     made = network("lora", head)
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(name.endswith("ml_adapter.B"))
-    drawn = list(islice(draws(shorter(task), LORA.batch, np.random.default_rng(2)), LORA.steps))
+    training = shorter(task).training
 
     def tell(step: int, value: float) -> bool:
         if step % 50 == 49:
@@ -111,17 +116,24 @@ def lora_by_differences(task: ReviewTask, head: list[np.ndarray]) -> tuple[Any, 
         return False
 
     run = mezo(
-        lambda module, step: float(cross_entropy(module, task, drawn[step])), made, steps=LORA.steps, rate=LORA.rate,
-        eps=LORA.eps, schedule="linear", log=_log("lora", LORA), stop=tell,
+        lambda module, step: loss_in_slices(
+            module, task, np.random.default_rng([2, step]).choice(training, LORA.batch, replace=False)
+        ),
+        made, steps=LORA.steps, rate=LORA.rate, eps=LORA.eps, schedule="linear", log=_log("lora", LORA), stop=tell,
     )  # fmt: skip
     return made, run
 
 
-def cross_entropy(module: Any, task: ReviewTask, which: np.ndarray) -> Any:
-    """Return the mean cross-entropy of some sentences, a tensor."""
+def loss_in_slices(module: Any, task: ReviewTask, which: np.ndarray) -> float:
+    """Return the mean cross-entropy of sentences, some of about equal length at a time, without gradients."""
     import torch
 
-    return torch.nn.functional.cross_entropy(module(**task.batch(which)), torch.from_numpy(task.labels[which]))
+    ordered = which[np.argsort(task.lengths[which], kind="stable")]
+    with torch.no_grad():
+        parts = [
+            (len(part), loss_of(module, task, part)) for part in np.split(ordered, range(SLICE, len(which), SLICE))
+        ]
+        return float(sum(count * loss for count, loss in parts)) / len(which)
 
 
 def shorter(task: ReviewTask) -> ReviewTask:
@@ -146,7 +158,7 @@ def noise(task: ReviewTask) -> dict[str, float]:
     parameters = [p for name, p in made.named_parameters() if name.endswith("ml_adapter.B")]
     total, squares = [torch.zeros_like(p) for p in parameters], 0.0
     for which in islice(draws(shorter(task), LORA.batch, np.random.default_rng(3)), AVERAGED):
-        gradients = torch.autograd.grad(cross_entropy(made, task, which), parameters)
+        gradients = torch.autograd.grad(loss_of(made, task, which), parameters)
         squares += sum(float((g**2).sum()) for g in gradients)
         total = [t + g for t, g in zip(total, gradients, strict=True)]
     square = sum(float((t**2).sum()) for t in total)

@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,80 +18,20 @@ import numpy as np
 from lowrank.optional import require
 from lowrank.writing import write_atomically
 from ml.chunks.kept_cases import KeptCases
+from ml.studies.adapter_methods import METHODS, SMALL, TASKS, Method, Sizes
 from ml.tasks.classification import Task, answers, train
 from ml.tasks.keywords import DIGITS, human_digits, keyword_classifier, keyword_task
 from ml.tasks.reviews import classifier, review_task
 from ml.tuning.adapt import adapt
 
-__all__ = ["METHODS", "SMALL", "TASKS", "WHOLE", "Method", "Sizes", "measure", "measure_tasks", "run", "table"]
-
-#: Tasks, and what the rates below are multiplied with: the speech encoder was never trained to tell words apart.
-TASKS = {"speech": 2.0, "reviews": 1.0}
+__all__ = ["cost", "measure", "measure_tasks", "run", "table"]
 
 #: Bytes that AdamW keeps for every trained number, in single precision.
 MOMENTS = 8
+#: Steps that the time of a step is measured by.
+COSTS = 12
 #: Half a 95 % interval in standard errors.
 NORMAL = 1.96
-
-
-#: Roles of all linear layers.
-EVERY = ["query", "key", "value", "out", "up", "down"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to train the network, with the two learning rates that it may choose from."""
-
-    name: str
-    kind: str | None  #: of an adapter; None trains all
-    options: Mapping[str, Any]
-    rates: tuple[float, float]
-    tasks: tuple[str, ...] = tuple(TASKS)
-
-
-#: Those that say most come first. Ranks of the second and third were chosen by validation samples of speech, one run of
-#: 600 steps each; all other options and rates were set before anything was run.
-METHODS = (
-    Method("all weights", None, {}, (5e-5, 2e-4)),
-    Method("lora 24, all layers", "lora", {"rank": 24, "alpha": 48, "targets": EVERY}, (5e-4, 1e-3)),
-    Method("bottleneck 96, parallel", "bottleneck", {"rank": 96, "parallel": True, "scale": 4.0}, (5e-4, 1e-3)),
-    Method("lora, rank 8", "lora", {"rank": 8, "alpha": 16}, (5e-4, 2e-3)),
-    Method("bottleneck 32, two", "bottleneck", {"rank": 32}, (5e-4, 2e-3)),
-    Method("head alone", "head", {}, (3e-3, 2e-2)),
-    Method("bottleneck 32, one", "bottleneck", {"rank": 32, "after": ["feed_forward"]}, (5e-4, 2e-3)),
-    Method("biases", "bitfit", {}, (1e-3, 5e-3)),
-    Method("normalisations", "norms", {}, (1e-3, 5e-3)),
-    Method("ia3", "ia3", {}, (3e-3, 1.5e-2)),
-    Method("adapter bias", "adapter_bias", {}, (2e-3, 1e-2)),
-    Method("prefix 16", "prefix", {"length": 16}, (2e-3, 1e-2)),
-    Method("convolution", "convolution", {}, (5e-4, 2e-3), ("speech",)),
-    Method("weighted sum", "weighted_sum", {}, (3e-3, 2e-2)),
-)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is trained and asked."""
-
-    steps: int  #: for every method
-    trial: int  #: steps with each of the two rates
-    seeds: int
-    validation: int  #: samples that the rate is chosen by, not trained on
-    held_out: int  #: that the table is about
-    batch_size: int
-    training: int | None = None  #: clips of speech, those of the validation included; None: all sentences
-    digits: int = 0  #: steps of the runs whose digits are those of a human speaker
-
-
-WHOLE = {
-    "speech": Sizes(1200, 80, 3, 600, 4200, 16, 6000, digits=200),
-    "reviews": Sizes(160, 40, 3, 1000, 2600, 32),
-}
-#: What ``rbm study adapters`` takes: an hour and a half on one core.
-SMALL = {
-    "speech": Sizes(200, 25, 1, 300, 1500, 16, 3000, digits=100),
-    "reviews": Sizes(100, 25, 1, 400, 1500, 32),
-}
 
 
 def run(
@@ -165,8 +104,8 @@ def measure(
 
     make : a new network by its seed, with a head called `classifier`
     """
-    validation = task.training[-sizes.validation :]
-    shorter = dataclasses.replace(task, training=task.training[: -sizes.validation])  # type: ignore[type-var]
+    validation = _validation(task, sizes.validation)
+    shorter = dataclasses.replace(task, training=np.setdiff1d(task.training, validation))  # type: ignore[type-var]
     results: dict[str, list[dict[str, Any]]] = {}
 
     def case(label: str, method: Method, rate: float, steps: int, seed: int, which: np.ndarray) -> dict[str, Any]:
@@ -184,15 +123,35 @@ def measure(
         chosen[method.name] = rates[int(np.argmax(tried))]
         results[method.name] = [
             case(f"run {method.name} {seed}", method, chosen[method.name], sizes.steps, seed, task.held_out)
-            for seed in range(sizes.seeds)
+            for seed in range(method.seeds(sizes))
         ]
+    costs = {}
+    for method in (m for m in methods if task_name in m.tasks):
+        settings = _settings(method, 0.0, COSTS, 0, sizes)
+        costs[method.name] = kept.case(
+            f"{task_name}, cost {method.name}",
+            settings,
+            lambda m=method: cost(make, shorter, m, sizes.batch_size),  # type: ignore[misc]
+        )
     groups = np.asarray(getattr(task, "voices", np.arange(len(task.labels))))[task.held_out]
-    return {"sizes": dataclasses.asdict(sizes), "methods": _summary(results, chosen, groups)}
+    return {"sizes": dataclasses.asdict(sizes), "methods": _summary(results, chosen, costs, groups)}
+
+
+def _validation(task: Task, count: int) -> np.ndarray:
+    """Return samples of the training set that are not trained on: all clips of some voices, where it has voices."""
+    voices = getattr(task, "voices", None)
+    if voices is None:
+        return task.training[-count:]
+    found = np.unique(voices[task.training])[::-1]
+    upto = np.cumsum([int(np.sum(voices[task.training] == voice)) for voice in found])
+    chosen = found[: int(np.searchsorted(upto, count)) + 1]
+    return task.training[np.isin(voices[task.training], chosen)]
 
 
 def _settings(method: Method, rate: float, steps: int, seed: int, sizes: Sizes) -> dict[str, Any]:
     return {
-        "kind": method.kind, "options": dict(method.options), "rate": rate, "steps": steps, "seed": seed,
+        "kind": method.kind, "options": dict(method.options), "train": list(method.train), "rate": rate, "steps": steps,
+        "seed": seed,
         "validation": sizes.validation, "held_out": sizes.held_out, "batch_size": sizes.batch_size,
         "training": sizes.training,
     }  # fmt: skip
@@ -208,25 +167,46 @@ def _one(
     seed: int,
     sizes: Sizes,
 ) -> dict[str, Any]:
-    """Train a new network by a method, and ask it."""
-    network = make(seed)
-    total = sum(p.numel() for p in network.parameters())
-    trained = total
-    if method.kind is not None:
-        trained = adapt(network, method.kind, train=["classifier"], rng=seed, **method.options).n_trained
-    start = time.process_time()
+    """Train a new network by a method, and ask it; on a GPU where there is one."""
+    network, trained, total = adapted(make, method, seed)
+    network.to("cuda" if require("torch", "torch", "a study", "ml").cuda.is_available() else "cpu")
     losses = train(network, task, steps=steps, batch_size=sizes.batch_size, learning_rate=rate, rng=seed)
-    seconds = time.process_time() - start
     found = answers(network, task, which)
     return {
         "trained": trained, "total": total, "accuracy": found.value, "right": np.packbits(found.right).tobytes().hex(),
-        "asked": len(which), "cpu_seconds": seconds, "optimizer_bytes": MOMENTS * trained,
-        "loss_last": float(np.mean(losses[-20:])),
+        "asked": len(which), "optimizer_bytes": MOMENTS * trained, "loss_last": float(np.mean(losses[-20:])),
     }  # fmt: skip
 
 
+def adapted(make: Callable[[int], Any], method: Method, seed: int) -> tuple[Any, int, int]:
+    """Return a new network that a method trains, how many numbers it trains, and of how many."""
+    network = make(seed)
+    total = sum(p.numel() for p in network.parameters())
+    if method.kind is None:
+        return network, total, total
+    made = adapt(network, method.kind, train=["classifier", *method.train], rng=seed, **method.options)
+    return network, made.n_trained, total
+
+
+def cost(make: Callable[[int], Any], task: Task, method: Method, batch_size: int) -> float:
+    """Return the CPU seconds of a training step, the faster half of some; on one thread if the caller says so."""
+    network, _, _ = adapted(make, method, 0)
+    marks: list[float] = []
+
+    def hook(*_: Any) -> None:
+        marks.append(time.process_time())
+
+    handle = network.register_forward_pre_hook(hook)
+    train(network, task, steps=COSTS, batch_size=batch_size)
+    handle.remove()
+    return float(np.mean(np.sort(np.diff(marks))[: COSTS // 2]))
+
+
 def _summary(
-    results: Mapping[str, Sequence[Mapping[str, Any]]], rates: Mapping[str, float], groups: np.ndarray
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    rates: Mapping[str, float],
+    costs: Mapping[str, float],
+    groups: np.ndarray,
 ) -> dict[str, Any]:
     """Return the figures of every method, beside those of training all weights, sample by sample.
 
@@ -242,12 +222,13 @@ def _summary(
             "rate": rates[name], "trained": runs[0]["trained"], "share": runs[0]["trained"] / runs[0]["total"],
             "accuracy": float(np.mean(rows)), "standard_error": _error(rows, groups),
             "accuracies": [r["accuracy"] for r in runs],
-            "cpu_seconds": float(np.mean([r["cpu_seconds"] for r in runs])),
+            "step_cpu_seconds": costs[name],
             "optimizer_bytes": runs[0]["optimizer_bytes"],
         }  # fmt: skip
         if first is not None:
-            row["difference"] = float(np.mean(rows - first))
-            row["half_width"] = NORMAL * _error(rows - first, groups)
+            count = min(len(rows), len(first))
+            row["difference"] = float(np.mean(rows[:count] - first[:count]))
+            row["half_width"] = NORMAL * _error(rows[:count] - first[:count], groups)
         summary[name] = row
     return summary
 
@@ -281,7 +262,7 @@ def _digits(
         task = keyword_task(out, words=DIGITS, training=2000, held_out=500, noise=False)
         network = keyword_classifier(len(DIGITS))
         if method.kind is not None:
-            adapt(network, method.kind, train=["classifier"], **method.options)
+            adapt(network, method.kind, train=["classifier", *method.train], **method.options)
         train(network, task, steps=sizes.digits, batch_size=sizes.batch_size, learning_rate=rate)
         human = human_digits()
         right = int(answers(network, human, human.held_out).right.sum())
@@ -310,14 +291,14 @@ def table(summary: Mapping[str, Any]) -> str:
     """Return the figures as text."""
     lines = [
         f"{'method':<26}{'trained':>12}{'share':>9}{'rate':>9}{'accuracy':>20}{'to all weights, points':>26}"
-        f"{'CPU s':>8}{'optimiser':>13}"
+        f"{'CPU ms a step':>15}{'optimiser':>13}"
     ]
     for name, row in summary["methods"].items():
         off = f"{100 * row['difference']:+.1f} +- {100 * row['half_width']:.1f}" if "difference" in row else ""
         accuracy = f"{row['accuracy']:.3f} +- {NORMAL * row['standard_error']:.3f}"
         lines.append(
             f"{name:<26}{row['trained']:>12,}{row['share']:>9.2%}{row['rate']:>9.2g}{accuracy:>20}{off:>26}"
-            f"{row['cpu_seconds']:>8.0f}{row['optimizer_bytes']:>13,}"
+            f"{1e3 * row['step_cpu_seconds']:>15.0f}{row['optimizer_bytes']:>13,}"
         )
     lines.append("+-: half a 95 % interval over voices or sentences and seeds; the difference is paired")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import numpy as np
 from lowrank.optional import require
 from lowrank.progress import progress_bar
 
-__all__ = ["Accuracy", "Task", "answers", "batches", "draws", "train"]
+__all__ = ["Accuracy", "Task", "answers", "batches", "draws", "loss_of", "train"]
 
 #: Of the steps so many go by until the learning rate is reached; it then falls linearly to zero.
 WARM_UP = 0.1
@@ -82,7 +82,7 @@ def train(
     """Train a network on the training samples; return the cross-entropy of every batch.
 
     AdamW with warm-up and linear decay; samples of a batch have about the same length, batches come in random order.
-    What does not require a gradient is left alone.
+    What does not require a gradient is left alone. Samples follow the network to its device.
     """
     torch = require("torch", "torch", "training", "ml")
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -101,7 +101,7 @@ def train(
     torch.manual_seed(rng)
     for _ in progress_bar(range(steps), "training", enabled=progress):
         which = next(draw)
-        loss = torch.nn.functional.cross_entropy(network(**task.batch(which)), torch.from_numpy(task.labels[which]))
+        loss = loss_of(network, task, which)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
@@ -112,8 +112,27 @@ def train(
     return losses
 
 
+def loss_of(network: Any, task: Task, which: np.ndarray) -> Any:
+    """Return the mean cross-entropy of some samples, a tensor."""
+    torch = require("torch", "torch", "training", "ml")
+    batch = _moved(task.batch(which), network)
+    labels = torch.from_numpy(task.labels[which]).to(next(iter(batch.values())).device)
+    return torch.nn.functional.cross_entropy(network(**batch), labels)
+
+
+def _moved(batch: dict[str, Any], network: Any) -> dict[str, Any]:
+    """Return samples on the device of the network."""
+    device = next(network.parameters()).device
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
 def draws(task: Task, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Return batches without end: each sweep is shuffled, and sorted by length within 32 batches."""
+    """Return batches without end: each sweep is shuffled, and sorted by length within 32 batches.
+
+    Raises ValueError where there is nothing to be trained on.
+    """
+    if not len(task.training):
+        raise ValueError("the task has no samples to be trained on: hold out fewer")
     while True:
         order = generator.permutation(task.training)
         parts = []
@@ -139,6 +158,7 @@ def answers(network: Any, task: Task, which: np.ndarray, *, batch_size: int = 64
     network.eval()
     with torch.no_grad():
         for part, batch in batches(task, which, batch_size):
-            logits |= dict(zip(part.tolist(), network(**batch).double().numpy(), strict=True))
-    found = np.stack([logits[int(i)] for i in which])
-    return Accuracy(found, np.argmax(found, axis=1) == task.labels[which])
+            found = network(**_moved(batch, network)).double().cpu().numpy()
+            logits |= dict(zip(part.tolist(), found, strict=True))
+    rows = np.stack([logits[int(i)] for i in which])
+    return Accuracy(rows, np.argmax(rows, axis=1) == task.labels[which])

@@ -12,11 +12,11 @@ import numpy as np
 from lowrank.packing import bytes_of
 from ml.tuning.derivative_code import DerivativeCode
 from ml.tuning.lean_elementwise import draw_noise, keep_bits
-from ml.tuning.lean_packing import CHUNK, CodeTable, pack_bits, row_codes, row_values
+from ml.tuning.lean_packing import CHUNK, CodeTable, at_a_time, pack_bits, row_codes, row_values
 
 __all__ = ["coded_attention", "coded_softmax", "square_table"]
 
-#: Entries of the softmax that are held at a time.
+#: Entries of the softmax that are held at a time on a CPU; elsewhere as many times more as a chunk is larger.
 HELD = 1 << 18
 
 
@@ -48,7 +48,8 @@ def coded_attention(
     scale : by default d^{-1/2}
 
     A row whose mask leaves nothing is zero, as in PyTorch. Some heads are done at a time, so that beside what is kept
-    no more than 2^18 entries of p, or those of one head, are held; with dropout, all of its noise is for a moment.
+    no more than 2^18 entries of p (2^24 on a GPU), or those of one head, are held; with dropout, all of its noise is
+    for a moment.
     """
     return _attention_class().apply(q, k, v, mask, p_drop, causal, scale, bits, code_bits)
 
@@ -72,19 +73,20 @@ def _decode(packed: Any, table: CodeTable, shape: Any, kind: Any) -> Any:
     return s / s.sum(-1, keepdim=True).clamp_min(1e-30)
 
 
-def _groups(shape: Any) -> Iterator[tuple[int, slice]]:
-    """Return the heads (b, h .. h + g) that are done at a time, of a softmax (B, H, T, S)."""
-    step = max(1, HELD // max(1, shape[2] * shape[3]))
-    for b in range(shape[0]):
+def _groups(shape: Any, like: Any) -> Iterator[tuple[slice, slice]]:
+    """Return the samples and heads that are done at a time, of a softmax (B, H, T, S): some heads, or whole samples."""
+    step = max(1, HELD * at_a_time(like) // CHUNK // max(1, shape[2] * shape[3]))
+    samples = max(1, step // max(1, shape[1]))
+    for b in range(0, shape[0], samples):
         for h in range(0, shape[1], step):
-            yield b, slice(h, min(h + step, shape[1]))
+            yield slice(b, min(b + samples, shape[0])), slice(h, min(h + step, shape[1]))
 
 
 def _store(x: Any, bits: int) -> tuple[Any, Any]:
     return (x, None) if bits == 32 else row_codes(x.detach(), bits)
 
 
-def _load(codes: Any, scale: Any, kind: Any, b: int, hs: slice) -> Any:
+def _load(codes: Any, scale: Any, kind: Any, b: slice, hs: slice) -> Any:
     if scale is None:
         return codes[b, hs].to(kind)
     return row_values(codes[b, hs], scale[b, hs], kind)
@@ -121,7 +123,7 @@ def _attention_class() -> Any:
             out = torch.empty(*q.shape[:3], v.shape[-1], dtype=half, device=q.device)
             codes, dropped, none = [], [], torch.empty(0, dtype=torch.uint8, device=q.device)
             with torch.autocast(device, enabled=False):
-                for b, hs in _groups(ctx.shape):
+                for b, hs in _groups(ctx.shape, q):
                     s = (q[b, hs].to(kind) * ctx.scale) @ k[b, hs].to(kind).transpose(-1, -2)
                     p = _softmax(s, None if mask is None else mask[b, hs], causal)
                     codes.append(pack_bits(_encode(p, 2**code_bits - 1).reshape(-1), code_bits))
@@ -143,7 +145,7 @@ def _attention_class() -> Any:
 
 
 def _softmax(s: Any, mask: Any, causal: bool) -> Any:
-    """Return the softmax of scores (h, T, S), in place where it can be."""
+    """Return the softmax of scores (b, h, T, S), in place where it can be."""
     import torch
 
     if causal:
@@ -164,8 +166,8 @@ def _gradients(ctx: Any, g: Any) -> tuple[Any, Any, Any]:
     kind = torch.float64 if torch.float64 in ctx.kinds else torch.float32
     grads = [torch.empty(x.shape, dtype=t, device=x.device) for x, t in zip((q, k, v), ctx.kinds, strict=True)]
     at = bit = 0
-    for b, hs in _groups(ctx.shape):
-        shape = (hs.stop - hs.start, *ctx.shape[2:])
+    for b, hs in _groups(ctx.shape, q):
+        shape = (b.stop - b.start, hs.stop - hs.start, *ctx.shape[2:])
         count = math.prod(shape)
         size, bit_size = bytes_of(count, ctx.table.bits), bytes_of(count, 1)
         s = _decode(packed[at : at + size], ctx.table, shape, kind)
@@ -199,7 +201,7 @@ def _softmax_class() -> Any:
         def forward(ctx: Any, x: Any, code_bits: int, forward: Any) -> Any:
             y = forward(x)
             rows = y.detach().reshape(-1, y.shape[-1])
-            step = max(8, CHUNK // max(1, y.shape[-1]) // 8 * 8)
+            step = max(8, at_a_time(y) // max(1, y.shape[-1]) // 8 * 8)
             parts = [
                 pack_bits(
                     _encode(part if part.dtype == torch.float64 else part.float(), 2**code_bits - 1).reshape(-1),

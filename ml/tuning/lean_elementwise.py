@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ml.tuning.derivative_code import DerivativeCode
-from ml.tuning.lean_packing import CHUNK, CodeTable, pack_bits
+from ml.tuning.lean_packing import CodeTable, at_a_time, pack_bits
 
 __all__ = ["coded_dropout", "coded_function"]
 
@@ -57,8 +57,8 @@ def keep_bits(kept: Any) -> Any:
     """Return the bits, packed, of a tensor that is zero or not."""
     import torch
 
-    flat = kept.reshape(-1)
-    parts = [pack_bits((flat[k : k + CHUNK] != 0).view(torch.uint8), 1) for k in range(0, flat.numel(), CHUNK)]
+    flat, chunk = kept.reshape(-1), at_a_time(kept)
+    parts = [pack_bits((flat[k : k + chunk] != 0).view(torch.uint8), 1) for k in range(0, flat.numel(), chunk)]
     return parts[0] if len(parts) == 1 else torch.cat(parts or [flat.new_empty(0, dtype=torch.uint8)])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ml.tuning.derivative_code import DerivativeCode
-from ml.tuning.lean_packing import CHUNK, CodeTable
+from ml.tuning.lean_packing import CodeTable, at_a_time
 
 __all__ = ["coded_norm", "signed_square_table"]
 
@@ -42,9 +42,9 @@ def coded_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: float, bits: int
     return _norm_class().apply(x, weight, bias, size, eps, signed_square_table(bits), forward, centred)
 
 
-def _rows_at_a_time(size: int) -> int:
+def _rows_at_a_time(rows: Any) -> int:
     """Return how many rows make about a chunk, and whole bytes."""
-    return max(8, CHUNK // size // 8 * 8)
+    return max(8, at_a_time(rows) // rows.shape[1] // 8 * 8)
 
 
 def _normalised(part: Any, eps: float, centred: bool) -> tuple[Any, Any]:
@@ -104,7 +104,7 @@ def _norm_class() -> Any:
 def _kept(rows: Any, eps: float, table: CodeTable, centred: bool) -> tuple[Any, Any]:
     import torch
 
-    step, parts, rstds = _rows_at_a_time(rows.shape[1]), [], []
+    step, parts, rstds = _rows_at_a_time(rows), [], []
     for first in range(0, max(1, len(rows)), step):  # once for no rows
         h, rstd = _normalised(rows[first : first + step], eps, centred)
         peak = h.abs().amax(1, keepdim=True)
@@ -125,7 +125,7 @@ def _gradients(ctx: Any, rows: Any, weight: Any, packed: Any, rstds: Any) -> tup
     """Return dx (rows, size) and dw, chunk by chunk."""
     import torch
 
-    size, bits, step, kind = ctx.size, ctx.table.bits, _rows_at_a_time(ctx.size), rstds.dtype
+    size, bits, step, kind = ctx.size, ctx.table.bits, _rows_at_a_time(rows), rstds.dtype
     dx = torch.empty(rows.shape, dtype=ctx.kind, device=rows.device) if ctx.needs_input_grad[0] else None
     dw = torch.zeros(size, dtype=kind, device=rows.device) if ctx.needs_input_grad[1] else None
     w = None if weight is None else weight.reshape(-1).to(kind)

@@ -11,12 +11,19 @@ import numpy as np
 from lowrank.packing import bytes_of
 from ml.tuning.derivative_code import DerivativeCode
 
-__all__ = ["CHUNK", "CodeTable", "pack_bits", "row_codes", "row_values", "unpack_bits"]
+__all__ = ["CHUNK", "CodeTable", "at_a_time", "pack_bits", "row_codes", "row_values", "unpack_bits"]
 
 #: Entries coded at a time: what is held on the side stays in the cache, and codes of a chunk fill whole bytes.
 CHUNK = 1 << 16
+#: The same elsewhere than on a CPU, where every kernel that is started costs microseconds: 16 MB in single precision.
+LARGE_CHUNK = 1 << 22
 #: Cells between the first and the last threshold; a threshold is moved by half a cell at most.
 CELLS = 1 << 14
+
+
+def at_a_time(x: Any) -> int:
+    """Return how many entries of a tensor are coded at a time."""
+    return CHUNK if x.device.type == "cpu" else LARGE_CHUNK
 
 
 def pack_bits(codes: Any, bits: int) -> Any:
@@ -108,8 +115,9 @@ class CodeTable:
 
         flat = x.detach().reshape(-1)
         packed = torch.empty(bytes_of(flat.numel(), self.bits), dtype=torch.uint8, device=flat.device)
-        for first in range(0, flat.numel(), CHUNK):
-            part = flat[first : first + CHUNK]
+        chunk = at_a_time(flat)
+        for first in range(0, flat.numel(), chunk):
+            part = flat[first : first + chunk]
             part = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
             at, codes = first * self.bits // 8, pack_bits(self.codes(part), self.bits)
             packed[at : at + codes.numel()] = codes
@@ -141,11 +149,12 @@ class CodeTable:
         flat = g.reshape(-1)
         result = torch.empty_like(flat)
         kind = torch.float64 if g.dtype == torch.float64 else torch.float32
-        for first in range(0, flat.numel(), CHUNK):
-            part = flat[first : first + CHUNK]
+        chunk = at_a_time(flat)
+        for first in range(0, flat.numel(), chunk):
+            part = flat[first : first + chunk]
             at = first * self.bits // 8
             codes = packed[at : at + bytes_of(part.numel(), self.bits)]
-            result[first : first + CHUNK] = part * self.values(codes, part.numel(), kind)
+            result[first : first + chunk] = part * self.values(codes, part.numel(), kind)
         return result.reshape(g.shape)
 
 

@@ -14,6 +14,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from lowrank import Quantized, gaussian_losses, integer_product, quantize
+from lowrank.arrays import to_numpy
 from lowrank.gaussian_levels import lloyd_max, optimal_clip, uniform_loss
 from lowrank.integer_products import scaled_product
 from lowrank.packing import bytes_of, pack, unpack
@@ -319,6 +320,8 @@ def test_rows_decode_nothing_but_these_rows():
     ],
 )  # fmt: skip
 def test_other_array_modules_get_the_same_bits(dtype, options):
+    """Scales that are searched for are sums over rows, which other libraries add up in another order."""
+    rtol = 0 if options.get("gamma") != "search" else 8 * float(np.finfo(dtype).eps)
     a = random(4, 8, dtype=dtype)
     expected = quantize(a, **options)
     if "weights" in options:
@@ -326,9 +329,11 @@ def test_other_array_modules_get_the_same_bits(dtype, options):
     found = quantize(xp.asarray(a), **options)
     assert type(found.codes) is type(xp.asarray(a))
     for key, array in expected.arrays().items():
-        assert np.array_equal(found.arrays()[key], array), key
-    assert np.array_equal(np.asarray(found.to_dense().__array__()), expected.to_dense())
-    assert np.array_equal(np.asarray(found.rows([3, 1]).__array__()), expected.rows([3, 1]))
+        given = found.arrays()[key]
+        assert given.dtype == array.dtype
+        np.testing.assert_allclose(given, array, rtol=rtol if key == "scales" else 0, err_msg=key)
+    np.testing.assert_allclose(to_numpy(found.to_dense()), expected.to_dense(), rtol=rtol)
+    np.testing.assert_allclose(to_numpy(found.rows([3, 1])), expected.rows([3, 1]), rtol=rtol)
     assert found.error(xp.asarray(a)) == pytest.approx(expected.error(a), rel=1e-6)
 
 

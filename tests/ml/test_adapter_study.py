@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from helpers.small_networks import SIZES  # noqa: E402
 
 from ml.chunks.kept_cases import KeptCases  # noqa: E402
 from ml.studies import adapters  # noqa: E402
-from ml.studies.adapters import METHODS, Method, Sizes, _error, measure, run, table  # noqa: E402
+from ml.studies.adapter_methods import METHODS, Method, Sizes  # noqa: E402
+from ml.studies.adapters import _error, _validation, measure, run, table  # noqa: E402
 from ml.tasks.reviews import ReviewTask, classifier  # noqa: E402
 
-SMALL = Sizes(steps=6, trial=2, seeds=2, validation=10, held_out=20, batch_size=4)
+SMALL = Sizes(steps=6, trial=2, seeds=2, most=2, validation=10, held_out=20, batch_size=4)
 
 
 def task():
@@ -33,14 +35,14 @@ def make(rng):
 
 def test_every_method_has_the_same_effort_and_every_run_is_kept(tmp_path):
     methods = (
-        METHODS[0],
+        METHODS[1],
         next(m for m in METHODS if m.name == "lora, rank 8"),
         Method("biases", "bitfit", {}, (1e-3, 1e-2)),
     )
     said = []
     summary = measure(KeptCases(tmp_path / "cases.json"), "reviews", task(), SMALL, methods, said.append, make)
     kept = json.loads((tmp_path / "cases.json").read_text())
-    assert len(kept) == 3 * (2 + 2)
+    assert len(kept) == 3 * (2 + 2 + 1)
     assert {c["settings"]["steps"] for n, c in kept.items() if n.startswith("reviews, run")} == {6}
     for method in methods:
         row = summary["methods"][method.name]
@@ -54,15 +56,30 @@ def test_every_method_has_the_same_effort_and_every_run_is_kept(tmp_path):
     assert (whole["share"], whole["difference"], whole["half_width"]) == (1, 0, 0)
     assert summary["methods"]["biases"]["share"] < 0.2
     del kept["reviews, run biases 1"]
+    for place, case in enumerate(c for n, c in kept.items() if "cost" not in n):
+        case["result"]["stamp"] = place
     (tmp_path / "cases.json").write_text(json.dumps(kept))
-    stamps = {n: c["result"]["cpu_seconds"] for n, c in kept.items()}
     again = measure(KeptCases(tmp_path / "cases.json"), "reviews", task(), SMALL, methods, said.append, make)
     now = json.loads((tmp_path / "cases.json").read_text())
-    assert {n: c["result"]["cpu_seconds"] for n, c in now.items() if n in stamps} == stamps
+    assert "stamp" not in now.pop("reviews, run biases 1")["result"]
+    assert now == kept
     assert again["methods"]["biases"]["accuracies"] == summary["methods"]["biases"]["accuracies"]
     text = table(summary)
     assert "lora, rank 8" in text
     assert "+0.0 +- 0.0" in text
+
+
+def test_rates_are_chosen_by_voices_that_are_not_trained_on():
+    @dataclass(frozen=True)
+    class Voices:
+        voices: np.ndarray
+        training: np.ndarray
+
+    given = Voices(np.array([0, 1, 2, 3, 4] * 10), np.arange(40))
+    assert sorted({int(given.voices[k]) for k in _validation(given, 9)}) == [3, 4]
+    assert len(_validation(given, 9)) == 16
+    assert len(_validation(given, 8)) == 8
+    assert _validation(task(), 10).tolist() == task().training[-10:].tolist()
 
 
 def test_errors_count_speakers_and_seeds():
