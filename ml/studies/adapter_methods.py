@@ -43,7 +43,7 @@ MORE = ("*.bias", "*norm*", "encoder.conv1", "encoder.embed_positions")
 METHODS = (
     Method("all weights", None, {}, (5e-5, 1e-4), ("speech",)),
     Method("all weights", None, {}, (5e-5, 2e-4), ("reviews",)),
-    Method("lora 24, all layers", "lora", {"rank": 24, "alpha": 48, "targets": EVERY}, (2.5e-4, 5e-4), ("speech",)),
+    Method("lora 24, all layers", "lora", {"rank": 24, "alpha": 48, "targets": EVERY}, (5e-4, 1e-3)),
     Method(
         "lora 21, all layers, and more",
         "lora",
@@ -62,7 +62,6 @@ METHODS = (
     ),
     Method("bottleneck 80, two, and more", "bottleneck", {"rank": 80}, (2.5e-4, 5e-4), ("speech",), MORE),
     Method("biases, norms, convolutions", "bitfit", {}, (5e-4, 1e-3), ("speech",), (*MORE[1:], "encoder.conv2")),
-    Method("lora 24, all layers", "lora", {"rank": 24, "alpha": 48, "targets": EVERY}, (5e-4, 1e-3), ("reviews",)),
     Method(
         "bottleneck 96, parallel",
         "bottleneck",

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from ml.tasks import keywords
-from ml.tasks.classification import answers, batches, train
+from ml.tasks.classification import answers, batches, draws, train
 
 needs_speech = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="apt-get install espeak-ng")
 
@@ -98,3 +98,9 @@ def test_without_the_recordings_the_line_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(keywords, "HUMAN", tmp_path)
     with pytest.raises(ImportError, match="apt-get install asterisk-core-sounds-en-wav"):
         keywords.human_digits()
+
+
+def test_a_task_without_training_samples_is_refused():
+    task = dataclasses.replace(tiny_task(), training=np.arange(0))
+    with pytest.raises(ValueError, match="no samples to be trained on: hold out fewer"):
+        next(draws(task, 4, np.random.default_rng(0)))
