@@ -55,6 +55,8 @@ def scripted_server(script: Callable[[Asked, int], Reply]) -> Iterator[ScriptedS
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # header and body in one packet: two wait 40 ms for each other
+        disable_nagle_algorithm = True
 
         def log_message(self, *args: Any) -> None:
             pass
