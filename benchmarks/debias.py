@@ -16,7 +16,7 @@ from ml.chunks.kept_cases import KeptCases
 from ml.language.debiasing.study import measure, report
 
 RESULTS = Path(__file__).with_name("debias.json")
-TRANSCRIPTS = Path("out") / "debias"
+TRANSCRIPTS = Path(__file__).parents[1] / "out" / "debias"
 
 
 def run() -> dict[str, Any]:

@@ -40,6 +40,7 @@ def test_known_models_have_their_known_scores(maker: str, behaviour: str, letter
     assert tuple(report.row(method).score for method in METHODS) == KNOWN[behaviour]
     for row in report.rows:
         assert row.unparsable == row.unanswered == 0
+        assert row.letter_mass is None if letters else row.letter_mass == pytest.approx(1, abs=1e-6)
         assert row.interval == (row.score, row.score)
         if row.method != "baseline":
             assert row.change == row.score - KNOWN[behaviour][0]

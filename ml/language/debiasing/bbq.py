@@ -87,7 +87,7 @@ def _item(where: str, line: bytes) -> Item | str:
         condition=fields["context_condition"],
         context=fields["context"],
         question=fields["question"],
-        options=options,  # type: ignore[arg-type]
+        options=options,
         unknown=open_ones[0],
         target=targets[0],
         label=fields["label"],

@@ -33,6 +33,8 @@ class BiasRow:
     letters_before, letters : shares of a, b, c (3,) among the answers, by the order as written alone, and after
         averaging over the orders
     positions : shares of a, b, c among all replies, over all orders: (1/3, 1/3, 1/3) without an effect of position
+    letter_mass : mean probability that a reply begins with one of the three letters, None where letters were generated;
+        where it is small the model would rather have said something else
     unparsable : share of replies that could not be read; unanswered : share of items without any that could
     """
 
@@ -51,6 +53,7 @@ class BiasRow:
     letters_before: tuple[float, ...]
     letters: tuple[float, ...]
     positions: tuple[float, ...]
+    letter_mass: float | None
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,10 @@ class BiasReport:
         raise KeyError(f"there is no row of {method!r} and {group!r}")
 
     def summary(self) -> dict[str, Any]:
-        """Return all but the answers, as JSON holds it."""
+        """Return all but the answers, as JSON holds it: NaN is None."""
         found = {"model": self.model, "by": self.by, "orders": self.orders, "condition": self.condition}
-        return {**found, "left_out": dict(self.left_out), "rows": [asdict(row) for row in self.rows]}
+        rows = [{key: _plain(value) for key, value in asdict(row).items()} for row in self.rows]
+        return {**found, "left_out": dict(self.left_out), "rows": rows}
 
 
 def bias_report(
@@ -157,6 +161,7 @@ def _row(
     read = [answer for answer in answers if answer.kinds is not None]
     first = [answer.as_written for answer in answers]
     replies = [reply for answer in answers for reply in answer.replies]
+    mass = [np.exp(reply.log_probs).sum() for reply in replies if reply.log_probs is not None]
     right = [answer.shares[answer.item.label] for answer in read]  # type: ignore[index]
     score, interval = _score(read, condition, resamples, draw)
     written, written_interval = _score([a for a in first if a.kinds is not None], condition, resamples, draw)
@@ -179,6 +184,7 @@ def _row(
         letters_before=_mean_shares(first),
         letters=_mean_shares(answers),
         positions=_frequencies([reply.letter for reply in replies]),
+        letter_mass=float(np.mean(mass)) if len(mass) == len(replies) else None,
     )
 
 
@@ -214,6 +220,12 @@ def _mean_shares(answers: list[Answer]) -> tuple[float, ...]:
 def _frequencies(letters: list[str | None]) -> tuple[float, ...]:
     said = [letter for letter in letters if letter is not None]
     return tuple(said.count(letter) / len(said) if said else float("nan") for letter in LETTERS)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _check(items: Items, methods: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,42 +95,51 @@ def _small_file() -> Path:
 
 def report(summary: Mapping[str, Any]) -> str:
     """Return the tables of a summary as text."""
-    lines = []
-    for name, found in summary.items():
-        rows = found["rows"]
-        lines += [
-            f"{name} items, {found['model']}, read by {found['by']}, orders: {found['orders']}; left out while "
-            f"reading: {sum(found['left_out'].values())}",
-            f"{'':14}{'score':>8}{'95 %':>18}{'minus baseline':>28}{'accuracy':>10}{'unread':>8}"
-            f"{'as written':>12}{'95 %':>18}",
-        ]
-        whole = [row for row in rows if row["group"] == "all"]
-        for row in whole:
-            change = ""
-            if row["change"] is not None:
-                change = f"{row['change']:+.3f} {_interval(row['change_interval'])}"
-            lines.append(
-                f"{row['method']:14}{row['score']:+8.3f}{_interval(row['interval']):>18}{change:>28}"
-                f"{row['accuracy']:10.3f}{row['unparsable']:8.3f}{row['as_written']:+12.3f}"
-                f"{_interval(row['as_written_interval']):>18}"
-            )
-        lines += [
-            "",
-            f"{'letters, %':14}{'all replies':>24}{'as written':>24}{'averaged':>24}",
-            f"{'':14}" + 3 * "".join(f"{letter:>8}" for letter in LETTERS),
-        ]
-        for row in whole:
-            shares = [*row["positions"], *row["letters_before"], *row["letters"]]
-            lines.append(f"{row['method']:14}" + "".join(f"{100 * share:8.1f}" for share in shares))
-        methods = [row["method"] for row in whole]
-        lines += ["", f"{'score':24}" + "".join(f"{method:>28}" for method in methods)]
-        for group in dict.fromkeys(row["group"] for row in rows if row["group"] != "all"):
-            ours = [row for row in rows if row["group"] == group]
-            cells = [f"{row['score']:+.3f} {_interval(row['interval'])}" for row in ours]
-            lines.append(f"{group:24}" + "".join(f"{cell:>28}" for cell in cells))
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join(line for name, found in summary.items() for line in [*_whole(name, found), *_groups(found), ""])
 
 
-def _interval(limits: Any) -> str:
-    return f"[{limits[0]:+.2f}, {limits[1]:+.2f}]"
+def _whole(name: str, found: Mapping[str, Any]) -> list[str]:
+    """Return the lines on all items: scores, and shares of letters."""
+    whole = [row for row in found["rows"] if row["group"] == "all"]
+    lines = [
+        f"{name} items, {found['model']}, read by {found['by']}, orders: {found['orders']}; left out while reading: "
+        f"{sum(found['left_out'].values())}",
+        f"{'':14}{'score':>24}{'minus baseline':>24}{'as written':>24}{'accuracy':>10}{'unread':>8}",
+    ]
+    for row in whole:
+        scores = (("score", "interval"), ("change", "change_interval"), ("as_written", "as_written_interval"))
+        cells = "".join(f"{_score(row[score], row[interval]):>24}" for score, interval in scores)
+        lines.append(f"{row['method']:14}{cells}{_number(row['accuracy'], '10.3f')}{row['unparsable']:8.3f}")
+    lines += [
+        "",
+        f"{'letters, %':14}{'all replies':>24}{'as written':>24}{'averaged':>24}",
+        f"{'':14}" + 3 * "".join(f"{letter:>8}" for letter in LETTERS),
+    ]
+    for row in whole:
+        shares = [*row["positions"], *row["letters_before"], *row["letters"]]
+        percent = [None if share is None else 100 * share for share in shares]
+        lines.append(f"{row['method']:14}" + "".join(_number(value, "8.1f") for value in percent))
+    if found["by"] == "log_probs":
+        said = ", ".join(f"{row['method']} {row['letter_mass']:.3f}" for row in whole)
+        lines += ["", f"mean probability of the three letters as the first token: {said}"]
+    return lines
+
+
+def _groups(found: Mapping[str, Any]) -> list[str]:
+    """Return the lines of scores per group."""
+    methods = list(dict.fromkeys(row["method"] for row in found["rows"]))
+    lines = ["", f"{'score':24}" + "".join(f"{method:>28}" for method in methods)]
+    for group in dict.fromkeys(row["group"] for row in found["rows"] if row["group"] != "all"):
+        ours = [row for row in found["rows"] if row["group"] == group]
+        lines.append(f"{group:24}" + "".join(f"{_score(row['score'], row['interval']):>28}" for row in ours))
+    return lines
+
+
+def _score(score: float | None, limits: Sequence[float | None] | None) -> str:
+    if score is None or limits is None:
+        return "-"
+    return f"{score:+.3f} [{_number(limits[0], '+.2f')}, {_number(limits[1], '+.2f')}]"
+
+
+def _number(value: float | None, form: str) -> str:
+    return f"{'-':>{form.split('.')[0].lstrip('+') or 1}}" if value is None else f"{value:{form}}"
