@@ -13,8 +13,8 @@ from helpers.small_language_models import small_network
 
 from lowrank.reading import FileFormatError
 from ml.language.debiasing import Prompts, bias_report, own_items, self_debias
-from ml.language.debiasing.answers import letter_of
-from ml.language.debiasing.protocols import METHODS
+from ml.language.debiasing.answers import Reply, letter_of, shares
+from ml.language.debiasing.protocols import METHODS, ORDERS
 from ml.language.models import LanguageModelError, callable_model
 
 ITEMS = own_items()
@@ -59,6 +59,14 @@ def test_averaging_leaves_exactly_nothing_of_the_position(orders: str, letters: 
     assert row.positions == (0, 0, 1)
     assert row.accuracy == pytest.approx(1 / 3)
     assert all(answer.letter is None and answer.shares == (1 / 3, 1 / 3, 1 / 3) for answer in report.answers)
+
+
+def test_sums_over_orders_are_rounded_once() -> None:
+    """-0.1 - 0.2 - 0.3 is not -0.3 - 0.2 - 0.1 if it is rounded twice: options would not tie."""
+    rng = np.random.default_rng(0)
+    for values in ((-0.1, -0.2, -0.3), *map(tuple, -rng.exponential(size=(50, 3)))):
+        for orders in (ORDERS["cyclic"], ORDERS["all"]):
+            assert shares([Reply(order, "a", values, ()) for order in orders]) == (1 / 3, 1 / 3, 1 / 3)
 
 
 def test_without_averaging_the_position_counts() -> None:

@@ -95,7 +95,7 @@ class HttpModel:
         sent = {key: value for key, value in {"model": self.model, **body, **self.options}.items() if value is not None}
         for attempt in range(self.retries + 1):
             status, wait, content = self._attempt(sent)
-            if status == 200:
+            if status is not None and 200 <= status < 300:
                 return json_of(self.url, content)
             if status is not None and status not in PASSING:
                 self._refuse(status, content, "logprobs" in sent)
