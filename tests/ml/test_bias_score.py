@@ -162,6 +162,35 @@ def test_items_without_one_target_are_left_out_and_counted(
     assert items.left_out == {reason: 1}
 
 
+def test_a_target_may_be_named_by_its_text(tmp_path: Path) -> None:
+    """As nations are, whose group is a continent."""
+    info = {"ans0": ["Danish", "Europe"], "ans1": ["Scottish", "Europe"], "ans2": ["It is not said", "unknown"]}
+    line = {**LINE, "answer_info": info, "additional_metadata": {"stereotyped_groups": ["Scottish", "Dutch"]}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line))
+    assert read_bbq(tmp_path)[0].target == 1
+
+
+def test_a_table_names_targets(tmp_path: Path) -> None:
+    """Of those it does not know, and those that it leaves open, the fields decide; rows may hold further columns."""
+    lines = [{**LINE, "example_id": k} for k in range(4)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = tmp_path / "more.csv"
+    rows = ["Age,1,0,1", "Age,1,1,NA", "Age,1,3,2", "SES,1,2,1"]
+    table.write_text("\ufeff" + "\n".join(["category,question_id,example_id,target_loc", *rows]) + "\n", "utf-8")
+    items = read_bbq(tmp_path, targets=table)
+    assert [item.target for item in items] == [1, 0, 0]
+    assert items.left_out == {"not one option is unknown": 1}  # the table's target is the unknown one
+    table.write_text("category,example_id,target_loc\nAge,0,third\n")
+    with pytest.raises(FileFormatError, match=r"more\.csv, row 2: target_loc must be 0, 1, 2 or NA, got 'third'"):
+        read_bbq(tmp_path, targets=table)
+    table.write_text("category,example_id\nAge,0\n")
+    with pytest.raises(FileFormatError, match=r"more\.csv, row 2: the column target_loc is missing"):
+        read_bbq(tmp_path, targets=table)
+    table.write_bytes(b"\xff\xfe")
+    with pytest.raises(FileFormatError, match=r"more\.csv is no table"):
+        read_bbq(tmp_path, targets=table)
+
+
 def test_groups_are_compared_without_case(tmp_path: Path) -> None:
     line = {**LINE, "additional_metadata": {"stereotyped_groups": ["OLD "]}}
     (tmp_path / "a.jsonl").write_text(json.dumps(line))

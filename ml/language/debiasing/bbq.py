@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections import Counter
@@ -29,18 +31,26 @@ def own_items() -> Items:
     return read_bbq(OWN_ITEMS)
 
 
-def read_bbq(path: str | os.PathLike[str], *, conditions: Sequence[str] = ("ambig",)) -> Items:
+def read_bbq(
+    path: str | os.PathLike[str],
+    *,
+    conditions: Sequence[str] = ("ambig",),
+    targets: str | os.PathLike[str] | None = None,
+) -> Items:
     """Return the items of a folder of .jsonl files, or of one file, in the order of names and lines.
 
     path : the folder `data` of BBQ, or a file of yours with the same fields (docs/debiasing.md lists them)
     conditions : "ambig", "disambig" or both; items of others are left out and not counted
+    targets : BBQ's table additional_metadata.csv, with the columns category, example_id and target_loc; an item that
+        it names has that target
 
-    The target is the option whose group is one of the stereotyped groups. Where none or two are, or not exactly one
-    option is "unknown", the item is left out and counted in `Items.left_out`.
+    The target is the option of whose text and group, in `answer_info`, one is a stereotyped group. Where none or two
+    are, or not exactly one option is "unknown", the item is left out and counted in `Items.left_out`.
 
     Raises FileNotFoundError where there is no such file, and FileFormatError with file and line for a line that is no
     JSON object, lacks a field or holds something else there.
     """
+    table = {} if targets is None else _table(Path(targets))
     unknown = set(conditions) - set(CONDITIONS)
     if unknown or not conditions:
         raise ValueError(f"conditions must be some of {', '.join(CONDITIONS)}, got {sorted(unknown)}")
@@ -55,7 +65,7 @@ def read_bbq(path: str | os.PathLike[str], *, conditions: Sequence[str] = ("ambi
         for number, line in enumerate(read_bytes(file).split(b"\n"), 1):
             if not line.strip():
                 continue
-            found = _item(f"{file}, line {number}", line)
+            found = _item(f"{file}, line {number}", line, table)
             if isinstance(found, str):
                 left_out[found] += 1
             elif found.condition in conditions:
@@ -66,19 +76,41 @@ def read_bbq(path: str | os.PathLike[str], *, conditions: Sequence[str] = ("ambi
     return Items(tuple(items), dict(sorted(left_out.items())))
 
 
-def _item(where: str, line: bytes) -> Item | str:
+def _table(path: Path) -> dict[tuple[str, str], int]:
+    """Return the targets that a table names, by category and number of the item."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path} is no table of comma-separated values in UTF-8 ({error})") from None
+    found = {}
+    for number, row in enumerate(rows, 2):
+        if missing := [key for key in ("category", "example_id", "target_loc") if row.get(key) is None]:
+            raise FileFormatError(f"{path}, row {number}: the column {missing[0]} is missing")
+        if row["target_loc"] in ("0", "1", "2"):
+            found[row["category"], row["example_id"]] = int(row["target_loc"])
+        elif row["target_loc"] not in ("", "NA"):
+            raise FileFormatError(
+                f"{path}, row {number}: target_loc must be 0, 1, 2 or NA, got {row['target_loc']!r:.40}"
+            )
+    return found
+
+
+def _item(where: str, line: bytes, table: Mapping[tuple[str, str], int]) -> Item | str:
     """Return the item of a line, or why it is left out."""
     fields = _fields(where, line)
     options = tuple(fields[f"ans{k}"] for k in range(COUNT))
-    groups = [fields["answer_info"][f"ans{k}"][1].strip().lower() for k in range(COUNT)]
+    infos = [[text.strip().lower() for text in fields["answer_info"][f"ans{k}"]] for k in range(COUNT)]
     wanted = {group.strip().lower() for group in fields["additional_metadata"]["stereotyped_groups"]}
-    open_ones = [k for k, group in enumerate(groups) if group == "unknown"]
-    targets = [k for k, group in enumerate(groups) if group in wanted and k not in open_ones]
-    if len(open_ones) != 1:
+    open_ones = [k for k, (_, group) in enumerate(infos) if group == "unknown"]
+    # of nations the group is a continent, and what is stereotyped stands as the text
+    targets = [k for k, info in enumerate(infos) if wanted & set(info) and k not in open_ones]
+    group = fields["category"]
+    named = table.get((group, str(fields["example_id"])))
+    targets = targets if named is None else [named]
+    if len(open_ones) != 1 or targets == open_ones:
         return "not one option is unknown"
     if len(targets) != 1:
         return "no option is of a stereotyped group" if not targets else "two options are of stereotyped groups"
-    group = fields["category"]
     return Item(
         name=f"{group}:{fields['example_id']}:{fields['question_polarity']}:{fields['context_condition']}",
         group=group,
