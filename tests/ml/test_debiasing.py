@@ -142,6 +142,22 @@ def test_answers_that_cannot_be_read_are_counted() -> None:
     assert all(answer.kinds is None for answer in report.answers[:6])
 
 
+def test_three_letters_alike_are_no_answer() -> None:
+    """As of a server that lists none of them; what the other orders say counts."""
+
+    def log_probs(messages: Any, choices: list[str]) -> list[float]:
+        text = messages[0]["content"]
+        if FEW[1].question in text and f"(a) {FEW[1].options[0]}" in text:
+            return [-0.1, -3, -4]
+        return 3 * [-9 if FEW[1].question in text else -np.inf]
+
+    report = bias_report(callable_model(lambda m: "a", log_probs=log_probs), FEW[:2], ("reprompting",))
+    row = report.row("reprompting")
+    assert (row.unanswered, row.unparsable) == (0.5, 5 / 6)
+    assert report.answers[0].shares is None
+    assert report.answers[1].letter == "a"
+
+
 def test_the_dialogues_of_the_methods() -> None:
     seen: list[Any] = []
 

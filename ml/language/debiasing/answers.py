@@ -91,12 +91,12 @@ def shares(replies: Sequence[Reply]) -> tuple[float, ...] | None:
     Sums are rounded once (`math.fsum`), so that options with the same numbers in another order tie exactly: a model
     that goes by the position alone gives a third to each option over cyclic orders. None where no reply can be read.
     """
+    if all(reply.letter is None for reply in replies):
+        return None
     if all(reply.log_probs is not None for reply in replies):
         values = [math.fsum(reply.log_probs[reply.order.index(k)] for reply in replies) for k in range(COUNT)]  # type: ignore[index]
     else:
         said = [reply.order[LETTERS.index(reply.letter)] for reply in replies if reply.letter is not None]
-        if not said:
-            return None
         values = [float(said.count(k)) for k in range(COUNT)]
     best = [k for k in range(COUNT) if values[k] == max(values)]
     return tuple(1.0 / len(best) if k in best else 0.0 for k in range(COUNT))

@@ -96,8 +96,9 @@ def _letter(
     """Return the letter that a dialogue is answered with."""
     if reading == "log_probs":
         values = model.choice_log_probs(messages, LETTERS)
-        letter: str | None = LETTERS[int(np.argmax(values))]
-        said, log_probs = f"({letter})", tuple(float(value) for value in values)
+        # three alike say nothing: a server that lists none of the letters among its first tokens gives such
+        letter = LETTERS[int(np.argmax(values))] if values.max() > values.min() else None
+        said, log_probs = "" if letter is None else f"({letter})", tuple(float(value) for value in values)
         return Reply(order, letter, log_probs, (*messages, {"role": "assistant", "content": said}))
     said = model.generate(messages, max_tokens=prompts.answer_tokens, seed=seed)[0]
     letter = letter_of(said, [item.options[k] for k in order])
