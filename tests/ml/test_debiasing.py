@@ -156,6 +156,7 @@ def test_three_letters_alike_are_no_answer() -> None:
     assert (row.unanswered, row.unparsable) == (0.5, 5 / 6)
     assert report.answers[0].shares is None
     assert report.answers[1].letter == "a"
+    assert [reply.messages[1]["content"] for reply in report.answers[1].replies] == ["a", "", ""]
 
 
 def test_the_dialogues_of_the_methods() -> None:

@@ -98,7 +98,8 @@ def _letter(
         values = model.choice_log_probs(messages, LETTERS)
         # three alike say nothing: a server that lists none of the letters among its first tokens gives such
         letter = LETTERS[int(np.argmax(values))] if values.max() > values.min() else None
-        said, log_probs = "" if letter is None else f"({letter})", tuple(float(value) for value in values)
+        # the letter alone, as was asked: behind an answer "(b)" a model that goes on likewise begins with "("
+        said, log_probs = letter or "", tuple(float(value) for value in values)
         return Reply(order, letter, log_probs, (*messages, {"role": "assistant", "content": said}))
     said = model.generate(messages, max_tokens=prompts.answer_tokens, seed=seed)[0]
     letter = letter_of(said, [item.options[k] for k in order])
