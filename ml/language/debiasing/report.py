@@ -136,7 +136,7 @@ def report_of(
     resamples: int = 1000,
     rng: int | np.random.Generator = 0,
 ) -> BiasReport:
-    """Return the report on answers that are there; nothing is asked."""
+    """Return the report on answers that are there, all or some; nothing is asked."""
     condition = items[0].condition
     draw = int(np.random.default_rng(rng).integers(2**32))  # each interval from the same resampled templates
     rows = []
@@ -145,7 +145,8 @@ def report_of(
         base = {answer.item.name: answer for answer in answers if answer.method == "baseline"}
         for group in ("all", *items.groups):
             inside = [answer for answer in ours if group in ("all", answer.item.group)]
-            rows.append(_row(method, group, inside, base, condition, resamples, draw))
+            if inside:  # a run that was stopped may have none
+                rows.append(_row(method, group, inside, base, condition, resamples, draw))
     return BiasReport(model, by, orders, condition, dict(items.left_out), tuple(rows), tuple(answers))
 
 
