@@ -15,6 +15,7 @@ from benchmarks import (
     adapters,
     blocks,
     chunks,
+    debias,
     interpolation,
     lean,
     low_rank,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "mezo": mezo,
     "lean": lean,
     "adapters": adapters,
+    "debias": debias,
 }
 RESULTS = Path(__file__).with_name("results.json")
 
