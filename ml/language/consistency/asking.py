@@ -18,7 +18,7 @@ class Generator(Protocol):
     def generate(
         self, messages: Any, n: int = 1, temperature: float = 0, max_tokens: int = 100, seed: int | None = None
     ) -> list[str]:
-        """Return n texts."""
+        """Return n texts that answer the messages."""
 
 
 def is_asked(answers: Any) -> bool:
@@ -39,10 +39,12 @@ def answers_of(asked: tuple[Any, ...], max_tokens: int, rng: int | np.random.Gen
 
     asked : (model, prompt, n=5, temperature=1)
 
-    Raises ValueError for n < 2, for a temperature that is not positive, as all answers would be the same, and for a model
-    that does not give n texts.
+    Raises ValueError for n < 2, for a temperature that is not positive, as all answers would be the same, and for a
+    model that does not give n texts.
     """
-    model, prompt, n, temperature = (*asked, *(5, 1.0)[len(asked) - 2 :])
+    model, prompt = asked[:2]
+    n = asked[2] if len(asked) > 2 else 5
+    temperature = asked[3] if len(asked) > 3 else 1.0
     if n < 2:
         raise ValueError(f"consistency needs two answers at least, got n={n}")
     if not 0 < temperature < np.inf:

@@ -61,12 +61,13 @@ def halo_check(
 ) -> HaloCheck:
     """Return how consistent answers are with each other; whether they are true is not asked.
 
-    For answers i < j with sentences a and b, M_ab = entailment - contradiction (premise a, hypothesis b), 1 where a is b.
-    The score of the pair is the mean over b of the maximum over a, HaloCheck the mean over the n (n - 1) / 2 pairs.
+    For answers i < j with sentences a and b, M_ab = entailment - contradiction (premise a, hypothesis b), 1 where a is
+    b. The score of the pair is the mean over b of the maximum over a, HaloCheck the mean over the n (n - 1) / 2 pairs.
 
     answers : n >= 2 texts; or (model, prompt, n=5, temperature=1): the answers are then those of a model, with its
         method generate, at most `max_tokens` long, seeded from `rng`
-    scorer : a function (premise, hypothesis) -> (entailment, neutral, contradiction), `ml.NLIScorer`, `ml.OnnxPairScorer`
+    scorer : a function (premise, hypothesis) -> (entailment, neutral, contradiction), `ml.NLIScorer`,
+        `ml.OnnxPairScorer`
     symmetric : take the mean of both directions: the order of the answers no longer matters, at twice the calls
     cache : of pairs; give one where several checks may share sentences, or a run may be stopped
     longest : words, above which sentences are broken up; a scorer that cuts pairs needs short ones
@@ -82,7 +83,7 @@ def halo_check(
     >>> found.score, found.n_calls, found.n_cached, found.n_identical
     (-0.3333333333333333, 1, 1, 1)
     """
-    texts = answers_of(answers, max_tokens, rng) if is_asked(answers) else _texts(answers)
+    texts = answers_of(tuple(answers), max_tokens, rng) if is_asked(answers) else _texts(answers)
     sentences = tuple(tuple(split_sentences(text, longest)) for text in texts)
     for k, found in enumerate(sentences):
         if not found:
@@ -104,7 +105,9 @@ def halo_check(
 
 def _texts(answers: Any) -> tuple[str, ...]:
     if isinstance(answers, str) or not isinstance(answers, Sequence):
-        raise TypeError(f"answers are a list of texts, or (model, prompt, n, temperature), got {type(answers).__name__}")
+        raise TypeError(
+            f"answers are a list of texts, or (model, prompt, n, temperature), got {type(answers).__name__}"
+        )
     for k, text in enumerate(answers):
         if not isinstance(text, str):
             raise TypeError(f"answer {k} is no text but {type(text).__name__}")

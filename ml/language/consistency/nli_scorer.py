@@ -22,8 +22,8 @@ def class_columns(id2label: Mapping[Any, str]) -> tuple[int, int, int]:
 
     id2label : of the configuration; names are compared in lower case by their beginnings
 
-    Raises ValueError, with the names, for other classes: LABEL_0 does not say what it is, and of two classes the one that
-    is not entailment holds contradicting and unrelated sentences alike.
+    Raises ValueError, with the names, for other classes: LABEL_0 does not say what it is, and of two classes the one
+    that is not entailment holds contradicting and unrelated sentences alike.
 
     >>> class_columns({0: "CONTRADICTION", 1: "Entailment", 2: "neutral"})
     (1, 2, 0)
@@ -32,8 +32,8 @@ def class_columns(id2label: Mapping[Any, str]) -> tuple[int, int, int]:
     found = [[k for k, name in names.items() if name.startswith(start)] for start in STARTS.values()]
     if len(names) != len(STARTS) or any(len(columns) != 1 for columns in found):
         raise ValueError(
-            f"the classes {sorted(names.values())} are not {', '.join(STARTS)}: write id2label into the configuration of "
-            "the model, or wrap it in a function of your own"
+            f"the classes {sorted(names.values())} are not {', '.join(STARTS)}: write id2label into the "
+            "configuration of the model, or wrap it in a function of your own"
         )
     return found[0][0], found[1][0], found[2][0]
 
@@ -47,8 +47,8 @@ class NLIScorer:
 
     Classes are found by their names, see `class_columns`.
 
-    Raises ImportError, with the line that installs them, without torch and transformers; FileNotFoundError for no folder;
-    ValueError for other classes.
+    Raises ImportError, with the line that installs them, without torch and transformers; FileNotFoundError for no
+    folder; ValueError for other classes.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, length: int | None = None, device: str = "cpu") -> None:

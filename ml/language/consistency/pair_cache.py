@@ -23,8 +23,8 @@ class PairCache:
     key : all that scores depend on, as a text; by default that of the scorer that uses the cache first. A function has
         none, so that a file of its scores needs one from you: another key for every change of the function
 
-    Every score is written when it is known: a run that was stopped goes on from there, and half a last line is left out.
-    One process may write to a file at a time.
+    Every score is written when it is known: a run that was stopped goes on from there, and half a last line is left
+    out. One process may write to a file at a time.
 
     Raises ValueError for a file of another key, FileFormatError for one that holds something else, with the line.
     """

@@ -11,15 +11,15 @@ __all__ = ["LONGEST", "split_sentences"]
 LONGEST = 50
 #: Characters of a word, above which it is broken up: scripts without spaces.
 LONGEST_WORD = 200
-#: Never the end of a sentence.
-ABBREVIATIONS = frozenset(
+_NEVER = (
     "mr mrs ms mx dr prof st mt ft vs cf e.g i.e approx ca gen sen rep gov capt col lt sgt rev hon pres supt al "
-    "bzw z.b d.h u.a ggf vgl bspw mme mlle".split()
+    "bzw z.b d.h u.a ggf vgl bspw mme mlle"
 )
+_NUMBERED = "no nr nos fig figs eq eqs sec ch vol p pp art jan feb mar apr jun jul aug sep sept oct nov dec"
+#: Never the end of a sentence.
+ABBREVIATIONS = frozenset(_NEVER.split())
 #: No end of a sentence where a number follows: No. 5, Fig. 2, Jan. 3.
-BEFORE_NUMBERS = frozenset(
-    "no nr nos fig figs eq eqs sec ch vol p pp art jan feb mar apr jun jul aug sep sept oct nov dec".split()
-)
+BEFORE_NUMBERS = frozenset(_NUMBERED.split())
 END = re.compile(r"([.!?…]+[\"'”’»)\]]*)(?=\s)|([。！？]+[」』”’）]*)")
 #: A blank line, or the start of an item of a list, is read as the end of what stands before it.
 BREAK = re.compile(r"\n[ \t]*\n|\n(?=[ \t]*(?:[-*•–]|\d{1,3}[.)])[ \t])")
@@ -34,9 +34,10 @@ def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
 
     A sentence ends at . ! ? or … before a space, unless the next word begins in lower case, or the dot belongs to an
     abbreviation (Dr., e.g.), to an initial (J. Smith, U.S.), or to one before a number (No. 5). Decimals have no space
-    behind the dot. The marks 。！？ need no space. A blank line or the next item of a list ends a sentence too, and marks
-    of items are left out. What holds no letter and no digit is no sentence. Where two sentences meet at an initial, as in
-    "He is from the U.S. She is not.", they stay one: that costs less than half a sentence.
+    behind the dot. The full-width marks of Chinese and Japanese need no space. A blank line or the next item of a list
+    ends a sentence too, and marks of items are left out. What holds no letter and no digit is no sentence. Where two
+    sentences meet at an initial, as in "He is from the U.S. She is not.", they stay one: that costs less than half a
+    sentence.
 
     Raises TypeError for something else than a text, ValueError for longest < 1.
 
