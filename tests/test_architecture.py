@@ -20,7 +20,7 @@ FLOORS = {
 }
 OPTIONAL = {
     *("bempp_cl", "cupy", "cupyx", "dask", "h5py", "meshio", "pymor", "skfem", "matplotlib", "numba", "tqdm"),
-    *("torch", "transformers", "safetensors", "tokenizers"),
+    *("torch", "transformers", "safetensors", "tokenizers", "httpx"),
     *("pandas", "polars", "xarray"),
 }
 #: The compiled kernels: imported, all together, when the first of them is called.

@@ -1,1 +1,5 @@
-"""Language tools: what measures language models and what tells languages apart; each room wants its own packages."""
+"""Language tools: what a language model is here, and what is measured of it.
+
+:mod:`ml.language.models` has the protocol and its makers, :mod:`ml.language.debiasing` asks models questions about
+groups of people and scores the answers. They are foreign to differential equations, and stand on their own.
+"""
