@@ -15,6 +15,7 @@ from benchmarks import (
     adapters,
     blocks,
     chunks,
+    halo,
     interpolation,
     lean,
     low_rank,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "mezo": mezo,
     "lean": lean,
     "adapters": adapters,
+    "halo": halo,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

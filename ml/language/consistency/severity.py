@@ -115,11 +115,13 @@ def severity(
     model : with the method generate; see `ml.language.models`
     prompts : {question: what to ask}, as of `ml.inject_knowledge`; the question itself where it has no entry
     cache : of pairs, shared by all questions; in memory by default
-    kept : a JSON file of answers, which is gone on with; `name` says whose they are, and is needed with it
+    kept : a JSON file of answers, which is gone on with
+    name : whose answers they are, in that file; by default the model's
 
     An answer without text is left out and counted, and a question with fewer than two others too; its score is NaN.
 
-    Raises ValueError for no questions, for a question twice, and for `kept` without `name`; what the model raises is
+    Raises ValueError for no questions, for a question twice, and for `kept` and a model without name; what the
+    model raises is
     passed on: with `kept`, what was answered before is not lost. Costs n answers a question.
     """
     sampling = Sampling() if sampling is None else sampling
@@ -128,6 +130,7 @@ def severity(
     if len(set(questions)) < len(questions):
         twice = next(q for q in questions if list(questions).count(q) > 1)
         raise ValueError(f"a question stands twice: {twice!r}")
+    name = name or getattr(model, "name", None)
     if kept is not None and not name:
         raise ValueError("answers that are kept need the name of their model: severity(..., kept=, name=)")
     cases, cache = None if kept is None else KeptCases(kept), PairCache() if cache is None else cache
@@ -141,7 +144,8 @@ def severity(
             settings = {"model": name, "prompt": prompt, "n": sampling.n, "temperature": sampling.temperature}
             settings |= {"max_tokens": sampling.max_tokens, "seed": seed}
             label = f"{question} | {sampling.temperature:g} | {'as it is' if prompt == question else 'with facts'}"
-            answers = tuple(cases.case(label, settings, _asking(asked, sampling.max_tokens, seed)))
+            make = _asking(asked, sampling.max_tokens, seed)
+            answers = tuple(cases.case(label, settings, make))
         rows.append(_row(question, prompt, answers, scorer, cache, symmetric))
     return Severity(tuple(rows))
 
