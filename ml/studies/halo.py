@@ -15,7 +15,7 @@ from lowrank.writing import write_atomically
 from ml.chunks.kept_cases import KeptCases
 from ml.language.consistency.bootstrap import Interval, auroc_interval, mean_interval
 from ml.language.consistency.onnx_scorer import Calibration, policy_scorer
-from ml.language.consistency.sentence_vectors import sentence_vectors
+from ml.language.consistency.sentence_encoder import sentence_vectors
 from ml.studies import halo_cases as cases
 from ml.studies.halo_drawing import draw
 from ml.studies.halo_questions import QUESTIONS

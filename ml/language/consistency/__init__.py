@@ -14,7 +14,7 @@ from ml.language.consistency.nli_scorer import NLIScorer
 from ml.language.consistency.onnx_scorer import Calibration, OnnxPairScorer, policy_scorer
 from ml.language.consistency.pair_cache import PairCache
 from ml.language.consistency.scoring import ScorerError, ScorerWarning
-from ml.language.consistency.sentence_vectors import sentence_vectors
+from ml.language.consistency.sentence_encoder import sentence_vectors
 from ml.language.consistency.sentences import split_sentences
 from ml.language.consistency.severity import Sampling, Severity, severity
 from ml.language.consistency.teacher import TeacherReport, teacher

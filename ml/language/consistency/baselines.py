@@ -27,7 +27,7 @@ def exact_match_rate(answers: Sequence[str]) -> float:
 def mean_cosine(answers: Sequence[str], vectors: Callable[[Sequence[str]], Any]) -> float:
     """Return the mean cosine of pairs of answers.
 
-    vectors : texts -> (n, d), as `ml.language.consistency.sentence_vectors.sentence_vectors` gives. Raises ValueError
+    vectors : texts -> (n, d), as `ml.language.consistency.sentence_vectors` gives. Raises ValueError
         for fewer than two answers, and for vectors of another shape, with NaN, or 0.
     """
     _enough(answers)

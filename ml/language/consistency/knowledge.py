@@ -83,7 +83,7 @@ def inject_knowledge(
 
 
 def _encoder() -> Vectors | None:
-    from ml.language.consistency.sentence_vectors import sentence_vectors
+    from ml.language.consistency.sentence_encoder import sentence_vectors
 
     try:
         sentence_vectors([])

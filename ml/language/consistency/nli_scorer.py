@@ -41,7 +41,7 @@ def class_columns(id2label: Mapping[Any, str]) -> tuple[int, int, int]:
 class NLIScorer:
     """A classifier of sentence pairs as transformers saves it: configuration, weights and tokenizer in one folder.
 
-    folder : of save_pretrained; nothing is fetched, and no code of it is run
+    folder : of save_pretrained, weights in .safetensors; nothing is fetched, and no code of it is run
     length : tokens of a pair, above which it is cut; by default what the model takes
     device : of PyTorch
 
@@ -58,7 +58,9 @@ class NLIScorer:
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place} is no folder of a model: there is no config.json in it")
         options = {"local_files_only": True, "trust_remote_code": False}
-        network = transformers.AutoModelForSequenceClassification.from_pretrained(os.fspath(place), **options)
+        network = transformers.AutoModelForSequenceClassification.from_pretrained(
+            os.fspath(place), use_safetensors=True, **options
+        )
         self._columns = class_columns(network.config.id2label)
         self._network = network.eval().to(device)
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(os.fspath(place), **options)

@@ -58,8 +58,9 @@ def scores_of(scorer: PairScorer | BatchScorer, pairs: Sequence[Pair]) -> Iterat
         raise TypeError(
             f"a scorer is a function (premise, hypothesis) -> (entailment, neutral, contradiction), got {scorer!r}"
         )
-    for k in range(0, len(pairs), BATCH):
-        chunk = list(pairs[k : k + BATCH])
+    size = 1 if many is None else BATCH  # a function that fails loses one pair, not those before it
+    for k in range(0, len(pairs), size):
+        chunk = list(pairs[k : k + size])
         answers = [scorer(*pair) for pair in chunk] if many is None else list(many(chunk))  # type: ignore[operator]
         if len(answers) != len(chunk):
             raise ScorerError(f"the scorer gave {len(answers)} answers to {len(chunk)} pairs, from {_shown(chunk[0])}")

@@ -30,7 +30,7 @@ def sentence_vectors(texts: Sequence[str]) -> np.ndarray:
             ids = torch.tensor([tokenizer.encode(text).ids])
             mean = encoder(input_ids=ids).last_hidden_state[0].mean(0).double().numpy()
             rows.append(mean / np.linalg.norm(mean))
-    return np.array(rows).reshape(len(rows), -1)
+    return np.array(rows).reshape(len(rows), encoder.config.hidden_size)
 
 
 @functools.cache
