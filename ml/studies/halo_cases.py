@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from ml.language.consistency.asking import Generator, answers_of
 from ml.language.consistency.baselines import exact_match_rate, mean_cosine
 from ml.language.consistency.bootstrap import auroc_interval, mean_interval
 from ml.language.consistency.halo_check import halo_check, pair_mean
-from ml.language.consistency.knowledge import inject_knowledge
+from ml.language.consistency.knowledge import TEMPLATE, inject_knowledge
 from ml.language.consistency.sentences import split_sentences
 from ml.studies.halo_questions import QUESTIONS, Question
 from ml.studies.halo_sets import AnswerSet
 
-__all__ = ["ask", "coverage", "coverage_of_areas", "prompt_of", "score_sets"]
+__all__ = ["ask", "coverage", "coverage_of_areas", "origin", "prompt_of", "score_sets"]
 
 INSTRUCTION = "Answer in one short sentence. "
 
@@ -45,22 +46,26 @@ def prompt_of(question: Question, *, facts: bool, vectors: Any) -> dict[str, Any
     return {"prompt": INSTRUCTION + known.prompt, "found": known.facts == (question.fact,)}
 
 
+def origin(*, facts: bool) -> dict[str, str]:
+    """Return what answers depend on besides the question: the model, the words around it, and the facts' SHA-256."""
+    found = {"model": "SmolLM2-135M-Instruct", "around": INSTRUCTION + (TEMPLATE if facts else "{question}")}
+    if facts:
+        found["known"] = hashlib.sha256("\n".join(other.fact for other in QUESTIONS).encode()).hexdigest()[:16]
+    return found
+
+
 def ask(
     model: Generator, question: Question, scorer: Any, vectors: Any, *, facts: bool, temperature: float, n: int,
     max_tokens: int, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the answers of a model to a question, with their scores, and how many hold a word of the right one.
+    """Return the answers of a model to a question, with their scores.
 
     Scores are None where fewer than two answers have text.
     """
     asked = prompt_of(question, facts=facts, vectors=vectors)
     answers = answers_of((model, asked["prompt"], n, temperature), max_tokens, seed)
     said = [text for text in answers if split_sentences(text)]
-    row: dict[str, Any] = {
-        **asked,
-        "answers": list(answers),
-        "right": float(np.mean([*map(question.is_right, answers)])),
-    }
+    row: dict[str, Any] = {**asked, "answers": list(answers)}
     if len(said) < 2:
         return {**row, "halo": None, "error": None, "exact": None, "cosine": None, "calls": 0}
     found = halo_check(said, scorer)

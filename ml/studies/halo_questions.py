@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 __all__ = ["QUESTIONS", "Question"]
@@ -16,8 +17,8 @@ class Question:
     keys: tuple[str, ...]
 
     def is_right(self, answer: str) -> bool:
-        """Return whether the answer holds one of the keys, in any case: an upper bound of being right."""
-        return any(key.lower() in answer.lower() for key in self.keys)
+        """Return whether the answer holds one of the keys as words of their own: more than being right takes."""
+        return any(re.search(rf"\b{re.escape(key)}\b", answer, re.I) for key in self.keys)
 
 
 #: Question | fact | words of which a right answer holds one.
@@ -30,7 +31,7 @@ Who painted The Night Watch? | Rembrandt painted The Night Watch. | Rembrandt
 What is the longest river of Italy? | The Po is the longest river of Italy. | Po River, River Po, Po is, is the Po
 How many moons does Mars have? | Mars has two moons, Phobos and Deimos. | two, 2
 Who composed the opera Fidelio? | Ludwig van Beethoven composed the opera Fidelio. | Beethoven
-What is the currency of Poland? | The currency of Poland is the zloty. | zloty, złoty
+What is the currency of Poland? | The currency of Poland is the zloty. | zloty, złoty, zlotys
 Which team won the NBA finals of 1994? | The Houston Rockets won the NBA finals of 1994. | Rockets, Houston
 What is the highest mountain of Africa? | Kilimanjaro is the highest mountain of Africa. | Kilimanjaro
 Who discovered penicillin? | Alexander Fleming discovered penicillin in 1928. | Fleming
@@ -55,7 +56,7 @@ Which gas makes up most of the air? | Nitrogen makes up most of the air. | nitro
 In which year did the Titanic sink? | The Titanic sank in 1912. | 1912
 Who wrote the Brandenburg Concertos? | Johann Sebastian Bach wrote the Brandenburg Concertos. | Bach
 What is the capital of New Zealand? | The capital of New Zealand is Wellington. | Wellington
-Which animal is the largest living reptile? | The saltwater crocodile is the largest living reptile. | crocodile
+Which is the largest living reptile? | The saltwater crocodile is the largest living reptile. | crocodile, crocodiles
 How many players does a volleyball team have on the court? | A volleyball team has six players on the court. | six, 6
 Who founded the Red Cross? | Henry Dunant founded the Red Cross in 1863. | Dunant
 """
