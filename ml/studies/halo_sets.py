@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["KINDS", "AnswerSet", "answer_sets"]
+__all__ = ["KINDS", "WORDINGS", "AnswerSet", "answer_sets"]
 
-Wording = Literal["agree", "all differ", "one differs"]
+Wording = Literal["agree", "all differ", "one differs", "one wording"]
+WORDINGS = ("agree", "all differ", "one differs", "one wording")
 KINDS = ("number", "name", "negation")
 #: Towns and people are invented: a scorer cannot know better.
 _TOWNS = (
@@ -170,22 +171,24 @@ def answer_sets(wording: Wording, count: int, *, answers: int = 4, rng: int = 0)
     """Return sets of answers about invented towns, as many of each kind as goes.
 
     "agree": the same fact in different words. "all differ": another number or name in each; of yes and no as
-    many of one as of the other, or one more. "one differs": all but one agree. Answers have one sentence each.
+    many of one as of the other, or one more. "one differs": all but one agree. "one wording": all differ, in
+    the same words but for what is swapped. Answers have one sentence each.
 
     Raises ValueError for fewer than 2 or more than 5 answers, and for an unknown wording.
     """
     if not 2 <= answers <= 5:
         raise ValueError(f"there are five wordings of a fact: 2 to 5 answers, got {answers}")
-    if wording not in ("agree", "all differ", "one differs"):
-        raise ValueError(f'the wording is "agree", "all differ" or "one differs", got {wording!r}')
+    if wording not in WORDINGS:
+        raise ValueError(f"the wording is one of {', '.join(WORDINGS)}, got {wording!r}")
     generator = np.random.default_rng(rng)
     return [_drawn(KINDS[k % 3], wording, answers, generator) for k in range(count)]
 
 
 def _drawn(kind: str, wording: str, n: int, rng: np.random.Generator) -> AnswerSet:
     town, frame, which = str(rng.choice(TOWNS)), int(rng.integers(4)), rng.permutation(5)[:n]
-    which_values = {"agree": np.zeros(n, dtype=int), "all differ": np.arange(n), "one differs": np.arange(n) == n - 1}
-    alike = rng.permutation(which_values[wording])  # which value each answer has
+    alike = {"agree": np.zeros(n, dtype=int), "one differs": np.arange(n) == n - 1}.get(wording, np.arange(n))
+    alike = rng.permutation(alike)  # which value each answer has
+    which = which[:1].repeat(n) if wording == "one wording" else which
     if kind == "negation":
         sides = NEGATIONS[frame]
         first = int(rng.integers(2))

@@ -61,18 +61,20 @@ class Material:
 
 
 @pytest.mark.parametrize(
-    ("wording", "agreeing"), [("agree", {6}), ("all differ", {0, 2}), ("one differs", {3})], ids=lambda v: str(v)
+    ("wording", "agreeing"),
+    [("agree", {6}), ("all differ", {0, 2}), ("one differs", {3}), ("one wording", {0, 2})],
+    ids=lambda v: str(v),
 )
 def test_sets_say_what_their_name_says(wording, agreeing) -> None:
     """Pairs of four answers that mean the same: 6 of 6, none (or 2 of yes and no), 3."""
     sets = answer_sets(wording, 60, rng=1)
     assert [one.kind for one in sets] == 20 * list(KINDS)
     for one in sets:
-        assert len(set(one.answers)) == 4
+        assert len(set(one.answers)) == (2 if wording == "one wording" and one.kind == "negation" else 4)
         assert all(len(split_sentences(text)) == 1 for text in one.answers)
         same = sum(meaning(a) == meaning(b) for a, b in itertools.combinations(one.answers, 2))
         assert same in agreeing
-        assert (same == 2) == (wording == "all differ" and one.kind == "negation")
+        assert (same == 2) == (agreeing == {0, 2} and one.kind == "negation")
 
 
 def test_sets_follow_their_seed() -> None:
@@ -104,12 +106,19 @@ def test_figures_on_scripted_material(tmp_path) -> None:
     material = Material()
     summary = study.measure(KeptCases(tmp_path / "cases.json"), TINY, said.append, material)
     sets, answers = summary["sets"], summary["answers"]
-    for other in ("all differ", "one differs"):
+    for other in ("all differ", "one differs", "one wording"):
         assert sets[other]["halo"]["value"] == 1  # the scorer reads the meaning
-        assert sets[other]["exact"]["value"] == 0.5
+        assert sets[other]["exact"]["value"] == 0.5 or other == "one wording"
+    # yes twice and no twice are equal in pairs, and the baseline takes those for agreeing
+    assert sets["one wording"]["exact"]["value"] == pytest.approx(1 / 3)
     assert sets["means"]["halo"]["agree"]["value"] == 1
     assert sets["means"]["halo"]["one differs"]["value"] == pytest.approx(0)
-    assert sets["calls"] == (24 + 24 + 12) * 6
+    one_wording = 0  # YES YES NO NO in any order: 2 pairs are identical, 4 are of two kinds of pairs at most
+    for one in answer_sets("one wording", 12, rng=3):
+        pairs = list(itertools.combinations(one.answers, 2))
+        one_wording += 6 - len({pair for pair in pairs if pair[0] != pair[1]})
+    assert one_wording > 0
+    assert sets["calls"] == (24 + 24 + 12 + 12) * 6 - one_wording
     assert answers["means"]["halo"]["warm, with the fact"]["value"] == 1
     # every answer is then the fact
     assert answers["means"]["right"]["warm, with the fact"]["value"] == answers["found"] or answers["found"] < 1
