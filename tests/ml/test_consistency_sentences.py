@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.language.consistency import split_sentences
@@ -67,8 +67,10 @@ def test_long_sentences_are_broken_at_clauses_or_spaces() -> None:
     ]
     assert split_sentences("x" * 450) == ["x" * 200 + " " + "x" * 200 + " " + "x" * 50]
     assert split_sentences(text, longest=50) == [text]
+    assert split_sentences("one : two", longest=1) == ["one", "two"]
 
 
+@settings(deadline=None)  # the first call of a busy machine may take long
 @given(st.text(max_size=300), st.integers(1, 20))
 def test_any_text_keeps_its_letters_and_lengths(text: str, longest: int) -> None:
     """Marks of lists aside, no letter is lost, and splitting once more changes nothing of the length."""

@@ -283,6 +283,8 @@ def test_area_is_the_share_of_pairs_in_order() -> None:
     assert found.low < found.value < found.high
     assert auroc_interval([2.0, 3.0], [0.0, 1.0]).value == 1
     assert auroc([1.0], [1.0]) == 0.5
+    ties = auroc_interval([1.0, 1.0], [1.0, 1.0, 1.0])
+    assert (ties.low, ties.high) == (0.5, 0.5)
     with pytest.raises(ValueError, match="both kinds"):
         auroc([], [1.0])
 

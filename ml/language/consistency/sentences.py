@@ -53,6 +53,7 @@ def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
         for piece in BREAK.split(text)
         for sentence in _ended(" ".join(ITEM.sub("", piece).split()))
         for part in _broken(sentence, longest)
+        if any(map(str.isalnum, part))  # a mark between spaces may be a part of its own
     ]
 
 
