@@ -16,7 +16,7 @@ from ml.studies.halo_cases import prompt_of
 from ml.studies.halo_questions import QUESTIONS
 from ml.studies.halo_sets import KINDS, PEOPLE, answer_sets
 
-TINY = study.HaloSizes(sets=24, odd_sets=12, questions=5, samples=60)
+TINY = study.HaloSizes(sets=24, odd_sets=12, alike_sets=12, questions=5, samples=60)
 DENIED = re.compile(r"\b(not|no|No|cannot|nobody|never)\b")
 
 
@@ -161,7 +161,7 @@ def test_what_is_missing_is_left_out_and_said(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(study, "policy_scorer", missing)
     said: list[str] = []
-    sizes = study.HaloSizes(sets=3, odd_sets=3, questions=2, samples=20)
+    sizes = study.HaloSizes(sets=3, odd_sets=3, alike_sets=3, questions=2, samples=20)
     summary = study.run("halo", tmp_path / "out", sizes=sizes, say=said.append)
     assert "pip install it" in summary["sets"]["missing"]
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["coverage"]
