@@ -38,7 +38,7 @@ class HaloSizes:
     odd_sets: int = 100  #: in which one answer differs
     alike_sets: int = 60  #: that all differ, in one wording
     answers: int = 4
-    questions: int = 20  #: of 36, in their order; three minutes each on a busy core, 40 s on a quiet one
+    questions: int = len(QUESTIONS)
     temperatures: tuple[float, float] = (0.3, 0.8)  #: cold and warm
     max_tokens: int = 30
     samples: int = 4000  #: of the coverage of intervals
