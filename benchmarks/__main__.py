@@ -16,6 +16,7 @@ from benchmarks import (
     blocks,
     chunks,
     debias,
+    halo,
     interpolation,
     lean,
     low_rank,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "lean": lean,
     "adapters": adapters,
     "debias": debias,
+    "halo": halo,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

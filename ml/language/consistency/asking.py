@@ -1,0 +1,56 @@
+"""Answers that a language model gives to a question, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Generator", "answers_of", "is_asked", "messages_of"]
+
+Messages = Sequence[dict[str, str]]
+
+
+class Generator(Protocol):
+    """The part of a language model that is used here; those of ml.language.models have it."""
+
+    def generate(
+        self, messages: Any, n: int = 1, temperature: float = 0, max_tokens: int = 100, seed: int | None = None
+    ) -> list[str]:
+        """Return n texts that answer the messages."""
+
+
+def is_asked(answers: Any) -> bool:
+    """Return whether something is (model, prompt, n, temperature) rather than texts."""
+    return isinstance(answers, tuple) and 2 <= len(answers) <= 4 and hasattr(answers[0], "generate")
+
+
+def messages_of(prompt: str | Messages) -> list[dict[str, str]]:
+    """Return a prompt as messages: a text is that of the user. Raises ValueError for one without text."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+    if not messages or not str(messages[-1].get("content", "")).strip():
+        raise ValueError(f"the prompt has no text, got {prompt!r}")
+    return messages
+
+
+def answers_of(asked: tuple[Any, ...], max_tokens: int, rng: int | np.random.Generator) -> tuple[str, ...]:
+    """Return n answers of a model to a prompt.
+
+    asked : (model, prompt, n=5, temperature=1)
+
+    Raises ValueError for n < 2, for a temperature that is not positive, as all answers would be the same, and for a
+    model that does not give n texts.
+    """
+    model, prompt = asked[:2]
+    n = asked[2] if len(asked) > 2 else 5
+    temperature = asked[3] if len(asked) > 3 else 1.0
+    if n < 2:
+        raise ValueError(f"consistency needs two answers at least, got n={n}")
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"a temperature above 0 is needed, as answers would be all the same, got {temperature}")
+    seed = int(np.random.default_rng(rng).integers(1 << 31))
+    texts = model.generate(messages_of(prompt), n=n, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    if not isinstance(texts, Sequence) or len(texts) != n or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"the model was asked for {n} texts and gave {str(texts)[:80]!r}")
+    return tuple(texts)

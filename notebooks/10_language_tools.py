@@ -1,0 +1,173 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Language tools: what answers are worth that nobody can check
+#
+# **Question.** A language model answers; there is no source of truth at hand. What can still be measured? Whether it
+# says the same each time. HaloCheck asks a scorer of sentence pairs which answers entail and which contradict each
+# other.
+#
+# NumPy only: the scorer here is a rule, the models are scripts. Figures of a real scorer and of a real, small model are
+# read from `benchmarks/halo.json`. Runtime: some seconds.
+
+# %%
+# %matplotlib inline
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ml.language.consistency import (
+    Sampling,
+    auroc_interval,
+    exact_match_rate,
+    halo_check,
+    inject_knowledge,
+    severity,
+    teacher,
+)
+from ml.studies.halo_sets import answer_sets
+
+BLUE, RED, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
+path = Path("../benchmarks/halo.json")
+measured = {case: kept["result"] for case, kept in json.loads(path.read_text()).items()} if path.exists() else {}
+
+# %% [markdown]
+# ## A score from a rule
+#
+# A scorer is any function (premise, hypothesis) -> (entailment, neutral, contradiction). This one reads numbers: other
+# numbers contradict, the same ones entail, and without numbers it knows nothing.
+
+
+# %%
+def by_number(premise, hypothesis):
+    """Entailment for the same numbers, contradiction for others, neutral where one sentence has none."""
+    one, other = (re.findall(r"\d+(?:\.\d+)?", text) for text in (premise, hypothesis))
+    if not one or not other:
+        return 0.0, 1.0, 0.0
+    return (1.0, 0.0, 0.0) if one == other else (0.0, 0.0, 1.0)
+
+
+answers = [
+    "The tower is 93 metres tall.",
+    "Its height is 93 metres. It was built of stone.",
+    "The tower rises to 120 metres.",
+]
+found = halo_check(answers, by_number)
+print(found)
+print(found.pairs.round(2))
+
+# %% [markdown]
+# By hand: the first two agree on the height, and the rule knows nothing of stone: $(1 + 0) / 2$. The third contradicts
+# both: of its only sentence the best premise of the second answer is the one about stone, which is neutral, so that the
+# pair scores 0: a maximum over premises forgives what is said beside.
+
+# %%
+assert found.pairs[0, 1] == 0.5
+assert found.pairs[0, 2] == -1
+assert found.pairs[1, 2] == 0
+assert np.isclose(found.score, (0.5 - 1 + 0) / 3)
+assert found.n_calls == found.n_products == 1 * 2 + 1 * 1 + 2 * 1
+
+# %% [markdown]
+# ## Sets made by code
+#
+# Facts about invented towns, in four wordings each: one fact in four wordings, four facts, or one that differs. With a
+# real scorer, a small network for pairs of sentences, they are told apart; by the cosine of sentence vectors they are
+# not, where contradicting answers use the same words: similar is not the same.
+
+# %%
+for wording in ("agree", "all differ", "one differs", "one wording"):
+    one = answer_sets(wording, 1)[0]
+    print(f"{wording:12} {halo_check(one.answers, by_number).score:+.2f}  {one.answers[0]} / {one.answers[1]}")
+
+wordings = ("agree", "all differ", "one differs", "one wording")
+rows = {w: [row for case, of in measured.items() if case.startswith(f"sets, {w},") for row in of] for w in wordings}
+drawing = Figure(figsize=(8.4, 3.2), layout="constrained")
+for axis, score, title in zip(drawing.subplots(1, 2), ("halo", "cosine"), ("HaloCheck", "mean cosine"), strict=True):
+    for k, (wording, colour) in enumerate(zip(wordings, (BLUE, RED, GREEN, GREY), strict=True)):
+        values = np.array([row[score] for row in rows[wording]])
+        axis.plot(k + np.linspace(-0.3, 0.3, len(values)), np.sort(values), ".", color=colour, markersize=3)
+    axis.set_xticks(range(4), [w.replace(" ", "\n") for w in wordings])
+    axis.set_title(title)
+    axis.grid(alpha=0.3, axis="y")
+for other in wordings[1:]:
+    for score in ("halo", "cosine"):
+        if rows["agree"] and rows[other]:
+            area = auroc_interval(*(np.array([row[score] for row in rows[w]]) for w in ("agree", other)))
+            print(f"agree against {other:12} {score:7} AUROC {area}")
+            assert score != "halo" or area.value > 0.9
+drawing
+
+# %% [markdown]
+# ## A model, facts and a teacher
+#
+# A scripted model guesses where it does not know, and repeats the fact where one stands in the prompt.
+
+
+# %%
+class Guessing:
+    """Knows the height of one tower, guesses others."""
+
+    name = "guessing"
+
+    def generate(self, messages, n=1, temperature=0.0, max_tokens=100, seed=0):
+        """Return n answers."""
+        prompt, rng = messages[-1]["content"], np.random.default_rng(seed)
+        if fact := re.search(r"^- (.*)$", prompt, re.M):
+            return n * [fact[1]]
+        return [
+            "It is 93 m tall." if "Marden" in prompt else f"It is {rng.integers(40, 200)} m tall." for _ in range(n)
+        ]
+
+
+towns = ["Marden", "Talvik", "Osterby", "Quarne", "Velstad", "Brisco"]
+questions = [f"How tall is the tower of {town}?" for town in towns]
+facts = [f"The tower of {town} is {60 + 11 * k} m tall." for k, town in enumerate(towns)]
+prompts = {q: inject_knowledge(q, facts, top=1, vectors="words").prompt for q in questions}
+sampling = Sampling(n=4, temperature=0.8)
+plain = severity(Guessing(), questions, by_number, sampling=sampling)
+known = severity(Guessing(), questions, by_number, sampling=sampling, prompts=prompts)
+print(plain)
+print("with facts, minus without:", known.difference(plain))
+assert known.score.value == 1
+assert known.difference(plain).low > 0
+
+report = teacher(Guessing(), Guessing(), 0.5, questions, by_number, sampling=sampling)
+print(f"the teacher answers {report.share:.0%} of the questions")
+assert report.by_strong.sum() == 5
+
+# %% [markdown]
+# **The limit.** With facts every answer is consistent, that of Marden too, where the model said 93 m and the fact says
+# 60: the score is 1 both times, and one of them is wrong. Consistency is not truth.
+
+# %%
+assert plain.rows[0].score == known.rows[0].score == 1
+assert exact_match_rate(plain.rows[0].answers) == 1
+print(plain.rows[0].answers[0], "/", known.rows[0].answers[0])
+
+# %% [markdown]
+# SmolLM2 (135M numbers), four answers to each question, colder, warmer, and with the fact in the prompt, as
+# `python -m benchmarks halo` measured them:
+
+# %%
+for condition in ("cold", "warm", "warm, with the fact"):
+    named = [row["halo"] for case, row in measured.items() if re.match(f"answers, {condition}, [A-Z]", case)]
+    halo = [score for score in named if score is not None]
+    print(
+        f"{condition:22} mean score {np.mean(halo):+.2f}, {len(halo)} questions"
+        if halo
+        else f"{condition}: not measured"
+    )
