@@ -26,7 +26,7 @@ def logits_plainly(tables: Any, text: str) -> np.ndarray | None:
     kind = np.int64 if grams.rows.dtype == np.int8 else np.float64
     size = grams.rows.shape[1]
     total, whole, known = np.zeros(size, kind), np.zeros(size, kind), 0
-    numbers = {int(key): i + int(grams.counts[0]) for i, key in enumerate(grams.keys)}
+    numbers = {int(key): i + grams.size for i, key in enumerate(grams.keys)}
     rows_of_words = {} if listed is None else {int(key): i for i, key in enumerate(listed.keys)}
     for word in words_of(text):
         symbols = tables.alphabet.symbols_of(np.array([ord(char) for char in word], np.uint32)).tolist()

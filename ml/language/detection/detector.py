@@ -145,17 +145,19 @@ class LanguageDetector:
             raise ValueError(f"a detector tells at least two languages apart, got {', '.join(names) or 'none'}")
         return LanguageDetector(names, self.tables.restrict([self._number(name) for name in names]))
 
-    def prune(self, triples: int | None = None, words: int | None = None) -> LanguageDetector:
-        """Return the detector with the most frequent triples and words only; None keeps all of a kind.
+    def prune(self, grams: int | None = None, words: int | None = None) -> LanguageDetector:
+        """Return the detector with the most important rows of letters, and the most frequent words, only.
 
-        Triples that go back off to pairs. Nothing is fitted anew.
+        grams : how many triples, pairs and contexts; those that go are replaced by what they back off to. Ordered by
+        what leaving them out changes, see :func:`ml.language.detection.grams.gram_table`. words : how many words.
+        None keeps all of a kind. Nothing is fitted anew.
         """
-        grams, lists = self.tables.grams, self.tables.words
-        if triples is not None:
-            grams = grams.prune(triples)
+        table, lists = self.tables.grams, self.tables.words
+        if grams is not None:
+            table = table.prune(grams)
         if words is not None and lists is not None:
             lists = lists.prune(words) if at_least("words", words, 0) else None
-        return replace(self, tables=replace(self.tables, grams=grams, words=lists))
+        return replace(self, tables=replace(self.tables, grams=table, words=lists))
 
     def quantize(self, bits: int = 8) -> LanguageDetector:
         """Return the detector with tables in int8, one scale each: sums of rows are then exact. `bits` must be 8."""

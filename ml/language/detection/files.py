@@ -23,10 +23,10 @@ SUFFIXES = (".npz",)
 WHAT = "file of a language detector"
 #: All keys, with their types; those of word tables may be missing.
 KEYS = {
-    MARK: np.int64, "languages": np.uint8, "letters": np.uint32, "rows": None, "keys": np.uint32, "counts": np.int64,
+    MARK: np.int64, "languages": np.uint8, "letters": np.uint32, "rows": None, "keys": np.uint32,
     "scales": np.float64, "weights": np.float64, "offsets": np.float64,
 }  # fmt: skip
-LISTED = {"word_rows": None, "word_keys": np.uint64}
+LISTED = {"word_rows": None, "word_keys": np.uint32}
 #: Bytes of the names of all languages.
 MAX_NAMES = 1 << 16
 
@@ -35,7 +35,7 @@ def write_detector(path: str | os.PathLike[str], languages: tuple[str, ...], tab
     """Write a detector, whole or not at all.
 
     Keys: `language_detector` (int64: layout version, order), `languages` (names as UTF-8, lines), `letters`, `rows`,
-    `keys`, `counts`, `scales` (of rows, of words, the weight of the lists), `weights`, `offsets`, where there are lists
+    `keys`, `scales` (of rows, of words, the weight of the lists), `weights`, `offsets`, where there are lists
     `word_rows` and `word_keys`, and `sha256` of all of these.
 
     Raises ValueError for another suffix and for names with a line break, OSError where nothing can be written.
@@ -48,7 +48,7 @@ def write_detector(path: str | os.PathLike[str], languages: tuple[str, ...], tab
         MARK: np.array([VERSION, grams.order], np.int64),
         "languages": np.frombuffer(names.encode(), np.uint8),
         "letters": tables.alphabet.letters,
-        **{"rows": grams.rows, "keys": grams.keys, "counts": grams.counts},
+        **{"rows": grams.rows, "keys": grams.keys},
         "scales": np.array([grams.scale, 1.0 if words is None else words.scale, tables.list_weight]),
         **{"weights": tables.selector.weights, "offsets": tables.selector.offsets},
     }
@@ -90,7 +90,7 @@ def _parts(name: str, arrays: dict[str, Any]) -> tuple[tuple[str, ...], Tables]:
     scale, word_scale, weight = arrays["scales"].tolist()
     whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     alphabet = Alphabet(whole["letters"])
-    grams = GramTable(whole["rows"], whole["keys"], whole["counts"], scale, int(mark[1]))
+    grams = GramTable(whole["rows"], whole["keys"], scale, int(mark[1]))
     words = WordTable(whole["word_rows"], whole["word_keys"], word_scale) if "word_keys" in whole else None
     selector = Selector(whole["weights"], whole["offsets"])
     tables = Tables(alphabet, grams, words, weight, selector)

@@ -12,12 +12,12 @@ from lowrank.limits import at_least
 from ml.language.detection.letters import BOUNDARY, Alphabet
 from ml.language.detection.slots import slots_of
 
-__all__ = ["GramTable", "count_grams", "gram_table", "rounded"]
+__all__ = ["GramTable", "add_counts", "count_grams", "gram_table", "rounded"]
 
 #: How many letters the shorter context is worth: the weight of back-off.
 STRENGTH = 10.0
-#: Kinds of keys, in their upper two bits: a key is kind, then 10 bits for each of up to three symbols.
-TRIPLE, PAIR, CONTEXT = 0, 1 << 30, 3 << 30
+#: Kinds of keys, in their upper two bits, 0 for triples: then come 10 bits for each of up to three symbols.
+PAIR, CONTEXT = 1 << 30, 3 << 30
 #: Marks the context of a pair, one symbol, among those of triples.
 SHORT = 1 << 20
 
@@ -26,35 +26,37 @@ SHORT = 1 << 20
 class GramTable:
     """Rows (R, K) of log-probabilities minus their mean over the K languages, by keys of up to three symbols.
 
-    The first `size` rows are those of single symbols, and have no keys. Then come contexts, pairs, and triples with the
-    most frequent first. Of the symbol c after a, b a word gets, in this order of preference: the row of the triple a b
-    c; the row of the context a b, if there is one, plus that of the pair b c; instead of the latter the row of the
-    context b, if there is one, plus that of the symbol c. It is what the formula in :func:`gram_table` gives, exactly,
-    for every triple that was not seen; for one that was pruned it is an approximation.
+    The first `size` rows are those of single symbols, and have no keys. The others are of triples, pairs and contexts;
+    those that matter most come first. Of the symbol c after a, b a word gets, in this order of preference: the row of
+    the triple a b c; the row of the context a b, if there is one, plus that of the pair b c; instead of the latter the
+    row of the context b, if there is one, plus that of the symbol c. It is what the formula in :func:`gram_table`
+    gives, exactly, for every triple that was not seen; where a row was pruned it is an approximation.
 
     Raises ValueError for arrays that do not belong together.
     """
 
     rows: np.ndarray  #: (R, K) float32, or int8 in units of `scale`
     keys: np.ndarray  #: (R - size,) uint32
-    counts: np.ndarray  #: int64 (4,): rows of symbols, of contexts, of pairs, of triples
     scale: float = 1.0
     order: int = 3
 
     def __post_init__(self) -> None:
-        rows, keys, counts = self.rows, self.keys, self.counts
+        rows, keys = self.rows, self.keys
         if rows.dtype not in (np.float32, np.int8) or rows.ndim != 2 or rows.shape[1] < 2:
             raise ValueError(f"rows must be (R, K) of float32 or int8, got {rows.dtype} {rows.shape}")
-        if counts.dtype != np.int64 or counts.shape != (4,) or counts.min() < 0 or counts.sum() != len(rows):
-            raise ValueError(f"counts {counts.tolist()} are not those of {len(rows)} rows")
-        if keys.dtype != np.uint32 or keys.shape != (len(rows) - counts[0],) or len(np.unique(keys)) < len(keys):
+        if keys.dtype != np.uint32 or keys.ndim != 1 or len(keys) > len(rows) or len(np.unique(keys)) < len(keys):
             raise ValueError("keys must be different uint32, one for each row that is not a symbol's")
         if not np.all(np.isfinite(rows)) or not 0 < self.scale < np.inf or self.order not in (1, 2, 3):
             raise ValueError(f"rows and scale must be finite, order 1, 2 or 3, got {self.scale} and {self.order!r}")
 
+    @property
+    def size(self) -> int:
+        """How many symbols have a row."""
+        return len(self.rows) - len(self.keys)
+
     @functools.cached_property
     def slots(self) -> np.ndarray:
-        """The hash table of the keys, int32: where the row of a key stands (rows without keys not counted), or -1."""
+        """The hash table of the keys, see :func:`ml.language.detection.slots.slots_of`."""
         return slots_of(self.keys)
 
     @property
@@ -62,16 +64,10 @@ class GramTable:
         """Bytes of rows, keys and hash table."""
         return self.rows.nbytes + self.keys.nbytes + self.slots.nbytes
 
-    @property
-    def triples(self) -> int:
-        """How many triples are in the table."""
-        return int(self.counts[3])
-
-    def prune(self, triples: int) -> GramTable:
-        """Return the table with the most frequent triples only; the others back off to pairs. Scores are not redone."""
-        gone = max(0, self.triples - at_least("triples", triples, 0))
-        counts = self.counts - np.array([0, 0, 0, gone])
-        return replace(self, rows=self.rows[: counts.sum()], keys=self.keys[: counts[1:].sum()], counts=counts)
+    def prune(self, grams: int) -> GramTable:
+        """Return the table with the first `grams` keyed rows only; for the others there is back-off."""
+        n = at_least("grams", grams, 0)
+        return replace(self, rows=self.rows[: self.size + n], keys=self.keys[:n])
 
     def quantize(self) -> GramTable:
         """Return the table in int8, with one scale, so that sums of rows are sums of integers: exact."""
@@ -113,7 +109,11 @@ def gram_table(
     was not seen, log P(c | a b) is log P(c | b) plus log A / (n(a b) + A), which depends on the context alone: this is
     what back-off adds. Of all rows the mean over languages is taken off: it is in all scores of a word, and cancels.
 
-    order : length of the longest gram, 1 to 3
+    The effect of a row is what leaving it out changes: the mean over languages of the square of its difference to what
+    stands in for it, times how often that happens: for a triple its count, for pairs and contexts the number of triples
+    beneath that were seen at most three times. Rows are in descending order of it.
+
+    counted : of each language all triples that :func:`count_grams` found; order : length of the longest gram, 1 to 3
     """
     keys = np.unique(np.concatenate([found for found, _ in counted]))
     counts = np.zeros((len(keys), len(counted)))
@@ -123,33 +123,47 @@ def gram_table(
     singles = np.zeros((alphabet.size, len(counted)))
     np.add.at(singles, c, counts)
     p1 = (singles + 1) / (singles.sum(axis=0) + alphabet.size)
-    pair_keys, pairs = _sums(b << 10 | c, counts)
-    short_keys, shorts = _sums(pair_keys >> 10, pairs)
-    at = np.searchsorted(short_keys, pair_keys >> 10)
-    p2 = (pairs + strength * p1[pair_keys & 1023]) / (shorts[at] + strength)
-    long_keys, longs = _sums(a << 10 | b, counts)
-    at = np.searchsorted(long_keys, a << 10 | b)
-    p3 = (counts + strength * p2[np.searchsorted(pair_keys, b << 10 | c)]) / (longs[at] + strength)
-    by_count = np.argsort(-counts.sum(axis=1), kind="stable")
-    parts = [
-        (np.empty(0, np.int64), p1),
-        (CONTEXT | SHORT | short_keys, strength / (shorts + strength)),
-        (PAIR | pair_keys, p2),
-        (CONTEXT | long_keys, strength / (longs + strength)),
-        (TRIPLE | keys[by_count], p3[by_count]),
-    ]
-    parts = parts[: 2 * order - 1]
-    if order == 3:  # contexts together
-        parts[2], parts[3] = parts[3], parts[2]
-    rows = np.log(np.concatenate([p for _, p in parts]))
-    sizes = [len(p) for _, p in parts] + [0] * (5 - len(parts))
-    groups = [sizes[0], sizes[1] + sizes[2], sizes[3], sizes[4]] if order == 3 else [*sizes[:3], 0]
-    return GramTable(
-        np.ascontiguousarray(rows - rows.mean(axis=1, keepdims=True), np.float32),
-        np.concatenate([k for k, _ in parts]).astype(np.uint32),
-        np.array(groups, np.int64),
-        order=order,
-    )
+    single = _centred(p1)
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    if order >= 2:
+        pair_keys, pairs = _sums(b << 10 | c, counts)
+        short_keys, shorts = _sums(pair_keys >> 10, pairs)
+        at, ends = np.searchsorted(short_keys, pair_keys >> 10), pair_keys & 1023
+        p2 = (pairs + strength * p1[ends]) / (shorts[at] + strength)
+        short, pair = _centred(strength / (shorts + strength)), _centred(p2)
+        seldom = (counts.sum(axis=1) <= 3).astype(float)
+        under = np.bincount(np.searchsorted(pair_keys, b << 10 | c), seldom, len(pair_keys))
+        parts.append((CONTEXT | SHORT | short_keys, short, _square(short) * np.bincount(at, under, len(short_keys))))
+        weights = under if order == 3 else pairs.sum(axis=1)
+        parts.append((PAIR | pair_keys, pair, weights * _square(pair - short[at] - single[ends])))
+    if order == 3:
+        long_keys, longs = _sums(a << 10 | b, counts)
+        at, of_pair = np.searchsorted(long_keys, a << 10 | b), np.searchsorted(pair_keys, b << 10 | c)
+        long = _centred(strength / (longs + strength))
+        triple = _centred((counts + strength * p2[of_pair]) / (longs[at] + strength))
+        parts.append((CONTEXT | long_keys, long, _square(long) * np.bincount(at, seldom, len(long_keys))))
+        parts.append((keys, triple, counts.sum(axis=1) * _square(triple - long[at] - pair[of_pair])))
+    if not parts:
+        return GramTable(np.ascontiguousarray(single, np.float32), np.empty(0, np.uint32), order=order)
+    found, rows, effects = (np.concatenate(part) for part in zip(*parts, strict=True))
+    best = np.argsort(-effects, kind="stable")
+    return GramTable(np.concatenate([single, rows[best]]).astype(np.float32), found[best].astype(np.uint32), order=order)
+
+
+def _centred(p: np.ndarray) -> np.ndarray:
+    logs: np.ndarray = np.log(p)
+    return logs - logs.mean(axis=1, keepdims=True)
+
+
+def _square(rows: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.mean(rows**2, axis=1)
+    return found
+
+
+def add_counts(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys and counts of several texts together."""
+    keys, where = np.unique(np.concatenate([found for found, _ in parts]), return_inverse=True)
+    return keys, np.bincount(where, np.concatenate([n for _, n in parts]), len(keys))
 
 
 def _sums(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

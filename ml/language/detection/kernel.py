@@ -15,6 +15,11 @@ from ml.language.detection.slots import FACTOR, PRIME, START
 
 __all__ = ["arguments", "sum_rows"]
 
+#: Columns that are added at a time.
+LANES = 16
+#: Grams whose sum in int8 fits 32 bits.
+FLUSH = 1 << 23
+
 
 def sum_rows(codes: np.ndarray, ends: np.ndarray, given: tuple[Any, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits (n, K) of n texts and the number of the language of each, int32, -1 without a known letter.
@@ -24,48 +29,43 @@ def sum_rows(codes: np.ndarray, ends: np.ndarray, given: tuple[Any, ...], size: 
     given : what :func:`arguments` makes of tables
     size : K
 
-    A triple that is in the table costs one look-up and the sum of one row: 8 K / 8 bytes and K additions in int8.
+    A triple that is in the table costs one look-up and the sum of one row: K bytes and K additions in int8.
     """
     logits, best = np.empty((len(ends), size)), np.empty(len(ends), np.int32)
-    _compiled(given[4].dtype.name)(codes, ends, *given, logits, best)
+    _compiled(given[4].dtype.name, given[2].dtype.name)(codes, ends, *given, logits, best)
     return logits, best
 
 
 def arguments(tables: Any) -> tuple[Any, ...]:
-    """Return the arrays of the tables of a detector in the order in which the kernel takes them."""
+    """Return the arrays of the tables of a detector in the order in which the kernel takes them.
+
+    Rows are laid out without gaps, with some bytes after the last: the kernel adds LANES columns at a time, those of
+    the next row among them, and forgets what is beyond the last language.
+    """
     grams, words, selector = tables.grams, tables.words, tables.selector
-    row = grams.rows[:0]
-    listed = (np.full(4, -1, np.int32), np.empty(0, np.uint64), row, 0.0)
-    if words is not None:
-        listed = (words.slots, words.keys, words.rows, words.scale * tables.list_weight)
-    plain = selector.weights.ndim == 1
     k = grams.rows.shape[1]
+    listed = (np.zeros(4, np.uint64), _flat(grams.rows[:0]), 0.0)
+    if words is not None:
+        listed = (_beside(words.slots, words.keys), _flat(words.rows), words.scale * tables.list_weight)
+    plain = selector.weights.ndim == 1
     return (
-        *(folding(), tables.alphabet.symbols, grams.slots, grams.keys, grams.rows),
-        *(int(grams.counts[0]), grams.order, grams.scale),
-        *listed,
+        *(folding(), tables.alphabet.symbols, grams.slots, grams.keys, _flat(grams.rows)),
+        *(grams.size, grams.order, grams.scale, *listed),
         selector.weights if plain else np.ones(k),
         selector.offsets if plain else np.zeros(k),
     )
 
 
-@functools.cache
-def _finder(keys: str) -> Any:
-    """Return the compiled look-up of a key: the number of its row, or -1."""
-    import numba
-    from numba import int64, uint64
+def _flat(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows.ravel(), np.zeros(LANES, rows.dtype)])
 
-    @numba.njit(f"int64(int32[::1], {keys}[::1], uint64, uint64)", error_model="numpy", nogil=True, inline="never")
-    def find(slots: Any, keys: Any, key: Any, shift: Any) -> Any:
-        mask = len(slots) - 1
-        at = int64((key * uint64(FACTOR)) >> shift)
-        row = slots[at]
-        while row >= 0 and keys[row] != key:
-            at = (at + 1) & mask
-            row = slots[at]
-        return int64(row)
 
-    return find
+def _beside(slots: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return key 2^32 + slot for every slot, 0 for a free one: a long list is then looked up in one place of memory."""
+    found = slots.astype(np.uint64)
+    taken = slots > 0
+    found[taken] |= keys[slots[taken].astype(np.int64) - 1].astype(np.uint64) << np.uint64(32)
+    return found
 
 
 @functools.cache
@@ -92,63 +92,81 @@ def _letter() -> Any:
 
 
 @functools.cache
-def _adder(kind: str) -> Any:
+def _adder(kind: str, slot: str) -> Any:
     """Return the compiled sum of the rows of one gram, with back-off."""
     import numba
     from numba import int64, uint64
 
-    find = _finder("uint32")
-    total = "int64" if kind == "int8" else "float64"
-    signature = f"void(int32[::1], uint32[::1], {kind}[:, ::1], int64, int64, uint64, int64, int64, int64, {total}[::1])"
+    total = "int32" if kind == "int8" else "float64"
+    one = numba.int32 if kind == "int8" else numba.float64
+    table = f"{slot}[::1], uint32[::1]"
 
-    @numba.njit(signature, error_model="numpy", nogil=True)
-    def add(slots: Any, keys: Any, rows: Any, size: Any, order: Any, shift: Any, a: Any, b: Any, c: Any, total: Any) -> None:
-        count = rows.shape[1]
+    @numba.njit(f"int64({table}, uint64, uint64)", error_model="numpy", nogil=True)
+    def find(slots: Any, keys: Any, key: Any, shift: Any) -> Any:
+        mask = int64(len(slots) - 1)
+        at = int64((key * uint64(FACTOR)) >> shift)
+        number = int64(slots[at])
+        while number > 0 and keys[number - 1] != key:
+            at = (at + 1) & mask
+            number = int64(slots[at])
+        return number - 1
+
+    @numba.njit(
+        f"void({table}, {kind}[::1], int64, int64, int64, uint64, int64, int64, int64, {total}[::1])",
+        error_model="numpy", nogil=True,
+    )  # fmt: skip
+    def add(
+        slots: Any, keys: Any, rows: Any, size: Any, width: Any, order: Any, shift: Any, a: Any, b: Any, c: Any, total: Any
+    ) -> None:
+        lanes = len(total)
         row = int64(-1)
         if order == 3:
             row = find(slots, keys, uint64(a << 20 | b << 10 | c), shift)
             if row < 0:
                 row = find(slots, keys, uint64(3 << 30 | a << 10 | b), shift)
                 if row >= 0:
-                    for k in range(count):
-                        total[k] += rows[row + size, k]
+                    at = (row + size) * width
+                    for k in range(lanes):
+                        total[k] += one(rows[at + k])
                 row = int64(-1)
         if row < 0 and order >= 2:
             row = find(slots, keys, uint64(1 << 30 | b << 10 | c), shift)
             if row < 0:
                 row = find(slots, keys, uint64(3 << 30 | 1 << 20 | b), shift)
                 if row >= 0:
-                    for k in range(count):
-                        total[k] += rows[row + size, k]
+                    at = (row + size) * width
+                    for k in range(lanes):
+                        total[k] += one(rows[at + k])
                 row = int64(-1)
-        row = row + size if row >= 0 else c
-        for k in range(count):
-            total[k] += rows[row, k]
+        at = (row + size if row >= 0 else c) * width
+        for k in range(lanes):
+            total[k] += one(rows[at + k])
 
     return add
 
 
 @functools.cache
-def _compiled(kind: str) -> Any:
+def _compiled(kind: str, slot: str) -> Any:
     """Return the compiled kernel for rows of float32 or int8. The first call takes about two seconds."""
     import numba
     from numba import int64, uint64
 
-    letter, add, find = _letter(), _adder(kind), _finder("uint64")
-    number = numba.int64 if kind == "int8" else numba.float64
-    tables = f"uint32[::1], uint16[::1], int32[::1], uint32[::1], {kind}[:, ::1], int64, int64, float64"
-    lists = f"int32[::1], uint64[::1], {kind}[:, ::1], float64, float64[::1], float64[::1]"
+    letter, add = _letter(), _adder(kind, slot)
+    one = numba.int32 if kind == "int8" else numba.float64
+    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], {kind}[::1], int64, int64, float64"
+    lists = f"uint64[::1], {kind}[::1], float64, float64[::1], float64[::1]"
 
     @numba.njit(f"void(uint32[::1], int64[::1], {tables}, {lists}, float64[:, ::1], int32[::1])",
                 error_model="numpy", nogil=True)  # fmt: skip
     def run(
         codes: Any, ends: Any, folds: Any, symbols: Any, slots: Any, keys: Any, rows: Any, size: Any, order: Any,
-        unit: Any, word_slots: Any, word_keys: Any, word_rows: Any, word_unit: Any, weights: Any, offsets: Any,
-        logits: Any, best: Any,
+        unit: Any, word_slots: Any, word_rows: Any, word_unit: Any, weights: Any, offsets: Any, logits: Any, best: Any,
     ) -> None:  # fmt: skip
-        count = rows.shape[1]
-        grams, words = np.zeros(count, number), np.zeros(count, number)
-        shift, word_shift = uint64(64), uint64(64)
+        width = len(weights)
+        lanes = (width + LANES - 1) // LANES * LANES
+        grams, words = np.zeros(lanes, one), np.zeros(lanes, one)
+        sums = np.zeros((2, lanes))
+        shift, word_shift, word_mask = uint64(64), uint64(64), int64(len(word_slots) - 1)
         while (1 << (64 - shift)) < len(slots):
             shift -= uint64(1)
         while (1 << (64 - word_shift)) < len(word_slots):
@@ -156,36 +174,45 @@ def _compiled(kind: str) -> Any:
         begin = 0
         for n in range(len(ends)):
             end = ends[n]
-            grams[:], words[:] = 0, 0
-            a, b, known, inside, h = 0, 0, 0, False, uint64(START)
+            grams[:], words[:], sums[:] = 0, 0, 0
+            a, b, known, inside, h, added = 0, 0, 0, False, uint64(START), 0
             for i in range(begin, end + 1):
                 f = letter(folds, codes, i, begin, end) if i < end else numba.uint32(0)
                 if f == 0 and not inside:
                     continue
+                c = int64(0)
                 if f != 0:
                     c = int64(symbols[f]) if f < len(symbols) else int64(OTHER)
                     known += c > OTHER
                     h = (h ^ uint64(f)) * uint64(PRIME)
                     inside = True
-                else:
-                    c = int64(0)
-                add(slots, keys, rows, size, order, shift, a, b, c, grams)
+                add(slots, keys, rows, size, width, order, shift, a, b, c, grams)
                 a, b = b, c
+                added += 1
                 if f == 0:
-                    if len(word_keys):
-                        row = find(word_slots, word_keys, h, word_shift)
-                        if row >= 0:
-                            for k in range(count):
-                                words[k] += word_rows[row, k]
+                    key = h >> uint64(32)
+                    at = int64((key * uint64(FACTOR)) >> word_shift)
+                    while word_slots[at] != 0 and word_slots[at] >> uint64(32) != key:
+                        at = (at + 1) & word_mask
+                    if word_slots[at] != 0:
+                        at = (int64(word_slots[at] & uint64(0xFFFFFFFF)) - 1) * width
+                        for k in range(lanes):
+                            words[k] += one(word_rows[at + k])
                     a, b, inside, h = 0, 0, False, uint64(START)
+                if added == FLUSH:  # before 32 bits are full
+                    for k in range(lanes):
+                        sums[0, k] += grams[k]
+                        sums[1, k] += words[k]
+                    grams[:], words[:], added = 0, 0, 0
             begin = end
             best[n] = -1
-            for k in range(count):
+            for k in range(width):
                 logits[n, k] = 0.0
             if known:
                 largest = -np.inf
-                for k in range(count):
-                    value = (unit * grams[k] + word_unit * words[k]) * weights[k] + offsets[k]
+                for k in range(width):
+                    value = (unit * (sums[0, k] + grams[k]) + word_unit * (sums[1, k] + words[k])) * weights[k]
+                    value += offsets[k]
                     logits[n, k] = value
                     if value > largest:
                         largest, best[n] = value, k

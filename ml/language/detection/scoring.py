@@ -35,8 +35,8 @@ class Tables:
             raise ValueError(f"the selector is for {len(self.selector.offsets)} languages, the table for {k}")
         if self.words is not None and (self.words.rows.shape[1] != k or self.words.rows.dtype != self.grams.rows.dtype):
             raise ValueError(f"the word table must have {k} columns of {self.grams.rows.dtype}, as the triples have")
-        if self.grams.counts[0] != self.alphabet.size:
-            raise ValueError(f"the table has {self.grams.counts[0]} symbols, the alphabet {self.alphabet.size}")
+        if self.grams.size != self.alphabet.size:
+            raise ValueError(f"the table has {self.grams.size} symbols, the alphabet {self.alphabet.size}")
         if not 0 <= self.list_weight < np.inf:
             raise ValueError(f"list_weight must be a number >= 0, got {self.list_weight}")
 

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FACTOR", "MANY", "slots_of", "word_keys"]
+__all__ = ["FACTOR", "PRIME", "START", "bits_of", "slots_of", "word_keys"]
 
 #: 2^64 divided by the golden ratio, odd: spreads keys over the slots.
 FACTOR = 0x9E3779B97F4A7C15
 #: The prime and the start of the hash of a word (FNV-1a, on code points).
 PRIME, START = 0x100000001B3, 0xCBF29CE484222325
-#: Bits of the mask that keeps Python's numbers to 64 bits.
-MANY = (1 << 64) - 1
 
 
 def slots_of(keys: np.ndarray) -> np.ndarray:
-    """Return the hash table of different keys, int32 (2^p,): the number of the key that stands in a slot, or -1.
+    """Return the hash table of different uint32 keys, uint16 or uint32 (2^p,): 1 + the number of a key, or 0.
 
-    2^p is at least 4/3 of the keys. A key stands in the first free slot from its own one on, (key FACTOR mod 2^64) >>
-    (64 - p), the last followed by the first.
+    2^p is at least 10/9 of the keys. A key stands in the first free slot from its own one on, (key FACTOR mod 2^64) >>
+    (64 - p); after the last comes the first.
     """
-    bits = max(2, int(np.ceil(np.log2(4 * max(len(keys), 1) / 3))))
-    slots = np.full(1 << bits, -1, np.int32)
+    bits = bits_of(len(keys))
+    slots = np.zeros(1 << bits, np.uint16 if len(keys) < 1 << 16 else np.uint32)
     with np.errstate(over="ignore"):
         at = (keys.astype(np.uint64) * np.uint64(FACTOR) >> np.uint64(64 - bits)).astype(np.int64)
     waiting = np.arange(len(keys))
     while len(waiting):
-        free = slots[at[waiting]] < 0
+        free = slots[at[waiting]] == 0
         first, where = np.unique(at[waiting[free]], return_index=True)
-        slots[first] = waiting[free][where]
-        waiting = waiting[slots[at[waiting]] != waiting]
+        slots[first] = waiting[free][where] + 1
+        waiting = waiting[slots[at[waiting]] != waiting + 1]
         at[waiting] = (at[waiting] + 1) & (len(slots) - 1)
     return slots
 
 
+def bits_of(count: int) -> int:
+    """Return p, the bits of the number of a slot, for so many keys."""
+    return max(2, int(np.ceil(np.log2(10 * max(count, 1) / 9))))
+
+
 def word_keys(words: list[str]) -> np.ndarray:
-    """Return the keys of folded words, uint64: h = (h xor code point) PRIME from START, modulo 2^64."""
+    """Return the keys of folded words, uint32: the upper half of h, h = (h xor code point) PRIME from START, mod 2^64."""
     if not words:
-        return np.empty(0, np.uint64)
+        return np.empty(0, np.uint32)
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     codes = np.frombuffer("".join(words).encode("utf-32-le"), "<u4")
     starts = np.cumsum(lengths) - lengths
@@ -46,4 +49,4 @@ def word_keys(words: list[str]) -> np.ndarray:
         for i in range(int(lengths.max())):
             longer = lengths > i
             found[longer] = (found[longer] ^ codes[starts[longer] + i].astype(np.uint64)) * np.uint64(PRIME)
-    return found
+    return (found >> np.uint64(32)).astype(np.uint32)

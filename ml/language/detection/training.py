@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.progress import progress_bar
-from ml.language.detection.grams import GramTable, count_grams, gram_table
+from ml.language.detection.grams import GramTable, add_counts, count_grams, gram_table
 from ml.language.detection.letters import Alphabet, fold_all, words_of
 from ml.language.detection.scoring import Tables
 from ml.language.detection.selector import Selector, fit_selector, fit_weights, selector_loss
@@ -86,11 +86,13 @@ def train(
     The scores to which the selector is fitted are those of tables without the sentences of the word: the sentences are
     left out in `FOLDS` parts in turn. Where a language has none, weights are the usual ones.
     """
-    whole = {language: _sum(sentences.get(language, [])) for language in languages}
-    alphabet = _alphabet([_mixed(whole[language], lists.get(language), ALONE) for language in languages])
+    whole = [_sum(sentences.get(language, [])) for language in languages]
+    listed = [lists.get(language, {}) for language in languages]
+    mixed = [_mixed(counts, of, BESIDE if counts else ALONE) for counts, of in zip(whole, listed, strict=True)]
+    alphabet = _alphabet(mixed)
     weight, fitted, report = USUAL[1] / USUAL[0], None, {}
     if all(len(sentences.get(language, [])) >= FOLDS for language in languages):
-        s, q, counts = _left_out(languages, sentences, lists, alphabet, order, strength, progress)
+        s, q, counts = _left_out([sentences[l] for l in languages], listed, alphabet, order, strength, progress)
         t, u = fit_weights(s, q, counts) if lists else (USUAL[0], 0.0)
         weight = u / max(t, 1e-6) if lists else 0.0
         x = s + weight * q
@@ -100,7 +102,8 @@ def train(
             report["full"] = selector_loss(fitted, x, counts)
     if fitted is None:
         fitted = Selector(np.full(len(languages), USUAL[0]), np.zeros(len(languages)))
-    grams, words = _tables(languages, whole, lists, alphabet, order, strength)
+    grams = gram_table([count_grams(of, alphabet) for of in mixed], alphabet, order, strength)
+    words = word_table([_shares(*pair) for pair in zip(whole, listed, strict=True)]) if lists else None
     return Tables(alphabet, grams, words, weight if lists else 0.0, fitted), report
 
 
@@ -115,38 +118,39 @@ def scores_of(grams: GramTable, words: WordTable | None, alphabet: Alphabet, tex
 
 
 def _left_out(
-    languages: tuple[str, ...], sentences: Any, lists: Any, alphabet: Alphabet, order: int, strength: float, bar: bool
+    sentences: list[list[Counter[str]]], lists: Any, alphabet: Alphabet, order: int, strength: float, bar: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    parts = []
+    """Return scores of triples and of lists (n, K), and counts of languages, of words whose sentences were left out."""
+    parts, k = [], len(sentences)
+    of_lists = [count_grams(_mixed({}, shares, BESIDE), alphabet) for shares in lists]
+    out = [[_sum(of[fold::FOLDS]) for fold in range(FOLDS)] for of in sentences]
+    of_parts = [[count_grams(counter, alphabet) for counter in of] for of in out]
     for fold in progress_bar(range(FOLDS), "sentences left out", enabled=bar):
-        rest = {l: _sum(part for i, part in enumerate(sentences[l]) if i % FOLDS != fold) for l in languages}
-        grams, words = _tables(languages, rest, lists, alphabet, order, strength)
-        out = [_sum(sentences[language][fold::FOLDS]) for language in languages]
-        texts = sorted({word for counter in out for word in counter})
-        counts = np.array([[counter[word] for counter in out] for word in texts], float)
+        kept = [i for i in range(FOLDS) if i != fold]
+        counted = [add_counts([of_lists[l], *(of_parts[l][i] for i in kept)]) for l in range(k)]
+        texts = sorted({word for l in range(k) for word in out[l][fold]})
+        rest = [_sum(out[l][i] for i in kept) for l in range(k)]
+        only = [_shares(*pair, texts) for pair in zip(rest, lists, strict=True)]
+        grams = gram_table(counted, alphabet, order, strength)
+        counts = np.array([[out[l][fold][word] for l in range(k)] for word in texts], float)
+        words = word_table(only) if any(lists) else None
         parts.append((*scores_of(grams, words, alphabet, texts), counts))
     s, q, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return s, q, counts / counts.sum(axis=0) * counts.sum() / len(languages)
+    return s, q, counts
 
 
-def _tables(
-    languages: tuple[str, ...], counts: Any, lists: Any, alphabet: Alphabet, order: int, strength: float
-) -> tuple[GramTable, WordTable | None]:
-    mixed = [_mixed(counts[l], lists.get(l), BESIDE if counts[l] else ALONE) for l in languages]
-    grams = gram_table([count_grams(words, alphabet) for words in mixed], alphabet, order, strength)
-    if not lists:
-        return grams, None
-    shares = []
-    for language in languages:  # one without a list has the words of its sentences
-        words = _mixed(counts[language], lists.get(language), WORTH)
-        total = sum(words.values())
-        shares.append({word: n / total for word, n in words.items()})
-    return grams, word_table(shares)
+def _shares(counts: Mapping[str, float], listed: Mapping[str, float], texts: list[str] | None = None) -> dict[str, float]:
+    """Return the shares of words of a language, or of those among `texts`; without a list those of its sentences."""
+    total = (WORTH if listed else 0.0) + sum(counts.values())
+    if texts is None:
+        return {word: n / total for word, n in _mixed(counts, listed, WORTH).items()}
+    found = ((word, WORTH * listed.get(word, 0.0) + counts.get(word, 0.0)) for word in texts)
+    return {word: n / total for word, n in found if n > 0}
 
 
-def _mixed(counts: Mapping[str, float], shares: Mapping[str, float] | None, worth: float) -> dict[str, float]:
+def _mixed(counts: Mapping[str, float], shares: Mapping[str, float], worth: float) -> dict[str, float]:
     """Return counts of words plus `worth` times shares of words."""
-    found = {word: worth * share for word, share in (shares or {}).items()}
+    found = {word: worth * share for word, share in shares.items()}
     for word, n in counts.items():
         found[word] = found.get(word, 0.0) + n
     return found
