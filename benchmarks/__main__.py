@@ -16,6 +16,7 @@ from benchmarks import (
     blocks,
     chunks,
     interpolation,
+    language,
     lean,
     low_rank,
     mezo,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "chunks": chunks,
     "mezo": mezo,
     "lean": lean,
+    "language": language,
     "adapters": adapters,
 }
 RESULTS = Path(__file__).with_name("results.json")

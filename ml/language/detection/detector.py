@@ -123,9 +123,7 @@ class LanguageDetector:
         """Return the probabilities (n, K) of the languages for each text, 1 / K where no letter is known."""
         return softmax(self.logits(texts))
 
-    def stream(
-        self, languages: Sequence[str] | None = None, *, stay: float = 0.8, revise: int = 3
-    ) -> LanguageStream:
+    def stream(self, languages: Sequence[str] | None = None, *, stay: float = 0.8, revise: int = 3) -> LanguageStream:
         """Return a stream that follows a writer word by word, among some of the languages (all by default).
 
         stay, revise : as of :class:`ml.language.detection.LanguageStream`. Raises ValueError for languages that the
@@ -169,7 +167,7 @@ class LanguageDetector:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tables with keys and hash tables; 1 MB on small letters, shared by all detectors, not counted."""
+        """Bytes of all tables with keys and hash tables; without 1 MB on small letters that all detectors share."""
         return self.tables.nbytes
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -44,13 +44,15 @@ def write_detector(path: str | os.PathLike[str], languages: tuple[str, ...], tab
     if len(names.split("\n")) != len(languages) or "" in languages:
         raise ValueError(f"names of languages must be single lines, got {languages}")
     grams, words = tables.grams, tables.words
-    arrays = {
+    arrays: dict[str, Any] = {
         MARK: np.array([VERSION, grams.order], np.int64),
         "languages": np.frombuffer(names.encode(), np.uint8),
         "letters": tables.alphabet.letters,
-        **{"rows": grams.rows, "keys": grams.keys},
+        "rows": grams.rows,
+        "keys": grams.keys,
         "scales": np.array([grams.scale, 1.0 if words is None else words.scale, tables.list_weight]),
-        **{"weights": tables.selector.weights, "offsets": tables.selector.offsets},
+        "weights": tables.selector.weights,
+        "offsets": tables.selector.offsets,
     }
     if words is not None:
         arrays |= {"word_rows": words.rows, "word_keys": words.keys}
@@ -58,7 +60,7 @@ def write_detector(path: str | os.PathLike[str], languages: tuple[str, ...], tab
 
 
 def read_detector(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Tables]:
-    """Return the names of the languages and the tables of a file; FileFormatError for any that is not whole and ours."""
+    """Return the names of the languages and the tables of a file. FileFormatError for one that is not ours."""
     name = os.fspath(path)
 
     def accept(names: list[str]) -> None:

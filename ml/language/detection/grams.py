@@ -57,7 +57,7 @@ class GramTable:
     @functools.cached_property
     def slots(self) -> np.ndarray:
         """The hash table of the keys, see :func:`ml.language.detection.slots.slots_of`."""
-        return slots_of(self.keys)
+        return slots_of(self.keys, hop=True)
 
     @property
     def nbytes(self) -> int:
@@ -147,7 +147,9 @@ def gram_table(
         return GramTable(np.ascontiguousarray(single, np.float32), np.empty(0, np.uint32), order=order)
     found, rows, effects = (np.concatenate(part) for part in zip(*parts, strict=True))
     best = np.argsort(-effects, kind="stable")
-    return GramTable(np.concatenate([single, rows[best]]).astype(np.float32), found[best].astype(np.uint32), order=order)
+    return GramTable(
+        np.concatenate([single, rows[best]]).astype(np.float32), found[best].astype(np.uint32), order=order
+    )
 
 
 def _centred(p: np.ndarray) -> np.ndarray:

@@ -92,67 +92,146 @@ def _letter() -> Any:
 
 
 @functools.cache
-def _adder(kind: str, slot: str) -> Any:
-    """Return the compiled sum of the rows of one gram, with back-off."""
+def _row_adder(kind: str, slot: str) -> Any:
+    """Return the compiled sum of the row of a key; it says whether there is one."""
     import numba
     from numba import int64, uint64
 
+    one: Any = numba.int32 if kind == "int8" else numba.float64
     total = "int32" if kind == "int8" else "float64"
-    one = numba.int32 if kind == "int8" else numba.float64
-    table = f"{slot}[::1], uint32[::1]"
+    signature = f"boolean({slot}[::1], uint32[::1], {kind}[::1], int64, int64, uint64, int64, {total}[::1])"
 
-    @numba.njit(f"int64({table}, uint64, uint64)", error_model="numpy", nogil=True)
-    def find(slots: Any, keys: Any, key: Any, shift: Any) -> Any:
-        mask = int64(len(slots) - 1)
-        at = int64((key * uint64(FACTOR)) >> shift)
+    @numba.njit(signature, error_model="numpy", nogil=True)
+    def add_row(slots: Any, keys: Any, rows: Any, size: Any, width: Any, shift: Any, key: Any, total: Any) -> Any:
+        h, mask = uint64(key) * uint64(FACTOR), int64(len(slots) - 1)
+        at, step = int64(h >> shift), int64((h >> uint64(24)) | uint64(1))
         number = int64(slots[at])
-        while number > 0 and keys[number - 1] != key:
-            at = (at + 1) & mask
+        while number > 0 and int64(keys[number - 1]) != key:
+            at = (at + step) & mask
             number = int64(slots[at])
-        return number - 1
-
-    @numba.njit(
-        f"void({table}, {kind}[::1], int64, int64, int64, uint64, int64, int64, int64, {total}[::1])",
-        error_model="numpy", nogil=True,
-    )  # fmt: skip
-    def add(
-        slots: Any, keys: Any, rows: Any, size: Any, width: Any, order: Any, shift: Any, a: Any, b: Any, c: Any, total: Any
-    ) -> None:
-        lanes = len(total)
-        row = int64(-1)
-        if order == 3:
-            row = find(slots, keys, uint64(a << 20 | b << 10 | c), shift)
-            if row < 0:
-                row = find(slots, keys, uint64(3 << 30 | a << 10 | b), shift)
-                if row >= 0:
-                    at = (row + size) * width
-                    for k in range(lanes):
-                        total[k] += one(rows[at + k])
-                row = int64(-1)
-        if row < 0 and order >= 2:
-            row = find(slots, keys, uint64(1 << 30 | b << 10 | c), shift)
-            if row < 0:
-                row = find(slots, keys, uint64(3 << 30 | 1 << 20 | b), shift)
-                if row >= 0:
-                    at = (row + size) * width
-                    for k in range(lanes):
-                        total[k] += one(rows[at + k])
-                row = int64(-1)
-        at = (row + size if row >= 0 else c) * width
-        for k in range(lanes):
+        if number == 0:
+            return False
+        at = (number - 1 + size) * width
+        for k in range(len(total)):
             total[k] += one(rows[at + k])
+        return True
+
+    return add_row
+
+
+@functools.cache
+def _adder(kind: str, slot: str) -> Any:
+    """Return the compiled sum of the rows of one gram, with back-off."""
+    import numba
+
+    add_row = _row_adder(kind, slot)
+    one: Any = numba.int32 if kind == "int8" else numba.float64
+    total = "int32" if kind == "int8" else "float64"
+    table = f"{slot}[::1], uint32[::1], {kind}[::1], int64, int64, int64, uint64"
+
+    @numba.njit(f"void({table}, int64, int64, int64, {total}[::1])", error_model="numpy", nogil=True)
+    def add(
+        slots: Any, keys: Any, rows: Any, size: Any, width: Any, order: Any, shift: Any, a: Any, b: Any, c: Any,
+        total: Any,
+    ) -> None:  # fmt: skip
+        if order == 3:
+            if add_row(slots, keys, rows, size, width, shift, a << 20 | b << 10 | c, total):
+                return
+            add_row(slots, keys, rows, size, width, shift, 3 << 30 | a << 10 | b, total)
+        if order >= 2:
+            if add_row(slots, keys, rows, size, width, shift, 1 << 30 | b << 10 | c, total):
+                return
+            add_row(slots, keys, rows, size, width, shift, 3 << 30 | 1 << 20 | b, total)
+        for k in range(len(total)):
+            total[k] += one(rows[c * width + k])
 
     return add
+
+
+@functools.cache
+def _word_adder(kind: str) -> Any:
+    """Return the compiled sum of the row of one word, where it is in the lists."""
+    import numba
+    from numba import int64, uint64
+
+    one: Any = numba.int32 if kind == "int8" else numba.float64
+    total = "int32" if kind == "int8" else "float64"
+
+    @numba.njit(f"void(uint64[::1], {kind}[::1], int64, uint64, uint64, {total}[::1])", error_model="numpy", nogil=True)
+    def add_word(slots: Any, rows: Any, width: Any, shift: Any, h: Any, total: Any) -> None:
+        key, mask = h >> uint64(32), int64(len(slots) - 1)
+        at = int64((key * uint64(FACTOR)) >> shift)
+        while slots[at] != 0 and slots[at] >> uint64(32) != key:
+            at = (at + 1) & mask
+        if slots[at] != 0:
+            at = (int64(slots[at] & uint64(0xFFFFFFFF)) - 1) * width
+            for k in range(len(total)):
+                total[k] += one(rows[at + k])
+
+    return add_word
+
+
+@functools.cache
+def _reader(kind: str, slot: str) -> Any:
+    """Return the compiled sums of one text: over its grams, and over its words; how many of its letters are known."""
+    import numba
+    from numba import int64, uint64
+
+    letter, add, add_word = _letter(), _adder(kind, slot), _word_adder(kind)
+    total = "int32" if kind == "int8" else "float64"
+    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], {kind}[::1], int64, int64, int64, uint64"
+    sums = f"{total}[::1], {total}[::1], float64[:, ::1]"
+
+    @numba.njit(
+        f"int64(uint32[::1], int64, int64, {tables}, uint64[::1], {kind}[::1], uint64, {sums})",
+        error_model="numpy", nogil=True,
+    )  # fmt: skip
+    def read(
+        codes: Any, begin: Any, end: Any, folds: Any, symbols: Any, slots: Any, keys: Any, rows: Any, size: Any,
+        width: Any, order: Any, shift: Any, word_slots: Any, word_rows: Any, word_shift: Any, grams: Any, words: Any,
+        sums: Any,
+    ) -> Any:  # fmt: skip
+        grams[:], words[:], sums[:] = 0, 0, 0
+        added: Any = int64(0)
+        a, b, known = int64(0), int64(0), int64(0)
+        inside, h = False, uint64(START)
+        for i in range(begin, end + 1):
+            f = letter(folds, codes, i, begin, end) if i < end else numba.uint32(0)
+            if f == 0 and not inside:
+                continue
+            c = int64(0)
+            if f != 0:
+                c = int64(symbols[f]) if f < len(symbols) else int64(OTHER)
+                known += c > OTHER
+                h = (h ^ uint64(f)) * uint64(PRIME)
+                inside = True
+            add(slots, keys, rows, size, width, order, shift, a, b, c, grams)
+            a, b = b, c
+            added += 1
+            if f == 0:
+                add_word(word_slots, word_rows, width, word_shift, h, words)
+                a, b, inside, h = int64(0), int64(0), False, uint64(START)
+            if added == FLUSH:  # before 32 bits are full
+                for k in range(len(grams)):
+                    sums[0, k] += grams[k]
+                    sums[1, k] += words[k]
+                grams[:], words[:], added = 0, 0, 0
+        for k in range(len(grams)):
+            sums[0, k] += grams[k]
+            sums[1, k] += words[k]
+        return known
+
+    return read
 
 
 @functools.cache
 def _compiled(kind: str, slot: str) -> Any:
     """Return the compiled kernel for rows of float32 or int8. The first call takes about two seconds."""
     import numba
-    from numba import int64, uint64
+    from numba import uint64
 
-    letter, add = _letter(), _adder(kind, slot)
-    one = numba.int32 if kind == "int8" else numba.float64
+    read = _reader(kind, slot)
+    one: Any = numba.int32 if kind == "int8" else numba.float64
     tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], {kind}[::1], int64, int64, float64"
     lists = f"uint64[::1], {kind}[::1], float64, float64[::1], float64[::1]"
 
@@ -164,57 +243,23 @@ def _compiled(kind: str, slot: str) -> Any:
     ) -> None:  # fmt: skip
         width = len(weights)
         lanes = (width + LANES - 1) // LANES * LANES
-        grams, words = np.zeros(lanes, one), np.zeros(lanes, one)
-        sums = np.zeros((2, lanes))
-        shift, word_shift, word_mask = uint64(64), uint64(64), int64(len(word_slots) - 1)
+        grams, words, sums = np.zeros(lanes, one), np.zeros(lanes, one), np.zeros((2, lanes))
+        shift, word_shift = uint64(64), uint64(64)
         while (1 << (64 - shift)) < len(slots):
             shift -= uint64(1)
         while (1 << (64 - word_shift)) < len(word_slots):
             word_shift -= uint64(1)
         begin = 0
         for n in range(len(ends)):
-            end = ends[n]
-            grams[:], words[:], sums[:] = 0, 0, 0
-            a, b, known, inside, h, added = 0, 0, 0, False, uint64(START), 0
-            for i in range(begin, end + 1):
-                f = letter(folds, codes, i, begin, end) if i < end else numba.uint32(0)
-                if f == 0 and not inside:
-                    continue
-                c = int64(0)
-                if f != 0:
-                    c = int64(symbols[f]) if f < len(symbols) else int64(OTHER)
-                    known += c > OTHER
-                    h = (h ^ uint64(f)) * uint64(PRIME)
-                    inside = True
-                add(slots, keys, rows, size, width, order, shift, a, b, c, grams)
-                a, b = b, c
-                added += 1
-                if f == 0:
-                    key = h >> uint64(32)
-                    at = int64((key * uint64(FACTOR)) >> word_shift)
-                    while word_slots[at] != 0 and word_slots[at] >> uint64(32) != key:
-                        at = (at + 1) & word_mask
-                    if word_slots[at] != 0:
-                        at = (int64(word_slots[at] & uint64(0xFFFFFFFF)) - 1) * width
-                        for k in range(lanes):
-                            words[k] += one(word_rows[at + k])
-                    a, b, inside, h = 0, 0, False, uint64(START)
-                if added == FLUSH:  # before 32 bits are full
-                    for k in range(lanes):
-                        sums[0, k] += grams[k]
-                        sums[1, k] += words[k]
-                    grams[:], words[:], added = 0, 0, 0
-            begin = end
-            best[n] = -1
+            known = read(
+                codes, begin, ends[n], folds, symbols, slots, keys, rows, size, width, order, shift, word_slots,
+                word_rows, word_shift, grams, words, sums,
+            )  # fmt: skip
+            begin, best[n], largest = ends[n], -1, -np.inf
             for k in range(width):
-                logits[n, k] = 0.0
-            if known:
-                largest = -np.inf
-                for k in range(width):
-                    value = (unit * (sums[0, k] + grams[k]) + word_unit * (sums[1, k] + words[k])) * weights[k]
-                    value += offsets[k]
-                    logits[n, k] = value
-                    if value > largest:
-                        largest, best[n] = value, k
+                value = (unit * sums[0, k] + word_unit * sums[1, k]) * weights[k] + offsets[k]
+                logits[n, k] = value if known else 0.0
+                if known and value > largest:
+                    largest, best[n] = value, k
 
     return run

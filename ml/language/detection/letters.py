@@ -9,7 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BOUNDARY", "CODES", "MAX_SYMBOLS", "OTHER", "Alphabet", "code_points", "fold_all", "folding", "is_normal", "raw_points", "words_of"]
+__all__ = [
+    "BOUNDARY",
+    "CODES",
+    "MAX_SYMBOLS",
+    "OTHER",
+    "Alphabet",
+    "code_points",
+    "fold_all",
+    "folding",
+    "is_normal",
+    "raw_points",
+    "words_of",
+]
 
 #: Code points above are no letters here: none of a living script stands there.
 CODES = 0x40000

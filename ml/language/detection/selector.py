@@ -118,5 +118,5 @@ def _loss(z: np.ndarray, counts: np.ndarray) -> tuple[float, np.ndarray]:
 def _minimum(value: Any, first: np.ndarray, bounds: Any = None) -> np.ndarray:
     from scipy.optimize import minimize
 
-    found = minimize(value, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100, "ftol": 1e-8})
+    found = minimize(value, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100, "ftol": 1e-7})
     return np.asarray(found.x, float)

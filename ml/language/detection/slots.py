@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FACTOR", "PRIME", "START", "bits_of", "slots_of", "word_keys"]
+__all__ = ["FACTOR", "PRIME", "START", "slots_of", "word_keys"]
 
 #: 2^64 divided by the golden ratio, odd: spreads keys over the slots.
 FACTOR = 0x9E3779B97F4A7C15
@@ -12,33 +12,31 @@ FACTOR = 0x9E3779B97F4A7C15
 PRIME, START = 0x100000001B3, 0xCBF29CE484222325
 
 
-def slots_of(keys: np.ndarray) -> np.ndarray:
+def slots_of(keys: np.ndarray, *, hop: bool) -> np.ndarray:
     """Return the hash table of different uint32 keys, uint16 or uint32 (2^p,): 1 + the number of a key, or 0.
 
-    2^p is at least 10/9 of the keys. A key stands in the first free slot from its own one on, (key FACTOR mod 2^64) >>
-    (64 - p); after the last comes the first.
+    With h = key FACTOR mod 2^64, a key stands in the first free slot of h >> (64 - p), and from there on in steps of
+    one, or of (h >> 24) | 1 where `hop`, modulo 2^p. Steps of one stay near in memory, but want more free slots: 2^p is
+    at least 5/3 of the keys, with `hop` 5/4.
     """
-    bits = bits_of(len(keys))
+    bits = max(2, int(np.ceil(np.log2(max(len(keys), 1) * (5 / 4 if hop else 5 / 3)))))
     slots = np.zeros(1 << bits, np.uint16 if len(keys) < 1 << 16 else np.uint32)
     with np.errstate(over="ignore"):
-        at = (keys.astype(np.uint64) * np.uint64(FACTOR) >> np.uint64(64 - bits)).astype(np.int64)
+        hashes = keys.astype(np.uint64) * np.uint64(FACTOR)
+    at = (hashes >> np.uint64(64 - bits)).astype(np.int64)
+    steps = ((hashes >> np.uint64(24)) | np.uint64(1)).astype(np.int64) if hop else np.ones(len(keys), np.int64)
     waiting = np.arange(len(keys))
     while len(waiting):
         free = slots[at[waiting]] == 0
         first, where = np.unique(at[waiting[free]], return_index=True)
         slots[first] = waiting[free][where] + 1
         waiting = waiting[slots[at[waiting]] != waiting + 1]
-        at[waiting] = (at[waiting] + 1) & (len(slots) - 1)
+        at[waiting] = (at[waiting] + steps[waiting]) & (len(slots) - 1)
     return slots
 
 
-def bits_of(count: int) -> int:
-    """Return p, the bits of the number of a slot, for so many keys."""
-    return max(2, int(np.ceil(np.log2(10 * max(count, 1) / 9))))
-
-
 def word_keys(words: list[str]) -> np.ndarray:
-    """Return the keys of folded words, uint32: the upper half of h, h = (h xor code point) PRIME from START, mod 2^64."""
+    """Return the keys of folded words, uint32: the upper half of h <- (h xor code point) PRIME mod 2^64."""
     if not words:
         return np.empty(0, np.uint32)
     lengths = np.fromiter(map(len, words), np.int64, len(words))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -92,7 +92,9 @@ def train(
     alphabet = _alphabet(mixed)
     weight, fitted, report = USUAL[1] / USUAL[0], None, {}
     if all(len(sentences.get(language, [])) >= FOLDS for language in languages):
-        s, q, counts = _left_out([sentences[l] for l in languages], listed, alphabet, order, strength, progress)
+        s, q, counts = _left_out(
+            [sentences[language] for language in languages], listed, alphabet, order, strength, progress
+        )
         t, u = fit_weights(s, q, counts) if lists else (USUAL[0], 0.0)
         weight = u / max(t, 1e-6) if lists else 0.0
         x = s + weight * q
@@ -127,25 +129,27 @@ def _left_out(
     of_parts = [[count_grams(counter, alphabet) for counter in of] for of in out]
     for fold in progress_bar(range(FOLDS), "sentences left out", enabled=bar):
         kept = [i for i in range(FOLDS) if i != fold]
-        counted = [add_counts([of_lists[l], *(of_parts[l][i] for i in kept)]) for l in range(k)]
-        texts = sorted({word for l in range(k) for word in out[l][fold]})
-        rest = [_sum(out[l][i] for i in kept) for l in range(k)]
-        only = [_shares(*pair, texts) for pair in zip(rest, lists, strict=True)]
+        counted = [add_counts([of_lists[j], *(of_parts[j][i] for i in kept)]) for j in range(k)]
+        texts = sorted({word for j in range(k) for word in out[j][fold]})
+        rest = [_sum(out[j][i] for i in kept) for j in range(k)]
+        only = [_shares(*pair, set(texts)) for pair in zip(rest, lists, strict=True)]
         grams = gram_table(counted, alphabet, order, strength)
-        counts = np.array([[out[l][fold][word] for l in range(k)] for word in texts], float)
+        counts = np.array([[out[j][fold][word] for j in range(k)] for word in texts], float)
         words = word_table(only) if any(lists) else None
         parts.append((*scores_of(grams, words, alphabet, texts), counts))
     s, q, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
     return s, q, counts
 
 
-def _shares(counts: Mapping[str, float], listed: Mapping[str, float], texts: list[str] | None = None) -> dict[str, float]:
+def _shares(
+    counts: Mapping[str, float], listed: Mapping[str, float], texts: set[str] | None = None
+) -> dict[str, float]:
     """Return the shares of words of a language, or of those among `texts`; without a list those of its sentences."""
     total = (WORTH if listed else 0.0) + sum(counts.values())
     if texts is None:
         return {word: n / total for word, n in _mixed(counts, listed, WORTH).items()}
-    found = ((word, WORTH * listed.get(word, 0.0) + counts.get(word, 0.0)) for word in texts)
-    return {word: n / total for word, n in found if n > 0}
+    here = (listed.keys() | counts.keys()) & texts
+    return {word: (WORTH * listed.get(word, 0.0) + counts.get(word, 0.0)) / total for word in here}
 
 
 def _mixed(counts: Mapping[str, float], shares: Mapping[str, float], worth: float) -> dict[str, float]:
@@ -166,7 +170,7 @@ def _sum(parts: Iterable[Counter[str]]) -> Counter[str]:
 def _alphabet(words: list[dict[str, float]]) -> Alphabet:
     largest: dict[int, float] = {}
     for of in words:
-        letters: Counter[str] = Counter()
+        letters: dict[str, float] = defaultdict(float)
         for word, n in of.items():
             for char in word:
                 letters[char] += n

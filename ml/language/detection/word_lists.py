@@ -20,10 +20,10 @@ FLOOR = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class WordTable:
-    """Rows (n, K) of log shares minus their mean over the languages, by the 32-bit hash of a word; most frequent first.
+    """Rows (n, K) of log shares minus their mean over the languages, by the hash of a word; most frequent first.
 
-    A word that is in no list has no row, and adds nothing. Two words with one hash share a row: with n words that
-    happens to n of 4e9 words, listed or not (1e-4 for 400 000). Raises ValueError for arrays that do not belong together.
+    A word that is in no list has no row, and adds nothing. Two words with one hash of 32 bits share a row: among n
+    words that happens to n in 4e9 others, 1e-4 for 400 000. Raises ValueError for arrays that do not belong together.
     """
 
     rows: np.ndarray  #: (n, K) float32, or int8 in units of `scale`
@@ -42,7 +42,7 @@ class WordTable:
     @functools.cached_property
     def slots(self) -> np.ndarray:
         """The hash table of the keys, see :func:`ml.language.detection.slots.slots_of`."""
-        return slots_of(self.keys)
+        return slots_of(self.keys, hop=False)
 
     @property
     def nbytes(self) -> int:
