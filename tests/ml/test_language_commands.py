@@ -5,15 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers import ROOT
 from helpers.small_texts import SENTENCES, WORDS
 
-from ml.language.detection import LanguageDetector
+from ml.language.detection import LanguageDetector, study
 from ml.language.detection.commands import detect_language, train_detector
 from ml.language.detection.material import CURVE, EUROPEAN, frequencies, manual_pages, sentences
+from rbm.command_line.registered import COMMANDS, STUDIES
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +139,11 @@ def test_the_material_of_packages() -> None:
     assert len(words) == 1000
     assert words["die"] > words["haus"] > 0
     assert frequencies("xx") == {}
+
+
+def test_the_commands_and_the_study_are_registered() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    commands = {name: EntryPoint(name, value, COMMANDS).load() for name, value in groups[COMMANDS].items()}
+    assert commands["detect-language"] is detect_language
+    assert commands["train-detector"] is train_detector
+    assert EntryPoint("language", groups[STUDIES]["language"], STUDIES).load() is study.run

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Split = tuple[dict[str, list[str]], dict[str, list[str]]]
-Answer = Callable[[Sequence[str]], Sequence[str]]
+Answer = Callable[[Sequence[str]], Any]
 #: Rows of letters with which the model of triples has 0.25 MB for 14 languages.
 ROWS = 11_900
 #: Rows of the curve of pruning.
