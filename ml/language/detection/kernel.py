@@ -95,7 +95,7 @@ def _letter() -> Any:
 def _row_adder(kind: str, slot: str) -> Any:
     """Return the compiled sum of the row of a key; it says whether there is one."""
     import numba
-    from numba import int64, uint64
+    from numba import uint64
 
     one: Any = numba.int32 if kind == "int8" else numba.float64
     total = "int32" if kind == "int8" else "float64"
@@ -103,16 +103,17 @@ def _row_adder(kind: str, slot: str) -> Any:
 
     @numba.njit(signature, error_model="numpy", nogil=True)
     def add_row(slots: Any, keys: Any, rows: Any, size: Any, width: Any, shift: Any, key: Any, total: Any) -> Any:
-        h, mask = uint64(key) * uint64(FACTOR), int64(len(slots) - 1)
-        at, step = int64(h >> shift), int64((h >> uint64(24)) | uint64(1))
-        number = int64(slots[at])
-        while number > 0 and int64(keys[number - 1]) != key:
+        one_more, key = uint64(1), uint64(key)  # unsigned: what may be negative Numba tests at every access
+        h, mask = key * uint64(FACTOR), uint64(len(slots)) - one_more
+        at, step = h >> shift, (h >> uint64(24)) | one_more
+        number = uint64(slots[at])
+        while number != uint64(0) and uint64(keys[number - one_more]) != key:
             at = (at + step) & mask
-            number = int64(slots[at])
-        if number == 0:
+            number = uint64(slots[at])
+        if number == uint64(0):
             return False
-        at = (number - 1 + size) * width
-        for k in range(len(total)):
+        at = (number - one_more + uint64(size)) * uint64(width)
+        for k in range(uint64(len(total))):
             total[k] += one(rows[at + k])
         return True
 
@@ -123,6 +124,7 @@ def _row_adder(kind: str, slot: str) -> Any:
 def _adder(kind: str, slot: str) -> Any:
     """Return the compiled sum of the rows of one gram, with back-off."""
     import numba
+    from numba import uint64
 
     add_row = _row_adder(kind, slot)
     one: Any = numba.int32 if kind == "int8" else numba.float64
@@ -142,8 +144,9 @@ def _adder(kind: str, slot: str) -> Any:
             if add_row(slots, keys, rows, size, width, shift, 1 << 30 | b << 10 | c, total):
                 return
             add_row(slots, keys, rows, size, width, shift, 3 << 30 | 1 << 20 | b, total)
-        for k in range(len(total)):
-            total[k] += one(rows[c * width + k])
+        at = uint64(c) * uint64(width)
+        for k in range(uint64(len(total))):
+            total[k] += one(rows[at + k])
 
     return add
 
@@ -152,20 +155,20 @@ def _adder(kind: str, slot: str) -> Any:
 def _word_adder(kind: str) -> Any:
     """Return the compiled sum of the row of one word, where it is in the lists."""
     import numba
-    from numba import int64, uint64
+    from numba import uint64
 
     one: Any = numba.int32 if kind == "int8" else numba.float64
     total = "int32" if kind == "int8" else "float64"
 
     @numba.njit(f"void(uint64[::1], {kind}[::1], int64, uint64, uint64, {total}[::1])", error_model="numpy", nogil=True)
     def add_word(slots: Any, rows: Any, width: Any, shift: Any, h: Any, total: Any) -> None:
-        key, mask = h >> uint64(32), int64(len(slots) - 1)
-        at = int64((key * uint64(FACTOR)) >> shift)
-        while slots[at] != 0 and slots[at] >> uint64(32) != key:
-            at = (at + 1) & mask
-        if slots[at] != 0:
-            at = (int64(slots[at] & uint64(0xFFFFFFFF)) - 1) * width
-            for k in range(len(total)):
+        key, mask = h >> uint64(32), uint64(len(slots)) - uint64(1)
+        at = (key * uint64(FACTOR)) >> shift
+        while slots[at] != uint64(0) and slots[at] >> uint64(32) != key:
+            at = (at + uint64(1)) & mask
+        if slots[at] != uint64(0):
+            at = ((slots[at] & uint64(0xFFFFFFFF)) - uint64(1)) * uint64(width)
+            for k in range(uint64(len(total))):
                 total[k] += one(rows[at + k])
 
     return add_word

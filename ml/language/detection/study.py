@@ -92,16 +92,16 @@ def report(summary: Mapping[str, Any]) -> str:
         f"{'':34}{'accuracy':>18}{'F1':>9}{'sentences':>11}{'MB':>8}",
     ]
     for name in splits[0]["models"]:
-        rows = [of["models"][name] for of in splits]
+        rows = [of["models"][name] for of in splits if name in of["models"]]
         mean = {key: float(np.mean([row[key] for row in rows])) for key in ("f1", "sentences", "bytes")}
         lines.append(
             f"{name:34}{interval([row['accuracy'] for row in rows]):>18}{mean['f1']:9.3f}{mean['sentences']:11.4f}"
             f"{mean['bytes'] / 1e6:8.2f}"
         )
-    lines += ["", "selector of the triples on unseen words: loss in nats, share of errors"]
+    lines += ["", "selector of the triples on unseen words, first split: loss in nats, share of errors"]
     for name in splits[0]["selectors"]:
-        pairs = [of["selectors"][name] for of in splits]
-        lines.append(f"  {name:20}{np.mean([p[0] for p in pairs]):9.4f}{np.mean([p[1] for p in pairs]):9.4f}")
+        loss, wrong = splits[0]["selectors"][name]
+        lines.append(f"  {name:20}{loss:9.4f}{wrong:9.4f}")
     lines += ["", "words of mixed sentences, runs of 2 to 6 words"]
     lines.append(f"{'':34}{'by itself':>18}{'causal':>18}{'3 revised':>18}{'complete':>18}")
     for name, key in (("triples", "mixed, triples"), ("triples and words", "mixed")):

@@ -23,8 +23,8 @@ LEAST_SHARE = 1e-4
 BESIDE, ALONE = 3e4, 3e5
 #: How many running words a list is worth in the shares of words.
 WORTH = 2e5
-#: Sentences are left out in this many parts in turn.
-FOLDS = 5
+#: Sentences are dealt out to this many parts; each of the first two is left out once, for words to fit the selector to.
+FOLDS, LEFT_OUT = 5, 2
 #: The weights of triples and of words where there are no sentences to fit them to; those that European languages gave.
 USUAL = (0.27, 0.9)
 #: A word of a list with more letters is left out.
@@ -83,8 +83,8 @@ def train(
 ) -> tuple[Tables, dict[str, Any]]:
     """Return the tables of a detector, and what was found of the fit: loss and share of errors of each selector.
 
-    The scores to which the selector is fitted are those of tables without the sentences of the word: the sentences are
-    left out in `FOLDS` parts in turn. Where a language has none, weights are the usual ones.
+    The scores to which the selector is fitted are those of tables without the sentences of the word: of `FOLDS` parts of
+    the sentences the first `LEFT_OUT` are left out in turn. Where a language has none, weights are the usual ones.
     """
     whole = [_sum(sentences.get(language, [])) for language in languages]
     listed = [lists.get(language, {}) for language in languages]
@@ -127,7 +127,7 @@ def _left_out(
     of_lists = [count_grams(_mixed({}, shares, BESIDE), alphabet) for shares in lists]
     out = [[_sum(of[fold::FOLDS]) for fold in range(FOLDS)] for of in sentences]
     of_parts = [[count_grams(counter, alphabet) for counter in of] for of in out]
-    for fold in progress_bar(range(FOLDS), "sentences left out", enabled=bar):
+    for fold in progress_bar(range(LEFT_OUT), "sentences left out", enabled=bar):
         kept = [i for i in range(FOLDS) if i != fold]
         counted = [add_counts([of_lists[j], *(of_parts[j][i] for i in kept)]) for j in range(k)]
         texts = sorted({word for j in range(k) for word in out[j][fold]})
