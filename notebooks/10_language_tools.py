@@ -84,9 +84,9 @@ assert found.n_calls == found.n_products == 1 * 2 + 1 * 1 + 2 * 1
 # %% [markdown]
 # ## Sets made by code
 #
-# Facts about invented towns, in four wordings each: one fact in four wordings, four facts, or one that differs. With a
-# real scorer, a small network for pairs of sentences, they are told apart; by the cosine of sentence vectors they are
-# not, where contradicting answers use the same words: similar is not the same.
+# Facts about invented towns: one fact in four wordings, four facts, one of four that differs, or four facts in one
+# wording. A real scorer, a small network for pairs of sentences, tells them apart; the cosine of sentence vectors less
+# so, least where contradicting answers use the same words: similar is not the same.
 
 # %%
 for wording in ("agree", "all differ", "one differs", "one wording"):
