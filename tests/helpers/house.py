@@ -33,15 +33,7 @@ ROOMS = {
         *("frequency_sweep", "acoustics", "studies"),
     ),
     "ml": (
-        "array_files",
-        "embeddings",
-        "material",
-        "albert",
-        "quantization",
-        "chunks",
-        "tuning",
-        "tasks",
-        "language",
+        *("array_files", "embeddings", "material", "albert", "quantization", "chunks", "tuning", "tasks", "language"),
         "studies",
     ),
 }
