@@ -32,7 +32,10 @@ ROOMS = {
         *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_fin", "convection_diffusion"),
         *("frequency_sweep", "acoustics", "studies"),
     ),
-    "ml": ("array_files", "embeddings", "material", "albert", "quantization", "chunks", "tuning", "tasks", "language", "studies"),
+    "ml": (
+        *("array_files", "embeddings", "material", "albert", "quantization", "chunks", "tuning", "tasks", "language"),
+        "studies",
+    ),
 }
 #: The one arrow upward that is wanted: a model writes itself to a file, which knows models.
 ALLOWED = {("rbm.reduced.model", "rbm.files.model_file")}

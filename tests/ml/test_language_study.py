@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT
 from helpers.small_texts import SENTENCES, WORDS
 
-from ml.chunks.kept_cases import KeptCases
 from ml.language.detection import LanguageDetector, cases, study
-from ml.language.detection.study import WHOLE, measure, report
+from ml.language.detection.study import LanguageSizes
 
 
 def test_mixed_sentences_change_between_runs_of_words() -> None:
@@ -60,16 +58,49 @@ def test_the_split_is_by_its_seed_and_covers_all() -> None:
     assert len(set(training["de"]) | set(tests["de"])) > 990
 
 
+def model(right: float) -> dict[str, float]:
+    return {"accuracy": right, "f1": right, "sentences": 1.0, "bytes": 250_000}
+
+
 def test_what_is_kept_is_reported_and_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The results of the benchmark, read as the study reads them."""
-    shutil.copy(ROOT / "benchmarks" / "language.json", tmp_path / "cases.json")
-    for name in ("one_split", "cross_domain", "times", "by_number"):
-        monkeypatch.delattr(cases, name)
-    found = study.run("language", tmp_path, sizes=WHOLE, say=lambda text: None)
-    text = report(measure(KeptCases(tmp_path / "cases.json"), WHOLE, lambda text: None))
-    assert "triples, int8, pruned" in text
-    assert f"{found['times']['triples and words, batch']:.3f}" in text
+    """With cases in place of the real ones, which take minutes."""
+    ways = dict.fromkeys(("alone", "causal", "revised", "complete"), 0.9)
+    measured: list[str] = []
+
+    def one_split(seed: int, words: int, say: object) -> dict[str, Any]:
+        measured.append(f"split {seed}")
+        return {
+            "models": {"triples": model(0.6 + 0.1 * seed)} | ({"full": model(0.65)} if seed == 0 else {}),
+            "selectors": {"full": [1.0, 0.3]},
+            "mixed": {"pairs": ways},
+            "mixed, triples": {"pairs": ways},
+            "curve": [[100, 5000, 0.4], [1000, 50_000, 0.6]],
+        }
+
+    def by_number(languages: tuple[str, ...], seed: int, words: int) -> dict[str, float]:
+        measured.append(f"{len(languages)}")
+        right = {key + end: 0.7 for key in ("triples", "triples and words") for end in ("", ", sentences")}
+        return {"languages": len(languages), "lists": 3, "triples and words, bytes": 1e6, **right}
+
+    pages = {"pages": {"de": 60, "fr": 70}, "words": 5, "lists": {"words": 0.81, "paragraphs": 0.94}}
+    monkeypatch.setattr(cases, "one_split", one_split)
+    monkeypatch.setattr(cases, "by_number", by_number)
+    monkeypatch.setattr(cases, "cross_domain", lambda words: pages)
+    monkeypatch.setattr(cases, "times", lambda words: {"triples, batch": 0.3456})
+    said: list[str] = []
+    sizes = LanguageSizes(seeds=(0, 1), numbers=(14, 20))
+    first = study.run("language", tmp_path, sizes=sizes, say=said.append)
+    assert measured == ["split 0", "split 1", "14", "20"]
+    assert study.run("language", tmp_path, sizes=sizes, say=said.append) == first
+    assert len(measured) == 4
+    text = "\n".join(said)
+    assert "0.6500 +- 0.0707" in text  # mean and standard deviation of 0.6 and 0.7
+    assert "0.346" in text
+    assert "manual pages in de, fr" in text
     assert (tmp_path / "pruning.png").stat().st_size > 1000
-    assert (tmp_path / "summary.json").is_file()
+    monkeypatch.setattr(cases, "cross_domain", lambda words: {"missing": "apt-get install manpages-de"})
+    (tmp_path / "other").mkdir()
+    study.run("language", tmp_path / "other", sizes=LanguageSizes(seeds=(0,), numbers=()), say=said.append)
+    assert "manual pages: apt-get install manpages-de" in said[-2]
     with pytest.raises(ValueError, match="has no tolerance"):
         study.run("language", tmp_path, 0.1)

@@ -229,7 +229,7 @@ def _reader(kind: str, slot: str) -> Any:
 
 @functools.cache
 def _compiled(kind: str, slot: str) -> Any:
-    """Return the compiled kernel for rows of float32 or int8. The first call takes about two seconds."""
+    """Return the compiled kernel for rows of float32 or int8. The first call takes 3 s."""
     import numba
     from numba import uint64
 

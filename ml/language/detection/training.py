@@ -83,8 +83,8 @@ def train(
 ) -> tuple[Tables, dict[str, Any]]:
     """Return the tables of a detector, and what was found of the fit: loss and share of errors of each selector.
 
-    The scores to which the selector is fitted are those of tables without the sentences of the word: of `FOLDS` parts of
-    the sentences the first `LEFT_OUT` are left out in turn. Where a language has none, weights are the usual ones.
+    The scores to which the selector is fitted are those of tables without the sentences of the word: of `FOLDS` parts
+    the first `LEFT_OUT` are left out in turn. Where a language has no sentences, weights are the usual ones.
     """
     whole = [_sum(sentences.get(language, [])) for language in languages]
     listed = [lists.get(language, {}) for language in languages]
