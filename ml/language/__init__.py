@@ -1,9 +1,7 @@
-"""Language tools: what a language model is here, and what is measured of it.
+"""Language tools: what serves language, and what is measured of language models.
 
-:mod:`ml.language.models` has the protocol and its makers, :mod:`ml.language.debiasing` asks models questions about
-groups of people and scores the answers. They are foreign to differential equations, and stand on their own.
-"""Tools that measure or serve language: detection of languages, language models, consistency, debiasing.
-
-They stand beside the numerical packages and use nothing of them but the floor. Each is a room of its own; nothing is
-imported here.
+:mod:`ml.language.detection` says which language words are written in; :mod:`ml.language.models` has the protocol of a
+language model and its makers; :mod:`ml.language.consistency` scores how far several answers of one contradict each
+other, :mod:`ml.language.debiasing` what it answers about groups of people. They are foreign to differential equations
+and use nothing of the other packages but lowrank's ground floor. Nothing is imported here.
 """
