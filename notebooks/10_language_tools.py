@@ -81,6 +81,14 @@ assert found.pairs[1, 2] == 0
 assert np.isclose(found.score, (0.5 - 1 + 0) / 3)
 assert found.n_calls == found.n_products == 1 * 2 + 1 * 1 + 2 * 1
 
+whole = halo_check(answers, by_number, symmetric=True)
+drawing = Figure(figsize=(3.4, 2.8), layout="constrained")
+axis = drawing.subplots()
+image = axis.imshow(whole.pairs, vmin=-1, vmax=1, cmap="RdBu")
+axis.set(xlabel="hypothesis", ylabel="premise", xticks=range(3), yticks=range(3), title=f"HaloCheck {whole.score:+.2f}")
+drawing.colorbar(image)
+drawing
+
 # %% [markdown]
 # ## Sets made by code
 #
@@ -163,11 +171,15 @@ print(plain.rows[0].answers[0], "/", known.rows[0].answers[0])
 # `python -m benchmarks halo` measured them:
 
 # %%
-for condition in ("cold", "warm", "warm, with the fact"):
+conditions = ("cold", "warm", "warm, with the fact")
+drawing = Figure(figsize=(4.8, 3.2), layout="constrained")
+axis = drawing.subplots()
+for k, condition in enumerate(conditions):
     named = [row["halo"] for case, row in measured.items() if re.match(f"answers, {condition}, [A-Z]", case)]
-    halo = [score for score in named if score is not None]
-    print(
-        f"{condition:22} mean score {np.mean(halo):+.2f}, {len(halo)} questions"
-        if halo
-        else f"{condition}: not measured"
-    )
+    halo = np.array([score for score in named if score is not None])
+    print(f"{condition:22} {len(halo)} questions, mean score {halo.mean() if len(halo) else np.nan:+.2f}")
+    axis.plot(k + np.linspace(-0.3, 0.3, len(halo)), np.sort(halo), "o", color=BLUE, markersize=4)
+axis.set_xticks(range(3), [c.replace(", ", ",\n") for c in conditions])
+axis.set(ylabel="HaloCheck", ylim=(-1.05, 1.05), title="SmolLM2, one dot a question")
+axis.grid(alpha=0.3, axis="y")
+drawing
