@@ -285,6 +285,17 @@ def test_damaged_files_are_refused(detector: LanguageDetector, tmp_path: Path) -
     assert refused > 20
 
 
+def test_a_file_whose_arrays_do_not_match_their_checksum_is_refused(detector: LanguageDetector, tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    detector.save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["offsets"] = arrays["offsets"] + 1e-9
+    np.savez(path, **arrays)
+    with pytest.raises(FileFormatError, match="altered or damaged"):
+        LanguageDetector.load(path)
+
+
 @pytest.mark.parametrize(
     ("key", "change"),
     [

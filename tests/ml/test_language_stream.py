@@ -48,6 +48,20 @@ def test_filter_revision_and_path_are_those_of_all_paths(seed: int) -> None:
     assert stream.finish() == ["abc"[k] for k in every[weights.argmax()]]
 
 
+@pytest.mark.parametrize("stay", [0.0, 0.4, 0.7])
+def test_the_path_is_the_likeliest_of_all(stay: float) -> None:
+    """In so many sentences that another probability of staying would show."""
+    rng = np.random.default_rng(0)
+    every = np.array(list(product(range(3), repeat=5)))
+    move = stay * np.eye(3) + (1 - stay) / 3
+    for _ in range(200):
+        p = softmax(rng.normal(size=(5, 3)))
+        weights = np.prod(p[np.arange(5), every], axis=1)
+        for t in range(1, 5):
+            weights *= move[every[:, t - 1], every[:, t]]
+        assert best_path(p, stay) == every[weights.argmax()].tolist()
+
+
 def test_the_filter_is_causal_and_only_the_last_words_are_revised() -> None:
     rng = np.random.default_rng(5)
     logits = rng.normal(size=(30, 4))
