@@ -274,3 +274,46 @@ def test_scores_of_two_scorers_are_not_mixed(tmp_path) -> None:
     halo_check(texts, Keyed("a"), cache=keyed)
     with pytest.raises(ValueError, match="'a', not of 'b'"):
         halo_check(texts, Keyed("b"), cache=keyed)
+
+
+class Named:
+    """A scorer with a key, whose scores are the reverse of those of `same_start`."""
+
+    key = "named"
+
+    def score_pairs(self, pairs):
+        return [same_start(*pair)[::-1] for pair in pairs]
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("given", [False, True])
+def test_functions_and_scorers_with_a_key_are_not_mixed(tmp_path, in_file: bool, given: bool) -> None:
+    """In either order, in memory and in a file that is opened again, also where you gave the key of the scorer."""
+    texts = ["One.", "Two."]
+    for k, (first, second) in enumerate([(Named(), same_start), (same_start, Named())]):
+        path = tmp_path / f"pairs {k}.jsonl" if in_file else None
+        cache = PairCache(path, key="named" if given or (in_file and k) else None)
+        halo_check(texts, first, cache=cache)
+        before = cache.get(("One.", "Two."))
+        with pytest.raises(ValueError, match="take another cache"):
+            halo_check(texts, second, cache=cache)
+        for key in ("named", None) if in_file else ():
+            with pytest.raises(ValueError, match="take another cache"):
+                halo_check(texts, second, cache=PairCache(path, key=key))
+        assert halo_check(texts, first, cache=cache).n_calls == 0
+        assert cache.get(("One.", "Two.")) == before
+
+
+def test_a_key_that_was_read_is_not_that_of_any_function(tmp_path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    halo_check(["One.", "Two."], same_start, cache=PairCache(path, key="first"))
+    with pytest.raises(ValueError, match="only with a key"):
+        halo_check(["One.", "Two."], lambda p, h: (0, 1, 0), cache=PairCache(path))
+
+
+def test_a_scorer_that_failed_at_once_leaves_the_cache_to_others() -> None:
+    cache = PairCache()
+    with pytest.raises(ZeroDivisionError):
+        halo_check(["One.", "Two."], lambda p, h: 1 / 0, cache=cache)
+    halo_check(["One.", "Two."], Named(), cache=cache)
+    assert cache.key == "named"

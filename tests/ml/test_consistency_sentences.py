@@ -1,12 +1,14 @@
-"""Sentences of texts: abbreviations, decimals, lists, lengths, any text at all."""
+"""Sentences of texts: abbreviations, decimals, lists, lengths, any text at all; intervals of what is no number."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.language.consistency import split_sentences
+from ml.language.consistency import auroc, auroc_interval, mean_interval, split_sentences
+from ml.language.consistency.sentences import END
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,46 @@ def test_something_that_is_no_text(text) -> None:
 def test_a_length_below_one() -> None:
     with pytest.raises(ValueError, match="longest=0"):
         split_sentences("It is.", 0)
+
+
+N = 10**6
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("." * N, 0),
+        ("a" + "." * N + "b", 2),
+        (".)" * (N // 2), 0),
+        ("A. " * (N // 4), N // 4 // 50),
+        ("a. " * (N // 4), N // 4 // 50),
+        ("a" + " ." * (N // 4), 1),
+        ("a " * (N // 2), N // 2 // 50),
+    ],
+    ids=["marks", "marks in a word", "brackets", "initials", "lower case", "marks alone", "words"],
+)
+def test_a_million_characters(text: str, count: int) -> None:
+    """Each takes seconds; where the time is quadratic, from minutes to hours."""
+    assert len(split_sentences(text, 5000 if count == 2 else 50)) in (count, count + 1)
+
+
+def test_a_run_of_marks_is_tried_once() -> None:
+    """No match starts inside a run: that is what makes it linear."""
+    run = "." * 9 + " "
+    assert [k for k in range(len(run)) if END.match(run, k)] == [0]
+
+
+# intervals: what is no number
+
+
+def test_intervals_leave_nan_out_and_refuse_the_infinite() -> None:
+    with_nan = auroc_interval([np.nan, 2.0, 3.0, 1.0], [0.0, 1.5, np.nan])
+    assert with_nan == auroc_interval([2.0, 3.0, 1.0], [0.0, 1.5])
+    assert with_nan.count == 5
+    assert auroc([np.nan, 2.0], [1.0]) == 1
+    with pytest.raises(ValueError, match="both kinds"):
+        auroc_interval([np.nan], [1.0])
+    for wrong in (np.inf, -np.inf):
+        for make in (auroc, auroc_interval, lambda a, b: mean_interval(a)):
+            with pytest.raises(ValueError, match="infinite"):
+                make([1.0, wrong], [0.0, 1.0])

@@ -135,6 +135,27 @@ def test_kept_answers_need_a_name(tmp_path) -> None:
         severity(model, list(ANSWERS), by_number, kept=tmp_path / "answers.json")
 
 
+@pytest.mark.parametrize("name", ["<lambda>", "f.<locals>.model", "<function f at 0x7f>", "partial"])
+def test_a_name_that_others_may_have_is_none_for_kept_answers(tmp_path, name: str) -> None:
+    model, path = Model(ANSWERS), tmp_path / "answers.json"
+    model.name = name
+    with pytest.raises(ValueError, match=r"name=.* of your own"):
+        severity(model, list(ANSWERS), by_number, sampling=FOUR, kept=path)
+    assert not model.asked
+    severity(model, list(ANSWERS), by_number, sampling=FOUR, kept=path, name="mine, 1")
+    severity(model, list(ANSWERS), by_number, sampling=FOUR)
+
+
+WRONG = [("n", v) for v in (2.5, 1, -3, True, "5")] + [("temperature", v) for v in (0, -1, np.nan, np.inf, "1")]
+WRONG += [("max_tokens", v) for v in (0, 9.5, np.nan)] + [("rng", v) for v in (-1, 0.5)]
+
+
+@pytest.mark.parametrize(("what", "value"), WRONG)
+def test_a_sampling_of_nonsense(what: str, value) -> None:
+    with pytest.raises(ValueError, match="got"):
+        Sampling(**{what: value})
+
+
 # knowledge
 
 FACTS = ["The tower of Marden is 93 metres tall.", "Tea grows in hills.", "The bridge of Marden is 12 metres long."]
@@ -241,6 +262,8 @@ def test_answers_without_text_go_to_the_strong_model() -> None:
 def test_bad_teachers() -> None:
     with pytest.raises(ValueError, match="NaN"):
         teacher(Model(ANSWERS), Model(ANSWERS), float("nan"), ["How far?"], by_number)
+    with pytest.raises(ValueError, match="NaN"):
+        teacher(Model(ANSWERS), Model(ANSWERS), 0, ["How old?"], by_number, sampling=FOUR).share_at(float("nan"))
     with pytest.raises(ValueError, match="list of texts"):
         teacher(Model(ANSWERS), Model(ANSWERS), 0, [], by_number)
     with pytest.raises(ValueError, match="strong model gave no text"):

@@ -33,9 +33,11 @@ def test_every_line_gets_its_language(model: str, tmp_path: Path, capsys: pytest
     detect_language([str(file), "--model", model])
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [(row[0], row[2]) for row in rows] == [
-        ("de", "die Katze schläft"), ("en", "the house and the water"), ("und", "42"),
+        ("de", "die Katze schläft"), ("und", ""), ("en", "the house and the water"), ("und", "42"),
     ]  # fmt: skip
-    assert rows[2][1] == "0.333"
+    assert rows[1][1] == rows[3][1] == "0.333"
+    detect_language([str(file), "--model", model, "--words"])
+    assert [line.count("/") for line in capsys.readouterr().out.split("\n")] == [3, 0, 5, 0, 0]
     detect_language([str(file), "--model", model, "--languages", "fr, en"])
     assert capsys.readouterr().out.split("\t")[0] in ("fr", "en")
 
@@ -95,9 +97,51 @@ def test_a_detector_is_trained_from_files(tmp_path: Path, capsys: pytest.Capture
     assert found.logits(["Katze"]).tolist() == direct.logits(["Katze"]).tolist()
 
 
+def test_files_of_one_language_are_added_up(tmp_path: Path) -> None:
+    options = []
+    for language, lines in SENTENCES.items():
+        for half in range(2):
+            text, words = tmp_path / f"{language}{half}.txt", tmp_path / f"{language}{half}.words"
+            text.write_text("\n".join(lines[half::2]), encoding="utf-8")
+            words.write_text("".join(f"{w}\t{n * (half + 1)}\n" for w, n in WORDS[language].items()))
+            options += ["--text", f"{language}={text}", "--list", f"{language}={words}"]
+    train_detector([str(tmp_path / "d.npz"), *options])
+    together = {language: [*lines[::2], *lines[1::2]] for language, lines in SENTENCES.items()}
+    lists = {language: {w: n + 2 * n for w, n in words.items()} for language, words in WORDS.items()}
+    direct = LanguageDetector.train(together, lists).quantize(8)
+    assert LanguageDetector.load(tmp_path / "d.npz").logits(["Katze"]).tolist() == direct.logits(["Katze"]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "said"),
+    [
+        ("d.bin", [], r"must end in \.npz"),
+        ("d.npz", ["--grams", "-1"], "--grams must be at least 0"),
+        ("d.npz", ["--words", "-1"], "--words must be at least 0"),
+        ("none/d.npz", [], "cannot be written"),
+        ("folder.npz", [], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, options: list[str], said: str
+) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    for language in ("de", "en"):
+        (tmp_path / language).write_text(SENTENCES[language][0], encoding="utf-8")
+        options = [*options, "--text", f"{language}={tmp_path / language}"]
+    trained: list[int] = []
+    monkeypatch.setattr(LanguageDetector, "train", lambda *_, **__: trained.append(1))
+    with pytest.raises(ValueError, match=said):
+        train_detector([str(tmp_path / out), *options])
+    assert not trained
+
+
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
+        ("Haus\t3\nthe\tnan\n", ["--list", "de={}"], r"x\.txt, line 2: write a word"),
+        ("the\t-1\n", ["--list", "de={}"], r"x\.txt, line 1: write a word"),
+        ("the\tinf\n", ["--list", "de={}"], r"x\.txt, line 1: write a word"),
         ("Haus 3\n", ["--list", "de={}"], r"line 1: write a word, a tab and its frequency, got 'Haus 3'"),
         ("Haus\t3\nx\tviel\n", ["--list", "de={}"], r"line 2: write a word"),
         ("Haus\n", ["--text", "{}"], "write LANGUAGE=FILE"),

@@ -19,12 +19,13 @@ from lowrank.reading import FileFormatError
 from ml.array_files import checksum_of
 from ml.language.detection import LanguageDetector, Selector
 from ml.language.detection.definition import gram_rows, logits_plainly
-from ml.language.detection.grams import STRENGTH, count_grams, gram_table
+from ml.language.detection.files import write_detector
+from ml.language.detection.grams import CONTEXT, SHORT, STRENGTH, GramTable, count_grams, gram_table
 from ml.language.detection.letters import BOUNDARY, Alphabet, fold_all, folding, words_of
 from ml.language.detection.scoring import Tables
 from ml.language.detection.selector import fit_selector, selector_loss, softmax
-from ml.language.detection.slots import slots_of, word_keys
-from ml.language.detection.word_lists import FLOOR, word_table
+from ml.language.detection.slots import FACTOR, slots_of, word_keys
+from ml.language.detection.word_lists import FLOOR, WordTable, word_table
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_a_million_letters(detector: LanguageDetector) -> None:
 
 
 def test_sums_beyond_32_bits_are_exact(detector: LanguageDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums are moved out of 32 bits in time: with a smaller limit than 2^23 the scores are the same, bit for bit."""
+    """Sums are moved out of 32 bits in time: with a smaller limit than 2^22 the scores are the same, bit for bit."""
     from ml.language.detection import kernel
 
     small = detector.quantize(8)
@@ -174,6 +175,70 @@ def test_sums_beyond_32_bits_are_exact(detector: LanguageDetector, monkeypatch: 
         np.testing.assert_array_equal(small.logits(texts), before)
     finally:
         kernel._compiled.cache_clear()
+
+
+def rows_of_one_letter(scale: float = 1.0, weights: tuple[float, float] = (1.0, 1.0), words: Any = None) -> Tables:
+    """Tables of the letter a where most grams add three rows, those of the smallest numbers of int8."""
+    rows = np.full((5, 2), 127, np.int8)
+    rows[:, 1] = -128
+    keys = np.array([CONTEXT | 2 << 10 | 2, CONTEXT | SHORT | 2], np.uint32)
+    selector = Selector(np.array(weights), np.zeros(2))
+    return Tables(Alphabet(np.array([97], np.uint32)), GramTable(rows, keys, scale), words, 1.0, selector)
+
+
+def test_grams_of_three_rows_do_not_fill_32_bits() -> None:
+    from ml.language.detection import kernel
+
+    assert 3 * 128 * kernel.FLUSH < 2**31
+    tables, n = rows_of_one_letter(), 6_000_000
+    assert tables.run(["a" * 100])[0].tolist() == [[381 * 100, -384 * 100]]
+    assert tables.run(["a" * n])[0].tolist() == [[381 * n, -384 * n]]
+
+
+def test_keys_that_collide_are_refused_when_a_file_is_read(tmp_path: Path) -> None:
+    """Keys that all belong in few slots: to look them up would take a time without end."""
+    keys = np.arange(1 << 23, dtype=np.uint64)
+    keys = keys[(keys * np.uint64(FACTOR)) >> np.uint64(48) < 64].astype(np.uint32)
+    with pytest.raises(ValueError, match="collide too often"):
+        slots_of(keys, hop=False)
+    words = WordTable(np.zeros((len(keys), 2), np.int8), keys)
+    write_detector(tmp_path / "d.npz", ("en", "de"), rows_of_one_letter(words=words))
+    with pytest.raises(FileFormatError, match=r"d\.npz holds no valid detector: .*collide too often"):
+        LanguageDetector.load(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize(
+    ("key", "bits"),
+    [("rows", 0), ("word_rows", 0), *((key, bits) for key in ("scales", "weights", "offsets") for bits in (0, 8))],
+)
+def test_files_whose_numbers_overflow_are_refused(
+    detector: LanguageDetector, tmp_path: Path, key: str, bits: int
+) -> None:
+    """Finite numbers whose products are not: the answers would be NaN."""
+    path = tmp_path / "d.npz"
+    (detector.quantize(bits) if bits else detector).save(path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "sha256"}
+    large = arrays[key].copy()
+    for at in np.ndindex(3 if key == "scales" else 1):
+        changed = large.copy()
+        changed[at] = 3e38 if large.dtype == np.float32 else 1e308
+        some = {**arrays, key: changed}
+        np.savez(path, **some, sha256=checksum_of(some))
+        with pytest.raises(FileFormatError, match=r"d\.npz.*at most 1e\+30|d\.npz.*from 0 to 1e\+30"):
+            LanguageDetector.load(path)
+
+
+@pytest.mark.parametrize("names", ["en\nen\nfr", "en\nund\nfr", "en\n\nfr"])
+def test_names_in_a_file_must_be_those_of_a_detector(detector: LanguageDetector, tmp_path: Path, names: str) -> None:
+    path = tmp_path / "d.npz"
+    detector.save(path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "sha256"}
+    arrays["languages"] = np.frombuffer(names.encode(), np.uint8)
+    np.savez(path, **arrays, sha256=checksum_of(arrays))
+    with pytest.raises(FileFormatError, match=r"d\.npz holds no valid detector: (languages|names)"):
+        LanguageDetector.load(path)
 
 
 def test_text_is_told_apart(detector: LanguageDetector) -> None:
@@ -349,6 +414,14 @@ def test_files_with_other_arrays_are_refused(detector: LanguageDetector, tmp_pat
         ({"sentences": SENTENCES, "selector": "half"}, "selector must be"),
         ({"sentences": SENTENCES, "strength": 0}, "strength must be a positive number"),
         ({"sentences": {"und": ["x"], "en": ["y"]}}, "none 'und'"),
+        ({"sentences": {1: ["x"], 2: ["y"]}}, "names of languages must be strings, got 1"),
+        ({"sentences": {"de": ["x"]}, "words": {None: {"y": 1}}}, "names of languages must be strings, got None"),
+        ({"sentences": {"a\nb": ["x"], "en": ["y"]}}, "must be single lines"),
+        ({"sentences": {"": ["x"], "en": ["y"]}}, "must be single lines"),
+        ({"sentences": {"a" * 70_000: ["x"], "en": ["y"]}}, "at most 65536 bytes"),
+        ({"words": {"a": {"x": 1e308, "y": 1e308}, "b": {"z": 1.0}}}, "frequencies of 'a' have no finite sum"),
+        ({"words": {"a": {"X": 1e308, "x": 1e308}, "b": {"z": 1.0}}}, "frequencies of 'a' have no finite sum"),
+        ({"words": {"a": {"x": 10**400}, "b": {"z": 1.0}}}, "frequency of 'x' in 'a' must be a number"),
     ],
 )
 def test_training_refuses_what_it_cannot_use(arguments: dict[str, Any], said: str) -> None:
@@ -365,6 +438,10 @@ def test_questions_that_cannot_be_answered_are_refused(detector: LanguageDetecto
         detector.quantize(4)
     with pytest.raises(TypeError, match="must be a list of strings"):
         detector.detect_words("Haus")
+    for texts in ([None], ["a", None], (b"a", "a")):
+        with pytest.raises(TypeError, match=r"texts must be strings, one is (NoneType|bytes)"):
+            detector.detect_words(texts)  # type: ignore[arg-type]
+    assert detector.detect_words(np.array(["Haus", "the"])).tolist() == ["de", "en"]  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be a string, got int"):
         detector.detect(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="grams must be at least 0"):

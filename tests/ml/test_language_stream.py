@@ -111,6 +111,21 @@ def test_the_stream_of_a_detector() -> None:
     assert detector.stream().languages == ("de", "en", "fr")
 
 
+def test_where_nothing_is_known_yet_the_stream_says_so() -> None:
+    """Words without a known letter are "und" until a word says something, and are then revised by it."""
+    stream = LanguageDetector.train(SENTENCES, WORDS).stream(("de", "en"), revise=2)
+    assert stream.finish() == []
+    assert [stream.push(word) for word in ("1", "2", "3", "漢字")] == ["und"] * 4
+    assert stream.causal == stream.revised == stream.finish() == ["und"] * 4
+    assert [stream.push(word) for word in ("the", "4")] == ["en", "en"]
+    assert stream.causal == ["und"] * 4 + ["en"] * 2
+    assert stream.revised == ["und"] * 2 + ["en"] * 4
+    assert stream.finish() == ["en"] * 6
+    alone = LanguageDetector.train(SENTENCES, WORDS).stream(("de", "en"), stay=0)
+    assert [alone.push(word) for word in ("the", "4", "die")] == ["en", "und", "de"]
+    assert alone.revised == alone.finish() == alone.causal
+
+
 def test_streams_that_cannot_be_are_refused() -> None:
     detector = LanguageDetector.train(SENTENCES)
     with pytest.raises(ValueError, match="does not know the language 'it'"):

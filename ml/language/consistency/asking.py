@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Generator", "answers_of", "is_asked", "messages_of"]
+__all__ = ["Generator", "answers_of", "check_sampling", "is_asked", "messages_of"]
 
 Messages = Sequence[dict[str, str]]
 
@@ -34,21 +35,34 @@ def messages_of(prompt: str | Messages) -> list[dict[str, str]]:
     return messages
 
 
+def check_sampling(n: Any, temperature: Any, max_tokens: Any) -> None:
+    """Raise ValueError for n < 2, a temperature that is not positive, max_tokens < 1, and counts that are not whole."""
+    for name, value in (("n", n), ("max_tokens", max_tokens)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise ValueError(f"{name} is a whole number, got {name}={value!r}")
+    if n < 2:
+        raise ValueError(f"consistency needs two answers at least, got n={n}")
+    if max_tokens < 1:
+        raise ValueError(f"an answer has at least one token, got max_tokens={max_tokens}")
+    if (
+        isinstance(temperature, bool)
+        or not isinstance(temperature, numbers.Real)
+        or not 0 < float(temperature) < np.inf
+    ):
+        raise ValueError(f"a temperature above 0 is needed, as answers would be all the same, got {temperature!r}")
+
+
 def answers_of(asked: tuple[Any, ...], max_tokens: int, rng: int | np.random.Generator) -> tuple[str, ...]:
     """Return n answers of a model to a prompt.
 
     asked : (model, prompt, n=5, temperature=1)
 
-    Raises ValueError for n < 2, for a temperature that is not positive, as all answers would be the same, and for a
-    model that does not give n texts.
+    Raises ValueError as `check_sampling` does, and for a model that does not give n texts.
     """
     model, prompt = asked[:2]
     n = asked[2] if len(asked) > 2 else 5
     temperature = asked[3] if len(asked) > 3 else 1.0
-    if n < 2:
-        raise ValueError(f"consistency needs two answers at least, got n={n}")
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"a temperature above 0 is needed, as answers would be all the same, got {temperature}")
+    check_sampling(n, temperature, max_tokens)
     seed = int(np.random.default_rng(rng).integers(1 << 31))
     texts = model.generate(messages_of(prompt), n=n, temperature=temperature, max_tokens=max_tokens, seed=seed)
     if not isinstance(texts, Sequence) or len(texts) != n or not all(isinstance(text, str) for text in texts):

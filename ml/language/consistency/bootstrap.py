@@ -38,21 +38,31 @@ def mean_interval(
     of a normal are too narrow for a mean of few values, the quantiles are those at which a normal interval would be as
     wide as Student's. NaN are left out. With one value, or none, the ends are NaN.
 
-    level : share of intervals that should hold the true mean. Raises ValueError outside 0 .. 1 and for resamples < 1.
+    level : share of intervals that should hold the true mean
+
+    Raises ValueError for a level outside 0 .. 1, resamples < 1 and a value that is infinite.
 
     Source: bootstrap percentiles with expanded levels (Hesterberg 2015).
 
     >>> mean_interval(np.array([0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]))
     Interval(value=0.75, low=0.375, high=1.0, count=8)
     """
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
+    values = _known(values)
     tail, n = _tail(level, resamples, len(values)), len(values)
     if n < 2:
         return Interval(float(values.mean()) if n else np.nan, np.nan, np.nan, n)
     draws = np.random.default_rng(rng).integers(n, size=(resamples, n))
     low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high), n)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Return the values that are not NaN. Raises ValueError for one that is infinite."""
+    found = np.asarray(values, dtype=float)
+    found = found[~np.isnan(found)]
+    if np.any(np.isinf(found)):
+        raise ValueError(f"{int(np.isinf(found).sum())} of {len(found)} values are infinite: leave them out")
+    return found
 
 
 def _tail(level: float, resamples: int, n: int) -> float:
@@ -68,10 +78,13 @@ def _tail(level: float, resamples: int, n: int) -> float:
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Return the share of pairs in which the score of a positive is above that of a negative; ties count half."""
+    """Return the share of pairs in which the score of a positive is above that of a negative; ties count half.
+
+    NaN are left out. Raises ValueError where one kind has no score, and for a score that is infinite.
+    """
     from scipy.stats import rankdata
 
-    positive, negative = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
+    positive, negative = _known(positive), _known(negative)
     p, n = len(positive), len(negative)
     if not p or not n:
         raise ValueError(f"an area needs both kinds, got {p} positive and {n} negative scores")
@@ -87,8 +100,11 @@ def auroc_interval(
     resamples: int = RESAMPLES,
     rng: int | np.random.Generator = 0,
 ) -> Interval:
-    """Return the area under the ROC curve with its bootstrap interval, both kinds resampled by themselves."""
-    positive, negative = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
+    """Return the area under the ROC curve with its bootstrap interval, both kinds resampled by themselves.
+
+    NaN are left out, and are not in `.count`. Raises ValueError as `auroc` and `mean_interval` do.
+    """
+    positive, negative = _known(positive), _known(negative)
     value, generator = auroc(positive, negative), np.random.default_rng(rng)
     above = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
     p, n = above.shape

@@ -20,7 +20,9 @@ _NUMBERED = "no nr nos fig figs eq eqs sec ch vol p pp art jan feb mar apr jun j
 ABBREVIATIONS = frozenset(_NEVER.split())
 #: No end of a sentence where a number follows: No. 5, Fig. 2, Jan. 3.
 BEFORE_NUMBERS = frozenset(_NUMBERED.split())
-END = re.compile(r"([.!?…]+[\"'”’»)\]]*)(?=\s)|([。！？]+[」』”’）]*)")
+#: A run of marks is tried once, from its first on, and not shortened: the time is linear in its length.
+END = re.compile(r"(?<![.!?…])([.!?…]++[\"'”’»)\]]*+)(?=\s)|([。！？]++[」』”’）]*+)")
+OPENING = re.compile(r"\s*+[\"'“‘«(\[]*+")
 #: A blank line, or the start of an item of a list, is read as the end of what stands before it.
 BREAK = re.compile(r"\n[ \t]*\n|\n(?=[ \t]*(?:[-*•–]|\d{1,3}[.)])[ \t])")
 ITEM = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,3}[.)])[ \t]+(?=\S)")
@@ -61,30 +63,34 @@ def _ended(text: str) -> Iterator[str]:
     """Yield what stands between ends; what has neither letter nor digit is joined to what stands before it."""
     parts, start = [], 0
     for end in END.finditer(text):
-        if end.group(2) is not None or _is_end(text[start : end.end()], text[end.end() :].lstrip()):
+        if end.group(2) is not None or _is_end(text, start, end.end()):
             parts.append(text[start : end.end()].strip())
             start = end.end()
     parts.append(text[start:].strip())
-    whole = ""
+    whole: list[str] = []
     for part in parts:
-        if not any(map(str.isalnum, part)):
-            whole = f"{whole} {part}".rstrip() if whole else whole
-            continue
-        if whole:
-            yield whole
-        whole = part
+        if any(map(str.isalnum, part)):
+            if whole:
+                yield " ".join(whole)
+            whole = [part]
+        elif whole and part:
+            whole.append(part)
     if whole:
-        yield whole
+        yield " ".join(whole)
 
 
-def _is_end(before: str, after: str) -> bool:
-    """Return whether the mark that `before` closes with is an end."""
-    first = after.lstrip("\"'“‘«([")[:1]
+def _is_end(text: str, start: int, stop: int) -> bool:
+    """Return whether the mark that closes text[start:stop], with single spaces, is an end.
+
+    Only the words on both sides of it are looked at, so that a text costs time linear in its length.
+    """
+    opening = OPENING.match(text, stop)
+    first = text[opening.end() : opening.end() + 1] if opening else ""
     if first.islower():
         return False
-    if not before.endswith("."):
+    if text[stop - 1] != ".":
         return True
-    word = before.rstrip(".").rpartition(" ")[2].lstrip("\"'“‘«([")
+    word = text[max(start, text.rfind(" ", start, stop) + 1) : stop].rstrip(".").lstrip("\"'“‘«([")
     if word.lower() in ABBREVIATIONS:
         return False
     if word.lower() in BEFORE_NUMBERS and first.isdigit():
@@ -106,9 +112,9 @@ def _broken(sentence: str, longest: int) -> Iterator[str]:
         if part and len(part) + len(more) > longest:
             yield " ".join(part)
             part = []
-        while len(more) > longest:
-            yield " ".join(more[:longest])
-            more = more[longest:]
-        part += more
+        whole = (len(more) - 1) // longest * longest  # what follows has 1 to `longest` words
+        for k in range(0, whole, longest):
+            yield " ".join(more[k : k + longest])
+        part += more[whole:]
     if part:
         yield " ".join(part)

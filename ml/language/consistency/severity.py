@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 
 from lowrank.progress import progress_bar
 from ml.chunks.kept_cases import KeptCases
-from ml.language.consistency.asking import Generator, answers_of
+from ml.language.consistency.asking import Generator, answers_of, check_sampling
 from ml.language.consistency.baselines import exact_match_rate
 from ml.language.consistency.bootstrap import RESAMPLES, Interval, mean_interval
 from ml.language.consistency.halo_check import halo_check
@@ -24,12 +25,22 @@ __all__ = ["Sampling", "Severity", "SeverityRow", "severity"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a model is asked for answers."""
+    """How a model is asked for answers.
+
+    Raises ValueError for n < 2, temperature <= 0 or not finite, max_tokens < 1, rng < 0, and parts of numbers.
+    """
 
     n: int = 5  #: answers to each question
     temperature: float = 1.0
     max_tokens: int = 100  #: of each answer
     rng: int = 0  #: of the seeds, one for each question, by its place in the list
+
+    def __post_init__(self) -> None:
+        check_sampling(self.n, self.temperature, self.max_tokens)
+        if isinstance(self.rng, bool) or not isinstance(self.rng, numbers.Integral) or self.rng < 0:
+            raise ValueError(f"rng is a whole number, 0 or more, got rng={self.rng!r}")
+        for name, kind in (("n", int), ("temperature", float), ("max_tokens", int), ("rng", int)):
+            object.__setattr__(self, name, kind(getattr(self, name)))  # those of NumPy have no JSON
 
 
 @dataclass(frozen=True)
@@ -116,13 +127,14 @@ def severity(
     prompts : {question: what to ask}, as of `ml.inject_knowledge`; the question itself where it has no entry
     cache : of pairs, shared by all questions; in memory by default
     kept : a JSON file of answers, which is gone on with
-    name : whose answers they are, in that file; by default the model's
+    name : whose answers they are, in that file; by default the model's. That of a lambda or of a function within a
+        function is also that of others: give one
 
     An answer without text is left out and counted, and a question with fewer than two others too; its score is NaN.
 
-    Raises ValueError for no questions, for a question twice, and for `kept` and a model without name; what the
-    model raises is
-    passed on: with `kept`, what was answered before is not lost. Costs n answers a question.
+    Raises ValueError for no questions, for a question twice, and for `kept` and a model whose name is none or not its
+    own; what the model raises is passed on: with `kept`, what was answered before is not lost. Costs n answers a
+    question.
     """
     sampling = Sampling() if sampling is None else sampling
     if isinstance(questions, str) or not questions:
@@ -130,9 +142,7 @@ def severity(
     if len(set(questions)) < len(questions):
         twice = next(q for q in questions if list(questions).count(q) > 1)
         raise ValueError(f"a question stands twice: {twice!r}")
-    name = name or getattr(model, "name", None)
-    if kept is not None and not name:
-        raise ValueError("answers that are kept need the name of their model: severity(..., kept=, name=)")
+    name = name if kept is None else _name(model, name)
     cases, cache = None if kept is None else KeptCases(kept), PairCache() if cache is None else cache
     generator, rows = np.random.default_rng(sampling.rng), []
     for question in progress_bar(list(questions), "questions", enabled=progress):
@@ -148,6 +158,20 @@ def severity(
             answers = tuple(cases.case(label, settings, make))
         rows.append(_row(question, prompt, answers, scorer, cache, symmetric))
     return Severity(tuple(rows))
+
+
+def _name(model: Any, name: str | None) -> str:
+    """Return whose answers are kept. Raises ValueError for a name that other models may have too."""
+    found = name or getattr(model, "name", None)
+    if not found:
+        raise ValueError("answers that are kept need the name of their model: severity(..., kept=, name=)")
+    found = str(found)
+    if not name and ("<" in found or found == "partial"):  # <lambda>, f.<locals>.g, <function f at 0x..>
+        raise ValueError(
+            f"answers that are kept need the name of their model, and {found!r} may be that of many: give "
+            "severity(..., kept=, name=) one of your own, another for every change of the model"
+        )
+    return found
 
 
 def _asking(asked: tuple[Any, ...], max_tokens: int, seed: int) -> Callable[[], tuple[str, ...]]:

@@ -33,7 +33,11 @@ class TeacherReport:
         return float(self.by_strong.mean())
 
     def share_at(self, threshold: float) -> float:
-        """Return the share that another threshold would have cost, from the scores that are known."""
+        """Return the share that another threshold would have cost, from the scores that are known.
+
+        Raises ValueError for NaN.
+        """
+        _check_threshold(threshold)
         return float(np.mean(~(self.scores >= threshold)))
 
 
@@ -60,8 +64,7 @@ def teacher(
     sampling, cache = Sampling() if sampling is None else sampling, PairCache() if cache is None else cache
     if isinstance(questions, str) or not questions:
         raise ValueError(f"questions are a list of texts, got {questions!r}")
-    if np.isnan(threshold):
-        raise ValueError("the threshold is NaN; scores are between -1 and 1")
+    _check_threshold(threshold)
     generator = np.random.default_rng(sampling.rng)
     answers, scores = [], np.full(len(questions), np.nan)
     for k, question in enumerate(progress_bar(list(questions), "questions", enabled=progress)):
@@ -81,6 +84,11 @@ def central_answer(found: HaloCheck) -> str:
     """Return the answer with the largest mean score with the others, in both roles; of equal ones the first."""
     known = np.where(np.isnan(found.pairs), 0, found.pairs)
     return found.answers[int(np.argmax(known.sum(0) + known.sum(1)))]
+
+
+def _check_threshold(threshold: float) -> None:
+    if np.isnan(threshold):
+        raise ValueError("the threshold is NaN; scores are between -1 and 1")
 
 
 def _strong_answer(strong: Generator, question: str, max_tokens: int) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lowrank.limits import at_least
+from ml.array_files import suffix_of
 from ml.language.detection.detector import LanguageDetector
+from ml.language.detection.files import SUFFIXES
 from ml.language.detection.letters import words_of
 from ml.language.detection.material import EUROPEAN, frequencies, sentences
 from ml.tasks.files import material_folder
@@ -22,7 +26,8 @@ def detect_language(arguments: Sequence[str]) -> None:
     """Print the language of every line of a file, or of every word.
 
     A line of the answer has the language, its probability, and the line. With ``--words`` it has the language of each
-    word behind a slash, as of the finished line: the likeliest path of languages.
+    word behind a slash, as of the finished line: the likeliest path of languages. A blank line is answered too, "und"
+    or with ``--words`` a blank line, so that lines of the answer are those of the file.
 
     Raises ValueError for a file without text, for one that is not UTF-8, with the line, and for languages that the
     model does not know; FileNotFoundError where there is no model, with the command that makes it.
@@ -41,9 +46,7 @@ def detect_language(arguments: Sequence[str]) -> None:
         detector = detector.restrict([name.strip() for name in options.languages.split(",")])
     found = False
     for number, line in _lines(options.file):
-        if not line.strip():
-            continue
-        found = True
+        found = found or bool(line.strip())
         if options.words:
             print(_by_words(detector, line, options.stay))
         else:
@@ -59,10 +62,12 @@ def train_detector(arguments: Sequence[str]) -> None:
     """Train a detector and write it to a file.
 
     ``--text de=FILE`` gives a text of a language, a sentence a line; ``--list de=FILE`` a list, a word, a tab and its
-    frequency a line; ``--material`` takes those of the packages eld and wordfreq.
+    frequency a line; several of one language are added up. ``--material`` takes those of the packages eld and wordfreq,
+    for languages that have none of their own.
 
-    Raises ValueError for files that are not UTF-8, or have lines that are no entries, with the line; and where no
-    language is given. ImportError, with the line that brings it, where the material is missing.
+    Raises ValueError, before anything is read, for a file that cannot be written and numbers below 0; for files that
+    are not UTF-8, or have lines that are no entries, with the line; and where no language is given. ImportError, with
+    the line that brings it, where the material is missing.
     """
     parser = argparse.ArgumentParser(prog="rbm train-detector", description="Train a detector of languages.")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT.npz", help="the detector")
@@ -74,8 +79,13 @@ def train_detector(arguments: Sequence[str]) -> None:
     parser.add_argument("--grams", type=int, help="keep so many rows of letters (default: all)")
     parser.add_argument("--order", type=int, default=3, help="letters of the longest gram (3)")
     options = parser.parse_args(list(arguments))
-    texts = {language: [line for _, line in _lines(file)] for language, file in map(_pair, options.text)}
-    lists = {language: _frequencies(file) for language, file in map(_pair, options.list)}
+    out = _checked_out(options)
+    texts: dict[str, list[str]] = {}
+    lists: dict[str, dict[str, float]] = {}
+    for language, file in map(_pair, options.text):
+        texts.setdefault(language, []).extend(line for _, line in _lines(file))
+    for language, file in map(_pair, options.list):
+        _add_frequencies(file, lists.setdefault(language, {}))
     if options.material is not None:
         every = sentences()
         for language in options.material.split(","):
@@ -84,12 +94,6 @@ def train_detector(arguments: Sequence[str]) -> None:
             texts.setdefault(language, every[language])
             if language not in lists and options.words and (found := frequencies(language, options.words)):
                 lists[language] = found
-    out = options.out
-    if out is None:
-        if options.material is None:
-            raise ValueError("give a file for the detector, OUT.npz")
-        out = material_folder() / MODEL
-        out.parent.mkdir(parents=True, exist_ok=True)
     if not texts and not lists:
         raise ValueError("give texts or lists of at least two languages, or --material")
     detector = LanguageDetector.train(texts, lists, order=options.order, progress=True)
@@ -144,15 +148,35 @@ def _pair(given: str) -> tuple[str, str]:
     return language, file
 
 
-def _frequencies(file: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _checked_out(options: argparse.Namespace) -> Path:
+    """Return where the detector goes; ValueError for what would else come to light after the training only."""
+    for name in ("grams", "words"):
+        if (number := getattr(options, name)) is not None:
+            at_least(f"--{name}", number, 0)
+    if options.out is None:
+        if options.material is None:
+            raise ValueError("give a file for the detector, OUT.npz")
+        out = material_folder() / MODEL
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return out
+    out = Path(options.out)
+    suffix_of(out, SUFFIXES)
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"{out} cannot be written: it is a folder, or in a folder that is not there")
+    return out
+
+
+def _add_frequencies(file: str, found: dict[str, float]) -> None:
+    """Add the frequencies of a list, a word, a tab and its frequency a line."""
     for number, line in _lines(file):
         if line.strip():
             word, tab, frequency = line.partition("\t")
             try:
-                found[word] = found.get(word, 0.0) + float(frequency if tab else "missing")
+                value = float(frequency if tab else "missing")
+                if not 0 <= value < math.inf:
+                    raise ValueError
+                found[word] = found.get(word, 0.0) + value
             except ValueError:
                 raise ValueError(
                     f"{file}, line {number}: write a word, a tab and its frequency, got {line[:60]!r}"
                 ) from None
-    return found

@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 
 from lowrank.limits import at_least
-from ml.language.detection.files import read_detector, write_detector
+from ml.language.detection.files import check_names, read_detector, write_detector
 from ml.language.detection.grams import STRENGTH
+from ml.language.detection.letters import UNDETERMINED
 from ml.language.detection.scoring import Tables
 from ml.language.detection.selector import softmax
 from ml.language.detection.stream import LanguageStream
 from ml.language.detection.training import checked_lists, checked_sentences, train
 
 __all__ = ["UNDETERMINED", "LanguageDetector"]
-
-#: What stands for a text without a letter that the detector knows; the code of ISO 639 for it.
-UNDETERMINED = "und"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,8 @@ class LanguageDetector:
     are as frequent and the triples were independent: for single words it is about right, for long texts too near to 0
     or 1.
 
-    Raises ValueError for names of languages that are not different, and fewer than two.
+    Raises ValueError for names of languages that are not different single lines, and fewer than two; TypeError for
+    names that are no strings.
 
     Examples
     --------
@@ -51,9 +50,9 @@ class LanguageDetector:
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = self.languages
-        if len(names) != self.tables.size or len(set(names)) < len(names) or UNDETERMINED in names:
-            raise ValueError(f"languages must be {self.tables.size} different names, none {UNDETERMINED!r}: {names}")
+        check_names(self.languages)
+        if len(self.languages) != self.tables.size:
+            raise ValueError(f"there are tables of {self.tables.size} languages, and {len(self.languages)} names")
 
     @classmethod
     def train(
@@ -80,10 +79,10 @@ class LanguageDetector:
         Raises
         ------
         ValueError
-            fewer than two languages, a language without a word, frequencies that are no numbers, an order that is not
-            1, 2 or 3.
+            fewer than two languages, a language without a word, frequencies that are no numbers, or whose sum is
+            none, an order that is not 1, 2 or 3.
         TypeError
-            one text in place of a list of texts, entries that are no strings.
+            one text in place of a list of texts, entries and names of languages that are no strings.
 
         Notes
         -----
@@ -98,6 +97,7 @@ class LanguageDetector:
         if not 0 < strength < np.inf:
             raise ValueError(f"strength must be a positive number, got {strength!r}")
         names = tuple(dict.fromkeys([*(sentences or {}), *(words or {})]))
+        check_names(names)
         if len(names) < 2:
             raise ValueError(f"a detector tells at least two languages apart, got {len(names)}: {', '.join(names)}")
         counted, lists = checked_sentences(sentences or {}), checked_lists(words or {})
@@ -197,4 +197,8 @@ def _text(text: str) -> str:
 def _texts(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str | bytes):
         raise TypeError(f"texts must be a list of strings, got one; pass [{texts[:20]!r}] or call detect")
-    return texts if isinstance(texts, list | tuple) else list(texts)
+    texts = texts if isinstance(texts, list | tuple) else list(texts)
+    for kind in set(map(type, texts)):
+        if not issubclass(kind, str):
+            raise TypeError(f"texts must be strings, one is {kind.__name__}")
+    return texts

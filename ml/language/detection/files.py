@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import numpy as np
 from lowrank.reading import FileFormatError
 from ml.array_files import CHECKSUM, pop_checksum, read_arrays, write_arrays
 from ml.language.detection.grams import GramTable
-from ml.language.detection.letters import Alphabet
+from ml.language.detection.letters import UNDETERMINED, Alphabet
 from ml.language.detection.scoring import Tables
 from ml.language.detection.selector import Selector
 from ml.language.detection.word_lists import WordTable
 
-__all__ = ["read_detector", "write_detector"]
+__all__ = ["SUFFIXES", "check_names", "read_detector", "write_detector"]
 
 MARK = "language_detector"
 VERSION = 1
@@ -29,6 +30,19 @@ KEYS = {
 LISTED = {"word_rows": None, "word_keys": np.uint32}
 #: Bytes of the names of all languages.
 MAX_NAMES = 1 << 16
+
+
+def check_names(languages: Sequence[str]) -> None:
+    """Raise TypeError for names of languages that are no strings, ValueError for those that a file cannot hold."""
+    for name in languages:
+        if not isinstance(name, str):
+            raise TypeError(f"names of languages must be strings, got {name!r}")
+    if len(set(languages)) < len(languages) or UNDETERMINED in languages:
+        raise ValueError(f"languages must be different names, none {UNDETERMINED!r}, got {', '.join(languages)}")
+    if any("\n" in name for name in languages) or "" in languages:
+        raise ValueError(f"names of languages must be single lines, got {', '.join(map(repr, languages))}")
+    if len("\n".join(languages).encode()) > MAX_NAMES:
+        raise ValueError(f"names of languages must have at most {MAX_NAMES} bytes, all together")
 
 
 def write_detector(path: str | os.PathLike[str], languages: tuple[str, ...], tables: Tables) -> None:
@@ -89,6 +103,7 @@ def _parts(name: str, arrays: dict[str, Any]) -> tuple[tuple[str, ...], Tables]:
     if arrays["scales"].shape != (3,) or arrays["languages"].ndim != 1 or len(arrays["languages"]) > MAX_NAMES:
         raise ValueError("scales must be three numbers, languages a text")
     languages = tuple(arrays["languages"].tobytes().decode().split("\n"))
+    check_names(languages)
     scale, word_scale, weight = arrays["scales"].tolist()
     whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     alphabet = Alphabet(whole["letters"])
@@ -96,6 +111,7 @@ def _parts(name: str, arrays: dict[str, Any]) -> tuple[tuple[str, ...], Tables]:
     words = WordTable(whole["word_rows"], whole["word_keys"], word_scale) if "word_keys" in whole else None
     selector = Selector(whole["weights"], whole["offsets"])
     tables = Tables(alphabet, grams, words, weight, selector)
+    _ = grams.slots, words and words.slots  # raises for keys that collide too often
     if len(languages) != tables.size:
         raise ValueError(f"it names {len(languages)} languages, and has tables of {tables.size}")
     return languages, tables

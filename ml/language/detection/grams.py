@@ -12,8 +12,10 @@ from lowrank.limits import at_least
 from ml.language.detection.letters import BOUNDARY, Alphabet
 from ml.language.detection.slots import slots_of
 
-__all__ = ["GramTable", "add_counts", "count_grams", "gram_table", "rounded"]
+__all__ = ["LARGEST", "GramTable", "add_counts", "bounded", "count_grams", "gram_table", "rounded"]
 
+#: No number of a detector is larger: products of three of them, and sums, are finite.
+LARGEST = 1e30
 #: How many letters the shorter context is worth: the weight of back-off.
 STRENGTH = 10.0
 #: Kinds of keys, in their upper two bits, 0 for triples: then come 10 bits for each of up to three symbols.
@@ -46,8 +48,10 @@ class GramTable:
             raise ValueError(f"rows must be (R, K) of float32 or int8, got {rows.dtype} {rows.shape}")
         if keys.dtype != np.uint32 or keys.ndim != 1 or len(keys) > len(rows) or len(np.unique(keys)) < len(keys):
             raise ValueError("keys must be different uint32, one for each row that is not a symbol's")
-        if not np.all(np.isfinite(rows)) or not 0 < self.scale < np.inf or self.order not in (1, 2, 3):
-            raise ValueError(f"rows and scale must be finite, order 1, 2 or 3, got {self.scale} and {self.order!r}")
+        if not bounded(rows, self.scale) or self.order not in (1, 2, 3):
+            raise ValueError(
+                f"rows and scale must be at most {LARGEST:g}, order 1, 2 or 3, got {self.scale} and {self.order!r}"
+            )
 
     @property
     def size(self) -> int:
@@ -73,6 +77,12 @@ class GramTable:
         """Return the table in int8, with one scale, so that sums of rows are sums of integers: exact."""
         rows, scale = rounded(self.rows * np.float32(self.scale))
         return replace(self, rows=rows, scale=scale)
+
+
+def bounded(rows: np.ndarray, scale: float) -> bool:
+    """Return whether rows, as they are and in units of a scale > 0, are finite and at most `LARGEST`."""
+    largest = float(np.max(np.abs(rows.astype(np.float32, copy=False)), initial=0.0))
+    return 0 < scale <= LARGEST and largest <= LARGEST and largest * scale <= LARGEST
 
 
 def rounded(rows: np.ndarray) -> tuple[np.ndarray, float]:

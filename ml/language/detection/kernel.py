@@ -17,8 +17,8 @@ __all__ = ["arguments", "sum_rows"]
 
 #: Columns that are added at a time.
 LANES = 16
-#: Grams whose sum in int8 fits 32 bits.
-FLUSH = 1 << 23
+#: Grams whose sum in int8 fits 32 bits: each adds up to three rows, of numbers down to -128.
+FLUSH = 1 << 22
 
 
 def sum_rows(codes: np.ndarray, ends: np.ndarray, given: tuple[Any, ...], size: int) -> tuple[np.ndarray, np.ndarray]:

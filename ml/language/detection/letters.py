@@ -14,6 +14,7 @@ __all__ = [
     "CODES",
     "MAX_SYMBOLS",
     "OTHER",
+    "UNDETERMINED",
     "Alphabet",
     "code_points",
     "fold_all",
@@ -30,6 +31,8 @@ BOUNDARY, OTHER = 0, 1
 #: A symbol has 10 bits of a key.
 MAX_SYMBOLS = 1024
 APOSTROPHE = ord("'")
+#: What stands for a text without a letter that the detector knows; the code of ISO 639 for it.
+UNDETERMINED = "und"
 #: Of a typewriter, of printers, and of phonetics.
 APOSTROPHES = (APOSTROPHE, 0x2019, 0x02BC)
 

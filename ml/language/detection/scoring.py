@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.language.detection.grams import GramTable
+from ml.language.detection.grams import LARGEST, GramTable
 from ml.language.detection.kernel import arguments, sum_rows
 from ml.language.detection.letters import Alphabet, code_points, is_normal, raw_points
 from ml.language.detection.selector import Selector
@@ -37,8 +37,8 @@ class Tables:
             raise ValueError(f"the word table must have {k} columns of {self.grams.rows.dtype}, as the triples have")
         if self.grams.size != self.alphabet.size:
             raise ValueError(f"the table has {self.grams.size} symbols, the alphabet {self.alphabet.size}")
-        if not 0 <= self.list_weight < np.inf:
-            raise ValueError(f"list_weight must be a number >= 0, got {self.list_weight}")
+        if not 0 <= self.list_weight <= LARGEST:
+            raise ValueError(f"list_weight must be from 0 to {LARGEST:g}, got {self.list_weight}")
 
     @functools.cached_property
     def arguments(self) -> tuple[Any, ...]:

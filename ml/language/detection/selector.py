@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ml.language.detection.grams import LARGEST
+
 __all__ = ["Selector", "fit_selector", "fit_weights", "selector_loss", "softmax"]
 
 
@@ -17,7 +19,7 @@ class Selector:
     x are scores minus their mean over languages, so that adding one number to a column of W, or one to all of b, leaves
     decisions and probabilities as they are.
 
-    Raises ValueError for arrays of other shapes, and numbers that are not finite.
+    Raises ValueError for arrays of other shapes, and numbers that are not finite or beyond 1e30.
     """
 
     weights: np.ndarray  #: float64 (K,), or (K, K)
@@ -30,8 +32,8 @@ class Selector:
                 f"a selector needs weights (K,) or (K, K) and offsets (K,), got {self.weights.shape}, "
                 f"{self.offsets.shape}"
             )
-        if not (np.all(np.isfinite(self.weights)) and np.all(np.isfinite(self.offsets))):
-            raise ValueError("weights and offsets of a selector must be finite")
+        if not (np.all(np.abs(self.weights) <= LARGEST) and np.all(np.abs(self.offsets) <= LARGEST)):
+            raise ValueError(f"weights and offsets of a selector must be finite, at most {LARGEST:g}")
 
     @property
     def size(self) -> int:

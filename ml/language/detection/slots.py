@@ -8,6 +8,8 @@ __all__ = ["FACTOR", "PRIME", "START", "slots_of", "word_keys"]
 
 #: 2^64 divided by the golden ratio, odd: spreads keys over the slots.
 FACTOR = 0x9E3779B97F4A7C15
+#: No key of an honest table stands so many steps from its first slot: some dozens are usual, for a million keys.
+MAX_STEPS = 512
 #: The prime and the start of the hash of a word (FNV-1a, on code points).
 PRIME, START = 0x100000001B3, 0xCBF29CE484222325
 
@@ -18,6 +20,8 @@ def slots_of(keys: np.ndarray, *, hop: bool) -> np.ndarray:
     With h = key FACTOR mod 2^64, a key stands in the first free slot of h >> (64 - p), and from there on in steps of
     one, or of (h >> 24) | 1 where `hop`, modulo 2^p. Steps of one stay near in memory, but want more free slots: 2^p is
     at least 5/3 of the keys, with `hop` 5/4.
+
+    Raises ValueError for keys that collide more often than keys by chance do: looking them up would take for ever.
     """
     bits = max(2, int(np.ceil(np.log2(max(len(keys), 1) * (5 / 4 if hop else 5 / 3)))))
     slots = np.zeros(1 << bits, np.uint16 if len(keys) < 1 << 16 else np.uint32)
@@ -26,13 +30,15 @@ def slots_of(keys: np.ndarray, *, hop: bool) -> np.ndarray:
     at = (hashes >> np.uint64(64 - bits)).astype(np.int64)
     steps = ((hashes >> np.uint64(24)) | np.uint64(1)).astype(np.int64) if hop else np.ones(len(keys), np.int64)
     waiting = np.arange(len(keys))
-    while len(waiting):
+    for _ in range(MAX_STEPS):
         free = slots[at[waiting]] == 0
         first, where = np.unique(at[waiting[free]], return_index=True)
         slots[first] = waiting[free][where] + 1
         waiting = waiting[slots[at[waiting]] != waiting + 1]
+        if not len(waiting):
+            return slots
         at[waiting] = (at[waiting] + steps[waiting]) & (len(slots) - 1)
-    return slots
+    raise ValueError(f"{len(waiting)} keys collide too often for a hash table; they were made to")
 
 
 def word_keys(words: list[str]) -> np.ndarray:

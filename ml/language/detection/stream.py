@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lowrank.limits import at_least
+from ml.language.detection.letters import UNDETERMINED
 from ml.language.detection.selector import softmax
 
 __all__ = ["LanguageStream", "best_path"]
@@ -18,7 +19,8 @@ class LanguageStream:
     From one word to the next the language stays with probability `stay`, otherwise it is drawn anew from all K: T =
     stay I + (1 - stay) / K. With p(w | l) proportional to the detector's probability of l for the word w alone, the
     filter is p_t(l) ~ p(w_t | l) sum_m T_ml p_(t-1)(m): what it says of a word depends on this word and those before.
-    Each word costs one call of the kernel and some K operations.
+    Each word costs one call of the kernel and some K operations. Where all languages are equally likely, as before the
+    first known letter, the answer is "und".
 
     Raises ValueError for fewer than two languages, for one that stands twice, for `stay` outside [0, 1), and for
     `revise` below 0.
@@ -54,24 +56,34 @@ class LanguageStream:
         p = emission * self._moved(self.now)
         self.now = p / p.sum()
         self._filtered.append(self.now)
-        self._causal.append(int(self.now.argmax()))
+        self._causal.append(_likeliest(self.now))
         self._revised.append(self._causal[-1])
         self._smooth()
-        return self.languages[self._causal[-1]]
+        return self._names([self._causal[-1]])[0]
 
     @property
     def causal(self) -> list[str]:
         """What `push` returned, word for word."""
-        return [self.languages[k] for k in self._causal]
+        return self._names(self._causal)
 
     @property
     def revised(self) -> list[str]:
         """The languages of all words, each revised by as many as `revise` words after it."""
-        return [self.languages[k] for k in self._revised]
+        return self._names(self._revised)
 
     def finish(self) -> list[str]:
-        """Return the languages of all words when the sentence is complete: the likeliest path. More may be pushed."""
-        return [self.languages[k] for k in best_path(np.array(self._emissions), self._stay)]
+        """Return the languages of all words when the sentence is complete: the likeliest path. More may be pushed.
+
+        "und" where nothing is known: of all words if none has a known letter, of each of these if `stay` is 0.
+        """
+        path = best_path(np.array(self._emissions), self._stay)
+        said = [_likeliest(emission) for emission in self._emissions]
+        if self._stay == 0 or max(said, default=-1) < 0:
+            path = [k if of >= 0 else -1 for k, of in zip(path, said, strict=True)]
+        return self._names(path)
+
+    def _names(self, numbers: Sequence[int]) -> list[str]:
+        return [self.languages[k] if k >= 0 else UNDETERMINED for k in numbers]
 
     def _moved(self, p: np.ndarray) -> np.ndarray:
         moved: np.ndarray = self._stay * p + (1 - self._stay) * p.sum() / len(p)
@@ -84,7 +96,13 @@ class LanguageStream:
         for t in range(last - 1, max(-1, last - 1 - self._revise), -1):
             backward = self._moved(self._emissions[t + 1] * backward)
             backward = backward / backward.max()
-            self._revised[t] = int((self._filtered[t] * backward).argmax())
+            self._revised[t] = _likeliest(self._filtered[t] * backward)
+
+
+def _likeliest(p: np.ndarray) -> int:
+    """Return the number of the likeliest language, -1 where all are equally likely."""
+    best = int(p.argmax())
+    return best if p[best] > p.min() else -1
 
 
 def best_path(emissions: np.ndarray, stay: float) -> list[int]:

@@ -27,6 +27,8 @@ WORTH = 2e5
 FOLDS, LEFT_OUT = 5, 2
 #: The weights of triples and of words where there are no sentences to fit them to; those that European languages gave.
 USUAL = (0.27, 0.9)
+#: The largest number of double precision.
+MOST = float(np.finfo(float).max)
 #: A word of a list with more letters is left out.
 LONGEST = 100
 
@@ -58,7 +60,7 @@ def checked_lists(words: Mapping[str, Mapping[str, float]]) -> dict[str, dict[st
         for word, frequency in given.items():
             if not isinstance(word, str):
                 raise TypeError(f"words of {language!r} must be strings, got {word!r}")
-            if not (isinstance(frequency, int | float | np.number) and 0 <= frequency < np.inf):
+            if not (isinstance(frequency, int | float | np.integer | np.floating) and 0 <= frequency <= MOST):
                 raise ValueError(f"the frequency of {word!r} in {language!r} must be a number >= 0, got {frequency!r}")
         shares: dict[str, float] = {}
         for word, frequency in zip(fold_all(given), given.values(), strict=True):
@@ -67,6 +69,8 @@ def checked_lists(words: Mapping[str, Mapping[str, float]]) -> dict[str, dict[st
         if not shares:
             raise ValueError(f"there is no word in the list of {language!r}; leave the language out")
         total = sum(shares.values())
+        if total > MOST:
+            raise ValueError(f"the frequencies of {language!r} have no finite sum; divide them all by one number")
         found[language] = {word: share / total for word, share in shares.items()}
     return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lowrank.limits import at_least
-from ml.language.detection.grams import rounded
+from ml.language.detection.grams import LARGEST, bounded, rounded
 from ml.language.detection.slots import slots_of, word_keys
 
 __all__ = ["WordTable", "word_table"]
@@ -36,8 +36,8 @@ class WordTable:
         keys = self.keys
         if keys.dtype != np.uint32 or keys.shape != self.rows.shape[:1] or len(np.unique(keys)) < len(keys):
             raise ValueError("keys must be different uint32, one for each row")
-        if not np.all(np.isfinite(self.rows)) or not 0 < self.scale < np.inf:
-            raise ValueError(f"rows and scale must be finite, got scale {self.scale}")
+        if not bounded(self.rows, self.scale):
+            raise ValueError(f"rows and scale must be at most {LARGEST:g}, got scale {self.scale}")
 
     @functools.cached_property
     def slots(self) -> np.ndarray:
