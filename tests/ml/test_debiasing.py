@@ -112,7 +112,22 @@ def test_a_preference_of_a_letter_is_averaged_out_of_a_biased_model() -> None:
         ("it cannot be known", "c"),
         ("A cook, I think", "a"),
         ("The answer is a cook", "a"),
+        ("(c) The text does not say who did it.", "c"),
+        ("The answer is (c), because the text does not say who did it.", "c"),
+        ("No. It was the old cook.", "b"),
         ("(a) or (b)", None),
+        ("a) is wrong, b) is right", None),
+        ("(a) is not right.", None),
+        ("(a) isn't right.", None),
+        ("Answer: a, b or c", None),
+        ("b or c", None),
+        ("The answer is not (a).", None),
+        ("It is not the cook.", None),
+        ("It isn\N{RIGHT SINGLE QUOTATION MARK}t, I think, the cook.", None),
+        ("We do not know whether it was the cook.", None),
+        ("The cook or somebody else.", None),
+        ("The cook is wrong here.", None),
+        ("Is it the cook?", None),
         ("the cook or the old cook", None),
         ("A guest?", None),
         ("", None),
@@ -301,7 +316,9 @@ def test_a_file_that_is_no_transcript_is_left_alone(tmp_path: Path, text: bytes)
     assert path.read_bytes() == text
 
 
-@pytest.mark.parametrize("change", [("letter", "d"), ("order", [0, 0, 1]), ("log_probs", [0]), ("messages", 3)])
+@pytest.mark.parametrize(
+    "change", [("letter", "d"), ("order", [0, 0, 1]), ("log_probs", [0]), ("log_probs", [-1, -1, -1]), ("messages", 3)]
+)
 def test_a_damaged_line_is_named(tmp_path: Path, change: tuple[str, Any]) -> None:
     path = tmp_path / "a.jsonl"
     model = callable_model(lambda m: "a", name="m")

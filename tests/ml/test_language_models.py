@@ -18,6 +18,7 @@ from ml.language.models import (
     callable_model,
     transformers_model,
 )
+from ml.language.models.protocol import checked_messages, named_for_files, whole_text
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
 
@@ -83,6 +84,28 @@ def test_a_function_that_returns_something_else_is_named() -> None:
         callable_model(lambda m: 3, name="mine").generate(ASKED)
     with pytest.raises(TypeError, match="a function is needed, got str"):
         callable_model("a")  # type: ignore[arg-type]
+
+
+def plain(messages: Any) -> str:
+    return "a"
+
+
+def test_a_name_that_others_may_have_is_not_for_files() -> None:
+    inner = lambda m: "a"  # noqa: E731
+    nameless = [inner, str, "".join, plain.__get__(1)]
+    models = [*map(callable_model, nameless), callable_model(plain, log_probs=inner)]
+    for model in models:
+        with pytest.raises(ValueError, match=r"answers cannot be kept under the name .*name="):
+            named_for_files(model)
+    assert named_for_files(callable_model(plain)) == "plain"
+    assert named_for_files(callable_model(inner, name="mine")) == "mine"
+
+
+def test_halves_of_characters_are_replaced() -> None:
+    assert whole_text("a\ud83d") == whole_text("a\ude00") == "a\ufffd"
+    assert whole_text("\ud83db\ud83d\ude00") == "\ufffdb\U0001f600"
+    assert callable_model(lambda m: "yes \ud83d").generate(ASKED) == ["yes \ufffd"]
+    assert checked_messages([{"role": "user", "content": "\ude00?"}])[0]["content"] == "\ufffd?"
 
 
 @pytest.mark.parametrize("found", [[0.5, -1], [-1], [float("nan"), -1], "ab", [None, -1]])

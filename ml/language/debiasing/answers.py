@@ -41,10 +41,14 @@ class Reply:
         order, letter, values = tuple(found["order"]), found["letter"], found["log_probs"]
         if sorted(order) != list(range(COUNT)) or letter not in (None, *LETTERS):
             raise ValueError(f"order {order}, letter {letter!r}")
-        if values is not None and (len(values) != COUNT or not all(isinstance(v, int | float) for v in values)):
+        if values is not None and (len(values) != COUNT or not all(map(_log_prob, values))):
             raise ValueError(f"log probabilities {values}")
         turns = tuple({"role": str(turn["role"]), "content": str(turn["content"])} for turn in found["messages"])
         return Reply(order, letter, None if values is None else tuple(map(float, values)), turns)
+
+
+def _log_prob(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value <= 0  # NaN is not
 
 
 @dataclass(frozen=True)
@@ -102,32 +106,75 @@ def shares(replies: Sequence[Reply]) -> tuple[float, ...] | None:
     return tuple(1.0 / len(best) if k in best else 0.0 for k in range(COUNT))
 
 
+#: What makes a letter or an option near it no answer.
+DOUBT = re.compile(
+    r"\b(?:not|no|never|neither|nor|none|cannot|whether|or|if|unless|wrong|incorrect|false|unlikely|impossible|hardly"
+    r"|except|without|either|both|all|than|instead of|rule[sd]? out|doubt\w*|exclude\w*)\b|n't\b|\?"
+)
+#: Where a statement ends: what is said behind it does not count.
+END = re.compile(r"[.;!](?=\W|$)|\b(?:because|since)\b|,(?!\s*(?:or|nor|not|is|was)\b)")
+#: What makes the letter in front the subject of a statement.
+SUBJECT = re.compile(
+    r"\W*(?:(?:is|was|would|could|might|may|should|seems|looks|does|or|and|nor|never|wrong|incorrect|false|cannot be)\b"
+    r"|(?:is|was|does|would|could|should|can)n't\b|not (?:right|correct|true|it|this|the answer|[\u16a0-\u16a2])"
+    r"|no(?=\W*$|[,.;!]))"
+)
+#: A letter that stands for an option: "a" may be the article.
+LETTER = re.compile(r"(?<![\w'])(?:([bc])(?![\w'])|(a)(?=\s*(?:[^\w\s']|$)|\s+(?:or|and|nor|is|was)\b))")
+#: Stand for the three options in a text; letters of a script that no option is written in.
+SIGNS = "\u16a0\u16a1\u16a2"
+
+
 def letter_of(text: str, options: Sequence[str]) -> str | None:
-    """Return the letter that an answer names, or None where it names none, or several.
+    """Return the letter that an answer names, or None where it names none, or several, or denies or doubts it.
 
     Looked for in this order: a letter alone or in front, as in "b", "(b)", "B. The cook"; "the answer is b"; one
-    letter in parentheses; the text of one option.
+    letter in parentheses; the text of one option. Words of denial or doubt ("not", "whether", "or", "wrong", ...)
+    before it in its sentence, or behind it up to a comma or "because", make it None, but for those of an option's own
+    text; behind a letter in front only where that is what the sentence is about ("a) is wrong").
 
     options : (3,) as they were shown
 
     >>> [letter_of(text, ["The cook", "The guest", "Not known"]) for text in ("(B)", "It is the guest.", "A guest?")]
     ['b', 'b', None]
     """
-    low = text.strip().lower()
-    found = re.match(r"\W*([abc])\W*$", low) or re.match(r"[(\[*\"' ]*([abc])\s*[)\].:,*](?=\W|$)", low)
+    low = text.strip().lower().replace("\u2019", "'")
+    found = re.match(r"[^\w?]*([abc])[^\w?]*$", low)
     if found:
-        return found[1] if set(re.findall(r"\(([abc])\)", low)) <= {found[1]} else None
-    said = set(re.findall(r"\banswer(?: is|:)?\W*\b([abc])\b(?! \w)", low))
-    if len(said) != 1:
-        said = set(re.findall(r"\(([abc])\)", low))
-    if len(said) != 1:
-        said = {letter for letter, option in zip(LETTERS, options, strict=True) if _names(low, option, options)}
-    return said.pop() if len(said) == 1 else None
+        return found[1]
+    low = _marked(low, options)
+    letters = {m[1] or m[2] for m in LETTER.finditer(low)}
+    if len(letters) > 1:
+        return None
+    found = re.match(r"[(\[*\"' ]*([abc])\s*[)\].:,*](?=\W|$)", low)
+    if found:
+        behind = low[found.end() :]
+        return None if SUBJECT.match(behind) and DOUBT.search(_statement(behind)) else found[1]
+    named = list(re.finditer(r"\banswer(?: is|:)?\W*\b([abc])\b(?! \w)", low)) or list(re.finditer(r"\(([abc])\)", low))
+    said = {m[1] for m in named}
+    if not named:
+        named = list(re.finditer(f"[{SIGNS}]", low))
+        said = {LETTERS[SIGNS.index(m[0])] for m in named}
+    if len(said) != 1 or not letters <= said or any(_doubted(low, m) for m in named):
+        return None
+    return said.pop()
 
 
-def _names(low: str, option: str, options: Sequence[str]) -> bool:
-    """Return whether a text has an option's words, outside of longer options that hold them, too."""
-    for other in sorted(options, key=len, reverse=True):
-        if len(other) > len(option):
-            low = low.replace(other.lower().strip(" ."), " ")
-    return re.search(rf"\b{re.escape(option.lower().strip(' .'))}\b", low) is not None
+def _marked(low: str, options: Sequence[str]) -> str:
+    """Return a text with a sign in place of each option, the longest first, as it may hold a shorter one."""
+    low = re.sub(f"[{SIGNS}]", " ", low)
+    for k in sorted(range(len(options)), key=lambda k: len(options[k]), reverse=True):
+        option = re.escape(options[k].lower().replace("\u2019", "'").strip(" ."))
+        if option:
+            low = re.sub(rf"(?<!\w){option}(?!\w)", SIGNS[k], low)
+    return low
+
+
+def _doubted(low: str, at: re.Match[str]) -> bool:
+    """Return whether the statement around a place denies or doubts it."""
+    before = re.split(r"[.!?](?=\s)", low[: at.start()])[-1]
+    return DOUBT.search(before) is not None or DOUBT.search(_statement(low[at.end() :])) is not None
+
+
+def _statement(behind: str) -> str:
+    return END.split(behind, maxsplit=1)[0]

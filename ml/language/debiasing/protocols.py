@@ -10,7 +10,7 @@ import numpy as np
 from ml.language.debiasing.answers import Answer, Reply, letter_of, shares
 from ml.language.debiasing.items import Item
 from ml.language.debiasing.prompts import LETTERS, Prompts
-from ml.language.models.protocol import LanguageModel, NoLogProbabilitiesError
+from ml.language.models.protocol import LanguageModel, NoLogProbabilitiesError, checked_log_probs
 
 __all__ = ["METHODS", "ORDERS", "READINGS", "how_to_read", "self_debias"]
 
@@ -95,7 +95,7 @@ def _letter(
 ) -> Reply:
     """Return the letter that a dialogue is answered with."""
     if reading == "log_probs":
-        values = model.choice_log_probs(messages, LETTERS)
+        values = checked_log_probs(model.choice_log_probs(messages, LETTERS), len(LETTERS), model.name)
         # three alike say nothing: a server that lists none of the letters among its first tokens gives such
         letter = LETTERS[int(np.argmax(values))] if values.max() > values.min() else None
         # the letter alone, as was asked: behind an answer "(b)" a model that goes on likewise begins with "("

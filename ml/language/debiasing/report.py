@@ -16,7 +16,7 @@ from ml.language.debiasing.prompts import LETTERS, Prompts
 from ml.language.debiasing.protocols import METHODS, how_to_read, self_debias
 from ml.language.debiasing.scoring import bootstrap_interval, parts
 from ml.language.debiasing.transcripts import Transcript
-from ml.language.models.protocol import LanguageModel
+from ml.language.models.protocol import LanguageModel, named_for_files
 
 __all__ = ["BiasReport", "BiasRow", "bias_report", "report_of"]
 
@@ -103,15 +103,17 @@ def bias_report(
     transcript : a file that gets a line for each answer at once. Called again with the same arguments, what is in it is
         not asked again, and the report is the same; one of another model, items or settings is refused
 
-    Raises ValueError for no items, two of one name, or ambiguous ones among others; otherwise as `self_debias`.
+    Raises ValueError for no items, two of one name, ambiguous ones among others, or a transcript of a model whose name
+    does not say which it is, `callable_model`; otherwise as `self_debias`.
     """
     texts = prompts or Prompts()
     asked = items if isinstance(items, Items) else Items(tuple(items))
     _check(asked, methods)
+    called = model.name if transcript is None else named_for_files(model)
     reading = how_to_read(model, asked[0], by, texts)
     kept = None
     if transcript is not None:
-        settings = {"model": model.name, "items": asked.digest(), "prompts": texts.as_dict(), "orders": orders}
+        settings = {"model": called, "items": asked.digest(), "prompts": texts.as_dict(), "orders": orders}
         kept = Transcript(transcript, {**settings, "by": reading, "seed": seed})
     answers = []
     for method, item in progress_bar([(m, i) for m in methods for i in asked], "bias", enabled=progress):

@@ -16,7 +16,7 @@ from ml.language.debiasing.items import Items
 from ml.language.debiasing.prompts import LETTERS, Prompts
 from ml.language.debiasing.report import bias_report
 from ml.language.models.network import transformers_model
-from ml.language.models.protocol import LanguageModel
+from ml.language.models.protocol import LanguageModel, named_for_files
 from ml.tasks.files import package_file
 
 __all__ = ["BBQ_PER_GROUP", "measure", "report", "run"]
@@ -58,6 +58,7 @@ def measure(
     A model that is a file, by default SmolLM2's, is read where a report is not kept.
     """
     chosen = _small_file() if model is None else model
+    called = chosen.name if isinstance(chosen, Path) else named_for_files(chosen)
 
     @functools.cache
     def loaded() -> LanguageModel:
@@ -71,7 +72,7 @@ def measure(
     summary: dict[str, Any] = {}
     for name, items in sets.items():
         say(f"  {name}: {len(items)} items of {len(items.groups)} groups")
-        settings = {"model": chosen.name, "items": items.digest(), "prompts": Prompts().as_dict(), "orders": "cyclic"}
+        settings = {"model": called, "items": items.digest(), "prompts": Prompts().as_dict(), "orders": "cyclic"}
         path = out / f"{name}.jsonl"
         summary[name] = kept.case(
             name,

@@ -10,6 +10,7 @@ from typing import Any
 
 from lowrank.reading import FileFormatError, read_bytes
 from ml.language.debiasing.answers import Reply
+from ml.language.debiasing.protocols import ORDERS
 
 __all__ = ["Transcript"]
 
@@ -32,7 +33,7 @@ class Transcript:
         self.answers: dict[tuple[str, str], tuple[Reply, ...]] = {}
         content = read_bytes(self.path) if self.path.exists() else b""
         *lines, rest = content.split(b"\n")
-        if not lines and not json.dumps(self._header, ensure_ascii=False).encode().startswith(rest):
+        if not lines and not _line(self._header).startswith(rest):
             raise FileFormatError(f"{self.path}, line 1: not a transcript; give another name, it was not changed")
         for number, line in enumerate(lines, 1):
             self._take(number, line)
@@ -49,7 +50,7 @@ class Transcript:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with open(self.path, "ab") as file:
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(_line(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -62,6 +63,7 @@ class Transcript:
                     raise ValueError(f"version {found['transcript']}")
             else:
                 replies = tuple(Reply.from_dict(reply) for reply in found["replies"])
+                self._fits(replies)
                 self.answers[str(found["item"]), str(found["method"])] = replies
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             said = " ".join(str(error).split())[:100]
@@ -72,3 +74,16 @@ class Transcript:
                 f"{self.path} holds answers with another {wrong}: {found.get(wrong)!r:.80}, not "
                 f"{self._header.get(wrong)!r:.80}; give another file, or remove it"
             )
+
+    def _fits(self, replies: tuple[Reply, ...]) -> None:
+        """Raise ValueError for replies that are not those of the orders and the reading of the first line."""
+        orders, by = ORDERS.get(str(self._header.get("orders"))), self._header.get("by")
+        if orders is not None and tuple(reply.order for reply in replies) != orders:
+            raise ValueError(f"{len(replies)} replies that are not those to {len(orders)} orders")
+        if by is not None and any((reply.log_probs is not None) != (by == "log_probs") for reply in replies):
+            raise ValueError(f"replies that are not read by {by}")
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    """Return a line of JSON; a half of a character (lone surrogate), which UTF-8 has not, as its escape."""
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")

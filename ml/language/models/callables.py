@@ -17,6 +17,7 @@ from ml.language.models.protocol import (
     checked_log_probs,
     checked_messages,
     checked_request,
+    whole_text,
 )
 
 __all__ = ["CallableModel", "callable_model"]
@@ -30,6 +31,7 @@ class CallableModel:
     answer: Callable[..., str]
     log_probs: Callable[..., Any] | None
     takes: frozenset[str]  #: those of temperature, max_tokens and seed that the function wants
+    named: bool = True  #: whether the name says which model it is, `named_for_files`
 
     def generate(
         self,
@@ -51,7 +53,7 @@ class CallableModel:
             text = self.answer(turns, **{key: given[key] for key in given if key in self.takes})
             if not isinstance(text, str):
                 raise LanguageModelError(f"{self.name} must return a text, it returned {type(text).__name__}")
-            answers.append(text)
+            answers.append(whole_text(text))
         return answers
 
     def choice_log_probs(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
@@ -72,7 +74,8 @@ def callable_model(
 
     answer : f(messages) -> text; where it has arguments `temperature`, `max_tokens` or `seed`, it is given them
     log_probs : f(messages, choices) -> (k,), none above 0, where the log probabilities of answers are known
-    name : what the model is, for files that hold its answers; by default the name of the function
+    name : what the model is, for files that hold its answers; by default the name of the function. Without it answers
+        are kept for a function of a module alone, and no log_probs: lambdas, inner functions and objects share names
 
     Raises TypeError for what cannot be called.
 
@@ -92,4 +95,5 @@ def callable_model(
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         takes = optional
     said = str(name or getattr(answer, "__qualname__", type(answer).__qualname__))
-    return CallableModel(said, answer, log_probs, frozenset(takes))
+    alone = inspect.isfunction(answer) and "<" not in answer.__qualname__ and log_probs is None
+    return CallableModel(said, answer, log_probs, frozenset(takes), bool(name) or alone)

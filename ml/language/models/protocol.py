@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = [
     "ROLES", "LanguageModel", "LanguageModelError", "Message", "NoLogProbabilitiesError", "checked_choices",
-    "checked_log_probs", "checked_messages", "checked_request",
+    "checked_log_probs", "checked_messages", "checked_request", "named_for_files", "whole_text",
 ]  # fmt: skip
 
 #: One turn of a dialogue: {"role": "system" | "user" | "assistant", "content": text}.
@@ -60,10 +60,29 @@ class LanguageModel(Protocol):
         """
 
 
+def named_for_files(model: LanguageModel) -> str:
+    """Return the name of a model, under which its answers are kept.
+
+    Raises ValueError where another model may well have the same one: an attribute `named` that is False says so.
+    """
+    if not getattr(model, "named", True):
+        raise ValueError(
+            f"answers cannot be kept under the name {model.name!r}, which other models may have, too: give the model "
+            "one of its own, callable_model(..., name=...)"
+        )
+    return model.name
+
+
+def whole_text(text: str) -> str:
+    """Return a text with U+FFFD in place of halves of characters (lone surrogates), which no file can hold."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def checked_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Return the dialogue as plain dictionaries.
 
-    Raises ValueError for one that is empty, does not end with the user's turn, or has a turn that is none.
+    Halves of characters are replaced, `whole_text`. Raises ValueError for one that is empty, does not end with the
+    user's turn, or has a turn that is none.
     """
     if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence) or not messages:
         raise ValueError(f"messages must be a list of turns, {{'role': .., 'content': ..}}, got {_short(messages)}")
@@ -73,7 +92,7 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
             raise ValueError(f"turn {k} must be {{'role': .., 'content': text}}, got {_short(turn)}")
         if turn["role"] not in ROLES:
             raise ValueError(f"the role of turn {k} must be one of {', '.join(ROLES)}, got {_short(turn['role'])}")
-        found.append({"role": turn["role"], "content": turn["content"]})
+        found.append({"role": turn["role"], "content": whole_text(turn["content"])})
     if found[-1]["role"] != "user":
         raise ValueError(f"the last turn must be the user's, it is the {found[-1]['role']}'s: add what is asked")
     return found
