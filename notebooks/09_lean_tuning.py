@@ -276,10 +276,10 @@ figure
 #
 # ## Real networks
 #
-# Measured by `python -m benchmarks adapters` and `python -m benchmarks.mezo_memory` (hours of one core, so they are
-# read from the results here). Left: keywords that differ in one sound, by voices that were not heard in training, told
-# apart by a speech encoder; large marks are means of three seeds, small ones are the seeds. Right: the memory that a
-# training step adds to a language model of 134.5 million numbers.
+# Measured by `python -m benchmarks adapters` and `python -m benchmarks.mezo_memory` (hours, so that they are read from
+# the results here). Left: keywords that differ in one sound, by voices that were not heard in training, told apart by a
+# speech encoder; large marks are means, small ones are the seeds. Right: the memory that a training step adds to a
+# language model of 134.5 million numbers.
 
 # %%
 figure = Figure(figsize=(9.6, 3.6), layout="constrained")
@@ -288,7 +288,7 @@ runs = {}
 for name, case in cases("adapters").items():
     if name.startswith("speech, run "):
         runs.setdefault(name.removeprefix("speech, run ").rpartition(" ")[0], []).append(case)
-for (name, found), marker in zip(runs.items(), "osD^v<>PhXp*dH", strict=False):
+for (name, found), marker in zip(runs.items(), "osD^v<>PhXp*dH81234", strict=False):
     share, accuracy = found[0]["trained"] / found[0]["total"], [run["accuracy"] for run in found]
     print(f"{name:<26}{share:9.2%} trained, {np.mean(accuracy):.3f} right ({', '.join(f'{a:.3f}' for a in accuracy)})")
     (mean,) = left.plot(100 * share, np.mean(accuracy), marker, label=name)
