@@ -195,6 +195,14 @@ def test_grams_of_three_rows_do_not_fill_32_bits() -> None:
     assert tables.run(["a" * n])[0].tolist() == [[381 * n, -384 * n]]
 
 
+def test_all_triples_of_an_alphabet_have_a_hash_table() -> None:
+    """Their keys are regular: a few stand a thousand steps from their first slot, which is honest all the same."""
+    a, b, c = np.meshgrid(*3 * [np.arange(37)], indexing="ij")
+    keys = ((3 << 30) | (a << 20) | (b << 10) | c).ravel().astype(np.uint32)
+    slots = slots_of(keys, hop=True)
+    assert sorted(slots[slots > 0].tolist()) == list(range(1, len(keys) + 1))
+
+
 def test_keys_that_collide_are_refused_when_a_file_is_read(tmp_path: Path) -> None:
     """Keys that all belong in few slots: to look them up would take a time without end."""
     keys = np.arange(1 << 23, dtype=np.uint64)

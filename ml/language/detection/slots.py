@@ -8,8 +8,9 @@ __all__ = ["FACTOR", "PRIME", "START", "slots_of", "word_keys"]
 
 #: 2^64 divided by the golden ratio, odd: spreads keys over the slots.
 FACTOR = 0x9E3779B97F4A7C15
-#: No key of an honest table stands so many steps from its first slot: some dozens are usual, for a million keys.
-MAX_STEPS = 512
+#: Steps of all keys together, for each key and beside: honest tables take some for a key, keys that were made to
+#: collide take as many as there are keys.
+MEAN_STEPS, MORE_STEPS = 64, 1 << 16
 #: The prime and the start of the hash of a word (FNV-1a, on code points).
 PRIME, START = 0x100000001B3, 0xCBF29CE484222325
 
@@ -29,8 +30,9 @@ def slots_of(keys: np.ndarray, *, hop: bool) -> np.ndarray:
         hashes = keys.astype(np.uint64) * np.uint64(FACTOR)
     at = (hashes >> np.uint64(64 - bits)).astype(np.int64)
     steps = ((hashes >> np.uint64(24)) | np.uint64(1)).astype(np.int64) if hop else np.ones(len(keys), np.int64)
-    waiting = np.arange(len(keys))
-    for _ in range(MAX_STEPS):
+    waiting, left = np.arange(len(keys)), MEAN_STEPS * len(keys) + MORE_STEPS
+    while left >= 0:
+        left -= len(waiting)
         free = slots[at[waiting]] == 0
         first, where = np.unique(at[waiting[free]], return_index=True)
         slots[first] = waiting[free][where] + 1
