@@ -421,8 +421,8 @@ def test_a_report_of_other_weights_is_refused_and_a_layer_by_itself_too():
     report = ml.quantize_module(module, 8)
     with pytest.raises(ValueError, match=r"weight 0.weight has changed .*, or the report is of another module"):
         ml.run_int8(module, other, [x], memory=True)
+    layer = copy.deepcopy(module[0])  # rounding a second time may move a weight by its last bit
     with pytest.raises(ValueError, match=r"itself a Linear, .* put it into a torch.nn.Sequential"):
-        layer = copy.deepcopy(module[0])  # rounding a second time may move a weight by its last bit
         ml.run_int8(layer, ml.quantize_module(layer, 8), [x], memory=True)
     assert ml.run_int8(module, report, [x], memory=True).layers
     assert ml.Int8Report(()).table().startswith("layer")
