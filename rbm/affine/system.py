@@ -40,7 +40,8 @@ class AffineSystem:
     What stability bounds, verification and the residual need of a model; :class:`rbm.FullOrderModel` adds to it what is
     claimed and asked for.
 
-    operators : [(theta_q, A_q), ...], rhs : [(phi_q, f_q), ...], product : P (n, n), as the model takes them
+    operators : [(theta_q, A_q), ...], rhs : [(phi_q, f_q), ...], as the model takes them
+    product : P (n, n), or an :class:`rbm.affine.inner_product.InnerProduct`, which systems may share
     parameters : the parameter space
     solver : the user's, in place of SuperLU and LAPACK; or None
 
@@ -51,7 +52,8 @@ class AffineSystem:
         self, operators: Terms, rhs: Terms, product: Any, parameters: ParameterSpace, solver: Solver | None
     ) -> None:
         self.parameters, self.solver = parameters, solver
-        self.inner_product = InnerProduct(entries("the product", product), solver)
+        given = isinstance(product, InnerProduct)
+        self.inner_product = product if given else InnerProduct(entries("the product", product), solver)
         n = self.inner_product.shape[0]
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)

@@ -21,7 +21,7 @@ from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.updated import UpdatedMatrix, user_solve, woodbury
 from rbm.solvers.user_code import check_executor
 
-__all__ = ["FORESEEN", "solutions"]
+__all__ = ["FORESEEN", "solutions", "solves"]
 
 #: Refinement ends when a correction is this small; the next would be smaller by cond(A) u again.
 SETTLED = 1e-15
@@ -226,7 +226,7 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
     size = partial(_size, system.inner_product.balance)
     if system.solver is not None:
         foreseen = np.inf
-    for solve in _solves(system, matrix):
+    for solve in solves(system, matrix):
         u = solve(rhs)
         x, step, first = (u, np.zeros_like(u)), np.inf, size(u)
         for _ in range(MAX_REFINEMENTS):
@@ -259,7 +259,7 @@ def _check_in_range(name: str, values: np.ndarray) -> None:
         )
 
 
-def _solves(system: AffineSystem, matrix: Any) -> Iterator[Solve]:
+def solves(system: AffineSystem, matrix: Any) -> Iterator[Solve]:
     """Yield solve functions of an assembled matrix, each more robust than the one before.
 
     Who takes them looks at the residual. Raises ModelError if the matrix is singular.

@@ -17,7 +17,10 @@ from rbm.errors import ModelError, refused
 from rbm.online.chunks import tiles
 from rbm.online.triangles import triangles
 
-__all__ = ["compensated_norm", "compensated_product", "residual_coefficients", "solve", "where_present"]
+__all__ = [
+    "compensated_norm", "compensated_product", "compensated_sums", "products", "residual_coefficients", "solve",
+    "where_present",
+]  # fmt: skip
 
 
 def solve(operators: Any, rhs: Any, theta: Any, phi: Any) -> Any:
@@ -107,19 +110,35 @@ def compensated_norm(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
     Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
     """
     xp = namespace(theta, phi, gamma)
-    squares = [xp.sum(part**2, axis=1) for part in _compensated_parts(xp, factor, theta, phi, gamma)]
+    return _root_of_squares(xp, _compensated_parts(xp, factor, *_compensated_coefficients(xp, theta, phi, gamma)))
+
+
+def compensated_sums(factor: Any, heads: Any, tails: Any) -> Any:
+    """Return ||R (heads + tails)||_2 (M,) in the same way, for coefficients (M, m) that are known as pairs."""
+    xp = namespace(heads)
+    if not xp.isdtype(heads.dtype, "complex floating"):
+        return _root_of_squares(xp, _compensated_parts(xp, factor, [heads], [tails]))
+    heads, tails = ([xp.real(a), xp.imag(a)] for a in (heads, tails))
+    return _root_of_squares(xp, _compensated_parts(xp, factor, heads, tails))
+
+
+def _root_of_squares(xp: Any, parts: list[Any]) -> Any:
+    squares = [xp.sum(part**2, axis=1) for part in parts]
     return xp.sqrt(squares[0] + squares[1] if len(squares) == 2 else squares[0])
 
 
 def compensated_product(factor: Any, theta: Any, phi: Any, gamma: Any) -> Any:
     """Return R c (M, k), each entry summed as in :func:`compensated_norm` and rounded once."""
-    parts = _compensated_parts(namespace(theta, phi, gamma), factor, theta, phi, gamma)
+    xp = namespace(theta, phi, gamma)
+    parts = _compensated_parts(xp, factor, *_compensated_coefficients(xp, theta, phi, gamma))
     return parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
 
 
-def _compensated_parts(xp: Any, factor: Any, theta: Any, phi: Any, gamma: Any) -> list[Any]:
-    """Return the real and, if it has one, the imaginary part of R c (M, k)."""
-    heads, tails = _compensated_coefficients(xp, theta, phi, gamma)
+def _compensated_parts(xp: Any, factor: Any, heads: list[Any], tails: list[Any]) -> list[Any]:
+    """Return the real and, if it has one, the imaginary part of R c (M, k).
+
+    c (M, m) is given by the real and, if it has one, the imaginary part, each as a pair.
+    """
     parts = [factor] if not xp.isdtype(factor.dtype, "complex floating") else [xp.real(factor), xp.imag(factor)]
     # rows of pairs, as if R were real: (re, im) of the result from (re, im) of c
     sums: list[list[Any]] = [[None, None], [None, None]]
@@ -151,17 +170,31 @@ def _compensated_coefficients(xp: Any, theta: Any, phi: Any, gamma: Any) -> tupl
         head, tail = _two_product(-gamma[:, :, None], theta[:, None, :])
         return [joined(phi, head)], [joined(xp.zeros_like(phi), tail)]
     theta, phi, gamma = (xp.astype(a, dtype) for a in (theta, phi, gamma))
-    gr, gi = (-part(gamma)[:, :, None] for part in (xp.real, xp.imag))
-    tr, ti = (part(theta)[:, None, :] for part in (xp.real, xp.imag))
-    heads, tails = [], []
-    for part, (a, b), (c, d) in ((xp.real, (gr, tr), (-gi, ti)), (xp.imag, (gr, ti), (gi, tr))):
-        p, e = _two_product(a, b)
-        q, f = _two_product(c, d)
+    both = _complex_product(xp, -gamma[:, :, None], theta[:, None, :])
+    parts = [part(phi) for part in (xp.real, xp.imag)]
+    heads = [joined(of_rhs, s) for of_rhs, (s, _) in zip(parts, both, strict=True)]
+    return heads, [joined(xp.zeros_like(of_rhs), r) for of_rhs, (_, r) in zip(parts, both, strict=True)]
+
+
+def products(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return a b as hi + lo for arrays that broadcast: exact for real numbers, to u^2 for complex ones."""
+    xp = namespace(a, b)
+    if not xp.isdtype(xp.result_type(a.dtype, b.dtype), "complex floating"):
+        return _two_product(a, b)
+    (sr, rr), (si, ri) = _complex_product(xp, a, b)
+    return sr + 1j * si, rr + 1j * ri
+
+
+def _complex_product(xp: Any, a: Any, b: Any) -> list[tuple[Any, Any]]:
+    """Return the real and the imaginary part of a b, each as hi + lo."""
+    (ar, ai), (br, bi) = ((xp.real(x), xp.imag(x)) for x in (a, b))
+    made = []
+    for (x, y), (v, w) in (((ar, br), (-ai, bi)), ((ar, bi), (ai, br))):
+        p, e = _two_product(x, y)
+        q, f = _two_product(v, w)
         s, r = two_sum(p, q)
-        s, r = two_sum(s, r + (e + f))
-        heads.append(joined(part(phi), s))
-        tails.append(joined(xp.zeros_like(part(phi)), r))
-    return heads, tails
+        made.append(two_sum(s, r + (e + f)))
+    return made
 
 
 def _two_product(a: Any, b: Any) -> tuple[Any, Any]:

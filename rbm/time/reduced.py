@@ -1,0 +1,264 @@
+"""The reduced model of a parabolic problem: it marches and certifies many parameter points in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lowrank.progress import progress_bar
+from rbm.errors import Interrupted, ModelError, ParameterError, PointError, refused
+from rbm.estimate import Estimate
+from rbm.estimators import Orthonormal
+from rbm.online.chunks import pieces
+from rbm.online.marching import Recursion, march
+from rbm.online.threads import each
+from rbm.parameters.coefficients import Coefficients as Family
+from rbm.parameters.space import ParameterSpace
+from rbm.reduced.model import ReducedModel
+from rbm.reduced.outputs import ReducedLinear
+from rbm.time.certificate import Coefficients, TimeCertificate
+from rbm.time.coercivity import coercivity
+from rbm.time.control import checked_control
+from rbm.time.initial import ReducedInitial
+from rbm.time.mass import comparison, positive_weights
+from rbm.time.outputs import output_values
+from rbm.time.solution import TimeSolution
+
+__all__ = ["ReducedTimeModel"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReducedTimeModel:
+    """A certified reduced model in time; made by :func:`rbm.pod_greedy`, :func:`rbm.project_time` or :func:`rbm.load`.
+
+    `terms` holds the reduced matrices of A_q, then of M_q, the basis, the outputs, with norms in the dual of the mass,
+    and the factor of the residual; it has no solutions of its own.
+    """
+
+    terms: ReducedModel
+    mass_coefficients: Family  #: m (Qm), those of the last terms
+    initial: ReducedInitial
+    control: np.ndarray  #: (K,), what is taken where none is given
+    dt: float
+    theta: float
+    slack: float = 0.0  #: of :class:`rbm.time.mass.Mass`
+
+    @property
+    def parameters(self) -> ParameterSpace:
+        """The parameter space."""
+        return self.terms.parameters
+
+    @property
+    def size(self) -> int:
+        """The number of basis vectors N."""
+        return self.terms.size
+
+    @property
+    def steps(self) -> int:
+        """The number of steps K."""
+        return len(self.control)
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times t_k = k dt (K + 1,)."""
+        return self.dt * np.arange(self.steps + 1)
+
+    @property
+    def basis(self) -> np.ndarray | None:
+        """The basis Z (n, N), if it was kept."""
+        return self.terms.basis
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The outputs, by name."""
+        return self.terms.outputs
+
+    @cached_property
+    def recursion(self) -> Recursion:
+        """The reduced recursion."""
+        count = len(self.mass_coefficients)
+        operators = self.terms.operators
+        return Recursion(operators[:-count], operators[-count:], self.terms.rhs, self.dt, self.theta)
+
+    @cached_property
+    def certificate(self) -> TimeCertificate:
+        """What makes bounds of residual norms."""
+        state = self.terms.state("orthonormal")
+        assert isinstance(state, Orthonormal)
+        return TimeCertificate(state, self.recursion, self.slack)
+
+    def solve(
+        self,
+        mus: Any,
+        control: Any = None,
+        estimate: bool = True,
+        *,
+        coefficients: bool = True,
+        extrapolate: bool = False,
+        progress: bool = False,
+    ) -> TimeSolution:
+        """Return trajectories, bounds and outputs at every step for all parameter points `mus` at once.
+
+        mus : (M, p), or (p,) for one point; or by name (:meth:`rbm.ParameterSpace.points`)
+        control : None for the model's own, "impulse", (K,) for all points or (M, K) for each
+        estimate : also the error bounds
+        coefficients : keep gamma; if False, the answer is the outputs and the bounds
+        extrapolate : allow parameters outside the parameter space
+
+        Any number of points is solved in pieces, by as many threads as there are processors; only the answer is kept:
+        8 (K + 1) (N + 6) bytes a point, without the N where coefficients are not kept. For more there is
+        :meth:`stream`.
+
+        Raises ParameterError, StabilityError and ModelError, naming the point; ModelError for a control that does not
+        fit. Interrupted on Ctrl-C: its `result` holds the answers so far, and NaN and infinite bounds elsewhere.
+        """
+        mus = self.parameters.validate(self.parameters.points(mus), extrapolate)
+        of = self._coefficients(mus, control)
+        made = self._blank(mus, of, estimate, coefficients)
+        bytes_each = 8 * (self.steps + 1) * (3 * self.size + 16) + 32 * self.size**2
+
+        def work(rows: slice) -> None:
+            try:
+                self._answer(mus[rows], of.at(rows), made, rows)
+            except PointError as error:
+                if error.rows is None or error.describe is None:
+                    raise
+                bad, local = np.zeros(len(mus), dtype=bool), error
+                bad[rows.start + error.rows] = True
+                first = rows.start
+                raise refused(type(error), bad, lambda i, where: local.describe(i - first, where)) from None  # type: ignore[misc]
+
+        parts = list(pieces(len(mus), bytes_each))
+        try:
+            with progress_bar(None, "trajectories", enabled=progress, total=len(mus)) as bar:
+
+                def counted(rows: slice) -> None:
+                    work(rows)
+                    bar.update(rows.stop - rows.start)
+
+                each(counted, parts)
+        except KeyboardInterrupt as interrupt:
+            text = "interrupted; `result` has the answers so far, NaN where there is none"
+            raise Interrupted(text, made) from interrupt
+        return made
+
+    def stream(self, mus: Any, control: Any = None, *, size: int = 1 << 14, **options: Any) -> Iterator[TimeSolution]:
+        """Yield a TimeSolution for each block of `size` points, for answers larger than memory.
+
+        control : None, "impulse", (K,) or (M, K)
+        """
+        if not (isinstance(size, int | np.integer) and size >= 1):
+            raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
+        mus = self.parameters.validate(self.parameters.points(mus), bool(options.get("extrapolate", False)))
+        given = self.control if control is None else control
+        several = not isinstance(given, str) and np.ndim(given) == 2 and len(given) == len(mus)
+        if several:
+            given = checked_control(given, self.steps, len(mus))
+        for start in range(0, len(mus), size):
+            rows = slice(start, start + size)
+            yield self.solve(mus[rows], given[rows] if several else given, **options)
+
+    def _coefficients(self, mus: np.ndarray, control: Any) -> Coefficients:
+        """Return all that depends on the parameter points, checked."""
+        count = len(self.mass_coefficients)
+        g = checked_control(self.control if control is None else control, self.steps, len(mus))
+        theta = self.terms.operator_coefficients(mus)[:, :-count]
+        weights = positive_weights(self.mass_coefficients, mus)
+        alpha = coercivity(self.terms.stability, mus, np.ascontiguousarray(theta), self.parameters)
+        of_start = self.initial.coefficients(mus)
+        start = self.initial.gamma(of_start)
+        error = self.initial.error(of_start, weights)
+        return Coefficients(theta, weights, self.terms.rhs_coefficients(mus), alpha, start, error, g)
+
+    def _kind(self, of: Coefficients) -> np.dtype:
+        """Return the type of gamma."""
+        own = np.result_type(*(a.dtype for a in self.recursion[:3]))
+        is_complex = any(np.asarray(a).dtype.kind == "c" for a in (own.type(0), *of.terms, of.start, of.control))
+        single = own in (np.dtype(np.float32), np.dtype(np.complex64))
+        kinds = (np.complex64, np.float32) if single else (complex, float)
+        return np.dtype(kinds[0] if is_complex else kinds[1])
+
+    def _blank(self, mus: np.ndarray, of: Coefficients, estimate: bool, coefficients: bool) -> TimeSolution:
+        """Return an answer without numbers: NaN, and infinite bounds."""
+        shape = (len(mus), self.steps + 1)
+        kind = self._kind(of)
+        gamma = np.full((*shape, self.size), np.nan, kind) if coefficients else None
+
+        def infinite() -> np.ndarray:
+            return np.full(shape, np.inf)
+
+        def blank() -> Estimate:
+            return Estimate(infinite(), infinite(), np.zeros(shape, dtype=bool))
+
+        values, bounds = {}, {}
+        for name, output in self.terms.outputs.items():
+            wide = np.result_type(kind, float, output.vectors, *output.coefficients(mus[:1]).dtype.type(0)[None])
+            values[name] = np.full(shape, np.nan, wide)
+            if estimate:
+                bounds[name] = infinite()
+        errors = (blank(), blank()) if estimate else (None, None)
+        return TimeSolution(mus, self.times, of.control, gamma, *errors, values, bounds)
+
+    def _answer(self, mus: np.ndarray, of: Coefficients, made: TimeSolution, rows: slice) -> None:
+        """Write the answers for some rows into the result."""
+        kind = self._kind(of)
+        marched = march(self.recursion, *of.terms, of.control, of.start.astype(kind))
+        if not np.all(np.isfinite(marched.gamma)):
+            bad = ~np.all(np.isfinite(marched.gamma), axis=(1, 2))
+
+            def message(i: int, where: str) -> str:
+                at = f"{self.parameters.describe(mus[i])} ({where})"
+                return f"the reduced trajectory at {at} is not finite: its system is singular, or numbers are too large"
+
+            raise refused(ModelError, bad, message)
+        if made.coefficients is not None:
+            made.coefficients[rows] = marched.gamma
+        error = None
+        if made.estimate is not None and made.estimate_l2 is not None:
+            energy, l2 = self.certificate.estimates(of, self.certificate.evaluate(of, marched))
+            for target, source in ((made.estimate, energy), (made.estimate_l2, l2)):
+                target.value[rows], target.floor[rows], target.resolved[rows] = source.value, source.floor, source.resolved
+            error = l2.bound / np.sqrt(comparison(of.weights, self.slack))[:, None]
+        for name, output in self.terms.outputs.items():
+            assert isinstance(output, ReducedLinear)
+            value, bound = output_values(output, mus, marched.gamma, error)
+            made.outputs[name][rows] = value
+            if bound is not None:
+                made.output_bounds[name][rows] = bound
+
+    def reconstruct(self, solution: TimeSolution | np.ndarray) -> np.ndarray:
+        """Return Z gamma (M, K + 1, n) for a TimeSolution, or for coefficients (..., N)."""
+        if self.basis is None:
+            raise ModelError("this reduced model does not hold its basis; save it with basis=True for full vectors")
+        gamma = solution.coefficients if isinstance(solution, TimeSolution) else np.asarray(solution)
+        if gamma is None:
+            raise ModelError("this answer was made with coefficients=False and has none; call solve again without it")
+        if gamma.shape[-1] != self.size:
+            raise ModelError(f"coefficients must have the shape (..., {self.size}), got {gamma.shape}")
+        return gamma @ self.basis.T
+
+    def truncate(self, size: int) -> ReducedTimeModel:
+        """Return the model for the first `size` basis vectors; nothing is computed anew."""
+        return replace(self, terms=self.terms.truncate(size), initial=self.initial.truncate(size))
+
+    def astype(self, dtype: Any) -> ReducedTimeModel:
+        """Return the model in "float32" or "float64", certified for what it then computes."""
+        return replace(self, terms=self.terms.astype(dtype))
+
+    def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
+        """Write the model to one file, without pickle, whole or not at all; :func:`rbm.load` reads it."""
+        from rbm.time.files import save_time_model  # the writer of files stands above this room
+
+        save_time_model(self, path, basis=basis, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        outputs = f", outputs: {', '.join(self.outputs)}" if self.outputs else ""
+        return (
+            f"ReducedTimeModel(N = {self.size}, {self.steps} steps of {self.dt:g}, theta = {self.theta:g}, "
+            f"{self.terms.dtype}, {self.parameters}{outputs})"
+        )
