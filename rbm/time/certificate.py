@@ -16,6 +16,7 @@ from rbm.estimators.base import rounding_constant
 from rbm.estimators.residual_factor import SAFETY
 from rbm.online.forms import SHARP
 from rbm.online.marching import Marched, Recursion, march, residual_terms, sharp_norms, step_norms
+from rbm.time.lost_digits import LostDigits
 
 __all__ = ["Certified", "Coefficients", "StepNorms", "TimeCertificate", "certified"]
 
@@ -78,6 +79,7 @@ class TimeCertificate:
 
     state: Orthonormal
     recursion: Recursion
+    lost: LostDigits | None = None
 
     @cached_property
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +149,12 @@ class TimeCertificate:
         for target, source in zip(out, (values, floors, tails, middles), strict=True):
             target[rows] = source
         return StepNorms(*out)
+
+    def _with_lost(self, c: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Return floors (M,) of compensated sums where the digits that R lacks are known by themselves."""
+        assert self.lost is not None
+        u = rounding_constant(len(self.state.norms) + MORE, np.dtype(c.dtype))
+        return self.lost.bound(c, sizes) + 2 * u * u * (sizes @ self.state.norms) + float(np.finfo(float).tiny)
 
     def rounded(self, of: Coefficients, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of the last two of :class:`StepNorms` from sizes (M, K + 1) >= ||t^k||_2."""
