@@ -5,7 +5,7 @@ All steps together, each scaled by dt, are one affine system for U = (u^1 .. u^K
     sum_q m_q (I - S) x M_q U + dt sum_q theta_q (theta I + (1 - theta) S) x A_q U = dt g x f + what u^0 brings,
 
 x the Kronecker product; S has zeros in its first row, or is the circulant shift for a periodic state u^0 = u^K. Errors
-are measured in ||U||^2 = dt sum_k ||u^k||_P^2, whose dual norm of the residual is (dt sum_k ||r^k||_{P'}^2)^{1/2}. Where
+are measured in ||U||^2 = dt sum_k ||u^k||_P^2; the dual norm of the residual is (dt sum_k ||r^k||_{P'}^2)^{1/2}. Where
 the energy bound of :class:`rbm.TimeModel` grows with the number of steps, or does not exist, the inf-sup constant of
 this system is exact: :class:`rbm.stability.NaturalNorm`. It costs a model of K n unknowns.
 """
@@ -75,7 +75,7 @@ def space_time(model: TimeModel, stability: Any = None) -> FullOrderModel:
 
 def product_of(first: Coefficient, second: Coefficient) -> Coefficient:
     """Return the product of two coefficients: a number, an expression, or a function where one of them is one."""
-    if callable(first) or callable(second):
+    if not (isinstance(first, str | int | float | complex) and isinstance(second, str | int | float | complex)):
         raise ModelError(
             "an initial value and terms that both depend on the parameters need coefficients that are numbers or "
             "expressions in space_time; functions cannot be multiplied there"
