@@ -20,10 +20,10 @@ __all__ = ["CompiledMarch", "MarchAnswers"]
 class CompiledMarch:
     """Marches a reduced recursion, and forms residual norms of all steps, for NumPy arrays in double precision.
 
-    Recursions whose terms are Hermitian, with real coefficients, are solved by L D L^H; where that meets a pivot that is
-    not positive, and for all others, LU with partial pivoting is used. S = M + dt theta A is factorised once a point.
-    Its increments are those of :func:`rbm.online.marching.march` up to rounding; there is no refinement, as a solve by
-    factors leaves a residual of N u |S| |d|.
+    Recursions whose terms are Hermitian, with real coefficients, are solved by L D L^H; where that meets a pivot that
+    is not positive, and for all others, LU with partial pivoting is used. S = M + dt theta A is factorised once a
+    point. The increments are those of :func:`rbm.online.marching.march` up to rounding; there is no refinement, as a
+    solve by factors leaves a residual of some N u |S| |d|, which is small where d is.
 
     recursion : the arrays must not change; factor, floor_weights : R (k, m) and w (m,), as for
         :func:`rbm.online.marching.step_norms`
@@ -87,10 +87,12 @@ class CompiledMarch:
 
     def _blank(self, count: int, steps: int, outputs: int, dtype: np.dtype, certify: bool, keep: bool) -> MarchAnswers:
         """Return an answer to be written."""
-        of_steps = count if certify else 0, steps
+        rows = count if certify else 0
         return MarchAnswers(
             np.empty((count if keep else 0, steps + 1, self.shape[3]), dtype),
-            *(np.empty(of_steps) for _ in range(3)),
+            np.empty((rows, steps)),
+            np.empty((rows, steps)),
+            np.empty((rows, steps + 1)),
             np.empty((outputs, count, steps + 1), dtype),
             np.empty((outputs, count, steps + 1)),
             np.empty(count, np.int8),
@@ -100,9 +102,9 @@ class CompiledMarch:
         """Call the kernel, and return the number of points that failed."""
         key = direct, dtype
         if key not in self._plans:
-            system = packed.pack_recursion(self.recursion, direct, dtype)
-            factor, entries = packed.pack_time_factor(self.factor, self.floor_weights, self.shape, dtype)
-            self._plans[key] = tuple(system), tuple(factor), entries
+            packed_factor, size = packed.pack_time_factor(self.factor, self.floor_weights, self.shape, dtype)
+            recursion = packed.pack_recursion(self.recursion, direct, dtype)
+            self._plans[key] = tuple(recursion), tuple(packed_factor), size
         system, factor, entries = self._plans[key]
         count_out = points[5].shape[1] // (2 if dtype.kind == "c" else 1) // max(self.shape[3], 1)
         room = np.empty(8 * march_scratch_size(self.shape, entries, count_out), dtype)

@@ -115,8 +115,10 @@ def pack_recursion(recursion: Recursion, hermitian: bool, dtype: np.dtype) -> Ma
     operators, mass, rhs = (a.astype(precision(a, dtype)) for a in recursion[:3])
     n, kind = operators.shape[1], arguments.LDL if hermitian else arguments.LU
     mass = mass[(slice(None), *np.tril_indices(n))] if hermitian else mass.reshape(len(mass), n * n)
-    flat = (_interleaved(a) for a in (operators.reshape(len(operators), n * n), mass, rhs))
-    return MarchSystem(kind, *flat, float(recursion.dt), float(recursion.theta))
+    stiffness = _interleaved(operators.reshape(len(operators), n * n))
+    return MarchSystem(
+        kind, stiffness, _interleaved(mass), _interleaved(rhs), float(recursion.dt), float(recursion.theta)
+    )
 
 
 def pack_time_factor(

@@ -155,6 +155,7 @@ def _two_product(a: Any, b: Any, zero: Any) -> Any:
 
 @compiled
 def two_sum(a: Any, b: Any) -> Any:
+    """Return s and r with s + r = a + b exactly, s the rounded sum."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)

@@ -5,17 +5,26 @@ through all steps, a few at a time, whose residuals are multiplied out together,
 cache. Nothing here allocates memory, and no lane depends on another. :mod:`rbm.online.marching` defines what is
 computed.
 
-With the coefficients of a point, the factor R (k, m) of the residual becomes R_mu (k, 2 N + 1), one column for f, and for
-each basis vector one for dt A z_n and one for M z_n: fewer products a step where A or M have several terms. Each product
-of R c is then rounded at most 2 N + Qa + 4 times (2 N + Qf + 4 for f, 2 N + Qm + 4 for M), no more than in
-:func:`rbm.online.marching.step_norms`, where it is m + 5 times.
+With the coefficients of a point, the factor R (k, m) of the residual becomes R_mu (k, 2 N + 1), one column for f, and
+for each basis vector one for dt A z_n and one for M z_n: fewer products a step where A or M have several terms. Each
+product of R c is rounded at most 2 N + 4 + max(Qa, Qf, Qm) times then; the floor of
+:func:`rbm.online.marching.step_norms` has room for m + 5 roundings, which is as many or more.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from rbm.online.kernels.arguments import INDEFINITE, LDL, NOT_FINITE, SOLVED, MarchAnswers, MarchFactor, MarchPoints, MarchSystem
+from rbm.online.kernels.arguments import (
+    INDEFINITE,
+    LDL,
+    NOT_FINITE,
+    SOLVED,
+    MarchAnswers,
+    MarchFactor,
+    MarchPoints,
+    MarchSystem,
+)
 from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.factors import ldl_factors, ldl_solve, lu_factors, lu_solve
 from rbm.online.kernels.lanes import alike, fma, fnma, larger, load, modulus, root, splat, square, store
@@ -46,10 +55,12 @@ def load_coefficients(system: Any, points: Any, row: int, tile: Any) -> None:
 
 
 @compiled
-def merged(terms: Any, first: Any, last: int, theta: Any, phi: Any, weights: Any, sizes: Any, out: Any, zero: Any) -> None:
+def merged(
+    terms: Any, first: Any, last: int, theta: Any, phi: Any, weights: Any, sizes: Any, out: Any, zero: Any
+) -> None:
     """Compute R_mu from R: its two rows at a time, from the first column that is not zero on.
 
-    first (3, blocks) : first column of R_mu, its first entry in `out`, and in `terms`; last : number of columns
+    first (3, blocks) : first column of R_mu, its first entry in `out`, and in `terms`; last : the number of columns
     """
     qf, qa, qm = sizes
     for b in range(first.shape[1]):
@@ -295,7 +306,7 @@ def march_tiles(system: Any, factor: Any, points: Any, answers: Any, room: Any) 
                     for lane in range(here):
                         answers.values[row + lane, k + place] = tile.values[place * tile.lanes + lane]
                         answers.spreads[row + lane, k + place] = tile.spreads[place * tile.lanes + lane]
-                        answers.sizes[row + lane, k + place] = tile.sizes[place * tile.lanes + lane]
+                        answers.sizes[row + lane, k + place + 1] = tile.sizes[place * tile.lanes + lane]
         failures += verdicts(answers, row, here, tile)
     return failures
 
