@@ -94,7 +94,6 @@ def _compiled(
         made = made._replace(gamma=made.gamma.real, outputs=made.outputs.real)
     if certify:
         made.sizes[:] *= 1 + (of.start.shape[1] + 8) * ROUND_OFF
-        made.sizes[:, :1] = sizes_of(of.start[:, None, :])
     steps = (made.values, made.spreads, made.sizes) if certify else None
     return (made.gamma if keep else None), steps, (made.outputs, made.roundings), made.failed != 0
 
