@@ -19,6 +19,7 @@ from rbm.online.marching import Marched, Recursion, march, residual_terms, sharp
 
 if TYPE_CHECKING:
     from rbm.online.compiled_march import CompiledMarch
+from rbm.time.lost_digits import LostDigits
 
 __all__ = ["Coefficients", "StepNorms", "TimeCertificate", "sizes_of"]
 
@@ -81,6 +82,7 @@ class TimeCertificate:
 
     state: Orthonormal
     recursion: Recursion
+    lost: LostDigits | None = None
 
     @cached_property
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -162,14 +164,22 @@ class TimeCertificate:
         again = march(recursion, *part.terms, part.control, part.start.astype(self.kind(of)))
         _, sharp, relative, constant = self.constants(self.is_complex(of))
         values = sharp_norms(widened(self.state.factor), recursion, *part.terms, part.control, again)
-        spreads = [
-            residual_terms(recursion, *part.terms, part.control, again, k)[1] @ sharp for k in range(values.shape[1])
-        ]
+        spreads = []
+        for k in range(values.shape[1]):
+            c, sizes = residual_terms(recursion, *part.terms, part.control, again, k)
+            rounding = sizes @ sharp
+            spreads.append(rounding if self.lost is None else np.minimum(rounding, self._with_lost(c, sizes)))
         floors = np.stack(spreads, axis=1) + self._of_sums(part.weights, again.gamma[:, 1:])
         floors = np.where(floors > 0, floors + relative * values + constant, 0.0)
         for target, source in zip(made, (values, floors, *self._tails(part, again.tail)), strict=True):
             target[rows] = source
         return again
+
+    def _with_lost(self, c: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Return floors (M,) of compensated sums where the digits that R lacks are known by themselves."""
+        assert self.lost is not None
+        u = rounding_constant(len(self.state.norms) + MORE, np.dtype(c.dtype))
+        return self.lost.bound(c, sizes) + 2 * u * u * (sizes @ self.state.norms) + float(np.finfo(float).tiny)
 
     def rounded(self, of: Coefficients, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of the last two of :class:`StepNorms` from sizes (M, K + 1) >= ||t^k||_2."""

@@ -26,6 +26,7 @@ from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.control import checked_control
 from rbm.time.initial import ReducedInitial
+from rbm.time.lost_digits import LostDigits
 from rbm.time.marches import certified
 from rbm.time.mass import comparison, positive_weights
 from rbm.time.outputs import functionals_of, output_values, terms_of
@@ -49,6 +50,7 @@ class ReducedTimeModel:
     dt: float
     theta: float
     slack: float = 0.0  #: of :class:`rbm.time.mass.Mass`
+    lost: LostDigits | None = None  #: of the residual's factor; None in single precision
 
     @property
     def parameters(self) -> ParameterSpace:
@@ -92,7 +94,7 @@ class ReducedTimeModel:
         """What makes bounds of residual norms."""
         state = self.terms.state("orthonormal")
         assert isinstance(state, Orthonormal)
-        return TimeCertificate(state, self.recursion)
+        return TimeCertificate(state, self.recursion, self.lost)
 
     def solve(
         self,
@@ -238,11 +240,14 @@ class ReducedTimeModel:
 
     def truncate(self, size: int) -> ReducedTimeModel:
         """Return the model for the first `size` basis vectors; nothing is computed anew."""
-        return replace(self, terms=self.terms.truncate(size), initial=self.initial.truncate(size))
+        columns = self.terms.rhs.shape[0] + size * self.terms.operators.shape[0]
+        lost = None if self.lost is None else self.lost.truncate(columns)
+        return replace(self, terms=self.terms.truncate(size), initial=self.initial.truncate(size), lost=lost)
 
     def astype(self, dtype: Any) -> ReducedTimeModel:
         """Return the model in "float32" or "float64", certified for what it then computes."""
-        return replace(self, terms=self.terms.astype(dtype))
+        made = self.terms.astype(dtype)
+        return self if made is self.terms else replace(self, terms=made, lost=None)
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, without pickle, whole or not at all; :func:`rbm.load` reads it."""

@@ -92,7 +92,10 @@ def test_a_sine_mode_decays_by_the_factor_of_the_scheme() -> None:
     K, M = (one[k][1:-1][:, 1:-1] for k in "KM")
     eigenvalue = (mode @ (K @ mode)) / (mode @ (M @ mode))
     k = np.arange(51)
-    for theta, factor in ((1.0, 1 / (1 + 0.01 * eigenvalue)), (0.5, (1 - 0.005 * eigenvalue) / (1 + 0.005 * eigenvalue))):
+    for theta, factor in (
+        (1.0, 1 / (1 + 0.01 * eigenvalue)),
+        (0.5, (1 - 0.005 * eigenvalue) / (1 + 0.005 * eigenvalue)),
+    ):
         model = heat(40, initial=mode, control=np.zeros(50), theta=theta)
         path = model.solve([[1.0, 0.0]])[0]
         np.testing.assert_allclose(path, np.outer(factor**k, mode), atol=1e-13)
@@ -251,7 +254,7 @@ def test_an_operator_that_is_not_coercive_has_a_bound_in_space_and_time() -> Non
     model = rbm.TimeModel(
         M, [(1.0, K), ("-s", M)], [(1.0, one["f"][1:-1])], K, {"s": (5.0, 20.0)}, 1.0, dt=0.01, steps=6
     )
-    with pytest.raises(StabilityError, match="above|too large"):
+    with pytest.raises(StabilityError, match=r"above|too large"):
         model.verify()
     whole = model.space_time()
     result = rbm.greedy(whole, whole.parameters.sample(20), max_basis=4)
