@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rbm.arithmetic.precision import row_norms
 from rbm.online import kernels
 from rbm.online.compiled import DOUBLE, hermitian_terms, real_view
 from rbm.online.kernels import packed
@@ -69,6 +70,8 @@ class CompiledMarch:
         real = not (theta.dtype.kind == "c" and theta.imag.any())
         points = (*(real_view(a, dtype) for a in arrays), magnitudes.reshape(len(magnitudes), -1))
         made = self._blank(len(theta), control.shape[1], functionals.shape[1], dtype, certify, keep)
+        if certify:
+            made.sizes[:, 0] = row_norms(start)
         direct = self.hermitian and real
         failures = self._call(direct, dtype, points, made)
         if not (direct and failures and np.any(bad := made.failed == INDEFINITE)):

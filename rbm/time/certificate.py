@@ -23,6 +23,7 @@ from rbm.time.lost_digits import LostDigits
 
 __all__ = ["Coefficients", "StepNorms", "TimeCertificate", "sizes_of"]
 
+HALF = float(np.sqrt(0.5))
 #: Roundings of a coefficient of the residual in time beyond the one that all estimators count.
 MORE = 4
 
@@ -95,6 +96,15 @@ class TimeCertificate:
 
     def constants(self, complex_valued: bool) -> tuple[np.ndarray, np.ndarray, float, float]:
         """Return weights (m,) of plain and of compensated sums, and the relative and constant part of a floor."""
+        if complex_valued not in self._constants:
+            self._constants[complex_valued] = self._made_constants(complex_valued)
+        return self._constants[complex_valued]
+
+    @cached_property
+    def _constants(self) -> dict[bool, tuple[np.ndarray, np.ndarray, float, float]]:
+        return {}
+
+    def _made_constants(self, complex_valued: bool) -> tuple[np.ndarray, np.ndarray, float, float]:
         dtype, state = np.dtype(complex if complex_valued else float), self.state
         u = rounding_constant(len(state.norms) + MORE, dtype)
         plain = (1 + u) * (SAFETY * state.defects + u * state.norms)
@@ -103,10 +113,15 @@ class TimeCertificate:
 
     def kind(self, of: Coefficients) -> np.dtype:
         """Return the type of gamma: that of the reduced matrices, complex where a coefficient is."""
-        own = np.result_type(*(a.dtype for a in self.recursion[:3]))
-        is_complex = any(a.dtype.kind == "c" for a in (*self.recursion[:3], *of.terms, of.start, of.control))
-        single = own in (np.dtype(np.float32), np.dtype(np.complex64))
+        single, is_complex = self._own_kind
+        is_complex = is_complex or any(a.dtype.kind == "c" for a in (*of.terms, of.start, of.control))
         return np.dtype({(0, 0): float, (0, 1): complex, (1, 0): np.float32, (1, 1): np.complex64}[single, is_complex])
+
+    @cached_property
+    def _own_kind(self) -> tuple[bool, bool]:
+        """Whether the reduced matrices are in single precision, and complex."""
+        own = np.result_type(*(a.dtype for a in self.recursion[:3]))
+        return own in (np.dtype(np.float32), np.dtype(np.complex64)), own.kind == "c"
 
     def is_complex(self, of: Coefficients) -> bool:
         """Return whether the coefficients of the residual, or its factor, are complex."""
@@ -131,29 +146,30 @@ class TimeCertificate:
     ) -> StepNorms:
         """Return the norms of all steps from those of :func:`rbm.online.marching.step_norms` and ||gamma^k|| (M, K+1).
 
-        kind : the precision of gamma. The arrays of `steps` become those of the result.
+        kind : the precision of gamma. The first two arrays of `steps` become those of the result.
         """
-        values, spreads, sizes = steps
+        values, floors, sizes = steps
         _, _, relative, constant = self.constants(self.is_complex(of))
-        nothing = None if spreads.size and spreads.min() > 0 else spreads <= 0
-        floors = spreads
+        nothing = None if floors.size and floors.min() > 0 else floors <= 0
         floors += relative * values
         floors += constant
         if nothing is not None:
             floors[nothing] = 0.0
-        return StepNorms(values, floors, *self.rounded(of, float(np.finfo(kind).eps) / 2 * sizes))
+        return StepNorms(values, floors, *self.rounded(of, sizes, float(np.finfo(kind).eps) / 2))
 
     def weak(self, of: Coefficients, made: StepNorms) -> np.ndarray:
         """Return the rows that a second evaluation improves: floors hide a hundredth of the value at some time."""
         plain, sharp, _, _ = self.constants(self.is_complex(of))
         there = plain > 0
-        gain = 1.0 - float((sharp[there] / plain[there]).max(initial=0.0))
-        if gain <= 0 or not made.values.shape[1]:
+        limit = SHARP * (1.0 - float((sharp[there] / plain[there]).max(initial=0.0)))
+        if limit <= 0 or not made.values.shape[1]:
             return np.zeros(0, dtype=int)
+        some = np.flatnonzero(np.any(made.values < limit * made.floors, axis=1))
+        if not len(some):  # what holds for all steps holds for their sums
+            return some
         with np.errstate(over="ignore"):
-            first, second = (_sums_of_squares(a) for a in (made.values, made.floors))
-            second *= (SHARP * gain) ** 2
-        return np.flatnonzero(np.any(first < second, axis=1))
+            first, second = (_sums_of_squares(a[some]) for a in (made.values, made.floors))
+            return some[np.any(first < limit**2 * second, axis=1)]
 
     def sharper(self, of: Coefficients, made: StepNorms, rows: np.ndarray) -> Marched:
         """Compute the norms of some rows again, in twice the precision, and write them into `made`.
@@ -181,11 +197,11 @@ class TimeCertificate:
         u = rounding_constant(len(self.state.norms) + MORE, np.dtype(c.dtype))
         return self.lost.bound(c, sizes) + 2 * u * u * (sizes @ self.state.norms) + float(np.finfo(float).tiny)
 
-    def rounded(self, of: Coefficients, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return bounds of the last two of :class:`StepNorms` from sizes (M, K + 1) >= ||t^k||_2."""
-        of_a, of_m = self.sizes
-        middles = self.recursion.theta * sizes[:, 1:] + (1 - self.recursion.theta) * sizes[:, :-1]
-        stiffness, mass = np.sqrt(np.abs(of.theta) @ of_a), np.sqrt(of.weights @ of_m)
+    def rounded(self, of: Coefficients, sizes: np.ndarray, unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return bounds of the last two of :class:`StepNorms`, where ||t^k||_2 <= unit sizes_k (M, K + 1)."""
+        (of_a, of_m), theta = self.sizes, self.recursion.theta
+        middles = sizes[:, 1:] if theta == 1 else theta * sizes[:, 1:] + (1 - theta) * sizes[:, :-1]
+        stiffness, mass = unit * np.sqrt(np.abs(of.theta) @ of_a), unit * np.sqrt(of.weights @ of_m)
         return mass[:, None] * sizes, stiffness[:, None] * middles
 
     def _tails(self, of: Coefficients, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -213,49 +229,45 @@ class TimeCertificate:
 
     def estimates(self, of: Coefficients, norms: StepNorms) -> tuple[Estimate, Estimate]:
         """Return the estimates (M, K + 1) in the energy norm, and in that of M at each time."""
-        first, first_floor = (a[:, None] for a in of.initial)
-        steps = norms.values.shape[1]
-        rounded = 4 * (steps + 16) * ROUND_OFF
-        made = []
+        dt, (first, first_floor) = self.recursion.dt, of.initial
+        rounded = 4 * (norms.values.shape[1] + 16) * ROUND_OFF
         with np.errstate(over="ignore", invalid="ignore"):
-            scale = 1 / (of.alpha * self.recursion.dt)
-            values, floors = (_sums_of_squares(a, scale) for a in (norms.values, norms.floors))
-            tails, work = norms.tails**2, _sums_of_squares(norms.middles, self.recursion.dt)
-            for share in (1.0, 0.5):
-                value = _from_zero(values, share)
-                value += first * first
-                np.sqrt(value, out=value)
-                floor = _from_zero(floors, share)
-                np.sqrt(floor, out=floor)
-                if share == 1.0:
-                    moved = _from_zero(work)
-                    moved += tails
-                    floor += np.sqrt(moved, out=moved)
-                else:
-                    floor += norms.tails
-                floor += first_floor
-                floor += rounded * (value + floor)
-                made.append(Estimate.from_norm(value, floor))
-        if not all(np.all(np.isfinite(a)) for estimate in made for a in (estimate.value, estimate.floor)):
+            scale = 1 / (of.alpha * dt)
+            values = _sums_of_squares(norms.values, scale)
+            floor = _sums_of_squares(norms.floors, scale)
+            np.sqrt(floor, out=floor)
+            work = _sums_of_squares(norms.middles, dt)
+            work += norms.tails**2
+            np.sqrt(work, out=work)
+            floor_l2 = floor * HALF
+            floor += work
+            floor_l2 += norms.tails
+            if np.any(first):
+                starts = (first * first)[:, None]
+                value, value_l2 = np.sqrt(values + starts), np.sqrt(values / 2 + starts)
+            else:  # nothing to be added to the sums
+                value = np.sqrt(values, out=values)
+                value_l2 = value * HALF
+            for bound, limit in ((value, floor), (value_l2, floor_l2)):
+                if np.any(first_floor):
+                    limit += first_floor[:, None]
+                more = bound + limit
+                more *= rounded
+                limit += more
+        if not all(np.isfinite(a.max(initial=0.0)) for a in (value, floor, value_l2, floor_l2)):
             raise ParameterError("an error bound is not finite; scale the right-hand side, or the control (its units)")
-        return made[0], made[1]
-
-
-def _from_zero(sums: np.ndarray, share: float = 1.0) -> np.ndarray:
-    """Return share times (M, K), with a zero before the first step (M, K + 1)."""
-    out = np.empty((len(sums), sums.shape[1] + 1))
-    out[:, 0] = 0.0
-    np.multiply(sums, share, out=out[:, 1:])
-    return out
+        return Estimate.from_norm(value, floor), Estimate.from_norm(value_l2, floor_l2)
 
 
 def _sums_of_squares(values: np.ndarray, scale: Any = None) -> np.ndarray:
-    """Return scale (M,) times the sums of squares up to each step (M, K)."""
-    squares = values * values
-    np.cumsum(squares, axis=1, out=squares)
+    """Return scale (M,) times the sums of squares up to each time, with a zero before the first step (M, K + 1)."""
+    sums = np.empty((len(values), values.shape[1] + 1))
+    sums[:, 0] = 0.0
+    np.multiply(values, values, out=sums[:, 1:])
+    np.cumsum(sums, axis=1, out=sums)
     if scale is not None:
-        squares *= scale[:, None] if np.ndim(scale) else scale
-    return squares
+        sums *= scale[:, None] if np.ndim(scale) else scale
+    return sums
 
 
 def sizes_of(vectors: np.ndarray) -> np.ndarray:

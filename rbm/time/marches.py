@@ -92,9 +92,8 @@ def _compiled(
     )
     if certificate.kind(of).kind != "c" and made.gamma.dtype.kind == "c":  # real trajectories, a complex product
         made = made._replace(gamma=made.gamma.real, outputs=made.outputs.real)
-    if certify:
-        made.sizes[:] *= 1 + (of.start.shape[1] + 8) * ROUND_OFF
-        made.sizes[:, :1] = sizes_of(of.start[:, None, :])
+    if certify:  # not too small
+        np.multiply(made.sizes, 1 + (of.start.shape[1] + 8) * ROUND_OFF, out=made.sizes)
     steps = (made.values, made.spreads, made.sizes) if certify else None
     return (made.gamma if keep else None), steps, (made.outputs, made.roundings), made.failed != 0
 

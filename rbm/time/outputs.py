@@ -13,6 +13,9 @@ from rbm.time.marches import Certified, Functionals
 
 __all__ = ["functionals_of", "output_values", "terms_of"]
 
+#: Numbers above this are the same after the smallest normal number was added.
+FAR = 1e-250
+
 
 def terms_of(outputs: Mapping[str, Any], mus: np.ndarray) -> dict[str, LinearTerms]:
     """Return what linear outputs are made of at points (M, p)."""
@@ -45,13 +48,13 @@ def functionals_of(terms: Mapping[str, LinearTerms], size: int, is_complex: bool
 
 
 def output_values(
-    terms: Mapping[str, LinearTerms], found: Certified, error: np.ndarray | None
+    terms: Mapping[str, LinearTerms], found: Certified, error: np.ndarray | None, share: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
     """Yield names, values (M, K + 1) of outputs at all times, and bounds of their errors (M, K + 1).
 
-    error : (M, K + 1), bounds of ||e^k|| in the norm whose dual the outputs are measured in
+    error (M, K + 1), share (M,) : share error bounds ||e^k|| in the norm whose dual the outputs are measured in
 
-        |s(u^k) - s(Z gamma^k)| <= ||l||' error_k + rounding
+        |s(u^k) - s(Z gamma^k)| <= ||l||' share error_k + rounding
     """
     place = 0
     for name, term in terms.items():
@@ -63,5 +66,17 @@ def output_values(
         if np.ndim(term.offset):
             value = value + term.offset[:, None]
             rounding = rounding + term.rounding[:, None]
-        bound = None if error is None else above_underflow(term.norm * error + rounding, term.norm, error)
-        yield name, value, bound
+        yield name, value, None if error is None else _bounds(term.norm * share[:, None], error, rounding)
+
+
+def _bounds(norm: np.ndarray, error: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Return norm (M, 1) times error (M, K + 1), and rounding, not too small.
+
+    Where the sums are far above the smallest normal number nothing is lost below it.
+    """
+    bound = norm * error
+    bound += rounding
+    if bound[:, 1:].min(initial=np.inf) > FAR:
+        bound[:, :1] = above_underflow(bound[:, :1], norm, error[:, :1])
+        return bound
+    return above_underflow(bound, norm, error)

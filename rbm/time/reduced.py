@@ -221,8 +221,9 @@ class ReducedTimeModel:
             for target, source in ((made.estimate, energy), (made.estimate_l2, l2)):
                 target.value[rows], target.floor[rows] = source.value, source.floor
                 target.resolved[rows] = source.resolved
-            error = l2.bound / np.sqrt(comparison(of.weights, self.slack))[:, None]
-        for name, value, bound in output_values(terms, found, error):
+            error = l2.bound
+        share = 1 / np.sqrt(comparison(of.weights, self.slack))
+        for name, value, bound in output_values(terms, found, error, share):
             made.outputs[name][rows] = value
             if bound is not None:
                 made.output_bounds[name][rows] = bound

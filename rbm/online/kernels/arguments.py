@@ -137,7 +137,7 @@ class MarchAnswers(NamedTuple):
     gamma: Any  #: (M, K + 1, N)
     values: Any  #: residual norms times dt (M, K); without rows nothing is certified
     spreads: Any  #: sum_j w_j |c_j| (M, K)
-    sizes: Any  #: ||gamma^k||_2 (M, K + 1), without that for k = 0
+    sizes: Any  #: ||gamma^k||_2 (M, K + 1), but for k = 0
     outputs: Any  #: (outputs, M, K + 1)
     roundings: Any  #: (outputs, M, K + 1), of the outputs
     failed: Any  #: (M,): SOLVED, INDEFINITE or NOT_FINITE

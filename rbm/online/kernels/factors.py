@@ -66,12 +66,8 @@ def ldl_factors(a: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
 
 
 @compiled
-def ldl_solve(a: Any, y: Any, n: int, inverse: Any) -> None:
-    """Replace y by A^{-1} y, with what :func:`ldl_factors` left in a and inverse. Cost: 2 n^2 flops.
-
-    Rows and columns in fours: a sum stays in its register, and four sums hide each other's latency.
-    """
-    # V z = y, with z = D^{-1} L^{-1} y
+def ldl_forward(a: Any, y: Any, n: int, inverse: Any) -> None:
+    """Solve V z = y, so that z = D^{-1} L^{-1} y."""
     i = 0
     while i + 4 <= n:
         r0 = i * (i + 1) // 2
@@ -101,7 +97,11 @@ def ldl_solve(a: Any, y: Any, n: int, inverse: Any) -> None:
             s0 = fnma(load(a, r0 + k), load(y, k), s0)
         store(y, i, load(inverse, i) * s0)
         i += 1
-    # L^H x = z: x_i = z_i - sum_{k > i} conj(v_ki) x_k / d_i
+
+
+@compiled
+def ldl_backward(a: Any, y: Any, n: int, inverse: Any) -> None:
+    """Solve L^H x = z: x_i = z_i - sum_{k > i} conj(v_ki) x_k / d_i."""
     i = n
     while i >= 4:
         i -= 4
@@ -131,6 +131,16 @@ def ldl_solve(a: Any, y: Any, n: int, inverse: Any) -> None:
         for k in range(i + 1, n):
             s0 = fnma(conj(load(a, k * (k + 1) // 2 + i)), load(y, k), s0)
         store(y, i, load(y, i) + load(inverse, i) * s0)
+
+
+@compiled
+def ldl_solve(a: Any, y: Any, n: int, inverse: Any) -> None:
+    """Replace y by A^{-1} y, with what :func:`ldl_factors` left in a and inverse. Cost: 2 n^2 flops.
+
+    Rows and columns in fours: a sum stays in its register, and four sums hide each other's latency.
+    """
+    ldl_forward(a, y, n, inverse)
+    ldl_backward(a, y, n, inverse)
 
 
 @compiled
