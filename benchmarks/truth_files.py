@@ -38,7 +38,7 @@ from lowrank.reading import digest
 from ml import FactorizedEmbedding, load_embedding, save_embedding
 from problems import reaction_diffusion_1d, surface
 from problems.acoustics import matrix_cache
-from rbm.files.model_file import load_greedy
+from rbm.files.greedy_file import load_greedy
 
 __all__ = ["Kind", "kinds", "main", "outcome", "sweep"]
 

@@ -21,7 +21,6 @@ from rbm.affine.pymor_models import from_pymor
 from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
-from rbm.files.model_file import load
 from rbm.full_order import FullOrderModel
 from rbm.greedy import GreedyResult, GreedyStep, greedy
 from rbm.parameters.interpolated_family import InterpolatedFamily
@@ -31,6 +30,16 @@ from rbm.reduced.model import ReducedModel, Solution
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
 from rbm.storage.registry import register
+from rbm.time import (
+    PODGreedyResult,
+    PODGreedyStep,
+    ReducedTimeModel,
+    TimeModel,
+    TimeSolution,
+    load,
+    pod_greedy,
+    project_time,
+)
 from rbm.uses.calibrate import Calibration, calibrate
 
 __version__ = "0.1.0"
@@ -47,12 +56,17 @@ __all__ = [
     "InterpolatedFamily",
     "Interrupted",
     "ModelError",
+    "PODGreedyResult",
+    "PODGreedyStep",
     "ParameterError",
     "ParameterSpace",
     "ReducedModel",
+    "ReducedTimeModel",
     "Reduction",
     "Solution",
     "StabilityError",
+    "TimeModel",
+    "TimeSolution",
     "calibrate",
     "constrain",
     "csr",
@@ -63,7 +77,9 @@ __all__ = [
     "greedy",
     "load",
     "plots",
+    "pod_greedy",
     "project",
+    "project_time",
     "read_matrices",
     "register",
     "stability",

@@ -17,7 +17,7 @@ from rbm.arithmetic.precision import row_norms
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
-from rbm.files.model_file import save_greedy
+from rbm.files.greedy_file import save_greedy
 from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.online.chunks import slices, tiles

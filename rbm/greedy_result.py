@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rbm.errors import ModelError
-from rbm.files.model_file import load_greedy, save_greedy
+from rbm.files.greedy_file import load_greedy, save_greedy
 from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.reduced.model import ReducedModel
 

@@ -1,11 +1,11 @@
-"""Files of reduced models and of greedy runs: what goes into :mod:`rbm.storage.archive`, and comes back."""
+"""Files of reduced models: what goes into :mod:`rbm.storage.archive`, and comes back."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from rbm.stability.bound import check_term_count
 from rbm.storage.archive import read_archive, write_archive
 from rbm.storage.registry import UnknownKind, find, known
 
-__all__ = ["load", "load_greedy", "save", "save_greedy"]
+__all__ = ["header_of", "load", "model_from", "save"]
 
 
 def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
@@ -38,6 +38,17 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     if not overwrite and target.exists():
         raise FileExistsError(f"{target} exists; pass overwrite=True to replace it")
     arrays: dict[str, np.ndarray] = {}
+    header = header_of(model, arrays, basis)
+    write_archive(target, header, arrays)
+
+
+def header_of(
+    model: ReducedModel, arrays: dict[str, np.ndarray], basis: bool, more: Mapping[str, Coefficients] | None = None
+) -> dict[str, Any]:
+    """Return the header of a reduced model's file, and put its arrays into `arrays`.
+
+    more : further coefficients that the header shall hold, by key
+    """
     parts = write_parts(model, arrays, basis)
     if model.selected is not None:
         arrays["selected"] = model.selected
@@ -45,7 +56,7 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
     if model.estimators and model.method not in states:
         other = next(iter(states), "none")
         lost = f"the default estimator {model.method!r} needs the full model and is not saved"
-        warnings.warn(f"{lost}; after loading the default is {other!r}", UserWarning, stacklevel=3)
+        warnings.warn(f"{lost}; after loading the default is {other!r}", UserWarning, stacklevel=4)
     reason = "it needs the full-order model, which a file does not hold"
     families: list[CoefficientFamily] = []
     write, sources = partial(_written, arrays=arrays, families=families), partial(_write_sources, families=families)
@@ -73,10 +84,11 @@ def save(model: ReducedModel, path: str | os.PathLike[str], *, basis: bool = Tru
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
         **parts,
         **_write_constraints(model.constraints, sources, model.parameters, arrays),
+        **{key: sources(coefficients) for key, coefficients in (more or {}).items()},
     }
     write_family = partial(_written, "coefficient family", arrays=arrays, families=None)
     header["families"] = [write_family(family, f"families/{k}") for k, family in enumerate(families)]
-    write_archive(target, header, arrays)
+    return header
 
 
 def load(path: str | os.PathLike[str]) -> ReducedModel:
@@ -93,7 +105,18 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
         in it is run.
     """
     header, arrays = read_archive(path, "reduced model")
-    file = os.fspath(path)
+    return model_from(header, arrays, os.fspath(path))[0]
+
+
+def model_from(
+    header: dict[str, Any], arrays: dict[str, np.ndarray], file: str, more: tuple[str, ...] = (), *, terms: int = 0
+) -> tuple[ReducedModel, dict[str, Coefficients]]:
+    """Return the reduced model of a header and its arrays, and the coefficients under the keys `more`.
+
+    terms : how many operator terms the stability bound is not about, the last ones
+
+    Raises FileFormatError, with the name of the file, for entries that do not belong together.
+    """
     try:
         space = header["parameters"]
         ranges = {n: tuple(b) for n, b in space["ranges"].items()}
@@ -127,15 +150,15 @@ def load(path: str | os.PathLike[str]) -> ReducedModel:
             constraints=_read_constraints(header.get("constraints"), coefficients, arrays),
             **read_parts(header, arrays),
         )
-        _try(model)
-        return model
+        _try(model, terms)
+        return model, {key: coefficients(header[key]) for key in more}
     except UnknownKind as error:
         raise FileFormatError(f"{file} holds {error}") from error
     except Exception as error:  # entries that do not belong together may fail in any of the classes above, in any way
         raise FileFormatError(f"{file} is not a complete reduced model: {type(error).__name__} {error}") from error
 
 
-def _try(model: ReducedModel) -> None:
+def _try(model: ReducedModel, terms: int) -> None:
     """Make one query with every estimator, so that arrays that do not fit each other are found now and not later."""
     mu = model.parameters.bounds[:, 0] / 2 + model.parameters.bounds[:, 1] / 2  # of wide ranges, too
     theta, phi = model.operator_coefficients(mu[None]), model.rhs_coefficients(mu[None])
@@ -151,9 +174,9 @@ def _try(model: ReducedModel) -> None:
             raise ValueError(f"its output {name!r} is for {output.size} basis vectors, not {model.size}")
         with contextlib.suppress(ModelError):  # a dual problem may be singular just here
             output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))
-    check_term_count(model.stability, qa)
+    check_term_count(model.stability, qa - terms)
     with contextlib.suppress(StabilityError):  # the middle may be left out of the model's range of validity
-        beta = model.stability(mu[None], theta)
+        beta = model.stability(mu[None], np.ascontiguousarray(theta[:, : qa - terms]))
         if not (np.shape(beta) == (1,) and np.asarray(beta).dtype.kind == "f"):
             raise ValueError(f"its stability bound is {beta!r} at one point")
     if model.interpolation_error is not None and model.interpolation_error(mu[None]).shape != (1, 2):
@@ -165,49 +188,6 @@ def _try(model: ReducedModel) -> None:
     n = model.unknowns
     if model.constraints is not None and n is not None and len(model.constraints.free) != n:
         raise ValueError(f"it has {n} unknowns, its constraints {len(model.constraints.free)}")
-
-
-def save_greedy(
-    basis: np.ndarray,
-    parameters: np.ndarray,
-    rows: np.ndarray,
-    fingerprint: str,
-    path: str | os.PathLike[str],
-    projection: str,
-    relative: bool,
-) -> None:
-    """Write what :func:`rbm.greedy` needs to go on.
-
-    rows : (k, 6 + p) history, as :func:`load_greedy` returns it
-    """
-    header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
-    history, effectivity = np.delete(rows, 5, axis=1), rows[:, 5]
-    arrays = {"basis": basis, "parameters": parameters, "history": history, "effectivity": effectivity}
-    write_archive(Path(path), header, arrays)
-
-
-def load_greedy(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, str, bool]:
-    """Return basis (n, N), parameters (N, p), history (k, 6 + p), fingerprint, projection and relative.
-
-    A row of the history holds size, bound, floor, resolved, seconds, effectivity and the parameter.
-    """
-    header, arrays = read_archive(path, "greedy run")
-    file = os.fspath(path)
-    try:
-        of_run = str(header.get("projection", "galerkin")), bool(header.get("relative", False))
-        rows = arrays["history"]
-        effectivity = arrays.get("effectivity", np.full(len(rows), np.nan))  # older files have none
-        basis, parameters = arrays["basis"], arrays["parameters"]
-        if basis.ndim != 2 or parameters.ndim != 2 or basis.shape[1] != len(parameters):
-            raise ValueError(f"basis {basis.shape}, parameters {parameters.shape}")
-        if rows.ndim != 2 or rows.shape[1] != 5 + parameters.shape[1] or not np.all(np.isfinite(rows[:, [0, 3]])):
-            raise ValueError(f"history {rows.shape} of {parameters.shape[1]} parameters")
-        rows = np.column_stack([rows[:, :5], effectivity, rows[:, 5:]])
-        return basis, parameters, rows, str(header["fingerprint"]), *of_run
-    except KeyError as error:
-        raise FileFormatError(f"{file} is not a complete greedy run: {error} is missing") from error
-    except (ValueError, IndexError) as error:
-        raise FileFormatError(f"{file} is not a greedy run: its arrays do not fit each other ({error})") from error
 
 
 def _written(

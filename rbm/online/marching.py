@@ -76,8 +76,8 @@ def residual_terms(
 ) -> tuple[Any, Any]:
     """Return c (M, m) with dt r^k = W c for step number `step` = k - 1, and bounds (M, m) of its terms.
 
-    c = (dt control_k phi_q, then for each basis vector n: -dt theta_q gamma_theta,n for all q, -weights_q d_n for all q)
-    with gamma_theta = gamma^k - (1 - theta) d. The columns of W are in the same order: f_q, then A_q z_n and M_q z_n.
+    c = (dt control_k phi_q, then for each basis vector n: -dt theta_q gamma_theta,n for all q, -weights_q d_n for all
+    q), gamma_theta = gamma^k - (1 - theta) d. The columns of W are in the same order: f_q, then A_q z_n and M_q z_n.
     The bounds are those of c, with |gamma^k| + (1 - theta) |d| for gamma_theta: four roundings of these are in c.
     """
     xp = namespace(theta, phi, marched.gamma)
@@ -146,14 +146,16 @@ def _joined(xp: Any, source: Any, stiffness: Any, mass: Any) -> Any:
     """Return (M, Qf + N (Qa + Qm)) from (M, Qf), (M, N, Qa) and (M, N, Qm)."""
     kind = xp.result_type(source.dtype, stiffness.dtype, mass.dtype)
     both = xp.concat([xp.astype(stiffness, kind), xp.astype(mass, kind)], axis=2)
-    return xp.concat([xp.astype(source, kind), xp.reshape(both, (source.shape[0], both.shape[1] * both.shape[2]))], axis=1)
+    return xp.concat(
+        [xp.astype(source, kind), xp.reshape(both, (source.shape[0], both.shape[1] * both.shape[2]))], axis=1
+    )
 
 
 def _sum(xp: Any, coefficients: Any, terms: Any, kind: Any) -> Any:
     """Return sum_q c_q T_q (M, N, N)."""
     count, n, _ = terms.shape
     flat = xp.reshape(xp.astype(terms, kind), (count, n * n))
-    return xp.reshape(xp.astype(coefficients, kind) @ flat, (-1, n, n))
+    return xp.reshape(xp.astype(coefficients, kind) @ flat, (coefficients.shape[0], n, n))
 
 
 def _times(matrix: Any, vector: Any) -> Any:

@@ -59,13 +59,15 @@ def header_digest(header: dict[str, Any]) -> str:
 OTHER = {
     "greedy run": "; rbm.greedy(model, training, resume=file) goes on with it and returns its reduced model",
     "reduced model": "; rbm.load(file) reads it",
+    "reduced time model": "; rbm.load(file) reads it",
+    "POD-greedy run": "; rbm.pod_greedy(model, training, resume=file) goes on with it and returns its reduced model",
 }
 
 
 def read_archive(
-    path: str | os.PathLike[str], kind: str, *, key: str | None = None
+    path: str | os.PathLike[str], kind: str | tuple[str, ...], *, key: str | None = None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return header and arrays of a file of the given kind.
+    """Return header and arrays of a file of the given kind, or of one of several.
 
     key : of a cache, what the file must be about. It is compared with the header's "key", so that a file under
         another's name is found; files of before there were keys have none, and are taken by their names
@@ -97,8 +99,9 @@ def read_archive(
             f"{name} was altered: its header does not match its checksum; make it again or copy it anew"
         )
     held = header.get("kind")
-    if held != kind:
-        raise FileFormatError(f"{name} holds a {held}, not a {kind}{OTHER.get(str(held), '')}")
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if held not in kinds:
+        raise FileFormatError(f"{name} holds a {held}, not a {kinds[0]}{OTHER.get(str(held), '')}")
     if key is not None and header.get("key", key) != key:
         raise FileFormatError(f"{name} holds {header['key']}, not {key}: it was renamed or copied over another file")
     expected = header.get("sha256")

@@ -4,6 +4,14 @@
 answers are :class:`TimeSolution`. docs/time.md has formulas, shapes and errors.
 """
 
+from rbm.time.files import load
 from rbm.time.model import TimeModel
+from rbm.time.pod_greedy import PODGreedyResult, PODGreedyStep, pod_greedy
+from rbm.time.project import project_time
+from rbm.time.reduced import ReducedTimeModel
+from rbm.time.solution import TimeSolution
 
-__all__ = ["TimeModel"]
+__all__ = [
+    "PODGreedyResult", "PODGreedyStep", "ReducedTimeModel", "TimeModel", "TimeSolution", "load", "pod_greedy",
+    "project_time",
+]  # fmt: skip

@@ -17,7 +17,7 @@ from rbm.estimators.residual_factor import SAFETY
 from rbm.online.forms import SHARP
 from rbm.online.marching import Marched, Recursion, march, residual_terms, sharp_norms, step_norms
 
-__all__ = ["Coefficients", "StepNorms", "TimeCertificate"]
+__all__ = ["Certified", "Coefficients", "StepNorms", "TimeCertificate", "certified"]
 
 #: Roundings of a coefficient of the residual in time beyond the one that all estimators count.
 MORE = 4
@@ -72,7 +72,6 @@ class TimeCertificate:
 
     state: Orthonormal
     recursion: Recursion
-    slack: float
 
     @cached_property
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -91,9 +90,18 @@ class TimeCertificate:
         sharp = (1 + u) * (SAFETY * state.defects + 2 * u**2 * state.norms)
         return plain, sharp, state.relative(dtype), state.floor_constant(dtype)
 
+    def kind(self, of: Coefficients) -> np.dtype:
+        """Return the type of gamma: that of the reduced matrices, complex where a coefficient is."""
+        own = np.result_type(*(a.dtype for a in self.recursion[:3]))
+        is_complex = any(a.dtype.kind == "c" for a in (*self.recursion[:3], *of.terms, of.start, of.control))
+        single = own in (np.dtype(np.float32), np.dtype(np.complex64))
+        return np.dtype({(0, 0): float, (0, 1): complex, (1, 0): np.float32, (1, 1): np.complex64}[single, is_complex])
+
     def evaluate(self, of: Coefficients, marched: Marched) -> StepNorms:
         """Return the norms of all steps by the plain definition, those of weak points by the compensated one."""
-        is_complex = any(np.asarray(a).dtype.kind == "c" for a in (*of.terms, of.control, marched.gamma, self.state.factor))
+        is_complex = any(
+            np.asarray(a).dtype.kind == "c" for a in (*of.terms, of.control, marched.gamma, self.state.factor)
+        )
         plain, sharp, relative, constant = self.constants(is_complex)
         factor = widened(self.state.factor)
         args = *of.terms, of.control, marched
@@ -118,10 +126,14 @@ class TimeCertificate:
         """Return the norms with those of some rows computed again, in twice the precision."""
         part, recursion = of.at(rows), self.recursion
         again = march(recursion, *part.terms, part.control, part.start)
-        is_complex = any(np.asarray(a).dtype.kind == "c" for a in (*part.terms, part.control, again.gamma, self.state.factor))
+        is_complex = any(
+            np.asarray(a).dtype.kind == "c" for a in (*part.terms, part.control, again.gamma, self.state.factor)
+        )
         _, sharp, relative, constant = self.constants(is_complex)
         values = sharp_norms(widened(self.state.factor), recursion, *part.terms, part.control, again)
-        spreads = [residual_terms(recursion, *part.terms, part.control, again, k)[1] @ sharp for k in range(values.shape[1])]
+        spreads = [
+            residual_terms(recursion, *part.terms, part.control, again, k)[1] @ sharp for k in range(values.shape[1])
+        ]
         floors = np.stack(spreads, axis=1) + self._of_sums(part.weights, again.gamma[:, 1:])
         floors = np.where(floors > 0, floors + relative * values + constant, 0.0)
         tails = _sizes(again.tail) * (1 + 2.0**-20)
@@ -131,7 +143,7 @@ class TimeCertificate:
         return StepNorms(*out)
 
     def _of_sums(self, weights: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-        """Return what the increments (M, K) may differ from those of gamma + tail, which were rounded: 8 u^2 |gamma|."""
+        """Return what the rounding of gamma + tail, 8 u^2 |gamma|, means for the residual (M, K)."""
         qa, qm = self.recursion.operators.shape[0], weights.shape[1]
         of_mass = self.state.norms[len(self.recursion.rhs) :].reshape(-1, qa + qm)[:, qa:]  # (N, Qm)
         u = float(np.finfo(gamma.dtype).eps) / 2
@@ -156,9 +168,24 @@ class TimeCertificate:
                 floor = np.sqrt(_from_zero(sums[1])) + first_floor[:, None]
                 floor = floor + np.sqrt(tail_m**2 + _from_zero(work)) + rounded * (value + floor)
             if not (np.all(np.isfinite(value)) and np.all(np.isfinite(floor))):
-                raise ParameterError("an error bound is not finite; scale the right-hand side, or the control (its units)")
+                raise ParameterError(
+                    "an error bound is not finite; scale the right-hand side, or the control (its units)"
+                )
             made.append(Estimate.from_norm(value, floor))
         return made[0], made[1]
+
+
+class Certified(NamedTuple):
+    """Reduced trajectories gamma (M, K + 1, N), and the norms of their residuals, if they were asked for."""
+
+    gamma: np.ndarray
+    norms: StepNorms
+
+
+def certified(certificate: TimeCertificate, of: Coefficients) -> Certified:
+    """March the reduced recursion at M points and evaluate the residuals of all steps."""
+    marched = march(certificate.recursion, *of.terms, of.control, of.start.astype(certificate.kind(of)))
+    return Certified(marched.gamma, certificate.evaluate(of, marched))
 
 
 def _from_zero(sums: np.ndarray) -> np.ndarray:

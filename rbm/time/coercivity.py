@@ -71,7 +71,7 @@ def _check(model: AffineSystem, mu: np.ndarray, theta: np.ndarray, alpha: float)
         found = count is not None and count.negative > 0
     if found:
         raise StabilityError(
-            f"the stability bound {alpha:.6g} at {model.parameters.describe(mu)} is larger than the coercivity constant: "
+            f"the stability bound {alpha:.6g} at {model.parameters.describe(mu)} is above the coercivity constant: "
             "(A + A^H) / 2 - alpha P is not positive definite there. Lower it (rbm.stability.MinTheta, SCM and Pencil "
             "compute one)"
         )

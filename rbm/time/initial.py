@@ -47,7 +47,9 @@ def read_initial(given: Any, parameters: ParameterSpace, n: int) -> InitialValue
     """
     if given is None:
         return InitialValue(Coefficients([0.0], parameters), np.zeros((n, 1)))
-    single = not (isinstance(given, list | tuple) and given and isinstance(given[0], tuple | list) and _is_pair(given[0]))
+    single = not (
+        isinstance(given, list | tuple) and given and isinstance(given[0], tuple | list) and _is_pair(given[0])
+    )
     pairs: Sequence[tuple[Coefficient, Any]] = [(1.0, given)] if single else term_pairs("initial", given)
     vectors = [vector_term(f"term {i} of the initial value" if len(pairs) > 1 else "the initial value", v, n)
                for i, (_, v) in enumerate(pairs)]  # fmt: skip

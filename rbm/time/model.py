@@ -29,7 +29,7 @@ from rbm.time.mass import Mass, read_mass
 from rbm.time.space_time import space_time
 from rbm.time.truth import PLAIN, SHARP, steps_of
 
-__all__ = ["ErrorNorms", "TimeModel"]
+__all__ = ["ErrorNorms", "TimeModel", "checked_times", "energy_form"]
 
 
 class ErrorNorms(NamedTuple):
@@ -103,7 +103,7 @@ class TimeModel:
     ) -> None:
         if mass is None:
             raise ModelError("mass is missing: give M (n, n), or [(coefficient, M_q), ...]")
-        self.dt, self.steps, self.theta = _checked_times(dt, steps, theta)
+        self.dt, self.steps, self.theta = checked_times(dt, steps, theta)
         self.periodic = periodic
         check_model_arguments("needs", operators=operators, rhs=rhs)
         if isinstance(stability, NaturalNorm | Anchored):
@@ -175,7 +175,12 @@ class TimeModel:
         """Return the coefficients of A (M, Qa), M (M, Qm), f (M, Qf) and u_0 (M, Q0) at checked points (M, p)."""
         spatial = self.spatial
         weights = self.mass.weights(mus)
-        return spatial.operator_coefficients(mus), weights, spatial.rhs_coefficients(mus), self.initial.coefficients(mus)
+        return (
+            spatial.operator_coefficients(mus),
+            weights,
+            spatial.rhs_coefficients(mus),
+            self.initial.coefficients(mus),
+        )
 
     def march(
         self, mu: Any, control: Any = None, *, extrapolate: bool = False, wanted: float = SHARP
@@ -199,9 +204,7 @@ class TimeModel:
         except ModelError as error:
             raise ModelError(f"the march at {self.parameters.describe(mus[0])} failed: {error}") from error
 
-    def solve(
-        self, mus: Any, control: Any = None, *, extrapolate: bool = False, progress: bool = False
-    ) -> np.ndarray:
+    def solve(self, mus: Any, control: Any = None, *, extrapolate: bool = False, progress: bool = False) -> np.ndarray:
         """Return trajectories u^0 .. u^K (M, K + 1, n), right to the last few bits.
 
         control : None, "impulse", (K,) for all points or (M, K) for each
@@ -218,9 +221,7 @@ class TimeModel:
         """Return the same as hi + lo, the reference for errors as small as round-off."""
         return self._solved(mus, control, extrapolate, progress, SHARP)
 
-    def _solved(
-        self, mus: Any, control: Any, extrapolate: bool, progress: bool, wanted: float
-    ) -> extended.Extended:
+    def _solved(self, mus: Any, control: Any, extrapolate: bool, progress: bool, wanted: float) -> extended.Extended:
         mus = self.parameters.validate(mus, extrapolate)
         g = checked_control(self.control if control is None else control, self.steps, len(mus))
         kind = complex if self._is_complex(mus, g) else float
@@ -241,9 +242,7 @@ class TimeModel:
         arrays = [*self.coefficients(mus), control, self.joint.rhs_terms, self.initial.vectors]
         return any(np.dtype(a.dtype).kind == "c" for a in (*arrays, *self.joint.operator_terms))
 
-    def error_norms(
-        self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, control: Any = None
-    ) -> ErrorNorms:
+    def error_norms(self, mus: Any, coefficients: np.ndarray, basis: np.ndarray, control: Any = None) -> ErrorNorms:
         """Return the true errors of reduced trajectories gamma (M, K + 1, N), for studies and tests.
 
         energy : (||e^k||_M^2 + dt sum_{j<=k} Re (A e_theta^j, e_theta^j))^{1/2};    l2 : ||e^k||_M
@@ -265,8 +264,8 @@ class TimeModel:
                 e = hi + lo
                 if before is not None:
                     middle = self.theta * e + (1 - self.theta) * before
-                    work += self.dt * _form(self.spatial.split_terms, of_a, middle)
-                l2[i, k] = np.sqrt(max(_form(self.mass.split, of_m, e), 0.0))
+                    work += self.dt * energy_form(self.spatial.split_terms, of_a, middle)
+                l2[i, k] = np.sqrt(max(energy_form(self.mass.split, of_m, e), 0.0))
                 energy[i, k], before = np.sqrt(max(l2[i, k] ** 2 + work, 0.0)), e
         return ErrorNorms(energy, l2)
 
@@ -289,13 +288,14 @@ class TimeModel:
         return f"TimeModel({self.steps} steps of {self.dt:g}, {scheme}, of {self.spatial!r})"
 
 
-def _form(terms: Any, coefficients: np.ndarray, vector: np.ndarray) -> float:
-    """Return Re sum_q c_q v^H T_q v for v (n, 1)."""
-    images = (extended.product(term, vector)[0] for term in terms)
+def energy_form(terms: Any, coefficients: np.ndarray, vector: np.ndarray) -> float:
+    """Return Re sum_q c_q v^H T_q v for v (n, 1); `terms` are matrices, or split for products in extended precision."""
+    images = (extended.product(t, vector)[0] if isinstance(t, extended.SplitMatrix) else t @ vector for t in terms)
     return float(np.real(sum(c * np.vdot(vector, image) for c, image in zip(coefficients, images, strict=True))))
 
 
-def _checked_times(dt: Any, steps: Any, theta: Any) -> tuple[float, int, float]:
+def checked_times(dt: Any, steps: Any, theta: Any) -> tuple[float, int, float]:
+    """Return length and number of steps, and theta; raise ModelError for numbers that cannot be these."""
     number = int | float | np.integer | np.floating
     if isinstance(dt, bool) or not (isinstance(dt, number) and 0 < dt < np.inf):
         raise ModelError(f"dt must be a positive number, the length of a step, got {dt!r}")

@@ -90,7 +90,7 @@ class ReducedTimeModel:
         """What makes bounds of residual norms."""
         state = self.terms.state("orthonormal")
         assert isinstance(state, Orthonormal)
-        return TimeCertificate(state, self.recursion, self.slack)
+        return TimeCertificate(state, self.recursion)
 
     def solve(
         self,
@@ -175,18 +175,10 @@ class ReducedTimeModel:
         error = self.initial.error(of_start, weights)
         return Coefficients(theta, weights, self.terms.rhs_coefficients(mus), alpha, start, error, g)
 
-    def _kind(self, of: Coefficients) -> np.dtype:
-        """Return the type of gamma."""
-        own = np.result_type(*(a.dtype for a in self.recursion[:3]))
-        is_complex = any(np.asarray(a).dtype.kind == "c" for a in (own.type(0), *of.terms, of.start, of.control))
-        single = own in (np.dtype(np.float32), np.dtype(np.complex64))
-        kinds = (np.complex64, np.float32) if single else (complex, float)
-        return np.dtype(kinds[0] if is_complex else kinds[1])
-
     def _blank(self, mus: np.ndarray, of: Coefficients, estimate: bool, coefficients: bool) -> TimeSolution:
         """Return an answer without numbers: NaN, and infinite bounds."""
         shape = (len(mus), self.steps + 1)
-        kind = self._kind(of)
+        kind = self.certificate.kind(of)
         gamma = np.full((*shape, self.size), np.nan, kind) if coefficients else None
 
         def infinite() -> np.ndarray:
@@ -206,7 +198,7 @@ class ReducedTimeModel:
 
     def _answer(self, mus: np.ndarray, of: Coefficients, made: TimeSolution, rows: slice) -> None:
         """Write the answers for some rows into the result."""
-        kind = self._kind(of)
+        kind = self.certificate.kind(of)
         marched = march(self.recursion, *of.terms, of.control, of.start.astype(kind))
         if not np.all(np.isfinite(marched.gamma)):
             bad = ~np.all(np.isfinite(marched.gamma), axis=(1, 2))
@@ -222,7 +214,11 @@ class ReducedTimeModel:
         if made.estimate is not None and made.estimate_l2 is not None:
             energy, l2 = self.certificate.estimates(of, self.certificate.evaluate(of, marched))
             for target, source in ((made.estimate, energy), (made.estimate_l2, l2)):
-                target.value[rows], target.floor[rows], target.resolved[rows] = source.value, source.floor, source.resolved
+                target.value[rows], target.floor[rows], target.resolved[rows] = (
+                    source.value,
+                    source.floor,
+                    source.resolved,
+                )
             error = l2.bound / np.sqrt(comparison(of.weights, self.slack))[:, None]
         for name, output in self.terms.outputs.items():
             assert isinstance(output, ReducedLinear)

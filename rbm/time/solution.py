@@ -43,7 +43,9 @@ class TimeSolution:
         steps = len(self.times) - 1
         error = "no error estimate"
         if self.estimate is not None and len(self):
-            error = f"error bound up to {float(self.bound.max()):.2e}, at one time up to {float(self.bound_l2.max()):.2e}"
+            error = (
+                f"error bound up to {float(self.bound.max()):.2e}, at one time up to {float(self.bound_l2.max()):.2e}"
+            )
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return f"TimeSolution({len(self)} points, {steps} steps, {error}{outputs})"
 

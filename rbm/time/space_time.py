@@ -5,7 +5,7 @@ All steps together, each scaled by dt, are one affine system for U = (u^1 .. u^K
     sum_q m_q (I - S) x M_q U + dt sum_q theta_q (theta I + (1 - theta) S) x A_q U = dt g x f + what u^0 brings,
 
 x the Kronecker product; S has zeros in its first row, or is the circulant shift for a periodic state u^0 = u^K. Errors
-are measured in ||U||^2 = dt sum_k ||u^k||_P^2, whose dual norm of the residual is (dt sum_k ||r^k||_{P'}^2)^{1/2}. Where
+are measured in ||U||^2 = dt sum_k ||u^k||_P^2; the dual norm of the residual is (dt sum_k ||r^k||_{P'}^2)^{1/2}. Where
 the energy bound of :class:`rbm.TimeModel` grows with the number of steps, or does not exist, the inf-sup constant of
 this system is exact: :class:`rbm.stability.NaturalNorm`. It costs a model of K n unknowns.
 """

@@ -1,0 +1,118 @@
+"""Files of reduced models in time, and of POD-greedy runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rbm.errors import FileFormatError
+from rbm.files.model_file import header_of, model_from
+from rbm.parameters.coefficients import Coefficients
+from rbm.reduced.model import ReducedModel
+from rbm.storage.archive import read_archive, write_archive
+from rbm.time.initial import ReducedInitial
+from rbm.time.model import checked_times
+from rbm.time.reduced import ReducedTimeModel
+
+__all__ = ["KIND", "load", "load_run", "save_run", "save_time_model"]
+
+KIND, RUN = "reduced time model", "POD-greedy run"
+
+
+def save_time_model(
+    model: ReducedTimeModel, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True
+) -> None:
+    """Write a reduced model in time; see :meth:`ReducedTimeModel.save`.
+
+    The file is that of its reduced terms, with `time` in the header (dt, theta, slack, the number of mass terms) and
+    the arrays time/triangle, time/defects and time/control.
+    """
+    target = Path(path)
+    if not overwrite and target.exists():
+        raise FileExistsError(f"{target} exists; pass overwrite=True to replace it")
+    arrays: dict[str, np.ndarray] = {}
+    header = header_of(model.terms, arrays, basis, {"initial": model.initial.coefficients})
+    count = len(model.mass_coefficients)
+    header |= {"kind": KIND, "time": {"dt": model.dt, "theta": model.theta, "slack": model.slack, "mass_terms": count}}
+    arrays |= {
+        "time/triangle": model.initial.triangle,
+        "time/defects": model.initial.defects,
+        "time/control": model.control,
+    }
+    write_archive(target, header, arrays)
+
+
+def load(path: str | os.PathLike[str]) -> ReducedModel | ReducedTimeModel:
+    """Read a reduced model, or one in time, written by their methods `save`.
+
+    solve gives the same bits as before.
+
+    Raises
+    ------
+    FileNotFoundError
+        there is no such file.
+    FileFormatError
+        the file is truncated, altered, of a newer version, of another kind, or holds pickled objects; nothing in it is
+        run.
+    """
+    header, arrays = read_archive(path, ("reduced model", KIND))
+    file = os.fspath(path)
+    if header["kind"] == "reduced model":
+        return model_from(header, arrays, file)[0]
+    try:
+        of_time = header["time"]
+        count = int(of_time["mass_terms"])
+        if not 1 <= count < len(header["operator_coefficients"]):
+            raise ValueError(f"it has {count} mass terms of {len(header['operator_coefficients'])}")
+        terms, more = model_from(header, arrays, file, ("initial",), terms=count)
+        return _model(terms, more["initial"], of_time, arrays, count)
+    except FileFormatError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{file} is not a complete {KIND}: {type(error).__name__} {error}") from error
+
+
+def _model(
+    terms: ReducedModel, initial: Coefficients, of_time: dict[str, Any], arrays: dict[str, np.ndarray], count: int
+) -> ReducedTimeModel:
+    """Return the model of parts that were read; raise ValueError for parts that do not fit each other."""
+    control, triangle, defects = (arrays[f"time/{name}"] for name in ("control", "triangle", "defects"))
+    dt, _, theta = checked_times(of_time["dt"], len(control), of_time["theta"])
+    slack = float(of_time["slack"])
+    width = len(triangle)
+    fits = control.ndim == 1 and triangle.shape == (width, width) and defects.shape == (width,)
+    if not fits or width - len(initial) < terms.size or not slack >= 0 or "orthonormal" not in terms.estimators:
+        raise ValueError("its arrays do not fit each other")
+    if not all(np.all(np.isfinite(a)) for a in (control, triangle, defects)) or np.any(defects < 0):
+        raise ValueError("its arrays hold numbers that are not finite, or negative defects")
+    sources = terms.operator_coefficients.sources[-count:]
+    return ReducedTimeModel(
+        terms, Coefficients(sources, terms.parameters), ReducedInitial(initial, triangle, defects, terms.size), control,
+        dt, theta, slack,
+    )  # fmt: skip
+
+
+def save_run(
+    path: str | os.PathLike[str], fingerprint: str, arrays: dict[str, np.ndarray], settings: dict[str, Any]
+) -> None:
+    """Write what a POD-greedy run needs to go on: basis, selected points, sizes and history."""
+    write_archive(Path(path), {"kind": RUN, "fingerprint": fingerprint, **settings}, arrays)
+
+
+def load_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what :func:`save_run` wrote; raise FileFormatError for arrays that do not fit each other."""
+    header, arrays = read_archive(path, RUN)
+    file = os.fspath(path)
+    try:
+        basis, selected, sizes, rows = (arrays[name] for name in ("basis", "selected", "sizes", "history"))
+        fits = basis.ndim == selected.ndim == rows.ndim == 2 and sizes.shape == (len(selected),)
+        if not (fits and isinstance(header["fingerprint"], str) and np.all(np.diff(sizes) > 0)):
+            raise ValueError("its arrays do not fit each other")
+        if len(sizes) and sizes[-1] != basis.shape[1]:
+            raise ValueError(f"it has {basis.shape[1]} basis vectors, its sizes end with {sizes[-1]}")
+    except (KeyError, ValueError, IndexError) as error:
+        raise FileFormatError(f"{file} is not a complete {RUN}: {type(error).__name__} {error}") from error
+    return header, arrays

@@ -1,0 +1,330 @@
+"""POD-greedy: the basis grows by the first modes of the worst trajectory."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from rbm.affine.missing import check_training
+from rbm.errors import Interrupted, ModelError, ParameterError, StabilityError
+from rbm.estimate import Estimate
+from rbm.estimators import Orthonormal
+from rbm.online.compilation import compile_seconds
+from rbm.online.marching import Recursion
+from rbm.reduction.projected_system import Reduction
+from rbm.time.certificate import Coefficients, TimeCertificate, certified
+from rbm.time.coercivity import coercivity
+from rbm.time.compression import SnapshotStream
+from rbm.time.control import checked_control
+from rbm.time.files import load_run, save_run
+from rbm.time.initial import reduce_initial
+from rbm.time.model import TimeModel, energy_form
+from rbm.time.project import finished
+from rbm.time.reduced import ReducedTimeModel
+from rbm.time.truth import PLAIN
+from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
+
+__all__ = ["PODGreedyResult", "PODGreedyStep", "pod_greedy"]
+
+Stopped = Literal["tolerance", "max_basis", "round-off"]
+
+
+@dataclass(frozen=True)
+class PODGreedyStep:
+    """What the training sweep found with N basis vectors, and what was added to them."""
+
+    size: int  #: N
+    parameter: tuple[float, ...]  #: (p,), where the bound at the last time is largest
+    bound: float  #: the largest bound on the training set, in the energy norm of the whole time
+    floor: float  #: its floor
+    resolved: int  #: number of training points whose estimate is resolved
+    seconds: float  #: since the start of the run that made this step
+    #: of the projection error of the trajectory at `parameter`, the mean of its squared P-norms over K + 1 times split
+    #: into modes, largest first: those of the modes that were added, and the next one; empty where none was computed
+    eigenvalues: tuple[float, ...] = ()
+    effectivity: float = float("nan")  #: bound / true error at `parameter`; NaN where it is not known to ten percent
+
+
+@dataclass(frozen=True)
+class PODGreedyResult:
+    """Result of :func:`rbm.pod_greedy`."""
+
+    reduced_model: ReducedTimeModel
+    basis: np.ndarray  #: Z (n, N), P-orthonormal
+    parameters: np.ndarray  #: (S, p), whose trajectories were taken; one may be taken twice
+    sizes: np.ndarray  #: (S,) number of basis vectors after each of them
+    history: tuple[PODGreedyStep, ...]
+    stopped: Stopped
+    reason: str  #: the same in a sentence
+    fingerprint: str = ""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write basis, parameters and history to one file; ``pod_greedy(..., resume=path)`` goes on from there."""
+        arrays = {
+            "basis": self.basis,
+            "selected": self.parameters,
+            "sizes": self.sizes,
+            "history": rows_of(self.history),
+        }
+        save_run(path, self.fingerprint, arrays, {"eigenvalues": [list(s.eigenvalues) for s in self.history]})
+
+    def __repr__(self) -> str:
+        bound = self.history[-1].bound
+        return (
+            f"PODGreedyResult(N = {self.basis.shape[1]} from {len(self.parameters)} trajectories, largest bound "
+            f"{bound:.2e}, stopped by {self.stopped}: {self.reason})"
+        )
+
+
+def pod_greedy(
+    model: TimeModel,
+    training: Any = None,
+    *,
+    tol: float = 0.0,
+    max_basis: int | None = None,
+    modes: int = 1,
+    control: Any = None,
+    progress: bool = False,
+    resume: PODGreedyResult | str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> PODGreedyResult:
+    """Build a basis greedily: add the first POD modes of the trajectory with the largest error bound, again and again.
+
+    Parameters
+    ----------
+    model : the full model
+    training : (M, p) parameters, for example ``model.parameters.sample(100)``
+    tol : stop when the largest bound on the training set, in the energy norm at the last time, is at most this
+    max_basis : stop at this many basis vectors; n by default
+    modes : how many modes of a trajectory's projection error are added at a time
+    control : of the training, None for the model's own, (K,) or "impulse": the answer to the impulse 1, 0, 0, ... holds
+        those to all controls, by superposition, so that a basis made for it serves controls that are not known yet
+    progress : show a progress bar
+    resume : a PODGreedyResult, or the path of one that was saved, of the same model (checked)
+    checkpoint : a path to which the run is written after every step
+
+    Returns
+    -------
+    PODGreedyResult; `stopped` is "tolerance", "max_basis" or "round-off", as of :func:`rbm.greedy`.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C; its `result` is the result so far.
+    ParameterError, ModelError, StabilityError
+        a bad training set or control, a singular system, a coercivity bound that is not positive, or one that is too
+        large: where a bound is below the true error, which is known at each selected parameter.
+
+    Notes
+    -----
+    Each step marches the truth at the worst parameter. Its projection error, projected twice, is compressed as it
+    arrives (:class:`rbm.time.compression.SnapshotStream`): no trajectory is held as a whole.
+    Cost of a step: one trajectory, a POD of at most 256 vectors, 4 (Qa + Qm) Riesz solves a mode, one batched sweep.
+    Source: Haasdonk, Ohlberger, M2AN 42 (2008) 277-302; training on the impulse: Grepl, Patera, M2AN 39 (2005) 157-181.
+    """
+    if not isinstance(model, TimeModel):
+        raise TypeError(f"the first argument of pod_greedy is the TimeModel, got {type(model).__name__}")
+    check_training(training)
+    if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
+        raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
+    if isinstance(modes, bool) or not (isinstance(modes, int | np.integer) and modes >= 1):
+        raise ParameterError(f"modes must be a whole number of at least 1, got {modes!r}")
+    limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
+    if limit < 1:
+        raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
+    if model.periodic:
+        raise ModelError("a periodic model has no march; reduce space_time() with rbm.greedy")
+    run = _Run(model, model.parameters.validate(training), modes, limit, control, resume)
+    try:
+        return run.result(*run.extended(StoppingRule(tol, limit), checkpoint, progress))
+    except KeyboardInterrupt as interrupt:
+        if not run.selected:
+            raise KeyboardInterrupt("pod_greedy interrupted before the first basis vector") from None
+        run.keep()
+        result = run.result("max_basis", "interrupted")
+        text = "in `result` of this exception, and pod_greedy(..., resume=result) goes on from them"
+        raise Interrupted(
+            f"pod_greedy interrupted with {run.size} basis vectors; they are {text}", result
+        ) from interrupt
+
+
+class _Run:
+    """A POD-greedy run under way, a surrogate for :func:`weak_greedy`."""
+
+    def __init__(
+        self, model: TimeModel, training: np.ndarray, modes: int, limit: int, control: Any,
+        resume: PODGreedyResult | str | os.PathLike[str] | None,
+    ) -> None:  # fmt: skip
+        self.model, self.training, self.modes, self.limit = model, training, modes, limit
+        self.start = time.perf_counter() - compile_seconds()
+        self.control = checked_control(model.control if control is None else control, model.steps)
+        if self.control.ndim != 1:
+            raise ModelError(f"the control of the training must have the shape ({model.steps},)")
+        self.theta, self.weights, self.phi, self.of_start = model.coefficients(training)
+        self.alpha = coercivity(model.spatial.stability, training, self.theta, model.parameters)
+        basis, self.selected, self.sizes, self.history = _stored(resume, model)
+        self.reduction = Reduction(model.joint, basis, "galerkin")
+
+    @property
+    def size(self) -> int:
+        """Number of basis vectors N."""
+        return self.reduction.size
+
+    def extended(
+        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool
+    ) -> tuple[Stopped, str]:
+        """Extend the basis until the rule stops it, and say why it did."""
+        stop, worst = weak_greedy(
+            self,
+            rule,
+            "POD-greedy",
+            shown=lambda bound: f"bound {bound:.1e}, tol {rule.tol:.1e}",
+            progress=progress,
+            after=lambda: None if checkpoint is None else self.save(checkpoint),
+        )
+        if stop == "tolerance":
+            return stop, f"the largest bound {worst.value:.2e} is at most {rule.tol:.1e}"
+        if stop == "limit":
+            return "max_basis", f"the basis has {self.size} vectors"
+        if stop == "exhausted":
+            at = self.model.parameters.describe(self.training[worst.point])
+            return "round-off", f"the trajectory at {at} adds nothing but round-off to the basis"
+        return "round-off", f"none of {len(self.training)} training estimates is resolved any more"
+
+    def sweep(self, rows: Any = slice(None)) -> tuple[np.ndarray, Estimate]:
+        """Return gamma and the estimates in the energy norm of some training points."""
+        model, reduction = self.model, self.reduction
+        count = len(model.mass.terms)
+        recursion = Recursion(
+            reduction.operators[:-count], reduction.operators[-count:], reduction.rhs, model.dt, model.theta
+        )
+        certificate = TimeCertificate(Orthonormal.prepare(reduction, self.training), recursion)
+        initial = reduce_initial(model.initial, model.mass.whole, reduction.basis)
+        of_start, weights = self.of_start[rows], self.weights[rows]
+        control = np.broadcast_to(self.control, (len(weights), model.steps))
+        error = initial.error(of_start, weights)
+        of = Coefficients(
+            self.theta[rows], weights, self.phi[rows], self.alpha[rows], initial.gamma(of_start), error, control
+        )
+        found = certified(certificate, of)
+        return found.gamma, certificate.estimates(of, found.norms)[0]
+
+    def evaluate(self) -> Worst:
+        """Sweep the training set, and write down where the largest bound at the last time is."""
+        _, estimate = self.sweep()
+        last = Estimate(estimate.value[:, -1], estimate.floor[:, -1], estimate.resolved[:, -1])
+        worst = int(np.argmax(last.bound))
+        bound, resolved = float(last.bound[worst]), int(last.resolved.sum())
+        at, floor = tuple(float(x) for x in self.training[worst]), float(last.floor[worst])
+        seconds = time.perf_counter() - compile_seconds() - self.start
+        self.history.append(PODGreedyStep(self.size, at, bound, floor, resolved, seconds))
+        return Worst(worst, bound, resolved > 0)
+
+    def extend(self, point: int) -> bool:
+        """Add the first modes of the projection error of the trajectory at the worst training point."""
+        mu, bound = self.training[point], self.history[-1].bound
+        gamma = self.sweep(slice(point, point + 1))[0][0]
+        stream, error, uncertainty = self._trajectory(mu, gamma)
+        if bound < error - uncertainty:
+            raise StabilityError(
+                f"the bound {bound:.3g} at {self.model.parameters.describe(mu)} is below the true error {error:.3g}: "
+                "the stability bound is larger than the coercivity constant there. Lower it (rbm.stability.MinTheta, "
+                "SCM and Pencil compute one); verify() checks it"
+            )
+        found, eigenvalues = stream.modes(min(self.modes, self.limit - self.size))
+        effectivity = bound / error if error > 11 * uncertainty else float("nan")
+        shown = tuple(float(x) for x in eigenvalues[: self.modes + 1])
+        self.history[-1] = replace(self.history[-1], eigenvalues=shown, effectivity=effectivity)
+        added = [self.reduction.extend(mode) for mode in found.T]
+        if not any(added):
+            return False
+        self.selected.append(mu)
+        self.sizes.append(self.size)
+        return True
+
+    def _trajectory(self, mu: np.ndarray, gamma: np.ndarray) -> tuple[SnapshotStream, float, float]:
+        """March the truth; return its projection error, the true error in the energy norm, and how uncertain it is."""
+        model, reduction = self.model, self.reduction
+        of_a, of_m = (c[0] for c in model.coefficients(mu[None])[:2])
+        stream, basis = SnapshotStream(model.inner_product.matrix), reduction.basis
+        products = basis.conj().T @ model.inner_product.matrix if basis.shape[1] else basis.conj().T
+        before: tuple[np.ndarray, np.ndarray] | None = None
+        work = size = 0.0
+        for k, (u, _) in enumerate(model.march(mu, self.control, extrapolate=True, wanted=PLAIN)):
+            rest = u
+            for _ in range(2 if basis.shape[1] else 0):
+                rest = rest - basis @ (products @ rest)
+            stream.add(rest[:, 0])
+            e = u - basis @ gamma[k][:, None]
+            if before is not None:
+                for kind, (now, last) in enumerate(((e, before[0]), (u, before[1]))):
+                    form = energy_form(model.spatial.operator_terms, of_a, model.theta * now + (1 - model.theta) * last)
+                    work, size = (work + form, size) if kind == 0 else (work, size + form)
+            before = e, u
+        assert before is not None
+        last = [energy_form(model.mass.terms, of_m, v) for v in before]
+        error, whole = (np.sqrt(max(m + model.dt * w, 0.0)) for m, w in zip(last, (work, size), strict=True))
+        return stream, float(error), 16 * np.finfo(float).eps * float(whole)
+
+    def keep(self) -> None:
+        """Start again from the whole extensions, after one that was broken off."""
+        size = self.sizes[-1]
+        self.reduction = Reduction(self.model.joint, self.reduction.basis[:, :size], "galerkin")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what is needed to go on."""
+        arrays = {
+            "basis": self.reduction.basis,
+            "selected": np.array(self.selected),
+            "sizes": np.array(self.sizes),
+            "history": rows_of(self.history),
+        }
+        settings = {"eigenvalues": [list(s.eigenvalues) for s in self.history]}
+        save_run(path, self.model.fingerprint(), arrays, settings)
+
+    def result(self, stopped: Stopped, reason: str) -> PODGreedyResult:
+        """Put the result together."""
+        if not self.selected:
+            raise ModelError(
+                f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol, or the "
+                "trajectories are zero: lower tol, or check the model and its control"
+            )
+        reduced = finished(self.model, self.reduction)
+        selected, sizes = np.array(self.selected), np.array(self.sizes)
+        mark = self.model.fingerprint()
+        basis = self.reduction.basis
+        return PODGreedyResult(reduced, basis, selected, sizes, tuple(self.history), stopped, reason, mark)
+
+
+def rows_of(history: Any) -> np.ndarray:
+    """Return the history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
+    rows = [[s.size, s.bound, s.floor, s.resolved, s.seconds, s.effectivity, *s.parameter] for s in history]
+    return np.array(rows, dtype=float).reshape(len(rows), -1)
+
+
+def _stored(resume: Any, model: TimeModel) -> tuple[np.ndarray, list[np.ndarray], list[int], list[PODGreedyStep]]:
+    """Return basis, selected points, sizes and history to go on from; the last sweep, which comes again, left out."""
+    if resume is None:
+        return np.zeros((model.dimension, 0)), [], [], []
+    if isinstance(resume, PODGreedyResult):
+        name, mark, basis = "this run", resume.fingerprint, resume.basis
+        selected, sizes, history = resume.parameters, resume.sizes, list(resume.history)
+    else:
+        name = os.fspath(resume)
+        header, arrays = load_run(resume)
+        mark, basis, selected, sizes = header["fingerprint"], arrays["basis"], arrays["selected"], arrays["sizes"]
+        history = [
+            PODGreedyStep(int(r[0]), tuple(r[6:]), r[1], r[2], int(r[3]), r[4], tuple(map(float, values)), r[5])
+            for r, values in zip(arrays["history"].tolist(), header["eigenvalues"], strict=True)
+        ]
+    if mark != model.fingerprint():
+        raise ModelError(
+            f"{name} was made with another model (matrices, coefficients, outputs, stability bound, initial value, dt, "
+            "steps or ranges differ); to use its basis all the same, give it to rbm.project_time"
+        )
+    history = [step for step in history if step.size < basis.shape[1]]
+    return basis, list(selected), [int(s) for s in sizes], history
