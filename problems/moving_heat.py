@@ -11,7 +11,7 @@ from problems.user_input import whole_number
 from rbm.parameters.space import ParameterSpace
 from rbm.time.model import TimeModel
 
-__all__ = ["moving_heat"]
+__all__ = ["moving_heat", "moving_heat_nodes"]
 
 LENGTH, WIDTH = 2.0, 1.0
 #: The source: the intervals in x and in y of the rectangle that is heated.
@@ -78,3 +78,15 @@ terms, ParameterSpace(k in [0.05, 0.5], v in [0, 2], linear), outputs ahead, bel
         theta=theta,
         outputs={name: mean(window) for name, window in SENSORS.items()},
     )
+
+
+def moving_heat_nodes(n: int = 30) -> np.ndarray:
+    """The nodes (2, 2 n (n + 1)) of :func:`moving_heat`, one an unknown, for figures and films.
+
+    >>> moving_heat_nodes(2)[:, :5]
+    array([[0.5, 1. , 1.5, 2. , 0.5],
+           [0. , 0. , 0. , 0. , 0.5]])
+    """
+    n = whole_number("n", n, least=2)
+    x, y = np.meshgrid(Interval(2 * n, LENGTH).nodes[1:], Interval(n, WIDTH).nodes)
+    return np.array([x.ravel(), y.ravel()])

@@ -5,14 +5,15 @@ They are reached as ``rbm.plots.outputs_over_time`` and likewise.
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lowrank.optional import require
 from lowrank.writing import write_atomically
 from rbm.errors import ModelError
 from rbm.show.axes import axes, drawing, finished
@@ -23,6 +24,8 @@ __all__ = ["errors_over_time", "film", "outputs_over_time"]
 
 #: Colours of Okabe and Ito, dark ones first.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Colours of a film between the least and the largest value.
+LEVELS = 60
 
 
 def outputs_over_time(
@@ -84,14 +87,14 @@ def errors_over_time(
     ax = axes(ax)
     found = errors if errors is not None else (None, None)
     drawn: list[np.ndarray] = []
-    styles = ((COLORS[0], r"in the energy norm up to $t$"), (COLORS[1], r"$\|e(t)\|_M$"))
+    styles = ((COLORS[0], "energy up to $t$"), (COLORS[1], r"$\|e(t)\|_M$"))
     for estimate, error, (color, norm) in zip((energy, l2), found, styles, strict=True):
         bound = _positive(estimate.bound[point])
         ax.plot(solution.times, bound, color=color, lw=1.8, label=f"bound, {norm}")
         drawn.append(bound)
         if error is not None:
             true = _positive(error[point])
-            ax.plot(solution.times, true, color=color, lw=1.4, ls="--", label=f"true error, {norm}")
+            ax.plot(solution.times, true, color=color, lw=1.4, ls="--", label="true error")
             drawn.append(true)
     lowest = min((float(np.nanmin(a)) for a in drawn if not np.all(np.isnan(a))), default=1.0)
     highest = max((float(np.nanmax(a)) for a in drawn if not np.all(np.isnan(a))), default=1.0)
@@ -122,36 +125,62 @@ def film(
     u : trajectory (K + 1, n), such as ``reduced.reconstruct(answer)[0]``; times : (K + 1,)
     every : only each such time is drawn; fps : pictures a second; label : of the colour bar; title : before the time
 
-    One scale of colours, from the least to the largest value of all times, holds for all pictures. Cost: about a tenth
-    of a second a picture. Raises ModelError for arrays that do not fit each other; ImportError without matplotlib.
+    One scale of colours, from the least to the largest value of all times, holds for all pictures. Complex fields are
+    drawn by their real parts. Cost: some hundredths of a second a picture.
+
+    Raises ModelError for arrays that do not fit each other; ImportError without matplotlib.
     """
     if u.shape != (len(times), points.shape[1]):
         raise ModelError(f"u must have the shape ({len(times)}, {points.shape[1]}), times and nodes; got {u.shape}")
     if isinstance(every, bool) or not (isinstance(every, int | np.integer) and every >= 1):
         raise ModelError(f"every must be a whole number of at least 1, got {every!r}")
-    width, height = np.ptp(points, axis=1)
-    size = (6.4, float(np.clip(6.4 * 0.82 * height / width + 0.9, 2.0, 8.0)))
-    figure = drawing("figure").Figure(figsize=size, layout="constrained")
-    ax = figure.add_subplot()
+    if not fps > 0:
+        raise ModelError(f"fps must be a positive number, pictures a second, got {fps!r}")
+    if not np.all(np.isfinite(u)):
+        raise ModelError("u holds numbers that are not finite; there is no scale of colours for them")
     mesh = drawing("tri").Triangulation(points[0], points[1], None if triangles is None else triangles.T)
     values = np.real(u)
-    options = {"shading": "gouraud", "cmap": "inferno", "vmin": values.min(), "vmax": values.max()}
-    image = ax.tripcolor(mesh, values[-1], **options)
-    ax.set(aspect="equal", xlabel="$x$")
-    ax.set_ylabel("$y$", rotation=0)
-    figure.colorbar(image, ax=ax).ax.set_title(label)
-    ax.set_title(_at(title, times[-1]))
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the first picture's layout is that of all: nothing jumps
-    writer = drawing("animation").PillowWriter(fps=fps)
-    with tempfile.TemporaryDirectory() as folder:
-        with writer.saving(figure, Path(folder) / "film.gif", dpi=100):
-            for k in range(0, len(times), every):
-                image.set_array(values[k])
-                ax.set_title(_at(title, times[k]))
-                writer.grab_frame()
-        write_atomically(path, (Path(folder) / "film.gif").read_bytes())
+    pictures = list(_pictures(mesh, values, [_at(title, t) for t in times], slice(0, None, every), label))
+    first, *others = pictures
+    made = io.BytesIO()
+    first.save(made, format="GIF", save_all=True, append_images=others, duration=1000 / fps, loop=0)
+    write_atomically(path, made.getvalue())
     return Path(path)
+
+
+def _pictures(mesh: Any, values: np.ndarray, titles: Sequence[str], shown: slice, label: str) -> Iterator[Any]:
+    """Yield a picture of each time that is shown, in 216 colours of the scale and 40 of grey.
+
+    What does not change is drawn once: axes and the colour bar.
+    """
+    width, height = np.ptp(mesh.x), np.ptp(mesh.y)
+    size = (6.4, float(np.clip(6.4 * 0.82 * height / width + 0.9, 2.0, 8.0)))
+    figure = drawing("figure").Figure(figsize=size, layout="constrained")
+    canvas = drawing("backends.backend_agg").FigureCanvasAgg(figure)
+    low, high = float(values.min()), float(values.max())
+    colors = drawing("cm").ScalarMappable(drawing("colors").Normalize(low, high if high > low else low + 1), "inferno")
+    levels = np.linspace(*colors.get_clim(), LEVELS + 1)
+    ax = figure.add_subplot(aspect="equal", xlabel="$x$")
+    ax.set_ylabel("$y$", rotation=0)
+    for points, limits in ((mesh.x, ax.set_xlim), (mesh.y, ax.set_ylim)):
+        limits(points.min() - 0.03 * np.ptp(points), points.max() + 0.03 * np.ptp(points))
+    figure.colorbar(colors, ax=ax).ax.set_title(label)
+    ax.set_title(titles[-1], animated=True)
+    canvas.draw()
+    behind = canvas.copy_from_bbox(figure.bbox)
+    images = require("PIL.Image", "pillow", "writing a film")
+    palette = images.new("P", (1, 1))
+    shades = np.concatenate([colors.cmap(np.linspace(0, 1, 216))[:, :3], np.linspace(0, 1, 40)[:, None] * np.ones(3)])
+    palette.putpalette(np.rint(255 * shades).astype(np.uint8).tobytes())
+    for u, title in zip(values[shown], titles[shown], strict=True):
+        canvas.restore_region(behind)
+        field = ax.tricontourf(mesh, u, levels, cmap=colors.cmap, norm=colors.norm, extend="both")
+        ax.draw_artist(field)
+        field.remove()
+        ax.title.set_text(title)
+        ax.draw_artist(ax.title)
+        picture = images.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
+        yield picture.quantize(palette=palette, dither=images.Dither.NONE)
 
 
 def _at(title: str, time: float) -> str:

@@ -8,7 +8,7 @@ import scipy.special
 
 import lowrank
 import rbm
-from problems import moving_heat
+from problems import moving_heat, moving_heat_nodes
 from problems.interval import Interval, on_rectangle
 from problems.moving_heat import SENSORS, SOURCE
 from rbm.time.project import project_time
@@ -105,6 +105,16 @@ def test_bounds_hold_for_a_control_that_was_not_trained() -> None:
         assert off.max() > 0
 
 
+def test_nodes_are_those_of_the_unknowns() -> None:
+    model = moving_heat(6)
+    x, y = moving_heat_nodes(6)
+    for name, (left, low) in {"below": (0.4, 0.4), "behind": (1.2, 0.45)}.items():
+        middle = left + (0.1 if name == "below" else 0.05), low + (0.1 if name == "below" else 0.05)
+        assert [model.outputs[name].terms[0] @ v for v in (x, y)] == pytest.approx(middle)
+
+
 def test_sizes_that_are_none_are_refused() -> None:
     with pytest.raises(rbm.ModelError, match="n must be at least 2, got 1"):
         moving_heat(1)
+    with pytest.raises(rbm.ModelError, match="n must be a whole number, got '3'"):
+        moving_heat_nodes("3")  # type: ignore[arg-type]
