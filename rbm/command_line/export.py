@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import rbm
 from rbm.command_line.only_array import only_array
 from rbm.command_line.points import from_values
 from rbm.errors import PointError
+from rbm.files.model_file import load
 from rbm.show.mesh_fields import point_data, read_mesh, write_fields
 
 __all__ = ["add_export"]
@@ -46,7 +46,7 @@ def add_export(commands: Any) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    model = rbm.load(options.model)
+    model = load(options.model)
     point = from_values(options.mu, model.parameters.names)
     mesh = read_mesh(options.mesh)
     numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns")

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import rbm
+from rbm.files.model_file import load
 from rbm.reduced.outputs import ReducedOutput
 from rbm.reduced.primal_dual import ReducedPrimalDual
 from rbm.storage.cache import cache_files, cache_folder, clear_cache, kernel_folder
@@ -25,7 +25,7 @@ def add_info(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    model = rbm.load(options.model)
+    model = load(options.model)
     print(model)
     for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
         print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")

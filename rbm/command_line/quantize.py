@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import rbm
 from rbm.command_line.only_array import only_array
 from rbm.errors import ParameterError
+from rbm.files.model_file import load
 
 __all__ = ["add_quantize"]
 
@@ -31,7 +31,7 @@ def add_quantize(commands: Any) -> None:
 
 
 def _quantize(options: argparse.Namespace) -> None:
-    model = rbm.load(options.model)
+    model = load(options.model)
     if options.out.resolve() == options.model.resolve():
         raise ParameterError(f"{options.out} is the model itself, which few bits cannot give back: choose another file")
     if options.out.exists() and not options.force:

@@ -15,6 +15,7 @@ import rbm
 from lowrank.writing import write_atomically
 from rbm.command_line.points import Points, from_csv, from_values
 from rbm.errors import PointError
+from rbm.files.model_file import load
 from rbm.online.batches import OnError
 from rbm.solution import Solution
 
@@ -49,7 +50,7 @@ def to_standard_output(options: argparse.Namespace) -> bool:
 
 
 def _query(options: argparse.Namespace) -> None:
-    model = rbm.load(options.model)
+    model = load(options.model)
     names = model.parameters.names
     points = from_csv(options.csv, names) if options.mu is None else from_values(options.mu, names)
     solution, stopped = _solved(model, points, options)

@@ -41,17 +41,23 @@ class Coefficients(NamedTuple):
 
     def at(self, rows: Any) -> Coefficients:
         """Return those of some of the points."""
-        (first, floor), control = self.initial, self.control[rows]
-        arrays = (a[rows] for a in (*self.terms, self.alpha, self.start))
-        return Coefficients(*arrays, (first[rows], floor[rows]), control)
+        first, floor = self.initial
+        theta, weights, phi = (a[rows] for a in self.terms)
+        start, control = self.start[rows], self.control[rows]
+        return Coefficients(theta, weights, phi, self.alpha[rows], start, (first[rows], floor[rows]), control)
 
 
 class StepNorms(NamedTuple):
-    """Of every step, times dt: residual norms (M, K), their floors (M, K), and sizes (M, K + 1) of what was rounded."""
+    """Of every step, times dt: residual norms (M, K) and their floors (M, K); and what the rounding of gamma^k moves.
+
+    With t^k the digits of gamma^k that the answer does not have: ||Z t^k||_M (M, K + 1) and
+    (Re (A Z t_theta^k, Z t_theta^k))^{1/2} (M, K), or bounds of these.
+    """
 
     values: np.ndarray
     floors: np.ndarray
-    tails: np.ndarray  #: ||tail^k||_2, of the digits of gamma^k that the answer does not have
+    tails: np.ndarray
+    middles: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,8 @@ class TimeCertificate:
         args = *of.terms, of.control, marched
         values, spreads = step_norms(factor, plain, self.recursion, *args)
         floors = np.where(spreads > 0, spreads + relative * values + constant, 0.0)
-        tails = float(np.finfo(marched.gamma.dtype).eps) / 2 * _sizes(marched.gamma)
-        made = StepNorms(values, floors, tails)
+        unit = float(np.finfo(marched.gamma.dtype).eps) / 2
+        made = StepNorms(values, floors, *self.rounded(of, unit * _sizes(marched.gamma)))
         rows = self.weak(made, plain, sharp)
         return self.sharper(of, made, rows) if len(rows) else made
 
@@ -136,11 +142,34 @@ class TimeCertificate:
         ]
         floors = np.stack(spreads, axis=1) + self._of_sums(part.weights, again.gamma[:, 1:])
         floors = np.where(floors > 0, floors + relative * values + constant, 0.0)
-        tails = _sizes(again.tail) * (1 + 2.0**-20)
+        tails, middles = self._tails(part, again.tail)
         out = tuple(np.array(a) for a in made)
-        for target, source in zip(out, (values, floors, tails), strict=True):
+        for target, source in zip(out, (values, floors, tails, middles), strict=True):
             target[rows] = source
         return StepNorms(*out)
+
+    def rounded(self, of: Coefficients, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return bounds of the last two of :class:`StepNorms` from sizes (M, K + 1) >= ||t^k||_2."""
+        of_a, of_m = self.sizes
+        middles = self.recursion.theta * sizes[:, 1:] + (1 - self.recursion.theta) * sizes[:, :-1]
+        stiffness, mass = np.sqrt(np.abs(of.theta) @ of_a), np.sqrt(of.weights @ of_m)
+        return mass[:, None] * sizes, stiffness[:, None] * middles
+
+    def _tails(self, of: Coefficients, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the last two of :class:`StepNorms` from the digits t (M, K + 1, N) themselves."""
+        theta, n = self.recursion.theta, tail.shape[2]
+        tail = widened(tail)
+        middle = theta * tail[:, 1:] + (1 - theta) * tail[:, :-1]
+        made = []
+        for coefficients, terms, t, bound in zip(
+            (of.weights, of.theta), (self.recursion.mass, self.recursion.operators), (tail, middle),
+            self.rounded(of, _sizes(tail)), strict=True,
+        ):  # fmt: skip
+            matrix = np.tensordot(coefficients, widened(terms), axes=1)
+            form = np.einsum("mki,mij,mkj->mk", t.conj(), matrix, t, optimize=True).real
+            # the form is a sum with rounding of its own
+            made.append(np.sqrt(np.maximum(form, 0.0) + 8 * (n + 4) ** 2 * ROUND_OFF * bound**2))
+        return made[0], made[1]
 
     def _of_sums(self, weights: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """Return what the rounding of gamma + tail, 8 u^2 |gamma|, means for the residual (M, K)."""
@@ -151,22 +180,18 @@ class TimeCertificate:
 
     def estimates(self, of: Coefficients, norms: StepNorms) -> tuple[Estimate, Estimate]:
         """Return the estimates (M, K + 1) in the energy norm, and in that of M at each time."""
-        dt, theta, (first, first_floor) = self.recursion.dt, self.recursion.theta, of.initial
+        dt, (first, first_floor) = self.recursion.dt, of.initial
         steps = norms.values.shape[1]
-        of_a, of_m = self.sizes
-        tail_m = np.sqrt(of.weights @ of_m)[:, None] * norms.tails
-        middle = theta * norms.tails[:, 1:] + (1 - theta) * norms.tails[:, :-1]
-        tail_a = np.sqrt(dt * (np.abs(of.theta) @ of_a))[:, None] * middle
         rounded = 4 * (steps + 16) * ROUND_OFF
         made = []
         for share in (1.0, 2.0):
             scale = 1 / (share * of.alpha * dt)
             with np.errstate(over="ignore", invalid="ignore"):
                 sums = [np.cumsum(a * a, axis=1) * scale[:, None] for a in (norms.values, norms.floors)]
-                work = np.cumsum(tail_a * tail_a, axis=1) if share == 1.0 else np.zeros_like(tail_a)
+                work = dt * np.cumsum(norms.middles**2, axis=1) if share == 1.0 else np.zeros_like(norms.middles)
                 value = np.sqrt(first[:, None] ** 2 + _from_zero(sums[0]))
                 floor = np.sqrt(_from_zero(sums[1])) + first_floor[:, None]
-                floor = floor + np.sqrt(tail_m**2 + _from_zero(work)) + rounded * (value + floor)
+                floor = floor + np.sqrt(norms.tails**2 + _from_zero(work)) + rounded * (value + floor)
             if not (np.all(np.isfinite(value)) and np.all(np.isfinite(floor))):
                 raise ParameterError(
                     "an error bound is not finite; scale the right-hand side, or the control (its units)"

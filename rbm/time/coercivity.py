@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from rbm.affine.system import AffineSystem
 from rbm.errors import StabilityError, refused
@@ -68,6 +69,8 @@ def _check(model: AffineSystem, mu: np.ndarray, theta: np.ndarray, alpha: float)
         found = float(np.linalg.eigvalsh(dense(below))[0]) < -1e-12 * norm_bound(matrix)
     else:
         count = inertia(below)
+        if count is not None and count.negative > 0:  # by how much rounding may be the cause
+            count = inertia(below + 2 * count.error * sp.eye_array(below.shape[0]) if sp.issparse(below) else below)
         found = count is not None and count.negative > 0
     if found:
         raise StabilityError(

@@ -45,8 +45,8 @@ def save_time_model(
     write_archive(target, header, arrays)
 
 
-def load(path: str | os.PathLike[str]) -> ReducedModel | ReducedTimeModel:
-    """Read a reduced model, or one in time, written by their methods `save`.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a reduced model, :class:`rbm.ReducedModel` or :class:`rbm.ReducedTimeModel`, whichever the file holds.
 
     solve gives the same bits as before.
 

@@ -266,8 +266,8 @@ class _Run:
                     work, size = (work + form, size) if kind == 0 else (work, size + form)
             before = e, u
         assert before is not None
-        last = [energy_form(model.mass.terms, of_m, v) for v in before]
-        error, whole = (np.sqrt(max(m + model.dt * w, 0.0)) for m, w in zip(last, (work, size), strict=True))
+        ends = [energy_form(model.mass.terms, of_m, v) for v in before]
+        error, whole = (np.sqrt(max(m + model.dt * w, 0.0)) for m, w in zip(ends, (work, size), strict=True))
         return stream, float(error), 16 * np.finfo(float).eps * float(whole)
 
     def keep(self) -> None:

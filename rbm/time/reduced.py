@@ -189,12 +189,13 @@ class ReducedTimeModel:
 
         values, bounds = {}, {}
         for name, output in self.terms.outputs.items():
+            assert isinstance(output, ReducedLinear)
             wide = np.result_type(kind, float, output.vectors, *output.coefficients(mus[:1]).dtype.type(0)[None])
             values[name] = np.full(shape, np.nan, wide)
             if estimate:
                 bounds[name] = infinite()
-        errors = (blank(), blank()) if estimate else (None, None)
-        return TimeSolution(mus, self.times, of.control, gamma, *errors, values, bounds)
+        energy, l2 = (blank(), blank()) if estimate else (None, None)
+        return TimeSolution(mus, self.times, of.control, gamma, energy, l2, values, bounds)
 
     def _answer(self, mus: np.ndarray, of: Coefficients, made: TimeSolution, rows: slice) -> None:
         """Write the answers for some rows into the result."""

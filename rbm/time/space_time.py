@@ -75,7 +75,7 @@ def space_time(model: TimeModel, stability: Any = None) -> FullOrderModel:
 
 def product_of(first: Coefficient, second: Coefficient) -> Coefficient:
     """Return the product of two coefficients: a number, an expression, or a function where one of them is one."""
-    if callable(first) or callable(second):
+    if not (isinstance(first, str | int | float | complex) and isinstance(second, str | int | float | complex)):
         raise ModelError(
             "an initial value and terms that both depend on the parameters need coefficients that are numbers or "
             "expressions in space_time; functions cannot be multiplied there"
