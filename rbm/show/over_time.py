@@ -157,9 +157,10 @@ def _pictures(mesh: Any, values: np.ndarray, titles: Sequence[str], shown: slice
     size = (6.4, float(np.clip(6.4 * 0.82 * height / width + 0.9, 2.0, 8.0)))
     figure = drawing("figure").Figure(figsize=size, layout="constrained")
     canvas = drawing("backends.backend_agg").FigureCanvasAgg(figure)
-    low, high = float(values.min()), float(values.max())
-    colors = drawing("cm").ScalarMappable(drawing("colors").Normalize(low, high if high > low else low + 1), "inferno")
-    levels = np.linspace(*colors.get_clim(), LEVELS + 1)
+    low = float(values.min())
+    high = float(values.max()) if values.max() > low else low + 1
+    colors = drawing("cm").ScalarMappable(drawing("colors").Normalize(low, high), "inferno")
+    levels = np.linspace(low, high, LEVELS + 1)
     ax = figure.add_subplot(aspect="equal", xlabel="$x$")
     ax.set_ylabel("$y$", rotation=0)
     for points, limits in ((mesh.x, ax.set_xlim), (mesh.y, ax.set_ylim)):
