@@ -107,14 +107,17 @@ class FunctionalRange:
         self.factor = factor
         self._functionals.append(new.basis)
         self._measure_orthogonality(new.basis, new.product_basis)
-        approximation = self._functionals.product(factor[:, m:])
+        approximation, off = self.approximation(factor[:, m:])
         defect = extended.add((hi, lo), (-approximation[0], -approximation[1]))
         defects = inner.dual_norm_upper(defect[0] + defect[1])
         # what the extended-precision products themselves may be off by: tiny, but for operators without entries
-        rounding = rounding + self._functionals.rounding(factor[:, m:])
-        defects = defects + inner.dual_norm_bound(rounding)
+        defects = defects + inner.dual_norm_bound(rounding + off)
         self.defects = np.append(self.defects, defects)
         self.norms = np.append(self.norms, column_norm_bounds(new.coefficients) + defects)
+
+    def approximation(self, factor: np.ndarray) -> tuple[extended.Extended, np.ndarray]:
+        """Return D R (n, b) as hi + lo for columns of R (k, b), and what its entries may be off by (n, b)."""
+        return self._functionals.product(factor), self._functionals.rounding(factor)
 
     def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
         """Extend P^{-1} D and D^H P^{-1} D by the last columns.

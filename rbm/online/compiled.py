@@ -13,7 +13,7 @@ from rbm.online.kernels.arguments import GIVEN, INDEFINITE, LDL, LU, QR, Answers
 from rbm.online.kernels.interpolated_norm import products_scratch_size
 from rbm.online.kernels.tile import scratch_size
 
-__all__ = ["Answers", "CompiledModel"]
+__all__ = ["Answers", "CompiledModel", "hermitian_terms", "pairs_of", "real_view"]
 
 NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
@@ -49,7 +49,7 @@ class CompiledModel:
         self.operators, self.rhs = operators, rhs
         self.size = operators.shape[2]
         self.tall = operators.shape[1] > self.size
-        self.hermitian = not self.tall and _hermitian(operators)
+        self.hermitian = not self.tall and hermitian_terms(operators)
         self.single = operators.real.dtype == SINGLE[0]
         self.is_complex = operators.dtype.kind == "c" or rhs.dtype.kind == "c"
         self._systems: dict[tuple[bool, np.dtype], PackedSystem] = {}
@@ -120,8 +120,8 @@ class CompiledModel:
         outputs = np.empty((count, count_out), dtype), np.empty((count, count_out))
         answers = (gamma, *norms, *outputs, np.empty(count, np.int8))
         # plain tuples: named ones cost a single point microseconds on their way into the kernel
-        given_points = (_real_view(at.theta, dtype), _real_view(at.phi, dtype), at.beta)
-        flat = tuple([a if a.dtype.kind != "c" else _pairs(a) for a in answers])
+        given_points = (real_view(at.theta, dtype), real_view(at.phi, dtype), at.beta)
+        flat = tuple([a if a.dtype.kind != "c" else pairs_of(a) for a in answers])
         failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:
             kernels.interpolated(plan.products, given_points, flat, np.empty(plan.products_room, dtype))
@@ -154,7 +154,7 @@ class CompiledModel:
         return self._systems[key]
 
 
-def _hermitian(operators: np.ndarray) -> bool:
+def hermitian_terms(operators: np.ndarray) -> bool:
     """Return whether all terms are Hermitian: |a_ij - conj a_ji| <= 64 eps (d_i d_j)^{1/2}.
 
     d (N,) are the sizes of their diagonals: a scale for each unknown, as units differ.
@@ -165,14 +165,14 @@ def _hermitian(operators: np.ndarray) -> bool:
     return bool(np.all(skew <= tolerance * diagonal[:, None] * diagonal))
 
 
-def _real_view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def real_view(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return rows of real numbers, or of real and imaginary parts in turn if `dtype` is complex."""
     if array.dtype == dtype and array.flags.c_contiguous:
-        return array if dtype.kind != "c" else _pairs(array)
+        return array if dtype.kind != "c" else pairs_of(array)
     with np.errstate(over="ignore"):  # beyond float32: the solution is not finite, which is reported
-        return _pairs(np.ascontiguousarray(array, dtype=dtype))
+        return pairs_of(np.ascontiguousarray(array, dtype=dtype))
 
 
-def _pairs(array: np.ndarray) -> np.ndarray:
+def pairs_of(array: np.ndarray) -> np.ndarray:
     """Return the same memory as real numbers: (M, 2 k) for a complex array (M, k)."""
     return array.view(array.real.dtype).reshape(len(array), -1) if array.dtype.kind == "c" else array

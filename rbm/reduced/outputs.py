@@ -19,11 +19,20 @@ from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.form_norms import form_norm
+from rbm.reduced.linear_terms import LinearTerms, above_underflow
 from rbm.reduced.saved_output import SavedOutput
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored
 
-__all__ = ["AtPoints", "ReducedLinear", "ReducedOutput", "ReducedQuadratic", "above_underflow", "reduce_output"]
+__all__ = [
+    "AtPoints",
+    "LinearTerms",
+    "ReducedLinear",
+    "ReducedOutput",
+    "ReducedQuadratic",
+    "above_underflow",
+    "reduce_output",
+]
 
 
 class AtPoints(NamedTuple):
@@ -151,24 +160,30 @@ class ReducedLinear(SavedOutput):
             return above_underflow(made + self._off(mus), norm, error)
         psi = self.coefficients(mus)
         size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
-        norm = row_norms(mixed_product(psi, beside(self.dual.T, gamma))) + xp.abs(psi) @ beside(self._defects, gamma)
-        norm = (1 + 1e-12) * norm + underflow_of_sums(self._defects)
+        norm = self._norm(psi)
         return above_underflow(norm * error + size + self._off(mus), norm, error)
+
+    def _norm(self, psi: Any) -> Any:
+        """Return ||l||_{P'} (M,) from coefficients (M, Ql)."""
+        size = namespace(psi).abs(psi)
+        norm = row_norms(mixed_product(psi, beside(self.dual.T, psi))) + size @ beside(self._defects, psi)
+        return (1 + 1e-12) * norm + underflow_of_sums(self._defects)
+
+    def functional(self, mus: np.ndarray) -> LinearTerms:
+        """Return what :meth:`value` and :meth:`bound` are made of at points (M, p), for many gamma a point."""
+        offset = 0.0 if self._offset is None else self._offset(mus)
+        if self._constant is not None:
+            vector, magnitudes, norm = self._constant
+            return LinearTerms(vector[None], magnitudes[None], norm, offset, self._off(mus))
+        psi = self.coefficients(mus)
+        return LinearTerms(
+            psi @ self.vectors, np.abs(psi) @ self._sizes, self._norm(psi)[:, None], offset, self._off(mus)
+        )
 
     def truncate(self, size: int) -> ReducedLinear:
         """Return the output for the first `size` basis vectors."""
         rounding = None if self.rounding is None else self.rounding[:, :size]
         return replace(self, vectors=self.vectors[:, :size], rounding=rounding)
-
-
-def above_underflow(bound: Any, norm: Any, error: Any) -> Any:
-    """Return the bound plus the smallest normal number, or the bound itself where the output or the error is zero.
-
-    So much the products of small numbers may have lost.
-    """
-    xp = namespace(error)
-    present = (error > 0) & (norm > 0)
-    return bound + xp.astype(present, error.dtype) * float(np.finfo(float).tiny)
 
 
 @register("output")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,13 @@ from rbm.estimators import Orthonormal
 from rbm.estimators.base import rounding_constant
 from rbm.estimators.residual_factor import SAFETY
 from rbm.online.forms import SHARP
-from rbm.online.marching import Marched, Recursion, march, residual_terms, sharp_norms, step_norms
+from rbm.online.marching import Marched, Recursion, march, residual_terms, sharp_norms
 
-__all__ = ["Certified", "Coefficients", "StepNorms", "TimeCertificate", "certified"]
+if TYPE_CHECKING:
+    from rbm.online.compiled_march import CompiledMarch
+from rbm.time.lost_digits import LostDigits
+
+__all__ = ["Coefficients", "StepNorms", "TimeCertificate", "sizes_of"]
 
 #: Roundings of a coefficient of the residual in time beyond the one that all estimators count.
 MORE = 4
@@ -78,6 +82,7 @@ class TimeCertificate:
 
     state: Orthonormal
     recursion: Recursion
+    lost: LostDigits | None = None
 
     @cached_property
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,50 +108,78 @@ class TimeCertificate:
         single = own in (np.dtype(np.float32), np.dtype(np.complex64))
         return np.dtype({(0, 0): float, (0, 1): complex, (1, 0): np.float32, (1, 1): np.complex64}[single, is_complex])
 
-    def evaluate(self, of: Coefficients, marched: Marched) -> StepNorms:
-        """Return the norms of all steps by the plain definition, those of weak points by the compensated one."""
-        is_complex = any(
-            np.asarray(a).dtype.kind == "c" for a in (*of.terms, of.control, marched.gamma, self.state.factor)
-        )
-        plain, sharp, relative, constant = self.constants(is_complex)
-        factor = widened(self.state.factor)
-        args = *of.terms, of.control, marched
-        values, spreads = step_norms(factor, plain, self.recursion, *args)
-        floors = np.where(spreads > 0, spreads + relative * values + constant, 0.0)
-        unit = float(np.finfo(marched.gamma.dtype).eps) / 2
-        made = StepNorms(values, floors, *self.rounded(of, unit * _sizes(marched.gamma)))
-        rows = self.weak(made, plain, sharp)
-        return self.sharper(of, made, rows) if len(rows) else made
+    def is_complex(self, of: Coefficients) -> bool:
+        """Return whether the coefficients of the residual, or its factor, are complex."""
+        return self.kind(of).kind == "c" or self.state.factor.dtype.kind == "c"
 
-    def weak(self, made: StepNorms, plain: np.ndarray, sharp: np.ndarray) -> np.ndarray:
+    def compiled(self, of: Coefficients) -> CompiledMarch:
+        """Return the compiled march for such coefficients; made once."""
+        from rbm.online.compiled_march import CompiledMarch  # loads Numba
+
+        is_complex = self.is_complex(of)
+        if is_complex not in self._compiled:
+            plain = self.constants(is_complex)[0]
+            self._compiled[is_complex] = CompiledMarch(self.recursion, widened(self.state.factor), plain)
+        return self._compiled[is_complex]
+
+    @cached_property
+    def _compiled(self) -> dict[bool, CompiledMarch]:
+        return {}
+
+    def plain_norms(
+        self, of: Coefficients, steps: tuple[np.ndarray, np.ndarray, np.ndarray], kind: np.dtype
+    ) -> StepNorms:
+        """Return the norms of all steps from those of :func:`rbm.online.marching.step_norms` and ||gamma^k|| (M, K+1).
+
+        kind : the precision of gamma. The arrays of `steps` become those of the result.
+        """
+        values, spreads, sizes = steps
+        _, _, relative, constant = self.constants(self.is_complex(of))
+        nothing = None if spreads.size and spreads.min() > 0 else spreads <= 0
+        floors = spreads
+        floors += relative * values
+        floors += constant
+        if nothing is not None:
+            floors[nothing] = 0.0
+        return StepNorms(values, floors, *self.rounded(of, float(np.finfo(kind).eps) / 2 * sizes))
+
+    def weak(self, of: Coefficients, made: StepNorms) -> np.ndarray:
         """Return the rows that a second evaluation improves: floors hide a hundredth of the value at some time."""
+        plain, sharp, _, _ = self.constants(self.is_complex(of))
         there = plain > 0
         gain = 1.0 - float((sharp[there] / plain[there]).max(initial=0.0))
         if gain <= 0 or not made.values.shape[1]:
             return np.zeros(0, dtype=int)
-        sums = (np.cumsum(a * a, axis=1) for a in (made.values, SHARP * gain * made.floors))
-        first, second = sums
+        with np.errstate(over="ignore"):
+            first, second = (_sums_of_squares(a) for a in (made.values, made.floors))
+            second *= (SHARP * gain) ** 2
         return np.flatnonzero(np.any(first < second, axis=1))
 
-    def sharper(self, of: Coefficients, made: StepNorms, rows: np.ndarray) -> StepNorms:
-        """Return the norms with those of some rows computed again, in twice the precision."""
+    def sharper(self, of: Coefficients, made: StepNorms, rows: np.ndarray) -> Marched:
+        """Compute the norms of some rows again, in twice the precision, and write them into `made`.
+
+        Returns the trajectories whose increments these are about.
+        """
         part, recursion = of.at(rows), self.recursion
-        again = march(recursion, *part.terms, part.control, part.start)
-        is_complex = any(
-            np.asarray(a).dtype.kind == "c" for a in (*part.terms, part.control, again.gamma, self.state.factor)
-        )
-        _, sharp, relative, constant = self.constants(is_complex)
+        again = march(recursion, *part.terms, part.control, part.start.astype(self.kind(of)))
+        _, sharp, relative, constant = self.constants(self.is_complex(of))
         values = sharp_norms(widened(self.state.factor), recursion, *part.terms, part.control, again)
-        spreads = [
-            residual_terms(recursion, *part.terms, part.control, again, k)[1] @ sharp for k in range(values.shape[1])
-        ]
+        spreads = []
+        for k in range(values.shape[1]):
+            c, sizes = residual_terms(recursion, *part.terms, part.control, again, k)
+            rounding = sizes @ sharp
+            spreads.append(rounding if self.lost is None else np.minimum(rounding, self._with_lost(c, sizes)))
         floors = np.stack(spreads, axis=1) + self._of_sums(part.weights, again.gamma[:, 1:])
         floors = np.where(floors > 0, floors + relative * values + constant, 0.0)
-        tails, middles = self._tails(part, again.tail)
-        out = tuple(np.array(a) for a in made)
-        for target, source in zip(out, (values, floors, tails, middles), strict=True):
+        for target, source in zip(made, (values, floors, *self._tails(part, again.tail)), strict=True):
             target[rows] = source
-        return StepNorms(*out)
+        return again
+
+    def _with_lost(self, c: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Return floors (M,) of compensated sums where the digits that R lacks are known by themselves."""
+        assert self.lost is not None
+        u = rounding_constant(len(self.state.norms) + MORE, np.dtype(c.dtype))
+        return self.lost.bound(c, sizes) + 2 * u * u * (sizes @ self.state.norms) + float(np.finfo(float).tiny)
 
     def rounded(self, of: Coefficients, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of the last two of :class:`StepNorms` from sizes (M, K + 1) >= ||t^k||_2."""
@@ -163,7 +196,7 @@ class TimeCertificate:
         made = []
         for coefficients, terms, t, bound in zip(
             (of.weights, of.theta), (self.recursion.mass, self.recursion.operators), (tail, middle),
-            self.rounded(of, _sizes(tail)), strict=True,
+            self.rounded(of, sizes_of(tail)), strict=True,
         ):  # fmt: skip
             matrix = np.tensordot(coefficients, widened(terms), axes=1)
             form = np.einsum("mki,mij,mkj->mk", t.conj(), matrix, t, optimize=True).real
@@ -180,45 +213,52 @@ class TimeCertificate:
 
     def estimates(self, of: Coefficients, norms: StepNorms) -> tuple[Estimate, Estimate]:
         """Return the estimates (M, K + 1) in the energy norm, and in that of M at each time."""
-        dt, (first, first_floor) = self.recursion.dt, of.initial
+        first, first_floor = (a[:, None] for a in of.initial)
         steps = norms.values.shape[1]
         rounded = 4 * (steps + 16) * ROUND_OFF
         made = []
-        for share in (1.0, 2.0):
-            scale = 1 / (share * of.alpha * dt)
-            with np.errstate(over="ignore", invalid="ignore"):
-                sums = [np.cumsum(a * a, axis=1) * scale[:, None] for a in (norms.values, norms.floors)]
-                work = dt * np.cumsum(norms.middles**2, axis=1) if share == 1.0 else np.zeros_like(norms.middles)
-                value = np.sqrt(first[:, None] ** 2 + _from_zero(sums[0]))
-                floor = np.sqrt(_from_zero(sums[1])) + first_floor[:, None]
-                floor = floor + np.sqrt(norms.tails**2 + _from_zero(work)) + rounded * (value + floor)
-            if not (np.all(np.isfinite(value)) and np.all(np.isfinite(floor))):
-                raise ParameterError(
-                    "an error bound is not finite; scale the right-hand side, or the control (its units)"
-                )
-            made.append(Estimate.from_norm(value, floor))
+        with np.errstate(over="ignore", invalid="ignore"):
+            scale = 1 / (of.alpha * self.recursion.dt)
+            values, floors = (_sums_of_squares(a, scale) for a in (norms.values, norms.floors))
+            tails, work = norms.tails**2, _sums_of_squares(norms.middles, self.recursion.dt)
+            for share in (1.0, 0.5):
+                value = _from_zero(values, share)
+                value += first * first
+                np.sqrt(value, out=value)
+                floor = _from_zero(floors, share)
+                np.sqrt(floor, out=floor)
+                if share == 1.0:
+                    moved = _from_zero(work)
+                    moved += tails
+                    floor += np.sqrt(moved, out=moved)
+                else:
+                    floor += norms.tails
+                floor += first_floor
+                floor += rounded * (value + floor)
+                made.append(Estimate.from_norm(value, floor))
+        if not all(np.all(np.isfinite(a)) for estimate in made for a in (estimate.value, estimate.floor)):
+            raise ParameterError("an error bound is not finite; scale the right-hand side, or the control (its units)")
         return made[0], made[1]
 
 
-class Certified(NamedTuple):
-    """Reduced trajectories gamma (M, K + 1, N), and the norms of their residuals, if they were asked for."""
-
-    gamma: np.ndarray
-    norms: StepNorms
-
-
-def certified(certificate: TimeCertificate, of: Coefficients) -> Certified:
-    """March the reduced recursion at M points and evaluate the residuals of all steps."""
-    marched = march(certificate.recursion, *of.terms, of.control, of.start.astype(certificate.kind(of)))
-    return Certified(marched.gamma, certificate.evaluate(of, marched))
+def _from_zero(sums: np.ndarray, share: float = 1.0) -> np.ndarray:
+    """Return share times (M, K), with a zero before the first step (M, K + 1)."""
+    out = np.empty((len(sums), sums.shape[1] + 1))
+    out[:, 0] = 0.0
+    np.multiply(sums, share, out=out[:, 1:])
+    return out
 
 
-def _from_zero(sums: np.ndarray) -> np.ndarray:
-    """Return (M, K + 1) with a zero before the first step."""
-    return np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
+def _sums_of_squares(values: np.ndarray, scale: Any = None) -> np.ndarray:
+    """Return scale (M,) times the sums of squares up to each step (M, K)."""
+    squares = values * values
+    np.cumsum(squares, axis=1, out=squares)
+    if scale is not None:
+        squares *= scale[:, None] if np.ndim(scale) else scale
+    return squares
 
 
-def _sizes(vectors: np.ndarray) -> np.ndarray:
+def sizes_of(vectors: np.ndarray) -> np.ndarray:
     """Return ||v||_2 (M, K + 1) of vectors (M, K + 1, N), not too small."""
     count, steps, n = vectors.shape
     flat = widened(vectors).reshape(count * steps, n)

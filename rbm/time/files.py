@@ -14,6 +14,7 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.model import ReducedModel
 from rbm.storage.archive import read_archive, write_archive
 from rbm.time.initial import ReducedInitial
+from rbm.time.lost_digits import LostDigits
 from rbm.time.model import checked_times
 from rbm.time.reduced import ReducedTimeModel
 
@@ -28,7 +29,7 @@ def save_time_model(
     """Write a reduced model in time; see :meth:`ReducedTimeModel.save`.
 
     The file is that of its reduced terms, with `time` in the header (dt, theta, slack, the number of mass terms) and
-    the arrays time/triangle, time/defects and time/control.
+    the arrays time/triangle, time/defects, time/control, and time/lost and time/rest of the digits that R lacks.
     """
     target = Path(path)
     if not overwrite and target.exists():
@@ -42,6 +43,9 @@ def save_time_model(
         "time/defects": model.initial.defects,
         "time/control": model.control,
     }
+    if model.lost is not None:
+        arrays |= {"time/lost": model.lost.factor, "time/rest": model.lost.rest}
+        header["time"]["growth"] = model.lost.growth
     write_archive(target, header, arrays)
 
 
@@ -88,10 +92,17 @@ def _model(
         raise ValueError("its arrays do not fit each other")
     if not all(np.all(np.isfinite(a)) for a in (control, triangle, defects)) or np.any(defects < 0):
         raise ValueError("its arrays hold numbers that are not finite, or negative defects")
+    lost = None
+    if "time/lost" in arrays:
+        lost = LostDigits(arrays["time/lost"], arrays["time/rest"], float(of_time["growth"]))
+        m = terms.rhs.shape[0] + terms.size * terms.operators.shape[0]
+        right = lost.factor.ndim == 2 and lost.factor.shape[1] == m and lost.rest.shape == (m,)
+        if not (right and np.all(np.isfinite(lost.factor)) and np.all(lost.rest >= 0) and 1 <= lost.growth < 2):
+            raise ValueError("the lost digits of its factor do not fit it")
     sources = terms.operator_coefficients.sources[-count:]
     return ReducedTimeModel(
         terms, Coefficients(sources, terms.parameters), ReducedInitial(initial, triangle, defects, terms.size), control,
-        dt, theta, slack,
+        dt, theta, slack, lost,
     )  # fmt: skip
 
 

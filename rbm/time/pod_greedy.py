@@ -16,12 +16,13 @@ from rbm.estimators import Orthonormal
 from rbm.online.compilation import compile_seconds
 from rbm.online.marching import Recursion
 from rbm.reduction.projected_system import Reduction
-from rbm.time.certificate import Coefficients, TimeCertificate, certified
+from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.compression import SnapshotStream
 from rbm.time.control import checked_control
 from rbm.time.files import load_run, save_run
 from rbm.time.initial import reduce_initial
+from rbm.time.marches import certified
 from rbm.time.model import TimeModel, energy_form
 from rbm.time.project import finished
 from rbm.time.reduced import ReducedTimeModel
@@ -211,6 +212,8 @@ class _Run:
             self.theta[rows], weights, self.phi[rows], self.alpha[rows], initial.gamma(of_start), error, control
         )
         found = certified(certificate, of)
+        assert found.gamma is not None
+        assert found.norms is not None
         return found.gamma, certificate.estimates(of, found.norms)[0]
 
     def evaluate(self) -> Worst:

@@ -10,6 +10,7 @@ from rbm.project import finish
 from rbm.reduced.outputs import reduce_output
 from rbm.reduction.projected_system import Reduction
 from rbm.time.initial import reduce_initial
+from rbm.time.lost_digits import lost_digits
 from rbm.time.model import TimeModel
 from rbm.time.reduced import ReducedTimeModel
 
@@ -47,4 +48,5 @@ def finished(model: TimeModel, reduction: Reduction) -> ReducedTimeModel:
     )
     initial = reduce_initial(model.initial, model.mass.whole, basis)
     of_mass = model.mass.coefficients
-    return ReducedTimeModel(terms, of_mass, initial, model.control, model.dt, model.theta, model.mass.slack)
+    times = model.control, model.dt, model.theta
+    return ReducedTimeModel(terms, of_mass, initial, *times, model.mass.slack, lost_digits(reduction))

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from lowrank.progress import progress_bar
+from rbm.arithmetic.precision import is_single
 from rbm.errors import Interrupted, ModelError, ParameterError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
 from rbm.online.chunks import pieces
-from rbm.online.marching import Recursion, march
+from rbm.online.marching import Recursion
 from rbm.online.threads import each
 from rbm.parameters.coefficients import Coefficients as Family
 from rbm.parameters.space import ParameterSpace
@@ -25,8 +26,10 @@ from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.control import checked_control
 from rbm.time.initial import ReducedInitial
+from rbm.time.lost_digits import LostDigits
+from rbm.time.marches import certified
 from rbm.time.mass import comparison, positive_weights
-from rbm.time.outputs import output_values
+from rbm.time.outputs import functionals_of, output_values, terms_of
 from rbm.time.solution import TimeSolution
 
 __all__ = ["ReducedTimeModel"]
@@ -47,6 +50,7 @@ class ReducedTimeModel:
     dt: float
     theta: float
     slack: float = 0.0  #: of :class:`rbm.time.mass.Mass`
+    lost: LostDigits | None = None  #: of the residual's factor; None in single precision
 
     @property
     def parameters(self) -> ParameterSpace:
@@ -90,7 +94,7 @@ class ReducedTimeModel:
         """What makes bounds of residual norms."""
         state = self.terms.state("orthonormal")
         assert isinstance(state, Orthonormal)
-        return TimeCertificate(state, self.recursion)
+        return TimeCertificate(state, self.recursion, self.lost)
 
     def solve(
         self,
@@ -120,7 +124,8 @@ class ReducedTimeModel:
         mus = self.parameters.validate(self.parameters.points(mus), extrapolate)
         of = self._coefficients(mus, control)
         made = self._blank(mus, of, estimate, coefficients)
-        bytes_each = 8 * (self.steps + 1) * (3 * self.size + 16) + 32 * self.size**2
+        kept = 3 * self.size if coefficients or is_single(self.certificate.kind(of)) else 0
+        bytes_each = 8 * (self.steps + 1) * (kept + 16 + 3 * len(self.outputs)) + 32 * self.size**2
 
         def work(rows: slice) -> None:
             try:
@@ -199,31 +204,25 @@ class ReducedTimeModel:
 
     def _answer(self, mus: np.ndarray, of: Coefficients, made: TimeSolution, rows: slice) -> None:
         """Write the answers for some rows into the result."""
-        kind = self.certificate.kind(of)
-        marched = march(self.recursion, *of.terms, of.control, of.start.astype(kind))
-        if not np.all(np.isfinite(marched.gamma)):
-            bad = ~np.all(np.isfinite(marched.gamma), axis=(1, 2))
-
-            def message(i: int, where: str) -> str:
-                at = f"{self.parameters.describe(mus[i])} ({where})"
-                return f"the reduced trajectory at {at} is not finite: its system is singular, or numbers are too large"
-
-            raise refused(ModelError, bad, message)
+        terms = terms_of(self.terms.outputs, mus)
+        found = certified(
+            self.certificate,
+            of,
+            functionals_of(terms, self.size, self.certificate.kind(of).kind == "c"),
+            certify=made.estimate is not None,
+            keep=made.coefficients is not None,
+            describe=lambda i: self.parameters.describe(mus[i]),
+        )
         if made.coefficients is not None:
-            made.coefficients[rows] = marched.gamma
+            made.coefficients[rows] = found.gamma
         error = None
-        if made.estimate is not None and made.estimate_l2 is not None:
-            energy, l2 = self.certificate.estimates(of, self.certificate.evaluate(of, marched))
+        if made.estimate is not None and made.estimate_l2 is not None and found.norms is not None:
+            energy, l2 = self.certificate.estimates(of, found.norms)
             for target, source in ((made.estimate, energy), (made.estimate_l2, l2)):
-                target.value[rows], target.floor[rows], target.resolved[rows] = (
-                    source.value,
-                    source.floor,
-                    source.resolved,
-                )
+                target.value[rows], target.floor[rows] = source.value, source.floor
+                target.resolved[rows] = source.resolved
             error = l2.bound / np.sqrt(comparison(of.weights, self.slack))[:, None]
-        for name, output in self.terms.outputs.items():
-            assert isinstance(output, ReducedLinear)
-            value, bound = output_values(output, mus, marched.gamma, error)
+        for name, value, bound in output_values(terms, found, error):
             made.outputs[name][rows] = value
             if bound is not None:
                 made.output_bounds[name][rows] = bound
@@ -241,11 +240,14 @@ class ReducedTimeModel:
 
     def truncate(self, size: int) -> ReducedTimeModel:
         """Return the model for the first `size` basis vectors; nothing is computed anew."""
-        return replace(self, terms=self.terms.truncate(size), initial=self.initial.truncate(size))
+        columns = self.terms.rhs.shape[0] + size * self.terms.operators.shape[0]
+        lost = None if self.lost is None else self.lost.truncate(columns)
+        return replace(self, terms=self.terms.truncate(size), initial=self.initial.truncate(size), lost=lost)
 
     def astype(self, dtype: Any) -> ReducedTimeModel:
         """Return the model in "float32" or "float64", certified for what it then computes."""
-        return replace(self, terms=self.terms.astype(dtype))
+        made = self.terms.astype(dtype)
+        return self if made is self.terms else replace(self, terms=made, lost=None)
 
     def save(self, path: str | os.PathLike[str], *, basis: bool = True, overwrite: bool = True) -> None:
         """Write the model to one file, without pickle, whole or not at all; :func:`rbm.load` reads it."""

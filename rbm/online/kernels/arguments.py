@@ -94,3 +94,50 @@ class Answers(NamedTuple):
     outputs: Any  #: (M, outputs)
     output_bounds: Any  #: (M, outputs)
     failed: Any  #: (M,): SOLVED, INDEFINITE, NOT_FINITE or NO_BOUND; None in Python if all went well
+
+
+class MarchSystem(NamedTuple):
+    """The reduced recursion of :class:`rbm.online.marching.Recursion`: the Q numbers of each entry together."""
+
+    kind: int  #: LDL or LU
+    operators: Any  #: (N * N * Qa,)
+    mass: Any  #: (entries * Qm,): lower triangles (LDL) or whole matrices (LU)
+    sources: Any  #: (N * Qf,)
+    dt: float
+    theta: float
+
+
+class MarchFactor(NamedTuple):
+    """The factor R (k, m) of the residual of every step, in blocks of two rows, and the weights of its floor.
+
+    The columns of R are in groups, one for f, then for each basis vector one of A and one of M. A block starts at its
+    first group that is not zero; its rows are interleaved.
+    """
+
+    matrix: Any  #: all entries
+    first: Any  #: (3, blocks): first group, first entry when each group is one column, first element of `matrix`
+    weights: Any  #: w (m,)
+
+
+class MarchPoints(NamedTuple):
+    """Coefficients and outputs at M points; the last three may have one row, the same for all points."""
+
+    theta: Any  #: of A (M, Qa)
+    weights: Any  #: of M (M, Qm)
+    phi: Any  #: of f (M, Qf)
+    start: Any  #: gamma^0 (M, N)
+    control: Any  #: (M, K)
+    functionals: Any  #: (M, outputs * N)
+    magnitudes: Any  #: (M, outputs * N), real: rounding errors are at most sum_i magnitudes_i |gamma_i|
+
+
+class MarchAnswers(NamedTuple):
+    """The answers for M points; arrays without rows are not written."""
+
+    gamma: Any  #: (M, K + 1, N)
+    values: Any  #: residual norms times dt (M, K); without rows nothing is certified
+    spreads: Any  #: sum_j w_j |c_j| (M, K)
+    sizes: Any  #: ||gamma^k||_2 (M, K + 1), without that for k = 0
+    outputs: Any  #: (outputs, M, K + 1)
+    roundings: Any  #: (outputs, M, K + 1), of the outputs
+    failed: Any  #: (M,): SOLVED, INDEFINITE or NOT_FINITE

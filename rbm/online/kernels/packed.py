@@ -6,7 +6,15 @@ import numpy as np
 
 from rbm.online.forms import Finish, NormForm, ProductForm, SquareForm
 from rbm.online.kernels import arguments
-from rbm.online.kernels.arguments import PackedFactor, PackedFinish, PackedProducts, PackedSystem
+from rbm.online.kernels.arguments import (
+    MarchFactor,
+    MarchSystem,
+    PackedFactor,
+    PackedFinish,
+    PackedProducts,
+    PackedSystem,
+)
+from rbm.online.marching import Recursion
 
 #: Number of rows of the factor that are multiplied together, and the multiple to which its columns are padded.
 ROWS = 4
@@ -100,6 +108,39 @@ def pack_products(form: ProductForm, dtype: np.dtype) -> PackedProducts:
     lower, upper = (np.asarray(m, dtype=real).ravel(order="F") for m in (form.lower, form.upper))
     products, floor = form.products.astype(np.int64), (float(form.deviation), float(form.absolute))
     return PackedProducts(products, scales, lower, upper, squares, errors, weights, *floor)
+
+
+def pack_recursion(recursion: Recursion, hermitian: bool, dtype: np.dtype) -> MarchSystem:
+    """Pack a reduced recursion; `hermitian` stores lower triangles of the mass only."""
+    operators, mass, rhs = (a.astype(precision(a, dtype)) for a in recursion[:3])
+    n, kind = operators.shape[1], arguments.LDL if hermitian else arguments.LU
+    mass = mass[(slice(None), *np.tril_indices(n))] if hermitian else mass.reshape(len(mass), n * n)
+    stiffness = _interleaved(operators.reshape(len(operators), n * n))
+    return MarchSystem(
+        kind, stiffness, _interleaved(mass), _interleaved(rhs), float(recursion.dt), float(recursion.theta)
+    )
+
+
+def pack_time_factor(
+    factor: np.ndarray, weights: np.ndarray, shape: tuple[int, int, int, int], dtype: np.dtype
+) -> tuple[MarchFactor, int]:
+    """Pack R (k, m) and w (m,) for (Qf, Qa, Qm, N) terms; return also the number of entries of R_mu."""
+    qf, qa, qm, n = shape
+    k, m = factor.shape
+    matrix = np.zeros((-(-k // 2) * 2, m), precision(factor, dtype))
+    matrix[:k] = factor
+    widths = np.array([qf] + [qa, qm] * n)
+    ends = np.cumsum(widths)
+    parts, first, place, element = [], [], 0, 0
+    for rows in matrix.reshape(-1, 2, m):
+        used = np.flatnonzero(np.any(rows != 0, axis=0))
+        group = int(np.searchsorted(ends, used[0], side="right")) if len(used) else len(widths)
+        first.append((group, place, element))
+        parts.append(rows[:, ends[group] - widths[group] if len(used) else m :].T.ravel())
+        place, element = place + 2 * (len(widths) - group), element + parts[-1].size
+    flat = np.concatenate([*parts, np.zeros(0, matrix.dtype)])
+    places = np.array(first, np.int64).reshape(-1, 3).T.copy()
+    return MarchFactor(flat, places, weights.astype(dtype.type(0).real.dtype)), place
 
 
 def precision(array: np.ndarray, dtype: np.dtype) -> np.dtype:

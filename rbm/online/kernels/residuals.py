@@ -154,7 +154,8 @@ def _two_product(a: Any, b: Any, zero: Any) -> Any:
 
 
 @compiled
-def _two_sum(a: Any, b: Any) -> Any:
+def two_sum(a: Any, b: Any) -> Any:
+    """Return s and r with s + r = a + b exactly, s the rounded sum."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
@@ -183,14 +184,14 @@ def compensated_coefficients(
             p, e = _two_product(zero - real(g), real(t), zero)
             if parts == 2:
                 p2, e2 = _two_product(imag(g), imag(t), zero)
-                s, f = _two_sum(p, p2)
-                s, f = _two_sum(s, f + (e + e2))
+                s, f = two_sum(p, p2)
+                s, f = two_sum(s, f + (e + e2))
                 store(head, 2 * j, s)
                 store(tail, 2 * j, f)
                 p, e = _two_product(zero - real(g), imag(t), zero)
                 p2, e2 = _two_product(zero - imag(g), real(t), zero)
-                s, f = _two_sum(p, p2)
-                s, f = _two_sum(s, f + (e + e2))
+                s, f = two_sum(p, p2)
+                s, f = two_sum(s, f + (e + e2))
                 store(head, 2 * j + 1, s)
                 store(tail, 2 * j + 1, f)
             else:
@@ -214,7 +215,7 @@ def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: An
                 f = splat(factor[p])
                 x = load(head, j)
                 product, e = _two_product(f, x, zero)
-                high, rest = _two_sum(high, product)
+                high, rest = two_sum(high, product)
                 low = low + (rest + fma(f, load(tail, j), e))
                 p += 4
             row = high + low
@@ -240,7 +241,7 @@ def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, w
         for k in range(4 * first[0, b], 4 * columns, width):
             f = load_from(factor, p)
             product, e = _two_product(f, load_from(high4, k), zero)
-            high, rest = _two_sum(high, product)
+            high, rest = two_sum(high, product)
             low = low + (rest + fma(f, load_from(low4, k), e))
             p += width
         store(sums, 0, high)
@@ -248,7 +249,7 @@ def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, w
         for r in range(4):
             row, rest_of_row = sums[r], rests[r]
             for k in range(r + 4, width, 4):
-                row, rest_here = _two_sum(row, sums[k])
+                row, rest_here = two_sum(row, sums[k])
                 rest_of_row += rest_here + rests[k]
             row += rest_of_row
             total += row * row

@@ -92,7 +92,10 @@ def test_a_sine_mode_decays_by_the_factor_of_the_scheme() -> None:
     K, M = (one[k][1:-1][:, 1:-1] for k in "KM")
     eigenvalue = (mode @ (K @ mode)) / (mode @ (M @ mode))
     k = np.arange(51)
-    for theta, factor in ((1.0, 1 / (1 + 0.01 * eigenvalue)), (0.5, (1 - 0.005 * eigenvalue) / (1 + 0.005 * eigenvalue))):
+    for theta, factor in (
+        (1.0, 1 / (1 + 0.01 * eigenvalue)),
+        (0.5, (1 - 0.005 * eigenvalue) / (1 + 0.005 * eigenvalue)),
+    ):
         model = heat(40, initial=mode, control=np.zeros(50), theta=theta)
         path = model.solve([[1.0, 0.0]])[0]
         np.testing.assert_allclose(path, np.outer(factor**k, mode), atol=1e-13)

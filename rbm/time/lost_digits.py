@@ -1,0 +1,68 @@
+"""What rounding took from the factor of the residual, as a factor of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rbm.affine.functional_range import FunctionalRange
+from rbm.arithmetic import extended
+from rbm.arithmetic.precision import row_norms
+from rbm.reduction.projected_system import Reduction
+
+__all__ = ["LostDigits", "lost_digits"]
+
+
+@dataclass(frozen=True)
+class LostDigits:
+    """The difference W - D R of the residual's terms and their factors, known by itself.
+
+        ||(W - D R) c||_{P^-1} <= growth ||F c||_2 + sum_j rest_j |c_j|
+
+    Without it the difference is bounded by sum_j delta_j |c_j|, its columns one by one: of m columns of random digits
+    that is about m^{1/2} times as much. F is made as R is, from W - D R in extended precision; `rest` is what that may
+    be off by, and is proved, as `growth` is.
+    """
+
+    factor: np.ndarray  #: F (k, m)
+    rest: np.ndarray  #: (m,)
+    growth: float
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """What the rounding of F c adds, per unit of c."""
+        unit = 4 * (self.factor.shape[1] + 8) * float(np.finfo(float).eps)
+        return self.rest + unit * np.linalg.norm(self.factor, axis=0)
+
+    def bound(self, c: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Return bounds (M,) of what R c misses, for coefficients c (M, m) with |c_j| <= sizes_j."""
+        made = self.growth * row_norms(c @ self.factor.T) + sizes @ self._sizes
+        return made * (1 + 2.0**-20)
+
+    def truncate(self, columns: int) -> LostDigits:
+        """Return the same for the first columns of the residual's terms."""
+        factor = self.factor[:, :columns]
+        rows = int(np.flatnonzero(np.any(factor != 0, axis=1)).max(initial=-1)) + 1
+        return LostDigits(factor[:rows], self.rest[:columns], self.growth)
+
+
+def lost_digits(reduction: Reduction) -> LostDigits:
+    """Return what rounding took from the residual's range of a projection.
+
+    Cost: that of making the range once more, without its Riesz solves for defects.
+    """
+    made, stack, rhs = reduction.residual_range, reduction.model.stack, reduction.model.rhs_terms
+    parts = [(rhs, np.zeros_like(rhs), np.zeros(rhs.shape))]
+    for z in reduction.basis.T:
+        column = np.ascontiguousarray(z)[:, None]
+        images = (*stack.product(column), stack.rounding(column))
+        hi, lo, rounding = (stack.side_by_side(part[:, 0]) for part in images)
+        parts.append((hi, lo, rounding))
+    hi, lo, rounding = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    approximation, off = made.approximation(made.factor)
+    left = extended.add((hi, lo), (-approximation[0], -approximation[1]))
+    span = FunctionalRange(made.inner_product)
+    span.append(left[0] + left[1], np.zeros_like(hi), rounding + off)
+    return LostDigits(span.factor, 2 * span.defects, 1 + 2 * span.orthogonality)
