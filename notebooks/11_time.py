@@ -132,14 +132,15 @@ figure
 rng = np.random.default_rng(1)
 many = model.parameters.sample(1000, "random", rng=2)
 heating = np.repeat(rng.uniform(0, 1, (1000, 20)), 5, axis=1)
+reduced.solve(many[:64], heating[:64], coefficients=False)  # compiles
 start = time.perf_counter()
 answers = reduced.solve(many, heating, coefficients=False)
 online = (time.perf_counter() - start) / len(many)
 start = time.perf_counter()
 model.solve(many[:2], heating[:2])
 full = (time.perf_counter() - start) / 2
-print(f"{1e3 * online:.1f} ms per certified trajectory, {full / online:.0f} times faster than a full-order march")
-assert full > 3 * online
+print(f"{1e3 * online:.2f} ms per certified trajectory, {full / online:.0f} times faster than a full-order march")
+assert full > 20 * online
 
 warmest, bound = answers.outputs["T_mean"].max(axis=1), answers.output_bounds["T_mean"].max(axis=1)
 figure = Figure(figsize=(9.2, 3.8), layout="constrained")

@@ -71,7 +71,7 @@ SHORTER: dict[str, dict[str, str]] = {
         "sample(50)": "sample(20)",
         "tol=2e-3": "tol=2e-2",
         "1000": "100",
-        "full > 3 * online": "full > online",
+        "full > 20 * online": "full > online",
         "every=4": "every=20",
     },
     "07_frequency_sweep": {"n=15_000": "n=1_500", "sample(600": "sample(300", "sample(40, ": "sample(10, "},
