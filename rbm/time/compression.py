@@ -14,10 +14,9 @@ __all__ = ["SnapshotStream"]
 class SnapshotStream:
     """The POD of vectors that arrive one after the other, in bounded memory.
 
-    A window of at most `window` vectors is replaced, when it is full, by its modes times their singular values, which
-    have the same Gram matrix up to those below rtol times the largest; these are left out. POD of a POD: the squares of
-    singular values at the end are off by at most (number of windows) rtol^2 of the largest. A trajectory that fits the
-    window is not compressed at all.
+    A window of at most `window` vectors is replaced, when it is full, by its first modes times their singular values,
+    half a window of them at most, and none below rtol times the largest: they have the same Gram matrix but for what is
+    left out. A trajectory that fits the window is not compressed at all.
 
     product : P (n, n); window : number of vectors; rtol : what is left out
     """

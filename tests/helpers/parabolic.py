@@ -14,7 +14,7 @@ __all__ = ["convection", "exact_march", "heat", "line", "square", "windows"]
 
 
 def line(cells: int) -> dict[str, Any]:
-    """Return stiffness, mass, convection u' v, x-weighted convection and load of linear elements on (0, 1), all nodes."""
+    """Return stiffness, mass, convection u' v and load of linear elements on (0, 1), for all nodes."""
     h, x = 1.0 / cells, np.linspace(0, 1, cells + 1)
     n = cells + 1
     local = {

@@ -125,9 +125,9 @@ def test_a_stream_of_snapshots_has_the_modes_of_all_of_them() -> None:
         stream.add(vector)
     modes, values = whole.modes(3)
     few, others = stream.modes(3)
-    np.testing.assert_allclose(others[:3], values[:3], rtol=1e-9)
+    np.testing.assert_allclose(others[:3], values[:3], rtol=1e-7)  # six modes are kept of twelve vectors
     overlap = np.abs(np.diag(few.T @ (model.inner_product.matrix @ modes)))
-    np.testing.assert_allclose(overlap, 1, atol=1e-9)
+    np.testing.assert_allclose(overlap, 1, atol=1e-7)
     assert len(stream.vectors) <= 12
     assert whole.modes(3)[1].sum() * len(path) == pytest.approx(float(np.sum(model.inner_product.norm(path.T) ** 2)))
 

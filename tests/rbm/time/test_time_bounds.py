@@ -1,4 +1,4 @@
-"""Bounds in time against a truth that marches beyond double precision: never below the error, sharp, true at round-off."""
+"""Bounds in time against a truth beyond double precision: never below the error, sharp, true at round-off."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from helpers.parabolic import convection, heat
 
 import lowrank
 import rbm
+from rbm.online.marching import march, step_norms
+from rbm.time.marches import certified
 
 
 def pod_basis(model: rbm.TimeModel, count: int, size: int | None = None) -> np.ndarray:
@@ -39,15 +41,19 @@ def test_no_bound_is_below_the_error_down_to_round_off(theta: float, size: int |
     answer, errors = checked(model, reduced, model.parameters.sample(8, "random", rng=1))
     resolved = answer.estimate.resolved & (errors.energy > 0)
     if np.any(resolved):
-        assert (answer.bound[resolved] / errors.energy[resolved]).max() <= 3
+        # two vectors miss most of an initial value with layers; its error decays, and the bound keeps it: up to seven
+        limit = 8 if size == 2 else 3
+        assert (answer.bound[resolved] / errors.energy[resolved]).max() <= limit
     truth = model.solve(answer.mus) @ model.outputs["mean"].terms[0]
     off = np.abs(truth - answer.outputs["mean"])
     assert np.all(off <= answer.output_bounds["mean"] + 2e-15 * np.abs(truth))
 
 
-def test_at_round_off_the_bound_is_at_most_ten_times_the_error() -> None:
+@pytest.mark.parametrize("given", [True, False])
+def test_at_round_off_the_floor_is_at_most_ten_times_the_error(given: bool) -> None:
     model = convection(10)
-    reduced = rbm.project_time(model, pod_basis(model, 24))
+    basis = pod_basis(model, 24) if given else rbm.pod_greedy(model, model.parameters.sample(30)).basis
+    reduced = rbm.project_time(model, basis)
     assert reduced.size == 81  # the whole space: rounding is all that is left
     answer, errors = checked(model, reduced, model.parameters.sample(5, "random", rng=2))
     assert not np.any(answer.estimate.resolved[:, 1:])
@@ -60,15 +66,14 @@ def test_without_the_second_evaluation_the_floor_would_be_hundreds_of_times_larg
     model = convection(10)
     reduced = rbm.project_time(model, pod_basis(model, 24))
     certificate = reduced.certificate
-    mus = model.parameters.sample(2, "random", rng=2)
-    of = reduced._coefficients(mus, None)
-    from rbm.online.marching import march, step_norms
-
+    of = reduced._coefficients(model.parameters.sample(2, "random", rng=2), None)
     marched = march(reduced.recursion, *of.terms, of.control, of.start)
     plain = certificate.constants(False)[0]
-    _, spreads = step_norms(certificate.state.factor, plain, reduced.recursion, *of.terms, of.control, marched)
-    sharp = certificate.evaluate(of, marched)
-    assert np.all(spreads > 20 * sharp.floors)
+    args = certificate.state.factor, plain, reduced.recursion, *of.terms, of.control, marched
+    spreads = step_norms(*args)[1]
+    norms = certified(certificate, of).norms
+    assert norms is not None
+    assert np.all(spreads > 100 * norms.floors)
 
 
 @pytest.mark.slow
@@ -127,8 +132,8 @@ def test_several_masses_complex_numbers_and_single_precision() -> None:
 def test_the_norm_of_an_output_is_that_of_the_dual_of_the_mass() -> None:
     model = heat(20)
     reduced = rbm.project_time(model, pod_basis(model, 3, 3))
-    l, M = model.outputs["mean"].terms[0], model.mass.terms[0].toarray()
-    norm = np.sqrt(l @ np.linalg.solve(M, l))
+    functional, mass = model.outputs["mean"].terms[0], model.mass.terms[0].toarray()
+    norm = np.sqrt(functional @ np.linalg.solve(mass, functional))
     answer = reduced.solve([[1.0, 1.0]])
     np.testing.assert_allclose(answer.output_bounds["mean"], norm * answer.bound_l2, rtol=1e-9)
 
@@ -141,7 +146,7 @@ def test_a_pencil_is_taken_where_it_bounds_coercivity_only() -> None:
     checked(good, reduced, good.parameters.sample(4, "random", rng=0))
     bad = heat(20, **{**of, "operators": [("k", K), ("-20 * r", M)]})
     reduced = rbm.project_time(bad, np.eye(19)[:, :3])
-    with pytest.raises(rbm.StabilityError, match="not coercive at k = 0.1, r = 5"):
+    with pytest.raises(rbm.StabilityError, match=r"not coercive at k = 0\.1, r = 5"):
         reduced.solve([[2.0, 0.0], [0.1, 5.0]])
 
 

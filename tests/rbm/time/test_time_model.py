@@ -254,7 +254,7 @@ def test_an_operator_that_is_not_coercive_has_a_bound_in_space_and_time() -> Non
     model = rbm.TimeModel(
         M, [(1.0, K), ("-s", M)], [(1.0, one["f"][1:-1])], K, {"s": (5.0, 20.0)}, 1.0, dt=0.01, steps=6
     )
-    with pytest.raises(StabilityError, match="above|too large"):
+    with pytest.raises(StabilityError, match=r"above|too large"):
         model.verify()
     whole = model.space_time()
     result = rbm.greedy(whole, whole.parameters.sample(20), max_basis=4)
