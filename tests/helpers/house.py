@@ -30,7 +30,7 @@ ROOMS = {
     ),
     "problems": (
         *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_fin", "convection_diffusion"),
-        *("frequency_sweep", "acoustics", "studies"),
+        *("frequency_sweep", "cooling_fin", "moving_heat", "acoustics", "studies"),
     ),
     "ml": (
         *("array_files", "embeddings", "material", "albert", "quantization", "chunks", "tuning", "tasks", "language"),
