@@ -79,9 +79,14 @@ def test_more_rows_than_16_bits_number(keys: int) -> None:
     tables = replace(tables, grams=tables.grams.prune(keys))
     assert tables.grams.slots.dtype == (np.uint16 if keys < 1 << 16 else np.uint32)
     triples = [(key >> 20, key >> 10 & 1023, key & 1023) for key in tables.grams.keys[65_000:].tolist() if key < PAIR]
-    words = [[symbol for symbol in triple if symbol >= 2] for triple in triples if min(triple[:2]) >= 2]
+    words = [
+        [symbol for symbol in triple if symbol >= 2]
+        for triple in triples
+        if min(triple[:2]) >= 2 and max(triple) < 1 << BITS
+    ]
     texts = ["".join(LETTERS[symbol - 2] for symbol in word) for word in words]
-    for text, found in zip(texts[-200:], tables.run(texts[-200:])[0], strict=True):
+    assert len(texts) >= 10
+    for text, found in zip(texts[-10:], tables.run(texts[-10:])[0], strict=True):
         np.testing.assert_array_equal(found, logits_plainly(tables, text))
 
 

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from ml.language.detection.letters import APOSTROPHE, CODES, OTHER, folding
-from ml.language.detection.look_up import BITS, beside, gram_finder, near, word_finder
+from ml.language.detection.look_up import BITS, beside, gram_finder, near, word_adder
 from ml.language.detection.packing import FULL, LANES, ROOM, adder, packed
 from ml.language.detection.slots import PRIME, START
 
 __all__ = ["arguments", "sum_rows"]
+
+#: Texts whose words are looked up together.
+GROUP = 128
 
 
 def sum_rows(codes: np.ndarray, ends: np.ndarray, given: tuple[Any, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,25 +82,32 @@ def _letter() -> Any:
 
 @functools.cache
 def _decider() -> Any:
-    """Return the compiled selector of one text: it writes the logits, and returns the number of the largest."""
+    """Return the compiled selector of some texts: it writes their logits, and the numbers of the largest to `best`.
+
+    best : int32, -1 for a text without a known letter, whose logits are zeros
+    """
     import numba
     from numba import int64
 
-    vector = "float64[::1]"
+    both = "float64, float64[:, ::1], float64, float64[:, ::1], float64[::1], float64[::1]"
 
-    @numba.njit(
-        f"int64(float64, {vector}, float64, {vector}, {vector}, {vector}, {vector})", error_model="numpy", nogil=True
-    )
-    def decide(unit: Any, grams: Any, word_unit: Any, words: Any, weights: Any, offsets: Any, logits: Any) -> Any:
-        for k in range(len(weights)):
-            logits[k] = (unit * grams[k] + word_unit * words[k]) * weights[k] + offsets[k]
-        which: Any = int64(0)
-        largest = -np.inf
-        for k in range(len(weights)):  # without a branch, which would be guessed wrongly
-            value = logits[k]
-            which = k if value > largest else which
-            largest = max(largest, value)
-        return which
+    @numba.njit(f"void({both}, float64[:, ::1], int32[::1])", error_model="numpy", nogil=True)
+    def decide(
+        unit: Any, grams: Any, word_unit: Any, words: Any, weights: Any, offsets: Any, logits: Any, best: Any
+    ) -> None:
+        for text in range(len(best)):
+            if best[text] < 0:
+                logits[text] = 0.0
+                continue
+            for k in range(len(weights)):
+                logits[text, k] = (unit * grams[text, k] + word_unit * words[text, k]) * weights[k] + offsets[k]
+            which: Any = int64(0)
+            largest = -np.inf
+            for k in range(len(weights)):  # without a branch, which would be guessed wrongly
+                value = logits[text, k]
+                which = k if value > largest else which
+                largest = max(largest, value)
+            best[text] = which
 
     return decide
 
@@ -118,22 +128,25 @@ def _bits() -> Any:
     return bits
 
 
+def _signature(kind: str, slot: str) -> str:
+    """Return the types that the compiled kernel takes."""
+    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], uint32[::1], {kind}[::1], int64, int64, float64"
+    lists = f"uint64[::1], {kind}[::1], float64, float64[::1], float64[::1]"
+    return f"void(uint32[::1], int64[::1], {tables}, {lists}, float64[:, ::1], int32[::1])"
+
+
 @functools.cache
 def _compiled(kind: str, slot: str) -> Any:
     """Return the compiled kernel for rows of float32 or packed int8. The first call takes 4 s.
 
     Letters are read in one function with all else, since a call that hands over so many arrays costs more than a word.
     """
-    import numba
-    from numba import int64, uint64
+    from numba import int64, njit, uint32, uint64
 
-    letter, rows_of, find_word, add = _letter(), gram_finder(slot), word_finder(), adder(kind)
+    letter, rows_of, add, add_words = _letter(), gram_finder(slot), adder(kind), word_adder(kind)
     bits, decide = _bits(), _decider()
-    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], uint32[::1], {kind}[::1], int64, int64, float64"
-    lists = f"uint64[::1], {kind}[::1], float64, float64[::1], float64[::1]"
 
-    @numba.njit(f"void(uint32[::1], int64[::1], {tables}, {lists}, float64[:, ::1], int32[::1])",
-                error_model="numpy", nogil=True)  # fmt: skip
+    @njit(_signature(kind, slot), error_model="numpy", nogil=True)
     def run(
         codes: Any, ends: Any, folds: Any, symbols: Any, slots: Any, keys: Any, index: Any, rows: Any, size: Any,
         order: Any, unit: Any, word_slots: Any, word_rows: Any, word_unit: Any, weights: Any, offsets: Any, logits: Any,
@@ -141,16 +154,17 @@ def _compiled(kind: str, slot: str) -> Any:
     ) -> None:  # fmt: skip
         width, begin, listed = len(weights), 0, len(word_slots) > 0
         shift, word_shift = bits(len(slots)), bits(len(word_slots))
-        grams, words = np.zeros(ROOM, np.int64), np.zeros(ROOM, np.int64)  # numbers of rows
-        of_grams = np.zeros((width + LANES - 1) // LANES * LANES)  # and their sums
-        of_words = of_grams.copy()
+        numbers, owners, hashes = np.zeros(ROOM, np.int64), np.zeros(ROOM, np.int64), np.zeros(ROOM, np.uint64)
+        waiting = (hashes, owners, np.zeros(ROOM, np.uint64), np.zeros(ROOM, np.int64))
+        of_grams = np.zeros((GROUP, (width + LANES - 1) // LANES * LANES))
+        of_words, m = of_grams.copy(), int64(0)
         for text in range(len(ends)):
-            end = ends[text]
-            of_grams[:], of_words[:] = 0, 0
-            n, m, known, a, b = int64(0), int64(0), int64(0), int64(0), int64(0)
+            end, group = ends[text], text % GROUP
+            of_grams[group], of_words[group] = 0, 0
+            n, known, a, b = int64(0), int64(0), int64(0), int64(0)
             inside, h = False, uint64(START)
             for i in range(begin, end + 1):
-                f = letter(folds, codes, i, begin, end) if i < end else numba.uint32(0)
+                f = letter(folds, codes, i, begin, end) if i < end else uint32(0)
                 if f == 0 and not inside:
                     continue
                 c = int64(0)
@@ -161,28 +175,27 @@ def _compiled(kind: str, slot: str) -> Any:
                     inside = True
                 number = int64(index[a << 2 * BITS | b << BITS | c]) if a | b | c < 1 << BITS else int64(0)
                 if number != 0:
-                    grams[n] = number
+                    numbers[n] = number
                     n += 1
                 else:
-                    n = rows_of(slots, keys, size, order, shift, a, b, c, grams, n)
+                    n = rows_of(slots, keys, size, order, shift, a, b, c, numbers, n)
                 a, b = b, c
-                if f == 0:
-                    number = find_word(word_slots, word_shift, h) if listed else int64(-1)
-                    if number >= 0:
-                        words[m] = number
-                        m += 1
-                    a, b, inside, h = int64(0), int64(0), False, uint64(START)
                 if n > FULL:
-                    add(rows, width, grams, n, of_grams)
-                    add(word_rows, width, words, m, of_words)
-                    n, m = int64(0), int64(0)
-            add(rows, width, grams, n, of_grams)
-            if m:
-                add(word_rows, width, words, m, of_words)
-            begin, best[text] = end, -1
-            if known:
-                best[text] = decide(unit, of_grams, word_unit, of_words, weights, offsets, logits[text])
-            else:
-                logits[text] = 0.0
+                    add(rows, width, numbers, n, of_grams[group])
+                    n = int64(0)
+                if f == 0:
+                    hashes[m], owners[m] = h, group
+                    m += listed
+                    a, b, inside, h = int64(0), int64(0), False, uint64(START)
+                    if m == ROOM:
+                        add_words(word_slots, word_rows, word_shift, width, m, *waiting, of_words)
+                        m = int64(0)
+            add(rows, width, numbers, n, of_grams[group])
+            begin, best[text] = end, 0 if known else -1
+            if group == GROUP - 1 or text == len(ends) - 1:
+                add_words(word_slots, word_rows, word_shift, width, m, *waiting, of_words)
+                m = int64(0)
+                these = slice(text - group, text + 1)
+                decide(unit, of_grams, word_unit, of_words, weights, offsets, logits[these], best[these])
 
     return run

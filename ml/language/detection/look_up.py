@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ml.language.detection.grams import CONTEXT, PAIR, SHORT, GramTable
+from ml.language.detection.packing import LANES, adder
 from ml.language.detection.slots import FACTOR
 
-__all__ = ["BITS", "beside", "gram_finder", "near", "word_finder"]
+__all__ = ["BITS", "beside", "gram_finder", "near", "word_adder"]
 
 #: Symbols below 2^BITS are in the index: 94 % of the triples of running words in 14 languages of Europe.
 BITS = 5
@@ -119,17 +120,46 @@ def gram_finder(slot: str) -> Any:
 
 
 @functools.cache
-def word_finder() -> Any:
-    """Return the compiled look-up of the hash of a word in the lists: the number of its row, -1 without one."""
+def word_adder(kind: str) -> Any:
+    """Return the compiled sums of the rows of many words, by their hashes; words that are in no list add nothing.
+
+    It takes, for `count` words, hashes and owners, the texts to whose sums (texts, K) they belong, those of one text
+    one after the other. Long lists lie far off in memory: all slots are fetched before the first is looked at, and the
+    beginnings of all packed rows before the first is added, so that words wait together and not one by one. `entries`
+    and `numbers` are room for as many.
+    """
     import numba
     from numba import int64, uint64
 
-    @numba.njit("int64(uint64[::1], uint64, uint64)", error_model="numpy", nogil=True)
-    def find_word(slots: Any, shift: Any, h: Any) -> Any:
-        key, mask = h >> uint64(32), uint64(len(slots)) - uint64(1)
-        at = (key * uint64(FACTOR)) >> shift
-        while slots[at] != uint64(0) and slots[at] >> uint64(32) != key:
-            at = (at + uint64(1)) & mask
-        return int64(slots[at] & uint64(0xFFFFFFFF)) - int64(1)
+    add, in_bytes = adder(kind), kind == "uint64"
+    room = "uint64[::1], int64[::1], uint64[::1], int64[::1], float64[:, ::1]"
 
-    return find_word
+    @numba.njit(f"void(uint64[::1], {kind}[::1], uint64, int64, int64, {room})", error_model="numpy", nogil=True)
+    def add_words(
+        slots: Any, rows: Any, shift: Any, width: Any, count: Any, hashes: Any, owners: Any, entries: Any, numbers: Any,
+        sums: Any,
+    ) -> None:  # fmt: skip
+        mask, long = uint64(len(slots)) - uint64(1), uint64((width + LANES - 1) // LANES * 2)
+        for i in range(count):
+            entries[i] = slots[((hashes[i] >> uint64(32)) * uint64(FACTOR)) >> shift]
+        n: Any = int64(0)
+        for i in range(count):
+            key, entry = hashes[i] >> uint64(32), entries[i]
+            if entry != uint64(0) and entry >> uint64(32) != key:
+                at = (key * uint64(FACTOR)) >> shift
+                while entry != uint64(0) and entry >> uint64(32) != key:
+                    at = (at + uint64(1)) & mask
+                    entry = slots[at]
+            if entry != uint64(0):
+                numbers[n] = int64(entry & uint64(0xFFFFFFFF)) - int64(1)
+                owners[n] = owners[i]
+                if in_bytes:
+                    entries[n] = rows[uint64(numbers[n]) * long]
+                n += 1
+        first: Any = int64(0)
+        for i in range(1, n + 1):
+            if i == n or owners[i] != owners[first]:
+                add(rows, width, numbers[first:i], i - first, sums[owners[first]])
+                first = i
+
+    return add_words
