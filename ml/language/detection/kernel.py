@@ -156,7 +156,7 @@ def _compiled(kind: str, slot: str) -> Any:
         shift, word_shift = bits(len(slots)), bits(len(word_slots))
         numbers, owners, hashes = np.zeros(ROOM, np.int64), np.zeros(ROOM, np.int64), np.zeros(ROOM, np.uint64)
         waiting = (hashes, owners, np.zeros(ROOM, np.uint64), np.zeros(ROOM, np.int64))
-        of_grams = np.zeros((GROUP, (width + LANES - 1) // LANES * LANES))
+        of_grams = np.zeros((min(GROUP, len(ends)), (width + LANES - 1) // LANES * LANES))
         of_words, m = of_grams.copy(), int64(0)
         for text in range(len(ends)):
             end, group = ends[text], text % GROUP
