@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml.language.detection import LanguageDetector
 from ml.language.detection.definition import gram_rows, logits_plainly
 from ml.language.detection.grams import CONTEXT, PAIR, SHORT, GramTable
 from ml.language.detection.kernel import GROUP
@@ -127,3 +128,10 @@ def test_texts_that_are_no_strings() -> None:
     for texts in (["a", 5], [None], [b"a", "b"]):
         with pytest.raises(TypeError, match=r"texts must be strings, one is (int|NoneType|bytes)"):
             tables.run(texts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("texts", [5, None])
+def test_texts_that_are_no_list(texts: object) -> None:
+    detector = LanguageDetector(("de", "en"), random_tables(np.random.default_rng(3), 2, "int8", 3))
+    with pytest.raises(TypeError, match=r"texts must be a list of strings, got (int|NoneType)"):
+        detector.detect_words(texts)  # type: ignore[arg-type]

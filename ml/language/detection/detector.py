@@ -197,4 +197,6 @@ def _text(text: str) -> str:
 def _texts(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str | bytes):
         raise TypeError(f"texts must be a list of strings, got one; pass [{texts[:20]!r}] or call detect")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a list of strings, got {type(texts).__name__}")
     return texts if isinstance(texts, list | tuple) else list(texts)
