@@ -84,6 +84,7 @@ class TimeCertificate:
     state: Orthonormal
     recursion: Recursion
     lost: LostDigits | None = None
+    decay: float = 0.0  #: lambda with P >= lambda W, W the sum of the mass terms; 0 if it is not known
 
     @cached_property
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -254,9 +255,32 @@ class TimeCertificate:
                 more = bound + limit
                 more *= rounded
                 limit += more
+        if self.decay > 0 and self.recursion.theta == 1 and norms.values.shape[1]:
+            value_l2, floor_l2 = self._decaying(of, norms, rounded)
         if not all(np.isfinite(a.max(initial=0.0)) for a in (value, floor, value_l2, floor_l2)):
             raise ParameterError("an error bound is not finite; scale the right-hand side, or the control (its units)")
         return Estimate.from_norm(value, floor), Estimate.from_norm(value_l2, floor_l2)
+
+    def _decaying(self, of: Coefficients, norms: StepNorms, rounded: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and floors (M, K + 1) of ||e^k||_M that decay, for implicit Euler.
+
+        Of (A e, e) the share s is at least s alpha lambda / max_q m_q ||e||_M^2, the rest absorbs the residual:
+
+            (1 + 2 s dt alpha lambda / max_q m_q) ||e^k||^2 <= ||e^{k-1}||^2 + dt ||r^k||^2 / (2 (1 - s) alpha),
+
+        for every s, in each step the best of four.
+        """
+        from rbm.online.kernels.decay import decaying  # loads Numba
+
+        dt, first = self.recursion.dt, np.stack(of.initial, axis=1)
+        rate = dt * self.decay * of.alpha / of.weights.max(axis=1) * (1 - 16 * ROUND_OFF)
+        value, bound = (np.empty_like(norms.tails) for _ in range(2))
+        scale = (1 + 16 * ROUND_OFF) / (2 * of.alpha * dt)
+        decaying(norms.values, norms.floors, first, scale, rate, value, bound)
+        floor = bound - value
+        floor += norms.tails
+        floor += rounded * (bound + floor)
+        return value, floor
 
 
 def _sums_of_squares(values: np.ndarray, scale: Any = None) -> np.ndarray:

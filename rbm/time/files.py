@@ -28,8 +28,8 @@ def save_time_model(
 ) -> None:
     """Write a reduced model in time; see :meth:`ReducedTimeModel.save`.
 
-    The file is that of its reduced terms, with `time` in the header (dt, theta, slack, the number of mass terms) and
-    the arrays time/triangle, time/defects, time/control, and time/lost and time/rest of the digits that R lacks.
+    The file is that of its reduced terms, with `time` in the header (dt, theta, slack, decay, the number of mass terms)
+    and the arrays time/triangle, time/defects, time/control, and time/lost and time/rest of the digits that R lacks.
     """
     target = Path(path)
     if not overwrite and target.exists():
@@ -37,7 +37,9 @@ def save_time_model(
     arrays: dict[str, np.ndarray] = {}
     header = header_of(model.terms, arrays, basis, {"initial": model.initial.coefficients})
     count = len(model.mass_coefficients)
-    header |= {"kind": KIND, "time": {"dt": model.dt, "theta": model.theta, "slack": model.slack, "mass_terms": count}}
+    header["kind"] = KIND
+    numbers = {"dt": model.dt, "theta": model.theta, "slack": model.slack, "decay": model.decay}
+    header["time"] = {**numbers, "mass_terms": count}
     arrays |= {
         "time/triangle": model.initial.triangle,
         "time/defects": model.initial.defects,
@@ -99,10 +101,13 @@ def _model(
         right = lost.factor.ndim == 2 and lost.factor.shape[1] == m and lost.rest.shape == (m,)
         if not (right and np.all(np.isfinite(lost.factor)) and np.all(lost.rest >= 0) and 1 <= lost.growth < 2):
             raise ValueError("the lost digits of its factor do not fit it")
+    decay = float(of_time["decay"])
+    if not 0 <= decay < np.inf:
+        raise ValueError(f"its rate of decay is {decay}")
     sources = terms.operator_coefficients.sources[-count:]
     return ReducedTimeModel(
         terms, Coefficients(sources, terms.parameters), ReducedInitial(initial, triangle, defects, terms.size), control,
-        dt, theta, slack, lost,
+        dt, theta, slack, lost, decay,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from rbm.stability.bound import StabilityBound, Unbound
 from rbm.stability.verification import Verification
 from rbm.time.coercivity import check_coercivity
 from rbm.time.control import checked_control
+from rbm.time.decay import decay_rate
 from rbm.time.initial import read_initial
 from rbm.time.mass import Mass, read_mass
 from rbm.time.space_time import space_time
@@ -159,6 +161,12 @@ class TimeModel:
     def dimension(self) -> int:
         """The number n of unknowns."""
         return self.spatial.dimension
+
+    @cached_property
+    def decay(self) -> float:
+        """A proved lambda with P >= lambda W, W the sum of the mass terms (:func:`rbm.time.decay.decay_rate`)."""
+        found = decay_rate(self.inner_product, self.mass.whole, self.spatial.solver is None)
+        return found / (1 + self.mass.slack)
 
     @property
     def times(self) -> np.ndarray:

@@ -207,7 +207,7 @@ class _Run:
         initial = reduce_initial(model.initial, model.mass.whole, reduction.basis)
         of_start, weights = self.of_start[rows], self.weights[rows]
         control = np.broadcast_to(self.control, (len(weights), model.steps))
-        error = initial.error(of_start, weights)
+        error = initial.error(of_start, weights * (1 + model.mass.slack))
         of = Coefficients(
             self.theta[rows], weights, self.phi[rows], self.alpha[rows], initial.gamma(of_start), error, control
         )

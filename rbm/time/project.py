@@ -49,4 +49,5 @@ def finished(model: TimeModel, reduction: Reduction) -> ReducedTimeModel:
     initial = reduce_initial(model.initial, model.mass.whole, basis)
     of_mass = model.mass.coefficients
     times = model.control, model.dt, model.theta
-    return ReducedTimeModel(terms, of_mass, initial, *times, model.mass.slack, lost_digits(reduction))
+    lost = lost_digits(reduction)
+    return ReducedTimeModel(terms, of_mass, initial, *times, model.mass.slack, lost, model.decay)

@@ -51,6 +51,7 @@ class ReducedTimeModel:
     theta: float
     slack: float = 0.0  #: of :class:`rbm.time.mass.Mass`
     lost: LostDigits | None = None  #: of the residual's factor; None in single precision
+    decay: float = 0.0  #: lambda with P >= lambda W, W the sum of the mass terms (:mod:`rbm.time.decay`)
 
     @property
     def parameters(self) -> ParameterSpace:
@@ -94,7 +95,7 @@ class ReducedTimeModel:
         """What makes bounds of residual norms."""
         state = self.terms.state("orthonormal")
         assert isinstance(state, Orthonormal)
-        return TimeCertificate(state, self.recursion, self.lost)
+        return TimeCertificate(state, self.recursion, self.lost, self.decay)
 
     def solve(
         self,
@@ -177,7 +178,7 @@ class ReducedTimeModel:
         alpha = coercivity(self.terms.stability, mus, np.ascontiguousarray(theta), self.parameters)
         of_start = self.initial.coefficients(mus)
         start = self.initial.gamma(of_start)
-        error = self.initial.error(of_start, weights)
+        error = self.initial.error(of_start, weights * (1 + self.slack))
         return Coefficients(theta, weights, self.terms.rhs_coefficients(mus), alpha, start, error, g)
 
     def _blank(self, mus: np.ndarray, of: Coefficients, estimate: bool, coefficients: bool) -> TimeSolution:

@@ -13,6 +13,7 @@ from helpers.parabolic import convection, heat
 import lowrank
 import rbm
 from rbm.online.marching import march, step_norms
+from rbm.time.decay import decay_rate
 from rbm.time.marches import certified
 
 
@@ -161,3 +162,25 @@ def test_a_bound_that_is_wrong_is_seen() -> None:
     answer = wrong.solve(mus)
     errors = model.error_norms(mus, answer.coefficients, reduced.basis)
     assert np.any(answer.bound < errors.energy)
+
+
+def test_the_bound_at_one_time_decays_as_the_error_does() -> None:
+    control = np.r_[np.ones(20), np.zeros(180)]
+    model = heat(20, steps=200, control=control)
+    reduced = rbm.project_time(model, pod_basis(model, 6, 6))
+    mus = model.parameters.sample(6, "random", rng=8)
+    answer, _ = checked(model, reduced, mus)
+    still = replace(reduced, decay=0.0).solve(mus)
+    assert np.all(answer.bound_l2 <= still.bound_l2 * (1 + 1e-12))
+    # with k >= 0.1 the slowest mode loses a factor of 1 + 0.01 k pi^2 a step; the bound half of that in the square
+    assert np.median(answer.bound_l2[:, -1] / still.bound_l2[:, -1]) < 0.1
+    np.testing.assert_allclose(answer.bound, still.bound, rtol=1e-14)
+
+
+def test_the_rate_of_decay_is_proved_and_close() -> None:
+    for model, exact in ((heat(40), np.pi**2), (convection(20), 2 * np.pi**2)):
+        P, W = model.inner_product.matrix.toarray(), model.mass.whole.matrix.toarray()
+        smallest = np.linalg.eigvals(np.linalg.solve(W, P)).real.min()
+        assert 0.99 * smallest <= model.decay <= smallest
+        assert smallest == pytest.approx(exact, rel=5e-3)
+    assert decay_rate(model.inner_product, model.mass.whole, own_solver=False) > 0
