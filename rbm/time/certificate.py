@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
-from rbm.errors import ParameterError
+from rbm.errors import ParameterError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
 from rbm.estimators.base import rounding_constant
@@ -254,8 +254,11 @@ class TimeCertificate:
                 more = bound + limit
                 more *= rounded
                 limit += more
-        if not all(np.isfinite(a.max(initial=0.0)) for a in (value, floor, value_l2, floor_l2)):
-            raise ParameterError("an error bound is not finite; scale the right-hand side, or the control (its units)")
+        made = value, floor, value_l2, floor_l2
+        if not all(np.isfinite(a.max(initial=0.0)) for a in made):
+            bad = ~np.all([np.all(np.isfinite(a), axis=1) for a in made], axis=0)
+            what = "is not finite; scale the right-hand side, or the control (its units)"
+            raise refused(ParameterError, bad, lambda i, where: f"an error bound ({where}) {what}")
         return Estimate.from_norm(value, floor), Estimate.from_norm(value_l2, floor_l2)
 
 
