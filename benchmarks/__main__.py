@@ -24,6 +24,7 @@ from benchmarks import (
     mezo,
     offline,
     online,
+    parabolic,
     quantize,
     scattering,
 )
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "adapters": adapters,
     "debias": debias,
     "halo": halo,
+    "time": parabolic,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -15,11 +15,12 @@
 #
 # **Questions.** Which language is a single word in, while a writer changes the language within a sentence? And: a
 # language model answers, there is no source of truth at hand; what can still be measured? Whether it says the same each
-# time. HaloCheck asks a scorer of sentence pairs which answers entail and which contradict each other.
+# time. HaloCheck asks a scorer of sentence pairs which answers entail and which contradict each other. And: does a
+# model answer by the group that a question is about, or only by the place where an answer stands?
 #
 # NumPy and Numba only: the detector learns from a few sentences, the scorer is a rule, the models are scripts. Figures
-# of real texts, of a real scorer and of a real, small model are read from `benchmarks/language.json` and
-# `benchmarks/halo.json`. Runtime: some seconds.
+# of real texts, of a real scorer and of a real, small model are read from `benchmarks/language.json`,
+# `benchmarks/halo.json` and `benchmarks/debias.json`. Runtime: some seconds.
 
 # %%
 # %matplotlib inline
@@ -40,6 +41,8 @@ from ml.language.consistency import (
     severity,
     teacher,
 )
+from ml.language.debiasing import bias_report, own_items
+from ml.language.models import callable_model
 from ml.studies.halo_sets import answer_sets
 
 BLUE, RED, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
@@ -262,3 +265,49 @@ axis.set_xticks(range(3), [c.replace(", ", ",\n") for c in conditions])
 axis.set(ylabel="HaloCheck", ylim=(-1.05, 1.05), title="SmolLM2, one dot a question")
 axis.grid(alpha=0.3, axis="y")
 drawing
+
+# %% [markdown]
+# ## Does the letter decide, or the group?
+#
+# Questions about two people of different groups, which the text does not answer: 54 own items of nine groups, options
+# (a), (b), (c). The score is +1 where every answer is the stereotyped one, -1 where every answer is its opposite. A
+# model that says (c) whatever is asked has no opinion; asked in all three cyclic orders, it scores exactly zero by all
+# three protocols, the bare question, an explanation before it, and a request to answer again.
+
+# %%
+last = callable_model(lambda messages: "(c)", name="always the last")
+of_last = bias_report(last, own_items(), rng=0)
+for method in ("baseline", "explanation", "reprompting"):
+    row = of_last.row(method)
+    print(f"{method:12} score {row.score}, letters {row.positions}, interval {row.interval}")
+    assert row.score == 0
+    assert row.positions == (0, 0, 1)
+
+# %% [markdown]
+# SmolLM2 by `python -m benchmarks debias`: the score with its bootstrap interval of 95 %, and for each protocol, from
+# left to right, how often each letter is the answer, as written and averaged over the orders. As written, the bare
+# question and the explained one are always answered (c).
+
+# %%
+own = results("debias").get("own", {"rows": []})
+whole_set = [row for row in own["rows"] if row["group"] == "all"]
+drawing = Figure(figsize=(8.4, 3), layout="constrained")
+left, right = drawing.subplots(1, 2)
+for k, row in enumerate(whole_set):
+    low, high = row["interval"]
+    print(f"{row['method']:12} {row['score']:+.3f} [{low:+.2f}, {high:+.2f}], accuracy {row['accuracy']:.2f}")
+    left.plot([k, k], [low, high], color=BLUE)
+    left.plot(k, row["score"], "o", color=BLUE)
+    for share, shift, colour in (("letters_before", -0.2, GREY), ("letters", 0.2, BLUE)):
+        right.bar(4 * k + np.arange(3) + shift, row[share], 0.4, color=colour)
+methods = [row["method"] for row in whole_set]
+left.axhline(0, color=GREY, linewidth=0.8)
+left.set_xticks(range(len(methods)), methods)
+left.set(ylabel="score", ylim=(-0.6, 0.6), xlim=(-0.5, 2.5), title="54 own items")
+right.set_xticks([4 * k + j for k in range(len(methods)) for j in range(3)], ["a", "b", "c"] * len(methods))
+right.set(ylabel="share", title="letters: grey as written, blue averaged")
+drawing
+
+# %% [markdown]
+# What this says holds for these items, this wording and this model of 135 million numbers. A score near zero can be a
+# model without an opinion, or one that does not understand the question: accuracy and letters belong beside it.

@@ -65,6 +65,15 @@ SHORTER: dict[str, dict[str, str]] = {
         "sizes = (4, 8, 16, 32), (100, 1000, 10_000)": "sizes = (4, 16), (100, 1000)",
         "range(6)": "range(2)",
     },
+    "11_time": {
+        "cooling_fin(2)": "cooling_fin(1)",
+        "thermal_fin_mesh(2)": "thermal_fin_mesh(1)",
+        "sample(50)": "sample(20)",
+        "tol=2e-3": "tol=2e-2",
+        "1000": "100",
+        "full > 20 * online": "full > online",
+        "every=4": "every=20",
+    },
     "07_frequency_sweep": {"n=15_000": "n=1_500", "sample(600": "sample(300", "sample(40, ": "sample(10, "},
 }
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from lowrank.arrays import beside, namespace
 from lowrank.progress import progress_bar
-from rbm.answer_rows import fits, promoted, room_for, spread, wipe, write
 from rbm.errors import Interrupted, PointError, place
 from rbm.online import chunks
+from rbm.online.answer_rows import fits, promoted, room_for, spread, wipe, write
 from rbm.online.threads import each, thread_count
 from rbm.solution import Solution
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.optional import require
 from rbm.estimate import Estimate
 from rbm.estimators import METHODS
 from rbm.parameters.space import ParameterSpace
+from rbm.show.axes import axes, colors, drawing, finished, short_log_ticks
+from rbm.show.over_time import errors_over_time, film, outputs_over_time
 
 __all__ = [
-    "effectivity", "eim_decay", "estimators_over_parameter", "estimators_over_size", "save", "selected_parameters",
-    "solutions", "solutions_on_mesh", "symbol",
+    "effectivity", "eim_decay", "errors_over_time", "estimators_over_parameter", "estimators_over_size", "film",
+    "outputs_over_time", "save", "selected_parameters", "solutions", "solutions_on_mesh", "symbol",
 ]  # fmt: skip
 
 #: Curves drawn last lie on top; the wide ones are drawn first, so that none hides another.
@@ -33,8 +34,6 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 #: Colours and markers of estimators that are not in the table, a user's own for instance, in the order of their names.
 OTHERS = tuple(zip(("#E69F00", "#999999", "#F0E442", "#000000"), ("P", "X", "*", "h"), strict=True))
-#: Options of legends, which stand beside the axes, where they hide nothing.
-BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
 ERROR_LABEL = r"$\max_\mu \| u(\mu) - u_N(\mu) \|_P$"
 
 
@@ -66,7 +65,7 @@ def estimators_over_size(
     sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
     floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     for method in sorted(estimates, key=_order):
         found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
         if not found:
@@ -90,7 +89,7 @@ def estimators_over_size(
     lowest = min(smallest, max(min(tops, default=smallest), 1e-8 * smallest))
     limits = max(lowest, 1e-18) / 10, 20 * max(true_errors)
     ax.set(yscale="log", xlabel="basis size $N$", ylabel=ERROR_LABEL, ylim=limits)
-    return _finished(ax, integers=True)
+    return finished(ax, integers=True)
 
 
 def estimators_over_parameter(
@@ -104,7 +103,7 @@ def estimators_over_parameter(
     ax: Any = None,
 ) -> Any:
     """Draw estimates against one parameter `mu` (M,), with the true error (M,) and floors as bands."""
-    ax = _axes(ax)
+    ax = axes(ax)
     order = np.argsort(mu)
     for method in sorted(estimates, key=_order):
         style, e = _style(method), estimates[method]
@@ -118,7 +117,7 @@ def estimators_over_parameter(
     ax.set(yscale="log", xlabel=name, ylabel=r"$\| u(\mu) - u_N(\mu) \|_P$", ylim=limits)
     if log:
         ax.set_xscale("log")
-    return _finished(ax)
+    return finished(ax)
 
 
 def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarray]], *, ax: Any = None) -> Any:
@@ -126,7 +125,7 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
 
     ratios : {method: {N: bound / true error (M,)}}. A certified bound stays at or above the line at 1.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     for method in sorted(ratios, key=_order):
         per_size, style = ratios[method], _style(method)
         ns = [n for n in sizes if n in per_size]
@@ -138,7 +137,7 @@ def effectivity(sizes: Sequence[int], ratios: Mapping[str, Mapping[int, np.ndarr
     ax.fill_between([], [], [], color="grey", alpha=0.3, lw=0, label="smallest to largest")
     ax.axhline(1, color="black", lw=1, ls="--", label="bound = true error")
     ax.set(yscale="log", xlabel="basis size $N$", ylabel="effectivity: bound / true error")
-    return _finished(ax, integers=True)
+    return finished(ax, integers=True)
 
 
 def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = None, ax: Any = None) -> Any:
@@ -146,8 +145,8 @@ def eim_decay(histories: Mapping[str, np.ndarray], *, round_off: float | None = 
 
     round_off : level of saturation, drawn as a line
     """
-    ax = _axes(ax)
-    for color, (name, history) in zip(_colors(len(histories)), histories.items(), strict=True):
+    ax = axes(ax)
+    for color, (name, history) in zip(colors(len(histories)), histories.items(), strict=True):
         ax.plot(np.arange(len(history)), np.asarray(history), color=color, marker=".", label=name)
     if round_off is not None:
         ax.axhline(round_off, color="black", lw=1, ls=":", label="round-off")
@@ -163,7 +162,7 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
     One parameter is drawn against the step; two as points of the plane, coloured by the step; more as one row per
     parameter, likewise coloured. Grey lines are the ends of the ranges.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     order = np.arange(1, len(parameters) + 1)
     low, high = space.bounds.T
     names = [symbol(name) for name in space.names]
@@ -189,7 +188,7 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
         ends = [(ax.axvline, low[0]), (ax.axvline, high[0])]
     for line, position in ends:
         line(position, color="0.6", lw=1, zorder=1)
-    _short_log_ticks(ax)
+    short_log_ticks(ax)
     if len(space) > 1:
         ax.figure.colorbar(points, ax=ax, label="greedy step").locator.set_params(integer=True)
     return ax
@@ -197,8 +196,8 @@ def selected_parameters(parameters: np.ndarray, space: ParameterSpace, *, ax: An
 
 def solutions(x: np.ndarray, u: np.ndarray, labels: Sequence[str], *, ax: Any = None) -> Any:
     """Draw solutions u (M, n) over a one-dimensional domain x (n,)."""
-    ax = _axes(ax)
-    for color, label, values in zip(_colors(len(u)), labels, u, strict=True):
+    ax = axes(ax)
+    for color, label, values in zip(colors(len(u)), labels, u, strict=True):
         ax.plot(x, values, color=color, label=label)
     ax.set(xlabel="$x$", ylabel=r"$u_N(x; \mu)$")
     ax.legend(fontsize=8)
@@ -210,10 +209,10 @@ def solutions_on_mesh(points: np.ndarray, triangles: np.ndarray, u: np.ndarray, 
 
     points : nodes (2, n); triangles : (3, t)
     """
-    figure = _matplotlib("figure").Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
+    figure = drawing("figure").Figure(figsize=(3.1 * len(u) + 0.8, 3.4), layout="constrained")
     for k, (values, label) in enumerate(zip(u, labels, strict=True)):
         ax = figure.add_subplot(1, len(u), k + 1)
-        mesh = _matplotlib("tri").Triangulation(points[0], points[1], triangles.T)
+        mesh = drawing("tri").Triangulation(points[0], points[1], triangles.T)
         image = ax.tripcolor(mesh, values, shading="gouraud", cmap="cividis", vmin=0, vmax=u.max())
         ax.set(aspect="equal", title=label, xlabel="$x$")
         ax.set_ylabel("$y$" if k == 0 else "", rotation=0)
@@ -240,46 +239,10 @@ def save(ax: Any, stem: str | os.PathLike[str]) -> list[Path]:
     return written
 
 
-def _axes(ax: Any) -> Any:
-    if ax is None:
-        ax = _matplotlib("figure").Figure(figsize=(6.8, 4.2), layout="constrained").add_subplot()
-    ax.grid(True, which="major", color="0.9", lw=0.6)
-    ax.set_axisbelow(True)
-    return ax
-
-
 def _band(ax: Any, x: Any, top: Any, style: dict[str, Any]) -> None:
     """Draw a floor as a band from zero up to it."""
     label = f"floor of {style['label'].split()[0]}"
     ax.fill_between(x, 1e-300, top, color=style["color"], alpha=0.12, lw=0, label=label)
-
-
-def _finished(ax: Any, integers: bool = False) -> Any:
-    """Return the axes with short ticks, whole numbers below them if so asked, and a legend beside them."""
-    if integers:
-        ax.xaxis.get_major_locator().set_params(integer=True)
-    _short_log_ticks(ax)
-    ax.legend(**BESIDE)
-    return ax
-
-
-def _short_log_ticks(ax: Any) -> None:
-    """Label ticks at 1, 2, 3 and 5 in figures, not 2 x 10^0, on log axes of less than a decade and a half."""
-    ticker = _matplotlib("ticker")
-    for axis in (ax.xaxis, ax.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        if axis.get_scale() == "log" and low >= 1e-3 and high < 1e4 and high < 32 * low:
-            axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-            axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-            axis.set_minor_formatter(ticker.NullFormatter())
-
-
-def _matplotlib(module: str) -> Any:
-    return require(f"matplotlib.{module}", "matplotlib", "drawing a figure")
-
-
-def _colors(count: int) -> Any:
-    return _matplotlib("cm").ScalarMappable(cmap="cividis").get_cmap()(np.linspace(0, 0.9, count))
 
 
 def symbol(name: str) -> str:

@@ -80,7 +80,7 @@ class ReducedInitial:
 
     @cached_property
     def start(self) -> np.ndarray:
-        """G (N, Q0)."""
+        """The coefficients G (N, Q0) of the projected terms."""
         n = self.size
         return scipy.linalg.solve_triangular(self.triangle[:n, :n], self.triangle[:n, self._columns :])
 

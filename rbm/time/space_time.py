@@ -12,7 +12,7 @@ this system is exact: :class:`rbm.stability.NaturalNorm`. It costs a model of K 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,15 +20,32 @@ import scipy.sparse as sp
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.coefficients import Coefficient
+from rbm.parameters.space import ParameterSpace
 from rbm.stability import NaturalNorm
+from rbm.time.initial import InitialValue
+from rbm.time.mass import Mass
 
-if TYPE_CHECKING:
-    from rbm.time.model import TimeModel
-
-__all__ = ["product_of", "space_time"]
+__all__ = ["Recursive", "product_of", "space_time"]
 
 
-def space_time(model: TimeModel, stability: Any = None) -> FullOrderModel:
+class Recursive(Protocol):
+    """What is asked of a time-dependent model (:class:`rbm.TimeModel`)."""
+
+    @property
+    def parameters(self) -> ParameterSpace:
+        """The parameter space."""
+
+    spatial: FullOrderModel
+    mass: Mass
+    initial: InitialValue
+    control: np.ndarray
+    steps: int
+    dt: float
+    theta: float
+    periodic: bool
+
+
+def space_time(model: Recursive, stability: Any = None) -> FullOrderModel:
     """Return the trajectories of a time-dependent model as one full-order model of K n unknowns, least squares.
 
     stability : of the whole system; :class:`rbm.stability.NaturalNorm` by default

@@ -162,14 +162,14 @@ def test_a_million_letters(detector: LanguageDetector) -> None:
     np.testing.assert_allclose(many - offsets, 100_000 * (one - offsets), rtol=1e-9)
 
 
-def test_sums_beyond_32_bits_are_exact(detector: LanguageDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums are moved out of 32 bits in time: with a smaller limit than 2^22 the scores are the same, bit for bit."""
+def test_sums_beyond_16_bits_are_exact(detector: LanguageDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums are moved out of 16 bits in time: with a smaller limit than 253 rows the scores are the same."""
     from ml.language.detection import kernel
 
     small = detector.quantize(8)
     texts = ["the house and the cat", "x" * 50]
     before = small.logits(texts)
-    monkeypatch.setattr(kernel, "FLUSH", 3)
+    monkeypatch.setattr(kernel, "FULL", 3)
     kernel._compiled.cache_clear()
     try:
         np.testing.assert_array_equal(small.logits(texts), before)
@@ -186,10 +186,11 @@ def rows_of_one_letter(scale: float = 1.0, weights: tuple[float, float] = (1.0, 
     return Tables(Alphabet(np.array([97], np.uint32)), GramTable(rows, keys, scale), words, 1.0, selector)
 
 
-def test_grams_of_three_rows_do_not_fill_32_bits() -> None:
-    from ml.language.detection import kernel
+def test_grams_of_three_rows_do_not_fill_16_bits() -> None:
+    from ml.language.detection.packing import FULL, ROOM
 
-    assert 3 * 128 * kernel.FLUSH < 2**31
+    assert FULL + 3 <= ROOM
+    assert 255 * ROOM < 2**16
     tables, n = rows_of_one_letter(), 6_000_000
     assert tables.run(["a" * 100])[0].tolist() == [[381 * 100, -384 * 100]]
     assert tables.run(["a" * n])[0].tolist() == [[381 * n, -384 * n]]

@@ -197,8 +197,6 @@ def _text(text: str) -> str:
 def _texts(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str | bytes):
         raise TypeError(f"texts must be a list of strings, got one; pass [{texts[:20]!r}] or call detect")
-    texts = texts if isinstance(texts, list | tuple) else list(texts)
-    for kind in set(map(type, texts)):
-        if not issubclass(kind, str):
-            raise TypeError(f"texts must be strings, one is {kind.__name__}")
-    return texts
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a list of strings, got {type(texts).__name__}")
+    return texts if isinstance(texts, list | tuple) else list(texts)

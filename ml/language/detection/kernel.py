@@ -1,6 +1,6 @@
 """The compiled sums: from code points to the scores of texts, without an array per text.
 
-It computes what definition.py says. Numba is imported at the first call.
+It computes what definition.py says, bit for bit. Numba is imported at the first call.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from ml.language.detection.letters import APOSTROPHE, CODES, OTHER, folding
-from ml.language.detection.slots import FACTOR, PRIME, START
+from ml.language.detection.look_up import BITS, beside, gram_finder, near, word_adder
+from ml.language.detection.packing import FULL, LANES, ROOM, adder, packed
+from ml.language.detection.slots import PRIME, START
 
 __all__ = ["arguments", "sum_rows"]
 
-#: Columns that are added at a time.
-LANES = 16
-#: Grams whose sum in int8 fits 32 bits: each adds up to three rows, of numbers down to -128.
-FLUSH = 1 << 22
+#: Texts whose words are looked up together.
+GROUP = 128
 
 
 def sum_rows(codes: np.ndarray, ends: np.ndarray, given: tuple[Any, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,43 +29,32 @@ def sum_rows(codes: np.ndarray, ends: np.ndarray, given: tuple[Any, ...], size: 
     given : what :func:`arguments` makes of tables
     size : K
 
-    A triple that is in the table costs one look-up and the sum of one row: K bytes and K additions in int8.
+    A text is read first, which gives the numbers of its rows, then the rows are added up: a triple of frequent letters
+    costs one look-up in an index without a hash, and in int8 two loads and four additions for 16 languages.
     """
     logits, best = np.empty((len(ends), size)), np.empty(len(ends), np.int32)
-    _compiled(given[4].dtype.name, given[2].dtype.name)(codes, ends, *given, logits, best)
+    _compiled(given[5].dtype.name, given[2].dtype.name)(codes, ends, *given, logits, best)
     return logits, best
 
 
 def arguments(tables: Any) -> tuple[Any, ...]:
     """Return the arrays of the tables of a detector in the order in which the kernel takes them.
 
-    Rows are laid out without gaps, with some bytes after the last: the kernel adds LANES columns at a time, those of
-    the next row among them, and forgets what is beyond the last language.
+    Beside the tables they are an index of frequent letters (128 KB), int8 rows filled up to a multiple of 16 bytes, and
+    the keys of word lists once more.
     """
     grams, words, selector = tables.grams, tables.words, tables.selector
     k = grams.rows.shape[1]
-    listed = (np.zeros(4, np.uint64), _flat(grams.rows[:0]), 0.0)
+    listed = (np.empty(0, np.uint64), packed(grams.rows[:0]), 0.0)
     if words is not None:
-        listed = (_beside(words.slots, words.keys), _flat(words.rows), words.scale * tables.list_weight)
+        listed = (beside(words.slots, words.keys), packed(words.rows), words.scale * tables.list_weight)
     plain = selector.weights.ndim == 1
     return (
-        *(folding(), tables.alphabet.symbols, grams.slots, grams.keys, _flat(grams.rows)),
+        *(folding(), tables.alphabet.symbols, grams.slots, grams.keys, near(grams), packed(grams.rows)),
         *(grams.size, grams.order, grams.scale, *listed),
         selector.weights if plain else np.ones(k),
         selector.offsets if plain else np.zeros(k),
     )
-
-
-def _flat(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows.ravel(), np.zeros(LANES, rows.dtype)])
-
-
-def _beside(slots: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return key 2^32 + slot for every slot, 0 for a free one: a long list is then looked up in one place of memory."""
-    found = slots.astype(np.uint64)
-    taken = slots > 0
-    found[taken] |= keys[slots[taken].astype(np.int64) - 1].astype(np.uint64) << np.uint64(32)
-    return found
 
 
 @functools.cache
@@ -92,177 +81,121 @@ def _letter() -> Any:
 
 
 @functools.cache
-def _row_adder(kind: str, slot: str) -> Any:
-    """Return the compiled sum of the row of a key; it says whether there is one."""
+def _decider() -> Any:
+    """Return the compiled selector of some texts: it writes their logits, and the numbers of the largest to `best`.
+
+    best : int32, -1 for a text without a known letter, whose logits are zeros
+    """
     import numba
-    from numba import uint64
+    from numba import int64
 
-    one: Any = numba.int32 if kind == "int8" else numba.float64
-    total = "int32" if kind == "int8" else "float64"
-    signature = f"boolean({slot}[::1], uint32[::1], {kind}[::1], int64, int64, uint64, int64, {total}[::1])"
+    both = "float64, float64[:, ::1], float64, float64[:, ::1], float64[::1], float64[::1]"
 
-    @numba.njit(signature, error_model="numpy", nogil=True)
-    def add_row(slots: Any, keys: Any, rows: Any, size: Any, width: Any, shift: Any, key: Any, total: Any) -> Any:
-        one_more, key = uint64(1), uint64(key)  # unsigned: what may be negative Numba tests at every access
-        h, mask = key * uint64(FACTOR), uint64(len(slots)) - one_more
-        at, step = h >> shift, (h >> uint64(24)) | one_more
-        number = uint64(slots[at])
-        while number != uint64(0) and uint64(keys[number - one_more]) != key:
-            at = (at + step) & mask
-            number = uint64(slots[at])
-        if number == uint64(0):
-            return False
-        at = (number - one_more + uint64(size)) * uint64(width)
-        for k in range(uint64(len(total))):
-            total[k] += one(rows[at + k])
-        return True
-
-    return add_row
-
-
-@functools.cache
-def _adder(kind: str, slot: str) -> Any:
-    """Return the compiled sum of the rows of one gram, with back-off."""
-    import numba
-    from numba import uint64
-
-    add_row = _row_adder(kind, slot)
-    one: Any = numba.int32 if kind == "int8" else numba.float64
-    total = "int32" if kind == "int8" else "float64"
-    table = f"{slot}[::1], uint32[::1], {kind}[::1], int64, int64, int64, uint64"
-
-    @numba.njit(f"void({table}, int64, int64, int64, {total}[::1])", error_model="numpy", nogil=True)
-    def add(
-        slots: Any, keys: Any, rows: Any, size: Any, width: Any, order: Any, shift: Any, a: Any, b: Any, c: Any,
-        total: Any,
-    ) -> None:  # fmt: skip
-        if order == 3:
-            if add_row(slots, keys, rows, size, width, shift, a << 20 | b << 10 | c, total):
-                return
-            add_row(slots, keys, rows, size, width, shift, 3 << 30 | a << 10 | b, total)
-        if order >= 2:
-            if add_row(slots, keys, rows, size, width, shift, 1 << 30 | b << 10 | c, total):
-                return
-            add_row(slots, keys, rows, size, width, shift, 3 << 30 | 1 << 20 | b, total)
-        at = uint64(c) * uint64(width)
-        for k in range(uint64(len(total))):
-            total[k] += one(rows[at + k])
-
-    return add
-
-
-@functools.cache
-def _word_adder(kind: str) -> Any:
-    """Return the compiled sum of the row of one word, where it is in the lists."""
-    import numba
-    from numba import uint64
-
-    one: Any = numba.int32 if kind == "int8" else numba.float64
-    total = "int32" if kind == "int8" else "float64"
-
-    @numba.njit(f"void(uint64[::1], {kind}[::1], int64, uint64, uint64, {total}[::1])", error_model="numpy", nogil=True)
-    def add_word(slots: Any, rows: Any, width: Any, shift: Any, h: Any, total: Any) -> None:
-        key, mask = h >> uint64(32), uint64(len(slots)) - uint64(1)
-        at = (key * uint64(FACTOR)) >> shift
-        while slots[at] != uint64(0) and slots[at] >> uint64(32) != key:
-            at = (at + uint64(1)) & mask
-        if slots[at] != uint64(0):
-            at = ((slots[at] & uint64(0xFFFFFFFF)) - uint64(1)) * uint64(width)
-            for k in range(uint64(len(total))):
-                total[k] += one(rows[at + k])
-
-    return add_word
-
-
-@functools.cache
-def _reader(kind: str, slot: str) -> Any:
-    """Return the compiled sums of one text: over its grams, and over its words; how many of its letters are known."""
-    import numba
-    from numba import int64, uint64
-
-    letter, add, add_word = _letter(), _adder(kind, slot), _word_adder(kind)
-    total = "int32" if kind == "int8" else "float64"
-    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], {kind}[::1], int64, int64, int64, uint64"
-    sums = f"{total}[::1], {total}[::1], float64[:, ::1]"
-
-    @numba.njit(
-        f"int64(uint32[::1], int64, int64, {tables}, uint64[::1], {kind}[::1], uint64, {sums})",
-        error_model="numpy", nogil=True,
-    )  # fmt: skip
-    def read(
-        codes: Any, begin: Any, end: Any, folds: Any, symbols: Any, slots: Any, keys: Any, rows: Any, size: Any,
-        width: Any, order: Any, shift: Any, word_slots: Any, word_rows: Any, word_shift: Any, grams: Any, words: Any,
-        sums: Any,
-    ) -> Any:  # fmt: skip
-        grams[:], words[:], sums[:] = 0, 0, 0
-        added: Any = int64(0)
-        a, b, known = int64(0), int64(0), int64(0)
-        inside, h = False, uint64(START)
-        for i in range(begin, end + 1):
-            f = letter(folds, codes, i, begin, end) if i < end else numba.uint32(0)
-            if f == 0 and not inside:
+    @numba.njit(f"void({both}, float64[:, ::1], int32[::1])", error_model="numpy", nogil=True)
+    def decide(
+        unit: Any, grams: Any, word_unit: Any, words: Any, weights: Any, offsets: Any, logits: Any, best: Any
+    ) -> None:
+        for text in range(len(best)):
+            if best[text] < 0:
+                logits[text] = 0.0
                 continue
-            c = int64(0)
-            if f != 0:
-                c = int64(symbols[f]) if f < len(symbols) else int64(OTHER)
-                known += c > OTHER
-                h = (h ^ uint64(f)) * uint64(PRIME)
-                inside = True
-            add(slots, keys, rows, size, width, order, shift, a, b, c, grams)
-            a, b = b, c
-            added += 1
-            if f == 0:
-                add_word(word_slots, word_rows, width, word_shift, h, words)
-                a, b, inside, h = int64(0), int64(0), False, uint64(START)
-            if added == FLUSH:  # before 32 bits are full
-                for k in range(len(grams)):
-                    sums[0, k] += grams[k]
-                    sums[1, k] += words[k]
-                grams[:], words[:], added = 0, 0, 0
-        for k in range(len(grams)):
-            sums[0, k] += grams[k]
-            sums[1, k] += words[k]
-        return known
+            for k in range(len(weights)):
+                logits[text, k] = (unit * grams[text, k] + word_unit * words[text, k]) * weights[k] + offsets[k]
+            which: Any = int64(0)
+            largest = -np.inf
+            for k in range(len(weights)):  # without a branch, which would be guessed wrongly
+                value = logits[text, k]
+                which = k if value > largest else which
+                largest = max(largest, value)
+            best[text] = which
 
-    return read
+    return decide
+
+
+@functools.cache
+def _bits() -> Any:
+    """Return the compiled 64 - p of a hash table of 2^p slots."""
+    import numba
+    from numba import uint64
+
+    @numba.njit("uint64(int64)", error_model="numpy", nogil=True)
+    def bits(size: Any) -> Any:
+        shift = uint64(64)
+        while (1 << (64 - shift)) < size:
+            shift -= uint64(1)
+        return shift
+
+    return bits
+
+
+def _signature(kind: str, slot: str) -> str:
+    """Return the types that the compiled kernel takes."""
+    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], uint32[::1], {kind}[::1], int64, int64, float64"
+    lists = f"uint64[::1], {kind}[::1], float64, float64[::1], float64[::1]"
+    return f"void(uint32[::1], int64[::1], {tables}, {lists}, float64[:, ::1], int32[::1])"
 
 
 @functools.cache
 def _compiled(kind: str, slot: str) -> Any:
-    """Return the compiled kernel for rows of float32 or int8. The first call takes 3 s."""
-    import numba
-    from numba import uint64
+    """Return the compiled kernel for rows of float32 or packed int8. The first call takes 4 s.
 
-    read = _reader(kind, slot)
-    one: Any = numba.int32 if kind == "int8" else numba.float64
-    tables = f"uint32[::1], uint16[::1], {slot}[::1], uint32[::1], {kind}[::1], int64, int64, float64"
-    lists = f"uint64[::1], {kind}[::1], float64, float64[::1], float64[::1]"
+    Letters are read in one function with all else, since a call that hands over so many arrays costs more than a word.
+    """
+    from numba import int64, njit, uint32, uint64
 
-    @numba.njit(f"void(uint32[::1], int64[::1], {tables}, {lists}, float64[:, ::1], int32[::1])",
-                error_model="numpy", nogil=True)  # fmt: skip
+    letter, rows_of, add, add_words = _letter(), gram_finder(slot), adder(kind), word_adder(kind)
+    bits, decide = _bits(), _decider()
+
+    @njit(_signature(kind, slot), error_model="numpy", nogil=True)
     def run(
-        codes: Any, ends: Any, folds: Any, symbols: Any, slots: Any, keys: Any, rows: Any, size: Any, order: Any,
-        unit: Any, word_slots: Any, word_rows: Any, word_unit: Any, weights: Any, offsets: Any, logits: Any, best: Any,
+        codes: Any, ends: Any, folds: Any, symbols: Any, slots: Any, keys: Any, index: Any, rows: Any, size: Any,
+        order: Any, unit: Any, word_slots: Any, word_rows: Any, word_unit: Any, weights: Any, offsets: Any, logits: Any,
+        best: Any,
     ) -> None:  # fmt: skip
-        width = len(weights)
-        lanes = (width + LANES - 1) // LANES * LANES
-        grams, words, sums = np.zeros(lanes, one), np.zeros(lanes, one), np.zeros((2, lanes))
-        shift, word_shift = uint64(64), uint64(64)
-        while (1 << (64 - shift)) < len(slots):
-            shift -= uint64(1)
-        while (1 << (64 - word_shift)) < len(word_slots):
-            word_shift -= uint64(1)
-        begin = 0
-        for n in range(len(ends)):
-            known = read(
-                codes, begin, ends[n], folds, symbols, slots, keys, rows, size, width, order, shift, word_slots,
-                word_rows, word_shift, grams, words, sums,
-            )  # fmt: skip
-            begin, best[n], largest = ends[n], -1, -np.inf
-            for k in range(width):
-                value = (unit * sums[0, k] + word_unit * sums[1, k]) * weights[k] + offsets[k]
-                logits[n, k] = value if known else 0.0
-                if known and value > largest:
-                    largest, best[n] = value, k
+        width, begin, listed = len(weights), 0, len(word_slots) > 0
+        shift, word_shift = bits(len(slots)), bits(len(word_slots))
+        numbers, owners, hashes = np.zeros(ROOM, np.int64), np.zeros(ROOM, np.int64), np.zeros(ROOM, np.uint64)
+        waiting = (hashes, owners, np.zeros(ROOM, np.uint64), np.zeros(ROOM, np.int64))
+        of_grams = np.zeros((min(GROUP, len(ends)), (width + LANES - 1) // LANES * LANES))
+        of_words, m = of_grams.copy(), int64(0)
+        for text in range(len(ends)):
+            end, group = ends[text], text % GROUP
+            of_grams[group], of_words[group] = 0, 0
+            n, known, a, b = int64(0), int64(0), int64(0), int64(0)
+            inside, h = False, uint64(START)
+            for i in range(begin, end + 1):
+                f = letter(folds, codes, i, begin, end) if i < end else uint32(0)
+                if f == 0 and not inside:
+                    continue
+                c = int64(0)
+                if f != 0:
+                    c = int64(symbols[f]) if f < len(symbols) else int64(OTHER)
+                    known += c > OTHER
+                    h = (h ^ uint64(f)) * uint64(PRIME)
+                    inside = True
+                number = int64(index[a << 2 * BITS | b << BITS | c]) if a | b | c < 1 << BITS else int64(0)
+                if number != 0:
+                    numbers[n] = number
+                    n += 1
+                else:
+                    n = rows_of(slots, keys, size, order, shift, a, b, c, numbers, n)
+                a, b = b, c
+                if n > FULL:
+                    add(rows, width, numbers, n, of_grams[group])
+                    n = int64(0)
+                if f == 0:
+                    hashes[m], owners[m] = h, group
+                    m += listed
+                    a, b, inside, h = int64(0), int64(0), False, uint64(START)
+                    if m == ROOM:
+                        add_words(word_slots, word_rows, word_shift, width, m, *waiting, of_words)
+                        m = int64(0)
+            add(rows, width, numbers, n, of_grams[group])
+            begin, best[text] = end, 0 if known else -1
+            if group == GROUP - 1 or text == len(ends) - 1:
+                add_words(word_slots, word_rows, word_shift, width, m, *waiting, of_words)
+                m = int64(0)
+                these = slice(text - group, text + 1)
+                decide(unit, of_grams, word_unit, of_words, weights, offsets, logits[these], best[these])
 
     return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from ml.language.detection.grams import LARGEST, GramTable
 from ml.language.detection.kernel import arguments, sum_rows
-from ml.language.detection.letters import Alphabet, code_points, is_normal, raw_points
+from ml.language.detection.letters import Alphabet, code_points
 from ml.language.detection.selector import Selector
 from ml.language.detection.word_lists import WordTable
 
@@ -77,18 +76,22 @@ class Tables:
     def run(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return logits (n, K) and the number of the likeliest language, -1 (and zeros) where no letter is known.
 
-        Texts are laid out one after the other; where NFC would change any of them, each is normalised by itself.
+        Texts become lines of one, which NFC keeps apart; a line break within a text is a blank as good as any.
+        Raises TypeError for a text that is no string.
         """
+        try:
+            joined = "\n".join(texts)
+        except TypeError:
+            kind = next(type(text) for text in texts if not isinstance(text, str))
+            raise TypeError(f"texts must be strings, one is {kind.__name__}") from None
         if len(texts) == 1:
-            codes = code_points(texts[0])
+            codes = code_points(joined)
             ends = np.array([len(codes)])
         else:
-            joined = "".join(texts)
-            if not is_normal(joined):
-                texts = [unicodedata.normalize("NFC", text) for text in texts]
-                joined = "".join(texts)
-            codes = raw_points(joined)
-            ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+            if joined.count("\n") >= len(texts):
+                joined = "\n".join([text.replace("\n", " ") for text in texts])
+            codes = code_points(joined)
+            ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes))[: len(texts)]
         logits, best = sum_rows(codes, ends, self.arguments, self.size)
         if self.selector.weights.ndim == 2:
             known = best >= 0
