@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
-from rbm.errors import ParameterError
+from rbm.errors import ParameterError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
 from rbm.estimators.base import rounding_constant
@@ -123,6 +123,15 @@ class TimeCertificate:
         """Whether the reduced matrices are in single precision, and complex."""
         own = np.result_type(*(a.dtype for a in self.recursion[:3]))
         return own in (np.dtype(np.float32), np.dtype(np.complex64)), own.kind == "c"
+
+    def rounded_start(self, of: Coefficients) -> Coefficients:
+        """Return the coefficients with gamma^0 in the precision of the march, and what that moves in its floor."""
+        kind = self.kind(of)
+        if not is_single(kind):
+            return of
+        start = widened(of.start.astype(kind))
+        moved = np.sqrt(of.weights @ self.sizes[1]) * row_norms(of.start - start) * (1 + 2.0**-20)
+        return of._replace(start=start, initial=(of.initial[0], of.initial[1] + moved))
 
     def is_complex(self, of: Coefficients) -> bool:
         """Return whether the coefficients of the residual, or its factor, are complex."""
@@ -257,8 +266,11 @@ class TimeCertificate:
                 limit += more
         if self.decay > 0 and self.recursion.theta == 1 and norms.values.shape[1]:
             value_l2, floor_l2 = self._decaying(of, norms, rounded)
-        if not all(np.isfinite(a.max(initial=0.0)) for a in (value, floor, value_l2, floor_l2)):
-            raise ParameterError("an error bound is not finite; scale the right-hand side, or the control (its units)")
+        made = value, floor, value_l2, floor_l2
+        if not all(np.isfinite(a.max(initial=0.0)) for a in made):
+            bad = ~np.all([np.all(np.isfinite(a), axis=1) for a in made], axis=0)
+            what = "is not finite; scale the right-hand side, or the control (its units)"
+            raise refused(ParameterError, bad, lambda i, where: f"an error bound ({where}) {what}")
         return Estimate.from_norm(value, floor), Estimate.from_norm(value_l2, floor_l2)
 
     def _decaying(self, of: Coefficients, norms: StepNorms, rounded: float) -> tuple[np.ndarray, np.ndarray]:

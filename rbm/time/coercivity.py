@@ -13,10 +13,13 @@ from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers.definite import dense, hermitian_part, norm_bound
 from rbm.solvers.inertia import inertia
+from rbm.stability import Anchored, NaturalNorm
+from rbm.stability.anchored_bound import BoundAnchored
 from rbm.stability.bound import StabilityBound, evaluated
+from rbm.stability.natural_bound import BoundNaturalNorm
 from rbm.stability.pencil import BoundPencil
 
-__all__ = ["check_coercivity", "coercivity"]
+__all__ = ["check_coercivity", "check_kind", "coercivity"]
 
 #: Relative amount by which a bound may be above the constant before it is called too large.
 SLACK = 1e-8
@@ -28,6 +31,7 @@ def coercivity(bound: StabilityBound, mus: np.ndarray, theta: np.ndarray, parame
     Raises StabilityError where alpha is not a positive number, and for a pencil with an eigenvalue that is not positive
     or not real.
     """
+    check_kind(bound)
     alpha = evaluated(bound, mus, theta, parameters)
     if isinstance(bound, BoundPencil):
         first, second = (theta @ weights for weights in (bound.alphas, bound.kappas))
@@ -45,6 +49,16 @@ def coercivity(bound: StabilityBound, mus: np.ndarray, theta: np.ndarray, parame
 
             raise refused(StabilityError, ~good, message)
     return alpha
+
+
+def check_kind(bound: object) -> None:
+    """Raise StabilityError for a bound of the inf-sup constant, asked for or already bound to a model."""
+    if isinstance(bound, NaturalNorm | Anchored | BoundNaturalNorm | BoundAnchored):
+        raise StabilityError(
+            f"{type(bound).__name__} bounds an inf-sup constant; the bounds of a TimeModel need one of coercivity, "
+            "Re (A v, v) >= alpha (P v, v): a number, an expression, MinTheta, SCM or Pencil. For an operator that is "
+            "not coercive there is TimeModel.space_time()"
+        )
 
 
 def check_coercivity(model: FullOrderModel, mus: np.ndarray) -> str | None:

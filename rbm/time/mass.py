@@ -17,7 +17,7 @@ from rbm.full_order import FullOrderModel
 from rbm.parameters.coefficients import Coefficients
 from rbm.solvers.definite import hermitian_part, semidefinite_slack
 
-__all__ = ["Mass", "comparison", "read_mass"]
+__all__ = ["Mass", "check_definite", "comparison", "positive_weights", "read_mass"]
 
 #: Largest |M - M^H| in balanced units that is taken for rounding.
 ASYMMETRY = 1e-10
@@ -38,7 +38,9 @@ class Mass:
 
     def weights(self, mus: np.ndarray) -> np.ndarray:
         """Return m (M, Qm); raise ModelError, naming the point, where one is not a positive number."""
-        return positive_weights(self.coefficients, mus)
+        made = positive_weights(self.coefficients, mus)
+        check_definite(self.coefficients, mus, made, self.slack)
+        return made
 
 
 def positive_weights(coefficients: Coefficients, mus: np.ndarray) -> np.ndarray:
@@ -53,6 +55,21 @@ def positive_weights(coefficients: Coefficients, mus: np.ndarray) -> np.ndarray:
 
         raise refused(ModelError, ~good, message)
     return np.real(values)
+
+
+def check_definite(coefficients: Coefficients, mus: np.ndarray, weights: np.ndarray, slack: float) -> None:
+    """Raise ModelError, naming the point, where M(mu) is not proved positive definite, from weights (M, Qm)."""
+    lost = ~(comparison(weights, slack) > 0)
+    if np.any(lost):
+
+        def message(i: int, where: str) -> str:
+            at = coefficients.parameters.describe(mus[i])
+            return (
+                f"the mass with coefficients {weights[i]} at {at} ({where}) is not proved positive definite: its terms "
+                f"are semi-definite up to {slack:.1e} of their sum only, and the coefficients differ by more"
+            )
+
+        raise refused(ModelError, lost, message)
 
 
 def comparison(weights: np.ndarray, slack: float) -> np.ndarray:

@@ -15,23 +15,23 @@ from rbm.affine.inner_product import InnerProduct
 from rbm.affine.missing import check_model_arguments
 from rbm.affine.terms import Terms, term_pairs
 from rbm.arithmetic import extended
-from rbm.errors import Interrupted, ModelError, StabilityError
+from rbm.errors import Interrupted, ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.coefficients import Coefficient
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers.user_code import Solver
-from rbm.stability import Anchored, NaturalNorm
 from rbm.stability.bound import StabilityBound, Unbound
 from rbm.stability.verification import Verification
-from rbm.time.coercivity import check_coercivity
+from rbm.time.coercivity import check_coercivity, check_kind
 from rbm.time.control import checked_control
 from rbm.time.decay import decay_rate
+from rbm.time.energy import EnergySum
 from rbm.time.initial import read_initial
 from rbm.time.mass import Mass, read_mass
 from rbm.time.space_time import space_time
 from rbm.time.truth import PLAIN, SHARP, steps_of
 
-__all__ = ["ErrorNorms", "TimeModel", "checked_times", "energy_form"]
+__all__ = ["ErrorNorms", "TimeModel", "checked_times"]
 
 
 class ErrorNorms(NamedTuple):
@@ -108,12 +108,7 @@ class TimeModel:
         self.dt, self.steps, self.theta = checked_times(dt, steps, theta)
         self.periodic = periodic
         check_model_arguments("needs", operators=operators, rhs=rhs)
-        if isinstance(stability, NaturalNorm | Anchored):
-            raise StabilityError(
-                f"{type(stability).__name__} bounds an inf-sup constant; the bounds of a TimeModel need one of "
-                "coercivity, Re (A v, v) >= alpha (P v, v): a number, an expression, MinTheta, SCM or Pencil. For an "
-                "operator that is not coercive there is TimeModel.space_time()"
-            )
+        check_kind(stability)
         #: A, f and P with the stability bound: the problem without time
         self.spatial = FullOrderModel(
             operators, rhs, product, parameters, stability, outputs, solver, "galerkin", None, output_units, constraints
@@ -265,16 +260,12 @@ class TimeModel:
         energy, l2 = np.zeros(wanted[:2]), np.zeros(wanted[:2])
         for i, mu in enumerate(mus):
             of_a, of_m = (c[0] for c in self.coefficients(mu[None])[:2])
-            work, before = 0.0, None
+            norms = EnergySum(self, of_a, of_m)
             for k, u in enumerate(self.march(mu, g[i], extrapolate=True)):
                 z = extended.product(basis, coefficients[i, k][:, None])
                 hi, lo = extended.add(u, (-z[0], -z[1]))
-                e = hi + lo
-                if before is not None:
-                    middle = self.theta * e + (1 - self.theta) * before
-                    work += self.dt * energy_form(self.spatial.split_terms, of_a, middle)
-                l2[i, k] = np.sqrt(max(energy_form(self.mass.split, of_m, e), 0.0))
-                energy[i, k], before = np.sqrt(max(l2[i, k] ** 2 + work, 0.0)), e
+                norms.add(hi + lo)
+                energy[i, k], l2[i, k] = norms.norm, norms.l2
         return ErrorNorms(energy, l2)
 
     def space_time(self) -> FullOrderModel:
@@ -294,12 +285,6 @@ class TimeModel:
     def __repr__(self) -> str:
         scheme = {1.0: "implicit Euler", 0.5: "Crank-Nicolson"}.get(self.theta, f"theta = {self.theta:g}")
         return f"TimeModel({self.steps} steps of {self.dt:g}, {scheme}, of {self.spatial!r})"
-
-
-def energy_form(terms: Any, coefficients: np.ndarray, vector: np.ndarray) -> float:
-    """Return Re sum_q c_q v^H T_q v for v (n, 1); `terms` are matrices, or split for products in extended precision."""
-    images = (extended.product(t, vector)[0] if isinstance(t, extended.SplitMatrix) else t @ vector for t in terms)
-    return float(np.real(sum(c * np.vdot(vector, image) for c, image in zip(coefficients, images, strict=True))))
 
 
 def checked_times(dt: Any, steps: Any, theta: Any) -> tuple[float, int, float]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rbm.affine.missing import check_training
+from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
@@ -20,10 +21,11 @@ from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.compression import SnapshotStream
 from rbm.time.control import checked_control
+from rbm.time.energy import EnergySum
 from rbm.time.files import load_run, save_run
 from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
-from rbm.time.model import TimeModel, energy_form
+from rbm.time.model import TimeModel
 from rbm.time.project import finished
 from rbm.time.reduced import ReducedTimeModel
 from rbm.time.truth import PLAIN
@@ -255,23 +257,19 @@ class _Run:
         of_a, of_m = (c[0] for c in model.coefficients(mu[None])[:2])
         stream, basis = SnapshotStream(model.inner_product.matrix), reduction.basis
         products = basis.conj().T @ model.inner_product.matrix if basis.shape[1] else basis.conj().T
-        before: tuple[np.ndarray, np.ndarray] | None = None
-        work = size = 0.0
-        for k, (u, _) in enumerate(model.march(mu, self.control, extrapolate=True, wanted=PLAIN)):
-            rest = u
+        of_rounding = EnergySum(model, np.abs(of_a), of_m, sizes=True)
+        of_error = EnergySum(model, of_a, of_m)
+        for k, u in enumerate(model.march(mu, self.control, extrapolate=True, wanted=PLAIN)):
+            rest = u[0]
             for _ in range(2 if basis.shape[1] else 0):
                 rest = rest - basis @ (products @ rest)
             stream.add(rest[:, 0])
-            e = u - basis @ gamma[k][:, None]
-            if before is not None:
-                for kind, (now, last) in enumerate(((e, before[0]), (u, before[1]))):
-                    form = energy_form(model.spatial.operator_terms, of_a, model.theta * now + (1 - model.theta) * last)
-                    work, size = (work + form, size) if kind == 0 else (work, size + form)
-            before = e, u
-        assert before is not None
-        ends = [energy_form(model.mass.terms, of_m, v) for v in before]
-        error, whole = (np.sqrt(max(m + model.dt * w, 0.0)) for m, w in zip(ends, (work, size), strict=True))
-        return stream, float(error), 16 * np.finfo(float).eps * float(whole)
+            z = extended.product(basis, gamma[k][:, None])
+            hi, lo = extended.add(u, (-z[0], -z[1]))
+            of_error.add(hi + lo)
+            of_rounding.add(np.abs(u[0]))
+        # of the march, whose steps are refined to 2^-60 of the largest entry
+        return stream, of_error.norm, 2.0**-54 * of_rounding.norm
 
     def keep(self) -> None:
         """Start again from the whole extensions, after one that was broken off."""

@@ -28,7 +28,7 @@ from rbm.time.control import checked_control
 from rbm.time.initial import ReducedInitial
 from rbm.time.lost_digits import LostDigits
 from rbm.time.marches import certified
-from rbm.time.mass import comparison, positive_weights
+from rbm.time.mass import check_definite, comparison, positive_weights
 from rbm.time.outputs import functionals_of, output_values, terms_of
 from rbm.time.solution import TimeSolution
 
@@ -162,7 +162,7 @@ class ReducedTimeModel:
             raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
         mus = self.parameters.validate(self.parameters.points(mus), bool(options.get("extrapolate", False)))
         given = self.control if control is None else control
-        several = not isinstance(given, str) and np.ndim(given) == 2 and len(given) == len(mus)
+        several = not isinstance(given, str) and np.ndim(given) == 2
         if several:
             given = checked_control(given, self.steps, len(mus))
         for start in range(0, len(mus), size):
@@ -179,7 +179,9 @@ class ReducedTimeModel:
         of_start = self.initial.coefficients(mus)
         start = self.initial.gamma(of_start)
         error = self.initial.error(of_start, weights * (1 + self.slack))
-        return Coefficients(theta, weights, self.terms.rhs_coefficients(mus), alpha, start, error, g)
+        check_definite(self.mass_coefficients, mus, weights, self.slack)
+        made = Coefficients(theta, weights, self.terms.rhs_coefficients(mus), alpha, start, error, g)
+        return self.certificate.rounded_start(made)
 
     def _blank(self, mus: np.ndarray, of: Coefficients, estimate: bool, coefficients: bool) -> TimeSolution:
         """Return an answer without numbers: NaN, and infinite bounds."""
