@@ -77,11 +77,13 @@ def residual_terms(
     """Return c (M, m) with dt r^k = W c for step number `step` = k - 1, and bounds (M, m) of its terms.
 
     c = (dt control_k phi_q, then for each basis vector n: -dt theta_q gamma_theta,n for all q, -weights_q d_n for all
-    q), gamma_theta = gamma^k - (1 - theta) d. The columns of W are in the same order: f_q, then A_q z_n and M_q z_n.
+    q), gamma_theta = gamma^k - (1 - theta) d, gamma with its tail. The columns of W are in the same order: f_q, then
+    A_q z_n and M_q z_n.
     The bounds are those of c, with |gamma^k| + (1 - theta) |d| for gamma_theta: four roundings of these are in c.
     """
     xp = namespace(theta, phi, marched.gamma)
-    step_, gamma = widened(marched.increments[:, step, :]), widened(marched.gamma[:, step + 1, :])
+    step_ = widened(marched.increments[:, step, :])
+    gamma = widened(marched.gamma[:, step + 1, :]) + widened(marched.tail[:, step + 1, :])  # more in single precision
     part = 1.0 - recursion.theta
     middle = gamma if part == 0 else gamma - part * step_
     size = xp.abs(gamma) + part * xp.abs(step_)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
+from rbm.arithmetic.precision import ROUND_OFF, is_single, row_norms, widened
 from rbm.errors import ParameterError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
@@ -87,13 +87,14 @@ class TimeCertificate:
     decay: float = 0.0  #: lambda with P >= lambda W, W the sum of the mass terms; 0 if it is not known
 
     @cached_property
-    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds (Qa,) and (Qm,) of ||Z^H A_q Z|| (Hermitian parts) and ||Z^H M_q Z||."""
-        stiffness = widened(self.recursion.operators)
-        stiffness = (stiffness + stiffness.conj().transpose(0, 2, 1)) / 2
-        made = (np.linalg.norm(terms, axis=(1, 2)) for terms in (stiffness, widened(self.recursion.mass)))
-        first, second = (norms * (1 + 2.0**-20) for norms in made)
-        return first, second
+    def sizes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Bounds (Qa,) and (Qm,) of ||Z^H A_q Z|| for the Hermitian parts, ||Z^H M_q Z||, and ||Z^H A_q Z|| (Qa,)."""
+        stiffness, mass = widened(self.recursion.operators), widened(self.recursion.mass)
+        hermitian = (stiffness + stiffness.conj().transpose(0, 2, 1)) / 2
+        first, second, whole = (
+            np.linalg.norm(terms, axis=(1, 2)) * (1 + 2.0**-20) for terms in (hermitian, mass, stiffness)
+        )
+        return first, second, whole
 
     def constants(self, complex_valued: bool) -> tuple[np.ndarray, np.ndarray, float, float]:
         """Return weights (m,) of plain and of compensated sums, and the relative and constant part of a floor."""
@@ -160,11 +161,12 @@ class TimeCertificate:
         """
         values, floors, sizes = steps
         _, _, relative, constant = self.constants(self.is_complex(of))
-        nothing = None if floors.size and floors.min() > 0 else floors <= 0
-        floors += relative * values
-        floors += constant
-        if nothing is not None:
-            floors[nothing] = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            floors += relative * values
+            floors += constant
+        still = _at_rest(of)
+        if still is not None:
+            floors[still] = 0.0
         return StepNorms(values, floors, *self.rounded(of, sizes, float(np.finfo(kind).eps) / 2))
 
     def weak(self, of: Coefficients, made: StepNorms) -> np.ndarray:
@@ -196,7 +198,9 @@ class TimeCertificate:
             rounding = sizes @ sharp
             spreads.append(rounding if self.lost is None else np.minimum(rounding, self._with_lost(c, sizes)))
         floors = np.stack(spreads, axis=1) + self._of_sums(part.weights, again.gamma[:, 1:])
-        floors = np.where(floors > 0, floors + relative * values + constant, 0.0)
+        floors = floors + relative * values + constant
+        if (still := _at_rest(part)) is not None:
+            floors[still] = 0.0
         for target, source in zip(made, (values, floors, *self._tails(part, again.tail)), strict=True):
             target[rows] = source
         return again
@@ -209,9 +213,12 @@ class TimeCertificate:
 
     def rounded(self, of: Coefficients, sizes: np.ndarray, unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of the last two of :class:`StepNorms`, where ||t^k||_2 <= unit sizes_k (M, K + 1)."""
-        (of_a, of_m), theta = self.sizes, self.recursion.theta
+        (of_a, of_m, whole), theta = self.sizes, self.recursion.theta
+        energy = np.abs(of.theta.real) @ of_a  # the skew part of a term has no energy but by an imaginary coefficient
+        if np.iscomplexobj(of.theta):
+            energy = energy + np.abs(of.theta.imag) @ whole
         middles = sizes[:, 1:] if theta == 1 else theta * sizes[:, 1:] + (1 - theta) * sizes[:, :-1]
-        stiffness, mass = unit * np.sqrt(np.abs(of.theta) @ of_a), unit * np.sqrt(of.weights @ of_m)
+        stiffness, mass = unit * np.sqrt(energy), unit * np.sqrt(of.weights @ of_m)
         return mass[:, None] * sizes, stiffness[:, None] * middles
 
     def _tails(self, of: Coefficients, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -253,8 +260,8 @@ class TimeCertificate:
             floor += work
             floor_l2 += norms.tails
             if np.any(first):
-                starts = (first * first)[:, None]
-                value, value_l2 = np.sqrt(values + starts), np.sqrt(values / 2 + starts)
+                starts = first[:, None]
+                value, value_l2 = (np.hypot(np.sqrt(share * values), starts) for share in (1.0, 0.5))
             else:  # nothing to be added to the sums
                 value = np.sqrt(values, out=values)
                 value_l2 = value * HALF
@@ -264,8 +271,8 @@ class TimeCertificate:
                 more = bound + limit
                 more *= rounded
                 limit += more
-        if self.decay > 0 and self.recursion.theta == 1 and norms.values.shape[1]:
-            value_l2, floor_l2 = self._decaying(of, norms, rounded)
+            if self.decay > 0 and self.recursion.theta == 1 and norms.values.shape[1]:
+                value_l2, floor_l2 = self._decaying(of, norms, rounded)
         made = value, floor, value_l2, floor_l2
         if not all(np.isfinite(a.max(initial=0.0)) for a in made):
             bad = ~np.all([np.all(np.isfinite(a), axis=1) for a in made], axis=0)
@@ -293,6 +300,14 @@ class TimeCertificate:
         floor += norms.tails
         floor += rounded * (bound + floor)
         return value, floor
+
+
+def _at_rest(of: Coefficients) -> np.ndarray | None:
+    """Return where (M, K) nothing has moved yet, and so nothing is off; None where everything moves at once."""
+    given = np.any(of.phi != 0, axis=1)[:, None] & (of.control != 0)
+    moving = np.logical_or.accumulate(given, axis=1)
+    moving |= np.any(of.start != 0, axis=1)[:, None]
+    return None if np.all(moving) else ~moving
 
 
 def _sums_of_squares(values: np.ndarray, scale: Any = None) -> np.ndarray:

@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         return _model(terms, more["initial"], of_time, arrays, count)
     except FileFormatError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
         raise FileFormatError(f"{file} is not a complete {KIND}: {type(error).__name__} {error}") from error
 
 
@@ -105,10 +105,11 @@ def _model(
     if not 0 <= decay < np.inf:
         raise ValueError(f"its rate of decay is {decay}")
     sources = terms.operator_coefficients.sources[-count:]
-    return ReducedTimeModel(
-        terms, Coefficients(sources, terms.parameters), ReducedInitial(initial, triangle, defects, terms.size), control,
-        dt, theta, slack, lost, decay,
-    )  # fmt: skip
+    start = ReducedInitial(initial, triangle, defects, terms.size)
+    if not np.all(np.isfinite(start.start)):
+        raise ValueError("its initial value has no finite coefficients")
+    mass = Coefficients(sources, terms.parameters)
+    return ReducedTimeModel(terms, mass, start, control, dt, theta, slack, lost, decay)
 
 
 def save_run(
@@ -124,11 +125,26 @@ def load_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np
     file = os.fspath(path)
     try:
         basis, selected, sizes, rows = (arrays[name] for name in ("basis", "selected", "sizes", "history"))
-        fits = basis.ndim == selected.ndim == rows.ndim == 2 and sizes.shape == (len(selected),)
+        fits = (
+            arrays["control"].ndim == 1
+            and basis.ndim == selected.ndim == rows.ndim == 2
+            and sizes.shape == (len(selected),)
+        )
         if not (fits and isinstance(header["fingerprint"], str) and np.all(np.diff(sizes) > 0)):
             raise ValueError("its arrays do not fit each other")
         if len(sizes) and sizes[-1] != basis.shape[1]:
             raise ValueError(f"it has {basis.shape[1]} basis vectors, its sizes end with {sizes[-1]}")
-    except (KeyError, ValueError, IndexError) as error:
+        if rows.shape[1] != 6 + selected.shape[1] or not np.all(np.isfinite(rows[:, [0, 3]])):
+            raise ValueError(f"its history {rows.shape} is not that of {selected.shape[1]} parameters")
+        if not all(np.all(np.isfinite(a)) for a in (basis, selected, arrays["control"])):
+            raise ValueError("its arrays hold numbers that are not finite")
+        values = header["eigenvalues"]
+        if len(values) != len(rows) or not all(isinstance(v, list) and all(map(_is_number, v)) for v in values):
+            raise ValueError("its eigenvalues do not belong to its history")
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise FileFormatError(f"{file} is not a complete {RUN}: {type(error).__name__} {error}") from error
     return header, arrays
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,6 +14,7 @@ from rbm.affine.inner_product import InnerProduct
 from rbm.affine.terms import is_coefficient, term_pairs, vector_term
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms
+from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.space import ParameterSpace
 
@@ -80,17 +81,36 @@ class ReducedInitial:
 
     @cached_property
     def start(self) -> np.ndarray:
-        """The coefficients G (N, Q0) of the projected terms."""
+        """The coefficients G (N, Q0) of the projected terms.
+
+        Raises ModelError for a basis whose vectors depend on each other in W.
+        """
         n = self.size
-        return scipy.linalg.solve_triangular(self.triangle[:n, :n], self.triangle[:n, self._columns :])
+        try:
+            return scipy.linalg.solve_triangular(self.triangle[:n, :n], self.triangle[:n, self._columns :])
+        except np.linalg.LinAlgError:
+            raise ModelError(
+                "the initial value cannot be projected: basis vectors depend on each other in the inner product of the "
+                "mass, up to round-off; leave some out, or choose units in which mass and product agree better"
+            ) from None
 
     @cached_property
     def _rounding(self) -> np.ndarray:
-        """What offline and online rounding of the terms (Q0,) may add to the error."""
+        """What offline and online rounding of the terms (Q0,) may add to the error.
+
+        Offline: the defects, and what G leaves of its equations. Online: gamma^0 = c G, and the sums over the terms.
+        """
         n, q0 = self.size, len(self.coefficients)
-        sizes = np.linalg.norm(self.triangle, axis=0)
-        of_start = self.defects[:n] + 4 * (n + q0 + 4) * ROUND_OFF * sizes[:n]
-        return np.abs(self.start.T) @ of_start + self.defects[self._columns :]
+        block, right = self.triangle[:n, :n], self.triangle[:n, self._columns :]
+        made = extended.product(block, self.start)
+        left = extended.add((right, np.zeros_like(right)), (-made[0], -made[1]))
+        offline = np.linalg.norm(left[0] + left[1], axis=0) + np.abs(self.start.T) @ self.defects[:n]
+        offline = 2 * offline + self.defects[self._columns :]
+        sizes = np.linalg.norm(np.abs(block) @ np.abs(self.start), axis=0)
+        sums = np.linalg.norm(self.triangle[:, self._columns :], axis=0)
+        if q0 == 1 and self.coefficients.constant is not None and self.coefficients.constant[0] == 1:
+            return offline  # nothing is multiplied
+        return offline + 3 * (q0 + 4) * ROUND_OFF * (sizes + sums)
 
     def gamma(self, coefficients: np.ndarray) -> np.ndarray:
         """Return gamma^0 (M, N) from c (M, Q0)."""

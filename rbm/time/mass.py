@@ -83,6 +83,8 @@ def read_mass(given: Any, spatial: FullOrderModel) -> Mass:
 
     Raises ModelError for a mass that is singular, not Hermitian, not positive, of another size, or without entries.
     """
+    if isinstance(given, list | tuple) and not given:
+        raise ModelError("mass is empty: give M (n, n), or [(coefficient, M_q), ...]")
     if not isinstance(given, list | tuple) or (given and np.isscalar(given[0])) or isinstance(given[0], list):
         given = [(1.0, given)]
     pairs, n = term_pairs("mass", given), spatial.dimension

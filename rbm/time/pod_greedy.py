@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -64,6 +64,7 @@ class PODGreedyResult:
     stopped: Stopped
     reason: str  #: the same in a sentence
     fingerprint: str = ""
+    control: np.ndarray = field(default_factory=lambda: np.zeros(0))  #: (K,), that of the training
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file; ``pod_greedy(..., resume=path)`` goes on from there."""
@@ -72,6 +73,7 @@ class PODGreedyResult:
             "selected": self.parameters,
             "sizes": self.sizes,
             "history": rows_of(self.history),
+            "control": self.control,
         }
         save_run(path, self.fingerprint, arrays, {"eigenvalues": [list(s.eigenvalues) for s in self.history]})
 
@@ -107,7 +109,7 @@ def pod_greedy(
     control : of the training, None for the model's own, (K,) or "impulse": the answer to the impulse 1, 0, 0, ... holds
         those to all controls, by superposition, so that a basis made for it serves controls that are not known yet
     progress : show a progress bar
-    resume : a PODGreedyResult, or the path of one that was saved, of the same model (checked)
+    resume : a PODGreedyResult, or the path of one that was saved, of the same model and control (checked)
     checkpoint : a path to which the run is written after every step
 
     Returns
@@ -136,9 +138,10 @@ def pod_greedy(
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if isinstance(modes, bool) or not (isinstance(modes, int | np.integer) and modes >= 1):
         raise ParameterError(f"modes must be a whole number of at least 1, got {modes!r}")
-    limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
-    if limit < 1:
-        raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
+    whole = isinstance(max_basis, int | np.integer) and not isinstance(max_basis, bool)
+    limit = min(int(max_basis), model.dimension) if whole else model.dimension  # type: ignore[arg-type]
+    if not (max_basis is None or whole) or limit < 1:
+        raise ParameterError(f"max_basis must be a whole number of at least 1, got {max_basis!r}")
     if model.periodic:
         raise ModelError("a periodic model has no march; reduce space_time() with rbm.greedy")
     run = _Run(model, model.parameters.validate(training), modes, limit, control, resume)
@@ -169,7 +172,7 @@ class _Run:
             raise ModelError(f"the control of the training must have the shape ({model.steps},)")
         self.theta, self.weights, self.phi, self.of_start = model.coefficients(training)
         self.alpha = coercivity(model.spatial.stability, training, self.theta, model.parameters)
-        basis, self.selected, self.sizes, self.history = _stored(resume, model)
+        basis, self.selected, self.sizes, self.history = _stored(resume, model, self.control)
         self.reduction = Reduction(model.joint, basis, "galerkin")
 
     @property
@@ -198,8 +201,8 @@ class _Run:
             return "round-off", f"the trajectory at {at} adds nothing but round-off to the basis"
         return "round-off", f"none of {len(self.training)} training estimates is resolved any more"
 
-    def sweep(self, rows: Any = slice(None)) -> tuple[np.ndarray, Estimate]:
-        """Return gamma and the estimates in the energy norm of some training points."""
+    def sweep(self, rows: Any = slice(None), *, keep: bool = True) -> tuple[np.ndarray | None, Estimate]:
+        """Return gamma, if it is kept, and the estimates in the energy norm of some training points."""
         model, reduction = self.model, self.reduction
         count = len(model.mass.terms)
         recursion = Recursion(
@@ -213,14 +216,13 @@ class _Run:
         of = Coefficients(
             self.theta[rows], weights, self.phi[rows], self.alpha[rows], initial.gamma(of_start), error, control
         )
-        found = certified(certificate, of)
-        assert found.gamma is not None
+        found = certified(certificate, of, keep=keep)
         assert found.norms is not None
         return found.gamma, certificate.estimates(of, found.norms)[0]
 
     def evaluate(self) -> Worst:
         """Sweep the training set, and write down where the largest bound at the last time is."""
-        _, estimate = self.sweep()
+        _, estimate = self.sweep(keep=False)
         last = Estimate(estimate.value[:, -1], estimate.floor[:, -1], estimate.resolved[:, -1])
         worst = int(np.argmax(last.bound))
         bound, resolved = float(last.bound[worst]), int(last.resolved.sum())
@@ -232,8 +234,9 @@ class _Run:
     def extend(self, point: int) -> bool:
         """Add the first modes of the projection error of the trajectory at the worst training point."""
         mu, bound = self.training[point], self.history[-1].bound
-        gamma = self.sweep(slice(point, point + 1))[0][0]
-        stream, error, uncertainty = self._trajectory(mu, gamma)
+        gamma = self.sweep(slice(point, point + 1))[0]
+        assert gamma is not None
+        stream, error, uncertainty = self._trajectory(mu, gamma[0])
         if bound < error - uncertainty:
             raise StabilityError(
                 f"the bound {bound:.3g} at {self.model.parameters.describe(mu)} is below the true error {error:.3g}: "
@@ -283,6 +286,7 @@ class _Run:
             "selected": np.array(self.selected),
             "sizes": np.array(self.sizes),
             "history": rows_of(self.history),
+            "control": self.control,
         }
         settings = {"eigenvalues": [list(s.eigenvalues) for s in self.history]}
         save_run(path, self.model.fingerprint(), arrays, settings)
@@ -298,7 +302,9 @@ class _Run:
         selected, sizes = np.array(self.selected), np.array(self.sizes)
         mark = self.model.fingerprint()
         basis = self.reduction.basis
-        return PODGreedyResult(reduced, basis, selected, sizes, tuple(self.history), stopped, reason, mark)
+        return PODGreedyResult(
+            reduced, basis, selected, sizes, tuple(self.history), stopped, reason, mark, self.control
+        )
 
 
 def rows_of(history: Any) -> np.ndarray:
@@ -307,13 +313,15 @@ def rows_of(history: Any) -> np.ndarray:
     return np.array(rows, dtype=float).reshape(len(rows), -1)
 
 
-def _stored(resume: Any, model: TimeModel) -> tuple[np.ndarray, list[np.ndarray], list[int], list[PODGreedyStep]]:
+def _stored(
+    resume: Any, model: TimeModel, control: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], list[int], list[PODGreedyStep]]:
     """Return basis, selected points, sizes and history to go on from; the last sweep, which comes again, left out."""
     if resume is None:
         return np.zeros((model.dimension, 0)), [], [], []
     if isinstance(resume, PODGreedyResult):
         name, mark, basis = "this run", resume.fingerprint, resume.basis
-        selected, sizes, history = resume.parameters, resume.sizes, list(resume.history)
+        selected, sizes, history, trained = resume.parameters, resume.sizes, list(resume.history), resume.control
     else:
         name = os.fspath(resume)
         header, arrays = load_run(resume)
@@ -322,10 +330,16 @@ def _stored(resume: Any, model: TimeModel) -> tuple[np.ndarray, list[np.ndarray]
             PODGreedyStep(int(r[0]), tuple(r[6:]), r[1], r[2], int(r[3]), r[4], tuple(map(float, values)), r[5])
             for r, values in zip(arrays["history"].tolist(), header["eigenvalues"], strict=True)
         ]
+        trained = arrays["control"]
     if mark != model.fingerprint():
         raise ModelError(
             f"{name} was made with another model (matrices, coefficients, outputs, stability bound, initial value, dt, "
             "steps or ranges differ); to use its basis all the same, give it to rbm.project_time"
+        )
+    if not np.array_equal(trained, control):
+        raise ModelError(
+            f"{name} was trained with another control, and its history is about that; pass the same control, or give "
+            "its basis to rbm.project_time"
         )
     history = [step for step in history if step.size < basis.shape[1]]
     return basis, list(selected), [int(s) for s in sizes], history

@@ -46,6 +46,8 @@ def test_a_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.parameters, whole.parameters)
         same = [(s.size, s.parameter, s.bound, s.eigenvalues) for s in again.history]
         assert same == [(s.size, s.parameter, s.bound, s.eigenvalues) for s in whole.history]
+    with pytest.raises(rbm.ModelError, match="trained with another control"):
+        rbm.pod_greedy(model, training, resume=path, control="impulse")
     with pytest.raises(rbm.ModelError, match="made with another model"):
         rbm.pod_greedy(heat(20, dt=0.02), training, resume=path)
     with pytest.raises(rbm.FileFormatError, match="holds a POD-greedy run, not a reduced model"):
@@ -105,6 +107,9 @@ def test_bad_arguments_are_refused() -> None:
         ({"tol": -1.0}, "tol"),
         ({"modes": 0}, "modes"),
         ({"max_basis": 0}, "max_basis"),
+        ({"max_basis": 2.5}, "max_basis"),
+        ({"max_basis": "3"}, "max_basis"),
+        ({"max_basis": True}, "max_basis"),
         ({"control": np.ones(3)}, "control"),
         ({"control": np.ones((5, 50))}, "control"),
     ):

@@ -184,3 +184,90 @@ def test_the_rate_of_decay_is_proved_and_close() -> None:
         assert 0.99 * smallest <= model.decay <= smallest
         assert smallest == pytest.approx(exact, rel=5e-3)
     assert decay_rate(model.inner_product, model.mass.whole, own_solver=False) > 0
+
+
+def test_an_initial_value_rounded_to_single_precision_is_in_the_bound() -> None:
+    model = rbm.TimeModel(
+        np.eye(2), [("k", np.eye(2))], [(1.0, np.ones(2))], np.eye(2), {"k": (1.0, 2.0)}, 1.0, dt=1.0, steps=6,
+        initial=np.array([0.1, 0.3]), control=np.zeros(6),
+    )  # fmt: skip
+    reduced = rbm.project_time(model, np.eye(2))
+    checked(model, reduced, np.array([[1.0], [1.7]]))
+    answer, errors = checked(model, reduced.astype("float32"), np.array([[1.0], [1.7]]))
+    assert np.all(errors.l2[:, 0] > 1e-9)
+    assert np.all(answer.bound_l2[:, 0] < 10 * errors.l2[:, 0])
+
+
+def test_inf_sup_bounds_that_are_bound_already_are_refused() -> None:
+    model = heat(10)
+    other = rbm.FullOrderModel(
+        [("k", model.spatial.product), ("r", model.mass.terms[0])], [(1.0, np.ones(9))], model.spatial.product,
+        model.parameters, rbm.stability.NaturalNorm(),
+    )  # fmt: skip
+    with pytest.raises(rbm.StabilityError, match="bounds an inf-sup constant"):
+        heat(10, stability=other.stability)
+    reduced = rbm.project_time(model, np.eye(9)[:, :2])
+    wrong = replace(reduced, terms=replace(reduced.terms, stability=other.stability))
+    with pytest.raises(rbm.StabilityError, match="bounds an inf-sup constant"):
+        wrong.solve([[1.0, 1.0]])
+
+
+def test_a_mass_that_is_not_proved_definite_at_a_point_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((6, 3))
+    rest = np.linalg.svd(half)[0][:, 3:]
+    model = rbm.TimeModel(
+        [("k", half @ half.T), (1.0, rest @ rest.T)], [(1.0, np.eye(6))], [(1.0, np.ones(6))], np.eye(6),
+        {"k": (1e-20, 1.0)}, 1.0, dt=0.1, steps=3, outputs={"s": np.ones(6)},
+    )  # fmt: skip
+    reduced = rbm.project_time(model, np.eye(6)[:, :2])
+    assert np.isfinite(reduced.solve([[0.5]]).output_bounds["s"]).all()
+    with pytest.raises(rbm.ModelError, match=r"at k = 1e-20 \(row 1\) is not proved positive definite"):
+        reduced.solve([[0.5], [1e-20]])
+
+
+def test_a_run_on_a_fine_mesh_ends_at_round_off_and_accuses_nobody() -> None:
+    model = heat(300, steps=20)
+    result = rbm.pod_greedy(model, model.parameters.sample(8))
+    assert result.stopped == "round-off"
+
+
+def three_unknowns(**options: Any) -> rbm.TimeModel:
+    given = {
+        "mass": np.eye(3), "operators": [("1 + 0 * k", np.eye(3))], "rhs": [(1.0, np.ones(3))], "product": np.eye(3),
+        "parameters": {"k": (1.0, 2.0)}, "stability": 1.0, "dt": 0.1, "steps": 4, "control": np.zeros(4),
+    }  # fmt: skip
+    return rbm.TimeModel(**{**given, **options})
+
+
+def test_terms_of_an_initial_value_that_cancel_are_certified() -> None:
+    v = np.array([0.0, 0.0, 5.3])
+    model = three_unknowns(initial=[("k", v), ("-k", v * (1 + 2.0**-52))])
+    reduced = rbm.project_time(model, np.eye(3)[:, :1])
+    checked(model, reduced, model.parameters.sample(200, "random", rng=0))
+
+
+def test_at_round_off_an_initial_value_costs_little() -> None:
+    model = heat(20, initial=np.sin(np.linspace(0, 3, 19)))
+    reduced = rbm.project_time(model, pod_basis(model, 12))
+    assert reduced.size >= 18
+    answer, errors = checked(model, reduced, model.parameters.sample(4, "random", rng=2))
+    assert np.median(answer.bound / errors.energy) < 40
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e-155, 1e100])
+def test_numbers_of_any_size_are_certified(size: float) -> None:
+    start = size * np.array([0.3, -0.2, 0.7])
+    model = three_unknowns(initial=start)
+    checked(model, rbm.project_time(model, np.eye(3)[:, :2]), np.array([[1.0], [1.5]]))
+    model = three_unknowns(control=size * np.ones(4))
+    checked(model, rbm.project_time(model, np.eye(3)[:, :2]), np.array([[1.0], [1.5]]))
+
+
+def test_a_basis_that_depends_on_itself_in_the_mass_is_refused() -> None:
+    model = rbm.TimeModel(
+        np.diag([1.0, 1e-30]), [(1.0, np.eye(2))], [(1.0, np.ones(2))], np.eye(2), {"k": (1.0, 2.0)}, 1.0, dt=0.1,
+        steps=2, initial=np.ones(2),
+    )  # fmt: skip
+    with pytest.raises(rbm.ModelError, match="depend on each other in the inner product of the mass"):
+        rbm.project_time(model, np.array([[1.0, 1.0], [1.0, -1.0]])).solve([[1.0]])

@@ -125,6 +125,8 @@ def test_errors_name_the_row(made: tuple[rbm.TimeModel, rbm.PODGreedyResult]) ->
     mus[217, 0] = 55.0
     with pytest.raises(rbm.ParameterError, match="217"):
         result.reduced_model.solve(mus)
+    with pytest.raises(rbm.ModelError, match=r"the control has the shape \(2, 50\)"):
+        next(result.reduced_model.stream(model.parameters.sample(4), np.ones((2, 50)), size=2))
     with pytest.raises(rbm.ParameterError, match="size of a block"):
         next(result.reduced_model.stream(mus, size=0))
     with pytest.raises(rbm.ModelError, match="coefficients must have the shape"):

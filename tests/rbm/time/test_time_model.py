@@ -172,6 +172,7 @@ def test_verify_checks_coercivity_and_says_where_it_fails() -> None:
         ({"mass": np.eye(3)}, r"the mass has shape \(3, 3\)"),
         ({"mass": np.full((4, 4), np.nan)}, "the mass"),
         ({"mass": None}, "mass is missing"),
+        ({"mass": []}, "mass is empty"),
         ({"mass": [(1.0, np.eye(4)), (1.0, np.diag([-0.5, 0, 0, 0]))]}, "mass term 1 is not positive semi-definite"),
         ({"initial": np.ones(5)}, r"initial value has shape \(5,\)"),
         ({"initial": np.array([1.0, np.nan, 0, 0])}, "initial value"),
