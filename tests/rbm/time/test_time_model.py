@@ -143,7 +143,9 @@ def test_a_complex_model_marches_in_complex_numbers() -> None:
 
 
 def test_verify_checks_coercivity_and_says_where_it_fails() -> None:
-    heat(20).verify()
+    checks = heat(20).verify().checks
+    assert any("alpha bounds the coercivity constant at 5 points" in line for line in checks)
+    assert any("the mass terms sum to a positive definite matrix" in line for line in checks)
     with pytest.raises(StabilityError, match=r"0\.9.*is above the coercivity constant|too large|inf-sup"):
         small(operators=[("k", np.diag([1.0, 1, 1, 0.5]))], product=np.eye(4), stability=0.9).verify()
     # a rotation has the inf-sup constant 1 and is not coercive beyond 1e-3
