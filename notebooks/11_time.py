@@ -112,8 +112,8 @@ figure
 # ## Is the bound a bound?
 #
 # The error in the energy norm, $\|e^k\|_M^2 + \Delta t \sum_{j \le k} (A e^j, e^j)$ under the root, adds up from the
-# first step on; $\|e^k\|_M$ is that of one time. Both bounds only rise: they count what residuals may have done, and
-# not that heat is forgotten.
+# first step on; $\|e^k\|_M$ is that of one time. The first bound only rises, as its norm does; the second one knows how
+# fast heat is forgotten at least.
 
 # %%
 errors = model.error_norms(mus, answer.coefficients, result.basis, pulses)
