@@ -106,7 +106,8 @@ def adapt(module: Any, kind: str, *, train: Sequence[str] = (), rng: int = 0, **
     else:
         own = [n for n, _ in module.named_parameters() if n in {*own, *OWN[kind](module, **options)}]
     if not placements and not own:
-        raise ValueError("kind 'head' trains nothing by itself: name what is trained, train=['classifier']")
+        what = "trains nothing by itself" if kind == "head" else "finds nothing to train in this module"
+        raise ValueError(f"kind {kind!r} {what}: name what is trained, train=['classifier']")
     homes = [id(place.home) for place in placements]
     if len(set(homes)) < len(homes):
         twice = next(place.name for k, place in enumerate(placements) if id(place.home) in homes[:k])

@@ -20,10 +20,19 @@ from ml.tuning.adapt import adapt
 from ml.tuning.adapted import Adapted
 from ml.tuning.tensors import to_array, to_tensor, type_of
 
-__all__ = ["load_adapter", "read_tensors", "save_adapter", "write_tensors"]
+__all__ = ["check_adapted", "load_adapter", "read_tensors", "save_adapter", "write_tensors"]
 
 MARK, HEADER = "adapter", "adapter_header"
 VERSION = 1
+
+
+def check_adapted(call: str, given: object) -> None:
+    """Raise TypeError for anything but what :func:`ml.adapt` returns."""
+    if not isinstance(given, Adapted):
+        raise TypeError(
+            f"{call} takes what ml.adapt(module, kind) returns, got {type(given).__name__}; of a lean module keep "
+            ".state()"
+        )
 
 
 def save_adapter(adapted: Adapted, path: str | os.PathLike[str]) -> None:
@@ -34,14 +43,19 @@ def save_adapter(adapted: Adapted, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        another suffix, options that JSON does not hold, a module on the meta device, an adapter that was removed.
+        another suffix, options that JSON does not hold, numbers that are not finite, a module on the meta device, an
+        adapter that was removed.
     ImportError
         safetensors is not installed, with the line that installs it.
     OSError
         a folder that does not exist or may not be written to.
     """
+    check_adapted("save_adapter", adapted)
     suffix_of(path)
     layout, numbers = adapted.fingerprints()
+    bad = [name for name, tensor in adapted.state().items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise ValueError(f"{bad[0]} has numbers that are not finite: the training has diverged; nothing was written")
     options = {name: _plain(value) for name, value in adapted.options.items()}
     header = {
         "kind": adapted.kind,

@@ -9,7 +9,7 @@ from typing import Any
 from lowrank.optional import require
 from lowrank.reading import FileFormatError
 from ml.tuning.adapted import Adapted
-from ml.tuning.adapter_files import read_tensors, write_tensors
+from ml.tuning.adapter_files import check_adapted, read_tensors, write_tensors
 
 __all__ = ["load_training", "save_training"]
 
@@ -30,6 +30,7 @@ def save_training(path: str | os.PathLike[str], adapted: Adapted, optimizer: Any
     :func:`ml.save_adapter`.
     """
     torch = require("torch", "torch", "ml.save_training", "ml")
+    check_adapted("save_training", adapted)
     tensors = {f"adapter/{name}": tensor for name, tensor in adapted.state().items()}
     plain: dict[str, Any] = {}
     state = optimizer.state_dict()

@@ -164,3 +164,20 @@ def test_lean_and_adapters_are_taken_out_in_any_order_that_gives_the_module_back
         tuning.restore()
         assert flags(module) == before
         assert torch.equal(answer(module, given), expected)
+
+
+def test_only_adapters_with_finite_numbers_are_written(tmp_path):
+    path = tmp_path / "a.npz"
+    for call in (lambda m: save_adapter(m, path), lambda m: save_training(path, m, None)):
+        with pytest.raises(TypeError, match=r"takes what ml.adapt\(module, kind\) returns, got Linear"):
+            call(torch.nn.Linear(3, 3))
+    adapted = adapt(torch.nn.Sequential(torch.nn.Linear(3, 3)), "bitfit")
+    save_adapter(adapted, path)
+    before = path.read_bytes()
+    with torch.no_grad():
+        next(iter(adapted.parameters())).fill_(float("nan"))
+    with pytest.raises(ValueError, match="not finite"):
+        save_adapter(adapted, path)
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="kind 'norms' finds nothing to train in this module"):
+        adapt(torch.nn.Sequential(torch.nn.ReLU()), "norms")
