@@ -485,7 +485,7 @@ def test_whatever_happens_is_one_line(
         def fail(*_: object, error: BaseException = error) -> None:
             raise error
 
-        monkeypatch.setattr(rbm, "load", fail)
+        monkeypatch.setattr("rbm.command_line.query.load", fail)
         assert asked(capsys, str(model_file), "--mu", "2")[::2] == (2, message)
 
 
