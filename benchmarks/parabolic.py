@@ -257,7 +257,7 @@ def measure_all() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One row a figure."""
+    """Return the figures of all cases, one a row, with those of pyMOR beside them."""
     p, o, q, s, f = (result[name] for name in CASES)
     rows = [
         ["published bounds, eigenvalues, norms", "all digits" if p["equal"] else "NOT EQUAL", ""],

@@ -78,6 +78,8 @@ class TimeCertificate:
     the increments, whose sum has more digits than the gamma^k that are returned; the difference, ||Z tail^k|| in the
     same norms, is in floor_k, too. So no rounding error is divided by dt.
 
+    All of this is proved, with alpha, the defects and the rate of decay as they are: proved, or claimed by the user.
+
     Points whose floor hides the value at any time are evaluated once more in twice the precision, increments and all.
     """
 
@@ -233,8 +235,10 @@ class TimeCertificate:
         ):  # fmt: skip
             matrix = np.tensordot(coefficients, widened(terms), axes=1)
             form = np.einsum("mki,mij,mkj->mk", t.conj(), matrix, t, optimize=True).real
-            # the form is a sum with rounding of its own
-            made.append(np.sqrt(np.maximum(form, 0.0) + 8 * (n + 4) ** 2 * ROUND_OFF * bound**2))
+            # A form of a semi-definite matrix is negative by rounding only: of its own sums, and of the entries of
+            # Z^H T Z, which are sums over all unknowns (of up to 10^6). Both are charged, whatever its sign is.
+            rounding = max(8 * (n + 4) ** 2 * ROUND_OFF, 2.0**-33) * bound**2
+            made.append(np.sqrt(np.maximum(form, 0.0) + rounding))
         return made[0], made[1]
 
     def _of_sums(self, weights: np.ndarray, gamma: np.ndarray) -> np.ndarray:
