@@ -15,7 +15,7 @@ from lowrank.arrays import beside, namespace
 from rbm.arithmetic.extended import two_sum
 from rbm.arithmetic.precision import row_norms, widened
 from rbm.errors import ModelError, refused
-from rbm.online.reference import compensated_sums, products
+from rbm.online.reference import compensated_sums, compensated_vectors, products
 
 __all__ = ["Marched", "Recursion", "march", "residual_terms", "sharp_norms", "step_norms"]
 
@@ -96,46 +96,68 @@ def residual_terms(
 
 def step_norms(
     factor: Any, floor_weights: Any, recursion: Recursion, theta: Any, weights: Any, phi: Any, control: Any,
-    marched: Marched,
-) -> tuple[Any, Any]:  # fmt: skip
-    """Return ||R c^k|| and sum_j w_j |c_j^k|, both (M, K), for the factor R (k, m) and w (m,)."""
+    marched: Marched, coordinates: bool = False,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Return ||R c^k|| and sum_j w_j |c_j^k|, both (M, K), for the factor R (k, m) and w (m,).
+
+    coordinates : the third is R c^k itself (M, K, k), else None
+    """
     xp = namespace(theta, phi, marched.gamma)
-    values, spreads = [], []
+    values, spreads, kept = [], [], []
     for k in range(control.shape[1]):
         c, sizes = residual_terms(recursion, theta, weights, phi, control, marched, k)
-        values.append(row_norms(c @ xp.astype(beside(factor, c), c.dtype).T))
+        y = c @ xp.astype(beside(factor, c), c.dtype).T
+        values.append(row_norms(y))
         spreads.append(sizes @ beside(floor_weights, sizes))
-    return xp.stack(values, axis=1), xp.stack(spreads, axis=1)
+        if coordinates:
+            kept.append(y)
+    made = xp.stack(values, axis=1), xp.stack(spreads, axis=1)
+    return *made, xp.stack(kept, axis=1) if kept else None
 
 
 def sharp_norms(
-    factor: Any, recursion: Recursion, theta: Any, weights: Any, phi: Any, control: Any, marched: Marched
-) -> Any:
+    factor: Any, recursion: Recursion, theta: Any, weights: Any, phi: Any, control: Any, marched: Marched,
+    coordinates: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
     """Return ||R c^k|| (M, K) for gamma + tail, with c and the sums in twice the working precision.
 
     Error at most u |result| + 2 (m + 8)^2 u^2 sum_j ||R_j|| |c_j|, as of
     :func:`rbm.online.reference.compensated_norm`. Cost: some 25 flops for each product.
+    coordinates : the second is R c^k itself (M, K, k), rounded once, else None
     """
+    values, kept = [], []
+    for k in range(control.shape[1]):
+        pairs = _sharp_terms(recursion, theta, weights, phi, control, marched, k)
+        if coordinates:
+            kept.append(compensated_vectors(factor, *pairs))
+            values.append(row_norms(kept[-1]))
+        else:
+            values.append(compensated_sums(factor, *pairs))
+    xp = namespace(*values)
+    return xp.stack(values, axis=1), xp.stack(kept, axis=1) if kept else None
+
+
+def _sharp_terms(
+    recursion: Recursion, theta: Any, weights: Any, phi: Any, control: Any, marched: Marched, k: int
+) -> tuple[Any, Any]:
+    """Return the coefficients c (M, m) of step number k as pairs hi + lo."""
     xp = namespace(theta, phi, marched.gamma)
     kind = xp.result_type(theta.dtype, weights.dtype, phi.dtype, control.dtype, marched.gamma.dtype)
     kind = xp.float64 if xp.isdtype(kind, "real floating") else xp.complex128
-    theta, weights, phi, control = (xp.astype(a, kind) for a in (theta, weights, phi, control))
-    part, dt, zero = 1.0 - recursion.theta, xp.asarray(recursion.dt, dtype=kind), None
-    values = []
-    for k in range(control.shape[1]):
-        step, gamma, tail = (xp.astype(a, kind) for a in (marched.increments[:, k, :], marched.gamma[:, k + 1, :],
-                                                          marched.tail[:, k + 1, :]))  # fmt: skip
-        head = products(-part * xp.ones_like(step), step)
-        middle = two_sum(gamma, head[0])
-        middle = middle[0], middle[1] + (tail + head[1])
-        force = products(xp.broadcast_to(dt, phi.shape), phi)
-        force = _scaled(xp, control[:, k : k + 1], force)
-        middle = _scaled(xp, -xp.broadcast_to(dt, (1, 1)), middle)
-        of_mass = products(-step[:, :, None], weights[:, None, :])
-        of_stiffness = _scaled(xp, theta[:, None, :], (middle[0][:, :, None], middle[1][:, :, None]))
-        heads, tails = (_joined(xp, *parts) for parts in zip(force, of_stiffness, of_mass, strict=True))
-        values.append(compensated_sums(factor, heads, tails))
-    return xp.stack(values, axis=1) if values else zero
+    theta, weights, phi, force_k = (xp.astype(a, kind) for a in (theta, weights, phi, control[:, k : k + 1]))
+    part, dt = 1.0 - recursion.theta, xp.asarray(recursion.dt, dtype=kind)
+    step, gamma, tail = (xp.astype(a, kind) for a in (marched.increments[:, k, :], marched.gamma[:, k + 1, :],
+                                                      marched.tail[:, k + 1, :]))  # fmt: skip
+    head = products(-part * xp.ones_like(step), step)
+    middle = two_sum(gamma, head[0])
+    middle = middle[0], middle[1] + (tail + head[1])
+    force = products(xp.broadcast_to(dt, phi.shape), phi)
+    force = _scaled(xp, force_k, force)
+    middle = _scaled(xp, -xp.broadcast_to(dt, (1, 1)), middle)
+    of_mass = products(-step[:, :, None], weights[:, None, :])
+    of_stiffness = _scaled(xp, theta[:, None, :], (middle[0][:, :, None], middle[1][:, :, None]))
+    heads, tails = (_joined(xp, *parts) for parts in zip(force, of_stiffness, of_mass, strict=True))
+    return heads, tails
 
 
 def _scaled(xp: Any, factor: Any, number: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -18,7 +18,8 @@ from rbm.online.chunks import tiles
 from rbm.online.triangles import triangles
 
 __all__ = [
-    "compensated_norm", "compensated_product", "compensated_sums", "products", "residual_coefficients", "solve",
+    "compensated_norm", "compensated_product", "compensated_sums",
+    "compensated_vectors", "products", "residual_coefficients", "solve",
     "where_present",
 ]  # fmt: skip
 
@@ -120,6 +121,15 @@ def compensated_sums(factor: Any, heads: Any, tails: Any) -> Any:
         return _root_of_squares(xp, _compensated_parts(xp, factor, [heads], [tails]))
     heads, tails = ([xp.real(a), xp.imag(a)] for a in (heads, tails))
     return _root_of_squares(xp, _compensated_parts(xp, factor, heads, tails))
+
+
+def compensated_vectors(factor: Any, heads: Any, tails: Any) -> Any:
+    """Return R (heads + tails) (M, k) in the same way, each entry rounded once."""
+    xp = namespace(heads)
+    is_complex = xp.isdtype(heads.dtype, "complex floating")
+    pairs = ([xp.real(a), xp.imag(a)] if is_complex else [a] for a in (heads, tails))
+    parts = _compensated_parts(xp, factor, *pairs)
+    return parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
 
 
 def _root_of_squares(xp: Any, parts: list[Any]) -> Any:

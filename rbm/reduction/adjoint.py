@@ -14,7 +14,7 @@ from rbm.full_order import FullOrderModel
 from rbm.parameters.coefficients import Coefficients
 from rbm.stability.bound import StabilityBound
 
-__all__ = ["adjoint_model", "check_dual"]
+__all__ = ["adjoint_model", "adjoint_system", "check_dual"]
 
 
 def check_dual(model: FullOrderModel, name: str) -> Output:
@@ -51,7 +51,11 @@ def adjoint_model(model: FullOrderModel, name: str) -> FullOrderModel:
 
     Raises ModelError (:func:`check_dual`).
     """
-    output = check_dual(model, name)
+    return adjoint_system(model, check_dual(model, name))
+
+
+def adjoint_system(model: FullOrderModel, output: Output) -> FullOrderModel:
+    """Return the model of A(mu)^H z = conj l(mu) for an output l that need not be one of the model's own."""
     made: FullOrderModel = object.__new__(FullOrderModel)
     vars(made).update(vars(model))
     made.outputs, made.output_units = {}, {}

@@ -185,15 +185,18 @@ class TimeCertificate:
             first, second = (_sums_of_squares(a[some]) for a in (made.values, made.floors))
             return some[np.any(first < limit**2 * second, axis=1)]
 
-    def sharper(self, of: Coefficients, made: StepNorms, rows: np.ndarray) -> Marched:
+    def sharper(
+        self, of: Coefficients, made: StepNorms, rows: np.ndarray, coordinates: bool = False
+    ) -> tuple[Marched, np.ndarray | None]:
         """Compute the norms of some rows again, in twice the precision, and write them into `made`.
 
-        Returns the trajectories whose increments these are about.
+        Returns the trajectories whose increments these are about, and R c^k (rows, K, k) if `coordinates` are asked for.
         """
         part, recursion = of.at(rows), self.recursion
         again = march(recursion, *part.terms, part.control, part.start.astype(self.kind(of)))
         _, sharp, relative, constant = self.constants(self.is_complex(of))
-        values = sharp_norms(widened(self.state.factor), recursion, *part.terms, part.control, again)
+        factor = widened(self.state.factor)
+        values, kept = sharp_norms(factor, recursion, *part.terms, part.control, again, coordinates)
         spreads = []
         for k in range(values.shape[1]):
             c, sizes = residual_terms(recursion, *part.terms, part.control, again, k)
@@ -205,7 +208,7 @@ class TimeCertificate:
             floors[still] = 0.0
         for target, source in zip(made, (values, floors, *self._tails(part, again.tail)), strict=True):
             target[rows] = source
-        return again
+        return again, kept
 
     def _with_lost(self, c: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Return floors (M,) of compensated sums where the digits that R lacks are known by themselves."""

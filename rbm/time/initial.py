@@ -18,7 +18,7 @@ from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.space import ParameterSpace
 
-__all__ = ["InitialValue", "ReducedInitial", "read_initial", "reduce_initial"]
+__all__ = ["InitialValue", "ReducedInitial", "orthonormal_frame", "read_initial", "reduce_initial"]
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,17 @@ class ReducedInitial:
         """Return gamma^0 (M, N) from c (M, Q0)."""
         return coefficients @ self.start.T
 
+    def missed(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return the coordinates x (M, N0 + Q0 - N) of e^0 = D_V x in the last vectors of D, from c (M, Q0)."""
+        return coefficients @ self.triangle[self.size :, self._columns :].T
+
     def error(self, coefficients: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a bound (M,) of ||u_0 - Z gamma^0||_M and what rounding may add to it (M,).
 
         coefficients : c (M, Q0); weights : m (M, Qm): M is at most (max_q m_q) W, and the same for a single term
         """
         size = np.sqrt(weights.max(axis=1)) * (1 + 4 * ROUND_OFF)
-        left = self.triangle[self.size :, self._columns :]
-        value = size * row_norms(coefficients @ left.T)
+        value = size * row_norms(self.missed(coefficients))
         floor = size * (np.abs(coefficients) @ self._rounding) * (1 + 2.0**-20)
         return value, floor + 4 * (len(self.triangle) + 8) * ROUND_OFF * value
 
@@ -135,6 +138,14 @@ class ReducedInitial:
 def reduce_initial(initial: InitialValue, whole: InnerProduct, basis: np.ndarray) -> ReducedInitial:
     """Return the initial value on a basis Z (n, N). whole : W. Cost: 2 n (N + Q0)^2 flops, twice."""
     columns = np.concatenate([basis, initial.vectors], axis=1)
+    frame, triangle = orthonormal_frame(columns, whole)
+    made = extended.product(frame, triangle)
+    left = extended.add((columns, np.zeros_like(columns)), (-made[0], -made[1]))
+    return ReducedInitial(initial.coefficients, triangle, 2 * whole.norm(left[0] + left[1]), basis.shape[1])
+
+
+def orthonormal_frame(columns: np.ndarray, whole: InnerProduct) -> tuple[np.ndarray, np.ndarray]:
+    """Return D (n, k), orthonormal in W or zero, and T (k, k), upper triangular, with D T about the columns (n, k)."""
     n, count = columns.shape
     frame, triangle = np.zeros((n, count), columns.dtype), np.zeros((count, count), columns.dtype)
     for j in range(count):
@@ -147,6 +158,4 @@ def reduce_initial(initial: InitialValue, whole: InnerProduct, basis: np.ndarray
         # a remainder that is round-off has no direction of its own: it is counted as a defect
         if after > 1e3 * ROUND_OFF * before:
             triangle[j, j], frame[:, j] = after, rest / after
-    made = extended.product(frame, triangle)
-    left = extended.add((columns, np.zeros_like(columns)), (-made[0], -made[1]))
-    return ReducedInitial(initial.coefficients, triangle, 2 * whole.norm(left[0] + left[1]), basis.shape[1])
+    return frame, triangle

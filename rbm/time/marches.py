@@ -30,6 +30,7 @@ class Certified(NamedTuple):
     norms: StepNorms | None
     outputs: np.ndarray  #: (outputs, M, K + 1)
     roundings: np.ndarray  #: (outputs, M, K + 1), what the outputs may be off by
+    residuals: np.ndarray | None = None  #: R c^k (M, K, k), the residuals of all steps times dt
 
 
 def certified(
@@ -39,14 +40,17 @@ def certified(
     *,
     certify: bool = True,
     keep: bool = True,
+    coordinates: bool = False,
     describe: Callable[[int], str] | None = None,
 ) -> Certified:
     """March the reduced recursion at M points, evaluate the residuals of all steps, and the outputs.
 
-    certify : also the norms; keep : also gamma; describe : names a point in messages
+    certify : also the norms; keep : also gamma; coordinates : also the residuals themselves; describe : names a point
+        in messages
 
     In double precision this is compiled code (:class:`rbm.online.compiled_march.CompiledMarch`), which keeps nothing of
-    the size of gamma if that is not wanted; in single precision the definition :mod:`rbm.online.marching`. Points whose
+    the size of gamma if that is not wanted; in single precision, and for coordinates, the definition
+    :mod:`rbm.online.marching`. Points whose
     floors hide their values are marched and evaluated once more by the definition, in twice the precision: their
     answers are those of the second march, as the certificate speaks of its increments.
 
@@ -54,8 +58,10 @@ def certified(
     """
     kind = certificate.kind(of)
     functionals = _none(of) if functionals is None else functionals
-    make = _by_definition if is_single(kind) else _compiled
-    gamma, steps, made, failed = make(certificate, of, functionals, certify, keep)
+    if is_single(kind) or coordinates:
+        gamma, steps, made, failed, kept = _by_definition(certificate, of, functionals, certify, keep, coordinates)
+    else:
+        gamma, steps, made, failed, kept = _compiled(certificate, of, functionals, certify, keep)
     if np.any(failed):
 
         def message(i: int, where: str) -> str:
@@ -71,22 +77,24 @@ def certified(
     rows = certificate.weak(of, norms)
     bytes_each = 8 * norms.values.shape[1] * (4 * of.start.shape[1] + 16)
     for some in tiles(len(rows), bytes_each):
-        again = certificate.sharper(of, norms, rows[some])
+        again, of_again = certificate.sharper(of, norms, rows[some], coordinates)
         if gamma is not None:
             gamma[rows[some]] = again.gamma
+        if kept is not None:
+            kept[rows[some]] = of_again
         for whole, part in zip(made, _outputs(_at(functionals, rows[some]), again.gamma), strict=True):
             whole[:, rows[some]] = part
-    return Certified(gamma, norms, *made)
+    return Certified(gamma, norms, *made, kept)
 
 
 Steps = tuple[np.ndarray, np.ndarray, np.ndarray]
-Parts = tuple[np.ndarray | None, Steps | None, tuple[np.ndarray, np.ndarray], np.ndarray]
+Parts = tuple[np.ndarray | None, Steps | None, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray | None]
 
 
 def _compiled(
     certificate: TimeCertificate, of: Coefficients, functionals: Functionals, certify: bool, keep: bool
 ) -> Parts:
-    """Return gamma, the norms, their spreads and the sizes of gamma, outputs with roundings, and what failed (M,)."""
+    """Return gamma, the norms with spreads and sizes of gamma, outputs with roundings, what failed (M,), and None."""
     made = certificate.compiled(of).answer(
         of.terms, _once(of.control), of.start, functionals, certify=certify, keep=keep
     )
@@ -95,21 +103,23 @@ def _compiled(
     if certify:  # not too small
         np.multiply(made.sizes, 1 + (of.start.shape[1] + 8) * ROUND_OFF, out=made.sizes)
     steps = (made.values, made.spreads, made.sizes) if certify else None
-    return (made.gamma if keep else None), steps, (made.outputs, made.roundings), made.failed != 0
+    return (made.gamma if keep else None), steps, (made.outputs, made.roundings), made.failed != 0, None
 
 
 def _by_definition(
-    certificate: TimeCertificate, of: Coefficients, functionals: Functionals, certify: bool, keep: bool
-) -> Parts:
-    """Return the same by plain array operations."""
+    certificate: TimeCertificate, of: Coefficients, functionals: Functionals, certify: bool, keep: bool,
+    coordinates: bool,
+) -> Parts:  # fmt: skip
+    """Return the same, and the residuals if asked for, by plain array operations."""
     marched: Marched = march(certificate.recursion, *of.terms, of.control, of.start.astype(certificate.kind(of)))
     failed = ~np.all(np.isfinite(marched.gamma), axis=(1, 2))
-    steps: Steps | None = None
+    steps, kept = None, None
     if certify and not np.any(failed):
         factor, plain = widened(certificate.state.factor), certificate.constants(certificate.is_complex(of))[0]
-        values, spreads = step_norms(factor, plain, certificate.recursion, *of.terms, of.control, marched)
+        given = certificate.recursion, *of.terms, of.control, marched
+        values, spreads, kept = step_norms(factor, plain, *given, coordinates)
         steps = values, spreads, sizes_of(marched.gamma)
-    return marched.gamma if keep else None, steps, _outputs(functionals, marched.gamma), failed
+    return marched.gamma if keep else None, steps, _outputs(functionals, marched.gamma), failed, kept
 
 
 def _outputs(functionals: Functionals, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from rbm.arithmetic.precision import ROUND_OFF
 from rbm.reduced.linear_terms import LinearTerms, above_underflow
 from rbm.reduced.outputs import ReducedLinear
+from rbm.time.dual import Correction
 from rbm.time.marches import Certified, Functionals
 
 __all__ = ["functionals_of", "output_values", "terms_of"]
@@ -48,13 +50,19 @@ def functionals_of(terms: Mapping[str, LinearTerms], size: int, is_complex: bool
 
 
 def output_values(
-    terms: Mapping[str, LinearTerms], found: Certified, error: np.ndarray | None, share: np.ndarray
+    terms: Mapping[str, LinearTerms],
+    found: Certified,
+    error: np.ndarray | None,
+    share: np.ndarray,
+    corrections: Mapping[str, Correction],
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
     """Yield names, values (M, K + 1) of outputs at all times, and bounds of their errors (M, K + 1).
 
     error (M, K + 1), share (M,) : share error bounds ||e^k|| in the norm whose dual the outputs are measured in
 
         |s(u^k) - s(Z gamma^k)| <= ||l||' share error_k + rounding
+
+    corrections : of outputs with a dual problem; the smaller of both bounds is taken, the first with |correction| more
     """
     place = 0
     for name, term in terms.items():
@@ -66,7 +74,16 @@ def output_values(
         if np.ndim(term.offset):
             value = value + term.offset[:, None]
             rounding = rounding + term.rounding[:, None]
-        yield name, value, None if error is None else _bounds(term.norm * share[:, None], error, rounding)
+        bound = None if error is None else _bounds(term.norm * share[:, None], error, rounding)
+        if name in corrections:
+            correction, rounding = corrections[name], 2 * rounding  # twice: gamma is rounded once more
+            value = value + correction.value
+            if bound is not None:
+                rounding = rounding + 4 * ROUND_OFF * np.abs(value)
+                other = correction.bound + float(np.finfo(float).tiny)
+                bound = np.fmin(bound + np.abs(correction.value), other) + rounding
+                bound *= 1 + 16 * ROUND_OFF
+        yield name, value, bound
 
 
 def _bounds(norm: np.ndarray, error: np.ndarray, rounding: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,14 +20,16 @@ from rbm.online.marching import Recursion
 from rbm.online.threads import each
 from rbm.parameters.coefficients import Coefficients as Family
 from rbm.parameters.space import ParameterSpace
+from rbm.reduced.linear_terms import LinearTerms
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedLinear
 from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.control import checked_control
+from rbm.time.dual import Correction, ReducedDual
 from rbm.time.initial import ReducedInitial
 from rbm.time.lost_digits import LostDigits
-from rbm.time.marches import certified
+from rbm.time.marches import Certified, certified
 from rbm.time.mass import check_definite, comparison, positive_weights
 from rbm.time.outputs import functionals_of, output_values, terms_of
 from rbm.time.solution import TimeSolution
@@ -52,6 +54,7 @@ class ReducedTimeModel:
     slack: float = 0.0  #: of :class:`rbm.time.mass.Mass`
     lost: LostDigits | None = None  #: of the residual's factor; None in single precision
     decay: float = 0.0  #: lambda with P >= lambda W, W the sum of the mass terms (:mod:`rbm.time.decay`)
+    duals: Mapping[str, ReducedDual] = field(default_factory=dict)  #: of outputs that have one, by name
 
     @property
     def parameters(self) -> ParameterSpace:
@@ -126,6 +129,8 @@ class ReducedTimeModel:
         of = self._coefficients(mus, control)
         made = self._blank(mus, of, estimate, coefficients)
         kept = 3 * self.size if coefficients or is_single(self.certificate.kind(of)) else 0
+        if self.duals:  # residuals, and increments, are kept for these
+            kept += 4 * self.size + 2 * len(self.certificate.state.factor)
         bytes_each = 8 * (self.steps + 1) * (kept + 16 + 3 * len(self.outputs)) + 32 * self.size**2
 
         def work(rows: slice) -> None:
@@ -212,8 +217,9 @@ class ReducedTimeModel:
             self.certificate,
             of,
             functionals_of(terms, self.size, self.certificate.kind(of).kind == "c"),
-            certify=made.estimate is not None,
+            certify=made.estimate is not None or bool(self.duals),
             keep=made.coefficients is not None,
+            coordinates=bool(self.duals),
             describe=lambda i: self.parameters.describe(mus[i]),
         )
         if made.coefficients is not None:
@@ -226,10 +232,24 @@ class ReducedTimeModel:
                 target.resolved[rows] = source.resolved
             error = l2.bound
         share = 1 / np.sqrt(comparison(of.weights, self.slack))
-        for name, value, bound in output_values(terms, found, error, share):
+        corrections = self._corrections(mus, of, found, terms, share)
+        for name, value, bound in output_values(terms, found, error, share, corrections):
             made.outputs[name][rows] = value
             if bound is not None:
                 made.output_bounds[name][rows] = bound
+
+    def _corrections(
+        self, mus: np.ndarray, of: Coefficients, found: Certified, terms: Mapping[str, LinearTerms], share: np.ndarray
+    ) -> dict[str, Correction]:
+        """Return what dual problems say of their outputs."""
+        if not self.duals:
+            return {}
+        missed, start = self.initial.missed(self.initial.coefficients(mus)), of.initial[0] + of.initial[1]
+        made = {}
+        for name, dual in self.duals.items():
+            plain = np.broadcast_to(np.ravel(terms[name].norm), start.shape) * share * start
+            made[name] = dual.correct(of, self.terms.outputs[name].coefficients(mus), found, missed, plain)
+        return made
 
     def reconstruct(self, solution: TimeSolution | np.ndarray) -> np.ndarray:
         """Return Z gamma (M, K + 1, n) for a TimeSolution, or for coefficients (..., N)."""
@@ -246,7 +266,11 @@ class ReducedTimeModel:
         """Return the model for the first `size` basis vectors; nothing is computed anew."""
         columns = self.terms.rhs.shape[0] + size * self.terms.operators.shape[0]
         lost = None if self.lost is None else self.lost.truncate(columns)
-        return replace(self, terms=self.terms.truncate(size), initial=self.initial.truncate(size), lost=lost)
+        terms = self.terms.truncate(size)
+        state = terms.state("orthonormal")
+        assert isinstance(state, Orthonormal)
+        duals = {name: dual.truncate(len(state.factor)) for name, dual in self.duals.items()}
+        return replace(self, terms=terms, initial=self.initial.truncate(size), lost=lost, duals=duals)
 
     def astype(self, dtype: Any) -> ReducedTimeModel:
         """Return the model in "float32" or "float64", certified for what it then computes."""
