@@ -51,13 +51,15 @@ class CompiledMarch:
         *,
         certify: bool = True,
         keep: bool = True,
+        residuals: bool = False,
     ) -> MarchAnswers:
         """March M points.
 
         coefficients : theta (M, Qa), weights (M, Qm), phi (M, Qf)
         control : (M, K), or (1, K) for all; start : gamma^0 (M, N)
         outputs : functionals and magnitudes, both (M, outputs, N), or (1, outputs, N) for all points
-        certify : also residual norms; keep : also gamma; without them the arrays of the answer have no rows
+        certify : also residual norms; keep : also gamma; residuals : with the norms also R c^k; without these the
+            arrays of the answer have no rows
 
         Memory: the answer, and about 12 N^2 + 12 k N numbers for 8 points. Cost per point: 2/3 N^3 flops, and a step
         4 N^2 of the march and 4 k' N of the residual, k' the mean number of rows of a column of R, for real numbers.
@@ -69,7 +71,8 @@ class CompiledMarch:
         dtype = DOUBLE[self.is_complex or any(a.dtype.kind == "c" for a in arrays)]
         real = not (theta.dtype.kind == "c" and theta.imag.any())
         points = (*(real_view(a, dtype) for a in arrays), magnitudes.reshape(len(magnitudes), -1))
-        made = self._blank(len(theta), control.shape[1], functionals.shape[1], dtype, certify, keep)
+        wanted = control.shape[1], functionals.shape[1], dtype, certify, keep, residuals and certify
+        made = self._blank(len(theta), *wanted)
         if certify:
             made.sizes[:, 0] = row_norms(start)
         direct = self.hermitian and real
@@ -78,7 +81,7 @@ class CompiledMarch:
             return made
         rows = np.flatnonzero(bad)
         some = tuple(a if len(a) == 1 else a[rows] for a in points)
-        again = self._blank(len(rows), control.shape[1], functionals.shape[1], dtype, certify, keep)
+        again = self._blank(len(rows), *wanted)
         self._call(False, dtype, some, again)
         for name in MarchAnswers._fields:
             target, source = getattr(made, name), getattr(again, name)
@@ -88,7 +91,9 @@ class CompiledMarch:
                 target[rows] = source
         return made
 
-    def _blank(self, count: int, steps: int, outputs: int, dtype: np.dtype, certify: bool, keep: bool) -> MarchAnswers:
+    def _blank(
+        self, count: int, steps: int, outputs: int, dtype: np.dtype, certify: bool, keep: bool, residuals: bool
+    ) -> MarchAnswers:
         """Return an answer to be written."""
         rows = count if certify else 0
         return MarchAnswers(
@@ -99,6 +104,7 @@ class CompiledMarch:
             np.empty((outputs, count, steps + 1), dtype),
             np.empty((outputs, count, steps + 1)),
             np.empty(count, np.int8),
+            np.empty((count if residuals else 0, steps, len(self.factor)), dtype),
         )
 
     def _call(self, direct: bool, dtype: np.dtype, points: tuple[np.ndarray, ...], made: MarchAnswers) -> int:
@@ -110,7 +116,8 @@ class CompiledMarch:
             self._plans[key] = tuple(recursion), tuple(packed_factor), size
         system, factor, entries = self._plans[key]
         count_out = points[5].shape[1] // (2 if dtype.kind == "c" else 1) // max(self.shape[3], 1)
-        room = np.empty(8 * march_scratch_size(self.shape, entries, count_out), dtype)
+        rows = -(-len(self.factor) // 2) * 2 if len(made.residuals) else 0
+        room = np.empty(8 * march_scratch_size(self.shape, entries, count_out, rows), dtype)
         flat = tuple(_as_pairs(a) for a in made)
         return int(kernels.march(system, factor, points, flat, room))
 

@@ -5,8 +5,9 @@ answers are :class:`TimeSolution`. docs/time.md has formulas, shapes and errors.
 """
 
 from rbm.time.files import load
+from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep
 from rbm.time.model import TimeModel
-from rbm.time.pod_greedy import PODGreedyResult, PODGreedyStep, pod_greedy
+from rbm.time.pod_greedy import pod_greedy
 from rbm.time.project import project_time
 from rbm.time.reduced import ReducedTimeModel
 from rbm.time.solution import TimeSolution

@@ -190,7 +190,7 @@ class TimeCertificate:
     ) -> tuple[Marched, np.ndarray | None]:
         """Compute the norms of some rows again, in twice the precision, and write them into `made`.
 
-        Returns the trajectories whose increments these are about, and R c^k (rows, K, k) if `coordinates` are asked for.
+        Returns the trajectories whose increments these are about, and R c^k (rows, K, k) if `coordinates` are wanted.
         """
         part, recursion = of.at(rows), self.recursion
         again = march(recursion, *part.terms, part.control, part.start.astype(self.kind(of)))

@@ -66,7 +66,7 @@ class ReducedDual:
     The residual enters in its orthonormal coordinates, dt r = D R c: (omega^H B) (R c) with B = Z*^H D.
     rounding = (1 / dt) sum_j ||w_N^{k-j+1}||_P (floor of v_j) + that of the sums, of B, and of the digits of omega.
 
-    Cost of a point: a march with N* basis vectors, N* k flops a step and N* K^2 flops.
+    Cost of a point: a march with N* basis vectors, 2 N* k flops a step and N* K^2 flops.
     """
 
     recursion: Recursion  #: Z*^H A_q^H Z*, Z*^H M_q Z*, Z*^H conj(l_q)
@@ -113,7 +113,7 @@ class ReducedDual:
         kind = np.result_type(residuals, self.recursion.rhs, self.recursion.operators, psi)
         value, bound = np.zeros((count, steps + 1), kind), np.zeros((count, steps + 1))
         bound[:, 0] = plain
-        for rows in tiles(count, 16 * steps * (4 * self.size + 2 * steps + 16)):
+        for rows in tiles(count, 16 * steps * (4 * self.size + 16)):
             steps_ = residuals[rows], norms.values[rows], norms.floors[rows]
             made = self._of_tile(of.at(rows), psi[rows], *steps_, missed[rows], plain[rows])
             value[rows, 1:], bound[rows, 1:] = made
@@ -180,7 +180,7 @@ class ReducedDual:
 def _filtered(residuals: np.ndarray, values: np.ndarray, floors: np.ndarray, theta: float) -> np.ndarray:
     """Return bounds (M, K) of ||dt r~^j|| from dt r^j = D y^j, y (M, K, k) of norms `values`, off by `floors`.
 
-        theta r~^j = r^j - (1 - theta) r~^{j-1},    r~^0 = 0
+    theta r~^j = r^j - (1 - theta) r~^{j-1},    r~^0 = 0
     """
     made, ratio = np.zeros(values.shape), (1 - theta) / theta
     last, off, sizes = np.zeros_like(residuals[:, 0]), np.zeros(len(values)), np.zeros(len(values))

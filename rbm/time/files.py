@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rbm.files.model_file import header_of, model_from
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.model import ReducedModel
 from rbm.storage.archive import read_archive, write_archive
+from rbm.time.dual_files import read_dual, write_dual
 from rbm.time.initial import ReducedInitial
 from rbm.time.lost_digits import LostDigits
 from rbm.time.model import checked_times
@@ -29,7 +31,8 @@ def save_time_model(
     """Write a reduced model in time; see :meth:`ReducedTimeModel.save`.
 
     The file is that of its reduced terms, with `time` in the header (dt, theta, slack, decay, the number of mass terms)
-    and the arrays time/triangle, time/defects, time/control, and time/lost and time/rest of the digits that R lacks.
+    and the arrays time/triangle, time/defects, time/control, and time/lost and time/rest of the digits that R lacks;
+    `duals` in the header lists the dual problems, whose arrays are duals/0/... (:mod:`rbm.time.dual_files`).
     """
     target = Path(path)
     if not overwrite and target.exists():
@@ -40,6 +43,9 @@ def save_time_model(
     header["kind"] = KIND
     numbers = {"dt": model.dt, "theta": model.theta, "slack": model.slack, "decay": model.decay}
     header["time"] = {**numbers, "mass_terms": count}
+    header["duals"] = [
+        write_dual(name, dual, f"duals/{k}", arrays) for k, (name, dual) in enumerate(model.duals.items())
+    ]
     arrays |= {
         "time/triangle": model.initial.triangle,
         "time/defects": model.initial.defects,
@@ -74,7 +80,11 @@ def load(path: str | os.PathLike[str]) -> Any:
         if not 1 <= count < len(header["operator_coefficients"]):
             raise ValueError(f"it has {count} mass terms of {len(header['operator_coefficients'])}")
         terms, more = model_from(header, arrays, file, ("initial",), terms=count)
-        return _model(terms, more["initial"], of_time, arrays, count)
+        model = _model(terms, more["initial"], of_time, arrays, count)
+        duals = {}
+        for k, entry in enumerate(header.get("duals", [])):
+            duals[str(entry["name"])] = read_dual(entry, f"duals/{k}", arrays, model)
+        return replace(model, duals=duals)
     except FileFormatError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:

@@ -49,7 +49,7 @@ def certified(
         in messages
 
     In double precision this is compiled code (:class:`rbm.online.compiled_march.CompiledMarch`), which keeps nothing of
-    the size of gamma if that is not wanted; in single precision, and for coordinates, the definition
+    the size of gamma if that is not wanted; in single precision the definition
     :mod:`rbm.online.marching`. Points whose
     floors hide their values are marched and evaluated once more by the definition, in twice the precision: their
     answers are those of the second march, as the certificate speaks of its increments.
@@ -58,10 +58,8 @@ def certified(
     """
     kind = certificate.kind(of)
     functionals = _none(of) if functionals is None else functionals
-    if is_single(kind) or coordinates:
-        gamma, steps, made, failed, kept = _by_definition(certificate, of, functionals, certify, keep, coordinates)
-    else:
-        gamma, steps, made, failed, kept = _compiled(certificate, of, functionals, certify, keep)
+    make = _by_definition if is_single(kind) else _compiled
+    gamma, steps, made, failed, kept = make(certificate, of, functionals, certify, keep, coordinates)
     if np.any(failed):
 
         def message(i: int, where: str) -> str:
@@ -92,18 +90,25 @@ Parts = tuple[np.ndarray | None, Steps | None, tuple[np.ndarray, np.ndarray], np
 
 
 def _compiled(
-    certificate: TimeCertificate, of: Coefficients, functionals: Functionals, certify: bool, keep: bool
-) -> Parts:
-    """Return gamma, the norms with spreads and sizes of gamma, outputs with roundings, what failed (M,), and None."""
+    certificate: TimeCertificate, of: Coefficients, functionals: Functionals, certify: bool, keep: bool,
+    coordinates: bool,
+) -> Parts:  # fmt: skip
+    """Return gamma, the norms with spreads and sizes of gamma, outputs with roundings, what failed (M,), residuals."""
     made = certificate.compiled(of).answer(
-        of.terms, _once(of.control), of.start, functionals, certify=certify, keep=keep
+        of.terms, _once(of.control), of.start, functionals, certify=certify, keep=keep, residuals=coordinates
     )
     if certificate.kind(of).kind != "c" and made.gamma.dtype.kind == "c":  # real trajectories, a complex product
         made = made._replace(gamma=made.gamma.real, outputs=made.outputs.real)
     if certify:  # not too small
         np.multiply(made.sizes, 1 + (of.start.shape[1] + 8) * ROUND_OFF, out=made.sizes)
     steps = (made.values, made.spreads, made.sizes) if certify else None
-    return (made.gamma if keep else None), steps, (made.outputs, made.roundings), made.failed != 0, None
+    return (
+        (made.gamma if keep else None),
+        steps,
+        (made.outputs, made.roundings),
+        made.failed != 0,
+        made.residuals if coordinates else None,
+    )
 
 
 def _by_definition(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,73 +17,24 @@ from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
 from rbm.online.compilation import compile_seconds
 from rbm.online.marching import Recursion
+from rbm.project import dual_names
 from rbm.reduction.projected_system import Reduction
+from rbm.time.adjoint import adjoint_in_time
 from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.compression import SnapshotStream
 from rbm.time.control import checked_control
 from rbm.time.energy import EnergySum
-from rbm.time.files import load_run, save_run
+from rbm.time.files import save_run
+from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, rows_of, stored_run
 from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
 from rbm.time.model import TimeModel
 from rbm.time.project import finished
-from rbm.time.reduced import ReducedTimeModel
 from rbm.time.truth import PLAIN
 from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
 
-__all__ = ["PODGreedyResult", "PODGreedyStep", "pod_greedy"]
-
-Stopped = Literal["tolerance", "max_basis", "round-off"]
-
-
-@dataclass(frozen=True)
-class PODGreedyStep:
-    """What the training sweep found with N basis vectors, and what was added to them."""
-
-    size: int  #: N
-    parameter: tuple[float, ...]  #: (p,), where the bound at the last time is largest
-    bound: float  #: the largest bound on the training set, in the energy norm of the whole time
-    floor: float  #: its floor
-    resolved: int  #: number of training points whose estimate is resolved
-    seconds: float  #: since the start of the run that made this step
-    #: of the projection error of the trajectory at `parameter`, the mean of its squared P-norms over K + 1 times split
-    #: into modes, largest first: those of the modes that were added, and the next one; empty where none was computed
-    eigenvalues: tuple[float, ...] = ()
-    effectivity: float = float("nan")  #: bound / true error at `parameter`; NaN where it is not known to ten percent
-
-
-@dataclass(frozen=True)
-class PODGreedyResult:
-    """Result of :func:`rbm.pod_greedy`."""
-
-    reduced_model: ReducedTimeModel
-    basis: np.ndarray  #: Z (n, N), P-orthonormal
-    parameters: np.ndarray  #: (S, p), whose trajectories were taken; one may be taken twice
-    sizes: np.ndarray  #: (S,) number of basis vectors after each of them
-    history: tuple[PODGreedyStep, ...]
-    stopped: Stopped
-    reason: str  #: the same in a sentence
-    fingerprint: str = ""
-    control: np.ndarray = field(default_factory=lambda: np.zeros(0))  #: (K,), that of the training
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write basis, parameters and history to one file; ``pod_greedy(..., resume=path)`` goes on from there."""
-        arrays = {
-            "basis": self.basis,
-            "selected": self.parameters,
-            "sizes": self.sizes,
-            "history": rows_of(self.history),
-            "control": self.control,
-        }
-        save_run(path, self.fingerprint, arrays, {"eigenvalues": [list(s.eigenvalues) for s in self.history]})
-
-    def __repr__(self) -> str:
-        bound = self.history[-1].bound
-        return (
-            f"PODGreedyResult(N = {self.basis.shape[1]} from {len(self.parameters)} trajectories, largest bound "
-            f"{bound:.2e}, stopped by {self.stopped}: {self.reason})"
-        )
+__all__ = ["pod_greedy"]
 
 
 def pod_greedy(
@@ -92,6 +44,7 @@ def pod_greedy(
     tol: float = 0.0,
     max_basis: int | None = None,
     modes: int = 1,
+    dual: Sequence[str] | str = (),
     control: Any = None,
     progress: bool = False,
     resume: PODGreedyResult | str | os.PathLike[str] | None = None,
@@ -106,6 +59,10 @@ def pod_greedy(
     tol : stop when the largest bound on the training set, in the energy norm at the last time, is at most this
     max_basis : stop at this many basis vectors; n by default
     modes : how many modes of a trajectory's projection error are added at a time
+    dual : names of outputs, or "all": their dual problems (:func:`rbm.time.adjoint.adjoint_in_time`) get a basis each,
+        by the same greedy on the impulse, and the outputs are corrected, with the product of both residuals as bound
+        (:class:`rbm.time.dual.ReducedDual`). The tolerance is the same share of the largest bound with an empty basis.
+        The results are in `dual` of the result; a checkpoint holds the basis for u only
     control : of the training, None for the model's own, (K,) or "impulse": the answer to the impulse 1, 0, 0, ... holds
         those to all controls, by superposition, so that a basis made for it serves controls that are not known yet
     progress : show a progress bar
@@ -144,9 +101,12 @@ def pod_greedy(
         raise ParameterError(f"max_basis must be a whole number of at least 1, got {max_basis!r}")
     if model.periodic:
         raise ModelError("a periodic model has no march; reduce space_time() with rbm.greedy")
+    names = dual_names(model.spatial, dual)
     run = _Run(model, model.parameters.validate(training), modes, limit, control, resume)
     try:
-        return run.result(*run.extended(StoppingRule(tol, limit), checkpoint, progress))
+        stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress)
+        run.solve_duals(names, resume, tol, progress)
+        return run.result(*stopped)
     except KeyboardInterrupt as interrupt:
         if not run.selected:
             raise KeyboardInterrupt("pod_greedy interrupted before the first basis vector") from None
@@ -172,8 +132,9 @@ class _Run:
             raise ModelError(f"the control of the training must have the shape ({model.steps},)")
         self.theta, self.weights, self.phi, self.of_start = model.coefficients(training)
         self.alpha = coercivity(model.spatial.stability, training, self.theta, model.parameters)
-        basis, self.selected, self.sizes, self.history = _stored(resume, model, self.control)
+        basis, self.selected, self.sizes, self.history = stored_run(resume, model, self.control)
         self.reduction = Reduction(model.joint, basis, "galerkin")
+        self.duals: dict[str, PODGreedyResult] = {}
 
     @property
     def size(self) -> int:
@@ -274,6 +235,32 @@ class _Run:
         # of the march, whose steps are refined to 2^-60 of the largest entry
         return stream, of_error.norm, 2.0**-54 * of_rounding.norm
 
+    def solve_duals(self, names: Sequence[str], resume: Any, tol: float, progress: bool) -> None:
+        """Build the bases of dual problems, from those of the run that is resumed if there are any.
+
+        What is finished is in `duals`, also after Ctrl-C.
+        """
+        known = resume.dual if isinstance(resume, PODGreedyResult) else {}
+        for name in names if self.selected else ():
+            dual = adjoint_in_time(self.model, name)
+            size = self._largest(dual, dual.control)
+            if size == 0:
+                continue
+            self.duals[name] = pod_greedy(
+                dual,
+                self.training,
+                tol=tol * size / self._largest(self.model, self.control),
+                max_basis=self.limit,
+                modes=self.modes,
+                progress=progress,
+                resume=known.get(name),
+            )
+
+    def _largest(self, model: TimeModel, control: np.ndarray) -> float:
+        """Return the largest bound of a solution on the training set: that with an empty basis."""
+        empty = _Run(model, self.training, 1, 1, control, None)
+        return float(empty.sweep(keep=False)[1].bound[:, -1].max())
+
     def keep(self) -> None:
         """Start again from the whole extensions, after one that was broken off."""
         size = self.sizes[-1]
@@ -298,48 +285,11 @@ class _Run:
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol, or the "
                 "trajectories are zero: lower tol, or check the model and its control"
             )
-        reduced = finished(self.model, self.reduction)
+        duals = {name: found.reduced_model for name, found in self.duals.items()}
+        reduced = finished(self.model, self.reduction, duals)
         selected, sizes = np.array(self.selected), np.array(self.sizes)
         mark = self.model.fingerprint()
         basis = self.reduction.basis
         return PODGreedyResult(
-            reduced, basis, selected, sizes, tuple(self.history), stopped, reason, mark, self.control
+            reduced, basis, selected, sizes, tuple(self.history), stopped, reason, mark, self.control, dict(self.duals)
         )
-
-
-def rows_of(history: Any) -> np.ndarray:
-    """Return the history as numbers (k, 6 + p): size, bound, floor, resolved, seconds, effectivity, parameter."""
-    rows = [[s.size, s.bound, s.floor, s.resolved, s.seconds, s.effectivity, *s.parameter] for s in history]
-    return np.array(rows, dtype=float).reshape(len(rows), -1)
-
-
-def _stored(
-    resume: Any, model: TimeModel, control: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray], list[int], list[PODGreedyStep]]:
-    """Return basis, selected points, sizes and history to go on from; the last sweep, which comes again, left out."""
-    if resume is None:
-        return np.zeros((model.dimension, 0)), [], [], []
-    if isinstance(resume, PODGreedyResult):
-        name, mark, basis = "this run", resume.fingerprint, resume.basis
-        selected, sizes, history, trained = resume.parameters, resume.sizes, list(resume.history), resume.control
-    else:
-        name = os.fspath(resume)
-        header, arrays = load_run(resume)
-        mark, basis, selected, sizes = header["fingerprint"], arrays["basis"], arrays["selected"], arrays["sizes"]
-        history = [
-            PODGreedyStep(int(r[0]), tuple(r[6:]), r[1], r[2], int(r[3]), r[4], tuple(map(float, values)), r[5])
-            for r, values in zip(arrays["history"].tolist(), header["eigenvalues"], strict=True)
-        ]
-        trained = arrays["control"]
-    if mark != model.fingerprint():
-        raise ModelError(
-            f"{name} was made with another model (matrices, coefficients, outputs, stability bound, initial value, dt, "
-            "steps or ranges differ); to use its basis all the same, give it to rbm.project_time"
-        )
-    if not np.array_equal(trained, control):
-        raise ModelError(
-            f"{name} was trained with another control, and its history is about that; pass the same control, or give "
-            "its basis to rbm.project_time"
-        )
-    history = [step for step in history if step.size < basis.shape[1]]
-    return basis, list(selected), [int(s) for s in sizes], history

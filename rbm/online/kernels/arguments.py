@@ -141,3 +141,4 @@ class MarchAnswers(NamedTuple):
     outputs: Any  #: (outputs, M, K + 1)
     roundings: Any  #: (outputs, M, K + 1), of the outputs
     failed: Any  #: (M,): SOLVED, INDEFINITE or NOT_FINITE
+    residuals: Any  #: R c^k itself (M, K, k)

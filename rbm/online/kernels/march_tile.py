@@ -35,6 +35,8 @@ class MarchTile(NamedTuple):
     functionals_numbers: Any
     factor: Any  #: R_mu
     c: Any  #: coefficients of the residual ((2 N + 1) * STEPS,), the steps of each together
+    residuals: Any  #: R_mu c (rows * STEPS,), the steps of each row together; empty if they are not kept
+    residuals_numbers: Any
     sum: Any  #: (1,)
     sum_numbers: Any
     magnitudes: Any  #: (outputs * N,) real, like all that follow
@@ -50,18 +52,18 @@ class MarchTile(NamedTuple):
     parts: int  #: real numbers in a number of the working type
 
 
-def march_scratch_size(shape: tuple[int, int, int, int], entries: int, outputs: int) -> int:
+def march_scratch_size(shape: tuple[int, int, int, int], entries: int, outputs: int, rows: int = 0) -> int:
     """Return how many registers of the working type `room` must hold, with one to spare for its alignment.
 
-    shape : (Qf, Qa, Qm, N); entries : of R_mu
+    shape : (Qf, Qa, Qm, N); entries : of R_mu; rows : of R, an even number, if residuals are kept
     """
     qf, qa, qm, n = shape
-    working = qf + qa + qm + 2 * n * n + 5 * n + outputs * n + entries + (2 * n + 1) * STEPS + 1
+    working = qf + qa + qm + 2 * n * n + 5 * n + outputs * n + entries + (2 * n + 1 + rows) * STEPS + 1
     return working + outputs * n + 2 * n + 1 + 3 * STEPS + 2 + 2
 
 
 @inlined
-def new_march_tile(system: Any, factor: Any, points: Any, room: Any) -> Any:
+def new_march_tile(system: Any, factor: Any, points: Any, room: Any, keep: bool) -> Any:
     """Cut scratch memory into the fields of a :class:`MarchTile`."""
     numbers = aligned(room, points.magnitudes)
     parts = room.itemsize // numbers.itemsize
@@ -82,6 +84,8 @@ def new_march_tile(system: Any, factor: Any, points: Any, room: Any) -> Any:
     functionals, at = cut(numbers, at, of_outputs)
     of_point, at = cut(numbers, at, entries)
     c, at = cut(numbers, at, parts * (2 * n + 1) * STEPS)
+    rows = 2 * factor.first.shape[1] if keep else 0
+    residuals, at = cut(numbers, at, parts * rows * STEPS)
     total, at = cut(numbers, at, parts)
     magnitudes, at = cut(numbers, at, points.magnitudes.shape[1])
     floors, at = cut(numbers, at, 2 * n + 1)
@@ -95,6 +99,7 @@ def new_march_tile(system: Any, factor: Any, points: Any, room: Any) -> Any:
     return MarchTile(
         phi.view(kind), phi, theta.view(kind), theta, weights.view(kind), weights, stiffness.view(kind),
         source.view(kind), matrix.view(kind), inverse.view(kind), gamma.view(kind), gamma, tail.view(kind),
-        increment.view(kind), functionals.view(kind), functionals, of_point.view(kind), c.view(kind), total.view(kind),
-        total, magnitudes, floors, values, spreads, sizes, pivots, one, numbers, shape, 64 // numbers.itemsize, parts,
+        increment.view(kind), functionals.view(kind), functionals, of_point.view(kind), c.view(kind),
+        residuals.view(kind), residuals, total.view(kind), total, magnitudes, floors, values, spreads, sizes, pivots,
+        one, numbers, shape, 64 // numbers.itemsize, parts,
     )  # fmt: skip

@@ -188,11 +188,13 @@ def advance(
 
 
 @compiled
-def residuals(factor: Any, first: Any, last: int, c: Any, steps: int, out: Any, zero: Any) -> None:
-    """Compute sum_i |(R_mu c)_i|^2 of up to STEPS steps into the registers of `out`.
+def residuals(factor: Any, first: Any, last: int, c: Any, steps: int, out: Any, kept: Any, zero: Any) -> None:
+    """Compute sum_i |(R_mu c)_i|^2 of up to STEPS steps into the registers of `out`, and R_mu c into those of `kept`.
 
-    Two rows and three steps at a time: twelve sums of four numbers, in as many registers of AVX2.
+    Two rows and three steps at a time: twelve sums of four numbers, in as many registers of AVX2. `kept` has STEPS
+    registers for each row, or none.
     """
+    keep = len(kept) > 0
     for k in range(STEPS):
         store(out, k, splat(out.dtype.type(0)))
     for b in range(first.shape[1]):
@@ -212,6 +214,14 @@ def residuals(factor: Any, first: Any, last: int, c: Any, steps: int, out: Any, 
             store(out, k, square(a0) + (square(b0) + load(out, k)))
             store(out, k + 1, square(a1) + (square(b1) + load(out, k + 1)))
             store(out, k + 2, square(a2) + (square(b2) + load(out, k + 2)))
+            if keep:
+                place = 2 * b * STEPS + k
+                store(kept, place, a0)
+                store(kept, place + 1, a1)
+                store(kept, place + 2, a2)
+                store(kept, place + STEPS, b0)
+                store(kept, place + STEPS + 1, b1)
+                store(kept, place + STEPS + 2, b2)
 
 
 @inlined
@@ -235,6 +245,17 @@ def outputs(points: Any, answers: Any, row: int, here: int, k: int, tile: Any) -
             for part in range(tile.parts):
                 answers.outputs[o, row + lane, tile.parts * k + part] = tile.sum_numbers[part * tile.lanes + lane]
             answers.roundings[o, row + lane, k] = tile.one[lane]
+
+
+@inlined
+def write_residuals(answers: Any, row: int, here: int, k: int, steps: int, tile: Any) -> None:
+    """Write R c of the steps k, ..., if it is kept, of `here` points; the coefficients of the tile are -c."""
+    if answers.residuals.shape[0] > 0:
+        for lane in range(here):
+            for place in range(steps):
+                for i in range(answers.residuals.shape[2]):
+                    register = (i // tile.parts * STEPS + place) * tile.parts + i % tile.parts
+                    answers.residuals[row + lane, k + place, i] = -tile.residuals_numbers[register * tile.lanes + lane]
 
 
 @inlined
@@ -278,7 +299,7 @@ def verdicts(answers: Any, row: int, here: int, tile: Any) -> int:
 @inlined
 def march_tiles(system: Any, factor: Any, points: Any, answers: Any, room: Any) -> int:
     """Do the work of :func:`march`, whose arguments have the names of their fields here."""
-    tile = new_march_tile(system, factor, points, room)
+    tile = new_march_tile(system, factor, points, room, answers.residuals.shape[0] > 0)
     qf, qa, qm, n = tile.shape
     sizes, nought = (qf, qa, qm), splat(tile.real.dtype.type(0))
     zero = alike(nought, load(tile.phi, 0))
@@ -300,7 +321,8 @@ def march_tiles(system: Any, factor: Any, points: Any, answers: Any, room: Any) 
                 one_step(system, points, answers, row, k + place, place, tile)
                 outputs(points, answers, row, here, k + place + 1, tile)
             if certified:
-                residuals(tile.factor, factor.first, 2 * n + 1, tile.c, todo, tile.values, zero)
+                residuals(tile.factor, factor.first, 2 * n + 1, tile.c, todo, tile.values, tile.residuals, zero)
+                write_residuals(answers, row, here, k, todo, tile)
                 for place in range(todo):
                     store(tile.values, place, root(load(tile.values, place)))
                     for lane in range(here):

@@ -8,7 +8,7 @@ import pytest
 from rbm.online.compiled_march import CompiledMarch, MarchAnswers
 from rbm.online.kernels import packed
 from rbm.online.kernels.arguments import NOT_FINITE, SOLVED
-from rbm.online.marching import Recursion, march, step_norms
+from rbm.online.marching import Recursion, march, sharp_norms, step_norms
 
 EPS = float(np.finfo(float).eps)
 COUNTS = [1, 7, 8, 9, 15, 16, 17, 33]
@@ -223,3 +223,23 @@ def test_a_singular_system_is_named() -> None:
     assert np.flatnonzero(made.failed).tolist() == [11]
     assert made.failed[11] == NOT_FINITE
     assert np.isfinite(made.gamma[np.arange(33) != 11]).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_residuals_that_are_kept_have_the_norms_and_the_signs_of_the_definition(name: str) -> None:
+    case = Case(**{"n": 9, **CASES[name]})
+    whole, made = case.answer(), case.answer(residuals=True)
+    for a, b in zip(made[:-1], whole[:-1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert whole.residuals.size == 0
+    np.testing.assert_allclose(np.linalg.norm(made.residuals, axis=2), made.values, rtol=1e-13)
+    marched = march(case.recursion, *case.terms, case.control, case.start)
+    args = case.factor, case.floor_weights, case.recursion, *case.terms, case.control, marched
+    values, _, residuals = step_norms(*args, coordinates=True)
+    assert np.all(np.abs(made.residuals - residuals) <= 1e-11 * values.max())
+    sharp, exact = sharp_norms(case.factor, case.recursion, *case.terms, case.control, marched, coordinates=True)
+    np.testing.assert_allclose(np.linalg.norm(exact, axis=2), sharp, rtol=1e-15)
+    np.testing.assert_array_equal(
+        sharp_norms(case.factor, case.recursion, *case.terms, case.control, marched)[0] > 0, sharp > 0
+    )
+    assert np.all(np.abs(exact - residuals) <= 1e-11 * values.max())
