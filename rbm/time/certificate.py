@@ -278,7 +278,7 @@ class TimeCertificate:
                 more = bound + limit
                 more *= rounded
                 limit += more
-            if self.decay > 0 and self.recursion.theta == 1 and norms.values.shape[1]:
+            if self.decay > 0 and self.recursion.theta > 0.5 and norms.values.shape[1]:
                 value_l2, floor_l2 = self._decaying(of, norms, rounded)
         made = value, floor, value_l2, floor_l2
         if not all(np.isfinite(a.max(initial=0.0)) for a in made):
@@ -288,13 +288,16 @@ class TimeCertificate:
         return Estimate.from_norm(value, floor), Estimate.from_norm(value_l2, floor_l2)
 
     def _decaying(self, of: Coefficients, norms: StepNorms, rounded: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and floors (M, K + 1) of ||e^k||_M that decay, for implicit Euler.
+        """Return values and floors (M, K + 1) of ||e^k||_M that decay, for theta > 1/2.
 
-        Of (A e, e) the share s is at least s alpha lambda / max_q m_q ||e||_M^2, the rest absorbs the residual:
+        Of (A e_theta, e_theta) the share s is at least s alpha lambda / max_q m_q ||e_theta||_M^2, the rest absorbs the
+        residual. With d = e^k - e^{k-1} the scheme damps (2 theta - 1) ||d||_M^2 more, and e^k = e_theta + (1 - theta)
+        d, so that with g = 2 s dt alpha lambda / max_q m_q
 
-            (1 + 2 s dt alpha lambda / max_q m_q) ||e^k||^2 <= ||e^{k-1}||^2 + dt ||r^k||^2 / (2 (1 - s) alpha),
+            (1 + g / (1 + g part)) ||e^k||^2 <= ||e^{k-1}||^2 + dt ||r^k||^2 / (2 (1 - s) alpha),
+            part = (1 - theta)^2 / (2 theta - 1),
 
-        for every s, in each step the best of four.
+        for every s, in each step the best of four. Nothing is gained for theta = 1/2, which damps no high frequency.
         """
         from rbm.online.kernels.decay import decaying  # loads Numba
 
@@ -302,7 +305,9 @@ class TimeCertificate:
         rate = dt * self.decay * of.alpha / of.weights.max(axis=1) * (1 - 16 * ROUND_OFF)
         value, bound = (np.empty_like(norms.tails) for _ in range(2))
         scale = (1 + 16 * ROUND_OFF) / (2 * of.alpha * dt)
-        decaying(norms.values, norms.floors, first, scale, rate, value, bound)
+        theta = self.recursion.theta
+        part = (1 - theta) ** 2 / (2 * theta - 1) * (1 + 16 * ROUND_OFF)
+        decaying(norms.values, norms.floors, first, scale, rate, part, value, bound)
         floor = bound - value
         floor += norms.tails
         floor += rounded * (bound + floor)

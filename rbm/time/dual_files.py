@@ -37,7 +37,7 @@ class InTime(Protocol):
 
     @property
     def decay(self) -> float:
-        """The rate lambda."""
+        """A proved rate lambda of decay."""
 
 
 def write_dual(name: str, dual: ReducedDual, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -13,10 +13,13 @@ QUARTERS = 4
 
 
 @kernel
-def decaying(values: Any, floors: Any, first: Any, scale: Any, rate: Any, value: Any, bound: Any) -> None:
-    """Compute b_k^2 = min_s (b_{k-1}^2 + c v_k^2 / (1 - s)) / (1 + 2 s d), s = 0, 1/4, 1/2, 3/4, in all rows.
+def decaying(values: Any, floors: Any, first: Any, scale: Any, rate: Any, part: float, value: Any, bound: Any) -> None:
+    """Compute b_k^2 = min_s (b_{k-1}^2 + c v_k^2 / (1 - s)) / (1 + g_s), s = 0, 1/4, 1/2, 3/4, in all rows.
+
+        g_s = 2 s d / (1 + 2 s d part)
 
     values, floors : v and f (M, K); first : b_0 and its floor (M, 2); scale : c (M,); rate : d (M,)
+    part : not negative
     value, bound : b from v, and from v + f and b_0 with its floor (M, K + 1), written
     """
     for i in range(len(values)):
@@ -29,7 +32,8 @@ def decaying(values: Any, floors: Any, first: Any, scale: Any, rate: Any, value:
             least, most = low + v, high + w
             for q in range(1, QUARTERS):
                 s = q / QUARTERS
-                least = min(least, (low + v / (1 - s)) / (1 + 2 * s * rate[i]))
-                most = min(most, (high + w / (1 - s)) / (1 + 2 * s * rate[i]))
+                growth = 1 + 2 * s * rate[i] / (1 + 2 * s * rate[i] * part)
+                least = min(least, (low + v / (1 - s)) / growth)
+                most = min(most, (high + w / (1 - s)) / growth)
             low, high = least, most
             value[i, k + 1], bound[i, k + 1] = low**0.5, high**0.5
