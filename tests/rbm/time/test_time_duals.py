@@ -253,3 +253,46 @@ def test_a_file_whose_dual_problem_does_not_fit_is_refused(key: str, change: Any
     write_archive(path, header, arrays)
     with pytest.raises(rbm.FileFormatError, match="not a complete reduced time model"):
         rbm.load(path)
+
+
+def random_model(rng: np.random.Generator) -> tuple[rbm.TimeModel, int]:
+    """Return a small model in mixed units, real or complex, with one or two masses, and its number of unknowns."""
+    n, is_complex = int(rng.integers(2, 8)), rng.random() < 0.3
+    units = 10.0 ** rng.integers(-4, 5, n) if rng.random() < 0.5 else np.ones(n)
+
+    def definite() -> np.ndarray:
+        a = rng.standard_normal((n, n))
+        return units[:, None] * (a @ a.T / n + 0.05 * np.eye(n)) * units
+
+    def vector() -> np.ndarray:
+        return units * rng.standard_normal(n) * 10.0 ** rng.integers(-6, 7)
+
+    skew = rng.standard_normal((n, n))
+    skew = units[:, None] * (skew - skew.T) * units
+    product = definite()
+    mass = [("k", definite()), ("1 + r", definite())] if rng.random() < 0.5 else definite()
+    functional = vector()
+    return rbm.TimeModel(
+        mass,
+        [("k", product), ("r", skew + 1j * definite() if is_complex else skew)],
+        [(1.0, vector()), ("r", vector())],
+        product,
+        {"k": (0.5, 3.0), "r": (0.0, 2.0)},
+        "k",
+        dt=10.0 ** rng.uniform(-4, 3),
+        steps=int(rng.integers(1, 20)),
+        theta=float(rng.choice([1.0, 0.75, 0.5])),
+        initial=[("r", vector() / units**2)] if rng.random() < 0.5 else None,
+        outputs={"one": functional, "two": [("k", vector() + (1j * vector() if is_complex else 0)), ("r", functional)]},
+    ), n
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_models_in_mixed_units(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, n = random_model(rng)
+    duals = {name: pod_basis(adjoint_in_time(model, name), int(rng.integers(1, n + 1)), 3) for name in model.outputs}
+    reduced = rbm.project_time(model, pod_basis(model, int(rng.integers(1, n + 1)), 3, "impulse"), dual=duals)
+    control = rng.standard_normal(model.steps) * (rng.random(model.steps) < 0.6)
+    for made in (reduced, reduced.astype("float32")):
+        checked(model, made, model.parameters.sample(3, "random", rng=seed), control)
