@@ -26,7 +26,7 @@ SENSORS = {
 
 
 def moving_heat(
-    n: int = 30, *, dt: float = 0.02, steps: int = 100, control: Any = None, theta: float = 1.0
+    n: int = 30, *, dt: float = 0.02, steps: int = 100, control: Any = None, theta: float = 1.0, periodic: bool = False
 ) -> TimeModel:
     """Heat u_t - k Laplace(u) + v u_x = g(t) f of a source that moves along a plate 2 x 1, u = 0 at first.
 
@@ -34,6 +34,8 @@ def moving_heat(
         without those of the front edge x = 0
     dt, steps, theta : length of a step, their number K, and the scheme, as for :class:`rbm.TimeModel`
     control : power g (K,) of the source, ones by default
+    periodic : the state that returns after K steps, under a source whose power does, in place of a start from zero;
+        ``moving_heat(8, steps=20, control=g, periodic=True).space_time("k")`` is its model, for :func:`rbm.greedy`
 
     The frame is that of the source, which rests on (0.4, 0.6)^2 and moves over the plate in the direction of -x with
     the speed v: the plate comes in cold at x = 0, where u = 0, and leaves at x = 2, where u_x = 0, as on the sides
@@ -76,6 +78,7 @@ terms, ParameterSpace(k in [0.05, 0.5], v in [0, 2], linear), outputs ahead, bel
         steps=steps,
         control=control,
         theta=theta,
+        periodic=periodic,
         outputs={name: mean(window) for name, window in SENSORS.items()},
     )
 

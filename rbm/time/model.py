@@ -268,9 +268,14 @@ class TimeModel:
                 energy[i, k], l2[i, k] = norms.norm, norms.l2
         return ErrorNorms(energy, l2)
 
-    def space_time(self) -> FullOrderModel:
-        """Return the whole trajectory as one model of K n unknowns (:mod:`rbm.time.space_time`)."""
-        return space_time(self)
+    def space_time(self, stability: Any = None) -> FullOrderModel:
+        """Return the whole trajectory as one model of K n unknowns (:mod:`rbm.time.space_time`).
+
+        stability : of the whole; :class:`rbm.stability.NaturalNorm` by default. For the implicit Euler method a bound
+            of the coercivity constant of A bounds that of the whole, as sums of (M (u^k - u^{k-1}), u^k) are not
+            negative: where A is coercive give it here, as a number or an expression
+        """
+        return space_time(self, stability)
 
     def verify(self, samples: int = 5, rng: int = 0) -> Verification:
         """Check the claims about A and P as :meth:`rbm.FullOrderModel.verify`, and that alpha bounds coercivity.

@@ -118,3 +118,19 @@ def test_sizes_that_are_none_are_refused() -> None:
         moving_heat(1)
     with pytest.raises(rbm.ModelError, match="n must be a whole number, got '3'"):
         moving_heat_nodes("3")  # type: ignore[arg-type]
+
+
+def test_the_periodic_state_under_a_pulsing_source_is_certified_by_the_coercivity_constant() -> None:
+    pulses = np.r_[np.ones(4), np.zeros(4)]
+    model = moving_heat(4, dt=0.1, steps=8, control=pulses, periodic=True)
+    whole = model.space_time("k")
+    result = rbm.greedy(whole, whole.parameters.sample(20), max_basis=8)
+    mus = whole.parameters.sample(6, "random", rng=3)
+    answer, truth = result.reduced_model.solve(mus), whole.solve(mus)
+    error = result.reduced_model.reconstruct(answer) - truth
+    errors = np.sqrt(np.einsum("mi,mi->m", error, (whole.product @ error.T).T))
+    assert np.all(errors <= answer.bound)
+    assert np.all(answer.bound <= 30 * errors)
+    # a march of many periods ends in the same state
+    many = moving_heat(4, dt=0.1, steps=8 * 60, control=np.tile(pulses, 60)).solve(mus[:1])[0, -8:]
+    np.testing.assert_allclose(truth[0].reshape(8, -1), many, atol=1e-10 * np.abs(many).max())

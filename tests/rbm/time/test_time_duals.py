@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,30 @@ def test_random_models_in_mixed_units(seed: int) -> None:
     control = rng.standard_normal(model.steps) * (rng.random(model.steps) < 0.6)
     for made in (reduced, reduced.astype("float32")):
         checked(model, made, model.parameters.sample(3, "random", rng=seed), control)
+
+
+def test_the_bound_of_an_output_decays_as_its_error_does() -> None:
+    control = np.r_[np.ones(10), np.zeros(190)]
+    model = heat(20, steps=200, control=control)
+    reduced = with_duals(model, 2, 2)
+    still = replace(reduced, duals={name: replace(dual, decay=0.0) for name, dual in reduced.duals.items()})
+    mus = model.parameters.sample(6, "random", rng=11)
+    bound = checked(model, reduced, mus)["mean"][1]
+    wide = still.solve(mus).output_bounds["mean"]
+    assert np.all(bound <= wide * (1 + 1e-12))
+    assert np.median(bound[:, -1] / wide[:, -1]) < 0.5
+
+
+def test_weights_in_time_grow_no_faster_than_the_solution_decays() -> None:
+    # u = (a, a): the basis has the first a only, and the second decays as slowly as the proof assumes, by 1 + dt k
+    control = np.r_[1.0, np.zeros(199)]
+    one = np.eye(2)
+    model = rbm.TimeModel(
+        one, [("k", one)], [(1.0, np.ones(2))], one, {"k": (1.0, 2.0)}, "k", dt=0.05, steps=200, control=control,
+        outputs={"sum": np.ones(2)},
+    )  # fmt: skip
+    reduced = rbm.project_time(model, one[:, :1], dual={"sum": one[:, :1]})
+    error, bound = checked(model, reduced, np.array([[1.0], [1.7]]))["sum"]
+    k = np.arange(1, 201)
+    np.testing.assert_allclose(error[0, 1:], 0.05 / 1.05**k, rtol=1e-12)
+    assert bound[0, -1] < 1e-2 * bound[0, 1]
