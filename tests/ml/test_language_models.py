@@ -199,6 +199,10 @@ def test_a_folder_of_a_network_is_read(tmp_path: Path) -> None:
     again = transformers_model(tmp_path / "net")
     assert again.name == "net"
     assert again.generate(ASKED, max_tokens=6) == model.generate(ASKED, max_tokens=6)
+    for file in (tmp_path / "net").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ValueError, match="holds no (tokenizer|causal language model)"):
+        transformers_model(tmp_path / "net")
 
 
 @pytest.mark.slow  # its file takes long to read
