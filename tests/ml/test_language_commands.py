@@ -73,6 +73,13 @@ def test_text_that_cannot_be_read_is_refused(
         detect_language([str(tmp_path / "text.txt"), "--model", model, *options])
 
 
+def test_standard_input_may_be_closed(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by `rbm detect-language - <&-`, or of a process without a terminal."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ValueError, match="standard input is closed"):
+        detect_language(["-", "--model", model])
+
+
 def test_without_a_model_the_command_that_makes_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RBM_MATERIAL", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="rbm train-detector --material"):
