@@ -132,9 +132,9 @@ def severity(
 
     An answer without text is left out and counted, and a question with fewer than two others too; its score is NaN.
 
-    Raises ValueError for no questions, for one without text or twice, before anything is asked, and for `kept` and a model whose name is none or not its
-    own; what the model raises is passed on: with `kept`, what was answered before is not lost. Costs n answers a
-    question.
+    Raises ValueError for no questions, for one without text or twice, before anything is asked, and for `kept` and a
+    model whose name is none or not its own; what the model raises is passed on: with `kept`, what was answered before
+    is not lost. Costs n answers a question.
     """
     sampling = Sampling() if sampling is None else sampling
     check_questions(questions, prompts, model=model)
