@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +87,7 @@ def central_answer(found: HaloCheck) -> str:
 
 
 def _check_threshold(threshold: float) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real):
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
         raise ValueError(f"the threshold must be a number, got {threshold!r}")
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN; scores are between -1 and 1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,7 +94,7 @@ class LanguageDetector:
             raise ValueError(f"order must be 1, 2 or 3, got {order}")
         if selector not in ("reduced", "full"):
             raise ValueError(f'selector must be "reduced" or "full", got {selector!r}')
-        if not isinstance(strength, numbers.Real) or not 0 < float(strength) < np.inf:
+        if not isinstance(strength, int | float | np.number) or not 0 < strength < np.inf:
             raise ValueError(f"strength must be a positive number, got {strength!r}")
         for what, given in (("sentences", sentences), ("words", words)):
             if given is not None and not isinstance(given, Mapping):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -37,7 +36,7 @@ class LanguageStream:
         """logits : of one word, (K,)."""
         if len(languages) < 2 or len(set(languages)) < len(languages):
             raise ValueError(f"a stream needs at least two different languages, got {', '.join(languages) or 'none'}")
-        if not isinstance(stay, numbers.Real) or not 0 <= float(stay) < 1:
+        if not isinstance(stay, int | float | np.number) or not 0 <= stay < 1:
             raise ValueError(f"stay must be at least 0 and less than 1, got {stay!r}")
         self.languages = tuple(languages)
         self._logits, self._stay, self._revise = logits, float(stay), at_least("revise", revise, 0)

@@ -65,8 +65,8 @@ def measure(kept: KeptCases, sizes: LanguageSizes, say: Callable[[str], None]) -
         found = kept.case(f"split {seed}", given, lambda given=given: cases.one_split(**given, say=say))  # type: ignore[misc]
         summary["splits"].append(found)
     summary["cross-domain"] = kept.case("cross-domain", {"words": words}, lambda: cases.cross_domain(words))
-    given = {"words": words, "kind": "messages"}
-    summary["messages"] = kept.case("messages", given, lambda: cases.cross_domain(words, "messages"))
+    settings = {"words": words, "kind": "messages"}
+    summary["messages"] = kept.case("messages", settings, lambda: cases.cross_domain(words, "messages"))
     say("  texts of another kind")
     summary["times"] = kept.case("times", {"words": words}, lambda: cases.times(words))
     summary["number"] = []
