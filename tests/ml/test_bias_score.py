@@ -215,6 +215,7 @@ def test_a_missing_field_is_named_with_file_and_line(tmp_path: Path, key: str) -
         ({"example_id": [1]}, "example_id must be a number or a text"),
         ({"label": 3}, "label must be 0, 1 or 2, got 3"),
         ({"label": True}, "label must be 0, 1 or 2"),
+        ({"label": 1.0}, r"label must be 0, 1 or 2, got 1\.0"),
         ({"answer_info": {"ans0": ["a", "b"]}}, r"answer_info.ans1 must be \[text, group\], got None"),
         ({"answer_info": [1]}, "answer_info.ans0 must be"),
         ({"additional_metadata": {}}, "stereotyped_groups must be a list of texts, got None"),

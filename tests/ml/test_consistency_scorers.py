@@ -181,6 +181,37 @@ def test_a_folder_that_is_none(tmp_path) -> None:
         NLIScorer(tmp_path)
 
 
+def test_a_folder_without_all_that_belongs_to_a_classifier(folder) -> None:
+    """transformers would make up what is missing: a tokenizer without words, layers of random numbers."""
+    import transformers
+
+    for wrong in (0, -1, 7, 2.5, "a"):
+        with pytest.raises(ValueError, match="length must be"):
+            NLIScorer(folder, length=wrong)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    for content in (whole[: len(whole) // 2], b"nonsense", b""):
+        weights.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{folder} holds no NLI classifier that transformers reads"):
+            NLIScorer(folder)
+    weights.unlink()
+    with pytest.raises(ValueError, match=f"{folder} holds no NLI classifier that transformers reads"):
+        NLIScorer(folder)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    transformers.BertModel(config).save_pretrained(folder)  # no layer of the classes
+    with pytest.raises(ValueError, match="2 of its weights are missing, as classifier"):
+        NLIScorer(folder)
+    weights.write_bytes(whole)
+    assert NLIScorer(folder).length == 24
+    for file in [*folder.glob("vocab*"), *folder.glob("tokenizer*"), *folder.glob("special*")]:
+        file.unlink()
+    with pytest.raises(ValueError, match="holds no tokenizer"):
+        NLIScorer(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="holds no NLI classifier"):
+        NLIScorer(folder)
+
+
 # the cache
 
 

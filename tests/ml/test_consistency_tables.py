@@ -215,7 +215,7 @@ def test_the_encoder_finds_facts_in_other_words() -> None:
         ("How?", [], {}, "list of sentences"),
         ("How?", "It is.", {}, "list of sentences"),
         ("How?", ["It is.", " "], {}, "fact 1 has no text"),
-        ("How?", FACTS, {"top": 0}, "top=0"),
+        ("How?", FACTS, {"top": 0}, "top must be at least 1, got 0"),
         ("How?", FACTS, {"template": "{facts}"}, "places"),
         ("How?", FACTS, {"vectors": "letters"}, "a function"),
         ("How?", FACTS, {"vectors": lambda t: np.zeros((2, 3))}, r"shape \(2, 3\), not \(4, d\)"),

@@ -70,3 +70,38 @@ def test_half_characters_do_not_end_a_transcript(tmp_path: Path) -> None:
     expected = bias_report(Own(), [item], by="letters", transcript=path).answers
     assert bias_report(Own(), [item], by="letters", transcript=path).answers == expected
     path.read_bytes().decode()
+
+
+def test_an_answer_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """As two processes leave it that write to one file: which of the two counts nobody knows."""
+    path = tmp_path / "a.jsonl"
+    model = callable_model(lambda m: "a", name="m")
+    bias_report(model, FEW, ("baseline",), transcript=path)
+    content = path.read_bytes()
+    path.write_bytes(content + content.splitlines(keepends=True)[1])
+    with pytest.raises(FileFormatError, match=rf"line {len(FEW) + 2}: .*{FEW[0].name} by baseline stands in a line"):
+        bias_report(model, FEW, ("baseline",), transcript=path)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"resamples": 0}, "resamples must be at least 1, got 0"),
+        ({"resamples": 1.5}, r"resamples must be an integer, got 1\.5"),
+        ({"rng": -1}, "non-negative"),
+        ({"items": [FEW[0], 5]}, "item 1 must be an Item, as of read_bbq, got int"),
+        ({"model": None}, "a language model has name, generate and choice_log_probs, got None"),
+    ],
+)
+def test_what_a_report_needs_is_checked_before_the_first_question(given: dict, said: str) -> None:
+    asked: list[Any] = []
+    model = callable_model(lambda m: asked.append(m) or "a", name="m")
+    arguments = {"model": model, "items": FEW, **given}
+    with pytest.raises((ValueError, TypeError), match=said):
+        bias_report(**arguments)
+    assert not asked
+
+
+def test_a_sample_of_half_an_item() -> None:
+    with pytest.raises(ValueError, match=r"per_group must be an integer, got 1\.5"):
+        own_items().sample(1.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import sys
 import tomllib
 from importlib.metadata import EntryPoint
@@ -16,7 +17,7 @@ from helpers.small_texts import SENTENCES, WORDS
 
 from ml.language.detection import LanguageDetector, study
 from ml.language.detection.commands import detect_language, train_detector
-from ml.language.detection.material import CURVE, EUROPEAN, frequencies, manual_pages, sentences
+from ml.language.detection.material import CURVE, EUROPEAN, frequencies, manual_pages, message_catalogues, sentences
 from rbm.command_line.registered import COMMANDS, STUDIES
 
 
@@ -71,6 +72,13 @@ def test_text_that_cannot_be_read_is_refused(
     (tmp_path / "text.txt").write_bytes(content)
     with pytest.raises(ValueError, match=said):
         detect_language([str(tmp_path / "text.txt"), "--model", model, *options])
+
+
+def test_standard_input_may_be_closed(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by `rbm detect-language - <&-`, or of a process without a terminal."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ValueError, match="standard input is closed"):
+        detect_language(["-", "--model", model])
 
 
 def test_without_a_model_the_command_that_makes_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +178,42 @@ def test_manual_pages_are_read_as_paragraphs(tmp_path: Path) -> None:
     (tmp_path / "de" / "man1" / "z.1.gz").write_bytes(b"damaged")
     assert manual_pages("de", tmp_path) == ["Das ist ein Satz mit und genug Wörtern, der weiter geht und endet."]
     assert manual_pages("xx", tmp_path) == []
+
+
+def catalogue(pairs: dict[bytes, bytes]) -> bytes:
+    """A file of gettext, as msgfmt lays it out: originals in ascending order, without a hash table."""
+    texts = [*sorted(pairs), *(pairs[key] for key in sorted(pairs))]
+    starts = [28 + 8 * len(texts) + sum(len(text) + 1 for text in texts[:k]) for k in range(len(texts))]
+    table = b"".join(struct.pack("<2I", len(text), start) for text, start in zip(texts, starts, strict=True))
+    head = struct.pack("<7I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, 0)
+    return head + table + b"".join(text + b"\0" for text in texts)
+
+
+def test_messages_of_programs_are_read(tmp_path: Path) -> None:
+    whole = catalogue({
+        b"": b"Content-Type: text/plain; charset=UTF-8\n",
+        b"cannot open %s, try again with --force": "kann %s nicht öffnen, noch einmal mit --force".encode(),
+        b"one file was removed\0%d files were removed": b"eine Datei wurde entfernt\0%d Dateien wurden entfernt",
+        b"menu\x04save all of it now": b"jetzt alles davon speichern",
+        b"the same in both of them": b"the same in both of them",
+        b"not translated at all here": b"",
+        b"too short": b"zu kurz",
+    })  # fmt: skip
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    wrong = {
+        "b": whole[: len(whole) // 2], "c": b"", "d": b"\0" * 99,
+        "e": struct.pack("<7I", 0x950412DE, 0, 1 << 31, *4 * [28]),
+        "f": catalogue({b"one two three four": b"\xff eins zwei drei"}),
+    }  # fmt: skip
+    for name, content in {"a": whole, **wrong}.items():
+        (folder / f"{name}.mo").write_bytes(content)
+    german = ["kann nicht öffnen, noch einmal mit", "jetzt alles davon speichern", "eine Datei wurde entfernt"]
+    assert message_catalogues("de", tmp_path) == german
+    english = ["cannot open try again with", "save all of it now", "one file was removed", "not translated at all here"]
+    assert message_catalogues("en", tmp_path) == english[:3]
+    assert message_catalogues("de", tmp_path, 1) == german[:1]
+    assert message_catalogues("xx", tmp_path) == []
 
 
 def test_the_material_of_packages() -> None:

@@ -31,6 +31,7 @@ ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
         ([{"role": "user"}], r"turn 0 must be \{'role': .., 'content': text\}"),
         ([{"role": "user", "content": 3}], "turn 0 must be"),
         ([{"role": "wizard", "content": "a"}], "role of turn 0 must be one of system, user, assistant, got 'wizard'"),
+        ([{"role": "user", "content": " \n"}], "the last turn has no text"),
         ([*ASKED, {"role": "assistant", "content": "I"}], "last turn must be the user's, it is the assistant's"),
     ],
 )
@@ -199,6 +200,10 @@ def test_a_folder_of_a_network_is_read(tmp_path: Path) -> None:
     again = transformers_model(tmp_path / "net")
     assert again.name == "net"
     assert again.generate(ASKED, max_tokens=6) == model.generate(ASKED, max_tokens=6)
+    for file in (tmp_path / "net").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"holds no (tokenizer|causal language model)"):
+        transformers_model(tmp_path / "net")
 
 
 @pytest.mark.slow  # its file takes long to read

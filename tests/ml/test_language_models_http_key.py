@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -112,3 +113,16 @@ def test_other_options_have_another_name() -> None:
 def test_an_answer_cut_in_a_character_is_a_whole_text() -> None:
     with scripted_server(lambda asked, k: choices("yes \ud83d")) as server:
         assert quick(server.url).generate(ASKED) == ["yes \ufffd"]
+
+
+def test_a_key_in_a_header_or_status_line_of_a_reply_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """httpcore logs the headers of replies, httpx their status lines; quotes are escaped there as Python does."""
+    key = "sk-\"quoted\\'4711"
+    caplog.set_level(logging.DEBUG)
+    with scripted_server(lambda asked, k: Reply(status=401, body={}, headers={"X-Key": key})) as server:
+        model = quick(server.url, key=key)
+        with pytest.raises(LanguageModelError, match="refused the key"):
+            model.generate(ASKED)
+    assert "X-Key" in caplog.text
+    assert "***" in caplog.text
+    assert "4711" not in caplog.text

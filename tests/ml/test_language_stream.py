@@ -126,6 +126,44 @@ def test_where_nothing_is_known_yet_the_stream_says_so() -> None:
     assert alone.revised == alone.finish() == alone.causal
 
 
+@pytest.mark.parametrize("revise", [0, 1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_words_that_are_taken_back_have_never_been(seed: int, revise: int) -> None:
+    """After any pushes and backspaces the stream is bit for bit that of the words that are left."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((40, 3))
+    stream, left = stream_of(logits, revise), []
+    for word in map(str, rng.integers(0, 40, 60)):
+        stream.push(word)
+        left.append(word)
+        if rng.random() < 0.4:
+            count = int(rng.integers(0, len(left) + 1))
+            stream.take_back(count)
+            del left[len(left) - count :]
+        plain = stream_of(logits, revise)
+        for kept in left:
+            plain.push(kept)
+        np.testing.assert_array_equal(stream.now, plain.now)
+        assert (stream.causal, stream.revised, stream.finish()) == (plain.causal, plain.revised, plain.finish())
+
+
+def test_a_keyboard_pushes_half_words() -> None:
+    stream = LanguageDetector.train(SENTENCES, WORDS).stream(("de", "en"))
+    stream.push("die")
+    for half in ("s", "sc", "schl", "schläft"):
+        stream.push(half)
+        stream.take_back()
+    assert stream.push("schläft") == "de"
+    assert stream.causal == ["de", "de"]
+    for wrong, said in ((3, "words must be at most 2"), (-1, "at least 0"), (0.5, "an integer")):
+        with pytest.raises(ValueError, match=said):
+            stream.take_back(wrong)
+    assert stream.causal == ["de", "de"]
+    stream.take_back(2)
+    assert stream.finish() == []
+    np.testing.assert_array_equal(stream.now, [0.5, 0.5])
+
+
 def test_streams_that_cannot_be_are_refused() -> None:
     detector = LanguageDetector.train(SENTENCES)
     with pytest.raises(ValueError, match="does not know the language 'it'"):
@@ -135,5 +173,13 @@ def test_streams_that_cannot_be_are_refused() -> None:
             detector.stream(languages)
     with pytest.raises(ValueError, match="stay must be at least 0 and less than 1, got 1"):
         detector.stream(stay=1)
+    for stay in ("a", None, float("nan")):
+        with pytest.raises(ValueError, match="stay must be at least 0 and less than 1, got"):
+            detector.stream(stay=stay)
+    for languages in ("de", 5):
+        with pytest.raises(TypeError, match="languages must be a list of names, got"):
+            detector.stream(languages)
+        with pytest.raises(TypeError, match="languages must be a list of names, got"):
+            detector.restrict(languages)
     with pytest.raises(ValueError, match="revise must be at least 0"):
         detector.stream(revise=-1)

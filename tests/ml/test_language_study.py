@@ -11,6 +11,7 @@ import pytest
 from helpers.small_texts import SENTENCES, WORDS
 
 from ml.language.detection import LanguageDetector, cases, study
+from ml.language.detection.material import EUROPEAN, frequencies
 from ml.language.detection.study import LanguageSizes
 
 
@@ -62,6 +63,42 @@ def model(right: float) -> dict[str, float]:
     return {"accuracy": right, "f1": right, "sentences": 1.0, "bytes": 250_000}
 
 
+def test_detectors_are_asked_about_text_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on word lists, and on sentences; the words of the other texts are in the lists, or nowhere."""
+    lists = {"de": {"Haus": 3.0, "Katze": 2.0}, "en": {"house": 3.0, "cat": 2.0}}
+    texts = {"de": 30 * ["Haus Katze"] + 20 * ["Haus cat"], "en": 50 * ["house cat"], "fr": 49 * ["chat"]}
+    monkeypatch.setattr(cases, "sentences", lambda: {language: SENTENCES[language] for language in ("de", "en")})
+    monkeypatch.setattr(cases, "frequencies", lambda language, count: lists[language])
+    monkeypatch.setitem(cases.OTHER_TEXTS, "messages", (lambda language: texts.get(language, []), "get some"))
+    found = cases.cross_domain(10, "messages")
+    assert found["pages"] == {"de": 50, "en": 50}  # too little French
+    assert found["words"] == 200
+    assert found["lists"]["words"] == 0.9  # of "cat" in German texts none
+    assert found["lists"]["paragraphs"] >= 0.8
+    assert set(found) - {"pages", "words"} == {
+        "lists, triples of them only",
+        "lists",
+        "sentences",
+        "sentences and lists",
+    }
+    monkeypatch.setitem(cases.OTHER_TEXTS, "messages", (lambda language: [], "get some"))
+    assert cases.cross_domain(10, "messages") == {"missing": "get some"}
+
+
+@pytest.mark.parametrize("kind", ["manual pages", "messages"])
+def test_word_lists_tell_text_of_another_kind_apart(kind: str) -> None:
+    """The real material where it is there: lists alone, 14 languages or those that there are, far above chance."""
+    pytest.importorskip("eld", reason="pip install --no-deps eld")
+    pytest.importorskip("wordfreq", reason="pip install wordfreq")
+    read, missing = cases.OTHER_TEXTS[kind]
+    texts = {language: found for language in EUROPEAN if len(found := read(language)[:200]) >= 50}
+    if len(texts) < 2:
+        pytest.skip(missing)
+    detector = LanguageDetector.train(words={language: frequencies(language, 3000) for language in texts})
+    right = [detector.detect_words(found) == language for language, found in texts.items()]
+    assert np.mean(np.concatenate(right)) > 0.75
+
+
 def test_what_is_kept_is_reported_and_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With cases in place of the real ones, which take minutes."""
     ways = dict.fromkeys(("alone", "causal", "revised", "complete"), 0.9)
@@ -85,7 +122,7 @@ def test_what_is_kept_is_reported_and_not_measured_again(tmp_path: Path, monkeyp
     pages = {"pages": {"de": 60, "fr": 70}, "words": 5, "lists": {"words": 0.81, "paragraphs": 0.94}}
     monkeypatch.setattr(cases, "one_split", one_split)
     monkeypatch.setattr(cases, "by_number", by_number)
-    monkeypatch.setattr(cases, "cross_domain", lambda words: pages)
+    monkeypatch.setattr(cases, "cross_domain", lambda words, kind="manual pages": pages)
     monkeypatch.setattr(cases, "times", lambda words: {"triples, batch": 0.3456})
     said: list[str] = []
     sizes = LanguageSizes(seeds=(0, 1), numbers=(14, 20))
@@ -97,10 +134,12 @@ def test_what_is_kept_is_reported_and_not_measured_again(tmp_path: Path, monkeyp
     assert "0.6500 +- 0.0707" in text  # mean and standard deviation of 0.6 and 0.7
     assert "0.346" in text
     assert "manual pages in de, fr" in text
+    assert "messages of programs in de, fr" in text
     assert (tmp_path / "pruning.png").stat().st_size > 1000
-    monkeypatch.setattr(cases, "cross_domain", lambda words: {"missing": "apt-get install manpages-de"})
+    monkeypatch.setattr(cases, "cross_domain", lambda words, kind="": {"missing": f"{kind}apt-get"})
     (tmp_path / "other").mkdir()
     study.run("language", tmp_path / "other", sizes=LanguageSizes(seeds=(0,), numbers=()), say=said.append)
-    assert "manual pages: apt-get install manpages-de" in said[-2]
+    assert "manual pages: apt-get" in said[-2]
+    assert "messages of programs: messagesapt-get" in said[-2]
     with pytest.raises(ValueError, match="has no tolerance"):
         study.run("language", tmp_path, 0.1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Generator", "answers_of", "check_sampling", "is_asked", "messages_of"]
+__all__ = ["Generator", "answers_of", "check_questions", "check_sampling", "is_asked", "messages_of"]
 
 Messages = Sequence[dict[str, str]]
 
@@ -29,10 +29,28 @@ def is_asked(answers: Any) -> bool:
 
 def messages_of(prompt: str | Messages) -> list[dict[str, str]]:
     """Return a prompt as messages: a text is that of the user. Raises ValueError for one without text."""
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
-    if not messages or not str(messages[-1].get("content", "")).strip():
+    given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if not isinstance(given, Sequence) or not all(isinstance(message, Mapping) for message in given):
+        raise ValueError(f"a prompt is a text, or messages {{'role': .., 'content': text}}, got {prompt!r:.80}")
+    if not given or not str(given[-1].get("content", "")).strip():
         raise ValueError(f"the prompt has no text, got {prompt!r}")
-    return messages
+    return [dict(message) for message in given]
+
+
+def check_questions(questions: Any, prompts: Mapping[str, Any] | None = None, **models: Any) -> None:
+    """Raise ValueError or TypeError, before a model is asked, for questions and models that are none.
+
+    prompts : {question: what is asked in its place}; models : by the names of their arguments
+    """
+    if isinstance(questions, str) or not isinstance(questions, Sequence) or not questions:
+        raise ValueError(f"questions are a list of texts, got {questions!r:.80}")
+    for k, question in enumerate(questions):
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError(f"question {k} has no text, got {question!r:.80}: leave it out")
+        messages_of((prompts or {}).get(question, question))
+    for name, model in models.items():
+        if not callable(getattr(model, "generate", None)):
+            raise TypeError(f"{name} must have the method generate, as of ml.language.models, got {model!r:.80}")
 
 
 def check_sampling(n: Any, temperature: Any, max_tokens: Any) -> None:

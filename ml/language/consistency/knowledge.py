@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.limits import at_least
+
 __all__ = ["KnowledgeWarning", "KnownPrompt", "inject_knowledge"]
 
 #: What stands in front; {facts} and {question} are filled in.
@@ -56,14 +58,13 @@ def inject_knowledge(
     >>> inject_knowledge("How tall is the tower?", ["The tower is 93 m tall.", "Tea cools."], vectors="words").facts
     ('The tower is 93 m tall.',)
     """
-    if not question.strip():
-        raise ValueError("the question has no text")
-    if isinstance(facts, str) or not facts:
-        raise ValueError(f"facts are a list of sentences, got {facts!r}")
-    if empty := [k for k, fact in enumerate(facts) if not fact.strip()]:
-        raise ValueError(f"fact {empty[0]} has no text: leave it out")
-    if top < 1:
-        raise ValueError(f"at least one fact is taken, got top={top}")
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError(f"the question has no text, got {question!r:.80}")
+    if isinstance(facts, str) or not isinstance(facts, Sequence) or not facts:
+        raise ValueError(f"facts are a list of sentences, got {facts!r:.80}")
+    if empty := [k for k, fact in enumerate(facts) if not isinstance(fact, str) or not fact.strip()]:
+        raise ValueError(f"fact {empty[0]} has no text, got {facts[empty[0]]!r:.80}: leave it out")
+    at_least("top", top, 1)
     if "{facts}" not in template or "{question}" not in template:
         raise ValueError(f"a template has the places {{facts}} and {{question}}, got {template!r}")
     if isinstance(vectors, str) and vectors != "words":

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.limits import at_least
 from lowrank.optional import require
+from ml.language.models.pretrained import read_pretrained
 
 __all__ = ["NLIScorer", "class_columns"]
 
@@ -48,22 +50,19 @@ class NLIScorer:
     Classes are found by their names, see `class_columns`.
 
     Raises ImportError, with the line that installs them, without torch and transformers; FileNotFoundError for no
-    folder; ValueError for other classes.
+    folder; ValueError for other classes, a folder without all weights and the tokenizer, and a length below 8.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, length: int | None = None, device: str = "cpu") -> None:
         self._torch = require("torch", "torch", "an NLI scorer", "ml")
-        transformers = require("transformers", "transformers", "an NLI scorer")
         place = Path(folder)
         if not (place / "config.json").is_file():
             raise FileNotFoundError(f"{place} is no folder of a model: there is no config.json in it")
-        options = {"local_files_only": True, "trust_remote_code": False}
-        network = transformers.AutoModelForSequenceClassification.from_pretrained(
-            os.fspath(place), use_safetensors=True, **options
-        )
+        if length is not None:
+            at_least("length", length, 8)
+        network, self._tokenizer = read_pretrained(place, "AutoModelForSequenceClassification", "NLI classifier")
         self._columns = class_columns(network.config.id2label)
         self._network = network.eval().to(device)
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(os.fspath(place), **options)
         longest = min(self._tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", 512))
         self.length = int(length or longest)
         found = hashlib.sha256()

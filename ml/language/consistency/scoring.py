@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,7 +61,10 @@ def scores_of(scorer: PairScorer | BatchScorer, pairs: Sequence[Pair]) -> Iterat
     size = 1 if many is None else BATCH  # a function that fails loses one pair, not those before it
     for k in range(0, len(pairs), size):
         chunk = list(pairs[k : k + size])
-        answers = [scorer(*pair) for pair in chunk] if many is None else list(many(chunk))  # type: ignore[operator]
+        answers = [scorer(*pair) for pair in chunk] if many is None else many(chunk)  # type: ignore[operator]
+        if not isinstance(answers, Iterable):
+            raise ScorerError(f"the scorer answered {str(answers)[:80]!r} to {len(chunk)} pairs, no list of scores")
+        answers = list(answers)
         if len(answers) != len(chunk):
             raise ScorerError(f"the scorer gave {len(answers)} answers to {len(chunk)} pairs, from {_shown(chunk[0])}")
         for pair, answer in zip(chunk, answers, strict=True):

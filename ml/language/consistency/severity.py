@@ -12,7 +12,7 @@ import numpy as np
 
 from lowrank.progress import progress_bar
 from ml.chunks.kept_cases import KeptCases
-from ml.language.consistency.asking import Generator, answers_of, check_sampling
+from ml.language.consistency.asking import Generator, answers_of, check_questions, check_sampling
 from ml.language.consistency.baselines import exact_match_rate
 from ml.language.consistency.bootstrap import RESAMPLES, Interval, mean_interval
 from ml.language.consistency.halo_check import halo_check
@@ -132,13 +132,12 @@ def severity(
 
     An answer without text is left out and counted, and a question with fewer than two others too; its score is NaN.
 
-    Raises ValueError for no questions, for a question twice, and for `kept` and a model whose name is none or not its
-    own; what the model raises is passed on: with `kept`, what was answered before is not lost. Costs n answers a
-    question.
+    Raises ValueError for no questions, for one without text or twice, before anything is asked, and for `kept` and a
+    model whose name is none or not its own; what the model raises is passed on: with `kept`, what was answered before
+    is not lost. Costs n answers a question.
     """
     sampling = Sampling() if sampling is None else sampling
-    if isinstance(questions, str) or not questions:
-        raise ValueError(f"questions are a list of texts, got {questions!r}")
+    check_questions(questions, prompts, model=model)
     if len(set(questions)) < len(questions):
         twice = next(q for q in questions if list(questions).count(q) > 1)
         raise ValueError(f"a question stands twice: {twice!r}")

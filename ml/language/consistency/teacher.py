@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowrank.progress import progress_bar
-from ml.language.consistency.asking import Generator, answers_of, messages_of
+from ml.language.consistency.asking import Generator, answers_of, check_questions, messages_of
 from ml.language.consistency.halo_check import HaloCheck, halo_check
 from ml.language.consistency.pair_cache import PairCache
 from ml.language.consistency.scoring import BatchScorer, PairScorer
@@ -59,11 +59,11 @@ def teacher(
 
     threshold : in [-1, 1]; -1 asks the strong model where two answers have no text at all, above 1 always
 
-    Raises ValueError for a threshold that is NaN, no questions, and a strong model that gives no text.
+    Raises ValueError for a threshold that is no number or NaN, no questions, one without text, and a strong model that
+    gives no text; TypeError for what is no model.
     """
     sampling, cache = Sampling() if sampling is None else sampling, PairCache() if cache is None else cache
-    if isinstance(questions, str) or not questions:
-        raise ValueError(f"questions are a list of texts, got {questions!r}")
+    check_questions(questions, model=model, strong=strong)
     _check_threshold(threshold)
     generator = np.random.default_rng(sampling.rng)
     answers, scores = [], np.full(len(questions), np.nan)
@@ -87,6 +87,8 @@ def central_answer(found: HaloCheck) -> str:
 
 
 def _check_threshold(threshold: float) -> None:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+        raise ValueError(f"the threshold must be a number, got {threshold!r}")
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN; scores are between -1 and 1")
 

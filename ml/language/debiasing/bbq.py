@@ -146,7 +146,7 @@ def _fields(where: str, line: bytes) -> Mapping[str, Any]:
     for key in ("example_id", "question_index"):
         if isinstance(fields[key], bool) or not isinstance(fields[key], int | str):
             raise FileFormatError(f"{where}: {key} must be a number or a text, got {fields[key]!r:.80}")
-    if isinstance(fields["label"], bool) or fields["label"] not in range(COUNT):
+    if type(fields["label"]) is not int or fields["label"] not in range(COUNT):  # no bool, no 1.0
         raise FileFormatError(f"{where}: label must be 0, 1 or 2, got {fields['label']!r:.80}")
     for k in range(COUNT):
         pair = fields["answer_info"].get(f"ans{k}") if isinstance(fields["answer_info"], dict) else None

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lowrank.limits import at_least
+
 __all__ = ["CONDITIONS", "KINDS", "OWN_ITEMS", "Item", "Items"]
 
 #: What an option says of the stereotype: fits it, is its opposite, or leaves the question open.
@@ -76,8 +78,7 @@ class Items(Sequence[Item]):
 
     def sample(self, per_group: int, *, rng: int | np.random.Generator = 0) -> Items:
         """Return so many items of every group, drawn without repetition, in their order; all where there are fewer."""
-        if per_group < 1:
-            raise ValueError(f"per_group must be at least 1, got {per_group}")
+        at_least("per_group", per_group, 1)
         draw = np.random.default_rng(rng)
         kept: set[int] = set()
         for group in self.groups:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.limits import at_least
 from lowrank.progress import progress_bar
 from ml.language.debiasing.answers import Answer, shares
 from ml.language.debiasing.items import Item, Items
@@ -103,12 +104,17 @@ def bias_report(
     transcript : a file that gets a line for each answer at once. Called again with the same arguments, what is in it is
         not asked again, and the report is the same; one of another model, items or settings is refused
 
-    Raises ValueError for no items, two of one name, ambiguous ones among others, or a transcript of a model whose name
-    does not say which it is, `callable_model`; otherwise as `self_debias`.
+    Raises ValueError for no items, two of one name, ambiguous ones among others, resamples below 1, or a transcript of
+    a model whose name does not say which it is, `callable_model`; TypeError for what is no item or model; otherwise as
+    `self_debias`.
     """
     texts = prompts or Prompts()
     asked = items if isinstance(items, Items) else Items(tuple(items))
     _check(asked, methods)
+    if not isinstance(model, LanguageModel):
+        raise TypeError(f"a language model has name, generate and choice_log_probs, got {model!r:.80}")
+    at_least("resamples", resamples, 1)  # not after an hour of asking
+    draw = np.random.default_rng(rng)
     called = model.name if transcript is None else named_for_files(model)
     reading = how_to_read(model, asked[0], by, texts)
     kept = None
@@ -125,7 +131,7 @@ def bias_report(
         else:
             answer = Answer(item, method, replies, shares(replies))
         answers.append(answer)
-    return report_of(answers, asked, model.name, reading, orders, resamples=resamples, rng=rng)
+    return report_of(answers, asked, model.name, reading, orders, resamples=resamples, rng=draw)
 
 
 def report_of(
@@ -232,6 +238,8 @@ def _plain(value: Any) -> Any:
 
 
 def _check(items: Items, methods: Sequence[str]) -> None:
+    if wrong := [k for k, item in enumerate(items) if not isinstance(item, Item)]:
+        raise TypeError(f"item {wrong[0]} must be an Item, as of read_bbq, got {type(items[wrong[0]]).__name__}")
     if not len(items):
         raise ValueError("there are no items to ask: read some with read_bbq, or take own_items()")
     if len({item.condition for item in items}) > 1:

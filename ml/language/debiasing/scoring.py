@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from lowrank.limits import at_least
 from ml.language.debiasing.items import CONDITIONS, KINDS
 
 __all__ = ["bias_score", "bootstrap_interval", "parts", "weights"]
@@ -79,8 +80,7 @@ def bootstrap_interval(
     """
     names = {name: k for k, name in enumerate(dict.fromkeys(clusters))}
     count = len(names)
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    at_least("resamples", resamples, 1)
     total = float(np.sum(below))
     if count < 2 or total <= 0:
         return float("nan"), float("nan")

@@ -20,7 +20,8 @@ VERSION = 1
 class Transcript:
     """A file of answers: the first line says to what they belong, each further line is one answer, written at once.
 
-    A last line that is not whole, as a killed run leaves it, is cut off. Two processes must not write to one file.
+    A last line that is not whole, as a killed run leaves it, is cut off. Two processes must not write to one file; an
+    answer that stands twice, as they leave it, is refused.
 
     settings : all that the answers depend on: the model's name, the items, the wording, the orders, the reading, the
         seed. Raises ValueError for a file of other settings, and FileFormatError, with the line, for one that is
@@ -64,7 +65,10 @@ class Transcript:
             else:
                 replies = tuple(Reply.from_dict(reply) for reply in found["replies"])
                 self._fits(replies)
-                self.answers[str(found["item"]), str(found["method"])] = replies
+                answer = str(found["item"]), str(found["method"])
+                if answer in self.answers:  # of two processes that wrote to one file
+                    raise ValueError(f"the answer to {answer[0]} by {answer[1]} stands in a line before")
+                self.answers[answer] = replies
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             said = " ".join(str(error).split())[:100]
             raise FileFormatError(f"{where}: not a line of a transcript ({said}); remove it, or the file") from None

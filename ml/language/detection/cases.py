@@ -10,12 +10,13 @@ import numpy as np
 
 from ml.language.detection.detector import LanguageDetector
 from ml.language.detection.letters import words_of
-from ml.language.detection.material import EUROPEAN, frequencies, manual_pages, sentences
+from ml.language.detection.material import EUROPEAN, frequencies, manual_pages, message_catalogues, sentences
 from ml.language.detection.selector import Selector, selector_loss, softmax
 from ml.language.detection.stream import best_path
 from ml.language.detection.training import checked_sentences
 
 __all__ = [
+    "OTHER_TEXTS",
     "ROWS",
     "Split",
     "by_number",
@@ -26,6 +27,15 @@ __all__ = [
     "split",
     "times",
 ]
+
+#: Texts that no detector is trained on: who reads them, and what brings them.
+OTHER_TEXTS = {
+    "manual pages": (manual_pages, "apt-get install manpages-de manpages-fr manpages-es manpages-pl"),
+    "messages": (
+        message_catalogues,
+        "they come with programs, in /usr/share/locale; small systems leave them out",
+    ),
+}
 
 Split = tuple[dict[str, list[str]], dict[str, list[str]]]
 Answer = Callable[[Sequence[str]], Any]
@@ -193,14 +203,17 @@ def by_number(languages: Sequence[str], seed: int, words: int) -> dict[str, floa
     return result
 
 
-def cross_domain(words: int) -> dict[str, Any]:
-    """Return accuracy on manual pages of detectors trained on word lists, on sentences, and on both.
+def cross_domain(words: int, kind: str = "manual pages") -> dict[str, Any]:
+    """Return accuracy on text of another kind of detectors trained on word lists, on sentences, and on both.
 
-    Single running words, and whole paragraphs, in the languages of the 14 that have pages here.
+    Single running words, and whole paragraphs or messages, in the languages of the 14 that this machine has some of.
+
+    kind : one of `OTHER_TEXTS`
     """
-    pages = {language: found for language in EUROPEAN if len(found := manual_pages(language)) >= 50}
+    read, missing = OTHER_TEXTS[kind]
+    pages = {language: found for language in EUROPEAN if len(found := read(language)) >= 50}
     if len(pages) < 2:
-        return {"missing": "apt-get install manpages-de manpages-fr manpages-es manpages-pl"}
+        return {"missing": missing}
     languages = list(pages)
     texts, truth = running_words(pages)
     lines = [(line, language) for language, of in pages.items() for line in of]

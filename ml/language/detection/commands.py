@@ -129,6 +129,8 @@ def _name(file: str) -> str:
 
 def _lines(file: str) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line of a UTF-8 file."""
+    if file == "-" and sys.stdin is None:
+        raise ValueError("standard input is closed; give the name of a file, or a text through a pipe")
     stream = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115
     with stream:
         for number, line in enumerate(stream, 1):

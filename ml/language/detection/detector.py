@@ -94,8 +94,11 @@ class LanguageDetector:
             raise ValueError(f"order must be 1, 2 or 3, got {order}")
         if selector not in ("reduced", "full"):
             raise ValueError(f'selector must be "reduced" or "full", got {selector!r}')
-        if not 0 < strength < np.inf:
+        if not isinstance(strength, int | float | np.number) or not 0 < strength < np.inf:
             raise ValueError(f"strength must be a positive number, got {strength!r}")
+        for what, given in (("sentences", sentences), ("words", words)):
+            if given is not None and not isinstance(given, Mapping):
+                raise TypeError(f"{what} must be a dict by languages, got {type(given).__name__}")
         names = tuple(dict.fromkeys([*(sentences or {}), *(words or {})]))
         check_names(names)
         if len(names) < 2:
@@ -127,18 +130,19 @@ class LanguageDetector:
         """Return a stream that follows a writer word by word, among some of the languages (all by default).
 
         stay, revise : as of :class:`ml.language.detection.LanguageStream`. Raises ValueError for languages that the
-        detector does not know.
+        detector does not know, TypeError for what is no list of names.
         """
-        names = self.languages if languages is None else tuple(languages)
+        names = self.languages if languages is None else _names(languages)
         columns = np.array([self._number(name) for name in names], dtype=np.int64)
         return LanguageStream(names, lambda word: self.tables.run([_text(word)])[0][0, columns], stay, revise)
 
     def restrict(self, languages: Sequence[str]) -> LanguageDetector:
         """Return the detector of some of the languages, smaller by as much; rows are not trained anew.
 
-        Raises ValueError for fewer than two and for languages that the detector does not know.
+        Raises ValueError for fewer than two and for languages that the detector does not know, TypeError for what is
+        no list of names.
         """
-        names = tuple(languages)
+        names = _names(languages)
         if len(names) < 2:
             raise ValueError(f"a detector tells at least two languages apart, got {', '.join(names) or 'none'}")
         return LanguageDetector(names, self.tables.restrict([self._number(name) for name in names]))
@@ -192,6 +196,12 @@ def _text(text: str) -> str:
     if not isinstance(text, str):
         raise TypeError(f"a text must be a string, got {type(text).__name__}")
     return text
+
+
+def _names(languages: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(languages, str | bytes) or not isinstance(languages, Iterable):
+        raise TypeError(f"languages must be a list of names, got {languages!r:.80}")
+    return tuple(languages)
 
 
 def _texts(texts: Sequence[str]) -> Sequence[str]:

@@ -41,6 +41,8 @@ def check_names(languages: Sequence[str]) -> None:
         raise ValueError(f"languages must be different names, none {UNDETERMINED!r}, got {', '.join(languages)}")
     if any("\n" in name for name in languages) or "" in languages:
         raise ValueError(f"names of languages must be single lines, got {', '.join(map(repr, languages))}")
+    if any("\ud800" <= letter <= "\udfff" for name in languages for letter in name):
+        raise ValueError(f"names of languages must be whole characters, got {', '.join(map(repr, languages))}")
     if len("\n".join(languages).encode()) > MAX_NAMES:
         raise ValueError(f"names of languages must have at most {MAX_NAMES} bytes, all together")
 

@@ -1,14 +1,15 @@
-"""Texts to train and test on that installed packages and manual pages hold: sentences, word frequencies, pages.
+"""Texts to train and test on that this machine holds: sentences, word frequencies, manual pages, messages of programs.
 
 eld (its test set, 1000 sentences in each of 60 languages), wordfreq (frequencies of words in 40 languages; data CC
-BY-SA) and Debian's translated manual pages: material for tests, studies and benchmarks, never a dependency. Files are
-located and read, nothing is imported of these packages.
+BY-SA), Debian's translated manual pages, and the message catalogues of programs (.mo of gettext): material for tests,
+studies and benchmarks, never a dependency. Files are located and read, nothing is imported or run of them.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
+import struct
 from pathlib import Path
 
 from lowrank.limits import at_least
@@ -16,7 +17,7 @@ from lowrank.optional import require
 from lowrank.reading import FileFormatError
 from ml.tasks.files import package_file
 
-__all__ = ["CURVE", "EUROPEAN", "frequencies", "manual_pages", "sentences"]
+__all__ = ["CURVE", "EUROPEAN", "frequencies", "manual_pages", "message_catalogues", "sentences"]
 
 #: The 14 languages that results are given for.
 EUROPEAN = ("cs", "da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pl", "pt", "ro", "sv")
@@ -30,6 +31,11 @@ CURVE = (
 #: Names of lists that differ from those of the sentences.
 LISTS = {"no": "nb", "tl": "fil", "hr": "sh"}
 PAGES = Path("/usr/share/man")
+CATALOGUES = Path("/usr/share/locale")
+#: Whose catalogues the English originals are taken of.
+ORIGINALS = "de"
+#: The first bytes of a catalogue, little endian; its header is seven numbers of 32 bits.
+MO = 0x950412DE
 #: Largest size of one manual page unpacked; the longest have one megabyte.
 MAX_PAGE = 1 << 22
 
@@ -90,6 +96,43 @@ def manual_pages(language: str, folder: Path = PAGES, count: int = 2000) -> list
         if len(found) >= count:
             break
     return found[:count]
+
+
+def message_catalogues(language: str, folder: Path = CATALOGUES, count: int = 2000) -> list[str]:
+    """Return messages of programs in a language, as far as they are running text, at most `count` of them.
+
+    What is translated and differs from its original, without formats and options, of four words or more; of English the
+    originals. An empty list where there are no catalogues; damaged ones are left out. Catalogues are taken in the order
+    of their names, at most 100 messages of each.
+    """
+    found: list[str] = []
+    name = ORIGINALS if language == "en" else LISTS.get(language, language)
+    for file in sorted((folder / name / "LC_MESSAGES").glob("*.mo")):
+        try:
+            pairs = _messages(file.read_bytes())
+        except (OSError, struct.error, UnicodeDecodeError, ValueError):
+            continue
+        texts = (original if language == "en" else text for original, text in pairs if original != text)
+        plain = (" ".join(re.sub(r"\S*[-_/<>{}\[\]=@$|%\\]\S*", " ", text).split()) for text in texts)
+        found += [text for text in dict.fromkeys(plain) if len(text.split()) >= 4][:100]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def _messages(content: bytes) -> list[tuple[str, str]]:
+    """Return originals and translations of a catalogue in UTF-8, of plural forms the first; its header is left out."""
+    magic, _, number, *at = struct.unpack_from("<5I", content)
+    if magic != MO:
+        raise ValueError("no catalogue")
+    tables = [struct.unpack_from(f"<{2 * number}I", content, start) for start in at]
+
+    def text(table: tuple[int, ...], k: int) -> str:
+        size, start = table[2 * k : 2 * k + 2]
+        return content[start : start + size].split(b"\0")[0].decode("utf-8")
+
+    pairs = [tuple(text(table, k) for table in tables) for k in range(number)]
+    return [(original.split("\x04")[-1], translated) for original, translated in pairs if original and translated]
 
 
 def _paragraphs(text: str) -> list[str]:

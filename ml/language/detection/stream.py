@@ -36,7 +36,7 @@ class LanguageStream:
         """logits : of one word, (K,)."""
         if len(languages) < 2 or len(set(languages)) < len(languages):
             raise ValueError(f"a stream needs at least two different languages, got {', '.join(languages) or 'none'}")
-        if not 0 <= stay < 1:
+        if not isinstance(stay, int | float | np.number) or not 0 <= stay < 1:
             raise ValueError(f"stay must be at least 0 and less than 1, got {stay!r}")
         self.languages = tuple(languages)
         self._logits, self._stay, self._revise = logits, float(stay), at_least("revise", revise, 0)
@@ -60,6 +60,21 @@ class LanguageStream:
         self._revised.append(self._causal[-1])
         self._smooth()
         return self._names([self._causal[-1]])[0]
+
+    def take_back(self, words: int = 1) -> None:
+        """Forget the last words, as of a writer who deletes them: all is as if they had never been pushed.
+
+        A keyboard pushes a word that is not finished yet, takes it back, and pushes what it has become. Raises
+        ValueError for a number below 0 or above that of the words that are there.
+        """
+        left = len(self._causal) - at_least("words", words, 0)
+        if left < 0:
+            raise ValueError(f"words must be at most {len(self._causal)}, those that were pushed, got {words}")
+        for kept in (self._emissions, self._filtered, self._causal, self._revised):
+            del kept[left:]
+        self.now = self._filtered[-1] if left else np.full(len(self.languages), 1 / len(self.languages))
+        self._revised[-1:] = self._causal[-1:]  # those before are revised anew, as far as what is gone had revised them
+        self._smooth()
 
     @property
     def causal(self) -> list[str]:

@@ -65,6 +65,8 @@ def measure(kept: KeptCases, sizes: LanguageSizes, say: Callable[[str], None]) -
         found = kept.case(f"split {seed}", given, lambda given=given: cases.one_split(**given, say=say))  # type: ignore[misc]
         summary["splits"].append(found)
     summary["cross-domain"] = kept.case("cross-domain", {"words": words}, lambda: cases.cross_domain(words))
+    settings = {"words": words, "kind": "messages"}
+    summary["messages"] = kept.case("messages", settings, lambda: cases.cross_domain(words, "messages"))
     say("  texts of another kind")
     summary["times"] = kept.case("times", {"words": words}, lambda: cases.times(words))
     summary["number"] = []
@@ -127,11 +129,12 @@ def _others(summary: Mapping[str, Any]) -> list[str]:
             f"{row['languages']:>5}{row['lists']:>5}" + "".join(f"{cell:9.4f}" for cell in cells)
             + f"{row['triples and words, bytes'] / 1e6:9.2f}"
         )  # fmt: skip
-    other = summary["cross-domain"]
-    if "missing" in other:
-        lines += ["", f"manual pages: {other['missing']}"]
-    else:
-        lines += ["", f"manual pages in {', '.join(other['pages'])}: trained on, single words, paragraphs"]
+    for key, kind in (("cross-domain", "manual pages"), ("messages", "messages of programs")):
+        other = summary[key]
+        if "missing" in other:
+            lines += ["", f"{kind}: {other['missing']}"]
+            continue
+        lines += ["", f"{kind} in {', '.join(other['pages'])}: trained on, single words, whole texts"]
         lines += [
             f"  {name:32}{row['words']:9.4f}{row['paragraphs']:9.4f}"
             for name, row in other.items()

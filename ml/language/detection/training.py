@@ -39,6 +39,8 @@ def checked_sentences(sentences: Mapping[str, Iterable[str]]) -> dict[str, list[
     for language, texts in sentences.items():
         if isinstance(texts, str | bytes):
             raise TypeError(f"the sentences of {language!r} must be a list of texts, got one text")
+        if not isinstance(texts, Iterable):
+            raise TypeError(f"the sentences of {language!r} must be a list of texts, got {type(texts).__name__}")
         parts = []
         for number, text in enumerate(texts):
             if not isinstance(text, str):

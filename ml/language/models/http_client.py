@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import html
 import ipaddress
 import json
-import re
 import socket
 import threading
 import time
@@ -20,6 +18,7 @@ import numpy as np
 
 from lowrank.optional import require
 from ml.language.models.http_replies import Hide, choice_log_probs_of, error_text, json_of, retry_after, texts_of
+from ml.language.models.key_masking import KeyOf, mask_in_logs, masked
 from ml.language.models.protocol import (
     LanguageModelError,
     Message,
@@ -52,7 +51,7 @@ class HttpModel:
     longest_wait: float
     options: Mapping[str, Any]
     _client: Any = field(repr=False)
-    _key: Callable[[], str | None] = field(repr=False)  #: a function, so that no repr shows it
+    _key: KeyOf = field(repr=False)  #: a function, so that no repr shows it
     _sleep: Callable[[float], None] = field(repr=False, default=time.sleep)
 
     def generate(
@@ -161,17 +160,8 @@ class HttpModel:
             return _Outcome(error=error.with_traceback(None))
 
     def _hide(self, text: str) -> str:
-        """Return a text without the key, which some servers quote, as it is or with escapes of JSON, HTML or URLs."""
-        key = self._key()
-        if not key:
-            return text
-        forms = (
-            rf"(?:\\?{re.escape(c)}|\\u00{ord(c):02x}|%{ord(c):02x}|&\#(?:0*{ord(c)}|x0*{ord(c):x});"
-            rf"|{re.escape(html.escape(c))})"
-            for c in key
-        )
-        # letters in both cases: of the key, too, which does no harm
-        return re.sub("".join(forms), "***", text, flags=re.IGNORECASE)
+        """Return a text without the key, which some servers quote."""
+        return masked(text, self._key())
 
     def _refuse(self, outcome: _Outcome, log_probs: bool) -> None:
         status, said = outcome.status, outcome.said
@@ -232,7 +222,7 @@ class _Limit:
 class _Bearer:
     """Adds the key to a request when it is sent, so that it stands in no variable that a traceback shows."""
 
-    def __init__(self, key: Callable[[], str | None]) -> None:
+    def __init__(self, key: KeyOf) -> None:
         self._key = key
 
     def __call__(self, request: Any) -> Any:
@@ -282,6 +272,7 @@ def http_model(
         raise ValueError(f"timeout must be positive, longest_wait not negative, got {timeout!r}, {longest_wait!r}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries must be a whole number of at least 0, got {retries!r}")
+    mask_in_logs(secret)
     base = address.rstrip("/").removesuffix("/v1")
     client = httpx.Client(
         timeout=timeout,
@@ -299,7 +290,7 @@ def http_model(
     )
 
 
-def _wrapped(key: Any) -> tuple[Callable[[], str | None], str]:
+def _wrapped(key: Any) -> tuple[KeyOf, str]:
     """Return the key behind a function, and what is wrong with it; not raised here, where it would be shown."""
     good = key is None or (isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key)
     wrong = "key must be a text of printable ASCII characters without spaces around it (it is not shown)"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
+from ml.language.models.pretrained import read_pretrained
 from ml.language.models.protocol import (
     LanguageModelError,
     Message,
@@ -141,32 +142,15 @@ def transformers_model(path: str | os.PathLike[str], *, device: str = "cpu", nam
     path : a folder of transformers with weights in .safetensors, or a GGUF file, which wants the package gguf
     name : what the model is, for files that hold its answers; by default the name of the folder or file
 
-    Raises FileNotFoundError where there is neither, ValueError for a folder that holds no causal language model, and
-    ImportError, with the line that installs it, for torch, transformers and gguf.
+    Raises FileNotFoundError where there is neither, ValueError for a folder that holds no causal language model or not
+    all of it (weights, tokenizer), and ImportError, with the line that installs it, for torch, transformers and gguf.
     """
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{place} is not there: give a folder of transformers, or a .gguf file")
-    transformers = require("transformers", "transformers", "the language model")
-    torch = require("torch", "torch", "the language model", "ml")
-    given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    folder = place
-    if place.is_file():
-        if place.suffix.lower() != ".gguf":
-            raise ValueError(f"{place} is neither a folder nor a .gguf file")
-        require("gguf", "gguf", "reading a GGUF file")
-        folder, given["gguf_file"] = place.parent, place.name
-    else:
-        given["use_safetensors"] = True  # the other format of weights is a pickle
-    try:
-        tokenizer_given = {key: value for key, value in given.items() if key != "use_safetensors"}
-        tokenizer = transformers.AutoTokenizer.from_pretrained(os.fspath(folder), **tokenizer_given)
-        network = transformers.AutoModelForCausalLM.from_pretrained(os.fspath(folder), dtype=torch.float32, **given)
-    except ImportError:
-        raise
-    except Exception as error:  # whatever a damaged file makes the libraries raise
-        said = " ".join(str(error).split())[:200]
-        raise ValueError(f"{place} holds no causal language model that transformers reads: {said}") from error
+    if place.is_file() and place.suffix.lower() != ".gguf":
+        raise ValueError(f"{place} is neither a folder nor a .gguf file")
+    network, tokenizer = read_pretrained(place, "AutoModelForCausalLM", "causal language model")
     return NetworkModel(name or place.name, network.eval().to(device), tokenizer)
 
 

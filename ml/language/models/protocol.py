@@ -82,7 +82,7 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Return the dialogue as plain dictionaries.
 
     Halves of characters are replaced, `whole_text`. Raises ValueError for one that is empty, does not end with the
-    user's turn, or has a turn that is none.
+    user's turn, has no text there, or has a turn that is none.
     """
     if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence) or not messages:
         raise ValueError(f"messages must be a list of turns, {{'role': .., 'content': ..}}, got {_short(messages)}")
@@ -95,6 +95,8 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
         found.append({"role": turn["role"], "content": whole_text(turn["content"])})
     if found[-1]["role"] != "user":
         raise ValueError(f"the last turn must be the user's, it is the {found[-1]['role']}'s: add what is asked")
+    if not found[-1]["content"].strip():
+        raise ValueError(f"the last turn has no text, got {found[-1]['content']!r:.80}: add what is asked")
     return found
 
 
