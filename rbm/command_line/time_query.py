@@ -16,6 +16,7 @@ from rbm.command_line.delivery import deliver, to_standard_output
 from rbm.command_line.in_time import chosen_steps, read_control
 from rbm.command_line.points import Points, say_outside
 from rbm.errors import Interrupted, ModelError, ParameterError, PointError
+from rbm.online.chunks import slices
 from rbm.time.reduced import ReducedTimeModel
 from rbm.time.solution import TimeSolution
 
@@ -27,6 +28,8 @@ OWN = ("t", "bound", "bound_l2")
 BLOCK_BYTES = 1 << 26
 #: Smallest and largest number of points of a block.
 BLOCK = (256, 1 << 14)
+#: Lines of a table that are made at once.
+LINES = 1 << 13
 
 
 class _Asked(NamedTuple):
@@ -90,15 +93,16 @@ def query_in_time(model: ReducedTimeModel, points: Points, options: argparse.Nam
 
 def _lines(asked: _Asked, tally: _Tally) -> Iterator[bytes]:
     """Yield a CSV table, block by block."""
-    header: list[str] | None = None
+    first = True
     for columns in _tables(asked, tally):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if header is None:
-            header = list(columns)
-            writer.writerow(header)
-        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
-        yield text.getvalue().encode()
+        for rows in slices(len(columns["t"]), LINES):  # as text they take several times their memory
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            if first:
+                writer.writerow(columns)
+                first = False
+            writer.writerows(zip(*(values[rows].tolist() for values in columns.values()), strict=True))
+            yield text.getvalue().encode()
 
 
 def _tables(asked: _Asked, tally: _Tally) -> Iterator[dict[str, np.ndarray]]:

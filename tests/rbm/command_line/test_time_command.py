@@ -143,6 +143,7 @@ def test_query_a_table(run: Run, folder: Path, tmp_path: Path, monkeypatch: pyte
     same(whole, mus, None, [0, 1, 2, 3, 4, 5], folder)
     same(run(*query)[1], mus, None, [5], folder)
     monkeypatch.setattr(time_query, "BLOCK", (1, 2))
+    monkeypatch.setattr(time_query, "LINES", 5)
     _, said, _ = run(*query, "--times", "all", "-o", tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == whole
     assert f"3 points at 6 times written to {tmp_path / 'out.csv'}; largest error bound " in said
