@@ -49,8 +49,8 @@ def about_time_model(model: ReducedTimeModel) -> Iterator[str]:
 
 
 def _decay(model: ReducedTimeModel) -> str:
-    if model.theta != 1:
-        return "sums the residuals of all steps, without decay, as theta < 1"
+    if model.theta <= 0.5:
+        return "sums the residuals of all steps, without decay, as theta = 1/2"
     if not model.decay > 0:
         return "sums the residuals of all steps, as no rate of decay was proved"
     return f"decays as the error does, by P >= {model.decay:.4g} W, W the sum of the mass terms"

@@ -112,7 +112,12 @@ def test_info_of_controls_initial_values_and_schemes(run: Run, tmp_path: Path) -
             None,
             ("Crank-Nicolson", "initial value coefficients: k\n", "without decay", "control: 1 in every"),
         ),
-        (0.7, [1, 0, 0], {"mean": "K"}, ("0.1\n", "control: impulse,", "units of outputs: mean in K")),
+        (
+            0.7,
+            [1, 0, 0],
+            {"mean": "K"},
+            ("0.1\n", "decays as the error", "control: impulse,", "units of outputs: mean in K"),
+        ),
         (1.0, [1, -3, 0.5], None, ("of size 0.5 to 3,",)),
     ):
         more = {} if control is None else {"control": np.array(control, float)}
