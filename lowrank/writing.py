@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 try:
@@ -24,23 +25,28 @@ GRACE = 60.0
 OLD = 86400.0
 
 
-def write_atomically(target: str | os.PathLike[str], content: bytes, *, mode: int | None = None) -> None:
+def write_atomically(
+    target: str | os.PathLike[str], content: bytes | Iterable[bytes], *, mode: int | None = None
+) -> None:
     """Write `content` to `target` whole or not at all.
 
     A symbolic link is followed.
 
+    content : the bytes, or parts of them that are made while they are written; if that fails, nothing is left
     mode : permissions; by default those of the file that is replaced, and of a new one what the umask leaves of 0o666
 
     Temporary files that killed processes left in the folder are removed: those of this function which nobody writes any
     more. Raises OSError that names the target: a folder that does not exist or may not be written to, a target that is
     a folder. A device or a pipe is written to as such.
     """
+    parts = (content,) if isinstance(content, bytes) else content
     path = Path(os.path.realpath(target))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, give a file name", os.fspath(target))
     given = Path(target)  # /dev/stdout may lead to /proc/.../pipe:[4711], which is a pipe under the first name only
     if given.exists() and not given.is_file():
-        given.write_bytes(content)
+        with given.open("wb") as stream:
+            stream.writelines(parts)
         return
     temporary = path.parent / f".{path.name}.unfinished-{uuid.uuid4().hex}.tmp"
     try:
@@ -53,7 +59,7 @@ def write_atomically(target: str | os.PathLike[str], content: bytes, *, mode: in
     try:
         with os.fdopen(handle, "wb") as file:
             _lock(file.fileno())  # while it is held, nobody takes this file for one that was left over
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
             remove_unfinished(path.parent, now=os.fstat(file.fileno()).st_mtime)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import rbm
+from rbm.command_line.delivery import to_standard_output
 from rbm.command_line.export import add_export
 from rbm.command_line.on_disk import add_cache, add_info
 from rbm.command_line.points import with_negative_numbers
 from rbm.command_line.quantize import add_quantize
-from rbm.command_line.query import add_query, to_standard_output
+from rbm.command_line.query import add_query
 from rbm.command_line.reduce import add_reduce
 from rbm.command_line.registered import COMMANDS, add_study, registered, run_command
 

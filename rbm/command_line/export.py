@@ -1,16 +1,22 @@
-"""The command ``rbm export``: a solution as a field on the user's mesh."""
+"""The command ``rbm export``: a solution as a field on the user's mesh, or a trajectory as a series of them."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rbm.command_line.in_time import add_time_options, chosen_steps, read_control, refuse_time_options
 from rbm.command_line.only_array import only_array
 from rbm.command_line.points import from_values
-from rbm.errors import PointError
-from rbm.files.model_file import load
-from rbm.show.mesh_fields import point_data, read_mesh, write_fields
+from rbm.errors import ModelError, ParameterError, PointError
+from rbm.show.field_series import SERIES, write_series
+from rbm.show.mesh_fields import field_data, point_data, read_mesh, write_fields
+from rbm.time.files import load
+from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["add_export"]
 
@@ -21,7 +27,8 @@ def add_export(commands: Any) -> None:
         "export",
         help="a solution as a field on a mesh, for ParaView",
         description="Solve a saved model at one parameter point and write the solution as a field on a mesh, in any "
-        "format that meshio writes. Fixed unknowns are put in where the model file knows them.",
+        "format that meshio writes. Fixed unknowns are put in where the model file knows them. Several times "
+        "of a model in time make a series, .pvd (with a .vtu for each) or .xdmf.",
     )
     command.add_argument("model", type=Path, metavar="MODEL")
     command.add_argument("--mesh", type=Path, required=True, metavar="FILE", help="the mesh, as meshio reads it")
@@ -42,11 +49,16 @@ def add_export(commands: Any) -> None:
     )
     command.add_argument("--name", default="u", help="name of the field (default: u)")
     command.add_argument("--extrapolate", action="store_true", help="allow parameters outside the parameter space")
+    add_time_options(command)
     command.set_defaults(run=_export)
 
 
 def _export(options: argparse.Namespace) -> None:
     model = load(options.model)
+    if isinstance(model, ReducedTimeModel):
+        _export_in_time(model, options)
+        return
+    refuse_time_options(options)
     point = from_values(options.mu, model.parameters.names)
     mesh = read_mesh(options.mesh)
     numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns")
@@ -58,3 +70,38 @@ def _export(options: argparse.Namespace) -> None:
     write_fields(options.output, mesh, fields)
     bound = f"error bound {solution.bound[0]:.3e} in the P-norm"
     print(f"{', '.join(fields)} at {model.parameters.describe(point.mus[0])}, {bound}, written to {options.output}")
+
+
+def _export_in_time(model: ReducedTimeModel, options: argparse.Namespace) -> None:
+    if model.basis is None:
+        raise ModelError(f"{options.model} does not hold its basis; save it with basis=True for full vectors")
+    steps, ending = chosen_steps(options.times, model.times), options.output.suffix.lower()
+    several = len(steps) > 1
+    if several and ending not in SERIES:
+        raise ParameterError(f"{options.output}: {len(steps)} times make a series, which ends in {' or '.join(SERIES)}")
+    point, control = from_values(options.mu, model.parameters.names), read_control(options.control, model.steps, 1)
+    mesh = read_mesh(options.mesh)
+    numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns")
+    try:
+        solution = model.solve(point.mus, control, extrapolate=options.extrapolate)
+    except PointError as error:
+        raise type(error)(point.in_words(str(error))) from None
+    assert solution.coefficients is not None
+    trajectory, names = solution.coefficients[0], {}
+
+    def fields() -> Iterator[dict[str, np.ndarray]]:
+        for k in steps:
+            u, constraints = model.reconstruct(trajectory[k : k + 1]), model.terms.constraints
+            made = field_data(u, constraints, solution.mus, len(mesh.points), unknowns=numbers, name=options.name)
+            names.update(dict.fromkeys(made))
+            yield made
+
+    if several or ending == ".pvd":
+        write_series(options.output, mesh, steps, model.times[steps], fields())
+    else:
+        write_fields(options.output, mesh, next(fields()))
+    first, last = (f"{model.times[k]:.10g}" for k in (steps[0], steps[-1]))
+    when = f"{len(steps)} times from {first} to {last}" if several else f"t = {last}"
+    bound = f"error bound {solution.bound_l2[0, steps].max():.3e} in the norm of the mass"
+    at = model.parameters.describe(point.mus[0])
+    print(f"{', '.join(names)} at {at}, {when}, {bound}, written to {options.output}")

@@ -6,13 +6,17 @@ That is what a model file holds, and the compiled kernels and assembled matrices
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rbm.files.model_file import load
+from rbm.command_line.time_info import about_time_model
+from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedOutput
 from rbm.reduced.primal_dual import ReducedPrimalDual
 from rbm.storage.cache import cache_files, cache_folder, clear_cache, kernel_folder
+from rbm.time.files import load
+from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["add_cache", "add_info"]
 
@@ -26,18 +30,23 @@ def add_info(commands: Any) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     model = load(options.model)
-    print(model)
-    for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
-        print(f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}")
-    for name, output in model.outputs.items():
-        print(f"  output {name}: {_about(output)}")
-    if model.output_units:
-        print(f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}")
-    if model.constraints is not None:
-        print(f"  unknowns: {len(model.constraints.free)} free, {len(model.constraints.fixed)} fixed")
-    for name, why in model.refused.items():
-        print(f"  {name}: {why}")
+    for line in (about_time_model if isinstance(model, ReducedTimeModel) else _about_model)(model):
+        print(line)
     print(f"  file: {options.model.stat().st_size} bytes")
+
+
+def _about_model(model: ReducedModel) -> Iterator[str]:
+    yield str(model)
+    for label, coefficients in (("operator", model.operator_coefficients), ("right-hand side", model.rhs_coefficients)):
+        yield f"  {label} coefficients: {', '.join(str(s) for s in coefficients.sources)}"
+    for name, output in model.outputs.items():
+        yield f"  output {name}: {_about(output)}"
+    if model.output_units:
+        yield f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in model.output_units.items())}"
+    if model.constraints is not None:
+        yield f"  unknowns: {len(model.constraints.free)} free, {len(model.constraints.fixed)} fixed"
+    for name, why in model.refused.items():
+        yield f"  {name}: {why}"
 
 
 #: How the outputs of each kind are bounded.

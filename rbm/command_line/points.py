@@ -16,15 +16,18 @@ import numpy as np
 
 from rbm.errors import ParameterError
 from rbm.parameters.expressions import identifier
+from rbm.parameters.space import ParameterSpace
 
-__all__ = ["Points", "from_csv", "from_values", "with_negative_numbers"]
+__all__ = ["Points", "from_csv", "from_values", "one_number", "say_outside", "with_negative_numbers"]
 
 NUMBER = re.compile(r"[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE)
 NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
 ROW = re.compile(r" ?\(row ([0-9]+)(, [0-9]+ such points)?\)")
 
 #: Options that take a file, and their long names.
-FILES = {"-o": "--output", "--output": "--output", "--csv": "--csv", "--out": "--out", "--tol": "--tol"}
+FILES = {"-o": "--output"} | {name: name for name in ("--output", "--csv", "--out", "--tol", "--control")}
+#: Options that take numbers, as many as there are.
+SEVERAL = ("--mu", "--times")
 
 #: The error about a line whose field goes on in the next one.
 UNCLOSED = (
@@ -55,14 +58,14 @@ class Points(NamedTuple):
 def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
     """Return arguments in which argparse takes no negative number for an option.
 
-    It would, for all that begin with "-" and are no plain numbers. Those after --mu get a space in front of them; a
-    file called like one is joined to its option, --output=-5.csv.
+    It would, for all that begin with "-" and are no plain numbers. Those after --mu and --times get a space in front
+    of them; a file called like one is joined to its option, --output=-5.csv.
     """
     made: list[str] = []
     option = ""
     for text in arguments:
         negative = NEGATIVE.match(text) is not None
-        if negative and option == "--mu":
+        if negative and option in SEVERAL:
             made.append(f" {text}")
         elif negative and option in FILES and made[-1] == option:
             made[-1] = f"{FILES[option]}={text}"
@@ -82,7 +85,7 @@ def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
                 f"--mu needs {len(names)} values, {' '.join(names)}, got {len(values)}; or give them by name: {order}"
                 + ("; for more than one point write a table and pass --csv" if len(values) > len(names) else "")
             )
-        return Points(np.array([[_number(text, "--mu") for text in values]]))
+        return Points(np.array([[one_number(text, "--mu") for text in values]]))
     if len(named) != len(values):
         raise ParameterError(f"--mu has values with and without a name; give all by name: {order}")
     read = {identifier(name): name for name in names}
@@ -94,7 +97,7 @@ def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
         parts = (("missing", missing), ("no parameters", surplus), ("twice", twice))
         said = "; ".join(f"{label}: {', '.join(some)}" for label, some in parts if some)
         raise ParameterError(f"--mu needs {order}; {said}" + ("; for more than one point pass --csv" if twice else ""))
-    point = {name: _number(text, f"--mu {name}") for name, _, text in named}
+    point = {name: one_number(text, f"--mu {name}") for name, _, text in named}
     return Points(np.array([[point[name] for name in names]]))
 
 
@@ -123,11 +126,21 @@ def from_csv(path: Path, names: Sequence[str]) -> Points:
             if len(fields) == len(header) + 1 and not fields[-1].strip():
                 hint = "leave out the comma at the end of the line"
             raise ParameterError(f"line {number} of {file} has {len(fields)} fields, the header {len(header)}; {hint}")
-        rows.append([_number(fields[j], f"line {number} of {file}: {names[k]}") for k, j in enumerate(columns)])
+        rows.append([one_number(fields[j], f"line {number} of {file}: {names[k]}") for k, j in enumerate(columns)])
         lines.append(number)
     if not rows:
         raise ParameterError(f"{file} holds no parameter points below its header line")
     return Points(np.array(rows), lines, file)
+
+
+def say_outside(space: ParameterSpace, mus: np.ndarray) -> None:
+    """Say on standard error how many points (M, p) are outside the parameter space, if any are."""
+    low, high = space.bounds.T
+    mus = space.snapped(mus)
+    outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
+    if outside:
+        unknown = "their bounds hold only if the stability bound of the model holds there"
+        print(f"rbm: {outside} of {len(mus)} points are outside the parameter space: {unknown}", file=sys.stderr)
 
 
 def _text(path: Path, file: str) -> str:
@@ -164,7 +177,7 @@ def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
             yield number, fields
 
 
-def _number(text: str, where: str) -> float:
+def one_number(text: str, where: str) -> float:
     """Return the number that a whole text is; 3_5, which Python reads as 35, is none."""
     text = text.strip()
     if not text:
@@ -172,7 +185,7 @@ def _number(text: str, where: str) -> float:
     if not NUMBER.fullmatch(text):
         quoted = json.dumps(text, ensure_ascii=False)
         raise ParameterError(f"{where} is {quoted}, which is not a number such as -2.5e-3")
-    number = float(text)
-    if math.isinf(number) and text[-1].isdigit():
+    value = float(text)
+    if math.isinf(value) and text[-1].isdigit():
         raise ParameterError(f"{where} is {json.dumps(text)}, which is beyond the range of double precision")
-    return number
+    return value

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rbm.command_line.only_array import only_array
-from rbm.errors import ParameterError
-from rbm.files.model_file import load
+from rbm.errors import ModelError, ParameterError
+from rbm.time.files import load
+from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["add_quantize"]
 
@@ -32,6 +33,8 @@ def add_quantize(commands: Any) -> None:
 
 def _quantize(options: argparse.Namespace) -> None:
     model = load(options.model)
+    if isinstance(model, ReducedTimeModel):
+        raise ModelError(f"rbm quantize is for models without time; {options.model} holds a reduced model in time")
     if options.out.resolve() == options.model.resolve():
         raise ParameterError(f"{options.out} is the model itself, which few bits cannot give back: choose another file")
     if options.out.exists() and not options.force:

@@ -1,4 +1,7 @@
-"""The command ``rbm query``: it solves a saved model at points from the command line or from a table."""
+"""The command ``rbm query``: it solves a saved model at points from the command line or from a table.
+
+time_query.py answers from models in time.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from typing import Any
 import numpy as np
 
 import rbm
-from lowrank.writing import write_atomically
-from rbm.command_line.points import Points, from_csv, from_values
+from rbm.command_line.delivery import deliver, to_standard_output
+from rbm.command_line.in_time import add_time_options, refuse_time_options
+from rbm.command_line.points import Points, from_csv, from_values, say_outside
+from rbm.command_line.time_query import query_in_time
 from rbm.errors import PointError
-from rbm.files.model_file import load
 from rbm.online.batches import OnError
 from rbm.solution import Solution
+from rbm.time.files import load
+from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["add_query", "to_standard_output"]
+__all__ = ["add_query"]
 
 
 def add_query(commands: Any) -> None:
@@ -41,29 +47,24 @@ def add_query(commands: Any) -> None:
         "and inf for bounds"
     )
     query.add_argument("--mark", action="store_true", help=about)
+    add_time_options(query)
     query.set_defaults(run=_query)
-
-
-def to_standard_output(options: argparse.Namespace) -> bool:
-    """Return whether the answers of a query go to standard output."""
-    return options.output is None or str(options.output) == "-"
 
 
 def _query(options: argparse.Namespace) -> None:
     model = load(options.model)
     names = model.parameters.names
+    if not isinstance(model, ReducedTimeModel):
+        refuse_time_options(options)
     points = from_csv(options.csv, names) if options.mu is None else from_values(options.mu, names)
+    if isinstance(model, ReducedTimeModel):
+        query_in_time(model, points, options)
+        return
     solution, stopped = _solved(model, points, options)
     for reason in solution.reasons:
         print(f"rbm: marked: {points.in_words(reason)}", file=sys.stderr)
     if options.extrapolate:
-        low, high = model.parameters.bounds.T
-        mus = model.parameters.snapped(points.mus)
-        outside = int(np.any((mus < low) | (mus > high), axis=1).sum())
-        if outside:
-            unknown = "their bounds hold only if the stability bound of the model holds there"
-            said = f"{outside} of {len(mus)} points are outside the parameter space: {unknown}"
-            print(f"rbm: {said}", file=sys.stderr)
+        say_outside(model.parameters, points.mus)
     columns = solution.to_dict()
     resolved = columns.pop("resolved")
     if options.output is None and options.csv is None:
@@ -75,13 +76,8 @@ def _query(options: argparse.Namespace) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, "resolved"])
     writer.writerows(zip(*(v.tolist() for v in columns.values()), resolved.astype(int).tolist(), strict=True))
-    if to_standard_output(options):
-        sys.stdout.flush()
-        # a table is UTF-8 whatever the terminal can show, so that --csv reads it again
-        data = getattr(sys.stdout, "buffer", None)
-        sys.stdout.write(text.getvalue()) if data is None else data.write(text.getvalue().encode())
-    else:
-        write_atomically(options.output, text.getvalue().encode())
+    deliver([text.getvalue().encode()], options)
+    if not to_standard_output(options):
         good = np.delete(solution.bound, solution.failed)
         largest = f"; largest error bound {good.max():.3e}" if len(good) else ""
         done = f"{len(solution) - len(solution.failed)} of " if stopped is not None else ""

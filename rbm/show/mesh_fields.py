@@ -13,12 +13,13 @@ import numpy as np
 
 from lowrank.optional import require
 from lowrank.writing import write_atomically
+from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
 
-__all__ = ["point_data", "read_mesh", "write_fields"]
+__all__ = ["field_data", "point_data", "quiet", "read_mesh", "three_coordinates", "write_fields"]
 
 
 def point_data(
@@ -45,12 +46,29 @@ def point_data(
     >>> mesh = meshio.read("rod.msh")  # doctest: +SKIP
     >>> mesh.point_data = point_data(model, model.solve([2.0]), len(mesh.points))  # doctest: +SKIP
     """
-    u = model.reconstruct(solution)
-    if model.constraints is not None:
-        u = model.constraints.expand(u, solution.mus)
+    return field_data(
+        model.reconstruct(solution), model.constraints, solution.mus, points, unknowns=unknowns, name=name
+    )
+
+
+def field_data(
+    u: np.ndarray,
+    constraints: Constraints | None,
+    mus: np.ndarray | None,
+    points: int,
+    *,
+    unknowns: Any = None,
+    name: str = "u",
+) -> dict[str, np.ndarray]:
+    """Return vectors u (M, n) as meshio's point data, as :func:`point_data` does.
+
+    mus : the parameter points (M, p), or the one (1, p) of all vectors
+    """
+    if constraints is not None:
+        u = constraints.expand(u, mus)
     if unknowns is None:
         if u.shape[1] != points:
-            raise ModelError(f"the mesh has {points} points, the model {_unknowns(model, u.shape[1], points)}")
+            raise ModelError(f"the mesh has {points} points, the model {_unknowns(constraints, u.shape[1], points)}")
         values = u
     else:
         values = u[:, _numbers(unknowns, points, u.shape[1])]
@@ -73,7 +91,7 @@ def read_mesh(path: str | os.PathLike[str]) -> Any:
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no mesh file {os.fspath(path)}")
     try:
-        with _quiet():
+        with quiet():
             return meshio.read(path)
     except (Exception, SystemExit) as error:  # meshio's readers end in all kinds of exceptions, and in sys.exit
         raise FileFormatError(f"{os.fspath(path)} is not a mesh file that meshio can read") from error
@@ -85,12 +103,10 @@ def write_fields(path: str | os.PathLike[str], mesh: Any, fields: dict[str, np.n
     Raises ModelError for a format that meshio cannot write, or not with these cells; OSError.
     """
     meshio = require("meshio", "meshio", "writing a field", "mesh")
-    target, points = Path(path), np.asarray(mesh.points, dtype=float)
-    if points.shape[1] < 3:  # ParaView's formats have three coordinates
-        points = np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
+    target, points = Path(path), three_coordinates(mesh)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with _quiet():
+            with quiet():
                 meshio.write(Path(folder) / target.name, meshio.Mesh(points, mesh.cells, point_data=fields))
         except (Exception, SystemExit) as error:
             raise ModelError(f"meshio cannot write {target.name} ({error}); take an ending such as .vtu") from error
@@ -99,7 +115,13 @@ def write_fields(path: str | os.PathLike[str], mesh: Any, fields: dict[str, np.n
             write_atomically(target.parent / file.name, file.read_bytes())
 
 
-def _quiet() -> contextlib.ExitStack:
+def three_coordinates(mesh: Any) -> np.ndarray:
+    """Return the points (n, 3) of a mesh, as ParaView's formats have three coordinates."""
+    points = np.asarray(mesh.points, dtype=float)
+    return np.pad(points, ((0, 0), (0, max(0, 3 - points.shape[1]))))
+
+
+def quiet() -> contextlib.ExitStack:
     """Return a context in which meshio prints nothing; what it would say is in the error that is raised."""
     stack = contextlib.ExitStack()
     stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
@@ -120,9 +142,8 @@ def _numbers(given: Any, points: int, n: int) -> np.ndarray:
     return whole
 
 
-def _unknowns(model: ReducedModel, n: int, points: int) -> str:
+def _unknowns(known: Constraints | None, n: int, points: int) -> str:
     """Return what the model has, and what to do, as the end of a message."""
-    known = model.constraints
     said = f"{n} unknowns" + ("" if known is None else f", {len(known.fixed)} of them fixed")
     if known is None and n < points:
         return (

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,19 @@ def test_standard_output_that_is_a_pipe() -> None:
     """/dev/stdout leads to a name under which nothing is found."""
     code = "from lowrank.writing import write_atomically; write_atomically('/dev/stdout', b'content')"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout == b"content"
+
+
+def test_parts_are_written_as_they_are_made_and_nothing_is_left_if_that_fails(tmp_path: Path) -> None:
+    def parts(count: int) -> Iterator[bytes]:
+        for k in range(count):
+            assert len(unfinished(tmp_path)) == 1
+            yield b"%d " % k
+        if count > 3:
+            raise ValueError("no more")
+
+    write_atomically(tmp_path / "out", parts(3))
+    assert (tmp_path / "out").read_bytes() == b"0 1 2 "
+    with pytest.raises(ValueError, match="no more"):
+        write_atomically(tmp_path / "out", parts(4))
+    assert (tmp_path / "out").read_bytes() == b"0 1 2 "
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
