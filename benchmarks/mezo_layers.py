@@ -11,31 +11,31 @@ their logs to out/mezo_reviews and go on from them; results are kept case by cas
 
 from __future__ import annotations
 
-import functools
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import machine
-from benchmarks.mezo_reviews import HEAD, LOGS, RESULTS, VALIDATION, head_by_differences, shorter
+from benchmarks.mezo_limits import SENTENCES, against, best_by_gradients, by_gradients, noise
+from benchmarks.mezo_reviews import HEAD, LOGS, RESULTS, head_by_differences, shorter
+from benchmarks.mezo_tail import RANK, Tail, asked, line, states
 from ml.chunks.kept_cases import KeptCases
 from ml.studies.mezo_cases import mcnemar
-from ml.tasks.classification import draws
-from ml.tasks.reviews import ReviewTask, classifier, review_task
-from ml.tuning.adapt import adapt
-from ml.tuning.zeroth_order import mezo
+from ml.tasks.reviews import ReviewTask, review_task
+from ml.tuning.zeroth_order import mezo, replay
 
-RANK, CUT, EPS = 8, 8, 0.1
+#: The axis from which on moves are as large as those along it.
+CUT, EPS = 8, 0.1
 SEEDS = 3
-#: Sentences that are evaluated at a time, of about equal length.
-SLICE = 64
 #: AdamW on the same A, and the head with them: steps of 32 sentences, rates of which the validation chooses.
 ADAMW: dict[str, Any] = {"steps": 320, "batch": 32, "rates": [5e-4, 2e-3]}
+#: AdamW on A and B elsewhere: what LoRA of rank 8 there is able to do.
+ELSEWHERE = (((5,), ("query", "key")), ((5,), ("value", "out")), ((4, 5), ("query", "value")))
+RATE = 4e-3
 
 
 @dataclass(frozen=True)
@@ -49,115 +49,7 @@ class Stage:
 
 
 STAGES = (Stage(5, 150, 256, 3.0), Stage(4, 100, 256, 3.0))
-
-
-class Tail:
-    """The layers of the network from one on, with its head; keys of all of them have LoRA."""
-
-    def __init__(self, task: ReviewTask, first: int, head: Sequence[np.ndarray], states: dict[int, Any]) -> None:
-        import torch
-
-        self.first, self.lengths, self.labels = first, task.lengths, torch.from_numpy(task.labels)
-        self.starts = np.concatenate([[0], np.cumsum(task.lengths)])
-        self.whole = classifier(rng=0).eval()
-        with torch.no_grad():
-            for parameter, values in zip(self.whole.classifier.parameters(), head, strict=True):
-                parameter.copy_(torch.from_numpy(values))
-        self.layers = self.whole.encoder.encoder.layer[first:]
-        self.x = torch.from_numpy(np.asarray(states[first]))
-        attention = self.layers[0].attention.self
-        mean_queries = [
-            layer.attention.self.query(torch.from_numpy(states[first + k][::7].mean(0))).detach()
-            for k, layer in enumerate(self.layers)
-        ]
-        with torch.no_grad():
-            linear = (attention.query, attention.key, attention.value)
-            self.kept = [torch.cat([f(part) for part in self.x.split(20000)]) for f in linear]
-        names = [f"encoder.encoder.layer.{first + k}.attention.self.key" for k in range(len(self.layers))]
-        self.adapted = adapt(self.whole, "lora", rank=RANK, targets=names, train=["classifier"], rng=0)
-        self.mean_queries = {first + k: float(query.norm()) for k, query in enumerate(mean_queries)}
-        self.parts = {first + k: layer.attention.self.key.ml_adapter for k, layer in enumerate(self.layers)}
-        heads = self.whole.encoder.config.num_attention_heads
-        waves = torch.cos(np.pi / heads * torch.outer(torch.arange(RANK), torch.arange(heads) + 0.5))
-        waves[1:] /= 2
-        with torch.no_grad():
-            for part, query in zip(self.parts.values(), mean_queries, strict=True):
-                part.A.zero_()
-                part.B.copy_((waves[:, :, None] * query.view(1, heads, -1)).reshape(RANK, -1).T)
-
-    def put(self, layer: int, a: np.ndarray) -> None:
-        """Set A (8, 384) of a layer."""
-        import torch
-
-        with torch.no_grad():
-            self.parts[layer].A.copy_(torch.from_numpy(a))
-
-    def logits(self, which: np.ndarray) -> Any:
-        """Return the logits of sentences (n, 2), in their order; a tensor."""
-        import torch
-
-        order = np.argsort(self.lengths[which], kind="stable")
-        slices = np.split(order, range(SLICE, len(order), SLICE))
-        found = torch.cat([self._slice(which[part]) for part in slices])
-        return found[torch.from_numpy(np.argsort(order))]
-
-    def loss(self, which: np.ndarray) -> Any:
-        """Return the mean cross-entropy, a tensor."""
-        import torch
-
-        return torch.nn.functional.cross_entropy(self.logits(which), self.labels[which])
-
-    def _slice(self, which: np.ndarray) -> Any:
-        """Return logits; linear layers see no padding, and keys, queries and values of the first layer are kept."""
-        import torch
-
-        lengths = torch.from_numpy(self.lengths[which])
-        inside = torch.arange(int(lengths.max()))[None] < lengths[:, None]
-        places = torch.from_numpy(self.starts[which])[:, None] + torch.arange(inside.shape[1])
-        flat = places[inside]
-
-        def padded(rows: Any) -> Any:
-            return torch.zeros(*inside.shape, rows.shape[1]).masked_scatter(inside[..., None], rows)
-
-        h = self.x[flat]
-        for k, layer in enumerate(self.layers):
-            attention = layer.attention.self
-            if k:
-                three = [f(h) for f in (attention.query, attention.key, attention.value)]
-            else:
-                query, key, value = (kept[flat] for kept in self.kept)
-                three = [query, key + attention.key.ml_adapter(h), value]
-            size = (*inside.shape, -1, attention.attention_head_size)
-            mixed = torch.nn.functional.scaled_dot_product_attention(
-                *(padded(rows).view(size).transpose(1, 2) for rows in three), attn_mask=inside[:, None, None]
-            )
-            attended = layer.attention.output(mixed.transpose(1, 2).flatten(2)[inside], h)
-            h = layer.output(layer.intermediate(attended), attended)
-        sums = torch.zeros(len(which), h.shape[1]).index_add(0, torch.arange(len(which)).repeat_interleave(lengths), h)
-        return self.whole.classifier(sums / lengths[:, None])
-
-
-@functools.cache
-def states(task: ReviewTask) -> dict[int, np.ndarray]:
-    """Return what goes into the layers that are trained, for all tokens (tokens, 384); kept in out/mezo_reviews."""
-    import torch
-
-    layers = sorted({stage.layer for stage in STAGES})
-    paths = {layer: LOGS / f"inputs-{layer}.npy" for layer in layers}
-    LOGS.mkdir(parents=True, exist_ok=True)
-    if not all(path.is_file() for path in paths.values()):
-        starts, made = np.concatenate([[0], np.cumsum(task.lengths)]), classifier(rng=0).eval()
-        found = {layer: np.empty((starts[-1], 384), np.float32) for layer in layers}
-        order = np.argsort(task.lengths, kind="stable")
-        with torch.inference_mode():
-            for part in np.split(order, range(SLICE, len(order), SLICE)):
-                seen = made.encoder(**task.batch(part), output_hidden_states=True).hidden_states
-                for layer, rows in found.items():
-                    for row, i in enumerate(part):
-                        rows[starts[i] : starts[i + 1]] = seen[layer][row, : task.lengths[i]].numpy()
-        for layer, rows in found.items():
-            np.save(paths[layer], rows)
-    return {layer: np.load(path, mmap_mode="c") for layer, path in paths.items()}
+LAYERS = (4, 5)
 
 
 def axes(inputs: np.ndarray, query: float) -> np.ndarray:
@@ -178,8 +70,7 @@ def by_differences(task: ReviewTask, seed: int) -> dict[str, Any]:
     """Train A layer by layer; return accuracies after every stage, on the validation and on what is held out."""
     import torch
 
-    head, inputs, training = head_by_differences(task), states(task), shorter(task).training
-    began = time.process_time()
+    head, inputs, training = head_by_differences(task), states(task, LAYERS), shorter(task).training
     trained: dict[int, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
     for number, stage in enumerate(STAGES):
@@ -187,7 +78,7 @@ def by_differences(task: ReviewTask, seed: int) -> dict[str, Any]:
         for layer, a in trained.items():
             tail.put(layer, a)
         if not rows:
-            rows.append(_asked(tail, task))
+            rows.append(asked(tail, task))
         scaled, moved = axes(inputs[stage.layer], tail.mean_queries[stage.layer]), np.zeros((RANK, 384), np.float32)
 
         def loss(
@@ -198,17 +89,21 @@ def by_differences(task: ReviewTask, seed: int) -> dict[str, Any]:
             with torch.inference_mode():
                 return float(tail.loss(which))
 
-        log = LOGS / f"keys-{seed}-{'-'.join(f'{v:g}' for s in STAGES[: number + 1] for v in asdict(s).values())}.mezo"
-        run = mezo(loss, [moved], steps=stage.steps, rate=stage.rate, eps=EPS, schedule="linear",
-                   rng=10 * seed + stage.layer, log=log, stop=_tell)  # fmt: skip
+        mezo(loss, [moved], steps=stage.steps, rate=stage.rate, eps=EPS, schedule="linear",
+             rng=10 * seed + stage.layer, log=_log(seed, number), stop=_tell)  # fmt: skip
         trained[stage.layer] = moved @ scaled
         tail.put(stage.layer, trained[stage.layer])
-        rows.append({"layer": stage.layer, **_asked(tail, task), "losses": run.losses.tolist(),
-                     "cpu_seconds": time.process_time() - began})  # fmt: skip
-        print(f"  seed {seed}, layer {stage.layer}: {_line(rows[-1])}", file=sys.stderr, flush=True)
+        rows.append({"layer": stage.layer, **asked(tail, task)})
+        print(f"  seed {seed}, layer {stage.layer}: {line(rows[-1])}", file=sys.stderr, flush=True)
     return {"trained": 770 + len(trained) * RANK * 384, "nbytes": 16 * (HEAD.steps + sum(s.steps for s in STAGES)),
-            "stages": rows, **{k: rows[-1][k] for k in ("held_out", "right", "cpu_seconds")},
+            "stages": rows, **{k: rows[-1][k] for k in ("held_out", "right")},
             "against_head": mcnemar(*(np.array(list(r["right"])) == "1" for r in (rows[0], rows[-1])))}  # fmt: skip
+
+
+def _log(seed: int, number: int) -> Path:
+    """Return the path of the log of a stage, which depends on those before."""
+    values = [f"{value:g}" for stage in STAGES[: number + 1] for value in asdict(stage).values()]
+    return LOGS / f"keys-{seed}-{'-'.join(values)}.mezo"
 
 
 def _tell(step: int, value: float) -> bool:
@@ -217,82 +112,26 @@ def _tell(step: int, value: float) -> bool:
     return False
 
 
-def _asked(tail: Tail, task: ReviewTask) -> dict[str, Any]:
-    """Return loss and accuracy on the validation, and the answers to what is held out."""
-    import torch
-
-    found: dict[str, Any] = {}
-    with torch.inference_mode():
-        for name, which in (("validation", task.training[-VALIDATION:]), ("held_out", task.held_out)):
-            logits = tail.logits(which)
-            right = (logits.argmax(1) == tail.labels[which]).numpy()
-            found |= {name: float(right.mean()),
-                      f"{name}_loss": float(torch.nn.functional.cross_entropy(logits, tail.labels[which]))}  # fmt: skip
-    return {**found, "right": "".join(str(int(r)) for r in right)}
-
-
-def _line(row: dict[str, Any]) -> str:
-    return f"validation {row['validation']:.4f}, loss {row['validation_loss']:.4f}"
-
-
-def by_gradients(task: ReviewTask) -> dict[str, Any]:
-    """Train A of all those layers and the head by AdamW, from the same start; return the better of the rates."""
-    import torch
-
-    best: dict[str, Any] = {}
-    for rate in ADAMW["rates"]:
-        tail = Tail(task, min(s.layer for s in STAGES), head_by_differences(task), states(task))
-        for name, parameter in tail.whole.named_parameters():
-            parameter.requires_grad_(name.startswith("classifier") or name.endswith("key.ml_adapter.A"))
-        parameters = [p for p in tail.whole.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=rate)
-        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, ADAMW["steps"])
-        for which in islice(draws(shorter(task), ADAMW["batch"], np.random.default_rng(0)), ADAMW["steps"]):
-            optimizer.zero_grad()
-            tail.loss(which).backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            decay.step()
-        found = {"rate": rate, "trained": sum(p.numel() for p in parameters), **_asked(tail, task)}
-        print(f"  AdamW, rate {rate:g}: {_line(found)}", file=sys.stderr, flush=True)
-        if not best or found["validation_loss"] < best["validation_loss"]:
-            best = found
-    return best
-
-
-def best_by_gradients() -> np.ndarray:
-    """Return which held-out sentences LoRA of rank 8 in all layers answers rightly after AdamW (seeds, 2600)."""
-    cases = KeptCases(RESULTS.with_name("adapters.json")).cases
-    runs = [case["result"] for name, case in cases.items() if name.startswith("reviews, run lora, rank 8 ")]
-    return np.array([np.unpackbits(np.frombuffer(bytes.fromhex(r["right"]), np.uint8))[: r["asked"]] for r in runs])
-
-
-def against(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return the mean difference in points of runs (a, n) to others (b, n), and half of its 95 % interval.
-
-    Sentences and seeds vary: variance of the means over seeds of each sentence, and of the seeds' means on each side.
-    """
-    off = right.mean(0) - other.mean(0)
-    variance = off.var() / len(off) + sum(r.mean(1).var(ddof=1) / len(r) for r in (right, other) if len(r) > 1)
-    return 100 * float(off.mean()), 196 * float(variance**0.5)
-
-
 def measure(say: Callable[[str], None] = print) -> dict[str, Any]:
     """Do what is left to do, and return all results."""
-    task, kept, found = review_task(), KeptCases(RESULTS), {}
-    given = {"head": asdict(HEAD), "rank": RANK, "cut": CUT, "eps": EPS, "stages": [asdict(s) for s in STAGES]}
-    for seed in range(SEEDS):
-        name = f"keys of the last layers, differences {seed}"
-        found[name] = kept.case(name, {**given, "seed": seed}, lambda seed=seed: by_differences(task, seed))  # type: ignore[misc]
-        one = found[name]["against_head"]
-        say(f"{name}: {found[name]['held_out']:.4f}, gained {one['gained']}, lost {one['lost']}, p {one['p']:.1e}")
-    right = np.array([[c == "1" for c in run["right"]] for run in found.values()], dtype=float)
-    start = np.array([[c == "1" for c in found[name]["stages"][0]["right"]]], dtype=float)
+    task, kept = review_task(), KeptCases(RESULTS)
+    runs, found = _seeds(task, kept, say), {}
     name = "keys of the last layers, gradients"
-    layers = [stage.layer for stage in STAGES]
-    found[name] = kept.case(name, {**ADAMW, "rank": RANK, "layers": layers}, lambda: by_gradients(task))
-    same = np.array([[c == "1" for c in found[name]["right"]]], dtype=float)
-    say(f"{name}: {found[name]['held_out']:.4f}, rate {found[name]['rate']:g}")
+    effort = (ADAMW["steps"], ADAMW["batch"])
+    found[name] = kept.case(
+        name, {**ADAMW, "rank": RANK, "layers": [stage.layer for stage in STAGES]},
+        lambda: by_gradients(task, LAYERS, (), ADAMW["rates"], *effort),
+    )  # fmt: skip
+    for layers, roles in ELSEWHERE:
+        name = f"lora in layers {', '.join(map(str, layers))}, {' and '.join(roles)}, gradients"
+        found[name] = kept.case(
+            name, {**ADAMW, "rank": RANK, "rates": [RATE]},
+            lambda layers=layers, roles=roles: by_gradients(task, layers, roles, [RATE], *effort),  # type: ignore[misc]
+        )  # fmt: skip
+    for name, one in found.items():
+        say(f"{name}: {one['trained']} numbers, rate {one['rate']:g}, {line(one)}, held out {one['held_out']:.4f}")
+    right, start = _bits(runs), _bits([runs[0]["stages"][0]])
+    same = _bits([found["keys of the last layers, gradients"]])
     others = {
         "the head alone": start,
         "AdamW on the same numbers": same,
@@ -301,7 +140,37 @@ def measure(say: Callable[[str], None] = print) -> dict[str, Any]:
     for what, other in others.items():
         off, half = against(right, other)
         say(f"mean of {len(right)} seeds {right.mean():.4f}, against {what}: {off:+.2f} +- {half:.2f} points (95 %)")
+    first = {"stage": asdict(STAGES[0]), "cut": CUT, "eps": EPS, "sentences": SENTENCES}
+    for when in ("start", "end"):
+        name = f"keys of layer {STAGES[0].layer}, noise at the {when}"
+        noisy = kept.case(name, first, lambda when=when: _noise(task, when))  # type: ignore[misc]
+        say(f"|g|^2 / E |g_1|^2 at the {when}: " + ", ".join(f"{k} {v:.1e}" for k, v in noisy.items()))
     return found
+
+
+def _seeds(task: ReviewTask, kept: KeptCases, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    given = {"head": asdict(HEAD), "rank": RANK, "cut": CUT, "eps": EPS, "stages": [asdict(s) for s in STAGES]}
+    runs = []
+    for seed in range(SEEDS):
+        name = f"keys of the last layers, differences {seed}"
+        runs.append(kept.case(name, {**given, "seed": seed}, lambda seed=seed: by_differences(task, seed)))  # type: ignore[misc]
+        one = runs[-1]["against_head"]
+        say(f"{name}: {runs[-1]['held_out']:.4f}, gained {one['gained']}, lost {one['lost']}, p {one['p']:.1e}")
+    return runs
+
+
+def _bits(runs: list[dict[str, Any]]) -> np.ndarray:
+    return np.array([[c == "1" for c in run["right"]] for run in runs], dtype=float)
+
+
+def _noise(task: ReviewTask, when: str) -> dict[str, float]:
+    """Return the shares of :func:`noise` before and after the first stage of seed 0."""
+    stage, head, inputs = STAGES[0], head_by_differences(task), states(task, LAYERS)
+    scaled = axes(inputs[stage.layer], Tail(task, stage.layer, head, inputs).mean_queries[stage.layer])
+    c = np.zeros((RANK, 384), np.float32)
+    if when == "end":
+        replay([c], _log(0, 0))
+    return noise(task, stage.layer, c @ scaled, scaled)
 
 
 if __name__ == "__main__":
