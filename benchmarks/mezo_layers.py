@@ -34,7 +34,7 @@ SEEDS = 3
 #: AdamW on the same A, and the head with them: steps of 32 sentences, rates of which the validation chooses.
 ADAMW: dict[str, Any] = {"steps": 320, "batch": 32, "rates": [5e-4, 2e-3]}
 #: AdamW on A and B elsewhere: what LoRA of rank 8 there is able to do.
-ELSEWHERE = (((5,), ("query", "key")), ((5,), ("value", "out")), ((4, 5), ("query", "value")))
+ELSEWHERE = (((5,), ("query", "key")), ((5,), ("value", "out")))
 RATE = 4e-3
 
 
