@@ -34,6 +34,8 @@ def adjoint_in_time(model: TimeModel, name: str) -> TimeModel:
     vars(made).update(vars(model))
     made.spatial = adjoint_system(model.spatial, output)
     made.joint = adjoint_system(model.joint, output)
+    # fixed unknowns are zero here, whatever they are in the model
+    made.spatial.constraints = made.joint.constraints = None
     made.initial = read_initial(None, model.parameters, model.dimension)
     made.control = impulse(model.steps)
     return made

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
 
 __all__ = ["IMPULSE", "checked_control", "impulse"]
@@ -21,12 +22,16 @@ def impulse(steps: int) -> np.ndarray:
     return made
 
 
-def checked_control(given: Any, steps: int, points: int | None = None) -> np.ndarray:
+def checked_control(
+    given: Any, steps: int, points: int | None = None, constraints: Constraints | None = None
+) -> np.ndarray:
     """Return a control as an array (K,), or (M, K) for `points` = M, in double precision.
 
     given : "impulse", (K,) for all points or (M, K) for each
+    constraints : of the model; fixed values that are not zero are in its right-hand side, which the control scales
 
-    Raises ModelError for another length, and for numbers that are not finite, with the step.
+    Raises ModelError for another length, for numbers that are not finite, with the step, and for any but ones where
+    fixed values are not zero.
     """
     if isinstance(given, str):
         if given != IMPULSE:
@@ -45,4 +50,11 @@ def checked_control(given: Any, steps: int, points: int | None = None) -> np.nda
         place = bad[0]
         at = f"step {place[-1] + 1}" + (f" of point {place[0]}" if array.ndim == 2 else "")
         raise ModelError(f"the control is {array[tuple(place)]} in {at}; it must be finite")
+    if constraints is not None and constraints.sources and np.any(array != 1):
+        place = np.argwhere(array != 1)[0]
+        raise ModelError(
+            f"the control is {array[tuple(place)]} in step {place[-1] + 1}, and this model has fixed values that are "
+            "not zero: a control scales the whole right-hand side, and what fixed values bring to it, too. Leave the "
+            "control at ones, or solve for u less a function with these fixed values"
+        )
     return array if points is None else np.broadcast_to(array, (points, steps))

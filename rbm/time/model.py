@@ -133,7 +133,9 @@ class TimeModel:
         self.initial = read_initial(initial, self.parameters, self.dimension)
         if periodic and self.initial.present:
             raise ModelError("a periodic model has no initial value: u^0 = u^K")
-        self.control = checked_control(np.ones(self.steps) if control is None else control, self.steps)
+        self.control = checked_control(
+            np.ones(self.steps) if control is None else control, self.steps, None, self.spatial.constraints
+        )
         if self.control.ndim != 1:
             raise ModelError(f"the model's own control must have the shape ({self.steps},), got {self.control.shape}")
 
@@ -199,7 +201,8 @@ class TimeModel:
         mus = self.parameters.validate(mu, extrapolate)
         if len(mus) != 1:
             raise ModelError(f"march takes one parameter point, got {len(mus)}; solve takes many")
-        g = checked_control(self.control if control is None else control, self.steps, 1).reshape(-1)
+        g = checked_control(self.control if control is None else control, self.steps, 1, self.spatial.constraints)
+        g = g.reshape(-1)
         of_a, of_m, of_f, of_start = (c[0] for c in self.coefficients(mus))
         start = self.initial(of_start)
         try:
@@ -226,7 +229,9 @@ class TimeModel:
 
     def _solved(self, mus: Any, control: Any, extrapolate: bool, progress: bool, wanted: float) -> extended.Extended:
         mus = self.parameters.validate(mus, extrapolate)
-        g = checked_control(self.control if control is None else control, self.steps, len(mus))
+        g = checked_control(
+            self.control if control is None else control, self.steps, len(mus), self.spatial.constraints
+        )
         kind = complex if self._is_complex(mus, g) else float
         shape = (len(mus), self.steps + 1, self.dimension)
         hi, lo = np.full(shape, np.nan, kind), np.full(shape, np.nan, kind)
@@ -253,7 +258,9 @@ class TimeModel:
         The truth marches beyond double precision, and Z gamma is formed so. Cost: one full-order march a point.
         """
         mus = self.parameters.validate(mus, extrapolate=True)
-        g = checked_control(self.control if control is None else control, self.steps, len(mus))
+        g = checked_control(
+            self.control if control is None else control, self.steps, len(mus), self.spatial.constraints
+        )
         wanted = (len(mus), self.steps + 1, basis.shape[1])
         if np.shape(coefficients) != wanted or basis.shape[0] != self.dimension:
             raise ModelError(f"coefficients must have the shape {wanted}, got {np.shape(coefficients)}")

@@ -127,7 +127,9 @@ class _Run:
     ) -> None:  # fmt: skip
         self.model, self.training, self.modes, self.limit = model, training, modes, limit
         self.start = time.perf_counter() - compile_seconds()
-        self.control = checked_control(model.control if control is None else control, model.steps)
+        self.control = checked_control(
+            model.control if control is None else control, model.steps, None, model.spatial.constraints
+        )
         if self.control.ndim != 1:
             raise ModelError(f"the control of the training must have the shape ({model.steps},)")
         self.theta, self.weights, self.phi, self.of_start = model.coefficients(training)

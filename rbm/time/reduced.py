@@ -169,7 +169,7 @@ class ReducedTimeModel:
         given = self.control if control is None else control
         several = not isinstance(given, str) and np.ndim(given) == 2
         if several:
-            given = checked_control(given, self.steps, len(mus))
+            given = checked_control(given, self.steps, len(mus), self.terms.constraints)
         for start in range(0, len(mus), size):
             rows = slice(start, start + size)
             yield self.solve(mus[rows], given[rows] if several else given, **options)
@@ -177,7 +177,7 @@ class ReducedTimeModel:
     def _coefficients(self, mus: np.ndarray, control: Any) -> Coefficients:
         """Return all that depends on the parameter points, checked."""
         count = len(self.mass_coefficients)
-        g = checked_control(self.control if control is None else control, self.steps, len(mus))
+        g = checked_control(self.control if control is None else control, self.steps, len(mus), self.terms.constraints)
         theta = self.terms.operator_coefficients(mus)[:, :-count]
         weights = positive_weights(self.mass_coefficients, mus)
         alpha = coercivity(self.terms.stability, mus, np.ascontiguousarray(theta), self.parameters)

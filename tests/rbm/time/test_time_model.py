@@ -270,3 +270,42 @@ def test_the_published_model_is_what_it_says() -> None:
     model = convection(25)
     assert (model.dimension, model.steps, model.dt) == (576, 100, 0.01)
     np.testing.assert_allclose(model.times[[0, -1]], [0, 1])
+
+
+def warm_end(**options: Any) -> rbm.TimeModel:
+    """Return heat on (0, 1) with u = 1 at the left end and u = 0 at the right one."""
+    p = line(10)
+    given = rbm.constrain(
+        [("k", p["K"])], [(1.0, p["f"])], p["K"] + p["M"], fixed=[0, 10], values=[1.0, 0.0], outputs={"mean": p["f"]}
+    )
+    free = given.constraints.free
+    return rbm.TimeModel(
+        mass=p["M"][free][:, free], operators=given.operators, rhs=given.rhs, product=given.product,
+        parameters={"k": (0.5, 2.0)}, stability="k / 2", outputs=given.outputs, constraints=given.constraints,
+        dt=0.05, steps=200, **options,
+    )  # fmt: skip
+
+
+def test_a_control_that_would_scale_fixed_values_is_refused() -> None:
+    model = warm_end()
+    u = model.solve([1.0])[0, -1]
+    whole = model.spatial.constraints.expand(u[None], np.array([[1.0]]))[0]
+    x = np.linspace(0, 1, 11)
+    np.testing.assert_allclose(whole, 1 - x + x * (1 - x) / 2, atol=1e-4)  # the steady state
+    result = rbm.pod_greedy(model, model.parameters.sample(5), max_basis=4, dual="all")
+    answer = result.reduced_model.solve([[1.0], [1.7]])
+    truth = model.solve([[1.0], [1.7]]) @ model.outputs["mean"].terms[0]
+    shift = answer.outputs["mean"] - truth  # what the fixed values bring to the mean
+    assert np.all(np.abs(shift - shift[0, 0]) <= answer.output_bounds["mean"] + 1e-15)
+    text = "in step [12], and this model has fixed values that are not zero"
+    ways = [
+        lambda: warm_end(control=np.zeros(200)),
+        lambda: model.solve([1.0], "impulse"),
+        lambda: rbm.pod_greedy(model, model.parameters.sample(3), control=2 * np.ones(200)),
+        lambda: result.reduced_model.solve([1.0], "impulse"),
+        lambda: next(model.march([1.0], np.zeros(200))),
+        lambda: next(iter(result.reduced_model.stream([[1.0]], np.zeros((1, 200))))),
+    ]
+    for way in ways:
+        with pytest.raises(rbm.ModelError, match=text):
+            way()
