@@ -159,3 +159,51 @@ def test_gradients_of_earlier_training_do_not_move_what_is_frozen():
     lean(network, train="bias")
     optimizer.step()
     assert torch.equal(network[0].weight, before)
+
+
+@pytest.mark.parametrize("train", ["bias", "prompt"])
+def test_training_that_is_broken_off_goes_on_bit_for_bit(train):
+    """Ctrl-C in the middle of a pass; the rest in a new module from state, optimiser and random numbers."""
+
+    def made():
+        torch.manual_seed(0)
+        layer = torch.nn.TransformerEncoderLayer(16, 2, dim_feedforward=32, dropout=0.2, batch_first=True)
+        module = torch.nn.Sequential(
+            torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), torch.nn.Linear(16, 2)
+        )
+        tuning = lean(module, attention_bits=8, train=train, **({"length": 6} if train == "prompt" else {}))
+        return module, tuning, torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-2)
+
+    def steps(module, optimizer, first, last):
+        for step in range(first, last):
+            x = torch.randn(4, 6, 16, generator=torch.Generator().manual_seed(step))
+            loss = module(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    module, tuning, optimizer = made()
+    torch.manual_seed(1)
+    steps(module, optimizer, 0, 8)
+    whole = tuning.state()
+
+    module, tuning, optimizer = made()
+    torch.manual_seed(1)
+    steps(module, optimizer, 0, 4)
+    kept = tuning.state(), copy.deepcopy(optimizer.state_dict()), torch.get_rng_state()
+    broken = module[1].register_forward_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        steps(module, optimizer, 4, 8)
+    broken.remove()
+    torch.set_rng_state(kept[2])
+    steps(module, optimizer, 4, 8)  # the same module goes on
+    for name, tensor in tuning.state().items():
+        assert torch.equal(tensor, whole[name])
+
+    module, tuning, optimizer = made()
+    tuning.load(kept[0])
+    optimizer.load_state_dict(kept[1])
+    torch.set_rng_state(kept[2])
+    steps(module, optimizer, 4, 8)
+    for name, tensor in tuning.state().items():
+        assert torch.equal(tensor, whole[name])
