@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -243,3 +245,31 @@ def test_residuals_that_are_kept_have_the_norms_and_the_signs_of_the_definition(
         sharp_norms(case.factor, case.recursion, *case.terms, case.control, marched)[0] > 0, sharp > 0
     )
     assert np.all(np.abs(exact - residuals) <= 1e-11 * values.max())
+
+
+@pytest.mark.parametrize("name", ["heat", "masses", "complex"])
+def test_the_definition_follows_the_array_api(name: str) -> None:
+    strict = pytest.importorskip("array_api_strict")
+    case = Case(**{"n": 9, **CASES[name]})
+
+    def moved(array: np.ndarray) -> Any:
+        return strict.asarray(np.ascontiguousarray(array))
+
+    recursion = Recursion(*(moved(a) for a in case.recursion[:3]), *case.recursion[3:])
+    given = [moved(a) for a in (*case.terms, case.control)]
+    there, here = (
+        march(recursion, *given, moved(case.start)),
+        march(case.recursion, *case.terms, case.control, case.start),
+    )
+    np.testing.assert_allclose(np.asarray(there.gamma), here.gamma, rtol=1e-12, atol=1e-15)
+    factor, weights = moved(case.factor), moved(case.floor_weights)
+    for sharp in (False, True):
+        if sharp:
+            made = sharp_norms(factor, recursion, *given, there, coordinates=True)
+            wanted = sharp_norms(case.factor, case.recursion, *case.terms, case.control, here, coordinates=True)
+        else:
+            made = step_norms(factor, weights, recursion, *given, there, coordinates=True)
+            args = case.factor, case.floor_weights, case.recursion, *case.terms, case.control, here
+            wanted = step_norms(*args, coordinates=True)
+        for a, b in zip(made, wanted, strict=True):
+            np.testing.assert_allclose(np.asarray(a), b, rtol=1e-10, atol=1e-13 * np.abs(b).max())
