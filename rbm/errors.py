@@ -21,6 +21,7 @@ __all__ = [
     "ParameterError",
     "PointError",
     "StabilityError",
+    "moved",
     "refused",
 ]
 
@@ -89,6 +90,18 @@ def refused(kind: type[PointError], bad: Any, message: Callable[[int, str], str]
     error = kind(message(i, place(i, len(rows))))
     error.rows, error.describe, error.about = rows, message, about
     return error
+
+
+def moved(error: PointError, first: int, count: int) -> PointError:
+    """Return the error about rows of a part of a batch as one about the same rows of the batch.
+
+    first : where the part begins; count : the number of rows of the batch. One that names no rows stays as it is.
+    """
+    if error.rows is None or error.describe is None:
+        return error
+    bad, local = np.zeros(count, dtype=bool), error.describe
+    bad[first + error.rows] = True
+    return refused(type(error), bad, lambda i, where: local(i - first, where), error.about)
 
 
 def place(row: int, count: int) -> str:

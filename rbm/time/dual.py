@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from lowrank.arrays import conj
 from rbm.arithmetic.precision import ROUND_OFF, row_norms
+from rbm.errors import ParameterError, PointError, moved
 from rbm.estimators import Orthonormal
 from rbm.online.chunks import tiles
 from rbm.online.marching import Recursion
@@ -97,14 +99,18 @@ class ReducedDual:
         return replace(self, correction=self.correction[:, :rows])
 
     def correct(
-        self, of: Coefficients, psi: np.ndarray, found: Certified, missed: np.ndarray, plain: np.ndarray
-    ) -> Correction:
+        self, of: Coefficients, psi: np.ndarray, found: Certified, missed: np.ndarray, plain: np.ndarray,
+        describe: Callable[[int], str] | None = None,
+    ) -> Correction:  # fmt: skip
         """Return corrections at all times for M points.
 
         of : the coefficients of the points; psi (M, Ql) : those of the output
         found : the reduced trajectories with norms and coordinates of their residuals
         missed : the coordinates x of e^0 (:meth:`rbm.time.initial.ReducedInitial.missed`)
-        plain : ||l||_{M'} ||e^0||_M (M,), what e^0 may do at any time
+        plain : ||l||_{M'} ||e^0||_M (M,), what e^0 may do at any time; describe : names a point in messages
+
+        Where numbers are too large for a correction there is none, and its bound is infinite.
+        Raises ModelError, with the rows, for dual solutions that are not finite.
         """
         norms, residuals = found.norms, found.residuals
         assert norms is not None
@@ -115,16 +121,23 @@ class ReducedDual:
         bound[:, 0] = plain
         for rows in tiles(count, 16 * steps * (4 * self.size + 16)):
             steps_ = residuals[rows], norms.values[rows], norms.floors[rows]
-            made = self._of_tile(of.at(rows), psi[rows], *steps_, missed[rows], plain[rows])
+            name = None if describe is None else lambda i, first=rows.start: describe(first + i)
+            try:
+                made = self._of_tile(of.at(rows), psi[rows], *steps_, missed[rows], plain[rows], name)
+            except PointError as error:
+                raise moved(error, rows.start, count) from None
             value[rows, 1:], bound[rows, 1:] = made
+        lost = ~(np.isfinite(value) & np.isfinite(bound))
+        if np.any(lost):
+            value[lost], bound[lost] = 0.0, np.inf
         return Correction(value, bound)
 
     def _of_tile(
         self, of: Coefficients, psi: np.ndarray, residuals: np.ndarray, values: np.ndarray, floors: np.ndarray,
-        missed: np.ndarray, plain: np.ndarray,
+        missed: np.ndarray, plain: np.ndarray, describe: Callable[[int], str] | None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         count, steps, _ = residuals.shape
-        dual, dt = self._solved(of, psi, steps), self.recursion.dt
+        dual, dt = self._solved(of, psi, steps, describe), self.recursion.dt
         assert dual.gamma is not None
         assert dual.norms is not None
         omega = dual.gamma[:, 1:]
@@ -143,13 +156,15 @@ class ReducedDual:
             value, bound = value + more, bound + error
         return value / dt, bound * ((1 + 64 * (steps + 8) * ROUND_OFF) / dt)
 
-    def _solved(self, of: Coefficients, psi: np.ndarray, steps: int) -> Certified:
+    def _solved(
+        self, of: Coefficients, psi: np.ndarray, steps: int, describe: Callable[[int], str] | None
+    ) -> Certified:
         """Return the dual solutions omega^0 .. omega^K with the norms of their residuals."""
         count = len(of.theta)
         rest, nothing = np.zeros((count, self.size)), np.zeros(count)
         control = np.broadcast_to(impulse(steps), (count, steps))
         given = Coefficients(conj(of.theta), of.weights, conj(psi), of.alpha, rest, (nothing, nothing), control)
-        return certified(self.certificate, given)
+        return certified(self.certificate, given, describe=describe)
 
     def _rates(self, of: Coefficients) -> np.ndarray:
         """Return dt alpha lambda / max_q m_q (M,), by which q^2 may grow; zeros where decay is not proved."""
@@ -169,7 +184,10 @@ class ReducedDual:
         images = np.einsum("mq,qij,mj->mi", of.weights, masses, missed)
         value = np.einsum("mki,mi->mk", omega.conj(), images)
         assert dual.norms is not None
-        _, l2 = self.certificate.estimates(of._replace(initial=(np.zeros_like(first),) * 2), dual.norms)
+        try:
+            _, l2 = self.certificate.estimates(of._replace(initial=(np.zeros_like(first),) * 2), dual.norms)
+        except ParameterError:  # squares that overflow: the plain bound is left
+            return value, np.full(sizes.shape, np.inf)
         unit = 3 * (self.size + masses.shape[2] + len(masses) + 8) * ROUND_OFF
         entries = of.weights @ (self.start.error + unit * np.linalg.norm(masses, axis=(1, 2)))
         of_mass = np.sqrt(of.weights @ self.certificate.sizes[1])

@@ -18,6 +18,8 @@ __all__ = ["read_dual", "write_dual"]
 
 #: Arrays of a dual problem and their number of axes.
 AXES = {"operators": 3, "mass": 3, "rhs": 2, "factor": 2, "norms": 1, "defects": 1, "correction": 2}
+#: Those that are real, and those of parts that may be missing.
+REAL = ("norms", "defects", "rest", "start_error")
 
 
 class InTime(Protocol):
@@ -71,6 +73,7 @@ def read_dual(entry: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray],
     bad = [key for key, axes in AXES.items() if parts[key].ndim != axes]
     numbers = {key: float(entry[key]) for key in ("orthogonality", "correction_error", "orthonormality")}
     bad += [key for key, number in numbers.items() if not 0 <= number < np.inf]
+    bad += [key for key, array in found.items() if array.dtype.kind not in ("f" if key in REAL else "fc")]
     bad += [key for key, array in found.items() if not np.all(np.isfinite(array))]
     if bad:
         raise ValueError(f"{bad[0]!r} of the dual problem of {entry['name']!r} is not what it should be")
@@ -113,11 +116,16 @@ def _check(name: str, parts: dict[str, np.ndarray], model: InTime) -> None:
             raise ValueError(f"{key!r} of the dual problem of {name!r} has the shape {parts[key].shape}, not {shape}")
     if np.any(parts["norms"] < 0) or np.any(parts["defects"] < 0):
         raise ValueError(f"the dual problem of {name!r} has negative norms or defects")
+    columns = np.linalg.norm(parts["factor"], axis=0)
+    if np.any(parts["norms"] > (columns + parts["defects"]) * (1 + 2.0**-20) + 1e-290):
+        raise ValueError(f"the factor of the dual problem of {name!r} is not the one that its norms are of")
 
 
 def _start(found: dict[str, np.ndarray], parts: dict[str, np.ndarray], model: InTime) -> Start:
     masses, error = found["start"], found["start_error"]
     shape = len(parts["mass"]), parts["correction"].shape[0], len(model.initial.triangle)
-    if masses.shape != shape or error.shape != (len(masses),) or np.any(error < 0):
+    if masses.shape != shape:
         raise ValueError(f"what its dual problems know of the initial value has the shape {masses.shape}, not {shape}")
+    if error.shape != (len(masses),) or np.any(error < 0):
+        raise ValueError(f"start_error of its dual problems has the shape {error.shape}, or negative numbers")
     return Start(masses, error)

@@ -62,7 +62,8 @@ def pod_greedy(
     dual : names of outputs, or "all": their dual problems (:func:`rbm.time.adjoint.adjoint_in_time`) get a basis each,
         by the same greedy on the impulse, and the outputs are corrected, with the product of both residuals as bound
         (:class:`rbm.time.dual.ReducedDual`). The tolerance is the same share of the largest bound with an empty basis.
-        The results are in `dual` of the result; a checkpoint holds the basis for u only
+        The results are in `dual` of the result; files hold the basis for u only, and a run that goes on from one makes
+        the others anew. A run that goes on without `dual` has none
     control : of the training, None for the model's own, (K,) or "impulse": the answer to the impulse 1, 0, 0, ... holds
         those to all controls, by superposition, so that a basis made for it serves controls that are not known yet
     progress : show a progress bar
@@ -248,15 +249,18 @@ class _Run:
             size = self._largest(dual, dual.control)
             if size == 0:
                 continue
-            self.duals[name] = pod_greedy(
-                dual,
-                self.training,
-                tol=tol * size / self._largest(self.model, self.control),
-                max_basis=self.limit,
-                modes=self.modes,
-                progress=progress,
-                resume=known.get(name),
-            )
+            try:
+                self.duals[name] = pod_greedy(
+                    dual,
+                    self.training,
+                    tol=tol * size / self._largest(self.model, self.control),
+                    max_basis=self.limit,
+                    modes=self.modes,
+                    progress=progress,
+                    resume=known.get(name),
+                )
+            except ModelError as error:
+                raise ModelError(f"the dual problem of {name!r}: {error}") from None
 
     def _largest(self, model: TimeModel, control: np.ndarray) -> float:
         """Return the largest bound of a solution on the training set: that with an empty basis."""

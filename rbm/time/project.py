@@ -39,7 +39,15 @@ def project_time(model: TimeModel, basis: Any, dual: Mapping[str, Any] | None = 
         raise ModelError("basis is None; give Z (n, N), one basis vector a column")
     if dual is not None and not isinstance(dual, Mapping):
         raise ModelError(f"dual must be a dictionary {{name of an output: basis (n, N*)}}, got {type(dual).__name__}")
-    duals = {name: project_time(adjoint_in_time(model, name), columns) for name, columns in (dual or {}).items()}
+    duals = {}
+    for name, columns in (dual or {}).items():
+        problem = adjoint_in_time(model, name)
+        try:
+            duals[name] = project_time(problem, columns)
+            if not duals[name].size:
+                raise ModelError("it has no columns")
+        except ModelError as error:
+            raise ModelError(f"the dual basis of {name!r} is refused: {error}") from None
     return finished(model, Reduction(model.joint, basis, "galerkin"), duals)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,10 @@ import numpy as np
 
 from lowrank.progress import progress_bar
 from rbm.arithmetic.precision import is_single
-from rbm.errors import Interrupted, ModelError, ParameterError, PointError, refused
+from rbm.errors import Interrupted, ModelError, ParameterError, PointError, moved
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
-from rbm.online.chunks import pieces
+from rbm.online.chunks import pieces, slices
 from rbm.online.marching import Recursion
 from rbm.online.threads import each
 from rbm.parameters.coefficients import Coefficients as Family
@@ -35,6 +35,9 @@ from rbm.time.outputs import functionals_of, output_values, terms_of
 from rbm.time.solution import TimeSolution
 
 __all__ = ["ReducedTimeModel"]
+
+#: Bytes that one thread may take for the residuals of all steps, which dual problems need.
+DUAL_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,14 +140,12 @@ class ReducedTimeModel:
             try:
                 self._answer(mus[rows], of.at(rows), made, rows)
             except PointError as error:
-                if error.rows is None or error.describe is None:
-                    raise
-                bad, local = np.zeros(len(mus), dtype=bool), error
-                bad[rows.start + error.rows] = True
-                first = rows.start
-                raise refused(type(error), bad, lambda i, where: local.describe(i - first, where)) from None  # type: ignore[misc]
+                raise moved(error, rows.start, len(mus)) from None
 
         parts = list(pieces(len(mus), bytes_each))
+        if self.duals:  # memory first: residuals of all steps are kept
+            size = max(8, DUAL_BYTES // bytes_each)
+            parts = [some for part in parts for some in slices(part.stop, size, part.start)]
         try:
             with progress_bar(None, "trajectories", enabled=progress, total=len(mus)) as bar:
 
@@ -204,6 +205,8 @@ class ReducedTimeModel:
         for name, output in self.terms.outputs.items():
             assert isinstance(output, ReducedLinear)
             wide = np.result_type(kind, float, output.vectors, *output.coefficients(mus[:1]).dtype.type(0)[None])
+            if name in self.duals:
+                wide = np.result_type(wide, *self.duals[name].recursion[:3], self.duals[name].correction)
             values[name] = np.full(shape, np.nan, wide)
             if estimate:
                 bounds[name] = infinite()
@@ -252,8 +255,13 @@ class ReducedTimeModel:
         made = {}
         for name, dual in self.duals.items():
             plain = np.broadcast_to(np.ravel(terms[name].norm), start.shape) * share * start
-            made[name] = dual.correct(of, self.terms.outputs[name].coefficients(mus), found, missed, plain)
+            psi = self.terms.outputs[name].coefficients(mus)
+            made[name] = dual.correct(of, psi, found, missed, plain, self._named(mus, name))
         return made
+
+    def _named(self, mus: np.ndarray, output: str) -> Callable[[int], str]:
+        """Return what names a point in messages about the dual problem of an output."""
+        return lambda i: f"{self.parameters.describe(mus[i])} (dual problem of {output!r})"
 
     def reconstruct(self, solution: TimeSolution | np.ndarray) -> np.ndarray:
         """Return Z gamma (M, K + 1, n) for a TimeSolution, or for coefficients (..., N)."""

@@ -12,6 +12,8 @@ __all__ = ["convolve", "least_products"]
 EIGHTHS = (0, 2, 4, 6, 7)
 #: Weights in time grow by at most this over all steps.
 LARGEST = 1e100
+#: What squares that were lost below the smallest numbers count as: that is more than the roundings of thousands of steps.
+LOST = 1e-320
 
 
 @kernel
@@ -38,9 +40,13 @@ def least_products(first: Any, second: Any, scale: Any, rate: Any, out: Any) -> 
             share = e / 8
             growth = 1 + 2 * share * rate[m]
             root, power, a, b = growth**0.5, 1.0, 0.0, 0.0
+            started = awake = False
             for k in range(out.shape[1]):
                 a = a / growth + first[m, k] * first[m, k]
                 b = b / growth + second[m, k] * second[m, k]
+                started = started or first[m, k] > 0
+                awake = awake or second[m, k] > 0
+                a, b = max(a, LOST if started else 0.0), max(b, LOST if awake else 0.0)
                 made = power / ((1 - share) * scale[m]) * (a**0.5 * b**0.5)
                 if e == 0 or made < out[m, k]:
                     out[m, k] = made

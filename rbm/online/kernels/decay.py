@@ -11,6 +11,9 @@ __all__ = ["decaying"]
 #: How much of the coercivity the decay may take, in turn; the rest absorbs the residual.
 QUARTERS = 4
 
+#: What squares that were lost below the smallest numbers count as: that is more than the roundings of thousands of steps.
+LOST = 1e-320
+
 
 @kernel
 def decaying(values: Any, floors: Any, first: Any, scale: Any, rate: Any, part: float, value: Any, bound: Any) -> None:
@@ -26,6 +29,7 @@ def decaying(values: Any, floors: Any, first: Any, scale: Any, rate: Any, part: 
         low, high = first[i, 0], first[i, 0] + first[i, 1]
         value[i, 0], bound[i, 0] = low, high
         low, high = low * low, high * high
+        moving = bound[i, 0] > 0
         for k in range(values.shape[1]):
             v, w = values[i, k], values[i, k] + floors[i, k]
             v, w = scale[i] * v * v, scale[i] * w * w
@@ -35,5 +39,8 @@ def decaying(values: Any, floors: Any, first: Any, scale: Any, rate: Any, part: 
                 growth = 1 + 2 * s * rate[i] / (1 + 2 * s * rate[i] * part)
                 least = min(least, (low + v / (1 - s)) / growth)
                 most = min(most, (high + w / (1 - s)) / growth)
+            moving = moving or values[i, k] + floors[i, k] > 0
+            if moving and not most > LOST:  # squares below the smallest normal number
+                most = LOST
             low, high = least, most
             value[i, k + 1], bound[i, k + 1] = low**0.5, high**0.5

@@ -239,6 +239,10 @@ def test_bad_arguments_have_one_clear_error() -> None:
         ("lost", lambda a: a[:, :-1]),
         ("start", lambda a: a[:, :, 1:]),
         ("mass", None),
+        ("operators", lambda a: a.astype(int)),
+        ("norms", lambda a: a + 0j),
+        ("start_error", lambda a: a[:0]),
+        ("factor", lambda a: a[:1]),
     ],
 )
 def test_a_file_whose_dual_problem_does_not_fit_is_refused(key: str, change: Any, tmp_path: Path) -> None:
@@ -324,3 +328,44 @@ def test_weights_in_time_grow_no_faster_than_the_solution_decays() -> None:
     k = np.arange(1, 201)
     np.testing.assert_allclose(error[0, 1:], 0.05 / 1.05**k, rtol=1e-12)
     assert bound[0, -1] < 1e-2 * bound[0, 1]
+
+
+def test_an_error_of_a_dual_problem_names_the_point_and_a_bound_that_overflows_is_the_plain_one() -> None:
+    outputs = {"mean": [("exp(300 * (r - 4)) * exp(300 * (r - 4))", np.ones(19) / 20)]}
+    model = heat(20, outputs=outputs, initial=START)
+    reduced = rbm.project_time(model, pod_basis(model, 3), dual={"mean": np.eye(19)[:, :3]})
+    mus = np.tile([1.0, 1.0], (400, 1))
+    mus[300, 1] = 4.7  # psi = 1e182, whose square overflows
+    answer, plain = reduced.solve(mus), rbm.project_time(model, reduced.basis).solve(mus)
+    assert np.all(np.isfinite(answer.output_bounds["mean"]))
+    np.testing.assert_allclose(answer.output_bounds["mean"][300], plain.output_bounds["mean"][300], rtol=1e-9)
+    mus[300, 1] = 5.3  # psi beyond the range of numbers, in what the dual problem solves
+    with pytest.raises(ValueError, match=r"row 300|r=5.3|r = 5.3"):
+        reduced.solve(mus, extrapolate=True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        (None, "'mean' is refused"),
+        (np.ones(19), "'mean' is refused"),
+        (np.eye(19)[:, :0], "'mean' is refused: it has no"),
+    ],
+)
+def test_a_bad_dual_basis_is_named(columns: Any, text: str) -> None:
+    model = heat(20)
+    with pytest.raises(rbm.ModelError, match=text):
+        rbm.project_time(model, np.eye(19)[:, :2], dual={"mean": columns})
+
+
+def test_squares_below_the_smallest_number_leave_no_bound_of_zero() -> None:
+    one = np.eye(2)
+    model = rbm.TimeModel(
+        1e-3 * one, [("k", one)], [(1.0, np.ones(2))], one, {"k": (1.0, 3.0)}, "k", dt=1e9, steps=30,
+        control=np.r_[1.0, np.zeros(29)], outputs={"sum": np.ones(2)},
+    )  # fmt: skip
+    reduced = rbm.project_time(model, one[:, :1], dual={"sum": one[:, :1]})
+    checked(model, reduced, np.array([[2.0]]))
+    answer = reduced.solve([[2.0]])
+    assert np.all(answer.bound_l2[:, 1:] > 0)
+    assert np.all(answer.output_bounds["sum"][:, 1:] > 0)
