@@ -12,7 +12,7 @@ __all__ = ["convolve", "least_products"]
 EIGHTHS = (0, 2, 4, 6, 7)
 #: Weights in time grow by at most this over all steps.
 LARGEST = 1e100
-#: What squares that were lost below the smallest numbers count as: that is more than the roundings of thousands of steps.
+#: What squares that were lost below the smallest numbers count as: more than the roundings of thousands of steps.
 LOST = 1e-320
 
 

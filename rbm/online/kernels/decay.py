@@ -11,7 +11,7 @@ __all__ = ["decaying"]
 #: How much of the coercivity the decay may take, in turn; the rest absorbs the residual.
 QUARTERS = 4
 
-#: What squares that were lost below the smallest numbers count as: that is more than the roundings of thousands of steps.
+#: What squares that were lost below the smallest numbers count as: more than the roundings of thousands of steps.
 LOST = 1e-320
 
 
