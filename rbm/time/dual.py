@@ -66,7 +66,12 @@ class ReducedDual:
     added to s_k, and ||w^k - w_N^k||_M ||e^0||_M / dt to the bound (theta = 1), or ||l||_{M'} ||e^0||_M (theta < 1).
 
     The residual enters in its orthonormal coordinates, dt r = D R c: (omega^H B) (R c) with B = Z*^H D.
-    rounding = (1 / dt) sum_j ||w_N^{k-j+1}||_P (floor of v_j) + that of the sums, of B, and of the digits of omega.
+    rounding = (1 / dt) sum_j ||w_N^{k-j+1}||_P (floor of v_j) + that of the sums, of B, and of the digits of omega. All
+    of it is proved: a sum of omega^H B R c over N*, k and K has at most 3 (N* + k + K + 16) u of ||omega|| ||B||
+    ||R c||, the 3 being for complex numbers; a digit that omega does not have moves it by u ||omega||, twice that is charged;
+    the bound itself is made with fewer than 64 (K + 8) roundings, and is enlarged by as many u. B's error is measured
+    in extended precision with what that measurement may be off by. Everything is in coordinates of P-orthonormal bases,
+    so that no unit of an unknown enters.
 
     Cost of a point: a march with N* basis vectors, 2 N* k flops a step and N* K^2 flops.
     """
@@ -198,13 +203,15 @@ class ReducedDual:
 def _filtered(residuals: np.ndarray, values: np.ndarray, floors: np.ndarray, theta: float) -> np.ndarray:
     """Return bounds (M, K) of ||dt r~^j|| from dt r^j = D y^j, y (M, K, k) of norms `values`, off by `floors`.
 
-    theta r~^j = r^j - (1 - theta) r~^{j-1},    r~^0 = 0
+        theta r~^j = r^j - (1 - theta) r~^{j-1},    r~^0 = 0
+
+    Rounding, proved: a step adds 3 u (8 u for complex numbers) of s_k = sum_j ((1 - theta) / theta)^{k-j} v_j / theta,
+    and what was added before is not enlarged, so that after k steps it is below 8 k u s_k.
     """
     made, ratio = np.zeros(values.shape), (1 - theta) / theta
     last, off, sizes = np.zeros_like(residuals[:, 0]), np.zeros(len(values)), np.zeros(len(values))
     for k in range(values.shape[1]):
         last = residuals[:, k] / theta - ratio * last
         off, sizes = floors[:, k] / theta + ratio * off, values[:, k] / theta + ratio * sizes
-        # every sum is rounded, in each step by a few u of all that it is made of
         made[:, k] = row_norms(last) + off + 8 * (k + residuals.shape[2] + 8) * ROUND_OFF * (sizes + off)
     return made

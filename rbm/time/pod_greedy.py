@@ -244,7 +244,10 @@ class _Run:
         What is finished is in `duals`, also after Ctrl-C.
         """
         known = resume.dual if isinstance(resume, PODGreedyResult) else {}
-        for name in names if self.selected else ():
+        if not names or not self.selected:
+            return
+        share = tol / self._largest(self.model, self.control)
+        for name in names:
             dual = adjoint_in_time(self.model, name)
             size = self._largest(dual, dual.control)
             if size == 0:
@@ -253,7 +256,7 @@ class _Run:
                 self.duals[name] = pod_greedy(
                     dual,
                     self.training,
-                    tol=tol * size / self._largest(self.model, self.control),
+                    tol=share * size,
                     max_basis=self.limit,
                     modes=self.modes,
                     progress=progress,

@@ -14,9 +14,11 @@ from helpers.parabolic import heat
 import lowrank
 import problems
 import rbm
+from rbm.errors import refused
 from rbm.storage.archive import read_archive, write_archive
 from rbm.time.adjoint import adjoint_in_time
 from rbm.time.convolution import convolution, faded_products
+from rbm.time.dual import ReducedDual
 
 
 def pod_basis(model: rbm.TimeModel, size: int | None, count: int = 6, control: Any = None) -> np.ndarray:
@@ -330,7 +332,7 @@ def test_weights_in_time_grow_no_faster_than_the_solution_decays() -> None:
     assert bound[0, -1] < 1e-2 * bound[0, 1]
 
 
-def test_an_error_of_a_dual_problem_names_the_point_and_a_bound_that_overflows_is_the_plain_one() -> None:
+def test_a_bound_that_overflows_is_the_plain_one() -> None:
     outputs = {"mean": [("exp(300 * (r - 4)) * exp(300 * (r - 4))", np.ones(19) / 20)]}
     model = heat(20, outputs=outputs, initial=START)
     reduced = rbm.project_time(model, pod_basis(model, 3), dual={"mean": np.eye(19)[:, :3]})
@@ -339,9 +341,26 @@ def test_an_error_of_a_dual_problem_names_the_point_and_a_bound_that_overflows_i
     answer, plain = reduced.solve(mus), rbm.project_time(model, reduced.basis).solve(mus)
     assert np.all(np.isfinite(answer.output_bounds["mean"]))
     np.testing.assert_allclose(answer.output_bounds["mean"][300], plain.output_bounds["mean"][300], rtol=1e-9)
-    mus[300, 1] = 5.3  # psi beyond the range of numbers, in what the dual problem solves
-    with pytest.raises(ValueError, match=r"row 300|r=5.3|r = 5.3"):
-        reduced.solve(mus, extrapolate=True)
+
+
+def test_an_error_in_a_part_of_a_batch_names_the_row_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = heat(20, outputs={"mean": [("r", np.ones(19) / 20)]})
+    reduced = rbm.project_time(model, pod_basis(model, 3), dual={"mean": np.eye(19)[:, :3]})
+    whole, parts = ReducedDual._of_tile, []
+
+    def broken(self: ReducedDual, of: Any, psi: np.ndarray, *rest: Any) -> Any:
+        parts.append(len(psi))
+        if np.any(bad := psi[:, 0] == 4):
+            raise refused(rbm.ModelError, bad, lambda i, where: f"{rest[-1](i)}, {where}")
+        return whole(self, of, psi, *rest)
+
+    monkeypatch.setattr(ReducedDual, "_of_tile", broken)
+    mus = np.tile([1.0, 1.0], (2000, 1))
+    mus[[1300, 1301], 1] = 4
+    with pytest.raises(rbm.ModelError, match=r"r = 4 \(dual problem of 'mean'\), row 1300, 2 such points") as caught:
+        reduced.solve(mus)
+    np.testing.assert_array_equal(caught.value.rows, [1300, 1301])
+    assert max(parts) < 1300
 
 
 @pytest.mark.parametrize(
