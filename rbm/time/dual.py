@@ -68,10 +68,10 @@ class ReducedDual:
     The residual enters in its orthonormal coordinates, dt r = D R c: (omega^H B) (R c) with B = Z*^H D.
     rounding = (1 / dt) sum_j ||w_N^{k-j+1}||_P (floor of v_j) + that of the sums, of B, and of the digits of omega. All
     of it is proved: a sum of omega^H B R c over N*, k and K has at most 3 (N* + k + K + 16) u of ||omega|| ||B||
-    ||R c||, the 3 being for complex numbers; a digit that omega does not have moves it by u ||omega||, twice that is charged;
-    the bound itself is made with fewer than 64 (K + 8) roundings, and is enlarged by as many u. B's error is measured
-    in extended precision with what that measurement may be off by. Everything is in coordinates of P-orthonormal bases,
-    so that no unit of an unknown enters.
+    ||R c||, the 3 being for complex numbers; the digits that omega does not have move it by u ||omega||, and twice that
+    is charged; the bound itself is made with fewer than 64 (K + 8) roundings, and is enlarged by as many u. B's error
+    is measured in extended precision with what that measurement may be off by. Everything is in coordinates of
+    P-orthonormal bases, so that no unit of an unknown enters.
 
     Cost of a point: a march with N* basis vectors, 2 N* k flops a step and N* K^2 flops.
     """
