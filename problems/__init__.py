@@ -16,6 +16,7 @@ from problems.acoustics.shapes import surface
 from problems.acoustics.surfaces import SurfaceMesh
 from problems.convection_diffusion import convection_diffusion
 from problems.cooling_fin import cooling_fin
+from problems.elastic_bracket import elastic_bracket, elastic_bracket_mesh
 from problems.frequency_sweep import (
     duct_pressure,
     frequency_sweep,
@@ -25,11 +26,13 @@ from problems.frequency_sweep import (
 from problems.moving_heat import moving_heat, moving_heat_nodes
 from problems.reaction_diffusion import exact_solution, reaction_diffusion_1d
 from problems.thermal_block import thermal_block, thermal_block_mesh
+from problems.thermal_block_3d import thermal_block_3d, thermal_block_3d_mesh
 from problems.thermal_fin import thermal_fin, thermal_fin_mesh
 
 __all__ = [
     "CompressedOperator", "ScatteringModel", "SurfaceMesh", "acoustic_scattering", "compress_far_field",
-    "convection_diffusion", "cooling_fin", "duct_pressure", "exact_solution", "frequency_sweep", "frequency_sweep_grid",
-    "kernel_block", "moving_heat", "moving_heat_nodes", "reaction_diffusion_1d", "read_surface",
-    "resonant_wavenumbers", "surface", "thermal_block", "thermal_block_mesh", "thermal_fin", "thermal_fin_mesh",
+    "convection_diffusion", "cooling_fin", "duct_pressure", "elastic_bracket", "elastic_bracket_mesh",
+    "exact_solution", "frequency_sweep", "frequency_sweep_grid", "kernel_block", "moving_heat", "moving_heat_nodes",
+    "reaction_diffusion_1d", "read_surface", "resonant_wavenumbers", "surface", "thermal_block", "thermal_block_3d",
+    "thermal_block_3d_mesh", "thermal_block_mesh", "thermal_fin", "thermal_fin_mesh",
 ]  # fmt: skip
