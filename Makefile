@@ -8,7 +8,7 @@ JOBS ?= logical
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses=$(JOBS) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all bench lint notebooks peers material clean
+.PHONY: demo test test-all test-rest bench lint notebooks peers material clean
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rbm-toolkit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -56,6 +56,9 @@ test: $(VENV)/.dev          ## every package and the notebooks, in about 20 CPU 
 
 test-all: $(VENV)/.peers    ## the whole test suite, with the peers, and the notebooks as they are
 	$(PYTEST)
+
+test-rest: $(VENV)/.peers   ## of the whole test suite what did not pass in the run before, `make test` for instance
+	$(PYTEST) --leave-out-passed
 
 lint: $(VENV)/.dev          ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -34,11 +35,42 @@ LONGEST = (
 LAST = ("test_command_line", "test_unkind_models", "test_notebooks")
 
 
+#: Where pytest's cache holds the names of tests that have passed in the last run.
+PASSED = "rbm/passed"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Continuous integration runs the tests in two environments, and in the second one only what the first left out."""
+    parser.addoption("--leave-out-passed", action="store_true", help="leave out tests that passed in the run before")
+
+
+class Passed:
+    """Writes down which tests have passed, in the process that hears of all of them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config, self.names = config, set[str]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in one report; teardown comes after the call. xdist puts the group of a test behind its name."""
+        name = re.sub(r"@[^\]@]*$", "", report.nodeid)
+        if report.when == "call" and report.passed:
+            self.names.add(name)
+        elif report.failed:
+            self.names.discard(name)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the names."""
+        if self.config.cache is not None:
+            self.config.cache.set(PASSED, sorted(self.names))
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Two processes do not compile the same kernel at the same time.
+    """Note what passes; and two processes do not compile the same kernel at the same time.
 
     The second one waits, and reads it from the disk.
     """
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Passed(config))
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return
@@ -64,11 +96,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each file runs in one process, unless a test says otherwise.
 
     Of tests marked `every(n)` all but each n-th are marked slow.
     """
+    if config.getoption("--leave-out-passed") and config.cache is not None:
+        before = set(config.cache.get(PASSED, []))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in before])
+        items[:] = [item for item in items if item.nodeid not in before]
     seen: dict[str, int] = {}
     for item in items:
         if (every := item.get_closest_marker("every")) is not None:
