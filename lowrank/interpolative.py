@@ -14,7 +14,9 @@ from lowrank.cross_check import compare
 from lowrank.cross_result import Stopped
 from lowrank.dense import adjoint, solve_triangular
 from lowrank.entries import Entries, is_pair
+from lowrank.limits import Limits, check_limits
 from lowrank.matrix import ErrorEstimate, LowRankMatrix
+from lowrank.pivoted_columns import pivoted_columns
 
 __all__ = ["CUR", "InterpolativeDecomposition", "cur", "interpolative_decomposition"]
 
@@ -122,19 +124,22 @@ def interpolative_decomposition(
     *,
     rtol: float | None = None,
     shape: tuple[int, int] | None = None,
-    pivoting: Literal["full", "partial", "rook"] = "rook",
+    pivoting: Literal["qr", "full", "partial", "rook"] | None = None,
     entries: Callable[[np.ndarray, np.ndarray], Any] | None = None,
     rng: int | np.random.Generator = 0,
 ) -> InterpolativeDecomposition:
     """Approximate all columns of A by combinations of a few of them: A ~ A[:, J] X with X[:, J] = I.
 
-    From a cross approximation A ~ C U with columns J, U[:, J] = T upper triangular: A[:, J] ~ C T, and
-    so X = T^{-1} U.
+    By QR with column pivoting, A[:, p] = Q R, X = R_11^{-1} R_12; or from a cross approximation A ~ C U with columns J,
+    U[:, J] = T upper triangular: A[:, J] ~ C T, and so X = T^{-1} U.
 
     Parameters
     ----------
-    matrix, shape, rtol, pivoting, entries, rng : as of :func:`lowrank.cross_approximation`
+    matrix, shape, rtol, entries, rng : as of :func:`lowrank.cross_approximation`
     rank : largest number of columns
+    pivoting : "qr" (:func:`lowrank.pivoted_columns.pivoted_columns`; NumPy arrays only, rtol in the Frobenius norm), or
+        that of the crosses. By default "qr" for NumPy arrays of which a rank and no tolerance is asked, whose error is
+        two to three times smaller, and "rook" for all others
 
     Returns
     -------
@@ -144,12 +149,14 @@ def interpolative_decomposition(
     Raises
     ------
     ValueError, TypeError
-        as :func:`lowrank.cross_approximation`, which also warns; and factors that overflow.
+        as :func:`lowrank.cross_approximation`, which also warns; factors that overflow; "qr" for what is no NumPy
+        array.
 
     Notes
     -----
-    Cost: that of the crosses and n r^2 flops, and for arrays 2 m n r to compare all entries. The error is that of the
-    crosses, a few times that of a pivoted QR (as in scipy.linalg.interpolative) at equal rank.
+    Cost: by QR 4 m n r flops for up to 256 rows or columns, else 8 m n r at the speed of products; by crosses theirs
+    and n r^2. For arrays 2 m n r to compare all entries. The error is that of a pivoted QR (as in
+    scipy.linalg.interpolative), or that of the crosses, a few times as much at equal rank.
 
     Examples
     --------
@@ -158,12 +165,16 @@ def interpolative_decomposition(
     >>> a = np.exp(np.outer(x, x))
     >>> decomposition = interpolative_decomposition(a, 4)
     >>> decomposition
-    InterpolativeDecomposition(4 of 50 columns, relative error 5.4e-06, stopped by rank)
+    InterpolativeDecomposition(4 of 50 columns, relative error 2.4e-06, stopped by rank)
     >>> columns, x = decomposition
     >>> x.shape, bool(np.linalg.norm(a - a[:, columns] @ x) <= 1e-5 * np.linalg.norm(a))
     ((4, 50), True)
     """
     array = None if is_pair(matrix) else as_matrix("matrix", matrix, check_finite=False)
+    if pivoting is None:
+        pivoting = "qr" if isinstance(array, np.ndarray) and rank is not None and rtol is None else "rook"
+    if pivoting == "qr":
+        return _by_qr(array, rank, rtol, shape, entries, rng)
     given = matrix if array is None else array
     cross = cross_approximation(given, shape=shape, rtol=rtol, rank=rank, pivoting=pivoting, entries=entries, rng=rng)
     upper, exponents = _columns_in_units(adjoint(_take(cross.rows, cross.column_indices, 1)), adjoint(cross.rows))
@@ -175,6 +186,23 @@ def interpolative_decomposition(
         x[k, j] = 1.0
     j = cross.column_indices
     return InterpolativeDecomposition(j, x, *_error(cross, array, None if array is None else _take(array, j, 1), x))
+
+
+def _by_qr(
+    array: Any, rank: int | None, rtol: float | None, shape: Any, entries: Any, rng: int | np.random.Generator
+) -> InterpolativeDecomposition:
+    """Return the decomposition of a NumPy array by QR with column pivoting."""
+    check_limits(rank, rtol)
+    if not isinstance(array, np.ndarray):
+        kind = "functions" if array is None else "arrays of another module"
+        raise ValueError(f'pivoting "qr" is for NumPy arrays, not for {kind}; use "rook"')
+    if shape is not None or entries is not None:
+        raise ValueError("shape and entries belong to a pair of functions; the matrix is an array")
+    made = pivoted_columns(array, Limits(rank, rtol), rng)
+    error, norm = compare(array, _take(array, made.columns, 1), made.coefficients)
+    return InterpolativeDecomposition(
+        made.columns, made.coefficients, ErrorEstimate(error, 0.0), norm, made.stopped, error
+    )
 
 
 def cur(

@@ -16,6 +16,7 @@ from lowrank.interpolative import cur, interpolative_decomposition
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 ALL_TYPES = pytest.mark.parametrize("dtype", DTYPES)
 PIVOTING = pytest.mark.parametrize("pivoting", ["full", "rook"])
+WITH_QR = pytest.mark.parametrize("pivoting", ["full", "rook", "qr"])
 
 
 def decaying(dtype: type, m: int = 120, n: int = 90) -> np.ndarray:
@@ -30,7 +31,7 @@ def relative(matrix: np.ndarray, approximation: np.ndarray) -> float:
 
 
 @ALL_TYPES
-@PIVOTING
+@WITH_QR
 def test_columns_are_the_matrix_s_own_and_their_coefficients_the_identity(pivoting, dtype):
     matrix = decaying(dtype)
     columns, x = interpolative_decomposition(matrix, 14, pivoting=pivoting)
@@ -151,3 +152,74 @@ def test_one_by_one_and_rank_deficient():
 def test_bad_input_is_named(decomposition, arguments, message):
     with pytest.raises(ValueError, match=message):
         decomposition(np.eye(3), **arguments)
+
+
+def flat(n: int, dtype: type = np.float64) -> np.ndarray:
+    """A matrix whose k-th singular value is k^{-1/2}."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+    return ((left * np.arange(1, n + 1) ** -0.5) @ right).astype(dtype)
+
+
+@ALL_TYPES
+@pytest.mark.parametrize("shape", [(60, 60), (200, 300), (500, 400), (320, 700)])
+def test_columns_by_qr_are_as_good_as_those_of_scipy(dtype, shape):
+    """Small ones are its own; those of a sketch, above 256 rows and columns, come within a tenth."""
+    for matrix in (decaying(dtype, *shape), flat(max(shape), dtype)[: shape[0], : shape[1]]):
+        found = interpolative_decomposition(matrix, 20)
+        wide = matrix.astype(complex if np.dtype(dtype).kind == "c" else float)
+        index, projection = sli.interp_decomp(wide, 20, rand=False)
+        skeleton = sli.reconstruct_skel_matrix(wide, 20, index)
+        theirs = relative(wide, sli.reconstruct_matrix_from_id(skeleton, index, projection))
+        assert found.stopped == "rank"
+        assert found.coefficients.dtype == dtype
+        assert relative(matrix, matrix[:, found.columns] @ found.coefficients) <= 1.1 * theirs
+        assert found.error.value == pytest.approx(
+            np.linalg.norm(matrix - matrix[:, found.columns] @ found.coefficients), rel=1e-4
+        )
+        if min(shape) > 256:
+            again = interpolative_decomposition(matrix, 20, rng=0)
+            assert np.array_equal(found.columns, again.columns)
+            assert np.array_equal(found.coefficients, again.coefficients)
+
+
+@ALL_TYPES
+@pytest.mark.parametrize("rtol", [0.3, 1e-3])
+def test_qr_keeps_a_tolerance_with_the_fewest_of_its_columns(dtype, rtol):
+    matrix = decaying(dtype)
+    found = interpolative_decomposition(matrix, rtol=rtol, pivoting="qr")
+    assert found.stopped == "tolerance"
+    assert found.error.value <= rtol * found.norm * (1 + 1e-5)
+    fewer = interpolative_decomposition(matrix, found.rank - 1, pivoting="qr")
+    assert fewer.error.value > rtol * found.norm
+    assert interpolative_decomposition(matrix, 2, rtol=1e-3, pivoting="qr").stopped == "rank"
+
+
+@ALL_TYPES
+@pytest.mark.parametrize("n", [40, 400])
+def test_qr_stops_at_round_off_and_takes_any_units(dtype, n):
+    rng = np.random.default_rng(1)
+    matrix = (rng.standard_normal((n, 5)) @ rng.standard_normal((5, n))).astype(dtype)
+    found = interpolative_decomposition(matrix, 12)
+    assert (found.rank, found.stopped) == (5, "round-off")
+    assert found.error.value <= 100 * np.finfo(dtype).eps * found.norm
+    big = float(np.finfo(dtype).max) ** 0.75
+    for unit in (2.0 ** np.round(np.log2(big)), 2.0 ** -np.round(np.log2(big))):
+        scaled = interpolative_decomposition(matrix * np.array(unit, matrix.real.dtype), 12)
+        assert np.array_equal(scaled.columns, found.columns)
+    for zero in (np.zeros((n, n), dtype), np.zeros((n, 0), dtype), np.zeros((0, n), dtype)):
+        assert interpolative_decomposition(zero, 3).rank == 0
+
+
+def test_qr_is_for_numpy_arrays():
+    matrix = decaying(np.float64)
+    with pytest.raises(ValueError, match="not for functions"):
+        interpolative_decomposition((lambda i: matrix[i], lambda j: matrix[:, j]), 3, shape=(120, 90), pivoting="qr")
+    with pytest.raises(ValueError, match="not for arrays of another module"):
+        interpolative_decomposition(xp.asarray(matrix), 3, pivoting="qr")
+    with pytest.raises(ValueError, match="shape and entries"):
+        interpolative_decomposition(matrix, 3, shape=(120, 90))
+    matrix[3, 4] = np.nan
+    for n in (3, None):
+        with pytest.raises(ValueError, match="finite"):
+            interpolative_decomposition(matrix, n)
