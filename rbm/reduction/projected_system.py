@@ -99,7 +99,6 @@ class Reduction:
         self._range: ResidualRange | None = None
         #: how many vectors came together, one after the other: what rounding did to the range depends on that
         self._steps: list[int] = []
-        self.kept = np.zeros(0, dtype=int)  #: numbers of the snapshots of the last step that gave its vectors, in order
         if basis is not None:
             columns = _orthonormal(model, basis)
             for some in _together(columns.shape[1], sizes):
@@ -149,22 +148,21 @@ class Reduction:
 
     def extend(self, snapshot: np.ndarray) -> bool:
         """Append a snapshot (n,), orthonormalised against the basis; return False if its remainder is round-off."""
-        return self.extend_many(dense_entries("snapshot", snapshot)[:, None]) > 0
+        return bool(self.extend_many(dense_entries("snapshot", snapshot)[:, None]))
 
-    def extend_many(self, snapshots: np.ndarray) -> int:
+    def extend_many(self, snapshots: np.ndarray) -> list[int]:
         """Append snapshots (n, k), orthonormalised against the basis and among themselves, as one step.
 
-        Return how many were kept, `kept` says which: left out are those whose remainders are round-off. Riesz solves of
-        the residual's range have the columns of all of them as right-hand sides. Where it fails or is interrupted,
-        nothing has changed.
+        Return the numbers of those that were kept, in the order of the vectors that they gave: left out are those whose
+        remainders are round-off. Riesz solves of the residual's range have the columns of all of them as right-hand
+        sides. Where it fails or is interrupted, nothing has changed.
         """
         z, pz = self._basis.pieces, self._product_basis.pieces
         snapshots = dense_entries("snapshots", snapshots)
         new = gram_schmidt(snapshots, product=self.model.product, basis=z, product_basis=pz)
         if len(new.kept):
             self._append(new.basis)
-        self.kept = new.kept
-        return len(new.kept)
+        return new.kept.tolist()
 
     def _append(self, vectors: np.ndarray) -> None:
         """Append P-orthonormal vectors (n, k) as one step."""

@@ -26,7 +26,7 @@ def grown(model: rbm.FullOrderModel, snapshots: np.ndarray, ends: list[int]) -> 
     made = Reduction(model)
     made.residual_range.norms  # noqa: B018 - kept up to date from here on
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        assert made.extend_many(snapshots[:, start:end]) == end - start
+        assert len(made.extend_many(snapshots[:, start:end])) == end - start
     return made
 
 
@@ -68,10 +68,8 @@ def test_a_basis_that_comes_back_with_its_steps_makes_the_same_bits(model, snaps
 def test_vectors_that_depend_on_others_are_left_out(model, snapshots) -> None:
     made = Reduction(model)
     twice = np.concatenate([snapshots[:, :2], snapshots[:, :1] + snapshots[:, 1:2], snapshots[:, 2:3]], axis=1)
-    assert made.extend_many(twice) == 3
-    assert np.array_equal(np.sort(made.kept), [0, 1, 3])
-    assert made.extend_many(snapshots[:, :3]) == 0
-    assert not len(made.kept)
+    assert sorted(made.extend_many(twice)) == [0, 1, 3]
+    assert made.extend_many(snapshots[:, :3]) == []
     assert made.size == 3
 
 
