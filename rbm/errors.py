@@ -21,6 +21,7 @@ __all__ = [
     "ParameterError",
     "PointError",
     "StabilityError",
+    "WorkspaceError",
     "moved",
     "refused",
 ]
@@ -52,6 +53,15 @@ class PointError(ValueError):
 
 class ModelError(PointError):
     """The full-order model is not what it claims: shapes, an indefinite product, a singular matrix."""
+
+
+class WorkspaceError(ModelError):
+    """A folder for tall matrices that is full, read-only, in use, or not what it should be.
+
+    result : what was finished before it happened, such as a :class:`rbm.GreedyResult`; None if there is nothing
+    """
+
+    result: Any = None
 
 
 class ParameterError(PointError):

@@ -102,7 +102,7 @@ class Columns:
         self.width = width
 
     def _piece(self, dtype: np.dtype) -> Piece:
-        make = _InMemory if self._store is None else self._store.piece
+        make = _InMemory if self._store is None or not self.rows else self._store.piece
         return make(self.rows, WIDTH, np.dtype(dtype))
 
 
