@@ -21,6 +21,7 @@ __all__ = [
     "ParameterError",
     "PointError",
     "StabilityError",
+    "WorkersLost",
     "moved",
     "refused",
 ]
@@ -60,6 +61,10 @@ class ParameterError(PointError):
 
 class StabilityError(PointError):
     """A stability bound that is not a positive number, or a min-theta bound whose conditions do not hold."""
+
+
+class WorkersLost(ModelError):
+    """The workers of an executor have died, or it was shut down; `solution` holds what was done, if anything was."""
 
 
 class EstimatorUnusable(ValueError):
