@@ -18,7 +18,7 @@ from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError, place
 from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.updated import UpdatedMatrix, user_solve, woodbury
-from rbm.workers.crew import Crew, Round
+from rbm.workers.crew import Crew, Round, crew_of
 
 __all__ = ["FORESEEN", "solutions", "solves"]
 
@@ -57,7 +57,7 @@ class _Piece(NamedTuple):
 
 
 def solutions(
-    system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
+    system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | Crew | None
 ) -> extended.Extended:
     """Return u(mu) as hi + lo (n, M) at checked parameter points mus (M, p).
 
@@ -69,7 +69,7 @@ def solutions(
     count = len(mus)
     if executor is not None:
         system.prepare()  # before the workers, which would all do it
-    with Crew(executor, system) as crew:
+    with crew_of(executor, system) as crew:
         size = (
             1 if executor is None else max(1, min(math.ceil(count / (PIECES * crew.count)), LONG // system.dimension))
         )

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import TimeoutError as Waited
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rbm.online.threads import alone
 from rbm.workers.engines import check_workers, is_local, kind_of, replacement, worker_count
 from rbm.workers.parcels import Parcel, bytes_of, opened, packed, parcel, removed, unpacked
 
-__all__ = ["Crew", "Round"]
+__all__ = ["Crew", "Round", "crew_of"]
 
 Work = Callable[..., Any]  #: work(what, *arguments) -> answer
 #: Seconds after which a wait for a Dask cluster looks whether it still has workers.
@@ -141,6 +141,11 @@ class Crew:
         self._rebuilt, self.executor = True, found
         if self.kind == "processes":
             self._stack.callback(found.shutdown, wait=False, cancel_futures=True)
+
+
+def crew_of(executor: Any, what: Any) -> AbstractContextManager[Crew]:
+    """Return the crew of an executor as a context; a crew that is given stays with who made it."""
+    return nullcontext(executor) if isinstance(executor, Crew) else Crew(executor, what)
 
 
 class _Sent:

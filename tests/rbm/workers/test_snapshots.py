@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.killed_workers import kill_always, killing, killing_once, pool
 
 import rbm
 from problems import thermal_block
 from rbm.errors import WorkersLost
 from rbm.workers import parcels
-
-SPAWN = multiprocessing.get_context("spawn")
-
-
-def pool(workers: int = 2, **options: Any) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=SPAWN, **options)
-
-
-def kill_once(path: Path, mus: np.ndarray) -> np.ndarray:
-    """A coefficient: the process that is the second to evaluate it, and no main one, kills itself with -9, once."""
-    if multiprocessing.parent_process() is not None and not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return np.asarray(mus[:, 0])
-
-
-def killing(path: Path | None, n: int = 20) -> rbm.FullOrderModel:
-    """A model of one parameter, whose first solve in a worker kills that one; the same model if path is None."""
-    k, m = thermal_block((1, 1), n).operator_terms[0], thermal_block((1, 1), n).product
-    source: Any = "mu" if path is None else partial(kill_once, path)
-    space = rbm.ParameterSpace({"mu": (1.0, 50.0)})
-    return rbm.FullOrderModel([(1.0, k), (source, m)], [(1.0, np.ones(k.shape[0]))], m, space, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +57,17 @@ def _held() -> list[tuple[str, int]]:
 
 
 def test_a_worker_that_is_killed_is_replaced_once(tmp_path: Path) -> None:
-    made = killing(tmp_path / "killed")
+    made = killing_once(tmp_path / "killed")
     mus = made.parameters.sample(12)
     with pool() as processes:
         found = made.solve(mus, executor=processes)
     assert (tmp_path / "killed").exists()
-    assert np.array_equal(found, killing(None).solve(mus))
+    assert np.array_equal(found, killing().solve(mus))
 
 
 def test_loky_goes_on_when_a_worker_is_killed(tmp_path: Path) -> None:
     loky = pytest.importorskip("loky")
-    made = killing(tmp_path / "killed")
+    made = killing_once(tmp_path / "killed")
     mus = made.parameters.sample(12)
     executor = loky.get_reusable_executor(2)
     try:
@@ -99,26 +75,11 @@ def test_loky_goes_on_when_a_worker_is_killed(tmp_path: Path) -> None:
     finally:
         loky.get_reusable_executor(2).shutdown(wait=True, kill_workers=True)
     assert (tmp_path / "killed").exists()
-    assert np.array_equal(found, killing(None).solve(mus))
-
-
-def kill_always(mus: np.ndarray) -> np.ndarray:
-    """A coefficient that kills every worker at its larger points."""
-    if multiprocessing.parent_process() is not None and np.any(mus > 40):
-        time.sleep(0.5)  # the other worker brings its answers home
-        os.kill(os.getpid(), signal.SIGKILL)
-    return np.asarray(mus[:, 0])
+    assert np.array_equal(found, killing().solve(mus))
 
 
 def test_a_second_death_ends_the_call_and_keeps_what_was_done() -> None:
-    plain = killing(None)
-    made = rbm.FullOrderModel(
-        [(1.0, plain.operator_terms[0]), (kill_always, plain.product)],
-        [(1.0, plain.rhs_terms[:, 0])],
-        plain.product,
-        plain.parameters,
-        1.0,
-    )
+    plain, made = killing(), killing(partial(kill_always, 40.0))
     mus = np.linspace(1, 50, 40)[:, None]
     with pool() as processes, pytest.raises(WorkersLost, match=r"died.*rebuilt already.*fewer workers") as error:
         made.solve(mus, executor=processes)
