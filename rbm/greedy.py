@@ -144,14 +144,7 @@ def greedy(
                 result,
             ) from interrupt
         except WorkersLost as error:
-            if not run.selected:
-                raise
-            lost = WorkersLost(
-                f"{error}. The {len(run.selected)} basis vectors so far are in `solution` of this error, and "
-                "greedy(..., resume=error.solution) goes on from them"
-            )
-            lost.solution = run.broken_off()
-            raise lost from error
+            raise run.without_workers(error) from error
 
 
 class _Run:
@@ -285,6 +278,17 @@ class _Run:
         span, terms = FunctionalRange(model.inner_product), model.rhs_terms
         span.append(terms, np.zeros_like(terms), np.zeros(terms.shape))
         return self.points.largest(span.factor, model)
+
+    def without_workers(self, error: WorkersLost) -> WorkersLost:
+        """Return the error with the result so far, if there is one."""
+        if not self.selected:
+            return error
+        lost = WorkersLost(
+            f"{error}. The {len(self.selected)} basis vectors so far are in `solution` of this error, and "
+            "greedy(..., resume=error.solution) goes on from them"
+        )
+        lost.solution = self.broken_off()
+        return lost
 
     def broken_off(self) -> GreedyResult:
         """Return the result so far: an extension may have been broken off, so start again from the whole vectors."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -16,13 +13,11 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError
 from rbm.solvers.definite import hermitian_part, norm_bound
+from rbm.solvers.elsewhere import elsewhere
 from rbm.solvers.factorization import Solve, factorize_positive_definite
 from rbm.solvers.user_code import Solver, UserSolver
 
 __all__ = ["InnerProduct"]
-
-#: In each thread: (inner product, function that solves with it elsewhere).
-_elsewhere = threading.local()
 
 #: A solve with P is accurate once its backward error, before the last refinement, is this small.
 ACCURATE = 1e-10
@@ -119,26 +114,10 @@ class InnerProduct:
         """A proved upper bound of the largest eigenvalue of S P S (largest row sum)."""
         return norm_bound(self.balanced)
 
-    @property
-    def in_blocks(self) -> bool:
-        """True if a solve works on blocks of columns of a fixed width, one after the other."""
-        return self._solver is None and sp.issparse(self.matrix)
-
-    @contextmanager
-    def solved_by(self, solve: Solve) -> Iterator[None]:
-        """Let another function solve with P in this thread: one that brings the same answers from elsewhere."""
-        before = getattr(_elsewhere, "found", None)
-        _elsewhere.found = self, solve
-        try:
-            yield
-        finally:
-            _elsewhere.found = before
-
     def factorized(self) -> Solve:
         """The solve with P in working precision."""
-        found = getattr(_elsewhere, "found", None)
-        if found is not None and found[0] is self:
-            return found[1]
+        if (others := elsewhere(self)) is not None:
+            return others
         if self._solve is None:
             if self._solver is not None:
                 self._solve = UserSolver(self._solver, self.matrix)

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import scipy.sparse as sp
 
 from rbm.affine.system import AffineSystem
+from rbm.solvers.elsewhere import solved_elsewhere
 from rbm.solvers.factorization import COLUMNS, Solve
 from rbm.workers.crew import Crew
 
@@ -22,7 +24,7 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
     there are. Without workers, and with a dense P or a solver function of the user, all is done here as ever.
     """
     inner = system.inner_product
-    if not crew.elsewhere or not inner.in_blocks:
+    if not (crew.elsewhere and system.solver is None and sp.issparse(inner.matrix)):
         yield
         return
     here = inner.factorized()
@@ -40,7 +42,7 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
         assert found is not None
         return found
 
-    with inner.solved_by(solve):
+    with solved_elsewhere(inner, solve):
         yield
 
 

@@ -42,7 +42,7 @@ def worker_count(executor: Any) -> int:
     return int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
 
 
-def check_workers(executor: Any, patience: float = PATIENCE) -> None:
+def check_workers(executor: Any) -> None:
     """Raise ModelError for a Dask client without workers, and for MPI with one process: they would wait for ever.
 
     A cluster that has none yet has some time to start them.
@@ -54,10 +54,10 @@ def check_workers(executor: Any, patience: float = PATIENCE) -> None:
             raise ModelError(f"the executor is shut down: its Dask client is {client.status}")
         if not _dask_workers(executor):
             try:
-                client.wait_for_workers(1, timeout=patience)
+                client.wait_for_workers(1, timeout=PATIENCE)
             except Exception as error:
                 raise ModelError(
-                    f"the executor has no workers: none came within {patience:g} s; start some (dask worker "
+                    f"the executor has no workers: none came within {PATIENCE:g} s; start some (dask worker "
                     f"{client.scheduler.address})"
                 ) from error
     elif kind == "mpi":
