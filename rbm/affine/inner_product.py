@@ -186,13 +186,16 @@ class InnerProduct:
         product with P more.
         """
         v, rho, y = self._refined(functionals, start)
+        return v, self.distance_after(v, rho, y)
+
+    def distance_after(self, v: np.ndarray, rho: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the bounds of :meth:`riesz_with_error` (m,) of V, whose last correction was y, for a residual rho."""
         units = self.balance[:, None]
         off = column_norm_bounds((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
         sizes = column_norm_bounds(v / units)
         # of the product with V before its last correction; in all rows the same up to their largest entries
         off = off + self._rounding_size * (sizes + column_norm_bounds(y / units))
-        of_sum = ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
-        return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
+        return off / np.sqrt(self.smallest_eigenvalue) + ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
 
     def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return V, and of the last refinement the residual before it and the correction."""
@@ -285,18 +288,18 @@ class InnerProduct:
 
         hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added; close to it while cond(P) u << 1.
         """
-        n, m = functionals.shape
-        if not m:
-            return np.zeros(0)
         (w,), exponents = self._in_range(functionals)
-        units = self.balance[:, None]
-        y = self.factorized()(w)
+        bound = self.upper_from_solve(w, self.factorized()(w))
+        return bound if exponents is None else scaled(bound, exponents)
+
+    def upper_from_solve(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the bounds of :meth:`dual_norm_upper` (m,) from y = fl(P^{-1} w), for functionals in range."""
+        n, units = len(w), self.balance[:, None]
         a = np.abs(np.sum(w.conj() * y, axis=0).real)
         a = a + 4 * (n + 2) * ROUND_OFF * column_norm_bounds(w * units) * column_norm_bounds(y / units)
         b = column_norm_bounds((w - self.matrix @ y) * units) + self._product_rounding(w, y)
-        b = b / np.sqrt(self.smallest_eigenvalue)
-        bound = (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
-        return bound if exponents is None else scaled(bound, exponents)
+        b /= np.sqrt(self.smallest_eigenvalue)
+        return (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
