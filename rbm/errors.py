@@ -22,6 +22,7 @@ __all__ = [
     "PointError",
     "StabilityError",
     "WorkspaceError",
+    "WorkersLost",
     "moved",
     "refused",
 ]
@@ -70,6 +71,10 @@ class ParameterError(PointError):
 
 class StabilityError(PointError):
     """A stability bound that is not a positive number, or a min-theta bound whose conditions do not hold."""
+
+
+class WorkersLost(ModelError):
+    """The workers of an executor have died, or it was shut down; `solution` holds what was done, if anything was."""
 
 
 class EstimatorUnusable(ValueError):

@@ -25,6 +25,7 @@ from rbm.solution import check_output_names
 from rbm.solvers.user_code import Solver
 from rbm.stability.bound import StabilityBound, Unbound, bind
 from rbm.stability.verification import Verification, checks_of, verified
+from rbm.workers.crew import Crew
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -129,12 +130,12 @@ class FullOrderModel(AffineSystem):
         return digest((self.operators_fingerprint(), rhs, outputs, self.stability_given, self.interpolation_error))
 
     def solve(
-        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | Crew | None = None
     ) -> np.ndarray:
         """Return the solutions u(mu) (M, n), from LU and refinement with an extended-precision residual.
 
-        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the
-            model for every piece); the answers are the same
+        executor : solves at several points at a time: process and thread pools, Dask, MPI, loky, anything with the
+            interface of concurrent.futures (docs/scale.md). The model travels once per worker; the answers are the same
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
@@ -154,7 +155,7 @@ class FullOrderModel(AffineSystem):
         return (hi + lo).T
 
     def solve_extended(
-        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | Crew | None = None
     ) -> extended.Extended:
         """Return u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A).
 

@@ -13,6 +13,7 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError
 from rbm.solvers.definite import hermitian_part, norm_bound
+from rbm.solvers.elsewhere import elsewhere
 from rbm.solvers.factorization import Solve, factorize_positive_definite
 from rbm.solvers.user_code import Solver, UserSolver
 
@@ -115,6 +116,8 @@ class InnerProduct:
 
     def factorized(self) -> Solve:
         """The solve with P in working precision."""
+        if (others := elsewhere(self)) is not None:
+            return others
         if self._solve is None:
             if self._solver is not None:
                 self._solve = UserSolver(self._solver, self.matrix)
