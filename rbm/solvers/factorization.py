@@ -94,8 +94,9 @@ def solve_function(lu: Any, matrix: Any) -> Solve:
         return lambda rhs: _in_blocks(lu, np.asarray(rhs, dtype=complex, order="F"))
 
     def solve(rhs: np.ndarray) -> np.ndarray:
-        if np.iscomplexobj(rhs):
-            return solve(rhs.real) + 1j * solve(rhs.imag)
+        if np.iscomplexobj(rhs):  # not by calling itself: a function in a circle keeps its factors until a collection
+            parts = (_in_blocks(lu, np.asfortranarray(part)) for part in (rhs.real, rhs.imag))
+            return next(parts) + 1j * next(parts)
         return _in_blocks(lu, np.asfortranarray(rhs))
 
     return solve
