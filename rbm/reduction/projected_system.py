@@ -23,7 +23,7 @@ from rbm.online.chunks import pieces, slices
 from rbm.online.forms import Form
 from rbm.online.threads import each
 
-__all__ = ["Reduction", "ResidualRange", "solved"]
+__all__ = ["Reduction", "ResidualRange", "solved", "together"]
 
 #: Columns of the residual's range that are orthonormalised together, and bytes that they may take.
 TOGETHER, LARGEST = 64, 1 << 27
@@ -46,9 +46,8 @@ class ResidualRange(FunctionalRange):
         Those of all k vectors are orthonormalised together, as many as make 64 columns, or 128 MB: Riesz solves have
         that many right-hand sides. So what rounding does to them depends on k, and on nothing else but the vectors.
         """
-        stack, terms = self._stack, self._stack.terms
-        columns = min(TOGETHER, LARGEST // (8 * vectors.shape[0]))
-        for some in slices(vectors.shape[1], max(1, columns // terms)):
+        stack = self._stack
+        for some in slices(vectors.shape[1], together(len(vectors), stack.terms)):
             z = np.ascontiguousarray(vectors[:, some])
             hi, lo = stack.product(z)
             self.append(
@@ -91,6 +90,7 @@ class Reduction:
         self.projection = check_projection(projection or model.projection)
         # Z, P Z and, stacked, A_q Z
         self._store = store
+        self._whole: np.ndarray | None = None
         self._basis, self._product_basis = Columns(model.dimension, store), Columns(model.dimension, store)
         self._images = Columns(len(model.stack.owner), store)
         qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
@@ -101,7 +101,7 @@ class Reduction:
         self._steps: list[int] = []
         if basis is not None:
             columns = _orthonormal(model, basis)
-            for some in _together(columns.shape[1], sizes):
+            for some in _steps(columns.shape[1], sizes):
                 self._append(columns[:, some])
 
     @property
@@ -111,8 +111,10 @@ class Reduction:
 
     @property
     def basis(self) -> np.ndarray:
-        """The basis Z (n, N), as one array."""
-        return self._basis.array
+        """The basis Z (n, N), as one array in memory."""
+        if self._whole is None or self._whole.shape[1] != self.size:
+            self._whole = self._basis.array
+        return self._whole
 
     @property
     def orthonormality(self) -> float:
@@ -251,7 +253,12 @@ def solved(
     return gamma, None if form is None else Estimate(value, floor, resolved)
 
 
-def _together(count: int, sizes: Sequence[int]) -> list[slice]:
+def together(n: int, terms: int) -> int:
+    """Return how many vectors (n,) at most are multiplied by all Qa terms, and orthonormalised, together."""
+    return max(1, min(TOGETHER, LARGEST // (8 * n)) // terms)
+
+
+def _steps(count: int, sizes: Sequence[int]) -> list[slice]:
     """Return which of `count` vectors came together, in steps that ended at `sizes`; each alone where that is open."""
     ends = sorted({size for size in sizes if 0 < size < count} | {count}) if sizes else range(1, count + 1)
     return [slice(a, b) for a, b in pairwise([0, *ends]) if a < b]
