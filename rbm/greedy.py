@@ -171,7 +171,8 @@ class _Run:
                 f"the run to resume was made with relative={was_relative}, its history is about that; "
                 f"pass relative={was_relative} again, or give its basis to rbm.project"
             )
-        self.reduction = Reduction(model, basis, projection or of_stored)
+        sizes = [step.size for step in history]  # the same steps, the same bits
+        self.reduction = Reduction(model, basis, projection or of_stored, sizes=sizes)
         self.duals: dict[str, GreedyResult] = {}
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
@@ -236,11 +237,9 @@ class _Run:
             bound = float(self.swept.absolute[at])
             found = effectivity(self.model, mus[k], theta[k], beta, snapshots[k], made, bound)
         self.history[-1] = replace(self.history[-1], effectivity=found)
-        before = self.size
-        for mu, snapshot in zip(mus, snapshots, strict=True):
-            if self.reduction.extend(snapshot):
-                self.selected.append(mu)
-        return self.size > before
+        kept = self.reduction.extend_many(snapshots.T)
+        self.selected += [mus[i] for i in kept]
+        return bool(kept)
 
     def _most(self) -> int:
         """Return how many snapshots this step may add."""
@@ -297,7 +296,8 @@ class _Run:
 
     def keep(self, size: int) -> None:
         """Start again from the first basis vectors."""
-        self.reduction = Reduction(self.model, self.reduction.basis[:, :size], self.reduction.projection)
+        basis, sizes = self.reduction.basis[:, :size], [step.size for step in self.history]
+        self.reduction = Reduction(self.model, basis, self.reduction.projection, sizes=sizes)
 
     def _hint(self) -> str:
         """Return why round-off may have come early, and what to do about it; the end of a sentence."""

@@ -117,15 +117,13 @@ class InnerProduct:
     def factorized(self) -> Solve:
         """The solve with P in working precision."""
         if (others := elsewhere(self)) is not None:
-            return others
+            return others.solve
         if self._solve is None:
-            if self._solver is not None:
-                self._solve = UserSolver(self._solver, self.matrix)
-            else:
-                self._solve = factorize_positive_definite(self.matrix)
+            own = self._solver is None
+            self._solve = factorize_positive_definite(self.matrix) if own else UserSolver(self._solver, self.matrix)
         if self._solve is None:
             raise ModelError(
-                "the product is not positive definite (its factorisation met a pivot <= 0)" + self.defect()
+                f"the product is not positive definite (its factorisation met a pivot <= 0){self.defect()}"
             )
         return self._solve
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from rbm.affine.inner_product import ACCURATE, RANGE, InnerProduct
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
+from rbm.online.chunks import slices
+from rbm.solvers.elsewhere import elsewhere
+from rbm.solvers.factorization import COLUMNS
 
-__all__ = ["Represented", "represented", "sizes_in_units"]
+__all__ = ["Represented", "by_columns", "represented", "sizes_in_units"]
+
+
+#: Unknowns from which on columns are taken 16 at a time: what that costs beside them is small then.
+APART = 16384
 
 
 class Represented(NamedTuple):
@@ -26,6 +34,38 @@ def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray,
     """Return the Riesz representers of functionals D (n, r), and bounds of the dual norms of others W (n, b).
 
     start : P^{-1} D in working precision, which is refined
+
+    Columns of large models are taken 16 at a time, the width in which SuperLU solves: workers may do that
+    (:mod:`rbm.affine.riesz_by_workers`), and bits do not depend on who does.
+    """
+    n, r, b = inner.shape[0], functionals.shape[1], others.shape[1]
+    if n < APART or not by_columns(inner) or not r + b:
+        return together(inner, functionals, start, others)
+    none = np.zeros((n, 0))
+    tasks = [(functionals[:, some], start[:, some], none) for some in slices(r, COLUMNS)]
+    tasks += [(none, none, others[:, some]) for some in slices(b, COLUMNS)]
+    found = elsewhere(inner)
+    answers = (together(inner, *task) for task in tasks) if found is None else found.each(together, tasks)
+    made, distances, norms = np.empty((n, 0)), np.empty(r), np.empty(b)
+    for k, part in enumerate(answers):
+        if k == 0:
+            made = np.empty((n, r), part.representers.dtype, "F")
+        at = slice(k * COLUMNS, k * COLUMNS + len(part.distances))
+        if len(part.distances):
+            made[:, at], distances[at] = part.representers, part.distances
+        else:
+            first = (k - -(-r // COLUMNS)) * COLUMNS
+            norms[first : first + len(part.norms)] = part.norms
+    return Represented(made, distances, norms)
+
+
+def by_columns(inner: InnerProduct) -> bool:
+    """Return True if our own sparse factors solve, which take some columns at a time."""
+    return inner._solver is None and sp.issparse(inner.matrix)
+
+
+def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, others: np.ndarray) -> Represented:
+    """Return what :func:`represented` does, for all columns by one call of the solver.
 
     The same numbers as :meth:`InnerProduct.riesz_with_error` and :meth:`InnerProduct.dual_norm_upper` return, proved in
     the same way; but the correction of the ones and the solve for the others are one call of the solver, with r + b

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
+from rbm.affine.representers import by_columns
 from rbm.affine.system import AffineSystem
-from rbm.solvers.elsewhere import solved_elsewhere
+from rbm.solvers.elsewhere import Elsewhere, done_elsewhere
 from rbm.solvers.factorization import COLUMNS, Solve
 from rbm.workers.crew import Crew
 
@@ -24,7 +26,7 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
     there are. Without workers, and with a dense P or a solver function of the user, all is done here as ever.
     """
     inner = system.inner_product
-    if not (crew.elsewhere and system.solver is None and sp.issparse(inner.matrix)):
+    if not (crew.elsewhere and by_columns(inner)):
         yield
         return
     here = inner.factorized()
@@ -42,7 +44,10 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
         assert found is not None
         return found
 
-    with solved_elsewhere(inner, solve):
+    def each(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        return iter(crew.run(partial(_with_product, work), tasks, 4 * crew.count))
+
+    with done_elsewhere(inner, Elsewhere(solve, each)):
         yield
 
 
@@ -50,3 +55,8 @@ def _solved(system: AffineSystem, rhs: np.ndarray) -> np.ndarray:
     """Solve with P for one block of columns (n, b)."""
     solve: Solve = system.inner_product.factorized()
     return solve(rhs)
+
+
+def _with_product(work: Callable[..., Any], system: AffineSystem, *arguments: Any) -> Any:
+    """Do some work that needs the inner product alone."""
+    return work(system.inner_product, *arguments)

@@ -14,10 +14,10 @@ from helpers.killed_workers import kill_always, killing, killing_once, pool
 
 import rbm
 from problems import thermal_block, thermal_fin
-from rbm.affine import riesz_by_workers
+from rbm.affine import representers, riesz_by_workers
 from rbm.errors import WorkersLost
 from rbm.reduced import training_sweep
-from rbm.solvers.elsewhere import solved_elsewhere
+from rbm.solvers.elsewhere import Elsewhere, done_elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_riesz_solves_go_to_the_workers(
         rbm.greedy(made, training, max_basis=8, batch=4, executor=threads)
     assert {shape[1] for shape in done} <= {16, *range(1, 16)}
     assert sum(shape[1] for shape in done) > 3 * 8 * 6
-    with solved_elsewhere(made.inner_product, lambda rhs: rhs):
+    with done_elsewhere(made.inner_product, Elsewhere(lambda rhs: rhs, map)):
         assert made.inner_product.factorized()(np.ones((made.dimension, 1)))[0, 0] == 1
     assert made.inner_product.factorized()(np.ones((made.dimension, 1)))[0, 0] != 1
 
@@ -194,6 +194,26 @@ def test_an_error_in_a_block_names_the_row(
     )
     with pytest.raises(rbm.StabilityError, match="row 80"):
         rbm.greedy(bound, np.linspace(1, 50, 100)[:, None], max_basis=2)
+
+
+def test_columns_of_large_models_go_to_the_workers(
+    model: rbm.FullOrderModel, training: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(representers, "APART", 100)
+    seen: list[int] = []
+    together = representers.together
+
+    def counted(inner: Any, *arrays: np.ndarray) -> Any:
+        seen.append(sum(a.shape[1] for a in arrays[::2]))
+        return together(inner, *arrays)
+
+    monkeypatch.setattr(representers, "together", counted)
+    alone = rbm.greedy(model, training, max_basis=8, batch=4)
+    here, seen[:] = list(seen), []
+    with ThreadPoolExecutor(2) as threads:
+        assert same(rbm.greedy(model, training, max_basis=8, batch=4, executor=threads), alone)
+    assert sorted(here) == sorted(seen)
+    assert max(here) == 16
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2.0, True, "4", None])
