@@ -24,7 +24,7 @@ class Cholmod:
     A matrix that is not Hermitian, or not positive definite, goes to :class:`rbm.solvers.SuperLU`, a dense one to
     LAPACK. Proved: :meth:`cholesky` bounds what a factorisation that succeeds leaves open.
 
-    Written to the documented interface ``sksparse.cholmod.cholesky(A)`` (scikit-sparse 0.4), whose factor is called
+    Written to the documented interface ``sksparse.cholmod.cholesky(A, mode=)`` (scikit-sparse 0.4), whose factor is called
     with right-hand sides.
     """
 
@@ -57,7 +57,7 @@ def _library() -> Any:
 def _factor(library: Any, matrix: Any) -> Any:
     """Return CHOLMOD's factor, None for a matrix that is not positive definite."""
     try:
-        return library.cholesky(sp.csc_matrix(matrix))
+        return library.cholesky(sp.csc_matrix(matrix), mode="supernodal")  # L L^H: an L D L^H takes negative pivots
     except library.CholmodNotPositiveDefiniteError:
         return None
 

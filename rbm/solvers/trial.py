@@ -12,6 +12,8 @@ __all__ = ["solves_one"]
 
 #: The residual of the trial, against the terms it is made of, from which factors are not taken.
 WRONG = 1e-6
+#: The same against the right-hand side: beyond it nothing of a solution is right, and no refinement converges.
+SINGULAR = 0.1
 
 
 def solves_one(solve: Solve, matrix: Any) -> bool:
@@ -26,4 +28,5 @@ def solves_one(solve: Solve, matrix: Any) -> bool:
     if not np.all(np.isfinite(x)):
         return False
     residual = np.abs(rhs + units - matrix @ x)
-    return bool(np.all(residual <= WRONG * (np.abs(rhs) + units + abs(matrix) @ np.abs(x)).max()))
+    small = residual.max() <= WRONG * (np.abs(rhs) + units + abs(matrix) @ np.abs(x)).max()
+    return bool(small and residual.max() <= SINGULAR * np.abs(rhs + units).max())
