@@ -49,7 +49,7 @@ class InnerProduct:
     Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
 
-    def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
+    def __init__(self, matrix: Any, solver: Solver | str | None = None) -> None:
         if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
             raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
@@ -302,6 +302,11 @@ class InnerProduct:
     def smallest_eigenvalue(self) -> float:
         """A proved lower bound of the smallest eigenvalue of S P S (:mod:`rbm.affine.units`)."""
         return smallest_eigenvalue(self, self.prove, not self.proved)
+
+    @property
+    def solver(self) -> Any:
+        """The solver that was given: None, a function, or an object with `factorize`."""
+        return self._solver
 
     @property
     def proved(self) -> bool:

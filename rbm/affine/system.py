@@ -50,7 +50,7 @@ class AffineSystem:
     """
 
     def __init__(
-        self, operators: Terms, rhs: Terms, product: Any, parameters: ParameterSpace, solver: Solver | None
+        self, operators: Terms, rhs: Terms, product: Any, parameters: ParameterSpace, solver: Solver | str | None
     ) -> None:
         self.parameters, self.solver = parameters, read_solver(solver)
         given = isinstance(product, InnerProduct)
