@@ -117,7 +117,7 @@ class InnerProduct:
         """The solve with P in working precision."""
         if self._solve is None:
             if (cholesky := prover(self._solver, self.matrix)) is not None:
-                made = cholesky(self.matrix)
+                made = cholesky(self.matrix, prove=False)
                 self._solve = None if made is None else _in_type(made[0], self.matrix)
             elif self._solver is not None:
                 self._solve = user_solve(self._solver, self.matrix)

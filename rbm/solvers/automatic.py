@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from rbm.solvers.amg import AMG
+from rbm.solvers.definite import Prove
 from rbm.solvers.factorization import Solve
 from rbm.solvers.graph import dimension
 from rbm.solvers.pardiso import Pardiso
@@ -72,7 +72,7 @@ class Auto:
         """Return the solve function of a matrix, by the solver of :meth:`choice`."""
         return self.choice(matrix).solver.factorize(matrix)
 
-    def proving(self, matrix: Any) -> Callable[[Any], Any] | None:
+    def proving(self, matrix: Any) -> Prove | None:
         """Return `cholesky` of the solver of :meth:`choice`; None where that one proves nothing."""
         return getattr(self.choice(matrix).solver, "cholesky", None)
 

@@ -11,6 +11,7 @@ from rbm.errors import ModelError
 from rbm.solvers.amg import AMG
 from rbm.solvers.automatic import Auto
 from rbm.solvers.cholmod import Cholmod
+from rbm.solvers.definite import Prove
 from rbm.solvers.pardiso import Pardiso
 from rbm.solvers.petsc import PETSc
 from rbm.solvers.superlu import SuperLU
@@ -47,8 +48,8 @@ def read_solver(given: Any) -> Any:
     )
 
 
-def prover(solver: Any, matrix: Any) -> Callable[[Any], Any] | None:
-    """Return the function H -> (solve, e) | None that proves H + e I >= 0 for matrices such as this one.
+def prover(solver: Any, matrix: Any) -> Prove | None:
+    """Return the function (H, prove=True) -> (solve, e) | None that proves H + e I >= 0 for matrices such as this one.
 
     It is `cholesky` of the solver (:class:`rbm.solvers.Pardiso`); None if the solver has none, or the matrix is dense.
     """

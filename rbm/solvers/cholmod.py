@@ -39,7 +39,7 @@ class Cholmod:
                     return solve
         return SuperLU().factorize(matrix)
 
-    def cholesky(self, matrix: Any) -> tuple[Solve, float | None] | None:
+    def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
         """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved; None if a pivot is <= 0.
 
         The number of entries of the factor is not asked for: n (n + 1) / 2 of them are charged.
@@ -47,7 +47,7 @@ class Cholmod:
         factor = _factor(_library(), sp.csc_array(matrix))
         if factor is None or not solves_one(_solve(factor), matrix):
             return None
-        return _solve(factor), cholesky_error(matrix)
+        return _solve(factor), cholesky_error(matrix) if prove else None
 
 
 def _library() -> Any:

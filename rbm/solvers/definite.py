@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 #: H -> (solve, e) with H + e I >= 0 proved, or None where H is not definite (:class:`rbm.solvers.Pardiso`).
-Prove = Callable[[Any], tuple[Any, float | None] | None]
+Prove = Callable[..., tuple[Any, float | None] | None]
 #: A matrix is taken for semi-definite if a shift of this share of its norm makes it definite; the shift is charged.
 ALLOWED = 1e-10
 #: A slack from dominant diagonals is taken, and no factorisation made, up to this many u of the norm.

@@ -10,10 +10,8 @@ Source: Schenk and Gaertner, Future Generation Computer Systems 20 (2004) 475-48
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +22,7 @@ import scipy.sparse as sp
 
 from lowrank.optional import require
 from rbm.errors import ModelError
+from rbm.solvers.patterns import KeptOrders
 
 __all__ = ["Factors", "PardisoError"]
 
@@ -48,11 +47,8 @@ CODES = {
     -8: "more entries than 32-bit integers count",
     -9: "out of memory for out-of-core factors",
 }
-#: Orders of elimination that are kept, of the patterns last seen.
-KEPT = 4
 
-_orders: OrderedDict[bytes, np.ndarray] = OrderedDict()
-_orders_lock = threading.Lock()
+_orders = KeptOrders()
 
 
 class PardisoError(ModelError):
@@ -114,20 +110,14 @@ class Factors:
 
     def _analyse(self, none: np.ndarray) -> None:
         """Find an order of little fill, or take the one that was found for this pattern before: the same bits."""
-        sums = hashlib.blake2b(self._rows.tobytes(), digest_size=24)
-        sums.update(self._columns)
-        key = sums.digest()
-        with _orders_lock:
-            known = _orders.get(key)
+        key = _orders.key(self._rows, self._columns)
+        known = _orders.get(key)
         self._options[4] = 2 if known is None else 1
         if known is not None:
             self._order[:] = known
         self._call(ANALYSE, none, none)
         if known is None:
-            with _orders_lock:
-                _orders[key] = self._order.copy()
-                while len(_orders) > KEPT:
-                    _orders.popitem(last=False)
+            _orders.put(key, self._order.copy())
 
     def __call__(self, rhs: np.ndarray) -> np.ndarray:
         """Return X (n, k) for right-hand sides (n, k) of the type of the matrix."""

@@ -68,7 +68,7 @@ class Pardiso:
                 return solve
         raise ModelError("the matrix is singular to working precision" + (f" ({failed})" if failed else ""))
 
-    def cholesky(self, matrix: Any) -> tuple[Solve, float | None] | None:
+    def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
         """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved (None: nothing is).
 
         None if H is not positive definite: a pivot is not positive.
@@ -83,7 +83,7 @@ class Pardiso:
             raise
         if solve.perturbed or not solves_one(solve, matrix):
             return None
-        return solve, cholesky_error(matrix, solve.entries)
+        return solve, cholesky_error(matrix, solve.entries) if prove else None
 
 
 def check_rows(matrix: Any) -> None:

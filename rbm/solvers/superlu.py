@@ -10,9 +10,10 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from rbm.errors import ModelError
-from rbm.solvers.definite import definiteness_error
-from rbm.solvers.factorization import Solve, factorize, factorize_positive_definite, solve_function
+from rbm.solvers.factorization import Solve, factorize, solve_function
 from rbm.solvers.graph import dimension, symmetric_order, symmetric_pattern
+from rbm.solvers.inertia import inertia
+from rbm.solvers.patterns import KeptOrders
 from rbm.solvers.trial import solves_one
 
 __all__ = ["SuperLU"]
@@ -20,6 +21,8 @@ __all__ = ["SuperLU"]
 ORDERINGS = ("auto", "NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD")
 #: Graphs of a larger dimension are those of bodies: their fronts are dense, and wide panels pay.
 BODY = 2.2
+
+_kept = KeptOrders()
 
 
 @dataclass(frozen=True)
@@ -62,23 +65,47 @@ class SuperLU:
         except RuntimeError as error:
             raise ModelError(f"the matrix is singular to working precision ({error})") from error
 
-    def cholesky(self, matrix: Any) -> tuple[Solve, float | None] | None:
+    def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
         """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved; None if a pivot is <= 0.
 
-        See :func:`rbm.solvers.definite.definiteness_error`. Cost: two factorisations.
+        e is None if it is not asked for (:func:`rbm.solvers.inertia.inertia`). Cost: a factorisation; two with e.
         """
-        solve = factorize_positive_definite(matrix)
-        return None if solve is None else (solve, definiteness_error(matrix))
+        matrix = sp.csr_array(matrix)
+        try:
+            lu, order = self._eliminated(matrix)
+        except RuntimeError:
+            return None
+        if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0)):
+            return None
+        found = inertia(matrix, order) if prove else None
+        error = found.error if found is not None and found.negative == 0 else None
+        return _in_order(solve_function(lu, matrix), order), error
 
     def _from_diagonal(self, matrix: Any) -> Solve:
-        wide = {} if dimension(matrix) > BODY else {"panel_size": 1}
-        options = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}, **wide}
+        lu, order = self._eliminated(matrix)
+        return _in_order(solve_function(lu, matrix), order)
+
+    def _eliminated(self, matrix: Any) -> tuple[Any, np.ndarray | None]:
+        """Return the SuperLU object of the matrix in an order, pivots on the diagonal, and the order.
+
+        None if SuperLU has its own.
+        """
+        key = _kept.key(matrix.indptr, matrix.indices)
+        if (known := _kept.get(key)) is None:
+            _kept.put(key, known := (symmetric_order(matrix), dimension(matrix) > BODY))
+        order, body = known
+        options = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}, **({} if body else {"panel_size": 1})}
         if self.ordering != "auto":
-            return solve_function(spla.splu(sp.csc_array(matrix), permc_spec=self.ordering, **options), matrix)
-        order = symmetric_order(matrix)
-        ordered = sp.csc_array(matrix[order][:, order])
-        solve, back = solve_function(spla.splu(ordered, permc_spec="NATURAL", **options), matrix), np.argsort(order)
-        return lambda rhs: solve(rhs[order])[back]
+            return spla.splu(sp.csc_array(matrix), permc_spec=self.ordering, **options), None
+        return spla.splu(sp.csc_array(matrix[order][:, order]), permc_spec="NATURAL", **options), order
+
+
+def _in_order(solve: Solve, order: np.ndarray | None) -> Solve:
+    """Return the solve function of a matrix from that of its reordered one."""
+    if order is None:
+        return solve
+    back = np.argsort(order)
+    return lambda rhs: solve(rhs[order])[back]
 
 
 def _symmetric_pattern(matrix: Any) -> bool:
