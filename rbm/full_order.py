@@ -52,8 +52,10 @@ class FullOrderModel(AffineSystem):
         matrices (n, n) in their place make a quadratic output u^H Q(mu) u. A pair (c, number) adds c(mu) times it to a
         linear one
     output_units : {name: unit}, texts for tables, "K" for instance
-    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets
-        copies, which it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
+    solver : used for A(mu) and P in place of SuperLU and LAPACK (docs/solvers.md): a name, "superlu", "pardiso",
+        "cholmod", "amg", "petsc", "auto"; an object with ``factorize(matrix) -> solve`` and ``solve(rhs (n, k)) ->
+        (n, k)``, which keeps its factors, as those of :mod:`rbm.solvers`; a function ``(matrix, rhs (n, k)) -> (n, k)``.
+        All get copies, which they may overwrite (:mod:`rbm.solvers.user_code`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
         all
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
@@ -89,7 +91,7 @@ class FullOrderModel(AffineSystem):
         parameters: ParameterSpace | Mapping[str, tuple[float, float]] | None = None,
         stability: Coefficient | Unbound | StabilityBound | None = None,
         outputs: Mapping[str, Any] | None = None,
-        solver: Solver | None = None,
+        solver: Solver | str | None = None,
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
         output_units: Mapping[str, str] | None = None,
@@ -216,6 +218,9 @@ class FullOrderModel(AffineSystem):
             parts += [self.operator_coefficients(middle), self.rhs_coefficients(middle)]
         kind = "complex" if any(np.iscomplexobj(part) for part in parts) else "real"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
+        if self.solver is not None:
+            choose = getattr(self.solver, "choice", None)  # of Auto: which one P gets, and why
+            outputs += f", solver {self.solver if choose is None else choose(self.product)}"
         return (
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and "
             f"{self.rhs_terms.shape[1]} right-hand side terms, {self.parameters}{outputs})"

@@ -22,14 +22,21 @@ __all__ = ["riesz_by_workers"]
 def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
     """Let the workers of a crew solve with P, of the system that they have, while the context lasts, in this thread.
 
-    The blocks are those in which the solve works here, too, so that bits do not depend on who does it, or on how many
-    there are. Without workers, and with a dense P or a solver function of the user, all is done here as ever.
+    The blocks are those in which all is done here without workers, so that bits do not depend on who does it, or on how
+    many there are. A dense P, and a solver function that keeps no factors, stay here; so do factors of a solver of the
+    user where the workers are threads, which would share them.
     """
     inner = system.inner_product
-    if not (crew.elsewhere and by_columns(inner)):
-        yield
+    threads = crew.kind == "threads" and system.solver is not None
+    if not by_columns(inner) or not (crew.elsewhere or system.solver):
+        yield  # SuperLU is given the same blocks
         return
     here = inner.factorized()
+
+    def run(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        if crew.elsewhere and not threads:
+            return iter(crew.run(work, tasks, 4 * crew.count))
+        return (work(system, *task) for task in tasks)
 
     def solve(rhs: np.ndarray) -> np.ndarray:
         if rhs.shape[1] <= COLUMNS:
@@ -37,7 +44,7 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
         starts = range(0, rhs.shape[1], COLUMNS)
         tasks = ((np.asfortranarray(rhs[:, i : i + COLUMNS]),) for i in starts)
         found = None
-        for i, part in zip(starts, crew.run(_solved, tasks, 4 * crew.count), strict=True):
+        for i, part in zip(starts, run(_solved, tasks), strict=True):
             if found is None:
                 found = np.empty(rhs.shape, part.dtype, order="F")
             found[:, i : i + COLUMNS] = part
@@ -45,7 +52,7 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
         return found
 
     def each(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        return iter(crew.run(partial(_with_product, work), tasks, 4 * crew.count))
+        return run(partial(_with_product, work), tasks)
 
     with done_elsewhere(inner, Elsewhere(solve, each)):
         yield

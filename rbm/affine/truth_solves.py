@@ -27,6 +27,11 @@ SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
 MAX_REFINEMENTS = 12
+#: The same for a solver of the user, whose corrections may be no more than halved: 60 halvings are 1e-18.
+USER_REFINEMENTS = 60
+#: Of the residual that a solver of the user was given last, the share that it may leave. A larger one means that it did
+#: not answer: an absolute tolerance, which small right-hand sides meet at once.
+ANSWERED = 0.5
 #: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction that
 #: is left out.
 FORESEEN = 1e4
@@ -204,12 +209,13 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
         values = matrix.data if sp.issparse(matrix) else getattr(matrix, "values", matrix)
         _check_in_range("the matrix sum_q theta_q A_q", values)
     size = partial(_size, system.inner_product.balance)
+    limit = MAX_REFINEMENTS
     if system.solver is not None:
-        foreseen = np.inf
+        foreseen, limit = np.inf, USER_REFINEMENTS
     for solve in solves(system, matrix):
         u = solve(rhs)
         x, step, first = (u, np.zeros_like(u)), np.inf, size(u)
-        for _ in range(MAX_REFINEMENTS):
+        for _ in range(limit):
             r = system.residual(theta[None], phi[None], x)
             correction = solve(r[0] + r[1])
             before, step = step, size(correction)
@@ -222,10 +228,12 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
                 break
         whole = size(x[0])
         if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
-            return x
+            if system.solver is None or _answered(system, r[0] + r[1], matrix, correction):
+                return x
+    asked = ": it must solve to a tolerance relative to its right-hand side" if system.solver is not None else ""
     raise ModelError(
         f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the "
-        "matrix is singular to working precision, or the solver is not accurate" + _SINGULAR
+        f"matrix is singular to working precision, or the solver is not accurate{asked}{_SINGULAR}"
     )
 
 
@@ -281,6 +289,12 @@ def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray,
     image = np.abs(np.asarray(matrix @ x))
     terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
     return bool(np.abs(r * units).max() <= 1e-8 * np.abs(terms * units).max())
+
+
+def _answered(system: AffineSystem, r: np.ndarray, matrix: Any, correction: np.ndarray) -> bool:
+    """Return True if a solver of the user solved for the last residual r, and did not take it for zero."""
+    units = system.inner_product.balance[:, None]
+    return bool(np.abs((r - np.asarray(matrix @ correction)) * units).max() <= ANSWERED * np.abs(r * units).max())
 
 
 def _size(balance: np.ndarray, u: np.ndarray) -> float:

@@ -59,9 +59,7 @@ class MemoryUse:
     peak: int  #: the most that the process ever used (resident, files that are mapped included); 0 where not known
 
 
-def expected_memory(
-    model: AffineSystem, size: int, batch: int = 1, workspace: Any = None, *, duals: int = 0
-) -> Memory:
+def expected_memory(model: AffineSystem, size: int, batch: int = 1, workspace: Any = None, *, duals: int = 0) -> Memory:
     """Return what a greedy of `size` vectors takes, beyond the model itself.
 
     The functionals of the residual's range and their Riesz representers, 2 n (Qf + Qa N) numbers, the basis, P times it
@@ -107,7 +105,10 @@ def available_memory() -> int | None:
         with suppress(OSError, ValueError, AttributeError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - resident_memory())
     folder = Path("/sys/fs/cgroup")
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         with suppress(OSError, ValueError):
             found.append(int((folder / limit).read_text()) - int((folder / used).read_text()) + _given_back(folder))
     return max(min(found), 0) if found else None
