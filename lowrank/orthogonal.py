@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from lowrank import panels
-from lowrank.arrays import as_matrix, namespace, plain, to_numpy
+from lowrank.arrays import as_matrix, namespace, plain, to_numpy, unit_roundoff
 from lowrank.operators import as_product
 
 __all__ = ["GramSchmidt", "gram_schmidt"]
@@ -118,7 +118,8 @@ class _GrowingBasis:
         # columns of size one, by powers of two: no rounding, and no squared norm overflows
         panel = xp.astype(self.vectors[:, where], self.dtype)
         panel = panel / xp.asarray(self.scales[columns], dtype=panel.dtype)
-        original, threshold = panel, None
+        given, threshold = to_numpy(xp.any(panel != 0, axis=0)), None
+        sizes = panels.weighted_squares(panel, product, rtol)
         #: the columns of `original` are [basis, new] @ coefficients + panel @ mixing
         mixing = np.eye(len(columns), dtype=self.coefficients.dtype)
         passes = np.zeros(len(columns), dtype=int)
@@ -132,9 +133,8 @@ class _GrowingBasis:
             removed = np.sum(np.abs(h) ** 2, axis=0)
             totals = squares + removed  # before this pass, by Pythagoras
             if threshold is None:
-                zero = (totals <= 0) & to_numpy(xp.any(original != 0, axis=0))
-                panels.refuse_indefinite(zero, totals, columns, self.scales)
-                threshold = panels.rejection_norms(original, totals, product, rtol)
+                panels.refuse_indefinite((totals <= 0) & given, totals, columns, self.scales)
+                threshold = panels.rejection_norms(sizes, totals, panels.SIGNAL * unit_roundoff(panel), rtol)
             spare = panels.dispensable_norms(threshold, mixing)
             panels.refuse_indefinite(squares < -(spare**2), squares, columns, self.scales)
             norms = panels.norms_from(squares)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from lowrank.arrays import namespace, to_numpy, unit_roundoff
+from lowrank.arrays import namespace, to_numpy
 from lowrank.dense import adjoint
 
 __all__ = [
     "dispensable_norms", "finished_columns", "gram_of", "independent_columns", "inverse_of", "norms_from",
-    "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "times_small",
+    "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "times_small", "weighted_squares",
 ]  # fmt: skip
 
 #: A vector is accepted if its remainder exceeds this many times the round-off of the vector itself: four bits of
@@ -26,6 +26,8 @@ AMPLIFIED = 2.0
 #: and removed no more than this of it: what the basis lacks in orthogonality enters times that, so that with a number
 #: below one it does not grow as the basis does (with 10 it grew from 6e-14 to 5e-9 in thirty blocks).
 REMOVED = 0.5
+#: Rows of a tall matrix that are worked on together.
+ROWS = 4096
 #: Passes in which a column is normalised. Two do for columns with digits of their own, three where these are few; more
 #: are of no use: the product is then not applied accurately enough for better.
 MAX_PASSES = 4
@@ -51,7 +53,7 @@ def finished_columns(inverse: np.ndarray, totals: np.ndarray, removed: np.ndarra
 def select_columns(array: Any, columns: np.ndarray) -> Any:
     """Return some columns of an array."""
     if isinstance(array, np.ndarray):
-        return array[:, columns]
+        return array if np.array_equal(columns, np.arange(array.shape[1])) else array[:, columns]
     xp = namespace(array)
     return xp.take(array, xp.asarray(columns), axis=1)
 
@@ -65,12 +67,22 @@ def project_out(panel: Any, against: list[tuple[Any, Any]]) -> tuple[Any, np.nda
     """Return X - Q H and H = (P Q)^H X, with Q given in pieces.
 
     Both products are asked for transposed: with few columns in X and many in Q, stored column by column, they take two
-    thirds of the time.
+    thirds of the time. The second is subtracted by blocks of rows, which stay in cache: there is no other tall matrix.
     """
     rows = adjoint(panel)
     pieces = [(q, adjoint(rows @ pq)) for q, pq in against]
-    for q, h in pieces:
-        if q.shape[1]:
+    some = [(q, h) for q, h in pieces if q.shape[1]]
+    if isinstance(panel, np.ndarray) and some:
+        made = np.empty_like(panel, dtype=np.result_type(panel, *(a for pair in some for a in pair)))
+        for start in range(0, len(panel), ROWS):
+            block = slice(start, start + ROWS)
+            rest = panel[block]
+            for q, h in some:
+                rest = rest - (h.T @ q[block].T).T
+            made[block] = rest
+        panel = made
+    else:
+        for q, h in some:
             panel = panel - (h.T @ q.T).T
     return panel, np.concatenate([to_numpy(h) for _, h in pieces])
 
@@ -101,14 +113,21 @@ def refuse_indefinite(bad: np.ndarray, squares: np.ndarray, columns: np.ndarray,
         )
 
 
-def rejection_norms(panel: Any, squares: np.ndarray, product: Any, rtol: float | None) -> np.ndarray:
-    """Return the P-norms below which remainders of columns are round-off, from the squared P-norms of the columns."""
+def weighted_squares(panel: Any, product: Any, rtol: float | None) -> np.ndarray | None:
+    """Return sum_i P_ii |v_i|^2 of each column, None where it is not asked for or P shows no diagonal."""
+    if rtol is not None or product is None or not hasattr(product, "diagonal"):
+        return None
+    return to_numpy(product.diagonal().real @ namespace(panel).abs(panel) ** 2)
+
+
+def rejection_norms(sizes: np.ndarray | None, squares: np.ndarray, signal: float, rtol: float | None) -> np.ndarray:
+    """Return the P-norms below which remainders of columns are round-off.
+
+    sizes : of :func:`weighted_squares`; squares : squared P-norms of the columns; signal : round-off, with a margin
+    """
     if rtol is not None:
         return rtol * norms_from(squares)
-    if product is None or not hasattr(product, "diagonal"):
-        return SIGNAL * unit_roundoff(panel) * norms_from(squares)
-    diagonal = product.diagonal().real @ namespace(panel).abs(panel) ** 2
-    return SIGNAL * unit_roundoff(panel) * np.sqrt(to_numpy(diagonal))
+    return signal * (norms_from(squares) if sizes is None else np.sqrt(sizes))
 
 
 def independent_columns(gram: np.ndarray, norms: np.ndarray, threshold: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ from rbm.time import (
     project_time,
 )
 from rbm.uses.calibrate import Calibration, calibrate
+from rbm.uses.dask_arrays import dask_solve
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "calibrate",
     "constrain",
     "csr",
+    "dask_solve",
     "errors",
     "estimators",
     "extended",

@@ -21,6 +21,8 @@ __all__ = [
     "ParameterError",
     "PointError",
     "StabilityError",
+    "WorkersLost",
+    "WorkspaceError",
     "moved",
     "refused",
 ]
@@ -54,12 +56,25 @@ class ModelError(PointError):
     """The full-order model is not what it claims: shapes, an indefinite product, a singular matrix."""
 
 
+class WorkspaceError(ModelError):
+    """A folder for tall matrices that is full, read-only, in use, or not what it should be.
+
+    result : what was finished before it happened, such as a :class:`rbm.GreedyResult`; None if there is nothing
+    """
+
+    result: Any = None
+
+
 class ParameterError(PointError):
     """A parameter value that is outside its range, NaN, or of the wrong shape or name."""
 
 
 class StabilityError(PointError):
     """A stability bound that is not a positive number, or a min-theta bound whose conditions do not hold."""
+
+
+class WorkersLost(ModelError):
+    """The workers of an executor have died, or it was shut down; `solution` holds what was done, if anything was."""
 
 
 class EstimatorUnusable(ValueError):

@@ -25,6 +25,7 @@ from rbm.solution import check_output_names
 from rbm.solvers.user_code import Solver
 from rbm.stability.bound import StabilityBound, Unbound, bind
 from rbm.stability.verification import Verification, checks_of, verified
+from rbm.workers.crew import Crew
 
 __all__ = ["FullOrderModel", "Projection", "check_projection"]
 
@@ -51,8 +52,10 @@ class FullOrderModel(AffineSystem):
         matrices (n, n) in their place make a quadratic output u^H Q(mu) u. A pair (c, number) adds c(mu) times it to a
         linear one
     output_units : {name: unit}, texts for tables, "K" for instance
-    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for A(mu) and P in place of SuperLU and LAPACK; it gets
-        copies, which it may overwrite (:class:`rbm.solvers.user_code.UserSolver`)
+    solver : used for A(mu) and P in place of SuperLU and LAPACK (docs/solvers.md): a name, "superlu", "pardiso",
+        "cholmod", "amg", "petsc", "auto"; an object with ``factorize(matrix) -> solve`` and ``solve(rhs (n, k)) ->
+        (n, k)``, which keeps its factors, as those of :mod:`rbm.solvers`; a function ``(matrix, rhs (n, k)) -> (n, k)``.
+        All get copies, which they may overwrite (:mod:`rbm.solvers.user_code`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
         all
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,
@@ -88,7 +91,7 @@ class FullOrderModel(AffineSystem):
         parameters: ParameterSpace | Mapping[str, tuple[float, float]] | None = None,
         stability: Coefficient | Unbound | StabilityBound | None = None,
         outputs: Mapping[str, Any] | None = None,
-        solver: Solver | None = None,
+        solver: Solver | str | None = None,
         projection: Projection = "galerkin",
         interpolation_error: tuple[Coefficient, Coefficient] | None = None,
         output_units: Mapping[str, str] | None = None,
@@ -129,12 +132,12 @@ class FullOrderModel(AffineSystem):
         return digest((self.operators_fingerprint(), rhs, outputs, self.stability_given, self.interpolation_error))
 
     def solve(
-        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | Crew | None = None
     ) -> np.ndarray:
         """Return the solutions u(mu) (M, n), from LU and refinement with an extended-precision residual.
 
-        executor : solves at several points at a time, a ThreadPoolExecutor or ProcessPoolExecutor (which pickles the
-            model for every piece); the answers are the same
+        executor : solves at several points at a time: process and thread pools, Dask, MPI, loky, anything with the
+            interface of concurrent.futures (docs/scale.md). The model travels once per worker; the answers are the same
 
         Right to the last few bits for cond(A) up to about 1e8; beyond that the relative error is about 2^-77 cond(A).
 
@@ -154,7 +157,7 @@ class FullOrderModel(AffineSystem):
         return (hi + lo).T
 
     def solve_extended(
-        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | None = None
+        self, mus: Any, *, extrapolate: bool = False, progress: bool = False, executor: Executor | Crew | None = None
     ) -> extended.Extended:
         """Return u(mu) as hi + lo, both (n, M), right to about 2^-77 cond(A).
 
@@ -215,6 +218,9 @@ class FullOrderModel(AffineSystem):
             parts += [self.operator_coefficients(middle), self.rhs_coefficients(middle)]
         kind = "complex" if any(np.iscomplexobj(part) for part in parts) else "real"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
+        if self.solver is not None:
+            choose = getattr(self.solver, "choice", None)  # of Auto: which one P gets, and why
+            outputs += f", solver {self.solver if choose is None else choose(self.product)}"
         return (
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and "
             f"{self.rhs_terms.shape[1]} right-hand side terms, {self.parameters}{outputs})"

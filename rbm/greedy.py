@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -13,23 +14,20 @@ import numpy as np
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.missing import check_training
 from rbm.affine.penalties import penalty_hint
-from rbm.arithmetic.precision import row_norms
-from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError
-from rbm.estimate import Estimate
+from rbm.affine.riesz_by_workers import riesz_by_workers
+from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError, WorkersLost
 from rbm.estimators import Estimator
 from rbm.files.greedy_file import save_greedy
 from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
-from rbm.online.chunks import slices, tiles
 from rbm.online.compilation import compile_seconds
-from rbm.online.forms import speaks_for
 from rbm.project import dual_names, estimator_classes, finish, is_compliant
-from rbm.reduced.error_bound import error_estimate, relative_estimate
+from rbm.reduced.training_sweep import TrainingSet, far_apart, vectors_to_come
 from rbm.reduction.adjoint import adjoint_model
-from rbm.reduction.projected_system import Reduction, solved
-from rbm.stability.bound import evaluated
+from rbm.reduction.projected_system import Reduction
 from rbm.stability.check import effectivity
-from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
+from rbm.weak_greedy import StoppingRule, Worst, check_batch, weak_greedy
+from rbm.workers.crew import Crew
 
 __all__ = ["GreedyResult", "GreedyStep", "greedy"]
 
@@ -41,7 +39,8 @@ def greedy(
     tol: float = 0.0,
     max_basis: int | None = None,
     estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
-    executor: None = None,
+    batch: int = 1,
+    executor: Executor | None = None,
     progress: bool = False,
     resume: GreedyResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -58,7 +57,12 @@ def greedy(
     tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
     max_basis : stop at this many basis vectors; n by default
     estimators : the first drives the greedy, all are prepared for the final model
-    executor : None; anything else is refused: compiled sweeps of the training set use all cores without it
+    batch : the most snapshots a step: at the worst training point, and at others whose residuals point elsewhere
+        (:func:`rbm.reduced.training_sweep.far_apart`). They are solved at once, and there are fewer sweeps; the
+        certificate is the same. Take a multiple of the number of workers; the basis depends on it
+    executor : truth solves, Riesz solves and sweeps of more than 131072 training points go to its workers: process and
+        thread pools, Dask, MPI, loky, anything with the interface of concurrent.futures (docs/scale.md). The result
+        depends neither on it nor on the number of workers
     progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked)
         and the same or another training set
@@ -86,6 +90,8 @@ def greedy(
     ------
     Interrupted
         Ctrl-C; its `result` is the GreedyResult so far.
+    WorkersLost
+        workers that died more than once, an executor that was shut down; its `solution` is the GreedyResult so far.
     ParameterError, ModelError, StabilityError
         bad training set, singular full-order system, stability bound that is not positive, or that is too large: where
         the bound is below the true error at a selected parameter, and the error vector itself shows that the stability
@@ -97,7 +103,7 @@ def greedy(
     history. It says nothing of other parameters; :meth:`rbm.FullOrderModel.verify` checks the stability bound at random
     ones. E3 and E4 estimate: with them an effectivity below 1 may be their own, and is no error.
 
-    Cost of step N: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N), one batched sweep.
+    Cost of a vector: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N); one sweep a batch.
     The basis is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
     Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
     """
@@ -106,11 +112,7 @@ def greedy(
         got = f"got {type(model).__name__}: greedy(model, training, ...)"
         raise TypeError(f"the first argument of greedy is the full-order model, {got}")
     check_training(training)
-    if executor is not None:
-        raise TypeError(
-            "greedy takes no executor: compiled sweeps of the training set use all cores without it; "
-            "FullOrderModel.solve(mus, executor=...) takes one"
-        )
+    check_batch(batch)
     if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if not classes[0].certain:
@@ -123,23 +125,26 @@ def greedy(
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
-    run = _Run(model, model.parameters.validate(training), classes, resume, projection, relative)
-    try:
-        # a first basis vector is needed before errors are relative to u_N
-        ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress)
-        run.solve_duals(names, resume, tol, limit, progress)
-        return run.result(*ended)
-    except KeyboardInterrupt as interrupt:
-        if not run.selected:
-            raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
-        # the interrupt may have come in the middle of an extension: start again from the whole vectors
-        run.keep(len(run.selected))
-        result = run.result("max_basis", "interrupted")
-        raise Interrupted(
-            f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
-            "and greedy(..., resume=result) goes on from them",
-            result,
-        ) from interrupt
+    points = model.parameters.validate(training)
+    with Crew(executor, model) as crew:
+        run = _Run(model, points, classes, resume, projection, relative, batch, crew)
+        try:
+            with riesz_by_workers(crew, model):
+                # a first basis vector is needed before errors are relative to u_N
+                ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress)
+                run.solve_duals(names, resume, tol, limit, progress)
+                return run.result(*ended)
+        except KeyboardInterrupt as interrupt:
+            if not run.selected:
+                raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
+            result = run.broken_off()
+            raise Interrupted(
+                f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this "
+                "exception, and greedy(..., resume=result) goes on from them",
+                result,
+            ) from interrupt
+        except WorkersLost as error:
+            raise run.without_workers(error) from error
 
 
 class _Run:
@@ -153,23 +158,21 @@ class _Run:
         resume: GreedyResult | str | os.PathLike[str] | None,
         projection: Projection | None,
         relative: bool,
+        batch: int,
+        crew: Crew,
     ) -> None:
-        self.relative = relative
+        self.relative, self.batch, self.crew = relative, batch, crew
         self.model, self.training, self.classes = model, training, classes
         self.start = time.perf_counter() - compile_seconds()
-        self.theta, self.phi = model.operator_coefficients(training), model.rhs_coefficients(training)
-        self.beta = evaluated(model.stability, training, self.theta, model.parameters)
-        # where the right-hand side is zero, so are u and u_N: nothing to select, whatever floor an estimate has
-        present = np.any(model.rhs_terms, axis=0)
-        at_rest = ~np.any(self.phi[:, present], axis=1)
-        self.at_rest = at_rest if np.any(at_rest) and model.interpolation_error is None else None
+        self.points = TrainingSet(model, training)
         basis, parameters, history, of_stored, was_relative = stored(resume, model)
         if resume is not None and was_relative != relative:
             raise ModelError(
                 f"the run to resume was made with relative={was_relative}, its history is about that; "
                 f"pass relative={was_relative} again, or give its basis to rbm.project"
             )
-        self.reduction = Reduction(model, basis, projection or of_stored)
+        sizes = [step.size for step in history]  # the same steps, the same bits
+        self.reduction = Reduction(model, basis, projection or of_stored, sizes=sizes)
         self.duals: dict[str, GreedyResult] = {}
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
@@ -183,6 +186,7 @@ class _Run:
         self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool
     ) -> tuple[Stopped, str]:
         """Extend the basis until the rule stops it, and say why it did."""
+        self.rule = rule
         try:
             stop, worst = weak_greedy(
                 self,
@@ -213,26 +217,35 @@ class _Run:
 
     def evaluate(self) -> Worst:
         """Sweep the training set, and write down where the largest bound is."""
-        estimate, absolute, gamma = self._sweep()
-        worst = int(np.argmax(estimate.bound))
-        bound, resolved = float(estimate.bound[worst]), int(estimate.resolved.sum())
-        self.found = gamma[worst].copy(), float(absolute[worst])
-        at, floor = tuple(float(x) for x in self.training[worst]), float(estimate.floor[worst])
+        self.swept = swept = self.points.sweep(self.reduction, self.classes[0], self.relative, self.crew)
+        worst = swept.worst
+        row, bound, floor = int(swept.rows[worst]), float(swept.bound[worst]), float(swept.floor[worst])
+        at = tuple(float(x) for x in self.training[row])
         seconds = time.perf_counter() - compile_seconds() - self.start
-        self.history.append(GreedyStep(self.size, at, bound, floor, resolved, seconds))
-        return Worst(worst, bound, resolved > 0)
+        self.history.append(GreedyStep(self.size, at, bound, floor, swept.resolved, seconds))
+        return Worst(row, bound, swept.resolved > 0)
 
     def extend(self, point: int) -> bool:
-        """Add the full-order solution at the worst training point, and compare its true error with the bound."""
-        mu, (gamma, bound) = self.training[point], self.found
-        snapshot = self.model.solve(mu[None], extrapolate=True)[0]
-        made, beta = self.reduction.combination(gamma), float(self.beta[point])
-        found = effectivity(self.model, mu, self.theta[point], beta, snapshot, made, bound)
+        """Add the full-order solutions at the worst training point and others; compare true errors with bounds."""
+        rows = far_apart(self.reduction, self.points, self.swept, self._most(), self.rule.tol)
+        mus = self.training[rows]
+        snapshots = self.model.solve(mus, extrapolate=True, executor=self.crew)
+        theta = self.model.operator_coefficients(mus)
+        for k in range(len(rows))[::-1]:  # the worst, which is first, is written down
+            at = self.swept.at(rows[k])
+            made, beta = self.reduction.combination(self.swept.gamma[at]), float(self.points.beta[rows[k]])
+            bound = float(self.swept.absolute[at])
+            found = effectivity(self.model, mus[k], theta[k], beta, snapshots[k], made, bound)
         self.history[-1] = replace(self.history[-1], effectivity=found)
-        if not self.reduction.extend(snapshot):
-            return False
-        self.selected.append(mu)
-        return True
+        kept = self.reduction.extend_many(snapshots.T)
+        self.selected += [mus[i] for i in kept]
+        return bool(kept)
+
+    def _most(self) -> int:
+        """Return how many snapshots this step may add."""
+        steps = self.history[-2:]
+        few = vectors_to_come([s.size for s in steps], [s.bound for s in steps], self.rule.tol)
+        return min(self.batch, self.rule.limit - self.size, few or self.batch)
 
     def solve_duals(self, names: Sequence[str], resume: Any, tol: float, max_basis: int, progress: bool) -> None:
         """Build the bases of dual problems, from those of the run that is resumed if there are any.
@@ -242,59 +255,54 @@ class _Run:
         known = resume.dual if isinstance(resume, GreedyResult) else {}
         for name in names if self.selected else ():
             dual = adjoint_model(self.model, name)
-            size = self.largest(dual.rhs_terms, dual.rhs_coefficients(self.training))
+            size = self.largest(dual)
             if size == 0 or is_compliant(self.reduction, name):
                 continue
-            wanted = tol if self.relative else tol * size / self.largest(self.model.rhs_terms, self.phi)
+            wanted = tol if self.relative else tol * size / self.largest(self.model)
             self.duals[name] = greedy(
                 dual,
                 self.training,
                 tol=wanted,
                 max_basis=max_basis,
+                batch=self.batch,
+                executor=self.crew.executor,
                 progress=progress,
                 resume=known.get(name),
                 projection=self.reduction.projection,
                 relative=self.relative,
             )
 
-    def largest(self, terms: np.ndarray, coefficients: np.ndarray) -> float:
-        """Return the largest bound ||f(mu)||_{P'} / beta(mu) of a solution on the training set."""
-        span = FunctionalRange(self.model.inner_product)
+    def largest(self, model: FullOrderModel) -> float:
+        """Return the largest bound ||f(mu)||_{P'} / beta(mu) of a solution of a model on the training set."""
+        span, terms = FunctionalRange(model.inner_product), model.rhs_terms
         span.append(terms, np.zeros_like(terms), np.zeros(terms.shape))
-        return float((row_norms(coefficients @ span.factor.T) / self.beta).max())
+        return self.points.largest(span.factor, model)
+
+    def without_workers(self, error: WorkersLost) -> WorkersLost:
+        """Return the error with the result so far, if there is one."""
+        if not self.selected:
+            return error
+        lost = WorkersLost(
+            f"{error}. The {len(self.selected)} basis vectors so far are in `solution` of this error, and "
+            "greedy(..., resume=error.solution) goes on from them"
+        )
+        lost.solution = self.broken_off()
+        return lost
+
+    def broken_off(self) -> GreedyResult:
+        """Return the result so far: an extension may have been broken off, so start again from the whole vectors."""
+        self.keep(len(self.selected))
+        return self.result("max_basis", "interrupted")
 
     def keep(self, size: int) -> None:
         """Start again from the first basis vectors."""
-        self.reduction = Reduction(self.model, self.reduction.basis[:, :size], self.reduction.projection)
+        basis, sizes = self.reduction.basis[:, :size], [step.size for step in self.history]
+        self.reduction = Reduction(self.model, basis, self.reduction.projection, sizes=sizes)
 
     def _hint(self) -> str:
         """Return why round-off may have come early, and what to do about it; the end of a sentence."""
         hint = penalty_hint(self.model, self.training)
         return f"; {hint}" if hint else ""
-
-    def _sweep(self) -> tuple[Estimate, np.ndarray, np.ndarray]:
-        """Estimate the error, relative if so asked, at all M training points.
-
-        With it come absolute bounds (M,) of ||u - Z gamma||_P, u the solution of the affine model, and gamma (M, N).
-        """
-        reduction = self.reduction
-        state = self.classes[0].prepare(reduction, self.training)
-        is_complex = any(a.dtype.kind == "c" for a in (reduction.operators, reduction.rhs, self.theta, self.phi))
-        known = speaks_for(state, "form", "evaluate")
-        form = state.form(np.dtype(complex if is_complex else float)) if known else None
-        gamma, norm = solved(reduction.operators, reduction.rhs, self.theta, self.phi, form)
-        if norm is None:
-            terms = self.phi.shape[1] + self.theta.shape[1] * reduction.size
-            pieces = list(tiles(len(self.training), 64 * terms))
-            arrays = ([part[rows] for rows in pieces] for part in (self.theta, self.phi, gamma))
-            norm = Estimate.concatenate(list(map(state.evaluate, *arrays)))
-        interpolation = self.model.interpolation_error, reduction.orthonormality
-        error = error_estimate(norm, self.beta, gamma, self.training, self.model.parameters, *interpolation)
-        if self.at_rest is not None:
-            value, floor = (np.where(self.at_rest, 0.0, part) for part in (error.value, error.floor))
-            error = Estimate(value, floor, error.resolved & ~self.at_rest)
-        shown = relative_estimate(error, gamma) if self.relative and reduction.size else error
-        return shown, norm.bound / self.beta, gamma
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""
@@ -305,7 +313,7 @@ class _Run:
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
         if not self.selected:
-            if not any(np.any(self.model.rhs_terms @ self.phi[rows].T) for rows in slices(len(self.phi))):
+            if self.points.at_rest():
                 raise ModelError(
                     "the right-hand side is zero on the whole training set: so is every solution; "
                     "give a right-hand side, or training parameters where it is not zero"

@@ -43,7 +43,7 @@ class GreedyResult:
     reduced_model: ReducedModel
     basis: np.ndarray  #: Z (n, N), P-orthonormal
     parameters: np.ndarray  #: (N, p), where the snapshots were taken
-    history: tuple[GreedyStep, ...]  #: one step for each N
+    history: tuple[GreedyStep, ...]  #: one step for each sweep: for each N, or each batch
     stopped: Stopped
     reason: str  #: the same in a sentence
     fingerprint: str = ""  #: of the full-order model, so that a run goes on with the same model only

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
 
 from lowrank.progress import progress_bar
+from rbm.errors import ParameterError
 
-__all__ = ["Stop", "StoppingRule", "Surrogate", "Worst", "weak_greedy"]
+__all__ = ["Stop", "StoppingRule", "Surrogate", "Worst", "check_batch", "weak_greedy"]
 
 #: Why a run ended. "unresolved": rounding hides the value at all points; "exhausted": an extension adds nothing.
 Stop = Literal["tolerance", "unresolved", "limit", "exhausted"]
@@ -37,7 +40,7 @@ class Surrogate(Protocol):
         """Find the training point where the surrogate is worst."""
 
     def extend(self, point: int) -> bool:
-        """Add what is known at training point number `point`; return False if that adds nothing."""
+        """Add what is known at training point number `point`, and at others; return False if that adds nothing."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,9 @@ def weak_greedy(
             if stop is not None:
                 return stop, worst
             after()
+
+
+def check_batch(batch: Any) -> None:
+    """Raise ParameterError for a number of extensions a step that is no whole number of at least 1."""
+    if isinstance(batch, bool) or not (isinstance(batch, int | np.integer) and batch >= 1):
+        raise ParameterError(f"batch must be a whole number of at least 1, got {batch!r}")

@@ -22,6 +22,7 @@ OPTIONAL = {
     *("bempp_cl", "cupy", "cupyx", "dask", "h5py", "meshio", "pymor", "skfem", "matplotlib", "numba", "tqdm"),
     *("torch", "transformers", "safetensors", "tokenizers", "httpx"),
     *("pandas", "polars", "xarray"),
+    *("dask", "distributed", "loky", "mpi4py", "cloudpickle"),
 }
 #: The compiled kernels: imported, all together, when the first of them is called.
 COMPILED = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rbm" / "online" / "kernels").glob("*.py")}
@@ -65,10 +66,10 @@ def test_a_room_imports_only_from_rooms_below(package: str) -> None:
 
 
 def test_the_entrance_hall_stays_small() -> None:
-    """What is in rbm/ is in the list of rooms, 26 entries at most."""
+    """What is in rbm/ is in the list of rooms, 27 entries at most."""
     found = {name.removesuffix(".py") for name in house.entries("rbm")}
     assert found - {"__init__", "py.typed"} <= set(house.ROOMS["rbm"])
-    assert len(found) <= 26
+    assert len(found) <= 27
 
 
 def test_circles_and_arrows_upward_are_found(tmp_path: Path) -> None:
@@ -145,8 +146,7 @@ def test_there_is_no_eval_and_no_pickle() -> None:
                 if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
             }
             assert not calls & {"eval", "exec", "compile", "__import__"}, path
-            # compiled code is a pickle; that file reads what this user wrote, after its checksum
-            assert (
-                "pickle" not in imports(path)
-                or path.relative_to(ROOT).as_posix() == "rbm/online/kernels/kernel_cache.py"
-            ), path
+            # compiled code is a pickle, and so is a model that goes to workers; both files read what this user wrote,
+            # after its checksum
+            allowed = {"rbm/online/kernels/kernel_cache.py", "rbm/workers/parcels.py"}
+            assert "pickle" not in imports(path) or path.relative_to(ROOT).as_posix() in allowed, path

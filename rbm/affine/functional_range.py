@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lowrank import gram_schmidt
 from rbm.affine.inner_product import InnerProduct
+from rbm.affine.representers import represented, sizes_in_units
 from rbm.arithmetic import extended
-from rbm.arithmetic.columns import Columns
+from rbm.arithmetic.columns import Columns, Store
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds
+from rbm.arithmetic.split_columns import SplitColumns
 from rbm.errors import ModelError
 
 __all__ = ["FunctionalRange"]
@@ -33,11 +37,11 @@ class FunctionalRange:
     so that | ||W c||_{P^-1} - ||R c||_2 | <= sum_j defects_j |c_j| + orthogonality ||R c||_2 for every c.
     """
 
-    def __init__(self, inner_product: InnerProduct) -> None:
+    def __init__(self, inner_product: InnerProduct, store: Store | None = None) -> None:
         self.inner_product = inner_product
         n = inner_product.shape[0]
-        self._functionals = extended.SplitColumns(n)
-        self._representers = Columns(n)
+        self._functionals = SplitColumns(n, store)
+        self._representers = Columns(n, store)
         self.factor = np.zeros((0, 0))  #: R (k, m)
         self.defects = np.zeros(0)  #: (m,)
         self.norms = np.zeros(0)  #: ||W_j||_{P^-1} (m,), from the columns of R and the defects, never too small
@@ -88,13 +92,17 @@ class FunctionalRange:
         return float(np.linalg.norm(self.gram - np.eye(len(self.gram)))) + self.gram_error
 
     def append(self, hi: np.ndarray, lo: np.ndarray, rounding: np.ndarray) -> None:
-        """Add functionals given as hi + lo (n, b), every entry known to within `rounding` (n, b).
+        """Add functionals given as hi + lo (n, b).
 
-        Raises ModelError if they are beyond 1e298.
+        rounding : what every entry may be off by (n, b), or a norm of that for each functional, in balanced units:
+            ||S e||_2 (b,), S = diag(balance)
+
+        Raises ModelError if they are beyond 1e298. Cost: two solves with P for each in Gram-Schmidt, and two more, of
+        all together.
         """
         inner = self.inner_product
-        basis, representers = self._functionals.columns.pieces, self._representers.pieces
-        new = gram_schmidt(hi, product=inner.factorized(), basis=basis, product_basis=representers)
+        basis, known = self._functionals.columns.pieces, self._representers.pieces
+        new = gram_schmidt(hi, product=inner.factorized(), basis=basis, product_basis=known)
         largest = np.abs(new.coefficients).max(initial=0.0)
         if not largest < extended.LARGEST:
             raise ModelError(
@@ -106,31 +114,49 @@ class FunctionalRange:
         factor[:k, :m], factor[:, m:] = self.factor, new.coefficients
         self.factor = factor
         self._functionals.append(new.basis)
-        self._measure_orthogonality(new.basis, new.product_basis)
-        approximation, off = self.approximation(factor[:, m:])
-        defect = extended.add((hi, lo), (-approximation[0], -approximation[1]))
-        defects = inner.dual_norm_upper(defect[0] + defect[1])
+        rest = self._remainder(hi, lo, factor[:, m:])
+        found = represented(inner, new.basis, new.product_basis, rest)
         # what the extended-precision products themselves may be off by: tiny, but for operators without entries
-        defects = defects + inner.dual_norm_bound(rounding + off)
+        of_entries = rounding if rounding.ndim == 1 else sizes_in_units(rounding, inner.balance)
+        of_product = self._functionals.rounding_sizes(factor[:, m:])
+        of_product = of_product * column_norm_bounds((self._functionals.row_max * inner.balance)[:, None])
+        defects = found.norms + (of_entries + of_product) / np.sqrt(inner.smallest_eigenvalue)
         self.defects = np.append(self.defects, defects)
         self.norms = np.append(self.norms, column_norm_bounds(new.coefficients) + defects)
+        if new.basis.shape[1]:  # else all that is new is zero, or depends on what there was
+            self._measure_orthogonality(new.basis, found.representers, found.distances)
+
+    def mark(self) -> dict[str, Any]:
+        """Return the state, for :meth:`back_to`: small arrays, and one number a row."""
+        return {**vars(self), "row_max": self._functionals.row_max.copy(), "width": self._functionals.terms}
+
+    def back_to(self, mark: dict[str, Any]) -> None:
+        """Forget what was appended since :meth:`mark`, whole or in part."""
+        mark = dict(mark)
+        row_max, width = mark.pop("row_max"), mark.pop("width")
+        vars(self).update(mark)
+        self._functionals.cut(width, row_max)
+        self._representers.cut(width)
+
+    def _remainder(self, hi: np.ndarray, lo: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """Return W - D R (n, b), formed in extended precision and then rounded, for columns of R (k, b)."""
+        made = np.empty(hi.shape, np.result_type(hi, self._functionals.columns.dtype, factor), "F")
+        for rows, *approximation in self._functionals.products(factor):
+            leading, rest = extended.two_sum(*approximation)
+            left = extended.add((hi[rows], lo[rows]), (-leading, -rest))
+            made[rows] = left[0] + left[1]
+        return made
 
     def approximation(self, factor: np.ndarray) -> tuple[extended.Extended, np.ndarray]:
         """Return D R (n, b) as hi + lo for columns of R (k, b), and what its entries may be off by (n, b)."""
         return self._functionals.product(factor), self._functionals.rounding(factor)
 
-    def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray) -> None:
-        """Extend P^{-1} D and D^H P^{-1} D by the last columns.
-
-        P^{-1} D of these is given in working precision and refined here.
-        """
-        if not new.shape[1]:
-            return  # all that is new is zero, or depends on what there was
-        representers, distances = self.inner_product.riesz_with_error(new, start=representers)
+    def _measure_orthogonality(self, new: np.ndarray, representers: np.ndarray, distances: np.ndarray) -> None:
+        """Extend P^{-1} D and D^H P^{-1} D by the last columns, whose representers are known as well as can be."""
         self._representers.append(representers)
-        units = self.inner_product.balance[:, None]
-        self._sizes = np.append(self._sizes, column_norm_bounds(new * units))
-        self._duals = np.append(self._duals, column_norm_bounds(representers / units))
+        units = self.inner_product.balance
+        self._sizes = np.append(self._sizes, sizes_in_units(new, units))
+        self._duals = np.append(self._duals, sizes_in_units(representers, 1 / units))
         self._distances = np.append(self._distances, distances)
         adjoint = representers.conj().T
         rows = np.concatenate([adjoint @ piece for piece in self._functionals.columns.pieces], axis=1)

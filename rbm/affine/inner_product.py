@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.affine.units import Units, smallest_eigenvalue, units_of
+from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero
+from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError
-from rbm.solvers.definite import hermitian_part, norm_bound
+from rbm.solvers.choice import prover, read_solver
+from rbm.solvers.definite import Prove, hermitian_part, norm_bound
+from rbm.solvers.elsewhere import elsewhere
 from rbm.solvers.factorization import Solve, factorize_positive_definite
-from rbm.solvers.user_code import Solver, UserSolver
+from rbm.solvers.updated import user_solve
+from rbm.solvers.user_code import Solver
 
 __all__ = ["InnerProduct"]
 
@@ -25,8 +29,6 @@ MAX_REFINEMENTS = 8
 ASYMMETRY = 1e-10
 #: Columns larger than 2^RANGE or smaller than 2^-RANGE are scaled, so that no square over- or underflows.
 RANGE = 300
-#: What to do about a product that is not positive definite, for a reason that is not known.
-ELIMINATE = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
 
 
 class InnerProduct:
@@ -36,18 +38,18 @@ class InnerProduct:
     ----------
     matrix : P, scipy sparse or dense, real or complex. What rounding left of P - P^H, at most 1e-10 in balanced units,
         is removed: the norm is that of (P + P^H) / 2, as (v^H P v)^{1/2} is for a matrix that is not quite Hermitian
-    solver : optional ``solver(matrix, rhs (n, k)) -> (n, k)`` in place of sparse LU or dense Cholesky; it gets copies
+    solver : in place of sparse LU or dense Cholesky: a name, a function or an object (:class:`rbm.FullOrderModel`)
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
-    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` and more than 5000 unknowns:
-    measured), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
+    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` that proves
+    nothing and more than 5000 unknowns: measured, `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
     `riesz_with_error`.
 
     Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
 
-    def __init__(self, matrix: Any, solver: Solver | None = None) -> None:
+    def __init__(self, matrix: Any, solver: Solver | str | None = None) -> None:
         if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
             raise ModelError(f"the product must be a scipy sparse matrix or a dense array, got {type(matrix).__name__}")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
@@ -64,9 +66,7 @@ class InnerProduct:
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
-        if not (solver is None or callable(solver)):
-            raise ModelError(f"solver must be a function (matrix, rhs (n, k)) -> (n, k), got {solver!r}")
-        self._solver = solver
+        self._solver = read_solver(solver)
         self._solve: Solve | None = None
 
     @property
@@ -115,49 +115,37 @@ class InnerProduct:
 
     def factorized(self) -> Solve:
         """The solve with P in working precision."""
+        if (others := elsewhere(self)) is not None:
+            return others.solve
         if self._solve is None:
-            if self._solver is not None:
-                self._solve = UserSolver(self._solver, self.matrix)
+            if (cholesky := prover(self._solver, self.matrix)) is not None:
+                made = cholesky(self.matrix, prove=False)
+                self._solve = None if made is None else _in_type(made[0], self.matrix)
+            elif self._solver is not None:
+                self._solve = user_solve(self._solver, self.matrix)
             else:
                 self._solve = factorize_positive_definite(self.matrix)
         if self._solve is None:
             raise ModelError(
-                "the product is not positive definite (its factorisation met a pivot <= 0)" + self.defect()
+                f"the product is not positive definite (its factorisation met a pivot <= 0){self.defect()}"
             )
         return self._solve
 
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
+        Without a solver of the user, or with one that proves definiteness, P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
         which maps constants to round-off, is refused even where rounding made all its pivots positive: but for
         rounding, the norm of constants would be zero.
         """
-        if self._solver is None:
+        if self._solver is None or prover(self._solver, self.matrix) is not None:
             self.factorized()
-        if self._maps_constants_to_zero():
+        if maps_constants_to_zero(self.matrix):
             raise ModelError("the product is not positive definite to working precision" + self.defect())
 
     def defect(self, otherwise: str = ELIMINATE) -> str:
         """Return the end of a message: which usual cause makes P indefinite or singular, and what to do."""
-        if self._maps_constants_to_zero():
-            return (
-                "; it maps constant vectors to zero, as a stiffness matrix K without Dirichlet conditions does: take "
-                "K + M, M the mass matrix"
-            )
-        diagonal = np.asarray(self.matrix.diagonal()).real
-        i = int(np.argmin(diagonal))
-        if not diagonal[i] > 0:
-            return (
-                f"; its diagonal entry {i} is {diagonal[i]:.3g}, and {int((diagonal <= 0).sum())} are not positive: "
-                "eliminate the unknowns that have none, or choose another inner product"
-            )
-        return f"; {otherwise}"
-
-    def _maps_constants_to_zero(self) -> bool:
-        """True if every entry of P 1 is round-off of the sum that it is."""
-        image, size = (np.asarray(a.sum(axis=1)).ravel() for a in (self.matrix, abs(self.matrix)))
-        return self.shape[0] > 1 and bool(np.all(np.abs(image) <= 64 * ROUND_OFF * size))
+        return defect(self.matrix, otherwise)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickle and copy, without the factorisation, which is made again where it is needed."""
@@ -183,13 +171,16 @@ class InnerProduct:
         product with P more.
         """
         v, rho, y = self._refined(functionals, start)
+        return v, self.distance_after(v, rho, y)
+
+    def distance_after(self, v: np.ndarray, rho: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the bounds of :meth:`riesz_with_error` (m,) of V, whose last correction was y, for a residual rho."""
         units = self.balance[:, None]
         off = column_norm_bounds((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
         sizes = column_norm_bounds(v / units)
         # of the product with V before its last correction; in all rows the same up to their largest entries
         off = off + self._rounding_size * (sizes + column_norm_bounds(y / units))
-        of_sum = ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
-        return v, off / np.sqrt(self.smallest_eigenvalue) + of_sum
+        return off / np.sqrt(self.smallest_eigenvalue) + ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
 
     def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return V, and of the last refinement the residual before it and the correction."""
@@ -282,23 +273,38 @@ class InnerProduct:
 
         hence t <= (b + (b^2 + 4 a)^{1/2}) / 2, with the rounding of a and d added; close to it while cond(P) u << 1.
         """
-        n, m = functionals.shape
-        if not m:
-            return np.zeros(0)
         (w,), exponents = self._in_range(functionals)
-        units = self.balance[:, None]
-        y = self.factorized()(w)
+        bound = self.upper_from_solve(w, self.factorized()(w))
+        return bound if exponents is None else scaled(bound, exponents)
+
+    def upper_from_solve(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the bounds of :meth:`dual_norm_upper` (m,) from y = fl(P^{-1} w), for functionals in range."""
+        n, units = len(w), self.balance[:, None]
         a = np.abs(np.sum(w.conj() * y, axis=0).real)
         a = a + 4 * (n + 2) * ROUND_OFF * column_norm_bounds(w * units) * column_norm_bounds(y / units)
         b = column_norm_bounds((w - self.matrix @ y) * units) + self._product_rounding(w, y)
-        b = b / np.sqrt(self.smallest_eigenvalue)
-        bound = (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
-        return bound if exponents is None else scaled(bound, exponents)
+        b /= np.sqrt(self.smallest_eigenvalue)
+        return (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
 
     @cached_property
     def smallest_eigenvalue(self) -> float:
         """A proved lower bound of the smallest eigenvalue of S P S (:mod:`rbm.affine.units`)."""
-        return smallest_eigenvalue(self, self._solver is None)
+        return smallest_eigenvalue(self, self.prove, not self.proved)
+
+    @property
+    def solver(self) -> Any:
+        """The solver that was given: None, a function, or an object with `factorize`."""
+        return self._solver
+
+    @property
+    def proved(self) -> bool:
+        """True if definiteness is proved; False if P is large and the `solver` given proves nothing: measured."""
+        return self._solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
+
+    @property
+    def prove(self) -> Prove | None:
+        """The elimination of the `solver` that proves definiteness, for more than 5000 unknowns; None: ours does."""
+        return prover(self._solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """Return the norm ||x||_P (m,) of each column of x (n, m)."""
@@ -329,6 +335,17 @@ class InnerProduct:
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
         return tuple(scaled(c, -exponents) for c in columns), exponents
+
+
+def _in_type(solve: Solve, matrix: Any) -> Solve:
+    """Return the solve function for right-hand sides of both types; complex ones of a real matrix in two parts."""
+
+    def both(rhs: np.ndarray) -> np.ndarray:
+        if rhs.shape[1] and np.iscomplexobj(rhs) and not np.iscomplexobj(matrix):
+            return solve(rhs.real) + 1j * solve(rhs.imag)
+        return solve(rhs) if rhs.shape[1] else np.zeros(rhs.shape, np.result_type(rhs, matrix, float))
+
+    return both
 
 
 def _largest(vectors: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from lowrank import LowRankMatrix
 from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
+from rbm.arithmetic.precision import column_norm_bounds
 from rbm.solvers.factorization import Solve, solve_function, symmetric_lu
 
 __all__ = ["SparseSum", "TermStack"]
@@ -130,6 +131,11 @@ class TermStack:
         self.owner = np.repeat(sequence, [len(self.rows[q]) for q in sequence])
         self._shape = (n, len(terms))
 
+    @property
+    def terms(self) -> int:
+        """The number Qa of terms."""
+        return self._shape[1]
+
     def product(self, x: np.ndarray | extended.Extended) -> extended.Extended:
         """Return [A_1 x; ..; A_Qa x] (r, m) as hi + lo, in the rows of the stack."""
         products = [extended.product(split, x) for split in self._products]
@@ -142,13 +148,32 @@ class TermStack:
         """Return a bound (r, m) of the error of :meth:`product` (:func:`rbm.arithmetic.extended.rounding`)."""
         return np.concatenate([extended.rounding(split, x) for split in self._products])
 
+    def rounding_norms(self, x: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """Return bounds (m, Qa) of ||diag(units) e||_2 for the error e of A_q x_j in :meth:`product`, units (n,).
+
+        Of matrices that show their entries the bounds (r, m) themselves are not formed.
+        """
+        made, start = np.zeros((x.shape[1], self._shape[1])), 0
+        for split in self._products:
+            part = slice(start, start + split.shape[0])
+            start, owner, scale = part.stop, self.owner[part], units[self._row[part], None]
+            known = isinstance(split, extended.SplitMatrix)
+            sizes = split.row_max[:, None] * scale if known else extended.rounding(split, x) * scale
+            for q in np.unique(owner):
+                norms = column_norm_bounds(sizes[owner == q])
+                made[:, q] = norms * extended.rounding_sizes(split, x) if known else norms
+        return made
+
     def side_by_side(self, stacked: np.ndarray) -> np.ndarray:
         """Return the parts of a stacked vector (r,) as columns (n, Qa), one per term.
 
-        Entries are zero where the stack has no row.
+        Of k vectors (r, k) they are (n, k Qa), those of one vector together. Entries are zero where the stack has none.
         """
-        columns = np.zeros(self._shape, dtype=stacked.dtype, order="F")
-        columns[self._row, self.owner] = stacked
+        n, terms = self._shape
+        several = stacked[:, None] if stacked.ndim == 1 else stacked
+        columns = np.zeros((n, terms * several.shape[1]), dtype=stacked.dtype, order="F")
+        for j, vector in enumerate(several.T):
+            columns[self._row, self.owner + j * terms] = vector
         return columns
 
 

@@ -22,6 +22,7 @@ from rbm.errors import ModelError
 from rbm.online.chunks import slices
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
+from rbm.solvers.choice import NAMED, read_solver
 from rbm.solvers.factorization import Solve
 from rbm.solvers.updated import UpdatedMatrix, bordered, woodbury
 from rbm.solvers.user_code import Solver, UserOperator
@@ -43,24 +44,24 @@ class AffineSystem:
     operators : [(theta_q, A_q), ...], rhs : [(phi_q, f_q), ...], as the model takes them
     product : P (n, n), or an :class:`rbm.affine.inner_product.InnerProduct`, which systems may share
     parameters : the parameter space
-    solver : the user's, in place of SuperLU and LAPACK; or None
+    solver : what :func:`rbm.solvers.choice.read_solver` takes, in place of SuperLU and LAPACK; or None
 
     Raises ModelError for shapes that do not fit, NaN in a matrix, a product that is not Hermitian positive definite.
     """
 
     def __init__(
-        self, operators: Terms, rhs: Terms, product: Any, parameters: ParameterSpace, solver: Solver | None
+        self, operators: Terms, rhs: Terms, product: Any, parameters: ParameterSpace, solver: Solver | str | None
     ) -> None:
-        self.parameters, self.solver = parameters, solver
+        self.parameters, self.solver = parameters, read_solver(solver)
         given = isinstance(product, InnerProduct)
-        self.inner_product = product if given else InnerProduct(entries("the product", product), solver)
+        self.inner_product = product if given else InnerProduct(entries("the product", product), self.solver)
         n = self.inner_product.shape[0]
         self.operator_coefficients = Coefficients([c for c, _ in operators], parameters)
         self.rhs_coefficients = Coefficients([c for c, _ in rhs], parameters)
         terms = tuple(operator_term(f"operator term {q}", a, n) for q, (_, a) in enumerate(operators))
         vectors = [vector_term(f"right-hand side term {q}", f, n) for q, (_, f) in enumerate(rhs)]
         self.rhs_terms = np.stack(vectors, axis=1)
-        if solver is None and any(map(shows_no_entries, terms)):
+        if any(map(shows_no_entries, terms)) and type(self.solver) in (type(None), *NAMED.values()):
             raise ModelError(_without_solver(terms))
         self.set_operators(terms)
         self.inner_product.check()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -19,7 +18,7 @@ from rbm.arithmetic import extended
 from rbm.errors import Interrupted, ModelError, PointError, place
 from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.updated import UpdatedMatrix, user_solve, woodbury
-from rbm.solvers.user_code import check_executor
+from rbm.workers.crew import Crew, Round, crew_of
 
 __all__ = ["FORESEEN", "solutions", "solves"]
 
@@ -28,6 +27,11 @@ SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
 MAX_REFINEMENTS = 12
+#: The same for a solver of the user, whose corrections may be no more than halved: 60 halvings are 1e-18.
+USER_REFINEMENTS = 60
+#: Of the residual that a solver of the user was given last, the share that it may leave. A larger one means that it did
+#: not answer: an absolute tolerance, which small right-hand sides meet at once.
+ANSWERED = 0.5
 #: What one vector shows of the contraction of a refinement may be less than its norm: a margin for a correction that
 #: is left out.
 FORESEEN = 1e4
@@ -37,10 +41,10 @@ _SINGULAR = (
 )
 #: Pieces a worker gets, so that none waits long for the others.
 PIECES = 4
+#: Numbers of one component that come back in a piece, at most.
+LONG = 1 << 21
 #: Rows that an error lists in its text; all are in `rows`.
 SHOWN = 8
-
-Pending = list[tuple[int, Any]]  #: (first row, future) of submitted pieces
 
 
 class _Failure(NamedTuple):
@@ -58,7 +62,7 @@ class _Piece(NamedTuple):
 
 
 def solutions(
-    system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | None
+    system: AffineSystem, mus: np.ndarray, foreseen: float, progress: bool, executor: Executor | Crew | None
 ) -> extended.Extended:
     """Return u(mu) as hi + lo (n, M) at checked parameter points mus (M, p).
 
@@ -67,54 +71,36 @@ def solutions(
     Points that fail do not keep the others from being solved: the error is raised at the end, and holds their
     solutions.
     """
-    count, workers = len(mus), 1
-    if check_executor(executor) is not None:
-        workers = PIECES * int(getattr(executor, "_max_workers", 0) or os.cpu_count() or 1)
-        system.prepare()  # before the threads, which would all do it
-    size = 1 if executor is None else max(1, math.ceil(count / workers))
-    made = _Answers(system.dimension, count)
-    pending: Pending = []
-    try:
-        with progress_bar(None, "full-order solves", enabled=progress, total=count) as bar:
-            work = partial(_piece, system, foreseen, count > 1)
-            pieces = {i: mus[i : i + size] for i in range(0, count, size)}
-            for start, piece in _finished(work, pieces, executor, pending):
-                made.pieces[start] = piece
-                bar.update(piece.values[0].shape[1])
-        return made.finish()
-    except KeyboardInterrupt as interrupt:
-        raise made.interrupted(pending) from interrupt
-    except PointError as error:  # about the whole call: it may have come after many solves
-        if error.rows is None:
-            made.collect(pending)
-            error.solution = made.joined() if made.pieces else None
-        raise
-
-
-def _finished(
-    work: Callable[..., _Piece], pieces: dict[int, np.ndarray], executor: Executor | None, pending: Pending
-) -> Iterator[tuple[int, _Piece]]:
-    """Yield (start, piece) one after the other. `pending` gets what has been submitted, if the executor submits."""
-    submit = getattr(executor, "submit", None)
-    if executor is None or not callable(submit):
-        made = (map if executor is None else executor.map)(work, pieces, pieces.values())
-        yield from zip(pieces, made, strict=True)
-        return
-    try:
-        for start, mus in pieces.items():
-            pending.append((start, submit(work, start, mus)))
-        for start, future in pending:
-            yield start, future.result()
-    finally:
-        for _, future in pending:
-            future.cancel()
+    count = len(mus)
+    if executor is not None:
+        system.prepare()  # before the workers, which would all do it
+    with crew_of(executor, system) as crew:
+        size = (
+            1 if executor is None else max(1, min(math.ceil(count / (PIECES * crew.count)), LONG // system.dimension))
+        )
+        starts = range(0, count, size)
+        made = _Answers(system.dimension, count, starts)
+        work = crew.run(_piece, ((foreseen, count > 1, i, mus[i : i + size]) for i in starts))
+        try:
+            with progress_bar(None, "full-order solves", enabled=progress, total=count) as bar:
+                for start, piece in zip(starts, work, strict=True):
+                    made.pieces[start] = piece
+                    bar.update(piece.values[0].shape[1])
+            return made.finish()
+        except KeyboardInterrupt as interrupt:
+            raise made.interrupted(work) from interrupt
+        except PointError as error:  # about the whole call: it may have come after many solves
+            if error.rows is None:
+                made.collect(work)
+                error.solution = made.joined() if made.pieces else None
+            raise
 
 
 class _Answers:
     """The solutions at M points, as far as they are known."""
 
-    def __init__(self, dimension: int, count: int) -> None:
-        self.dimension, self.count = dimension, count
+    def __init__(self, dimension: int, count: int, starts: range) -> None:
+        self.dimension, self.count, self.starts = dimension, count, starts
         self.pieces: dict[int, _Piece] = {}  # by first row
 
     @property
@@ -149,17 +135,16 @@ class _Answers:
             error.solution = self.joined()
         raise error from first.error.__cause__
 
-    def collect(self, pending: Pending) -> None:
+    def collect(self, work: Round) -> None:
         """Take the submitted pieces that are finished, in order or not."""
-        for start, future in pending:
-            if start not in self.pieces and future.done() and not (future.cancelled() or future.exception()):
-                self.pieces[start] = future.result()
+        for number, piece in work.finished():
+            self.pieces.setdefault(self.starts[number], piece)
 
-    def interrupted(self, pending: Pending) -> Interrupted:
+    def interrupted(self, work: Round) -> Interrupted:
         """Return the error about Ctrl-C, with the pieces that are finished; a second Ctrl-C does not lose them."""
         while True:
             try:
-                self.collect(pending)
+                self.collect(work)
                 failed = len(self.failed)
                 done = sum(piece.values[0].shape[1] for piece in self.pieces.values()) - failed
                 return Interrupted(
@@ -224,12 +209,13 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
         values = matrix.data if sp.issparse(matrix) else getattr(matrix, "values", matrix)
         _check_in_range("the matrix sum_q theta_q A_q", values)
     size = partial(_size, system.inner_product.balance)
+    limit = MAX_REFINEMENTS
     if system.solver is not None:
-        foreseen = np.inf
+        foreseen, limit = np.inf, USER_REFINEMENTS
     for solve in solves(system, matrix):
         u = solve(rhs)
         x, step, first = (u, np.zeros_like(u)), np.inf, size(u)
-        for _ in range(MAX_REFINEMENTS):
+        for _ in range(limit):
             r = system.residual(theta[None], phi[None], x)
             correction = solve(r[0] + r[1])
             before, step = step, size(correction)
@@ -242,10 +228,12 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
                 break
         whole = size(x[0])
         if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
-            return x
+            if system.solver is None or _answered(system, r[0] + r[1], matrix, correction):
+                return x
+    asked = ": it must solve to a tolerance relative to its right-hand side" if system.solver is not None else ""
     raise ModelError(
         f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the "
-        "matrix is singular to working precision, or the solver is not accurate" + _SINGULAR
+        f"matrix is singular to working precision, or the solver is not accurate{asked}{_SINGULAR}"
     )
 
 
@@ -301,6 +289,12 @@ def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray,
     image = np.abs(np.asarray(matrix @ x))
     terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
     return bool(np.abs(r * units).max() <= 1e-8 * np.abs(terms * units).max())
+
+
+def _answered(system: AffineSystem, r: np.ndarray, matrix: Any, correction: np.ndarray) -> bool:
+    """Return True if a solver of the user solved for the last residual r, and did not take it for zero."""
+    units = system.inner_product.balance[:, None]
+    return bool(np.abs((r - np.asarray(matrix @ correction)) * units).max() <= ANSWERED * np.abs(r * units).max())
 
 
 def _size(balance: np.ndarray, u: np.ndarray) -> float:

@@ -25,14 +25,14 @@ import scipy.sparse.linalg as spla
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
-from rbm.solvers.definite import definiteness_error, dense, eigenvalue_from_inverse
+from rbm.solvers.definite import Prove, definiteness_error, dense, eigenvalue_from_inverse
 from rbm.solvers.factorization import Solve
 
-__all__ = ["Units", "smallest_eigenvalue", "units_of"]
+__all__ = ["PROOF_LIMIT", "Units", "smallest_eigenvalue", "units_of"]
 
 #: Up to this dimension a product too ill-conditioned for the usual proof is proved definite by its inverse.
 DENSE_LIMIT = 400
-#: Beyond this dimension a user's solver is trusted: the smallest eigenvalue is then measured with it, not proved.
+#: Beyond this dimension definiteness is a matter of the user's solver: proved by it, or measured with it.
 PROOF_LIMIT = 5000
 
 #: Condition number, in balanced units, from which a product of few unknowns is whitened.
@@ -125,20 +125,20 @@ def _congruent(matrix: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, f
     return (made + made.conj().T) / 2, float(np.linalg.norm(off + 2 * ROUND_OFF * np.abs(made))) * (1 + 2.0**-20)
 
 
-def smallest_eigenvalue(product: ScaledProduct, own_solver: bool) -> float:
+def smallest_eigenvalue(product: ScaledProduct, prove: Prove | None, measured: bool) -> float:
     """Return a proved lower bound of lambda_min(S P S), S = diag(balance), about nine tenths of it.
 
     A few Lanczos steps with the inverse estimate it; an elimination of S P S - shift I that succeeds proves it, up to
     its own rounding (:func:`rbm.solvers.definite.definiteness_error`), which is subtracted. Products too
-    ill-conditioned for that, of at most 400 unknowns, are proved by their inverse in extended precision. With a solver
-    of the user and more than 5000 unknowns, where a factorisation of ours may not fit, the estimate itself is taken,
-    halved: a measurement.
+    ill-conditioned for that, of at most 400 unknowns, are proved by their inverse in extended precision. `prove` is
+    the elimination of the user's solver, if it is to be taken for ours. Where `measured` the estimate itself is taken,
+    halved: with a solver that proves nothing and more than 5000 unknowns, where a factorisation of ours may not fit.
 
     Raises ModelError for a product that is not positive definite, or is so ill-conditioned that neither proves it.
     Cost: two factorisations and some twenty solves.
     """
     estimate, n, largest = _estimate(product), len(product.balance), product.largest_eigenvalue
-    if not own_solver and n > PROOF_LIMIT:
+    if measured:
         if estimate > 100 * n * ROUND_OFF * largest:
             return estimate / 2
         raise _not_proved(product, estimate)
@@ -146,7 +146,7 @@ def smallest_eigenvalue(product: ScaledProduct, own_solver: bool) -> float:
     identity = sp.eye_array(n) if sp.issparse(balanced) else np.eye(n)
     for share in (0.9, 0.5):
         shift = share * estimate
-        error = definiteness_error(balanced - shift * identity) if shift > 0 else None
+        error = definiteness_error(balanced - shift * identity, prove) if shift > 0 else None
         if error is not None and error + 4 * ROUND_OFF <= shift / 2:  # the shifted diagonal, below two, was rounded
             return shift - error - 4 * ROUND_OFF
     if n <= DENSE_LIMIT and (proved := eigenvalue_from_inverse(dense(balanced))) > 0:

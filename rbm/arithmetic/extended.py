@@ -22,18 +22,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.arithmetic.columns import Columns
+from rbm.arithmetic.columns import column_blocks
 from rbm.errors import ModelError
 
 __all__ = [
-    "UNIT", "Extended", "SplitColumns", "SplitMatrix", "add", "dot", "is_black_box", "product", "rounding", "scale",
-    "split_bits", "split_product", "two_product", "two_sum",
+    "UNIT", "Extended", "SplitMatrix", "add", "dot", "is_black_box", "longest_sum", "modulus", "on_grid", "product",
+    "rounding", "rounding_sizes", "rounding_unit", "scale", "split_bits", "split_product", "two_product", "two_sum",
 ]  # fmt: skip
 
-#: Relative error of the results here, per unit of max|A| max|B| K, for short sums; :func:`_unit` is for any.
+#: Relative error of the results here, per unit of max|A| max|B| K, for short sums; :func:`rounding_unit` is for any.
 UNIT = 2.0**-70
-#: How much larger entries may become before a row of a growing matrix is split again.
-ROOM = 4.0
 #: Entries of this size have no grid: the shift that rounds to it would overflow.
 LARGEST = 2.0**990
 #: Splits a number into two of 26 bits.
@@ -132,7 +130,7 @@ def split_bits(terms: int) -> int:
     return int((53 - math.ceil(math.log2(max(2 * terms, 2)))) // 2)
 
 
-def _on_grid(values: np.ndarray, largest: np.ndarray | float, bits: int) -> np.ndarray:
+def on_grid(values: np.ndarray, largest: np.ndarray | float, bits: int) -> np.ndarray:
     """Return `values` rounded to multiples of 2^-bits times the power of two above `largest`.
 
     `largest` bounds real and imaginary parts.
@@ -145,23 +143,23 @@ def _on_grid(values: np.ndarray, largest: np.ndarray | float, bits: int) -> np.n
         return (values + shift) - shift
 
 
-def _modulus(values: np.ndarray) -> np.ndarray:
+def modulus(values: np.ndarray) -> np.ndarray:
     """Return the larger of |re| and |im|."""
     return np.maximum(np.abs(values.real), np.abs(values.imag)) if np.iscomplexobj(values) else np.abs(values)
 
 
-def _unit(terms: int, bits: int, complex_valued: bool, room: float = 1.0) -> float:
+def rounding_unit(terms: int, bits: int, complex_valued: bool) -> float:
     """Return a proved error of a product per unit of 2 K max|A| max|x|.
 
-    The tails, at most (1 + room) 2^-b of that, are summed with (terms + 4) u.
+    The tails, at most 2 2^-b of that, are summed with (terms + 4) u.
 
     UNIT where that is larger, as for real matrices of up to some sixty terms per row. Complex numbers: two sums of
     twice as many terms, 4 sqrt(2) times that.
     """
-    return max(UNIT, (1 + room) / 2 * (6 if complex_valued else 1) * (terms + 4) * 2.0 ** (-53 - bits))
+    return max(UNIT, (6 if complex_valued else 1) * (terms + 4) * 2.0 ** (-53 - bits))
 
 
-def _chunked(terms: int) -> int:
+def longest_sum(terms: int) -> int:
     """Return the length of the longest sum where `terms` numbers are summed in chunks.
 
     The chunks are added one after the other.
@@ -192,14 +190,14 @@ class SplitMatrix:
             balanced.data = matrix.data * self.inner_scale[matrix.indices]
             rows = np.repeat(np.arange(matrix.shape[0]), counts)
             self.row_max = np.zeros(matrix.shape[0])
-            np.maximum.at(self.row_max, rows, _modulus(balanced.data))
+            np.maximum.at(self.row_max, rows, modulus(balanced.data))
             self.head, self.tail = balanced.copy(), balanced
-            self.head.data = _on_grid(balanced.data, self.row_max[rows], self.bits)
+            self.head.data = on_grid(balanced.data, self.row_max[rows], self.bits)
             self.tail.data = balanced.data - self.head.data
         else:
             balanced = matrix * self.inner_scale
-            self.row_max = _modulus(balanced).max(axis=1, initial=0.0)
-            self.head = _on_grid(balanced, self.row_max[:, None], self.bits)
+            self.row_max = modulus(balanced).max(axis=1, initial=0.0)
+            self.head = on_grid(balanced, self.row_max[:, None], self.bits)
             self.tail = balanced - self.head
         if not self.row_max.max(initial=0.0) < LARGEST:
             raise ModelError(
@@ -207,69 +205,15 @@ class SplitMatrix:
                 "extended precision; choose other units"
             )
         self.shape, self.dtype = matrix.shape, matrix.dtype
-        self.longest = self.terms if sparse else _chunked(self.terms)  #: sum, after which others are added one by one
+        self.longest = (
+            self.terms if sparse else longest_sum(self.terms)
+        )  #: sum, after which others are added one by one
 
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         return self.matrix @ x
 
     def __abs__(self) -> Any:
         return abs(self.matrix)
-
-
-class SplitColumns:
-    """A dense matrix (n, k) that grows by columns, split as a :class:`SplitMatrix`.
-
-    The grid of a row has room for entries four times as large as there are. Only rows that outgrow theirs are split
-    again, so that a product costs no more than reading the matrix.
-    """
-
-    def __init__(self, n: int) -> None:
-        self.columns, self._head, self._tail = Columns(n), Columns(n), Columns(n)
-        self.row_max, self._largest = np.zeros(n), np.zeros(n)  # of the entries so far, and that the grid has room for
-        self.bits = split_bits(1)
-
-    @property
-    def terms(self) -> int:
-        """The number k of columns."""
-        return self.columns.width
-
-    def append(self, columns: np.ndarray) -> None:
-        """Add columns (n, j) at the right."""
-        self.columns.append(columns)
-        self.row_max = np.maximum(self.row_max, _modulus(columns).max(axis=1, initial=0.0))
-        # the bits for as many columns as may come before there is one bit less
-        bits = split_bits(1 << (self.terms - 1).bit_length())
-        rows = np.flatnonzero((self.row_max > self._largest) | (bits != self.bits))
-        self._largest[rows] = self.row_max[rows] * ROOM
-        self.bits = bits
-        head = _on_grid(columns, self._largest[:, None], bits)
-        self._head.append(head)
-        self._tail.append(columns - head)
-        if len(rows):
-            for whole, leading, rest in zip(self.columns.pieces, self._head.pieces, self._tail.pieces, strict=True):
-                values = whole[rows]
-                leading[rows] = part = _on_grid(values, self._largest[rows, None], bits)
-                rest[rows] = values - part
-
-    def product(self, x: np.ndarray) -> Extended:
-        """Return A X (n, m) as hi + lo for X (k, m), as :func:`product`."""
-        head = _on_grid(x, _modulus(x).max(axis=0, initial=0.0), self.bits)
-        both = np.concatenate([head, x - head], axis=1)
-        m, start = x.shape[1], 0
-        hi = lo = np.zeros((m, len(self.row_max)))  # without columns the product is zero
-        for leading, rest in zip(self._head.pieces, self._tail.pieces, strict=True):
-            rows = slice(start, start + leading.shape[1])
-            parts, tail = both[rows].T @ leading.T, x[rows].T @ rest.T
-            tail += parts[m:]
-            hi, lo = (parts[:m], tail) if not start else (hi + parts[:m], lo + tail)
-            start = rows.stop
-        return two_sum(hi.T, lo.T)
-
-    def rounding(self, x: np.ndarray) -> np.ndarray:
-        """Return a bound (n, m) of the error of :meth:`product`, as :func:`rounding`."""
-        complex_valued = self.columns.dtype.kind == "c" or np.iscomplexobj(x)
-        unit = _unit(_chunked(self.terms), self.bits, complex_valued, ROOM)
-        return 2 * self.terms * self.row_max[:, None] * (unit * _modulus(x).max(axis=0, initial=0.0))
 
 
 def product(a: Any, x: np.ndarray | Extended) -> Extended:
@@ -285,8 +229,20 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
         hi = np.asarray(a @ x)
         return two_sum(hi, np.asarray(a @ correction)) if correction is not None else (hi, np.zeros_like(hi))
     split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
+    blocks = list(column_blocks(max(split.shape), x.shape[1])) if sp.issparse(split.head) else []
+    if len(blocks) < 2:
+        return _product(split, x, correction)
+    shape, dtype = (split.shape[0], x.shape[1]), np.result_type(split.dtype, x, float)
+    hi, lo = np.empty(shape, dtype, "F"), np.empty(shape, dtype, "F")
+    for some in blocks:
+        hi[:, some], lo[:, some] = _product(split, x[:, some], None if correction is None else correction[:, some])
+    return hi, lo
+
+
+def _product(split: SplitMatrix, x: np.ndarray, correction: np.ndarray | None) -> Extended:
+    """Return the same for columns that are multiplied together."""
     y = x / split.inner_scale[:, None]
-    head = _on_grid(y, _modulus(y).max(axis=0, initial=0.0), split.bits)
+    head = on_grid(y, modulus(y).max(axis=0, initial=0.0), split.bits)
     m = y.shape[1]
     pair = np.concatenate([head, y - head], axis=1)
     if sp.issparse(split.head) or split.terms <= CHUNK:
@@ -307,7 +263,7 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
 def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
     """Return a bound (n, m) of the error of every entry of :func:`product`.
 
-    The bound is 2 unit K max_j |A_ij d_j| max_j |x_j / d_j| (:func:`_unit`).
+    The bound is 2 unit K max_j |A_ij d_j| max_j |x_j / d_j| (:func:`rounding_unit`).
 
     For a ``LinearOperator`` it is a *sample*, no bound: 16 times |A y + A (x - y) - A x| for two random y, and at least
     u |A x|.
@@ -325,12 +281,20 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
             sample = np.maximum(sample, 16 * np.abs(np.asarray(a @ y) + np.asarray(a @ (x - y)) - whole))
         return sample
     split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
+    return split.row_max[:, None] * rounding_sizes(split, x, correction)
+
+
+def rounding_sizes(split: SplitMatrix, x: np.ndarray, correction: np.ndarray | None = None) -> np.ndarray:
+    """Return s (m,): in row i and column j of :func:`product` the error is at most ``split.row_max``_i s_j.
+
+    So a norm of all of it is one of `row_max` times s_j, and the bounds (n, m) need not be formed.
+    """
     scale_ = split.inner_scale[:, None]
-    unit = _unit(split.longest, split.bits, np.iscomplexobj(split.matrix) or np.iscomplexobj(x))
-    size = unit * _modulus(x / scale_).max(axis=0, initial=0.0)
+    unit = rounding_unit(split.longest, split.bits, np.iscomplexobj(split.matrix) or np.iscomplexobj(x))
+    size = unit * modulus(x / scale_).max(axis=0, initial=0.0)
     if correction is not None:
-        size = size + u * _modulus(correction / scale_).max(axis=0, initial=0.0)
-    return 2 * split.terms * split.row_max[:, None] * size
+        size = size + np.finfo(float).eps / 2 * modulus(correction / scale_).max(axis=0, initial=0.0)
+    return 2 * split.terms * size
 
 
 def is_black_box(a: Any) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
-__all__ = ["each", "thread_count"]
+__all__ = ["alone", "each", "thread_count"]
 
 _state = threading.local()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
@@ -74,6 +76,20 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
         _surely(_one_thread_a_product.leave)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep this thread to itself: its batches get no helping threads, and its matrix products one thread each."""
+    outer, _state.inside = getattr(_state, "inside", False), True
+    try:
+        if not outer:
+            _one_thread_a_product.enter()
+        yield
+    finally:
+        _state.inside = outer
+        if not outer:
+            _surely(_one_thread_a_product.leave)
+
+
 def _surely(step: Callable[[], None]) -> None:
     """Run step() to its end, again if Ctrl-C broke it off; that Ctrl-C is raised afterwards.
 
@@ -122,14 +138,16 @@ class _OneThreadAProduct:
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), set[int](), None
+        self._found: Any = None
 
     def enter(self) -> None:
         """Set the limit; a thread calls this once, and then :meth:`leave` whatever comes of it."""
         with self._lock:
             if self._before is None:
-                self._before = _libraries().limit(limits=None)  # as it was, noted before anything is changed
+                self._found = _libraries()
+                self._before = self._found.limit(limits=None)  # as it was, noted before anything is changed
             self._inside.add(threading.get_ident())
-            _libraries().limit(limits=1, user_api="blas")
+            self._found.limit(limits=1, user_api="blas")
 
     def leave(self) -> None:
         """Take the limit away if this is the last thread to leave."""
@@ -140,8 +158,13 @@ class _OneThreadAProduct:
                 self._before = None
 
 
-@cache
 def _libraries() -> Any:
+    return _found(len(sys.modules))
+
+
+@lru_cache(1)
+def _found(modules: int) -> Any:
+    """Return the libraries of this process; once more where it has loaded further modules, which may bring some."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

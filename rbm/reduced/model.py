@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -12,11 +13,10 @@ import numpy as np
 
 from lowrank.renamed import renamed
 from rbm.arithmetic.precision import is_single, precision
-from rbm.errors import ModelError, ParameterError
+from rbm.errors import ModelError
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal, Sketched
 from rbm.online.batches import OnError
-from rbm.parameters.named_points import is_batch
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.coded_coefficients import CodedCoefficients, Method
 from rbm.reduced.given_coefficients import estimate
@@ -27,6 +27,7 @@ from rbm.reduced.precision_change import converted_arrays, interpolated_squares,
 from rbm.reduced.quantization import quantized_fields
 from rbm.reduced.shortened import compress
 from rbm.reduced.stored_solutions import coded, decoded, reconstructed
+from rbm.reduced.streams import stream
 from rbm.solution import Solution, coefficients_of
 
 __all__ = ["ReducedModel", "Solution"]
@@ -82,28 +83,20 @@ class ReducedModel(ReducedArrays):
         """
         return self._online.solve(mus, estimate, method, extrapolate, on_error, coefficients, progress)
 
-    def stream(self, mus: Any, *, size: int = 1 << 17, **options: Any) -> Iterator[Solution]:
-        """Yield a Solution for each block of points, for answers larger than memory.
+    def stream(
+        self, mus: Any, *, size: int = 1 << 17, executor: Executor | None = None, **options: Any
+    ) -> Iterator[Solution]:
+        """Yield a Solution for each block of points, in order, for answers larger than memory.
 
         mus : an array (M, p) or a table, which is cut into blocks of `size` points, or an iterable of these, a
             generator for instance, which are answered one after the other
+        executor : blocks go to its workers, two for each at a time (docs/scale.md); threads of this process by default
         options : as for :meth:`solve`
 
         Messages count rows from the start of the stream, `rows` and `failed` from the start of the block, as its arrays
         do.
         """
-        if not (isinstance(size, int | np.integer) and size >= 1):
-            raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
-        blocks = mus
-        if is_batch(mus):
-            points = self.parameters.points(mus)
-            count = points.shape[0]
-            blocks = (points[start : min(start + size, count), ...] for start in range(0, count, size))
-        first_row = 0
-        for block in blocks:
-            solution = self._online.solve(block, first_row=first_row, **options)
-            first_row += len(solution)
-            yield solution
+        return stream(self, mus, size, executor, options)
 
     def estimate(
         self, mus: Any, coefficients: Any = None, method: str | None = None, *, extrapolate: bool = False

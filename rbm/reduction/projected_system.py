@@ -5,6 +5,8 @@ With it comes the range of the residual, which is a known linear map: r(mu) = W 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,18 @@ from lowrank import POD, gram_schmidt
 from rbm.affine.entries import dense_entries
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.system import AffineSystem
-from rbm.arithmetic.columns import Columns
+from rbm.arithmetic.columns import Columns, Store
 from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel, Projection, check_projection
-from rbm.online.chunks import pieces
+from rbm.online.chunks import pieces, slices
 from rbm.online.forms import Form
 from rbm.online.threads import each
 
-__all__ = ["Reduction", "ResidualRange", "solved"]
+__all__ = ["Reduction", "ResidualRange", "solved", "together"]
+
+#: Columns of the residual's range that are orthonormalised together, and bytes that they may take.
+TOGETHER, LARGEST = 64, 1 << 27
 
 
 class ResidualRange(FunctionalRange):
@@ -30,17 +35,26 @@ class ResidualRange(FunctionalRange):
     W = [f_1..f_Qf, A_1 z_1..A_Qa z_1, A_1 z_2, ...] is formed in extended precision as basis vectors arrive.
     """
 
-    def __init__(self, system: AffineSystem) -> None:
-        super().__init__(system.inner_product)
+    def __init__(self, system: AffineSystem, store: Store | None = None) -> None:
+        super().__init__(system.inner_product, store)
         self._stack = system.stack
         self.append(system.rhs_terms, np.zeros_like(system.rhs_terms), np.zeros(system.rhs_terms.shape))
 
     def extend(self, vectors: np.ndarray) -> None:
-        """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k)."""
+        """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k).
+
+        Those of all k vectors are orthonormalised together, as many as make 64 columns, or 128 MB: Riesz solves have
+        that many right-hand sides. So what rounding does to them depends on k, and on nothing else but the vectors.
+        """
         stack = self._stack
-        for j in range(vectors.shape[1]):
-            z = vectors[:, j : j + 1]
-            self.append(*(stack.side_by_side(part[:, 0]) for part in (*stack.product(z), stack.rounding(z))))
+        for some in slices(vectors.shape[1], together(len(vectors), stack.terms)):
+            z = np.ascontiguousarray(vectors[:, some])
+            hi, lo = stack.product(z)
+            self.append(
+                stack.side_by_side(hi),
+                stack.side_by_side(lo),
+                stack.rounding_norms(z, self.inner_product.balance).ravel(),
+            )
 
 
 class Reduction:
@@ -51,30 +65,44 @@ class Reduction:
     model : the full-order model
     basis : (n, N) vectors to start from; orthonormalised in P unless they are orthonormal to 1e-10 already
     projection : "galerkin" or "least-squares"; by default the model's own
+    sizes : numbers of vectors after which a step of :meth:`extend_many` ended, as in the history of a greedy: given the
+        same basis in the same steps, all that is made of it is the same, bit for bit. By default each is a step
+    store : where tall matrices are kept (:class:`rbm.storage.workspace.Workspace`); memory by default
 
     Galerkin: Z^H A(mu) Z gamma = Z^H f(mu). Least squares: gamma minimises ||f(mu) - A(mu) Z gamma||_{P^-1}, which in
     the orthonormal basis D of the residual's range (W = D R) is the small problem min ||R c(mu)||_2: the columns of R
     *are* the reduced system, at no extra cost. It is stable whenever the full model is: ||r|| is at most sigma_max(mu)
     times the best approximation error, and never grows with N.
 
-    :meth:`extend` adds one vector; all reduced quantities grow, nothing is recomputed.
+    :meth:`extend` adds one vector, :meth:`extend_many` several; all reduced quantities grow, nothing is recomputed.
     """
 
     def __init__(
-        self, model: FullOrderModel, basis: np.ndarray | None = None, projection: Projection | None = None
+        self,
+        model: FullOrderModel,
+        basis: np.ndarray | None = None,
+        projection: Projection | None = None,
+        *,
+        sizes: Sequence[int] = (),
+        store: Store | None = None,
     ) -> None:
         self.model = model
         self.projection = check_projection(projection or model.projection)
         # Z, P Z and, stacked, A_q Z
-        self._basis, self._product_basis = Columns(model.dimension), Columns(model.dimension)
-        self._images = Columns(len(model.stack.owner))
+        self._store = store
+        self._whole: np.ndarray | None = None
+        self._basis, self._product_basis = Columns(model.dimension, store), Columns(model.dimension, store)
+        self._images = Columns(len(model.stack.owner), store)
         qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
         self._operators = np.zeros((qa, 0, 0))
         self._rhs = np.zeros((qf, 0))
         self._range: ResidualRange | None = None
+        #: how many vectors came together, one after the other: what rounding did to the range depends on that
+        self._steps: list[int] = []
         if basis is not None:
-            for column in _orthonormal(model, basis).T:
-                self._append(column)
+            columns = _orthonormal(model, basis)
+            for some in _steps(columns.shape[1], sizes):
+                self._append(columns[:, some])
 
     @property
     def size(self) -> int:
@@ -83,8 +111,10 @@ class Reduction:
 
     @property
     def basis(self) -> np.ndarray:
-        """The basis Z (n, N), as one array."""
-        return self._basis.array
+        """The basis Z (n, N), as one array in memory."""
+        if self._whole is None or self._whole.shape[1] != self.size:
+            self._whole = self._basis.array
+        return self._whole
 
     @property
     def orthonormality(self) -> float:
@@ -111,22 +141,51 @@ class Reduction:
     def residual_range(self) -> ResidualRange:
         """The residual range, made on first use and kept up to date from then on."""
         if self._range is None:
-            self._range = ResidualRange(self.model)
-            self._range.extend(self.basis)
+            made, basis, start = ResidualRange(self.model, self._store), self.basis, 0
+            for count in self._steps:
+                made.extend(basis[:, start : start + count])
+                start += count
+            self._range = made
         return self._range
 
     def extend(self, snapshot: np.ndarray) -> bool:
         """Append a snapshot (n,), orthonormalised against the basis; return False if its remainder is round-off."""
-        snapshot = dense_entries("snapshot", snapshot)[:, None]
-        z, pz = self._basis.pieces, self._product_basis.pieces
-        new = gram_schmidt(snapshot, product=self.model.product, basis=z, product_basis=pz)
-        if not len(new.kept):
-            return False
-        self._append(new.basis[:, 0])
-        return True
+        return bool(self.extend_many(dense_entries("snapshot", snapshot)[:, None]))
 
-    def _append(self, vector: np.ndarray) -> None:
-        z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever the vector comes from
+    def extend_many(self, snapshots: np.ndarray) -> list[int]:
+        """Append snapshots (n, k), orthonormalised against the basis and among themselves, as one step.
+
+        Return the numbers of those that were kept, in the order of the vectors that they gave: left out are those whose
+        remainders are round-off. Riesz solves of the residual's range have the columns of all of them as right-hand
+        sides. Where it fails or is interrupted, nothing has changed.
+        """
+        z, pz = self._basis.pieces, self._product_basis.pieces
+        snapshots = dense_entries("snapshots", snapshots)
+        new = gram_schmidt(snapshots, product=self.model.product, basis=z, product_basis=pz)
+        if len(new.kept):
+            self._append(new.basis)
+        return new.kept.tolist()
+
+    def _append(self, vectors: np.ndarray) -> None:
+        """Append P-orthonormal vectors (n, k) as one step."""
+        grown = self._basis, self._product_basis, self._images
+        before, widths = dict(vars(self)), [columns.width for columns in grown]
+        of_range = None if self._range is None else self._range.mark()
+        try:
+            for vector in vectors.T:
+                self._append_one(np.ascontiguousarray(vector)[:, None])  # same layout, same bits, wherever it is from
+            self._steps = [*self._steps, vectors.shape[1]]
+            if self._range is not None:
+                self._range.extend(vectors)
+        except BaseException:
+            vars(self).update(before)
+            for columns, width in zip(grown, widths, strict=True):
+                columns.cut(width)
+            if self._range is not None and of_range is not None:
+                self._range.back_to(of_range)
+            raise
+
+    def _append_one(self, z: np.ndarray) -> None:
         n = self.size
         dtype = np.result_type(self._operators, z, *[t.dtype for t in self.model.operator_terms])
         operators = np.zeros((len(self._operators), n + 1, n + 1), dtype=dtype)
@@ -143,8 +202,6 @@ class Reduction:
         self._rhs = np.concatenate([self._rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
         self._basis.append(z)
         self._product_basis.append(np.asarray(self.model.product @ z))
-        if self._range is not None:
-            self._range.extend(z)
 
     def combination(self, gamma: np.ndarray) -> np.ndarray:
         """Return Z gamma (n,) for reduced coefficients gamma (N,)."""
@@ -194,6 +251,17 @@ def solved(
 
     each(work, pieces(len(theta), 8 * (theta.shape[1] + phi.shape[1] + 2 * gamma.shape[1] + 16)))
     return gamma, None if form is None else Estimate(value, floor, resolved)
+
+
+def together(n: int, terms: int) -> int:
+    """Return how many vectors (n,) at most are multiplied by all Qa terms, and orthonormalised, together."""
+    return max(1, min(TOGETHER, LARGEST // (8 * n)) // terms)
+
+
+def _steps(count: int, sizes: Sequence[int]) -> list[slice]:
+    """Return which of `count` vectors came together, in steps that ended at `sizes`; each alone where that is open."""
+    ends = sorted({size for size in sizes if 0 < size < count} | {count}) if sizes else range(1, count + 1)
+    return [slice(a, b) for a, b in pairwise([0, *ends]) if a < b]
 
 
 def _vectors(basis: Any) -> np.ndarray:

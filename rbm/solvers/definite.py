@@ -15,6 +15,7 @@ Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002),
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from rbm.solvers.inertia import ROUNDED_UP, growth, inertia
 
 __all__ = [
     "DOMINANT",
+    "Prove",
     "definiteness_error",
     "dense",
     "dominance_slack",
@@ -35,6 +37,8 @@ __all__ = [
     "semidefinite_slack",
 ]
 
+#: H -> (solve, e) with H + e I >= 0 proved, or None where H is not definite (:class:`rbm.solvers.Pardiso`).
+Prove = Callable[..., tuple[Any, float | None] | None]
 #: A matrix is taken for semi-definite if a shift of this share of its norm makes it definite; the shift is charged.
 ALLOWED = 1e-10
 #: A slack from dominant diagonals is taken, and no factorisation made, up to this many u of the norm.
@@ -68,17 +72,21 @@ def hermitian_part(matrix: Any) -> Any:
     return matrix / 2 + matrix.conj().T / 2
 
 
-def definiteness_error(matrix: Any) -> float | None:
+def definiteness_error(matrix: Any, prove: Prove | None = None) -> float | None:
     """Return e >= 0 such that H + e I is proved positive semi-definite.
 
     None if the elimination of H met a pivot that is not positive.
 
     matrix : H (n, n), exactly Hermitian, sparse or dense
+    prove : the elimination of another library for sparse matrices (:func:`rbm.solvers.choice.prover`), in place of ours
 
     Cost: one factorisation, and a few products with its factors.
     """
     if not sp.issparse(matrix):
         return _dense_error(matrix)
+    if prove is not None:
+        made = prove(matrix)
+        return None if made is None else made[1]
     found = inertia(matrix)
     return found.error if found is not None and found.negative == 0 else None
 
@@ -137,12 +145,13 @@ def dominance_slack(matrix: Any, scale: np.ndarray | None = None) -> float:
     return float(margin.max(initial=0.0)) * ROUNDED_UP
 
 
-def semidefinite_slack(matrix: Any) -> float | None:
+def semidefinite_slack(matrix: Any, prove: Prove | None = None) -> float | None:
     """Return s >= 0 such that H + s I is proved positive semi-definite, s as small as rounding allows.
 
     None if s > 1e-10 ||H|| were needed.
 
     matrix : H (n, n), of a size far from the ends of the range of numbers
+    prove : as for :func:`definiteness_error`
 
     A semi-definite H itself cannot be proved to be one in floating-point arithmetic. The slack s that is forgiven is
     the caller's to charge. Cost: one factorisation, none for diagonally dominant matrices, a few more for one that is
@@ -158,7 +167,7 @@ def semidefinite_slack(matrix: Any) -> float | None:
         return None if size > 0 else 0.0
     for factor in 100.0 ** np.arange(5):
         shift = 16 * u * np.sqrt(n) * size * factor
-        error = definiteness_error(matrix + shift * identity) if shift <= ALLOWED * size else None
+        error = definiteness_error(matrix + shift * identity, prove) if shift <= ALLOWED * size else None
         if error is not None:
             return shift + error + 2 * u * size  # the shifted diagonal was rounded
     return None

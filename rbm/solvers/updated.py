@@ -30,7 +30,7 @@ import scipy.sparse.linalg as spla
 
 from rbm.errors import ModelError
 from rbm.solvers.factorization import Solve, factorize, solve_function, symmetric_lu
-from rbm.solvers.user_code import Solver, UserSolver
+from rbm.solvers.user_code import FactorizedSolver, Solver, UserSolver
 
 __all__ = ["UpdatedMatrix", "bordered", "user_solve", "woodbury"]
 
@@ -163,9 +163,11 @@ def bordered(matrix: UpdatedMatrix, order: np.ndarray | None = None, units: np.n
 
 
 def user_solve(solver: Solver, matrix: Any) -> Solve:
-    """Return the solve by a function of the user, who never sees low-rank terms: these are added by Woodbury."""
+    """Return the solve by what the user gave, who never sees low-rank terms: these are added by Woodbury."""
     if isinstance(matrix, UpdatedMatrix):
-        return woodbury(UserSolver(solver, matrix.base), matrix)
+        return woodbury(user_solve(solver, matrix.base), matrix)
+    if hasattr(solver, "factorize"):
+        return FactorizedSolver(solver, matrix)
     return UserSolver(solver, matrix)
 
 

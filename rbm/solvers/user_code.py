@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,9 +15,18 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from rbm.errors import ModelError
 
-__all__ = ["Solver", "UserOperator", "UserSolver", "check_executor", "numbers"]
+__all__ = ["FactorizedSolver", "Factorizer", "Solver", "UserOperator", "UserSolver", "check_executor", "numbers"]
 
-Solver = Callable[[Any, np.ndarray], np.ndarray]  #: solver(A (n, n), B (n, k)) -> X (n, k) with A X = B
+
+class Factorizer(Protocol):
+    """An object that factorises a matrix once, and solves with its factors."""
+
+    def factorize(self, matrix: Any) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the function B (n, k) -> X (n, k) with A X = B, for a matrix A (n, n)."""
+
+
+#: solver(A (n, n), B (n, k)) -> X (n, k) with A X = B, or an object with factorize(A) -> solve
+Solver = Callable[[Any, np.ndarray], np.ndarray] | Factorizer
 
 
 class UserSolver:
@@ -42,7 +51,7 @@ class UserSolver:
     Cost beyond the solver's own: a pass over A and two over B in every call.
     """
 
-    def __init__(self, solver: Solver, matrix: Any) -> None:
+    def __init__(self, solver: Callable[[Any, np.ndarray], np.ndarray], matrix: Any) -> None:
         self._solver, self._matrix = solver, matrix
         self._handed_out: Any = None
 
@@ -59,6 +68,51 @@ class UserSolver:
         answer = numbers("solver", self._solver(self._handed_out, np.array(rhs)), rhs.shape, "right-hand side")
         # the solution of a real system is real: an imaginary part is the solver's error, and the real part is nearer
         return answer if complex_valued else answer.real
+
+
+class FactorizedSolver:
+    """Solves X = A^{-1} B (n, k) with the factors that ``solver.factorize(A)`` made, once, at the first solve.
+
+    The solver gets a private copy of A, which it may change (a LinearOperator as it is); its solve function gets new
+    copies of the right-hand sides, of A's type: complex ones of a real A come as twice as many real columns. X is
+    checked and copied, as for :class:`UserSolver`.
+
+    Raises ModelError where `factorize` returns no function, or its answer is not k columns of finite numbers.
+    """
+
+    def __init__(self, solver: Factorizer, matrix: Any) -> None:
+        self._solver, self._matrix = solver, matrix
+        self._solve: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def __call__(self, rhs: np.ndarray) -> np.ndarray:
+        """Return X (n, k) in double precision; real if A and B are."""
+        black_box = not (sp.issparse(self._matrix) or isinstance(self._matrix, np.ndarray))
+        dtype = np.result_type(getattr(self._matrix, "dtype", None) or float, float)
+        if rhs.shape[1] == 0:
+            return np.zeros(rhs.shape, np.result_type(rhs, dtype))
+        if not black_box and np.iscomplexobj(rhs) and not np.issubdtype(dtype, np.complexfloating):
+            both = self(np.concatenate([rhs.real, rhs.imag], axis=1))
+            return both[:, : rhs.shape[1]] + 1j * both[:, rhs.shape[1] :]
+        if self._solve is None:
+            self._solve = self._factorized()
+        # the order of memory stays: engines that want columns take them as they are
+        right = np.array(rhs, dtype=np.result_type(rhs, dtype))
+        answer = numbers("solver", self._solve(right), rhs.shape, "right-hand side")
+        return answer if black_box or np.iscomplexobj(right) else answer.real
+
+    def _factorized(self) -> Callable[[np.ndarray], np.ndarray]:
+        matrix = self._matrix
+        if sp.issparse(matrix):
+            matrix = matrix.copy()
+        elif isinstance(matrix, np.ndarray):
+            matrix = np.array(matrix)
+        solve = self._solver.factorize(matrix)
+        if not callable(solve):
+            raise ModelError(
+                f"factorize of the solver {type(self._solver).__name__} must return a function rhs (n, k) -> (n, k), "
+                f"it returned {solve!r}"
+            )
+        return solve
 
 
 class UserOperator(LinearOperator):

@@ -16,6 +16,7 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError, StabilityError
 from rbm.estimate import RESOLVED
+from rbm.solvers.choice import prover
 from rbm.solvers.definite import definiteness_error, dense, hermitian_part
 from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.updated import UpdatedMatrix, user_solve
@@ -104,7 +105,7 @@ def check_stability(
 
     - n <= 600, with entries: the smallest singular value of L^{-1} A L^{-H}, P = L L^H, from a dense decomposition
     - larger, A(mu) Hermitian: A - beta P has positive pivots only (Sylvester), which proves the bound, up to round-off.
-      Not with a solver of the user, whose matrices may be too large for a factorisation of ours
+      Not with a solver of the user that proves nothing: matrices may be too large for a factorisation of ours
     - else, and where a pivot is not positive: ||A v||_{P'} / ||v||_P, the smallest over a Krylov space of 20 vectors of
       A^{-1} P A^{-H} P, whose largest eigenvalue is 1/beta^2 (Lanczos); A^{-1} P for a LinearOperator without adjoint.
       This is an upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and
@@ -168,12 +169,15 @@ def _smallest(factor: np.ndarray, matrix: Any, beta: float) -> tuple[float, np.n
 
 def _is_below(system: AffineSystem, matrix: Any, beta: float) -> bool:
     """Return True if A is Hermitian and A - (1 - SLACK) beta P has positive pivots."""
-    if system.black_box or system.solver is not None or isinstance(matrix, UpdatedMatrix):
+    if system.black_box or isinstance(matrix, UpdatedMatrix):
         return False  # of factors beside a sparse matrix nothing is formed that could be eliminated
+    prove = prover(system.solver, matrix)
+    if system.solver is not None and prove is None:
+        return False  # matrices that may be too large for a factorisation of ours
     units = system.inner_product.in_units
     if abs(units(matrix - matrix.conj().T)).max() > 1e-12 * abs(units(matrix)).max():
         return False
-    return definiteness_error(hermitian_part(units(matrix - (1 - SLACK) * beta * system.product))) is not None
+    return definiteness_error(hermitian_part(units(matrix - (1 - SLACK) * beta * system.product)), prove) is not None
 
 
 def _krylov(system: AffineSystem, matrix: Any, rng: np.random.Generator) -> tuple[np.ndarray, bool]:

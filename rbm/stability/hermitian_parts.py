@@ -127,14 +127,14 @@ def range_of(part: HermitianPart, inner: InnerProduct) -> tuple[float, float]:
     Cost: two eigenvalues and a factorisation each, or the factorisation alone where the part is semi-definite.
     """
     smallest, room = inner.units.smallest, part.size / inner.units.smallest * (1 + 8 * ROUND_OFF)
-    slacks = {sign: _slack(part, sign) for sign in (1.0, -1.0)}
+    slacks = {sign: _slack(part, sign, inner) for sign in (1.0, -1.0)}
     estimates = {
         sign: _outermost(sign * part.matrix, inner, part.name) for sign, slack in slacks.items() if slack is None
     }
     scale, ends = max(map(abs, estimates.values()), default=0.0), []
     for sign, slack in slacks.items():
         away = sign * part.matrix - DEFINITE * scale * inner.units.product
-        if slack is not None and scale > 0 and definiteness_error(away) is not None:  # zero is not the end
+        if slack is not None and scale > 0 and definiteness_error(away, inner.prove) is not None:  # zero is not the end
             slacks[sign], estimates[sign] = None, _outermost(sign * part.matrix, inner, part.name)
     for sign, slack in slacks.items():
         if slack is not None:  # semi-definite up to rounding: the end of the range is zero
@@ -148,12 +148,14 @@ def range_of(part: HermitianPart, inner: InnerProduct) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _slack(part: HermitianPart, sign: float) -> float | None:
+def _slack(part: HermitianPart, sign: float, inner: InnerProduct) -> float | None:
     """Return s >= 0, small, with sign H >= -s I proved; None where there is none, or a negative vector is at hand."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((part.matrix.shape[0], 4))
     values, sizes = ((x * (m @ x)).sum(axis=0).real for m in (part.matrix, abs(part.matrix)))
-    return None if np.any(sign * values < -1e-8 * np.abs(sizes)) else semidefinite_slack(sign * part.matrix)
+    return (
+        None if np.any(sign * values < -1e-8 * np.abs(sizes)) else semidefinite_slack(sign * part.matrix, inner.prove)
+    )
 
 
 def combined_part(theta: np.ndarray, parts: Sequence[HermitianPart]) -> tuple[Any, float]:
@@ -180,7 +182,7 @@ def shown_minimum(matrix: Any, error: float, estimate: float, scale: float, inne
     margin, largest = MARGINS[matrix.shape[0] > DENSE_LIMIT], norm_bound(matrix)
     while margin <= 1:
         at = estimate - margin * scale
-        left = definiteness_error(matrix - at * units.product)
+        left = definiteness_error(matrix - at * units.product, inner.prove)
         if left is not None:
             rounding = 4 * ROUND_OFF * (largest + abs(at) * units.largest) + error + abs(at) * units.product_error
             low = at - (left + rounding) / units.smallest

@@ -14,25 +14,23 @@ __all__ = ["decay_rate"]
 DENSE_LIMIT = 200
 #: Shares of the computed eigenvalue for which a proof is tried.
 SHARES = (0.999, 0.99, 0.9, 0.5)
-#: With a solver of the user, P of more unknowns is not factorised here.
-PROOF_LIMIT = 5000
 
 
-def decay_rate(product: InnerProduct, mass: InnerProduct, own_solver: bool = True) -> float:
+def decay_rate(product: InnerProduct, mass: InnerProduct) -> float:
     """Return lambda >= 0 with P >= lambda W, proved; 0 where no proof succeeds.
 
     The smallest eigenvalue is computed (Lanczos, with solves of P); that P - t W is positive definite for t just below
     it is shown by its elimination: P - t W + e I >= 0 in the balanced units of W, with the error e of the elimination,
-    gives P >= (t - e / lambda_min(W)) W. Cost: one factorisation, some twenty solves with P.
+    gives P >= (t - e / lambda_min(W)) W. Zero, too, for more than 5000 unknowns and a solver that proves nothing. Cost: one factorisation, some twenty solves with P.
     """
     n = product.shape[0]
-    if not own_solver and n > PROOF_LIMIT:
+    if not product.proved:
         return 0.0
     whole, other = hermitian_part(mass.in_units(product.matrix)), mass.balanced
     estimate = _estimate(product, mass) if n > DENSE_LIMIT else _smallest(dense(whole), dense(other))
     for share in SHARES:
         t = share * estimate
-        error = definiteness_error(hermitian_part(whole - t * other)) if t > 0 else None
+        error = definiteness_error(hermitian_part(whole - t * other), product.prove) if t > 0 else None
         if error is not None:
             # entries of P - t W were rounded once
             largest = float(abs(whole).sum(axis=1).max()) + t * float(abs(other).sum(axis=1).max())

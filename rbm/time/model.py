@@ -62,7 +62,7 @@ class TimeModel:
     control : g (K,), what is taken where none is given; ones by default
     theta : 1 is the implicit Euler method, 1/2 Crank and Nicolson's, of second order in dt
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}, linear ones; `output_units` their units
-    solver : ``solver(matrix, rhs (n, k)) -> (n, k)``, used for M + dt theta A and P in place of SuperLU and LAPACK
+    solver : used for M + dt theta A and P in place of SuperLU and LAPACK, as for :class:`rbm.FullOrderModel`
     constraints : which unknowns were eliminated, as for :class:`rbm.FullOrderModel`
     periodic : u^0 = u^K in place of an initial value; solved and certified by :meth:`space_time` only
 
@@ -99,7 +99,7 @@ class TimeModel:
         theta: float = 1.0,
         outputs: Mapping[str, Any] | None = None,
         output_units: Mapping[str, str] | None = None,
-        solver: Solver | None = None,
+        solver: Solver | str | None = None,
         constraints: Constraints | None = None,
         periodic: bool = False,
     ) -> None:
@@ -162,7 +162,7 @@ class TimeModel:
     @cached_property
     def decay(self) -> float:
         """A proved lambda with P >= lambda W, W the sum of the mass terms (:func:`rbm.time.decay.decay_rate`)."""
-        found = decay_rate(self.inner_product, self.mass.whole, self.spatial.solver is None)
+        found = decay_rate(self.inner_product, self.mass.whole)
         return found / (1 + self.mass.slack)
 
     @property

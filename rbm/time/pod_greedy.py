@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rbm.affine.missing import check_training
-from rbm.arithmetic import extended
-from rbm.errors import Interrupted, ModelError, ParameterError, StabilityError
+from rbm.errors import Interrupted, ModelError, ParameterError, StabilityError, WorkersLost
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
 from rbm.online.compilation import compile_seconds
@@ -22,17 +22,16 @@ from rbm.reduction.projected_system import Reduction
 from rbm.time.adjoint import adjoint_in_time
 from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
-from rbm.time.compression import SnapshotStream
 from rbm.time.control import checked_control
-from rbm.time.energy import EnergySum
 from rbm.time.files import save_run
 from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, rows_of, stored_run
 from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
 from rbm.time.model import TimeModel
 from rbm.time.project import finished
-from rbm.time.truth import PLAIN
-from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
+from rbm.time.worst_trajectories import projection_error, spread_out
+from rbm.weak_greedy import StoppingRule, Worst, check_batch, weak_greedy
+from rbm.workers.crew import Crew
 
 __all__ = ["pod_greedy"]
 
@@ -44,6 +43,8 @@ def pod_greedy(
     tol: float = 0.0,
     max_basis: int | None = None,
     modes: int = 1,
+    batch: int = 1,
+    executor: Executor | None = None,
     dual: Sequence[str] | str = (),
     control: Any = None,
     progress: bool = False,
@@ -59,6 +60,10 @@ def pod_greedy(
     tol : stop when the largest bound on the training set, in the energy norm at the last time, is at most this
     max_basis : stop at this many basis vectors; n by default
     modes : how many modes of a trajectory's projection error are added at a time
+    batch : the most trajectories a step: at the worst training point, and at others that are far from those before
+        (:func:`rbm.time.worst_trajectories.spread_out`); the basis depends on it
+    executor : the trajectories are marched by its workers, from where their modes come back (docs/scale.md): process
+        and thread pools, Dask, MPI, loky. The result depends neither on it nor on the number of workers
     dual : names of outputs, or "all": their dual problems (:func:`rbm.time.adjoint.adjoint_in_time`) get a basis each,
         by the same greedy on the impulse, and the outputs are corrected, with the product of both residuals as bound
         (:class:`rbm.time.dual.ReducedDual`). The tolerance is the same share of the largest bound with an empty basis.
@@ -78,6 +83,8 @@ def pod_greedy(
     ------
     Interrupted
         Ctrl-C; its `result` is the result so far.
+    WorkersLost
+        workers that died more than once, an executor that was shut down; its `solution` is the result so far.
     ParameterError, ModelError, StabilityError
         a bad training set or control, a singular system, a coercivity bound that is not positive, or one that is too
         large: where a bound is below the true error, which is known at each selected parameter.
@@ -103,20 +110,26 @@ def pod_greedy(
     if model.periodic:
         raise ModelError("a periodic model has no march; reduce space_time() with rbm.greedy")
     names = dual_names(model.spatial, dual)
-    run = _Run(model, model.parameters.validate(training), modes, limit, control, resume)
-    try:
-        stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress)
-        run.solve_duals(names, resume, tol, progress)
-        return run.result(*stopped)
-    except KeyboardInterrupt as interrupt:
-        if not run.selected:
-            raise KeyboardInterrupt("pod_greedy interrupted before the first basis vector") from None
-        run.keep()
-        result = run.result("max_basis", "interrupted")
-        text = "in `result` of this exception, and pod_greedy(..., resume=result) goes on from them"
-        raise Interrupted(
-            f"pod_greedy interrupted with {run.size} basis vectors; they are {text}", result
-        ) from interrupt
+    check_batch(batch)
+    points = model.parameters.validate(training)
+    with Crew(executor, model) as crew:
+        run = _Run(model, points, modes, limit, control, resume, batch, crew)
+        try:
+            stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress)
+            run.solve_duals(names, resume, tol, progress)
+            return run.result(*stopped)
+        except KeyboardInterrupt as interrupt:
+            if not run.selected:
+                raise KeyboardInterrupt("pod_greedy interrupted before the first basis vector") from None
+            result = run.broken_off()
+            text = "in `result` of this exception, and pod_greedy(..., resume=result) goes on from them"
+            raise Interrupted(
+                f"pod_greedy interrupted with {run.size} basis vectors; they are {text}", result
+            ) from interrupt
+        except WorkersLost as error:
+            if run.selected:
+                error.solution = run.broken_off()
+            raise
 
 
 class _Run:
@@ -124,8 +137,9 @@ class _Run:
 
     def __init__(
         self, model: TimeModel, training: np.ndarray, modes: int, limit: int, control: Any,
-        resume: PODGreedyResult | str | os.PathLike[str] | None,
+        resume: PODGreedyResult | str | os.PathLike[str] | None, batch: int = 1, crew: Crew | None = None,
     ) -> None:  # fmt: skip
+        self.batch, self.crew = batch, crew or Crew(None, model)
         self.model, self.training, self.modes, self.limit = model, training, modes, limit
         self.start = time.perf_counter() - compile_seconds()
         self.control = checked_control(
@@ -148,6 +162,7 @@ class _Run:
         self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool
     ) -> tuple[Stopped, str]:
         """Extend the basis until the rule stops it, and say why it did."""
+        self.rule = rule
         stop, worst = weak_greedy(
             self,
             rule,
@@ -188,55 +203,40 @@ class _Run:
         """Sweep the training set, and write down where the largest bound at the last time is."""
         _, estimate = self.sweep(keep=False)
         last = Estimate(estimate.value[:, -1], estimate.floor[:, -1], estimate.resolved[:, -1])
-        worst = int(np.argmax(last.bound))
-        bound, resolved = float(last.bound[worst]), int(last.resolved.sum())
+        self.bounds = last.bound
+        worst = int(np.argmax(self.bounds))
+        bound, resolved = float(self.bounds[worst]), int(last.resolved.sum())
         at, floor = tuple(float(x) for x in self.training[worst]), float(last.floor[worst])
         seconds = time.perf_counter() - compile_seconds() - self.start
         self.history.append(PODGreedyStep(self.size, at, bound, floor, resolved, seconds))
         return Worst(worst, bound, resolved > 0)
 
     def extend(self, point: int) -> bool:
-        """Add the first modes of the projection error of the trajectory at the worst training point."""
-        mu, bound = self.training[point], self.history[-1].bound
-        gamma = self.sweep(slice(point, point + 1))[0]
+        """Add the first modes of the projection errors of trajectories: at the worst training point, and at others."""
+        rows = spread_out(self.model.parameters, self.training, self.bounds, self.batch, self.rule.tol)
+        gamma = self.sweep(np.array(rows))[0]
         assert gamma is not None
-        stream, error, uncertainty = self._trajectory(mu, gamma[0])
-        if bound < error - uncertainty:
-            raise StabilityError(
-                f"the bound {bound:.3g} at {self.model.parameters.describe(mu)} is below the true error {error:.3g}: "
-                "the stability bound is larger than the coercivity constant there. Lower it (rbm.stability.MinTheta, "
-                "SCM and Pencil compute one); verify() checks it"
-            )
-        found, eigenvalues = stream.modes(min(self.modes, self.limit - self.size))
-        effectivity = bound / error if error > 11 * uncertainty else float("nan")
-        shown = tuple(float(x) for x in eigenvalues[: self.modes + 1])
-        self.history[-1] = replace(self.history[-1], eigenvalues=shown, effectivity=effectivity)
-        added = [self.reduction.extend(mode) for mode in found.T]
-        if not any(added):
-            return False
-        self.selected.append(mu)
-        self.sizes.append(self.size)
-        return True
-
-    def _trajectory(self, mu: np.ndarray, gamma: np.ndarray) -> tuple[SnapshotStream, float, float]:
-        """March the truth; return its projection error, the true error in the energy norm, and how uncertain it is."""
-        model, reduction = self.model, self.reduction
-        of_a, of_m = (c[0] for c in model.coefficients(mu[None])[:2])
-        stream, basis = SnapshotStream(model.inner_product.matrix), reduction.basis
-        products = basis.conj().T @ model.inner_product.matrix if basis.shape[1] else basis.conj().T
-        of_rounding = EnergySum(model, np.abs(of_a), of_m, sizes=True)
-        of_error = EnergySum(model, of_a, of_m)
-        for k, u in enumerate(model.march(mu, self.control, extrapolate=True, wanted=PLAIN)):
-            rest = u[0]
-            for _ in range(2 if basis.shape[1] else 0):
-                rest = rest - basis @ (products @ rest)
-            stream.add(rest[:, 0])
-            z = extended.product(basis, gamma[k][:, None])
-            hi, lo = extended.add(u, (-z[0], -z[1]))
-            of_error.add(hi + lo)
-            of_rounding.add(np.abs(u[0]))
-        # of the march, whose steps are refined to 2^-60 of the largest entry
-        return stream, of_error.norm, 2.0**-54 * of_rounding.norm
+        basis, rank = self.reduction.basis, min(self.modes, self.limit - self.size)
+        tasks = ((self.training[row], g, basis, self.control, rank) for row, g in zip(rows, gamma, strict=True))
+        found = list(self.crew.run(projection_error, tasks))
+        for row, made in zip(rows, found, strict=True):
+            if self.bounds[row] < made.error - made.uncertainty:
+                at = self.model.parameters.describe(self.training[row])
+                raise StabilityError(
+                    f"the bound {self.bounds[row]:.3g} at {at} is below the true error {made.error:.3g}: the stability "
+                    "bound is larger than the coercivity constant there. Lower it (rbm.stability.MinTheta, SCM and Pencil compute one); verify() checks it"
+                )
+        worst = found[0]
+        effectivity = self.bounds[rows[0]] / worst.error if worst.error > 11 * worst.uncertainty else float("nan")
+        shown = tuple(float(x) for x in worst.eigenvalues[: self.modes + 1])
+        self.history[-1] = replace(self.history[-1], eigenvalues=shown, effectivity=float(effectivity))
+        before = self.size
+        for row, made in zip(rows, found, strict=True):
+            added = [self.size < self.limit and self.reduction.extend(mode) for mode in made.modes.T]
+            if any(added):
+                self.selected.append(self.training[row])
+                self.sizes.append(self.size)
+        return self.size > before
 
     def solve_duals(self, names: Sequence[str], resume: Any, tol: float, progress: bool) -> None:
         """Build the bases of dual problems, from those of the run that is resumed if there are any.
@@ -259,6 +259,8 @@ class _Run:
                     tol=share * size,
                     max_basis=self.limit,
                     modes=self.modes,
+                    batch=self.batch,
+                    executor=self.crew.executor,
                     progress=progress,
                     resume=known.get(name),
                 )
@@ -269,6 +271,11 @@ class _Run:
         """Return the largest bound of a solution on the training set: that with an empty basis."""
         empty = _Run(model, self.training, 1, 1, control, None)
         return float(empty.sweep(keep=False)[1].bound[:, -1].max())
+
+    def broken_off(self) -> PODGreedyResult:
+        """Return the result so far, from whole extensions."""
+        self.keep()
+        return self.result("max_basis", "interrupted")
 
     def keep(self) -> None:
         """Start again from the whole extensions, after one that was broken off."""

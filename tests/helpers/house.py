@@ -25,7 +25,18 @@ ROOMS = {
     "rbm": (
         *("errors", "neighbours", "estimate", "solution"),
         *("weak_greedy", "storage", "arithmetic", "online"),
-        *("parameters", "solvers", "affine", "stability", "full_order", "reduction", "estimators", "reduced", "files"),
+        *(
+            "parameters",
+            "solvers",
+            "workers",
+            "affine",
+            "stability",
+            "full_order",
+            "reduction",
+            "estimators",
+            "reduced",
+            "files",
+        ),
         *("project", "greedy_result", "greedy", "time", "uses", "show", "command_line"),
     ),
     "problems": (

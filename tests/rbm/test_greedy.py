@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -103,14 +102,6 @@ def test_same_input_same_bits(model: rbm.FullOrderModel, training: np.ndarray) -
     np.testing.assert_array_equal(
         a.reduced_model.estimators["orthonormal"].factor, b.reduced_model.estimators["orthonormal"].factor
     )  # type: ignore[attr-defined]
-
-
-def test_an_executor_is_refused(model: rbm.FullOrderModel, training: np.ndarray) -> None:
-    with (
-        ThreadPoolExecutor(1) as executor,
-        pytest.raises(TypeError, match=r"takes no executor: .*all cores without it"),
-    ):
-        run(model, training, executor=executor)
 
 
 def test_a_step_copies_no_basis(monkeypatch: pytest.MonkeyPatch) -> None:

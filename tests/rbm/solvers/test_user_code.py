@@ -224,10 +224,10 @@ def test_errors_of_the_solver_keep_their_type() -> None:
 
     with pytest.raises(Stagnated, match="after 7 iterations"):
         model("sparse", solver).solve([2.0])
-    with pytest.raises(
-        rbm.ModelError, match=r"solver must be a function \(matrix, rhs \(n, k\)\) -> \(n, k\), got 'umfpack'"
-    ):
-        InnerProduct(np.eye(2), solver="umfpack")  # type: ignore[arg-type]
+    with pytest.raises(rbm.ModelError, match=r"solver='umfpack' is not known; names are 'superlu', 'pardiso'"):
+        InnerProduct(np.eye(2), solver="umfpack")
+    with pytest.raises(rbm.ModelError, match=r"solver must be a function .*, an object with factorize.*, got 3"):
+        InnerProduct(np.eye(2), solver=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("columns", [1, 3])

@@ -1,0 +1,115 @@
+"""Riesz representers of some functionals and dual norms of others, from one solve for all of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from rbm.affine.inner_product import ACCURATE, RANGE, InnerProduct
+from rbm.arithmetic import extended
+from rbm.arithmetic.columns import column_blocks
+from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
+from rbm.online.chunks import slices
+from rbm.solvers.elsewhere import elsewhere
+from rbm.solvers.factorization import COLUMNS
+
+__all__ = ["Represented", "by_columns", "represented", "sizes_in_units"]
+
+
+#: Unknowns from which on columns are taken 16 at a time: what that costs beside them is small then.
+APART = 16384
+
+
+class Represented(NamedTuple):
+    """What :func:`represented` returns."""
+
+    representers: np.ndarray  #: V (n, r), P^{-1} D right to a few u
+    distances: np.ndarray  #: (r,) proved bounds of the distance of V from P^{-1} D in the P-norm
+    norms: np.ndarray  #: (b,) proved upper bounds of ||w||_{P^-1}
+
+
+def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, others: np.ndarray) -> Represented:
+    """Return the Riesz representers of functionals D (n, r), and bounds of the dual norms of others W (n, b).
+
+    start : P^{-1} D in working precision, which is refined
+
+    Columns of large models are taken 16 at a time, the width in which SuperLU solves: workers may do that
+    (:mod:`rbm.affine.riesz_by_workers`), and bits do not depend on who does.
+    """
+    n, r, b = inner.shape[0], functionals.shape[1], others.shape[1]
+    if n < APART or not by_columns(inner) or not r + b:
+        return together(inner, functionals, start, others)
+    none = np.zeros((n, 0))
+    tasks = [(functionals[:, some], start[:, some], none) for some in slices(r, COLUMNS)]
+    tasks += [(none, none, others[:, some]) for some in slices(b, COLUMNS)]
+    found = elsewhere(inner)
+    answers = (together(inner, *task) for task in tasks) if found is None else found.each(together, tasks)
+    made, distances, norms = np.empty((n, 0)), np.empty(r), np.empty(b)
+    for k, part in enumerate(answers):
+        if k == 0:
+            made = np.empty((n, r), part.representers.dtype, "F")
+        at = slice(k * COLUMNS, k * COLUMNS + len(part.distances))
+        if len(part.distances):
+            made[:, at], distances[at] = part.representers, part.distances
+        else:
+            first = (k - -(-r // COLUMNS)) * COLUMNS
+            norms[first : first + len(part.norms)] = part.norms
+    return Represented(made, distances, norms)
+
+
+def by_columns(inner: InnerProduct) -> bool:
+    """Return True if P is sparse and its factors are kept, our own or a solver's: some columns may go elsewhere."""
+    return sp.issparse(inner.matrix) and (inner._solver is None or hasattr(inner._solver, "factorize"))
+
+
+def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, others: np.ndarray) -> Represented:
+    """Return what :func:`represented` does, for all columns by one call of the solver.
+
+    The same numbers as :meth:`InnerProduct.riesz_with_error` and :meth:`InnerProduct.dual_norm_upper` return, proved in
+    the same way; but the correction of the ones and the solve for the others are one call of the solver, with r + b
+    right-hand sides, and nothing taller than these is made, but blocks of 16 MB.
+    """
+    r, b = functionals.shape[1], others.shape[1]
+    n, units, matrix = inner.shape[0], inner.balance[:, None], inner.matrix
+    exponents = np.zeros(b, dtype=int)
+    rhs = np.empty((n, r + b), np.result_type(functionals, others, start, matrix), "F")
+    settled = True
+    row = float((inner.split.row_max * inner.balance).max())
+    for some in column_blocks(n, r):
+        hi, lo = extended.product(inner.split, start[:, some])
+        rhs[:, some] = (functionals[:, some] - hi) - lo
+        allowed = ACCURATE * (_largest(functionals[:, some] * units) + row * _largest(start[:, some] / units))
+        settled = settled and bool(np.all(_largest(rhs[:, some] * units) <= allowed))
+    for some in column_blocks(n, b):
+        exponents[some] = exponents_of(others[:, some] * units)
+        exponents[some] *= np.abs(exponents[some]) > RANGE
+        rhs[:, r + some.start : r + some.stop] = (
+            scaled(others[:, some], -exponents[some]) if np.any(exponents[some]) else others[:, some]
+        )
+    y = inner.factorized()(rhs)
+    norms = np.empty(b)
+    for some in column_blocks(n, b):
+        at = slice(r + some.start, r + some.stop)
+        bound = inner.upper_from_solve(rhs[:, at], y[:, at])
+        norms[some] = scaled(bound, exponents[some]) if np.any(exponents[some]) else bound
+    if not settled:  # the solve that made `start` was not accurate enough: refine as long as it takes
+        return Represented(*inner.riesz_with_error(functionals, start + y[:, :r]), norms)
+    made, distances = np.empty((n, r), rhs.dtype, "F"), np.empty(r)
+    for some in column_blocks(n, r):
+        made[:, some] = start[:, some] + y[:, some]
+        distances[some] = inner.distance_after(made[:, some], rhs[:, some], y[:, some])
+    return Represented(made, distances, norms)
+
+
+def sizes_in_units(vectors: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return bounds (m,) of ||diag(units) v||_2 for each column v of (n, m)."""
+    made = np.empty(vectors.shape[1])
+    for some in column_blocks(*vectors.shape):
+        made[some] = column_norm_bounds(vectors[:, some] * units[:, None])
+    return made
+
+
+def _largest(vectors: np.ndarray) -> np.ndarray:
+    return np.abs(vectors).max(axis=0, initial=0.0)

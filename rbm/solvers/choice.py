@@ -1,0 +1,60 @@
+"""What `solver=` takes: nothing, a name, a function, or an object that keeps its factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import scipy.sparse as sp
+
+from rbm.errors import ModelError
+from rbm.solvers.amg import AMG
+from rbm.solvers.automatic import Auto
+from rbm.solvers.cholmod import Cholmod
+from rbm.solvers.definite import Prove
+from rbm.solvers.pardiso import Pardiso
+from rbm.solvers.petsc import PETSc
+from rbm.solvers.superlu import SuperLU
+
+__all__ = ["NAMED", "prover", "read_solver"]
+
+#: The solvers that have a name, with their defaults.
+NAMED: dict[str, Callable[[], Any]] = {
+    "superlu": SuperLU,
+    "pardiso": Pardiso,
+    "cholmod": Cholmod,
+    "amg": AMG,
+    "petsc": PETSc,
+    "auto": Auto,
+}
+
+
+def read_solver(given: Any) -> Any:
+    """Return None, a function, or an object with the method `factorize`, from what a user gave.
+
+    Raises ModelError for anything else: a name that is not known, a class in place of an object.
+    """
+    if isinstance(given, str):
+        if given not in NAMED:
+            raise ModelError(f"solver={given!r} is not known; names are {', '.join(map(repr, NAMED))}")
+        return NAMED[given]()
+    if isinstance(given, type) and hasattr(given, "factorize"):
+        raise ModelError(f"solver must be an object, got the class {given.__name__}: write {given.__name__}()")
+    if given is None or callable(getattr(given, "factorize", None)) or callable(given):
+        return given
+    raise ModelError(
+        f"solver must be a function (matrix, rhs (n, k)) -> (n, k), an object with factorize(matrix) -> solve, or one "
+        f"of the names {', '.join(map(repr, NAMED))}, got {given!r}"
+    )
+
+
+def prover(solver: Any, matrix: Any) -> Prove | None:
+    """Return the function (H, prove=True) -> (solve, e) | None that proves H + e I >= 0 for matrices such as this one.
+
+    It is `cholesky` of the solver (:class:`rbm.solvers.Pardiso`); None if the solver has none, or the matrix is dense.
+    """
+    if not sp.issparse(matrix):
+        return None
+    if (choose := getattr(solver, "proving", None)) is not None:
+        return choose(matrix)
+    return getattr(solver, "cholesky", None)

@@ -1,0 +1,113 @@
+"""SuperLU, SciPy's sparse direct solver, with an order of elimination that suits the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from rbm.errors import ModelError
+from rbm.solvers.factorization import Solve, factorize, solve_function
+from rbm.solvers.graph import dimension, symmetric_order, symmetric_pattern
+from rbm.solvers.inertia import inertia
+from rbm.solvers.patterns import KeptOrders
+from rbm.solvers.trial import solves_one
+
+__all__ = ["SuperLU"]
+
+ORDERINGS = ("auto", "NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD")
+#: Graphs of a larger dimension are those of bodies: their fronts are dense, and wide panels pay.
+BODY = 2.2
+
+_kept = KeptOrders()
+
+
+@dataclass(frozen=True)
+class SuperLU:
+    """SciPy's SuperLU: needs nothing to be installed; for matrices of plane problems, and of small ones in space.
+
+    A matrix of symmetric pattern takes its pivots from the diagonal, and is solved with partial pivoting where a trial
+    shows that this will not do. A dense matrix goes to LAPACK. ``solver=None`` is the same with one order for all
+    A(mu), minimum degree on the graph of unknowns.
+
+    Parameters
+    ----------
+    ordering : "auto": minimum degree on the graph of nodes, where the components of a vector are one (elasticity in
+        space: three times faster than on the graph of unknowns), for symmetric patterns; COLAMD for others. Or one of
+        SuperLU's own: "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD", "NATURAL"
+    """
+
+    ordering: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.ordering not in ORDERINGS:
+            raise ModelError(f"ordering of SuperLU must be one of {', '.join(ORDERINGS)}, got {self.ordering!r}")
+
+    def factorize(self, matrix: Any) -> Solve:
+        """Return the solve function of a matrix. Raises ModelError for a singular one."""
+        if not sp.issparse(matrix):
+            return factorize(matrix)
+        matrix = sp.csr_array(matrix)
+        if _symmetric_pattern(matrix):
+            try:
+                solve = self._from_diagonal(matrix)
+                if solves_one(solve, matrix):
+                    return solve
+            except RuntimeError:  # a pivot is zero
+                pass
+        try:
+            order = "COLAMD" if self.ordering == "auto" else self.ordering
+            return solve_function(spla.splu(sp.csc_array(matrix), permc_spec=order), matrix)
+        except RuntimeError as error:
+            raise ModelError(f"the matrix is singular to working precision ({error})") from error
+
+    def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
+        """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved; None if a pivot is <= 0.
+
+        e is None if it is not asked for (:func:`rbm.solvers.inertia.inertia`). Cost: a factorisation; two with e.
+        """
+        matrix = sp.csr_array(matrix)
+        try:
+            lu, order = self._eliminated(matrix)
+        except RuntimeError:
+            return None
+        if not (np.array_equal(lu.perm_r, lu.perm_c) and np.all(lu.U.diagonal().real > 0)):
+            return None
+        found = inertia(matrix, order) if prove else None
+        error = found.error if found is not None and found.negative == 0 else None
+        return _in_order(solve_function(lu, matrix), order), error
+
+    def _from_diagonal(self, matrix: Any) -> Solve:
+        lu, order = self._eliminated(matrix)
+        return _in_order(solve_function(lu, matrix), order)
+
+    def _eliminated(self, matrix: Any) -> tuple[Any, np.ndarray | None]:
+        """Return the SuperLU object of the matrix in an order, pivots on the diagonal, and the order.
+
+        None if SuperLU has its own.
+        """
+        key = _kept.key(matrix.indptr, matrix.indices)
+        if (known := _kept.get(key)) is None:
+            _kept.put(key, known := (symmetric_order(matrix), dimension(matrix) > BODY))
+        order, body = known
+        options = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}, **({} if body else {"panel_size": 1})}
+        if self.ordering != "auto":
+            return spla.splu(sp.csc_array(matrix), permc_spec=self.ordering, **options), None
+        return spla.splu(sp.csc_array(matrix[order][:, order]), permc_spec="NATURAL", **options), order
+
+
+def _in_order(solve: Solve, order: np.ndarray | None) -> Solve:
+    """Return the solve function of a matrix from that of its reordered one."""
+    if order is None:
+        return solve
+    back = np.argsort(order)
+    return lambda rhs: solve(rhs[order])[back]
+
+
+def _symmetric_pattern(matrix: Any) -> bool:
+    csr = sp.csr_array(matrix)
+    return symmetric_pattern(csr).nnz == csr.nnz + np.count_nonzero(csr.diagonal() == 0)
