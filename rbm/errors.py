@@ -21,8 +21,8 @@ __all__ = [
     "ParameterError",
     "PointError",
     "StabilityError",
-    "WorkspaceError",
     "WorkersLost",
+    "WorkspaceError",
     "moved",
     "refused",
 ]

@@ -18,7 +18,10 @@ from rbm.errors import ModelError
 from rbm.reduction.projected_system import together
 from rbm.storage.workspace import Workspace
 
-__all__ = ["Memory", "MemoryUse", "available_memory", "check_memory", "expected_memory", "memory_use", "peak_memory"]
+__all__ = [
+    "Memory", "MemoryUse", "available_memory", "check_memory", "expected_memory", "memory_use", "peak_memory",
+    "resident_memory",
+]  # fmt: skip
 
 #: Arrays (n, b) that are alive at once where b functionals are orthonormalised and solved with (counted in the code:
 #: W as hi + lo, the panel, its images, new vectors and representers, right-hand sides and solutions of r + b columns).
@@ -59,9 +62,7 @@ class MemoryUse:
     peak: int  #: the most that the process ever used (resident, files that are mapped included); 0 where not known
 
 
-def expected_memory(
-    model: AffineSystem, size: int, batch: int = 1, workspace: Any = None, *, duals: int = 0
-) -> Memory:
+def expected_memory(model: AffineSystem, size: int, batch: int = 1, workspace: Any = None, *, duals: int = 0) -> Memory:
     """Return what a greedy of `size` vectors takes, beyond the model itself.
 
     The functionals of the residual's range and their Riesz representers, 2 n (Qf + Qa N) numbers, the basis, P times it
@@ -87,7 +88,8 @@ def expected_memory(
 
 def _factors(model: AffineSystem) -> tuple[int, bool]:
     """Return the bytes of the factors of P, and whether that is what they take."""
-    product, known = model.inner_product.matrix, None
+    product: Any = model.inner_product.matrix
+    known = None
     if model.solver is None:
         known = getattr(model.inner_product.factorized(), "nbytes", None)
     if known is not None:
@@ -107,7 +109,10 @@ def available_memory() -> int | None:
         with suppress(OSError, ValueError, AttributeError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - resident_memory())
     folder = Path("/sys/fs/cgroup")
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         with suppress(OSError, ValueError):
             found.append(int((folder / limit).read_text()) - int((folder / used).read_text()) + _given_back(folder))
     return max(min(found), 0) if found else None
