@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero
 from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
+from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError
 from rbm.solvers.choice import prover, read_solver
@@ -320,13 +321,15 @@ class InnerProduct:
         n, count = vectors.shape
         if not count:
             return 0.0
-        hi, lo = extended.product(self.split, vectors)
-        off = extended.rounding(self.split, vectors)
-        gram = vectors.conj().T @ hi + vectors.conj().T @ lo
-        units = self.balance[:, None]
-        sizes, images = column_norm_bounds(vectors / units), column_norm_bounds(units * np.abs(hi) + units * off)
+        units, parts, adjoint = self.balance[:, None], [], vectors.conj().T
+        for some in column_blocks(n, count):
+            hi, lo = extended.product(self.split, vectors[:, some])
+            off = units * extended.rounding(self.split, vectors[:, some])
+            norms = (column_norm_bounds(a) for a in (vectors[:, some] / units, units * np.abs(hi) + off, off))
+            parts.append((adjoint @ hi + adjoint @ lo, *norms))
+        gram, sizes, images, offs = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
         rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
-        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norm_bounds(units * off)))
+        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(offs))
         return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
