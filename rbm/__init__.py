@@ -23,6 +23,7 @@ from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelErr
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel
 from rbm.greedy import GreedyResult, GreedyStep, greedy
+from rbm.parameters.differentiable import differentiable
 from rbm.parameters.interpolated_family import InterpolatedFamily
 from rbm.parameters.space import ParameterSpace
 from rbm.project import project
@@ -70,6 +71,7 @@ __all__ = [
     "calibrate",
     "constrain",
     "csr",
+    "differentiable",
     "errors",
     "estimators",
     "extended",
