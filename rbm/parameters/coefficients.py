@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,12 @@ class Coefficients:
         ModelError
             a coefficient that has no derivative, here or anywhere: names it, and where it is a formula the point.
         """
+        if self._simple:  # parameters and numbers
+            simple = np.zeros((len(mus), len(self.sources), mus.shape[1]))
+            simple[:, self._copied, self._column] = 1.0
+            return simple
         known: dict[int, np.ndarray] = {}
-        columns = [self._derivative(source, mus, known) for source in self.sources]
+        columns = [self._derivative(q, mus, known) for q in range(len(self.sources))]
         made = np.stack(columns, axis=1) if columns else np.zeros((len(mus), 0, mus.shape[1]))
         finite: np.ndarray = np.all(np.isfinite(made), axis=2)
         if not finite.all():
@@ -141,11 +146,15 @@ class Coefficients:
             if callable(source) and not callable(getattr(source, "derivative", None)):
                 called_derivative(source, np.zeros((1, len(self.parameters))))
 
-    def _derivative(self, source: Coefficient, mus: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
-        """Return the derivative (M, p) of one coefficient."""
-        names = self.parameters.names
+    @cached_property
+    def _formulas(self) -> dict[int, Expression]:
+        return {q: Expression(s, self.parameters.names) for q, s in enumerate(self.sources) if isinstance(s, str)}
+
+    def _derivative(self, q: int, mus: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
+        """Return the derivative (M, p) of coefficient q."""
+        source, names = self.sources[q], self.parameters.names
         if isinstance(source, str):
-            return Expression(source, names).derivative(mus)
+            return self._formulas[q].derivative(mus)
         if isinstance(source, InterpolatedCoefficient):
             family: Any = source.family
             if not hasattr(family, "derivative"):

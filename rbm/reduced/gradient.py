@@ -62,10 +62,7 @@ def gradient(
     values: dict[str, Any] = {}
     bounds: dict[str, Any] = {}
 
-    state = arrays.estimators.get(Orthonormal.kind) if estimate else None
-    norm = None
-    if isinstance(state, Orthonormal):
-        norm = SlopeResidual(state, (len(arrays.operators), len(arrays.rhs)))
+    norm = query.slope_residual if estimate else None
 
     def work(rows: slice) -> None:
         try:

@@ -160,11 +160,11 @@ def _left(output: ReducedCompliant, at: Slopes, psi: np.ndarray, of_psi: np.ndar
     (qa, n, _), gamma, of_gamma = output.operators.shape, at.gamma, at.of_gamma
     flat = output.operators.transpose(2, 0, 1).reshape(n, qa * n)
     images = (gamma @ flat).reshape(-1, qa, n)
-    of_images = (of_gamma @ flat).reshape(*of_gamma.shape[:2], qa, n)
+    matrices = (theta @ output.operators.reshape(qa, n * n)).reshape(-1, n, n)
     first = np.conj(psi) @ output.rhs - (theta[:, None, :] @ images)[:, 0]
-    second = np.conj(of_psi) @ output.rhs - of_theta @ images - np.einsum("mq,mpqn->mpn", theta, of_images)
+    second = np.conj(of_psi) @ output.rhs - of_theta @ images - of_gamma @ matrices.transpose(0, 2, 1)
     made = np.abs(of_gamma.conj() @ first[:, :, None])[:, :, 0] + np.abs(np.sum(gamma.conj()[:, None] * second, axis=2))
-    # (3 (n + terms + 8) u of the absolute terms, by Cauchy and Schwarz with Frobenius norms
+    # 3 (2 n + terms + 8) u of the absolute terms, by Cauchy and Schwarz with Frobenius norms
     u = 3 * (2 * n + qa + len(output.rhs) + 8) * ROUND_OFF
     operators = u * np.linalg.norm(output.operators, axis=(1, 2)) + 2 * (1 + u) * np.sum(
         output.operator_errors**2, axis=1
@@ -208,7 +208,7 @@ def _of_primal_dual(output: ReducedPrimalDual, at: AtSlopes) -> Gradients:
         output.dual_operators, output.dual_rhs, primal.theta.conj(), psi.conj(), primal.of_theta.conj(),
         of_psi.conj(), dual_gamma,
     )  # fmt: skip
-    own = SlopeResidual(output._state, (primal.theta.shape[1], primal.phi.shape[1]))
+    own, residuals = output._slope_residuals
     y, of_y = _residual_coordinates(own, primal), own.coordinates(primal)
     weights, of_weights = dual.gamma.conj() @ output.correction, dual.of_gamma.conj() @ output.correction
     correction = (of_weights @ y[:, :, None] + of_y @ weights[:, :, None])[:, :, 0]
@@ -223,7 +223,6 @@ def _of_primal_dual(output: ReducedPrimalDual, at: AtSlopes) -> Gradients:
     error = float(output.correction_error) + unit * output._correction_size
     norms = row_norms(y)[:, None], np.linalg.norm(of_y, axis=2)
     off = eta * (of_size * of_r + size * of_slope) + error * (of_size * norms[0] + size * norms[1])
-    residuals = SlopeResidual(output._dual_state, (primal.theta.shape[1], psi.shape[1]))
     of_dual = residuals.bounds(dual, residuals.coordinates(dual))
     product = _product_bound(at, norm.bound, of_dual)
     other = _plain(output, at) + np.abs(correction)
