@@ -27,6 +27,7 @@ from rbm.parameters.differentiable import differentiable
 from rbm.parameters.interpolated_family import InterpolatedFamily
 from rbm.parameters.space import ParameterSpace
 from rbm.project import project
+from rbm.reduced.gradient import Gradient
 from rbm.reduced.model import ReducedModel, Solution
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
@@ -42,6 +43,7 @@ from rbm.time import (
     project_time,
 )
 from rbm.uses.calibrate import Calibration, calibrate
+from rbm.uses.minimize import Minimum, minimize
 
 __version__ = "0.1.0"
 
@@ -52,10 +54,12 @@ __all__ = [
     "EstimatorUnusable",
     "FileFormatError",
     "FullOrderModel",
+    "Gradient",
     "GreedyResult",
     "GreedyStep",
     "InterpolatedFamily",
     "Interrupted",
+    "Minimum",
     "ModelError",
     "PODGreedyResult",
     "PODGreedyStep",
@@ -78,6 +82,7 @@ __all__ = [
     "from_pymor",
     "greedy",
     "load",
+    "minimize",
     "plots",
     "pod_greedy",
     "project",
