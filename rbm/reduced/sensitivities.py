@@ -146,7 +146,7 @@ def growth(
     """Return tau (M, p), with which ||r'|| + tau ||r|| over beta bounds the error of du/dmu (docs/gradients.md).
 
         tau = max_q |theta_q'| / theta_q  over the terms of a min-theta bound, + sum_q |theta_q'| ||A_q|| / beta  of the
-        others, + what is known up to rounding only
+        others, + what is known up to rounding only; or the second sum over all terms, where that is known and less
 
     Raises ModelError, with what to do, where a derivative needs the norm of a term that the model does not hold.
     """
@@ -165,13 +165,14 @@ def growth(
         )
     others = used & ~inside
     rest = size[:, :, others] @ known.norms[others]
-    largest = np.zeros(size.shape[:2])
+    made: np.ndarray = rest / beta[:, None]
     if inside.any():
         assert isinstance(stability, BoundMinTheta)
         slack = np.zeros(len(inside)) if stability.slack is None else stability.slack
-        positive = theta[:, None, inside].real
+        largest = np.max(size[:, :, inside] / theta[:, None, inside].real, axis=2)
         hidden = np.abs(theta) @ slack / beta  # of all terms: those left out are semi-definite up to it, too
-        largest = np.max(size[:, :, inside] / positive, axis=2) * (1 + hidden)[:, None]
         rest = rest + size[:, :, inside] @ (slack + known.skew / 2)[inside]
-    made: np.ndarray = (1 + 1e-12) * (largest + rest / beta[:, None])
-    return made
+        made = largest * (1 + hidden)[:, None] + rest / beta[:, None]
+        if np.all(np.isfinite(known.norms[used])):
+            made = np.minimum(made, size[:, :, used] @ known.norms[used] / beta[:, None])
+    return (1 + 1e-12) * made

@@ -55,7 +55,7 @@ def term_norms(system: AffineSystem, stability: StabilityBound, *, small: int | 
     """Return what is known of the terms of a system.
 
     small : more unknowns than this get no norms where these cost eigenvalues and factorisations; None for no limit.
-        What a min-theta bound makes unnecessary is not computed.
+        What a min-theta bound makes unnecessary is computed for few unknowns only.
 
     Cost: some 20 solves with P and three factorisations for each term and its skew part.
     """
@@ -84,7 +84,8 @@ def _known(system: AffineSystem, stability: StabilityBound, small: int | None, k
     if type(stability) is BoundMinTheta:
         known.skew[:] = [(1 + 8 * ROUND_OFF) * skew_norm(inner, a) / inner.smallest_eigenvalue for a in terms]
         known.skew[[q for q, a in enumerate(terms) if not _nearly_hermitian(inner, a)]] = np.inf
-    left = ~in_energy(stability, known)
+    # of few unknowns also what a min-theta bound makes unnecessary: it may be sharper
+    left = np.full(len(terms), system.dimension <= SMALL) | ~in_energy(stability, known)
     if all(isinstance(source, float | complex) for source in system.operator_coefficients.sources):
         left[:] = False  # no derivative needs them
     if small is None or system.dimension <= small:

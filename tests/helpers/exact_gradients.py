@@ -59,9 +59,8 @@ def _derivative(output: Output, forms: list[Any], psi: Any, at: tuple[int, int],
         total = total + _number(slopes[k, q, j]) * of_u + _number(values[k, q]) * of_du
     if output.offset is not None:
         of_c = output.offset.coefficients.derivative(mus[k : k + 1])[0, :, j]
-        total = total + sum(
-            (_number(c) * _number(b) for c, b in zip(of_c, output.offset.numbers, strict=True)), flint.acb(0)
-        )
+        for c, b in zip(of_c, output.offset.numbers, strict=True):
+            total = total + _number(c) * _number(b)
     return total
 
 
@@ -106,7 +105,10 @@ BALLS: dict[Any, Any] = {
     np.real: lambda a: flint.acb(a.real),
     np.imag: lambda a: flint.acb(a.imag),
     np.conj: lambda a: a.conjugate(),
-    **{getattr(np, f): lambda a, f=f: getattr(a, f)() for f in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **{
+        getattr(np, f): lambda a, f=f: getattr(a, f)()
+        for f in ("exp", "log", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh")
+    },
 }  # fmt: skip
 
 
