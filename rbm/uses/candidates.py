@@ -6,11 +6,12 @@ M candidates of p parameters, each asked at the m experiments.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from rbm.errors import ModelError
+from rbm.errors import ModelError, PointError
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
@@ -39,6 +40,7 @@ class Candidates:
     best: tuple[float, np.ndarray, float] | None = None  #: misfit, x, error
     run_best: tuple[float, np.ndarray] | None = None
     reasons: list[str] = field(default_factory=list)
+    last: tuple[np.ndarray, np.ndarray] | None = None  #: x and residuals (m, k) of the last single candidate
 
     @property
     def space(self) -> ParameterSpace:
@@ -86,13 +88,53 @@ class Candidates:
             raise ModelError(f"the optimiser asks for a point that is NaN or infinite: {given.ravel()[:8]}")
         solution = self.solve(points, False)
         self.reasons += [r for r in solution.reasons if r not in self.reasons]
-        misfits = self.measured.misfits(self.measured.residuals(solution))
+        residuals = self.measured.residuals(solution)
+        self.last = (points[0].copy(), residuals[0]) if given.ndim == 1 else None
+        misfits = self.measured.misfits(residuals)
         self.evaluations += len(points)
         i = int(np.argmin(misfits))
         self._look(float(misfits[i]), points[i])
         if self.evaluations >= self.limit:
             raise End("evaluations")
         return misfits if given.ndim == 2 else float(misfits[0])
+
+    @cached_property
+    def differentiable(self) -> bool:
+        """Whether :meth:`slope` is there: for outputs that have derivatives, not for points of the field."""
+        if self.measured.field is not None:
+            return False
+        try:
+            middle = self.space.bounds.mean(axis=1)
+            self.reduced.gradient(middle, self.measured.names, estimate=False)
+        except ModelError:
+            return False
+        return True
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """Return the derivative (p,) of the misfit J by x (p,): - sum_i Re(conj(r_i) ds_i/dx / noise_i) / (count J).
+
+        NaN where the model has no answer. It counts as one evaluation more.
+        """
+        x = np.asarray(x, dtype=float)
+        if self.last is None or not np.array_equal(self.last[0], x):
+            self(x)
+        assert self.last is not None
+        residuals, mus = self.last[1], self.mus(x[None])
+        self.evaluations, self.calls = self.evaluations + 1, self.calls + 1
+        misfit = float(self.measured.misfits(residuals[None])[0])
+        if not 0 < misfit < np.inf:
+            return np.full(x.shape, 0.0 if misfit == 0 else np.nan)
+        try:
+            values = self.reduced.gradient(mus, self.measured.names, estimate=False).values
+        except PointError:
+            return np.full(x.shape, np.nan)
+        of_outputs = np.stack([values[name][:, self.free] for name in self.measured.names], axis=1)  # (m, k, p)
+        low, high = self.space.bounds[self.free].T
+        scale = mus[0, self.free] * np.log(high / low) if self.space.scale == "log" else high - low
+        scale = scale * np.where((x + 1) % 2 < 1, -1.0, 1.0)  # reflected at the ends
+        weighted = (residuals.conj() * self.measured.weights)[:, :, None] * of_outputs
+        made: np.ndarray = -np.sum(weighted.real, axis=(0, 1)) * scale / (self.measured.count * misfit)
+        return made
 
     def _look(self, misfit: float, x: np.ndarray) -> None:
         if self.run_best is None or misfit < self.run_best[0]:

@@ -196,3 +196,35 @@ def rod(kind: str = "symmetric", n: int = 12, **options: Any) -> rbm.FullOrderMo
         terms, [("cos(b)", load)], stiffness + mass + left, {"a": (0.5, 2.0), "b": (0.4, 1.4)},
         rbm.stability.MinTheta(reference=[1.0, 1.0]), **made,
     )  # fmt: skip
+
+
+def exact_slope_residuals(model: rbm.FullOrderModel, basis: np.ndarray, at: Any) -> np.ndarray:
+    """Return ||phi' f - theta' A Z gamma - theta A Z gamma'||_{P'} (M, p) for the given doubles."""
+    flint.ctx.prec = BITS
+    terms = [_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
+    loads, z = [_matrix(f[:, None]) for f in model.rhs_terms.T], _matrix(basis)
+    p = _matrix(model.product.toarray() if sp.issparse(model.product) else model.product)
+    made = np.empty(at.of_gamma.shape[:2])
+    for k, j in np.ndindex(*made.shape):
+        u, du = z * _matrix(at.gamma[k][:, None]), z * _matrix(at.of_gamma[k, j][:, None])
+        r = _sum(at.of_phi[k, j], loads) - _sum(at.of_theta[k, j], terms) * u - _sum(at.theta[k], terms) * du
+        made[k, j] = float((_adjoint(r) * p.solve(r))[0, 0].real.sqrt().mid())
+    return made
+
+
+def exact_sums(model: rbm.FullOrderModel, name: str, basis: np.ndarray, mus: np.ndarray, at: Any) -> list[flint.acb]:
+    """Return l'^T Z gamma + l^T Z gamma', or the same of a quadratic form, for the given doubles: M p numbers."""
+    flint.ctx.prec = BITS
+    output, z = model.outputs[name], _matrix(basis)
+    forms, psi = [_form(t, output) for t in output.terms], _with_slopes(output.coefficients, mus)
+    made = []
+    for k, j in np.ndindex(*at.of_gamma.shape[:2]):
+        pair = z * _matrix(at.gamma[k][:, None]), z * _matrix(at.of_gamma[k, j][:, None])
+        made.append(_derivative(output, forms, psi, (k, j), mus, pair))
+    return made
+
+
+def distances(values: np.ndarray, exact: list[flint.acb]) -> np.ndarray:
+    """Return |value - exact| of each, rounded once."""
+    found = [float(abs(_number(v) - e).mid()) for v, e in zip(values.ravel(), exact, strict=True)]
+    return np.array(found).reshape(values.shape)

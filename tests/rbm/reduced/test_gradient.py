@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
-from helpers.exact_gradients import gradient_errors, quotients, rod
+from helpers.exact_gradients import (
+    distances,
+    exact_slope_residuals,
+    exact_sums,
+    gradient_errors,
+    quotients,
+    rod,
+)
 from helpers.exact_outputs import compliant_model, convection_model
 from helpers.small_models import matrices
 
@@ -18,9 +25,10 @@ import problems
 import rbm
 from lowrank import LowRankMatrix
 from rbm.reduced.compliant import ReducedCompliant
+from rbm.reduced.output_gradients import AtSlopes, output_gradient
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
 from rbm.reduced.primal_dual import ReducedPrimalDual
-from rbm.reduced.sensitivities import growth
+from rbm.reduced.sensitivities import Slopes, growth, reduced_slopes
 from rbm.reduced.term_norms import term_norms
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -310,3 +318,50 @@ def test_the_fin() -> None:
         [np.einsum("mi,ij,mj->m", u := model.solve(mus), a.toarray(), u) for a in model.operator_terms[1:]], axis=1
     )
     assert np.all(np.abs(values["T_root"] - exact) <= bounds["T_root"] + 1e-10 * np.abs(exact))
+
+
+def slopes_of(model: rbm.FullOrderModel, reduced: rbm.ReducedModel, mus: np.ndarray) -> Slopes:
+    theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
+    of_theta, of_phi = (
+        c.derivative(mus).transpose(0, 2, 1) for c in (model.operator_coefficients, model.rhs_coefficients)
+    )
+    gamma = reduced.solve(mus).coefficients
+    return reduced_slopes(reduced.operators, reduced.rhs, theta, phi, of_theta, of_phi, gamma)
+
+
+@pytest.mark.parametrize("name", ["min-theta", "complex", "not Hermitian"])
+def test_the_residual_of_a_derivative_is_right_to_its_floor(name: str) -> None:
+    """In the whole space it is round-off, and the value without its floor is below the exact norm at some points."""
+    make, _ = CASES[name]
+    model = make()
+    reduced = rbm.project(model, np.eye(model.dimension))
+    mus = model.parameters.sample(12, "random", rng=1)
+    at, norm = slopes_of(model, reduced, mus), reduced._online.slope_residual
+    assert norm is not None
+    coordinates = norm.coordinates(at)
+    exact = exact_slope_residuals(model, reduced.basis, at)
+    value = np.linalg.norm(coordinates, axis=2)
+    assert name == "complex" or np.any(value < exact)
+    assert np.all(exact <= norm.bounds(at, coordinates))
+    assert np.all(np.abs(value - exact) <= norm.bounds(at, coordinates) - value)
+    # of residuals that are not round-off, to many digits
+    wrong = at._replace(of_gamma=at.of_gamma * 1.01)
+    found = norm.coordinates(wrong)
+    assert np.allclose(np.linalg.norm(found, axis=2), exact_slope_residuals(model, reduced.basis, wrong), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "output"), [("min-theta", "linear"), ("min-theta", "square"), ("not Hermitian", "mixed")]
+)
+def test_the_rounding_of_the_sums_is_charged(name: str, output: str) -> None:
+    """With residuals of zero the bound is that of rounding alone."""
+    model, reduced = made(name, 3)
+    mus = model.parameters.sample(40, "random", rng=1)
+    at, p = slopes_of(model, reduced, mus), mus.shape[1]
+    nothing = np.zeros((len(mus), p))
+    points = AtSlopes(mus, at, np.ones(len(mus)), nothing[:, 0], nothing, nothing)
+    value, bound = output_gradient(reduced.outputs[output], points)
+    off = distances(value, exact_sums(model, output, reduced.basis, mus, at))
+    assert np.any(off > 0)
+    assert np.all(off <= bound)
+    assert np.all(bound <= 1e-11 * np.abs(value).max())
