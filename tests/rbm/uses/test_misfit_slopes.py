@@ -25,8 +25,9 @@ def cases() -> dict[str, Candidates]:
     real.parameters.scale = "log"
     model = convection_model(3, "complex")
     one, two = (rbm.greedy(m, m.parameters.sample(40), max_basis=6).reduced_model for m in (real, model))
+    ones = np.ones((1, 2))
     return {
-        "logarithmic": candidates(one, {"own": 3.0, "square": 0.2}, {"own": 0.1, "square": 0.01}, np.ones((1, 2)), [0, 1]),
+        "logarithmic": candidates(one, {"own": 3.0, "square": 0.2}, {"own": 0.1, "square": 1.0}, ones, [0, 1]),
         "complex": candidates(two, {"window": 0.1 + 0.2j, "mixed": 0.3j}, 0.05, np.zeros((1, 2)), [0, 1]),
         "experiments": candidates(
             two, {"window": [0.1 + 0.2j, 0.3, -0.1j]}, None, np.array([[0.0, -1.0], [0, 0.5], [0, 1.5]]), [0]
@@ -37,6 +38,7 @@ def cases() -> dict[str, Candidates]:
 @pytest.mark.parametrize("name", ["logarithmic", "complex", "experiments"])
 def test_the_slope_is_that_of_difference_quotients_also_where_points_are_reflected(name: str) -> None:
     f = cases()[name]
+    f.best = 0.0, np.zeros(1), 0.0  # nothing is better: no search ends here
     assert f.differentiable
     p = len(f.free)
     for x in np.random.default_rng(0).uniform(-0.8, 1.8, (8, p)):
