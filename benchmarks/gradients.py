@@ -3,7 +3,7 @@
 Outputs of all kinds, real and complex, Galerkin and least squares, coercive and not, with formulas of many kinds for
 coefficients, in double and in single precision; from one basis vector to the whole space, so that bounds go down to
 round-off. Exact derivatives are computed in 300-bit ball arithmetic. Counted are derivatives whose error is above the
-bound: 0 is right. Results are kept in gradients.json, case by case; a run goes on where the last one stopped.
+bound: 0 is right; so it is for random models of all units and conditions (--random). Results are kept in gradients.json, case by case; a run goes on where the last one stopped.
 
 With --figures: difference quotients in extended precision, cost in solves, and the optimum of the fin.
 """
@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ import numpy as np
 
 import rbm
 from benchmarks.harness import text_table
+from benchmarks.random_models import FAMILIES
+from benchmarks.truth import case_of
+from benchmarks.truth_checks import REFUSALS, _reduced
 from ml.chunks.kept_cases import KeptCases
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -30,8 +35,8 @@ from helpers.exact_outputs import compliant_model, convection_model
 RESULTS = Path(__file__).with_name("gradients.json")
 #: Points of a block; one block has one reduced model.
 BLOCK = 25
-#: Blocks of a case that is kept.
-PIECE = 8
+#: Blocks of a case that is kept, and random models.
+PIECE, MODELS = 8, 25
 CASES: dict[str, tuple[Callable[[], rbm.FullOrderModel], str, str]] = {
     "min-theta, all outputs": (lambda: rod(), "galerkin", "float64"),
     "min-theta, float32": (lambda: rod(), "galerkin", "float32"),
@@ -92,6 +97,55 @@ def piece(name: str, first: int) -> dict[str, Any]:
     }
 
 
+def random_piece(family: str, first: int) -> dict[str, Any]:
+    """Return what random models of a family found, of all units and conditions; a refusal is not a violation."""
+    ratios, refused, points = [np.zeros(0)], 0, 0
+    for index in range(first, first + MODELS):
+        case, rng = case_of(family, index)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                model = case.model()
+                mus = case.points(rng, 9)
+                values, bounds = _reduced(case, model).gradient(mus)
+            except REFUSALS:
+                refused += 1
+                continue
+            errors = gradient_errors(model, mus, values)
+            points += len(mus)
+            ratios += [
+                np.where(errors[n] == 0, 0.0, errors[n] / np.where(bounds[n] > 0, bounds[n], 1e-320)).ravel()
+                for n in values
+            ]
+    together = np.concatenate(ratios)
+    return {
+        "models": MODELS,
+        "refused": refused,
+        "points": points,
+        "derivatives": len(together),
+        "violations": int(np.sum(~(together <= 1))),
+        "largest error / bound": float(together.max(initial=0.0)),
+    }
+
+
+def random_models(models: int) -> int:
+    """Check random models of all families, print the table, and return the number of violations."""
+    kept, rows, wrong = KeptCases(RESULTS), [], 0
+    for family in FAMILIES:
+        made = [
+            kept.case(
+                f"random {family} / {first}", {"models": MODELS, "version": 2}, partial(random_piece, family, first)
+            )
+            for first in range(0, models, MODELS)
+        ]
+        sums = [sum(p[key] for p in made) for key in ("models", "refused", "points", "derivatives", "violations")]
+        wrong += sums[-1]
+        rows.append((family, *map(str, sums), f"{max(p['largest error / bound'] for p in made):.6g}"))
+    head = ("family", "models", "refused", "points", "derivatives", "violations", "largest error / bound")
+    print(text_table("The same for random models", head, rows))
+    return wrong
+
+
 def checked(count: int) -> int:
     """Check at least `count` points, print the table, and return the number of violations."""
     kept = KeptCases(RESULTS)
@@ -100,7 +154,7 @@ def checked(count: int) -> int:
     while sum(p["points"] for pieces in found.values() for p in pieces) < count:
         for name, pieces in found.items():
             settings = {"first": first, "blocks": PIECE, "points": BLOCK, "version": 2}
-            pieces.append(kept.case(f"{name} / {first}", settings, lambda name=name, at=first: piece(name, at)))  # type: ignore[misc]
+            pieces.append(kept.case(f"{name} / {first}", settings, partial(piece, name, first)))
         first += PIECE
     rows = [
         (
@@ -190,12 +244,13 @@ def main() -> int:
     """Check points, or print figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000, help="parameter points")
+    parser.add_argument("--random", type=int, default=100, help="random models of each family")
     parser.add_argument("--figures", action="store_true")
     given = parser.parse_args()
     if given.figures:
         figures()
         return 0
-    return int(checked(given.count) > 0)
+    return int(checked(given.count) + random_models(given.random) > 0)
 
 
 if __name__ == "__main__":

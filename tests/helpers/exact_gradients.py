@@ -15,6 +15,7 @@ import rbm
 from helpers.exact_outputs import BITS, line
 from rbm.affine.terms import Output
 from rbm.parameters.expressions import COLUMN, NUMBER, Expression
+from rbm.solvers.definite import dense
 
 
 def gradient_errors(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -25,7 +26,7 @@ def gradient_errors(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str
 def differences(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return ds/dmu_j - value_j (M, p), each rounded once."""
     flint.ctx.prec = BITS
-    terms = [_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
+    terms = [_matrix(dense(a)) for a in model.operator_terms]
     loads = [_matrix(f[:, None]) for f in model.rhs_terms.T]
     forms = {name: [_form(t, model.outputs[name]) for t in model.outputs[name].terms] for name in values}
     theta, of_theta = _with_slopes(model.operator_coefficients, mus)
