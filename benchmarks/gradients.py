@@ -3,7 +3,8 @@
 Outputs of all kinds, real and complex, Galerkin and least squares, coercive and not, with formulas of many kinds for
 coefficients, in double and in single precision; from one basis vector to the whole space, so that bounds go down to
 round-off. Exact derivatives are computed in 300-bit ball arithmetic. Counted are derivatives whose error is above the
-bound: 0 is right; so it is for random models of all units and conditions (--random). Results are kept in gradients.json, case by case; a run goes on where the last one stopped.
+bound: 0 is right; so it is for random models of all units and conditions (--random). Results are kept in
+gradients.json, case by case; a run goes on where the last one stopped.
 
 With --figures: difference quotients in extended precision, cost in solves, and the optimum of the fin.
 """
