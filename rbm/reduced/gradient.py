@@ -59,10 +59,8 @@ def gradient(
     names = _checked(arrays, outputs, estimate)
     points = arrays.parameters.check(np.array(arrays.parameters.points(mus)), extrapolate)
     count, p = points.shape
-    values: dict[str, Any] = {}
-    bounds: dict[str, Any] = {}
-
     norm = query.slope_residual if estimate else None
+    parts: dict[str, dict[int, Any]] = {name: {} for name in names}
 
     def work(rows: slice) -> None:
         try:
@@ -70,20 +68,17 @@ def gradient(
             for name in names:
                 value, bound = output_gradient(arrays.outputs[name], at)
                 _check(arrays, name, value, bound, points[rows])
-                if name not in values:
-                    values[name] = np.empty((count, p), value.dtype)
-                    bounds[name] = np.empty((count, p))
-                values[name][rows] = value
-                if bound is not None:
-                    bounds[name][rows] = bound
+                parts[name][rows.start] = value, bound
         except PointError as error:
             raise moved(error, rows.start, count) from error
 
     size = 16 if arrays.operators.dtype.kind == "c" else 8
-    rows_of_tiles = tiles(count, size * _entries(arrays, norm, p))
-    work(rows_of_tiles[0])  # which makes the arrays of the answer
-    each(work, rows_of_tiles[1:])
-    return Gradient(values, bounds if estimate else None, points, arrays.parameters.names)
+    each(work, tiles(count, size * _entries(arrays, norm, p)))
+
+    def together(part: int) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([made[k][part] for k in sorted(made)]) for name, made in parts.items()}
+
+    return Gradient(together(0), together(1) if estimate else None, points, arrays.parameters.names)
 
 
 def _checked(arrays: ReducedArrays, outputs: Sequence[str] | str | None, estimate: bool) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
 
 
 def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
-    """Return mus -> s for JAX arrays, (M, p) -> (M,) or (p,) -> (), with derivatives for `grad` and `jit`.
+    """Return mus -> s for JAX arrays, (M, p) -> (M,) or (p,) -> (), with derivatives for `grad`, `jit` and `vmap`.
 
     The model is asked through `jax.pure_callback`. The answer has the type of `mus`: enable x64 in JAX for doubles.
 
@@ -59,7 +59,7 @@ def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
 
     def values(mus: Any) -> np.ndarray:
         points = np.asarray(mus, dtype=np.float64)
-        made = model.solve(points, False, coefficients=False).outputs[output]
+        made = model.solve(points.reshape(-1, points.shape[-1]), False, coefficients=False).outputs[output]
         return made.reshape(points.shape[:-1]).astype(np.asarray(mus).dtype)
 
     def slopes(mus: Any) -> np.ndarray:
@@ -67,10 +67,12 @@ def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
         return _slopes(model, output, points).astype(np.asarray(mus).dtype)
 
     def asked(mus: Any) -> Any:
-        return jax.pure_callback(values, jax.ShapeDtypeStruct(mus.shape[:-1], mus.dtype), mus)
+        shape = jax.ShapeDtypeStruct(mus.shape[:-1], mus.dtype)
+        return jax.pure_callback(values, shape, mus, vmap_method="expand_dims")
 
     def forward(mus: Any) -> tuple[Any, Any]:
-        return asked(mus), jax.pure_callback(slopes, jax.ShapeDtypeStruct(mus.shape, mus.dtype), mus)
+        shape = jax.ShapeDtypeStruct(mus.shape, mus.dtype)
+        return asked(mus), jax.pure_callback(slopes, shape, mus, vmap_method="expand_dims")
 
     def backward(kept: Any, outer: Any) -> tuple[Any]:
         return (outer[..., None] * kept,)
@@ -82,8 +84,9 @@ def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
 
 
 def _slopes(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
-    """Return the derivatives (M, p) or (p,)."""
-    values: np.ndarray = model.gradient(points, output, estimate=False).values[output]
+    """Return the derivatives (..., p) at points (..., p)."""
+    rows = points.reshape(-1, points.shape[-1])
+    values: np.ndarray = model.gradient(rows, output, estimate=False).values[output]
     return values.reshape(points.shape)
 
 

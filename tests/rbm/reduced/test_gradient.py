@@ -365,3 +365,22 @@ def test_the_rounding_of_the_sums_is_charged(name: str, output: str) -> None:
     assert np.any(off > 0)
     assert np.all(off <= bound)
     assert np.all(bound <= 1e-11 * np.abs(value).max())
+
+
+def test_a_model_with_fixed_unknowns_whose_values_depend_on_the_parameters() -> None:
+    """Lifting makes products of coefficients, formulas or functions, and offsets of outputs."""
+    stiffness, mass, load = matrices("sparse")
+    cosine = rbm.differentiable(
+        lambda mus: np.cos(mus[:, 1]), lambda mus: np.stack([0 * mus[:, 1], -np.sin(mus[:, 1])], axis=1)
+    )
+    for value in ("cos(b)", cosine):
+        space = rbm.ParameterSpace({"a": (1.0, 9.0), "b": (0.0, 1.0)})
+        parts = rbm.constrain(
+            [(1.0, stiffness), ("a * b", mass)], [(1.0, load)], stiffness, [0], [(value, np.ones(1))], parameters=space,
+            outputs={"s": load, "all": np.ones(len(load))},
+        )  # fmt: skip
+        model = rbm.FullOrderModel(
+            parts.operators, parts.rhs, parts.product, space, 1.0, outputs=parts.outputs, constraints=parts.constraints
+        )
+        reduced = rbm.greedy(model, model.parameters.sample(30), max_basis=5).reduced_model
+        check(model, reduced)

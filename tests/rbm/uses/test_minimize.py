@@ -176,6 +176,7 @@ def test_jax_differentiates_a_reduced_output() -> None:
     s = small.solve(np.asarray(mus)).outputs["cost"]
     assert np.allclose(made, 2 * s[:, None] * small.gradient(np.asarray(mus)).values["cost"], rtol=1e-5)
     assert jax.grad(function)(mus[0]).shape == (2,)
+    assert np.allclose(jax.vmap(jax.grad(function))(mus), small.gradient(np.asarray(mus)).values["cost"], rtol=1e-5)
 
 
 def test_a_convection_problem_whose_minimum_is_at_a_corner() -> None:
