@@ -17,7 +17,7 @@ from rbm.reduced.online_query import Query
 from rbm.reduced.output_gradients import AtSlopes, check_differentiable, output_gradient
 from rbm.reduced.sensitivities import SlopeResidual, growth, reduced_slopes
 
-__all__ = ["Gradient", "gradient"]
+__all__ = ["Gradient", "gradient", "solution_slopes"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,14 @@ def gradient(
         return {name: np.concatenate([made[k][part] for k in sorted(made)]) for name, made in parts.items()}
 
     return Gradient(together(0), together(1) if estimate else None, points, arrays.parameters.names)
+
+
+def solution_slopes(reduced: Any, mus: np.ndarray) -> np.ndarray:
+    """Return the derivatives (M, p, N) of the coefficients of reduced solutions, at points (M, p) that are checked.
+
+    reduced : a model in NumPy's arrays. Raises as :meth:`rbm.ReducedModel.gradient`.
+    """
+    return _at(reduced._online, mus, None).slopes.of_gamma
 
 
 def _checked(arrays: ReducedArrays, outputs: Sequence[str] | str | None, estimate: bool) -> tuple[str, ...]:

@@ -50,7 +50,10 @@ def reduced_slopes(
 ) -> Slopes:
     """Return gamma' with A_N gamma' = phi' f_N - theta' A_N gamma, all p with one factorisation a point.
 
-    operators (Qa, r, N), rhs (Qf, r); for least squares (r > N) gamma' leaves the smallest residual of this equation.
+    operators (Qa, r, N), rhs (Qf, r). For least squares (r > N) it is the derivative of what minimises ||f - A gamma||,
+
+        A^H A gamma' = A^H (f' - A' gamma) + A'^H (f - A gamma),    by A = Q R, never by A^H A.
+
     In double precision, whatever the arrays are. Cost per point: Qa r N (1 + N) + 2 N^3 / 3 + 2 p N^2 multiplications.
 
     Raises ModelError for a singular system.
@@ -60,14 +63,31 @@ def reduced_slopes(
     matrices = (theta @ operators.reshape(qa, r * n)).reshape(-1, r, n)
     images = (gamma @ operators.transpose(2, 0, 1).reshape(n, qa * r)).reshape(-1, qa, r)
     right = (of_phi @ rhs - of_theta @ images).transpose(0, 2, 1)
-    if r > n:
-        unitary, matrices = np.linalg.qr(matrices)
-        right = unitary.conj().transpose(0, 2, 1) @ right
     try:
+        if r > n:
+            matrices, right = _of_least_squares(operators, of_theta, phi @ rhs, gamma, matrices, right)
         made = np.linalg.solve(matrices, right)
     except np.linalg.LinAlgError:
         raise ModelError("the reduced system is singular at a point where a derivative is asked for") from None
     return Slopes(theta, phi, of_theta, of_phi, gamma, made.transpose(0, 2, 1))
+
+
+def _of_least_squares(
+    operators: np.ndarray,
+    of_theta: np.ndarray,
+    loads: np.ndarray,
+    gamma: np.ndarray,
+    matrices: np.ndarray,
+    right: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return R (M, N, N) and Q^H (f' - A' gamma) + R^{-H} A'^H (f - A gamma) (M, N, p); right : f' - A' gamma."""
+    qa, r, n = operators.shape
+    left = loads - (matrices @ gamma[:, :, None])[:, :, 0]
+    images = (left @ operators.conj().transpose(1, 0, 2).reshape(r, qa * n)).reshape(-1, qa, n)
+    turned = (of_theta.conj() @ images).transpose(0, 2, 1)
+    unitary, triangle = np.linalg.qr(matrices)
+    turned = np.linalg.solve(triangle.conj().transpose(0, 2, 1), turned)
+    return triangle, unitary.conj().transpose(0, 2, 1) @ right + turned
 
 
 @dataclass(frozen=True)

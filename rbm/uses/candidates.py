@@ -13,6 +13,7 @@ import numpy as np
 
 from rbm.errors import ModelError, PointError
 from rbm.parameters.space import ParameterSpace
+from rbm.reduced.gradient import solution_slopes
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
 from rbm.uses.measurements import Measurements
@@ -100,15 +101,19 @@ class Candidates:
 
     @cached_property
     def differentiable(self) -> bool:
-        """Whether :meth:`slope` is there: for outputs that have derivatives, not for points of the field."""
-        if self.measured.field is not None:
-            return False
+        """Whether :meth:`slope` is there: where coefficients have derivatives, and outputs."""
         try:
-            middle = self.space.bounds.mean(axis=1)
-            self.reduced.gradient(middle, self.measured.names, estimate=False)
+            self._slopes(self.space.bounds.mean(axis=1)[None])
         except ModelError:
             return False
         return True
+
+    def _slopes(self, mus: np.ndarray) -> np.ndarray:
+        """Return the derivatives (m, k, parameters) of what is measured, at points (m, parameters)."""
+        if self.measured.field is not None:
+            return self.measured.field.image @ solution_slopes(self.reduced, mus).transpose(0, 2, 1)
+        values = self.reduced.gradient(mus, self.measured.names, estimate=False).values
+        return np.stack([values[name] for name in self.measured.names], axis=1)
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Return the derivative (p,) of the misfit J by x (p,): - sum_i Re(conj(r_i) ds_i/dx / noise_i) / (count J).
@@ -125,14 +130,13 @@ class Candidates:
         if not 0 < misfit < np.inf:
             return np.full(x.shape, 0.0 if misfit == 0 else np.nan)
         try:
-            values = self.reduced.gradient(mus, self.measured.names, estimate=False).values
+            slopes = self._slopes(mus)[:, :, self.free]
         except PointError:
             return np.full(x.shape, np.nan)
-        of_outputs = np.stack([values[name][:, self.free] for name in self.measured.names], axis=1)  # (m, k, p)
         low, high = self.space.bounds[self.free].T
         scale = mus[0, self.free] * np.log(high / low) if self.space.scale == "log" else high - low
         scale = scale * np.where((x + 1) % 2 < 1, -1.0, 1.0)  # reflected at the ends
-        weighted = (residuals.conj() * self.measured.weights)[:, :, None] * of_outputs
+        weighted = (residuals.conj() * self.measured.weights)[:, :, None] * slopes
         made: np.ndarray = -np.sum(weighted.real, axis=(0, 1)) * scale / (self.measured.count * misfit)
         return made
 

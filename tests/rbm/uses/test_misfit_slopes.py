@@ -15,8 +15,10 @@ from rbm.uses.candidates import Candidates
 from rbm.uses.measurements import read_measurements
 
 
-def candidates(reduced: rbm.ReducedModel, data: Any, noise: Any, fixed: np.ndarray, free: list[int]) -> Candidates:
-    measured = read_measurements(reduced, data, None, noise, len(fixed))
+def candidates(
+    reduced: rbm.ReducedModel, data: Any, noise: Any, fixed: np.ndarray, free: list[int], sensors: Any = None
+) -> Candidates:
+    measured = read_measurements(reduced, data, sensors, noise, len(fixed))
     return Candidates(reduced, measured, np.array(free), fixed, None, 10**6, None)
 
 
@@ -29,13 +31,14 @@ def cases() -> dict[str, Candidates]:
     return {
         "logarithmic": candidates(one, {"own": 3.0, "square": 0.2}, {"own": 0.1, "square": 1.0}, ones, [0, 1]),
         "complex": candidates(two, {"window": 0.1 + 0.2j, "mixed": 0.3j}, 0.05, np.zeros((1, 2)), [0, 1]),
+        "field": candidates(two, np.array([0.1, 0.2j, 0.3]), 0.1, np.zeros((1, 2)), [0, 1], [0, 3, 7]),
         "experiments": candidates(
             two, {"window": [0.1 + 0.2j, 0.3, -0.1j]}, None, np.array([[0.0, -1.0], [0, 0.5], [0, 1.5]]), [0]
         ),
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["logarithmic", "complex", "experiments"])
+@pytest.mark.parametrize("name", ["logarithmic", "complex", "field", "experiments"])
 def test_the_slope_is_that_of_difference_quotients_also_where_points_are_reflected(name: str) -> None:
     f = cases()[name]
     f.best = 0.0, np.zeros(1), 0.0  # nothing is better: no search ends here
@@ -66,7 +69,7 @@ def test_optimisers_with_derivatives_need_fewer_evaluations_than_with_difference
     assert found[True].misfit <= found[False].misfit * (1 + 1e-6)
 
 
-def test_points_of_the_field_and_functions_without_derivative_go_on_with_differences() -> None:
+def test_functions_without_derivative_go_on_with_differences() -> None:
     stiffness, mass, load = matrices("sparse")
     model = rbm.FullOrderModel(
         [(1.0, stiffness), (lambda mus: mus[:, 0], mass)], [(1.0, load)], stiffness, {"a": (1.0, 90.0)}, 1.0,
