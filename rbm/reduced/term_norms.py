@@ -14,6 +14,7 @@ from rbm.affine.low_rank_terms import skew_norm
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF, scaled
 from rbm.errors import ModelError
+from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.form_norms import form_norm
 from rbm.solvers.definite import hermitian_part, norm_bound
 from rbm.stability.bound import StabilityBound
@@ -86,12 +87,21 @@ def _known(system: AffineSystem, stability: StabilityBound, small: int | None, k
         known.skew[[q for q, a in enumerate(terms) if not _nearly_hermitian(inner, a)]] = np.inf
     # of few unknowns also what a min-theta bound makes unnecessary: it may be sharper
     left = np.full(len(terms), system.dimension <= SMALL) | ~in_energy(stability, known)
-    if all(isinstance(source, float | complex) for source in system.operator_coefficients.sources):
+    if not _differentiable(system.operator_coefficients):
         left[:] = False  # no derivative needs them
     if small is None or system.dimension <= small:
         for q in np.flatnonzero(left):
             known.norms[q] = _norm(inner, terms[q])
     return known
+
+
+def _differentiable(coefficients: Coefficients) -> bool:
+    """Return whether all coefficients have derivatives, and one of them is not constant."""
+    try:
+        coefficients.check_derivatives()
+    except ModelError:
+        return False
+    return coefficients.constant is None
 
 
 def _nearly_hermitian(inner: InnerProduct, term: Any) -> bool:

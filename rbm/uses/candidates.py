@@ -124,21 +124,26 @@ class Candidates:
         if self.last is None or not np.array_equal(self.last[0], x):
             self(x)
         assert self.last is not None
-        residuals, mus = self.last[1], self.mus(x[None])
+        residuals = self.last[1]
         self.evaluations, self.calls = self.evaluations + 1, self.calls + 1
         misfit = float(self.measured.misfits(residuals[None])[0])
         if not 0 < misfit < np.inf:
             return np.full(x.shape, 0.0 if misfit == 0 else np.nan)
         try:
-            slopes = self._slopes(mus)[:, :, self.free]
+            slopes = self.residual_slopes(x)
         except PointError:
             return np.full(x.shape, np.nan)
+        made: np.ndarray = (residuals.conj().ravel() @ slopes).real / (self.measured.count * misfit)
+        return made
+
+    def residual_slopes(self, x: np.ndarray) -> np.ndarray:
+        """Return the derivatives (m k, p) of the residuals by x (p,)."""
+        mus = self.mus(x[None])
         low, high = self.space.bounds[self.free].T
         scale = mus[0, self.free] * np.log(high / low) if self.space.scale == "log" else high - low
         scale = scale * np.where((x + 1) % 2 < 1, -1.0, 1.0)  # reflected at the ends
-        weighted = (residuals.conj() * self.measured.weights)[:, :, None] * slopes
-        made: np.ndarray = -np.sum(weighted.real, axis=(0, 1)) * scale / (self.measured.count * misfit)
-        return made
+        slopes = self._slopes(mus)[:, :, self.free] * scale
+        return -(self.measured.weights[:, :, None] * slopes).reshape(-1, len(x))
 
     def _look(self, misfit: float, x: np.ndarray) -> None:
         if self.run_best is None or misfit < self.run_best[0]:

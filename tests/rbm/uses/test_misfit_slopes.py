@@ -81,3 +81,30 @@ def test_functions_without_derivative_go_on_with_differences() -> None:
     values = model.solve([30.0])[0, [3, 7]]
     found = rbm.calibrate(reduced, values, sensors=[3, 7], noise=1e-6, optimizer="L-BFGS-B")
     assert abs(found.mu[0] - 30) < 1e-2
+
+
+def test_what_the_data_leave_open_is_the_same_by_derivatives_and_by_differences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = rod()
+    reduced = rbm.greedy(model, model.parameters.sample(60), tol=1e-8).reduced_model
+    found = []
+    for differentiable in (True, False):
+        if not differentiable:
+            monkeypatch.setattr(Candidates, "differentiable", False)
+        found.append(rbm.calibrate(reduced, {"own": 3.0, "square": 0.2, "linear": 1.0}, noise=0.01))
+    for field in ("singular_values", "spread"):
+        assert np.allclose(getattr(found[0], field), getattr(found[1], field), rtol=1e-5)
+
+
+def test_an_optimum_at_a_kink_is_looked_at_by_differences() -> None:
+    """The misfit is least where abs(a - 2) = 0, which has no derivative."""
+    stiffness, mass, load = matrices("sparse")
+    model = rbm.FullOrderModel(
+        [(1.0, stiffness), ("abs(a - 2)", mass)], [(1.0, load)], stiffness, {"a": (1.0, 3.0)}, 1.0, outputs={"s": load}
+    )
+    reduced = rbm.greedy(model, model.parameters.sample(20), tol=1e-10).reduced_model
+    s = float(reduced.solve([2.0]).outputs["s"][0])
+    found = rbm.calibrate(reduced, {"s": 1.1 * s}, noise=0.01 * s, optimizer="L-BFGS-B", starts=[[2.0], [1.5]])
+    assert np.isfinite(found.misfit)
+    assert len(found.singular_values) == 1
