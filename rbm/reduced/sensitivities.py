@@ -181,8 +181,8 @@ def growth(
         raise ModelError(
             f"the bound of a derivative needs ||A_q|| of operator term {int(np.argmax(missing))}, which this model "
             "does not hold (it is large, or from a file older than derivatives): take it once from the full model, if "
-            "that shows the entries of its terms, reduced = reduced.with_term_norms(full_model), or take the derivatives "
-            "alone, gradient(mus, estimate=False)"
+            "that shows the entries of its terms, reduced = reduced.with_term_norms(full_model), or take the "
+            "derivatives alone, gradient(mus, estimate=False)"
         )
     others = used & ~inside
     rest = size[:, :, others] @ known.norms[others]
