@@ -135,10 +135,10 @@ def _at(query: Query, mus: np.ndarray, norm: SlopeResidual | None) -> AtSlopes:
 
 
 def _entries(arrays: ReducedArrays, norm: SlopeResidual | None, p: int) -> int:
-    """Return how many numbers the intermediate arrays of one point hold, about."""
+    """Return how many numbers the largest intermediate arrays of one point hold, about."""
     qa, rows, n = arrays.operators.shape
     k = 0 if norm is None else len(norm.state.factor)
-    return rows * (n + qa + 3 * p) + k * (n + qa + 2 * p) + 4 * p * n
+    return (rows + k) * (n + qa + 3 * p) // 3
 
 
 def _check(arrays: ReducedArrays, name: str, value: np.ndarray, bound: np.ndarray | None, mus: np.ndarray) -> None:

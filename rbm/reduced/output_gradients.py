@@ -18,7 +18,7 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
 from rbm.reduced.primal_dual import ReducedPrimalDual
-from rbm.reduced.sensitivities import SlopeResidual, Slopes, reduced_slopes
+from rbm.reduced.sensitivities import SlopeResidual, Slopes, reduced_slopes, slope_norms
 
 __all__ = ["AtSlopes", "check_differentiable", "output_gradient"]
 
@@ -130,7 +130,7 @@ def _of_compliant(output: ReducedCompliant, at: AtSlopes) -> Gradients:
     slopes = at.slopes
     psi, of_psi = _slopes_of(output.coefficients, at.mus)
     eta = (1 + float(output.orthonormality)) ** 0.5
-    size, of_size = eta * row_norms(slopes.gamma)[:, None], eta * np.linalg.norm(slopes.of_gamma, axis=2)
+    size, of_size = eta * row_norms(slopes.gamma)[:, None], eta * slope_norms(slopes.of_gamma)
     weight, of_weight = np.abs(slopes.theta), np.abs(slopes.of_theta)
     # z_N = u_N: its residual is r but for what is not quite Hermitian, or not quite conj f
     off = (np.abs(psi) @ output.mismatch)[:, None] + (weight @ output.skew)[:, None] * size
@@ -170,7 +170,7 @@ def _left(output: ReducedCompliant, at: Slopes, psi: np.ndarray, of_psi: np.ndar
         output.operator_errors**2, axis=1
     )
     rhs = u * np.linalg.norm(output.rhs, axis=1) + (1 + u) * np.linalg.norm(output.rhs_errors, axis=1)
-    size, of_size = row_norms(gamma)[:, None], np.linalg.norm(of_gamma, axis=2)
+    size, of_size = row_norms(gamma)[:, None], slope_norms(of_gamma)
     weight, of_weight = (np.abs(at.theta) @ operators)[:, None], np.abs(at.of_theta) @ operators
     off = (np.abs(psi) @ rhs)[:, None] * of_size + 2 * weight * size * of_size
     return made + (1 + 1e-9) * (off + np.abs(of_psi) @ rhs * size + of_weight * size**2)
@@ -186,7 +186,7 @@ def _of_quadratic(output: ReducedQuadratic, at: AtSlopes) -> Gradients:
     if at.residual is None:
         return value, None
     eta = (1 + float(output.orthonormality)) ** 0.5
-    size, of_size = eta * row_norms(gamma)[:, None], eta * np.linalg.norm(of_gamma, axis=2)
+    size, of_size = eta * row_norms(gamma)[:, None], eta * slope_norms(of_gamma)
     rounding = np.zeros(len(output.norms)) if output.rounding is None else output.rounding
     n, terms = gamma.shape[1], len(output.norms)
     unit = 16 * (n + 2 + terms) ** 1.5 * ROUND_OFF
@@ -216,12 +216,12 @@ def _of_primal_dual(output: ReducedPrimalDual, at: AtSlopes) -> Gradients:
     if at.residual is None or norm is None:
         return value, None
     eta = (1 + float(output.dual_orthonormality)) ** 0.5 * (1 + float(output.orthogonality))
-    size, of_size = row_norms(dual.gamma)[:, None], np.linalg.norm(dual.of_gamma, axis=2)
+    size, of_size = row_norms(dual.gamma)[:, None], slope_norms(dual.of_gamma)
     floor = own.floor_weights(np.result_type(y, of_y))
     of_r, of_slope = _weighted_residual(own, primal, floor)[:, None], own.weighted(primal, floor)
     unit = 3 * (sum(output.correction.shape) + 8) * ROUND_OFF
     error = float(output.correction_error) + unit * output._correction_size
-    norms = row_norms(y)[:, None], np.linalg.norm(of_y, axis=2)
+    norms = row_norms(y)[:, None], slope_norms(of_y)
     off = eta * (of_size * of_r + size * of_slope) + error * (of_size * norms[0] + size * norms[1])
     of_dual = residuals.bounds(dual, residuals.coordinates(dual))
     product = _product_bound(at, norm.bound, of_dual)
