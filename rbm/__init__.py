@@ -23,9 +23,11 @@ from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelErr
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel
 from rbm.greedy import GreedyResult, GreedyStep, greedy
+from rbm.parameters.differentiable import differentiable
 from rbm.parameters.interpolated_family import InterpolatedFamily
 from rbm.parameters.space import ParameterSpace
 from rbm.project import project
+from rbm.reduced.gradient import Gradient
 from rbm.reduced.model import ReducedModel, Solution
 from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
@@ -43,6 +45,7 @@ from rbm.time import (
 )
 from rbm.uses.calibrate import Calibration, calibrate
 from rbm.uses.dask_arrays import dask_solve
+from rbm.uses.minimize import Minimum, minimize
 
 __version__ = "0.1.0"
 
@@ -53,11 +56,13 @@ __all__ = [
     "EstimatorUnusable",
     "FileFormatError",
     "FullOrderModel",
+    "Gradient",
     "GreedyResult",
     "GreedyStep",
     "InterpolatedFamily",
     "Interrupted",
     "Memory",
+    "Minimum",
     "ModelError",
     "PODGreedyResult",
     "PODGreedyStep",
@@ -74,6 +79,7 @@ __all__ = [
     "constrain",
     "csr",
     "dask_solve",
+    "differentiable",
     "errors",
     "estimators",
     "expected_memory",
@@ -81,6 +87,7 @@ __all__ = [
     "from_pymor",
     "greedy",
     "load",
+    "minimize",
     "plots",
     "pod_greedy",
     "project",

@@ -16,6 +16,7 @@ from rbm.reduced.compliant import as_compliant, compliant_terms, reduce_complian
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
 from rbm.reduced.primal_dual import reduce_primal_dual
+from rbm.reduced.term_norms import term_norms
 from rbm.reduction.adjoint import adjoint_model, check_dual
 from rbm.reduction.projected_system import Reduction
 from rbm.storage.workspace import opened
@@ -122,6 +123,7 @@ def finish(
         output_units=model.output_units,
         constraints=model.constraints,
         product=model.inner_product.matrix,
+        term_norms=term_norms(model, model.stability),
     )
 
 

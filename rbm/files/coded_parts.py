@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from lowrank import Quantized
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.coded_basis import CodedBasis
+from rbm.reduced.term_norms import TermNorms
 
 __all__ = ["read_parts", "write_parts"]
 
@@ -22,9 +23,12 @@ def write_parts(model: ReducedArrays, arrays: dict[str, np.ndarray], basis: bool
 
     Keys: `operators` and `rhs`, or for reduced matrices in few bits `matrices/NAME/...`
     (:meth:`lowrank.Quantized.arrays`); with `basis` `basis`, or `coded/...` of one in few bits, and `product/...`, the
-    upper triangle of a sparse P in compressed rows. (A dense one is larger than the basis and left out.)
+    upper triangle of a sparse P in compressed rows (a dense one is larger than the basis and left out); and
+    `term_norms/...`, if they are known.
     """
     header: dict[str, Any] = {}
+    if model.term_norms is not None:
+        arrays |= {f"term_norms/{name}": getattr(model.term_norms, name) for name in ("norms", "skew")}
     for name in MATRICES:
         matrix, codes = getattr(model, name), model.coded_matrices.get(name)
         if codes is None:
@@ -57,6 +61,10 @@ def read_parts(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> d
     for name in MATRICES:
         made[name] = codes[name].to_dense().reshape(header["matrices"][name]) if name in codes else arrays[name]
     made["coded_matrices"] = codes
+    if norms := _under("term_norms/", arrays):
+        made["term_norms"] = TermNorms(**norms)
+        if len(made["term_norms"].norms) != len(made["operators"]):
+            raise ValueError(f"it holds the norms of {len(made['term_norms'].norms)} operator terms")
     if "coded" in header:
         made["coded"] = CodedBasis.from_arrays(_under("coded/", arrays), str(header["coded"]["origin"]))
         if len(made["coded"].rotation) != made["operators"].shape[2]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.errors import ModelError, ParameterError, refused
 from rbm.parameters import pickling as serialization
+from rbm.parameters.differentiable import called_derivative
 from rbm.parameters.expressions import Expression
 from rbm.parameters.interpolated_family import InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace
@@ -104,6 +106,68 @@ class Coefficients:
             raise refused(ParameterError, np.logical_not(finite[:, q]), message, about=(id(self), q))
         return values
 
+    def derivative(self, mus: np.ndarray) -> np.ndarray:
+        """Return the derivatives (M, Q, p) by the parameters, at checked points (M, p) in NumPy's arrays.
+
+        Formulas differentiate themselves (:mod:`rbm.parameters.derivatives`), and so do the terms of an
+        :class:`InterpolatedFamily`; a callable brings its own (:func:`rbm.differentiable`).
+
+        Raises
+        ------
+        ModelError
+            a coefficient that has no derivative, here or anywhere: names it, and where it is a formula the point.
+        """
+        if self._simple:  # parameters and numbers
+            simple = np.zeros((len(mus), len(self.sources), mus.shape[1]))
+            simple[:, self._copied, self._column] = 1.0
+            return simple
+        known: dict[int, np.ndarray] = {}
+        columns = [self._derivative(q, mus, known) for q in range(len(self.sources))]
+        made = np.stack(columns, axis=1) if columns else np.zeros((len(mus), 0, mus.shape[1]))
+        finite: np.ndarray = np.all(np.isfinite(made), axis=2)
+        if not finite.all():
+
+            def message(i: int, where: str) -> str:
+                q = int(np.argmin(finite[i]))
+                at = self.parameters.describe(mus[i])
+                return (
+                    f"the coefficient {self.sources[q]!r} has no derivative at {at} ({where}): it has a kink there, or "
+                    "a slope that is infinite; keep away from this point"
+                )
+
+            raise refused(ModelError, ~finite.all(axis=1), message)
+        return made
+
+    def check_derivatives(self) -> None:
+        """Raise ModelError for a coefficient that has no derivative anywhere, without evaluating any."""
+        for source in self.sources:
+            if isinstance(source, InterpolatedCoefficient) and not hasattr(source.family, "derivative"):
+                raise ModelError(_family_without(source))
+            if callable(source) and not callable(getattr(source, "derivative", None)):
+                called_derivative(source, np.zeros((1, len(self.parameters))))
+
+    @cached_property
+    def _formulas(self) -> dict[int, Expression]:
+        return {q: Expression(s, self.parameters.names) for q, s in enumerate(self.sources) if isinstance(s, str)}
+
+    def _derivative(self, q: int, mus: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
+        """Return the derivative (M, p) of coefficient q."""
+        source, names = self.sources[q], self.parameters.names
+        if isinstance(source, str):
+            return self._formulas[q].derivative(mus)
+        if isinstance(source, InterpolatedCoefficient):
+            family: Any = source.family
+            if not hasattr(family, "derivative"):
+                raise ModelError(_family_without(source))
+            if id(family) not in known:
+                known[id(family)] = family.derivative(mus, names)
+            factor, weights = Coefficients([source.factor], self.parameters), family.compiled(names)(mus)
+            own = factor(mus)[:, :1] * known[id(family)][:, source.term]
+            return own + weights[:, source.term, None] * factor.derivative(mus)[:, 0]
+        if callable(source):
+            return called_derivative(source, mus)
+        return np.zeros(mus.shape)
+
     def _why(self, q: int, mu: np.ndarray, good: np.ndarray) -> str:
         """Return which step of formula q fails at mu (p,), as the end of a sentence.
 
@@ -150,6 +214,14 @@ def _plain(source: Coefficient) -> Coefficient:
         hint = f" of shape {shape}; terms are pairs (coefficient, matrix or vector), in this order" if shape else ""
         raise ModelError(f"{wanted}, got {type(source).__name__}{hint}") from None
     return number.real if number.imag == 0 and not isinstance(source, complex) else number
+
+
+def _family_without(source: InterpolatedCoefficient) -> str:
+    """Return what to say of a family of coefficients that knows no derivatives."""
+    return (
+        f"the coefficient family {type(source.family).__name__} has no derivatives; give it a method "
+        "derivative(mus, names) that returns (M, m, p)"
+    )
 
 
 def _called(function: Callable[[np.ndarray], Any], mus: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from array_api_compat import device
 
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
+from rbm.parameters.derivatives import Parts, combined
 
 __all__ = ["FUNCTIONS", "Expression", "identifier"]
 
@@ -124,6 +125,30 @@ class Expression:
                     del stack[-arity:]
                     stack.append(apply(item, arguments))
         return stack[0]
+
+    def derivative(self, mus: np.ndarray) -> np.ndarray:
+        """Return the derivatives (M, p) by the parameters at the rows of `mus` (M, p), NumPy's.
+
+        They come from exact rules (:mod:`rbm.parameters.derivatives`), in one pass with the values. They are NaN or
+        infinite where there is none: abs and sqrt at 0, for example.
+        """
+        stack: list[tuple[Any, Parts]] = []
+        with np.errstate(all="ignore"):
+            for arity, item in self._program:
+                if arity == COLUMN:
+                    stack.append((mus[:, item], {item: np.float64(1.0)}))
+                elif arity == NUMBER:
+                    stack.append((item, {}))
+                else:
+                    values, parts = (list(part) for part in zip(*stack[-arity:], strict=True))
+                    del stack[-arity:]
+                    result = item(*values)
+                    stack.append((result, combined(item, values, parts, result)))
+        found = stack[0][1]
+        made = np.zeros(mus.shape, np.result_type(float, *found.values()))
+        for j, column in found.items():
+            made[:, j] = column
+        return made
 
     def failure(self, mu: np.ndarray) -> str | None:
         """Return the first step that makes of finite numbers one that is not, at one point mu (p,): "log of -0.5".

@@ -79,6 +79,15 @@ class InterpolatedFamily:
 
         return evaluate
 
+    def derivative(self, mus: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Return the derivatives (M, m, p) of the weights: C^{-1} B^{-1} g'(mu), g' by the rules of formulas."""
+        slopes = np.stack([Expression(text, names).derivative(mus) for text in self.functions])
+        right = slopes.reshape(len(self), -1)
+        finite = np.all(np.isfinite(right), axis=0)
+        weights = solve_triangular(self.lower, np.where(finite, right, 0.0), lower=True, unit=True)
+        made = np.where(finite, solve_triangular(self.upper, weights, lower=False), np.nan)
+        return made.reshape(len(self), *mus.shape).transpose(1, 0, 2)
+
     def __len__(self) -> int:
         return len(self.functions)
 

@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from rbm.errors import ModelError
+from rbm.parameters.differentiable import Differentiable
 
 __all__ = ["check_coefficients", "check_travel"]
 
@@ -59,11 +60,14 @@ def check_coefficients(sources: Iterable[Any]) -> None:
 
 
 def _inside(given: Any) -> Iterator[FunctionType]:
-    """Return the function itself, or those that a functools.partial is made of."""
+    """Return the function itself, or those that a functools.partial or a Differentiable is made of."""
     if isinstance(given, FunctionType):
         yield given
     elif isinstance(given, partial):
         for part in (given.func, *given.args, *given.keywords.values()):
+            yield from _inside(part)
+    elif isinstance(given, Differentiable):
+        for part in (given.function, given.derivative):
             yield from _inside(part)
 
 

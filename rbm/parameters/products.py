@@ -31,6 +31,12 @@ class CoefficientProduct:
         """Return the values (M,) at points (M, p)."""
         return np.prod(self.factors(mus), axis=1)
 
+    def derivative(self, mus: np.ndarray) -> np.ndarray:
+        """Return the derivatives (M, p) by the product rule."""
+        values, slopes = self.factors(mus), self.factors.derivative(mus)
+        others = [np.prod(np.delete(values, q, axis=1), axis=1) for q in range(len(self.factors))]
+        return np.einsum("mq,mqp->mp", np.stack(others, axis=1), slopes)
+
 
 def factored(coefficient: Coefficient) -> tuple[float | complex, Symbol]:
     """Return a coefficient as a number times a symbol; the symbol of a constant is None.

@@ -18,6 +18,7 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.coded_basis import CodedBasis
 from rbm.reduced.outputs import ReducedOutput
+from rbm.reduced.term_norms import TermNorms
 from rbm.stability.bound import StabilityBound
 
 __all__ = ["ReducedArrays", "estimator_class"]
@@ -52,6 +53,7 @@ class ReducedArrays:
     product: Any = None  #: P (n, n), if it was kept: `quantize` measures errors in its norm
     coded: CodedBasis | None = None  #: what stands for Z in few bits, instead of `basis`
     coded_matrices: Mapping[str, Quantized] = field(default_factory=dict)  #: codes of "operators" and "rhs", if any
+    term_norms: TermNorms | None = None  #: ||A_q||, for bounds of derivatives; None in older files
 
     @property
     def size(self) -> int:

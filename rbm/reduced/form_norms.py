@@ -20,7 +20,7 @@ __all__ = ["form_norm"]
 DENSE_LIMIT = 1500
 
 
-def form_norm(form: Any, units: Units) -> float:
+def form_norm(form: Any, units: Units, dense_limit: int = DENSE_LIMIT) -> float:
     """Return a proved upper bound t of max |lambda|, Q x = lambda P x, with Q in balanced units.
 
     Eliminations show that t P - Q and t P + Q are definite. They do so up to their rounding
@@ -33,7 +33,7 @@ def form_norm(form: Any, units: Units) -> float:
         return 0.0
     simple = size / units.smallest
     try:
-        estimate = _largest_quotient(q, p)
+        estimate = _largest_quotient(q, p, dense_limit)
     except (np.linalg.LinAlgError, spla.ArpackError, RuntimeError):
         return simple
     for margin in 10.0 ** np.arange(-9, 1):
@@ -46,10 +46,10 @@ def form_norm(form: Any, units: Units) -> float:
     return simple
 
 
-def _largest_quotient(form: Any, product: Any) -> float:
+def _largest_quotient(form: Any, product: Any, dense_limit: int) -> float:
     """Return an estimate of max |lambda|, Q x = lambda P x."""
     n = form.shape[0]
-    if n <= DENSE_LIMIT:
+    if n <= dense_limit:
         a, b = (np.asarray(x.toarray() if sp.issparse(x) else x) for x in (form, product))
         return float(np.abs(scipy.linalg.eigh(a, b, eigvals_only=True)).max())
     solve = factorize_positive_definite(product)

@@ -16,18 +16,21 @@ from rbm.arithmetic.precision import is_single, precision
 from rbm.errors import ModelError
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal, Sketched
+from rbm.full_order import FullOrderModel
 from rbm.online.batches import OnError
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.coded_coefficients import CodedCoefficients, Method
 from rbm.reduced.given_coefficients import estimate
+from rbm.reduced.gradient import Gradient, gradient
 from rbm.reduced.online_query import Query
 from rbm.reduced.origin import check_origin
 from rbm.reduced.placement import beside_model, numbers_for, placed
 from rbm.reduced.precision_change import converted_arrays, interpolated_squares, recalibrated
 from rbm.reduced.quantization import quantized_fields
-from rbm.reduced.shortened import compress
+from rbm.reduced.shortened import compress, truncated_fields
 from rbm.reduced.stored_solutions import coded, decoded, reconstructed
 from rbm.reduced.streams import stream
+from rbm.reduced.term_norms import term_norms_of
 from rbm.solution import Solution, coefficients_of
 
 __all__ = ["ReducedModel", "Solution"]
@@ -111,6 +114,20 @@ class ReducedModel(ReducedArrays):
         """
         return estimate(self._online, mus, coefficients, method, extrapolate)
 
+    def gradient(self, mus: Any, outputs: Any = None, *, extrapolate: bool = False, estimate: bool = True) -> Gradient:
+        """Return the derivatives of outputs by all parameters, and bounds of their errors: ``values, bounds = ...``.
+
+        Both are {output: (M, p)} for the outputs named, or all; |ds/dmu - value| <= bound for the full model. Formulas,
+        proofs and cost: docs/gradients.md. estimate : also the bounds, by the estimator "orthonormal".
+
+        Raises ModelError where there is no derivative or no bound, with the reason, and as :meth:`solve`.
+        """
+        return gradient(self._on_host()._online, mus, outputs, extrapolate, estimate)
+
+    def with_term_norms(self, full_model: FullOrderModel) -> ReducedModel:
+        """Return the model with the norms of its operator terms, where :meth:`gradient` asks for them."""
+        return replace(self, term_norms=term_norms_of(self, full_model))
+
     def reconstruct(self, coefficients: Any) -> Any:
         """Return Z gamma (M, n) for a Solution or coefficients (M, N) or (N,), where the model lives.
 
@@ -169,25 +186,7 @@ class ReducedModel(ReducedArrays):
             return self
         if not self._online.on_host:
             return self._beside(self._on_host().truncate(size))
-        columns = self.rhs.shape[0] + size * self.operators.shape[0]
-        states = {name: state.truncate(size, columns) for name, state in self.estimators.items()}
-        lost = f"not available after truncate({size}): project the truncated basis instead"
-        operators, rows = self.operators[:, :, :size], size
-        if self.projection == "least-squares":
-            used = np.any(operators != 0, axis=(0, 2)) | np.any(self.rhs != 0, axis=0)
-            rows = int(np.flatnonzero(used).max()) + 1
-        return replace(
-            self,
-            operators=operators[:, :rows],
-            rhs=self.rhs[:, :rows],
-            outputs={k: o.truncate(size) for k, o in self.outputs.items()},
-            estimators={name: state for name, state in states.items() if state is not None},
-            refused={**self.refused, **{name: lost for name, state in states.items() if state is None}},
-            basis=None if self.basis is None else self.basis[:, :size],
-            coded=None if self.coded is None else self.coded.truncate(size),
-            coded_matrices={},
-            selected=None if self.selected is None else self.selected[:size],
-        )
+        return replace(self, **truncated_fields(self, size))
 
     def astype(self, dtype: Any) -> ReducedModel:
         """Return the model in "float32" or "float64", certified for what it then computes.

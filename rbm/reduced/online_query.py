@@ -13,7 +13,7 @@ from lowrank.arrays import all_true, beside, is_complex, namespace, numpy_dtype,
 from rbm.arithmetic.precision import is_single, rounded, widened
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
-from rbm.estimators import Estimator
+from rbm.estimators import Estimator, Orthonormal
 from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
@@ -25,6 +25,7 @@ from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.origin import mark
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
+from rbm.reduced.sensitivities import SlopeResidual
 from rbm.solution import Solution
 from rbm.stability.bound import evaluated
 
@@ -271,6 +272,13 @@ class Query:
             return None
         energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in arrays.outputs.values())
         return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]), energies)
+
+    @cached_property
+    def slope_residual(self) -> SlopeResidual | None:
+        """The norm of residuals of derivatives, if the model has the estimator for it."""
+        state = self.arrays.estimators.get(Orthonormal.kind)
+        terms = len(self.arrays.operators), len(self.arrays.rhs)
+        return SlopeResidual(state, terms) if isinstance(state, Orthonormal) else None
 
     @cached_property
     def _types(self) -> tuple[bool, dict[str, bool]]:

@@ -20,6 +20,7 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.online_query import Query
 from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
+from rbm.reduced.sensitivities import SlopeResidual
 from rbm.reduction.projected_system import Reduction
 from rbm.stability.bound import CoefficientBound
 from rbm.storage.registry import register
@@ -190,6 +191,15 @@ class ReducedPrimalDual(ReducedLinear):
     def _dual_state(self) -> Orthonormal:
         """E_onb of the dual residual."""
         return Orthonormal(self.dual_factor, self.dual_norms, self.dual_defects, float(self.dual_orthogonality))
+
+    @cached_property
+    def _slope_residuals(self) -> tuple[SlopeResidual, SlopeResidual]:
+        """The residuals of derivatives, of the primal and of the dual solution."""
+        terms = len(self.operator_coefficients)
+        return (
+            SlopeResidual(self._state, (terms, len(self.rhs_coefficients))),
+            SlopeResidual(self._dual_state, (terms, len(self.coefficients))),
+        )
 
     @cached_property
     def _query(self) -> Query:

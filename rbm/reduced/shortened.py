@@ -1,4 +1,7 @@
-"""Fewer rows for the factor of E_onb: directions that hardly matter are left out, and the bound covers them."""
+"""Fewer basis vectors, and fewer rows for the factor of E_onb.
+
+Directions that hardly matter are left out of the factor, and the bound covers them.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,32 @@ from rbm.online.reference import residual_coefficients
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.online_query import Query
 
-__all__ = ["compress"]
+__all__ = ["compress", "truncated_fields"]
 
 #: Number of sample points when none are given.
 SAMPLE = 512
+
+
+def truncated_fields(arrays: ReducedArrays, size: int) -> dict[str, Any]:
+    """Return what is different for the first `size` basis vectors; see :meth:`rbm.ReducedModel.truncate`."""
+    columns = arrays.rhs.shape[0] + size * arrays.operators.shape[0]
+    states = {name: state.truncate(size, columns) for name, state in arrays.estimators.items()}
+    lost = f"not available after truncate({size}): project the truncated basis instead"
+    operators, rows = arrays.operators[:, :, :size], size
+    if arrays.projection == "least-squares":
+        used = np.any(operators != 0, axis=(0, 2)) | np.any(arrays.rhs != 0, axis=0)
+        rows = int(np.flatnonzero(used).max()) + 1
+    return {
+        "operators": operators[:, :rows],
+        "rhs": arrays.rhs[:, :rows],
+        "outputs": {k: o.truncate(size) for k, o in arrays.outputs.items()},
+        "estimators": {name: state for name, state in states.items() if state is not None},
+        "refused": {**arrays.refused, **{name: lost for name, state in states.items() if state is None}},
+        "basis": None if arrays.basis is None else arrays.basis[:, :size],
+        "coded": None if arrays.coded is None else arrays.coded.truncate(size),
+        "coded_matrices": {},
+        "selected": None if arrays.selected is None else arrays.selected[:size],
+    }
 
 
 def compress(

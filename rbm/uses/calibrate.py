@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from rbm.errors import Interrupted, ModelError, ParameterError
+from rbm.errors import Interrupted, ModelError, ParameterError, PointError
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
 from rbm.uses.candidates import Candidates, End
 from rbm.uses.measurements import Measurements, read_measurements
 from rbm.uses.searches import Search, search_of
-from rbm.uses.sensitivity import Sensitivity, sensitivity_of, stencil, unknown_sensitivity
+from rbm.uses.sensitivity import Sensitivity, differences, sensitivity_of, stencil, unknown_sensitivity
 
 __all__ = ["Calibration", "Run", "calibrate"]
 
@@ -252,15 +253,24 @@ def _finished(
     misfit = float(measured.misfits(residuals)[0])
     mu = candidates.mus(x[None])[0, free]
     if look_around:
-        points, distances = stencil(x)
-        beside = measured.residuals(candidates.solve(points, False))
-        found = sensitivity_of(beside, distances, names, _noise(measured, misfit, error, len(names)), _log(candidates))
+        found = sensitivity_of(
+            _slopes(candidates, x), names, _noise(measured, misfit, error, len(names)), _log(candidates)
+        )
     else:
         found = unknown_sensitivity(len(names), "interrupted before")
     return Calibration(
         names, mu, misfit, error, solution, residuals[0], stopped, tuple(runs), candidates.evaluations,
         candidates.calls, found.singular_values, found.directions, _in_units(found, mu, candidates), found.undetermined,
     )  # fmt: skip
+
+
+def _slopes(candidates: Candidates, x: np.ndarray) -> np.ndarray:
+    """Return the derivatives (m k, p) of the residuals by x (p,), or differences where there are none."""
+    if candidates.differentiable:
+        with suppress(PointError):  # at a kink
+            return candidates.residual_slopes(x)
+    points, distances = stencil(x)
+    return differences(candidates.measured.residuals(candidates.solve(points, False)), distances)
 
 
 def _log(candidates: Candidates) -> bool:

@@ -6,12 +6,14 @@ M candidates of p parameters, each asked at the m experiments.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from rbm.errors import ModelError
+from rbm.errors import ModelError, PointError
 from rbm.parameters.space import ParameterSpace
+from rbm.reduced.gradient import solution_slopes
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
 from rbm.uses.measurements import Measurements
@@ -39,6 +41,7 @@ class Candidates:
     best: tuple[float, np.ndarray, float] | None = None  #: misfit, x, error
     run_best: tuple[float, np.ndarray] | None = None
     reasons: list[str] = field(default_factory=list)
+    last: tuple[np.ndarray, np.ndarray] | None = None  #: x and residuals (m, k) of the last single candidate
 
     @property
     def space(self) -> ParameterSpace:
@@ -86,13 +89,61 @@ class Candidates:
             raise ModelError(f"the optimiser asks for a point that is NaN or infinite: {given.ravel()[:8]}")
         solution = self.solve(points, False)
         self.reasons += [r for r in solution.reasons if r not in self.reasons]
-        misfits = self.measured.misfits(self.measured.residuals(solution))
+        residuals = self.measured.residuals(solution)
+        self.last = (points[0].copy(), residuals[0]) if given.ndim == 1 else None
+        misfits = self.measured.misfits(residuals)
         self.evaluations += len(points)
         i = int(np.argmin(misfits))
         self._look(float(misfits[i]), points[i])
         if self.evaluations >= self.limit:
             raise End("evaluations")
         return misfits if given.ndim == 2 else float(misfits[0])
+
+    @cached_property
+    def differentiable(self) -> bool:
+        """Whether :meth:`slope` is there: where coefficients have derivatives, and outputs."""
+        try:
+            self._slopes(self.space.bounds.mean(axis=1)[None])
+        except ModelError:
+            return False
+        return True
+
+    def _slopes(self, mus: np.ndarray) -> np.ndarray:
+        """Return the derivatives (m, k, parameters) of what is measured, at points (m, parameters)."""
+        if self.measured.field is not None:
+            return self.measured.field.image @ solution_slopes(self.reduced, mus).transpose(0, 2, 1)
+        values = self.reduced.gradient(mus, self.measured.names, estimate=False).values
+        return np.stack([values[name] for name in self.measured.names], axis=1)
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """Return the derivative (p,) of the misfit J by x (p,): - sum_i Re(conj(r_i) ds_i/dx / noise_i) / (count J).
+
+        NaN where the model has no answer. It counts as one evaluation more.
+        """
+        x = np.asarray(x, dtype=float)
+        if self.last is None or not np.array_equal(self.last[0], x):
+            self(x)
+        assert self.last is not None
+        residuals = self.last[1]
+        self.evaluations, self.calls = self.evaluations + 1, self.calls + 1
+        misfit = float(self.measured.misfits(residuals[None])[0])
+        if not 0 < misfit < np.inf:
+            return np.full(x.shape, 0.0 if misfit == 0 else np.nan)
+        try:
+            slopes = self.residual_slopes(x)
+        except PointError:
+            return np.full(x.shape, np.nan)
+        made: np.ndarray = (residuals.conj().ravel() @ slopes).real / (self.measured.count * misfit)
+        return made
+
+    def residual_slopes(self, x: np.ndarray) -> np.ndarray:
+        """Return the derivatives (m k, p) of the residuals by x (p,)."""
+        mus = self.mus(x[None])
+        low, high = self.space.bounds[self.free].T
+        scale = mus[0, self.free] * np.log(high / low) if self.space.scale == "log" else high - low
+        scale = scale * np.where((x + 1) % 2 < 1, -1.0, 1.0)  # reflected at the ends
+        slopes = self._slopes(mus)[:, :, self.free] * scale
+        return -(self.measured.weights[:, :, None] * slopes).reshape(-1, len(x))
 
     def _look(self, misfit: float, x: np.ndarray) -> None:
         if self.run_best is None or misfit < self.run_best[0]:

@@ -12,11 +12,13 @@ from rbm.errors import ModelError
 
 __all__ = ["METHODS", "Search", "search_of"]
 
-#: The methods of scipy.optimize.minimize that need no derivatives of the user; those that take bounds get them.
+#: The methods of scipy.optimize.minimize that need no second derivatives; those that take bounds get them.
 METHODS = {
     "nelder-mead": True, "powell": True, "cg": False, "bfgs": False, "l-bfgs-b": True, "tnc": True, "cobyla": True,
     "cobyqa": True, "slsqp": True, "trust-constr": True,
 }  # fmt: skip
+#: Those that take derivatives, which are differences where the misfit has none (:meth:`Candidates.slope`).
+SLOPES = frozenset({"cg", "bfgs", "l-bfgs-b", "tnc", "slsqp", "trust-constr"})
 EVOLUTION = "differential_evolution"
 #: What a method is asked for where nothing is given: Nelder-Mead's own 1e-4 would be of a range, and not of an optimum.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -61,7 +63,8 @@ def _minimize(name: str, options: dict[str, Any]) -> Search:
         made = {**DEFAULTS.get(name, {}), **options}
         if name == "nelder-mead":
             made = {"initial_simplex": _simplex(x0), "maxiter": LONG * len(x0), "maxfev": LONG * len(x0), **made}
-        found = minimize(f, x0, method=name, bounds=bounds, options=made)
+        slope = getattr(f, "slope", None) if name in SLOPES and getattr(f, "differentiable", False) else None
+        found = minimize(f, x0, method=name, jac=slope, bounds=bounds, options=made)
         return str(found.message)
 
     return search

@@ -3,7 +3,8 @@
 With x the parameters in units of their ranges (of their logarithms, if the space is logarithmic) and r the residuals in
 units of the noise, D = dr/dx = U diag(sigma) V^H: along column j of V the data know x to 1 / sigma_j. Without data all
 that is known is the range, which has the standard deviation 12^{-1/2}: a direction with 1 / sigma_j >= 12^{-1/2} is not
-determined. Measured, by differences of the reduced model; nothing here is proved.
+determined. D comes from the derivatives of the reduced model, or from its differences where it has none; nothing here
+is proved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["RANGE", "STEP", "Sensitivity", "sensitivity_of", "stencil", "unknown_sensitivity"]
+__all__ = ["RANGE", "STEP", "Sensitivity", "differences", "sensitivity_of", "stencil", "unknown_sensitivity"]
 
 #: Step of the differences, as a share of the range.
 STEP = 1e-4
@@ -45,16 +46,16 @@ def stencil(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points, above - below
 
 
-def sensitivity_of(
-    residuals: np.ndarray, distances: np.ndarray, names: tuple[str, ...], noise: float, logarithmic: bool
-) -> Sensitivity:
-    """Return what differences of residuals at the points of :func:`stencil` say.
+def differences(residuals: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Return dr/dx (count, p) from residuals (2 p, ...) at the points of :func:`stencil`."""
+    rows = residuals.reshape(2 * len(distances), -1)
+    return ((rows[0::2] - rows[1::2]) / distances[:, None]).T
 
-    residuals : (2 p, ...) ; noise : the standard deviation of a residual
-    """
+
+def sensitivity_of(slopes: np.ndarray, names: tuple[str, ...], noise: float, logarithmic: bool) -> Sensitivity:
+    """Return what derivatives dr/dx (count, p) of residuals say; noise : the standard deviation of a residual."""
     p = len(names)
-    rows = residuals.reshape(2 * p, -1)
-    derivative = ((rows[0::2] - rows[1::2]) / distances[:, None]).T / noise
+    derivative = slopes / noise
     derivative = np.concatenate([derivative.real, derivative.imag]) if np.iscomplexobj(derivative) else derivative
     if not np.all(np.isfinite(derivative)):
         return unknown_sensitivity(p, "points beside failed")

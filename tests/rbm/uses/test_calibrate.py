@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 import rbm
 from rbm.uses.measurements import read_measurements
-from rbm.uses.sensitivity import sensitivity_of
+from rbm.uses.sensitivity import differences, sensitivity_of
 
 SIDE = 15
 SENSORS = np.random.default_rng(5).choice(SIDE**2, 40, replace=False)
@@ -457,12 +457,12 @@ def test_the_sensitivity_of_many_data_takes_no_memory_of_their_square() -> None:
     rows = np.random.default_rng(0).standard_normal((4, 3000))
     tracemalloc.start()
     try:
-        found = sensitivity_of(rows, np.ones(2), ("a", "b"), 1.0, False)
+        found = sensitivity_of(differences(rows, np.ones(2)), ("a", "b"), 1.0, False)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 8 * 3000**2 / 10
     assert found.directions.shape == (2, 2)
-    one = sensitivity_of(rows[:, :1], np.ones(2), ("a", "b"), 1.0, False)
+    one = sensitivity_of(differences(rows[:, :1], np.ones(2)), ("a", "b"), 1.0, False)
     assert one.singular_values[1] == 0
     np.testing.assert_allclose(one.directions.T @ one.directions, np.eye(2), atol=1e-14)
