@@ -260,7 +260,8 @@ def reduce_compliant(
     rhs = np.asarray(reduction.rhs[places])
     errors = np.stack([_distance(made, a, reduction) for made, a in zip(operators, model.split_terms, strict=True)])
     skew = [skew_norm(product, a) / product.smallest_eigenvalue for a in model.operator_terms]
-    mismatch = product.dual_norm_upper(np.stack(output.terms, axis=1) - model.rhs_terms[:, places].conj())
+    # l^T v = (conj l)^H v: with a complex product the norm of the conjugate is another one
+    mismatch = product.dual_norm_upper(np.stack(output.terms, axis=1).conj() - model.rhs_terms[:, places])
     of_rhs = np.abs(rhs - linear.vectors.conj()) * (1 + 8 * ROUND_OFF)
     of_rhs = of_rhs if linear.rounding is None else of_rhs + linear.rounding
     return ReducedCompliant(

@@ -171,7 +171,7 @@ def test_errors_of_levels_and_sizes_that_cannot_be(walks: np.ndarray, codes: Act
         with pytest.raises(ValueError, match=f"levels must be {said}"):
             codes.error(chunks, levels)  # type: ignore[arg-type]
     tiny = codes.error(chunks * 1e-200)
-    assert tiny == pytest.approx(1e100 * codes.error(chunks * 1e-100), rel=1e-12)  # zero is not a code: 1e200
+    assert tiny == pytest.approx(1e100 * codes.error(chunks * 1e-100), rel=1e-12, abs=0.0)  # zero is not a code: 1e200
     assert codes.error(chunks * 1e200) == pytest.approx(1, rel=1e-12)
     assert codes.error(codes.decode([[0, 1, 2]])) <= codes.error(chunks)
 

@@ -254,3 +254,20 @@ def test_the_energy_is_compliant(kind: str) -> None:
         assert np.all(answer.output_bounds["energy"] <= answer.output_bounds["twice"])
     four = made.truncate(4).solve(mus)
     assert four.output_bounds["energy"].max() < 1e-2 * four.output_bounds["twice"].max()
+
+
+def test_what_is_charged_for_a_functional_that_is_the_right_hand_side_up_to_round_off() -> None:
+    """With a complex product the dual norm of v -> (l - conj f)^T v is that of conj l - f, not of its conjugate."""
+    rng = np.random.default_rng(0)
+    n = 12
+    root = rng.standard_normal((n, n)) + 1j * rng.standard_normal((n, n))
+    product = root @ root.conj().T + np.eye(n)
+    f = rng.standard_normal(n) + 1j * rng.standard_normal(n)
+    away = f.conj() * (1 + 4e-15 * (rng.standard_normal(n) + 1j * rng.standard_normal(n)))
+    terms = [(1.0, product), ("mu", np.eye(n))]
+    model = rbm.FullOrderModel(terms, [(1.0, f)], product, {"mu": (1.0, 9.0)}, 1.0, outputs={"s": away})
+    made = compliant(rbm.greedy(model, model.parameters.sample(20), max_basis=3).reduced_model)
+    off = away.conj() - f
+    right, wrong = (float(np.sqrt((w.conj() @ np.linalg.solve(product, w)).real)) for w in (off, off.conj()))
+    assert made.mismatch[0] == pytest.approx(right, rel=1e-6, abs=0.0)
+    assert abs(wrong / right - 1) > 0.05  # so that this test can fail
