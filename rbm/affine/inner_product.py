@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from rbm.affine.units import Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
-from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
+from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
 from rbm.solvers.definite import hermitian_part, norm_bound
 from rbm.solvers.elsewhere import elsewhere
@@ -207,8 +207,8 @@ class InnerProduct:
         for _ in range(MAX_REFINEMENTS):
             hi, lo = extended.product(self.split, v)
             rho = (functionals - hi) - lo
-            backward = _largest(rho * units)
-            allowed = ACCURATE * (_largest(functionals * units) + row * _largest(v / units))
+            backward = largest_entries(rho * units)
+            allowed = ACCURATE * (largest_entries(functionals * units) + row * largest_entries(v / units))
             y = solve(rho)
             v = v + y
             if np.all(backward <= allowed):
@@ -325,10 +325,10 @@ class InnerProduct:
             off = units * extended.rounding(self.split, vectors[:, some])
             norms = (column_norm_bounds(a) for a in (vectors[:, some] / units, units * np.abs(hi) + off, off))
             parts.append((adjoint @ hi + adjoint @ lo, *norms))
-        gram, sizes, images, offs = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
-        rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
-        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(offs))
-        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
+        gram, *norms = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
+        size, image, rounding = map(np.linalg.norm, norms)
+        rounding = float(size * (rounding + 4 * (n + 4) * ROUND_OFF * image))
+        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
         """Return columns whose squares are in range, scaled together by powers of two; exponents (m,) or None."""
@@ -336,10 +336,6 @@ class InnerProduct:
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
         return tuple(scaled(c, -exponents) for c in columns), exponents
-
-
-def _largest(vectors: np.ndarray) -> np.ndarray:
-    return np.abs(vectors).max(axis=0, initial=0.0)
 
 
 def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
