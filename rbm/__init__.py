@@ -27,6 +27,7 @@ from rbm.parameters.interpolated_family import InterpolatedFamily
 from rbm.parameters.space import ParameterSpace
 from rbm.project import project
 from rbm.reduced.model import ReducedModel, Solution
+from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
 from rbm.storage.registry import register
@@ -56,6 +57,7 @@ __all__ = [
     "GreedyStep",
     "InterpolatedFamily",
     "Interrupted",
+    "Memory",
     "ModelError",
     "PODGreedyResult",
     "PODGreedyStep",
@@ -74,6 +76,7 @@ __all__ = [
     "dask_solve",
     "errors",
     "estimators",
+    "expected_memory",
     "extended",
     "from_pymor",
     "greedy",

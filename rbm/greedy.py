@@ -15,7 +15,7 @@ from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.missing import check_training
 from rbm.affine.penalties import penalty_hint
 from rbm.affine.riesz_by_workers import riesz_by_workers
-from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError, WorkersLost
+from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError, WorkersLost, WorkspaceError
 from rbm.estimators import Estimator
 from rbm.files.greedy_file import save_greedy
 from rbm.full_order import FullOrderModel, Projection
@@ -24,8 +24,10 @@ from rbm.online.compilation import compile_seconds
 from rbm.project import dual_names, estimator_classes, finish, is_compliant
 from rbm.reduced.training_sweep import TrainingSet, far_apart, vectors_to_come
 from rbm.reduction.adjoint import adjoint_model
+from rbm.reduction.memory import check_memory, memory_use, resident_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.stability.check import effectivity
+from rbm.storage.workspace import Workspace, opened
 from rbm.weak_greedy import StoppingRule, Worst, check_batch, weak_greedy
 from rbm.workers.crew import Crew
 
@@ -47,6 +49,7 @@ def greedy(
     projection: Projection | None = None,
     relative: bool = False,
     dual: Sequence[str] | str = (),
+    workspace: str | os.PathLike[str] | None = None,
 ) -> GreedyResult:
     """Build a basis greedily: add the solution at the training parameter with the largest error bound, again and again.
 
@@ -75,6 +78,8 @@ def greedy(
         (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`). The tolerance is the same share of the largest bound with
         an empty basis as for u (with `relative`, `tol` itself), the limit `max_basis`; so both factors of the product
         have come down alike. The results are in `dual` of the result; a checkpoint holds the basis for u only
+    workspace : a folder, empty or new: tall matrices are kept there, in files that are mapped into memory and removed
+        at the end. For what does not fit otherwise (:func:`rbm.expected_memory`); the result is the same, bit for bit
 
     Returns
     -------
@@ -92,10 +97,12 @@ def greedy(
         Ctrl-C; its `result` is the GreedyResult so far.
     WorkersLost
         workers that died more than once, an executor that was shut down; its `solution` is the GreedyResult so far.
+    WorkspaceError
+        a workspace that is full, read-only, in use or of another model; its `result` is the GreedyResult so far.
     ParameterError, ModelError, StabilityError
-        bad training set, singular full-order system, stability bound that is not positive, or that is too large: where
-        the bound is below the true error at a selected parameter, and the error vector itself shows that the stability
-        bound is the cause.
+        bad training set, a basis that does not fit into memory, singular full-order system, stability bound that is not
+        positive, or that is too large: where the bound is below the true error at a selected parameter, and the error
+        vector itself shows that the stability bound is the cause.
 
     Notes
     -----
@@ -126,14 +133,16 @@ def greedy(
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     points = model.parameters.validate(training)
-    with Crew(executor, model) as crew:
-        run = _Run(model, points, classes, resume, projection, relative, batch, crew)
+    with Crew(executor, model) as crew, opened(workspace, model) as store:
+        before = resident_memory()
+        text = "greedy" if max_basis is None else f"greedy ({check_memory(model, limit, batch, store)})"
+        run = _Run(model, points, classes, resume, projection, relative, batch, crew, store)
         try:
             with riesz_by_workers(crew, model):
                 # a first basis vector is needed before errors are relative to u_N
-                ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress)
+                ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress, text)
                 run.solve_duals(names, resume, tol, limit, progress)
-                return run.result(*ended)
+                return replace(run.result(*ended), memory=memory_use(model, run.size, batch, store, before))
         except KeyboardInterrupt as interrupt:
             if not run.selected:
                 raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
@@ -145,6 +154,10 @@ def greedy(
             ) from interrupt
         except WorkersLost as error:
             raise run.without_workers(error) from error
+        except WorkspaceError as error:
+            whole = run.selected and (store is None or store.is_whole)
+            error.result = run.result("max_basis", "the workspace failed") if whole else None
+            raise
 
 
 class _Run:
@@ -160,7 +173,9 @@ class _Run:
         relative: bool,
         batch: int,
         crew: Crew,
+        store: Workspace | None,
     ) -> None:
+        self.store = store
         self.relative, self.batch, self.crew = relative, batch, crew
         self.model, self.training, self.classes = model, training, classes
         self.start = time.perf_counter() - compile_seconds()
@@ -172,7 +187,7 @@ class _Run:
                 f"pass relative={was_relative} again, or give its basis to rbm.project"
             )
         sizes = [step.size for step in history]  # the same steps, the same bits
-        self.reduction = Reduction(model, basis, projection or of_stored, sizes=sizes)
+        self.reduction = Reduction(model, basis, projection or of_stored, sizes=sizes, store=store)
         self.duals: dict[str, GreedyResult] = {}
         self.selected: list[np.ndarray] = list(parameters)
         self.history: list[GreedyStep] = [step for step in history if step.size < len(parameters)]
@@ -183,7 +198,7 @@ class _Run:
         return self.reduction.size
 
     def extended(
-        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool
+        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool, text: str
     ) -> tuple[Stopped, str]:
         """Extend the basis until the rule stops it, and say why it did."""
         self.rule = rule
@@ -191,7 +206,7 @@ class _Run:
             stop, worst = weak_greedy(
                 self,
                 rule,
-                "greedy",
+                text,
                 # how many steps there will be is not known: the way to go is from the bound to the tolerance
                 shown=lambda bound: f"bound {bound:.1e}, tol {rule.tol:.1e}",
                 progress=progress,
@@ -270,6 +285,7 @@ class _Run:
                 resume=known.get(name),
                 projection=self.reduction.projection,
                 relative=self.relative,
+                workspace=self.store,  # type: ignore[arg-type]  # one that is open is used
             )
 
     def largest(self, model: FullOrderModel) -> float:
@@ -297,7 +313,7 @@ class _Run:
     def keep(self, size: int) -> None:
         """Start again from the first basis vectors."""
         basis, sizes = self.reduction.basis[:, :size], [step.size for step in self.history]
-        self.reduction = Reduction(self.model, basis, self.reduction.projection, sizes=sizes)
+        self.reduction = Reduction(self.model, basis, self.reduction.projection, sizes=sizes, store=self.store)
 
     def _hint(self) -> str:
         """Return why round-off may have come early, and what to do about it; the end of a sentence."""

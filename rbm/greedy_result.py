@@ -13,6 +13,7 @@ from rbm.errors import ModelError
 from rbm.files.greedy_file import load_greedy, save_greedy
 from rbm.full_order import FullOrderModel, Projection, check_projection
 from rbm.reduced.model import ReducedModel
+from rbm.reduction.memory import MemoryUse
 
 __all__ = ["GreedyResult", "GreedyStep", "Stopped", "history_rows", "stored"]
 
@@ -51,6 +52,7 @@ class GreedyResult:
     relative: bool = False  #: the history is about bounds relative to the norm of the solution
     #: {output: the greedy run of its dual problem}, for outputs named by `dual`
     dual: Mapping[str, GreedyResult] = field(default_factory=dict)
+    memory: MemoryUse | None = field(default=None, compare=False)  #: what was expected, and the most that was used
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
 from rbm.reduced.primal_dual import reduce_primal_dual
 from rbm.reduction.adjoint import adjoint_model, check_dual
 from rbm.reduction.projected_system import Reduction
+from rbm.storage.workspace import opened
 
 __all__ = ["dual_names", "finish", "is_compliant", "project"]
 
@@ -34,6 +36,7 @@ def project(
     projection: Projection | None = None,
     *,
     dual: Mapping[str, Any] | None = None,
+    workspace: str | os.PathLike[str] | None = None,
 ) -> ReducedModel:
     """Make a reduced model from a basis that comes from elsewhere.
 
@@ -50,6 +53,7 @@ def project(
     dual : {name of a linear output: basis Z* (n, N*) for its dual problem A(mu)^H z = conj l(mu)}, of solutions of that
         problem; the output is then corrected and has the product bound
         (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`)
+    workspace : a folder for tall matrices, as in :func:`rbm.greedy`
 
     Raises
     ------
@@ -66,16 +70,17 @@ def project(
     if basis is None:
         example = "one basis vector a column, such as lowrank.pod(snapshots).modes"
         raise ModelError(f"basis is None; give Z (n, N), {example}")
-    reduction = Reduction(model, basis, projection)
     if training is None:
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
     if dual is not None and not isinstance(dual, Mapping):
         raise ModelError(f"dual must be a dictionary {{name of an output: basis (n, N*)}}, got {type(dual).__name__}")
-    duals = {
-        name: project(adjoint_model(model, name), columns, projection=reduction.projection)
-        for name, columns in (dual or {}).items()
-    }
-    return finish(reduction, estimators, model.parameters.validate(training), duals=duals)
+    with opened(workspace, model) as store:
+        reduction = Reduction(model, basis, projection, store=store)
+        duals = {
+            name: project(adjoint_model(model, name), columns, projection=reduction.projection, workspace=store)
+            for name, columns in (dual or {}).items()
+        }
+        return finish(reduction, estimators, model.parameters.validate(training), duals=duals)
 
 
 def finish(

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero
+from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
 from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
-from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
+from rbm.arithmetic.columns import column_blocks
+from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
 from rbm.solvers.choice import prover, read_solver
 from rbm.solvers.definite import Prove, hermitian_part, norm_bound
 from rbm.solvers.elsewhere import elsewhere
-from rbm.solvers.factorization import Solve, factorize_positive_definite
+from rbm.solvers.factorization import Solve, factorize_positive_definite, in_type
 from rbm.solvers.updated import user_solve
 from rbm.solvers.user_code import Solver
 
@@ -120,7 +121,7 @@ class InnerProduct:
         if self._solve is None:
             if (cholesky := prover(self._solver, self.matrix)) is not None:
                 made = cholesky(self.matrix, prove=False)
-                self._solve = None if made is None else _in_type(made[0], self.matrix)
+                self._solve = None if made is None else in_type(made[0], self.matrix)
             elif self._solver is not None:
                 self._solve = user_solve(self._solver, self.matrix)
             else:
@@ -193,8 +194,8 @@ class InnerProduct:
         for _ in range(MAX_REFINEMENTS):
             hi, lo = extended.product(self.split, v)
             rho = (functionals - hi) - lo
-            backward = _largest(rho * units)
-            allowed = ACCURATE * (_largest(functionals * units) + row * _largest(v / units))
+            backward = largest_entries(rho * units)
+            allowed = ACCURATE * (largest_entries(functionals * units) + row * largest_entries(v / units))
             y = solve(rho)
             v = v + y
             if np.all(backward <= allowed):
@@ -251,7 +252,7 @@ class InnerProduct:
         error = (size * (of_rho + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
         left = self.dual_norm_upper(rho + tail) + self.dual_norm_bound(of_rho + u * (np.abs(rho) + np.abs(tail)))
         error = error + 2 * (n + 8) * u**2 * (np.abs(w) * size).sum(axis=0) + left**2
-        norm = _root(square, error, w)
+        norm = root_of_square(square, error, w)
         root = np.sqrt(error)
         error = np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
         return (norm, error) if exponents is None else (scaled(norm, exponents), scaled(error, exponents))
@@ -312,7 +313,7 @@ class InnerProduct:
         within = np.all(np.abs(exponents) <= RANGE)
         x = vectors if within else scaled(vectors, -exponents)
         square = extended.dot(x, extended.product(self.split, x)[0]).real
-        norm = _root(square, np.zeros_like(square), x)
+        norm = root_of_square(square, np.zeros_like(square), x)
         return norm if within else scaled(norm, exponents)
 
     def orthonormality(self, vectors: np.ndarray) -> float:
@@ -320,14 +321,16 @@ class InnerProduct:
         n, count = vectors.shape
         if not count:
             return 0.0
-        hi, lo = extended.product(self.split, vectors)
-        off = extended.rounding(self.split, vectors)
-        gram = vectors.conj().T @ hi + vectors.conj().T @ lo
-        units = self.balance[:, None]
-        sizes, images = column_norm_bounds(vectors / units), column_norm_bounds(units * np.abs(hi) + units * off)
-        rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
-        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(column_norm_bounds(units * off)))
-        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
+        units, parts, adjoint = self.balance[:, None], [], vectors.conj().T
+        for some in column_blocks(n, count):
+            hi, lo = extended.product(self.split, vectors[:, some])
+            off = units * extended.rounding(self.split, vectors[:, some])
+            norms = (column_norm_bounds(a) for a in (vectors[:, some] / units, units * np.abs(hi) + off, off))
+            parts.append((adjoint @ hi + adjoint @ lo, *norms))
+        gram, *norms = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
+        size, image, rounding = map(np.linalg.norm, norms)
+        rounding = float(size * (rounding + 4 * (n + 4) * ROUND_OFF * image))
+        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
         """Return columns whose squares are in range, scaled together by powers of two; exponents (m,) or None."""
@@ -335,30 +338,3 @@ class InnerProduct:
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
         return tuple(scaled(c, -exponents) for c in columns), exponents
-
-
-def _in_type(solve: Solve, matrix: Any) -> Solve:
-    """Return the solve function for right-hand sides of both types; complex ones of a real matrix in two parts."""
-
-    def both(rhs: np.ndarray) -> np.ndarray:
-        if rhs.shape[1] and np.iscomplexobj(rhs) and not np.iscomplexobj(matrix):
-            return solve(rhs.real) + 1j * solve(rhs.imag)
-        return solve(rhs) if rhs.shape[1] else np.zeros(rhs.shape, np.result_type(rhs, matrix, float))
-
-    return both
-
-
-def _largest(vectors: np.ndarray) -> np.ndarray:
-    return np.abs(vectors).max(axis=0, initial=0.0)
-
-
-def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the root of x^H P x, positive up to its error if P is positive definite and x is not zero."""
-    zero = ~np.any(vectors, axis=0)
-    bad = ~(zero | (square > -error))
-    if np.any(bad):
-        j = int(np.flatnonzero(bad)[0])
-        raise ModelError(
-            f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite"
-        )
-    return np.sqrt(np.where(zero | (square < 0), 0.0, square))

@@ -18,7 +18,10 @@ from rbm.errors import ModelError
 from rbm.reduction.projected_system import together
 from rbm.storage.workspace import Workspace
 
-__all__ = ["Memory", "MemoryUse", "available_memory", "check_memory", "expected_memory", "memory_use", "peak_memory"]
+__all__ = [
+    "Memory", "MemoryUse", "available_memory", "check_memory", "expected_memory", "memory_use", "peak_memory",
+    "resident_memory",
+]  # fmt: skip
 
 #: Arrays (n, b) that are alive at once where b functionals are orthonormalised and solved with (counted in the code:
 #: W as hi + lo, the panel, its images, new vectors and representers, right-hand sides and solutions of r + b columns).
@@ -85,7 +88,8 @@ def expected_memory(model: AffineSystem, size: int, batch: int = 1, workspace: A
 
 def _factors(model: AffineSystem) -> tuple[int, bool]:
     """Return the bytes of the factors of P, and whether that is what they take."""
-    product, known = model.inner_product.matrix, None
+    product: Any = model.inner_product.matrix
+    known = None
     if model.solver is None:
         known = getattr(model.inner_product.factorized(), "nbytes", None)
     if known is not None:

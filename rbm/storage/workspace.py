@@ -16,7 +16,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,6 +35,13 @@ FORMAT = "rbm-toolkit workspace"
 PIECES = re.compile(r"columns-[0-9]+\.f(8|16)")
 #: Folders that this process has open. Locks of files keep other processes out, but not this one.
 _here: set[str] = set()
+
+
+class Owner(Protocol):
+    """What has tall matrices: a model."""
+
+    def fingerprint(self) -> str:
+        """Return what tells it from others."""
 
 
 class FilePiece:
@@ -57,10 +64,12 @@ class FilePiece:
             with self.path.open("r+b", buffering=0) as file:
                 for j, column in enumerate(columns.T, start):
                     content = np.ascontiguousarray(column, self.array.dtype).view(np.uint8).data
-                    self.sums[j] = zlib.crc32(content)
+                    self.sums.pop(j, None)
+                    checksum = zlib.crc32(content)
                     file.seek(j * len(content))
                     while len(content):
                         content = content[file.write(content) :]
+                    self.sums[j] = checksum
         except OSError as error:
             raise _failed(self._folder, error) from error
 
@@ -134,6 +143,15 @@ class Workspace:
             piece.check()
 
     @property
+    def is_whole(self) -> bool:
+        """True if all files are what was written."""
+        try:
+            self.check()
+        except (WorkspaceError, OSError):
+            return False
+        return True
+
+    @property
     def size(self) -> int:
         """Bytes that the files take."""
         return sum(len(p.sums) * p.array.shape[0] * p.array.itemsize for p in self._pieces)
@@ -162,7 +180,12 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """Check all files, if nothing went wrong, and remove them."""
+        try:
+            if kind is None:
+                self.check()
+        finally:
+            self.close()
 
     def _locked(self) -> int:
         """Return the handle of the lock of the folder, which ends with this process however it ends."""
@@ -215,7 +238,7 @@ class Workspace:
             raise _failed(self.folder, error) from error
 
 
-def opened(workspace: str | os.PathLike[str] | Workspace | None, owner: str) -> Any:
+def opened(workspace: str | os.PathLike[str] | Workspace | None, model: Owner) -> Any:
     """Return a context manager that gives the open workspace, or None where there is none.
 
     One that is open already is used, and stays open.
@@ -224,7 +247,7 @@ def opened(workspace: str | os.PathLike[str] | Workspace | None, owner: str) -> 
         return _Given(workspace)
     if not isinstance(workspace, str | os.PathLike):
         raise WorkspaceError(f"workspace must be the name of a folder, got {workspace!r}")
-    return Workspace(workspace, owner)
+    return Workspace(workspace, model.fingerprint())
 
 
 class _Given:
