@@ -20,12 +20,12 @@ class Constants:
     """What a node and the network between nodes do in a second."""
 
     copied: float  #: bytes a core reads and writes in a second (measured)
-    query: float  #: seconds of a core per certified query, N = 20, Qa = 9 (measured: scale_workers.json, or 1.2e-6)
+    query: float  #: seconds of a core per certified query, N = 30, Qa = 9 (measured)
     cores: int = 32  #: of a node (assumed)
     shared: float = 8.0  #: how many times a core's bandwidth a whole node has (assumed)
     latency: float = 2e-6  #: seconds of a message (assumed)
     network: float = 1e10  #: bytes of a node's connection in a second (assumed)
-    iterations: int = 25  #: of conjugate gradients with multigrid, to 1e-10 (measured at 64 000 unknowns)
+    iterations: int = 25  #: of conjugate gradients with multigrid, to 1e-10 (estimated)
     cycle: float = 6.0  #: matrix passes of a multigrid cycle and its share of an iteration (estimated)
 
 
