@@ -12,10 +12,9 @@ from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
 from rbm.errors import ModelError
-from rbm.solvers.choice import prover, read_solver
+from rbm.solvers.choice import prover, read_solver, solve_positive_definite
 from rbm.solvers.definite import Prove, hermitian_part, norm_bound
-from rbm.solvers.factorization import Solve, factorize_positive_definite
-from rbm.solvers.updated import user_solve
+from rbm.solvers.factorization import Solve
 from rbm.solvers.user_code import Solver
 
 __all__ = ["InnerProduct"]
@@ -42,9 +41,9 @@ class InnerProduct:
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
-    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` that proves
-    nothing and more than 5000 unknowns: measured, `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
-    `riesz_with_error`.
+    What is proved and what is measured: `smallest_eigenvalue` is proved (measured, and `proved` False, with a `solver`
+    that proves nothing and more than 5000 unknowns), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of
+    `dual_norm_with_error` and `riesz_with_error`.
 
     Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
@@ -66,7 +65,7 @@ class InnerProduct:
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
-        self._solver = read_solver(solver)
+        self.solver: Any = read_solver(solver)
         self._solve: Solve | None = None
 
     @property
@@ -116,13 +115,7 @@ class InnerProduct:
     def factorized(self) -> Solve:
         """The solve with P in working precision."""
         if self._solve is None:
-            if (cholesky := prover(self._solver, self.matrix)) is not None:
-                made = cholesky(self.matrix, prove=False)
-                self._solve = None if made is None else _in_type(made[0], self.matrix)
-            elif self._solver is not None:
-                self._solve = user_solve(self._solver, self.matrix)
-            else:
-                self._solve = factorize_positive_definite(self.matrix)
+            self._solve = solve_positive_definite(self.solver, self.matrix)
         if self._solve is None:
             raise ModelError(
                 "the product is not positive definite (its factorisation met a pivot <= 0)" + self.defect()
@@ -132,11 +125,11 @@ class InnerProduct:
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user, or with one that proves definiteness, P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
-        which maps constants to round-off, is refused even where rounding made all its pivots positive: but for
-        rounding, the norm of constants would be zero.
+        Without a solver of the user, or with one that proves definiteness, P is factorised, which is kept. A stiffness
+        matrix without Dirichlet conditions, which maps constants to round-off, is refused even where rounding made all
+        its pivots positive: but for rounding, the norm of constants would be zero.
         """
-        if self._solver is None or prover(self._solver, self.matrix) is not None:
+        if self.solver is None or prover(self.solver, self.matrix) is not None:
             self.factorized()
         if self._maps_constants_to_zero():
             raise ModelError("the product is not positive definite to working precision" + self.defect())
@@ -304,19 +297,14 @@ class InnerProduct:
         return smallest_eigenvalue(self, self.prove, not self.proved)
 
     @property
-    def solver(self) -> Any:
-        """The solver that was given: None, a function, or an object with `factorize`."""
-        return self._solver
-
-    @property
     def proved(self) -> bool:
         """True if definiteness is proved; False if P is large and the `solver` given proves nothing: measured."""
-        return self._solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
+        return self.solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
 
     @property
     def prove(self) -> Prove | None:
         """The elimination of the `solver` that proves definiteness, for more than 5000 unknowns; None: ours does."""
-        return prover(self._solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
+        return prover(self.solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """Return the norm ||x||_P (m,) of each column of x (n, m)."""
@@ -347,17 +335,6 @@ class InnerProduct:
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
         return tuple(scaled(c, -exponents) for c in columns), exponents
-
-
-def _in_type(solve: Solve, matrix: Any) -> Solve:
-    """Return the solve function for right-hand sides of both types; complex ones of a real matrix in two parts."""
-
-    def both(rhs: np.ndarray) -> np.ndarray:
-        if rhs.shape[1] and np.iscomplexobj(rhs) and not np.iscomplexobj(matrix):
-            return solve(rhs.real) + 1j * solve(rhs.imag)
-        return solve(rhs) if rhs.shape[1] else np.zeros(rhs.shape, np.result_type(rhs, matrix, float))
-
-    return both
 
 
 def _largest(vectors: np.ndarray) -> np.ndarray:

@@ -136,8 +136,10 @@ class Factors:
         )  # fmt: skip
         if code:
             what = CODES.get(code, "an unknown error")
-            more = "; take fewer unknowns, or an iterative solver (\"amg\")" if code in (-2, -8, -9) else ""
-            raise PardisoError(f"PARDISO ended with {what} (code {code}) for a matrix of {self._n} unknowns{more}", code)
+            more = '; take fewer unknowns, or an iterative solver ("amg")' if code in (-2, -8, -9) else ""
+            raise PardisoError(
+                f"PARDISO ended with {what} (code {code}) for a matrix of {self._n} unknowns{more}", code
+            )
 
 
 def _with_diagonal(matrix: Any, kind: int) -> Any:

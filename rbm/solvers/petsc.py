@@ -39,7 +39,7 @@ class PETSc:
     comm: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Raise ModelError for an option that means nothing."""
         if not isinstance(self.options, str):
             raise ModelError(f"options of PETSc must be a text as on its command line, got {self.options!r}")
 
@@ -53,7 +53,9 @@ class PETSc:
             return factorize(matrix)
         petsc = require("petsc4py.PETSc", "petsc4py", 'solver="petsc"')
         if np.iscomplexobj(matrix) and not np.issubdtype(petsc.ScalarType, np.complexfloating):
-            raise ModelError("this PETSc has real scalars and the matrix is complex: take one built for complex numbers")
+            raise ModelError(
+                "this PETSc has real scalars and the matrix is complex: take one built for complex numbers"
+            )
         ksp, first, last = self._solver(petsc, sp.csr_array(matrix))
 
         def solve(rhs: np.ndarray) -> np.ndarray:

@@ -85,7 +85,6 @@ class TermPart:
             )
         return slack + self.error
 
-
     def _proved_slack(self, sign: float) -> float | None:
         return definite.semidefinite_slack(sign * self.part, self.inner.prove)
 
@@ -104,7 +103,9 @@ def measured_slack(matrix: Any) -> float | None:
     options = {"k": 1, "which": "SA", "v0": start, "ncv": STEPS, "maxiter": 2, "return_eigenvectors": False}
     try:
         lowest = float(spla.eigsh(matrix, **options)[0].real)
-    except spla.ArpackNoConvergence as error:  # as a rule: zero is an eigenvalue of many vectors, and none is singled out
+    except (
+        spla.ArpackNoConvergence
+    ) as error:  # as a rule: zero is an eigenvalue of many vectors, and none is singled out
         x = start / np.linalg.norm(start)
         values = [*error.eigenvalues, _lowest(matrix, x)]
         lowest = float(min(np.real(values)))

@@ -153,7 +153,9 @@ def _slack(part: HermitianPart, sign: float, inner: InnerProduct) -> float | Non
     rng = np.random.default_rng(0)
     x = rng.standard_normal((part.matrix.shape[0], 4))
     values, sizes = ((x * (m @ x)).sum(axis=0).real for m in (part.matrix, abs(part.matrix)))
-    return None if np.any(sign * values < -1e-8 * np.abs(sizes)) else semidefinite_slack(sign * part.matrix, inner.prove)
+    return (
+        None if np.any(sign * values < -1e-8 * np.abs(sizes)) else semidefinite_slack(sign * part.matrix, inner.prove)
+    )
 
 
 def combined_part(theta: np.ndarray, parts: Sequence[HermitianPart]) -> tuple[Any, float]:
