@@ -41,9 +41,8 @@ class InnerProduct:
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
-    What is proved and what is measured: `smallest_eigenvalue` is proved (measured, and `proved` False, with a `solver`
-    that proves nothing and more than 5000 unknowns), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of
-    `dual_norm_with_error` and `riesz_with_error`.
+    Proved: `smallest_eigenvalue` (measured where `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper`
+    and the errors of `dual_norm_with_error` and `riesz_with_error`.
 
     Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
@@ -118,16 +117,15 @@ class InnerProduct:
             self._solve = solve_positive_definite(self.solver, self.matrix)
         if self._solve is None:
             raise ModelError(
-                "the product is not positive definite (its factorisation met a pivot <= 0)" + self.defect()
+                f"the product is not positive definite (its factorisation met a pivot <= 0){self.defect()}"
             )
         return self._solve
 
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user, or with one that proves definiteness, P is factorised, which is kept. A stiffness
-        matrix without Dirichlet conditions, which maps constants to round-off, is refused even where rounding made all
-        its pivots positive: but for rounding, the norm of constants would be zero.
+        P is factorised, which is kept, if that shows it. A stiffness matrix without Dirichlet conditions, which maps
+        constants to round-off, is refused even where rounding made all its pivots positive.
         """
         if self.solver is None or prover(self.solver, self.matrix) is not None:
             self.factorized()
@@ -264,8 +262,7 @@ class InnerProduct:
     def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
         """Bound ||e||_{P^-1} over all e with |e_i| <= sizes_i, for each column of sizes (n, m).
 
-        The bounds (m,) are ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance). (The norm of the vector of sizes
-        itself would be no bound: P^{-1} may have negative entries.)
+        They are ||S e||_2 / lambda_min(S P S)^{1/2}. (The norm of the sizes would be none: P^{-1} may be negative.)
         """
         return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
 
@@ -298,7 +295,7 @@ class InnerProduct:
 
     @property
     def proved(self) -> bool:
-        """True if definiteness is proved; False if P is large and the `solver` given proves nothing: measured."""
+        """True if definiteness is proved; False with more than 5000 unknowns and a `solver` that proves nothing."""
         return self.solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
 
     @property
