@@ -14,11 +14,10 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
-from rbm.solvers.choice import prover, read_solver
+from rbm.solvers.choice import prover, read_solver, solve_positive_definite
 from rbm.solvers.definite import Prove, hermitian_part, norm_bound
 from rbm.solvers.elsewhere import elsewhere
-from rbm.solvers.factorization import Solve, factorize_positive_definite, in_type
-from rbm.solvers.updated import user_solve
+from rbm.solvers.factorization import Solve
 from rbm.solvers.user_code import Solver
 
 __all__ = ["InnerProduct"]
@@ -43,9 +42,8 @@ class InnerProduct:
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
-    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` that proves
-    nothing and more than 5000 unknowns: measured, `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
-    `riesz_with_error`.
+    Proved: `smallest_eigenvalue` (measured where `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper`
+    and the errors of `dual_norm_with_error` and `riesz_with_error`.
 
     Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
@@ -67,7 +65,7 @@ class InnerProduct:
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
-        self._solver = read_solver(solver)
+        self.solver: Any = read_solver(solver)
         self._solve: Solve | None = None
 
     @property
@@ -119,13 +117,7 @@ class InnerProduct:
         if (others := elsewhere(self)) is not None:
             return others.solve
         if self._solve is None:
-            if (cholesky := prover(self._solver, self.matrix)) is not None:
-                made = cholesky(self.matrix, prove=False)
-                self._solve = None if made is None else in_type(made[0], self.matrix)
-            elif self._solver is not None:
-                self._solve = user_solve(self._solver, self.matrix)
-            else:
-                self._solve = factorize_positive_definite(self.matrix)
+            self._solve = solve_positive_definite(self.solver, self.matrix)
         if self._solve is None:
             raise ModelError(
                 f"the product is not positive definite (its factorisation met a pivot <= 0){self.defect()}"
@@ -135,11 +127,10 @@ class InnerProduct:
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user, or with one that proves definiteness, P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
-        which maps constants to round-off, is refused even where rounding made all its pivots positive: but for
-        rounding, the norm of constants would be zero.
+        P is factorised, which is kept, if that shows it. A stiffness matrix without Dirichlet conditions, which maps
+        constants to round-off, is refused even where rounding made all its pivots positive.
         """
-        if self._solver is None or prover(self._solver, self.matrix) is not None:
+        if self.solver is None or prover(self.solver, self.matrix) is not None:
             self.factorized()
         if maps_constants_to_zero(self.matrix):
             raise ModelError("the product is not positive definite to working precision" + self.defect())
@@ -260,8 +251,7 @@ class InnerProduct:
     def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
         """Bound ||e||_{P^-1} over all e with |e_i| <= sizes_i, for each column of sizes (n, m).
 
-        The bounds (m,) are ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance). (The norm of the vector of sizes
-        itself would be no bound: P^{-1} may have negative entries.)
+        They are ||S e||_2 / lambda_min(S P S)^{1/2}. (The norm of the sizes would be none: P^{-1} may be negative.)
         """
         return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
 
@@ -293,19 +283,14 @@ class InnerProduct:
         return smallest_eigenvalue(self, self.prove, not self.proved)
 
     @property
-    def solver(self) -> Any:
-        """The solver that was given: None, a function, or an object with `factorize`."""
-        return self._solver
-
-    @property
     def proved(self) -> bool:
-        """True if definiteness is proved; False if P is large and the `solver` given proves nothing: measured."""
-        return self._solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
+        """True if definiteness is proved; False with more than 5000 unknowns and a `solver` that proves nothing."""
+        return self.solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
 
     @property
     def prove(self) -> Prove | None:
         """The elimination of the `solver` that proves definiteness, for more than 5000 unknowns; None: ours does."""
-        return prover(self._solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
+        return prover(self.solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """Return the norm ||x||_P (m,) of each column of x (n, m)."""

@@ -61,7 +61,7 @@ def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray,
 
 def by_columns(inner: InnerProduct) -> bool:
     """Return True if P is sparse and its factors are kept, our own or a solver's: some columns may go elsewhere."""
-    return sp.issparse(inner.matrix) and (inner._solver is None or hasattr(inner._solver, "factorize"))
+    return sp.issparse(inner.matrix) and (inner.solver is None or hasattr(inner.solver, "factorize"))
 
 
 def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, others: np.ndarray) -> Represented:

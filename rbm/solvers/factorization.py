@@ -17,7 +17,6 @@ __all__ = [
     "Solve",
     "factorize",
     "factorize_positive_definite",
-    "in_type",
     "positive_lu",
     "solve_function",
     "symmetric_lu",
@@ -124,14 +123,3 @@ def _in_blocks(lu: Any, rhs: np.ndarray) -> np.ndarray:
     for start in range(0, rhs.shape[1], COLUMNS):
         solution[:, start : start + COLUMNS] = lu.solve(rhs[:, start : start + COLUMNS])
     return solution
-
-
-def in_type(solve: Solve, matrix: Any) -> Solve:
-    """Return the solve function for right-hand sides of both types; complex ones of a real matrix in two parts."""
-
-    def both(rhs: np.ndarray) -> np.ndarray:
-        if rhs.shape[1] and np.iscomplexobj(rhs) and not np.iscomplexobj(matrix):
-            return solve(rhs.real) + 1j * solve(rhs.imag)
-        return solve(rhs) if rhs.shape[1] else np.zeros(rhs.shape, np.result_type(rhs, matrix, float))
-
-    return both
