@@ -54,8 +54,8 @@ class FullOrderModel(AffineSystem):
     output_units : {name: unit}, texts for tables, "K" for instance
     solver : used for A(mu) and P in place of SuperLU and LAPACK (docs/solvers.md): a name, "superlu", "pardiso",
         "cholmod", "amg", "petsc", "auto"; an object with ``factorize(matrix) -> solve`` and ``solve(rhs (n, k)) ->
-        (n, k)``, which keeps its factors, as those of :mod:`rbm.solvers`; a function ``(matrix, rhs (n, k)) -> (n, k)``.
-        All get copies, which they may overwrite (:mod:`rbm.solvers.user_code`)
+        (n, k)``, which keeps its factors, as those of :mod:`rbm.solvers`; a function ``(matrix, rhs (n, k)) -> (n,
+        k)``. All get copies, which they may overwrite (:mod:`rbm.solvers.user_code`)
     projection : how reduced models are made: "galerkin", for coercive problems, or "least-squares", which is stable for
         all
     interpolation_error : (eps_A, eps_f), coefficients, if the model stands for another one that is not affine,

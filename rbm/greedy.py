@@ -144,14 +144,7 @@ def greedy(
                 run.solve_duals(names, resume, tol, limit, progress)
                 return replace(run.result(*ended), memory=memory_use(model, run.size, batch, store, before))
         except KeyboardInterrupt as interrupt:
-            if not run.selected:
-                raise KeyboardInterrupt("greedy interrupted before the first basis vector") from None
-            result = run.broken_off()
-            raise Interrupted(
-                f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this "
-                "exception, and greedy(..., resume=result) goes on from them",
-                result,
-            ) from interrupt
+            raise run.interrupted() from interrupt
         except WorkersLost as error:
             raise run.without_workers(error) from error
         except WorkspaceError as error:
@@ -293,6 +286,17 @@ class _Run:
         span, terms = FunctionalRange(model.inner_product), model.rhs_terms
         span.append(terms, np.zeros_like(terms), np.zeros(terms.shape))
         return self.points.largest(span.factor, model)
+
+    def interrupted(self) -> KeyboardInterrupt:
+        """Return the error about Ctrl-C, with the result so far, if there is one."""
+        if not self.selected:
+            return KeyboardInterrupt("greedy interrupted before the first basis vector")
+        result = self.broken_off()
+        return Interrupted(
+            f"greedy interrupted with {len(result.parameters)} basis vectors; they are in `result` of this exception, "
+            "and greedy(..., resume=result) goes on from them",
+            result,
+        )
 
     def without_workers(self, error: WorkersLost) -> WorkersLost:
         """Return the error with the result so far, if there is one."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
+from rbm.affine.riesz_by_workers import riesz_by_workers
 from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
 from rbm.full_order import FullOrderModel, Projection
@@ -20,6 +22,7 @@ from rbm.reduced.term_norms import term_norms
 from rbm.reduction.adjoint import adjoint_model, check_dual
 from rbm.reduction.projected_system import Reduction
 from rbm.storage.workspace import opened
+from rbm.workers.crew import Crew
 
 __all__ = ["dual_names", "finish", "is_compliant", "project"]
 
@@ -37,6 +40,7 @@ def project(
     projection: Projection | None = None,
     *,
     dual: Mapping[str, Any] | None = None,
+    executor: Executor | None = None,
     workspace: str | os.PathLike[str] | None = None,
 ) -> ReducedModel:
     """Make a reduced model from a basis that comes from elsewhere.
@@ -54,6 +58,7 @@ def project(
     dual : {name of a linear output: basis Z* (n, N*) for its dual problem A(mu)^H z = conj l(mu)}, of solutions of that
         problem; the output is then corrected and has the product bound
         (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`)
+    executor : Riesz solves go to its workers, as in :func:`rbm.greedy`; the result does not depend on it
     workspace : a folder for tall matrices, as in :func:`rbm.greedy`
 
     Raises
@@ -75,7 +80,7 @@ def project(
         training = model.parameters.sample(DEFAULT_TRAINING, method="sobol", rng=0)
     if dual is not None and not isinstance(dual, Mapping):
         raise ModelError(f"dual must be a dictionary {{name of an output: basis (n, N*)}}, got {type(dual).__name__}")
-    with opened(workspace, model) as store:
+    with opened(workspace, model) as store, Crew(executor, model) as crew, riesz_by_workers(crew, model):
         reduction = Reduction(model, basis, projection, store=store)
         duals = {
             name: project(adjoint_model(model, name), columns, projection=reduction.projection, workspace=store)

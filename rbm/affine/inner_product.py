@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero
+from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
 from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
-from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, scaled
+from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
-from rbm.solvers.choice import prover, read_solver
+from rbm.solvers.choice import prover, read_solver, solve_positive_definite
 from rbm.solvers.definite import Prove, hermitian_part, norm_bound
 from rbm.solvers.elsewhere import elsewhere
-from rbm.solvers.factorization import Solve, factorize_positive_definite
-from rbm.solvers.updated import user_solve
+from rbm.solvers.factorization import Solve
 from rbm.solvers.user_code import Solver
 
 __all__ = ["InnerProduct"]
@@ -43,9 +42,8 @@ class InnerProduct:
 
     Units: S = diag(balance), powers of two, brings P to a unit diagonal up to a factor two, whatever units the unknowns
     have. All tolerances and rounding errors are relative to S P S.
-    What is proved and what is measured: `smallest_eigenvalue` is proved (with a `solver` that proves
-    nothing and more than 5000 unknowns: measured, `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper` and the errors of `dual_norm_with_error` and
-    `riesz_with_error`.
+    Proved: `smallest_eigenvalue` (measured where `proved` is False), and with it `dual_norm_bound`, `dual_norm_upper`
+    and the errors of `dual_norm_with_error` and `riesz_with_error`.
 
     Raises ModelError if P is not square, not Hermitian or, when first solved with, not positive definite.
     """
@@ -67,7 +65,7 @@ class InnerProduct:
             )
         self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
-        self._solver = read_solver(solver)
+        self.solver: Any = read_solver(solver)
         self._solve: Solve | None = None
 
     @property
@@ -119,13 +117,7 @@ class InnerProduct:
         if (others := elsewhere(self)) is not None:
             return others.solve
         if self._solve is None:
-            if (cholesky := prover(self._solver, self.matrix)) is not None:
-                made = cholesky(self.matrix, prove=False)
-                self._solve = None if made is None else _in_type(made[0], self.matrix)
-            elif self._solver is not None:
-                self._solve = user_solve(self._solver, self.matrix)
-            else:
-                self._solve = factorize_positive_definite(self.matrix)
+            self._solve = solve_positive_definite(self.solver, self.matrix)
         if self._solve is None:
             raise ModelError(
                 f"the product is not positive definite (its factorisation met a pivot <= 0){self.defect()}"
@@ -135,11 +127,10 @@ class InnerProduct:
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        Without a solver of the user, or with one that proves definiteness, P is factorised, which is kept. A stiffness matrix without Dirichlet conditions,
-        which maps constants to round-off, is refused even where rounding made all its pivots positive: but for
-        rounding, the norm of constants would be zero.
+        P is factorised, which is kept, if that shows it. A stiffness matrix without Dirichlet conditions, which maps
+        constants to round-off, is refused even where rounding made all its pivots positive.
         """
-        if self._solver is None or prover(self._solver, self.matrix) is not None:
+        if self.solver is None or prover(self.solver, self.matrix) is not None:
             self.factorized()
         if maps_constants_to_zero(self.matrix):
             raise ModelError("the product is not positive definite to working precision" + self.defect())
@@ -194,8 +185,8 @@ class InnerProduct:
         for _ in range(MAX_REFINEMENTS):
             hi, lo = extended.product(self.split, v)
             rho = (functionals - hi) - lo
-            backward = _largest(rho * units)
-            allowed = ACCURATE * (_largest(functionals * units) + row * _largest(v / units))
+            backward = largest_entries(rho * units)
+            allowed = ACCURATE * (largest_entries(functionals * units) + row * largest_entries(v / units))
             y = solve(rho)
             v = v + y
             if np.all(backward <= allowed):
@@ -252,7 +243,7 @@ class InnerProduct:
         error = (size * (of_rho + 8 * n * u * (np.abs(rho) + np.abs(tail)))).sum(axis=0)
         left = self.dual_norm_upper(rho + tail) + self.dual_norm_bound(of_rho + u * (np.abs(rho) + np.abs(tail)))
         error = error + 2 * (n + 8) * u**2 * (np.abs(w) * size).sum(axis=0) + left**2
-        norm = _root(square, error, w)
+        norm = root_of_square(square, error, w)
         root = np.sqrt(error)
         error = np.where(norm > root, error / np.where(norm > 0, norm, 1.0), root)
         return (norm, error) if exponents is None else (scaled(norm, exponents), scaled(error, exponents))
@@ -260,8 +251,7 @@ class InnerProduct:
     def dual_norm_bound(self, sizes: np.ndarray) -> np.ndarray:
         """Bound ||e||_{P^-1} over all e with |e_i| <= sizes_i, for each column of sizes (n, m).
 
-        The bounds (m,) are ||S e||_2 / lambda_min(S P S)^{1/2}, S = diag(balance). (The norm of the vector of sizes
-        itself would be no bound: P^{-1} may have negative entries.)
+        They are ||S e||_2 / lambda_min(S P S)^{1/2}. (The norm of the sizes would be none: P^{-1} may be negative.)
         """
         return column_norm_bounds(sizes * self.balance[:, None]) / np.sqrt(self.smallest_eigenvalue)
 
@@ -293,19 +283,14 @@ class InnerProduct:
         return smallest_eigenvalue(self, self.prove, not self.proved)
 
     @property
-    def solver(self) -> Any:
-        """The solver that was given: None, a function, or an object with `factorize`."""
-        return self._solver
-
-    @property
     def proved(self) -> bool:
-        """True if definiteness is proved; False if P is large and the `solver` given proves nothing: measured."""
-        return self._solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
+        """True if definiteness is proved; False with more than 5000 unknowns and a `solver` that proves nothing."""
+        return self.solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
 
     @property
     def prove(self) -> Prove | None:
         """The elimination of the `solver` that proves definiteness, for more than 5000 unknowns; None: ours does."""
-        return prover(self._solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
+        return prover(self.solver, self.matrix) if self.shape[0] > PROOF_LIMIT else None
 
     def norm(self, vectors: np.ndarray) -> np.ndarray:
         """Return the norm ||x||_P (m,) of each column of x (n, m)."""
@@ -313,7 +298,7 @@ class InnerProduct:
         within = np.all(np.abs(exponents) <= RANGE)
         x = vectors if within else scaled(vectors, -exponents)
         square = extended.dot(x, extended.product(self.split, x)[0]).real
-        norm = _root(square, np.zeros_like(square), x)
+        norm = root_of_square(square, np.zeros_like(square), x)
         return norm if within else scaled(norm, exponents)
 
     def orthonormality(self, vectors: np.ndarray) -> float:
@@ -327,10 +312,10 @@ class InnerProduct:
             off = units * extended.rounding(self.split, vectors[:, some])
             norms = (column_norm_bounds(a) for a in (vectors[:, some] / units, units * np.abs(hi) + off, off))
             parts.append((adjoint @ hi + adjoint @ lo, *norms))
-        gram, sizes, images, offs = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
-        rounding = 4 * (n + 4) * ROUND_OFF * float(np.linalg.norm(sizes) * np.linalg.norm(images))
-        of_images = float(np.linalg.norm(sizes) * np.linalg.norm(offs))
-        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding + of_images
+        gram, *norms = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
+        size, image, rounding = map(np.linalg.norm, norms)
+        rounding = float(size * (rounding + 4 * (n + 4) * ROUND_OFF * image))
+        return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
         """Return columns whose squares are in range, scaled together by powers of two; exponents (m,) or None."""
@@ -338,30 +323,3 @@ class InnerProduct:
         if np.all(np.abs(exponents) <= RANGE):
             return columns, None
         return tuple(scaled(c, -exponents) for c in columns), exponents
-
-
-def _in_type(solve: Solve, matrix: Any) -> Solve:
-    """Return the solve function for right-hand sides of both types; complex ones of a real matrix in two parts."""
-
-    def both(rhs: np.ndarray) -> np.ndarray:
-        if rhs.shape[1] and np.iscomplexobj(rhs) and not np.iscomplexobj(matrix):
-            return solve(rhs.real) + 1j * solve(rhs.imag)
-        return solve(rhs) if rhs.shape[1] else np.zeros(rhs.shape, np.result_type(rhs, matrix, float))
-
-    return both
-
-
-def _largest(vectors: np.ndarray) -> np.ndarray:
-    return np.abs(vectors).max(axis=0, initial=0.0)
-
-
-def _root(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the root of x^H P x, positive up to its error if P is positive definite and x is not zero."""
-    zero = ~np.any(vectors, axis=0)
-    bad = ~(zero | (square > -error))
-    if np.any(bad):
-        j = int(np.flatnonzero(bad)[0])
-        raise ModelError(
-            f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite"
-        )
-    return np.sqrt(np.where(zero | (square < 0), 0.0, square))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from rbm.arithmetic.precision import ROUND_OFF
+from rbm.errors import ModelError
 
-__all__ = ["ELIMINATE", "defect", "maps_constants_to_zero"]
+__all__ = ["ELIMINATE", "defect", "maps_constants_to_zero", "root_of_square"]
 
 #: What to do about a product that is not positive definite, for a reason that is not known.
 ELIMINATE = "eliminate constrained unknowns and use a Hermitian positive definite inner product"
@@ -35,3 +36,15 @@ def maps_constants_to_zero(matrix: Any) -> bool:
     """Return True if every entry of P 1 is round-off of the sum that it is."""
     image, size = (np.asarray(a.sum(axis=1)).ravel() for a in (matrix, abs(matrix)))
     return matrix.shape[0] > 1 and bool(np.all(np.abs(image) <= 64 * ROUND_OFF * size))
+
+
+def root_of_square(square: np.ndarray, error: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the root of x^H P x, positive up to its error if P is positive definite and x is not zero."""
+    zero = ~np.any(vectors, axis=0)
+    bad = ~(zero | (square > -error))
+    if np.any(bad):
+        j = int(np.flatnonzero(bad)[0])
+        raise ModelError(
+            f"the product gave vector {j} the squared norm {square[j]:.3g}: it is not positive definite, or not finite"
+        )
+    return np.sqrt(np.where(zero | (square < 0), 0.0, square))

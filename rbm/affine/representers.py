@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from rbm.affine.inner_product import ACCURATE, RANGE, InnerProduct
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
-from rbm.arithmetic.precision import column_norm_bounds, exponents_of, scaled
+from rbm.arithmetic.precision import column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.online.chunks import slices
 from rbm.solvers.elsewhere import elsewhere
 from rbm.solvers.factorization import COLUMNS
@@ -61,7 +61,7 @@ def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray,
 
 def by_columns(inner: InnerProduct) -> bool:
     """Return True if P is sparse and its factors are kept, our own or a solver's: some columns may go elsewhere."""
-    return sp.issparse(inner.matrix) and (inner._solver is None or hasattr(inner._solver, "factorize"))
+    return sp.issparse(inner.matrix) and (inner.solver is None or hasattr(inner.solver, "factorize"))
 
 
 def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, others: np.ndarray) -> Represented:
@@ -80,8 +80,10 @@ def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, ot
     for some in column_blocks(n, r):
         hi, lo = extended.product(inner.split, start[:, some])
         rhs[:, some] = (functionals[:, some] - hi) - lo
-        allowed = ACCURATE * (_largest(functionals[:, some] * units) + row * _largest(start[:, some] / units))
-        settled = settled and bool(np.all(_largest(rhs[:, some] * units) <= allowed))
+        allowed = ACCURATE * (
+            largest_entries(functionals[:, some] * units) + row * largest_entries(start[:, some] / units)
+        )
+        settled = settled and bool(np.all(largest_entries(rhs[:, some] * units) <= allowed))
     for some in column_blocks(n, b):
         exponents[some] = exponents_of(others[:, some] * units)
         exponents[some] *= np.abs(exponents[some]) > RANGE
@@ -109,7 +111,3 @@ def sizes_in_units(vectors: np.ndarray, units: np.ndarray) -> np.ndarray:
     for some in column_blocks(*vectors.shape):
         made[some] = column_norm_bounds(vectors[:, some] * units[:, None])
     return made
-
-
-def _largest(vectors: np.ndarray) -> np.ndarray:
-    return np.abs(vectors).max(axis=0, initial=0.0)

@@ -227,9 +227,10 @@ def _refined(system: AffineSystem, theta: np.ndarray, phi: np.ndarray, foreseen:
             if step <= SETTLED * whole or foreseen * step * step <= SETTLED * whole * min(before, first):
                 break
         whole = size(x[0])
-        if step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0]):
-            if system.solver is None or _answered(system, r[0] + r[1], matrix, correction):
-                return x
+        if not (step <= UNSETTLED * whole and _is_small(system, r[0], matrix, rhs, x[0])):
+            continue
+        if system.solver is None or _answered(system, r[0] + r[1], matrix, correction):
+            return x
     asked = ": it must solve to a tolerance relative to its right-hand side" if system.solver is not None else ""
     raise ModelError(
         f"the solution does not settle under iterative refinement (last correction {step:.1e} of {whole:.1e}): the "

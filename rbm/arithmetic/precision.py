@@ -16,6 +16,7 @@ __all__ = [
     "converted",
     "exponents_of",
     "is_single",
+    "largest_entries",
     "precision",
     "rounded",
     "row_norms",
@@ -114,6 +115,11 @@ def row_norms(array: Any) -> Any:
     size = xp.max(xp.abs(array), axis=1)
     scale = xp.where((size > 0) & xp.isfinite(size), size, xp.ones_like(size))
     return scale * xp.linalg.vector_norm(array / scale[:, None], axis=1)
+
+
+def largest_entries(columns: np.ndarray) -> np.ndarray:
+    """Return max_i |x_i| (m,) of each column of (n, m); 0 for a column without entries."""
+    return np.abs(columns).max(axis=0, initial=0.0)
 
 
 def exponents_of(columns: np.ndarray) -> np.ndarray:

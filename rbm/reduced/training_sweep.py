@@ -188,9 +188,9 @@ def _estimates(
 
 def _joined(parts: Sequence[Swept]) -> Swept:
     """Return what was found in all blocks: of the worst points of blocks only the worst of all is new."""
-    fields = ("rows", "bound", "floor", "absolute", "gamma")
-    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in fields)
-    return Swept(*arrays, sum(part.resolved for part in parts))
+    names = ("rows", "bound", "floor", "absolute", "gamma")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Swept(**arrays, resolved=sum(part.resolved for part in parts))
 
 
 def far_apart(reduction: Reduction, training: TrainingSet, swept: Swept, count: int, tol: float) -> list[int]:

@@ -62,7 +62,7 @@ class MemoryUse:
     peak: int  #: the most that the process ever used (resident, files that are mapped included); 0 where not known
 
 
-def expected_memory(model: AffineSystem, size: int, batch: int = 1, workspace: Any = None, *, duals: int = 0) -> Memory:
+def expected_memory(model: AffineSystem, size: int, *, batch: int = 1, workspace: Any = None, duals: int = 0) -> Memory:
     """Return what a greedy of `size` vectors takes, beyond the model itself.
 
     The functionals of the residual's range and their Riesz representers, 2 n (Qf + Qa N) numbers, the basis, P times it
@@ -145,26 +145,30 @@ def peak_memory() -> int:
 
 def memory_use(model: AffineSystem, size: int, batch: int, workspace: Any, before: int) -> MemoryUse:
     """Return expected and largest memory of a greedy that has made `size` vectors; `before`: in use at its start."""
-    memory = expected_memory(model, size, batch, workspace)
+    memory = expected_memory(model, size, batch=batch, workspace=workspace)
     return MemoryUse(before + _to_come(model, memory), peak_memory())
 
 
 def check_memory(model: AffineSystem, size: int, batch: int = 1, workspace: Workspace | None = None) -> Memory:
     """Return :func:`expected_memory`; raise ModelError, with the numbers and what to do, for what cannot fit."""
-    memory, free = expected_memory(model, size, batch, workspace), available_memory()
+    memory, free = expected_memory(model, size, batch=batch, workspace=workspace), available_memory()
     wanted = _to_come(model, memory)
     what = f"{size} basis vectors of {model.dimension} unknowns"
     if free is not None and wanted > free:
-        fits = _most(lambda k: _to_come(model, expected_memory(model, k, batch, workspace)) <= free, size)
+        fits = _most(
+            lambda k: _to_come(model, expected_memory(model, k, batch=batch, workspace=workspace)) <= free, size
+        )
         less = f"max_basis={fits} fits" if fits else "not even one vector fits"
-        other = expected_memory(model, size, batch, "folder")
+        other = expected_memory(model, size, batch=batch, workspace="folder")
         ways = f'workspace="folder" (then {shown(_to_come(model, other))}, and {shown(other.files)} in files), '
         raise ModelError(
             f"{what} take about {shown(wanted)} of memory, {shown(free)} are free: "
             f"give {ways if workspace is None else ''}fewer vectors ({less}), or another solver"
         )
     if workspace is not None and memory.files > workspace.free:
-        fits = _most(lambda k: expected_memory(model, k, batch, workspace).files <= workspace.free, size)
+        fits = _most(
+            lambda k: expected_memory(model, k, batch=batch, workspace=workspace).files <= workspace.free, size
+        )
         raise ModelError(
             f"{what} take about {shown(memory.files)} of the disk, {shown(workspace.free)} are free in "
             f"{workspace.folder}: give another folder, or fewer vectors (max_basis={fits} fits)"

@@ -47,7 +47,7 @@ class AMG:
     near_null_space: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Raise ModelError for an option that means nothing."""
         if not (isinstance(self.rtol, float | int) and 0 < self.rtol < 1):
             raise ModelError(f"rtol of AMG must be a number between 0 and 1, got {self.rtol!r}")
         if not (type(self.max_iterations) is int and self.max_iterations > 0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 
 from rbm.errors import ModelError
@@ -12,11 +13,13 @@ from rbm.solvers.amg import AMG
 from rbm.solvers.automatic import Auto
 from rbm.solvers.cholmod import Cholmod
 from rbm.solvers.definite import Prove
+from rbm.solvers.factorization import Solve, factorize_positive_definite
 from rbm.solvers.pardiso import Pardiso
 from rbm.solvers.petsc import PETSc
 from rbm.solvers.superlu import SuperLU
+from rbm.solvers.updated import user_solve
 
-__all__ = ["NAMED", "prover", "read_solver"]
+__all__ = ["NAMED", "prover", "read_solver", "solve_positive_definite"]
 
 #: The solvers that have a name, with their defaults.
 NAMED: dict[str, Callable[[], Any]] = {
@@ -58,3 +61,29 @@ def prover(solver: Any, matrix: Any) -> Prove | None:
     if (choose := getattr(solver, "proving", None)) is not None:
         return choose(matrix)
     return getattr(solver, "cholesky", None)
+
+
+def solve_positive_definite(solver: Any, matrix: Any) -> Solve | None:
+    """Return the solve function of a Hermitian matrix, None if a factorisation shows that it is not positive definite.
+
+    Of a solver that only solves nothing is seen: who takes the function looks at residuals.
+    """
+    if solver is None:
+        return factorize_positive_definite(matrix)
+    if (cholesky := prover(solver, matrix)) is None:
+        return user_solve(solver, matrix)
+    made = cholesky(matrix, prove=False)
+    return None if made is None else _of_both_types(made[0], matrix)
+
+
+def _of_both_types(solve: Solve, matrix: Any) -> Solve:
+    """Return the solve function for complex right-hand sides, too: those of a real matrix in two parts."""
+
+    def both(rhs: np.ndarray) -> np.ndarray:
+        if not rhs.shape[1]:
+            return np.zeros(rhs.shape, np.result_type(rhs, matrix.dtype, float))
+        if np.iscomplexobj(rhs) and not np.iscomplexobj(matrix):
+            return solve(rhs.real) + 1j * solve(rhs.imag)
+        return solve(rhs)
+
+    return both

@@ -3,7 +3,8 @@
 A factorisation that meets positive pivots only is that of a matrix near H, R^H R = H - E. With k_i entries in row i of
 the factor L = R^H, sums in any order, and the standard model of floating-point arithmetic
 
-    |E_ij| <= g_ij sum_k |r_ki| |r_kj| <= (g_i rho_i^2)^{1/2} (g_j rho_j^2)^{1/2},    g_i = (k_i + 6) u / (1 - (n + 6) u),
+    |E_ij| <= g_ij sum_k |r_ki| |r_kj| <= (g_i rho_i^2)^{1/2} (g_j rho_j^2)^{1/2},
+    g_i = (k_i + 6) u / (1 - (n + 6) u),
 
 as entry (i, j) is a sum over the columns that both rows have, g_ij <= min(g_i, g_j). The diagonal of the same identity
 bounds the length of a row, rho_i^2 = h_ii - E_ii <= h_ii / (1 - g). The matrix on the right has rank one, hence

@@ -24,8 +24,8 @@ class Cholmod:
     A matrix that is not Hermitian, or not positive definite, goes to :class:`rbm.solvers.SuperLU`, a dense one to
     LAPACK. Proved: :meth:`cholesky` bounds what a factorisation that succeeds leaves open.
 
-    Written to the documented interface ``sksparse.cholmod.cholesky(A, mode=)`` (scikit-sparse 0.4), whose factor is called
-    with right-hand sides.
+    Written to the documented interface ``sksparse.cholmod.cholesky(A, mode=)`` of scikit-sparse 0.4, whose factor is
+    called with right-hand sides.
     """
 
     def factorize(self, matrix: Any) -> Solve:

@@ -13,7 +13,14 @@ import scipy.sparse.linalg as spla
 
 from rbm.errors import ModelError
 
-__all__ = ["Solve", "factorize", "factorize_positive_definite", "positive_lu", "solve_function", "symmetric_lu"]
+__all__ = [
+    "Solve",
+    "factorize",
+    "factorize_positive_definite",
+    "positive_lu",
+    "solve_function",
+    "symmetric_lu",
+]
 
 Solve = Callable[[np.ndarray], np.ndarray]
 

@@ -43,7 +43,7 @@ class Pardiso:
     threads: int | None = 1
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Raise ModelError for an option that means nothing."""
         if self.threads is not None and not (type(self.threads) is int and self.threads > 0):
             raise ModelError(f"threads of Pardiso must be a whole number of at least 1, or None, got {self.threads!r}")
 

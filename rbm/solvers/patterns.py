@@ -47,6 +47,6 @@ class KeptOrders:
         return len(self._found)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all that was kept."""
         with self._lock:
             self._found.clear()

@@ -39,7 +39,7 @@ class PETSc:
     comm: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Raise ModelError for an option that means nothing."""
         if not isinstance(self.options, str):
             raise ModelError(f"options of PETSc must be a text as on its command line, got {self.options!r}")
 

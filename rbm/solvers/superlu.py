@@ -43,7 +43,7 @@ class SuperLU:
     ordering: str = "auto"
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Raise ModelError for an option that means nothing."""
         if self.ordering not in ORDERINGS:
             raise ModelError(f"ordering of SuperLU must be one of {', '.join(ORDERINGS)}, got {self.ordering!r}")
 

@@ -64,10 +64,12 @@ class FilePiece:
             with self.path.open("r+b", buffering=0) as file:
                 for j, column in enumerate(columns.T, start):
                     content = np.ascontiguousarray(column, self.array.dtype).view(np.uint8).data
-                    self.sums[j] = zlib.crc32(content)
+                    self.sums.pop(j, None)
+                    checksum = zlib.crc32(content)
                     file.seek(j * len(content))
                     while len(content):
                         content = content[file.write(content) :]
+                    self.sums[j] = checksum
         except OSError as error:
             raise _failed(self._folder, error) from error
 

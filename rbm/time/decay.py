@@ -21,7 +21,9 @@ def decay_rate(product: InnerProduct, mass: InnerProduct) -> float:
 
     The smallest eigenvalue is computed (Lanczos, with solves of P); that P - t W is positive definite for t just below
     it is shown by its elimination: P - t W + e I >= 0 in the balanced units of W, with the error e of the elimination,
-    gives P >= (t - e / lambda_min(W)) W. Zero, too, for more than 5000 unknowns and a solver that proves nothing. Cost: one factorisation, some twenty solves with P.
+    gives P >= (t - e / lambda_min(W)) W. Zero, too, for more than 5000 unknowns and a solver that proves nothing.
+
+    Cost: one factorisation, some twenty solves with P.
     """
     n = product.shape[0]
     if not product.proved:

@@ -224,7 +224,8 @@ class _Run:
                 at = self.model.parameters.describe(self.training[row])
                 raise StabilityError(
                     f"the bound {self.bounds[row]:.3g} at {at} is below the true error {made.error:.3g}: the stability "
-                    "bound is larger than the coercivity constant there. Lower it (rbm.stability.MinTheta, SCM and Pencil compute one); verify() checks it"
+                    "bound is larger than the coercivity constant there. Lower it (rbm.stability.MinTheta, SCM and "
+                    "Pencil compute one); verify() checks it"
                 )
         worst = found[0]
         effectivity = self.bounds[rows[0]] / worst.error if worst.error > 11 * worst.uncertainty else float("nan")

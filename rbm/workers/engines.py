@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -85,17 +86,16 @@ def replacement(executor: Any) -> Executor | None:
     """Return a new executor like one whose worker has died; None if it is not known how that one was made."""
     kind = kind_of(executor)
     if kind == "loky":
-        import loky
-
         # of the same number of workers; a broken one is not used again
-        return loky.get_reusable_executor(max_workers=executor._max_workers)
+        return importlib.import_module("loky").get_reusable_executor(max_workers=executor._max_workers)
     if type(executor) is not ProcessPoolExecutor:
         return None
+    made = vars(executor)
     return ProcessPoolExecutor(
-        executor._max_workers,
-        mp_context=executor._mp_context,  # type: ignore[attr-defined]
-        initializer=executor._initializer,  # type: ignore[attr-defined]
-        initargs=executor._initargs,  # type: ignore[attr-defined]
+        made["_max_workers"],
+        mp_context=made["_mp_context"],
+        initializer=made["_initializer"],
+        initargs=made["_initargs"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import tempfile
@@ -66,9 +67,7 @@ def bytes_of(what: Any, *, functions_travel: bool = False) -> bytes:
     except Exception as error:
         if functions_travel:
             with suppress(ImportError):
-                import cloudpickle
-
-                return cloudpickle.dumps(what, protocol=5)
+                return importlib.import_module("cloudpickle").dumps(what, protocol=5)
         if isinstance(error, ModelError):
             raise
         raise ModelError(
@@ -161,7 +160,7 @@ def unpacked(message: Any) -> Any:
     with open(message.path, "rb", buffering=0) as file:
         for size in message.sizes:
             buffer = np.empty(size, dtype=np.uint8)
-            view, done = memoryview(buffer), 0
+            view, done = buffer.data, 0
             while done < size:
                 got = file.readinto(view[done:])
                 if not got:

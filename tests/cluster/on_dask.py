@@ -1,4 +1,7 @@
-"""A greedy and a million queries on the workers of Dask: python on_dask.py [SCHEDULER]; a local cluster of two without."""
+"""A greedy and a million queries on the workers of Dask: python on_dask.py [SCHEDULER].
+
+Without the address of a scheduler, on a local cluster of two.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ def matrices(name: str) -> dict[str, Any]:
         "unsymmetric pattern": sp.csr_array(k + 0.2 * sp.eye_array(n, k=5)),
         "complex": sp.csr_array(rotated(k) + 0.2 * sp.eye_array(n, k=5)),
         "dense": k.toarray(),
-        "units": sp.csr_array(sp.diags_array(10.0 ** (np.arange(n) % 9)) @ k @ sp.diags_array(10.0 ** (np.arange(n) % 9))),
+        "units": sp.csr_array(
+            sp.diags_array(10.0 ** (np.arange(n) % 9)) @ k @ sp.diags_array(10.0 ** (np.arange(n) % 9))
+        ),
     }
     if name != "amg":  # which is not for indefinite matrices, and says so
         made["indefinite"] = sp.csr_array(k - 2.3 * sp.eye_array(n))
@@ -83,7 +85,7 @@ def test_a_singular_matrix_is_an_error(name: str) -> None:
     rhs = np.random.default_rng(0).standard_normal((100, 1))
     for matrix, right in ((neumann, rhs), (empty, np.ones((3, 1)))):
         matrix = sp.csr_array(matrix)
-        with pytest.raises(ModelError, match="singular|did not converge|could not be set up"):
+        with pytest.raises(ModelError, match=r"singular|did not converge|could not be set up"):
             FactorizedSolver(read_solver(name), matrix)(right)
 
 
@@ -94,7 +96,7 @@ def small_model(solver: Any, complex_valued: bool = False, convection: float = 0
     first, second = k, sp.csr_array(sp.diags_array(np.linspace(0, 1, n)))
     if complex_valued:
         first, second = rotated(first), rotated(second)
-    terms = [(1.0, first), ("mu", second)]
+    terms: list[Any] = [(1.0, first), ("mu", second)]
     if convection:
         terms.append((convection, sp.csr_array(step - step.T)))
     load = np.ones(n) * (1 + 0.5j if complex_valued else 1.0)
@@ -108,7 +110,7 @@ def small_model(solver: Any, complex_valued: bool = False, convection: float = 0
 @pytest.mark.parametrize("kind", ["real", "complex", "convection"])
 def test_the_certificate_is_that_of_every_solver(name: str, kind: str) -> None:
     pytest.importorskip(PACKAGES[name])
-    options = {"complex_valued": kind == "complex", "convection": 0.2 * (kind == "convection")}
+    options: Any = {"complex_valued": kind == "complex", "convection": 0.2 * (kind == "convection")}
     expected, model = small_model(None, **options), small_model(name, **options)
     assert model.fingerprint() == expected.fingerprint()
     training, tests = model.parameters.sample(30), model.parameters.sample(7, "random", rng=2)
@@ -176,7 +178,8 @@ def test_options_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("pardiso", "pypardiso"), ("amg", "pyamg"), ("cholmod", "sksparse.cholmod"), ("petsc", "petsc4py")]
+    ("name", "module"),
+    [("pardiso", "pypardiso"), ("amg", "pyamg"), ("cholmod", "sksparse.cholmod"), ("petsc", "petsc4py")],
 )
 def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(
     name: str, module: str, monkeypatch: pytest.MonkeyPatch
@@ -240,9 +243,13 @@ def test_pardiso_gives_the_same_bits_again_and_frees_its_memory() -> None:
     from rbm.solvers import mkl
 
     rhs = np.random.default_rng(0).standard_normal((1000, 50))
-    for matrix in (laplacian(10, 3), rotated(laplacian(10, 3)), sp.csr_array(laplacian(10, 3) + sp.eye_array(1000, k=1))):
+    for matrix in (
+        laplacian(10, 3),
+        rotated(laplacian(10, 3)),
+        sp.csr_array(laplacian(10, 3) + sp.eye_array(1000, k=1)),
+    ):
         mkl._orders.clear()
-        first = Pardiso().factorize(matrix)
+        first: Any = Pardiso().factorize(matrix)
         others = [Pardiso().factorize(matrix), Pardiso().factorize(matrix)]
         assert len(mkl._orders) <= 1  # the order was found once
         for other in others:
@@ -293,6 +300,7 @@ def test_cholmod_by_its_documented_interface(monkeypatch: pytest.MonkeyPatch) ->
     assert Cholmod().cholesky(matrices("cholmod")["indefinite"]) is None
     found = Cholmod().cholesky(laplacian(12))
     assert found is not None
+    assert found[1] is not None
     assert 0 < found[1] < 1e-9
     assert np.all(np.isfinite(small_model("cholmod").solve([2.0])))
 

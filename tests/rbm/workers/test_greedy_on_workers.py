@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -265,3 +266,19 @@ def test_solvers_that_keep_factors_go_to_the_workers_too(monkeypatch: pytest.Mon
     with pool(2) as processes, ThreadPoolExecutor(2) as threads:
         for executor in (processes, threads):
             assert same(rbm.greedy(made, training, max_basis=8, batch=4, executor=executor), alone)
+
+
+def test_a_projection_on_workers_is_the_same(
+    model: rbm.FullOrderModel, training: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(representers, "APART", 100)
+    basis = model.solve(training[:6]).T
+    seen: list[int] = []
+    together = representers.together
+    monkeypatch.setattr(representers, "together", lambda *a: (seen.append(threading.get_ident()), together(*a))[1])
+    alone = rbm.project(model, basis)
+    assert set(seen) == {threading.get_ident()}
+    with ThreadPoolExecutor(2) as threads:
+        found = rbm.project(model, basis, executor=threads)
+    assert len(set(seen)) > 1
+    assert np.array_equal(found.solve(training).bound, alone.solve(training).bound)
