@@ -24,7 +24,7 @@ from rbm.online.compilation import compile_seconds
 from rbm.project import dual_names, estimator_classes, finish, is_compliant
 from rbm.reduced.training_sweep import TrainingSet, far_apart, vectors_to_come
 from rbm.reduction.adjoint import adjoint_model
-from rbm.reduction.memory import check_memory, memory_use, resident_memory
+from rbm.reduction.memory import Memory, check_memory, memory_use, resident_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.stability.check import effectivity
 from rbm.storage.workspace import Workspace, opened
@@ -134,13 +134,12 @@ def greedy(
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     points = model.parameters.validate(training)
     with Crew(executor, model) as crew, opened(workspace, model) as store:
-        before = resident_memory()
-        text = "greedy" if max_basis is None else f"greedy ({check_memory(model, limit, batch, store)})"
+        before, said = resident_memory(), None if max_basis is None else check_memory(model, limit, batch, store)
         run = _Run(model, points, classes, resume, projection, relative, batch, crew, store)
         try:
             with riesz_by_workers(crew, model):
                 # a first basis vector is needed before errors are relative to u_N
-                ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress, text)
+                ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress, said)
                 run.solve_duals(names, resume, tol, limit, progress)
                 return replace(run.result(*ended), memory=memory_use(model, run.size, batch, store, before))
         except KeyboardInterrupt as interrupt:
@@ -148,8 +147,7 @@ def greedy(
         except WorkersLost as error:
             raise run.without_workers(error) from error
         except WorkspaceError as error:
-            whole = run.selected and (store is None or store.is_whole)
-            error.result = run.result("max_basis", "the workspace failed") if whole else None
+            error.result = run.out_of_room()
             raise
 
 
@@ -191,7 +189,7 @@ class _Run:
         return self.reduction.size
 
     def extended(
-        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool, text: str
+        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool, said: Memory | None
     ) -> tuple[Stopped, str]:
         """Extend the basis until the rule stops it, and say why it did."""
         self.rule = rule
@@ -199,7 +197,7 @@ class _Run:
             stop, worst = weak_greedy(
                 self,
                 rule,
-                text,
+                "greedy" if said is None else f"greedy ({said})",
                 # how many steps there will be is not known: the way to go is from the bound to the tolerance
                 shown=lambda bound: f"bound {bound:.1e}, tol {rule.tol:.1e}",
                 progress=progress,
@@ -313,6 +311,11 @@ class _Run:
         """Return the result so far: an extension may have been broken off, so start again from the whole vectors."""
         self.keep(len(self.selected))
         return self.result("max_basis", "interrupted")
+
+    def out_of_room(self) -> GreedyResult | None:
+        """Return the result so far of a run whose workspace failed, if there is one, and its files are whole."""
+        whole = self.store is None or self.store.is_whole
+        return self.result("max_basis", "the workspace failed") if self.selected and whole else None
 
     def keep(self, size: int) -> None:
         """Start again from the first basis vectors."""

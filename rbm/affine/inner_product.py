@@ -312,9 +312,9 @@ class InnerProduct:
             off = units * extended.rounding(self.split, vectors[:, some])
             norms = (column_norm_bounds(a) for a in (vectors[:, some] / units, units * np.abs(hi) + off, off))
             parts.append((adjoint @ hi + adjoint @ lo, *norms))
-        gram, *norms = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
-        size, image, rounding = map(np.linalg.norm, norms)
-        rounding = float(size * (rounding + 4 * (n + 4) * ROUND_OFF * image))
+        gram, *sizes = (np.concatenate(list(part), axis=-1) for part in zip(*parts, strict=True))
+        size, image, off_all = map(float, map(np.linalg.norm, sizes))
+        rounding = size * (off_all + 4 * (n + 4) * ROUND_OFF * image)
         return float(np.linalg.norm(gram - np.eye(count))) * (1 + 4 * count * ROUND_OFF) + rounding
 
     def _in_range(self, *columns: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:

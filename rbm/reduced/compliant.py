@@ -285,9 +285,10 @@ def _distance(made: np.ndarray, term: extended.SplitMatrix, reduction: Reduction
     e_i^2 is the sum of row i of |E|, symmetrised.
     """
     basis, balance = reduction.basis, reduction.model.inner_product.balance
-    if sp.issparse(getattr(term, "matrix", None)):  # the empty rows of a part of the domain give exact zeros
-        rows = np.flatnonzero(np.diff(term.matrix.indptr))
-        term = extended.SplitMatrix(term.matrix[rows], balance)
+    matrix: Any = getattr(term, "matrix", None)
+    if sp.issparse(matrix):  # the empty rows of a part of the domain give exact zeros
+        rows = np.flatnonzero(np.diff(matrix.indptr))
+        term = extended.SplitMatrix(matrix[rows], balance)
         image, off = extended.product(term, basis), extended.rounding(term, basis)
         basis, balance = basis[rows], balance[rows]
     else:
