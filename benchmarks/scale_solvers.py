@@ -151,7 +151,16 @@ def table(result: dict[str, Any]) -> str:
         times = [found.get(name) for name in ("factorisation", "ten_solves", "constructor", "greedy")]
         shown = ["" if t is None else f"{t:.2f}" for t in times]
         said = {True: "proved", False: "measured", None: ""}[found.get("proved")]
-        rows.append([f"{found['unknowns']}", element, solver, *shown, f"{found['memory_mb']:.0f}", said])
+        rows.append(
+            [
+                f"{found['unknowns']}",
+                element,
+                solver,
+                *shown,
+                f"{found['memory_mb']:.0f}" if "memory_mb" in found else "",
+                said,
+            ]
+        )
     head = ["unknowns", "element", "solver", "factorisation", "10 solves", "constructor", "greedy", "MB", "lambda"]
     return text_table("Solvers in space: CPU seconds of one thread", head, rows)
 

@@ -15,6 +15,7 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError, refused
 from rbm.full_order import FullOrderModel
 from rbm.parameters.coefficients import Coefficients
+from rbm.solvers.choice import prover
 from rbm.solvers.definite import hermitian_part, semidefinite_slack
 
 __all__ = ["Mass", "check_definite", "comparison", "positive_weights", "read_mass"]
@@ -100,7 +101,9 @@ def read_mass(given: Any, spatial: FullOrderModel) -> Mass:
     for term in terms[1:]:
         whole = whole + term
     try:
-        made = InnerProduct(whole)
+        # a solver that proves what it factorises; others are for A(mu) and P
+        proving = prover(spatial.solver, whole) is not None
+        made = InnerProduct(whole, spatial.solver if proving else None)
         made.check()
         slack = 0.0 if len(terms) == 1 else _slack(terms, made)
     except ModelError as error:
@@ -123,7 +126,7 @@ def _slack(terms: list[Any], whole: InnerProduct) -> float:
     """Return s with M_q >= -s sum_q M_q for all terms; raise ModelError for one that is not semi-definite."""
     total = 0.0
     for q, term in enumerate(terms):
-        found = semidefinite_slack(whole.in_units(term))
+        found = semidefinite_slack(whole.in_units(term), whole.prove)
         if found is None:
             raise ModelError(f"mass term {q} is not positive semi-definite")
         total += found

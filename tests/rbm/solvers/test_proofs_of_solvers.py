@@ -239,6 +239,22 @@ def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "several times faster" in Auto().choice(body).reason
 
 
+@pytest.mark.parametrize("name", ["superlu", "pardiso", "amg"])
+def test_a_model_in_time_marches_with_every_solver(name: str) -> None:
+    pytest.importorskip({"superlu": "scipy", "pardiso": "pypardiso", "amg": "pyamg"}[name])
+    k = laplacian(9, 2)
+
+    def model(solver: Any) -> rbm.TimeModel:
+        return rbm.TimeModel(
+            mass=sp.csr_array(sp.eye_array(81) / 10), operators=[("a", k)], rhs=[(1.0, np.ones(81))], product=k,
+            parameters={"a": (1.0, 2.0)}, stability="a", dt=0.1, steps=4, outputs={"s": np.ones(81)}, solver=solver,
+        )  # fmt: skip
+
+    found, expected = (m.solve([1.5]) for m in (model(name), model(None)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=8 * EPS * np.abs(expected).max())
+    np.testing.assert_allclose(model(name).decay, model(None).decay, rtol=1e-3)
+
+
 def test_a_name_that_there_is_none_of() -> None:
     with pytest.raises(ModelError, match="solver='mumps' is not known; names are 'superlu', 'pardiso', 'cholmod'"):
         block_model("mumps")
