@@ -199,7 +199,6 @@ def _free(memory: np.ndarray, kind: int, n: int, options: np.ndarray) -> None:
     if np.any(memory):
         none, one = np.zeros((1, 1), complex), np.ones(1, np.int32)
         _pardiso(memory, kind, RELEASE, n, (none, one, one), one, options, none, none)
-        memory[:] = 0
 
 
 @contextmanager
