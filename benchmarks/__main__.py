@@ -26,6 +26,7 @@ from benchmarks import (
     online,
     parabolic,
     quantize,
+    scale,
     scattering,
 )
 from benchmarks.harness import machine, require_pymor
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "debias": debias,
     "halo": halo,
     "time": parabolic,
+    "scale": scale,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -33,11 +33,13 @@ TRAINING = 500
 STORE = Path(__file__).with_name("scale_memory.json")
 
 
-def scale_memory(sizes: tuple[int, ...] = SIZES, store: Path = STORE) -> dict[str, dict[str, Any]]:
+def scale_memory(
+    sizes: tuple[int, ...] = SIZES, store: Path = STORE, kinds: tuple[str, ...] = ("memory", "workspace")
+) -> dict[str, dict[str, Any]]:
     """Return figures by number of cells and kind of run; sizes that are in the file already are not run again."""
     known: dict[str, dict[str, Any]] = json.loads(store.read_text()) if store.exists() else {}
     for cells in sizes:
-        for kind in ("memory", "workspace"):
+        for kind in kinds:
             if (name := f"{cells} {kind}") not in known:
                 code = [sys.executable, "-m", "benchmarks.scale_memory", "--one", str(cells), "--kind", kind]
                 done = subprocess.run(code, capture_output=True, text=True, check=True)
@@ -49,19 +51,20 @@ def scale_memory(sizes: tuple[int, ...] = SIZES, store: Path = STORE) -> dict[st
 
 def slopes(known: dict[str, dict[str, Any]], key: str, kind: str = "memory") -> list[float]:
     """Return the powers of n by which a figure grows from one size to the next."""
-    rows = sorted((r["n"], r[key]) for name, r in known.items() if name.endswith(kind))
+    rows = sorted((r["n"], r[key]) for name, r in known.items() if name.split(maxsplit=1)[1] == kind)
     return [float(np.log(b[1] / a[1]) / np.log(b[0] / a[0])) for a, b in pairwise(rows)]
 
 
 def one(cells: int, kind: str) -> dict[str, Any]:
-    """Return the figures of one greedy in this process."""
+    """Return the figures of one greedy in this process; `kind` is "memory" or "workspace", "space" and a solver."""
     import rbm
-    from problems import thermal_block
+    from problems import thermal_block, thermal_block_3d
 
     small = thermal_block((3, 3), 6)
     rbm.greedy(small, small.parameters.sample(TRAINING, rng=0), max_basis=3)  # kernels are compiled
     start = time.process_time()
-    model = thermal_block((3, 3), cells)
+    solver = next((word for word in kind.split() if word in ("pardiso", "amg", "superlu")), None)
+    model = thermal_block_3d(cells, solver=solver) if "space" in kind.split() else plane(cells, solver)
     assembled = time.process_time() - start
     spent, counts = {"truth": 0.0, "riesz": 0.0}, {"truth": 0, "riesz": 0}
 
@@ -81,7 +84,7 @@ def one(cells: int, kind: str) -> dict[str, Any]:
     inner.factorized = lambda: solve  # type: ignore[method-assign]
     before, peak_before = anonymous(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with tempfile.TemporaryDirectory() as folder, Watch() as watch:
-        named = {"workspace": f"{folder}/run"} if kind == "workspace" else {}
+        named = {"workspace": f"{folder}/run"} if "workspace" in kind else {}
         begun = time.process_time(), time.perf_counter()
         result = rbm.greedy(model, model.parameters.sample(TRAINING, rng=0), max_basis=N, **named)  # type: ignore[arg-type]
         cpu, wall = time.process_time() - begun[0], time.perf_counter() - begun[1]
@@ -107,6 +110,20 @@ def one(cells: int, kind: str) -> dict[str, Any]:
         "expected files": expected.files,
         "expected in all": result.memory.expected if result.memory else 0,
     }
+
+
+def plane(cells: int, solver: str | None) -> Any:
+    """Return the thermal block in the plane with a solver, which :func:`problems.thermal_block` does not take."""
+    import rbm
+    from problems import thermal_block
+
+    made = thermal_block((3, 3), cells)
+    if solver is None:
+        return made
+    terms = list(zip(made.operator_coefficients.sources, made.operator_terms, strict=True))
+    f = made.rhs_terms[:, 0]
+    ones = rbm.stability.MinTheta([1.0] * len(terms))
+    return rbm.FullOrderModel(terms, [(1.0, f)], made.product, made.parameters, ones, {"mean": f}, solver=solver)
 
 
 def anonymous() -> int:
@@ -137,13 +154,16 @@ def main() -> None:
     """Run one size, or all up to the largest."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--one", type=int)
-    parser.add_argument("--kind", default="memory")
+    parser.add_argument("--kind", action="append")
+    parser.add_argument("--cells", type=int, action="append", help="these sizes instead")
     parser.add_argument("--largest", type=int, default=10**6)
     options = parser.parse_args()
     if options.one is not None:
-        print(json.dumps(one(options.one, options.kind)))
+        print(json.dumps(one(options.one, options.kind[0])))
         return
-    known = scale_memory(tuple(s for s in SIZES if 2 * s * (s - 1) + 1 <= 1.01 * options.largest))
+    kinds = tuple(options.kind or ("memory", "workspace"))
+    sizes = tuple(options.cells or (s for s in SIZES if 2 * s * (s - 1) + 1 <= 1.01 * options.largest))
+    known = scale_memory(sizes, kinds=kinds)
     for key in ("cpu", "truth", "riesz", "peak"):
         print(f"slopes of {key}:", ", ".join(f"{s:.2f}" for s in slopes(known, key)))
 
