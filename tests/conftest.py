@@ -60,7 +60,7 @@ class Passed:
 
     def pytest_sessionfinish(self) -> None:
         """Write the names."""
-        if self.config.cache is not None:
+        if getattr(self.config, "cache", None) is not None:
             self.config.cache.set(PASSED, sorted(self.names))
 
 
@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Of tests marked `every(n)` all but each n-th are marked slow.
     """
-    if config.getoption("--leave-out-passed") and config.cache is not None:
+    if config.getoption("--leave-out-passed") and getattr(config, "cache", None) is not None:
         before = set(config.cache.get(PASSED, []))
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in before])
         items[:] = [item for item in items if item.nodeid not in before]
