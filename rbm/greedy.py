@@ -124,8 +124,8 @@ def greedy(
         raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
     if not classes[0].certain:
         raise ModelError(
-            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters chosen "
-            'without it, nothing is known of those chosen with it; write estimators=("orthonormal", "sketched")'
+            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters "
+            'chosen without it, nothing is known of others; write estimators=("orthonormal", "sketched")'
         )
     names = dual_names(model, dual)
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
