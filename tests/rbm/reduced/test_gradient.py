@@ -262,6 +262,11 @@ def test_what_has_no_bound_or_no_derivative_is_refused_with_the_reason() -> None
     good = reduced(model())
     with pytest.raises(rbm.ModelError, match="the output 't', which the model does not have; it has 's'"):
         good.gradient([2.0], "t")
+    with pytest.raises(rbm.ModelError, match=r"outputs = \(\) names none: the model has 's'"):
+        good.gradient([2.0], ())
+    for given in (3, [["s"]]):
+        with pytest.raises(rbm.ModelError, match=r"(the model|it) has 's'"):
+            good.gradient([2.0], given)
     with pytest.raises(rbm.ParameterError, match=r"a = 10.* \(row 1\) is outside"):
         good.gradient([[2.0], [10.0]])
     good.gradient([10.0], extrapolate=True)
@@ -384,3 +389,24 @@ def test_a_model_with_fixed_unknowns_whose_values_depend_on_the_parameters() -> 
         )
         reduced = rbm.greedy(model, model.parameters.sample(30), max_basis=5).reduced_model
         check(model, reduced)
+
+
+def test_a_residual_beyond_the_range_is_no_bound_of_zero() -> None:
+    model, reduced = made("min-theta", 3)
+    at, norm = slopes_of(model, reduced, model.parameters.sample(1)), reduced._online.slope_residual
+    assert norm is not None
+    coordinates = norm.coordinates(at)
+    assert not np.any(norm.bounds(at, np.full_like(coordinates, np.nan)) < np.inf)
+
+
+def test_bounds_hold_where_values_fall_below_the_range_of_numbers_and_derivatives_do_not() -> None:
+    """s is about 1e-360 here, and a parameter of size 1e-150 brings its derivative back."""
+    stiffness, mass, load = (np.asarray(a.toarray() if hasattr(a, "toarray") else a) for a in matrices("sparse"))
+    um, big, tiny = 1e-150, 1e158, 1e-101
+    for coefficient in ("a / 1e-150", "(a / 1e-150)**2"):
+        model = rbm.FullOrderModel(
+            [(1.0, big * stiffness), (coefficient, big * mass)], [("a / 1e-150", tiny * load)], stiffness,
+            {"a": (0.5 * um, 2 * um)}, rbm.stability.MinTheta(reference=[um]),
+            outputs={"s": [("a / 1e-150", tiny * load)], "t": [("a / 1e-150", tiny * np.cos(load))]},
+        )  # fmt: skip
+        check(model, rbm.project(model, model.solve([[um]]).T), 4)
