@@ -116,10 +116,10 @@ class _Search:
             raise _Limit
         mus = self.points(x[None])
         value = float(self.ask(mus)[0])
-        self.size = self.size or abs(value) or 1.0
         slope = self.reduced.gradient(mus, self.output, estimate=False).values[self.output][0]
         low, high = self.space.bounds.T
         scale = mus[0] * np.log(high / low) if self.space.scale == "log" else high - low
+        self.size = self.size or abs(value) or float(np.max(np.abs(slope * scale))) or 1.0
         self.last = x.copy(), slope * scale / self.size
         return value / self.size, self.last[1]
 

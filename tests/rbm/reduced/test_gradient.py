@@ -219,6 +219,14 @@ def test_large_models_are_refused_until_their_norms_are_known(monkeypatch: pytes
     check(model, reduced.with_term_norms(model))
     with pytest.raises(rbm.ModelError, match="are not those of this reduced model"):
         reduced.with_term_norms(rod())
+    for made_of in (lambda a, p: (10 * a, p), lambda a, p: (a, 10 * p)):
+        first, product = made_of(model.operator_terms[0], model.product)
+        terms = list(zip(model.operator_coefficients.sources, (first, *model.operator_terms[1:]), strict=True))
+        other = rbm.FullOrderModel(terms, [(1.0, model.rhs_terms[:, 0])], product, model.parameters, 0.1)
+        with pytest.raises(rbm.ModelError, match="projected on the basis, are not those"):
+            reduced.with_term_norms(other)
+    for same in (reduced.astype("float32"), reduced.quantize({"basis": 8, "matrices": 10})):
+        assert same.with_term_norms(model).term_norms is not None
 
 
 def test_files_keep_the_norms_and_older_ones_still_load(tmp_path: Path) -> None:

@@ -170,6 +170,17 @@ def test_a_search_does_not_end_at_the_maximum_in_the_middle() -> None:
     assert rbm.minimize(bump("1 + (a - 5)**2"), "s", ranges={"a": 5.0}).evaluations == 1
 
 
+def test_values_that_are_zero_at_the_start_and_small_elsewhere() -> None:
+    stiffness, mass, load = matrices("sparse")
+    full = rbm.FullOrderModel(
+        [(1.0, stiffness), ("a", mass)], [("b", 1e-9 * load)], stiffness, {"a": (1.0, 9.0), "b": (-1.0, 1.0)}, 1.0,
+        outputs={"s": np.abs(load)},
+    )  # fmt: skip
+    found = rbm.minimize(reduced(full, tol=1e-14), "s")
+    assert found.parameters == {"a": 1.0, "b": -1.0}
+    assert found.value < 0
+
+
 def test_points_that_are_tried_count_for_the_limit() -> None:
     found = rbm.minimize(bump("a"), "s", starts=3, max_evaluations=5)
     assert found.evaluations == 5
