@@ -62,10 +62,8 @@ def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
 
     def function(mus: Any) -> Any:
         if not (isinstance(mus, torch.Tensor) and mus.dtype.is_floating_point and mus.ndim > 0):
-            raise ModelError(
-                f"the function of output {output!r} asks a floating-point tensor (..., {len(model.parameters)}), got "
-                f"{getattr(mus, 'dtype', type(mus).__name__)} of shape {tuple(getattr(mus, 'shape', ()))}"
-            )
+            kind = mus.dtype if isinstance(mus, torch.Tensor) else f"a {type(mus).__name__}"
+            raise ModelError(_not_points(model, output, kind, getattr(mus, "shape", ())))
         return Output.apply(mus)
 
     return function
@@ -74,7 +72,7 @@ def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
 def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     """Return mus -> s for JAX arrays, (M, p) -> (M,) or (p,) -> (), with derivatives for `grad`, `jit` and `vmap`.
 
-    The model is asked through `jax.pure_callback`. The answer has the type of `mus`: enable x64 in JAX for doubles.
+    The model is asked through `jax.pure_callback`: its errors come as texts in those of JAX. The answer has the type of `mus`: enable x64 in JAX for doubles.
 
     Raises ImportError without JAX; ModelError as :func:`torch_function`.
     """
@@ -103,10 +101,23 @@ def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     def backward(kept: Any, outer: Any) -> tuple[Any]:
         return (outer[..., None] * kept,)
 
-    function = jax.custom_vjp(asked)
-    function.defvjp(forward, backward)
-    made: Callable[[Any], Any] = function
-    return made
+    differentiated = jax.custom_vjp(asked)
+    differentiated.defvjp(forward, backward)
+
+    def function(mus: Any) -> Any:
+        points = jax.numpy.asarray(mus)
+        if not (jax.numpy.issubdtype(points.dtype, jax.numpy.floating) and points.ndim > 0):
+            raise ModelError(_not_points(model, output, points.dtype, points.shape))
+        return differentiated(points)
+
+    return function
+
+
+def _not_points(model: ReducedModel, output: str, kind: Any, shape: Any) -> str:
+    return (
+        f"the function of output {output!r} asks floating-point tensors (..., {len(model.parameters)}), got {kind} of "
+        f"shape {tuple(shape)}"
+    )
 
 
 def _inside(model: ReducedModel, points: np.ndarray, kind: Any) -> np.ndarray:

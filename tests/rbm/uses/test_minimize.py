@@ -262,7 +262,7 @@ def test_what_torch_may_ask_and_what_not() -> None:
     with pytest.raises(rbm.ParameterError, match="outside"):
         narrow(torch.tensor([[8.31]]))
     for wrong in (torch.tensor([[2, 1]]), np.ones((1, 2)), torch.tensor(2.0)):
-        with pytest.raises(rbm.ModelError, match="asks a floating-point tensor"):
+        with pytest.raises(rbm.ModelError, match="asks floating-point tensors"):
             function(wrong)
     one = mus[0, 0].clone().requires_grad_()
     (slope,) = torch.autograd.grad(function(one), one, create_graph=True)
@@ -279,6 +279,8 @@ def test_jax_differentiates_a_reduced_output() -> None:
     s = small.solve(np.asarray(mus)).outputs["cost"]
     assert np.allclose(made, 2 * s[:, None] * small.gradient(np.asarray(mus)).values["cost"], rtol=1e-5)
     assert jax.grad(function)(mus[0]).shape == (2,)
+    with pytest.raises(rbm.ModelError, match="asks floating-point tensors"):
+        function(jax.numpy.asarray([[2, 1]]))
     assert np.allclose(jax.vmap(jax.grad(function))(mus), small.gradient(np.asarray(mus)).values["cost"], rtol=1e-5)
 
 
