@@ -72,7 +72,8 @@ def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
 def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     """Return mus -> s for JAX arrays, (M, p) -> (M,) or (p,) -> (), with derivatives for `grad`, `jit` and `vmap`.
 
-    The model is asked through `jax.pure_callback`: its errors come as texts in those of JAX. The answer has the type of `mus`: enable x64 in JAX for doubles.
+    The model is asked through `jax.pure_callback`, and its errors come as texts in those of JAX. The answer has the
+    type of `mus`: enable x64 in JAX for doubles.
 
     Raises ImportError without JAX; ModelError as :func:`torch_function`.
     """

@@ -24,6 +24,7 @@ from helpers.small_models import matrices
 import problems
 import rbm
 from lowrank import LowRankMatrix
+from rbm.parameters import Coefficients
 from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.output_gradients import AtSlopes, output_gradient
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
@@ -489,3 +490,19 @@ def test_quadratic_outputs_of_complex_solutions() -> None:
         basis = rbm.greedy(model, model.parameters.sample(40)).basis
         check(model, rbm.project(model, basis))
         check(model, rbm.project(model, basis[:, :1]))
+
+
+def test_what_corrections_and_offsets_are_off_by_is_charged() -> None:
+    model, reduced = made("complex dual", 3)
+    output, mus = reduced.outputs["window"], model.parameters.sample(4, "random", rng=1)
+    assert isinstance(output, ReducedPrimalDual)
+    at, _, _, points = known_points(model, reduced, output, mus)
+    # without the plain bound about the Galerkin value, what is left is the correction
+    free = replace(output, dual=0 * output.dual, defects=None)
+    value, bound = output_gradient(free, points)
+    linear = ReducedLinear(output.coefficients, output.vectors, output.dual)
+    assert np.all(bound >= np.abs(value - output_gradient(linear, points)[0]))
+    sums = output_gradient(replace(free, correction_error=1.0), points)[1]
+    assert np.all(sums > bound + np.linalg.norm(at.of_gamma, axis=2) * 1e-6)
+    far = replace(linear, offset=np.array([1e20]), offset_coefficients=Coefficients(["exp(x)"], model.parameters))
+    assert np.all(output_gradient(far, points)[1][:, 0] >= 1e20 * np.exp(mus[:, 0]) * 2.0**-53)
