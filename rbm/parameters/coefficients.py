@@ -143,6 +143,8 @@ class Coefficients:
         for source in self.sources:
             if isinstance(source, InterpolatedCoefficient) and not hasattr(source.family, "derivative"):
                 raise ModelError(_family_without(source))
+            if callable(check := getattr(source, "check_derivatives", None)):  # a product of coefficients
+                check()
             if callable(source) and not callable(getattr(source, "derivative", None)):
                 called_derivative(source, np.zeros((1, len(self.parameters))))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rbm.errors import ModelError
+from rbm.errors import ModelError, PointError
 
 __all__ = ["Differentiable", "called_derivative", "differentiable"]
 
@@ -68,6 +68,8 @@ def called_derivative(source: Any, mus: np.ndarray) -> np.ndarray:
     own.flags.writeable = False
     try:
         made = np.asarray(derivative(own))
+    except PointError:  # a product of coefficients names the one concerned, and the rows
+        raise
     except Exception as error:
         raise ModelError(
             f"the derivative of the coefficient {name!r} failed for mus of shape {mus.shape}: "

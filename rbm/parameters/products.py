@@ -31,6 +31,10 @@ class CoefficientProduct:
         """Return the values (M,) at points (M, p)."""
         return np.prod(self.factors(mus), axis=1)
 
+    def check_derivatives(self) -> None:
+        """Raise ModelError for a factor that has no derivative anywhere."""
+        self.factors.check_derivatives()
+
     def derivative(self, mus: np.ndarray) -> np.ndarray:
         """Return the derivatives (M, p) by the product rule."""
         values, slopes = self.factors(mus), self.factors.derivative(mus)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +92,18 @@ def solution_slopes(reduced: Any, mus: np.ndarray) -> np.ndarray:
 def _checked(arrays: ReducedArrays, outputs: Sequence[str] | str | None, estimate: bool) -> tuple[str, ...]:
     """Return the names of the outputs; raise ModelError for what has no derivative, or no bound of it."""
     known = ", ".join(map(repr, arrays.outputs)) or "none"
+    if not (outputs is None or isinstance(outputs, str | Iterable)):
+        raise ModelError(f"outputs must be a name or names, got {outputs!r:.60}; the model has {known}")
     names = tuple(arrays.outputs) if outputs is None else (outputs,) if isinstance(outputs, str) else tuple(outputs)
     for name in names:
-        if name not in arrays.outputs:
+        if not isinstance(name, str) or name not in arrays.outputs:
             raise ModelError(f"gradient names the output {name!r}, which the model does not have; it has {known}")
     if not names:
-        raise ModelError("gradient is about outputs, and there are none: give the full model outputs={name: vector}")
+        why = f"outputs = {outputs!r} names none" if arrays.outputs else "there are none"
+        raise ModelError(
+            f"gradient is about outputs, and {why}: "
+            + (f"the model has {known}" if arrays.outputs else "give the full model outputs={name: vector}")
+        )
     for coefficients in (arrays.operator_coefficients, arrays.rhs_coefficients):
         coefficients.check_derivatives()
     for name in names:

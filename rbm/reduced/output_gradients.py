@@ -95,7 +95,15 @@ def _linear_sums(output: ReducedLinear, at: AtSlopes) -> tuple[np.ndarray, np.nd
         value = value + of_c @ output.offset
         unit = 3 * (len(output.offset) + 4) * ROUND_OFF
         rounding = rounding + unit * (np.abs(of_c) @ np.abs(output.offset)) + 2 * ROUND_OFF * np.abs(value)
-    return value, (1 + 16 * ROUND_OFF) * rounding
+    lost = _underflow(gamma.shape[1], of_psi, psi, of_gamma)
+    return value, (1 + 16 * ROUND_OFF) * rounding + lost
+
+
+def _underflow(size: int, of_psi: np.ndarray, psi: np.ndarray, of_gamma: np.ndarray) -> np.ndarray:
+    """Return what sums over `size` numbers lose below the range of normal numbers; psi' and psi multiply it."""
+    changes = np.any(of_psi != 0, axis=2) | np.any(of_gamma != 0, axis=2)
+    weights = np.sum(np.abs(of_psi), axis=2) + np.any(of_gamma != 0, axis=2) * np.sum(np.abs(psi), axis=1)[:, None]
+    return 4 * TINY * ((size + 1) * weights + 2 * changes)
 
 
 def _both(of_psi: np.ndarray, of_solution: np.ndarray, psi: np.ndarray, of_slope: np.ndarray) -> np.ndarray:
@@ -116,9 +124,12 @@ def _plain(output: ReducedLinear, at: AtSlopes) -> np.ndarray:
 
 def _product_bound(at: AtSlopes, dual: Any, of_dual: Any) -> np.ndarray:
     """Return (||r*|| ||r'|| + ||r*'|| ||r|| + tau ||r*|| ||r||) / beta (M, p) from bounds of the dual residuals."""
-    residual, dual = at.residual[:, None], dual[:, None]
-    total = dual * at.slope_residual + of_dual * residual + at.growth * dual * residual
-    return (1 + 16 * ROUND_OFF) * total / at.beta[:, None] + TINY * (total > 0)
+    root = np.sqrt(at.beta)[:, None]  # products of residuals may be below the range of numbers where the bound is not
+    residual, dual = at.residual[:, None] / root, dual[:, None] / root
+    slope, of_dual = at.slope_residual / root, of_dual / root
+    total = dual * slope + of_dual * residual + (at.growth * dual) * residual
+    there = (dual > 0) & (slope > 0) | (residual > 0) & ((of_dual > 0) | (at.growth > 0) & (dual > 0))
+    return (1 + 24 * ROUND_OFF) * total + 4 * TINY * there
 
 
 def _of_compliant(output: ReducedCompliant, at: AtSlopes) -> Gradients:
@@ -195,7 +206,8 @@ def _of_quadratic(output: ReducedQuadratic, at: AtSlopes) -> Gradients:
     of_state = np.abs(of_psi) @ output.norms * (2 * size + error) * error
     of_slope = (np.abs(psi) @ output.norms)[:, None] * 2 * (error * of_size + size * slope + error * slope)
     off = np.abs(of_psi) @ charged * size**2 + 2 * (np.abs(psi) @ charged)[:, None] * size * of_size
-    return value, (1 + 1e-9) * (of_state + of_slope + off) + TINY * (of_state + of_slope > 0)
+    lost = _underflow(n * n, of_psi, psi, of_gamma)
+    return value, (1 + 1e-9) * (of_state + of_slope + off) + lost
 
 
 def _of_primal_dual(output: ReducedPrimalDual, at: AtSlopes) -> Gradients:

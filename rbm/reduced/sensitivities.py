@@ -163,8 +163,8 @@ class SlopeResidual:
         with np.errstate(over="ignore", invalid="ignore"):
             value = slope_norms(coordinates)
             floor = self.weighted(at, self.floor_weights(dtype)) + state.relative(dtype) * value
-        there = (floor > 0) | (value > 0)
-        return np.where(there, value + floor + state.floor_constant(dtype), 0.0)
+        nothing = (floor == 0) & (value == 0)  # NaN, of numbers beyond the range, is not nothing
+        return np.where(nothing, 0.0, value + floor + state.floor_constant(dtype))
 
 
 def growth(

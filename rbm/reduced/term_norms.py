@@ -12,7 +12,7 @@ from lowrank import LowRankMatrix
 from rbm.affine.inner_product import InnerProduct
 from rbm.affine.low_rank_terms import skew_norm
 from rbm.affine.system import AffineSystem
-from rbm.arithmetic.precision import ROUND_OFF, scaled
+from rbm.arithmetic.precision import ROUND_OFF, scaled, widened
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.form_norms import form_norm
@@ -75,7 +75,31 @@ def term_norms_of(reduced: Any, system: AffineSystem) -> TermNorms:
             f"not those of this reduced model ({n or 'unknown'} unknowns, {len(mine)} terms); give the model that it "
             "was made from"
         )
+    if not _projects(reduced, system):
+        raise ModelError(
+            "the terms of the full model, projected on the basis, are not those of this reduced model; give the model "
+            "that it was made from"
+        )
     return term_norms(system, reduced.stability, small=None)
+
+
+def _projects(reduced: Any, system: AffineSystem) -> bool:
+    """Return whether Z^H A_q Z and Z^H P Z are what the reduced model holds, to 1e-3: False tells another model."""
+    z = reduced.basis
+    if not isinstance(z, np.ndarray) or reduced.projection != "galerkin" or z.shape[0] != system.dimension:
+        return True  # nothing to compare
+    z = widened(z)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for a, held in zip(
+            (*system.operator_terms, system.inner_product.matrix),
+            (*widened(reduced.operators), np.eye(reduced.size)),
+            strict=True,
+        ):
+            image = a @ z
+            off = np.linalg.norm(z.conj().T @ image - held)
+            if off > 1e-3 * (np.linalg.norm(z) * np.linalg.norm(image) + np.linalg.norm(held)):
+                return False
+    return True
 
 
 def _known(system: AffineSystem, stability: StabilityBound, small: int | None, known: TermNorms) -> TermNorms:

@@ -19,52 +19,77 @@ __all__ = ["jax_function", "torch_function"]
 
 
 def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
-    """Return mus -> s for torch tensors: (M, p) -> (M,) or (p,) -> (), with derivatives for `backward`.
+    """Return mus -> s for torch tensors: (..., p) -> (...,), with derivatives for `backward`, and under `torch.func`.
 
-    Once differentiable: the derivative itself has none. The answer has the type and the device of `mus`.
+    Once differentiable: a second derivative is refused. The answer has the type and the device of `mus`; points that
+    rounding to that type took out of the ranges count as the ends of these.
 
     Raises ImportError without torch; ModelError for an output that is unknown, complex, or without derivative.
     """
     torch = require("torch", "torch", "torch_function")
     model = _checked(reduced, output)
 
-    class Output(torch.autograd.Function):  # type: ignore[name-defined]
+    def answered(ask: Callable[..., np.ndarray], mus: Any) -> Any:
+        made = ask(model, output, _inside(model, mus.detach().to("cpu", torch.float64).numpy(), torch.finfo(mus.dtype)))
+        return torch.as_tensor(made, dtype=mus.dtype, device=mus.device)
+
+    class Function(torch.autograd.Function):  # type: ignore[name-defined]
         @staticmethod
-        def forward(ctx: Any, mus: Any) -> Any:
-            points = mus.detach().cpu().numpy().astype(np.float64)
-            values = model.solve(points, False, coefficients=False).outputs[output]
-            ctx.save_for_backward(mus)
-            return torch.as_tensor(values.reshape(points.shape[:-1]), dtype=mus.dtype, device=mus.device)
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @classmethod
+        def vmap(cls, info: Any, dims: Any, mus: Any) -> Any:
+            return cls.apply(mus.movedim(dims[0], 0)), 0
+
+    class Slope(Function):
+        @staticmethod
+        def forward(mus: Any) -> Any:
+            return answered(_slopes, mus)
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, outer: Any) -> Any:
-            (mus,) = ctx.saved_tensors
-            slopes = _slopes(model, output, mus.detach().cpu().numpy().astype(np.float64))
-            return outer[..., None] * torch.as_tensor(slopes, dtype=mus.dtype, device=mus.device)
+            raise ModelError(f"the derivative of output {output!r} has no derivative itself: there are no second ones")
 
-    applied: Callable[[Any], Any] = Output.apply
-    return applied
+    class Output(Function):
+        @staticmethod
+        def forward(mus: Any) -> Any:
+            return answered(_values, mus)
+
+        @staticmethod
+        def backward(ctx: Any, outer: Any) -> Any:
+            return outer[..., None] * Slope.apply(*ctx.saved_tensors)
+
+    def function(mus: Any) -> Any:
+        if not (isinstance(mus, torch.Tensor) and mus.dtype.is_floating_point and mus.ndim > 0):
+            kind = mus.dtype if isinstance(mus, torch.Tensor) else f"a {type(mus).__name__}"
+            raise ModelError(_not_points(model, output, kind, getattr(mus, "shape", ())))
+        return Output.apply(mus)
+
+    return function
 
 
 def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     """Return mus -> s for JAX arrays, (M, p) -> (M,) or (p,) -> (), with derivatives for `grad`, `jit` and `vmap`.
 
-    The model is asked through `jax.pure_callback`. The answer has the type of `mus`: enable x64 in JAX for doubles.
+    The model is asked through `jax.pure_callback`, and its errors come as texts in those of JAX. The answer has the
+    type of `mus`: enable x64 in JAX for doubles.
 
     Raises ImportError without JAX; ModelError as :func:`torch_function`.
     """
     jax = require("jax", "jax", "jax_function")
     model = _checked(reduced, output)
 
+    def answered(ask: Callable[..., np.ndarray], mus: Any) -> np.ndarray:
+        given = np.asarray(mus)
+        made = ask(model, output, _inside(model, given.astype(np.float64), jax.numpy.finfo(given.dtype)))
+        return made.astype(given.dtype)
+
     def values(mus: Any) -> np.ndarray:
-        points = np.asarray(mus, dtype=np.float64)
-        made = model.solve(points.reshape(-1, points.shape[-1]), False, coefficients=False).outputs[output]
-        return made.reshape(points.shape[:-1]).astype(np.asarray(mus).dtype)
+        return answered(_values, mus)
 
     def slopes(mus: Any) -> np.ndarray:
-        points = np.asarray(mus, dtype=np.float64)
-        return _slopes(model, output, points).astype(np.asarray(mus).dtype)
+        return answered(_slopes, mus)
 
     def asked(mus: Any) -> Any:
         shape = jax.ShapeDtypeStruct(mus.shape[:-1], mus.dtype)
@@ -77,15 +102,47 @@ def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     def backward(kept: Any, outer: Any) -> tuple[Any]:
         return (outer[..., None] * kept,)
 
-    function = jax.custom_vjp(asked)
-    function.defvjp(forward, backward)
-    made: Callable[[Any], Any] = function
-    return made
+    differentiated = jax.custom_vjp(asked)
+    differentiated.defvjp(forward, backward)
+
+    def function(mus: Any) -> Any:
+        points = jax.numpy.asarray(mus)
+        if not (jax.numpy.issubdtype(points.dtype, jax.numpy.floating) and points.ndim > 0):
+            raise ModelError(_not_points(model, output, points.dtype, points.shape))
+        return differentiated(points)
+
+    return function
+
+
+def _not_points(model: ReducedModel, output: str, kind: Any, shape: Any) -> str:
+    return (
+        f"the function of output {output!r} asks floating-point tensors (..., {len(model.parameters)}), got {kind} of "
+        f"shape {tuple(shape)}"
+    )
+
+
+def _inside(model: ReducedModel, points: np.ndarray, kind: Any) -> np.ndarray:
+    """Return the points, those that rounding to `kind` took across an end of the ranges at that end."""
+    if points.ndim == 0 or points.shape[-1] != len(model.parameters):
+        return points
+    nearest = np.clip(points, *model.parameters.bounds.T)
+    return np.where(np.abs(points - nearest) <= float(kind.eps) * np.abs(nearest), nearest, points)
+
+
+def _values(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
+    """Return the output (...,) at points (..., p)."""
+    rows = points.reshape(-1, points.shape[-1])
+    if not len(rows):
+        return np.zeros(points.shape[:-1])
+    values: np.ndarray = model.solve(rows, False, coefficients=False).outputs[output]
+    return values.reshape(points.shape[:-1])
 
 
 def _slopes(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
     """Return the derivatives (..., p) at points (..., p)."""
     rows = points.reshape(-1, points.shape[-1])
+    if not len(rows):
+        return np.zeros(points.shape)
     values: np.ndarray = model.gradient(rows, output, estimate=False).values[output]
     return values.reshape(points.shape)
 

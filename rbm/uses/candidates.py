@@ -141,7 +141,9 @@ class Candidates:
         mus = self.mus(x[None])
         low, high = self.space.bounds[self.free].T
         scale = mus[0, self.free] * np.log(high / low) if self.space.scale == "log" else high - low
-        scale = scale * np.where((x + 1) % 2 < 1, -1.0, 1.0)  # reflected at the ends
+        turned = (x + 1) % 2 < 1  # reflected at the ends
+        turned &= x != 1  # an optimum at that end has the slope from inside, as at the other end
+        scale = scale * np.where(turned, -1.0, 1.0)
         slopes = self._slopes(mus)[:, :, self.free] * scale
         return -(self.measured.weights[:, :, None] * slopes).reshape(-1, len(x))
 

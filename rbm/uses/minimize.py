@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rbm.errors import ModelError, ParameterError
+from rbm.errors import Interrupted, ModelError, ParameterError
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.model import ReducedModel
 
@@ -116,10 +116,10 @@ class _Search:
             raise _Limit
         mus = self.points(x[None])
         value = float(self.ask(mus)[0])
-        self.size = self.size or abs(value) or 1.0
         slope = self.reduced.gradient(mus, self.output, estimate=False).values[self.output][0]
         low, high = self.space.bounds.T
         scale = mus[0] * np.log(high / low) if self.space.scale == "log" else high - low
+        self.size = self.size or abs(value) or float(np.max(np.abs(slope * scale))) or 1.0
         self.last = x.copy(), slope * scale / self.size
         return value / self.size, self.last[1]
 
@@ -145,7 +145,8 @@ def minimize(
     """Return the least value of a real output that L-BFGS-B finds with the derivatives of the reduced model.
 
     ranges : {parameter: (low, high), or one value}, inside those of the model, where to look; others keep theirs
-    starts : how many: the middle, and the best of 64 p points that are tried at once; or points (s, p)
+    starts : how many: the middle, and the best of 64 p points that are tried at once; or points (s, p). Where the slope
+        in the middle leaves nothing to gain at all, those points are tried, too: it may be a maximum
     options : of scipy.optimize.minimize(method="L-BFGS-B")
     method : the estimator of the bounds
 
@@ -156,7 +157,7 @@ def minimize(
     upper end; that there is no lower value elsewhere is not (docs/gradients.md).
 
     Raises ModelError for an output that is unknown, complex or without derivative; ParameterError for ranges and starts
-    outside those of the model.
+    outside those of the model; Interrupted at Ctrl-C, with the Minimum so far in `result`.
 
     Examples
     --------
@@ -172,8 +173,32 @@ def minimize(
     search = _checked(reduced, output, ranges, method, max_evaluations)
     if not (options is None or isinstance(options, Mapping)):
         raise ModelError(f"options must be a dictionary, got {type(options).__name__}")
-    descents = [_descend(search, x0, {**DEFAULTS, **(options or {})}) for x0 in _starts(search, starts, rng)]
-    mus, values, bounds = (np.concatenate(a) for a in (search.mus, search.values, search.bounds))
+    made = {**DEFAULTS, **(options or {})}
+    descents: list[Descent] = []
+    cause: KeyboardInterrupt | None = None
+    try:
+        for x0 in _starts(search, starts, rng):
+            descents.append(_descend(search, x0, made))
+        if _stuck(search, starts, descents):  # in the middle of a symmetric range the slope is 0, at a maximum as well
+            descents.append(_descend(search, _tried(search, 1, rng)[0], made))
+    except KeyboardInterrupt as interrupt:
+        if not search.bounds:
+            raise
+        cause = interrupt
+    result = _found(search, descents)
+    if cause is None:
+        return result
+    raise Interrupted(
+        f"minimize was interrupted after {search.count} evaluations; the least value so far, {result.value:.6g}, is in "
+        "`result` of this exception",
+        result,
+    ) from cause
+
+
+def _found(search: _Search, descents: list[Descent]) -> Minimum:
+    """Return what all points visited say."""
+    output = search.output
+    mus, values, bounds = (np.concatenate(a[: len(search.bounds)]) for a in (search.mus, search.values, search.bounds))
     best = int(np.argmin(values))
     at, slopes = mus[best], None
     try:
@@ -182,7 +207,8 @@ def minimize(
         found = search.reduced.gradient(at[None], output, estimate=False).values
     return Minimum(
         output, search.space.names, at, float(values[best]), float(bounds[best]),
-        (float(np.min(values - bounds)), float(np.min(values + bounds))), found[output][0],
+        (float(np.nextafter(np.min(values - bounds), -np.inf)), float(np.nextafter(np.min(values + bounds), np.inf))),
+        found[output][0],
         None if slopes is None else slopes[output][0], tuple(descents), search.count,
     )  # fmt: skip
 
@@ -192,7 +218,7 @@ def _checked(reduced: Any, output: Any, ranges: Any, method: str | None, limit: 
         raise ModelError(f"minimize asks a reduced model, got a {type(reduced).__name__}; rbm.greedy makes one")
     if not isinstance(reduced.operators, np.ndarray):
         reduced = reduced.to("numpy")
-    if output not in reduced.outputs:
+    if not isinstance(output, str) or output not in reduced.outputs:
         known = ", ".join(map(repr, reduced.outputs)) or "none"
         raise ModelError(f"minimize names the output {output!r}, which the model does not have; it has {known}")
     if isinstance(limit, bool) or not (isinstance(limit, int | np.integer) and limit >= 1):
@@ -207,8 +233,13 @@ def _checked(reduced: Any, output: Any, ranges: Any, method: str | None, limit: 
     for name, given in ranges.items():
         if name not in bounds:
             raise ModelError(f"ranges name {name!r}, which is no parameter; they are {', '.join(space.names)}")
-        ends = np.asarray(given, dtype=float)
-        low, high = (float(ends), float(ends)) if ends.ndim == 0 else (float(ends[0]), float(ends[-1]))
+        try:
+            ends = np.asarray(given, dtype=float)
+        except (TypeError, ValueError):
+            ends = np.zeros(0)
+        if ends.shape not in ((), (1,), (2,)):
+            raise ModelError(f"the range of {name} must be (low, high) or one value, got {given!r:.60}")
+        low, high = float(ends.ravel()[0]), float(ends.ravel()[-1])
         least, most = bounds[name]
         if not (least <= low <= high <= most):
             raise ParameterError(
@@ -227,11 +258,23 @@ def _starts(search: _Search, starts: Any, rng: int) -> np.ndarray:
     if starts < 1:
         raise ModelError(f"starts must be a number of at least 1, or points (s, {p}), got {starts!r}")
     middle = np.full((1, p), 0.5)
-    if starts == 1:
-        return middle
-    points = space.sample(max(TRIED * p, int(starts)), rng=rng)
-    order = np.argsort(search.ask(points), kind="stable")[: int(starts) - 1]
-    return np.concatenate([middle, search.inverse(points[order])])
+    return middle if starts == 1 else np.concatenate([middle, _tried(search, int(starts) - 1, rng)])
+
+
+def _stuck(search: _Search, starts: Any, descents: list[Descent]) -> bool:
+    """Return whether the only start, in the middle, ended where it began, and points beside may be asked."""
+    only = not isinstance(starts, bool) and isinstance(starts, int | np.integer) and starts == 1
+    varies = bool(np.any(search.space.bounds[:, 0] < search.space.bounds[:, 1]))
+    return only and varies and descents[0].evaluations == 1 < search.limit
+
+
+def _tried(search: _Search, count: int, rng: int) -> np.ndarray:
+    """Return the best x (count, p) of points that are tried at once, of not more than may be asked."""
+    left = search.limit - search.count
+    if count > left:
+        raise ModelError(f"starts = {count + 1} needs more than max_evaluations = {search.limit}")
+    points = search.space.sample(min(max(TRIED * len(search.space), count), left), rng=rng)
+    return search.inverse(points[np.argsort(search.ask(points), kind="stable")[:count]])
 
 
 def _descend(search: _Search, x0: np.ndarray, options: dict[str, Any]) -> Descent:

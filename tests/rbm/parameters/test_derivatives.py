@@ -98,6 +98,17 @@ def test_a_function_without_derivative_is_named() -> None:
             ask()
 
 
+def test_a_factor_without_derivative_is_named_and_so_is_its_point() -> None:
+    product = CoefficientProduct(Coefficients(["a", square], SPACE))
+    with pytest.raises(rbm.ModelError, match="'square' is a callable without a derivative"):
+        Coefficients([product], SPACE).check_derivatives()
+    kink = CoefficientProduct(Coefficients(["abs(a - 1)", rbm.differentiable(square, slope)], SPACE))
+    with pytest.raises(rbm.ModelError, match=r"^the coefficient 'abs\(a - 1\)' has no derivative .*row 1") as caught:
+        Coefficients([kink], SPACE).derivative(np.array([[0.5, 1.0], [1.0, 1.0]]))
+    assert caught.value.rows is not None
+    assert caught.value.rows.tolist() == [1]
+
+
 def test_a_derivative_of_the_wrong_shape_or_that_fails_is_named() -> None:
     for wrong in (lambda mus: mus[:, 0], lambda mus: mus.T, lambda mus: 1.0):
         with pytest.raises(rbm.ModelError, match=r"derivative of the coefficient 'square' must return .*\(7, 2\)"):

@@ -24,6 +24,7 @@ from helpers.small_models import matrices
 import problems
 import rbm
 from lowrank import LowRankMatrix
+from rbm.parameters import Coefficients
 from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.output_gradients import AtSlopes, output_gradient
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
@@ -219,6 +220,14 @@ def test_large_models_are_refused_until_their_norms_are_known(monkeypatch: pytes
     check(model, reduced.with_term_norms(model))
     with pytest.raises(rbm.ModelError, match="are not those of this reduced model"):
         reduced.with_term_norms(rod())
+    for made_of in (lambda a, p: (10 * a, p), lambda a, p: (a, 10 * p)):
+        first, product = made_of(model.operator_terms[0], model.product)
+        terms = list(zip(model.operator_coefficients.sources, (first, *model.operator_terms[1:]), strict=True))
+        other = rbm.FullOrderModel(terms, [(1.0, model.rhs_terms[:, 0])], product, model.parameters, 0.1)
+        with pytest.raises(rbm.ModelError, match="projected on the basis, are not those"):
+            reduced.with_term_norms(other)
+    for same in (reduced.astype("float32"), reduced.quantize({"basis": 8, "matrices": 10})):
+        assert same.with_term_norms(model).term_norms is not None
 
 
 def test_files_keep_the_norms_and_older_ones_still_load(tmp_path: Path) -> None:
@@ -262,6 +271,11 @@ def test_what_has_no_bound_or_no_derivative_is_refused_with_the_reason() -> None
     good = reduced(model())
     with pytest.raises(rbm.ModelError, match="the output 't', which the model does not have; it has 's'"):
         good.gradient([2.0], "t")
+    with pytest.raises(rbm.ModelError, match=r"outputs = \(\) names none: the model has 's'"):
+        good.gradient([2.0], ())
+    for given in (3, [["s"]]):
+        with pytest.raises(rbm.ModelError, match=r"(the model|it) has 's'"):
+            good.gradient([2.0], given)
     with pytest.raises(rbm.ParameterError, match=r"a = 10.* \(row 1\) is outside"):
         good.gradient([[2.0], [10.0]])
     good.gradient([10.0], extrapolate=True)
@@ -384,3 +398,111 @@ def test_a_model_with_fixed_unknowns_whose_values_depend_on_the_parameters() -> 
         )
         reduced = rbm.greedy(model, model.parameters.sample(30), max_basis=5).reduced_model
         check(model, reduced)
+
+
+def test_a_residual_beyond_the_range_is_no_bound_of_zero() -> None:
+    model, reduced = made("min-theta", 3)
+    at, norm = slopes_of(model, reduced, model.parameters.sample(1)), reduced._online.slope_residual
+    assert norm is not None
+    coordinates = norm.coordinates(at)
+    assert not np.any(norm.bounds(at, np.full_like(coordinates, np.nan)) < np.inf)
+
+
+def test_bounds_hold_where_values_fall_below_the_range_of_numbers_and_derivatives_do_not() -> None:
+    """s is about 1e-360 here, and a parameter of size 1e-150 brings its derivative back."""
+    stiffness, mass, load = (np.asarray(a.toarray() if hasattr(a, "toarray") else a) for a in matrices("sparse"))
+    um, big, tiny = 1e-150, 1e158, 1e-101
+    for coefficient in ("a / 1e-150", "(a / 1e-150)**2"):
+        model = rbm.FullOrderModel(
+            [(1.0, big * stiffness), (coefficient, big * mass)], [("a / 1e-150", tiny * load)], stiffness,
+            {"a": (0.5 * um, 2 * um)}, rbm.stability.MinTheta(reference=[um]),
+            outputs={"s": [("a / 1e-150", tiny * load)], "t": [("a / 1e-150", tiny * np.cos(load))]},
+        )  # fmt: skip
+        check(model, rbm.project(model, model.solve([[um]]).T), 4)
+
+
+def known_points(
+    model: rbm.FullOrderModel, reduced: rbm.ReducedModel, output: Any, mus: np.ndarray
+) -> tuple[Slopes, np.ndarray, np.ndarray, AtSlopes]:
+    """Return points with beta = 2, residuals of 3 and 5 and tau = 7, and the moduli of coefficients."""
+    psi, of_psi = np.abs(output.coefficients(mus)), np.abs(output.coefficients.derivative(mus).transpose(0, 2, 1))
+    at, ones = slopes_of(model, reduced, mus), np.ones(mus.shape)
+    return at, psi, of_psi, AtSlopes(mus, at, 2 * ones[:, 0], 3 * ones[:, 0], 5 * ones, 7 * ones)
+
+
+def test_the_bound_of_a_quadratic_output_has_all_its_terms() -> None:
+    """From ||e|| = 3 / 2 and ||e'|| = (5 + 7 * 3) / 2."""
+    model, reduced = made("min-theta", 3)
+    output, mus = reduced.outputs["square"], model.parameters.sample(4, "random", rng=1)
+    assert isinstance(output, ReducedQuadratic)
+    at, psi, of_psi, points = known_points(model, reduced, output, mus)
+    size, of_size = np.linalg.norm(at.gamma, axis=1)[:, None], np.linalg.norm(at.of_gamma, axis=2)
+    of_state = (of_psi @ output.norms) * (2 * size + 1.5) * 1.5
+    of_slope = 2 * (psi @ output.norms)[:, None] * (1.5 * of_size + size * 13 + 1.5 * 13)
+    assert np.allclose(output_gradient(output, points)[1], of_state + of_slope, rtol=1e-6)
+
+
+def test_what_a_compliant_output_is_off_by_is_charged() -> None:
+    """r* = r + (w - f) + (A - A^H) u_N and its derivative, with norms of A - A^H and w - f that are made large here."""
+    model, reduced = made("min-theta", 3)
+    output = reduced.outputs["own"]
+    assert isinstance(output, ReducedCompliant)
+    mus = model.parameters.sample(4, "random", rng=1)
+    at, psi, of_psi, points = known_points(model, reduced, output, mus)
+    far = replace(output, dual=1e9 * output.dual)  # the plain bound is larger
+
+    def bound(skew: float, mismatch: float) -> np.ndarray:
+        charged = replace(far, skew=np.full(len(output.skew), skew), mismatch=np.full(len(output.mismatch), mismatch))
+        made = output_gradient(charged, points)[1]
+        assert made is not None
+        return made
+
+    for skew, mismatch in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.1, 0.2)):
+        size, of_size = (np.linalg.norm(a, axis=-1) for a in (at.gamma, at.of_gamma))
+        weight, of_weight = np.abs(at.theta).sum(axis=1), np.abs(at.of_theta).sum(axis=2)
+        dual = 3 + mismatch * psi.sum(axis=1) + skew * weight * size
+        of_dual = 5 + mismatch * of_psi.sum(axis=2) + skew * (of_weight * size[:, None] + weight[:, None] * of_size)
+        exact = (dual[:, None] * 5 + of_dual * 3 + 7 * 3 * dual[:, None]) / 2
+        assert np.allclose(bound(skew, mismatch), exact, rtol=1e-6)
+
+
+def test_complex_coefficients_make_no_compliant_output() -> None:
+    """A formula may turn out complex at the points, in the terms, the load, or only in a derivative."""
+    base = compliant_model("complex")
+    stiffness, mass = base.operator_terms
+    load = base.rhs_terms[:, 0]
+    for theta, phi in (("1 + 1j * a", "1"), ("a", "exp(1j * a)"), ("exp(1j * a) + 2", "exp(1j * a)")):
+        model = rbm.FullOrderModel(
+            [(1.0, stiffness), (theta, mass)], [(phi, load)], base.product, {"a": (0.5, 3.0)},
+            0.9, outputs={"s": [(phi, load.conj())]},
+        )  # fmt: skip
+        reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=2).reduced_model
+        assert type(reduced.outputs["s"]) is ReducedCompliant
+        check(model, reduced, 12)
+
+
+def test_quadratic_outputs_of_complex_solutions() -> None:
+    for base in (compliant_model("complex"), convection_model(3, "complex")):
+        model = rbm.FullOrderModel(
+            list(zip(base.operator_coefficients.sources, base.operator_terms, strict=True)),
+            [(1.0, base.rhs_terms[:, 0])], base.product, base.parameters, 0.03, outputs={"q": base.product},
+        )  # fmt: skip
+        basis = rbm.greedy(model, model.parameters.sample(40)).basis
+        check(model, rbm.project(model, basis))
+        check(model, rbm.project(model, basis[:, :1]))
+
+
+def test_what_corrections_and_offsets_are_off_by_is_charged() -> None:
+    model, reduced = made("complex dual", 3)
+    output, mus = reduced.outputs["window"], model.parameters.sample(4, "random", rng=1)
+    assert isinstance(output, ReducedPrimalDual)
+    at, _, _, points = known_points(model, reduced, output, mus)
+    # without the plain bound about the Galerkin value, what is left is the correction
+    free = replace(output, dual=0 * output.dual, defects=None)
+    value, bound = output_gradient(free, points)
+    linear = ReducedLinear(output.coefficients, output.vectors, output.dual)
+    assert np.all(bound >= np.abs(value - output_gradient(linear, points)[0]))
+    sums = output_gradient(replace(free, correction_error=1.0), points)[1]
+    assert np.all(sums > bound + np.linalg.norm(at.of_gamma, axis=2) * 1e-6)
+    far = replace(linear, offset=np.array([1e20]), offset_coefficients=Coefficients(["exp(x)"], model.parameters))
+    assert np.all(output_gradient(far, points)[1][:, 0] >= 1e20 * np.exp(mus[:, 0]) * 2.0**-53)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -149,6 +151,81 @@ def test_the_optimum_of_the_fin_takes_fewer_than_twenty_evaluations() -> None:
         assert small.solve(grid).outputs[found.output].min() >= found.value - 1e-6
 
 
+def bump(coefficient: str) -> rbm.ReducedModel:
+    stiffness, mass, load = matrices("sparse")
+    full = rbm.FullOrderModel(
+        [(1.0, stiffness), (coefficient, mass)], [(1.0, load)], stiffness, {"a": (1.0, 9.0)}, 1.0, outputs={"s": load}
+    )  # fmt: skip
+    return reduced(full, max_basis=6)
+
+
+def test_a_search_does_not_end_at_the_maximum_in_the_middle() -> None:
+    """The slope is zero there, too."""
+    found = rbm.minimize(bump("1 + (a - 5)**2"), "s")
+    assert found.parameters["a"] in (1.0, 9.0)
+    assert len(found.descents) == 2
+    assert found.evaluations == 64 + sum(d.evaluations for d in found.descents)
+    assert abs(rbm.minimize(bump("20 - (a - 5)**2"), "s").parameters["a"] - 5) < 1e-6
+    assert rbm.minimize(bump("1 + (a - 5)**2"), "s", max_evaluations=1).evaluations == 1
+    assert rbm.minimize(bump("1 + (a - 5)**2"), "s", ranges={"a": 5.0}).evaluations == 1
+
+
+def test_values_that_are_zero_at_the_start_and_small_elsewhere() -> None:
+    stiffness, mass, load = matrices("sparse")
+    full = rbm.FullOrderModel(
+        [(1.0, stiffness), ("a", mass)], [("b", 1e-9 * load)], stiffness, {"a": (1.0, 9.0), "b": (-1.0, 1.0)}, 1.0,
+        outputs={"s": np.abs(load)},
+    )  # fmt: skip
+    found = rbm.minimize(reduced(full, tol=1e-14), "s")
+    assert found.parameters == {"a": 1.0, "b": -1.0}
+    assert found.value < 0
+
+
+def test_points_that_are_tried_count_for_the_limit() -> None:
+    found = rbm.minimize(bump("a"), "s", starts=3, max_evaluations=5)
+    assert found.evaluations == 5
+    with pytest.raises(rbm.ModelError, match="starts = 1000000 needs more than max_evaluations = 100"):
+        rbm.minimize(bump("a"), "s", starts=10**6, max_evaluations=100)
+
+
+def test_the_ends_of_the_interval_are_rounded_outwards() -> None:
+    small = reduced(model())
+    found = rbm.minimize(small, "cost", max_evaluations=1)
+    solution = small.solve(found.mu[None])
+    value, bound = (Fraction(float(a["cost"][0])) for a in (solution.outputs, solution.output_bounds))
+    assert Fraction(found.interval[0]) < value - bound < value + bound < Fraction(found.interval[1])
+
+
+def test_an_interrupted_search_keeps_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, asked = reduced(model()), []
+    gradient = rbm.ReducedModel.gradient
+
+    def interrupted(self: Any, *args: Any, **options: Any) -> rbm.Gradient:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return gradient(self, *args, **options)
+
+    monkeypatch.setattr(rbm.ReducedModel, "gradient", interrupted)
+    with pytest.raises(rbm.errors.Interrupted, match="interrupted after 3 evaluations") as caught:
+        rbm.minimize(small, "cost")
+    assert caught.value.result.evaluations == 3
+    assert caught.value.result.interval[0] <= caught.value.result.value
+    asked[:] = [1, 1]
+    monkeypatch.setattr(rbm.ReducedModel, "solve", lambda *args, **options: interrupted(*args))
+    with pytest.raises(KeyboardInterrupt) as early:  # before there is anything
+        rbm.minimize(small, "cost")
+    assert not isinstance(early.value, rbm.errors.Interrupted)
+
+
+@pytest.mark.parametrize("wrong", ["x", (), (1, 2, 3), [[1, 2], [3, 4]]])
+def test_a_range_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(rbm.ModelError, match=r"range of a must be \(low, high\) or one value, got"):
+        rbm.minimize(reduced(model(), max_basis=2), "cost", ranges={"a": wrong})
+    with pytest.raises(rbm.ModelError, match="names the output"):
+        rbm.minimize(reduced(model(), max_basis=2), [wrong])  # type: ignore[arg-type]
+
+
 def test_torch_differentiates_a_reduced_output() -> None:
     torch = pytest.importorskip("torch")
     small = reduced(model())
@@ -167,6 +244,32 @@ def test_torch_differentiates_a_reduced_output() -> None:
         rbm.uses.torch_function(small, "complex")
 
 
+def test_what_torch_may_ask_and_what_not() -> None:
+    torch = pytest.importorskip("torch")
+    small = reduced(model())
+    function = rbm.uses.torch_function(small, "cost")
+    mus = torch.tensor([[[2.0, 1.0], [30.0, 0.5]], [[4.0, 1.0], [3.0, 0.5]]], dtype=torch.float64)
+    assert function(mus).shape == (2, 2)
+    assert function(mus[:0]).shape == (0, 2)
+    assert torch.equal(torch.func.vmap(function)(mus[0]), function(mus[0]))
+    slopes = torch.func.vmap(torch.func.grad(function))(mus[0])
+    assert np.allclose(slopes.numpy(), small.gradient(mus[0].numpy()).values["cost"], rtol=1e-12)
+    assert function(mus.to(torch.bfloat16)).dtype == torch.bfloat16
+    tenth = bump("a / 10")  # in single precision 0.3 is more than 0.3
+    narrow = rbm.uses.torch_function(replace(tenth, parameters=rbm.ParameterSpace({"a": (1.0, 8.3)})), "s")
+    assert float(torch.tensor(8.3)) != 8.3
+    assert narrow(torch.tensor([[8.3]])).shape == (1,)
+    with pytest.raises(rbm.ParameterError, match="outside"):
+        narrow(torch.tensor([[8.31]]))
+    for wrong in (torch.tensor([[2, 1]]), np.ones((1, 2)), torch.tensor(2.0)):
+        with pytest.raises(rbm.ModelError, match="asks floating-point tensors"):
+            function(wrong)
+    one = mus[0, 0].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(function(one), one, create_graph=True)
+    with pytest.raises(rbm.ModelError, match="has no derivative itself"):
+        slope.sum().backward()
+
+
 def test_jax_differentiates_a_reduced_output() -> None:
     jax = pytest.importorskip("jax")
     small = reduced(model())
@@ -176,6 +279,8 @@ def test_jax_differentiates_a_reduced_output() -> None:
     s = small.solve(np.asarray(mus)).outputs["cost"]
     assert np.allclose(made, 2 * s[:, None] * small.gradient(np.asarray(mus)).values["cost"], rtol=1e-5)
     assert jax.grad(function)(mus[0]).shape == (2,)
+    with pytest.raises(rbm.ModelError, match="asks floating-point tensors"):
+        function(jax.numpy.asarray([[2, 1]]))
     assert np.allclose(jax.vmap(jax.grad(function))(mus), small.gradient(np.asarray(mus)).values["cost"], rtol=1e-5)
 
 

@@ -53,6 +53,17 @@ def test_the_slope_is_that_of_difference_quotients_also_where_points_are_reflect
             assert abs(slope[j] - quotient) <= 1e-7 * max(np.abs(slope).max(), 1.0)
 
 
+def test_at_the_ends_of_the_ranges_slopes_are_those_from_inside() -> None:
+    f = cases()["logarithmic"]
+    f.best = 0.0, np.zeros(1), 0.0
+    for x in ([1.0, 0.3], [0.4, 1.0], [0.0, 0.3], [1.0, 1.0]):
+        at = np.array(x)
+        slope, inside = f.slope(at), np.where(at == 1, -1e-6, 1e-6)
+        for j in range(2):
+            step = inside[j] * np.eye(2)[j]
+            assert abs((f(at + step) - f(at)) / inside[j] - slope[j]) < 1e-3 * abs(slope[j])
+
+
 def test_optimisers_with_derivatives_need_fewer_evaluations_than_with_differences(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
