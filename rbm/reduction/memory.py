@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.columns import BLOCK
-from rbm.errors import ModelError
+from rbm.errors import ModelError, ParameterError
 from rbm.reduction.projected_system import together
 from rbm.storage.workspace import Workspace
 
@@ -69,20 +69,25 @@ def expected_memory(model: AffineSystem, size: int, *, batch: int = 1, workspace
     and its images, and what a step needs. With a workspace the former are in files, whose pages the system keeps in
     memory as long as there is room. Factors of P and of one A(mu) are counted as large as those of P are.
 
+    Raises ParameterError for numbers that are none.
+
     size : N; batch : snapshots a step; workspace : a folder, or None; duals : bases of dual problems, counted as large
     """
+    for name, number, least in (("size", size, 1), ("batch", batch, 1), ("duals", duals, 0)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise ParameterError(f"{name} must be a whole number of at least {least}, got {number!r}")
     n, stack = model.dimension, model.stack
     kinds = [a.dtype for a in model.operator_terms if getattr(a, "dtype", None) is not None]
-    number = np.result_type(float, model.rhs_terms, *kinds).itemsize
+    itemsize = np.result_type(float, model.rhs_terms, *kinds).itemsize
     terms, size = stack.terms, min(size, n)
     rhs = model.rhs_terms.shape[1]
     tall = (2 * (rhs + terms * size) + 2 * size) * n + size * len(stack.owner)
     width = max(rhs, terms * min(batch, together(n, terms)))
     block = min(BLOCK, 8 * n * width) * BLOCKS
     step = AT_ONCE * n * width + 4 * n * batch
-    kept, made = (0, tall * number) if workspace is not None else (tall * number, 0)
+    kept, made = (0, tall * itemsize) if workspace is not None else (tall * itemsize, 0)
     factors, measured = _factors(model)
-    arrays = (1 + duals) * (kept + n * size * number) + step * number + block
+    arrays = (1 + duals) * (kept + n * size * itemsize) + step * itemsize + block
     return Memory(int(arrays), int((1 + duals) * made), int(2 * factors), measured)
 
 

@@ -82,6 +82,8 @@ class AMG:
         preconditioner = grids.aspreconditioner(cycle="V")
 
         def solve(rhs: np.ndarray) -> np.ndarray:
+            if not rhs.shape[1]:
+                return np.zeros(rhs.shape, np.result_type(balanced.dtype, rhs))
             columns = [self._column(run, balanced, preconditioner, units, b) for b in rhs.T]
             return np.stack(columns, axis=1)
 
@@ -98,7 +100,7 @@ class AMG:
     ) -> np.ndarray:
         right = units * b
         size = float(np.linalg.norm(right))
-        if not size > 0:
+        if size == 0:  # NaN is not: it ends in the error below
             return np.zeros(len(b), np.result_type(balanced.dtype, b))
         # size one: a residual of rounding, 1e-200, is a right-hand side like others
         x = run(balanced, right / size, preconditioner, self.rtol, self.max_iterations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,23 @@ def prover(solver: Any, matrix: Any) -> Prove | None:
         return None
     if (choose := getattr(solver, "proving", None)) is not None:
         return choose(matrix)
-    return getattr(solver, "cholesky", None)
+    cholesky = getattr(solver, "cholesky", None)
+    return None if cholesky is None else partial(_checked, cholesky)
+
+
+def _checked(cholesky: Prove, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
+    """Return what `cholesky` of a solver returns; raise ModelError for what is no proof: it may be of the user."""
+    made: Any = cholesky(matrix, prove=prove)
+    if made is None:
+        return None
+    if not (isinstance(made, tuple) and len(made) == 2 and callable(made[0])):
+        raise ModelError(f"cholesky of the solver must return (solve, e) or None, it returned {made!r}")
+    error = made[1]
+    if prove and error is not None:
+        is_number = isinstance(error, int | float | np.number) and not np.iscomplexobj(error)
+        if not (is_number and np.isfinite(error) and error >= 0):
+            raise ModelError(f"the e of cholesky of the solver, H + e I >= 0, must be a number >= 0, got {error!r}")
+    return made
 
 
 def solve_positive_definite(solver: Any, matrix: Any) -> Solve | None:

@@ -9,7 +9,7 @@ the factor L = R^H, sums in any order, and the standard model of floating-point 
 as entry (i, j) is a sum over the columns that both rows have, g_ij <= min(g_i, g_j). The diagonal of the same identity
 bounds the length of a row, rho_i^2 = h_ii - E_ii <= h_ii / (1 - g). The matrix on the right has rank one, hence
 
-    ||E||_2 <= sum_i g_i rho_i^2 <= (u / c) (nnz(L) max_i h_ii + 6 trace(H)),    c = (1 - (n + 6) u)^2,
+    ||E||_2 <= sum_i g_i rho_i^2 <= (u / c) (nnz(L) max_i h_ii + 6 trace(H)),    c = 1 - 2 (n + 6) u,
 
 and 4 u in place of u for complex numbers. Nothing of the factor is needed but how many entries it has, which libraries
 report; where one does not, n^2 / 2 will do. In balanced units e is about nnz(L) u: 2e-9 for 64 000 unknowns in space.
@@ -51,8 +51,8 @@ def cholesky_error(matrix: Any, entries: float | None = None) -> float | None:
     unit = (4 if np.iscomplexobj(matrix) else 1) * float(np.finfo(float).eps) / 2
     full = n * (n + 1) / 2
     entries = full if entries is None else min(float(entries), full)
-    share = 1 - (n + OTHERS) * unit
+    share = 1 - 2 * (n + OTHERS) * unit
     if not share > 0:
         return None
     sums = entries * largest + OTHERS * float(np.abs(diagonal).sum())
-    return unit / share**2 * sums * (1 + 2.0**-20)
+    return unit / share * sums * (1 + 2.0**-20)

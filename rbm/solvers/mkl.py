@@ -88,8 +88,8 @@ class Factors:
         self._kind, self._threads, self._n = kind, threads, matrix.shape[0]
         self._lock = threading.Lock()
         self._dtype = np.dtype(complex if kind in COMPLEX else float)
-        upper = sp.csr_array(_with_diagonal(matrix, kind), dtype=self._dtype)
-        upper.sort_indices()
+        upper = sp.csr_array(_with_diagonal(matrix, kind), dtype=self._dtype, copy=True)
+        upper.sum_duplicates()  # sorted, too: on an entry that is there twice MKL does not come back
         if upper.nnz > LONGEST:
             raise PardisoError(f"the matrix has {upper.nnz} entries, PARDISO takes {LONGEST}", -8)
         self._values = upper.data
@@ -106,7 +106,7 @@ class Factors:
             else:
                 self._analyse(none)
             self._call(FACTORISE, none, none)
-        self.entries, self.perturbed = _count(self._options[17]), int(self._options[13])
+        self.entries, self.perturbed = _count(self._options[17], self._options[16]), int(self._options[13])
 
     def _analyse(self, none: np.ndarray) -> None:
         """Find an order of little fill, or take the one that was found for this pattern before: the same bits."""
@@ -120,7 +120,9 @@ class Factors:
             _orders.put(key, self._order.copy())
 
     def __call__(self, rhs: np.ndarray) -> np.ndarray:
-        """Return X (n, k) for right-hand sides (n, k) of the type of the matrix."""
+        """Return X (n, k) for right-hand sides (n, k); for complex ones of a real matrix in two parts."""
+        if np.iscomplexobj(rhs) and self._dtype.kind != "c":
+            return self(rhs.real) + 1j * self(rhs.imag)
         b = np.asarray(rhs, dtype=self._dtype, order="F")
         x = np.empty_like(b, order="F")
         with self._lock, _threads_set(self._threads):
@@ -166,9 +168,12 @@ def _options(kind: int) -> np.ndarray:
     return options
 
 
-def _count(reported: Any) -> float | None:
-    """Return a count that MKL reports in 32 bits, None where it cannot be one."""
-    return float(reported) if reported > 0 else None
+def _count(reported: Any, kilobytes: Any) -> float | None:
+    """Return a count that MKL reports in 32 bits, None where it cannot be one.
+
+    kilobytes : of the factors; from 2^31 numbers of 8 bytes on the count may have come round to a positive one
+    """
+    return float(reported) if reported > 0 and 0 <= kilobytes < LONGEST // 128 else None
 
 
 def _pardiso(

@@ -59,6 +59,8 @@ class PETSc:
         ksp, first, last = self._solver(petsc, sp.csr_array(matrix))
 
         def solve(rhs: np.ndarray) -> np.ndarray:
+            if not rhs.shape[1]:
+                return np.zeros(rhs.shape, np.result_type(matrix.dtype, rhs))
             return np.stack([self._column(petsc, ksp, first, last, b, np.iscomplexobj(matrix)) for b in rhs.T], axis=1)
 
         return solve

@@ -245,7 +245,7 @@ def opened(workspace: str | os.PathLike[str] | Workspace | None, model: Owner) -
     """
     if workspace is None or isinstance(workspace, Workspace):
         return _Given(workspace)
-    if not isinstance(workspace, str | os.PathLike):
+    if not isinstance(workspace, str | os.PathLike) or not os.fspath(workspace) or "\0" in str(workspace):
         raise WorkspaceError(f"workspace must be the name of a folder, got {workspace!r}")
     return Workspace(workspace, model.fingerprint())
 

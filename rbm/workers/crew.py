@@ -113,7 +113,13 @@ class Crew:
             shared = os.environ.get("RBM_SHARED_FOLDER")
             if shared and not Path(shared).is_dir():
                 raise ModelError(f"RBM_SHARED_FOLDER is {shared!r}, which is no folder")
-            self._folder = tempfile.mkdtemp(prefix="rbm-workers-", dir=shared or None)
+            try:
+                self._folder = tempfile.mkdtemp(prefix="rbm-workers-", dir=shared or None)
+            except OSError as error:
+                raise ModelError(
+                    f"no folder for what workers are sent can be made in {shared or tempfile.gettempdir()} "
+                    f"({error.strerror}): set RBM_SHARED_FOLDER to a folder that can be written to"
+                ) from error
             self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
 

@@ -15,6 +15,7 @@ from helpers import ROOT
 
 import rbm
 from problems import reaction_diffusion_1d, thermal_block
+from rbm.errors import ParameterError
 from rbm.reduction import memory
 from rbm.reduction.projected_system import Reduction
 from rbm.storage.workspace import Workspace
@@ -146,3 +147,9 @@ def test_factors_go_when_they_are_no_longer_used() -> None:
     code = [sys.executable, "-c", FACTORS]
     grown = int(subprocess.run(code, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert grown < 20_000  # kB
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"size": 1.5}, {"size": "3"}, {"batch": 0}, {"duals": -1}])
+def test_numbers_of_vectors_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match="must be a whole number of at least"):
+        rbm.expected_memory(None, **{"size": 3, **options})  # type: ignore[arg-type]

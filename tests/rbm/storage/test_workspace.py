@@ -20,7 +20,7 @@ import rbm
 from problems import frequency_sweep, reaction_diffusion_1d
 from rbm.arithmetic.columns import WIDTH, Columns
 from rbm.errors import WorkspaceError
-from rbm.storage.workspace import FilePiece, Workspace
+from rbm.storage.workspace import FilePiece, Workspace, opened
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +261,9 @@ def test_a_folder_that_cannot_be_written_to(
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.raises(rbm.ModelError, match=os.strerror(code)):
         run(model, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", 3])
+def test_what_names_no_folder_is_refused(name: Any) -> None:
+    with pytest.raises(WorkspaceError, match="workspace must be the name of a folder"):
+        opened(name, None)  # type: ignore[arg-type]

@@ -16,8 +16,8 @@ from helpers.killed_workers import kill_always, killing, killing_once, pool
 
 import rbm
 from problems import thermal_block
-from rbm.errors import WorkersLost
-from rbm.workers import parcels
+from rbm.errors import ModelError, WorkersLost
+from rbm.workers import Crew, parcels
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +176,12 @@ def test_a_shared_folder_that_is_none_is_named(model: rbm.FullOrderModel, monkey
     monkeypatch.setenv("RBM_SHARED_FOLDER", "/no/such/folder")
     with pool(1) as processes, pytest.raises(rbm.ModelError, match=r"RBM_SHARED_FOLDER is '/no/such/folder'"):
         model.solve(model.parameters.sample(3), executor=processes)
+
+
+def test_a_shared_folder_that_cannot_be_written_to_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(ModelError, match=r"No space left on device\): set RBM_SHARED_FOLDER to a folder"):
+        _ = Crew(None, None).folder
