@@ -32,9 +32,9 @@ def run() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return four tables."""
+    """Return the tables of memory and of solvers, CPU seconds and GiB, and the figures of workers in lines below."""
     rows = []
-    for name, r in result["memory"].items():
+    for name, r in sorted(result["memory"].items(), key=lambda case: case[1]["n"]):
         solves = r["truth"] + r["riesz"]
         row = [name, r["n"], r["cpu"], solves, r["cpu"] / solves, r["peak"] / 2**30, r["anonymous"] / 2**30]
         rows.append([f"{x:.2f}" if isinstance(x, float) else str(x) for x in row])

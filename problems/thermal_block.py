@@ -38,29 +38,21 @@ def thermal_block(
     n_elements = whole_number("n_elements", n_elements, least=1)
     if n_elements % nx or n_elements % ny or n_elements < 2:
         raise ModelError(f"n_elements = {n_elements} must be at least 2 and a multiple of both block numbers {blocks}")
-    skfem, helpers = (require(m, "scikit-fem", "thermal_block") for m in ("skfem", "skfem.helpers"))
+    skfem, poisson = (require(m, "scikit-fem", "thermal_block") for m in ("skfem", "skfem.models.poisson"))
     mesh = thermal_block_mesh(n_elements)
     element = skfem.ElementTriP1()
     basis = skfem.Basis(mesh, element)
     inner = basis.complement_dofs(basis.get_dofs())
 
-    @skfem.BilinearForm
-    def conduction(u, v, _):  # type: ignore[no-untyped-def]
-        return helpers.dot(helpers.grad(u), helpers.grad(v))
-
-    @skfem.LinearForm
-    def load(v, _):  # type: ignore[no-untyped-def]
-        return v
-
     x, y = mesh.p[:, mesh.t].mean(axis=1)
     block = np.floor(x * nx).astype(int) + nx * np.floor(y * ny).astype(int)
     terms = []
     for i in range(nx * ny):
-        matrix = conduction.assemble(skfem.Basis(mesh, element, elements=np.flatnonzero(block == i)))
+        matrix = poisson.laplace.assemble(skfem.Basis(mesh, element, elements=np.flatnonzero(block == i)))
         terms.append(sp.csr_array(matrix)[inner][:, inner])
     product = sum(terms[1:], start=terms[0])
     names = [f"k{i + 1}" for i in range(nx * ny)]
-    f = load.assemble(basis)[inner]
+    f = poisson.unit_load.assemble(basis)[inner]
     return FullOrderModel(
         operators=list(zip(names, terms, strict=True)),
         rhs=[(1.0, f)],

@@ -53,17 +53,9 @@ def thermal_block_3d(
     n_elements = whole_number("n_elements", n_elements, least=1)
     if any(n_elements % b for b in numbers) or n_elements < 2:
         raise ModelError(f"n_elements = {n_elements} must be at least 2 and a multiple of all block numbers {blocks}")
-    skfem, helpers = (require(m, "scikit-fem", "thermal_block_3d") for m in ("skfem", "skfem.helpers"))
+    skfem, poisson = (require(m, "scikit-fem", "thermal_block_3d") for m in ("skfem", "skfem.models.poisson"))
     mesh = thermal_block_3d_mesh(n_elements, element)
     kind = getattr(skfem, ELEMENTS[element][1])()
-
-    @skfem.BilinearForm
-    def conduction(u, v, _):  # type: ignore[no-untyped-def]
-        return helpers.dot(helpers.grad(u), helpers.grad(v))
-
-    @skfem.LinearForm
-    def load(v, _):  # type: ignore[no-untyped-def]
-        return v
 
     inner = mesh.interior_nodes()
     centre = np.floor(mesh.p[:, mesh.t].mean(axis=1) * np.array(numbers)[:, None]).astype(int)
@@ -71,8 +63,8 @@ def thermal_block_3d(
     terms, total = [], np.zeros(mesh.p.shape[1])
     for i in range(int(np.prod(numbers))):
         basis = skfem.Basis(mesh, kind, elements=np.flatnonzero(block == i))
-        terms.append(sp.csr_array(sp.csr_array(conduction.assemble(basis))[inner][:, inner]))
-        total += load.assemble(basis)
+        terms.append(sp.csr_array(sp.csr_array(poisson.laplace.assemble(basis))[inner][:, inner]))
+        total += poisson.unit_load.assemble(basis)
     names = [f"k{i + 1}" for i in range(len(terms))]
     f = total[inner]
     return FullOrderModel(
