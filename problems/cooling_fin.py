@@ -36,13 +36,9 @@ def cooling_fin(
     Raises ModelError for a refinement that is no positive whole number, and what :class:`rbm.TimeModel` raises.
     Source: the fin problem of A. T. Patera's course 16.920 at MIT, which poses it in time as well.
     """
-    skfem = require("skfem", "scikit-fem", "cooling_fin")
+    skfem, poisson = (require(m, "scikit-fem", "cooling_fin") for m in ("skfem", "skfem.models.poisson"))
     steady = thermal_fin(refinement)
     mesh, element = thermal_fin_mesh(refinement), skfem.ElementTriP1()
-
-    @skfem.BilinearForm
-    def capacity(u, v, _):  # type: ignore[no-untyped-def]
-        return u * v
 
     @skfem.LinearForm
     def edge(v, _):  # type: ignore[no-untyped-def]
@@ -51,7 +47,7 @@ def cooling_fin(
     tips = mesh.facets_satisfying(lambda x: np.abs(x[0]) > HALF_WIDTH + LENGTH - 1e-9, boundaries_only=True)
     upper = tips[mesh.p[1, mesh.facets[:, tips]].min(axis=0) > 3.0]  # the lower edges of the pairs are at 0.75 + i
     tip = edge.assemble(skfem.FacetBasis(mesh, element, facets=upper)) / (2 * THICKNESS)
-    mass = sp.csr_array(capacity.assemble(skfem.Basis(mesh, element)))
+    mass = sp.csr_array(poisson.mass.assemble(skfem.Basis(mesh, element)))
     mean = mass @ np.ones(mass.shape[0])
     return TimeModel(
         mass=mass,

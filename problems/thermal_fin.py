@@ -41,30 +41,19 @@ def thermal_fin(refinement: int = 4) -> FullOrderModel:
     Source: the fin problem of A. T. Patera's course 16.920 at MIT; T_root = 1.53107, 1.535071 and 1.536266 on the three
     triangulations handed out there, at k = 1.5 and Bi = 0.1.
     """
-    skfem, helpers = (require(m, "scikit-fem", "thermal_fin") for m in ("skfem", "skfem.helpers"))
+    skfem, poisson = (require(m, "scikit-fem", "thermal_fin") for m in ("skfem", "skfem.models.poisson"))
     mesh = thermal_fin_mesh(refinement)
     element = skfem.ElementTriP1()
 
-    @skfem.BilinearForm
-    def conduction(u, v, _):  # type: ignore[no-untyped-def]
-        return helpers.dot(helpers.grad(u), helpers.grad(v))
-
-    @skfem.BilinearForm
-    def exchange(u, v, _):  # type: ignore[no-untyped-def]
-        return u * v
-
-    @skfem.LinearForm
-    def flux(v, _):  # type: ignore[no-untyped-def]
-        return 1.0 * v
-
     part = _parts(mesh)
     terms = [
-        conduction.assemble(skfem.Basis(mesh, element, elements=np.flatnonzero(part == i))).tocsr() for i in range(5)
+        poisson.laplace.assemble(skfem.Basis(mesh, element, elements=np.flatnonzero(part == i))).tocsr()
+        for i in range(5)
     ]
     root = mesh.facets_satisfying(lambda x: x[1] < 1e-9, boundaries_only=True)
     air = np.setdiff1d(mesh.boundary_facets(), root)
-    terms.append(exchange.assemble(skfem.FacetBasis(mesh, element, facets=air)).tocsr())
-    f = flux.assemble(skfem.FacetBasis(mesh, element, facets=root))
+    terms.append(poisson.mass.assemble(skfem.FacetBasis(mesh, element, facets=air)).tocsr())
+    f = poisson.unit_load.assemble(skfem.FacetBasis(mesh, element, facets=root))
     matrices = [sp.csr_array(a) for a in terms]
     reference = [1.0] * 4 + [REFERENCE_BIOT]
     names = [f"k{i}" for i in range(1, 5)]

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import rbm
-from helpers.exact_outputs import BITS, line
+from helpers.exact_outputs import BITS, exact_matrix, exact_number, exact_sum, line
 from rbm.affine.terms import Output
 from rbm.parameters.expressions import COLUMN, NUMBER, Expression
 from rbm.solvers.definite import dense
@@ -26,23 +26,25 @@ def gradient_errors(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str
 def differences(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return ds/dmu_j - value_j (M, p), each rounded once."""
     flint.ctx.prec = BITS
-    terms = [_matrix(dense(a)) for a in model.operator_terms]
-    loads = [_matrix(f[:, None]) for f in model.rhs_terms.T]
+    terms = [exact_matrix(dense(a)) for a in model.operator_terms]
+    loads = [exact_matrix(f[:, None]) for f in model.rhs_terms.T]
     forms = {name: [_form(t, model.outputs[name]) for t in model.outputs[name].terms] for name in values}
     theta, of_theta = _with_slopes(model.operator_coefficients, mus)
     phi, of_phi = _with_slopes(model.rhs_coefficients, mus)
     psi = {name: _with_slopes(model.outputs[name].coefficients, mus) for name in values}
     made = {name: np.empty(mus.shape, dtype=complex) for name in values}
     for k in range(len(mus)):
-        a = _sum(theta[k], terms)
-        u = a.solve(_sum(phi[k], loads))
-        slopes = [_sum(of_phi[k, :, j], loads) - _sum(of_theta[k, :, j], terms) * u for j in range(mus.shape[1])]
+        a = exact_sum(theta[k], terms)
+        u = a.solve(exact_sum(phi[k], loads))
+        slopes = [
+            exact_sum(of_phi[k, :, j], loads) - exact_sum(of_theta[k, :, j], terms) * u for j in range(mus.shape[1])
+        ]
         together = a.solve(flint.acb_mat([[s[i, 0] for s in slopes] for i in range(a.nrows())]))
         for j in range(mus.shape[1]):
             du = flint.acb_mat([[together[i, j]] for i in range(a.nrows())])
             for name, value in values.items():
                 exact = _derivative(model.outputs[name], forms[name], psi[name], (k, j), mus, (u, du))
-                error = exact - _number(value[k, j])
+                error = exact - exact_number(value[k, j])
                 assert float(abs(error).rad()) <= 1e-12 * float(abs(error).mid()) + 1e-60
                 made[name][k, j] = complex(float(error.real.mid()), float(error.imag.mid()))
     return made
@@ -57,11 +59,11 @@ def _derivative(output: Output, forms: list[Any], psi: Any, at: tuple[int, int],
             of_u, of_du = (left * form * u)[0, 0].real, 2 * (left * form * du)[0, 0].real
         else:
             of_u, of_du = (form * u)[0, 0], (form * du)[0, 0]
-        total = total + _number(slopes[k, q, j]) * of_u + _number(values[k, q]) * of_du
+        total = total + exact_number(slopes[k, q, j]) * of_u + exact_number(values[k, q]) * of_du
     if output.offset is not None:
         of_c = output.offset.coefficients.derivative(mus[k : k + 1])[0, :, j]
         for c, b in zip(of_c, output.offset.numbers, strict=True):
-            total = total + _number(c) * _number(b)
+            total = total + exact_number(c) * exact_number(b)
     return total
 
 
@@ -71,26 +73,11 @@ def _with_slopes(coefficients: Any, mus: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _form(term: Any, output: Output) -> flint.acb_mat:
     dense = term.toarray() if sp.issparse(term) else np.asarray(term)
-    return _matrix(dense if output.quadratic else dense[None])
+    return exact_matrix(dense if output.quadratic else dense[None])
 
 
 def _adjoint(u: flint.acb_mat) -> flint.acb_mat:
     return flint.acb_mat([[u[i, 0].conjugate() for i in range(u.nrows())]])
-
-
-def _number(x: complex) -> flint.acb:
-    return flint.acb(float(np.real(x)), float(np.imag(x)))
-
-
-def _matrix(a: np.ndarray) -> flint.acb_mat:
-    return flint.acb_mat([[_number(x) for x in row] for row in np.asarray(a)])
-
-
-def _sum(coefficients: np.ndarray, terms: list[flint.acb_mat]) -> flint.acb_mat:
-    total = terms[0] * _number(coefficients[0])
-    for c, a in zip(coefficients[1:], terms[1:], strict=True):
-        total = total + a * _number(c)
-    return total
 
 
 #: What formulas are made of, in ball arithmetic.
@@ -121,7 +108,7 @@ def exact_formula(text: str, names: tuple[str, ...], mu: list[flint.acb]) -> fli
         if arity == COLUMN:
             stack.append(mu[item])
         elif arity == NUMBER:
-            stack.append(_number(item))
+            stack.append(exact_number(item))
         else:
             arguments = stack[-arity:]
             del stack[-arity:]
@@ -155,7 +142,7 @@ def _parts(x: flint.acb) -> tuple[Any, Any]:
 def _output_at(model: rbm.FullOrderModel, mu: list[flint.acb], output: Output) -> flint.acb:
     def values(coefficients: Any) -> list[flint.acb]:
         names = model.parameters.names
-        return [exact_formula(s, names, mu) if isinstance(s, str) else _number(s) for s in coefficients.sources]
+        return [exact_formula(s, names, mu) if isinstance(s, str) else exact_number(s) for s in coefficients.sources]
 
     def total(numbers: list[flint.acb], parts: list[Any]) -> Any:
         made = parts[0] * numbers[0]
@@ -163,13 +150,13 @@ def _output_at(model: rbm.FullOrderModel, mu: list[flint.acb], output: Output) -
             made = made + part * number
         return made
 
-    terms = [_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
-    loads = [_matrix(f[:, None]) for f in model.rhs_terms.T]
+    terms = [exact_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
+    loads = [exact_matrix(f[:, None]) for f in model.rhs_terms.T]
     u = total(values(model.operator_coefficients), terms).solve(total(values(model.rhs_coefficients), loads))
     form = total(values(output.coefficients), [_form(t, output) for t in output.terms])
     found = ((_adjoint(u) * form * u) if output.quadratic else form * u)[0, 0]
     if output.offset is not None:
-        found = found + total(values(output.offset.coefficients), [_number(b) for b in output.offset.numbers])
+        found = found + total(values(output.offset.coefficients), [exact_number(b) for b in output.offset.numbers])
     return found
 
 
@@ -202,13 +189,17 @@ def rod(kind: str = "symmetric", n: int = 12, **options: Any) -> rbm.FullOrderMo
 def exact_slope_residuals(model: rbm.FullOrderModel, basis: np.ndarray, at: Any) -> np.ndarray:
     """Return ||phi' f - theta' A Z gamma - theta A Z gamma'||_{P'} (M, p) for the given doubles."""
     flint.ctx.prec = BITS
-    terms = [_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
-    loads, z = [_matrix(f[:, None]) for f in model.rhs_terms.T], _matrix(basis)
-    p = _matrix(model.product.toarray() if sp.issparse(model.product) else model.product)
+    terms = [exact_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
+    loads, z = [exact_matrix(f[:, None]) for f in model.rhs_terms.T], exact_matrix(basis)
+    p = exact_matrix(model.product.toarray() if sp.issparse(model.product) else model.product)
     made = np.empty(at.of_gamma.shape[:2])
     for k, j in np.ndindex(*made.shape):
-        u, du = z * _matrix(at.gamma[k][:, None]), z * _matrix(at.of_gamma[k, j][:, None])
-        r = _sum(at.of_phi[k, j], loads) - _sum(at.of_theta[k, j], terms) * u - _sum(at.theta[k], terms) * du
+        u, du = z * exact_matrix(at.gamma[k][:, None]), z * exact_matrix(at.of_gamma[k, j][:, None])
+        r = (
+            exact_sum(at.of_phi[k, j], loads)
+            - exact_sum(at.of_theta[k, j], terms) * u
+            - exact_sum(at.theta[k], terms) * du
+        )
         made[k, j] = float((_adjoint(r) * p.solve(r))[0, 0].real.sqrt().mid())
     return made
 
@@ -216,16 +207,16 @@ def exact_slope_residuals(model: rbm.FullOrderModel, basis: np.ndarray, at: Any)
 def exact_sums(model: rbm.FullOrderModel, name: str, basis: np.ndarray, mus: np.ndarray, at: Any) -> list[flint.acb]:
     """Return l'^T Z gamma + l^T Z gamma', or the same of a quadratic form, for the given doubles: M p numbers."""
     flint.ctx.prec = BITS
-    output, z = model.outputs[name], _matrix(basis)
+    output, z = model.outputs[name], exact_matrix(basis)
     forms, psi = [_form(t, output) for t in output.terms], _with_slopes(output.coefficients, mus)
     made = []
     for k, j in np.ndindex(*at.of_gamma.shape[:2]):
-        pair = z * _matrix(at.gamma[k][:, None]), z * _matrix(at.of_gamma[k, j][:, None])
+        pair = z * exact_matrix(at.gamma[k][:, None]), z * exact_matrix(at.of_gamma[k, j][:, None])
         made.append(_derivative(output, forms, psi, (k, j), mus, pair))
     return made
 
 
 def distances(values: np.ndarray, exact: list[flint.acb]) -> np.ndarray:
     """Return |value - exact| of each, rounded once."""
-    found = [float(abs(_number(v) - e).mid()) for v, e in zip(values.ravel(), exact, strict=True)]
+    found = [float(abs(exact_number(v) - e).mid()) for v, e in zip(values.ravel(), exact, strict=True)]
     return np.array(found).reshape(values.shape)

@@ -19,17 +19,17 @@ def output_errors(model: rbm.FullOrderModel, mus: np.ndarray, values: dict[str, 
     Matrices, vectors and coefficients count as the doubles that they are.
     """
     flint.ctx.prec = BITS
-    terms = [_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
-    loads = [_matrix(f[:, None]) for f in model.rhs_terms.T]
+    terms = [exact_matrix(a.toarray() if sp.issparse(a) else a) for a in model.operator_terms]
+    loads = [exact_matrix(f[:, None]) for f in model.rhs_terms.T]
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
-    functionals = {name: [_matrix(t[None]) for t in model.outputs[name].terms] for name in values}
+    functionals = {name: [exact_matrix(t[None]) for t in model.outputs[name].terms] for name in values}
     psi = {name: model.outputs[name].coefficients(mus) for name in values}
     errors = {name: np.empty(len(mus)) for name in values}
     for k in range(len(mus)):
-        u = _sum(theta[k], terms).solve(_sum(phi[k], loads))
+        u = exact_sum(theta[k], terms).solve(exact_sum(phi[k], loads))
         for name, value in values.items():
-            exact = (_sum(psi[name][k], functionals[name]) * u)[0, 0]
-            error = abs(exact - _number(value[k]))
+            exact = (exact_sum(psi[name][k], functionals[name]) * u)[0, 0]
+            error = abs(exact - exact_number(value[k]))
             assert float(error.rad()) <= 1e-12 * float(error.mid()) + 1e-60
             errors[name][k] = float(error.mid())
     return errors
@@ -44,29 +44,29 @@ def exact_corrections(
 ) -> list[flint.acb]:
     """Return z_N^H (f - A u_N) at M points, u_N = Z gamma and z_N = Z* dual, for vectors = (Z, Z*)."""
     flint.ctx.prec = BITS
-    terms = [_matrix(a.toarray()) for a in model.operator_terms]
-    loads = [_matrix(f[:, None]) for f in model.rhs_terms.T]
-    basis, adjoint = _matrix(vectors[0]), _matrix(vectors[1].conj().T)
+    terms = [exact_matrix(a.toarray()) for a in model.operator_terms]
+    loads = [exact_matrix(f[:, None]) for f in model.rhs_terms.T]
+    basis, adjoint = exact_matrix(vectors[0]), exact_matrix(vectors[1].conj().T)
     theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
     found = []
     for k in range(len(mus)):
-        r = _sum(phi[k], loads) - _sum(theta[k], terms) * (basis * _matrix(gamma[k][:, None]))
-        found.append((_matrix(dual[k].conj()[None]) * (adjoint * r))[0, 0])
+        r = exact_sum(phi[k], loads) - exact_sum(theta[k], terms) * (basis * exact_matrix(gamma[k][:, None]))
+        found.append((exact_matrix(dual[k].conj()[None]) * (adjoint * r))[0, 0])
     return found
 
 
-def _number(x: complex) -> flint.acb:
+def exact_number(x: complex) -> flint.acb:
     return flint.acb(float(np.real(x)), float(np.imag(x)))
 
 
-def _matrix(a: np.ndarray) -> flint.acb_mat:
-    return flint.acb_mat([[_number(x) for x in row] for row in np.asarray(a)])
+def exact_matrix(a: np.ndarray) -> flint.acb_mat:
+    return flint.acb_mat([[exact_number(x) for x in row] for row in np.asarray(a)])
 
 
-def _sum(coefficients: np.ndarray, terms: list[flint.acb_mat]) -> flint.acb_mat:
-    total = terms[0] * _number(coefficients[0])
+def exact_sum(coefficients: np.ndarray, terms: list[flint.acb_mat]) -> flint.acb_mat:
+    total = terms[0] * exact_number(coefficients[0])
     for c, a in zip(coefficients[1:], terms[1:], strict=True):
-        total = total + a * _number(c)
+        total = total + a * exact_number(c)
     return total
 
 

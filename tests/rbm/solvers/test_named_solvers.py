@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from helpers.grids import laplacian
 
 import rbm
 from rbm.affine.inner_product import InnerProduct
@@ -24,15 +25,6 @@ from rbm.solvers.user_code import FactorizedSolver
 
 EPS = np.finfo(float).eps
 PACKAGES = {"superlu": "scipy", "pardiso": "pypardiso", "amg": "pyamg", "auto": "scipy"}
-
-
-def laplacian(count: int, dimension: int = 2) -> Any:
-    one = np.ones(count)
-    line = sp.diags_array([-one[1:], 2 * one, -one[1:]], offsets=[-1, 0, 1], format="csr")
-    total, eye = line, sp.eye_array(count, format="csr")
-    for _ in range(dimension - 1):
-        total = sp.kron(total, eye) + sp.kron(sp.eye_array(total.shape[0]), line)
-    return sp.csr_array(total)
 
 
 def rotated(matrix: Any) -> Any:

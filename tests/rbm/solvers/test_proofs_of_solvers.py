@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers.grids import laplacian
 
 import rbm
 from rbm.affine import inner_product, units
 from rbm.affine.inner_product import InnerProduct
 from rbm.errors import ModelError
-from rbm.solvers import AMG, Auto, Pardiso, SuperLU, automatic
+from rbm.solvers import AMG, Auto, Pardiso, SuperLU, automatic, mkl
 from rbm.solvers.cholesky_proof import cholesky_error
 from rbm.solvers.definite import definiteness_error, semidefinite_slack
 from rbm.solvers.factorization import symmetric_lu
@@ -20,15 +21,6 @@ from rbm.solvers.graph import dimension, groups, symmetric_order, symmetric_patt
 from rbm.stability.coercive_terms import measured_slack
 
 EPS = np.finfo(float).eps
-
-
-def laplacian(count: int, dimensions: int) -> Any:
-    one = np.ones(count)
-    line = sp.diags_array([-one[1:], 2 * one, -one[1:]], offsets=[-1, 0, 1], format="csr")
-    total, eye = line, sp.eye_array(count, format="csr")
-    for _ in range(dimensions - 1):
-        total = sp.kron(total, eye) + sp.kron(sp.eye_array(total.shape[0]), line)
-    return sp.csr_array(total)
 
 
 def elasticity(count: int) -> Any:
@@ -258,3 +250,19 @@ def test_a_model_in_time_marches_with_every_solver(name: str) -> None:
 def test_a_name_that_there_is_none_of() -> None:
     with pytest.raises(ModelError, match="solver='mumps' is not known; names are 'superlu', 'pardiso', 'cholmod'"):
         block_model("mumps")
+
+
+@pytest.mark.parametrize("wrong", ["perturbed", "solves"])
+def test_factors_of_another_matrix_prove_nothing(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PARDISO may make pivots larger, and says so; factors that do not solve with H are not those of H."""
+    pytest.importorskip("pypardiso")
+    matrix = laplacian(12, 2)
+    assert Pardiso().cholesky(matrix) is not None
+
+    class Other(mkl.Factors):
+        def __init__(self, given: Any, kind: int, threads: int | None) -> None:
+            super().__init__(given if wrong == "perturbed" else 2 * given, kind, threads)
+            self.perturbed = int(wrong == "perturbed")
+
+    monkeypatch.setattr(mkl, "Factors", Other)
+    assert Pardiso().cholesky(matrix) is None
