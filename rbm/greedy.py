@@ -18,8 +18,8 @@ from rbm.affine.riesz_by_workers import riesz_by_workers
 from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError, WorkersLost, WorkspaceError
 from rbm.estimators import Estimator
 from rbm.files.greedy_file import save_greedy
+from rbm.files.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.full_order import FullOrderModel, Projection
-from rbm.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.online.compilation import compile_seconds
 from rbm.project import dual_names, estimator_classes, finish, is_compliant
 from rbm.reduced.training_sweep import TrainingSet, far_apart, vectors_to_come

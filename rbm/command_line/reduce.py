@@ -17,9 +17,9 @@ from rbm.command_line.model_description import Description, read_description
 from rbm.command_line.summary import greedy_summary
 from rbm.command_line.template import TEMPLATE, write_template
 from rbm.errors import ParameterError
+from rbm.files.greedy_result import GreedyResult, stored
 from rbm.full_order import FullOrderModel
 from rbm.greedy import greedy
-from rbm.greedy_result import GreedyResult, stored
 from rbm.show import plots
 from rbm.show.history import greedy_history
 from rbm.stability.bound import evaluated

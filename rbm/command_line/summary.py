@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 
 import rbm
-from rbm.greedy_result import GreedyResult
+from rbm.files.greedy_result import GreedyResult
 
 __all__ = ["greedy_summary"]
 

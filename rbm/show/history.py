@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lowrank.optional import require
-from rbm.greedy_result import GreedyStep
+from rbm.files.greedy_result import GreedyStep
 
 __all__ = ["greedy_history"]
 

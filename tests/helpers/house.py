@@ -37,10 +37,11 @@ ROOMS = {
             "reduced",
             "files",
         ),
-        *("project", "greedy_result", "greedy", "time", "uses", "show", "command_line"),
+        *("project", "greedy", "time", "uses", "show", "command_line"),
     ),
     "problems": (
-        *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_fin", "convection_diffusion"),
+        *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_block_3d"),
+        *("elastic_bracket", "thermal_fin", "convection_diffusion"),
         *("frequency_sweep", "cooling_fin", "moving_heat", "acoustics", "studies"),
     ),
     "ml": (
