@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from lowrank import gram_schmidt
+from rbm.affine.compiled_products import TallColumns
 from rbm.affine.inner_product import InnerProduct
 from rbm.affine.representers import represented, sizes_in_units
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import Columns, Store
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds
-from rbm.arithmetic.split_columns import SplitColumns
 from rbm.errors import ModelError
 
 __all__ = ["FunctionalRange"]
@@ -40,7 +40,7 @@ class FunctionalRange:
     def __init__(self, inner_product: InnerProduct, store: Store | None = None) -> None:
         self.inner_product = inner_product
         n = inner_product.shape[0]
-        self._functionals = SplitColumns(n, store)
+        self._functionals = TallColumns(n, store)
         self._representers = Columns(n, store)
         self.factor = np.zeros((0, 0))  #: R (k, m)
         self.defects = np.zeros(0)  #: (m,)
@@ -114,7 +114,7 @@ class FunctionalRange:
         factor[:k, :m], factor[:, m:] = self.factor, new.coefficients
         self.factor = factor
         self._functionals.append(new.basis)
-        rest = self._remainder(hi, lo, factor[:, m:])
+        rest = self._functionals.remainder(hi, lo, factor[:, m:])
         found = represented(inner, new.basis, new.product_basis, rest)
         # what the extended-precision products themselves may be off by: tiny, but for operators without entries
         of_entries = rounding if rounding.ndim == 1 else sizes_in_units(rounding, inner.balance)
@@ -137,15 +137,6 @@ class FunctionalRange:
         vars(self).update(mark)
         self._functionals.cut(width, row_max)
         self._representers.cut(width)
-
-    def _remainder(self, hi: np.ndarray, lo: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Return W - D R (n, b), formed in extended precision and then rounded, for columns of R (k, b)."""
-        made = np.empty(hi.shape, np.result_type(hi, self._functionals.columns.dtype, factor), "F")
-        for rows, *approximation in self._functionals.products(factor):
-            leading, rest = extended.two_sum(*approximation)
-            left = extended.add((hi[rows], lo[rows]), (-leading, -rest))
-            made[rows] = left[0] + left[1]
-        return made
 
     def approximation(self, factor: np.ndarray) -> tuple[extended.Extended, np.ndarray]:
         """Return D R (n, b) as hi + lo for columns of R (k, b), and what its entries may be off by (n, b)."""

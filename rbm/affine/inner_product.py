@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from rbm.affine.compiled_products import ResidualSizes, residual_sizes, split_matrix
 from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
 from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
@@ -63,7 +64,7 @@ class InnerProduct:
                 f"the product is not Hermitian: max |P - P^H| = {abs(difference).max():.3g}, {asymmetry:.3g} in units "
                 "of its diagonal; symmetrise it, (P + P^H) / 2"
             )
-        self.split = extended.SplitMatrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
+        self.split = split_matrix(hermitian_part(matrix) if asymmetry > 0 else matrix, self.balance)
         self.matrix = self.split.matrix
         self.solver: Any = read_solver(solver)
         self._solve: Solve | None = None
@@ -167,11 +168,11 @@ class InnerProduct:
 
     def distance_after(self, v: np.ndarray, rho: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the bounds of :meth:`riesz_with_error` (m,) of V, whose last correction was y, for a residual rho."""
-        units = self.balance[:, None]
-        off = column_norm_bounds((rho - self.matrix @ y) * units) + self._product_rounding(rho, y)
-        sizes = column_norm_bounds(v / units)
+        last = residual_sizes(self.matrix, self.balance, rho, y)
+        sizes = column_norm_bounds(v / self.balance[:, None])
+        off = last.residual + self._product_rounding(last, np.iscomplexobj(rho))
         # of the product with V before its last correction; in all rows the same up to their largest entries
-        off = off + self._rounding_size * (sizes + column_norm_bounds(y / units))
+        off = off + self._rounding_size * (sizes + last.vector)
         return off / np.sqrt(self.smallest_eigenvalue) + ROUND_OFF * np.sqrt(self.largest_eigenvalue) * sizes
 
     def _refined(self, functionals: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -204,11 +205,11 @@ class InnerProduct:
         unit[0] = self.balance[0]  # any vector with |S^-1 v| = 1 in its largest entry
         return float(column_norm_bounds(extended.rounding(self.split, unit) * self.balance[:, None])[0])
 
-    def _product_rounding(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _product_rounding(self, sizes: ResidualSizes, complex_valued: bool) -> np.ndarray:
         """Bound (m,) the rounding of S (w - P y): (K + 2) u (||S w|| + || |S P S| || ||S^-1 y||)."""
-        units = self.balance[:, None]
-        constant = (4 if np.iscomplexobj(self.matrix) or np.iscomplexobj(w) else 1) * (self.split.terms + 2) * ROUND_OFF
-        return constant * (column_norm_bounds(w * units) + self.largest_eigenvalue * column_norm_bounds(y / units))
+        several = 4 if np.iscomplexobj(self.matrix) or complex_valued else 1
+        constant = several * (self.split.terms + 2) * ROUND_OFF
+        return constant * (sizes.functional + self.largest_eigenvalue * sizes.vector)
 
     def dual_norm(self, functionals: np.ndarray | extended.Extended) -> np.ndarray:
         """Return ||w||_{P^-1} = (w^H P^{-1} w)^{1/2} (m,) per column, right to a few u while cond(P) u << 1."""
@@ -270,10 +271,9 @@ class InnerProduct:
 
     def upper_from_solve(self, w: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the bounds of :meth:`dual_norm_upper` (m,) from y = fl(P^{-1} w), for functionals in range."""
-        n, units = len(w), self.balance[:, None]
-        a = np.abs(np.sum(w.conj() * y, axis=0).real)
-        a = a + 4 * (n + 2) * ROUND_OFF * column_norm_bounds(w * units) * column_norm_bounds(y / units)
-        b = column_norm_bounds((w - self.matrix @ y) * units) + self._product_rounding(w, y)
+        sizes = residual_sizes(self.matrix, self.balance, w, y)
+        a = sizes.product + 4 * (len(w) + 2) * ROUND_OFF * sizes.functional * sizes.vector
+        b = sizes.residual + self._product_rounding(sizes, np.iscomplexobj(w))
         b /= np.sqrt(self.smallest_eigenvalue)
         return (1 + 8 * ROUND_OFF) * (b + np.sqrt(b**2 + 4 * a)) / 2
 

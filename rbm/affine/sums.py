@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lowrank import LowRankMatrix
+from rbm.affine.compiled_products import split_matrix
 from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.arithmetic.precision import column_norm_bounds
@@ -121,7 +122,7 @@ class TermStack:
                 stacked.append(matrix[self.rows[q]])
             for q in rest:
                 self.rows[q] = np.flatnonzero(np.any(terms[q].U != 0, axis=1))
-            self._products = [extended.SplitMatrix(sp.vstack(stacked, format="csr"), inner_scale)] if first else []
+            self._products = [split_matrix(sp.vstack(stacked, format="csr"), inner_scale)] if first else []
             self._products += [_of_rows(terms[q], self.rows[q], inner_scale) for q in rest]
         sequence = [*first, *rest] if together else list(range(len(terms)))
         ends = np.cumsum([0, *(len(self.rows[q]) for q in sequence)])

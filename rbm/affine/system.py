@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import aslinearoperator
 
 from lowrank import LowRankMatrix
+from rbm.affine.compiled_products import split_matrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.fingerprints import digest
 from rbm.affine.inner_product import RANGE, InnerProduct
@@ -151,7 +152,7 @@ class AffineSystem:
 
     def prepare(self) -> None:
         """Compute now what all solves share; otherwise the first solve does."""
-        if self._sum is not None:
+        if self._sum is not None and self.solver is None:
             self._sum.prepare()
 
     def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:
@@ -252,7 +253,7 @@ def _split(term: Any, balance: np.ndarray) -> Any:
     """Return a term made ready for products in extended precision; a LinearOperator has none but its own."""
     if shows_no_entries(term):
         return UserOperator(term)
-    return SplitLowRank(term, balance) if isinstance(term, LowRankMatrix) else extended.SplitMatrix(term, balance)
+    return SplitLowRank(term, balance) if isinstance(term, LowRankMatrix) else split_matrix(term, balance)
 
 
 def _without_solver(terms: tuple[Any, ...]) -> str:

@@ -209,6 +209,18 @@ class SplitMatrix:
             self.terms if sparse else longest_sum(self.terms)
         )  #: sum, after which others are added one by one
 
+    def extended_product(self, x: np.ndarray | Extended) -> Extended:
+        """Return A X as :func:`product` does."""
+        x, correction = x if isinstance(x, tuple) else (x, None)
+        blocks = list(column_blocks(max(self.shape), x.shape[1])) if sp.issparse(self.head) else []
+        if len(blocks) < 2:
+            return _product(self, x, correction)
+        shape, dtype = (self.shape[0], x.shape[1]), np.result_type(self.dtype, x, float)
+        hi, lo = np.empty(shape, dtype, "F"), np.empty(shape, dtype, "F")
+        for some in blocks:
+            hi[:, some], lo[:, some] = _product(self, x[:, some], None if correction is None else correction[:, some])
+        return hi, lo
+
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         return self.matrix @ x
 
@@ -222,21 +234,13 @@ def product(a: Any, x: np.ndarray | Extended) -> Extended:
     `a` is a SplitMatrix, an array or a sparse matrix. A ``LinearOperator`` shows no entries and is applied in its own
     precision. :func:`rounding` bounds the error.
     """
-    if hasattr(a, "extended_product"):  # factors, which know their own
+    if hasattr(a, "extended_product"):  # a SplitMatrix, or factors, which know their own
         return a.extended_product(x)
-    x, correction = x if isinstance(x, tuple) else (x, None)
     if is_black_box(a):
+        x, correction = x if isinstance(x, tuple) else (x, None)
         hi = np.asarray(a @ x)
         return two_sum(hi, np.asarray(a @ correction)) if correction is not None else (hi, np.zeros_like(hi))
-    split = a if isinstance(a, SplitMatrix) else SplitMatrix(a)
-    blocks = list(column_blocks(max(split.shape), x.shape[1])) if sp.issparse(split.head) else []
-    if len(blocks) < 2:
-        return _product(split, x, correction)
-    shape, dtype = (split.shape[0], x.shape[1]), np.result_type(split.dtype, x, float)
-    hi, lo = np.empty(shape, dtype, "F"), np.empty(shape, dtype, "F")
-    for some in blocks:
-        hi[:, some], lo[:, some] = _product(split, x[:, some], None if correction is None else correction[:, some])
-    return hi, lo
+    return SplitMatrix(a).extended_product(x)
 
 
 def _product(split: SplitMatrix, x: np.ndarray, correction: np.ndarray | None) -> Extended:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rbm.arithmetic.columns import Columns, Store, row_blocks
-from rbm.arithmetic.extended import Extended, longest_sum, modulus, on_grid, rounding_unit, split_bits, two_sum
+from rbm.arithmetic.extended import Extended, add, longest_sum, modulus, on_grid, rounding_unit, split_bits, two_sum
 
 __all__ = ["SplitColumns"]
 
@@ -71,6 +71,15 @@ class SplitColumns:
         for rows, leading, rest in self.products(x):
             hi[rows], lo[rows] = two_sum(leading, rest)
         return hi, lo
+
+    def remainder(self, hi: np.ndarray, lo: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return B - A X (n, m) for B = hi + lo, formed in extended precision and then rounded."""
+        made = np.empty(hi.shape, np.result_type(hi, self.columns.dtype, x), "F")
+        for rows, *approximation in self.products(x):
+            leading, rest = two_sum(*approximation)
+            left = add((hi[rows], lo[rows]), (-leading, -rest))
+            made[rows] = left[0] + left[1]
+        return made
 
     def rounding(self, x: np.ndarray) -> np.ndarray:
         """Return a bound (n, m) of the error of :meth:`product`, as :func:`rbm.arithmetic.extended.rounding`."""

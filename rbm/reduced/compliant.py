@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from lowrank import LowRankMatrix
 from lowrank.arrays import beside, conj, is_complex, mixed_product, namespace, real_part
+from rbm.affine.compiled_products import split_matrix
 from rbm.affine.low_rank_terms import low_rank_skew, skew_norm
 from rbm.affine.terms import Output
 from rbm.arithmetic import extended
@@ -288,7 +289,7 @@ def _distance(made: np.ndarray, term: extended.SplitMatrix, reduction: Reduction
     matrix: Any = getattr(term, "matrix", None)
     if sp.issparse(matrix):  # the empty rows of a part of the domain give exact zeros
         rows = np.flatnonzero(np.diff(matrix.indptr))
-        term = extended.SplitMatrix(matrix[rows], balance)
+        term = split_matrix(matrix[rows], balance)
         image, off = extended.product(term, basis), extended.rounding(term, basis)
         basis, balance = basis[rows], balance[rows]
     else:

@@ -1,0 +1,156 @@
+"""Products in extended precision with large matrices, by compiled code.
+
+The numbers are those of :mod:`rbm.arithmetic.extended`. NumPy makes some ten arrays of full length for each product,
+and what that costs is a third of a greedy with 100 000 unknowns beside its solves; the kernels of
+:mod:`rbm.online.kernels.tall_products` make none. They are loaded where a matrix is large: small models do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from rbm.arithmetic.columns import row_blocks
+from rbm.arithmetic.extended import Extended, SplitMatrix, modulus, on_grid
+from rbm.arithmetic.precision import ROUND_OFF, SMALL, column_norm_bounds
+from rbm.arithmetic.split_columns import SplitColumns
+
+__all__ = ["ResidualSizes", "TallColumns", "residual_sizes", "split_matrix"]
+
+#: Multiplications from which on compiled code pays, and columns: one is faster by SciPy.
+LARGE, SEVERAL = 1 << 20, 4
+#: Columns that come together at most: matrices too small for that many stay as they are.
+WIDEST = 64
+#: Rows from which on tall matrices are multiplied by compiled code.
+TALL = 16384
+
+
+def split_matrix(matrix: Any, inner_scale: np.ndarray | None = None) -> SplitMatrix:
+    """Return a matrix A (n, k) with its leading part (:class:`rbm.arithmetic.extended.SplitMatrix`).
+
+    Products with large real sparse ones are compiled; they are the same, bit for bit.
+    """
+    large = sp.issparse(matrix) and matrix.dtype == float and WIDEST * matrix.nnz >= LARGE
+    return _Compiled(matrix, inner_scale) if large else SplitMatrix(matrix, inner_scale)
+
+
+class _Compiled(SplitMatrix):
+    """A sparse matrix whose products with several columns are compiled."""
+
+    def extended_product(self, x: np.ndarray | Extended) -> Extended:
+        """Return A X (n, m) as hi + lo, as :func:`rbm.arithmetic.extended.product` does."""
+        m = 0 if isinstance(x, tuple) or x.dtype != float else x.shape[1]
+        if m < SEVERAL or m * self.head.nnz < LARGE:
+            return super().extended_product(x)
+        from rbm.online.kernels.tall_products import WIDTH, in_lanes, sparse_product
+
+        made = np.empty((self.shape[0], m), order="F"), np.empty((self.shape[0], m), order="F")
+        lanes, out = np.zeros(WIDTH * self.shape[1]), np.empty(2 * WIDTH)
+        matrix = self.head.indptr, self.head.indices, self.head.data, self.tail.data
+        for first in range(0, m, WIDTH):
+            count, largest = min(WIDTH, m - first), np.zeros(WIDTH)
+            in_lanes(x, self.inner_scale, first, count, lanes, largest)
+            with np.errstate(over="ignore", invalid="ignore"):
+                shift = np.ldexp(1.5, np.frexp(largest)[1] - self.bits + 52)
+            sparse_product(matrix, lanes, shift, first, count, *made, out)
+        return made
+
+
+class ResidualSizes(NamedTuple):
+    """What :func:`residual_sizes` returns, (m,) each."""
+
+    residual: np.ndarray  #: ||S (w - A y)||_2, not too small, but for the rounding of w - A y
+    functional: np.ndarray  #: ||S w||_2, not too small
+    vector: np.ndarray  #: ||S^-1 y||_2, not too small
+    product: np.ndarray  #: |w^H y|, real part
+
+
+def residual_sizes(matrix: Any, units: np.ndarray, w: np.ndarray, y: np.ndarray) -> ResidualSizes:
+    """Return sizes of functionals w (n, m), of y (n, m), which solve A y ~ w, and of what they leave.
+
+    matrix : A (n, n); units : the diagonal of S (n,). Sums of n numbers may have any order.
+    """
+    m = w.shape[1]
+    large = sp.issparse(matrix) and m >= SEVERAL and m * matrix.nnz >= LARGE
+    if large and all(a.dtype == float for a in (matrix, w, y)) and isinstance(matrix, sp.csr_array):
+        found = _compiled_sizes(matrix, units, w, y)
+        if np.all((found[:3] > SMALL) & (found[:3] < 1 / SMALL)):
+            up = 1 + (len(w) + 16) * ROUND_OFF
+            residual, functional, vector = up * np.sqrt(found[:3])
+            return ResidualSizes(residual, functional, vector, np.abs(found[3]))
+    scale = units[:, None]
+    return ResidualSizes(
+        column_norm_bounds((w - matrix @ y) * scale),
+        column_norm_bounds(w * scale),
+        column_norm_bounds(y / scale),
+        np.abs(np.sum(w.conj() * y, axis=0).real),
+    )
+
+
+def _compiled_sizes(matrix: sp.csr_array, units: np.ndarray, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the squares of the sizes (3, m), and the products."""
+    from rbm.online.kernels.tall_products import WIDTH, in_lanes
+    from rbm.online.kernels.tall_products import residual_sizes as kernel
+
+    (n, m), made = w.shape, np.empty((4, w.shape[1]))
+    lanes, ones, sums = np.zeros(WIDTH * n), np.ones(n), np.zeros((4, WIDTH))
+    for first in range(0, m, WIDTH):
+        count, scratch = min(WIDTH, m - first), np.zeros(WIDTH)
+        in_lanes(y, ones, first, count, lanes, scratch)
+        kernel((matrix.indptr, matrix.indices, matrix.data), lanes, w, units, first, count, sums.ravel(), scratch)
+        made[:, first : first + count] = sums[:, :count]
+    return made
+
+
+class TallColumns(SplitColumns):
+    """Columns (n, k) whose products are compiled where they are long and real."""
+
+    def products(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield some rows at a time of A X for X (k, m): the rows, and sums hi + lo (rows, m), not renormalised."""
+        if not self._is_compiled(x):
+            yield from super().products(x)
+            return
+        for rows, hi, lo in self._compiled(x):
+            yield rows, hi.T, lo.T
+
+    def remainder(self, hi: np.ndarray, lo: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return B - A X (n, m) for B = hi + lo, formed in extended precision and then rounded."""
+        if not self._is_compiled(x) or hi.dtype != float or lo.dtype != float:
+            return super().remainder(hi, lo, x)
+        from rbm.online.kernels.tall_products import remainder
+
+        made = np.empty(hi.shape, order="F")
+        for rows, leading, rest in self._compiled(x):
+            remainder(hi[rows], lo[rows], leading, rest, made[rows])
+        return made
+
+    def _is_compiled(self, x: np.ndarray) -> bool:
+        tall = self.columns.rows >= TALL and self.terms > 0 and x.shape[1] > 0
+        return tall and self.columns.dtype == float and x.dtype == float
+
+    def _compiled(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield rows of A X, as :meth:`products` does, but transposed (m, rows)."""
+        from rbm.online.kernels.tall_products import ROWS, WIDTH, tall_product
+
+        n, m = self.columns.rows, x.shape[1]
+        pairs = -(-m // 2)
+        whole = np.zeros((len(x), 2 * pairs))
+        whole[:, :m] = x
+        head = on_grid(whole, modulus(whole).max(axis=0, initial=0.0), self.bits)
+        # for each pair of columns, row by row: leading part, rest and whole of both
+        triples = np.stack([head, whole - head, whole], axis=2).reshape(len(x), pairs, 6).transpose(1, 0, 2)
+        parts, start = [], 0
+        for piece in self.columns.pieces:
+            parts.append((piece, np.ascontiguousarray(triples[:, start : start + piece.shape[1]]).ravel()))
+            start += piece.shape[1]
+        room = np.empty(2 * ROWS * max(piece.shape[1] for piece in self.columns.pieces) + 4 * WIDTH)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift = np.ldexp(1.5, np.frexp(self.row_max)[1] - self.bits + 52)
+        for rows in row_blocks(n):
+            hi, lo = np.zeros((2, 2 * pairs, rows.stop - rows.start))
+            for piece, of in parts:
+                tall_product(piece[rows], shift[rows], of, hi, lo, room)
+            yield rows, hi[:m], lo[:m]

@@ -1,0 +1,167 @@
+"""Products in extended precision with matrices of full length, sparse and tall; used offline.
+
+The sums are those of :mod:`rbm.arithmetic.extended` and :mod:`rbm.arithmetic.split_columns`: leading parts exactly,
+others in the same order. What is saved is memory: NumPy writes and reads some ten arrays of full length for a product,
+here one pass over the matrix serves eight columns, or all columns serve a block of rows while they are in cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rbm.online.kernels.compiler import compiled, kernel
+from rbm.online.kernels.lanes import fma, load, load_from, splat, store
+
+__all__ = ["ROWS", "WIDTH", "in_lanes", "remainder", "residual_sizes", "sparse_product", "tall_product"]
+
+#: Columns of X in a register of lanes, in :func:`sparse_product`; rows of A in :func:`tall_product`.
+WIDTH = 8
+#: Rows of a tall matrix that are split together, so that both parts of 64 columns stay in cache.
+ROWS = 512
+
+
+@kernel
+def in_lanes(x: Any, scale: Any, first: int, count: int, lanes: Any, largest: Any) -> None:
+    """Write `count` columns of x / scale (k, m) from `first` on into lanes (8 k,), and their largest moduli (8,)."""
+    for start in range(0, len(x), 256):
+        end = min(start + 256, len(x))
+        for c in range(count):
+            most = largest[c]
+            for i in range(start, end):
+                value = x[i, first + c] / scale[i]
+                lanes[WIDTH * i + c] = value
+                if abs(value) > most or value != value:  # NaN stays
+                    most = abs(value)
+            largest[c] = most
+
+
+@kernel
+def sparse_product(matrix: Any, lanes: Any, shift: Any, first: int, count: int, hi: Any, lo: Any, out: Any) -> None:
+    """Write hi + lo = A X (n, m) for the columns that :func:`in_lanes` has brought into lanes.
+
+    matrix : indptr, indices, leading and other parts of A diag(scale); shift (8,) : what is added to a number and taken
+    away, to round it to its grid; out (16,) : scratch
+    """
+    indptr, indices, head, tail = matrix
+    grid = load(shift, 0)
+    zero = splat(0.0)
+    for i in range(len(indptr) - 1):
+        exact, of_head, of_tail = zero, zero, zero
+        for p in range(indptr[i], indptr[i + 1]):
+            x, a = load(lanes, indices[p]), splat(head[p])
+            leading = (x + grid) - grid
+            exact = exact + a * leading
+            of_head = of_head + a * (x - leading)
+            of_tail = of_tail + splat(tail[p]) * x
+        rest = of_head + of_tail
+        total = exact + rest
+        back = total - exact  # two_sum
+        store(out, 0, total)
+        store(out, 1, (exact - (total - back)) + (rest - back))
+        for c in range(count):
+            hi[i, first + c], lo[i, first + c] = out[c], out[WIDTH + c]
+
+
+@kernel
+def residual_sizes(matrix: Any, lanes: Any, w: Any, units: Any, first: int, count: int, sums: Any, room: Any) -> None:
+    """Write sums over the rows of |S (w - A y)|^2, |S w|^2, |S^-1 y|^2 and w y, of eight columns, into `sums`.
+
+    lanes : `count` columns of y, by :func:`in_lanes`; w (n, m) : these from `first` on; units (n,) : the diagonal of S;
+    sums (32,); room (8,) : scratch
+    """
+    indptr, indices, data = matrix
+    zero = splat(0.0)
+    of_rest, of_w, of_y, product = zero, zero, zero, zero
+    for i in range(len(indptr) - 1):
+        made = zero
+        for p in range(indptr[i], indptr[i + 1]):
+            made = made + splat(data[p]) * load(lanes, indices[p])
+        for c in range(count):
+            room[c] = w[i, first + c]
+        value, y, unit = load(room, 0), load(lanes, i), splat(units[i])
+        rest, of = unit * (value - made), unit * value
+        back = y / unit
+        of_rest, of_w = fma(rest, rest, of_rest), fma(of, of, of_w)
+        of_y, product = fma(back, back, of_y), fma(value, y, product)
+    store(sums, 0, of_rest)
+    store(sums, 1, of_w)
+    store(sums, 2, of_y)
+    store(sums, 3, product)
+
+
+@compiled
+def _split(values: Any, shift: Any, start: int, rows: int, leading: Any, rest: Any) -> None:
+    """Write rows of A (n, k), split, into lanes: for eight rows all columns, then for the next eight."""
+    count = values.shape[1]
+    whole = rows // WIDTH
+    for j in range(count):
+        column = values[start:, j]
+        for group in range(whole):
+            value, grid = load_from(column, WIDTH * group), load_from(shift, start + WIDTH * group)
+            head = (value + grid) - grid
+            store(leading, group * count + j, head)
+            store(rest, group * count + j, value - head)
+        for i in range(WIDTH * whole, rows):
+            one, to, at = column[i], shift[start + i], WIDTH * (whole * count + j) + i - WIDTH * whole
+            leading[at] = (one + to) - to
+            rest[at] = one - leading[at]
+
+
+@kernel
+def tall_product(values: Any, shift: Any, x: Any, hi: Any, lo: Any, room: Any) -> None:
+    """Add A X to hi + lo (m, n), for A (n, k) and X (k, m), m even; not renormalised.
+
+    shift (n,) : for each row, what is added to a number and taken away, to round it to its grid; x (3 m k,) : leading
+    part, the rest and the whole of X, for columns 2 i and 2 i + 1 together six numbers a row; room : scratch
+    (2 k ROWS + 4 WIDTH,). Sums over k start anew for each A: with at most 64 columns they are short.
+    """
+    n, k = values.shape
+    leading, rest, out = room[: ROWS * k], room[ROWS * k : 2 * ROWS * k], room[2 * ROWS * k :]
+    zero = splat(0.0)
+    for start in range(0, n, ROWS):
+        rows = min(ROWS, n - start)
+        _split(values, shift, start, rows, leading, rest)
+        for group in range(-(-rows // WIDTH)):
+            first, at = start + WIDTH * group, 0
+            here = min(WIDTH, start + rows - first)
+            for c in range(0, len(hi), 2):
+                exact, first_part, second_part = zero, zero, zero
+                exact_d, first_part_d, second_part_d = zero, zero, zero
+                for j in range(k):
+                    a, b = load(leading, group * k + j), load(rest, group * k + j)
+                    exact = fma(a, splat(x[at]), exact)
+                    first_part = fma(a, splat(x[at + 1]), first_part)
+                    second_part = fma(b, splat(x[at + 2]), second_part)
+                    exact_d = fma(a, splat(x[at + 3]), exact_d)
+                    first_part_d = fma(a, splat(x[at + 4]), first_part_d)
+                    second_part_d = fma(b, splat(x[at + 5]), second_part_d)
+                    at += 6
+                store(out, 0, exact)
+                store(out, 1, first_part + second_part)
+                store(out, 2, exact_d)
+                store(out, 3, first_part_d + second_part_d)
+                for i in range(here):
+                    hi[c, first + i] += out[i]
+                    lo[c, first + i] += out[WIDTH + i]
+                    hi[c + 1, first + i] += out[2 * WIDTH + i]
+                    lo[c + 1, first + i] += out[3 * WIDTH + i]
+
+
+@kernel
+def remainder(hi: Any, lo: Any, leading: Any, rest: Any, made: Any) -> None:
+    """Write (hi + lo) - (leading + rest), formed in extended precision and rounded, into `made` (n, m).
+
+    hi, lo (n, m); leading, rest (m, n), as :func:`tall_product` leaves them
+    """
+    n, m = made.shape
+    for c in range(m):
+        for i in range(n):
+            a, b = leading[c, i], rest[c, i]
+            total = a + b
+            back = total - a
+            of_total = (a - (total - back)) + (b - back)
+            x, y = hi[i, c], -total
+            left = x + y
+            back = left - x
+            low = ((x - (left - back)) + (y - back)) + (lo[i, c] - of_total)
+            made[i, c] = left + low
