@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.arithmetic.columns import row_blocks
-from rbm.arithmetic.extended import Extended, SplitMatrix, modulus, on_grid
-from rbm.arithmetic.precision import ROUND_OFF, SMALL, column_norm_bounds
+from rbm.arithmetic.columns import column_blocks, row_blocks
+from rbm.arithmetic.extended import Extended, SplitMatrix, modulus, on_grid, product
+from rbm.arithmetic.precision import ROUND_OFF, SMALL, column_norm_bounds, largest_entries
 from rbm.arithmetic.split_columns import SplitColumns
 
-__all__ = ["ResidualSizes", "TallColumns", "residual_sizes", "split_matrix"]
+__all__ = ["ResidualSizes", "TallColumns", "groups", "residual", "residual_sizes", "split_matrix"]
 
 #: Multiplications from which on compiled code pays, and columns: one is faster by SciPy.
 LARGE, SEVERAL = 1 << 20, 4
@@ -42,21 +42,70 @@ class _Compiled(SplitMatrix):
 
     def extended_product(self, x: np.ndarray | Extended) -> Extended:
         """Return A X (n, m) as hi + lo, as :func:`rbm.arithmetic.extended.product` does."""
-        m = 0 if isinstance(x, tuple) or x.dtype != float else x.shape[1]
-        if m < SEVERAL or m * self.head.nnz < LARGE:
+        if isinstance(x, tuple) or not _pays(self.head, x):
             return super().extended_product(x)
-        from rbm.online.kernels.tall_products import WIDTH, in_lanes, sparse_product
+        from rbm.online.kernels.tall_products import WIDTH, sparse_product
 
-        made = np.empty((self.shape[0], m), order="F"), np.empty((self.shape[0], m), order="F")
-        lanes, out = np.zeros(WIDTH * self.shape[1]), np.empty(2 * WIDTH)
-        matrix = self.head.indptr, self.head.indices, self.head.data, self.tail.data
-        for first in range(0, m, WIDTH):
-            count, largest = min(WIDTH, m - first), np.zeros(WIDTH)
+        shape, room = (self.shape[0], x.shape[1]), np.empty(2 * WIDTH)
+        made = np.empty(shape, order="F"), np.empty(shape, order="F")
+        for first, count, lanes, shift, _ in self.groups(x):
+            sparse_product(self.parts, lanes, shift, first, count, *made, room)
+        return made
+
+    @property
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """The matrix as kernels take it."""
+        return self.head.indptr, self.head.indices, self.head.data, self.tail.data
+
+    def groups(self, x: np.ndarray) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield eight columns of X at a time: the first, how many, X / scale in lanes, grids and largest entries."""
+        from rbm.online.kernels.tall_products import WIDTH, in_lanes
+
+        lanes = np.zeros(WIDTH * self.shape[1])
+        for first in range(0, x.shape[1], WIDTH):
+            count, largest = min(WIDTH, x.shape[1] - first), np.zeros(WIDTH)
             in_lanes(x, self.inner_scale, first, count, lanes, largest)
             with np.errstate(over="ignore", invalid="ignore"):
                 shift = np.ldexp(1.5, np.frexp(largest)[1] - self.bits + 52)
-            sparse_product(matrix, lanes, shift, first, count, *made, out)
-        return made
+            yield first, count, lanes, shift, largest[:count]
+
+
+def _pays(matrix: Any, *columns: np.ndarray) -> bool:
+    """Return True if compiled code takes a real sparse matrix and these columns (n, m), and is faster."""
+    m = columns[0].shape[1]
+    large = isinstance(matrix, sp.csr_array) and m >= SEVERAL and m * matrix.nnz >= LARGE
+    return large and all(a.dtype == float for a in (matrix, *columns))
+
+
+def groups(matrix: Any, n: int, *columns: np.ndarray) -> Iterator[slice]:
+    """Yield columns (n, m) to be worked on together: eight where compiled code does so, else blocks of 16 MB."""
+    if all(a.dtype == float for a in columns) and _pays(matrix, *columns):
+        return (slice(i, min(i + SEVERAL * 2, columns[0].shape[1])) for i in range(0, columns[0].shape[1], 2 * SEVERAL))
+    return column_blocks(n, columns[0].shape[1])
+
+
+def residual(split: SplitMatrix, w: np.ndarray, x: np.ndarray, made: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Write W - A X, formed in extended precision and then rounded, into `made` (n, m).
+
+    Return the largest entries (m,) of S W, S^-1 X and S (W - A X), S = diag(split.inner_scale).
+    """
+    m, units = w.shape[1], split.inner_scale
+    sizes = np.empty((3, m))
+    if not (isinstance(split, _Compiled) and _pays(split.head, x, w, made)):
+        for some in column_blocks(len(w), m):
+            hi, lo = product(split, x[:, some])
+            made[:, some] = (w[:, some] - hi) - lo
+            of = (w[:, some] * units[:, None], x[:, some] / units[:, None], made[:, some] * units[:, None])
+            sizes[:, some] = [largest_entries(part) for part in of]
+        return tuple(sizes)
+    from rbm.online.kernels.tall_products import WIDTH, sparse_residual
+
+    room, largest = np.zeros(2 * WIDTH), np.zeros((2, WIDTH))
+    for first, count, lanes, shift, of_x in split.groups(x):
+        some = slice(first, first + count)
+        sparse_residual(split.parts, lanes, shift, w, units, first, count, made, largest.ravel(), room)
+        sizes[:, some] = largest[0, :count], of_x, largest[1, :count]
+    return tuple(sizes)
 
 
 class ResidualSizes(NamedTuple):
@@ -73,9 +122,7 @@ def residual_sizes(matrix: Any, units: np.ndarray, w: np.ndarray, y: np.ndarray)
 
     matrix : A (n, n); units : the diagonal of S (n,). Sums of n numbers may have any order.
     """
-    m = w.shape[1]
-    large = sp.issparse(matrix) and m >= SEVERAL and m * matrix.nnz >= LARGE
-    if large and all(a.dtype == float for a in (matrix, w, y)) and isinstance(matrix, sp.csr_array):
+    if _pays(matrix, w, y):
         found = _compiled_sizes(matrix, units, w, y)
         if np.all((found[:3] > SMALL) & (found[:3] < 1 / SMALL)):
             up = 1 + (len(w) + 16) * ROUND_OFF

@@ -9,9 +9,9 @@ import numpy as np
 from lowrank import gram_schmidt
 from rbm.affine.compiled_products import TallColumns
 from rbm.affine.inner_product import InnerProduct
-from rbm.affine.representers import represented, sizes_in_units
+from rbm.affine.representers import represented
 from rbm.arithmetic import extended
-from rbm.arithmetic.columns import Columns, Store
+from rbm.arithmetic.columns import Columns, Store, sizes_in_units
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds
 from rbm.errors import ModelError
 

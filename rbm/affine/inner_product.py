@@ -12,7 +12,7 @@ from rbm.affine.compiled_products import ResidualSizes, residual_sizes, split_ma
 from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
 from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
-from rbm.arithmetic.columns import column_blocks
+from rbm.arithmetic.columns import column_blocks, sizes_in_units
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
 from rbm.solvers.choice import prover, read_solver, solve_positive_definite
@@ -169,7 +169,7 @@ class InnerProduct:
     def distance_after(self, v: np.ndarray, rho: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the bounds of :meth:`riesz_with_error` (m,) of V, whose last correction was y, for a residual rho."""
         last = residual_sizes(self.matrix, self.balance, rho, y)
-        sizes = column_norm_bounds(v / self.balance[:, None])
+        sizes = sizes_in_units(v, 1 / self.balance)
         off = last.residual + self._product_rounding(last, np.iscomplexobj(rho))
         # of the product with V before its last correction; in all rows the same up to their largest entries
         off = off + self._rounding_size * (sizes + last.vector)

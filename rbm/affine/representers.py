@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from rbm.affine.compiled_products import groups, residual
 from rbm.affine.inner_product import ACCURATE, RANGE, InnerProduct
-from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
-from rbm.arithmetic.precision import column_norm_bounds, exponents_of, largest_entries, scaled
+from rbm.arithmetic.precision import exponents_of, scaled
 from rbm.online.chunks import slices
 from rbm.solvers.elsewhere import elsewhere
 from rbm.solvers.factorization import COLUMNS
 
-__all__ = ["Represented", "by_columns", "represented", "sizes_in_units"]
+__all__ = ["Represented", "by_columns", "represented"]
 
 
 #: Unknowns from which on columns are taken 16 at a time: what that costs beside them is small then.
@@ -75,15 +75,9 @@ def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, ot
     n, units, matrix = inner.shape[0], inner.balance[:, None], inner.matrix
     exponents = np.zeros(b, dtype=int)
     rhs = np.empty((n, r + b), np.result_type(functionals, others, start, matrix), "F")
-    settled = True
     row = float((inner.split.row_max * inner.balance).max())
-    for some in column_blocks(n, r):
-        hi, lo = extended.product(inner.split, start[:, some])
-        rhs[:, some] = (functionals[:, some] - hi) - lo
-        allowed = ACCURATE * (
-            largest_entries(functionals[:, some] * units) + row * largest_entries(start[:, some] / units)
-        )
-        settled = settled and bool(np.all(largest_entries(rhs[:, some] * units) <= allowed))
+    of_functionals, of_start, of_rest = residual(inner.split, functionals, start, rhs[:, :r])
+    settled = bool(np.all(of_rest <= ACCURATE * (of_functionals + row * of_start)))
     for some in column_blocks(n, b):
         exponents[some] = exponents_of(others[:, some] * units)
         exponents[some] *= np.abs(exponents[some]) > RANGE
@@ -92,22 +86,14 @@ def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, ot
         )
     y = inner.factorized()(rhs)
     norms = np.empty(b)
-    for some in column_blocks(n, b):
+    for some in groups(matrix, n, rhs[:, r:], y[:, r:]):
         at = slice(r + some.start, r + some.stop)
         bound = inner.upper_from_solve(rhs[:, at], y[:, at])
         norms[some] = scaled(bound, exponents[some]) if np.any(exponents[some]) else bound
     if not settled:  # the solve that made `start` was not accurate enough: refine as long as it takes
         return Represented(*inner.riesz_with_error(functionals, start + y[:, :r]), norms)
     made, distances = np.empty((n, r), rhs.dtype, "F"), np.empty(r)
-    for some in column_blocks(n, r):
+    for some in groups(matrix, n, rhs[:, :r], y[:, :r]):
         made[:, some] = start[:, some] + y[:, some]
         distances[some] = inner.distance_after(made[:, some], rhs[:, some], y[:, some])
     return Represented(made, distances, norms)
-
-
-def sizes_in_units(vectors: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Return bounds (m,) of ||diag(units) v||_2 for each column v of (n, m)."""
-    made = np.empty(vectors.shape[1])
-    for some in column_blocks(*vectors.shape):
-        made[some] = column_norm_bounds(vectors[:, some] * units[:, None])
-    return made

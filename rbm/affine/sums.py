@@ -131,6 +131,8 @@ class TermStack:
         self._row = np.concatenate([self.rows[q] for q in sequence])
         self.owner = np.repeat(sequence, [len(self.rows[q]) for q in sequence])
         self._shape = (n, len(terms))
+        #: of what is multiplied: for each term norms of the largest entries of its rows, which stay the same
+        self._norms: dict[int, dict[int, np.ndarray]] = {}
 
     @property
     def terms(self) -> int:
@@ -155,14 +157,16 @@ class TermStack:
         Of matrices that show their entries the bounds (r, m) themselves are not formed.
         """
         made, start = np.zeros((x.shape[1], self._shape[1])), 0
-        for split in self._products:
+        for k, split in enumerate(self._products):
             part = slice(start, start + split.shape[0])
             start, owner, scale = part.stop, self.owner[part], units[self._row[part], None]
             known = isinstance(split, extended.SplitMatrix)
-            sizes = split.row_max[:, None] * scale if known else extended.rounding(split, x) * scale
-            for q in np.unique(owner):
-                norms = column_norm_bounds(sizes[owner == q])
-                made[:, q] = norms * extended.rounding_sizes(split, x) if known else norms
+            if not known or k not in self._norms:
+                sizes = split.row_max[:, None] * scale if known else extended.rounding(split, x) * scale
+                self._norms[k] = {q: column_norm_bounds(sizes[owner == q]) for q in np.unique(owner)}
+            of_x = extended.rounding_sizes(split, x) if known else 1.0
+            for q, norms in self._norms[k].items():
+                made[:, q] = norms * of_x
         return made
 
     def side_by_side(self, stacked: np.ndarray) -> np.ndarray:

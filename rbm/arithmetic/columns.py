@@ -7,7 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["BLOCK", "Columns", "Piece", "Store", "column_blocks", "row_blocks"]
+from rbm.arithmetic.precision import column_norm_bounds
+
+__all__ = ["BLOCK", "Columns", "Piece", "Store", "column_blocks", "row_blocks", "sizes_in_units"]
 
 #: Columns that are stored together.
 WIDTH = 64
@@ -115,3 +117,11 @@ def column_blocks(n: int, columns: int) -> Iterator[slice]:
     """Yield columns of full length n in blocks of 16 MB, or of one column. They depend on the shape alone."""
     size = max(1, BLOCK // (8 * max(n, 1)))
     return (slice(start, min(start + size, columns)) for start in range(0, columns, size))
+
+
+def sizes_in_units(vectors: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return bounds (m,) of ||diag(units) v||_2 for each column v of (n, m)."""
+    made = np.empty(vectors.shape[1])
+    for some in column_blocks(*vectors.shape):
+        made[some] = column_norm_bounds(vectors[:, some] * units[:, None])
+    return made

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from rbm.online.kernels.compiler import compiled, kernel
-from rbm.online.kernels.lanes import fma, load, load_from, splat, store
+from rbm.online.kernels.lanes import fma, larger, load, load_from, modulus, splat, store
 
-__all__ = ["ROWS", "WIDTH", "in_lanes", "remainder", "residual_sizes", "sparse_product", "tall_product"]
+__all__ = [
+    "ROWS", "WIDTH", "in_lanes", "remainder", "residual_sizes", "sparse_product", "sparse_residual", "tall_product",
+]  # fmt: skip
 
 #: Columns of X in a register of lanes, in :func:`sparse_product`; rows of A in :func:`tall_product`.
 WIDTH = 8
@@ -35,31 +37,62 @@ def in_lanes(x: Any, scale: Any, first: int, count: int, lanes: Any, largest: An
             largest[c] = most
 
 
+@compiled
+def _row(matrix: Any, i: int, lanes: Any, grid: Any) -> Any:
+    """Return row i of A X for the columns in lanes, as hi + lo."""
+    indptr, indices, head, tail = matrix
+    exact, of_head, of_tail = splat(0.0), splat(0.0), splat(0.0)
+    for p in range(indptr[i], indptr[i + 1]):
+        x, a = load(lanes, indices[p]), splat(head[p])
+        leading = (x + grid) - grid
+        exact = exact + a * leading
+        of_head = of_head + a * (x - leading)
+        of_tail = of_tail + splat(tail[p]) * x
+    rest = of_head + of_tail
+    total = exact + rest
+    back = total - exact  # two_sum
+    return total, (exact - (total - back)) + (rest - back)
+
+
 @kernel
-def sparse_product(matrix: Any, lanes: Any, shift: Any, first: int, count: int, hi: Any, lo: Any, out: Any) -> None:
+def sparse_product(matrix: Any, lanes: Any, shift: Any, first: int, count: int, hi: Any, lo: Any, room: Any) -> None:
     """Write hi + lo = A X (n, m) for the columns that :func:`in_lanes` has brought into lanes.
 
     matrix : indptr, indices, leading and other parts of A diag(scale); shift (8,) : what is added to a number and taken
-    away, to round it to its grid; out (16,) : scratch
+    away, to round it to its grid; room (16,) : scratch
     """
-    indptr, indices, head, tail = matrix
     grid = load(shift, 0)
-    zero = splat(0.0)
-    for i in range(len(indptr) - 1):
-        exact, of_head, of_tail = zero, zero, zero
-        for p in range(indptr[i], indptr[i + 1]):
-            x, a = load(lanes, indices[p]), splat(head[p])
-            leading = (x + grid) - grid
-            exact = exact + a * leading
-            of_head = of_head + a * (x - leading)
-            of_tail = of_tail + splat(tail[p]) * x
-        rest = of_head + of_tail
-        total = exact + rest
-        back = total - exact  # two_sum
-        store(out, 0, total)
-        store(out, 1, (exact - (total - back)) + (rest - back))
+    for i in range(len(matrix[0]) - 1):
+        total, rest = _row(matrix, i, lanes, grid)
+        store(room, 0, total)
+        store(room, 1, rest)
         for c in range(count):
-            hi[i, first + c], lo[i, first + c] = out[c], out[WIDTH + c]
+            hi[i, first + c], lo[i, first + c] = room[c], room[WIDTH + c]
+
+
+@kernel
+def sparse_residual(
+    matrix: Any, lanes: Any, shift: Any, w: Any, units: Any, first: int, count: int, made: Any, largest: Any, room: Any
+) -> None:
+    """Write W - A X (n, m), in extended precision and then rounded, for columns in lanes, as :func:`sparse_product`.
+
+    units (n,); largest (16,) : the largest |units w| and then |units (w - A x)| of each column
+    """
+    grid = load(shift, 0)
+    most, most_left = splat(0.0), splat(0.0)
+    for i in range(len(matrix[0]) - 1):
+        for c in range(count):
+            room[c] = w[i, first + c]
+        value, unit = load(room, 0), splat(units[i])
+        total, rest = _row(matrix, i, lanes, grid)
+        left = (value - total) - rest
+        size, size_left = modulus(unit * value), modulus(unit * left)
+        most, most_left = larger(size, most, size, most), larger(size_left, most_left, size_left, most_left)
+        store(room, 0, left)
+        for c in range(count):
+            made[i, first + c] = room[c]
+    store(largest, 0, most)
+    store(largest, 1, most_left)
 
 
 @kernel

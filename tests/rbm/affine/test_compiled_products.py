@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import rbm
 from problems import thermal_block
 from rbm.affine import compiled_products
-from rbm.affine.compiled_products import TallColumns, residual_sizes, split_matrix
+from rbm.affine.compiled_products import TallColumns, residual, residual_sizes, split_matrix
 from rbm.arithmetic import extended
 from rbm.arithmetic.split_columns import SplitColumns
 
@@ -120,6 +120,22 @@ def test_sizes_are_never_too_small_and_sharp(m: int) -> None:
     assert np.all(found.vector >= np.sqrt(((wide[2] / wide[0]) ** 2).sum(axis=0)))
     room = (n + 2) * 2.0**-53 * np.abs(w * y).sum(axis=0)
     assert np.all(np.abs(found.product - np.abs((wide[1] * wide[2]).sum(axis=0))) <= room)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("m", [1, 8, 11])
+def test_residuals_and_sizes_are_those_of_numpy(m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(m)
+    matrix, scale = sparse(rng, 120, 120), 2.0 ** rng.integers(-5, 5, 120)
+    split, x = split_matrix(matrix, scale), np.asfortranarray(rng.standard_normal((120, m)))
+    w = matrix @ x
+    w[:, 0] = 0
+    left = np.full((120, m), np.nan, order="F")
+    sizes = residual(split, w, x, left)
+    monkeypatch.setattr(compiled_products, "LARGE", 1 << 60)
+    other = np.empty((120, m), order="F")
+    for a, b in zip((left, *sizes), (other, *residual(split, w, x, other)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.usefixtures("always")
