@@ -36,7 +36,13 @@ class GramSchmidt:
 
 
 def gram_schmidt(
-    vectors: Any, *, product: Any = None, basis: Any = None, product_basis: Any = None, rtol: float | None = None
+    vectors: Any,
+    *,
+    product: Any = None,
+    basis: Any = None,
+    product_basis: Any = None,
+    rtol: float | None = None,
+    each: panels.Each = panels.in_turn,
 ) -> GramSchmidt:
     """Orthonormalise the columns of V in (x, y)_P = y^H P x, against a given basis and among themselves.
 
@@ -61,6 +67,8 @@ def gram_schmidt(
         may be lists of matrices that stand side by side
     rtol : rejection threshold relative to ||v||_P; by default the round-off of v (above). Raise it to drop vectors that
         are nearly dependent, too
+    each : calls work(rows) for all slices of a list: blocks of rows of NumPy arrays with more than 16384, which threads
+        of yours may work on at a time; one after the other by default. The result does not depend on it
 
     Returns
     -------
@@ -91,7 +99,7 @@ def gram_schmidt(
         raise ValueError(f"rtol must be a number >= 0, got {rtol}")
     product = as_product("product", product)
     apply = _product(product, n)
-    growing = _GrowingBasis(vectors, _given(basis, product_basis, apply, vectors), apply)
+    growing = _GrowingBasis(vectors, _given(basis, product_basis, apply, vectors), apply, each)
     for start in range(0, m, PANEL):
         growing.add(slice(start, min(start + PANEL, m)), product, rtol)
     return growing.result()
@@ -100,9 +108,11 @@ def gram_schmidt(
 class _GrowingBasis:
     """The new directions found so far, and the coefficients of all vectors in them."""
 
-    def __init__(self, vectors: Any, given: list[tuple[Any, Any]], apply: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, vectors: Any, given: list[tuple[Any, Any]], apply: Callable[[Any], Any], each: panels.Each
+    ) -> None:
         xp, (n, m) = namespace(vectors), vectors.shape
-        self.vectors, self.given, self.apply = vectors, given, apply
+        self.vectors, self.given, self.apply, self.each = vectors, given, apply, each
         self.dtype = xp.result_type(vectors.dtype, *(a.dtype for pair in given for a in pair))
         self.scales = _scales(vectors)
         self.size = sum(q.shape[1] for q, _ in given)  # k, of the given basis
@@ -125,10 +135,10 @@ class _GrowingBasis:
         passes = np.zeros(len(columns), dtype=int)
         while len(columns):
             r = len(self.kept)
-            panel, h = panels.project_out(panel, [*self.given, (self.new[:, :r], self.new_product[:, :r])])
+            panel, h = panels.project_out(panel, [*self.given, (self.new[:, :r], self.new_product[:, :r])], self.each)
             self.coefficients[: self.size + r, where] += h @ mixing
             image = self.apply(panel)
-            gram = panels.gram_of(panel, image)
+            gram = panels.gram_of(panel, image, self.each)
             squares = np.diag(gram).real
             removed = np.sum(np.abs(h) ** 2, axis=0)
             totals = squares + removed  # before this pass, by Pythagoras
@@ -147,16 +157,17 @@ class _GrowingBasis:
             t = scipy.linalg.cholesky(gram[np.ix_(chosen, chosen)])
             inverse = panels.inverse_of(t)
             done = panels.finished_columns(inverse, totals[chosen], removed[chosen], passes[chosen])
-            q = panels.times_small(panels.select_columns(panel, chosen), inverse)
+            q = panels.times_small(panels.select_columns(panel, chosen), inverse, self.each)
             self.new[:, r : r + done] = q[:, :done]
             if done:
                 images = panels.select_columns(image, chosen)
-                self.new_product[:, r : r + done] = panels.times_small(images, inverse[:, :done])
+                self.new_product[:, r : r + done] = panels.times_small(images, inverse[:, :done], self.each)
             b = inverse.conj().T @ gram[np.ix_(chosen, waiting)]
             expressed = t @ mixing[chosen] + b @ mixing[waiting]
             self.coefficients[self.size + r : self.size + r + done, where] = expressed[:done]
             self.kept.extend(columns[chosen[:done]].tolist())
-            panel = xp.concat([q[:, done:].T, (panels.select_columns(panel, waiting) - panels.times_small(q, b)).T]).T
+            left = panels.select_columns(panel, waiting) - panels.times_small(q, b, self.each)
+            panel = xp.concat([q[:, done:].T, left.T]).T
             mixing = np.concatenate([expressed[done:], mixing[waiting]])
             rest = np.concatenate([chosen[done:], waiting])
             columns, passes = columns[rest], passes[rest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from lowrank.arrays import namespace, to_numpy
 from lowrank.dense import adjoint
 
 __all__ = [
-    "dispensable_norms", "finished_columns", "gram_of", "independent_columns", "inverse_of", "norms_from",
-    "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "times_small", "weighted_squares",
+    "Each", "adjoint_products", "dispensable_norms", "finished_columns", "gram_of", "in_turn", "independent_columns",
+    "inverse_of", "norms_from", "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "tall_slices",
+    "times_small", "weighted_squares",
 ]  # fmt: skip
+
+#: Calls a function for all of some slices, perhaps several at a time.
+Each = Callable[[Callable[[slice], None], Sequence[slice]], None]
 
 #: A vector is accepted if its remainder exceeds this many times the round-off of the vector itself: four bits of
 #: signal.
@@ -26,8 +31,8 @@ AMPLIFIED = 2.0
 #: and removed no more than this of it: what the basis lacks in orthogonality enters times that, so that with a number
 #: below one it does not grow as the basis does (with 10 it grew from 6e-14 to 5e-9 in thirty blocks).
 REMOVED = 0.5
-#: Rows of a tall matrix that are worked on together.
-ROWS = 4096
+#: Rows of a tall matrix that are worked on together, and those that one thread takes.
+ROWS, TALL = 4096, 1 << 14
 #: Passes in which a column is normalised. Two do for columns with digits of their own, three where these are few; more
 #: are of no use: the product is then not applied accurately enough for better.
 MAX_PASSES = 4
@@ -58,38 +63,81 @@ def select_columns(array: Any, columns: np.ndarray) -> Any:
     return xp.take(array, xp.asarray(columns), axis=1)
 
 
-def times_small(array: Any, small: np.ndarray) -> Any:
-    """Return X S with columns stored one after the other."""
-    return (namespace(array).asarray(small.T, dtype=array.dtype) @ array.T).T
+def in_turn(work: Callable[[slice], None], slices: Sequence[slice]) -> None:
+    """Call work(rows) for all slices, one after the other."""
+    for rows in slices:
+        work(rows)
 
 
-def project_out(panel: Any, against: list[tuple[Any, Any]]) -> tuple[Any, np.ndarray]:
-    """Return X - Q H and H = (P Q)^H X, with Q given in pieces.
+def tall_slices(n: int) -> list[slice]:
+    """Return the rows of tall matrices in slices that may be worked on at a time; they depend on n alone."""
+    return [slice(start, min(start + TALL, n)) for start in range(0, n, TALL)]
 
-    Both products are asked for transposed: with few columns in X and many in Q, stored column by column, they take two
-    thirds of the time. The second is subtracted by blocks of rows, which stay in cache: there is no other tall matrix.
+
+def adjoint_products(panel: Any, matrices: Sequence[Any], each: Each = in_turn) -> list[Any]:
+    """Return Y^H X (k, m) for each of some matrices Y (n, k).
+
+    They are asked for transposed: with few columns in X and many in Y, stored column by column, that takes two thirds
+    of the time. Sums over more than 16384 rows are sums over slices of that many, whoever works on them.
     """
     rows = adjoint(panel)
-    pieces = [(q, adjoint(rows @ pq)) for q, pq in against]
-    some = [(q, h) for q, h in pieces if q.shape[1]]
+    slices = tall_slices(len(panel)) if isinstance(panel, np.ndarray) else []
+    if len(slices) < 2:
+        return [adjoint(rows @ y) for y in matrices]
+    shape = len(slices), panel.shape[1]
+    parts = [np.empty((*shape, y.shape[1]), np.result_type(panel.dtype, y.dtype)) for y in matrices]
+
+    def work(some: slice) -> None:
+        for part, y in zip(parts, matrices, strict=True):
+            np.matmul(rows[:, some], y[some], out=part[some.start // TALL])
+
+    each(work, slices)
+    return [adjoint(part.sum(axis=0)) for part in parts]
+
+
+def project_out(panel: Any, against: list[tuple[Any, Any]], each: Each = in_turn) -> tuple[Any, np.ndarray]:
+    """Return X - Q H and H = (P Q)^H X, with Q given in pieces.
+
+    The product is subtracted by blocks of rows, which stay in cache: there is no other tall matrix.
+    """
+    found = adjoint_products(panel, [pq for _, pq in against], each)
+    some = [(q, h) for (q, _), h in zip(against, found, strict=True) if q.shape[1]]
     if isinstance(panel, np.ndarray) and some:
+        before = panel
         made = np.empty_like(panel, dtype=np.result_type(panel, *(a for pair in some for a in pair)))
-        for start in range(0, len(panel), ROWS):
-            block = slice(start, start + ROWS)
-            rest = panel[block]
-            for q, h in some:
-                rest = rest - (h.T @ q[block].T).T
-            made[block] = rest
+
+        def work(rows: slice) -> None:
+            for start in range(rows.start, rows.stop, ROWS):
+                block = slice(start, min(start + ROWS, rows.stop))
+                rest = before[block]
+                for q, h in some:
+                    rest = rest - (h.T @ q[block].T).T
+                made[block] = rest
+
+        each(work, tall_slices(len(panel)))
         panel = made
     else:
         for q, h in some:
             panel = panel - (h.T @ q.T).T
-    return panel, np.concatenate([to_numpy(h) for _, h in pieces])
+    return panel, np.concatenate([to_numpy(h) for h in found])
 
 
-def gram_of(x: Any, px: Any) -> np.ndarray:
+def times_small(array: Any, small: np.ndarray, each: Each = in_turn) -> Any:
+    """Return X S with columns stored one after the other."""
+    if not isinstance(array, np.ndarray) or len(array) <= TALL:
+        return (namespace(array).asarray(small.T, dtype=array.dtype) @ array.T).T
+    made, factor = np.empty((small.shape[1], len(array)), array.dtype), small.T.astype(array.dtype)
+
+    def work(rows: slice) -> None:
+        np.matmul(factor, array[rows].T, out=made[:, rows])
+
+    each(work, tall_slices(len(array)))
+    return made.T
+
+
+def gram_of(x: Any, px: Any, each: Each = in_turn) -> np.ndarray:
     """Return X^H P X, made Hermitian. Raises ValueError if it is not finite."""
-    gram = to_numpy(adjoint(x) @ px)
+    gram = to_numpy(adjoint_products(px, [x], each)[0])
     gram = (gram + gram.conj().T) / 2
     if not np.all(np.isfinite(gram)):
         raise ValueError("the product gives NaN or infinite entries; check it for NaN and for its scale")

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank.panels import tall_slices
 from rbm.arithmetic.columns import column_blocks, row_blocks
 from rbm.arithmetic.extended import Extended, SplitMatrix, modulus, on_grid, product
 from rbm.arithmetic.precision import ROUND_OFF, SMALL, column_norm_bounds, largest_entries
 from rbm.arithmetic.split_columns import SplitColumns
+from rbm.online.threads import each
 
 __all__ = ["ResidualSizes", "TallColumns", "groups", "residual", "residual_sizes", "split_matrix"]
 
@@ -160,44 +162,55 @@ class TallColumns(SplitColumns):
         if not self._is_compiled(x):
             yield from super().products(x)
             return
-        for rows, hi, lo in self._compiled(x):
+        product = _TallProduct(self, x)
+        for rows in row_blocks(self.columns.rows):
+            hi, lo = product.rows(rows)
             yield rows, hi.T, lo.T
 
     def remainder(self, hi: np.ndarray, lo: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return B - A X (n, m) for B = hi + lo, formed in extended precision and then rounded."""
+        """Return B - A X (n, m) for B = hi + lo, formed in extended precision and then rounded; by several threads."""
         if not self._is_compiled(x) or hi.dtype != float or lo.dtype != float:
             return super().remainder(hi, lo, x)
         from rbm.online.kernels.tall_products import remainder
 
-        made = np.empty(hi.shape, order="F")
-        for rows, leading, rest in self._compiled(x):
-            remainder(hi[rows], lo[rows], leading, rest, made[rows])
+        made, product = np.empty(hi.shape, order="F"), _TallProduct(self, x)
+
+        def work(some: slice) -> None:
+            for block in row_blocks(some.stop - some.start):
+                rows = slice(some.start + block.start, some.start + block.stop)
+                remainder(hi[rows], lo[rows], *product.rows(rows), made[rows])
+
+        each(work, tall_slices(len(made)))
         return made
 
     def _is_compiled(self, x: np.ndarray) -> bool:
         tall = self.columns.rows >= TALL and self.terms > 0 and x.shape[1] > 0
         return tall and self.columns.dtype == float and x.dtype == float
 
-    def _compiled(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Yield rows of A X, as :meth:`products` does, but transposed (m, rows)."""
-        from rbm.online.kernels.tall_products import ROWS, WIDTH, tall_product
 
-        n, m = self.columns.rows, x.shape[1]
-        pairs = -(-m // 2)
+class _TallProduct:
+    """The product A X of tall columns A (n, k) with X (k, m), some rows at a time."""
+
+    def __init__(self, columns: TallColumns, x: np.ndarray) -> None:
+        self.width, pairs = x.shape[1], -(-x.shape[1] // 2)
         whole = np.zeros((len(x), 2 * pairs))
-        whole[:, :m] = x
-        head = on_grid(whole, modulus(whole).max(axis=0, initial=0.0), self.bits)
+        whole[:, : self.width] = x
+        head = on_grid(whole, modulus(whole).max(axis=0, initial=0.0), columns.bits)
         # for each pair of columns, row by row: leading part, rest and whole of both
         triples = np.stack([head, whole - head, whole], axis=2).reshape(len(x), pairs, 6).transpose(1, 0, 2)
-        parts, start = [], 0
-        for piece in self.columns.pieces:
-            parts.append((piece, np.ascontiguousarray(triples[:, start : start + piece.shape[1]]).ravel()))
+        self.pairs, self.parts, start = pairs, list[tuple[np.ndarray, np.ndarray]](), 0
+        for piece in columns.columns.pieces:
+            self.parts.append((piece, np.ascontiguousarray(triples[:, start : start + piece.shape[1]]).ravel()))
             start += piece.shape[1]
-        room = np.empty(2 * ROWS * max(piece.shape[1] for piece in self.columns.pieces) + 4 * WIDTH)
         with np.errstate(over="ignore", invalid="ignore"):
-            shift = np.ldexp(1.5, np.frexp(self.row_max)[1] - self.bits + 52)
-        for rows in row_blocks(n):
-            hi, lo = np.zeros((2, 2 * pairs, rows.stop - rows.start))
-            for piece, of in parts:
-                tall_product(piece[rows], shift[rows], of, hi, lo, room)
-            yield rows, hi[:m], lo[:m]
+            self.shift = np.ldexp(1.5, np.frexp(columns.row_max)[1] - columns.bits + 52)
+
+    def rows(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of A X as hi + lo, not renormalised, transposed (m, rows)."""
+        from rbm.online.kernels.tall_products import ROWS, WIDTH, tall_product
+
+        hi, lo = np.zeros((2, 2 * self.pairs, rows.stop - rows.start))
+        room = np.empty(2 * ROWS * max(piece.shape[1] for piece, _ in self.parts) + 4 * WIDTH)
+        for piece, of in self.parts:
+            tall_product(piece[rows], self.shift[rows], of, hi, lo, room)
+        return hi[: self.width], lo[: self.width]

@@ -161,7 +161,7 @@ class Reduction:
         """
         z, pz = self._basis.pieces, self._product_basis.pieces
         snapshots = dense_entries("snapshots", snapshots)
-        new = gram_schmidt(snapshots, product=self.model.product, basis=z, product_basis=pz)
+        new = gram_schmidt(snapshots, product=self.model.product, basis=z, product_basis=pz, each=each)
         if len(new.kept):
             self._append(new.basis)
         return new.kept.tolist()

@@ -9,11 +9,13 @@ import pytest
 import scipy.sparse as sp
 
 import rbm
+from lowrank import gram_schmidt
 from problems import thermal_block
 from rbm.affine import compiled_products
 from rbm.affine.compiled_products import TallColumns, residual, residual_sizes, split_matrix
 from rbm.arithmetic import extended
 from rbm.arithmetic.split_columns import SplitColumns
+from rbm.online.threads import each
 
 
 @pytest.fixture
@@ -165,3 +167,22 @@ def test_a_greedy_with_compiled_products_certifies_as_one_without(monkeypatch: p
     a, b = (r.reduced_model.solve(training) for r in (made, plain))
     assert all(s.floor <= 2 * t.floor for s, t in zip(made.history, plain.history, strict=True))
     np.testing.assert_allclose(a.bound, b.bound, rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [TallColumns, SplitColumns])
+def test_threads_change_no_bit(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    n = 2 * 16384 + 100
+    made = columns(kind, [rng.standard_normal((n, 20)), rng.standard_normal((n, 50))])
+    x, product = rng.standard_normal((70, 9)), sp.diags_array(1 + rng.random(n))
+    w = made.product(x)[0] + 1e-9 * rng.standard_normal((n, 9))
+    found = []
+    for count in ("1", "3"):
+        monkeypatch.setenv("RBM_NUM_THREADS", count)
+        new = gram_schmidt(w, product=product, each=each)
+        more = gram_schmidt(w**2, product=product, basis=new.basis, product_basis=new.product_basis, each=each)
+        found.append([made.remainder(w, 0 * w, x), *new, *more])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+    off = more.basis.T @ (product @ np.concatenate([new.basis, more.basis], axis=1))
+    np.testing.assert_allclose(off, np.eye(9, 18, 9), atol=1e-14)
