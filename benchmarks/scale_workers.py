@@ -28,7 +28,8 @@ from benchmarks.harness import cpu_name
 from problems import thermal_block
 
 KEPT = Path(__file__).with_name("scale_workers.json")
-#: cells per side, snapshots, tolerance of the greedy, queries, repetitions of a killed worker
+#: cells per side, snapshots, tolerance of the greedy, queries (a tenth of that: training points), repetitions of a
+#: killed worker
 SIZES = {
     "large": (225, 100, 0.15, 100_000_000, 20),
     "medium": (120, 40, 0.15, 10_000_000, 20),
@@ -90,13 +91,18 @@ def snapshots(cells: int, count: int, *_: Any) -> dict[str, Any]:
 
 
 def greedy(cells: int, _: int, tol: float, *__: Any) -> dict[str, Any]:
-    """A greedy to one tolerance: batch 1 in one process, batch 4 on two workers."""
+    """A greedy to one tolerance: batch 1 in one process of one thread; batch 4 on two workers.
+
+    While these wait, the process that asked works with two threads.
+    """
     _warm(0)
     models = [thermal_block((3, 3), cells) for _ in range(2)]
     training = models[0].parameters.sample(1000)
     alone, one = timed(lambda: rbm.greedy(models[0], training, tol=tol))
     with pool() as workers:
+        os.environ["RBM_NUM_THREADS"] = "2"  # of this process; the workers are there already
         together, four = timed(lambda: rbm.greedy(models[1], training, tol=tol, batch=4, executor=workers))
+        del os.environ["RBM_NUM_THREADS"]
         memory = _peaks(workers)
     return {
         "unknowns": models[0].dimension,
@@ -106,6 +112,29 @@ def greedy(cells: int, _: int, tol: float, *__: Any) -> dict[str, Any]:
         "seconds": [alone, together],
         "faster": alone / together,
         "worker_peak_gb": memory,
+    }
+
+
+def training(cells: int, _: int, __: float, count: int, *___: Any) -> dict[str, Any]:
+    """A greedy of six vectors on a large training set: one thread of one process, and two workers."""
+    _warm(0)
+    model, count = thermal_block((2, 2), min(cells, 60)), count // 10
+    points = model.parameters.sample(count, rng=0)
+    before = _peak()
+    alone, one = timed(lambda: rbm.greedy(model, points, max_basis=6))
+    memory = _peak() - before
+    with pool() as workers:
+        together, two = timed(lambda: rbm.greedy(model, points, max_basis=6, executor=workers))
+        peaks = _peaks(workers)
+    return {
+        "points": count,
+        "points_gb": points.nbytes / 2**30,
+        "sweeps": len(one.history),
+        "seconds": [alone, together],
+        "efficiency": alone / together / 2,
+        "same_bits": bool(np.array_equal(one.basis, two.basis)) and one.history[-1].bound == two.history[-1].bound,
+        "peak_beyond_points_gb": memory,
+        "worker_peak_gb": peaks,
     }
 
 
@@ -122,6 +151,7 @@ def queries(cells: int, _: int, tol: float, count: int, *__: Any) -> dict[str, A
     reduced.solve(_points(0, 10_000))
     options = {"coefficients": False}
     alone, largest = timed(lambda: max(float(s.bound.max()) for s in reduced.stream(blocks, **options)))
+    del os.environ["RBM_NUM_THREADS"]
     with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
         sizes = tuple(min(BLOCK, count - start) for start in starts)
         mus = da.map_blocks(_chunk, chunks=(sizes, (9,)), dtype=float, count=count)
@@ -195,6 +225,7 @@ def _peaks(workers: ProcessPoolExecutor) -> list[float]:
 MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "snapshots": snapshots,
     "greedy": greedy,
+    "training": training,
     "queries": queries,
     "killed": killed,
 }

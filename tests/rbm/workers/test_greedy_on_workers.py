@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.killed_workers import kill_always, killing, killing_once, pool
+from threadpoolctl import threadpool_limits
 
 import rbm
 from problems import thermal_block, thermal_fin
@@ -215,6 +216,21 @@ def test_columns_of_large_models_go_to_the_workers(
         assert same(rbm.greedy(model, training, max_basis=8, batch=4, executor=threads), alone)
     assert sorted(here) == sorted(seen)
     assert max(here) == 16
+
+
+def test_compiled_products_threads_and_a_workspace_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RBM_NUM_THREADS", "1")
+    large = thermal_block((2, 2), 92)  # 16745 unknowns: tall products are compiled, and columns go to the workers
+    points = large.parameters.sample(50, rng=0)
+    options: dict[str, Any] = {"max_basis": 4, "batch": 4}
+    with threadpool_limits(1, "blas"):
+        with pool(2) as processes:
+            elsewhere = rbm.greedy(large, points, executor=processes, **options)
+        assert same(rbm.greedy(large, points, workspace=tmp_path / "w", **options), elsewhere)
+        monkeypatch.setenv("RBM_NUM_THREADS", "3")
+        assert same(rbm.greedy(large, points, **options), elsewhere)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 2.0, True, "4", None])
