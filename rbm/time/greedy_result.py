@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rbm.errors import ModelError
+from rbm.reduction.memory import MemoryUse
 from rbm.time.files import load_run, save_run
 from rbm.time.model import TimeModel
 from rbm.time.reduced import ReducedTimeModel
@@ -50,6 +51,7 @@ class PODGreedyResult:
     control: np.ndarray = field(default_factory=lambda: np.zeros(0))  #: (K,), that of the training
     #: {output: the run of its dual problem}, for outputs named by `dual`
     dual: Mapping[str, PODGreedyResult] = field(default_factory=dict)
+    memory: MemoryUse | None = field(default=None, compare=False)  #: as in :class:`rbm.GreedyResult`
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file; ``pod_greedy(..., resume=path)`` goes on from there."""
