@@ -26,8 +26,7 @@ from rbm.time.adjoint import adjoint_in_time
 from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.control import checked_control
-from rbm.time.files import save_run
-from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, rows_of, stored_run
+from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, stored_run, write_run
 from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
 from rbm.time.model import TimeModel
@@ -121,13 +120,18 @@ def pod_greedy(
     check_batch(batch)
     points = model.parameters.validate(training)
     with Crew(executor, model) as crew, opened(workspace, model) as store:
-        before, said = resident_memory(), None if max_basis is None else check_memory(model.joint, limit, 1, store)
+        before, said = (
+            resident_memory(),
+            None if max_basis is None else check_memory(model.joint, limit, modes * batch, store),
+        )
         run = _Run(model, points, modes, limit, control, resume, batch, crew, store)
         try:
             with riesz_by_workers(crew, model.joint):
                 stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress, said)
                 run.solve_duals(names, resume, tol, progress)
-                return replace(run.result(*stopped), memory=memory_use(model.joint, run.size, 1, store, before))
+                return replace(
+                    run.result(*stopped), memory=memory_use(model.joint, run.size, modes * batch, store, before)
+                )
         except (KeyboardInterrupt, WorkersLost) as error:
             raise run.ended_by(error) from error
         except WorkspaceError as error:
@@ -156,13 +160,18 @@ class _Run:
         basis, selected, sizes, self.history = stored_run(resume, model, self.control)
         #: where trajectories were taken, and the size of the basis after each, of whole steps
         self.taken: list[tuple[np.ndarray, int]] = list(zip(selected, sizes, strict=True))
-        self.reduction = Reduction(model.joint, basis, "galerkin", store=store)
+        self.reduction = self._reduced(basis)
         self.duals: dict[str, PODGreedyResult] = {}
 
     @property
     def size(self) -> int:
         """Number of basis vectors N."""
         return self.reduction.size
+
+    def _reduced(self, basis: np.ndarray) -> Reduction:
+        """Return the joint system on a basis, which came in the steps of the history: the same steps, the same bits."""
+        sizes = [step.size for step in self.history]
+        return Reduction(self.model.joint, basis, "galerkin", sizes=sizes, store=self.store)
 
     @property
     def selected(self) -> tuple[np.ndarray, np.ndarray]:
@@ -245,16 +254,15 @@ class _Run:
         effectivity = self.bounds[rows[0]] / worst.error if worst.error > 11 * worst.uncertainty else float("nan")
         shown = tuple(float(x) for x in worst.eigenvalues[: self.modes + 1])
         self.history[-1] = replace(self.history[-1], eigenvalues=shown, effectivity=float(effectivity))
-        taken = []
-        for row, made in zip(rows, found, strict=True):
-            added = [self.size < self.limit and self.reduction.extend(mode) for mode in made.modes.T]
-            if any(added):
-                taken.append((self.training[row], self.size))
+        modes = np.concatenate([made.modes for made in found], axis=1)[:, :room]
+        owners = np.repeat(rows, [made.modes.shape[1] for made in found])
+        before, kept = self.size, self.reduction.extend_many(modes)
+        last = {int(owners[j]): before + k for k, j in enumerate(kept, 1)}  # by trajectory, in the order of the vectors
         self.taken = [
             *self.taken,
-            *taken,
-        ]  # as a whole: from what is broken off before, a run goes on with other points
-        return bool(taken)
+            *((self.training[row], size) for row, size in sorted(last.items(), key=lambda e: e[1])),
+        ]
+        return bool(kept)
 
     def solve_duals(self, names: Sequence[str], resume: Any, tol: float, progress: bool) -> None:
         """Build the bases of dual problems, from those of the run that is resumed if there are any.
@@ -312,7 +320,7 @@ class _Run:
     def broken_off(self, reason: str = "interrupted") -> PODGreedyResult:
         """Return the result so far, from whole steps."""
         if (size := self.taken[-1][1]) < self.size or reason == "interrupted":  # perhaps in the middle of an extension
-            self.reduction = Reduction(self.model.joint, self.reduction.basis[:, :size], "galerkin", store=self.store)
+            self.reduction = self._reduced(self.reduction.basis[:, :size])
         return self.result("max_basis", reason)
 
     def out_of_room(self) -> PODGreedyResult | None:
@@ -324,16 +332,8 @@ class _Run:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""
-        selected, sizes = self.selected
-        arrays = {
-            "basis": self.reduction.basis,
-            "selected": selected,
-            "sizes": sizes,
-            "history": rows_of(self.history),
-            "control": self.control,
-        }
-        settings = {"eigenvalues": [list(s.eigenvalues) for s in self.history]}
-        save_run(path, self.model.fingerprint(), arrays, settings)
+        mark, basis = self.model.fingerprint(), self.reduction.basis
+        write_run(path, mark, basis, self.selected, self.history, self.control)
 
     def result(self, stopped: Stopped, reason: str) -> PODGreedyResult:
         """Put the result together."""

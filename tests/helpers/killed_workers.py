@@ -57,28 +57,38 @@ def killing_once(path: Path, after: float = 0.0, n: int = 20) -> rbm.FullOrderMo
     return killing(partial(kill_once, path, after), n)
 
 
-def killed_at(executor: ProcessPoolExecutor, number: int) -> list[int]:
-    """Kill a worker of the pool with -9 when task `number` is sent, and the first is done; return who was killed."""
+def _is(work: str, arguments: tuple[Any, ...]) -> bool:
+    """Return True for a task of this name; of any, without one."""
+    return not work or any(getattr(a, "__name__", "") == work for a in arguments)
+
+
+def killed_at(executor: ProcessPoolExecutor, number: int, work: str = "") -> list[int]:
+    """Kill a worker of the pool with -9 when task `number` is sent, and the first is done; return who was killed.
+
+    work : the name of the function whose tasks count
+    """
     submit, futures, killed = executor.submit, list[Any](), list[int]()
 
     def sent(*arguments: Any, **options: Any) -> Any:
-        futures.append(submit(*arguments, **options))
-        if len(futures) == number:
-            futures[0].result()
-            killed.append(next(iter(executor._processes)))
-            os.kill(killed[0], signal.SIGKILL)
-        return futures[-1]
+        future = submit(*arguments, **options)
+        if _is(work, arguments):
+            futures.append(future)
+            if len(futures) == number:
+                futures[0].result()
+                killed.append(next(iter(executor._processes)))
+                os.kill(killed[0], signal.SIGKILL)
+        return future
 
     executor.submit = sent  # type: ignore[method-assign]  # of this pool: the one that takes its place has its own
     return killed
 
 
-def closed_at(executor: Any, number: int) -> None:
-    """Shut the executor down when task `number` would be sent."""
+def closed_at(executor: Any, number: int, work: str = "") -> None:
+    """Shut the executor down when task `number` would be sent; `work`: the name of the function whose tasks count."""
     submit, count = executor.submit, [0]
 
     def sent(*arguments: Any, **options: Any) -> Any:
-        count[0] += 1
+        count[0] += _is(work, arguments)
         if count[0] == number:
             executor.shutdown()
         return submit(*arguments, **options)

@@ -18,8 +18,7 @@ import rbm
 from problems import thermal_block
 from rbm.affine.fingerprints import digest
 from rbm.errors import Interrupted, WorkersLost
-from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, inf_sup
-from rbm.stability import check
+from rbm.stability import SCM, Anchored, MinTheta, NaturalNorm, check, inf_sup
 from rbm.stability import constraint_choice as constraints
 from rbm.stability import inf_sup_constants as constants
 
