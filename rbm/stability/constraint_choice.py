@@ -313,7 +313,10 @@ class ConstraintChoice:
             level = (1 - SUPPOSED) * self.upper[k]
             supposed.constraints = supposed.constraints.extended(self.c[k], level, self.mus[k], none)
             supposed._raise(supposed.size - 1)
-            worst = supposed.evaluate()
+            try:
+                worst = supposed.evaluate()
+            except StabilityError:  # rounding left that program no solution: only a choice depends on it
+                break
             if not worst.value > max(self.step.tol, NEW * gap) or supposed._is_there(worst.point):
                 break
             chosen.append(worst.point)
