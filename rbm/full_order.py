@@ -186,18 +186,25 @@ class FullOrderModel(AffineSystem):
 
     @renamed(seed="rng")
     def verify(
-        self, samples: int = 5, rng: int = 0, assembled: Callable[[np.ndarray], Any] | None = None
+        self,
+        samples: int = 5,
+        rng: int = 0,
+        assembled: Callable[[np.ndarray], Any] | None = None,
+        *,
+        executor: Executor | None = None,
     ) -> Verification:
         """Check the model's claims on random parameter points.
 
         Raises ModelError or StabilityError at the first that fails, and Interrupted on Ctrl-C, whose `result` lists the
-        checks that were passed.
+        checks that were passed; WorkersLost has them as `solution`.
 
         samples, rng : number of points, and which. The stability bound is compared with the inf-sup constant at each,
             for models of any size, at the cost of a few full-order solves (:func:`rbm.stability.check.check_stability`)
         assembled : function mu (p,) -> matrix A(mu) assembled by other means, compared with the affine sum
+        executor : its workers compute the inf-sup constants, of a point each (docs/scale.md); the answer is the same
         """
-        return verified(checks_of(self, self.stability, self.interpolation_error, samples, rng, assembled))
+        claimed = self.stability, self.interpolation_error
+        return verified(checks_of(self, *claimed, samples, rng, assembled, executor))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but factorisations, which are made again.

@@ -30,7 +30,9 @@ KNOWN = frozenset((*sys.stdlib_module_names, "numpy", "scipy", "rbm", "eim", "lo
 #: Those of them whose modules do not count, as names are unique in them.
 OURS = frozenset(("rbm", "eim", "lowrank"))
 #: Settings of this package's stability bounds that change no number.
-IRRELEVANT = frozenset(("progress", "cache"))
+IRRELEVANT = frozenset(("progress", "cache", "executor"))
+#: Those that count only where they are not what older releases, which did not have them, did.
+LATER = {"batch": 1}
 #: The image of an operator without entries counts to this share of its largest entry: what is below may be round-off.
 PROBE = 1e-8
 LEAVES = (type(None), type(...), bool, int, float, complex, str, bytes, range)
@@ -126,8 +128,9 @@ def _parts(item: Any) -> Iterator[Any]:
     elif callable(getattr(item, "matvec", None)):
         yield from ("operator", tuple(item.shape), _image(item))
     elif (settings := _settings(item)) is not None:
-        irrelevant = IRRELEVANT if kind.__module__.startswith("rbm.") else ()
-        yield from ("object", kind, {k: v for k, v in settings.items() if k not in irrelevant})
+        if kind.__module__.startswith("rbm."):
+            settings = {k: v for k, v in settings.items() if not (k in IRRELEVANT or (k in LATER and v == LATER[k]))}
+        yield from ("object", kind, settings)
     else:
         _opaque[id(item)] = item
         yield from ("opaque", _process, id(item))

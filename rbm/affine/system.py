@@ -32,6 +32,10 @@ __all__ = ["AffineSystem", "residual_norm"]
 
 #: Vectors that are multiplied by all terms together; more of them, term by term, for the memory.
 FEW = 4
+#: The attributes of a system that do not depend on the parameters.
+_MATRICES = frozenset(
+    ("solver", "inner_product", "rhs_terms", "operator_terms", "split_terms", "_factors", "_matrices", "_sum", "stack")
+)
 
 
 class AffineSystem:
@@ -149,6 +153,12 @@ class AffineSystem:
         """Return the solve function of A(mu), whose sparse part may be singular (:mod:`rbm.solvers.updated`)."""
         assert self._sum is not None
         return bordered(matrix, self._sum.order, self.inner_product.balance)
+
+    def without_coefficients(self) -> AffineSystem:
+        """Return the matrices alone, without functions of the parameters: what workers get who are told theta."""
+        made = AffineSystem.__new__(AffineSystem)
+        vars(made).update({name: value for name, value in vars(self).items() if name in _MATRICES})
+        return made
 
     def prepare(self) -> None:
         """Compute now what all solves share; otherwise the first solve does."""

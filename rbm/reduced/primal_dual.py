@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 
 from lowrank.arrays import beside, conj, mixed_product, namespace, numpy_dtype
-from rbm.arithmetic import extended
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, underflow_of_sums, widened
 from rbm.estimators import Orthonormal
 from rbm.online.chunks import tiles
@@ -246,11 +245,7 @@ def reduce_primal_dual(reduction: Reduction, dual: ReducedArrays, linear: Reduce
     model, basis, span, state = reduction.model, dual.basis, reduction.residual_range, dual.state(Orthonormal.kind)
     assert basis is not None
     assert isinstance(state, Orthonormal)
-    units = model.inner_product.balance
-    adjoint = extended.SplitMatrix(basis.conj().T, 1 / units)
-    hi, lo = extended.product(adjoint, span.functionals)
-    correction = hi + lo
-    off = extended.rounding(adjoint, span.functionals) + ROUND_OFF * np.abs(correction)
+    correction, correction_error = span.seen_by(basis)
     return ReducedPrimalDual(
         **{f.name: getattr(linear, f.name) for f in fields(ReducedLinear)},
         operator_coefficients=model.operator_coefficients,
@@ -260,7 +255,7 @@ def reduce_primal_dual(reduction: Reduction, dual: ReducedArrays, linear: Reduce
         factor_defects=span.defects,
         orthogonality=span.orthogonality,
         correction=correction,
-        correction_error=float(np.linalg.norm(off)) * (1 + 2.0**-20),
+        correction_error=correction_error,
         dual_operators=dual.operators,
         dual_rhs=dual.rhs,
         dual_factor=state.factor,

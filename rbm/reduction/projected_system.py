@@ -15,7 +15,9 @@ from lowrank import POD, gram_schmidt
 from rbm.affine.entries import dense_entries
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.system import AffineSystem
+from rbm.arithmetic import extended
 from rbm.arithmetic.columns import Columns, Store
+from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError, refused
 from rbm.estimate import Estimate
 from rbm.full_order import FullOrderModel, Projection, check_projection
@@ -23,10 +25,12 @@ from rbm.online.chunks import pieces, slices
 from rbm.online.forms import Form
 from rbm.online.threads import each
 
-__all__ = ["Reduction", "ResidualRange", "solved", "together"]
+__all__ = ["Reduction", "ResidualRange", "formed", "solved", "together"]
 
 #: Columns of the residual's range that are orthonormalised together, and bytes that they may take.
 TOGETHER, LARGEST = 64, 1 << 27
+#: Columns of it that vectors are multiplied with at a time.
+APART = 16
 
 
 class ResidualRange(FunctionalRange):
@@ -55,6 +59,29 @@ class ResidualRange(FunctionalRange):
                 stack.side_by_side(lo),
                 stack.rounding_norms(z, self.inner_product.balance).ravel(),
             )
+
+    def seen_by(self, basis: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return B = Z*^H D (N*, k) for vectors Z* (n, N*), and a proved bound of the Frobenius norm of its error.
+
+        It is formed in extended precision and rounded once, some columns of D at a time. Cost: 6 n N* k flops.
+        """
+        adjoint = extended.SplitMatrix(basis.conj().T, 1 / self.inner_product.balance)
+        made, errors = [np.zeros((basis.shape[1], 0))], [0.0]
+        for piece in self._functionals.columns.pieces:
+            for some in slices(piece.shape[1], APART):
+                columns = np.asarray(piece[:, some])
+                product, off = formed(adjoint, columns)
+                made.append(product)
+                errors.append(off)
+        return np.concatenate(made, axis=1), float(np.linalg.norm(errors)) * (1 + 2.0**-20)
+
+
+def formed(adjoint: extended.SplitMatrix, images: np.ndarray | extended.Extended) -> tuple[np.ndarray, float]:
+    """Return a product in extended precision, rounded once, and the Frobenius norm of what it may be off by."""
+    hi, lo = extended.product(adjoint, images)
+    made = hi + lo
+    off = extended.rounding(adjoint, images) + ROUND_OFF * np.abs(made)
+    return made, float(np.linalg.norm(off)) * (1 + 2.0**-20)
 
 
 class Reduction:
@@ -210,6 +237,11 @@ class Reduction:
             total = total + piece @ gamma[start : start + piece.shape[1]]
             start += piece.shape[1]
         return total
+
+    @property
+    def store(self) -> Store | None:
+        """Where tall matrices are kept; None for memory."""
+        return self._store
 
     def residual_terms(self) -> np.ndarray:
         """Return the residual's terms W (n, m) in double precision.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import numpy as np
 from lowrank.renamed import renamed
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
-from rbm.errors import StabilityError
+from rbm.errors import StabilityError, WorkersLost
 from rbm.stability.anchored_bound import BoundAnchored
 from rbm.stability.anchored_choice import AnchoredChoice, KeptAnchors
 from rbm.stability.cost import announce, interrupted, proving_sources, read_kept, write_kept
+from rbm.stability.executors import Employer, Step, lost
 from rbm.stability.options import check_options
 from rbm.weak_greedy import StoppingRule, weak_greedy
+from rbm.workers.crew import Crew
 
 __all__ = ["Anchored", "BoundAnchored"]
 
@@ -26,7 +29,7 @@ KIND = "stability anchors"
 
 @renamed(seed="rng")
 @dataclass(frozen=True, eq=False)
-class Anchored:
+class Anchored(Employer):
     """A rigorous lower bound of the inf-sup constant by perturbation from anchors mu_k.
 
     Its cost online is independent of n.
@@ -52,6 +55,10 @@ class Anchored:
     cache : a folder where anchors are kept while they are computed, by the SHA-256 of the model, the training points
         and the sources that prove; an interrupted run, or one with another ratio or limit, goes on with them; none by
         default
+    batch : the most anchors a step: at the worst point, and where the bound would be worst if those before were as good
+        as they may be. The anchors depend on it; any make a true bound
+    executor : the anchors of a step, and norms of sparse terms, are computed by its workers (docs/scale.md) while the
+        model is made; the bound depends neither on it nor on the number of workers
 
     Anchors are chosen greedily, where the bound is worst relative to an upper bound of beta(mu):
     min_k ||A(mu) v_k||_{P'} / ||v_k||_P with the minimisers v_k at the anchors. So no constant is computed but at the
@@ -68,7 +75,8 @@ class Anchored:
     of order n, 2 n and (L + 2) n for L <= Qa rotated terms; dense, (Qa + 3) factorisations per anchor, n <= 6000;
     online O(K Qa + Qa^2) per point, K anchors.
     Raises StabilityError, which names the parameter, where A(mu) is singular or `max_anchors` do not suffice;
-    Interrupted on Ctrl-C, with the bound from the anchors so far as its result (None before the first).
+    Interrupted on Ctrl-C, with the bound from the anchors so far as its result (None before the first), and WorkersLost
+    where workers die more than once, with the same as its solution.
     Sources: perturbation of singular values (Weyl); natural norms: Sen, Veroy, Huynh, Deparis, Nguyen, Patera, J.
     Comput. Phys. 217 (2006); greedy anchors as in the successive constraint method (Huynh, Rozza, Sen, Patera, C. R.
     Math. 345 (2007)).
@@ -80,6 +88,8 @@ class Anchored:
     rng: int = 0
     progress: bool = False
     cache: str | os.PathLike[str] | None = None
+    batch: int = 1
+    executor: Executor | None = None
 
     def bind(self, system: AffineSystem) -> BoundAnchored:
         """Choose the anchors for a system, going on with those in the cache."""
@@ -90,25 +100,29 @@ class Anchored:
         mus = space.sample(500, rng=self.rng) if self.training is None else space.validate(self.training)
         path = None if self.cache is None else self._file(Path(self.cache), system, mus)
         known = read_kept(path, KIND, "anchors", lambda arrays: KeptAnchors.from_arrays(arrays, system))
-        choice = AnchoredChoice(system, mus, self.ratio, known, self._announce)
 
         def keep() -> None:
             if choice.known is not None and choice.known is not known:
                 write_kept(path, KIND, "anchors", choice.known.arrays())
 
-        try:
-            stop, worst = weak_greedy(
-                choice,
-                StoppingRule(tol=-self.ratio, limit=max(self.max_anchors, 1)),
-                "stability anchors",
-                shown=lambda value: f"bound / truth {0 - value:.2f}",
-                total=self.max_anchors,
-                progress=self.progress,
-                after=keep,
-            )
-        except KeyboardInterrupt as interrupt:
-            done = f"{choice.size} stability anchors"
-            raise interrupted(done, path, choice.bound if choice.size else None) from interrupt
+        with Crew(self.executor, None) as crew:
+            step = Step(self.batch, max(self.max_anchors, 1), -self.ratio)
+            choice = AnchoredChoice(system, mus, self.ratio, known, self._announce, crew, step)
+            try:
+                stop, worst = weak_greedy(
+                    choice,
+                    StoppingRule(tol=step.tol, limit=step.limit),
+                    "stability anchors",
+                    shown=lambda value: f"bound / truth {0 - value:.2f}",
+                    total=self.max_anchors,
+                    progress=self.progress,
+                    after=keep,
+                )
+            except (KeyboardInterrupt, WorkersLost) as error:
+                done, bound = f"{choice.size} stability anchors", choice.bound if choice.size else None
+                if isinstance(error, WorkersLost):
+                    raise lost(error, done, path, bound) from error
+                raise interrupted(done, path, bound) from error
         if stop == "limit":
             at = slice(worst.point, worst.point + 1)
             raise StabilityError(

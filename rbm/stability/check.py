@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -20,6 +21,7 @@ from rbm.solvers.choice import prover
 from rbm.solvers.definite import definiteness_error, dense, hermitian_part
 from rbm.solvers.factorization import Solve, factorize
 from rbm.solvers.updated import UpdatedMatrix, user_solve
+from rbm.workers.crew import Crew
 
 __all__ = ["check_stability", "effectivity", "inf_sup_above"]
 
@@ -96,8 +98,20 @@ def effectivity(
     return bound / error if error > RESOLVED * uncertainty else math.nan
 
 
+class _Claimed(NamedTuple):
+    """What workers get once, who are told theta and beta of a point."""
+
+    system: AffineSystem
+    factor: np.ndarray | None  #: L of P = L L^H for small models
+
+
 def check_stability(
-    system: AffineSystem, mus: np.ndarray, theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator
+    system: AffineSystem,
+    mus: np.ndarray,
+    theta: np.ndarray,
+    beta: np.ndarray,
+    rng: np.random.Generator,
+    executor: Executor | None = None,
 ) -> str:
     """Compare the bounds beta (M,) with the inf-sup constants at mus (M, p); return what was done, in a sentence.
 
@@ -111,41 +125,57 @@ def check_stability(
       This is an upper estimate of the constant, mostly right to a percent: it refutes bounds that are above it, and
       proves none
 
+    executor : a point each is checked by its workers; each has a random start of its own, so that nothing depends on
+        who does it
+
     Raises StabilityError for a bound that is too large, always on the ground of a vector (:func:`inf_sup_above`), so
     that no bound that is right is accused because P or A is ill-conditioned.
 
     Cost per point: one or two factorisations, 60 solves, memory for these and 60 vectors; 12 n^3 flops for n <= 600.
     """
     factor = _cholesky(system.product) if system.dimension <= DENSE_LIMIT and not system.black_box else None
+    seeds = rng.integers(2**63, size=len(mus)).tolist()
     found: dict[str, list[float]] = {}  # how, and the shares of the constant that the bounds are
-    for mu, t, b in zip(mus, theta, beta, strict=True):
-        matrix, at = system.assemble(t), system.parameters.describe(mu)
-        if factor is not None:
-            how, (constant, vector) = "the true inf-sup constant", _smallest(factor, matrix, b)
-        elif _is_below(system, matrix, b):
-            found.setdefault("", []).append(np.nan)
-            continue
-        else:
-            try:
-                vector, adjoint = _krylov(system, matrix, rng)
-            except ModelError as error:
-                raise ModelError(f"the stability bound could not be checked at {at}: {error}") from error
-            by = "Lanczos" if adjoint else "inverse iteration, without adjoint"
-            how, constant = f"an upper estimate of the inf-sup constant ({by})", np.inf
-        if vector is not None:
-            constant = inf_sup_above(system, t, vector)
-            if b > constant * (1 + SLACK):
-                raise StabilityError(
-                    f"the stability bound {b:.6g} at {at} is above the true inf-sup constant {constant:.6g}"
-                    f"{'' if factor is not None else ' or less'}, by a factor of {b / constant:.6g}; error bounds made "
-                    "with it would be false"
-                )
-        found.setdefault(how, []).append(b / constant)
+    with Crew(executor, None) as crew:
+        system.inner_product.factorized()  # before threads, which would all do it
+        crew.what = _Claimed(system.without_coefficients() if crew.elsewhere else system, factor)
+        at = map(system.parameters.describe, mus)
+        for how, share in crew.run(_checked, zip(theta, beta, at, seeds, strict=True)):
+            found.setdefault(how, []).append(share)
     lines = []
     for how, shares in found.items():
         said = f"{how}: at least {min(shares):.3g} of it" if how else "the coercivity constant, by the signs of pivots,"
         lines.append(f"not above {said} on {len(shares)} samples")
     return f"the stability bound is {'; '.join(lines)}"
+
+
+def _checked(what: _Claimed, theta: np.ndarray, beta: float, at: str, seed: int) -> tuple[str, float]:
+    """Return how a bound was compared with the constant at one point, and which share of it the bound is.
+
+    Nothing and NaN where the signs of pivots proved it.
+    """
+    system, factor = what
+    matrix = system.assemble(theta)
+    if factor is not None:
+        how, (constant, vector) = "the true inf-sup constant", _smallest(factor, matrix, beta)
+    elif _is_below(system, matrix, beta):
+        return "", math.nan
+    else:
+        try:
+            vector, adjoint = _krylov(system, matrix, np.random.default_rng(seed))
+        except ModelError as error:
+            raise ModelError(f"the stability bound could not be checked at {at}: {error}") from error
+        by = "Lanczos" if adjoint else "inverse iteration, without adjoint"
+        how, constant = f"an upper estimate of the inf-sup constant ({by})", np.inf
+    if vector is not None:
+        constant = inf_sup_above(system, theta, vector)
+        if beta > constant * (1 + SLACK):
+            raise StabilityError(
+                f"the stability bound {beta:.6g} at {at} is above the true inf-sup constant {constant:.6g}"
+                f"{'' if factor is not None else ' or less'}, by a factor of {beta / constant:.6g}; error bounds made "
+                "with it would be false"
+            )
+    return how, beta / constant
 
 
 def _cholesky(product: Any) -> np.ndarray | None:

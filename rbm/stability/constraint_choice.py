@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from lowrank.arrays import beside, is_complex, namespace
+from rbm.affine.inner_product import InnerProduct
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers.definite import definiteness_error
+from rbm.stability.executors import Step
 from rbm.stability.hermitian_parts import (
     DENSE_LIMIT,
+    HermitianPart,
     combined_part,
     hermitian_parts,
     minimiser,
@@ -29,11 +33,16 @@ from rbm.stability.safe_dual import Proposal, SafeDual
 from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import Worst
+from rbm.workers.crew import Crew
 
 __all__ = ["ConstraintChoice", "Constraints", "expected_seconds"]
 
 #: Solves with P per end of a range, and per constant; both are proved by a factorisation each.
 SOLVES_OF_RANGE, SOLVES_OF_CONSTANT = 80, 25
+#: A constant that is supposed is this share smaller than its upper bound.
+SUPPOSED = 1e-6
+#: A further point of a step has at least this share of the gap at the worst point.
+NEW = 0.1
 #: Floating-point operations per second of dense eigensolvers, about.
 DENSE_SPEED = 2e9
 
@@ -133,6 +142,33 @@ def expected_seconds(system: AffineSystem, parts: int, constraints: int) -> floa
     )
 
 
+class Parts(NamedTuple):
+    """What workers get once: Hermitian parts, and the inner product in whose units they are."""
+
+    inner: InnerProduct
+    parts: list[HermitianPart]
+
+
+def _range(what: Parts, k: int) -> np.ndarray:
+    """Return the range (2,) of the quotients of part number k."""
+    return np.array(range_of(what.parts[k], what.inner))
+
+
+def _constant(what: Parts, weights: np.ndarray, at: str) -> tuple[float, np.ndarray]:
+    """Return the proved coercivity constant of sum_p weights_p H_p, and the quotients (Q,) of its minimiser.
+
+    Raises StabilityError, which names the parameter `at`, where none is positive.
+    """
+    inner = what.inner
+    matrix, error = combined_part(weights, what.parts)
+    estimate, vector = minimiser(matrix, inner, at)
+    level = shown_minimum(matrix, error, estimate, estimate, inner) if estimate > 0 else None
+    if level is None or not level > 0:
+        raise StabilityError(not_coercive(at, inner, estimate))
+    norm = float((vector.conj() @ (inner.units.product @ vector)).real)
+    return level, np.array([(vector.conj() @ (p.matrix @ vector)).real / norm for p in what.parts])
+
+
 class ConstraintChoice:
     """Constraints that are being chosen from M training points.
 
@@ -140,6 +176,8 @@ class ConstraintChoice:
     each point never falls, and the upper one never rises, when a constraint is added. The linear program is solved
     where the gap is largest, and walks from the vertex that was found there do for all other points.
 
+    crew : whose workers compute ranges and constants
+    step : of the constants of one extension, and of the tolerance that their choice knows
     ranges : (k, 2), those of the first k Hermitian parts, where an earlier run computed them
     after_range : called with all ranges so far after each one
     """
@@ -150,19 +188,22 @@ class ConstraintChoice:
         mus: np.ndarray,
         known: Constraints | None,
         announce: Callable[[int], None],
+        crew: Crew,
+        step: Step,
         ranges: np.ndarray | None = None,
         after_range: Callable[[np.ndarray], object] = lambda ends: None,
     ) -> None:
-        self.system, self.mus = system, mus
+        self.system, self.mus, self.crew, self.step = system, mus, crew, step
         self.theta = system.operator_coefficients(mus)
         self.parts, losses = hermitian_parts(system, self.theta.dtype.kind == "c")
         if not self.parts:
             raise StabilityError("SCM needs a coercive model, but the Hermitian parts of all operator terms are zero")
+        crew.what = Parts(system.inner_product, self.parts)
         if known is None:
             announce(len(self.parts))
             ends = [] if ranges is None or len(ranges) > len(self.parts) else list(ranges)
-            for part in self.parts[len(ends) :]:
-                ends.append(np.array(range_of(part, system.inner_product)))
+            for found in crew.run(_range, ((k,) for k in range(len(ends), len(self.parts)))):
+                ends.append(found)
                 after_range(np.stack(ends))
             known = self._box(losses, *np.stack(ends).T)
         self.constraints = known
@@ -203,7 +244,10 @@ class ConstraintChoice:
     def _seen(self, j: int) -> None:
         """Account for constraint number j at all training points."""
         self.upper = np.minimum(self.upper, self.c @ self.constraints.quotients[j])
-        # a multiple of this constraint alone
+        self._raise(j)
+
+    def _raise(self, j: int) -> None:
+        """Raise the lower bounds to what a multiple of constraint number j alone gives."""
         program = self.constraints.program
         better = program.scaled(self.c, program.aggregates(np.eye(self.size)[j : j + 1]))
         self.lower = np.maximum(self.lower, better - self.constraints.loss(self.theta))
@@ -233,23 +277,50 @@ class ConstraintChoice:
             self.lower = np.maximum(self.lower, found - self.constraints.loss(self.theta))
 
     def extend(self, point: int) -> bool:
-        """Compute and prove the constant at one more training point; False if it is there already."""
-        mu, known, c = self.mus[point], self.constraints, self.c[point]
-        if np.any(np.all(known.points == mu, axis=1)):
+        """Compute and prove constants at one more training point, and at others; False if it is there already."""
+        if self._is_there(point):
             return False
-        at, inner = self.system.parameters.describe(mu), self.system.inner_product
+        points, before = self._together(point), self.constraints
         exponents = np.array([p.exponent for p in self.parts])
         # the coefficients of the parts without the scales of the program, all powers of two
-        matrix, error = combined_part(np.ldexp(c / known.scales, exponents), self.parts)
-        estimate, vector = minimiser(matrix, inner, at)
-        level = shown_minimum(matrix, error, estimate, estimate, inner) if estimate > 0 else None
-        if level is None or not level > 0:
-            raise StabilityError(not_coercive(at, inner, estimate))
-        norm = float((vector.conj() @ (inner.units.product @ vector)).real)
-        quotients = np.array([(vector.conj() @ (p.matrix @ vector)).real / norm for p in self.parts])
-        self.constraints = known.extended(c, level, mu, np.ldexp(quotients, exponents) / known.scales)
-        self._seen(self.size - 1)
+        weights = np.ldexp(self.c[points] / before.scales, exponents)
+        tasks = ((w, self.system.parameters.describe(self.mus[k])) for w, k in zip(weights, points, strict=True))
+        found = list(self.crew.run(_constant, tasks))
+        for k, (level, quotients) in zip(points, found, strict=True):
+            y = np.ldexp(quotients, exponents) / before.scales
+            self.constraints = self.constraints.extended(self.c[k], level, self.mus[k], y)
+            self._seen(self.size - 1)
         return True
+
+    def _is_there(self, point: int) -> bool:
+        return bool(np.any(np.all(self.constraints.points == self.mus[point], axis=1)))
+
+    def _together(self, point: int) -> list[int]:
+        """Return the worst point and others, at which constants are computed together.
+
+        The next is where the gap would be largest if the constants at those before were as large as their upper bounds,
+        while it is above the tolerance and a tenth of the gap at the worst: what these constants cannot do is done in
+        the same step.
+        """
+        chosen, count = [point], self.step.room(self.size)
+        gap = self.gaps[point] if self.size else np.inf
+        if count == 1 or not np.isfinite(gap):
+            return chosen
+        supposed = copy(self)
+        while len(chosen) < count:
+            k, none = chosen[-1], np.zeros(len(self.parts))
+            # a little less, so that rounding leaves the linear program a solution: the minimisers so far are one
+            level = (1 - SUPPOSED) * self.upper[k]
+            supposed.constraints = supposed.constraints.extended(self.c[k], level, self.mus[k], none)
+            supposed._raise(supposed.size - 1)
+            try:
+                worst = supposed.evaluate()
+            except StabilityError:  # rounding left that program no solution: only a choice depends on it
+                break
+            if not worst.value > max(self.step.tol, NEW * gap) or supposed._is_there(worst.point):
+                break
+            chosen.append(worst.point)
+        return chosen
 
     def vertices(self, most: int) -> VertexWalk:
         """Return the program with up to `most` vertices from which walks start."""

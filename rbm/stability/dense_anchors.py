@@ -10,6 +10,7 @@ import scipy.linalg
 from rbm.affine.system import AffineSystem
 from rbm.stability import inf_sup_constants as constants
 from rbm.stability.rotated_terms import Modes, RotatedTerms
+from rbm.workers.crew import Crew
 
 __all__ = ["DenseAnchors", "expected_seconds"]
 
@@ -27,6 +28,9 @@ class DenseAnchors:
 
     def __init__(self, system: AffineSystem) -> None:
         self.whitened, self.rounding = constants.whitened_terms(system)
+
+    def measure(self, crew: Crew) -> None:
+        """Compute nothing yet: the norms of dense terms belong to their rotation."""
 
     def rotated(self, theta: np.ndarray, first: int, at: str) -> RotatedTerms:
         """Rotate the terms to B_l that are orthogonal in the Frobenius norm, theta (M, Qa).

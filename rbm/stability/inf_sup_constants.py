@@ -5,15 +5,17 @@ Singular values have allowances for rounding: the smallest are bounded from belo
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 
 from lowrank.progress import progress_bar
 from rbm.affine.system import AffineSystem
-from rbm.errors import Interrupted, StabilityError
+from rbm.errors import Interrupted, StabilityError, WorkersLost
 from rbm.solvers.definite import dense
+from rbm.workers.crew import Crew
 
 __all__ = [
     "combined",
@@ -32,32 +34,54 @@ TOLERABLE = 1e-3
 SLACK = 1e-8
 
 
-def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False) -> np.ndarray:
+class _Whitened(NamedTuple):
+    """The terms L^{-1} A_q L^{-H} (n, n), and their relative rounding error: what workers get once."""
+
+    terms: list[np.ndarray]
+    rounding: float
+
+
+def inf_sup(system: AffineSystem, mus: Any, *, progress: bool = False, executor: Executor | None = None) -> np.ndarray:
     """Return the inf-sup constant (M,) at each point, by a dense decomposition.
 
     It is beta(mu) = sigma_min(L^{-1} A(mu) L^{-H}), P = L L^H.
 
     Lowered by 1e-8 of itself and by what rounding may have added (0 where A(mu) is singular to working precision).
 
+    executor : a constant each is computed by its workers (docs/scale.md), which get the whitened terms once; the
+        constants are the same
+
     Raises StabilityError for a model without entries or with more than 6000 unknowns; Interrupted on Ctrl-C, whose
-    `result` (M,) is NaN where there is none yet. Cost: (8/3 + 4/3 Qa) n^3 flops per point.
-    (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
+    `result` (M,) is NaN where there is none yet, and WorkersLost, whose `solution` is the same. Cost: (8/3 + 4/3 Qa)
+    n^3 flops per point (0.4 s for 1026 complex unknowns on two cores); for references and figures, not online.
     """
     mus = system.parameters.validate(mus, extrapolate=True)
-    whitened, rounding = whitened_terms(system)
     theta = system.operator_coefficients(mus)
     values = np.full(len(mus), np.nan)
-    try:
-        for i, t in enumerate(progress_bar(theta, "inf-sup constants", enabled=progress)):
-            values[i] = smallest_singular(combined(t, whitened), rounding)[0]
-    except KeyboardInterrupt as interrupt:
-        done = int(np.count_nonzero(~np.isnan(values)))
-        raise Interrupted(
-            f"interrupted with {done} of {len(mus)} inf-sup constants done; they are in `result` of this exception, "
-            "where all others are NaN",
-            values,
-        ) from interrupt
+    with Crew(executor, None) as crew:
+        crew.what = _Whitened(*whitened_terms(system))
+        work = crew.run(_smallest, ((t,) for t in theta))
+        try:
+            for i, value in enumerate(progress_bar(work, "inf-sup constants", enabled=progress, total=len(mus))):
+                values[i] = value
+        except (KeyboardInterrupt, WorkersLost) as error:
+            for i, value in work.finished():
+                values[i] = value
+            if isinstance(error, WorkersLost):
+                error.solution = values
+                raise
+            done = int(np.count_nonzero(~np.isnan(values)))
+            raise Interrupted(
+                f"interrupted with {done} of {len(mus)} inf-sup constants done; they are in `result` of this "
+                "exception, where all others are NaN",
+                values,
+            ) from error
     return values
+
+
+def _smallest(what: _Whitened, theta: np.ndarray) -> float:
+    """Return the constant at one point, from coefficients (Qa,)."""
+    return smallest_singular(combined(theta, what.terms), what.rounding)[0]
 
 
 def whitened_terms(system: AffineSystem) -> tuple[list[np.ndarray], float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -18,18 +19,20 @@ from rbm.errors import StabilityError, refused
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.coercive_terms import SKEW, TermPart, coercivity
 from rbm.stability.cost import announce
+from rbm.stability.executors import Employer
 from rbm.stability.low_rank_parts import LowRankPart
 from rbm.stability.options import check_options
 from rbm.stability.positive import positive
 from rbm.stability.stored_space import stored_space
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored, checked_arrays
+from rbm.workers.crew import Crew
 
 __all__ = ["BoundMinTheta", "MinTheta"]
 
 
 @dataclass(frozen=True)
-class MinTheta:
+class MinTheta(Employer):
     """The min-theta bound for a coercive model with positive coefficients and semi-definite terms.
 
     With the Hermitian parts H_q = (A_q + A_q^H) / 2: if theta_q(mu) > 0 and H_q is positive semi-definite for all q but
@@ -44,6 +47,7 @@ class MinTheta:
     ----------
     reference : mu_ref (p,), best in the middle of the range
     constant : c; computed if not given. It is 1 if P = H(mu_ref), which makes the bound sharpest near mu_ref.
+    executor : its workers prove a term each (docs/scale.md), while the model is made; the bound is the same
 
     What rounding hides is charged: a term is proved to be semi-definite only up to H_q >= -slack_q P
     (:func:`rbm.solvers.definite.semidefinite_slack`, 1e-16 to 1e-13 of its size over the smallest eigenvalue of P, in
@@ -59,6 +63,7 @@ class MinTheta:
 
     reference: Sequence[float]
     constant: float | None = None
+    executor: Executor | None = field(default=None, compare=False, repr=False)
 
     def bind(self, system: AffineSystem) -> BoundMinTheta:
         """Check the conditions on the model's terms and compute what is needed online."""
@@ -74,13 +79,16 @@ class MinTheta:
         rounded = 1 + (len(terms) + 16) * ROUND_OFF  # of the sum that is subtracted online
         began = time.perf_counter()
         smallest = inner.units.smallest  # a factorisation and some solves, as a term costs
-        announce(
-            f"min-theta: the proofs of {len(terms)} operator terms",
-            (time.perf_counter() - began) * (len(terms) + 2),
-            "a bound that is given as a number or an expression takes none",
-        )
+        with Crew(self.executor, terms) as crew:
+            announce(
+                f"min-theta: the proofs of {len(terms)} operator terms",
+                (time.perf_counter() - began) * (-(-len(terms) // crew.count) + 2),
+                "a bound that is given as a number or an expression takes none",
+            )
+            proved = list(crew.run(_slack, ((q,) for q in range(len(terms)))))
         with np.errstate(over="ignore"):
-            slack = np.array([np.ldexp(rounded * t.slack(q) / smallest, t.exponent) for q, t in enumerate(terms)])
+            each = zip(proved, terms, strict=True)
+            slack = np.array([np.ldexp(rounded * s / smallest, t.exponent) for s, t in each])
         if not np.all(np.isfinite(slack)):
             q = int(np.argmin(np.isfinite(slack)))
             raise StabilityError(
@@ -118,6 +126,11 @@ class MinTheta:
         if len(reference) != 1:
             raise StabilityError(f"the reference of min-theta must be one parameter point, got {len(reference)}")
         return reference
+
+
+def _slack(terms: list[TermPart | LowRankPart], q: int) -> float:
+    """Return how much term q may lack of being semi-definite: a task of a worker."""
+    return terms[q].slack(q)
 
 
 #: What a file holds of a bound.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -18,7 +18,7 @@ from rbm.stability.certificates import Certifier
 from rbm.stability.eigen_estimates import both_solves, extreme, not_solved
 from rbm.stability.inf_sup_constants import singular
 
-__all__ = ["Anchor", "Terms"]
+__all__ = ["Anchor", "Shown", "Terms", "norm_of", "range_at"]
 
 #: A range may be larger than needed by this share of its size, a constant smaller by this share of one.
 ROOM = 0.05
@@ -33,7 +33,16 @@ class Terms:
         # nearer to an estimate by iterations the block matrices are too nearly singular for a count to prove anything
         accuracy = 1e-7 if system.dimension <= eigen_estimates.DENSE_LIMIT else 10 * eigen_estimates.ESTIMATE
         self.certifier = Certifier(self.inner, self.matrices, accuracy)
-        self.norms = np.array([self.norm(a) for a in self.matrices])
+        self.last: Anchor | None = None  #: the anchor of which ranges are computed, with its factors
+
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Proved upper bounds (Qa,) of the norms of the terms; whoever has workers sets them."""
+        return np.array([self.norm(a) for a in self.matrices])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what workers need: the matrices, without functions of the parameters, and without factors."""
+        return {**vars(self), "system": self.system.without_coefficients(), "last": None}
 
     def norm(self, matrix: Any) -> float:
         """Return a proved upper bound of the norm of a matrix with the pattern of the terms, from P to P'."""
@@ -66,34 +75,64 @@ class Terms:
         return float((len(theta) + 4) * ROUND_OFF * sizes / self.inner.smallest_eigenvalue)
 
 
+class Shown(NamedTuple):
+    """What was proved of an anchor: with it a worker makes the anchor again, by one factorisation."""
+
+    constant: float
+    reach: np.ndarray  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||
+    defect: float  #: |theta_k . y - 1| is at most this
+
+
 class Anchor:
     """A(mu_k), with a proved lower bound of its inf-sup constant.
 
     In the quotients y_r(w) = Re (B_r w, A_k w)_{P^-1} / ||A_k w||^2_{P^-1}, B_r = A_q or i A_q, the natural-norm
     constant at mu is min_w c(mu) . y(w), c = (Re theta, Im theta): a linear program bounds it.
+
+    shown : what is proved of it already; it then has no minimiser
     """
 
-    def __init__(self, terms: Terms, theta: np.ndarray, at: str) -> None:
+    minimiser: np.ndarray  #: (n,) of ||A_k w|| / ||w||
+
+    def __init__(self, terms: Terms, theta: np.ndarray, at: str, shown: Shown | None = None) -> None:
         self.terms, self.theta = terms, theta
         system = terms.system
         self.matrix = system.assemble(theta)
         self.dtype = np.result_type(self.matrix.dtype, terms.inner.matrix.dtype, float)
         self._units = terms.inner.balance
         self._solves = both_solves(terms.inner.in_units(self.matrix), self.dtype, at)
-        product, riesz = terms.inner.matrix, terms.inner.factorized()
+        self._riesz = terms.inner.factorized()
+        self.shown = self._proved(at) if shown is None else shown
+
+    def _proved(self, at: str) -> Shown:
+        """Prove the constant; raise StabilityError, which names the parameter `at`, where A is singular."""
+        terms, product = self.terms, self.terms.inner.matrix
 
         def inverse_square(x: np.ndarray) -> np.ndarray:  # P A^-1 P A^-H P
             return product @ self.solve(product @ self.solve_adjoint(product @ x))
 
         value, v = extreme(inverse_square, None, terms.inner, self.dtype, largest=True)
-        self.constant = terms.certifier.inf_sup(self.matrix, 1 / np.sqrt(value)) if value > 0 else 0.0
-        if not self.constant > 0:
+        constant = terms.certifier.inf_sup(self.matrix, 1 / np.sqrt(value)) if value > 0 else 0.0
+        if not constant > 0:
             raise singular(at)
         # v maximises ||A^-H P v||: the minimiser of ||A w|| / ||w|| is A^-1 P A^-H P v
         self.minimiser = self.solve(product @ self.solve_adjoint(product @ v))
-        self.reach = terms.norms / self.constant  #: (Qa,) ||A_q w|| <= reach_q ||A_k w||
-        self.defect = terms.rounding(theta) / self.constant  #: |theta_k . y - 1| is at most this
-        self._riesz = riesz
+        return Shown(constant, terms.norms / constant, terms.rounding(self.theta) / constant)
+
+    @property
+    def constant(self) -> float:
+        """A proved lower bound of the inf-sup constant."""
+        return self.shown.constant
+
+    @property
+    def reach(self) -> np.ndarray:
+        """(Qa,) ||A_q w|| <= reach_q ||A_k w||."""
+        return self.shown.reach
+
+    @property
+    def defect(self) -> float:
+        """|theta_k . y - 1| is at most this."""
+        return self.shown.defect
 
     def solve(self, x: np.ndarray) -> np.ndarray:
         """Return A_k^{-1} x, (n,) or (n, k), by factors of S A_k S: they do not depend on the units of the unknowns."""
@@ -185,3 +224,16 @@ class Anchor:
         if shown is not None:
             shown -= self.terms.rounding(theta) / self.constant + self.defect
         return shown, estimate, self.quotients(w)
+
+
+def norm_of(terms: Terms, q: int) -> float:
+    """Return a proved upper bound of ||A_q||: a task of a worker."""
+    return terms.norm(terms.matrices[q])
+
+
+def range_at(terms: Terms, theta: np.ndarray, shown: Shown, r: int) -> tuple[float, float, list[np.ndarray]]:
+    """Return :meth:`Anchor.range_of` of the anchor with coefficients theta (Qa,), which a worker keeps."""
+    anchor = terms.last
+    if anchor is None or not np.array_equal(anchor.theta, theta):
+        terms.last = anchor = Anchor(terms, theta, "an anchor", shown)
+    return anchor.range_of(r)

@@ -11,10 +11,11 @@ import numpy as np
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import StabilityError
-from rbm.stability.natural_anchor import Anchor, Terms
+from rbm.stability.natural_anchor import Anchor, Terms, norm_of, range_at
 from rbm.stability.natural_bound import AnchorProgram, BoundNaturalNorm
 from rbm.stability.safe_dual import SafeDual
 from rbm.weak_greedy import Worst
+from rbm.workers.crew import Crew
 
 __all__ = ["AnchorChoice", "done"]
 
@@ -34,6 +35,8 @@ class AnchorChoice:
 
     A surrogate for :func:`rbm.weak_greedy.weak_greedy`: worst where bound / (upper bound of the truth) is smallest. Its
     size is the number of anchors and constraints.
+
+    crew : whose workers compute norms of the terms, and the ranges of the quotients of an anchor
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class AnchorChoice:
         limits: tuple[int, int],
         known: BoundNaturalNorm | None,
         announce: Callable[[float], None],
+        crew: Crew,
     ) -> None:
         self.system, self.mus, self.ratio, self.limits = system, mus, ratio, limits
         self.theta = system.operator_coefficients(mus)
-        self.terms = Terms(system)
-        self.announce = announce
+        self.terms = crew.what = Terms(system)
+        self.announce, self.crew = announce, crew
+        self.terms.norms = np.array(list(crew.run(norm_of, ((q,) for q in range(len(self.terms.matrices))))))
         parts = np.concatenate([self.theta.real, self.theta.imag], axis=1)
         positions = np.flatnonzero(np.any(parts != 0, axis=0))
         if not len(positions):
@@ -130,8 +135,12 @@ class AnchorChoice:
         at = self.system.parameters.describe(self.mus[point])
         anchor = Anchor(self.terms, self.theta[point], at)
         if not self.anchors:  # an eigenvalue problem and a count: there are two of each per coordinate
-            self.announce((time.perf_counter() - began) * (1 + 3 * len(self.bound.positions)))
-        ranges = [anchor.range_of(int(r)) for r in self.bound.positions]
+            rounds = -(-len(self.bound.positions) // self.crew.count)
+            self.announce((time.perf_counter() - began) * (1 + 3 * rounds))
+        self.terms.last = anchor
+        tasks = ((anchor.theta, anchor.shown, int(r)) for r in self.bound.positions)
+        ranges = list(self.crew.run(range_at, tasks))
+        self.terms.last = None  # a circle of references, which would keep its factors
         lower, upper = np.array([r[0] for r in ranges]), np.array([r[1] for r in ranges])
         scales = np.ldexp(1.0, np.frexp(np.maximum(np.abs(lower), np.abs(upper)))[1])
         losses = np.concatenate([anchor.reach, anchor.reach])

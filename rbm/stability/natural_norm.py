@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
-from rbm.errors import StabilityError
+from rbm.errors import StabilityError, WorkersLost
 from rbm.stability.cost import announce, interrupted, proving_sources, read_kept, write_kept
+from rbm.stability.executors import Employer, lost
 from rbm.stability.natural_bound import BoundNaturalNorm
 from rbm.stability.natural_choice import AnchorChoice, done
 from rbm.stability.options import check_options
 from rbm.weak_greedy import StoppingRule, weak_greedy
+from rbm.workers.crew import Crew
 
 __all__ = ["BoundNaturalNorm", "NaturalNorm"]
 
@@ -25,7 +28,7 @@ TRAINING = 500
 
 
 @dataclass(frozen=True, eq=False)
-class NaturalNorm:
+class NaturalNorm(Employer):
     """A lower bound of the inf-sup constant in natural norms of anchors mu_k: any model with entries, of any size.
 
     beta(mu) >= beta(mu_k) b_k(mu), b_k(mu) = min_w Re (A(mu) w, A(mu_k) w)_{P'} / ||A(mu_k) w||_{P'}^2,
@@ -44,6 +47,8 @@ class NaturalNorm:
     cache : a folder where anchors are kept while they are computed, by the SHA-256 of the model, the training
         points and the sources that prove;
         an interrupted run, or one for the same model, goes on from there
+    executor : norms of the terms and the ranges of an anchor, two eigenvalues and their proofs each, are computed by
+        its workers (docs/scale.md), while the model is made; the bound is the same, to the last bit
 
     Points are chosen greedily, where the bound is smallest relative to an upper bound of beta(mu) from the minimisers
     so far: there a constraint is added to the anchor that promises enough, or else an anchor.
@@ -51,9 +56,9 @@ class NaturalNorm:
     Proved: beta(mu_k), the box and the constants b_k(mu_j), by the signs of pivots of sparse block matrices
     (:mod:`rbm.stability.certificates`), and the bound itself, rounding included. Measured: that it is sharp.
     Raises StabilityError, which names the parameter, where A(mu) is singular or the limits do not suffice; Interrupted
-    on Ctrl-C. Cost offline: per anchor about 4 Qa (real: 2 Qa) eigenvalues and factorisations of order 3 n, one of
-    order 2 n; per constraint one of each. Online: one linear program of Qa or 2 Qa unknowns per point, by walks between
-    vertices (:mod:`rbm.stability.vertex_walk`).
+    on Ctrl-C, and WorkersLost where workers die more than once, with the bound so far. Cost offline: per anchor about 4
+    Qa (real: 2 Qa) eigenvalues and factorisations of order 3 n, one of order 2 n; per constraint one of each. Online:
+    one linear program of Qa or 2 Qa unknowns per point, by walks between vertices (:mod:`rbm.stability.vertex_walk`).
     Source: Huynh, Knezevic, Chen, Hesthaven and Patera, Comput. Methods Appl. Mech. Eng. 199 (2010) 1963-1975.
     """
 
@@ -64,6 +69,7 @@ class NaturalNorm:
     rng: int = 0
     progress: bool = False
     cache: str | os.PathLike[str] | None = None
+    executor: Executor | None = None
 
     def bind(self, system: AffineSystem) -> BoundNaturalNorm:
         """Choose the anchors for a system, going on with those in the cache."""
@@ -78,18 +84,22 @@ class NaturalNorm:
         )
         limits, choice = (self.max_anchors, self.max_constraints), None
         try:
-            choice = AnchorChoice(system, mus, self.ratio, limits, known, self._announce)
-            stop, worst = weak_greedy(
-                choice,
-                StoppingRule(tol=-self.ratio, limit=self.max_constraints + self.max_anchors, least=1),
-                "natural norms",
-                shown=lambda value: f"bound / truth {0 - value:.2f}",
-                progress=self.progress,
-                after=lambda: write_kept(path, KIND, "anchors", _arrays(choice.bound)),
-            )
-        except KeyboardInterrupt as interrupt:
+            with Crew(self.executor, None) as crew:
+                choice = AnchorChoice(system, mus, self.ratio, limits, known, self._announce, crew)
+                stop, worst = weak_greedy(
+                    choice,
+                    StoppingRule(tol=-self.ratio, limit=self.max_constraints + self.max_anchors, least=1),
+                    "natural norms",
+                    shown=lambda value: f"bound / truth {0 - value:.2f}",
+                    progress=self.progress,
+                    after=lambda: write_kept(path, KIND, "anchors", _arrays(choice.bound)),
+                )
+        except (KeyboardInterrupt, WorkersLost) as error:
             bound = known if choice is None else choice.bound
-            raise interrupted(f"{done(bound)} anchors and constraints", path, bound) from interrupt
+            made = f"{done(bound)} anchors and constraints"
+            if isinstance(error, WorkersLost):
+                raise lost(error, made, path, bound) from error
+            raise interrupted(made, path, bound) from error
         if stop != "tolerance":
             anchors = len(choice.bound.anchors)
             raise StabilityError(

@@ -49,6 +49,7 @@ RULES: dict[str, _Rule] = {
     "max_eigenvalues": _least(1),
     "stiffness": _least(0),
     "mass": _least(0),
+    "batch": _least(1),
     "rng": _least(0),
     "progress": _Rule(lambda value: isinstance(value, bool | np.bool_), "be True or False"),
     "cache": _Rule(

@@ -11,8 +11,9 @@ from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.stability.eigen_estimates import extreme
 from rbm.stability.inf_sup_constants import TOLERABLE, singular
-from rbm.stability.natural_anchor import Anchor, Terms
+from rbm.stability.natural_anchor import Anchor, Terms, norm_of
 from rbm.stability.rotated_terms import Modes, RotatedTerms
+from rbm.workers.crew import Crew
 
 __all__ = ["SparseAnchors"]
 
@@ -27,10 +28,19 @@ class SparseAnchors:
         self.terms = Terms(system)
         self._last: tuple[np.ndarray, Anchor] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what workers need, without factors."""
+        return {**vars(self), "_last": None}
+
+    def measure(self, crew: Crew) -> None:
+        """Let workers compute the norms of the terms."""
+        self.terms.norms = np.array(list(crew.run(_norm, ((q,) for q in range(len(self.terms.matrices))))))
+
     def _anchor(self, theta: np.ndarray, at: str) -> Anchor:
-        if self._last is None or not np.array_equal(self._last[0], theta):
-            self._last = theta, Anchor(self.terms, theta, at)
-        return self._last[1]
+        known = self._last  # threads share it
+        if known is None or not np.array_equal(known[0], theta):
+            self._last = known = theta, Anchor(self.terms, theta, at)
+        return known[1]
 
     def rotated(self, theta: np.ndarray, first: int, at: str) -> RotatedTerms:
         """Rotate the terms as is best at the first anchor, number `first` of the points theta (M, Qa).
@@ -104,6 +114,7 @@ class SparseAnchors:
         The assembled A_k + E, ||E|| <= d beta(A_k + E), has the constant beta and growth J of which
         beta(A_k) >= (1 - d) beta and ||[A_k^{-1} B_l]|| <= J / (1 - d). J knows the loss of the rotation, too.
         """
+        self.terms.norms = rotated.norms  # which a worker would compute once more
         anchor = self._anchor(theta, at)
         if not anchor.defect <= TOLERABLE:
             raise singular(at)
@@ -117,3 +128,8 @@ class SparseAnchors:
         certain = 1 - anchor.defect - 8 * ROUND_OFF
         joint = (growth + float(rotated.loss) / anchor.constant) / certain * (1 + 8 * ROUND_OFF)
         return anchor.constant * certain, joint, self.terms.factor(anchor.minimiser)
+
+
+def _norm(anchors: SparseAnchors, q: int) -> float:
+    """Return a proved upper bound of ||A_q||: a task of a worker."""
+    return norm_of(anchors.terms, q)

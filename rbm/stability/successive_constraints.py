@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,10 +17,11 @@ from lowrank.arrays import namespace, to_numpy
 from rbm.affine.fingerprints import digest
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF
-from rbm.errors import StabilityError
+from rbm.errors import StabilityError, WorkersLost
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.constraint_choice import ConstraintChoice, Constraints, expected_seconds
 from rbm.stability.cost import announce, interrupted, proving_sources, read_kept, write_kept
+from rbm.stability.executors import Employer, Step, lost
 from rbm.stability.options import check_options
 from rbm.stability.positive import positive
 from rbm.stability.stored_space import stored_space
@@ -27,6 +29,7 @@ from rbm.stability.vertex_walk import VertexWalk
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored, checked_arrays
 from rbm.weak_greedy import StoppingRule, weak_greedy
+from rbm.workers.crew import Crew
 
 __all__ = ["SCM", "BoundSCM"]
 
@@ -41,7 +44,7 @@ VERTICES = 60
 
 
 @dataclass(frozen=True, eq=False)
-class SCM:
+class SCM(Employer):
     """The successive constraint method: a lower bound of the coercivity constant, for models of any size.
 
     The Hermitian part of A(mu) must be positive definite for all mu. Its terms and coefficients may have any sign, and
@@ -62,6 +65,11 @@ class SCM:
     rng, progress : of the default training points; whether to show a bar
     cache : a folder where constraints are kept while they are computed, by the SHA-256 of the model, the
         training points and the sources that prove; an interrupted run, or one for the same model, goes on from there
+    batch : the most constants a step: at the worst point, and where the bound would be worst if the constants before
+        were as large as they may be (:meth:`rbm.stability.constraint_choice.ConstraintChoice.extend`). The points
+        depend on it, and so does the bound
+    executor : ranges, and the constants of a step, are computed by its workers (docs/scale.md) while the model is made;
+        the bound depends neither on it nor on the number of workers
 
     Points mu_j are chosen greedily, where 1 - lower / upper is largest; the upper bound is the smallest Rayleigh
     quotient c(mu) . y(w_j) of the minimisers so far.
@@ -73,9 +81,10 @@ class SCM:
 
     Raises StabilityError where the model is not coercive, naming the parameter, if the eigensolver does not converge or
     the program fails, and if `max_constraints` leave a bound that is not positive; they warn where they do not reach
-    `tol`. Raises Interrupted on Ctrl-C. Cost offline: two eigenvalues per part and one per mu_j, a factorisation each
-    to prove them; online O(K Q + steps (J Q + Q^2)) per point for K vertices, about Q / 2 steps. It grows with Q: above
-    15 or so, and for models that are not coercive, choose another bound.
+    `tol`. Raises Interrupted on Ctrl-C, and WorkersLost where workers die more than once, with the points so far. Cost
+    offline: two eigenvalues per part and one per mu_j, a factorisation each to prove them; online O(K Q + steps (J Q +
+    Q^2)) per point for K vertices, about Q / 2 steps. It grows with Q: above 15 or so, and for models that are not
+    coercive, choose another bound.
     Source: Huynh, Rozza, Sen and Patera, C. R. Math. 345 (2007) 473-478; the bound: :mod:`rbm.stability.safe_dual`.
     """
 
@@ -85,6 +94,8 @@ class SCM:
     rng: int = 0
     progress: bool = False
     cache: str | os.PathLike[str] | None = None
+    batch: int = 1
+    executor: Executor | None = None
 
     def bind(self, system: AffineSystem) -> BoundSCM:
         """Choose the constraints for a system, going on with those in the cache."""
@@ -96,41 +107,53 @@ class SCM:
         known, choice = read_kept(path, KIND, "constraints", partial(Constraints.from_arrays, space=space)), None
         try:
             ranges = None if known is not None else read_kept(beside, KIND_OF_RANGES, "ranges", _ranges)
-            choice = ConstraintChoice(
-                system,
-                mus,
-                known,
-                lambda parts: self._announce(system, parts),
-                ranges,
-                lambda ends: write_kept(beside, KIND_OF_RANGES, "ranges", {"ranges": ends}),
-            )
-            if known is None and path is not None and beside is not None:
-                write_kept(path, KIND, "constraints", _arrays(choice.constraints))
-                beside.unlink(missing_ok=True)
-            stop, worst = weak_greedy(
-                choice,
-                StoppingRule(tol=self.tol, limit=self.max_constraints, least=1),
-                "stability constraints",
-                shown=lambda value: f"gap {value:.2g}",
-                total=self.max_constraints,
-                progress=self.progress,
-                after=lambda: write_kept(path, KIND, "constraints", _arrays(choice.constraints)),
-            )
-        except KeyboardInterrupt as interrupt:
-            found = known if choice is None else choice.constraints
-            if found is None:
-                raise interrupted("some of the ranges of Hermitian parts", path, None) from interrupt
-            done, where = f"{len(found.levels)} stability constraints", "; their parameter points are in `result`"
-            raise interrupted(done, path, found.points, f"{where} of this exception") from interrupt
+            with Crew(self.executor, None) as crew:
+                choice = ConstraintChoice(
+                    system,
+                    mus,
+                    known,
+                    lambda parts: self._announce(system, parts, crew.count),
+                    crew,
+                    Step(self.batch, self.max_constraints, self.tol),
+                    ranges,
+                    lambda ends: write_kept(beside, KIND_OF_RANGES, "ranges", {"ranges": ends}),
+                )
+                if known is None and path is not None and beside is not None:
+                    write_kept(path, KIND, "constraints", _arrays(choice.constraints))
+                    beside.unlink(missing_ok=True)
+                stop, worst = weak_greedy(
+                    choice,
+                    StoppingRule(tol=self.tol, limit=self.max_constraints, least=1),
+                    "stability constraints",
+                    shown=lambda value: f"gap {value:.2g}",
+                    total=self.max_constraints,
+                    progress=self.progress,
+                    after=lambda: write_kept(path, KIND, "constraints", _arrays(choice.constraints)),
+                )
+        except (KeyboardInterrupt, WorkersLost) as error:
+            raise self._broken_off(error, known if choice is None else choice.constraints, path) from error
         if stop != "tolerance":
             self._left(choice, worst.value, space)
         return BoundSCM(choice.constraints, choice.vertices(VERTICES).active, space)
 
-    def _announce(self, system: AffineSystem, parts: int) -> None:
+    def _broken_off(
+        self, error: KeyboardInterrupt | WorkersLost, found: Constraints | None, path: Path | None
+    ) -> BaseException:
+        """Return the error about Ctrl-C or lost workers, with what was found before."""
+        done, points = "some of the ranges of Hermitian parts", None
+        if found is not None:
+            done, points = f"{len(found.levels)} stability constraints", found.points
+        if isinstance(error, WorkersLost):
+            return lost(error, done, path, points)
+        where = "" if found is None else "; their parameter points are in `result` of this exception"
+        return interrupted(done, path, points, where)
+
+    def _announce(self, system: AffineSystem, parts: int, workers: int) -> None:
         constants = min(self.max_constraints, EXPECTED * parts)
+        rounds = -(-parts // workers), -(-constants // min(workers, self.batch))
         announce(
             f"SCM: ranges of {parts} Hermitian parts and about {constants} constants",
-            expected_seconds(system, parts, constants),
+            expected_seconds(system, *rounds),
             "a larger tol= or fewer max_constraints= make it shorter, and cache= keeps what is done",
             progress=self.progress,
         )

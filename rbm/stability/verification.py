@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from rbm.affine.penalties import held_unknowns
 from rbm.affine.system import AffineSystem
 from rbm.affine.truth_solves import FORESEEN, solutions
-from rbm.errors import Interrupted, ModelError
+from rbm.errors import Interrupted, ModelError, WorkersLost
 from rbm.parameters.coefficients import Coefficients
 from rbm.solvers.user_code import numbers
 from rbm.stability.bound import StabilityBound, evaluated
@@ -44,6 +45,9 @@ def verified(lines: Iterable[str]) -> Verification:
             "exception",
             Verification((*checks, "interrupted: nothing else was checked")),
         ) from interrupt
+    except WorkersLost as error:
+        error.solution = Verification((*checks, "workers were lost: nothing else was checked"))
+        raise
     return Verification(tuple(checks))
 
 
@@ -54,10 +58,11 @@ def checks_of(
     samples: int,
     rng: int,
     assembled: Assembled | None,
+    executor: Executor | None = None,
 ) -> Iterator[str]:
     """Run the checks of :meth:`rbm.FullOrderModel.verify` on what it claims of a system; yield a line for each.
 
-    The claims are a stability bound, and what interpolation left.
+    The claims are a stability bound, and what interpolation left. Workers of the executor compute inf-sup constants.
     """
     n = system.dimension
     of_rhs = f"{system.rhs_terms.shape[1]} right-hand sides ({n},)"
@@ -99,7 +104,7 @@ def checks_of(
             raise ModelError(f"the solution at {at} leaves a relative residual of {left:.1e}")
         yield f"the full-order solution leaves a relative residual of {left:.0e}"
 
-    yield check_stability(system, mus, theta, beta, generator)
+    yield check_stability(system, mus, theta, beta, generator, executor)
     yield from held_unknowns(system, mus)
 
 

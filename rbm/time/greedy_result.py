@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from rbm.errors import ModelError
+from rbm.reduction.memory import MemoryUse
 from rbm.time.files import load_run, save_run
 from rbm.time.model import TimeModel
 from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["PODGreedyResult", "PODGreedyStep", "Stopped", "rows_of", "stored_run"]
+__all__ = ["PODGreedyResult", "PODGreedyStep", "Stopped", "rows_of", "stored_run", "write_run"]
 
 Stopped = Literal["tolerance", "max_basis", "round-off"]
 
@@ -50,17 +51,11 @@ class PODGreedyResult:
     control: np.ndarray = field(default_factory=lambda: np.zeros(0))  #: (K,), that of the training
     #: {output: the run of its dual problem}, for outputs named by `dual`
     dual: Mapping[str, PODGreedyResult] = field(default_factory=dict)
+    memory: MemoryUse | None = field(default=None, compare=False)  #: as in :class:`rbm.GreedyResult`
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write basis, parameters and history to one file; ``pod_greedy(..., resume=path)`` goes on from there."""
-        arrays = {
-            "basis": self.basis,
-            "selected": self.parameters,
-            "sizes": self.sizes,
-            "history": rows_of(self.history),
-            "control": self.control,
-        }
-        save_run(path, self.fingerprint, arrays, {"eigenvalues": [list(s.eigenvalues) for s in self.history]})
+        write_run(path, self.fingerprint, self.basis, (self.parameters, self.sizes), self.history, self.control)
 
     def __repr__(self) -> str:
         bound = self.history[-1].bound
@@ -68,6 +63,25 @@ class PODGreedyResult:
             f"PODGreedyResult(N = {self.basis.shape[1]} from {len(self.parameters)} trajectories, largest bound "
             f"{bound:.2e}, stopped by {self.stopped}: {self.reason})"
         )
+
+
+def write_run(
+    path: str | os.PathLike[str],
+    fingerprint: str,
+    basis: np.ndarray,
+    taken: tuple[np.ndarray, np.ndarray],
+    history: Sequence[PODGreedyStep],
+    control: np.ndarray,
+) -> None:
+    """Write what is needed to go on; `taken`: parameters (S, p) and sizes (S,)."""
+    arrays = {
+        "basis": basis,
+        "selected": taken[0],
+        "sizes": taken[1],
+        "history": rows_of(history),
+        "control": control,
+    }
+    save_run(path, fingerprint, arrays, {"eigenvalues": [list(s.eigenvalues) for s in history]})
 
 
 def rows_of(history: Any) -> np.ndarray:

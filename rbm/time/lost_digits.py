@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,8 @@ import numpy as np
 from rbm.affine.functional_range import FunctionalRange
 from rbm.arithmetic import extended
 from rbm.arithmetic.precision import row_norms
-from rbm.reduction.projected_system import Reduction
+from rbm.online.chunks import slices
+from rbm.reduction.projected_system import Reduction, together
 
 __all__ = ["LostDigits", "lost_digits"]
 
@@ -51,18 +53,28 @@ class LostDigits:
 def lost_digits(reduction: Reduction) -> LostDigits:
     """Return what rounding took from the residual's range of a projection.
 
-    Cost: that of making the range once more, without its Riesz solves for defects.
+    The difference is formed and orthonormalised some columns at a time, and kept where the projection is. Cost: that of
+    making the range once more, without its Riesz solves for defects.
     """
-    made, stack, rhs = reduction.residual_range, reduction.model.stack, reduction.model.rhs_terms
-    parts = [(rhs, np.zeros_like(rhs), np.zeros(rhs.shape))]
-    for z in reduction.basis.T:
-        column = np.ascontiguousarray(z)[:, None]
-        images = (*stack.product(column), stack.rounding(column))
-        hi, lo, rounding = (stack.side_by_side(part[:, 0]) for part in images)
-        parts.append((hi, lo, rounding))
-    hi, lo, rounding = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
-    approximation, off = made.approximation(made.factor)
-    left = extended.add((hi, lo), (-approximation[0], -approximation[1]))
-    span = FunctionalRange(made.inner_product)
-    span.append(left[0] + left[1], np.zeros_like(hi), rounding + off)
+    made, start = reduction.residual_range, 0
+    span = FunctionalRange(made.inner_product, reduction.store)
+    for hi, lo, rounding in _terms(reduction):
+        factor = made.factor[:, start : start + hi.shape[1]]
+        start += hi.shape[1]
+        approximation, off = made.approximation(factor)
+        left = extended.add((hi, lo), (-approximation[0], -approximation[1]))
+        span.append(left[0] + left[1], np.zeros_like(hi), rounding + off)
     return LostDigits(span.factor, 2 * span.defects, 1 + 2 * span.orthogonality)
+
+
+def _terms(reduction: Reduction) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the terms W of the residual as hi + lo, and what they may be off by, (n, b) each, some at a time.
+
+    How many depends on n and on the number of terms alone, and so do all bits.
+    """
+    stack, rhs, basis = reduction.model.stack, reduction.model.rhs_terms, reduction.basis
+    yield rhs, np.zeros_like(rhs), np.zeros(rhs.shape)
+    for some in slices(basis.shape[1], together(len(basis), 4 * stack.terms)):
+        columns = np.ascontiguousarray(basis[:, some])
+        hi, lo = map(stack.side_by_side, stack.product(columns))
+        yield hi, lo, stack.side_by_side(stack.rounding(columns))

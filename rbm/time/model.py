@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -284,14 +285,16 @@ class TimeModel:
         """
         return space_time(self, stability)
 
-    def verify(self, samples: int = 5, rng: int = 0) -> Verification:
+    def verify(self, samples: int = 5, rng: int = 0, *, executor: Executor | None = None) -> Verification:
         """Check the claims about A and P as :meth:`rbm.FullOrderModel.verify`, and that alpha bounds coercivity.
+
+        executor : as there
 
         Raises ModelError or StabilityError at the first that fails.
         """
         mus = self.parameters.sample(samples, "random", rng=rng)
         self.mass.weights(mus)
-        found = self.spatial.verify(samples, rng)
+        found = self.spatial.verify(samples, rng, executor=executor)
         more = ["the mass terms sum to a positive definite matrix, proved, with positive coefficients on the samples"]
         more.append(check_coercivity(self.spatial, mus) or "not checked: coercivity, of terms without entries")
         return Verification((*found.checks, *more))

@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 
 from rbm.affine.missing import check_training
-from rbm.errors import Interrupted, ModelError, ParameterError, StabilityError, WorkersLost
+from rbm.affine.riesz_by_workers import riesz_by_workers
+from rbm.errors import Interrupted, ModelError, ParameterError, StabilityError, WorkersLost, WorkspaceError
 from rbm.estimate import Estimate
 from rbm.estimators import Orthonormal
 from rbm.online.compilation import compile_seconds
 from rbm.online.marching import Recursion
 from rbm.project import dual_names
+from rbm.reduction.memory import Memory, check_memory, memory_use, resident_memory
 from rbm.reduction.projected_system import Reduction
+from rbm.storage.workspace import Workspace, opened
 from rbm.time.adjoint import adjoint_in_time
 from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.control import checked_control
-from rbm.time.files import save_run
-from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, rows_of, stored_run
+from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, stored_run, write_run
 from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
 from rbm.time.model import TimeModel
@@ -50,6 +52,7 @@ def pod_greedy(
     progress: bool = False,
     resume: PODGreedyResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    workspace: str | os.PathLike[str] | None = None,
 ) -> PODGreedyResult:
     """Build a basis greedily: add the first POD modes of the trajectory with the largest error bound, again and again.
 
@@ -62,8 +65,9 @@ def pod_greedy(
     modes : how many modes of a trajectory's projection error are added at a time
     batch : the most trajectories a step: at the worst training point, and at others that are far from those before
         (:func:`rbm.time.worst_trajectories.spread_out`); the basis depends on it
-    executor : the trajectories are marched by its workers, from where their modes come back (docs/scale.md): process
-        and thread pools, Dask, MPI, loky. The result depends neither on it nor on the number of workers
+    executor : the trajectories are marched by its workers, from where their modes come back, and Riesz solves go there,
+        too (docs/scale.md): process and thread pools, Dask, MPI, loky. The result depends neither on it nor on the
+        number of workers
     dual : names of outputs, or "all": their dual problems (:func:`rbm.time.adjoint.adjoint_in_time`) get a basis each,
         by the same greedy on the impulse, and the outputs are corrected, with the product of both residuals as bound
         (:class:`rbm.time.dual.ReducedDual`). The tolerance is the same share of the largest bound with an empty basis.
@@ -72,8 +76,9 @@ def pod_greedy(
     control : of the training, None for the model's own, (K,) or "impulse": the answer to the impulse 1, 0, 0, ... holds
         those to all controls, by superposition, so that a basis made for it serves controls that are not known yet
     progress : show a progress bar
-    resume : a PODGreedyResult, or the path of one that was saved, of the same model and control (checked)
-    checkpoint : a path to which the run is written after every step
+    resume, checkpoint : a PODGreedyResult, or the path of one that was saved, of the same model and control (checked);
+        a path to which the run is written after every step
+    workspace : a folder, empty or new, for tall matrices, as in :func:`rbm.greedy`; the result is the same, bit for bit
 
     Returns
     -------
@@ -85,9 +90,11 @@ def pod_greedy(
         Ctrl-C; its `result` is the result so far.
     WorkersLost
         workers that died more than once, an executor that was shut down; its `solution` is the result so far.
+    WorkspaceError
+        a workspace that is full, read-only, in use or of another model; its `result` is the result so far.
     ParameterError, ModelError, StabilityError
-        a bad training set or control, a singular system, a coercivity bound that is not positive, or one that is too
-        large: where a bound is below the true error, which is known at each selected parameter.
+        a bad training set or control, a basis that does not fit into memory, a singular system, a coercivity bound that
+        is not positive or is too large: where a bound is below the true error, known at each selected parameter.
 
     Notes
     -----
@@ -112,23 +119,23 @@ def pod_greedy(
     names = dual_names(model.spatial, dual)
     check_batch(batch)
     points = model.parameters.validate(training)
-    with Crew(executor, model) as crew:
-        run = _Run(model, points, modes, limit, control, resume, batch, crew)
+    with Crew(executor, model) as crew, opened(workspace, model) as store:
+        before, said = (
+            resident_memory(),
+            None if max_basis is None else check_memory(model.joint, limit, modes * batch, store),
+        )
+        run = _Run(model, points, modes, limit, control, resume, batch, crew, store)
         try:
-            stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress)
-            run.solve_duals(names, resume, tol, progress)
-            return run.result(*stopped)
-        except KeyboardInterrupt as interrupt:
-            if not run.selected:
-                raise KeyboardInterrupt("pod_greedy interrupted before the first basis vector") from None
-            result = run.broken_off()
-            text = "in `result` of this exception, and pod_greedy(..., resume=result) goes on from them"
-            raise Interrupted(
-                f"pod_greedy interrupted with {run.size} basis vectors; they are {text}", result
-            ) from interrupt
-        except WorkersLost as error:
-            if run.selected:
-                error.solution = run.broken_off()
+            with riesz_by_workers(crew, model.joint):
+                stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress, said)
+                run.solve_duals(names, resume, tol, progress)
+                return replace(
+                    run.result(*stopped), memory=memory_use(model.joint, run.size, modes * batch, store, before)
+                )
+        except (KeyboardInterrupt, WorkersLost) as error:
+            raise run.ended_by(error) from error
+        except WorkspaceError as error:
+            error.result = run.out_of_room()
             raise
 
 
@@ -138,8 +145,9 @@ class _Run:
     def __init__(
         self, model: TimeModel, training: np.ndarray, modes: int, limit: int, control: Any,
         resume: PODGreedyResult | str | os.PathLike[str] | None, batch: int = 1, crew: Crew | None = None,
+        store: Workspace | None = None,
     ) -> None:  # fmt: skip
-        self.batch, self.crew = batch, crew or Crew(None, model)
+        self.batch, self.crew, self.store = batch, crew or Crew(None, model), store
         self.model, self.training, self.modes, self.limit = model, training, modes, limit
         self.start = time.perf_counter() - compile_seconds()
         self.control = checked_control(
@@ -149,8 +157,10 @@ class _Run:
             raise ModelError(f"the control of the training must have the shape ({model.steps},)")
         self.theta, self.weights, self.phi, self.of_start = model.coefficients(training)
         self.alpha = coercivity(model.spatial.stability, training, self.theta, model.parameters)
-        basis, self.selected, self.sizes, self.history = stored_run(resume, model, self.control)
-        self.reduction = Reduction(model.joint, basis, "galerkin")
+        basis, selected, sizes, self.history = stored_run(resume, model, self.control)
+        #: where trajectories were taken, and the size of the basis after each, of whole steps
+        self.taken: list[tuple[np.ndarray, int]] = list(zip(selected, sizes, strict=True))
+        self.reduction = self._reduced(basis)
         self.duals: dict[str, PODGreedyResult] = {}
 
     @property
@@ -158,15 +168,26 @@ class _Run:
         """Number of basis vectors N."""
         return self.reduction.size
 
+    def _reduced(self, basis: np.ndarray) -> Reduction:
+        """Return the joint system on a basis, which came in the steps of the history: the same steps, the same bits."""
+        sizes = [step.size for step in self.history]
+        return Reduction(self.model.joint, basis, "galerkin", sizes=sizes, store=self.store)
+
+    @property
+    def selected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where trajectories were taken (S, p), and the numbers of vectors (S,) after each of them."""
+        return np.array([point for point, _ in self.taken]), np.array([size for _, size in self.taken], dtype=int)
+
     def extended(
-        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool
+        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool, said: Memory | None
     ) -> tuple[Stopped, str]:
         """Extend the basis until the rule stops it, and say why it did."""
         self.rule = rule
+        self.model.joint.prepare()  # before the workers, which would all do it
         stop, worst = weak_greedy(
             self,
             rule,
-            "POD-greedy",
+            "POD-greedy" if said is None else f"POD-greedy ({said})",
             shown=lambda bound: f"bound {bound:.1e}, tol {rule.tol:.1e}",
             progress=progress,
             after=lambda: None if checkpoint is None else self.save(checkpoint),
@@ -213,10 +234,12 @@ class _Run:
 
     def extend(self, point: int) -> bool:
         """Add the first modes of the projection errors of trajectories: at the worst training point, and at others."""
+        room = self.limit - self.size
         rows = spread_out(self.model.parameters, self.training, self.bounds, self.batch, self.rule.tol)
+        rows = rows[: -(-room // self.modes)]  # others would have no room
         gamma = self.sweep(np.array(rows))[0]
         assert gamma is not None
-        basis, rank = self.reduction.basis, min(self.modes, self.limit - self.size)
+        basis, rank = self.reduction.basis, min(self.modes, room)
         tasks = ((self.training[row], g, basis, self.control, rank) for row, g in zip(rows, gamma, strict=True))
         found = list(self.crew.run(projection_error, tasks))
         for row, made in zip(rows, found, strict=True):
@@ -231,13 +254,15 @@ class _Run:
         effectivity = self.bounds[rows[0]] / worst.error if worst.error > 11 * worst.uncertainty else float("nan")
         shown = tuple(float(x) for x in worst.eigenvalues[: self.modes + 1])
         self.history[-1] = replace(self.history[-1], eigenvalues=shown, effectivity=float(effectivity))
-        before = self.size
-        for row, made in zip(rows, found, strict=True):
-            added = [self.size < self.limit and self.reduction.extend(mode) for mode in made.modes.T]
-            if any(added):
-                self.selected.append(self.training[row])
-                self.sizes.append(self.size)
-        return self.size > before
+        modes = np.concatenate([made.modes for made in found], axis=1)[:, :room]
+        owners = np.repeat(rows, [made.modes.shape[1] for made in found])
+        before, kept = self.size, self.reduction.extend_many(modes)
+        last = {int(owners[j]): before + k for k, j in enumerate(kept, 1)}  # by trajectory, in the order of the vectors
+        self.taken = [
+            *self.taken,
+            *((self.training[row], size) for row, size in sorted(last.items(), key=lambda e: e[1])),
+        ]
+        return bool(kept)
 
     def solve_duals(self, names: Sequence[str], resume: Any, tol: float, progress: bool) -> None:
         """Build the bases of dual problems, from those of the run that is resumed if there are any.
@@ -245,7 +270,7 @@ class _Run:
         What is finished is in `duals`, also after Ctrl-C.
         """
         known = resume.dual if isinstance(resume, PODGreedyResult) else {}
-        if not names or not self.selected:
+        if not names or not self.taken:
             return
         share = tol / self._largest(self.model, self.control)
         for name in names:
@@ -264,7 +289,10 @@ class _Run:
                     executor=self.crew.executor,
                     progress=progress,
                     resume=known.get(name),
+                    workspace=self.store,  # type: ignore[arg-type]  # one that is open is used
                 )
+            except (WorkersLost, WorkspaceError):
+                raise
             except ModelError as error:
                 raise ModelError(f"the dual problem of {name!r}: {error}") from None
 
@@ -273,40 +301,50 @@ class _Run:
         empty = _Run(model, self.training, 1, 1, control, None)
         return float(empty.sweep(keep=False)[1].bound[:, -1].max())
 
-    def broken_off(self) -> PODGreedyResult:
-        """Return the result so far, from whole extensions."""
-        self.keep()
-        return self.result("max_basis", "interrupted")
+    def ended_by(self, error: KeyboardInterrupt | WorkersLost) -> BaseException:
+        """Return the error about Ctrl-C, or lost workers, with the result so far, if there is one."""
+        lost = isinstance(error, WorkersLost)
+        if not self.taken:
+            return error if lost else KeyboardInterrupt("pod_greedy interrupted before the first basis vector")
+        result = self.broken_off()
+        where = (
+            f"`{'solution' if lost else 'result'}` of this exception, and pod_greedy(..., resume=) goes on from them"
+        )
+        what = f"with {result.basis.shape[1]} basis vectors; they are in {where}"
+        if not lost:
+            return Interrupted(f"pod_greedy interrupted {what}", result)
+        made = WorkersLost(f"{error}. pod_greedy ended {what}")
+        made.solution = result
+        return made
 
-    def keep(self) -> None:
-        """Start again from the whole extensions, after one that was broken off."""
-        size = self.sizes[-1]
-        self.reduction = Reduction(self.model.joint, self.reduction.basis[:, :size], "galerkin")
+    def broken_off(self, reason: str = "interrupted") -> PODGreedyResult:
+        """Return the result so far, from whole steps."""
+        if (size := self.taken[-1][1]) < self.size or reason == "interrupted":  # perhaps in the middle of an extension
+            self.reduction = self._reduced(self.reduction.basis[:, :size])
+        return self.result("max_basis", reason)
+
+    def out_of_room(self) -> PODGreedyResult | None:
+        """Return the result so far of a run whose workspace failed, if there is one, and its files are whole."""
+        if not (self.taken and (self.store is None or self.store.is_whole)):
+            return None
+        self.store = None  # it has no room for the same vectors once more
+        return self.broken_off("the workspace failed")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what is needed to go on."""
-        arrays = {
-            "basis": self.reduction.basis,
-            "selected": np.array(self.selected),
-            "sizes": np.array(self.sizes),
-            "history": rows_of(self.history),
-            "control": self.control,
-        }
-        settings = {"eigenvalues": [list(s.eigenvalues) for s in self.history]}
-        save_run(path, self.model.fingerprint(), arrays, settings)
+        mark, basis = self.model.fingerprint(), self.reduction.basis
+        write_run(path, mark, basis, self.selected, self.history, self.control)
 
     def result(self, stopped: Stopped, reason: str) -> PODGreedyResult:
         """Put the result together."""
-        if not self.selected:
+        if not self.taken:
             raise ModelError(
                 f"the largest bound with an empty basis is {self.history[-1].bound:.2e}, already at most tol, or the "
                 "trajectories are zero: lower tol, or check the model and its control"
             )
         duals = {name: found.reduced_model for name, found in self.duals.items()}
         reduced = finished(self.model, self.reduction, duals)
-        selected, sizes = np.array(self.selected), np.array(self.sizes)
-        mark = self.model.fingerprint()
-        basis = self.reduction.basis
+        mark, basis, history = self.model.fingerprint(), self.reduction.basis, tuple(self.history)
         return PODGreedyResult(
-            reduced, basis, selected, sizes, tuple(self.history), stopped, reason, mark, self.control, dict(self.duals)
+            reduced, basis, *self.selected, history, stopped, reason, mark, self.control, dict(self.duals)
         )

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from rbm.arithmetic import extended
-from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
 from rbm.project import finish
 from rbm.reduced.outputs import reduce_output
-from rbm.reduction.projected_system import Reduction
+from rbm.reduction.projected_system import Reduction, formed
 from rbm.time.adjoint import adjoint_in_time
 from rbm.time.dual import ReducedDual, Start
 from rbm.time.initial import orthonormal_frame, reduce_initial
@@ -80,11 +79,10 @@ def finished(
 
 
 def _reduced_dual(model: TimeModel, reduction: Reduction, dual: ReducedTimeModel) -> ReducedDual:
-    """Return what a model needs of a reduced dual problem; B = Z*^H D is formed in extended precision."""
+    """Return what a model needs of a reduced dual problem."""
     basis, span = dual.basis, reduction.residual_range
     assert basis is not None
-    adjoint = extended.SplitMatrix(basis.conj().T, 1 / model.inner_product.balance)
-    correction, off = _formed(adjoint, (span.functionals, np.zeros_like(span.functionals)))
+    correction, off = span.seen_by(basis)
     return ReducedDual(
         recursion=dual.recursion,
         state=dual.certificate.state,
@@ -93,24 +91,18 @@ def _reduced_dual(model: TimeModel, reduction: Reduction, dual: ReducedTimeModel
         orthonormality=dual.terms.orthonormality,
         lost=dual.lost,
         decay=dual.decay,
-        start=_start(model, reduction.basis, basis, adjoint) if model.initial.present else None,
+        start=_start(model, reduction.basis, basis) if model.initial.present else None,
     )
 
 
-def _start(model: TimeModel, basis: np.ndarray, dual: np.ndarray, adjoint: extended.SplitMatrix) -> Start:
+def _start(model: TimeModel, basis: np.ndarray, dual: np.ndarray) -> Start:
     """Return Z*^H M_q D (Qm, N*, N + Q0) for the frame D of [Z, V]."""
+    adjoint = extended.SplitMatrix(dual.conj().T, 1 / model.inner_product.balance)
     frame, _ = orthonormal_frame(np.concatenate([basis, model.initial.vectors], axis=1), model.mass.whole)
     masses, errors = [], []
     for split in model.mass.split:
-        made, off = _formed(adjoint, extended.product(split, frame))
+        made, off = formed(adjoint, extended.product(split, frame))
         masses.append(made)
         # what the images M_q D are off by, seen by the dual basis
         errors.append(off + float(np.linalg.norm(np.abs(dual).T @ extended.rounding(split, frame))))
     return Start(np.stack(masses), np.array(errors) * (1 + 2.0**-20))
-
-
-def _formed(adjoint: extended.SplitMatrix, images: extended.Extended) -> tuple[np.ndarray, float]:
-    """Return a product in extended precision, rounded once, and the Frobenius norm of what it may be off by."""
-    hi, lo = extended.product(adjoint, images)
-    off = extended.rounding(adjoint, images) + ROUND_OFF * np.abs(hi + lo)
-    return hi + lo, float(np.linalg.norm(off)) * (1 + 2.0**-20)

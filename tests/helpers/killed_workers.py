@@ -16,7 +16,7 @@ import numpy as np
 import rbm
 from problems import thermal_block
 
-__all__ = ["kill_always", "kill_once", "killing", "killing_once", "pool"]
+__all__ = ["closed_at", "kill_always", "kill_once", "killed_at", "killing", "killing_once", "pool"]
 
 
 def pool(workers: int = 2, **options: Any) -> ProcessPoolExecutor:
@@ -55,3 +55,42 @@ def killing(source: Any = "mu", n: int = 20) -> rbm.FullOrderModel:
 def killing_once(path: Path, after: float = 0.0, n: int = 20) -> rbm.FullOrderModel:
     """A model that kills one worker, the first at a parameter above `after`; `path` then exists."""
     return killing(partial(kill_once, path, after), n)
+
+
+def _is(work: str, arguments: tuple[Any, ...]) -> bool:
+    """Return True for a task of this name; of any, without one."""
+    return not work or any(getattr(a, "__name__", "") == work for a in arguments)
+
+
+def killed_at(executor: ProcessPoolExecutor, number: int, work: str = "") -> list[int]:
+    """Kill a worker of the pool with -9 when task `number` is sent, and the first is done; return who was killed.
+
+    work : the name of the function whose tasks count
+    """
+    submit, futures, killed = executor.submit, list[Any](), list[int]()
+
+    def sent(*arguments: Any, **options: Any) -> Any:
+        future = submit(*arguments, **options)
+        if _is(work, arguments):
+            futures.append(future)
+            if len(futures) == number:
+                futures[0].result()
+                killed.append(next(iter(executor._processes)))
+                os.kill(killed[0], signal.SIGKILL)
+        return future
+
+    executor.submit = sent  # type: ignore[method-assign]  # of this pool: the one that takes its place has its own
+    return killed
+
+
+def closed_at(executor: Any, number: int, work: str = "") -> None:
+    """Shut the executor down when task `number` would be sent; `work`: the name of the function whose tasks count."""
+    submit, count = executor.submit, [0]
+
+    def sent(*arguments: Any, **options: Any) -> Any:
+        count[0] += _is(work, arguments)
+        if count[0] == number:
+            executor.shutdown()
+        return submit(*arguments, **options)
+
+    executor.submit = sent

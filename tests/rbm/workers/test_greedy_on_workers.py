@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 import rbm
 from problems import thermal_block, thermal_fin
-from rbm.affine import representers, riesz_by_workers
+from rbm.affine import representers, riesz_by_workers, truth_solves
 from rbm.errors import WorkersLost
 from rbm.reduced import training_sweep
 from rbm.solvers.elsewhere import Elsewhere, done_elsewhere
@@ -298,3 +298,43 @@ def test_a_projection_on_workers_is_the_same(
         found = rbm.project(model, basis, executor=threads)
     assert len(set(seen)) > 1
     assert np.array_equal(found.solve(training).bound, alone.solve(training).bound)
+
+
+@pytest.mark.parametrize("where", ["snapshot", "riesz", "dual"])
+def test_a_run_on_workers_goes_on_after_ctrl_c(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later than the first vector, in a worker's task: the result so far goes on with the same bits."""
+    block = thermal_block((3, 2), 12)
+    made = rbm.FullOrderModel(
+        list(zip(block.operator_coefficients.sources, block.operator_terms, strict=True)),
+        [(1.0, block.rhs_terms[:, 0])],
+        block.product,
+        block.parameters,
+        0.1,
+        outputs={"s": np.linspace(0, 1, block.dimension)},
+    )
+    points, calls = block.parameters.sample(80), [0]
+    named: dict[str, Any] = {"max_basis": 9, "batch": 3, "dual": "all"}
+    whole = rbm.greedy(made, points, **named)
+    of, name, number, size = {
+        "snapshot": (truth_solves, "_piece", 6, 4),
+        "riesz": (riesz_by_workers, "_solved", 8, 4),
+        "dual": (truth_solves, "_piece", 12, 9),
+    }[where]
+    plain = getattr(of, name)
+
+    def interrupted(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == number:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    with ThreadPoolExecutor(2) as threads:
+        with monkeypatch.context() as patch:
+            patch.setattr(of, name, interrupted)
+            with pytest.raises(rbm.Interrupted, match=r"with \d basis vectors; they are in `result`") as error:
+                rbm.greedy(made, points, executor=threads, **named)
+        result = error.value.result
+        assert len(result.parameters) == size
+        again = rbm.greedy(made, points, executor=threads, resume=result, **named)
+    assert same(again, whole)
+    assert same(again.dual["s"], whole.dual["s"])
