@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,12 @@ class AffineSystem:
             raise ModelError(_without_solver(terms))
         self.set_operators(terms)
         self.inner_product.check()
+        if not given and (measured := self.inner_product.measured):  # once for a model, not for those made from it
+            warnings.warn(
+                f'{measured}: bounds rest on that. solver="pardiso" and "superlu" prove it (docs/solvers.md)',
+                UserWarning,
+                stacklevel=3,
+            )
 
     def set_operators(self, terms: tuple[Any, ...]) -> None:
         """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made."""

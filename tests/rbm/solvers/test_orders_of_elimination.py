@@ -66,7 +66,7 @@ def test_proofs_count_the_same_in_every_order() -> None:
     found = inertia(shifted)
     assert found is not None
     assert found.negative == np.count_nonzero(values < 3.1) > 0
-    assert 0 < found.error < 1e-10
+    assert 0 < found.error < 1e-8
     assert factorize_positive_definite(shifted) is None
     again = inertia(shifted, np.random.default_rng(0).permutation(n))  # an order that the caller has
     assert again is not None
