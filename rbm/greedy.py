@@ -132,7 +132,7 @@ def greedy(
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     points = model.parameters.validate(training)
-    with Crew(executor, model) as crew, opened(workspace, model) as store:
+    with Crew(executor, model) as crew, opened(workspace, model, checkpoint) as store:
         before, said = resident_memory(), None if max_basis is None else check_memory(model, limit, batch, store)
         run = _Run(model, points, classes, resume, projection, relative, batch, crew, store)
         try:
