@@ -42,7 +42,9 @@ def dask_solve(
     ``dask.array.to_zarr`` and ``dask.dataframe.to_parquet`` write the arrays (docs/scale.md).
 
     Raises ImportError without dask, ParameterError for other arrays, ModelError for an output called as one of the
-    arrays, and for a model that cannot be pickled.
+    arrays, for a model that cannot be pickled, and, when it is computed, for a chunk with complex answers in an array
+    that was real where its type was told, at the first snapshot or corners of the parameter space: callables may be
+    real at some points only.
 
     Memory of a worker: that of a chunk, (p + 2 N + 2 outputs + 20) numbers a point, for each of its threads.
     """
@@ -69,7 +71,8 @@ def dask_solve(
     rows = mus.rechunk({1: -1})
     key = f"rbm-model-{uuid.uuid4().hex}"
     model = dask.delayed(light(reduced, method), name=key, pure=True)
-    blocks = [dask.delayed(_answer, pure=False)(model, block, options) for block in rows.to_delayed().ravel()]
+    types = {name: example.dtype for name, example in shown.items()}
+    blocks = [dask.delayed(_answer, pure=False)(model, block, options, types) for block in rows.to_delayed().ravel()]
     made = {}
     for name, example in shown.items():
         parts = [
@@ -91,10 +94,27 @@ def _columns(solution: Solution, coefficients: bool) -> dict[str, np.ndarray]:
     }
 
 
-def _answer(model: ReducedModel, points: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Answer one chunk, in a thread of a worker."""
+def _answer(
+    model: ReducedModel, points: np.ndarray, options: dict[str, Any], types: dict[str, np.dtype]
+) -> dict[str, np.ndarray]:
+    """Answer one chunk, in a thread of a worker; arrays have the types that were announced."""
     if not len(points):
         blank = model._online.blank(True, options["coefficients"], options["method"])
         return {name: values[:0] for name, values in _columns(blank, options["coefficients"]).items()}
     with alone():
-        return _columns(model.solve(np.asarray(points, dtype=float), **options), options["coefficients"])
+        answers = _columns(model.solve(np.asarray(points, dtype=float), **options), options["coefficients"])
+    return {name: _typed(name, values, types[name], points) for name, values in answers.items()}
+
+
+def _typed(name: str, values: np.ndarray, wanted: np.dtype, points: np.ndarray) -> np.ndarray:
+    """Return an array in the type that was announced; raise ModelError where that would lose an imaginary part."""
+    if np.iscomplexobj(values) and wanted.kind != "c":
+        lost = np.abs(np.nan_to_num(values.imag)).reshape(len(values), -1).max(axis=1, initial=0.0)
+        if np.any(lost > 0):
+            row = int(np.argmax(lost > 0))
+            raise ModelError(
+                f"{name!r} is complex at {np.asarray(points)[row].tolist()} and was real where its type was told; let "
+                "its coefficients return complex numbers at all points (values + 0j), so that the array is complex"
+            )
+        values = values.real
+    return values.astype(wanted, copy=False)
