@@ -71,13 +71,14 @@ def dask_solve(
     rows = mus.rechunk({1: -1})
     key = f"rbm-model-{uuid.uuid4().hex}"
     model = dask.delayed(light(reduced, method), name=key, pure=True)
-    types = {name: example.dtype for name, example in shown.items()}
-    blocks = [dask.delayed(_answer, pure=False)(model, block, options, types) for block in rows.to_delayed().ravel()]
+    points = list(rows.to_delayed().ravel())
+    blocks = [dask.delayed(_answer, pure=False)(model, block, options) for block in points]
+    typed = dask.delayed(_typed, pure=False)  # of one array: others are answered whatever is wrong with it
     made = {}
     for name, example in shown.items():
         parts = [
-            da.from_delayed(block[name], (count, *example.shape[1:]), dtype=example.dtype)
-            for block, count in zip(blocks, rows.chunks[0], strict=True)
+            da.from_delayed(typed(block, name, example.dtype, at), (count, *example.shape[1:]), dtype=example.dtype)
+            for block, at, count in zip(blocks, points, rows.chunks[0], strict=True)
         ]
         made[name] = da.concatenate(parts, axis=0, allow_unknown_chunksizes=True)
     return made
@@ -94,20 +95,18 @@ def _columns(solution: Solution, coefficients: bool) -> dict[str, np.ndarray]:
     }
 
 
-def _answer(
-    model: ReducedModel, points: np.ndarray, options: dict[str, Any], types: dict[str, np.dtype]
-) -> dict[str, np.ndarray]:
-    """Answer one chunk, in a thread of a worker; arrays have the types that were announced."""
+def _answer(model: ReducedModel, points: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Answer one chunk, in a thread of a worker."""
     if not len(points):
         blank = model._online.blank(True, options["coefficients"], options["method"])
         return {name: values[:0] for name, values in _columns(blank, options["coefficients"]).items()}
     with alone():
-        answers = _columns(model.solve(np.asarray(points, dtype=float), **options), options["coefficients"])
-    return {name: _typed(name, values, types[name], points) for name, values in answers.items()}
+        return _columns(model.solve(np.asarray(points, dtype=float), **options), options["coefficients"])
 
 
-def _typed(name: str, values: np.ndarray, wanted: np.dtype, points: np.ndarray) -> np.ndarray:
+def _typed(answers: dict[str, np.ndarray], name: str, wanted: np.dtype, points: np.ndarray) -> np.ndarray:
     """Return an array in the type that was announced; raise ModelError where that would lose an imaginary part."""
+    values = answers[name]
     if np.iscomplexobj(values) and wanted.kind != "c":
         lost = np.abs(np.nan_to_num(values.imag)).reshape(len(values), -1).max(axis=1, initial=0.0)
         if np.any(lost > 0):
