@@ -329,7 +329,7 @@ class _Run:
         """Write what is needed to go on."""
         rows, reduction = history_rows(self.history, len(self.model.parameters)), self.reduction
         mark, selected = self.model.fingerprint(), np.array(self.selected)
-        save_greedy(reduction.basis, selected, rows, mark, path, reduction.projection, self.relative)
+        save_greedy(reduction._basis.pieces, selected, rows, mark, path, reduction.projection, self.relative)
 
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""
