@@ -128,7 +128,7 @@ class InnerProduct:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
         P is factorised, which is kept, if that shows it. With a solver that shows nothing, diagonal entries and signs
-        of pivots are looked at, and of more than 5000 unknowns a few Lanczos steps. A stiffness matrix without
+        of pivots are looked at; of more than 5000 unknowns a few Lanczos steps, and one solve, as a trial. A stiffness matrix without
         Dirichlet conditions, which maps constants to round-off, is refused even where rounding made all its pivots
         positive.
         """
@@ -143,7 +143,10 @@ class InnerProduct:
         """Return False if P is shown not to be definite, where the solver of the user does not show it."""
         if self.shape[0] <= PROOF_LIMIT:
             return factorize_positive_definite(self.matrix) is not None
-        return not bent_down(self)
+        if bent_down(self):
+            return False
+        self.factorized()(self.matrix @ np.ones((self.shape[0], 1)))  # a solver that fails does so now
+        return True
 
     def defect(self, otherwise: str = ELIMINATE) -> str:
         """Return the end of a message: which usual cause makes P indefinite or singular, and what to do."""

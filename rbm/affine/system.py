@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -70,7 +71,7 @@ class AffineSystem:
             warnings.warn(
                 f'{measured}: bounds rest on that. solver="pardiso" and "superlu" prove it (docs/solvers.md)',
                 UserWarning,
-                stacklevel=3,
+                stacklevel=_outside(),
             )
 
     def set_operators(self, terms: tuple[Any, ...]) -> None:
@@ -253,6 +254,14 @@ def _residual_norm_in_range(
         amplified = 0.0 if isinstance(term, UserOperator) else abs(term) @ of_z
         rounding = rounding + np.abs(theta.T[q]) * (2 * extended.rounding(term, z) + amplified + small) + small
     return value, 8 * u * value + error + system.inner_product.dual_norm_bound(rounding)
+
+
+def _outside() -> int:
+    """Return how many calls above the caller the code is that made a model, of any class of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "rbm":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _split(term: Any, balance: np.ndarray) -> Any:

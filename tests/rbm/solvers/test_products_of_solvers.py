@@ -120,7 +120,7 @@ def test_a_singular_product_names_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     k = sp.lil_array(laplacian(9))
     k[0] = k[[1]]
     with pytest.raises(ModelError, match=r"a solve with the product failed: the solver raised RuntimeError: Factor is"):
-        InnerProduct(sp.csr_array(k @ k.T), own).riesz(np.ones((81, 1)))
+        InnerProduct(sp.csr_array(k @ k.T), own).check()  # when the model is made
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -146,6 +146,17 @@ def test_what_is_measured_is_said_once(name: str, monkeypatch: pytest.MonkeyPatc
         called = {"amg": "AMG", "function": "the function own", "object": "Own"}[name]
         assert f"was measured with {called} and not proved" in str(about[0].message)
         assert "bounds rest on that" in str(about[0].message)
+
+
+def test_a_model_in_time_says_it_where_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inner_product, "PROOF_LIMIT", 50)
+    k = laplacian(12)
+    with pytest.warns(UserWarning, match="was measured with the function own and not proved") as caught:
+        rbm.TimeModel(
+            sp.eye_array(144, format="csr"), [("mu", k)], [(1.0, np.ones(144))], k, {"mu": (1.0, 10.0)}, 1.0,
+            dt=0.2, steps=3, solver=own,
+        )  # fmt: skip
+    assert [w.filename for w in caught] == [__file__]
 
 
 def test_dual_problems_do_not_say_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
