@@ -128,9 +128,8 @@ class InnerProduct:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
         P is factorised, which is kept, if that shows it. With a solver that shows nothing, diagonal entries and signs
-        of pivots are looked at; of more than 5000 unknowns a few Lanczos steps, and one solve, as a trial. A stiffness matrix without
-        Dirichlet conditions, which maps constants to round-off, is refused even where rounding made all its pivots
-        positive.
+        of pivots are looked at; of more than 5000 unknowns a few Lanczos steps, and a trial solve. A stiffness matrix
+        without Dirichlet conditions, which maps constants to round-off, is refused whatever pivots are.
         """
         if self.solver is None or prover(self.solver, self.matrix) is not None:
             self.factorized()
