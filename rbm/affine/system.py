@@ -158,8 +158,8 @@ class AffineSystem:
         return bordered(matrix, self._sum.order, self.inner_product.balance)
 
     def prepare(self) -> None:
-        """Compute now what all solves share; otherwise the first solve does."""
-        if self._sum is not None:
+        """Compute now what all solves share; otherwise the first solve does. Another solver has its own order."""
+        if self._sum is not None and self.solver is None:
             self._sum.prepare()
 
     def residual(self, theta: np.ndarray, phi: np.ndarray, x: extended.Extended) -> extended.Extended:

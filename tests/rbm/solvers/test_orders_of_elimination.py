@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 import scipy.sparse as sp
 from helpers.grids import laplacian
 
+import rbm
+from problems import thermal_block_3d
+from rbm.affine import sums
 from rbm.affine.sums import SparseSum
 from rbm.solvers import graph
 from rbm.solvers.factorization import factorize_positive_definite, symmetric_lu
@@ -71,3 +75,17 @@ def test_proofs_count_the_same_in_every_order() -> None:
     again = inertia(shifted, np.random.default_rng(0).permutation(n))  # an order that the caller has
     assert again is not None
     assert again.negative == found.negative
+
+
+@pytest.mark.parametrize("solver", [None, "superlu", "pardiso", "amg"])
+def test_no_order_is_found_for_solvers_that_have_their_own(solver: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a factorisation by SuperLU, which may not fit."""
+    pytest.importorskip({"pardiso": "pypardiso", "amg": "pyamg"}.get(str(solver), "scipy"))
+    pytest.importorskip("skfem")
+    found, whole = [], sums.symmetric_lu
+    monkeypatch.setattr(sums, "symmetric_lu", lambda *a: found.append(0) or whole(*a))  # type: ignore[func-returns-value]
+    model = thermal_block_3d(6, solver=solver)
+    with ThreadPoolExecutor(2) as pool:
+        rbm.greedy(model, model.parameters.sample(10), max_basis=2, executor=pool)
+    rbm.greedy(model, model.parameters.sample(10), max_basis=1)
+    assert bool(found) is (solver is None)
