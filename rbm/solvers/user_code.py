@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from rbm.errors import ModelError, PointError
+from rbm.errors import ModelError
 
 __all__ = ["FactorizedSolver", "Factorizer", "Solver", "UserOperator", "UserSolver", "check_executor", "numbers"]
 
@@ -66,7 +66,7 @@ class UserSolver:
             self._handed_out = self._matrix
         elif self._handed_out is None or not _same(self._handed_out, self._matrix):
             self._handed_out = self._matrix.copy() if sp.issparse(self._matrix) else np.array(self._matrix)
-        answer = _called(self._solver, self._handed_out, np.array(rhs))
+        answer = _called("solver", self._solver, self._handed_out, np.array(rhs))
         answer = numbers("solver", answer, rhs.shape, "right-hand side")
         # the solution of a real system is real: an imaginary part is the solver's error, and the real part is nearer
         return answer if complex_valued else answer.real
@@ -100,7 +100,7 @@ class FactorizedSolver:
             self._solve = self._factorized()
         # the order of memory stays: engines that want columns take them as they are
         right = np.array(rhs, dtype=np.result_type(rhs, dtype))
-        answer = numbers("solver", _called(self._solve, right), rhs.shape, "right-hand side")
+        answer = numbers("solver", _called("solver", self._solve, right), rhs.shape, "right-hand side")
         return answer if black_box or np.iscomplexobj(right) else answer.real
 
     def _factorized(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -109,7 +109,7 @@ class FactorizedSolver:
             matrix = matrix.copy()
         elif isinstance(matrix, np.ndarray):
             matrix = np.array(matrix)
-        solve = _called(self._solver.factorize, matrix)
+        solve = _called("solver", self._solver.factorize, matrix)
         if not callable(solve):
             raise ModelError(
                 f"factorize of the solver {type(self._solver).__name__} must return a function rhs (n, k) -> (n, k), "
@@ -118,17 +118,17 @@ class FactorizedSolver:
         return solve
 
 
-def _called(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a solver of the user answers; what it raises becomes a ModelError.
+def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what code of the user answers, called `name` in messages; what it raises becomes a ModelError.
 
     A package that is missing, and memory that is, keep their type: they are not about one matrix.
     """
     try:
         return function(*arguments)
-    except (PointError, ImportError, MemoryError):
+    except (ModelError, ImportError, MemoryError):
         raise
     except Exception as error:
-        raise ModelError(f"the solver raised {type(error).__name__}: {error or 'no message'}") from error
+        raise ModelError(f"the {name} raised {type(error).__name__}: {error or 'no message'}") from error
 
 
 class UserOperator(LinearOperator):
@@ -160,7 +160,8 @@ class UserOperator(LinearOperator):
             return np.zeros(x.shape, np.result_type(x, self.dtype or float, float))
         whole = _takes_columns(self.operator, columns)
         function = getattr(self.operator, columns) if whole else _by_vectors(getattr(self.operator, vector))
-        return numbers("LinearOperator", function(np.array(x)), x.shape, "matrix of columns")
+        answer = _called("LinearOperator", function, np.array(x))
+        return numbers("LinearOperator", answer, x.shape, "matrix of columns")
 
 
 def _takes_columns(operator: Any, method: str) -> bool:

@@ -253,6 +253,30 @@ def test_errors_of_the_solver_name_the_point_and_leave_the_others(kind: str) -> 
     assert isinstance(e.value.__cause__.__cause__, Stagnated)
 
 
+def test_errors_of_an_operator_name_the_point() -> None:
+    stiffness, _, load = matrices("sparse")
+
+    def fails(x: np.ndarray) -> np.ndarray:
+        raise Stagnated("no licence")
+
+    operator = LinearOperator((N, N), matvec=fails, dtype=float)
+    other = rbm.FullOrderModel(
+        [(1.0, stiffness), ("mu", operator)], [(1.0, load)], stiffness, SPACE, 1.0, solver=lambda a, b: b
+    )
+    with pytest.raises(
+        rbm.ModelError, match=r"solve at mu = 2 failed: the LinearOperator raised Stagnated: no licence"
+    ):
+        other.solve([2.0])
+
+
+def test_memory_that_is_missing_names_the_point_and_keeps_its_type() -> None:
+    def small(a: Any, b: np.ndarray) -> np.ndarray:
+        raise MemoryError
+
+    with pytest.raises(MemoryError, match="full-order solve at mu = 2 failed: there is not enough memory"):
+        model("sparse", small).solve([2.0])
+
+
 def test_what_is_no_solver_is_refused() -> None:
     with pytest.raises(rbm.ModelError, match=r"solver='umfpack' is not known; names are 'superlu', 'pardiso'"):
         InnerProduct(np.eye(2), solver="umfpack")
