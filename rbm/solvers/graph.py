@@ -47,9 +47,10 @@ def elimination(matrix: Any) -> Elimination:
         return Elimination(None, False)
     key = _kept.key(matrix.indptr, matrix.indices)
     if (known := _kept.get(key)) is None:
-        size = len(group := groups(symmetric_pattern(matrix))) // (int(group.max(initial=0)) + 1)
+        group = groups(symmetric_pattern(matrix))
+        size = len(group) // (int(group.max(initial=0)) + 1)
         wide = size >= DISPLACEMENTS or dimension(matrix) > BODY
-        known = Elimination(symmetric_order(matrix) if wide and size > 1 else None, wide)
+        known = Elimination(symmetric_order(matrix, group) if wide and size > 1 else None, wide)
         _kept.put(key, known)
     return known
 
@@ -78,14 +79,16 @@ def groups(pattern: Any) -> np.ndarray:
     return np.arange(n)
 
 
-def symmetric_order(matrix: Any) -> np.ndarray:
+def symmetric_order(matrix: Any, group: np.ndarray | None = None) -> np.ndarray:
     """Return an order of elimination (n,) of little fill: minimum degree on the graph of nodes.
 
     With three displacements at a node the graph has a third of the rows and a ninth of the entries; on the whole graph
     minimum degree, whose ties are then many, makes three times the fill (docs/solvers.md).
+
+    group : the node of each row (n,), if it is known (:func:`groups`)
     """
     pattern = symmetric_pattern(matrix)
-    group = groups(pattern)
+    group = groups(pattern) if group is None else group
     count = int(group.max(initial=-1)) + 1
     n = pattern.shape[0]
     small = pattern
