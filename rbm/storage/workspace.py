@@ -125,6 +125,10 @@ class Workspace:
             self._take_over()
             self._write_manifest()
         except BaseException:
+            if self._made:  # by this run, or by one whose folder it has taken over
+                with suppress(OSError):
+                    (self.folder / LOCK).unlink(missing_ok=True)
+                    self._remove_made()
             os.close(self._lock)
             raise
         self._name = name

@@ -266,6 +266,16 @@ def test_all_folders_that_were_made_are_removed(model: rbm.FullOrderModel, tmp_p
     assert not (tmp_path / "new").exists()
 
 
+def test_folders_of_a_run_that_could_not_begin_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("rbm.storage.workspace.write_atomically", full)
+    with pytest.raises(WorkspaceError, match="No space left"):
+        Workspace(tmp_path / "a" / "b", "x")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
 def test_folders_around_that_of_a_killed_run_go_with_it(model: rbm.FullOrderModel, tmp_path: Path) -> None:
     with started(tmp_path / "a" / "b", "kill") as process:
