@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -26,27 +28,35 @@ OLD = 86400.0
 
 
 def write_atomically(
-    target: str | os.PathLike[str], content: bytes | Iterable[bytes], *, mode: int | None = None
+    target: str | os.PathLike[str],
+    content: bytes | Iterable[bytes] | Callable[[BinaryIO], object],
+    *,
+    mode: int | None = None,
 ) -> None:
     """Write `content` to `target` whole or not at all.
 
     A symbolic link is followed.
 
-    content : the bytes, or parts of them that are made while they are written; if that fails, nothing is left
+    content : the bytes, or parts of them that are made while they are written, or a function that writes them to an
+        open file, in which it may go back; if that fails, nothing is left
     mode : permissions; by default those of the file that is replaced, and of a new one what the umask leaves of 0o666
 
     Temporary files that killed processes left in the folder are removed: those of this function which nobody writes any
     more. Raises OSError that names the target: a folder that does not exist or may not be written to, a target that is
     a folder. A device or a pipe is written to as such.
     """
-    parts = (content,) if isinstance(content, bytes) else content
     path = Path(os.path.realpath(target))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, give a file name", os.fspath(target))
     given = Path(target)  # /dev/stdout may lead to /proc/.../pipe:[4711], which is a pipe under the first name only
     if given.exists() and not given.is_file():
         with given.open("wb") as stream:
-            stream.writelines(parts)
+            if callable(content):  # which may go back, and a pipe does not
+                whole = io.BytesIO()
+                content(whole)
+                stream.write(whole.getvalue())
+            else:
+                _write(stream, content)
         return
     temporary = path.parent / f".{path.name}.unfinished-{uuid.uuid4().hex}.tmp"
     try:
@@ -59,7 +69,7 @@ def write_atomically(
     try:
         with os.fdopen(handle, "wb") as file:
             _lock(file.fileno())  # while it is held, nobody takes this file for one that was left over
-            file.writelines(parts)
+            _write(file, content)
             file.flush()
             os.fsync(file.fileno())
             remove_unfinished(path.parent, now=os.fstat(file.fileno()).st_mtime)
@@ -72,6 +82,13 @@ def write_atomically(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _write(file: BinaryIO, content: bytes | Iterable[bytes] | Callable[[BinaryIO], object]) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.writelines((content,) if isinstance(content, bytes) else content)
 
 
 def unfinished(folder: Path) -> list[Path]:

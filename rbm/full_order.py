@@ -228,6 +228,7 @@ class FullOrderModel(AffineSystem):
         if self.solver is not None:
             choose = getattr(self.solver, "choice", None)  # of Auto: which one P gets, and why
             outputs += f", solver {self.solver if choose is None else choose(self.product)}"
+            outputs += "" if self.inner_product.proved else ", definiteness measured, not proved"
         return (
             f"FullOrderModel({self.dimension} unknowns, {kind}, {len(self.operator_terms)} operator and "
             f"{self.rhs_terms.shape[1]} right-hand side terms, {self.parameters}{outputs})"

@@ -132,7 +132,7 @@ def greedy(
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     points = model.parameters.validate(training)
-    with Crew(executor, model) as crew, opened(workspace, model) as store:
+    with Crew(executor, model) as crew, opened(workspace, model, checkpoint) as store:
         before, said = resident_memory(), None if max_basis is None else check_memory(model, limit, batch, store)
         run = _Run(model, points, classes, resume, projection, relative, batch, crew, store)
         try:
@@ -329,7 +329,7 @@ class _Run:
         """Write what is needed to go on."""
         rows, reduction = history_rows(self.history, len(self.model.parameters)), self.reduction
         mark, selected = self.model.fingerprint(), np.array(self.selected)
-        save_greedy(reduction.basis, selected, rows, mark, path, reduction.projection, self.relative)
+        save_greedy(reduction._basis.pieces, selected, rows, mark, path, reduction.projection, self.relative)
 
     def result(self, stopped: Stopped, reason: str) -> GreedyResult:
         """Prepare all estimators and put the result together."""

@@ -129,6 +129,7 @@ def finish(
         constraints=model.constraints,
         product=model.inner_product.matrix,
         term_norms=term_norms(model, model.stability),
+        measured=model.inner_product.measured,
     )
 
 

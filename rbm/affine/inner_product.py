@@ -10,15 +10,15 @@ import scipy.sparse as sp
 
 from rbm.affine.compiled_products import ResidualSizes, residual_sizes, split_matrix
 from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
-from rbm.affine.units import PROOF_LIMIT, Units, smallest_eigenvalue, units_of
+from rbm.affine.units import PROOF_LIMIT, Units, bent_down, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks, sizes_in_units
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
-from rbm.solvers.choice import prover, read_solver, solve_positive_definite
+from rbm.solvers.choice import NAMED, prover, read_solver, shown, solve_positive_definite
 from rbm.solvers.definite import Prove, hermitian_part, norm_bound
 from rbm.solvers.elsewhere import elsewhere
-from rbm.solvers.factorization import Solve
+from rbm.solvers.factorization import Solve, factorize_positive_definite
 from rbm.solvers.user_code import Solver
 
 __all__ = ["InnerProduct"]
@@ -128,13 +128,25 @@ class InnerProduct:
     def check(self) -> None:
         """Raise ModelError for a P that is not positive definite, now and not in the middle of a greedy run.
 
-        P is factorised, which is kept, if that shows it. A stiffness matrix without Dirichlet conditions, which maps
-        constants to round-off, is refused even where rounding made all its pivots positive.
+        P is factorised, which is kept, if that shows it. With a solver that shows nothing, diagonal entries and signs
+        of pivots are looked at; of more than 5000 unknowns a few Lanczos steps, and a trial solve. A stiffness matrix
+        without Dirichlet conditions, which maps constants to round-off, is refused whatever pivots are.
         """
         if self.solver is None or prover(self.solver, self.matrix) is not None:
             self.factorized()
+        elif not np.all(np.asarray(self.matrix.diagonal()).real > 0) or not self._seems_definite():
+            raise ModelError("the product is not positive definite" + self.defect())
         if maps_constants_to_zero(self.matrix):
             raise ModelError("the product is not positive definite to working precision" + self.defect())
+
+    def _seems_definite(self) -> bool:
+        """Return False if P is shown not to be definite, where the solver of the user does not show it."""
+        if self.shape[0] <= PROOF_LIMIT:
+            return factorize_positive_definite(self.matrix) is not None
+        if bent_down(self):
+            return False
+        self.factorized()(self.matrix @ np.ones((self.shape[0], 1)))  # a solver that fails does so now
+        return True
 
     def defect(self, otherwise: str = ELIMINATE) -> str:
         """Return the end of a message: which usual cause makes P indefinite or singular, and what to do."""
@@ -285,7 +297,19 @@ class InnerProduct:
     @property
     def proved(self) -> bool:
         """True if definiteness is proved; False with more than 5000 unknowns and a `solver` that proves nothing."""
-        return self.solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None
+        if self.solver is None or self.shape[0] <= PROOF_LIMIT or self.prove is not None:
+            return True
+        return not sp.issparse(self.matrix) and type(self.solver) in NAMED.values()  # these leave it to LAPACK
+
+    @property
+    def measured(self) -> str:
+        """What is measured and not proved, in a sentence without its end; empty where all is proved."""
+        if self.proved:
+            return ""
+        return (
+            f"the definiteness of the product, and of terms, was measured with {shown(self.solver, self.matrix)} and "
+            f"not proved, as for all of more than {PROOF_LIMIT} unknowns with a solver that proves nothing"
+        )
 
     @property
     def prove(self) -> Prove | None:

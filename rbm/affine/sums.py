@@ -15,6 +15,7 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.arithmetic.precision import column_norm_bounds
 from rbm.solvers.factorization import Solve, solve_function, symmetric_lu
+from rbm.solvers.graph import elimination
 
 __all__ = ["SparseSum", "TermStack"]
 
@@ -60,9 +61,9 @@ class SparseSum:
 
         The caller checks the solution. Raises RuntimeError if a pivot is zero.
         """
-        order, sequence, indices, indptr = self._order
+        order, sequence, indices, indptr, wide = self._order
         reordered = sp.csc_array((matrix.data[sequence], indices, indptr), shape=self.shape)
-        inner = solve_function(symmetric_lu(reordered, "NATURAL"), reordered)
+        inner = solve_function(symmetric_lu(reordered, "NATURAL", wide), reordered)
         inverse = np.argsort(order)
         return lambda rhs: inner(rhs[order])[inverse]
 
@@ -76,20 +77,23 @@ class SparseSum:
         return self._order[0]
 
     @cached_property
-    def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the order of the unknowns, where the reordered entries lie in the data, and their CSC pattern.
+    def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
+        """Return the order of the unknowns, where the reordered entries lie in the data, their CSC pattern, and panels.
+
+        The panels are wide or not (:func:`rbm.solvers.graph.elimination`).
 
         From the factorisation of another matrix with this pattern that has one for certain, and not of the first A(mu)
         that comes: same input, same bits, wherever a run starts.
         """
         n = self.shape[0]
         pattern = sp.csr_array((np.full(len(self._rows), -1.0), self._columns, self._indptr), shape=self.shape)
-        order = np.argsort(symmetric_lu(pattern + 2.0 * n * sp.eye_array(n)).perm_c)
+        pattern = sp.csc_array(pattern + 2.0 * n * sp.eye_array(n))
+        order = np.argsort(symmetric_lu(pattern).perm_c)
         position = np.argsort(order)
         rows, columns = position[self._rows], position[self._columns]
         sequence = np.lexsort((rows, columns))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=n))])
-        return order, sequence, rows[sequence].astype(np.int32), indptr.astype(np.int32)
+        return order, sequence, rows[sequence].astype(np.int32), indptr.astype(np.int32), elimination(pattern).wide
 
 
 class TermStack:

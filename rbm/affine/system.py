@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,12 @@ class AffineSystem:
             raise ModelError(_without_solver(terms))
         self.set_operators(terms)
         self.inner_product.check()
+        if not given and (measured := self.inner_product.measured):  # once for a model, not for those made from it
+            warnings.warn(
+                f'{measured}: bounds rest on that. solver="pardiso" and "superlu" prove it (docs/solvers.md)',
+                UserWarning,
+                stacklevel=_outside(),
+            )
 
     def set_operators(self, terms: tuple[Any, ...]) -> None:
         """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made."""
@@ -161,7 +169,7 @@ class AffineSystem:
         return made
 
     def prepare(self) -> None:
-        """Compute now what all solves share; otherwise the first solve does."""
+        """Compute now what all solves share; otherwise the first solve does. Another solver has its own order."""
         if self._sum is not None and self.solver is None:
             self._sum.prepare()
 
@@ -257,6 +265,14 @@ def _residual_norm_in_range(
         amplified = 0.0 if isinstance(term, UserOperator) else abs(term) @ of_z
         rounding = rounding + np.abs(theta.T[q]) * (2 * extended.rounding(term, z) + amplified + small) + small
     return value, 8 * u * value + error + system.inner_product.dual_norm_bound(rounding)
+
+
+def _outside() -> int:
+    """Return how many calls above the caller the code is that made a model, of any class of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "rbm":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _split(term: Any, balance: np.ndarray) -> Any:

@@ -194,6 +194,9 @@ def _piece(system: AffineSystem, foreseen: float, several: bool, start: int, mus
             failed = ModelError(f"full-order solve at {system.parameters.describe(mus[row])}{where} failed: {error}")
             failed.__cause__ = error
             failures.append(_Failure(np.array([start + row]), failed))
+        except MemoryError as error:  # other points would fail like this one
+            at = f"full-order solve at {system.parameters.describe(mus[row])}"
+            raise MemoryError(f"{at} failed: {str(error) or 'there is not enough memory'}") from error
     return _Piece(_joined(columns), failures)
 
 

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import rbm.stability
 from rbm.affine.elimination import constrain
 from rbm.affine.matrix_files import read_matrices
+from rbm.command_line.described_solver import made_solver
 from rbm.command_line.model_description import BOUNDS, Description
 from rbm.errors import ModelError, StabilityError
 from rbm.full_order import FullOrderModel
@@ -50,9 +51,13 @@ def full_model(description: Description, *, progress: bool = False, cache: Path 
             if str(error).startswith(document.file):
                 raise
             document.refuse(str(error), "fixed")
+    constraints = arguments.get("constraints")
+    free = None if constraints is None else constraints.free
+    solver = made_solver(document, description.solver, description.solver_options, files.dense, free)
     try:
         return FullOrderModel(
             **arguments,
+            solver=solver,
             parameters=description.parameters,
             stability=_bound(description, progress, cache),
             projection=description.projection,
@@ -121,6 +126,10 @@ class _Files:
             said = f"{file} holds {', '.join(held)}"
             document.refuse(f'{said}; write "{file.name}:{next(iter(held))}" for one of them', *path)
         return held[key]
+
+    def dense(self, name: str, *path: str | int) -> np.ndarray:
+        """Return what a file holds with all its entries."""
+        return _dense(self.one(name, *path))
 
     def matrix(self, name: str, n: int | None, *path: str | int) -> Any:
         """Return a matrix (n, n), of any size if n is None."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
 import rbm.stability
+from rbm.command_line.described_solver import named_solver
 from rbm.command_line.toml_lines import Document, read_toml
 from rbm.errors import ModelError, ParameterError
 from rbm.full_order import Projection
@@ -24,10 +25,10 @@ TABLES = {
     "operators": ("file", "coefficient"),
     "rhs": ("file", "coefficient"),
     "training": ("points", "method", "rng"),
-    "greedy": ("tol", "max_basis", "relative", "projection", "dual"),
+    "greedy": ("tol", "max_basis", "relative", "projection", "dual", "batch"),
     "fixed": ("dofs", "values"),
 }
-KEYS = ("version", "parameters", "operators", "rhs", "product", "stability", "outputs", *list(TABLES)[2:])
+KEYS = ("version", "parameters", "operators", "rhs", "product", "stability", "outputs", "solver", *list(TABLES)[2:])
 NEEDED = ("version", "parameters", "operators", "rhs", "product", "stability")
 #: Kinds of stability bounds, and the classes of rbm.stability whose fields are their options.
 BOUNDS = {
@@ -72,6 +73,9 @@ class Description:
     relative: bool
     projection: Projection
     dual: tuple[str, ...] | str  #: outputs that get a dual problem, or "all"
+    batch: int = 1  #: the most snapshots a step
+    solver: str | None = None  #: its name
+    solver_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -105,6 +109,7 @@ def read_description(path: Path) -> Description:
     if fixed and "dofs" not in fixed:
         document.refuse("[fixed] needs dofs, the file with the numbers of the fixed unknowns", "fixed")
     files = {key: _text(document, fixed[key], "fixed", key) for key in fixed}
+    solver, solver_options = named_solver(document)
     return Description(
         document,
         parameters,
@@ -126,6 +131,9 @@ def read_description(path: Path) -> Description:
             document, greedy.get("projection", "galerkin"), get_args(Projection), "greedy", "projection"
         ),  # type: ignore[arg-type]
         dual=_dual(document, greedy.get("dual", []), tuple(outputs)),
+        batch=_whole(document, greedy.get("batch", 1), 1, "greedy", "batch"),
+        solver=solver,
+        solver_options=solver_options,
     )
 
 
@@ -204,12 +212,12 @@ def _stability(document: Document, parameters: ParameterSpace) -> tuple[str, dic
     cls = getattr(rbm.stability, BOUNDS[kind], None)
     if cls is None:
         document.refuse(f'this version of rbm-toolkit has no bound "{kind}"', "stability", "kind")
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    fields = {each.name: each for each in dataclasses.fields(cls) if each.init}
     _check_keys(document, given, tuple(fields), ("stability",))
-    for name, field in fields.items():
+    for name, each in fields.items():
         if name in given:
-            _check_type(document, given[name], field.default, name)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            _check_type(document, given[name], each.default, name)
+        elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
             document.refuse(f'the bound "{kind}" needs {name}', "stability")
     return kind, given
 

@@ -47,6 +47,8 @@ def _about_model(model: ReducedModel) -> Iterator[str]:
         yield f"  unknowns: {len(model.constraints.free)} free, {len(model.constraints.fixed)} fixed"
     for name, why in model.refused.items():
         yield f"  {name}: {why}"
+    if model.measured:
+        yield f"  not proved: {model.measured}"
 
 
 #: How the outputs of each kind are bounded.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,14 @@ def add_reduce(commands: Any) -> None:
     command.add_argument("model", type=Path, nargs="?", metavar="MODEL.toml", help="the model file")
     command.add_argument("--out", type=Path, help="folder for the results (default: out/NAME of MODEL.toml)")
     command.add_argument(
+        "--workspace",
+        type=Path,
+        metavar="FOLDER",
+        help="keep tall matrices in files there, for what memory cannot hold",
+    )
+    command.add_argument("--batch", type=int, metavar="K", help="the most snapshots a step (default: as the file says)")
+    command.add_argument("--workers", type=int, default=1, metavar="K", help="processes that solve (default: this one)")
+    command.add_argument(
         "--template",
         action="store_true",
         help="print a commented example; with --out, write it and its matrices to that folder",
@@ -57,14 +67,31 @@ def _run(options: argparse.Namespace) -> None:
         return
     if options.model is None:
         raise ParameterError("rbm reduce needs a model file; rbm reduce --template prints an example")
-    reduce(options.model, options.out or Path("out") / options.model.stem, progress=True)
+    for name, given in (("--batch", options.batch), ("--workers", options.workers)):
+        if given is not None and given < 1:
+            raise ParameterError(f"{name} must be a whole number of at least 1, got {given}")
+    out = options.out or Path("out") / options.model.stem
+    how = {"workspace": options.workspace, "batch": options.batch, "workers": options.workers}
+    reduce(options.model, out, progress=True, **how)
 
 
-def reduce(path: Path, out: Path, *, progress: bool = False) -> dict[str, Any]:
+def reduce(
+    path: Path,
+    out: Path,
+    *,
+    progress: bool = False,
+    workspace: Path | None = None,
+    batch: int | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
     """Make the reduced model that a file describes, and write model.rbm, summary.json and figures to the folder `out`.
 
     Until it is done, the folder also holds what an interrupted run goes on from: greedy.run, and the anchors of those
     stability bounds that keep them.
+
+    workspace : a folder for tall matrices; batch : the most snapshots a step, by default as the file says; workers :
+    processes that solve, this one alone for 1 (:func:`rbm.greedy`)
+
     Returns the summary, the content of summary.json.
     """
     description = read_description(path)
@@ -75,7 +102,10 @@ def reduce(path: Path, out: Path, *, progress: bool = False) -> dict[str, Any]:
     print(f"{model}\n  stability bound {description.bound!r}, {prepared:.1f} s with the matrices")
     training = training_points(description)
     begin = time.perf_counter()
-    result = _greedy(description, model, training, out / "greedy.run", progress)
+    most = description.batch if batch is None else batch
+    with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as executor:
+        how = {"executor": executor, "batch": most, "workspace": workspace, "progress": progress}
+        result = _greedy(description, model, training, out / "greedy.run", how)
     print(f"offline, {time.perf_counter() - begin:.1f} s\n  {result}")
     for name, dual in result.dual.items():
         print(f"  dual problem of the output {name}: {dual}")
@@ -91,9 +121,12 @@ def reduce(path: Path, out: Path, *, progress: bool = False) -> dict[str, Any]:
 
 
 def _greedy(
-    description: Description, model: FullOrderModel, training: np.ndarray, run: Path, progress: bool
+    description: Description, model: FullOrderModel, training: np.ndarray, run: Path, how: dict[str, Any]
 ) -> GreedyResult:
-    """Run the greedy, from the file `run` if an interrupted one of the same model has left it."""
+    """Run the greedy, from the file `run` if an interrupted one of the same model has left it.
+
+    how : with what workers, in what batches, where
+    """
     go = partial(
         greedy,
         model,
@@ -102,8 +135,8 @@ def _greedy(
         max_basis=description.max_basis,
         relative=description.relative,
         dual=description.dual,
-        progress=progress,
         checkpoint=run,
+        **how,
     )
     if run.exists():
         try:
@@ -140,6 +173,8 @@ def _summary(
         "tolerance": description.tol,
         "relative": description.relative,
         "projection": result.projection,
+        "solver": None if model.solver is None else repr(model.solver),
+        "not_proved": model.inner_product.measured,
         "seconds": {"model": seconds[0], "greedy": seconds[1]},
         **greedy_summary(result),
     }

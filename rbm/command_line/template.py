@@ -20,6 +20,7 @@ TEMPLATE = """\
 # exp log sqrt sin cos tan sinh cosh tanh abs real imag conj.
 
 version = 1
+# solver = "pardiso"  # or "superlu", "cholmod", "amg", "petsc", "auto"; with options: {name = "amg", rtol = 1e-8}
 product = "P.mtx"  # P, Hermitian positive definite: errors are measured in (v^H P v)^(1/2)
 
 [parameters]  # name = [low, high], or {range = [low, high], scale = "log"}
@@ -71,6 +72,7 @@ tol = 1e-6  # stop at this error bound
 max_basis = 40
 relative = false  # true: tol is about the error over the norm of the solution
 projection = "galerkin"  # or "least-squares"
+batch = 1  # the most snapshots a step; some more than one with --workers
 dual = "all"  # or a list of names of outputs: their dual problems are reduced, too, for values and bounds far sharper
 """
 

@@ -46,6 +46,8 @@ def about_time_model(model: ReducedTimeModel) -> Iterator[str]:
         yield f"  unknowns: {len(terms.constraints.free)} free, {len(terms.constraints.fixed)} fixed"
     for name, why in terms.refused.items():
         yield f"  {name}: {why}"
+    if terms.measured:
+        yield f"  not proved: {terms.measured}"
 
 
 def _decay(model: ReducedTimeModel) -> str:

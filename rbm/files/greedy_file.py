@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rbm.errors import FileFormatError
-from rbm.storage.archive import read_archive, write_archive
+from rbm.storage.archive import SideBySide, read_archive, write_archive
 
 __all__ = ["load_greedy", "save_greedy"]
 
 
 def save_greedy(
-    basis: np.ndarray,
+    basis: np.ndarray | Sequence[np.ndarray],
     parameters: np.ndarray,
     rows: np.ndarray,
     fingerprint: str,
@@ -24,11 +25,13 @@ def save_greedy(
 ) -> None:
     """Write what :func:`rbm.greedy` needs to go on.
 
+    basis : Z (n, N), or pieces of it that lie side by side, which are written without being joined
     rows : (k, 6 + p) history, as :func:`load_greedy` returns it
     """
     header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
     history, effectivity = np.delete(rows, 5, axis=1), rows[:, 5]
-    arrays = {"basis": basis, "parameters": parameters, "history": history, "effectivity": effectivity}
+    whole = basis if isinstance(basis, np.ndarray) else SideBySide(basis)
+    arrays = {"basis": whole, "parameters": parameters, "history": history, "effectivity": effectivity}
     write_archive(Path(path), header, arrays)
 
 

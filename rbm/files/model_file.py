@@ -82,6 +82,7 @@ def header_of(
         "states": {name: entry for name, entry in written.items() if entry.keys() != {"kind"}},  # more than arrays
         "refused": {**model.refused, **{name: reason for name in model.estimators if name not in states}},
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
+        **({"measured": model.measured} if model.measured else {}),
         **parts,
         **_write_constraints(model.constraints, sources, model.parameters, arrays),
         **{key: sources(coefficients) for key, coefficients in (more or {}).items()},
@@ -148,6 +149,7 @@ def model_from(
             selected=arrays.get("selected"),
             output_units=checked_units(header.get("output_units"), outputs, "output"),
             constraints=_read_constraints(header.get("constraints"), coefficients, arrays),
+            measured=str(header.get("measured", "")),
             **read_parts(header, arrays),
         )
         _try(model, terms)

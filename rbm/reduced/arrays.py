@@ -54,6 +54,8 @@ class ReducedArrays:
     coded: CodedBasis | None = None  #: what stands for Z in few bits, instead of `basis`
     coded_matrices: Mapping[str, Quantized] = field(default_factory=dict)  #: codes of "operators" and "rhs", if any
     term_norms: TermNorms | None = None  #: ||A_q||, for bounds of derivatives; None in older files
+    #: what bounds rest on that was measured and not proved, in words; empty where all was proved, and in older files
+    measured: str = ""
 
     @property
     def size(self) -> int:
@@ -98,6 +100,7 @@ class ReducedArrays:
         place = namespace(self.operators).__name__.rpartition(".")[2]
         where = "" if isinstance(self.operators, np.ndarray) else f" on {place}"
         refused = f", refused: {', '.join(self.refused)}" if self.refused else ""
+        refused += ", definiteness measured, not proved" if self.measured else ""
         return (
             f"{type(self).__name__}(N = {self.size}{full}, {self.operators.shape[0]} operator and {self.rhs.shape[0]} "
             f"right-hand side terms, {self.dtype}{where}, {self.projection}, {self.parameters}, estimators: "

@@ -23,7 +23,7 @@ RESTART = 50
 
 @dataclass(frozen=True, eq=False)
 class AMG:
-    """An iterative solver: smoothed aggregation as preconditioner, memory O(n).
+    """An iterative solver for coercive problems: smoothed aggregation as preconditioner, memory O(n).
 
     A Hermitian matrix with a positive diagonal: conjugate gradients. All others: GMRES with smoothed aggregation of the
     Hermitian part (A + A^H) / 2, which suits convection that does not dominate, and shifts that leave it definite.
@@ -36,8 +36,9 @@ class AMG:
         corrections, solved to the same rtol, bring the solution to the accuracy of the direct solvers. A larger rtol
         means more of them
     max_iterations : of one solve; more are an error that says so
-    near_null_space : (n, k) vectors that the operator nearly maps to zero, rigid body motions for elasticity; constants
-        by default
+    near_null_space : (n, k) vectors that the operator nearly maps to zero but for boundary conditions, constants by
+        default. For elasticity :func:`rbm.solvers.rigid_body_modes`: iterations then hardly grow with n (10 764
+        unknowns: 14, and 68 without)
 
     Nothing is proved with it: definiteness of more than 5000 unknowns is measured (docs/solvers.md).
     """

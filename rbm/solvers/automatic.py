@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from rbm.solvers.amg import AMG
 from rbm.solvers.definite import Prove
 from rbm.solvers.factorization import Solve
-from rbm.solvers.graph import dimension
+from rbm.solvers.graph import BODY, dimension
 from rbm.solvers.pardiso import Pardiso
-from rbm.solvers.superlu import BODY, SuperLU
+from rbm.solvers.superlu import SuperLU
 
 __all__ = ["Auto", "Choice"]
 

@@ -20,7 +20,7 @@ from rbm.solvers.petsc import PETSc
 from rbm.solvers.superlu import SuperLU
 from rbm.solvers.updated import user_solve
 
-__all__ = ["NAMED", "prover", "read_solver", "solve_positive_definite"]
+__all__ = ["NAMED", "prover", "read_solver", "shown", "solve_positive_definite"]
 
 #: The solvers that have a name, with their defaults.
 NAMED: dict[str, Callable[[], Any]] = {
@@ -50,6 +50,15 @@ def read_solver(given: Any) -> Any:
         f"solver must be a function (matrix, rhs (n, k)) -> (n, k), an object with factorize(matrix) -> solve, or one "
         f"of the names {', '.join(map(repr, NAMED))}, got {given!r}"
     )
+
+
+def shown(solver: Any, matrix: Any) -> str:
+    """Return how messages call a solver: its class, the name of a function, of "auto" the one that it chooses."""
+    if (choose := getattr(solver, "choice", None)) is not None:
+        return f"{type(solver).__name__}, which chose {shown(choose(matrix).solver, matrix)}"
+    if hasattr(solver, "factorize"):
+        return type(solver).__name__
+    return f"the function {getattr(solver, '__name__', type(solver).__name__)}"
 
 
 def prover(solver: Any, matrix: Any) -> Prove | None:
@@ -88,9 +97,21 @@ def solve_positive_definite(solver: Any, matrix: Any) -> Solve | None:
     if solver is None:
         return factorize_positive_definite(matrix)
     if (cholesky := prover(solver, matrix)) is None:
-        return user_solve(solver, matrix)
+        return _named(user_solve(solver, matrix))
     made = cholesky(matrix, prove=False)
     return None if made is None else _of_both_types(made[0], matrix)
+
+
+def _named(solve: Solve) -> Solve:
+    """Return the solve function whose errors say that they are about the product, and at no parameter point."""
+
+    def named(rhs: np.ndarray) -> np.ndarray:
+        try:
+            return solve(rhs)
+        except ModelError as error:
+            raise ModelError(f"a solve with the product failed: {error}") from error
+
+    return named
 
 
 def _of_both_types(solve: Solve, matrix: Any) -> Solve:

@@ -7,7 +7,8 @@ the computed factors of H,
     H = L U + E = L D L^H + L D F + E,      |E| <= g |L| |U|,
 
 g = (k + 2) u / (1 - (k + 2) u) for rows of k entries (standard model of floating-point arithmetic, any order of
-summation; four times k for complex numbers), and F, the asymmetry of the elimination, is measured. Hence with
+summation, elimination and panels; four times k for complex numbers), and F, the asymmetry of the elimination, is
+measured. Hence with
 e >= ||E|| + ||L D F|| the number c of negative pivots is enclosed by the matrix given:
 
     (number of negative eigenvalues of H + e I)  <=  c  <=  (number of those of H - e I).
@@ -27,6 +28,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from rbm.solvers.factorization import symmetric_lu
+from rbm.solvers.graph import elimination
 
 __all__ = ["ROUNDED_UP", "Inertia", "growth", "inertia"]
 
@@ -60,10 +62,12 @@ def inertia(matrix: Any, order: np.ndarray | None = None) -> Inertia | None:
         return None
     if not sp.issparse(matrix):
         return _dense(matrix)
+    wide = None
     if order is not None:
+        wide = elimination(sp.csr_array(matrix)).wide  # of this pattern, which is known, and not of the reordered one
         matrix = sp.csc_array(sp.csr_array(matrix)[order][:, order])
     try:
-        lu = symmetric_lu(matrix, "MMD_AT_PLUS_A" if order is None else "NATURAL")
+        lu = symmetric_lu(matrix, "MMD_AT_PLUS_A" if order is None else "NATURAL", wide)
     except RuntimeError:
         return None
     lower, upper = lu.L, lu.U

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -29,7 +30,9 @@ class PETSc:
     Parameters
     ----------
     options : as on the command line: "-ksp_type cg -pc_type gamg -ksp_rtol 1e-10", "-ksp_type preonly -pc_type lu
-        -pc_factor_mat_solver_type mumps". By default GMRES with an incomplete LU, rtol 1e-10
+        -pc_factor_mat_solver_type mumps". By default GMRES with an incomplete LU, rtol 1e-10. They are in PETSc's data
+        base under a prefix of their own while the factors live, as parts of it are read at the first solve, and are
+        removed then
     comm : the communicator, PETSc's own default if None; one that cannot be pickled stays in its process
 
     Nothing is proved with it: definiteness of more than 5000 unknowns is measured (docs/solvers.md).
@@ -56,16 +59,26 @@ class PETSc:
             raise ModelError(
                 "this PETSc has real scalars and the matrix is complex: take one built for complex numbers"
             )
-        ksp, first, last = self._solver(petsc, sp.csr_array(matrix))
+        prefix = f"rbm{next(_numbers)}_"
+        options = [(prefix + name, value) for name, value in _pairs(self.options)]
+        table = petsc.Options()
+        try:
+            for name, value in options:
+                table.setValue(name, value)
+            ksp, first, last = self._solver(petsc, sp.csr_array(matrix), prefix)
+        except BaseException:
+            _remove(table, options)
+            raise
 
         def solve(rhs: np.ndarray) -> np.ndarray:
             if not rhs.shape[1]:
                 return np.zeros(rhs.shape, np.result_type(matrix.dtype, rhs))
             return np.stack([self._column(petsc, ksp, first, last, b, np.iscomplexobj(matrix)) for b in rhs.T], axis=1)
 
+        weakref.finalize(solve, _remove, table, options).atexit = False  # PETSc may have ended before
         return solve
 
-    def _solver(self, petsc: Any, csr: Any) -> tuple[Any, int, int]:
+    def _solver(self, petsc: Any, csr: Any, prefix: str) -> tuple[Any, int, int]:
         comm = petsc.COMM_WORLD if self.comm is None else self.comm
         a = petsc.Mat().create(comm=comm)
         a.setSizes(csr.shape)
@@ -77,12 +90,8 @@ class PETSc:
         a.setPreallocationCSR((own.indptr.astype(index), own.indices.astype(index), own.data))
         a.assemble()
         ksp = petsc.KSP().create(comm=comm)
-        prefix = f"rbm{next(_numbers)}_"
         ksp.setOptionsPrefix(prefix)
         ksp.setTolerances(rtol=1e-10)
-        table = petsc.Options()
-        for name, value in _pairs(self.options):
-            table.setValue(prefix + name, value)
         ksp.setOperators(a)
         ksp.setFromOptions()
         return ksp, first, last
@@ -103,6 +112,12 @@ class PETSc:
         scatter.scatter(x, whole, addv=petsc.InsertMode.INSERT, mode=petsc.ScatterMode.FORWARD)
         answer = np.array(whole.getArray())
         return answer if is_complex else answer.real
+
+
+def _remove(table: Any, options: list[tuple[str, str]]) -> None:
+    """Remove options from PETSc's data base."""
+    for name, _ in options:
+        table.delValue(name)
 
 
 def _pairs(options: str) -> list[tuple[str, str]]:

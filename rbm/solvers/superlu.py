@@ -10,8 +10,8 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from rbm.errors import ModelError
-from rbm.solvers.factorization import Solve, factorize, solve_function
-from rbm.solvers.graph import dimension, symmetric_order, symmetric_pattern
+from rbm.solvers.factorization import Solve, factorize, solve_function, symmetric_lu
+from rbm.solvers.graph import elimination, symmetric_order, symmetric_pattern
 from rbm.solvers.inertia import inertia
 from rbm.solvers.patterns import KeptOrders
 from rbm.solvers.trial import solves_one
@@ -19,9 +19,6 @@ from rbm.solvers.trial import solves_one
 __all__ = ["SuperLU"]
 
 ORDERINGS = ("auto", "NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD")
-#: Graphs of a larger dimension are those of bodies: their fronts are dense, and wide panels pay.
-BODY = 2.2
-
 _kept = KeptOrders()
 
 
@@ -30,8 +27,8 @@ class SuperLU:
     """SciPy's SuperLU: needs nothing to be installed; for matrices of plane problems, and of small ones in space.
 
     A matrix of symmetric pattern takes its pivots from the diagonal, and is solved with partial pivoting where a trial
-    shows that this will not do. A dense matrix goes to LAPACK. ``solver=None`` is the same with one order for all
-    A(mu), minimum degree on the graph of unknowns.
+    shows that this will not do. A dense matrix goes to LAPACK. ``solver=None`` is the same with minimum degree on the
+    graph of unknowns in the plane, and up to 5000 unknowns; it has one order for all A(mu).
 
     Parameters
     ----------
@@ -90,14 +87,15 @@ class SuperLU:
 
         None if SuperLU has its own.
         """
-        key = _kept.key(matrix.indptr, matrix.indices)
+        key = _kept.key(matrix.indptr, matrix.indices, np.array([self.ordering == "auto"]))
         if (known := _kept.get(key)) is None:
-            _kept.put(key, known := (symmetric_order(matrix), dimension(matrix) > BODY))
-        order, body = known
-        options = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}, **({} if body else {"panel_size": 1})}
+            known = elimination(matrix)
+            if known.order is None and self.ordering == "auto":
+                known = known._replace(order=symmetric_order(matrix))
+            _kept.put(key, known)
         if self.ordering != "auto":
-            return spla.splu(sp.csc_array(matrix), permc_spec=self.ordering, **options), None
-        return spla.splu(sp.csc_array(matrix[order][:, order]), permc_spec="NATURAL", **options), order
+            return symmetric_lu(matrix, self.ordering, known.wide), None
+        return symmetric_lu(matrix[known.order][:, known.order], "NATURAL", known.wide), known.order
 
 
 def _in_order(solve: Solve, order: np.ndarray | None) -> Solve:

@@ -41,12 +41,13 @@ class UserSolver:
     - X is checked and copied
     - with no columns, k = 0, there is nothing to solve and the solver is not called
 
-    What is right is not checked here: the caller looks at the residual. Errors of the solver keep their type.
+    What is right is not checked here: the caller looks at the residual.
 
     Raises
     ------
     ModelError
-        the answer is not an array of k columns of finite numbers; the message says what it is and what is expected.
+        the answer is not an array of k columns of finite numbers; the message says what it is and what is expected. Or
+        the solver raised an error, which the message quotes, and which is its `__cause__`.
 
     Cost beyond the solver's own: a pass over A and two over B in every call.
     """
@@ -65,7 +66,8 @@ class UserSolver:
             self._handed_out = self._matrix
         elif self._handed_out is None or not _same(self._handed_out, self._matrix):
             self._handed_out = self._matrix.copy() if sp.issparse(self._matrix) else np.array(self._matrix)
-        answer = numbers("solver", self._solver(self._handed_out, np.array(rhs)), rhs.shape, "right-hand side")
+        answer = _called("solver", self._solver, self._handed_out, np.array(rhs))
+        answer = numbers("solver", answer, rhs.shape, "right-hand side")
         # the solution of a real system is real: an imaginary part is the solver's error, and the real part is nearer
         return answer if complex_valued else answer.real
 
@@ -77,7 +79,8 @@ class FactorizedSolver:
     copies of the right-hand sides, of A's type: complex ones of a real A come as twice as many real columns. X is
     checked and copied, as for :class:`UserSolver`.
 
-    Raises ModelError where `factorize` returns no function, or its answer is not k columns of finite numbers.
+    Raises ModelError where `factorize` returns no function, its answer is not k columns of finite numbers, or one of
+    both raises an error, which is then the `__cause__`.
     """
 
     def __init__(self, solver: Factorizer, matrix: Any) -> None:
@@ -97,7 +100,7 @@ class FactorizedSolver:
             self._solve = self._factorized()
         # the order of memory stays: engines that want columns take them as they are
         right = np.array(rhs, dtype=np.result_type(rhs, dtype))
-        answer = numbers("solver", self._solve(right), rhs.shape, "right-hand side")
+        answer = numbers("solver", _called("solver", self._solve, right), rhs.shape, "right-hand side")
         return answer if black_box or np.iscomplexobj(right) else answer.real
 
     def _factorized(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -106,13 +109,26 @@ class FactorizedSolver:
             matrix = matrix.copy()
         elif isinstance(matrix, np.ndarray):
             matrix = np.array(matrix)
-        solve = self._solver.factorize(matrix)
+        solve = _called("solver", self._solver.factorize, matrix)
         if not callable(solve):
             raise ModelError(
                 f"factorize of the solver {type(self._solver).__name__} must return a function rhs (n, k) -> (n, k), "
                 f"it returned {solve!r}"
             )
         return solve
+
+
+def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what code of the user answers, called `name` in messages; what it raises becomes a ModelError.
+
+    A package that is missing, and memory that is, keep their type: they are not about one matrix.
+    """
+    try:
+        return function(*arguments)
+    except (ModelError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(f"the {name} raised {type(error).__name__}: {error or 'no message'}") from error
 
 
 class UserOperator(LinearOperator):
@@ -144,7 +160,8 @@ class UserOperator(LinearOperator):
             return np.zeros(x.shape, np.result_type(x, self.dtype or float, float))
         whole = _takes_columns(self.operator, columns)
         function = getattr(self.operator, columns) if whole else _by_vectors(getattr(self.operator, vector))
-        return numbers("LinearOperator", function(np.array(x)), x.shape, "matrix of columns")
+        answer = _called("LinearOperator", function, np.array(x))
+        return numbers("LinearOperator", answer, x.shape, "matrix of columns")
 
 
 def _takes_columns(operator: Any, method: str) -> bool:

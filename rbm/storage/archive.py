@@ -10,19 +10,20 @@ untouched.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lowrank.reading import FileFormatError, array_from, json_from, read_bytes, read_members
 from lowrank.writing import write_atomically
 
-__all__ = ["header_digest", "read_archive", "write_archive"]
+__all__ = ["SideBySide", "header_digest", "read_archive", "write_archive"]
 
 FORMAT = "rbm-toolkit"
 VERSION = 1
@@ -31,22 +32,67 @@ HEADER = "header.json"
 WHAT = "model file"
 
 
-def write_archive(target: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write header (JSON values) and arrays; the same content gives the same bytes."""
-    blobs = {}
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """An array (n, k) as its pieces (n, k_i), which are written without being joined."""
+
+    pieces: Sequence[np.ndarray]
+
+
+def write_archive(target: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray | SideBySide]) -> None:
+    """Write header (JSON values) and arrays; the same content gives the same bytes.
+
+    Memory: 16 MB beside the arrays, which are read twice, once for their checksums.
+    """
+    counted = {name: _Counted() for name in arrays}
     for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-        blobs[name] = buffer.getvalue()
-    sums = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
+        _write_array(counted[name], array)
+    sums = {name: found.sha256.hexdigest() for name, found in counted.items()}
     header = {"format": FORMAT, "version": VERSION, **header, "sha256": sums}
     header["header_sha256"] = header_digest(header)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        members = {HEADER: json.dumps(header, indent=1).encode()} | {f"{n}.npy": b for n, b in blobs.items()}
-        for name, blob in members.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), blob)  # same model, same bytes
-    write_atomically(target, content.getvalue())
+    text = json.dumps(header, indent=1).encode()
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_member(HEADER, len(text)), text)
+            for name, array in arrays.items():
+                with archive.open(_member(f"{name}.npy", counted[name].size), "w") as member:
+                    _write_array(member, array)
+
+    write_atomically(target, write)
+
+
+class _Counted:
+    """What takes bytes, and keeps their number and their SHA-256."""
+
+    def __init__(self) -> None:
+        self.size, self.sha256 = 0, hashlib.sha256()
+
+    def write(self, content: bytes) -> None:
+        self.size += len(content)
+        self.sha256.update(content)
+
+
+def _member(name: str, size: int) -> zipfile.ZipInfo:
+    """Return the entry of a member of an archive: without the time, as the same model is to give the same bytes."""
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    member.file_size = size
+    return member
+
+
+def _write_array(file: Any, array: np.ndarray | SideBySide) -> None:
+    """Write an array as an .npy file, in parts of 16 MB; pieces as the array of their columns, one after the other."""
+    pieces = array.pieces if isinstance(array, SideBySide) else [array]
+    if len(pieces) == 1:
+        np.lib.format.write_array(file, np.asarray(pieces[0]), allow_pickle=False)
+        return
+    n, dtype = len(pieces[0]), np.result_type(*pieces)
+    shape = n, sum(piece.shape[1] for piece in pieces)
+    about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": True, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, about)
+    for piece in pieces:
+        for column in piece.T:
+            file.write(column.astype(dtype, copy=False).tobytes())
 
 
 def header_digest(header: dict[str, Any]) -> str:

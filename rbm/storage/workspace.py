@@ -91,7 +91,8 @@ class FilePiece:
 class Workspace:
     """The open folder of a run; leave it by :meth:`close` or at the end of a ``with`` block, and its files are removed.
 
-    folder : is made if it is not there (and then removed at the end), and may hold nothing else
+    folder : is made if it is not there, with those it lies in (and what was made is removed at the end), and may hold
+        nothing else; "~" is the home folder
     owner : fingerprint of the model whose matrices are kept
 
     Raises WorkspaceError (a ModelError) for a folder that cannot be made or written to, that another run has open, that
@@ -99,14 +100,16 @@ class Workspace:
     """
 
     def __init__(self, folder: str | os.PathLike[str], owner: str) -> None:
+        folder = os.path.expanduser(folder)
         self.folder, self.owner, self._count, self._pid = Path(os.path.abspath(folder)), owner, 0, os.getpid()
         self._pieces: weakref.WeakSet[FilePiece] = weakref.WeakSet()
         self._done: set[Path] = set()
         name = os.path.realpath(folder)
         if name in _here:
             raise WorkspaceError(f"another run of this process has the workspace {self.folder} open: give each its own")
+        #: how many folders were made, this one and those around it
+        self._made = _missing(self.folder)
         try:
-            self._made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
             left = sorted(p.name for p in self.folder.iterdir() if not _is_ours(p))
             if left:
@@ -116,11 +119,16 @@ class Workspace:
                 )
             self._lock = self._locked()
         except OSError as error:
+            self._remove_made()
             raise _failed(self.folder, error) from error
         try:
             self._take_over()
             self._write_manifest()
         except BaseException:
+            if self._made:  # by this run, or by one whose folder it has taken over
+                with suppress(OSError):
+                    (self.folder / LOCK).unlink(missing_ok=True)
+                    self._remove_made()
             os.close(self._lock)
             raise
         self._name = name
@@ -169,10 +177,15 @@ class Workspace:
             self._clear()
             (self.folder / MANIFEST).unlink(missing_ok=True)
             (self.folder / LOCK).unlink(missing_ok=True)
-            if self._made:
-                self.folder.rmdir()
+        self._remove_made()
         os.close(self._lock)
         _here.discard(self._name)
+
+    def _remove_made(self) -> None:
+        """Remove the folders that were made, the innermost first, up to one that holds something."""
+        with suppress(OSError):
+            for path in (self.folder, *self.folder.parents)[: self._made]:
+                path.rmdir()
 
     def __enter__(self) -> Workspace:
         return self
@@ -213,7 +226,8 @@ class Workspace:
                     f"the workspace {self.folder} was left by a run of another model that was killed: remove the "
                     "folder, or give another one"
                 )
-            self._made = self._made or left.get("made") is True
+            made = left.get("made")
+            self._made = max(self._made, int(made) if isinstance(made, int) else 0)
         self._clear()
 
     def _clear(self) -> None:
@@ -238,15 +252,27 @@ class Workspace:
             raise _failed(self.folder, error) from error
 
 
-def opened(workspace: str | os.PathLike[str] | Workspace | None, model: Owner) -> Any:
+def opened(
+    workspace: str | os.PathLike[str] | Workspace | None,
+    model: Owner,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Any:
     """Return a context manager that gives the open workspace, or None where there is none.
 
-    One that is open already is used, and stays open.
+    One that is open already is used, and stays open. Raises WorkspaceError for a checkpoint that would lie in it: only
+    what may be lost lives there.
     """
     if workspace is None or isinstance(workspace, Workspace):
         return _Given(workspace)
     if not isinstance(workspace, str | os.PathLike) or not os.fspath(workspace) or "\0" in str(workspace):
         raise WorkspaceError(f"workspace must be the name of a folder, got {workspace!r}")
+    if checkpoint is not None:
+        folder = Path(os.path.realpath(os.path.expanduser(workspace)))
+        if folder in Path(os.path.realpath(checkpoint)).parents:
+            raise WorkspaceError(
+                f"the checkpoint {os.fspath(checkpoint)} would lie in the workspace {folder}, whose files are removed "
+                "at the end: write it to another folder"
+            )
     return Workspace(workspace, model.fingerprint())
 
 
@@ -266,6 +292,20 @@ def _is_ours(path: Path) -> bool:
     if path.name == MANIFEST:
         return _manifest(path).get("format") == FORMAT
     return path.name == LOCK or bool(PIECES.fullmatch(path.name)) or path in unfinished(path.parent)
+
+
+def _missing(folder: Path) -> int:
+    """Return how many folders have to be made; raise WorkspaceError where a file is in the way."""
+    for count, path in enumerate((folder, *folder.parents)):
+        if path.is_dir():
+            return count
+        if os.path.lexists(path):
+            kind = "a file" if path.is_file() else "no folder"
+            where = (
+                f"the workspace {folder}" if path == folder else f"{path}, in which the workspace {folder} would lie,"
+            )
+            raise WorkspaceError(f"{where} is {kind}: give a folder that is new or empty")
+    return len(folder.parents) + 1
 
 
 def _manifest(path: Path) -> dict[str, Any]:

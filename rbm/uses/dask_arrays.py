@@ -42,7 +42,9 @@ def dask_solve(
     ``dask.array.to_zarr`` and ``dask.dataframe.to_parquet`` write the arrays (docs/scale.md).
 
     Raises ImportError without dask, ParameterError for other arrays, ModelError for an output called as one of the
-    arrays, and for a model that cannot be pickled.
+    arrays, for a model that cannot be pickled, and, when it is computed, for a chunk with complex answers in an array
+    that was real where its type was told, at the first snapshot or corners of the parameter space: callables may be
+    real at some points only.
 
     Memory of a worker: that of a chunk, (p + 2 N + 2 outputs + 20) numbers a point, for each of its threads.
     """
@@ -69,12 +71,14 @@ def dask_solve(
     rows = mus.rechunk({1: -1})
     key = f"rbm-model-{uuid.uuid4().hex}"
     model = dask.delayed(light(reduced, method), name=key, pure=True)
-    blocks = [dask.delayed(_answer, pure=False)(model, block, options) for block in rows.to_delayed().ravel()]
+    points = list(rows.to_delayed().ravel())
+    blocks = [dask.delayed(_answer, pure=False)(model, block, options) for block in points]
+    typed = dask.delayed(_typed, pure=False)  # of one array: others are answered whatever is wrong with it
     made = {}
     for name, example in shown.items():
         parts = [
-            da.from_delayed(block[name], (count, *example.shape[1:]), dtype=example.dtype)
-            for block, count in zip(blocks, rows.chunks[0], strict=True)
+            da.from_delayed(typed(block, name, example.dtype, at), (count, *example.shape[1:]), dtype=example.dtype)
+            for block, at, count in zip(blocks, points, rows.chunks[0], strict=True)
         ]
         made[name] = da.concatenate(parts, axis=0, allow_unknown_chunksizes=True)
     return made
@@ -98,3 +102,18 @@ def _answer(model: ReducedModel, points: np.ndarray, options: dict[str, Any]) ->
         return {name: values[:0] for name, values in _columns(blank, options["coefficients"]).items()}
     with alone():
         return _columns(model.solve(np.asarray(points, dtype=float), **options), options["coefficients"])
+
+
+def _typed(answers: dict[str, np.ndarray], name: str, wanted: np.dtype, points: np.ndarray) -> np.ndarray:
+    """Return an array in the type that was announced; raise ModelError where that would lose an imaginary part."""
+    values = answers[name]
+    if np.iscomplexobj(values) and wanted.kind != "c":
+        lost = np.abs(np.nan_to_num(values.imag)).reshape(len(values), -1).max(axis=1, initial=0.0)
+        if np.any(lost > 0):
+            row = int(np.argmax(lost > 0))
+            raise ModelError(
+                f"{name!r} is complex at {np.asarray(points)[row].tolist()} and was real where its type was told; let "
+                "its coefficients return complex numbers at all points (values + 0j), so that the array is complex"
+            )
+        values = values.real
+    return values.astype(wanted, copy=False)

@@ -251,7 +251,7 @@ def test_all_keys_reach_the_model(tmp_path: Path) -> None:
         ("version = 1", "", r"m\.toml: version is missing"),
         ("version = 1", "version = 2", r"m\.toml, line 1: version = 2, this package reads version 1"),
         ("version = 1", "version = true", r"line 1: version = True"),
-        ("version = 1", "version = 1\nsolver = 3", r"line 2: unknown key 'solver'; known here are version, parameters"),
+        ("version = 1", "version = 1\ncolour = 3", r"line 2: unknown key 'colour'; known here are version, parameters"),
         ("k = [1.0, 2.0]", "k = [1.0, 2.0", r"line \d+: this is not TOML: Unclosed array"),
         ("[stability]", "[stability", r"line 14: this is not TOML"),
         ("value = 1.0", "value = 1.0\nratio = 2", r"line 17: unknown key 'ratio'; known here are value"),

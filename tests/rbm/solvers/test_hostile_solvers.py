@@ -121,6 +121,9 @@ def fake_petsc(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         def setValue(self, name: str, value: str) -> None:
             table[name] = value
 
+        def delValue(self, name: str) -> None:
+            table.pop(name, None)
+
     class KSP:
         def create(self, comm: Any = None) -> KSP:
             return self
@@ -180,9 +183,26 @@ def test_petsc_by_its_documented_interface(monkeypatch: pytest.MonkeyPatch) -> N
     assert [(name.split("_", 1)[1], value) for name, value in table.items()] == [
         ("ksp_type", "cg"), ("ksp_rtol", "1e-9"), ("ksp_view", ""),
     ]  # fmt: skip
+    del solve
+    assert not table  # nothing stays for other users of PETSc in this process
     with pytest.raises(ModelError, match=r"PETSc did not converge: reason -3 after 7 iterations, residual 5.0e-01"):
         PETSc("-test_reason -3").factorize(line())(rhs)
     with pytest.raises(ModelError, match="real scalars and the matrix is complex"):
         PETSc().factorize(line() * 1j)
     with pytest.raises(ModelError, match="are pairs '-name value', got 'cg'"):
         PETSc("cg").factorize(line())
+
+
+def test_options_of_petsc_go_with_the_factors_and_touch_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = fake_petsc(monkeypatch)
+    table["ksp_type"] = "cg"  # of the user, for solvers of his own
+    first, second = (PETSc(f"-ksp_type {kind}").factorize(line()) for kind in ("gmres", "bcgs"))
+    assert sorted(table.values()) == ["bcgs", "cg", "gmres"]  # each has a prefix of its own
+    del first
+    assert sorted(table.values()) == ["bcgs", "cg"]
+    second(np.ones((30, 1)))
+    del second
+    monkeypatch.setattr(FakeMat, "setUp", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        PETSc("-ksp_type gmres").factorize(line())
+    assert table == {"ksp_type": "cg"}

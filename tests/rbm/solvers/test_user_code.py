@@ -215,15 +215,69 @@ def test_an_answer_that_is_no_solution_is_refused_and_named(name: str, where: st
             other.inner_product.riesz(np.ones((N, 1)))
 
 
-def test_errors_of_the_solver_keep_their_type() -> None:
-    class Stagnated(Exception):
-        pass
+class Stagnated(Exception):
+    pass
 
-    def solver(a: Any, b: np.ndarray) -> np.ndarray:
-        raise Stagnated("after 7 iterations")
 
-    with pytest.raises(Stagnated, match="after 7 iterations"):
-        model("sparse", solver).solve([2.0])
+class Stagnating:
+    """An object that keeps factors, and fails where the first entry of A(mu) is above a limit."""
+
+    def __init__(self, limit: float, in_factorize: bool) -> None:
+        self.limit, self.in_factorize = limit, in_factorize
+
+    def factorize(self, matrix: Any) -> Any:
+        fails = abs(dense(matrix)[0, 0]) > self.limit
+
+        def solve(rhs: np.ndarray) -> np.ndarray:
+            if fails:
+                raise Stagnated("after 7 iterations")
+            return scipy.linalg.solve(dense(matrix), rhs)
+
+        if fails and self.in_factorize:
+            raise Stagnated("after 7 iterations")
+        return solve
+
+
+@pytest.mark.parametrize("kind", ["function", "factorize", "solve"])
+def test_errors_of_the_solver_name_the_point_and_leave_the_others(kind: str) -> None:
+    limit = abs(dense(model("sparse").assemble(np.array([1.0, 7.0])))[0, 0])
+    keeping = Stagnating(limit, kind == "factorize")
+    other = model("sparse", keeping if kind != "function" else lambda a, b: keeping.factorize(a)(b))
+    with pytest.raises(
+        rbm.ModelError, match=r"full-order solve at mu = 9 \(row 1\) failed: the solver raised Stag"
+    ) as e:
+        other.solve([[2.0], [9.0], [5.0]])
+    np.testing.assert_array_equal(e.value.rows, [1])
+    np.testing.assert_array_equal(e.value.solution[[0, 2]], other.solve([[2.0], [5.0]]))
+    assert isinstance(e.value.__cause__, rbm.ModelError)
+    assert isinstance(e.value.__cause__.__cause__, Stagnated)
+
+
+def test_errors_of_an_operator_name_the_point() -> None:
+    stiffness, _, load = matrices("sparse")
+
+    def fails(x: np.ndarray) -> np.ndarray:
+        raise Stagnated("no licence")
+
+    operator = LinearOperator((N, N), matvec=fails, dtype=float)
+    other = rbm.FullOrderModel(
+        [(1.0, stiffness), ("mu", operator)], [(1.0, load)], stiffness, SPACE, 1.0, solver=lambda a, b: b
+    )
+    with pytest.raises(
+        rbm.ModelError, match=r"solve at mu = 2 failed: the LinearOperator raised Stagnated: no licence"
+    ):
+        other.solve([2.0])
+
+
+def test_memory_that_is_missing_names_the_point_and_keeps_its_type() -> None:
+    def small(a: Any, b: np.ndarray) -> np.ndarray:
+        raise MemoryError
+
+    with pytest.raises(MemoryError, match="full-order solve at mu = 2 failed: there is not enough memory"):
+        model("sparse", small).solve([2.0])
+
+
+def test_what_is_no_solver_is_refused() -> None:
     with pytest.raises(rbm.ModelError, match=r"solver='umfpack' is not known; names are 'superlu', 'pardiso'"):
         InnerProduct(np.eye(2), solver="umfpack")
     with pytest.raises(rbm.ModelError, match=r"solver must be a function .*, an object with factorize.*, got 3"):

@@ -241,14 +241,68 @@ def test_other_folders_are_refused_and_left_alone(model: rbm.FullOrderModel, tmp
     with pytest.raises(rbm.ModelError, match=r"holds other files \(mine.txt\): give a new or empty one"):
         run(model, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
-    with pytest.raises(rbm.ModelError, match=r"cannot be written to .*(File exists|Not a directory)"):
+    with pytest.raises(rbm.ModelError, match=r"the workspace .*mine.txt is a file: give a folder that is new or empty"):
         run(model, tmp_path / "mine.txt")
+    with pytest.raises(rbm.ModelError, match=r"mine.txt, in which the workspace .*mine.txt.a.b would lie, is a file: "):
+        run(model, tmp_path / "mine.txt" / "a" / "b")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "workspace.json").write_text("{}")
     with pytest.raises(rbm.ModelError, match=r"holds other files \(workspace.json\)"):
         run(model, tmp_path / "other")
     with pytest.raises(rbm.ModelError, match="workspace must be the name of a folder, got 3"):
         run(model, 3)
+
+
+def test_all_folders_that_were_made_are_removed(model: rbm.FullOrderModel, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with Workspace(tmp_path / "mine" / "a" / "b" / "c", "x") as store:
+        assert store.folder.is_dir()
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    assert not list((tmp_path / "mine").iterdir())
+    with Workspace(tmp_path / "a" / "b", "x"):
+        (tmp_path / "a" / "kept.txt").write_text("mine")
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["kept.txt"]
+    run(model, tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+
+def test_folders_of_a_run_that_could_not_begin_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("rbm.storage.workspace.write_atomically", full)
+    with pytest.raises(WorkspaceError, match="No space left"):
+        Workspace(tmp_path / "a" / "b", "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+def test_folders_around_that_of_a_killed_run_go_with_it(model: rbm.FullOrderModel, tmp_path: Path) -> None:
+    with started(tmp_path / "a" / "b", "kill") as process:
+        process.wait()
+    assert (tmp_path / "a" / "b").is_dir()
+    run(model, tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_home_folder_may_be_written_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with Workspace("~/run", "x") as store:
+        assert store.folder == tmp_path / "run"
+        with pytest.raises(WorkspaceError, match="another run of this process"):
+            Workspace(tmp_path / "run", "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_in_the_workspace_is_refused_at_the_start(model: rbm.FullOrderModel, tmp_path: Path) -> None:
+    for name in ("run.greedy", "sub/run.greedy"):
+        with pytest.raises(WorkspaceError, match=r"would lie in the workspace .*: write it to another folder"):
+            run(model, tmp_path / "run", checkpoint=tmp_path / "run" / name)
+    assert not list(tmp_path.iterdir())
+    run(model, tmp_path / "run", checkpoint=tmp_path / "run.greedy")
+    assert [p.name for p in tmp_path.iterdir()] == ["run.greedy"]
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
