@@ -27,7 +27,19 @@ __all__ = [
     "ROOT", "STORE", "SUBTRACT", "Program", "Step", "program",
 ]  # fmt: skip
 
-OPERATIONS = ("column", "number", "add", "subtract", "multiply", "divide", "negate", "root", "modulus", "power", "store")
+OPERATIONS = (
+    "column",
+    "number",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "negate",
+    "root",
+    "modulus",
+    "power",
+    "store",
+)
 COLUMN, NUMBER, ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATE, ROOT, MODULUS, POWER, STORE = range(len(OPERATIONS))
 #: Integer powers up to this one, and their reciprocals, are products; others are left to the C library.
 LARGEST_POWER = 16

@@ -18,13 +18,14 @@ from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
-from rbm.parameters.space import ParameterSpace
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.error_bound import error_estimate
+from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
+from rbm.reduced.ranges_of_types import check_range
 from rbm.reduced.sensitivities import SlopeResidual
 from rbm.solution import Solution
 from rbm.stability.bound import evaluated
@@ -46,6 +47,7 @@ class Query:
         self.arrays = arrays
         self.on_host = isinstance(arrays.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
+        self._single: dict[tuple[str | None, bool], OnePoint | None] = {}
         self.names = arrays.parameters.names
         self.units = {**arrays.parameters.units, **arrays.output_units}
 
@@ -80,6 +82,10 @@ class Query:
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
         """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed."""
         arrays = self.arrays
+        if len(points) == 1 and self.on_host and (one := self.one_point(state, extrapolate)) is not None:
+            single = one.solution(points, coefficients)
+            if single is not None:
+                return single
         mus = arrays.parameters.check(points, extrapolate)
         theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
         if state is not None and self.on_host and self.finish is not None:
@@ -95,20 +101,20 @@ class Query:
                     bounds = dict(zip(arrays.outputs, made.output_bounds.T, strict=True))
                     error = self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate)
                     error = self.stored(error, made.gamma)
-                    return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
+                    return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
         beta = None if state is None else self.beta(mus, theta)
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
             values = self._outputs(points_at)[0]
             self._check_outputs(values, "is", mus)
-            return Solution(self._kept(gamma, coefficients), values, mus=points, **self._carried)
+            return Solution(self._kept(gamma, coefficients), values, mus=points, **self.carried)
         error = self.error(norm, beta, gamma, mus, state, extrapolate)
         values, bounds = self._outputs(points_at._replace(beta=beta, error=error.bound))
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         kept, error = self._kept(gamma, coefficients), self.stored(error, gamma)
-        return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
+        return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
 
     def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
@@ -128,9 +134,16 @@ class Query:
         return gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
 
     @property
-    def _carried(self) -> dict[str, Any]:
+    def carried(self) -> dict[str, Any]:
         """What all answers of this model carry."""
         return {"names": self.names, "units": self.units, "origin": self.origin}
+
+    def one_point(self, state: Estimator | None, extrapolate: bool) -> OnePoint | None:
+        """Return the way of a single point, made once for each estimator; None if there is none."""
+        key = None if state is None else state.kind, extrapolate
+        if key not in self._single:
+            self._single[key] = OnePoint.of(self, state, extrapolate)
+        return self._single[key]
 
     def beta(self, mus: Any, theta: Any) -> Any:
         """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
@@ -214,7 +227,7 @@ class Query:
         mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
         if is_single(self.arrays.dtype):
             for values in (theta, phi):
-                _check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
+                check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
         return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
@@ -230,11 +243,11 @@ class Query:
         types = (np.float32, np.complex64) if is_single(arrays.dtype) else (float, complex)
         gamma = array(arrays.size if coefficients else 0, dtype=types[kind])
         if not estimate:
-            return Solution(gamma, outputs, **self._carried)
+            return Solution(gamma, outputs, **self.carried)
         share = None if arrays.interpolation_error is None else array()
         bits = None if arrays.coded is None else array()
         error, bounds = Estimate(array(), array(), array(dtype=bool), share, bits), {n: array() for n in outputs}
-        return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self._carried)
+        return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self.carried)
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
         """Return the estimator's form for the compiled kernels, the same object for equal estimator and types."""
@@ -328,20 +341,3 @@ def _evaluated(state: Estimator, theta: Any, phi: Any, gamma: Any, rows_of_tiles
     """Return the residual norms (m,), tile by tile."""
     parts = (state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in rows_of_tiles)
     return Estimate.concatenate(list(parts))
-
-
-def _check_range(values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace) -> None:
-    """Raise ModelError, with the parameter, for theta or phi (M, Q) beyond the range of a model's precision."""
-    made = rounded(values, dtype)
-    beyond = ~np.isfinite(made)
-    if made is values or not beyond.any():
-        return
-
-    def message(i: int, where: str) -> str:
-        q = int(np.argmax(beyond[i]))
-        return (
-            f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
-            f"of {made.dtype}; scale the model (its units), or keep it in float64"
-        )
-
-    raise refused(ModelError, beyond.any(axis=1), message)
