@@ -23,8 +23,9 @@ class IntegerPower:
         return f"power {self.exponent}"
 
     def __call__(self, x: Any) -> Any:
-        """Return x^e."""
-        rest, made, square = abs(self.exponent), None, x
+        """Return x^e, entry by entry."""
+        made: Any = None
+        rest, square = abs(self.exponent), x
         while True:
             if rest & 1:
                 made = square if made is None else made * square
@@ -34,5 +35,5 @@ class IntegerPower:
             square = square * square
 
     def slope(self, x: Any) -> Any:
-        """Return e x^(e - 1)."""
+        """Return the derivative e x^(e - 1)."""
         return self.exponent * (x ** (self.exponent - 1.0))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rbm.errors import ParameterError
-from rbm.parameters.space import NUMBERS, ParameterSpace
+from rbm.parameters.space import NUMBERS
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.online_query import Query
-
-if TYPE_CHECKING:
-    from rbm.reduced.model import ReducedModel
 
 __all__ = ["Evaluator", "PointAnswer"]
 
@@ -48,9 +45,9 @@ class Evaluator:
     True
     """
 
-    def __init__(self, model: ReducedModel, query: Query, method: str | None, extrapolate: bool) -> None:
+    def __init__(self, model: Any, query: Query, method: str | None, extrapolate: bool) -> None:
         self._model, self._query, self._options = model, query, (method, extrapolate)
-        self._parameters: ParameterSpace = model.parameters
+        self._parameters = query.arrays.parameters
         self._count, self._shape = len(model.parameters), (len(model.parameters),)
         self._lock = threading.Lock()
         self._names = tuple(model.outputs)
@@ -133,5 +130,5 @@ class Evaluator:
         return _made, (self._model, *self._options)
 
 
-def _made(model: ReducedModel, method: str | None, extrapolate: bool) -> Evaluator:
+def _made(model: Any, method: str | None, extrapolate: bool) -> Any:
     return model.evaluator(method, extrapolate=extrapolate)

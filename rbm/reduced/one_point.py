@@ -18,7 +18,6 @@ from rbm.stability.bound import CoefficientBound
 
 if TYPE_CHECKING:
     from rbm.online.compiled_point import CompiledPoint, PointScratch
-    from rbm.reduced.online_query import Query
 
 __all__ = ["OnePoint"]
 
@@ -26,13 +25,13 @@ LARGEST = float(np.finfo(float).max)
 
 
 class OnePoint:
-    """Answers one point of a query with the same bits as the general way, or not at all.
+    """Answers one point with the same bits as :class:`rbm.reduced.online_query.Query` does, or not at all.
 
     Not: outside the ranges, without a bound, singular, not finite, whatever is an error or rare. The general way is
     taken then, and says what is wrong.
     """
 
-    def __init__(self, query: Query, state: Estimator, compiled: CompiledPoint, given: tuple[bool, bool, bool]) -> None:
+    def __init__(self, query: Any, state: Estimator, compiled: CompiledPoint, given: tuple[bool, bool, bool]) -> None:
         arrays = query.arrays
         self.query, self.method, self.compiled = query, state.kind, compiled
         self.outputs = tuple(arrays.outputs)
@@ -41,7 +40,7 @@ class OnePoint:
         self._local = threading.local()
 
     @classmethod
-    def of(cls, query: Query, state: Estimator | None, extrapolate: bool) -> OnePoint | None:
+    def of(cls, query: Any, state: Estimator | None, extrapolate: bool) -> OnePoint | None:
         """Return the way for such points, or None where the model has none.
 
         It has one where it is real, in double precision, with symmetric operators, the estimator a norm or a square,
@@ -110,7 +109,7 @@ class OnePoint:
         return Solution(gamma, places, error, bounds, mus=mus, method=self.method, **self.query.carried)
 
 
-def _program(query: Query, min_theta: bool) -> tuple[Program, tuple[bool, bool, bool]]:
+def _program(query: Any, min_theta: bool) -> tuple[Program, tuple[bool, bool, bool]]:
     """Return the formulas of theta, phi and beta, and which of these Python has to give."""
     arrays, stability = query.arrays, query.arrays.stability
     families: list[Any] = [arrays.operator_coefficients, arrays.rhs_coefficients]

@@ -82,7 +82,7 @@ class Query:
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
         """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed."""
         arrays = self.arrays
-        if len(points) == 1 and self.on_host and (one := self.one_point(state, extrapolate)) is not None:
+        if self.on_host and len(points) == 1 and (one := self.one_point(state, extrapolate)) is not None:
             single = one.solution(points, coefficients)
             if single is not None:
                 return single
