@@ -68,6 +68,11 @@ class Coefficients:
         """The values (Q,) if they are all numbers, the same at every point; else None."""
         return self._template if self._simple and not len(self._copied) else None
 
+    @property
+    def identity(self) -> bool:
+        """Whether the coefficients are the parameters, in their order."""
+        return self._identity
+
     def steps(self) -> list[list[Step]] | None:
         """Return the formulas for a compiled program (:mod:`rbm.online.programs`), which gives the same bits.
 

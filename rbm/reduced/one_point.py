@@ -11,10 +11,8 @@ from rbm.arithmetic.precision import is_single
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
 from rbm.online.forms import NormForm, SquareForm
-from rbm.online.programs import Program, program
-from rbm.parameters.coefficients import Coefficients
+from rbm.reduced.formulas import formulas_of
 from rbm.solution import Solution
-from rbm.stability.bound import CoefficientBound
 
 if TYPE_CHECKING:
     from rbm.online.compiled_point import CompiledPoint, PointScratch
@@ -63,7 +61,7 @@ class OnePoint:
 
         limits = np.array([[-LARGEST], [LARGEST]]).repeat(len(arrays.parameters), 1)
         limits = limits if extrapolate else arrays.parameters.bounds.T
-        formulas, given = _program(query, bool(len(finish.stability)))
+        formulas, given = formulas_of(arrays, bool(len(finish.stability)))
         compiled = CompiledPoint(arrays.operators, arrays.rhs, form, finish, limits, formulas)
         return cls(query, state, compiled, given)
 
@@ -107,18 +105,3 @@ class OnePoint:
         error = Estimate(numbers[:1], numbers[1:2], numbers[2:3] > 0)
         gamma = scratch.gamma[None].copy() if coefficients else np.empty((1, 0))
         return Solution(gamma, places, error, bounds, mus=mus, method=self.method, **self.query.carried)
-
-
-def _program(query: Any, min_theta: bool) -> tuple[Program, tuple[bool, bool, bool]]:
-    """Return the formulas of theta, phi and beta, and which of these Python has to give."""
-    arrays, stability = query.arrays, query.arrays.stability
-    families: list[Any] = [arrays.operator_coefficients, arrays.rhs_coefficients]
-    if type(stability) is CoefficientBound and not min_theta:
-        families.append(stability.coefficient)
-    made = [f.steps() if type(f) is Coefficients else None for f in families]
-    places = (0, len(arrays.operators), len(arrays.operators) + len(arrays.rhs))
-    formulas = [
-        (place + q, steps) for place, family in zip(places, made, strict=False) for q, steps in enumerate(family or ())
-    ]
-    beta = not min_theta and (len(made) < 3 or made[2] is None)
-    return program(formulas, len(arrays.parameters)), (made[0] is None, made[1] is None, beta)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowrank.arrays import all_true, beside, is_complex, namespace, numpy_dtype, to_numpy
-from rbm.arithmetic.precision import is_single, rounded, widened
+from rbm.arithmetic.precision import is_single, rounded
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator, Orthonormal
@@ -21,12 +21,13 @@ from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.error_bound import error_estimate
+from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
-from rbm.reduced.ranges_of_types import check_range
 from rbm.reduced.sensitivities import SlopeResidual
+from rbm.reduced.unsolved import check_range, unsolved
 from rbm.solution import Solution
 from rbm.stability.bound import evaluated
 
@@ -86,14 +87,13 @@ class Query:
             single = one.solution(points, coefficients)
             if single is not None:
                 return single
-        mus = arrays.parameters.check(points, extrapolate)
-        theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
+        mus, (theta, phi, bound) = self.coefficients(points, extrapolate)
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
             if isinstance(form, NormForm | SquareForm):
                 # the kernel's min-theta looks at real parts: the bound itself decides about complex coefficients
                 known = len(self.finish.stability) and theta.dtype.kind == "f"
-                given = NONE if known else np.ascontiguousarray(self.beta(mus, theta))
+                given = NONE if known else np.ascontiguousarray(self.beta(mus, theta) if bound is None else bound)
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     kept = made.gamma if coefficients else made.gamma[:, :0].copy()
@@ -102,7 +102,7 @@ class Query:
                     error = self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate)
                     error = self.stored(error, made.gamma)
                     return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
-        beta = None if state is None else self.beta(mus, theta)
+        beta = None if state is None else self.beta(mus, theta) if bound is None else bound
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
@@ -115,6 +115,20 @@ class Query:
         self._check_outputs(bounds, "has the error bound", mus)
         kept, error = self._kept(gamma, coefficients), self.stored(error, gamma)
         return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
+
+    def coefficients(self, points: Any, extrapolate: bool) -> tuple[Any, AtPiece]:
+        """Return checked points (m, p) and their coefficients; raise a PointError for those that have none."""
+        arrays = self.arrays
+        if self.formulas is not None and (made := self.formulas(points, extrapolate)) is not None:
+            return points, made
+        mus = arrays.parameters.check(points, extrapolate)
+        return mus, AtPiece(arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus), None)
+
+    @cached_property
+    def formulas(self) -> Formulas | None:
+        """The coefficients as a program for compiled code; None on a device, and where there are no formulas."""
+        made = Formulas(self.arrays) if self.on_host else None
+        return made if made is not None and len(made.program.steps) else None
 
     def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
@@ -228,7 +242,7 @@ class Query:
         if is_single(self.arrays.dtype):
             for values in (theta, phi):
                 check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
-        return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
+        return refused(ModelError, bad, lambda i, where: unsolved(self.arrays, mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
         """Return an empty answer for one point, with arrays of the usual shapes and types."""
@@ -319,17 +333,6 @@ class Query:
     @property
     def _terms(self) -> int:
         return int(self.arrays.rhs.shape[0] + self.arrays.operators.shape[0] * self.arrays.size)
-
-    def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
-        at = f"at {self.arrays.parameters.describe(mu)} ({where})"
-        matrix = np.tensordot(theta, widened(to_numpy(self.arrays.operators)), 1)
-        singular = np.linalg.svd(matrix, compute_uv=False) if np.isfinite(matrix).all() else np.ones(1)
-        if singular.min() <= np.finfo(self.arrays.dtype).eps * self.arrays.size * singular.max():
-            return (
-                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the "
-                "full model with verify()"
-            )
-        return f"the reduced solution {at} is not finite"
 
 
 def _simple(what: Any, otherwise: Any, *values: str) -> Any:

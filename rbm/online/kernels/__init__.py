@@ -10,6 +10,7 @@ functions into kernels, `kernel_cache` keeps these on disk.
 """
 
 from rbm.online.kernels.batch_query import query
+from rbm.online.kernels.formulas import evaluate_point, formulas
 from rbm.online.kernels.interpolated_norm import interpolated
 from rbm.online.kernels.packed import pack_system
 from rbm.online.kernels.pencil_constants import pencil_constants
@@ -18,6 +19,8 @@ from rbm.online.kernels.time_march import march
 from rbm.online.kernels.vertices import most_promising, walk_all
 
 __all__ = [
+    "evaluate_point",
+    "formulas",
     "interpolated",
     "march",
     "most_promising",
