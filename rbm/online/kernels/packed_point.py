@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rbm.online.kernels.arguments import NOTHING, PackedFactor, PackedFinish
-from rbm.online.kernels.compiler import compiled
+from rbm.online.kernels.compiler import inlined
 from rbm.online.programs import Program
 
 __all__ = [
@@ -99,13 +99,13 @@ class PackedPoint(NamedTuple):
     room: int
 
 
-@compiled
+@inlined
 def cut(array: Any, first: int, count: int) -> Any:
     """Return `count` numbers, and where the next field starts."""
     return array[first : first + count], first + (count + 7) // 8 * 8
 
 
-@compiled
+@inlined
 def sizes_of(integers: Any) -> Any:
     """Return the :class:`PointSizes` at the start."""
     i = integers
@@ -114,7 +114,7 @@ def sizes_of(integers: Any) -> Any:
     )
 
 
-@compiled
+@inlined
 def model_parts(sizes: Any, integers: Any, numbers: Any) -> Any:
     """Return the fields of :class:`PointModel`."""
     n, blocks, qa, outputs = sizes.n, sizes.blocks, sizes.qa, sizes.outputs
@@ -141,7 +141,7 @@ def model_parts(sizes: Any, integers: Any, numbers: Any) -> Any:
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def room_parts(sizes: Any, room: Any) -> Any:
     """Return the fields of :class:`PointRoom`."""
     rows = 8 * sizes.blocks
