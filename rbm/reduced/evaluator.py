@@ -36,6 +36,7 @@ class Evaluator:
 
     Examples
     --------
+    >>> import rbm
     >>> from problems import reaction_diffusion_1d
     >>> model = reaction_diffusion_1d(50)
     >>> reduced = rbm.greedy(model, model.parameters.sample(50), max_basis=3, progress=False).reduced_model

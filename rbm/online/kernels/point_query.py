@@ -90,9 +90,9 @@ def ldl_of_one(
 ) -> float:
     """Solve A x = y by A = L D L^T, with the operations of :func:`rbm.online.kernels.solvers.ldl`; return min_j d_j.
 
-    matrix : columns of A, then of L D; rows : the same by rows, so that both sweeps read contiguous numbers. What stands
-    above the diagonal within a block is not read as an entry of L. Two columns at a time; there is an empty one
-    behind an odd number.
+    matrix : columns of A, then of L D; rows : the same by rows, so that both sweeps read contiguous numbers. What is
+    above the diagonal within a block is not read as an entry of L. Two columns at a time; there is an empty one behind
+    an odd number.
     """
     n, smallest = len(gamma), 1.0
     for j in range(0, n, 2):
