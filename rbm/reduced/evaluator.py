@@ -42,7 +42,7 @@ class Evaluator:
     >>> reduced = rbm.greedy(model, model.parameters.sample(50), max_basis=3, progress=False).reduced_model
     >>> evaluate = reduced.evaluator()
     >>> answer = evaluate([2.0])
-    >>> answer.bound == reduced.solve([2.0]).bound[0]
+    >>> bool(answer.bound == reduced.solve([2.0]).bound[0])
     True
     """
 
