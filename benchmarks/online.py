@@ -144,12 +144,18 @@ def _compare(
     """
     count = len(mus)
     reduced = next(iter(ours.values()))
-    work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]] = {}
+    work: dict[str, tuple[Callable[[], Any] | None, Callable[[], Any] | None, int]] = {}
     for name, model in ours.items():
         work[name] = (lambda m=model: m.solve(mus, estimate=False), lambda m=model: m.solve(mus), count)  # type: ignore[misc]
         work[f"{name}, one point a call"] = (
             lambda m=model: [m.solve(mu, estimate=False) for mu in mus[:LOOP]],  # type: ignore[misc]
             lambda m=model: [m.solve(mu) for mu in mus[:LOOP]],  # type: ignore[misc]
+            LOOP,
+        )
+        evaluate = model.evaluator()
+        work[f"{name}, evaluator"] = (
+            None,
+            lambda e=evaluate: [e(mu) for mu in mus[:LOOP]],  # type: ignore[misc]
             LOOP,
         )
     if rom is not None:
@@ -236,7 +242,7 @@ def _gemm(dtype: type, n: int = 2000) -> float:
 
 
 def _microseconds(
-    work: dict[str, tuple[Callable[[], Any], Callable[[], Any] | None, int]],
+    work: dict[str, tuple[Callable[[], Any] | None, Callable[[], Any] | None, int]],
 ) -> dict[str, list[float | None]]:
     """Microseconds per query without and, where there is one, with the bound; each row counts its queries."""
     calls = {(name, k): call for name, row in work.items() for k, call in enumerate(row[:2]) if call is not None}
@@ -276,10 +282,11 @@ def _table(title: str, r: dict[str, Any]) -> str:
     ]
     if "pyMOR, loop" in rows:
         loop, one = rows["pyMOR, loop"], rows["ours, one point a call"]
+        evaluator = rows["ours, evaluator"][1]
         notes.append(
             f"pyMOR / ours: {loop[0] / ours[0]:.3g} (solve), {loop[1] / ours[1]:.3g} (solve + bound); one "
             "point a call: "
-            f"{loop[0] / one[0]:.3g}, {loop[1] / one[1]:.3g}"
+            f"{loop[0] / one[0]:.3g}, {loop[1] / one[1]:.3g}; evaluator: {loop[1] / evaluator:.3g} (with bound)"
         )
     full = next((rows[n][0] for n in rows if n.startswith("full")), None)
     if full is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from rbm.errors import ModelError, ParameterError, refused
+from rbm.online.programs import NUMBER, Step
 from rbm.parameters import pickling as serialization
 from rbm.parameters.differentiable import called_derivative
 from rbm.parameters.expressions import Expression
@@ -66,6 +67,24 @@ class Coefficients:
     def constant(self) -> np.ndarray | None:
         """The values (Q,) if they are all numbers, the same at every point; else None."""
         return self._template if self._simple and not len(self._copied) else None
+
+    @property
+    def identity(self) -> bool:
+        """Whether the coefficients are the parameters, in their order."""
+        return self._identity
+
+    def steps(self) -> list[list[Step]] | None:
+        """Return the formulas for a compiled program (:mod:`rbm.online.programs`), which gives the same bits.
+
+        None where one of the coefficients is complex, or known to NumPy only.
+        """
+        made = [self._steps(q, s) for q, s in enumerate(self.sources)]
+        return None if any(m is None for m in made) else [m for m in made if m is not None]
+
+    def _steps(self, q: int, source: Coefficient) -> list[Step] | None:
+        if isinstance(source, str):
+            return self._formulas[q].steps()
+        return [(NUMBER, source)] if isinstance(source, float) else None
 
     def __call__(self, mus: Any) -> Any:
         """Return values (M, Q) at checked parameter points (M, p), not to be written to; real if all coefficients are.

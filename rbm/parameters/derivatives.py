@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from rbm.parameters.powers import IntegerPower
+
 __all__ = ["Parts", "combined"]
 
 #: Derivatives by the number of the parameter.
@@ -59,6 +61,8 @@ def _scaled(parts: Parts, factor: Any) -> Parts:
 def _unary(function: Any, a: Any, da: Parts) -> Parts:
     if function in _LINEAR:
         return {j: function(d) for j, d in da.items()}
+    if isinstance(function, IntegerPower):
+        return _scaled(da, function.slope(a))
     if function is np.abs:
         return {j: _of_modulus(a, d) for j, d in da.items()}
     return _scaled(da, _SLOPES[function](a))

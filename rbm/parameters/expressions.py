@@ -17,7 +17,9 @@ from array_api_compat import device
 
 from lowrank.arrays import is_complex, namespace
 from rbm.errors import ModelError
+from rbm.online import programs
 from rbm.parameters.derivatives import Parts, combined
+from rbm.parameters.powers import IntegerPower
 
 __all__ = ["FUNCTIONS", "Expression", "identifier"]
 
@@ -30,6 +32,16 @@ CONSTANTS = {"pi": math.pi}
 RESERVED = frozenset((*FUNCTIONS, *CONSTANTS))
 BINARY = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power}
 UNARY = {ast.UAdd: np.positive, ast.USub: np.negative}
+#: The operations of compiled programs that give the same bits, for real numbers.
+COMPILED: dict[Any, int] = {
+    np.add: programs.ADD,
+    np.subtract: programs.SUBTRACT,
+    np.multiply: programs.MULTIPLY,
+    np.divide: programs.DIVIDE,
+    np.negative: programs.NEGATE,
+    np.sqrt: programs.ROOT,
+    np.abs: programs.MODULUS,
+}
 #: How messages write them.
 SYMBOLS = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**"}
 #: How the array API standard calls what NumPy calls otherwise.
@@ -126,6 +138,30 @@ class Expression:
                     stack.append(apply(item, arguments))
         return stack[0]
 
+    @property
+    def _is_complex(self) -> bool:
+        """Whether a complex number occurs in what was read so far; the parameters are real."""
+        return any(arity == NUMBER and isinstance(item, np.complex128) for arity, item in self._program)
+
+    def steps(self) -> list[programs.Step] | None:
+        """Return the formula for a compiled program (:mod:`rbm.online.programs`), which gives the same bits.
+
+        None for formulas with complex numbers, and with functions that only NumPy evaluates.
+        """
+        made: list[programs.Step] = []
+        for arity, item in () if self._is_complex else self._program:
+            if arity == COLUMN:
+                made.append((programs.COLUMN, item))
+            elif arity == NUMBER:
+                made.append((programs.NUMBER, float(item)))
+            elif isinstance(item, IntegerPower):
+                made.append((programs.POWER, item.exponent))
+            elif item in COMPILED:
+                made.append((COMPILED[item], 0))
+            elif item is not np.positive:
+                return None
+        return made or None
+
     def derivative(self, mus: np.ndarray) -> np.ndarray:
         """Return the derivatives (M, p) by the parameters at the rows of `mus` (M, p), NumPy's.
 
@@ -162,7 +198,9 @@ class Expression:
             if not found and all(np.all(np.isfinite(x)) for x in arguments) and not np.all(np.isfinite(result)):
                 numbers = [np.atleast_1d(x)[0] for x in arguments]
                 shown = [f"{complex(x) if np.iscomplexobj(x) else float(x):.6g}" for x in numbers]
-                symbol = SYMBOLS.get(function)
+                if isinstance(function, IntegerPower):
+                    shown.append(str(function.exponent))
+                symbol = "**" if isinstance(function, IntegerPower) else SYMBOLS.get(function)
                 found.append(f"{function.__name__} of {shown[0]}" if symbol is None else f" {symbol} ".join(shown))
             return result
 
@@ -202,6 +240,8 @@ class Expression:
                 )
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
                 self._compile(left)
+                if isinstance(op, ast.Pow) and (exponent := _integer(right)) and not self._is_complex:
+                    return self._program.append((1, IntegerPower(exponent)))
                 self._compile(right)
                 return self._program.append((2, BINARY[type(op)]))
             case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
@@ -226,8 +266,21 @@ class Expression:
         )
 
 
+def _integer(node: ast.expr) -> int | None:
+    """Return the exponent that a node is, if powers with it are products; else None."""
+    sign = 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        sign, node = -1, node.operand
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return sign * int(value) if 1 <= value <= programs.LARGEST_POWER else None
+
+
 def _standard(xp: Any, function: Any) -> Callable[..., Any]:
     """Return the function of the array API standard that does what a function of NumPy does."""
+    if isinstance(function, IntegerPower):
+        return function
     name = STANDARD.get(function.__name__, function.__name__)
     if name == "real":  # the standard leaves these undefined for real numbers
         return lambda x: xp.real(x) if is_complex(x) else x

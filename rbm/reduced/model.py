@@ -20,6 +20,7 @@ from rbm.full_order import FullOrderModel
 from rbm.online.batches import OnError
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.coded_coefficients import CodedCoefficients, Method
+from rbm.reduced.evaluator import Evaluator
 from rbm.reduced.given_coefficients import estimate
 from rbm.reduced.gradient import Gradient, gradient
 from rbm.reduced.online_query import Query
@@ -113,6 +114,13 @@ class ReducedModel(ReducedArrays):
         a Solution of another model (:meth:`reconstruct`); ValueError for another shape, and for NaN.
         """
         return estimate(self._online, mus, coefficients, method, extrapolate)
+
+    def evaluator(self, method: str | None = None, *, extrapolate: bool = False) -> Evaluator:
+        """Return a function of one point that gives plain floats, for control loops and optimisers: docs/online.md.
+
+        ``evaluate(mu).bound`` is ``solve(mu).bound[0]``, and its arguments are those of :meth:`solve`.
+        """
+        return Evaluator(self, self._online, method, extrapolate)
 
     def gradient(self, mus: Any, outputs: Any = None, *, extrapolate: bool = False, estimate: bool = True) -> Gradient:
         """Return the derivatives of outputs by all parameters, and bounds of their errors: ``values, bounds = ...``.

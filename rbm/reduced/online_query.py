@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowrank.arrays import all_true, beside, is_complex, namespace, numpy_dtype, to_numpy
-from rbm.arithmetic.precision import is_single, rounded, widened
+from rbm.arithmetic.precision import is_single, rounded
 from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator, Orthonormal
@@ -18,14 +18,16 @@ from rbm.online import reference
 from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
-from rbm.parameters.space import ParameterSpace
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.error_bound import error_estimate
+from rbm.reduced.formulas import AtPiece, Formulas
+from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
 from rbm.reduced.sensitivities import SlopeResidual
+from rbm.reduced.unsolved import check_range, unsolved
 from rbm.solution import Solution
 from rbm.stability.bound import evaluated
 
@@ -46,6 +48,7 @@ class Query:
         self.arrays = arrays
         self.on_host = isinstance(arrays.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
+        self._single: dict[tuple[str | None, bool], OnePoint | None] = {}
         self.names = arrays.parameters.names
         self.units = {**arrays.parameters.units, **arrays.output_units}
 
@@ -80,14 +83,17 @@ class Query:
     def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
         """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed."""
         arrays = self.arrays
-        mus = arrays.parameters.check(points, extrapolate)
-        theta, phi = arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus)
+        if self.on_host and len(points) == 1 and (one := self.one_point(state, extrapolate)) is not None:
+            single = one.solution(points, coefficients)
+            if single is not None:
+                return single
+        mus, (theta, phi, bound) = self.coefficients(points, extrapolate)
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
             if isinstance(form, NormForm | SquareForm):
                 # the kernel's min-theta looks at real parts: the bound itself decides about complex coefficients
                 known = len(self.finish.stability) and theta.dtype.kind == "f"
-                given = NONE if known else np.ascontiguousarray(self.beta(mus, theta))
+                given = NONE if known else np.ascontiguousarray(self.beta(mus, theta) if bound is None else bound)
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     kept = made.gamma if coefficients else made.gamma[:, :0].copy()
@@ -95,20 +101,34 @@ class Query:
                     bounds = dict(zip(arrays.outputs, made.output_bounds.T, strict=True))
                     error = self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate)
                     error = self.stored(error, made.gamma)
-                    return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
-        beta = None if state is None else self.beta(mus, theta)
+                    return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
+        beta = None if state is None else self.beta(mus, theta) if bound is None else bound
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
             values = self._outputs(points_at)[0]
             self._check_outputs(values, "is", mus)
-            return Solution(self._kept(gamma, coefficients), values, mus=points, **self._carried)
+            return Solution(self._kept(gamma, coefficients), values, mus=points, **self.carried)
         error = self.error(norm, beta, gamma, mus, state, extrapolate)
         values, bounds = self._outputs(points_at._replace(beta=beta, error=error.bound))
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         kept, error = self._kept(gamma, coefficients), self.stored(error, gamma)
-        return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self._carried)
+        return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
+
+    def coefficients(self, points: Any, extrapolate: bool) -> tuple[Any, AtPiece]:
+        """Return checked points (m, p) and their coefficients; raise a PointError for those that have none."""
+        arrays = self.arrays
+        if self.formulas is not None and (made := self.formulas(points, extrapolate)) is not None:
+            return points, made
+        mus = arrays.parameters.check(points, extrapolate)
+        return mus, AtPiece(arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus), None)
+
+    @cached_property
+    def formulas(self) -> Formulas | None:
+        """The coefficients as a program for compiled code; None on a device, and where there are no formulas."""
+        made = Formulas(self.arrays) if self.on_host else None
+        return made if made is not None and len(made.program.steps) else None
 
     def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
@@ -128,9 +148,16 @@ class Query:
         return gamma if coefficients else namespace(gamma).zeros_like(gamma[:, :0])
 
     @property
-    def _carried(self) -> dict[str, Any]:
+    def carried(self) -> dict[str, Any]:
         """What all answers of this model carry."""
         return {"names": self.names, "units": self.units, "origin": self.origin}
+
+    def one_point(self, state: Estimator | None, extrapolate: bool) -> OnePoint | None:
+        """Return the way of a single point, made once for each estimator; None if there is none."""
+        key = None if state is None else state.kind, extrapolate
+        if key not in self._single:
+            self._single[key] = OnePoint.of(self, state, extrapolate)
+        return self._single[key]
 
     def beta(self, mus: Any, theta: Any) -> Any:
         """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
@@ -214,8 +241,8 @@ class Query:
         mus, theta, phi = to_numpy(mus), to_numpy(theta), to_numpy(phi)
         if is_single(self.arrays.dtype):
             for values in (theta, phi):
-                _check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
-        return refused(ModelError, bad, lambda i, where: self._unsolved(mus[i], theta[i], where))
+                check_range(values, self.arrays.dtype, mus, self.arrays.parameters)
+        return refused(ModelError, bad, lambda i, where: unsolved(self.arrays, mus[i], theta[i], where))
 
     def blank(self, estimate: bool, coefficients: bool, method: str | None = None) -> Solution:
         """Return an empty answer for one point, with arrays of the usual shapes and types."""
@@ -230,11 +257,11 @@ class Query:
         types = (np.float32, np.complex64) if is_single(arrays.dtype) else (float, complex)
         gamma = array(arrays.size if coefficients else 0, dtype=types[kind])
         if not estimate:
-            return Solution(gamma, outputs, **self._carried)
+            return Solution(gamma, outputs, **self.carried)
         share = None if arrays.interpolation_error is None else array()
         bits = None if arrays.coded is None else array()
         error, bounds = Estimate(array(), array(), array(dtype=bool), share, bits), {n: array() for n in outputs}
-        return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self._carried)
+        return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self.carried)
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
         """Return the estimator's form for the compiled kernels, the same object for equal estimator and types."""
@@ -307,17 +334,6 @@ class Query:
     def _terms(self) -> int:
         return int(self.arrays.rhs.shape[0] + self.arrays.operators.shape[0] * self.arrays.size)
 
-    def _unsolved(self, mu: np.ndarray, theta: np.ndarray, where: str) -> str:
-        at = f"at {self.arrays.parameters.describe(mu)} ({where})"
-        matrix = np.tensordot(theta, widened(to_numpy(self.arrays.operators)), 1)
-        singular = np.linalg.svd(matrix, compute_uv=False) if np.isfinite(matrix).all() else np.ones(1)
-        if singular.min() <= np.finfo(self.arrays.dtype).eps * self.arrays.size * singular.max():
-            return (
-                f"the reduced system {at} is singular; leave this parameter out, and check the stability bound of the "
-                "full model with verify()"
-            )
-        return f"the reduced solution {at} is not finite"
-
 
 def _simple(what: Any, otherwise: Any, *values: str) -> Any:
     """Return what the compiled kernels know of a stability bound or an output: by its method `simple`, if any."""
@@ -328,20 +344,3 @@ def _evaluated(state: Estimator, theta: Any, phi: Any, gamma: Any, rows_of_tiles
     """Return the residual norms (m,), tile by tile."""
     parts = (state.evaluate(theta[rows, ...], phi[rows, ...], gamma[rows, ...]) for rows in rows_of_tiles)
     return Estimate.concatenate(list(parts))
-
-
-def _check_range(values: np.ndarray, dtype: np.dtype, mus: np.ndarray, parameters: ParameterSpace) -> None:
-    """Raise ModelError, with the parameter, for theta or phi (M, Q) beyond the range of a model's precision."""
-    made = rounded(values, dtype)
-    beyond = ~np.isfinite(made)
-    if made is values or not beyond.any():
-        return
-
-    def message(i: int, where: str) -> str:
-        q = int(np.argmax(beyond[i]))
-        return (
-            f"coefficient {q} is {values[i, q]:.3g} at {parameters.describe(mus[i])} ({where}), beyond the range "
-            f"of {made.dtype}; scale the model (its units), or keep it in float64"
-        )
-
-    raise refused(ModelError, beyond.any(axis=1), message)

@@ -112,7 +112,7 @@ def exact_formula(text: str, names: tuple[str, ...], mu: list[flint.acb]) -> fli
         else:
             arguments = stack[-arity:]
             del stack[-arity:]
-            stack.append(BALLS[item](*arguments))
+            stack.append(BALLS.get(item, item)(*arguments))  # integer powers are products of whatever is given
     return stack[0]
 
 

@@ -1,18 +1,32 @@
 """The compiled online stage; you need not read this to change the method.
 
 :mod:`rbm.online.reference` and :mod:`rbm.online.marching` say in plain arrays what is computed here, and the tests
-compare the two. From the top down: `batch_query` solves and certifies, `time_march` does so for all steps of a
-trajectory, `interpolated_norm` evaluates E4, `vertices` and `pencil_constants` are stability bounds. `residuals`,
-`solvers` and `factors` are their inner loops, and `lanes` makes a SIMD register a type of Numba. `arguments` names the
-arguments of the kernels, `tile` and `march_tile` their scratch memory, `packed` makes them from arrays of a model.
-`compiler` turns functions into kernels, `kernel_cache` keeps these on disk.
+compare the two. From the top down: `batch_query` solves and certifies, `point_query` does so for one point,
+`time_march` for all steps of a trajectory, `interpolated_norm` evaluates E4, `vertices` and `pencil_constants` are
+stability bounds. `formulas` are the coefficients, `residuals`, `solvers`, `factors` and `bounds` the inner loops, and
+`lanes` makes a SIMD register a type of Numba. `arguments` names the arguments of the kernels, `tile`, `packed_point`
+and `march_tile` their scratch memory, `packed` and `packed_point` make them from arrays of a model. `compiler` turns
+functions into kernels, `kernel_cache` keeps these on disk.
 """
 
 from rbm.online.kernels.batch_query import query
+from rbm.online.kernels.formulas import evaluate_point, formulas
 from rbm.online.kernels.interpolated_norm import interpolated
 from rbm.online.kernels.packed import pack_system
 from rbm.online.kernels.pencil_constants import pencil_constants
+from rbm.online.kernels.point_query import point_query
 from rbm.online.kernels.time_march import march
 from rbm.online.kernels.vertices import most_promising, walk_all
 
-__all__ = ["interpolated", "march", "most_promising", "pack_system", "pencil_constants", "query", "walk_all"]
+__all__ = [
+    "evaluate_point",
+    "formulas",
+    "interpolated",
+    "march",
+    "most_promising",
+    "pack_system",
+    "pencil_constants",
+    "point_query",
+    "query",
+    "walk_all",
+]

@@ -30,6 +30,7 @@ from rbm.online.kernels.arguments import (
     PackedSystem,
     Points,
 )
+from rbm.online.kernels.bounds import output_bound
 from rbm.online.kernels.compiler import inlined, kernel
 from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
 from rbm.online.kernels.residuals import (
@@ -46,9 +47,6 @@ from rbm.online.kernels.solvers import assemble, ldl, least_squares, lu
 from rbm.online.kernels.tile import new_tile
 
 __all__ = ["query"]
-
-#: The smallest normal number.
-TINY = float(np.finfo(np.float64).tiny)
 
 
 @inlined
@@ -163,7 +161,8 @@ def residual_sums(factor: Any, alone: bool, tile: Any) -> None:
     """Compute ||F c||^2 or half of c^H G c of both groups into `tile.norms`; if `alone`, of the first lane only."""
     expanded = factor.mode == EXPANDED
     if alone:
-        residual_of_one(factor.matrix, factor.first, tile.c, factor.columns, expanded, 0, tile.work, tile.norms)
+        stride = 2 * tile.lanes
+        residual_of_one(factor.matrix, factor.first, tile.c, stride, factor.columns, expanded, tile.work, tile.norms)
     else:
         nought = splat(tile.one.dtype.type(0))
         residual(factor.matrix, factor.first, tile.c, factor.columns, expanded, tile.norms, nought)
@@ -228,7 +227,7 @@ def refined_residual(factor: Any, answers: Any, row: int, here: int, group: int,
     head, tail, rest = tile.work[:size], tile.work[size : 2 * size], tile.work[2 * size :]
     compensated_coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, factor.columns, head, tail, nought)
     if alone:
-        norm = splat(refine_of_one(factor.matrix, factor.first, factor.columns, head, tail, rest))
+        norm = splat(refine_of_one(factor.matrix, factor.first, factor.columns, head, tail, tile.lanes, rest))
     else:
         norm = refine(factor.matrix, factor.first, factor.columns, head, tail, nought)
     limit = load(tile.one, 0)
@@ -247,7 +246,7 @@ def certify(finish: Any, direct: bool, beta: Any, answers: Any, row: int, here: 
 
     direct : whether gamma comes from L D L^H, as the sharper bound of compliant outputs demands
     """
-    failures, count, number = 0, len(finish.norms), tile.one.dtype.type
+    failures, count = 0, len(finish.norms)
     for lane in range(row, row + here):
         b = tile.betas[group * tile.lanes + lane - row] if len(beta) == 0 else beta[lane]
         answers.value[lane] /= b
@@ -256,21 +255,11 @@ def certify(finish: Any, direct: bool, beta: Any, answers: Any, row: int, here: 
         lost = not (b > 0 and b < np.inf and bound < np.inf)
         for o in range(count):
             rounding = tile.rounding[(2 * o + group) * tile.lanes + lane - row]
-            output_bound = finish.norms[o] * bound + rounding
-            if direct and finish.mismatch[o] >= 0:
-                at = (2 * count + group) * tile.lanes + lane - row
-                total, skew, fixed = (
-                    tile.rounding[at],
-                    tile.rounding[at + 2 * tile.lanes],
-                    tile.rounding[at + 4 * tile.lanes],
-                )
-                sharp = (b * bound + (finish.mismatch[o] + fixed + skew * bound)) * bound
-                sharp = number(1 + 1e-12) * (sharp + total) + rounding
-                output_bound = sharp if sharp < output_bound else output_bound
-            if finish.norms[o] > 0 and bound > 0:
-                output_bound += TINY  # what the products may have lost below it
-            answers.output_bounds[lane, o] = output_bound
-            lost = lost or not output_bound < np.inf
+            at = (2 * count + group) * tile.lanes + lane - row
+            sums = tile.rounding[at], tile.rounding[at + 2 * tile.lanes], tile.rounding[at + 4 * tile.lanes]
+            limit = output_bound(finish.norms[o], bound, rounding, finish.mismatch[o] if direct else -1.0, b, sums)
+            answers.output_bounds[lane, o] = limit
+            lost = lost or not limit < np.inf
             for part in range(tile.parts):
                 lost = lost or not abs(answers.outputs[lane, tile.parts * o + part]) < np.inf
         if lost and answers.failed[lane] == SOLVED:

@@ -14,6 +14,7 @@ from rbm.estimate import RESOLVED
 from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
+from rbm.online.programs import OPERATIONS
 
 __all__ = ["compiled", "inlined", "kernel", "source_digest"]
 
@@ -35,7 +36,7 @@ inlined = jit(inline="always", **OPTIONS)
 def source_digest() -> str:
     """Return a digest of all sources in this folder, of constants from elsewhere, and of compiler versions."""
     versions = numba.__version__, llvmlite.__version__, np.__version__
-    digest = hashlib.sha256(repr((versions, RESOLVED, SHARP)).encode())
+    digest = hashlib.sha256(repr((versions, RESOLVED, SHARP, OPERATIONS)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

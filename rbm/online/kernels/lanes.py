@@ -10,7 +10,8 @@ Inside compiled functions:
 load(array, i), store(array, i, x)     entry i of a flat scratch array of dtype float32/64 or complex64/128
 load_from(array, k)                    real lanes from element k on
 splat(s)                               the number s in all lanes
-fma(a, b, c), fnma(a, b, c)            a b + c and c - a b, one rounding each (real); a may be real where b is complex
+fma(a, b, c), fnma(a, b, c)            a b + c and c - a b, one rounding each (real, or plain numbers); a may be real
+                                       where b is complex
 x + y, x - y, x * y, x / y             entry by entry, of one type; real * complex, complex / real
 conj(x), real(x), imag(x), square(x)   square: |x|^2
 modulus(x), alike(x, y)                |x|; real x as a number of the type of y
@@ -203,6 +204,8 @@ def _fused(sign: int) -> Any:
 
     def typed(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            if isinstance(c, types.Float):
+                return builder.fma(args[0] if sign > 0 else builder.fneg(args[0]), *args[1:])
             (ar, ai), (br, bi), (cr, ci) = (_parts(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
             plus = ar if sign > 0 else builder.fneg(ar)
             re = _call(builder, "fma", plus, br, cr)

@@ -117,14 +117,14 @@ def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out:
 
 @compiled
 def residual_of_one(
-    factor: Any, first: Any, c: Any, columns: int, expanded: bool, lane: int, work: Any, out: Any
+    factor: Any, first: Any, c: Any, stride: int, columns: int, expanded: bool, work: Any, out: Any
 ) -> None:
-    """Do the same for a single lane: the registers run along the rows of F instead of across points."""
+    """Do the same for one point, c_j at j * stride: the registers run along the rows of F instead of across points."""
     width = 64 // factor.itemsize
     spread, sums = work[: 4 * columns], work[4 * columns : 4 * columns + width]
     for j in range(columns):
         for r in range(4):
-            spread[4 * j + r] = c[2 * j * width + lane]
+            spread[4 * j + r] = c[j * stride]
     zero = splat(factor.dtype.type(0))
     total = factor.dtype.type(0)
     for b in range(first.shape[1]):
@@ -144,7 +144,7 @@ def residual_of_one(
             for k in range(r, width, 4):
                 row += sums[k]
             total += row * (spread[16 * b + 4 * r] if expanded else row)
-    out[lane] = total
+    out[0] = total
 
 
 @compiled
@@ -224,15 +224,15 @@ def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: An
 
 
 @compiled
-def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, work: Any) -> Any:
-    """Do the same for the first lane alone: the registers hold four rows and width / 4 columns of F at once."""
+def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, stride: int, work: Any) -> Any:
+    """Do the same for one point, c_j at j * stride: the registers hold four rows and width / 4 columns of F at once."""
     width = 64 // factor.itemsize
     high4, low4 = work[: 4 * columns], work[4 * columns : 8 * columns]
     sums, rests = work[8 * columns : 8 * columns + width], work[8 * columns + width : 8 * columns + 2 * width]
     for j in range(columns):
         for r in range(4):
-            high4[4 * j + r] = head[j * width]
-            low4[4 * j + r] = tail[j * width]
+            high4[4 * j + r] = head[j * stride]
+            low4[4 * j + r] = tail[j * stride]
     zero = splat(factor.dtype.type(0))
     total = factor.dtype.type(0)
     for b in range(first.shape[1]):

@@ -14,10 +14,11 @@ from helpers.oracle import exact_combination_norm
 
 import rbm
 from rbm.estimate import RESOLVED
-from rbm.online import kernels, reference
+from rbm.online import kernels, programs, reference
 from rbm.online.compiled import CompiledModel
 from rbm.online.forms import SHARP, Finish, NormForm, ProductForm, SquareForm
 from rbm.online.kernels import compiler, lanes, packed
+from rbm.online.programs import OPERATIONS
 
 DTYPES = [np.float64, np.complex128, np.float32, np.complex64]
 COUNTS = [1, 2, 8, 9, 16, 17, 33]
@@ -414,7 +415,7 @@ def test_the_cache_on_disk_follows_all_sources(monkeypatch: pytest.MonkeyPatch) 
     digests = [compiler.source_digest()]
     for kernel in (kernels.query, kernels.interpolated):
         assert kernel._cache.source == digests[0]
-    for name, value in (("RESOLVED", RESOLVED + 1), ("SHARP", SHARP + 1)):
+    for name, value in (("RESOLVED", RESOLVED + 1), ("SHARP", SHARP + 1), ("OPERATIONS", OPERATIONS[::-1])):
         with monkeypatch.context() as patch:
             patch.setattr(compiler, name, value)
             digests.append(compiler.source_digest())
@@ -428,10 +429,11 @@ def test_the_cache_on_disk_follows_all_sources(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_compiled_takes_only_constants_from_elsewhere() -> None:
-    """The digest sees the folder, and the two constants by their values."""
+    """The digest sees the folder, the two constants by their values, and the operations of programs in their order."""
     folder, taken = Path(compiler.__file__).parent, set()
     for path in folder.glob("*.py"):
         for module, names in re.findall(r"^from (rbm[\w.]*|lowrank[\w.]*) import ([\w, ]+)", path.read_text(), re.M):
             if not module.startswith("rbm.online.kernels") and path.stem not in ("compiler", "kernel_cache", "packed"):
                 taken |= {name.strip() for name in names.split(",")}
-    assert taken == {"RESOLVED", "SHARP"}
+    assert taken == {"RESOLVED", "SHARP", "Program", "programs"}
+    assert [getattr(programs, name.upper()) for name in OPERATIONS] == list(range(len(OPERATIONS)))
