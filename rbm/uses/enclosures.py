@@ -5,8 +5,8 @@ that lie one to one within ||R|| / sigma of the m values (Kahan; Cao, Xie and Li
 an interval around a group of pairs holds at least as many, and intervals that are disjoint hold different ones.
 
 **Separation.** If (a, b) holds one eigenvalue t, and a vector of norm one has the Rayleigh quotient rho in (a, b) and
-the residual eps, then rho - eps^2 / (b - rho) <= t <= rho + eps^2 / (rho - a) (Temple; Kato, J. Phys. Soc. Japan 4 (1949)):
-(H - t)(H - b) is semi-definite on the spectrum, so eps^2 + (rho - t)(rho - b) >= 0; likewise with a.
+the residual eps, then rho - eps^2 / (b - rho) <= t <= rho + eps^2 / (rho - a) (Temple; Kato, J. Phys. Soc. Japan 4
+(1949)): (H - t)(H - b) is semi-definite on the spectrum, so eps^2 + (rho - t)(rho - b) >= 0; likewise with a.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class FrequencyResponse:
 
     @property
     def intervals(self) -> np.ndarray:
-        """Intervals (M, 2) of the full model's output, of its modulus if it is complex; unbounded where there is none."""
+        """Intervals (M, 2) of the full model's output, of its modulus if it is complex; infinite where open."""
         complex_valued = self.values.dtype.kind == "c"
         middle = np.abs(self.values) if complex_valued else self.values
         known = np.isfinite(self.bounds) & np.isfinite(middle)

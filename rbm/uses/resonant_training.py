@@ -101,7 +101,7 @@ def refined_greedy(
         raise ModelError(f"refined_greedy needs the full-order model, got a {type(model).__name__}")
     mus, result = away_from_poles(model, training, least), None
     for _ in range(rounds):
-        result = greedy(model, mus, tol, resume=result, **options)
+        result = greedy(model, mus, tol=tol, resume=result, **options)
         grown = training_between(
             result.reduced_model, mus, tol, relative=bool(options.get("relative", False)), least=least
         )

@@ -43,8 +43,8 @@ def ritz_pairs(reduced: ReducedModel, path: PencilPath) -> RitzPairs:
     """Return all eigenpairs of the pencil on the reduced basis.
 
     Galerkin on the span of Z, also for a least-squares model: Z^H B Z = (R_P)^H R_B, as Z^H D = (R_P)^H with the
-    columns R_P, R_B of R that belong to P Z and B Z. Whatever rounding does to c and t, residuals are those of the numbers that
-    came out. Raises ModelError for a model without the estimator "orthonormal". Cost: N^3 + 4 N^2 k flops.
+    columns R_P, R_B of R that belong to P Z and B Z. Whatever rounding does to c and t, residuals are those of the
+    numbers that came out. Raises ModelError for a model without the estimator "orthonormal". Cost: N^3 + 4 N^2 k flops.
     """
     if reduced.size == 0:
         raise ModelError("the reduced model has no basis vector, hence no eigenpair")
