@@ -22,12 +22,13 @@ from rbm.uses.enclosures import Group, Spectrum
 
 __all__ = ["Count", "counted", "of_bound", "of_groups"]
 
-#: How often an end at which the elimination breaks down is moved into the interval, by this share of its length.
-ATTEMPTS, MOVED = 8, 1e-7
+#: Ends are moved outwards by this share of the length, until they are beyond the interval by more than rounding, eight
+#: times as far each time, so often.
+MOVED, ATTEMPTS = 1e-11, 10
 
 
 class Count(NamedTuple):
-    """Of the eigenvalues in [low, high] there are at most `number`; in one that is a little longer, at least."""
+    """There are at most `number` eigenvalues in [low, high]."""
 
     low: float
     high: float
@@ -57,29 +58,32 @@ def of_bound(bound: BoundPencil, low: float, high: float) -> Spectrum | None:
 
 
 def counted(terms: PencilTerms, inner: InnerProduct, low: float, high: float) -> Count:
-    """Return how many eigenvalues of B v = t P v lie between low and high. Cost: two factorisations.
+    """Return how many eigenvalues of B v = t P v lie in an interval that holds low and high, and hardly more.
 
-    Raises ModelError where both eliminations break down at each end that is tried.
+    Cost: two factorisations. Raises ModelError where an elimination breaks down, or decides nothing, at each end tried.
     """
-    ends = [_below(terms, inner, at, step) for at, step in ((low, high - low), (high, low - high))]
-    (first, below_first, off_first), (last, below_last, off_last) = ends
-    return Count(first + off_first, last - off_last, below_last - below_first)
+    (first, below_first), (last, below_last) = (
+        _below(terms, inner, at, sign, high - low) for at, sign in ((low, -1.0), (high, 1.0))
+    )
+    return Count(first, last, below_last - below_first)
 
 
-def _below(terms: PencilTerms, inner: InnerProduct, at: float, step: float) -> tuple[float, int, float]:
-    """Return t near `at`, c, and s: at least c eigenvalues are below t + s, and at most c below t - s."""
+def _below(terms: PencilTerms, inner: InnerProduct, end: float, sign: float, length: float) -> tuple[float, int]:
+    """Return t and c: for sign < 0, t <= end with at least c eigenvalues below t; else t >= end with at most c."""
     units = inner.units
     balanced, error = units.take(inner.in_units(terms.matrix))
     size = norm_bound(balanced) + error
     for attempt in range(ATTEMPTS):
-        t = at + MOVED * attempt * step
+        t = end + sign * MOVED * 8.0**attempt * length
         count = inertia(balanced - t * units.product)
         if count is not None:
             rounding = 4 * ROUND_OFF * (abs(t) * units.largest + size) + abs(t) * units.product_error + error
-            return t, count.negative, (count.error + rounding) / units.smallest * (1 + 8 * ROUND_OFF)
+            off = (count.error + rounding) / units.smallest * (1 + 8 * ROUND_OFF)
+            if sign * (t - sign * off - end) >= 0:
+                return t - sign * off, count.negative
     raise ModelError(
-        f"the eigenvalues of the full model could not be counted: its elimination breaks down near t = {at:.6g}; take "
-        "another range"
+        f"the eigenvalues of the full model could not be counted: its elimination breaks down near t = {end:.6g}; "
+        "take another range"
     )
 
 

@@ -103,9 +103,17 @@ class PencilPath:
     @property
     def ends(self) -> tuple[float, float]:
         """The interval of t that the range certainly covers, lower end first."""
+        return self._ends(-1.0)
+
+    @property
+    def outer_ends(self) -> tuple[float, float]:
+        """An interval of t that certainly covers the range."""
+        return self._ends(1.0)
+
+    def _ends(self, outwards: float) -> tuple[float, float]:
         t, off, _ = self.at(np.array(self.range))
         a, b = int(np.argmin(t)), int(np.argmax(t))
-        return float(t[a] + off[a]), float(t[b] - off[b])
+        return float(t[a] - outwards * off[a]), float(t[b] + outwards * off[b])
 
     def parameters(self, intervals: np.ndarray) -> np.ndarray:
         """Return parameter intervals (k, 2) of intervals of t (k, 2) inside `ends`.

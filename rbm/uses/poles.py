@@ -161,20 +161,21 @@ def found_poles(
     number: int | None = None
     if spectrum is None and terms is not None:
         assert full_model is not None
-        count = counted(terms, full_model.inner_product, low, high)
+        count = counted(terms, full_model.inner_product, *path.outer_ends)
         spectrum, number = of_groups(count, groups), count.number
     groups = sharpened(groups, pairs, spectrum)
     inside = [g for g in groups if low < g.low and g.high < high]
     missing = None
     if spectrum is not None and np.isinf([spectrum.low, spectrum.high]).any():  # of the stability bound: for all ranges
-        number, missing = _within(spectrum, low, high), _missing(spectrum, inside, low, high)
+        number, missing = _within(spectrum, path), _missing(spectrum, inside, low, high)
     return _poles(path, pairs, inside, number, missing, len(wanted) - sum(g.holds for g in inside))
 
 
-def _within(spectrum: Spectrum, low: float, high: float) -> int | None:
-    """Return the number of eigenvalues in (low, high), None if an end is in one of their intervals."""
+def _within(spectrum: Spectrum, path: PencilPath) -> int | None:
+    """Return the number of eigenvalues that the range meets, None if one of them may be at an end."""
     first, last = spectrum.intervals.T
-    if np.any((first <= low) & (low <= last)) or np.any((first <= high) & (high <= last)):
+    (low, high), (lowest, highest) = path.ends, path.outer_ends
+    if np.any((first <= low) & (lowest <= last)) or np.any((first <= highest) & (high <= last)):
         return None
     return int(spectrum.numbers[(first > low) & (last < high)].sum())
 

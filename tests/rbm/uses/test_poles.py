@@ -14,6 +14,7 @@ import rbm
 from lowrank import gram_schmidt
 from problems import frequency_sweep, frequency_sweep_grid
 from problems.interval import Interval, on_rectangle
+from rbm.stability.bound import bind
 from rbm.uses.enclosures import Spectrum, grouped, sharpened
 from rbm.uses.poles import found_poles
 from rbm.uses.ritz_pairs import RitzPairs
@@ -152,9 +153,12 @@ def test_the_duct_s_closed_form_is_inside_the_radii(damping: float) -> None:
 def test_a_range_that_ends_at_a_pole_leaves_it_undecided() -> None:
     model, truth = membrane()
     reduced = reduced_at(model, np.linspace(2, 245, 40))
-    poles = found_poles(reduced, (5.0, float(truth[2])))
-    assert len(poles) == 2
-    assert not poles.complete
+    for pole in rbm.poles(reduced).values[2:5]:
+        for made, full in ((reduced, None), (replace(reduced, stability=bind(1e-4, model)), model)):
+            poles = found_poles(made, (5.0, float(pole)), full_model=full)
+            assert not poles.complete
+            assert len(poles) == np.sum(truth < pole - 1e-9)
+            check(replace(poles, number=None), truth)
 
 
 def exact_eigenvalues(k: np.ndarray, m: np.ndarray) -> np.ndarray:
