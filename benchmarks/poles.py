@@ -20,7 +20,7 @@ import numpy as np
 __all__ = ["CASES", "run"]
 
 STORE = Path(__file__).with_name("poles.json")
-#: What rounding in the entries of assembled matrices may move closed forms by, as a share; measured errors count beyond.
+#: What rounding in the entries of assembled matrices may move closed forms by, as a share.
 ENTRIES = 1e-10
 
 
