@@ -71,7 +71,7 @@ def test_a_damped_model_has_resonances_and_excludes_none() -> None:
     found = rbm.frequency_response(reduced(model), k, "receiver")
     assert found.poles is not None
     assert found.poles.damped
-    assert len(found.poles) == np.sum((resonant_wavenumbers((1.0, 0.8), 8.9) > 2))
+    assert len(found.poles) == np.sum(resonant_wavenumbers((1.0, 0.8), 8.9) > 2)
     assert found.certified.all()
     assert len(found.excluded) == 0
     truth = np.abs(model.outputs["receiver"](k[:, None], model.solve(k[:, None])))
