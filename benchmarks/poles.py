@@ -65,8 +65,9 @@ def _response(model: Any, reduced: Any, output: str, points: int) -> dict[str, A
 def _trained(model: Any, tol: float) -> tuple[Any, dict[str, Any]]:
     from rbm.uses import refined_greedy
 
+    low, high = model.parameters.bounds[0]
     begun = time.process_time()
-    result, mus = refined_greedy(model, np.linspace(*model.parameters.bounds[0], 33), tol, relative=True)
+    result, mus = refined_greedy(model, np.linspace(low, high, 33), tol, relative=True)
     seconds = time.process_time() - begun
     found = {"n": model.dimension, "N": result.reduced_model.size, "training": len(mus), "greedy_cpu": seconds}
     return result.reduced_model, found

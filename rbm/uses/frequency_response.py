@@ -63,9 +63,9 @@ def frequency_response(
 ) -> FrequencyResponse:
     """Return an output at many points of one parameter, certified, and where its poles are.
 
-    Each pole of a model without damping is in one of the `excluded` intervals, which reach from the last certified
-    point before it to the first one after it, and so are all points without a bound: A(mu) is singular there to working
-    precision, or the bound exceeds rtol |value|.
+    Each pole that is known (those of `poles`, its `missing` ones too) is in one of the `excluded` intervals, which
+    reach from the last certified point before it to the first one after it, and so are all points without a bound:
+    A(mu) is singular there to working precision, or the bound exceeds rtol |value|.
 
     mus : (M,) or (M, 1), in any order
     output : its name; may be left out if there is one only

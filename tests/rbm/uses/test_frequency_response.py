@@ -29,7 +29,7 @@ def test_every_pole_is_excluded_and_every_certified_interval_is_true(size: int) 
     model = cavity()
     k = np.linspace(*SHORT, 300)
     found = rbm.frequency_response(reduced(model, size), k, "receiver", rtol=0.5)
-    poles = np.sqrt(np.maximum(1 / model.stability.eigenvalues - 1, 0))  # type: ignore[union-attr]
+    poles = np.sqrt(np.maximum(1 / model.stability.eigenvalues - 1, 0))  # type: ignore[attr-defined]
     poles = poles[(poles > 2) & (poles < 9)]
     inside = (poles[:, None] > found.excluded[:, 0]) & (poles[:, None] < found.excluded[:, 1])
     assert np.all(inside.sum(axis=1) == 1)

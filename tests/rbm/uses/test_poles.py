@@ -53,7 +53,7 @@ def reduced_at(model: rbm.FullOrderModel, points: Any, **options: Any) -> rbm.Re
     return rbm.project(model, gram_schmidt(snapshots.T, product=model.product).basis, **options)
 
 
-def check(poles: rbm.uses.Poles, truth: np.ndarray, share: float = ENTRIES) -> None:
+def check(poles: rbm.Poles, truth: np.ndarray, share: float = ENTRIES) -> None:
     """Every interval holds as many of the true poles as it says, and if it is complete, all are in one."""
     low, high = poles.intervals.T
     off = share * np.abs(truth)
@@ -71,8 +71,7 @@ def check(poles: rbm.uses.Poles, truth: np.ndarray, share: float = ENTRIES) -> N
 @pytest.mark.parametrize("projection", ["galerkin", "least-squares"])
 @pytest.mark.parametrize("product", ["stiffness", "mass"])
 def test_the_membrane_s_closed_form_is_inside_the_radii(projection: Any, product: str) -> None:
-    options = {"product": "mass"} if product == "mass" else {}
-    model, truth = membrane(projection=projection, **options)
+    model, truth = membrane(projection=projection, product=product)
     reduced = reduced_at(model, np.linspace(2, 245, 40))
     poles = rbm.poles(reduced)
     check(poles, truth)
@@ -259,6 +258,18 @@ def test_the_square_of_the_residual_needs_the_distance_from_all_others() -> None
     assert sharpened([group], pairs, far) == [group]
 
 
+def test_a_pair_with_a_large_residual_spoils_no_good_one() -> None:
+    values, residuals = np.array([1.0, 1.1, 1.1 + 1e-9, 3.0]), np.array([1e-8, 0.3, 1e-8, 0.5])
+    pairs = RitzPairs(values, np.eye(4), residuals, np.zeros(4))
+    groups = grouped(pairs, np.arange(4))
+    assert [g.members for g in groups] == [(0,), (2,), (3,)]
+    assert groups[0].high - groups[0].low < 3e-8
+    together = grouped(replace(pairs, residuals=np.array([0.2, 0.3, 0.25, 0.5])), np.arange(4))
+    assert [g.members for g in together] == [(0, 1, 2), (3,)]
+    assert together[0].holds == 3
+    assert together[0].high - together[0].low == pytest.approx(0.1 + 2 * np.sqrt(0.04 + 0.09 + 0.0625), rel=1e-6)
+
+
 def test_bad_input_is_one_clear_error() -> None:
     model, truth = membrane()
     reduced = reduced_at(model, np.linspace(2, 245, 10))
@@ -271,13 +282,13 @@ def test_bad_input_is_one_clear_error() -> None:
     for bad in (3.0, (1, 2, 3), "ab", ("a", "b")):
         with pytest.raises(rbm.ParameterError, match="range must be a pair of numbers"):
             rbm.poles(reduced, bad)
-    for bad in ((5.0, 5.0), (7.0, 2.0), (np.nan, 3.0)):
+    for ends in ((5.0, 5.0), (7.0, 2.0), (np.nan, 3.0)):
         with pytest.raises(rbm.ParameterError, match="low < high"):
-            rbm.poles(reduced, bad)
+            rbm.poles(reduced, ends)
     with pytest.raises(rbm.ParameterError, match=r"not inside that of the model, \[1, 250\]"):
         rbm.poles(reduced, (0.5, 10.0))
     with pytest.raises(rbm.ModelError, match="asks a reduced model, got a FullOrderModel"):
-        rbm.poles(model)  # type: ignore[arg-type]
+        rbm.poles(model)
     with pytest.raises(rbm.ModelError, match=r"full_model must be a rbm.FullOrderModel, got a ReducedModel"):
         rbm.poles(reduced, full_model=reduced)  # type: ignore[arg-type]
     with pytest.raises(rbm.ModelError, match="mass must be the number of an operator term"):
