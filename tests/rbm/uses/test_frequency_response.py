@@ -128,6 +128,30 @@ def test_a_refined_training_set_meets_the_tolerance_between_its_points(damping: 
     np.testing.assert_array_equal(training_between(result.reduced_model, mus, tol, relative=True), mus)
 
 
+def test_poles_that_nothing_excites_are_excluded_too() -> None:
+    model = frequency_sweep("duct", n=300, damping=0.0, wavenumbers=(2.0, 6.0), size=(2.0, 0.9))
+    training = away_from_poles(model, np.linspace(2, 6, 100))
+    small = rbm.greedy(model, training, max_basis=12, tol=1e-6).reduced_model
+    found = rbm.frequency_response(small, np.linspace(2, 6, 200), "receiver")
+    assert found.poles is not None
+    assert found.poles.missing is not None
+    exact = resonant_wavenumbers((2.0, 0.9), 5.87)
+    assert len(found.poles.missing) == np.sum(exact > 2) - np.sum(np.arange(4) * np.pi / 2 > 2)
+    for a, b in (*found.poles.missing, *found.poles.intervals):
+        assert np.sum((found.excluded[:, 0] < a) & (found.excluded[:, 1] > b)) == 1
+
+
+def test_narrow_peaks_are_looked_for_at_the_resonances() -> None:
+    model = cavity(1e-6)
+    small = reduced(model, 8)
+    grown = training_between(small, mus := np.linspace(*SHORT, 12), 1e-3)[:, 0]
+    new = np.setdiff1d(grown, mus)
+    at = rbm.poles(small, damped=True).values
+    gaps = np.unique(np.searchsorted(mus, at))
+    for point in new[np.isin(np.searchsorted(mus, new), gaps)]:
+        assert np.min(np.abs(at - point)) < 5e-3
+
+
 def test_points_are_added_between_those_that_are_there() -> None:
     small = reduced(cavity(), 4)
     mus = np.linspace(*SHORT, 12)
