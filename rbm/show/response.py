@@ -15,7 +15,7 @@ __all__ = ["frequency_response"]
 def frequency_response(response: FrequencyResponse, *, truth: Any = None, ax: Any = None) -> Any:
     """Draw the modulus of an output over the parameter, with its certified intervals as a band.
 
-    Poles are lines, dashed where the reduced model does not see them, dotted for resonances of a damped model; excluded
+    Poles are lines with their intervals, dashed where the reduced model does not see them, dotted for resonances of a damped model; excluded
     intervals are grey, and curves end there.
 
     truth : (x, s), points of the parameter and the full model's output there, if known
@@ -30,6 +30,8 @@ def frequency_response(response: FrequencyResponse, *, truth: Any = None, ax: An
     ax.fill_between(x, np.maximum(middle - radius, np.finfo(float).tiny), middle + radius, **band)
     ax.plot(x, middle, color="#0072B2", lw=1.2, label="reduced model")
     if (poles := response.poles) is not None:
+        for a, b in poles.intervals:
+            ax.axvspan(a, b, color="#D55E00", alpha=0.3, lw=0, zorder=0)
         for k, value in enumerate(poles.values):
             label = ("resonance" if poles.damped else "pole") if k == 0 else None
             ax.axvline(value, color="#D55E00", lw=0.8, ls=":" if poles.damped else "-", label=label, zorder=1)
