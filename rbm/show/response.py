@@ -15,8 +15,8 @@ __all__ = ["frequency_response"]
 def frequency_response(response: FrequencyResponse, *, truth: Any = None, ax: Any = None) -> Any:
     """Draw the modulus of an output over the parameter, with its certified intervals as a band.
 
-    Poles are lines with their intervals, dashed where the reduced model does not see them, dotted for resonances of a damped model; excluded
-    intervals are grey, and curves end there.
+    Poles are lines with their intervals, dashed where the reduced model does not see them, dotted for resonances of a
+    damped model; excluded intervals are grey, and curves end there.
 
     truth : (x, s), points of the parameter and the full model's output there, if known
     """

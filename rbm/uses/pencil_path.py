@@ -7,7 +7,7 @@ B v = t P v, and every t stands for a lambda of K v = lambda M v: t = 1 / (p lam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ class PencilPath:
         return t, off, np.where(np.abs(z) > 0, share, 0.0)
 
     def checked(self) -> PencilPath:
-        """Return the path; raise ModelError where it is damped, without end, or turns back."""
+        """Return the path, `damped` only if it is; raise ModelError where that is refused, without end, or turns back."""
         low, high = self.range
         mus = self.space.sample(LOOKED, method="grid")[:, 0]
         mus = np.unique(np.concatenate([[low, high], mus[(mus > low) & (mus < high)], np.linspace(low, high, LOOKED)]))
@@ -98,7 +98,7 @@ class PencilPath:
                 f"the coefficients go through the spectrum forwards and backwards between {name} = {low:g} and "
                 f"{high:g} (near {turn[0] if len(turn) else low:g}); take ranges on which -b / a rises or falls"
             )
-        return self
+        return self if np.any(share > IMAGINARY) else replace(self, damped=False)
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -238,10 +238,8 @@ def _combination(alphas: np.ndarray, kappas: np.ndarray, stiffness: Any, mass: A
 def _range(space: ParameterSpace, given: Any) -> tuple[float, float]:
     """Return the ends of a range inside the parameter space; that of the space for None."""
     name, (low, high) = space.names[0], space.bounds[0]
-    if given is None:
-        return float(low), float(high)
     try:
-        a, b = (float(x) for x in given)
+        a, b = (float(x) for x in (space.bounds[0] if given is None else given))
     except (TypeError, ValueError):
         raise ParameterError(f"range must be a pair of numbers (low, high) of {name}, got {given!r:.60}") from None
     if not (np.isfinite(a) and np.isfinite(b) and a < b):

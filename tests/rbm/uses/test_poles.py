@@ -149,6 +149,15 @@ def test_the_duct_s_closed_form_is_inside_the_radii(damping: float) -> None:
     assert 0 < len(part) < len(poles)
 
 
+def test_a_model_without_damping_is_none_that_is_damped() -> None:
+    model, _ = membrane()
+    reduced = reduced_at(model, np.linspace(2, 245, 20))
+    a, b = rbm.poles(reduced), rbm.poles(reduced, damped=True)
+    assert b.damped is False
+    np.testing.assert_allclose(a.values, b.values, rtol=1e-12)
+    np.testing.assert_array_equal(a.holds, b.holds)
+
+
 def test_a_range_that_ends_at_a_pole_leaves_it_undecided() -> None:
     model, truth = membrane()
     reduced = reduced_at(model, np.linspace(2, 245, 40))
