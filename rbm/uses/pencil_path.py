@@ -71,7 +71,7 @@ class PencilPath:
         return t, off, np.where(np.abs(z) > 0, share, 0.0)
 
     def checked(self) -> PencilPath:
-        """Return the path, `damped` only if it is; raise ModelError where that is refused, without end, or turns back."""
+        """Return the path, `damped` only if it is; ModelError where that is refused, without end, or turns back."""
         low, high = self.range
         mus = self.space.sample(LOOKED, method="grid")[:, 0]
         mus = np.unique(np.concatenate([[low, high], mus[(mus > low) & (mus < high)], np.linspace(low, high, LOOKED)]))
