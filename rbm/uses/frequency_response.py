@@ -29,7 +29,7 @@ class FrequencyResponse:
     bounds: np.ndarray  #: (M,) infinite where there is none
     certified: np.ndarray  #: (M,) True where the bound is finite, and small enough if that was asked for
     excluded: np.ndarray  #: (k, 2) open intervals around poles and points that are not certified, disjoint
-    poles: Poles | None  #: the poles, or resonances; None for a model that is no pencil
+    poles: Poles | None  #: the poles, or resonances; None where they are not known, as for a model that is no pencil
 
     @property
     def intervals(self) -> np.ndarray:
@@ -45,7 +45,7 @@ class FrequencyResponse:
         return len(self.mus)
 
     def __repr__(self) -> str:
-        poles = "no pencil" if self.poles is None else f"{len(self.poles)} poles enclosed"
+        poles = "poles not known" if self.poles is None else f"{len(self.poles)} poles enclosed"
         return (
             f"FrequencyResponse({self.output} at {len(self)} points of {self.parameter}, {int(self.certified.sum())} "
             f"certified, {len(self.excluded)} intervals excluded, {poles})"
@@ -93,7 +93,9 @@ def frequency_response(
     values, bounds = np.asarray(solution.outputs[name]), np.asarray(solution.output_bounds[name])
     certified = np.isfinite(bounds) & np.isfinite(values)
     certified[certified] = bounds[certified] <= rtol * np.abs(values[certified])
-    if poles is None and len(points) > 1:
+    if poles is not None:
+        _check_poles(poles, space.names[0], points)
+    elif len(points) > 1:
         poles = _poles(reduced, (float(points[0]), float(points[-1])))
     around = np.zeros((0, 2))
     if poles is not None and not poles.damped:
@@ -111,6 +113,18 @@ def _output(reduced: ReducedModel, name: str | None) -> str:
             f"output must be one of {', '.join(map(repr, known)) or 'none: the model has none'}, got {name!r}"
         )
     return name
+
+
+def _check_poles(poles: Any, name: str, points: np.ndarray) -> None:
+    """Raise ModelError for what are no poles, or those of another parameter or of a shorter range."""
+    if not isinstance(poles, Poles):
+        raise ModelError(f"poles must be what rbm.poles returned, got {type(poles).__name__}")
+    low, high = poles.range
+    if poles.parameter != name or not (low <= points[0] and points[-1] <= high):
+        raise ModelError(
+            f"the poles given are those of {poles.parameter} in [{low:g}, {high:g}], and the points are {name} in "
+            f"[{points[0]:g}, {points[-1]:g}]"
+        )
 
 
 def _poles(reduced: ReducedModel, range_: tuple[float, float]) -> Poles | None:

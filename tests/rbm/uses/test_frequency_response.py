@@ -85,7 +85,7 @@ def test_a_model_that_is_no_pencil_has_a_response_without_poles() -> None:
     found = rbm.frequency_response(small, np.linspace(2, 4, 30), "receiver")
     assert found.poles is None
     assert found.certified.all()
-    assert "no pencil" in repr(found)
+    assert "poles not known" in repr(found)
 
 
 def test_bad_input_is_one_clear_error() -> None:
@@ -95,6 +95,14 @@ def test_bad_input_is_one_clear_error() -> None:
         rbm.frequency_response(small, [3.0, 4.0], "ear")
     with pytest.raises(rbm.ModelError, match="output must be one of"):
         rbm.frequency_response(small, [3.0, 4.0])
+    small_range = rbm.poles(reduced(model), (3.0, 4.5))
+    with pytest.raises(rbm.ModelError, match=r"the poles given are those of k in \[3, 4.5\], and the points are k in"):
+        rbm.frequency_response(small, [3.0, 5.0], "source", poles=small_range)
+    with pytest.raises(rbm.ModelError, match=r"poles must be what .* returned, got ndarray"):
+        rbm.frequency_response(small, [3.0, 5.0], "source", poles=small_range.values)  # type: ignore[arg-type]
+    given = rbm.frequency_response(small, [3.0, 3.1, 4.2], "source", poles=small_range)
+    assert given.poles is small_range
+    assert given.excluded.tolist() == [[3.1, 4.2]]
     for bad in (0.0, -1.0, np.nan, True):
         with pytest.raises(rbm.ModelError, match="rtol must be a positive number"):
             rbm.frequency_response(small, [3.0, 4.0], "source", rtol=bad)
