@@ -45,7 +45,9 @@ from rbm.time import (
 )
 from rbm.uses.calibrate import Calibration, calibrate
 from rbm.uses.dask_arrays import dask_solve
+from rbm.uses.frequency_response import FrequencyResponse, frequency_response
 from rbm.uses.minimize import Minimum, minimize
+from rbm.uses.poles import Poles, poles
 
 __version__ = "0.1.0"
 
@@ -55,6 +57,7 @@ __all__ = [
     "Estimate",
     "EstimatorUnusable",
     "FileFormatError",
+    "FrequencyResponse",
     "FullOrderModel",
     "Gradient",
     "GreedyResult",
@@ -68,6 +71,7 @@ __all__ = [
     "PODGreedyStep",
     "ParameterError",
     "ParameterSpace",
+    "Poles",
     "ReducedModel",
     "ReducedTimeModel",
     "Reduction",
@@ -84,12 +88,14 @@ __all__ = [
     "estimators",
     "expected_memory",
     "extended",
+    "frequency_response",
     "from_pymor",
     "greedy",
     "load",
     "minimize",
     "plots",
     "pod_greedy",
+    "poles",
     "project",
     "project_time",
     "read_matrices",

@@ -3,12 +3,20 @@
 ``calibrate`` is the search, ``measurements`` compares data with the model and bounds the difference to the full model,
 ``searches`` calls optimisers, and ``sensitivity`` says what the data leave open. ``minimize``
 descends along the derivatives of an output; ``automatic_derivatives`` makes it a function of torch or JAX.
-``dask_arrays`` answers the chunks of a dask array.
+``dask_arrays`` answers the chunks of a dask array. ``poles`` encloses resonances: ``pencil_path`` says which eigenvalue
+a parameter meets, ``ritz_pairs`` and ``enclosures`` enclose eigenvalues, ``known_spectrum`` counts them;
+``frequency_response`` puts poles and certified outputs together, ``resonant_training`` refines training sets.
 """
 
 from rbm.uses.automatic_derivatives import jax_function, torch_function
 from rbm.uses.calibrate import Calibration, calibrate
 from rbm.uses.dask_arrays import dask_solve
+from rbm.uses.frequency_response import FrequencyResponse, frequency_response
 from rbm.uses.minimize import Minimum, minimize
+from rbm.uses.poles import Poles, poles
+from rbm.uses.resonant_training import away_from_poles, refined_greedy, training_between
 
-__all__ = ["Calibration", "Minimum", "calibrate", "dask_solve", "jax_function", "minimize", "torch_function"]
+__all__ = [
+    "Calibration", "FrequencyResponse", "Minimum", "Poles", "away_from_poles", "calibrate", "dask_solve",
+    "frequency_response", "jax_function", "minimize", "poles", "refined_greedy", "torch_function", "training_between",
+]  # fmt: skip
