@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from problems.geometry.formulas import Formula
+from problems.geometry.formulas import PI, Formula
 from problems.geometry.polynomials import Atom, Polynomial
 from rbm.parameters.space import ParameterSpace
 
@@ -84,6 +84,7 @@ def enclosed(formula: Formula, names: tuple[str, ...], low: np.ndarray, high: np
     They are infinite where it is undefined somewhere in the box, or too large for double precision.
     """
     known: dict[Atom, Interval] = {Atom(name): (low[:, j], high[:, j]) for j, name in enumerate(names)}
+    known[PI] = np.full(len(low), np.pi), np.full(len(low), np.pi)
     with np.errstate(all="ignore"):
         return _formula(formula, known, len(low))
 

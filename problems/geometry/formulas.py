@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from problems.geometry.polynomials import Atom, Polynomial, number_text, power_t
 from rbm.errors import ModelError
 from rbm.parameters.expressions import FUNCTIONS, Expression
 
-__all__ = ["Formula", "formula", "of_function"]
+__all__ = ["PI", "Formula", "formula", "of_function"]
 
 #: Larger powers are not multiplied out.
 LARGEST_POWER = 12
+#: The number, which formulas write as it is.
+PI = Atom("pi")
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,8 @@ def _operand(value: Any, text: str) -> Formula:
         raise ModelError(f"a geometry is real, but {text!r} has the complex number {complex(value)}")
     if not np.isfinite(value):
         raise ModelError(f"a geometry is given by finite numbers, got {text!r}")
+    if value == math.pi:
+        return Formula(Polynomial.atom(PI))
     return Formula.number(Fraction(repr(float(value))))
 
 
@@ -225,6 +229,10 @@ def of_function(name: str, x: Formula) -> Formula:
     root = _root(x) if name == "sqrt" else None
     if root is not None:
         return Formula.number(root)
+    whole = Polynomial.number(1)  # one denominator, so that equal arguments have the same text
+    for factor, power in x.denominators:
+        whole = whole * factor**power
+    x = Formula(x.numerator, ((whole, 1),) if x.denominators else ())
     return Formula(Polynomial.atom(Atom(f"{name}({x.text()})", name, x)))
 
 
@@ -233,7 +241,7 @@ def _root(x: Formula) -> Fraction | None:
     c = x.constant
     if c is None or c < 0:
         return None
-    root = Fraction(isqrt(c.numerator), isqrt(c.denominator))
+    root = Fraction(math.isqrt(c.numerator), math.isqrt(c.denominator))
     return root if root * root == c else None
 
 

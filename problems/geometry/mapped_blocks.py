@@ -77,10 +77,10 @@ def mapped_mesh(
 class MappedBlocks:
     """A mesh of triangles or quadrilaterals with a map x = T(X; mu) that is affine on each of its pieces.
 
-    Its methods return lists of :class:`MappedTerm`, to be added as lists; :func:`problems.merged_terms` makes of them the
-    terms of a model, in all unknowns of the finite element space (:func:`rbm.constrain` takes Dirichlet conditions). In
-    a piece with the sides t_k of a triangle and their images s_k(mu), a = t_1 x t_2 and m = s_1 x s_2 are twice the
-    areas, and m / a is the determinant of the map.
+    Its methods return lists of :class:`MappedTerm`, to be added as lists; :func:`problems.merged_terms` makes of them
+    the terms of a model, in all unknowns of the finite element space (:func:`rbm.constrain` takes Dirichlet
+    conditions). In a piece with the sides t_k of a triangle and their images s_k(mu), a = t_1 x t_2 and m = s_1 x s_2
+    are twice the areas, and m / a is the determinant of the map.
 
     Coefficients c, k, w are numbers, formulas in the parameters, or {block: coefficient}, where blocks that are not
     named have none.

@@ -65,7 +65,8 @@ class Polynomial:
     @classmethod
     def atom(cls, atom: Atom) -> Polynomial:
         """Return a parameter, or a function, as a polynomial."""
-        return cls({((atom, 1),): Fraction(1)})
+        monomial: Monomial = ((atom, 1),)
+        return cls({monomial: Fraction(1)})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Polynomial) and self.terms == other.terms
@@ -183,8 +184,9 @@ def power_text(text: str, power: int) -> str:
 
 
 def number_text(value: Fraction) -> str:
-    """Return a positive rational number as a formula: as a decimal, where one is right."""
+    """Return a positive rational number as a formula: as a decimal, where one is right; rounded, where it is long."""
     if value.denominator == 1 and value < 10**15:
         return str(value)
     shown = repr(float(value))
-    return shown if Fraction(shown) == value else f"({value.numerator}/{value.denominator})"
+    short = max(value.numerator, value.denominator) < 10**15
+    return f"({value.numerator}/{value.denominator})" if short and Fraction(shown) != value else shown

@@ -1,4 +1,4 @@
-"""Affine terms of a mapped domain: merged_terms where their coefficients are one but for a number."""
+"""Affine terms of a mapped domain: merged where their coefficients are one but for a number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MappedTerm", "merged_terms"]
 
 @dataclass(frozen=True, eq=False)
 class MappedTerm:
-    """A term c(mu) A of one block and one direction, before terms are merged_terms.
+    """A term c(mu) A of one block and one direction, before terms are merged.
 
     coefficient : c, in normal form
     matrix : A (n, n), sparse, or a vector (n,)
@@ -32,8 +32,8 @@ def merged_terms(terms: Iterable[MappedTerm]) -> list[tuple[str | float, Any]]:
     """Return pairs (coefficient, matrix) for :class:`rbm.FullOrderModel`, one for coefficients that are equal.
 
     c_1 A_1 + c_2 A_2 = c_1 (A_1 + r A_2) where c_2 = r c_1 for all parameters, a rational number r. It is decided
-    exactly, by normal forms of the formulas (:mod:`problems.geometry.formulas`): terms that are merged_terms are equal, and
-    so is the sum, but for the rounding of r and of one addition an entry. A negative r is merged_terms only where neither
+    exactly, by normal forms of the formulas (:mod:`problems.geometry.formulas`): terms that are merged are equal, and
+    so is the sum, but for the rounding of r and of one addition an entry. A negative r is merged only where neither
     matrix is semi-definite, so that those that are stay so, as min-theta bounds need it. Terms that are zero for all
     parameters are left out. Coefficients that are numbers come out as 1.0.
 
