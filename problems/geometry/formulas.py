@@ -142,11 +142,13 @@ class Formula:
         if not self:
             return "0"
         number, monomial, rest = self.numerator.primitive()
+        if abs(number) == 1 and not monomial and not self.denominators:
+            return self.numerator.text()
         above = [power_text(atom.text, power) for atom, power in monomial if power > 0]
         below = [power_text(atom.text, -power) for atom, power in monomial if power < 0]
         below += [power_text(f"({factor.text()})", power) for factor, power in self.denominators]
         if rest.constant is None:
-            above.append(f"({rest.text()})" if above or below or abs(number) != 1 or number < 0 else rest.text())
+            above.append(f"({rest.text()})")
         if abs(number) != 1 or not above:
             above.insert(0, number_text(abs(number)))
         sign = "-" if number < 0 else ""

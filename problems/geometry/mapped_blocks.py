@@ -63,11 +63,11 @@ def mapped_mesh(
     linear = {skfem.MeshTri1: skfem.ElementTriP1, skfem.MeshQuad1: skfem.ElementQuad1}
     if type(mesh) not in linear:
         raise ModelError(f"the reference mesh must be a skfem.MeshTri or MeshQuad, got {type(mesh).__name__}")
+    check_fit(pieces, vertices)
     number = members(pieces, mesh.p, mesh.t)
     for n, piece in enumerate(pieces):
         if not np.any(number == n):
             raise ModelError(f"block {piece.block!r} holds no element of the mesh; leave it out, or refine the mesh")
-    check_fit(pieces, vertices)
     check_folds(pieces, parameters)
     chosen = linear[type(mesh)]() if element is None else element
     return MappedBlocks(mesh, parameters, tuple(pieces), number, chosen)
