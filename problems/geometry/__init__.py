@@ -1,8 +1,9 @@
 """Domains whose shape is a parameter (docs/geometry.md).
 
 ``mapped_blocks`` and ``grids`` make them of a mesh and of where the corners of its blocks go; ``terms`` merges the
-affine terms. Below: ``pieces`` are the affine maps, with their checks; ``forms`` assembles; ``formulas`` are rational
-functions in normal form, of ``polynomials``; ``enclosures`` proves their signs.
+affine terms. Below: ``pieces`` are the affine maps, with their checks; ``forms`` assembles, ``sides`` finds facets,
+``given`` reads coefficients; ``formulas`` are rational functions in normal form, of ``polynomials``; ``enclosures``
+proves their signs.
 """
 
 from problems.geometry.grids import mapped_grid

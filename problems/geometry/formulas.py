@@ -44,7 +44,7 @@ class Formula:
 
     @classmethod
     def number(cls, value: Fraction | int) -> Formula:
-        """Return a constant."""
+        """Return a number as a constant."""
         return cls(Polynomial.number(value))
 
     @property

@@ -63,8 +63,8 @@ def mapped_grid(
     cells = [(i, j) for i in range(len(lines[0]) - 1) for j in range(len(lines[1]) - 1)]
     named = {f"{i},{j}": [(i, j)] for i, j in cells} if blocks is None else blocks
     pieces = []
-    for name, members_ in named.items():
-        for cell in members_:
+    for name, of_block in named.items():
+        for cell in of_block:
             if tuple(cell) not in cells:
                 raise ModelError(
                     f"block {name!r} has the cell {cell!r}, which is none of the {len(lines[0]) - 1} columns and "

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from problems.geometry.forms import Assembly, facet_numbers, side_length, sides
+from problems.geometry.forms import Assembly
 from problems.geometry.formulas import Formula, formula
 from problems.geometry.given import by_piece, tensor, vector
 from problems.geometry.pieces import Piece, check_fit, check_folds, cross, members, read_pieces, read_vertices
+from problems.geometry.sides import facet_numbers, side_length, sides
 from problems.geometry.terms import MappedTerm
 from rbm.errors import ModelError
 from rbm.parameters.space import ParameterSpace, parameter_space
@@ -176,13 +177,13 @@ class MappedBlocks:
         made, names = [], self.parameters.names
         given = {number: formula(value, names) for number, _, value in by_piece(c, self.pieces)}
         groups = sides(self.mesh, self.pieces, self.number, facet_numbers(self.mesh, facets))
-        for (number, side), members_ in groups.items():
+        for (number, side), mine in groups.items():
             if number not in given:
                 continue
             piece = self.pieces[number]
             t, s = piece.side(side)
             length, factor = side_length(s, self.parameters)
-            of_mass, of_load = self._assembly.on_facets(members_)
+            of_mass, of_load = self._assembly.on_facets(mine)
             matrix = (of_mass() if matrices else of_load()) * (factor / float(t[0] ** 2 + t[1] ** 2) ** 0.5)
             made.append(MappedTerm(given[number] * length, matrix, matrices, piece.block))
         return made

@@ -59,7 +59,7 @@ class Polynomial:
 
     @classmethod
     def number(cls, value: Fraction | int) -> Polynomial:
-        """Return a constant."""
+        """Return a number as a constant."""
         return cls({ONE: Fraction(value)})
 
     @classmethod

@@ -201,6 +201,7 @@ def bounds_hold(model: rbm.FullOrderModel) -> None:
     reduced = rbm.greedy(model, model.parameters.sample(60), max_basis=6, progress=False).reduced_model
     mus = model.parameters.sample(40, "random", rng=5)
     answer = reduced.solve(mus)
+    assert reduced.basis is not None
     errors = model.error_norm(mus, answer.coefficients, reduced.basis)
     assert np.all(errors <= answer.bound)
     assert np.all(answer.bound < 1e3 * errors)
