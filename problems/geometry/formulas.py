@@ -15,7 +15,7 @@ from problems.geometry.polynomials import Atom, Polynomial, number_text, power_t
 from rbm.errors import ModelError
 from rbm.parameters.expressions import FUNCTIONS, Expression
 
-__all__ = ["PI", "Formula", "formula", "of_function"]
+__all__ = ["PI", "Formula", "formula", "of_function", "rational_root"]
 
 #: Larger powers are not multiplied out.
 LARGEST_POWER = 12
@@ -228,7 +228,7 @@ def _applied(function: Callable[..., Any], arguments: list[Any], text: str) -> F
 
 def of_function(name: str, x: Formula) -> Formula:
     """Return a function of a formula, which stays as it is written."""
-    root = _root(x) if name == "sqrt" else None
+    root = rational_root(x.constant) if name == "sqrt" and x.constant is not None else None
     if root is not None:
         return Formula.number(root)
     whole = Polynomial.number(1)  # one denominator, so that equal arguments have the same text
@@ -238,13 +238,12 @@ def of_function(name: str, x: Formula) -> Formula:
     return Formula(Polynomial.atom(Atom(f"{name}({x.text()})", name, x)))
 
 
-def _root(x: Formula) -> Fraction | None:
+def rational_root(value: Fraction) -> Fraction | None:
     """Return the square root of a number, if it is rational."""
-    c = x.constant
-    if c is None or c < 0:
+    if value < 0:
         return None
-    root = Fraction(math.isqrt(c.numerator), math.isqrt(c.denominator))
-    return root if root * root == c else None
+    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+    return root if root * root == value else None
 
 
 def _binary(function: Callable[..., Any], a: Formula, b: Formula) -> Formula:

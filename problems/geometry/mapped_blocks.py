@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
+from math import gcd, lcm
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from problems.geometry.forms import Assembly
 from problems.geometry.formulas import Formula, formula
 from problems.geometry.given import by_piece, tensor, vector
 from problems.geometry.pieces import Piece, check_fit, check_folds, cross, members, read_pieces, read_vertices
-from problems.geometry.sides import facet_numbers, side_length, sides
+from problems.geometry.sides import facet_numbers, side_ratio, sides
 from problems.geometry.terms import MappedTerm
 from rbm.errors import ModelError
 from rbm.parameters.space import ParameterSpace, parameter_space
@@ -132,8 +134,7 @@ class MappedBlocks:
         made = []
         for number, piece, given in by_piece(c, self.pieces):
             weight = formula(given, self.parameters.names) * piece.image_area
-            matrix = self._assembly.mass(number) / float(piece.area)
-            made.append(MappedTerm(weight, matrix, True, piece.block))
+            made.append(MappedTerm(weight.scaled(1 / piece.area), self._assembly.mass(number), True, piece.block))
         return made
 
     def convection(self, w: Any) -> list[MappedTerm]:
@@ -146,8 +147,9 @@ class MappedBlocks:
             velocity, (t, s) = vector(given, self.parameters.names), piece.frame()
             for side, weight in ((t[0], cross(velocity, s[1])), (t[1], cross(s[0], velocity))):
                 if weight:
-                    direction = (side / piece.area).astype(float)
-                    made.append(MappedTerm(weight, self._assembly.along(number, direction), False, piece.block))
+                    c, direction = _direction(side)
+                    matrix = self._assembly.along(number, direction)
+                    made.append(MappedTerm(weight.scaled(c / piece.area), matrix, False, piece.block))
         return made
 
     def source(self, f: Any = 1.0) -> list[MappedTerm]:
@@ -155,7 +157,7 @@ class MappedBlocks:
         made = []
         for number, piece, given in by_piece(f, self.pieces):
             weight = formula(given, self.parameters.names) * piece.image_area
-            made.append(MappedTerm(weight, self._assembly.load(number) / float(piece.area), False, piece.block))
+            made.append(MappedTerm(weight.scaled(1 / piece.area), self._assembly.load(number), False, piece.block))
         return made
 
     def boundary_mass(self, c: Any = 1.0, facets: Any = None) -> list[MappedTerm]:
@@ -182,10 +184,9 @@ class MappedBlocks:
                 continue
             piece = self.pieces[number]
             t, s = piece.side(side)
-            length, factor = side_length(s, self.parameters)
+            weight = given[number] * side_ratio(t, s, self.parameters)
             of_mass, of_load = self._assembly.on_facets(mine)
-            matrix = (of_mass() if matrices else of_load()) * (factor / float(t[0] ** 2 + t[1] ** 2) ** 0.5)
-            made.append(MappedTerm(given[number] * length, matrix, matrices, piece.block))
+            made.append(MappedTerm(weight, of_mass() if matrices else of_load(), matrices, piece.block))
         return made
 
     def nodes(self, mu: Any) -> np.ndarray:
@@ -224,14 +225,21 @@ class MappedBlocks:
         return self._value(value, self.parameters.bounds.mean(axis=1)[None])
 
 
-def _cotangents(piece: Piece, first: int, k: list[list[Formula]]) -> tuple[np.ndarray, list[Formula]]:
-    """Return t_l / a^(1/2) (3, 2) and g_l (3,) of the triangle of three corners from `first` on."""
+def _cotangents(piece: Piece, first: int, k: list[list[Formula]]) -> tuple[list[np.ndarray], list[Formula]]:
+    """Return whole numbers (3, 2) along the sides t of the triangle of three corners from `first` on, and c^2 g / a."""
     t, s = piece.frame(first)
     turned = [(-y, x) for x, y in s]
-    weights = []
+    area, made = Fraction(t[0][0] * t[1][1] - t[0][1] * t[1][0]), []
     for side in range(3):
         i, j = turned[(side + 1) % 3], turned[(side + 2) % 3]
         flux = [row[0] * j[0] + row[1] * j[1] for row in k]
-        weights.append(-(i[0] * flux[0] + i[1] * flux[1]) / cross(s[0], s[1]))
-    a = t[0][0] * t[1][1] - t[0][1] * t[1][0]
-    return t.astype(float) / float(a) ** 0.5, weights
+        weight = -(i[0] * flux[0] + i[1] * flux[1]) / cross(s[0], s[1])
+        c, direction = _direction(t[side])
+        made.append((direction, weight.scaled(c**2 / area)))
+    return [d for d, _ in made], [w for _, w in made]
+
+
+def _direction(t: np.ndarray) -> tuple[Fraction, np.ndarray]:
+    """Return c and a vector of whole numbers with t = c times the vector: forms of it lose nothing to rounding."""
+    c = Fraction(gcd(*(x.numerator for x in t)), lcm(*(x.denominator for x in t)))
+    return c, (t / c).astype(float)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from problems.geometry.enclosures import not_positive
-from problems.geometry.formulas import Formula, formula, of_function
+from problems.geometry.formulas import Formula, formula, of_function, rational_root
 from problems.geometry.pieces import Piece
 from rbm.errors import ModelError
 from rbm.parameters.space import ParameterSpace
 
-__all__ = ["facet_numbers", "side_length", "sides"]
+__all__ = ["facet_numbers", "side_ratio", "sides"]
 
 #: How far the ends of a facet may be from a side of their block, over its length.
 NEAR = 1e-9
@@ -61,20 +62,28 @@ def sides(mesh: Any, pieces: tuple[Piece, ...], number: np.ndarray, facets: np.n
     return {(n, k): facets[(owner == n) & (found == k)] for n, k in keys}
 
 
-def side_length(s: tuple[Formula, Formula], parameters: ParameterSpace) -> tuple[Formula, float]:
-    """Return the length of a vector of formulas as a formula times a number.
+def side_ratio(t: Any, s: tuple[Formula, Formula], parameters: ParameterSpace) -> Formula:
+    """Return |s| / |t| for a side t, rational numbers, and its image s.
 
-    It is |q| sqrt(1 + r^2) where s = (r q, q) with a rational number r, else a square root. The sign of q is proved.
+    It is |q| (1 + r^2)^(1/2) / |t| where s = (r q, q) with a rational number r, else a square root of a formula. The
+    sign of q is proved; roots of numbers are rounded, where they are not rational.
     """
+    below = t[0] ** 2 + t[1] ** 2
     if not s[0] or not s[1]:
-        return _modulus(s[0] if s[0] else s[1], parameters), 1.0
+        return _modulus(s[0] if s[0] else s[1], parameters).scaled(_root(1 / below))
     ratio = s[0].ratio(s[1])
     if ratio is not None:
-        return _modulus(s[1], parameters), float(1 + ratio**2) ** 0.5
+        return _modulus(s[1], parameters).scaled(_root((1 + ratio**2) / below))
     square = s[0] * s[0] + s[1] * s[1]
     number = abs(square.primitive()[0])
     rest = square.scaled(1 / number)
-    return (rest if rest.constant == 1 else of_function("sqrt", rest)), float(number) ** 0.5
+    return (rest if rest.constant == 1 else of_function("sqrt", rest)).scaled(_root(number / below))
+
+
+def _root(value: Fraction) -> Fraction:
+    """Return the square root of a positive number: itself, or the double that is next to it."""
+    exact = rational_root(value)
+    return Fraction(float(value) ** 0.5) if exact is None else exact
 
 
 def _modulus(q: Formula, parameters: ParameterSpace) -> Formula:
