@@ -142,7 +142,7 @@ class Formula:
         if not self:
             return "0"
         number, monomial, rest = self.numerator.primitive()
-        if abs(number) == 1 and not monomial and not self.denominators:
+        if not monomial and not self.denominators:
             return self.numerator.text()
         above = [power_text(atom.text, power) for atom, power in monomial if power > 0]
         below = [power_text(atom.text, -power) for atom, power in monomial if power < 0]

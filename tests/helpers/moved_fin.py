@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sp
 
@@ -36,20 +34,19 @@ def moved_fin(refinement: int, mu: np.ndarray) -> tuple[np.ndarray, sp.csr_array
     side = np.roll(corners, 1, axis=1) - np.roll(corners, -1, axis=1)
     area = side[0, 0] * side[1, 1] - side[1, 0] * side[0, 1]
     local = conductivity * np.einsum("aie,aje->ije", side, side) / (2 * np.abs(area))
-    rows, columns = np.broadcast_arrays(old.t[:, None], old.t[None])
     ends = old.facets[:, old.boundary_facets()]
     root = np.all(new[1, ends] == 0, axis=0)
     size = np.sqrt(np.sum((new[:, ends[0]] - new[:, ends[1]]) ** 2, axis=0))
     air = ends[:, ~root]
     on_edges = biot * size[~root] * (np.ones((2, 2)) + np.eye(2))[..., None] / 6
-    matrix = _summed(rows, columns, local, x.size) + _summed(
-        *np.broadcast_arrays(air[:, None], air[None]), on_edges, x.size
-    )
+    matrix = _summed(old.t, local, x.size) + _summed(air, on_edges, x.size)
     f = np.zeros(x.size, np.longdouble)
     for end in ends[:, root]:
         np.add.at(f, end, size[root] / 2)
     return new, matrix, f
 
 
-def _summed(rows: Any, columns: Any, values: np.ndarray, n: int) -> sp.csr_array:
-    return sp.csr_array(sp.coo_array((values.ravel(), (rows.ravel(), columns.ravel())), shape=(n, n)))
+def _summed(corners: np.ndarray, local: np.ndarray, n: int) -> sp.csr_array:
+    """The sum of local matrices (k, k, E) of elements with the nodes `corners` (k, E)."""
+    rows, columns = np.broadcast_arrays(corners[:, None], corners[None])
+    return sp.csr_array(sp.coo_array((local.ravel(), (rows.ravel(), columns.ravel())), shape=(n, n)))

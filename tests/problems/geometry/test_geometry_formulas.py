@@ -10,6 +10,7 @@ import pytest
 import rbm
 from problems.geometry.enclosures import enclosed, not_positive
 from problems.geometry.formulas import formula
+from problems.geometry.sides import side_ratio
 from rbm.parameters.expressions import Expression
 
 NAMES = ("L", "t", "a")
@@ -57,6 +58,7 @@ def test_the_normal_form_has_the_values_of_the_formula(seed: int) -> None:
         ("t**3/t**5", "t**-2", 1),
         ("t", "t + 1e-30", None),
         ("t/L", "L/t", None),
+        ("t + L", "t + 2*L", None),
         ("sin(a)", "sin(2*a)", None),
     ],
 )
@@ -89,6 +91,30 @@ def test_enclosures_hold_all_values(seed: int) -> None:
     assert np.all(ends[0] <= values.min(axis=0) + slack)
     assert np.all(values.max(axis=0) <= ends[1] + slack)
     assert np.all(ends[0] <= ends[1])
+
+
+def test_turning_points_are_inside_enclosures() -> None:
+    """At 0, pi/2 and pi, which are inside of the boxes, sine and cosine have values that the ends have not."""
+    low, high = np.array([[-0.3], [1.3], [2.8], [-2.0], [-40.0]]), np.array([[0.2], [1.9], [3.4], [-1.4], [40.0]])
+    cos_low, cos_high = enclosed(formula("cos(a)", ["a"]), ("a",), low, high)
+    sin_low, sin_high = enclosed(formula("sin(a)", ["a"]), ("a",), low, high)
+    ones = np.array([cos_high[0], cos_high[4], sin_high[1], sin_high[4], -cos_low[2], -cos_low[4], -sin_low[3]])
+    assert np.all((ones >= 1) & (ones < 1 + 1e-14))
+    assert cos_low[0] == pytest.approx(np.cos(-0.3), rel=1e-14)
+    assert sin_high[2] == pytest.approx(np.sin(2.8), rel=1e-14)
+
+
+def test_lengths_of_sides_are_not_negative() -> None:
+    x, zero = formula("2.5 - L", NAMES), formula(0, NAMES)
+    sign = formula("1.5 - L", NAMES)
+    assert side_ratio((Fraction(1), Fraction(0)), (sign, zero), SPACE).text() == "-1.5 + L"
+    assert side_ratio((Fraction(3), Fraction(4)), (zero, sign), SPACE).text() == "-0.3 + 0.2*L"
+    assert side_ratio((Fraction(1), Fraction(0)), (x, zero), SPACE).text() == "abs(2.5 - L)"
+    both = side_ratio((Fraction(1), Fraction(0)), (sign.scaled(Fraction(3)), sign.scaled(Fraction(-4))), SPACE)
+    assert both.text() == "-7.5 + 5*L"
+    mus = SPACE.sample(5)
+    turned = side_ratio((Fraction(1), Fraction(1)), (formula("L", NAMES), formula("t", NAMES)), SPACE)
+    np.testing.assert_allclose(turned.at(mus, NAMES), np.hypot(mus[:, 0], mus[:, 1]) / 2**0.5, rtol=1e-15)
 
 
 def test_enclosures_of_points_hold_the_exact_value() -> None:
