@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import skfem
+from helpers import ROOT
 from helpers.moved_fin import moved_fin
 from skfem.models import poisson
 
 import rbm
 from problems import merged_terms, thermal_fin, thermal_fin_domain, thermal_fin_geometry
+from problems.studies import run
 
 
 @lru_cache
@@ -116,3 +120,13 @@ def test_longer_fins_cool_better_and_thinner_ones_worse() -> None:
 def test_a_refinement_that_is_none_is_refused() -> None:
     with pytest.raises(rbm.ModelError, match="refinement must be at least 1, got 0"):
         thermal_fin_geometry(0)
+
+
+@pytest.mark.slow
+def test_its_study_runs(tmp_path: Path) -> None:
+    summary = run("thermal-fin-geometry", tmp_path, tol=5.0, progress=False, say=lambda text: None)
+    assert summary["stopped"] == "tolerance"
+    assert (tmp_path / "solution_long_and_thick.png").exists()
+    assert all(row["orthonormal"]["bounds_below_true_error"] == 0 for row in summary["sizes"])
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["rbm.studies"]
+    assert points["thermal-fin-geometry"] == "problems.studies:run"
