@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.moved_fin import moved_fin
 
 RESULTS = Path(__file__).with_name("geometry.json")
-VERSION = 3
+VERSION = 4
 #: What is compared with a mesh made anew, and the output at the published point.
 FAR = ("matrix", "matrix of scikit-fem", "solution", "solution, entries rounded", "solution of scikit-fem")
 AT = "T_root at the published point"

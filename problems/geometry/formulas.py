@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -19,6 +20,8 @@ __all__ = ["PI", "Formula", "formula", "of_function", "rational_root"]
 
 #: Larger powers are not multiplied out.
 LARGEST_POWER = 12
+#: Ratios of values that differ by this share are those of formulas that are no multiples.
+APART = 1e-6
 #: The number, which formulas write as it is.
 PI = Atom("pi")
 
@@ -116,8 +119,11 @@ class Formula:
     def ratio(self, other: Formula) -> Fraction | None:
         """Return r if self = r other for all parameters, a rational number; None if there is none. Both are not zero.
 
-        r N_2 D_1 = N_1 D_2 is compared as polynomials, exactly.
+        r N_2 D_1 = N_1 D_2 is compared as polynomials, exactly, unless values at two points tell them apart, which is
+        fast: they can only keep apart what rounding makes of a multiple.
         """
+        if abs(self._mark - other._mark) > APART * abs(self._mark):
+            return None
         ours, theirs = self.numerator, other.numerator
         for factor, power in other.denominators:
             ours = ours * factor**power
@@ -127,6 +133,13 @@ class Formula:
             return None
         ratios = {c / theirs.terms[m] for m, c in ours.terms.items()}
         return ratios.pop() if len(ratios) == 1 else None
+
+    @cached_property
+    def _mark(self) -> float:
+        """The value at one point over that at another: the same for all multiples. NaN where it is undefined."""
+        with np.errstate(all="ignore"):
+            one, two = (_number(self, {}, seed) for seed in (1, 2))
+            return float(one / two)
 
     def primitive(self) -> tuple[Fraction, Formula]:
         """Return the number and what is left of the formula, whose coefficients are whole and have no common factor."""
@@ -158,6 +171,21 @@ class Formula:
 
     def __repr__(self) -> str:
         return f"Formula({self.text()!r})"
+
+
+def _number(x: Formula, known: dict[Atom, np.float64], seed: int) -> np.float64:
+    """Return the value of a formula where its parameters have some values between 1/2 and 3/2, by their names."""
+
+    def value(polynomial: Polynomial) -> np.float64:
+        return np.float64(sum(float(c) * np.prod([atom(a) ** p for a, p in m]) for m, c in polynomial.terms.items()))
+
+    def atom(a: Atom) -> np.float64:
+        if a not in known:
+            drawn = 0.5 + crc32(f"{seed} {a.text}".encode()) / 2**32
+            known[a] = FUNCTIONS[a.function](_number(a.argument, known, seed)) if a.function else np.float64(drawn)
+        return known[a]
+
+    return np.float64(value(x.numerator) / np.prod([value(factor) ** p for factor, p in x.denominators]))
 
 
 def _cancelled(numerator: Polynomial, denominators: Mapping[Polynomial, int]) -> Formula:

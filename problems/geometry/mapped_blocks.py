@@ -18,6 +18,7 @@ from problems.geometry.pieces import Piece, check_fit, check_folds, cross, membe
 from problems.geometry.sides import facet_numbers, side_ratio, sides
 from problems.geometry.terms import MappedTerm
 from rbm.errors import ModelError
+from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace, parameter_space
 
 __all__ = ["MappedBlocks", "mapped_blocks", "mapped_mesh"]
@@ -73,6 +74,11 @@ def mapped_mesh(
             raise ModelError(f"block {piece.block!r} holds no element of the mesh; leave it out, or refine the mesh")
     check_folds(pieces, parameters)
     chosen = linear[type(mesh)]() if element is None else element
+    if isinstance(chosen, skfem.ElementVector) or getattr(chosen, "refdom", None) is not mesh.elem.refdom:
+        raise ModelError(
+            f"the element must be a scalar one of scikit-fem for {type(mesh).__name__}, such as "
+            f"{linear[type(mesh)].__name__}(), got {type(chosen).__name__}"
+        )
     return MappedBlocks(mesh, parameters, tuple(pieces), number, chosen)
 
 
@@ -123,7 +129,9 @@ class MappedBlocks:
         made, names = [], self.parameters.names
         for number, piece, given in by_piece(k, self.pieces):
             choices = [_cotangents(piece, first, tensor(given, names)) for first in range(len(piece.corners) - 2)]
-            directions, weights = max(choices, key=lambda choice: min(map(self._in_the_middle, choice[1])))
+            if len(choices) > 1:
+                choices.sort(key=lambda choice: min(map(self._in_the_middle, choice[1])), reverse=True)
+            directions, weights = choices[0]
             for direction, weight in zip(directions, weights, strict=True):
                 if weight:
                     made.append(MappedTerm(weight, self._assembly.along_both(number, direction), True, piece.block))
@@ -165,7 +173,7 @@ class MappedBlocks:
 
         facets : their numbers, or a name of ``mesh.boundaries``; the whole boundary by default. They lie on sides of
             pieces. A side t with the image s has the weight |s| / |t|, without a square root where s keeps its
-            direction
+            direction. Between two blocks the coefficient is that of the one that scikit-fem names first
 
         Raises ModelError for facets that are on no side of their piece, or none of the mesh.
         """
@@ -209,7 +217,7 @@ class MappedBlocks:
     def assemble(self, pairs: list[tuple[str | float, Any]], mu: Any) -> Any:
         """Return sum_q theta_q(mu) A_q of what :func:`problems.merged_terms` returned, at one parameter point."""
         point = self._point(mu)
-        values = [self._value(formula(c, self.parameters.names), point) for c, _ in pairs]
+        values = Coefficients([c for c, _ in pairs], self.parameters)(point)[0]
         return sum((v * a for v, (_, a) in zip(values[1:], pairs[1:], strict=True)), start=values[0] * pairs[0][1])
 
     def _point(self, mu: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,13 @@ class Piece:
 
     def frame(self, first: int = 0) -> tuple[np.ndarray, list[tuple[Formula, Formula]]]:
         """Return the sides t (3, 2) of the triangle of three corners from `first` on, and their images s."""
+        return self._frame if first == 0 else self._sides(first)
+
+    @cached_property
+    def _frame(self) -> tuple[np.ndarray, list[tuple[Formula, Formula]]]:
+        return self._sides(0)
+
+    def _sides(self, first: int) -> tuple[np.ndarray, list[tuple[Formula, Formula]]]:
         three = [self.corners[(first + k) % len(self.corners)] for k in range(3)]
         t = [_between(three[k].reference, three[(k + 1) % 3].reference) for k in range(3)]
         s = [_difference(three[k].image, three[(k + 1) % 3].image) for k in range(3)]
@@ -52,13 +60,13 @@ class Piece:
         a, b = self.corners[number], self.corners[(number + 1) % len(self.corners)]
         return _between(a.reference, b.reference), _difference(a.image, b.image)
 
-    @property
+    @cached_property
     def area(self) -> Fraction:
         """Twice the area of the triangle of the first three corners."""
         t, _ = self.frame()
         return Fraction(t[0][0] * t[1][1] - t[0][1] * t[1][0])
 
-    @property
+    @cached_property
     def image_area(self) -> Formula:
         """Twice the area of its image."""
         _, s = self.frame()

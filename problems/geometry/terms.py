@@ -8,6 +8,7 @@ from typing import Any
 
 from problems.geometry.formulas import Formula
 from rbm.errors import ModelError
+from rbm.parameters.expressions import MAX_LENGTH
 
 __all__ = ["MappedTerm", "merged_terms"]
 
@@ -37,7 +38,8 @@ def merged_terms(terms: Iterable[MappedTerm]) -> list[tuple[str | float, Any]]:
     matrix is semi-definite, so that those that are stay so, as min-theta bounds need it. Terms that are zero for all
     parameters are left out. Coefficients that are numbers come out as 1.0.
 
-    Raises ModelError if no term is left, and for terms of different shapes.
+    Raises ModelError if no term is left, for terms of different shapes, and for coefficients of more than 1000
+    characters.
     """
     groups: list[tuple[Formula, Any, bool]] = []
     for term in terms:
@@ -61,4 +63,15 @@ def merged_terms(terms: Iterable[MappedTerm]) -> list[tuple[str | float, Any]]:
             groups.append((coefficient, float(number) * term.matrix, term.semidefinite))
     if not groups:
         raise ModelError("no term is left: all coefficients are zero for all parameters")
-    return [(1.0 if c.constant == 1 else c.text(), matrix) for c, matrix, _ in groups]
+    return [(_written(c), matrix) for c, matrix, _ in groups]
+
+
+def _written(coefficient: Formula) -> str | float:
+    """Return the coefficient of a model. Raises ModelError for one that is too long to be an expression."""
+    text = coefficient.text()
+    if len(text) > MAX_LENGTH:
+        raise ModelError(
+            f"a coefficient of a mapped block has {len(text)} characters, multiplied out; {MAX_LENGTH} are allowed: "
+            f"{text[:60]}...; choose shorter formulas for its vertices"
+        )
+    return 1.0 if coefficient.constant == 1 else text

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import skfem
+from scipy.spatial import Delaunay
 from skfem.models import poisson
 
 import rbm
@@ -95,6 +96,30 @@ def test_forms_are_those_of_the_moved_mesh(domain: Any) -> None:
         close(d.assemble(merged_terms(d.boundary_source("L")), mu), mu[0] * load)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_forms_on_triangulations_at_random_are_those_of_the_moved_mesh(seed: int) -> None:
+    """Each triangle of some points is a block, and each point moves by a formula of its own."""
+    rng = np.random.default_rng(seed)
+    points = np.round(np.vstack([[[0, 0], [1, 0], [1, 1], [0, 1]], rng.random((4, 2)) * 0.8 + 0.1]), 3)
+    triangles = Delaunay(points).simplices
+    moves = ("a*b", "b**2 - a", "a/(1 + b)", "0.3", "a - b", "b")
+    vertices = {
+        str(n): ((x, y), (f"{x} + 0.01*({rng.choice(moves)})", f"{y} - 0.01*({rng.choice(moves)})"))
+        for n, (x, y) in enumerate(points)
+    }
+    vertices["0"] = ((0, 0), ("0.01*sin(3*a)", 0))
+    blocks = {f"block {n}": tuple(map(str, t)) for n, t in enumerate(triangles)}
+    mesh = skfem.MeshTri(np.ascontiguousarray(points.T), np.ascontiguousarray(triangles.T)).refined(1)
+    d = mapped_blocks(mesh, vertices, blocks, {"a": (0.1, 1.0), "b": (0.2, 0.5)})
+    for mu in d.parameters.sample(3, "random"):
+        close(d.assemble(merged_terms(d.diffusion("a")), mu), mu[0] * assembled(d, poisson.laplace, mu))
+        close(d.assemble(merged_terms(d.convection((0.5, -2))), mu), assembled(d, convective, mu))
+        lengths = d.assemble(merged_terms(d.boundary_source()), mu)
+        close(lengths, assembled(d, poisson.unit_load, mu, facets=d.mesh.boundary_facets()))
+        signed = np.linalg.det(np.diff(d.mesh_at(mu).p[:, d.mesh.t], axis=1).T)
+        assert np.all(np.sign(signed) == np.sign(np.linalg.det(np.diff(d.mesh.p[:, d.mesh.t], axis=1).T)))
+
+
 def test_every_vertex_goes_where_it_was_told_to() -> None:
     d, mu = square(), [1.3, 0.2, 0.5, 0.45, 1.0]
     mesh = d.mesh_at(mu)
@@ -122,6 +147,14 @@ def test_a_quadrilateral_is_split_only_where_its_map_is_not_affine() -> None:
         close(sheared.assemble(merged_terms(sheared.diffusion()), mu), assembled(sheared, poisson.laplace, mu))
 
 
+def test_blocks_may_be_written_clockwise() -> None:
+    """The diagonal stays the one from the first vertex."""
+    turned = {name: (corners[0], *corners[:0:-1]) for name, corners in BLOCKS.items()}
+    one, two, mu = square(), mapped_blocks(square_mesh(), VERTICES, turned, SPACE), [1.2, 0.1, 0.5, 0.5, 1.0]
+    np.testing.assert_allclose(one.nodes(mu), two.nodes(mu), rtol=0, atol=1e-15)
+    close(two.assemble(merged_terms(two.diffusion()), mu), one.assemble(merged_terms(one.diffusion()), mu))
+
+
 def test_equal_terms_are_merged_and_zero_terms_left_out() -> None:
     mesh = skfem.MeshTri.init_tensor(np.linspace(0, 2, 5), np.linspace(0, 3, 7))
     d = mapped_grid(mesh, [(1, "L"), (1, "2*L")], [(1, "t"), (1, "t"), (1, "3*t")], {"L": (1, 2), "t": (0.1, 1)})
@@ -130,6 +163,8 @@ def test_equal_terms_are_merged_and_zero_terms_left_out() -> None:
     merged = merged_terms(terms)
     assert [c for c, _ in merged] == ["t/L", "L/t", "t**2"]
     assert [c for c, _ in merged_terms(d.diffusion("L/t"))] == [1.0, "L**2/t**2"]
+    with pytest.raises(rbm.ModelError, match=r"has \d{5} characters, multiplied out; 1000 are allowed: L\*t"):
+        merged_terms(d.mass("(1 + L + t + L*t + exp(L) + sin(t))**7"))
     with pytest.raises(rbm.ModelError, match="no term is left"):
         merged_terms(d.mass("L - L"))
     mus = d.parameters.sample(5, "random")
@@ -265,6 +300,11 @@ def test_bad_forms_are_refused() -> None:
             "is on no side of its block",
         ),
         (lambda: d.nodes(d.parameters.sample(2)), "one parameter point, got 2"),
+        (
+            lambda: mapped_blocks(GRID, CORNERS, TWO, BOX, element=skfem.ElementQuad1()),
+            "a scalar one .* got ElementQuad1",
+        ),
+        (lambda: mapped_blocks(GRID, CORNERS, TWO, BOX, element=skfem.ElementVector(skfem.ElementTriP1())), "a scalar"),
         (lambda: mapped_blocks(GRID.p, CORNERS, TWO, BOX), "must be a skfem.MeshTri or MeshQuad, got ndarray"),
         (lambda: mapped_grid(GRID, [(1, "L"), (1, 1)], [(1, 1)], BOX, blocks={"x": [(2, 0)]}), r"the cell \(2, 0\)"),
         (lambda: mapped_grid(GRID, [(-1, "L")], [(1, 1)], BOX), "reference length -1"),
