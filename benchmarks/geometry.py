@@ -128,18 +128,24 @@ def terms() -> dict[str, Any]:
     return made
 
 
+def place(refinement: int) -> Path:
+    """Return where the greedy run is kept, by the content of the model."""
+    return RESULTS.parents[1] / "out" / f"geometry_{fin(refinement)[1].fingerprint()[:16]}.rbm"
+
+
 @lru_cache
 def reduced(refinement: int) -> rbm.GreedyResult:
-    """Return the greedy run of the fin; its file is kept, so that later cases do without."""
-    model = fin(refinement)[1]
-    path = RESULTS.parents[1] / "out" / f"geometry_{model.fingerprint()[:16]}.rbm"
+    """Return the greedy run of the fin, going on with its file."""
+    model, path = fin(refinement)[1], place(refinement)
     path.parent.mkdir(exist_ok=True)
-    return rbm.greedy(model, model.parameters.sample(TRAINING), tol=TOLERANCE, max_basis=LARGEST, relative=True,
-                      checkpoint=path, resume=path if path.exists() else None)  # fmt: skip
+    training = model.parameters.sample(TRAINING)
+    resume = path if path.exists() else None
+    return rbm.greedy(model, training, tol=TOLERANCE, max_basis=LARGEST, relative=True, checkpoint=path, resume=resume)
 
 
 def greedy(refinement: int) -> dict[str, Any]:
-    """Return size, reason, history and seconds of the greedy run."""
+    """Return size, reason, history and seconds of the greedy run, from its beginning."""
+    place(refinement).unlink(missing_ok=True)
     began = time.process_time()
     result = reduced(refinement)
     seconds = time.process_time() - began

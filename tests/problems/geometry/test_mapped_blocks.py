@@ -107,7 +107,7 @@ def test_forms_on_triangulations_at_random_are_those_of_the_moved_mesh(seed: int
         str(n): ((x, y), (f"{x} + 0.01*({rng.choice(moves)})", f"{y} - 0.01*({rng.choice(moves)})"))
         for n, (x, y) in enumerate(points)
     }
-    vertices["0"] = ((0, 0), ("0.01*sin(3*a)", 0))
+    vertices["0"] = ((0, 0), ("0.01*sin(3*a)", "0"))
     blocks = {f"block {n}": tuple(map(str, t)) for n, t in enumerate(triangles)}
     mesh = skfem.MeshTri(np.ascontiguousarray(points.T), np.ascontiguousarray(triangles.T)).refined(1)
     d = mapped_blocks(mesh, vertices, blocks, {"a": (0.1, 1.0), "b": (0.2, 0.5)})
