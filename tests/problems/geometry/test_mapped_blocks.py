@@ -220,6 +220,16 @@ def test_without_obtuse_angles_min_theta_bounds_the_constant() -> None:
     bounds_hold(model)
 
 
+@pytest.mark.parametrize("low", [0.1, -0.5])
+def test_of_a_parallelogram_the_triangle_without_obtuse_angles_is_taken(low: float) -> None:
+    vertices = {"a": ((0, 0), (0, 0)), "b": ((1, 0), (1, 0)), "c": ((1, 1), ("1 + s", 1)), "d": ((0, 1), ("s", 1))}
+    mesh = skfem.MeshTri().refined(2)
+    d = mapped_blocks(mesh, vertices, {"all": ("a", "b", "c", "d")}, {"s": (low, low + 0.4)})
+    theta = model_of(d, rbm.stability.MinTheta(reference=[low + 0.2])).operator_coefficients(d.parameters.sample(20))
+    assert theta.shape == (20, 3)
+    assert np.all(theta > 0)
+
+
 def test_with_obtuse_angles_scm_does() -> None:
     d = square()
     with pytest.raises(rbm.errors.StabilityError, match="positive coefficients"):
