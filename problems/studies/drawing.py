@@ -12,9 +12,10 @@ from lowrank.full_pivoting import SATURATION
 from problems.studies.comparison import Comparison, Study
 from problems.thermal_block import thermal_block_mesh
 from problems.thermal_fin import thermal_fin_mesh
+from problems.thermal_fin_geometry import thermal_fin_domain
 from rbm import FullOrderModel, GreedyResult, plots
 
-__all__ = ["diffusion_solutions", "figures", "fin_solutions", "thermal_solutions"]
+__all__ = ["diffusion_solutions", "figures", "fin_shapes", "fin_solutions", "thermal_solutions"]
 
 #: Text that can be read on dark and on bright colours.
 READABLE: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}}
@@ -79,3 +80,17 @@ def fin_solutions(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str,
     u = reduced.reconstruct(reduced.solve(mus).coefficients)
     titles = [f"$k_1, k_3 = {m[0]:g}$, $k_2, k_4 = {m[1]:g}$\n$\\mathrm{{Bi}} = {m[4]:g}$" for m in mus]
     return {"solutions": plots.solutions_on_mesh(mesh.p, mesh.t, u, titles)}
+
+
+def fin_shapes(model: FullOrderModel, reduced: rbm.ReducedModel) -> dict[str, Any]:
+    """Temperatures of fins of three shapes, each on its own mesh."""
+    domain = thermal_fin_domain(2)
+    mus = np.array([[2, 2, 2, 2, 0.1, 2.0, 0.1], [2, 2, 2, 2, 0.1, 2.5, 0.25], [2, 2, 2, 2, 0.1, 3.0, 0.5]])
+    u = reduced.reconstruct(reduced.solve(mus).coefficients)
+    names = ("short_and_thin", "reference", "long_and_thick")
+    return {
+        f"solution_{name}": plots.solutions_on_mesh(
+            domain.nodes(mu), domain.mesh.t, row[None], [f"L = {mu[5]:g}, t = {mu[6]:g}"]
+        )
+        for name, mu, row in zip(names, mus, u, strict=True)
+    }

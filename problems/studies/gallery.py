@@ -6,9 +6,10 @@ from problems.acoustics import scattering_figures
 from problems.acoustics.scattering import acoustic_scattering
 from problems.reaction_diffusion import reaction_diffusion_1d
 from problems.studies.comparison import Study
-from problems.studies.drawing import diffusion_solutions, fin_solutions, thermal_solutions
+from problems.studies.drawing import diffusion_solutions, fin_shapes, fin_solutions, thermal_solutions
 from problems.thermal_block import thermal_block
 from problems.thermal_fin import thermal_fin
+from problems.thermal_fin_geometry import thermal_fin_geometry
 
 __all__ = ["STUDIES"]
 
@@ -45,6 +46,18 @@ STUDIES: dict[str, Study] = {
         estimators=("orthonormal", "direct", "expanded"),
         sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
         figures=fin_solutions,
+        relative=True,
+    ),
+    "thermal-fin-geometry": Study(
+        title="Thermal fin with length and thickness of its plates as parameters, seven in all",
+        model=lambda progress: thermal_fin_geometry(2),
+        training=500,
+        tests=50,
+        max_basis=80,
+        tol=5e-2,
+        estimators=("orthonormal", "direct", "expanded"),
+        sizes=lambda n: sorted({*range(2, n, max(n // 10, 1)), n}),
+        figures=fin_shapes,
         relative=True,
     ),
     "scattering": Study(

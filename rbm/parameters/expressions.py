@@ -9,7 +9,7 @@ import ast
 import math
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ class Expression:
         """
         if not isinstance(mus, np.ndarray):
             return self._on_device(mus)
-        values = self._run(mus, lambda function, arguments: function(*arguments))
+        values = self._run(lambda j: mus[:, j], lambda function, arguments: function(*arguments))
         return np.broadcast_to(np.asarray(values), (len(mus),))
 
     def _on_device(self, mus: Any) -> Any:
@@ -121,15 +121,23 @@ class Expression:
                 return function(*arguments)
             return _standard(xp, function)(*map(array, arguments))
 
-        return xp.broadcast_to(array(self._run(mus, apply)), (mus.shape[0],))
+        return xp.broadcast_to(array(self._run(lambda j: mus[:, j], apply)), (mus.shape[0],))
 
-    def _run(self, mus: Any, apply: Callable[[Any, list[Any]], Any]) -> Any:
+    def applied(self, columns: Sequence[Any], apply: Callable[[Any, list[Any]], Any]) -> Any:
+        """Return what the formula makes of other things than arrays, such as other formulas.
+
+        columns : (p,) what stands for each name
+        apply : (function of NumPy, its one or two arguments) -> result; numbers are float64 or complex128
+        """
+        return self._run(columns.__getitem__, apply)
+
+    def _run(self, column: Callable[[int], Any], apply: Callable[[Any, list[Any]], Any]) -> Any:
         """Run the program on a stack, each function called by `apply`; return values (M,), or a number."""
         stack: list[Any] = []
         with np.errstate(all="ignore"):
             for arity, item in self._program:
                 if arity == COLUMN:
-                    stack.append(mus[:, item])
+                    stack.append(column(item))
                 elif arity == NUMBER:
                     stack.append(item)
                 else:
@@ -204,7 +212,8 @@ class Expression:
                 found.append(f"{function.__name__} of {shown[0]}" if symbol is None else f" {symbol} ".join(shown))
             return result
 
-        self._run(np.asarray(mu)[None, :], apply)
+        point = np.asarray(mu)[None, :]
+        self._run(lambda j: point[:, j], apply)
         return found[0] if found else None
 
     def __repr__(self) -> str:

@@ -40,8 +40,8 @@ ROOMS = {
         *("project", "greedy", "time", "uses", "show", "command_line"),
     ),
     "problems": (
-        *("user_input", "interval", "reaction_diffusion", "thermal_block", "thermal_block_3d"),
-        *("elastic_bracket", "thermal_fin", "convection_diffusion"),
+        *("user_input", "interval", "geometry", "reaction_diffusion", "thermal_block", "thermal_block_3d"),
+        *("elastic_bracket", "thermal_fin", "thermal_fin_geometry", "convection_diffusion"),
         *("frequency_sweep", "cooling_fin", "moving_heat", "acoustics", "studies"),
     ),
     "ml": (

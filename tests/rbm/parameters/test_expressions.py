@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -269,3 +270,12 @@ def test_numbers_with_underscores_are_refused(text: str) -> None:
     with pytest.raises(ModelError, match="has an underscore; write"):
         Expression(text, ["a_1"])
     assert Expression("10 * a_1", ["a_1"])(np.array([[2.0]])).tolist() == [20.0]
+
+
+def test_a_formula_is_applied_to_other_things_than_arrays():
+    """To fractions, here, whose sums and products are exact."""
+    made = Expression("(mu + Z1/3)*mu - 2", NAMES).applied(
+        [Fraction(1, 3), Fraction(1, 7), Fraction(0)],
+        lambda function, arguments: function(*(Fraction(float(x)) if isinstance(x, float) else x for x in arguments)),
+    )
+    assert made == (Fraction(1, 3) + Fraction(1, 7) / 3) * Fraction(1, 3) - 2
