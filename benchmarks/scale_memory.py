@@ -65,7 +65,7 @@ def one(cells: int, kind: str) -> dict[str, Any]:
     start = time.process_time()
     solver = next((word for word in kind.split() if word in ("pardiso", "amg", "superlu")), None)
     with tempfile.TemporaryDirectory() as folder:  # and those for tall matrices
-        tall = plane(92, solver)
+        tall = plane(93, solver)
         named = {"workspace": f"{folder}/run"} if "workspace" in kind else {}
         rbm.greedy(tall, tall.parameters.sample(TRAINING, rng=0), max_basis=2, **named)  # type: ignore[arg-type]
     del tall
