@@ -50,10 +50,10 @@ def measure(size: str = "small") -> dict[str, Any]:
     return here
 
 
-def pool() -> ProcessPoolExecutor:
-    """Two processes that have loaded everything."""
-    made = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
-    list(made.map(_warm, range(8)))
+def pool(start: str = "spawn") -> ProcessPoolExecutor:
+    """Two processes that have loaded everything; forked ones, of a process of one thread, have it at once."""
+    made = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(start))
+    list(made.map(_warm if start == "spawn" else time.sleep, [0] * 8))
     return made
 
 
@@ -194,7 +194,7 @@ def killed(cells: int, count: int, tol: float, _: int, times: int) -> dict[str, 
         seconds, expected = timed(partial(work, None))
         identical = hits = 0
         for _ in range(times):
-            with pool() as workers:
+            with pool("fork") as workers:
                 victim = next(iter(workers._processes))
                 timer = threading.Timer(rng.uniform(0.1, 0.6) * seconds, _kill, [victim])
                 timer.start()
