@@ -15,11 +15,12 @@ import numpy as np
 from problems.geometry.polynomials import Atom, Polynomial, number_text, power_text
 from rbm.errors import ModelError
 from rbm.parameters.expressions import FUNCTIONS, Expression
+from rbm.parameters.powers import IntegerPower
 
 __all__ = ["PI", "Formula", "formula", "of_function", "rational_root"]
 
 #: Larger powers are not multiplied out.
-LARGEST_POWER = 12
+LARGEST_POWER = 16
 #: Ratios of values that differ by this share are those of formulas that are no multiples.
 APART = 1e-6
 #: The number, which formulas write as it is.
@@ -244,6 +245,8 @@ def _applied(function: Callable[..., Any], arguments: list[Any], text: str) -> F
     if len(values) == 2:
         return _binary(function, *values)
     (x,) = values
+    if isinstance(function, IntegerPower):
+        return _binary(np.power, x, Formula.number(function.exponent))
     if function in (np.positive, np.real, np.conj):
         return x
     if function is np.negative:

@@ -53,7 +53,7 @@ def full_model(description: Description, *, progress: bool = False, cache: Path 
             document.refuse(str(error), "fixed")
     constraints = arguments.get("constraints")
     free = None if constraints is None else constraints.free
-    solver = made_solver(document, description.solver, description.solver_options, files.dense, free)
+    solver = made_solver(document, description.solver, description.solver_options, files.dense, free, n)
     try:
         return FullOrderModel(
             **arguments,

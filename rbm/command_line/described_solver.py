@@ -63,11 +63,13 @@ def made_solver(
     options: Mapping[str, Any],
     array: Callable[..., Any],
     free: np.ndarray | None,
+    unknowns: int,
 ) -> Any:
     """Return the solver for a model, None for the default one.
 
     array : (name of a file, *path in the document) -> what it holds
     free : numbers of the unknowns that are not fixed, if some are; arrays with a row for each unknown lose the others
+    unknowns : how many there are, fixed ones included
     """
     if name is None:
         return None
@@ -76,7 +78,17 @@ def made_solver(
         if key in made:
             values = np.asarray(array(made[key], "solver", key))
             values = values[:, None] if values.ndim == 1 else values
-            made[key] = values if free is None or len(values) == len(free) else values[free]
+            rows = len(values) if values.ndim == 2 and values.shape[1] else 0
+            if free is not None and rows not in (len(free), unknowns):
+                rows = 0
+            if not rows or (free is None and rows != unknowns):
+                kept = "" if free is None or len(free) == unknowns else f", or {len(free)} without those that are fixed"
+                document.refuse(
+                    f"{made[key]} has shape {np.shape(values)}, expected ({unknowns}, k): a row for each unknown{kept}",
+                    "solver",
+                    key,
+                )
+            made[key] = values if free is None or rows == len(free) else values[free]
     return _make(document, name, made)
 
 

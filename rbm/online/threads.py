@@ -53,7 +53,11 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
 
     threads = min(thread_count(), len(slices)) if parallel and not getattr(_state, "inside", False) else 1
     if threads <= 1:
-        loop()
+        if len(slices) > 1 and not getattr(_state, "inside", False):
+            with alone():  # the same bits as with several threads
+                loop()
+        else:
+            loop()
         return
     key = (os.getpid(), threads)
     if key not in _pools:

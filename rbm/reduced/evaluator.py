@@ -70,6 +70,7 @@ class Evaluator:
         else:
             plain = type(mu) is list and len(mu) == self._count and NUMBERS.issuperset(map(type, mu))
         if not plain:
+            self._gamma = None  # also where this point is none
             mu = self._point(mu)
         one = self._one
         if one is None:

@@ -13,8 +13,6 @@ from rbm.stability.bound import CoefficientBound
 
 __all__ = ["AtPiece", "Formulas", "formulas_of"]
 
-LARGEST = float(np.finfo(float).max)
-
 
 class AtPiece(NamedTuple):
     """The coefficients of a piece of a batch."""
@@ -34,14 +32,13 @@ class Formulas:
         if identity:  # theta are the parameters: nothing is copied
             self.program, _ = formulas_of(arrays, False, theta=False)
         self._written = not self.left[0] and not identity, not self.left[1], not self.left[2]
-        low, high = (np.full(len(arrays.parameters), sign * LARGEST) for sign in (-1, 1))
-        self._limits = {True: np.array([low, high]), False: np.ascontiguousarray(arrays.parameters.bounds.T)}
+        self._limits = np.ascontiguousarray(arrays.parameters.bounds.T)
 
-    def __call__(self, mus: np.ndarray, extrapolate: bool) -> AtPiece | None:
+    def __call__(self, mus: np.ndarray) -> AtPiece | None:
         """Return the coefficients at points (m, p), not to be written to.
 
         None where a point is outside the ranges, or a value not finite or a bound not positive: the general way says
-        what is wrong.
+        what is wrong, moves a point that rounding has put outside back to the end of its range, or extrapolates.
         """
         from rbm.online.kernels import formulas  # loads Numba
         from rbm.online.kernels.formulas import POINTS
@@ -53,7 +50,7 @@ class Formulas:
         stack = np.empty((self.program.depth, POINTS))
         points = np.ascontiguousarray(mus)
         out = theta, phi, beta.reshape(-1), qa, qf
-        if not formulas(self.program.steps, self.program.numbers, self._limits[extrapolate], points, out, stack):
+        if not formulas(self.program.steps, self.program.numbers, self._limits, points, out, stack):
             return None
         if not self._written[0]:
             theta = self.arrays.operator_coefficients(mus)

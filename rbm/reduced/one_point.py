@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OnePoint"]
 
-LARGEST = float(np.finfo(float).max)
-
 
 class OnePoint:
     """Answers one point with the same bits as :class:`rbm.reduced.online_query.Query` does, or not at all.
@@ -59,10 +57,8 @@ class OnePoint:
         assert isinstance(form, NormForm | SquareForm)
         from rbm.online.compiled_point import CompiledPoint  # loads Numba
 
-        limits = np.array([[-LARGEST], [LARGEST]]).repeat(len(arrays.parameters), 1)
-        limits = limits if extrapolate else arrays.parameters.bounds.T
         formulas, given = formulas_of(arrays, bool(len(finish.stability)))
-        compiled = CompiledPoint(arrays.operators, arrays.rhs, form, finish, limits, formulas)
+        compiled = CompiledPoint(arrays.operators, arrays.rhs, form, finish, arrays.parameters.bounds.T, formulas)
         return cls(query, state, compiled, given)
 
     def answer(self, scratch: PointScratch) -> bool:
@@ -73,7 +69,7 @@ class OnePoint:
         """Write the coefficients that only Python knows; False for what the compiled code cannot use."""
         arrays, mus = self.query.arrays, scratch.inputs[None].copy()
         try:
-            mus = arrays.parameters.check(mus, True)
+            mus = arrays.parameters.check(mus, False)  # functions are not called outside the ranges
             if self._theta or self._beta:
                 theta = arrays.operator_coefficients(mus)
                 if theta.dtype.kind == "c":

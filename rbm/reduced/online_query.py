@@ -119,7 +119,7 @@ class Query:
     def coefficients(self, points: Any, extrapolate: bool) -> tuple[Any, AtPiece]:
         """Return checked points (m, p) and their coefficients; raise a PointError for those that have none."""
         arrays = self.arrays
-        if self.formulas is not None and (made := self.formulas(points, extrapolate)) is not None:
+        if self.formulas is not None and (made := self.formulas(points)) is not None:
             return points, made
         mus = arrays.parameters.check(points, extrapolate)
         return mus, AtPiece(arrays.operator_coefficients(mus), arrays.rhs_coefficients(mus), None)

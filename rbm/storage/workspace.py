@@ -107,9 +107,9 @@ class Workspace:
         name = os.path.realpath(folder)
         if name in _here:
             raise WorkspaceError(f"another run of this process has the workspace {self.folder} open: give each its own")
-        #: how many folders were made, this one and those around it
-        self._made = _missing(self.folder)
+        self._made = 0  #: how many folders were made, this one and those around it
         try:
+            self._made = _missing(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             left = sorted(p.name for p in self.folder.iterdir() if not _is_ours(p))
             if left:
@@ -183,8 +183,8 @@ class Workspace:
 
     def _remove_made(self) -> None:
         """Remove the folders that were made, the innermost first, up to one that holds something."""
-        with suppress(OSError):
-            for path in (self.folder, *self.folder.parents)[: self._made]:
+        for path in (self.folder, *self.folder.parents)[: self._made]:
+            with suppress(OSError):
                 path.rmdir()
 
     def __enter__(self) -> Workspace:

@@ -133,7 +133,8 @@ def pod_greedy(
                     run.result(*stopped), memory=memory_use(model.joint, run.size, modes * batch, store, before)
                 )
         except (KeyboardInterrupt, WorkersLost) as error:
-            raise run.ended_by(error) from error
+            made = run.ended_by(error)
+            raise made from (None if made is error else error)
         except WorkspaceError as error:
             error.result = run.out_of_room()
             raise

@@ -20,7 +20,7 @@ from rbm.stability.pencil import BoundPencil
 from rbm.stability.pencil_terms import PencilTerms
 from rbm.uses.enclosures import Group, Spectrum
 
-__all__ = ["Count", "counted", "of_bound", "of_groups"]
+__all__ = ["Count", "at_least", "counted", "of_bound", "of_groups"]
 
 #: Ends are moved outwards by this share of the length, until they are beyond the interval by more than rounding, eight
 #: times as far each time, so often.
@@ -66,6 +66,14 @@ def counted(terms: PencilTerms, inner: InnerProduct, low: float, high: float) ->
         _below(terms, inner, at, sign, high - low) for at, sign in ((low, -1.0), (high, 1.0))
     )
     return Count(first, last, below_last - below_first)
+
+
+def at_least(terms: PencilTerms, inner: InnerProduct, low: float, high: float) -> int:
+    """Return a number of eigenvalues of B v = t P v that are certainly between low and high. Two factorisations."""
+    (_, below_first), (_, below_last) = (
+        _below(terms, inner, at, sign, high - low) for at, sign in ((low, 1.0), (high, -1.0))
+    )
+    return max(below_last - below_first, 0)
 
 
 def _below(terms: PencilTerms, inner: InnerProduct, end: float, sign: float, length: float) -> tuple[float, int]:

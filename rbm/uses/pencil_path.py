@@ -2,7 +2,7 @@
 
 A(mu) = alpha(mu) P + kappa(mu) B + E(mu) with B Hermitian and ||E(mu)|| <= sum_q |theta_q| errors_q in the norms of P,
 as :class:`rbm.stability.BoundPencil` keeps it. A(mu) is singular where t(mu) = -alpha / kappa meets an eigenvalue of
-B v = t P v, and every t stands for a lambda of K v = lambda M v: t = 1 / (p lambda + q), or t = q lambda if P = q M.
+B v = t P v, and every t stands for a lambda of K v = lambda M v: t = 1 / (p lambda + q), or t = lambda / q if P = q M.
 """
 
 from __future__ import annotations
@@ -91,12 +91,13 @@ class PencilPath:
                 f"A({name}) is a multiple of the product at {name} = {at:g}: the path through the spectrum has no end "
                 "there; take a range without it"
             )
-        steps = np.diff(t)
-        if not (np.all(steps > 0) or np.all(steps < 0)):
-            turn = mus[1:][np.sign(steps) != np.sign(t[-1] - t[0])]
+        way = np.sign(t[-1] - t[0]) if abs(t[-1] - t[0]) > off[-1] + off[0] else 0.0
+        turns = way * np.diff(t) < -(off[1:] + off[:-1])  # by more than rounding, where points are neighbours
+        if not way or np.any(turns):
+            turn = mus[1:][turns] if way else mus[:1]
             raise ModelError(
                 f"the coefficients go through the spectrum forwards and backwards between {name} = {low:g} and "
-                f"{high:g} (near {turn[0] if len(turn) else low:g}); take ranges on which -b / a rises or falls"
+                f"{high:g} (near {turn[0]:g}); take ranges on which -b / a rises or falls"
             )
         return self if np.any(share > IMAGINARY) else replace(self, damped=False)
 
@@ -149,14 +150,16 @@ class PencilPath:
     def eigenvalues(self, intervals: np.ndarray) -> np.ndarray:
         """Return intervals of lambda (k, 2) of intervals of t (k, 2), rounded outwards; infinite where t may be 0."""
         if not self.p:
-            made = np.sort(intervals / self.q, axis=1)
-            size = np.abs(made)
-        else:
-            with np.errstate(divide="ignore"):
-                made = (1 / np.where(intervals > 0, intervals, 0.0) - self.q) / self.p
-                size = np.abs(1 / (np.where(intervals > 0, intervals, 0.0) * self.p)) + abs(self.q / self.p)
-            made, size = made[:, ::-1], size[:, ::-1]
-        return made + np.array([-8.0, 8.0]) * ROUND_OFF * size
+            made = np.sort(intervals * self.q, axis=1)
+            return made + np.array([-8.0, 8.0]) * ROUND_OFF * np.abs(made)
+        unknown = (intervals[:, 0] <= 0) & (intervals[:, 1] >= 0)
+        inverse = 1 / np.where(unknown[:, None], 1.0, intervals)
+        made = (inverse - self.q) / self.p
+        size = np.abs(inverse / self.p) + abs(self.q / self.p)
+        order = np.argsort(made, axis=1)
+        made, size = np.take_along_axis(made, order, 1), np.take_along_axis(size, order, 1)
+        made = made + np.array([-8.0, 8.0]) * ROUND_OFF * size
+        return np.where(unknown[:, None], [-np.inf, np.inf], made)
 
 
 def is_damped(arrays: ReducedArrays, range_: tuple[float, float]) -> bool:
@@ -227,7 +230,7 @@ def _combination(alphas: np.ndarray, kappas: np.ndarray, stiffness: Any, mass: A
             raise ModelError(f"{name} must be the number of an operator term, 0 to {count - 1}, got {number!r}")
     if alphas[mass] == 0 and kappas[mass] == 1 and alphas[stiffness] != 0:
         return float(1 / alphas[stiffness].real), float(-(kappas[stiffness] / alphas[stiffness]).real)
-    if alphas[stiffness] == 0 and kappas[stiffness] == 1 and alphas[mass] != 0:
+    if alphas[stiffness] == 0 and kappas[stiffness] == 1 and alphas[mass] != 0 and kappas[mass] == 0:
         return 0.0, float(1 / alphas[mass].real)
     raise ModelError(
         f"the terms {stiffness} and {mass} are not the stiffness and the mass of the model's rbm.stability.Pencil: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from rbm.full_order import FullOrderModel
 from rbm.reduced.model import ReducedModel
 from rbm.stability.pencil import BoundPencil
 from rbm.uses.enclosures import Group, Spectrum, grouped, sharpened
-from rbm.uses.known_spectrum import counted, of_bound, of_groups
+from rbm.uses.known_spectrum import at_least, counted, of_bound, of_groups
 from rbm.uses.pencil_path import PencilPath, path_of
 from rbm.uses.ritz_pairs import RitzPairs, ritz_pairs
 
@@ -157,7 +157,7 @@ def found_poles(
     pairs = ritz_pairs(reduced, path)
     wanted = np.flatnonzero((pairs.values > low) & (pairs.values < high))
     groups = grouped(pairs, wanted)
-    spectrum = of_bound(reduced.stability, low, high) if isinstance(reduced.stability, BoundPencil) else None
+    spectrum = of_bound(reduced.stability, low, high) if _is_of(reduced.stability, path) else None
     number: int | None = None
     if spectrum is None and terms is not None:
         assert full_model is not None
@@ -165,10 +165,22 @@ def found_poles(
         spectrum, number = of_groups(count, groups), count.number
     groups = sharpened(groups, pairs, spectrum)
     inside = [g for g in groups if low < g.low and g.high < high]
+    if number and terms is not None and full_model is not None and number != sum(g.holds for g in inside):
+        # an eigenvalue that was counted may lie between the end of the range and the shifted one
+        number = number if at_least(terms, full_model.inner_product, low, high) == number else None
     missing = None
     if spectrum is not None and np.isinf([spectrum.low, spectrum.high]).any():  # of the stability bound: for all ranges
         number, missing = _within(spectrum, path), _missing(spectrum, inside, low, high)
     return _poles(path, pairs, inside, number, missing, len(wanted) - sum(g.holds for g in inside))
+
+
+def _is_of(bound: Any, path: PencilPath) -> TypeGuard[BoundPencil]:
+    """Return whether a stability bound is that of the same pencil: its eigenvalues are those of the path."""
+    return (
+        isinstance(bound, BoundPencil)
+        and np.array_equal(bound.alphas, path.alphas)
+        and np.array_equal(bound.kappas, path.kappas)
+    )
 
 
 def _within(spectrum: Spectrum, path: PencilPath) -> int | None:

@@ -79,7 +79,7 @@ def sparse_residual(
     units (n,); largest (16,) : the largest |units w| and then |units (w - A x)| of each column
     """
     grid = load(shift, 0)
-    most, most_left = splat(0.0), splat(0.0)
+    most, most_left, poison = splat(0.0), splat(0.0), splat(0.0)
     for i in range(len(matrix[0]) - 1):
         for c in range(count):
             room[c] = w[i, first + c]
@@ -88,11 +88,12 @@ def sparse_residual(
         left = (value - total) - rest
         size, size_left = modulus(unit * value), modulus(unit * left)
         most, most_left = larger(size, most, size, most), larger(size_left, most_left, size_left, most_left)
+        poison = poison + (left - left)  # NaN stays
         store(room, 0, left)
         for c in range(count):
             made[i, first + c] = room[c]
     store(largest, 0, most)
-    store(largest, 1, most_left)
+    store(largest, 1, most_left + poison)
 
 
 @kernel

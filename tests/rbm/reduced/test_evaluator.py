@@ -313,3 +313,54 @@ def test_answers_do_not_change_with_later_ones(block: rbm.ReducedModel) -> None:
     np.testing.assert_array_equal(gamma, kept.coefficients[0])
     for name, values in numbers.items():
         np.testing.assert_array_equal(values, copies[name])
+
+
+def with_formulas(operator: Any, rhs: Any = 1.0) -> rbm.ReducedModel:
+    """A model of five unknowns on its full basis."""
+    k = 2 * np.eye(5) - np.eye(5, k=1) - np.eye(5, k=-1)
+    space = rbm.ParameterSpace({"mu": (1.0, 2.0)})
+    model = rbm.FullOrderModel([(operator, k), ("mu", np.eye(5))], [(rhs, np.ones(5))], k, space, 0.5)
+    return rbm.project(model, np.eye(5))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("end", [1.0, 2.0])
+@pytest.mark.parametrize("rhs", [1.0, "1 / sqrt(mu)", lambda mus: 1 / mus[:, 0]])
+def test_a_point_that_rounding_put_outside_is_the_end_of_the_range(rows: int, end: float, rhs: Any) -> None:
+    reduced = with_formulas("1 + 1e-15 / (2.000000000000004 - mu) + 1e-15 / (mu - 0.999999999999996)", rhs)
+    mu = np.nextafter(np.nextafter(end, 9 * (end - 1.5)), 9 * (end - 1.5))
+    for extrapolate in (False, True):
+        found = reduced.solve(np.full((rows, 1), mu), extrapolate=extrapolate)
+        there = reduced.solve(np.full((rows, 1), end), extrapolate=extrapolate)
+        np.testing.assert_array_equal(found.coefficients, there.coefficients)
+        np.testing.assert_array_equal(found.bound, there.bound)
+        evaluate = reduced.evaluator(extrapolate=extrapolate)
+        same(evaluate([mu]), reduced.solve([mu], extrapolate=extrapolate), evaluate.coefficients)
+
+
+def test_functions_are_not_called_outside_the_ranges() -> None:
+    seen: list[float] = []
+
+    def rhs(mus: np.ndarray) -> np.ndarray:
+        seen.extend(mus[:, 0].tolist())
+        return 1 / mus[:, 0]
+
+    reduced = with_formulas("mu**2", rhs)
+    evaluate = reduced.evaluator()
+    for ask in (evaluate, reduced.solve):
+        with pytest.raises(rbm.ParameterError, match="outside"):
+            ask([0.25])
+    assert min(seen) >= 1.0
+    seen.clear()
+    reduced.solve([0.25], extrapolate=True)
+    assert set(seen) == {0.25}
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0, 3.0], "x", [[1.5], [1.6]]])
+def test_there_are_no_coefficients_after_what_is_no_point(bad: Any) -> None:
+    evaluate = with_formulas("mu").evaluator()
+    evaluate([1.5])
+    with pytest.raises(rbm.ParameterError):
+        evaluate(bad)
+    with pytest.raises(ValueError, match="no coefficients"):
+        _ = evaluate.coefficients

@@ -338,3 +338,60 @@ def test_models_that_are_no_pencil_of_one_parameter_are_refused() -> None:
     )  # fmt: skip
     with pytest.raises(rbm.ModelError, match="not affine, whose poles are elsewhere"):
         rbm.poles(rbm.project(interpolated, np.eye(3)[:, :2]))
+
+
+def diagonal(values: Any, product: Any, stability: Any, ends: tuple[float, float], terms: Any = None) -> Any:
+    """K - w^2 M of a diagonal K on a basis of three eigenvectors, and its full model."""
+    k, m = np.diag(np.array(values, dtype=float)), np.eye(len(values))
+    terms = [(1.0, k), ("-w**2", m)] if terms is None else [(1.0, k), *terms(m)]
+    model = rbm.FullOrderModel(
+        terms, [(1.0, np.ones(len(k)))], product(k, m), {"w": ends}, stability, projection="least-squares"
+    )
+    return model, rbm.project(model, np.eye(len(k))[:, :3] + 1e-9)
+
+
+@pytest.mark.parametrize(
+    "product", [lambda k, m: k + m, lambda k, m: 2 * m, lambda k, m: m / 8, lambda k, m: 600 * m - k]
+)
+@pytest.mark.parametrize("with_full_model", [False, True])
+def test_eigenvalues_are_those_of_k_and_m_for_every_product(product: Any, with_full_model: bool) -> None:
+    model, reduced = diagonal([1, 4, 9, 400, 500], product, rbm.stability.Pencil(), (0.5, 3.5))
+    found = rbm.poles(reduced, full_model=model if with_full_model else None)
+    check(found, np.array([1.0, 2.0, 3.0]))
+    low, high = found.eigenvalues.T
+    assert np.all((low <= [1, 4, 9]) & (high >= [1, 4, 9]))
+    assert np.all(high - low < 1e-3)
+    # the bound of 600 M - K does not know all of its spectrum
+    assert found.complete or (found.number is None and not with_full_model)
+
+
+def test_a_bound_of_another_pencil_tells_nothing() -> None:
+    values = [1.0, 1.0004, 3.0008, 40.0, 50.0]
+    model = diagonal(
+        values, lambda k, m: k + m, rbm.stability.Pencil(mass=2), (0.5, 1.4),
+        lambda m: [("-w**2 / 2", m), ("-w**2 / 4", 2 * m)],
+    )[0]  # fmt: skip
+    basis = np.zeros((5, 2))
+    basis[0, 0] = basis[1, 0] = basis[3, 1] = 1
+    found = found_poles(rbm.project(model, basis), full_model=model)
+    check(found, np.sqrt(values[:2]))
+    assert not found.complete
+
+
+@pytest.mark.parametrize("ends", [(0.3, 3.7), (0.5, 3.5), (1e-9, 10.0)])
+def test_no_range_of_a_square_goes_backwards(ends: tuple[float, float]) -> None:
+    _, reduced = diagonal([1, 4, 9, 400, 500], lambda k, m: k + m, rbm.stability.Pencil(), ends)
+    for low in np.round(np.arange(max(ends[0], 0.3), 0.9, 0.1), 2):
+        for high in np.round(np.arange(low + 0.5, 3.45, 0.3), 2):
+            check(found_poles(reduced, (low, high)), np.array([1.0, 2.0, 3.0]))
+    assert len(rbm.poles(reduced)) == 3
+
+
+@pytest.mark.parametrize("high", [3 - 1e-11, 3 - 1e-12, 3 - 1e-13])
+def test_a_pole_beside_the_end_is_not_counted(high: float) -> None:
+    model, reduced = diagonal([1, 4, 9, 400, 500], lambda k, m: k + m, 1e-9, (0.5, 3.5))
+    found = found_poles(reduced, (0.5, high), full_model=model)
+    check(found, np.array([1.0, 2.0, 3.0]))
+    assert found.number in (None, 2)
+    assert found_poles(reduced, (0.5, 2.5), full_model=model).number == 2
+    assert found_poles(reduced, (2.2, 2.5), full_model=model).number == 0
