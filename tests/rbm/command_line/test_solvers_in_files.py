@@ -19,6 +19,7 @@ from rbm.affine import inner_product
 from rbm.command_line import main
 from rbm.command_line.described_model import full_model
 from rbm.command_line.model_description import read_description
+from rbm.errors import ModelError
 from rbm.solvers import AMG, Auto, PETSc, SuperLU
 
 N = 49
@@ -96,6 +97,16 @@ def test_multigrid_takes_its_vectors_from_a_file(tmp_path: Path) -> None:
     free = np.setdiff1d(np.arange(N), [0, 3])
     np.testing.assert_array_equal(fixed.solver.near_null_space, np.load(tmp_path / "modes.npy")[free])
     assert np.all(np.isfinite(fixed.solve([1.5])))
+
+
+@pytest.mark.parametrize(("shape", "fixed"), [((5, 1), True), ((5, 1), False), ((N, 0), True), ((), False)])
+def test_vectors_of_multigrid_with_other_rows_are_refused(tmp_path: Path, shape: tuple[int, ...], fixed: bool) -> None:
+    pytest.importorskip("pyamg")
+    text = '[solver]\nname = "amg"\nnear_null_space = "few.npy"\n' + ('[fixed]\ndofs = "dofs.npy"\n' if fixed else "")
+    path = written(tmp_path, text)
+    np.save(tmp_path / "few.npy", np.ones(shape))
+    with pytest.raises(ModelError, match=r"line 24: .*few\.npy has shape .*a row for each unknown|few\.npy"):
+        full_model(read_description(path))
 
 
 @pytest.mark.parametrize(

@@ -321,3 +321,10 @@ def test_a_folder_that_cannot_be_written_to(
 def test_what_names_no_folder_is_refused(name: Any) -> None:
     with pytest.raises(WorkspaceError, match="workspace must be the name of a folder"):
         opened(name, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["b" * 300, "half/" + "b" * 300])
+def test_a_name_that_no_disk_takes_is_one_error_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WorkspaceError):
+        Workspace(tmp_path / name, "owner")
+    assert list(tmp_path.iterdir()) == []

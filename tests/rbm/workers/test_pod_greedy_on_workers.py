@@ -179,3 +179,11 @@ def test_a_run_goes_on_after_ctrl_c(
             rbm.pod_greedy(model, training, **named)
     assert error.value.result.basis.shape[1] == {"march": 3, "extend": 3, "dual": 7}[where]
     assert same(rbm.pod_greedy(model, training, resume=error.value.result, **named), whole)
+
+
+def test_an_error_before_the_first_vector_is_not_its_own_cause(model: rbm.TimeModel, training: np.ndarray) -> None:
+    threads = ThreadPoolExecutor(2)
+    threads.shutdown()
+    with pytest.raises(WorkersLost) as error:
+        rbm.pod_greedy(model, training, max_basis=3, executor=threads)
+    assert error.value.__cause__ is not error.value
