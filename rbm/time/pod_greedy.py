@@ -320,8 +320,8 @@ class _Run:
 
     def broken_off(self, reason: str = "interrupted") -> PODGreedyResult:
         """Return the result so far, from whole steps."""
-        if (size := self.taken[-1][1]) < self.size or reason == "interrupted":  # perhaps in the middle of an extension
-            self.reduction = self._reduced(self.reduction.basis[:, :size])
+        # an extension may have been broken off, and what is made at the end needs a workspace with room, or none
+        self.reduction = self._reduced(self.reduction.basis[:, : self.taken[-1][1]])
         return self.result("max_basis", reason)
 
     def out_of_room(self) -> PODGreedyResult | None:

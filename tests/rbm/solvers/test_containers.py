@@ -304,12 +304,13 @@ def test_no_matrix_is_made_of_two_vectors() -> None:
     assert shapes == [(N,)] * 3
 
 
-def test_errors_of_an_operator_keep_their_type_and_are_about_the_vector() -> None:
+def test_errors_of_an_operator_are_about_the_vector_and_have_its_own_as_cause() -> None:
     def fails(x: np.ndarray) -> np.ndarray:
         raise KeyError(f"{x.ndim} dimensions")
 
-    with pytest.raises(KeyError, match="1 dimensions"):
+    with pytest.raises(rbm.ModelError, match="the LinearOperator raised KeyError: '1 dimensions'") as error:
         UserOperator(LinearOperator((N, N), matvec=fails, dtype=float)).matmat(np.ones((N, 2)))
+    assert isinstance(error.value.__cause__, KeyError)
 
 
 @pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_matrix, sp.coo_array, sp.dia_array])

@@ -272,7 +272,7 @@ def test_a_query_answers_in_spite_of_it(size: int, tmp_path: Path, monkeypatch: 
     shared, folder = cache.kernel_folder(), tmp_path / "kernels"
     rbm.load(tmp_path / "m.rbm").solve([3.5])
     folder.mkdir(mode=0o700)
-    for path in shared.glob("query-*.nbc"):
+    for path in shared.glob("point_query-*.nbc"):
         content = path.read_bytes()
         (folder / path.name).write_bytes(flip(content, len(content) // 2) if size < 0 else content[:size])
         (folder / path.name).chmod(0o600)
