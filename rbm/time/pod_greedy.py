@@ -319,8 +319,7 @@ class _Run:
         return made
 
     def broken_off(self, reason: str = "interrupted") -> PODGreedyResult:
-        """Return the result so far, from whole steps."""
-        # an extension may have been broken off, and what is made at the end needs a workspace with room, or none
+        """Return the result so far, of whole steps, all made anew: one may have been broken off, or have no room."""
         self.reduction = self._reduced(self.reduction.basis[:, : self.taken[-1][1]])
         return self.result("max_basis", reason)
 
