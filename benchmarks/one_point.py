@@ -22,7 +22,7 @@ ROUNDS, LOOP, SIZE = 21, 200, 30
 
 
 def main(folders: list[str]) -> None:
-    """Print the table."""
+    """Measure all sides in turns, and print microseconds a point."""
     require_pymor()
     with tempfile.TemporaryDirectory() as scratch:
         path = str(Path(scratch) / "block.rbm")

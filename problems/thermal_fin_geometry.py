@@ -33,7 +33,7 @@ def thermal_fin_geometry(refinement: int = 4) -> FullOrderModel:
 
     The equations are those of :func:`thermal_fin`. The post stays 1 x 4, and the upper edges of the plates stay at the
     heights 1, 2, 3 and 4. Parameters k1, .., k4 in [0.1, 10], Bi in [0.01, 1], L in [2, 3], t in [0.1, 0.5], all
-    logarithmic. The domain is a grid of 3 columns and 8 rows, L, 1, L wide and 1 - t, t, 1 - t, .. high. Of 56 terms of
+    logarithmic. The domain is a grid of 3 columns and 8 rows, L, 1, L wide and 1 - t, t, 1 - t, .. high. Of 65 terms of
     its cells and edges 16 are left with coefficients of their own,
 
         1 - t, 1 / (1 - t), t, 1 / t;   k_i t / L, k_i L / t;   Bi, Bi (1 - t), Bi L, Bi t,

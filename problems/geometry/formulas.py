@@ -207,7 +207,7 @@ def _cancelled(numerator: Polynomial, denominators: Mapping[Polynomial, int]) ->
 def formula(given: Any, names: Iterable[str]) -> Formula:
     """Return a number or an expression text in the parameter names in normal form.
 
-    Raises ModelError for anything else, an unknown name, a complex number, a division by zero.
+    Raises ModelError for anything else, an unknown name, a complex number, a division by zero, numbers beyond 1e308.
     """
     names = tuple(names)
     if isinstance(given, Formula):
@@ -218,7 +218,15 @@ def formula(given: Any, names: Iterable[str]) -> Formula:
             made = Expression(given, names).applied(columns, lambda f, arguments: _applied(f, arguments, given))
         except ZeroDivisionError:
             raise ModelError(f"the formula {given!r} of a geometry divides by zero") from None
-        return _operand(made, given)
+        found = _operand(made, given)
+        try:
+            found.text()
+        except OverflowError:
+            raise ModelError(
+                f"the formula {given!r} of a geometry has numbers beyond the range of double precision; choose other "
+                "units"
+            ) from None
+        return found
     if isinstance(given, bool) or not isinstance(given, int | float | Fraction | np.integer | np.floating):
         raise ModelError(f"a geometry is given by real numbers and expression texts, got {given!r}")
     return _operand(given if isinstance(given, Fraction) else np.float64(given), str(given))

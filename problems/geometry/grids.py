@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from problems.geometry.formulas import Formula, formula
-from problems.geometry.mapped_blocks import MappedBlocks, mapped_mesh
+from problems.geometry.mapped_blocks import MappedBlocks, check_mesh, mapped_mesh
 from problems.geometry.pieces import Vertex, members, read_pieces
 from rbm.errors import ModelError
 from rbm.parameters.space import parameter_space
@@ -45,6 +45,7 @@ def mapped_grid(
     ('0,0', '1,0')
     """
     space = parameter_space(parameters)
+    check_mesh(mesh)
     try:
         (start, place) = origin
         lines = [_lines(lengths, start[k], place[k], space.names) for k, lengths in enumerate((columns, rows))]
@@ -62,10 +63,14 @@ def mapped_grid(
     }
     cells = [(i, j) for i in range(len(lines[0]) - 1) for j in range(len(lines[1]) - 1)]
     named = {f"{i},{j}": [(i, j)] for i, j in cells} if blocks is None else blocks
+    if not isinstance(named, Mapping):
+        raise ModelError(f"blocks must be a dictionary {{'name': [(column, row), ...]}}, got {named!r:.60}")
     pieces = []
     for name, of_block in named.items():
+        if not isinstance(of_block, list | tuple):
+            raise ModelError(f"block {name!r} must be a list of cells (column, row), got {of_block!r:.60}")
         for cell in of_block:
-            if tuple(cell) not in cells:
+            if not isinstance(cell, list | tuple) or tuple(cell) not in cells:
                 raise ModelError(
                     f"block {name!r} has the cell {cell!r}, which is none of the {len(lines[0]) - 1} columns and "
                     f"{len(lines[1]) - 1} rows, counted from 0"

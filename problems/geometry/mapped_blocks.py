@@ -59,25 +59,36 @@ def mapped_blocks(mesh: Any, vertices: Any, blocks: Any, parameters: Any, *, ele
     return mapped_mesh(mesh, points, read_pieces(blocks, points), space, element)
 
 
-def mapped_mesh(
-    mesh: Any, vertices: Any, pieces: list[Piece], parameters: ParameterSpace, element: Any
-) -> MappedBlocks:
-    """Return a mesh with the maps of its pieces, all of it checked."""
+def check_mesh(mesh: Any) -> Any:
+    """Return the linear or bilinear element of a mesh of scikit-fem; raise ModelError for what is no such mesh."""
     skfem = require("skfem", "scikit-fem", "mapped_blocks")
     linear = {skfem.MeshTri1: skfem.ElementTriP1, skfem.MeshQuad1: skfem.ElementQuad1}
     if type(mesh) not in linear:
         raise ModelError(f"the reference mesh must be a skfem.MeshTri or MeshQuad, got {type(mesh).__name__}")
+    return linear[type(mesh)]
+
+
+def mapped_mesh(
+    mesh: Any, vertices: Any, pieces: list[Piece], parameters: ParameterSpace, element: Any
+) -> MappedBlocks:
+    """Return a mesh with the maps of its pieces, all of it checked."""
+    linear = check_mesh(mesh)
+    skfem = require("skfem", "scikit-fem", "mapped_blocks")
+    from skfem.element import Element, ElementComposite, ElementHcurl, ElementHdiv
+
     check_fit(pieces, vertices)
     number = members(pieces, mesh.p, mesh.t)
     for n, piece in enumerate(pieces):
         if not np.any(number == n):
             raise ModelError(f"block {piece.block!r} holds no element of the mesh; leave it out, or refine the mesh")
     check_folds(pieces, parameters)
-    chosen = linear[type(mesh)]() if element is None else element
-    if isinstance(chosen, skfem.ElementVector) or getattr(chosen, "refdom", None) is not mesh.elem.refdom:
+    chosen = linear() if element is None else element
+    other = skfem.ElementVector, ElementHdiv, ElementHcurl, ElementComposite
+    scalar = isinstance(chosen, Element) and not isinstance(chosen, other)
+    if not scalar or chosen.refdom is not mesh.elem.refdom:
         raise ModelError(
             f"the element must be a scalar one of scikit-fem for {type(mesh).__name__}, such as "
-            f"{linear[type(mesh)].__name__}(), got {type(chosen).__name__}"
+            f"{linear.__name__}(), got {getattr(chosen, '__name__', type(chosen).__name__)}"
         )
     return MappedBlocks(mesh, parameters, tuple(pieces), number, chosen)
 

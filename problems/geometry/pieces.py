@@ -137,7 +137,7 @@ def read_pieces(given: Any, vertices: Mapping[str, Vertex]) -> list[Piece]:
         raise ModelError(f"blocks must be a dictionary {{'name': names of three or four vertices}}, got {given!r}")
     pieces: list[Piece] = []
     for block, names in given.items():
-        if isinstance(names, str) or len(names) not in (3, 4):
+        if not isinstance(names, list | tuple) or len(names) not in (3, 4):
             raise ModelError(f"block {block!r} must have three or four vertices, got {names!r}")
         unknown = [name for name in names if name not in vertices]
         if unknown:

@@ -18,12 +18,15 @@ from rbm.arithmetic.columns import column_blocks, row_blocks
 from rbm.arithmetic.extended import Extended, SplitMatrix, modulus, on_grid, product
 from rbm.arithmetic.precision import ROUND_OFF, SMALL, column_norm_bounds, largest_entries
 from rbm.arithmetic.split_columns import SplitColumns
+from rbm.online.chunks import slices
 from rbm.online.threads import each
 
-__all__ = ["ResidualSizes", "TallColumns", "groups", "residual", "residual_sizes", "split_matrix"]
+__all__ = ["ResidualSizes", "TallColumns", "column_groups", "residual", "residual_sizes", "split_matrix"]
 
 #: Multiplications from which on compiled code pays, and columns: one is faster by SciPy.
 LARGE, SEVERAL = 1 << 20, 4
+#: Columns that compiled code works on together.
+LANES = 8
 #: Columns that come together at most: matrices too small for that many stay as they are.
 WIDEST = 64
 #: Rows from which on tall matrices are multiplied by compiled code.
@@ -79,11 +82,10 @@ def _pays(matrix: Any, *columns: np.ndarray) -> bool:
     return large and all(a.dtype == float for a in (matrix, *columns))
 
 
-def groups(matrix: Any, n: int, *columns: np.ndarray) -> Iterator[slice]:
+def column_groups(matrix: Any, *columns: np.ndarray) -> Iterator[slice]:
     """Yield columns (n, m) to be worked on together: eight where compiled code does so, else blocks of 16 MB."""
-    if all(a.dtype == float for a in columns) and _pays(matrix, *columns):
-        return (slice(i, min(i + SEVERAL * 2, columns[0].shape[1])) for i in range(0, columns[0].shape[1], 2 * SEVERAL))
-    return column_blocks(n, columns[0].shape[1])
+    n, m = columns[0].shape
+    return iter(slices(m, LANES)) if _pays(matrix, *columns) else column_blocks(n, m)
 
 
 def residual(split: SplitMatrix, w: np.ndarray, x: np.ndarray, made: np.ndarray) -> tuple[np.ndarray, ...]:

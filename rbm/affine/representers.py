@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.affine.compiled_products import groups, residual
+from rbm.affine.compiled_products import column_groups, residual
 from rbm.affine.inner_product import ACCURATE, RANGE, InnerProduct
 from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import exponents_of, scaled
@@ -86,14 +86,14 @@ def together(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray, ot
         )
     y = inner.factorized()(rhs)
     norms = np.empty(b)
-    for some in groups(matrix, n, rhs[:, r:], y[:, r:]):
+    for some in column_groups(matrix, rhs[:, r:], y[:, r:]):
         at = slice(r + some.start, r + some.stop)
         bound = inner.upper_from_solve(rhs[:, at], y[:, at])
         norms[some] = scaled(bound, exponents[some]) if np.any(exponents[some]) else bound
     if not settled:  # the solve that made `start` was not accurate enough: refine as long as it takes
         return Represented(*inner.riesz_with_error(functionals, start + y[:, :r]), norms)
     made, distances = np.empty((n, r), rhs.dtype, "F"), np.empty(r)
-    for some in groups(matrix, n, rhs[:, :r], y[:, :r]):
+    for some in column_groups(matrix, rhs[:, :r], y[:, :r]):
         made[:, some] = start[:, some] + y[:, some]
         distances[some] = inner.distance_after(made[:, some], rhs[:, some], y[:, some])
     return Represented(made, distances, norms)

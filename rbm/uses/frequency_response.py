@@ -9,7 +9,7 @@ import numpy as np
 
 from rbm.errors import ModelError
 from rbm.reduced.model import ReducedModel
-from rbm.uses.pencil_path import is_damped
+from rbm.uses.pencil_path import is_damped, points_of_line
 from rbm.uses.poles import Poles, found_poles
 
 __all__ = ["FrequencyResponse", "frequency_response"]
@@ -86,9 +86,9 @@ def frequency_response(
             "solve(mus) answers for several"
         )
     name = _output(reduced, output)
-    if isinstance(rtol, bool) or not rtol > 0:
+    if isinstance(rtol, bool) or not isinstance(rtol, int | float | np.number) or not rtol > 0:
         raise ModelError(f"rtol must be a positive number, got {rtol!r}")
-    points = np.unique(space.validate(np.asarray(mus, dtype=float).reshape(-1, 1))[:, 0])
+    points = points_of_line(space, mus)
     solution = reduced.solve(points[:, None], method=method, coefficients=False, on_error="mark").to("numpy")
     values, bounds = np.asarray(solution.outputs[name]), np.asarray(solution.output_bounds[name])
     certified = np.isfinite(bounds) & np.isfinite(values)

@@ -21,7 +21,7 @@ from rbm.reduced.arrays import ReducedArrays
 from rbm.stability.pencil import BoundPencil
 from rbm.stability.pencil_terms import PencilTerms
 
-__all__ = ["PencilPath", "is_damped", "path_of"]
+__all__ = ["PencilPath", "is_damped", "path_of", "points_of_line"]
 
 #: Points at which t(mu) is looked at, to see that it goes one way only.
 LOOKED = 4097
@@ -160,6 +160,15 @@ class PencilPath:
         made, size = np.take_along_axis(made, order, 1), np.take_along_axis(size, order, 1)
         made = made + np.array([-8.0, 8.0]) * ROUND_OFF * size
         return np.where(unknown[:, None], [-np.inf, np.inf], made)
+
+
+def points_of_line(space: ParameterSpace, given: Any) -> np.ndarray:
+    """Return points (M,) or (M, 1) of the one parameter as rising numbers (M',), each once; else ParameterError."""
+    try:
+        points = np.asarray(given, dtype=float).reshape(-1, 1)
+    except (TypeError, ValueError):
+        raise ParameterError(f"points of {space.names[0]} must be real numbers, got {given!r:.60}") from None
+    return np.unique(space.validate(points)[:, 0])
 
 
 def is_damped(arrays: ReducedArrays, range_: tuple[float, float]) -> bool:

@@ -11,7 +11,7 @@ from rbm.files.greedy_result import GreedyResult
 from rbm.full_order import FullOrderModel
 from rbm.greedy import greedy
 from rbm.reduced.model import ReducedModel
-from rbm.uses.pencil_path import is_damped, path_of
+from rbm.uses.pencil_path import is_damped, path_of, points_of_line
 from rbm.uses.ritz_pairs import ritz_pairs
 
 __all__ = ["away_from_poles", "refined_greedy", "training_between"]
@@ -59,7 +59,9 @@ def training_between(
     space = reduced.parameters
     if len(space) != 1:
         raise ModelError(f"training_between refines the range of one parameter, and the model has {len(space)}")
-    points = np.unique(space.validate(np.asarray(mus, dtype=float).reshape(-1, 1))[:, 0])
+    if isinstance(tol, bool) or not isinstance(tol, int | float | np.number) or not tol >= 0:
+        raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
+    points = points_of_line(space, mus)
     if len(points) < 2:
         raise ParameterError(f"training_between needs two training points or more, got {len(points)}")
     shares = np.arange(1, TRIED + 1) / (TRIED + 1)

@@ -346,3 +346,44 @@ def test_models_of_mapped_blocks_are_saved(tmp_path: Any) -> None:
     mus = model.parameters.sample(5, "random")
     np.testing.assert_array_equal(rbm.load(tmp_path / "plate.rbm").solve(mus).bound, reduced.solve(mus).bound)
     assert sp.issparse(model.operator_terms[0])
+
+
+@pytest.mark.parametrize(
+    ("element", "named"),
+    [
+        (skfem.ElementTriRT0(), "ElementTriRT"),
+        (skfem.ElementTriN1(), "ElementTriN1"),
+        (skfem.ElementTriP1() * skfem.ElementTriP1(), "ElementComposite"),
+        (skfem.ElementQuad1, "ElementQuad1"),
+        ("P1", "str"),
+    ],
+)
+def test_elements_that_are_not_scalar_are_refused(element: Any, named: str) -> None:
+    with pytest.raises(rbm.ModelError, match=f"the element must be a scalar one of scikit-fem .* got {named}"):
+        mapped_blocks(GRID, CORNERS, TWO, BOX, element=element)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "blocks", "message"),
+    [
+        ("x", None, "the reference mesh must be a skfem.MeshTri or MeshQuad, got str"),
+        (GRID, [(0, 0)], "blocks must be a dictionary"),
+        (GRID, {"a": 3}, "block 'a' must be a list of cells"),
+        (GRID, {"a": [0]}, "block 'a' has the cell 0, which is none of"),
+    ],
+)
+def test_bad_grids_are_refused(mesh: Any, blocks: Any, message: str) -> None:
+    with pytest.raises(rbm.ModelError, match=message):
+        mapped_grid(mesh, [(1, "L"), (1, 1)], [(1, "t")], BOX, blocks=blocks)
+
+
+@pytest.mark.parametrize("blocks", [[("a", "b", "c")], {"one": 3}, {"one": "abc"}])
+def test_blocks_that_are_no_names_of_vertices_are_refused(blocks: Any) -> None:
+    with pytest.raises(rbm.ModelError, match="three or four vertices"):
+        mapped_blocks(GRID, CORNERS, blocks, BOX)
+
+
+@pytest.mark.parametrize("place", ["1e200*1e200*L", "L*1e308*1e308"])
+def test_numbers_beyond_double_precision_are_refused(place: str) -> None:
+    with pytest.raises(rbm.ModelError, match="beyond the range of double precision"):
+        mapped_blocks(GRID, {**CORNERS, "b": ((1, 0), (place, 0))}, TWO, BOX)

@@ -395,3 +395,19 @@ def test_a_pole_beside_the_end_is_not_counted(high: float) -> None:
     assert found.number in (None, 2)
     assert found_poles(reduced, (0.5, 2.5), full_model=model).number == 2
     assert found_poles(reduced, (2.2, 2.5), full_model=model).number == 0
+
+
+@pytest.mark.parametrize("mus", ["abc", [1.5 + 1j], None, [[1.0, 2.0], [3.0]]])
+def test_points_that_are_no_real_numbers_are_refused(mus: Any) -> None:
+    _, reduced = diagonal([1, 4, 9, 400, 500], lambda k, m: k + m, rbm.stability.Pencil(), (0.5, 3.5))
+    with pytest.raises(rbm.ParameterError):
+        rbm.uses.training_between(reduced, mus, 1e-3)
+    with pytest.raises((rbm.ParameterError, rbm.ModelError)):
+        rbm.frequency_response(reduced, mus)
+
+
+@pytest.mark.parametrize("tol", ["x", None, np.nan, -1.0, True])
+def test_a_tolerance_that_is_none_is_refused(tol: Any) -> None:
+    _, reduced = diagonal([1, 4, 9, 400, 500], lambda k, m: k + m, rbm.stability.Pencil(), (0.5, 3.5))
+    with pytest.raises(rbm.ParameterError, match="tol must be a number"):
+        rbm.uses.training_between(reduced, [1.5, 1.6], tol)
