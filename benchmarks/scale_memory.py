@@ -65,12 +65,13 @@ def one(cells: int, kind: str) -> dict[str, Any]:
     start = time.process_time()
     solver = next((word for word in kind.split() if word in ("pardiso", "amg", "superlu")), None)
     with tempfile.TemporaryDirectory() as folder:  # and those for tall matrices
-        tall = plane(93, solver)
+        tall = thermal_block((3, 3), 93, solver=solver)
         named = {"workspace": f"{folder}/run"} if "workspace" in kind else {}
         rbm.greedy(tall, tall.parameters.sample(TRAINING, rng=0), max_basis=2, **named)  # type: ignore[arg-type]
     del tall
     start = time.process_time()
-    model = thermal_block_3d(cells, solver=solver) if "space" in kind.split() else plane(cells, solver)
+    in_space = "space" in kind.split()
+    model = thermal_block_3d(cells, solver=solver) if in_space else thermal_block((3, 3), cells, solver=solver)
     assembled = time.process_time() - start
     spent, counts = {"truth": 0.0, "riesz": 0.0}, {"truth": 0, "riesz": 0}
 
@@ -116,20 +117,6 @@ def one(cells: int, kind: str) -> dict[str, Any]:
         "expected files": expected.files,
         "expected in all": result.memory.expected if result.memory else 0,
     }
-
-
-def plane(cells: int, solver: str | None) -> Any:
-    """Return the thermal block in the plane with a solver, which :func:`problems.thermal_block` does not take."""
-    import rbm
-    from problems import thermal_block
-
-    made = thermal_block((3, 3), cells)
-    if solver is None:
-        return made
-    terms = list(zip(made.operator_coefficients.sources, made.operator_terms, strict=True))
-    f = made.rhs_terms[:, 0]
-    ones = rbm.stability.MinTheta([1.0] * len(terms))
-    return rbm.FullOrderModel(terms, [(1.0, f)], made.product, made.parameters, ones, {"mean": f}, solver=solver)
 
 
 def anonymous() -> int:

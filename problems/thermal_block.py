@@ -10,13 +10,18 @@ from problems.user_input import whole_number
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
+from rbm.solvers.user_code import Solver
 from rbm.stability.bound import MinTheta
 
 __all__ = ["thermal_block", "thermal_block_mesh"]
 
 
 def thermal_block(
-    blocks: tuple[int, int] = (3, 3), n_elements: int = 60, bounds: tuple[float, float] = (0.1, 1.0)
+    blocks: tuple[int, int] = (3, 3),
+    n_elements: int = 60,
+    bounds: tuple[float, float] = (0.1, 1.0),
+    *,
+    solver: Solver | str | None = None,
 ) -> FullOrderModel:
     """Heat conduction -div(k grad u) = 1 in the unit square, u = 0 on its boundary, with a conductivity per block.
 
@@ -25,6 +30,7 @@ def thermal_block(
         block numbers must divide it. Unknowns of the P1 elements: the inner nodes, 2 n_elements^2 - 2 n_elements + 1
         (7081 for 60)
     bounds : range of every conductivity
+    solver : of :class:`rbm.FullOrderModel`
 
     Affine form A(mu) = sum_i mu_i A_i, f parameter-free; P = sum_i A_i, so that ||v||_P is the H1_0 seminorm and the
     min-theta bound beta = min_i mu_i is rigorous and sharp. Output "mean": the mean temperature, which is compliant.
@@ -60,6 +66,7 @@ def thermal_block(
         parameters=ParameterSpace(dict.fromkeys(names, bounds)),
         stability=MinTheta(reference=[1.0] * (nx * ny)),
         outputs={"mean": f},
+        solver=solver,
     )
 
 

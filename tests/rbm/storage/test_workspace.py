@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import ROOT
+from helpers.full_disk import full_after
 
 import rbm
 from problems import frequency_sweep, reaction_diffusion_1d
@@ -105,23 +106,6 @@ def test_projections_and_dual_problems_are_kept_there_too(tmp_path: Path, monkey
 def test_a_folder_of_the_user_stays_and_is_empty(model: rbm.FullOrderModel, tmp_path: Path) -> None:
     run(model, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def full_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk be full after some columns were written."""
-    whole, done = FilePiece.write, []
-
-    def write(self: FilePiece, start: int, columns: np.ndarray) -> None:
-        done.append(columns.shape[1])
-        if sum(done) > calls:
-            path, self.path = self.path, Path("/dev/full")
-            try:
-                whole(self, start, columns)
-            finally:
-                self.path = path
-        whole(self, start, columns)
-
-    monkeypatch.setattr(FilePiece, "write", write)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

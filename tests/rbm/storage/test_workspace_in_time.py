@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.full_disk import full_after
 from helpers.parabolic import heat
 
 import rbm
@@ -60,19 +61,7 @@ def test_a_run_is_the_same_bit_for_bit(model: rbm.TimeModel, tmp_path: Path, mon
 def test_a_full_disk_is_one_error_with_the_basis_so_far(
     calls: int, model: rbm.TimeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, done = FilePiece.write, list[int]()
-
-    def write(self: FilePiece, start: int, columns: np.ndarray) -> None:
-        done.append(columns.shape[1])
-        if sum(done) > calls:
-            path, self.path = self.path, Path("/dev/full")
-            try:
-                whole(self, start, columns)
-            finally:
-                self.path = path
-        whole(self, start, columns)
-
-    monkeypatch.setattr(FilePiece, "write", write)
+    full_after(calls, monkeypatch)
     with pytest.raises(WorkspaceError, match=r"cannot be written to .No space left on device.*MB are free") as caught:
         run(model, tmp_path / "run", dual="all")
     monkeypatch.undo()

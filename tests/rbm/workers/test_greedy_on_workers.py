@@ -268,15 +268,7 @@ def test_duals_use_the_workers_too(training: np.ndarray) -> None:
 def test_solvers_that_keep_factors_go_to_the_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pypardiso")
     monkeypatch.setattr(representers, "APART", 100)
-    block = thermal_block((2, 2), 16)
-    made = rbm.FullOrderModel(
-        list(zip(block.operator_coefficients.sources, block.operator_terms, strict=True)),
-        [(1.0, block.rhs_terms[:, 0])],
-        block.product,
-        block.parameters,
-        0.1,
-        solver="pardiso",
-    )
+    made = thermal_block((2, 2), 16, solver="pardiso")
     training = made.parameters.sample(60)
     alone = rbm.greedy(made, training, max_basis=8, batch=4)
     with pool(2) as processes, ThreadPoolExecutor(2) as threads:
