@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -36,6 +35,8 @@ SIZES = {
     "small": (60, 12, 0.3, 500_000, 2),
 }
 BLOCK = 1 << 17
+#: Turns of the two sides, threads and Dask.
+ROUNDS = 10
 
 
 def measure(size: str = "small") -> dict[str, Any]:
@@ -143,27 +144,35 @@ def queries(cells: int, _: int, tol: float, count: int, *__: Any) -> dict[str, A
     import dask.array as da
     from distributed import Client
 
-    os.environ["RBM_NUM_THREADS"] = "2"
     model = thermal_block((3, 3), min(cells, 60))
     reduced = rbm.greedy(model, model.parameters.sample(500), max_basis=20).reduced_model
-    starts = range(0, count, BLOCK)
-    blocks = (_points(start, min(BLOCK, count - start)) for start in starts)
-    reduced.solve(_points(0, 10_000))
     options = {"coefficients": False}
-    alone, largest = timed(lambda: max(float(s.bound.max()) for s in reduced.stream(blocks, **options)))
-    del os.environ["RBM_NUM_THREADS"]
+    reduced.solve(_points(0, 10_000))
+    alone, together, largest, found = [], [], 0.0, 0.0
     with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
-        sizes = tuple(min(BLOCK, count - start) for start in starts)
-        mus = da.map_blocks(_chunk, chunks=(sizes, (9,)), dtype=float, count=count)
-        rbm.dask_solve(reduced, mus[: 2 * BLOCK], **options)["bound"].max().compute()
-        together, found = timed(lambda: float(rbm.dask_solve(reduced, mus, **options)["bound"].max().compute()))
+        for part in range(ROUNDS):  # in turns
+            starts = range(part * count // ROUNDS, (part + 1) * count // ROUNDS, BLOCK)
+            sizes = tuple(min(BLOCK, starts.stop - start) for start in starts)
+            blocks = (_points(*piece) for piece in zip(starts, sizes, strict=True))
+            os.environ["RBM_NUM_THREADS"] = "2"
+            seconds, most = timed(lambda b=blocks: max(float(s.bound.max()) for s in reduced.stream(b, **options)))
+            alone, largest = [*alone, seconds], max(largest, most)
+            del os.environ["RBM_NUM_THREADS"]
+            mus = da.map_blocks(_chunk, chunks=(sizes, (9,)), dtype=float, first=starts.start)
+            if not part:
+                rbm.dask_solve(reduced, mus[: 2 * BLOCK], **options)["bound"].max().compute()
+            answers = rbm.dask_solve(reduced, mus, **options)
+            seconds, most = timed(lambda a=answers: float(a["bound"].max().compute()))
+            together, found = [*together, seconds], max(found, most)
         memory = sorted(client.run(_peak).values())
+    ratios = np.array(alone) / np.array(together)
     return {
         "queries": count,
         "vectors": 20,
-        "seconds_threads": alone,
-        "seconds_dask": together,
-        "efficiency": alone / together,
+        "seconds_threads": sum(alone),
+        "seconds_dask": sum(together),
+        "efficiency": sum(alone) / sum(together),
+        "rounds": [float(ratio) for ratio in ratios],
         "same_bits": largest == found,
         "worker_peak_gb": memory,
     }
@@ -173,9 +182,9 @@ def _points(start: int, count: int) -> np.ndarray:
     return np.random.default_rng(start).uniform(0.1, 1.0, (count, 9))
 
 
-def _chunk(count: int, block_info: Any = None) -> np.ndarray:
+def _chunk(first: int, block_info: Any = None) -> np.ndarray:
     start, stop = block_info[None]["array-location"][0]
-    return _points(int(start), int(stop - start))
+    return _points(first + int(start), int(stop - start))
 
 
 def killed(cells: int, count: int, tol: float, _: int, times: int) -> dict[str, Any]:
@@ -214,8 +223,10 @@ def _bytes(array: np.ndarray) -> bytes:
 
 
 def _peak(_: Any = None) -> float:
+    """Return the most memory of this process, in GB: getrusage would count that of the process it was forked from."""
     time.sleep(0.1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**20
 
 
 def _peaks(workers: ProcessPoolExecutor) -> list[float]:
