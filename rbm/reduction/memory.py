@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ __all__ = [
 #: Arrays (n, b) that are alive at once where b functionals are orthonormalised and solved with (counted in the code:
 #: W as hi + lo, the panel, its images, new vectors and representers, right-hand sides and solutions of r + b columns).
 AT_ONCE = 11
+#: Arrays (n, m) that are alive at once where m snapshots are compressed (a test counts them): the vectors, the array of
+#: them, and what :func:`lowrank.pod` makes of it.
+POD = 6
 #: Blocks of temporaries beside them.
 BLOCKS = 8
 #: Bytes per stored entry of SuperLU's factors, row numbers and what is stored but zero included (measured: 12 to 14).
@@ -62,7 +66,9 @@ class MemoryUse:
     peak: int  #: the most that the process ever used (resident, files that are mapped included); 0 where not known
 
 
-def expected_memory(model: AffineSystem, size: int, *, batch: int = 1, workspace: Any = None, duals: int = 0) -> Memory:
+def expected_memory(
+    model: AffineSystem, size: int, *, batch: int = 1, workspace: Any = None, duals: int = 0, snapshots: int = 0
+) -> Memory:
     """Return what a greedy of `size` vectors takes, beyond the model itself.
 
     The functionals of the residual's range and their Riesz representers, 2 n (Qf + Qa N) numbers, the basis, P times it
@@ -71,9 +77,15 @@ def expected_memory(model: AffineSystem, size: int, *, batch: int = 1, workspace
 
     Raises ParameterError for numbers that are none.
 
-    size : N; batch : snapshots a step; workspace : a folder, or None; duals : bases of dual problems, counted as large
+    size : N; batch : snapshots a step; workspace : a folder, or None; duals : bases of dual problems, counted as large;
+    snapshots : vectors of a trajectory held and compressed together (`pod_greedy`), before a step's functionals
     """
-    for name, number, least in (("size", size, 1), ("batch", batch, 1), ("duals", duals, 0)):
+    for name, number, least in (
+        ("size", size, 1),
+        ("batch", batch, 1),
+        ("duals", duals, 0),
+        ("snapshots", snapshots, 0),
+    ):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
             raise ParameterError(f"{name} must be a whole number of at least {least}, got {number!r}")
     n, stack = model.dimension, model.stack
@@ -84,7 +96,7 @@ def expected_memory(model: AffineSystem, size: int, *, batch: int = 1, workspace
     tall = (2 * (rhs + terms * size) + 2 * size) * n + size * len(stack.owner)
     width = max(rhs, terms * min(batch, together(n, terms)))
     block = min(BLOCK, 8 * n * width) * BLOCKS + 64 * n  # and eight columns, row by row
-    step = AT_ONCE * n * width + 4 * n * batch
+    step = max(AT_ONCE * n * width, POD * n * snapshots) + 4 * n * batch
     kept, made = (0, tall * itemsize) if workspace is not None else (tall * itemsize, 0)
     factors, measured = _factors(model)
     arrays = (1 + duals) * (kept + n * size * itemsize) + step * itemsize + block
@@ -141,6 +153,10 @@ def resident_memory() -> int:
 
 def peak_memory() -> int:
     """Return the most bytes that this process ever had in memory; 0 where that is not known."""
+    # getrusage would count what a larger process had that started this one
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     try:
         import resource
     except ImportError:  # Windows
@@ -148,32 +164,33 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def memory_use(model: AffineSystem, size: int, batch: int, workspace: Any, before: int) -> MemoryUse:
+def memory_use(
+    model: AffineSystem, size: int, batch: int, workspace: Any, before: int, snapshots: int = 0
+) -> MemoryUse:
     """Return expected and largest memory of a greedy that has made `size` vectors; `before`: in use at its start."""
-    memory = expected_memory(model, size, batch=batch, workspace=workspace)
+    memory = expected_memory(model, size, batch=batch, workspace=workspace, snapshots=snapshots)
     return MemoryUse(before + _to_come(model, memory), peak_memory())
 
 
-def check_memory(model: AffineSystem, size: int, batch: int = 1, workspace: Workspace | None = None) -> Memory:
+def check_memory(
+    model: AffineSystem, size: int, batch: int = 1, workspace: Workspace | None = None, snapshots: int = 0
+) -> Memory:
     """Return :func:`expected_memory`; raise ModelError, with the numbers and what to do, for what cannot fit."""
-    memory, free = expected_memory(model, size, batch=batch, workspace=workspace), available_memory()
+    expected = partial(expected_memory, model, batch=batch, snapshots=snapshots)
+    memory, free = expected(size, workspace=workspace), available_memory()
     wanted = _to_come(model, memory)
     what = f"{size} basis vectors of {model.dimension} unknowns"
     if free is not None and wanted > free:
-        fits = _most(
-            lambda k: _to_come(model, expected_memory(model, k, batch=batch, workspace=workspace)) <= free, size
-        )
+        fits = _most(lambda k: _to_come(model, expected(k, workspace=workspace)) <= free, size)
         less = f"max_basis={fits} fits" if fits else "not even one vector fits"
-        other = expected_memory(model, size, batch=batch, workspace="folder")
+        other = expected(size, workspace="folder")
         ways = f'workspace="folder" (then {shown(_to_come(model, other))}, and {shown(other.files)} in files), '
         raise ModelError(
             f"{what} take about {shown(wanted)} of memory, {shown(free)} are free: "
             f"give {ways if workspace is None else ''}fewer vectors ({less}), or another solver"
         )
     if workspace is not None and memory.files > workspace.free:
-        fits = _most(
-            lambda k: expected_memory(model, k, batch=batch, workspace=workspace).files <= workspace.free, size
-        )
+        fits = _most(lambda k: expected(k, workspace=workspace).files <= workspace.free, size)
         raise ModelError(
             f"{what} take about {shown(memory.files)} of the disk, {shown(workspace.free)} are free in "
             f"{workspace.folder}: give another folder, or fewer vectors (max_basis={fits} fits)"

@@ -8,7 +8,10 @@ import numpy as np
 
 from lowrank import pod
 
-__all__ = ["SnapshotStream"]
+__all__ = ["WINDOW", "SnapshotStream"]
+
+#: Vectors that are held at most.
+WINDOW = 256
 
 
 class SnapshotStream:
@@ -21,7 +24,7 @@ class SnapshotStream:
     product : P (n, n); window : number of vectors; rtol : what is left out
     """
 
-    def __init__(self, product: Any, window: int = 256, rtol: float = 1e-10) -> None:
+    def __init__(self, product: Any, window: int = WINDOW, rtol: float = 1e-10) -> None:
         self.product, self.window, self.rtol = product, window, rtol
         self.vectors: list[np.ndarray] = []
         self.count = 0  #: how many arrived

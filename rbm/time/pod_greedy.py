@@ -25,6 +25,7 @@ from rbm.storage.workspace import Workspace, opened
 from rbm.time.adjoint import adjoint_in_time
 from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
+from rbm.time.compression import WINDOW
 from rbm.time.control import checked_control
 from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, stored_run, write_run
 from rbm.time.initial import reduce_initial
@@ -120,21 +121,20 @@ def pod_greedy(
     check_batch(batch)
     points = model.parameters.validate(training)
     with Crew(executor, model) as crew, opened(workspace, model) as store:
-        before, said = (
-            resident_memory(),
-            None if max_basis is None else check_memory(model.joint, limit, modes * batch, store),
-        )
+        held = min(model.steps + 1, WINDOW)
+        said = None if max_basis is None else check_memory(model.joint, limit, modes * batch, store, held)
+        before = resident_memory()
         run = _Run(model, points, modes, limit, control, resume, batch, crew, store)
         try:
             with riesz_by_workers(crew, model.joint):
                 stopped = run.extended(StoppingRule(tol, limit), checkpoint, progress, said)
                 run.solve_duals(names, resume, tol, progress)
-                return replace(
-                    run.result(*stopped), memory=memory_use(model.joint, run.size, modes * batch, store, before)
-                )
+                made = run.result(*stopped)
+                used = memory_use(model.joint, run.size, modes * batch, store, before, held)
+                return replace(made, memory=used)
         except (KeyboardInterrupt, WorkersLost) as error:
-            made = run.ended_by(error)
-            raise made from (None if made is error else error)
+            ended = run.ended_by(error)
+            raise ended from (None if ended is error else error)
         except WorkspaceError as error:
             error.result = run.out_of_room()
             raise

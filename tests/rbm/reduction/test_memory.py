@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from helpers import ROOT
 
 import rbm
-from problems import reaction_diffusion_1d, thermal_block
-from rbm.errors import ParameterError
+from problems import cooling_fin, reaction_diffusion_1d, thermal_block
+from rbm.errors import ModelError, ParameterError
 from rbm.reduction import memory
 from rbm.reduction.projected_system import Reduction
 from rbm.storage.workspace import Workspace
+from rbm.time.compression import WINDOW, SnapshotStream
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,48 @@ def test_available_memory_is_that_of_the_machine_and_of_the_group(
     assert memory.available_memory() == 1_500_000
     files["/sys/fs/cgroup/memory.max"] = "max\n"
     assert memory.available_memory() == 5_120_000
+
+
+def test_snapshots_of_a_march_are_expected() -> None:
+    n, held = 20_000, 48
+    vectors = np.random.default_rng(0).standard_normal((held, n))
+    for warm in (True, False):
+        stream = SnapshotStream(sp.eye_array(n).tocsr(), window=held)
+        tracemalloc.start()
+        for vector in vectors:
+            stream.add(vector.copy())
+        stream.modes(4)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        if not warm:
+            assert 0.8 * memory.POD * held < peak / (8 * n) < memory.POD * held + 40  # blocks, which are counted apart
+    model = thermal_block((2, 2), 8)
+    few, many = (rbm.expected_memory(model, 4, snapshots=k).arrays for k in (0, 256))
+    assert many - few > (memory.POD - 1) * 256 * model.dimension * 8
+
+
+def test_a_march_that_cannot_be_held_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = cooling_fin(4)
+    points = model.parameters.sample(5)
+    n = model.dimension
+    needed = 8 * n * memory.POD * min(model.steps + 1, WINDOW)
+    monkeypatch.setattr(memory, "available_memory", lambda: needed)
+    with pytest.raises(ModelError, match=r"of memory, .* are free"):
+        rbm.pod_greedy(model, points, max_basis=3)
+
+
+PARENT = """
+import subprocess, sys
+large = bytearray(400_000_000)
+code = "from rbm.reduction.memory import peak_memory; print(peak_memory())"
+print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_the_peak_is_that_of_this_process_and_not_of_who_started_it() -> None:
+    done = subprocess.run([sys.executable, "-c", PARENT], capture_output=True, text=True, check=True)
+    assert 20e6 < int(done.stdout) < 350e6
 
 
 FACTORS = """
