@@ -21,6 +21,7 @@ from rbm.affine.pymor_models import from_pymor
 from rbm.arithmetic import extended
 from rbm.errors import EstimatorUnusable, FileFormatError, Interrupted, ModelError, ParameterError, StabilityError
 from rbm.estimate import Estimate
+from rbm.files.partition_result import PartitionedResult
 from rbm.full_order import FullOrderModel
 from rbm.greedy import GreedyResult, GreedyStep, greedy
 from rbm.parameters.differentiable import differentiable
@@ -29,6 +30,7 @@ from rbm.parameters.space import ParameterSpace
 from rbm.project import project
 from rbm.reduced.gradient import Gradient
 from rbm.reduced.model import ReducedModel, Solution
+from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
@@ -71,6 +73,8 @@ __all__ = [
     "PODGreedyStep",
     "ParameterError",
     "ParameterSpace",
+    "PartitionedModel",
+    "PartitionedResult",
     "Poles",
     "ReducedModel",
     "ReducedTimeModel",

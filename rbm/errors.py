@@ -119,6 +119,22 @@ def moved(error: PointError, first: int, count: int) -> PointError:
     return refused(type(error), bad, lambda i, where: local(i - first, where), error.about)
 
 
+def scattered(error: PointError, rows: np.ndarray, count: int) -> PointError:
+    """Return the error about some rows of a batch, in order (m,), as one about the same rows of all `count`.
+
+    One that names no rows stays as it is. Errors of different parts that say the same are of one kind.
+    """
+    local = error.describe
+    if error.rows is None or local is None:
+        if error.rows is not None:
+            error.rows = rows[error.rows]
+        return error
+    bad = np.zeros(count, dtype=bool)
+    bad[rows[error.rows]] = True
+    about = getattr(local, "__code__", None), error.about
+    return refused(type(error), bad, lambda i, where: local(int(np.searchsorted(rows, i)), where), about)
+
+
 def place(row: int, count: int) -> str:
     """Return which row it is, and how many points are like it, if there are more."""
     return f"row {row}" if count == 1 else f"row {row}, {count} such points"

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lowrank.arrays import to_numpy
 from rbm.errors import ParameterError
 from rbm.parameters.space import NUMBERS
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.online_query import Query
 
-__all__ = ["Evaluator", "PointAnswer"]
+__all__ = ["Evaluator", "PartitionEvaluator", "PointAnswer"]
 
 FLOAT = np.dtype(float)
 
@@ -126,6 +127,45 @@ class Evaluator:
             {name: values[0].item() for name, values in solution.outputs.items()},
             {name: float(values[0]) for name, values in solution.output_bounds.items()},
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the model and the options, for pickle and copy: each process has its own scratch memory."""
+        return _made, (self._model, *self._options)
+
+
+class PartitionEvaluator:
+    """Answers single points of a partitioned model by the evaluator of the leaf that they lie in, bit for bit.
+
+    Made by :meth:`rbm.PartitionedModel.evaluator`; arguments and errors are those of :class:`Evaluator`.
+    """
+
+    def __init__(self, model: Any, method: str | None, extrapolate: bool) -> None:
+        self._model, self._options = model, (method, extrapolate)
+        self._of_leaf = [leaf.evaluator(method, extrapolate=extrapolate) for leaf in model.leaves]
+        self._last: Evaluator | None = None
+
+    def __call__(self, mu: Any) -> PointAnswer:
+        """Return the answer at one point, (p,) or (1, p), or by name; raise as :meth:`Evaluator.__call__`."""
+        space, self._last = self._model.parameters, None
+        points = space.points(mu)
+        if points.shape[0] != 1:
+            raise ParameterError(
+                f"an evaluator answers one point at a time, got {points.shape[0]}; solve(mus) answers many at once"
+            )
+        point = to_numpy(space.check(points, self._options[1]))[0]
+        chosen = self._of_leaf[self._model.tree.locate_one(point.tolist())]
+        made = chosen(point)
+        self._last = chosen
+        return made
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """A copy of gamma (N,) of the last point, in the basis of its leaf. ValueError before the first answer."""
+        if self._last is None:
+            raise ValueError(
+                "there are no coefficients yet: this evaluator has answered no point, or the last failed"
+            )
+        return self._last.coefficients
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return the model and the options, for pickle and copy: each process has its own scratch memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from rbm.reduced.origin import check_origin
 from rbm.reduced.placement import numbers_for, points_for
 from rbm.solution import Solution, coefficients_of
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "of_piece"]
 
 
 def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extrapolate: bool) -> Estimate:
     """Return error estimates of given coefficients; see :meth:`rbm.ReducedModel.estimate`."""
+    made_of_piece = getattr(query, "of_piece", None) or partial(of_piece, query)
     model = query.arrays
     points = points_for(model, mus)
     state = model.state(method)
@@ -36,7 +38,7 @@ def estimate(query: Query, mus: Any, coefficients: Any, method: str | None, extr
             if gamma is None:
                 return replace(query.answer(wanted, state, extrapolate, False), outputs={}, output_bounds={})
             numbers = xp.take(gamma, rows, axis=0)
-            return Solution(numbers[:, :0], {}, _of_piece(query, wanted, numbers, state, extrapolate))
+            return Solution(numbers[:, :0], {}, made_of_piece(wanted, numbers, state, extrapolate))
 
         rows = beside(np.arange(points.shape[0]), points)
         made = answer(work, rows, query.bytes_per_point, blank=blank, remedy="")
@@ -70,7 +72,7 @@ def _checked(query: Query, points: Any, coefficients: Any) -> Any:
     return gamma
 
 
-def _of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bool) -> Estimate:
+def of_piece(query: Query, points: Any, gamma: Any, state: Any, extrapolate: bool) -> Estimate:
     """Return the estimates at points (m, p) for gamma (m, N)."""
     model = query.arrays
     theta, phi, evaluated, distance = model.operator_coefficients(points), model.rhs_coefficients(points), gamma, None

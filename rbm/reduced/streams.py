@@ -44,6 +44,8 @@ def stream(model: Any, mus: Any, size: int, executor: Any, options: dict[str, An
 def light(model: Any, method: str | None = None) -> Any:
     """Return a reduced model without what queries do not read: its basis, its product, and other estimators."""
     host = model._on_host()
+    if hasattr(host, "leaves"):
+        return replace(host, leaves=tuple(light(leaf, method) for leaf in host.leaves))
     states = {kind: state for kind, state in host.estimators.items() if state is host.state(method)}
     return replace(host, estimators=states, product=None, basis=None)
 

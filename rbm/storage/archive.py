@@ -105,6 +105,8 @@ def header_digest(header: dict[str, Any]) -> str:
 OTHER = {
     "greedy run": "; rbm.greedy(model, training, resume=file) goes on with it and returns its reduced model",
     "reduced model": "; rbm.load(file) reads it",
+    "partitioned model": "; rbm.load(file) reads it",
+    "partitioned greedy run": "; rbm.greedy(model, training, ..., split=True, resume=file) goes on with it",
     "reduced time model": "; rbm.load(file) reads it",
     "POD-greedy run": "; rbm.pod_greedy(model, training, resume=file) goes on with it and returns its reduced model",
 }

@@ -11,6 +11,8 @@ import numpy as np
 
 from rbm.errors import FileFormatError
 from rbm.files.model_file import header_of, model_from
+from rbm.files.partition_file import KIND as PARTITIONED
+from rbm.files.partition_file import partition_from
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.model import ReducedModel
 from rbm.storage.archive import read_archive, write_archive
@@ -58,7 +60,9 @@ def save_time_model(
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read a reduced model, :class:`rbm.ReducedModel` or :class:`rbm.ReducedTimeModel`, whichever the file holds.
+    """Read a reduced model, whichever the file holds.
+
+    That is a :class:`rbm.ReducedModel`, a :class:`rbm.PartitionedModel` or a :class:`rbm.ReducedTimeModel`.
 
     solve gives the same bits as before.
 
@@ -70,10 +74,12 @@ def load(path: str | os.PathLike[str]) -> Any:
         the file is truncated, altered, of a newer version, of another kind, or holds pickled objects; nothing in it is
         run.
     """
-    header, arrays = read_archive(path, ("reduced model", KIND))
+    header, arrays = read_archive(path, ("reduced model", KIND, PARTITIONED))
     file = os.fspath(path)
     if header["kind"] == "reduced model":
         return model_from(header, arrays, file)[0]
+    if header["kind"] == PARTITIONED:
+        return partition_from(header, arrays, file)
     try:
         of_time = header["time"]
         count = int(of_time["mass_terms"])

@@ -13,12 +13,12 @@ import numpy as np
 
 from lowrank.optional import require
 from rbm.errors import ModelError
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
 
 __all__ = ["jax_function", "torch_function"]
 
 
-def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
+def torch_function(reduced: Reduced, output: str) -> Callable[[Any], Any]:
     """Return mus -> s for torch tensors: (..., p) -> (...,), with derivatives for `backward`, and under `torch.func`.
 
     Once differentiable: a second derivative is refused. The answer has the type and the device of `mus`; points that
@@ -69,7 +69,7 @@ def torch_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     return function
 
 
-def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
+def jax_function(reduced: Reduced, output: str) -> Callable[[Any], Any]:
     """Return mus -> s for JAX arrays, (M, p) -> (M,) or (p,) -> (), with derivatives for `grad`, `jit` and `vmap`.
 
     The model is asked through `jax.pure_callback`, and its errors come as texts in those of JAX. The answer has the
@@ -114,14 +114,14 @@ def jax_function(reduced: ReducedModel, output: str) -> Callable[[Any], Any]:
     return function
 
 
-def _not_points(model: ReducedModel, output: str, kind: Any, shape: Any) -> str:
+def _not_points(model: Reduced, output: str, kind: Any, shape: Any) -> str:
     return (
         f"the function of output {output!r} asks floating-point tensors (..., {len(model.parameters)}), got {kind} of "
         f"shape {tuple(shape)}"
     )
 
 
-def _inside(model: ReducedModel, points: np.ndarray, kind: Any) -> np.ndarray:
+def _inside(model: Reduced, points: np.ndarray, kind: Any) -> np.ndarray:
     """Return the points, those that rounding to `kind` took across an end of the ranges at that end."""
     if points.ndim == 0 or points.shape[-1] != len(model.parameters):
         return points
@@ -129,7 +129,7 @@ def _inside(model: ReducedModel, points: np.ndarray, kind: Any) -> np.ndarray:
     return np.where(np.abs(points - nearest) <= float(kind.eps) * np.abs(nearest), nearest, points)
 
 
-def _values(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
+def _values(model: Reduced, output: str, points: np.ndarray) -> np.ndarray:
     """Return the output (...,) at points (..., p)."""
     rows = points.reshape(-1, points.shape[-1])
     if not len(rows):
@@ -138,7 +138,7 @@ def _values(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
     return values.reshape(points.shape[:-1])
 
 
-def _slopes(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
+def _slopes(model: Reduced, output: str, points: np.ndarray) -> np.ndarray:
     """Return the derivatives (..., p) at points (..., p)."""
     rows = points.reshape(-1, points.shape[-1])
     if not len(rows):
@@ -147,9 +147,9 @@ def _slopes(model: ReducedModel, output: str, points: np.ndarray) -> np.ndarray:
     return values.reshape(points.shape)
 
 
-def _checked(reduced: Any, output: str) -> ReducedModel:
+def _checked(reduced: Any, output: str) -> Reduced:
     """Return the model on the host; raise ModelError for an output that cannot be differentiated."""
-    if not isinstance(reduced, ReducedModel):
+    if not isinstance(reduced, Reduced):
         raise ModelError(f"a reduced model is needed, got a {type(reduced).__name__}; rbm.greedy makes one")
     model = reduced if isinstance(reduced.operators, np.ndarray) else reduced.to("numpy")
     middle = model.parameters.bounds.mean(axis=1)

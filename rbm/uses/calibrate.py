@@ -12,7 +12,7 @@ import numpy as np
 
 from rbm.errors import Interrupted, ModelError, ParameterError, PointError
 from rbm.parameters.space import ParameterSpace
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
 from rbm.solution import Solution
 from rbm.uses.candidates import Candidates, End
 from rbm.uses.measurements import Measurements, read_measurements
@@ -79,7 +79,7 @@ class Calibration:
 
 
 def calibrate(
-    reduced: ReducedModel,
+    reduced: Reduced,
     data: Any,
     *,
     sensors: Any = None,
@@ -115,7 +115,7 @@ def calibrate(
     >>> round(float(found.mu[0]), 3), found.undetermined
     (2.0, ())
     """
-    if not isinstance(reduced, ReducedModel):
+    if not isinstance(reduced, Reduced):
         raise ModelError(
             f"calibrate asks a reduced model, got a {type(reduced).__name__}; rbm.greedy(model, training) makes one, "
             "its reduced_model"

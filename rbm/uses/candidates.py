@@ -14,7 +14,7 @@ import numpy as np
 from rbm.errors import ModelError, PointError
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.gradient import solution_slopes
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
 from rbm.solution import Solution
 from rbm.uses.measurements import Measurements
 
@@ -29,7 +29,7 @@ class End(BaseException):
 class Candidates:
     """Evaluates candidates x in [0, 1]^p, keeps the best, and knows when to stop."""
 
-    reduced: ReducedModel
+    reduced: Reduced
     measured: Measurements
     free: np.ndarray  #: (p,) columns of the parameters that are looked for
     fixed: np.ndarray  #: (m, parameters): known values; the free columns are overwritten

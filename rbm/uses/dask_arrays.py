@@ -11,6 +11,7 @@ from lowrank.optional import require
 from rbm.errors import ModelError, ParameterError
 from rbm.online.threads import alone
 from rbm.reduced.model import ReducedModel
+from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduced.streams import light
 from rbm.solution import Solution
 
@@ -18,7 +19,7 @@ __all__ = ["dask_solve"]
 
 
 def dask_solve(
-    reduced: ReducedModel,
+    reduced: ReducedModel | PartitionedModel,
     mus: Any,
     *,
     method: str | None = None,
@@ -49,7 +50,7 @@ def dask_solve(
     Memory of a worker: that of a chunk, (p + 2 N + 2 outputs + 20) numbers a point, for each of its threads.
     """
     da, dask = (require(module, "dask[array]", "dask_solve") for module in ("dask.array", "dask"))
-    if not isinstance(reduced, ReducedModel):
+    if not isinstance(reduced, ReducedModel | PartitionedModel):
         raise TypeError(f"the first argument of dask_solve is a ReducedModel, got {type(reduced).__name__}")
     if not isinstance(mus, da.Array):
         raise ParameterError(
@@ -95,7 +96,7 @@ def _columns(solution: Solution, coefficients: bool) -> dict[str, np.ndarray]:
     }
 
 
-def _answer(model: ReducedModel, points: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
+def _answer(model: ReducedModel | PartitionedModel, points: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
     """Answer one chunk, in a thread of a worker."""
     if not len(points):
         blank = model._online.blank(True, options["coefficients"], options["method"])

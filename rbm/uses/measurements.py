@@ -90,7 +90,7 @@ class Measurements:
         return (total + float(rounding)) / scale * (1 + (self.count + 16) * ROUND_OFF)
 
 
-def read_measurements(reduced: ReducedModel, data: Any, sensors: Any, noise: Any, rows: int) -> Measurements:
+def read_measurements(reduced: Any, data: Any, sensors: Any, noise: Any, rows: int) -> Measurements:
     """Return data, noise and sensors, checked against the model, for `rows` experiments.
 
     Raises ModelError (docs/calibration.md).
@@ -132,7 +132,7 @@ def read_measurements(reduced: ReducedModel, data: Any, sensors: Any, noise: Any
     return Measurements(given, weights, noise is not None, names, field)
 
 
-def _outputs(reduced: ReducedModel, data: Any) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
+def _outputs(reduced: Any, data: Any) -> tuple[tuple[str, ...], list[tuple[str, Any]]]:
     known = ", ".join(map(repr, reduced.outputs)) or "none"
     if not isinstance(data, Mapping):
         raise ModelError(
@@ -197,10 +197,14 @@ def _finite(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _sensors(reduced: ReducedModel, sensors: Any) -> Any:
+def _sensors(reduced: Any, sensors: Any) -> Any:
     """Return C (k, n) of a model that can be read."""
     if reduced.basis is None:
-        why = "holds its basis in few bits" if reduced.coded is not None else "does not hold its basis"
+        why = "does not hold its basis"
+        if getattr(reduced, "coded", None) is not None:
+            why = "holds its basis in few bits"
+        elif hasattr(reduced, "leaves"):
+            why = "has a basis for each of its boxes"
         raise ModelError(f"sensors read points of the field, and this model {why}; give outputs, data={{name: value}}")
     n = reduced.basis.shape[0]
     if sp.issparse(sensors) or np.ndim(sensors) == 2:

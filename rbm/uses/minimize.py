@@ -10,7 +10,7 @@ import numpy as np
 
 from rbm.errors import Interrupted, ModelError, ParameterError
 from rbm.parameters.space import ParameterSpace
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
 
 __all__ = ["Descent", "Minimum", "minimize"]
 
@@ -67,7 +67,7 @@ class _Limit(Exception):
 class _Search:
     """Values and slopes of an output in x in [0, 1]^p, and all points that were visited."""
 
-    reduced: ReducedModel
+    reduced: Reduced
     output: str
     space: ParameterSpace  #: where the minimum is looked for
     method: str | None
@@ -132,7 +132,7 @@ class _Search:
 
 
 def minimize(
-    reduced: ReducedModel,
+    reduced: Reduced,
     output: str,
     *,
     ranges: Mapping[str, Any] | None = None,
@@ -214,7 +214,7 @@ def _found(search: _Search, descents: list[Descent]) -> Minimum:
 
 
 def _checked(reduced: Any, output: Any, ranges: Any, method: str | None, limit: Any) -> _Search:
-    if not isinstance(reduced, ReducedModel):
+    if not isinstance(reduced, Reduced):
         raise ModelError(f"minimize asks a reduced model, got a {type(reduced).__name__}; rbm.greedy makes one")
     if not isinstance(reduced.operators, np.ndarray):
         reduced = reduced.to("numpy")

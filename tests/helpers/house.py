@@ -50,7 +50,11 @@ ROOMS = {
     ),
 }
 #: The arrows upward that are wanted: a model writes itself to a file, which knows models.
-ALLOWED = {("rbm.reduced.model", "rbm.files.model_file"), ("rbm.time.reduced", "rbm.time.files")}
+ALLOWED = {
+    ("rbm.reduced.model", "rbm.files.model_file"),
+    ("rbm.reduced.partitioned", "rbm.files.partition_file"),
+    ("rbm.time.reduced", "rbm.time.files"),
+}
 
 
 def imports(package: str, root: Path = ROOT) -> dict[str, set[str]]:

@@ -1,156 +1,41 @@
-"""The weak greedy algorithm: the basis grows where the error bound is largest."""
+"""A greedy run under way: the basis so far, the training set, and what was found."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rbm.affine.functional_range import FunctionalRange
-from rbm.affine.missing import check_training
 from rbm.affine.penalties import penalty_hint
-from rbm.affine.riesz_by_workers import riesz_by_workers
-from rbm.errors import EstimatorUnusable, Interrupted, ModelError, ParameterError, WorkersLost, WorkspaceError
+from rbm.errors import EstimatorUnusable, Interrupted, ModelError, WorkersLost
 from rbm.estimators import Estimator
 from rbm.files.greedy_file import save_greedy
 from rbm.files.greedy_result import GreedyResult, GreedyStep, Stopped, history_rows, stored
 from rbm.full_order import FullOrderModel, Projection
+from rbm.greedy.snapshots import Snapshots
 from rbm.online.compilation import compile_seconds
-from rbm.project import dual_names, estimator_classes, finish, is_compliant
+from rbm.project import finish, is_compliant
 from rbm.reduced.training_sweep import TrainingSet, far_apart, vectors_to_come
 from rbm.reduction.adjoint import adjoint_model
-from rbm.reduction.memory import Memory, check_memory, memory_use, resident_memory
+from rbm.reduction.memory import Memory
 from rbm.reduction.projected_system import Reduction
 from rbm.stability.check import effectivity
-from rbm.storage.workspace import Workspace, opened
-from rbm.weak_greedy import StoppingRule, Worst, check_batch, weak_greedy
+from rbm.storage.workspace import Workspace
+from rbm.weak_greedy import StoppingRule, Worst, weak_greedy
 from rbm.workers.crew import Crew
 
-__all__ = ["GreedyResult", "GreedyStep", "greedy"]
+__all__ = ["Run"]
+
+#: A point whose solution is known is taken where its bound is this share of the largest: a weak greedy.
+KNOWN = 0.5
 
 
-def greedy(
-    model: FullOrderModel,
-    training: Any = None,
-    *,
-    tol: float = 0.0,
-    max_basis: int | None = None,
-    estimators: Sequence[str | type[Estimator]] = ("orthonormal",),
-    batch: int = 1,
-    executor: Executor | None = None,
-    progress: bool = False,
-    resume: GreedyResult | str | os.PathLike[str] | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    projection: Projection | None = None,
-    relative: bool = False,
-    dual: Sequence[str] | str = (),
-    workspace: str | os.PathLike[str] | None = None,
-) -> GreedyResult:
-    """Build a basis greedily: add the solution at the training parameter with the largest error bound, again and again.
-
-    Parameters
-    ----------
-    model : the full-order model
-    training : (M, p) parameters, for example ``model.parameters.sample(1000)``
-    tol : stop when the largest bound on the training set, in the P-norm, is at most this; 0 goes on to round-off
-    max_basis : stop at this many basis vectors; n by default
-    estimators : the first drives the greedy, all are prepared for the final model
-    batch : the most snapshots a step: at the worst training point, and at others whose residuals point elsewhere
-        (:func:`rbm.reduced.training_sweep.far_apart`). They are solved at once, and there are fewer sweeps; the
-        certificate is the same. Take a multiple of the number of workers; the basis depends on it
-    executor : truth solves, Riesz solves and sweeps of more than 131072 training points go to its workers: process and
-        thread pools, Dask, MPI, loky, anything with the interface of concurrent.futures (docs/scale.md). The result
-        depends neither on it nor on the number of workers
-    progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
-    resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked)
-        and the same or another training set
-    checkpoint : a path to which the basis is written after every step
-    projection : "galerkin" or "least-squares" (:class:`rbm.Reduction`); by default that of the resumed run, or the
-        model's own
-    relative : `tol`, the selection and the history are about bound / ||u_N(mu)||_P instead of the bound itself
-    dual : names of linear outputs, or "all" for those that gain by it: their dual problems A(mu)^H z = conj l(mu) get
-        a basis each, by the same greedy, and the outputs are corrected, with the product of both residuals as bound
-        (:class:`rbm.reduced.primal_dual.ReducedPrimalDual`). The tolerance is the same share of the largest bound with
-        an empty basis as for u (with `relative`, `tol` itself), the limit `max_basis`; so both factors of the product
-        have come down alike. The results are in `dual` of the result; a checkpoint holds the basis for u only
-    workspace : a folder, empty or new: tall matrices are kept there, in files that are mapped into memory and removed
-        at the end. For what does not fit otherwise (:func:`rbm.expected_memory`); the result is the same, bit for bit
-
-    Returns
-    -------
-    GreedyResult; `stopped` is
-
-    - "tolerance": the largest bound is at most `tol`
-    - "max_basis": the basis has `max_basis` vectors
-    - "round-off": no estimate on the training set is resolved any more, or the next solution adds nothing but round-off
-      to the basis (its remainder is less than four bits above the rounding error of the vector), or the driving
-      estimator has become unusable
-
-    Raises
-    ------
-    Interrupted
-        Ctrl-C; its `result` is the GreedyResult so far.
-    WorkersLost
-        workers that died more than once, an executor that was shut down; its `solution` is the GreedyResult so far.
-    WorkspaceError
-        a workspace that is full, read-only, in use or of another model; its `result` is the GreedyResult so far.
-    ParameterError, ModelError, StabilityError
-        bad training set, a basis that does not fit into memory, singular full-order system, stability bound that is not
-        positive, or that is too large: where the bound is below the true error at a selected parameter, and the error
-        vector itself shows that the stability bound is the cause.
-
-    Notes
-    -----
-    The true error at each selected parameter is known at no cost, from the solution that is added: `effectivity` in the
-    history. It says nothing of other parameters; :meth:`rbm.FullOrderModel.verify` checks the stability bound at random
-    ones. E3 and E4 estimate: with them an effectivity below 1 may be their own, and is no error.
-
-    Cost of a vector: one full-order solve, 4 Qa Riesz solves, 4 n m Qa flops (m = Qf + Qa N); one sweep a batch.
-    The basis is orthonormalised by Gram-Schmidt twice; reduced quantities grow, they are never recomputed.
-    Source: Veroy, Prud'homme, Rovas, Patera, AIAA 2003-3847.
-    """
-    classes = estimator_classes(estimators)
-    if not isinstance(model, FullOrderModel):
-        got = f"got {type(model).__name__}: greedy(model, training, ...)"
-        raise TypeError(f"the first argument of greedy is the full-order model, {got}")
-    check_training(training)
-    check_batch(batch)
-    if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
-        raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
-    if not classes[0].certain:
-        raise ModelError(
-            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters "
-            'chosen without it, nothing is known of others; write estimators=("orthonormal", "sketched")'
-        )
-    names = dual_names(model, dual)
-    limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
-    if limit < 1:
-        raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
-    points = model.parameters.validate(training)
-    with Crew(executor, model) as crew, opened(workspace, model, checkpoint) as store:
-        before, said = resident_memory(), None if max_basis is None else check_memory(model, limit, batch, store)
-        run = _Run(model, points, classes, resume, projection, relative, batch, crew, store)
-        try:
-            with riesz_by_workers(crew, model):
-                # a first basis vector is needed before errors are relative to u_N
-                ended = run.extended(StoppingRule(tol, limit, least=int(relative)), checkpoint, progress, said)
-                run.solve_duals(names, resume, tol, limit, progress)
-                return replace(run.result(*ended), memory=memory_use(model, run.size, batch, store, before))
-        except KeyboardInterrupt as interrupt:
-            raise run.interrupted() from interrupt
-        except WorkersLost as error:
-            raise run.without_workers(error) from error
-        except WorkspaceError as error:
-            error.result = run.out_of_room()
-            raise
-
-
-class _Run:
+class Run:
     """A greedy run under way, a surrogate for :func:`weak_greedy`: the basis so far, and the training set."""
 
     def __init__(
@@ -164,8 +49,10 @@ class _Run:
         batch: int,
         crew: Crew,
         store: Workspace | None,
+        truth: Snapshots | None = None,
     ) -> None:
         self.relative, self.batch, self.crew, self.store = relative, batch, crew, store
+        self.truth = truth  #: solutions that other runs have made, and that this one adds to; None: solve all
         self.model, self.training, self.classes = model, training, classes
         self.start = time.perf_counter() - compile_seconds()
         self.points = TrainingSet(model, training)
@@ -187,9 +74,12 @@ class _Run:
         return self.reduction.size
 
     def extended(
-        self, rule: StoppingRule, checkpoint: str | os.PathLike[str] | None, progress: bool, said: Memory | None
+        self, rule: StoppingRule, after: Callable[[], object] | None, progress: bool, said: Memory | str | None
     ) -> tuple[Stopped, str]:
-        """Extend the basis until the rule stops it, and say why it did."""
+        """Extend the basis until the rule stops it, and say why it did.
+
+        after : called after each step, to write a checkpoint; said : stands on the progress bar
+        """
         self.rule = rule
         try:
             stop, worst = weak_greedy(
@@ -199,7 +89,7 @@ class _Run:
                 # how many steps there will be is not known: the way to go is from the bound to the tolerance
                 shown=lambda bound: f"bound {bound:.1e}, tol {rule.tol:.1e}",
                 progress=progress,
-                after=lambda: None if checkpoint is None else self.save(checkpoint),
+                after=after or (lambda: None),
             )
         except EstimatorUnusable as error:
             if not self.history or len(self.selected) < 2:  # no basis is left for which it is usable
@@ -232,8 +122,13 @@ class _Run:
     def extend(self, point: int) -> bool:
         """Add the full-order solutions at the worst training point and others; compare true errors with bounds."""
         rows = far_apart(self.reduction, self.points, self.swept, self._most(), self.rule.tol)
+        if self.truth is not None:
+            rows[0] = self._known_instead(rows)
         mus = self.training[rows]
-        snapshots = self.model.solve(mus, extrapolate=True, executor=self.crew)
+        if self.truth is None:
+            snapshots = self.model.solve(mus, extrapolate=True, executor=self.crew)
+        else:
+            snapshots = self.truth(mus)
         theta = self.model.operator_coefficients(mus)
         for k in range(len(rows))[::-1]:  # the worst, which is first, is written down
             at = self.swept.at(rows[k])
@@ -245,14 +140,38 @@ class _Run:
         self.selected += [mus[i] for i in kept]
         return bool(kept)
 
+    def _known_instead(self, rows: list[int]) -> int:
+        """Return a point whose solution is known, if its bound is nearly the largest; else the worst point.
+
+        It is one that is not among `rows`, the points of this step, nor in the basis.
+        """
+        assert self.truth is not None
+        swept = self.swept
+        enough = swept.bound >= KNOWN * swept.bound[swept.worst]
+        used = {mu.tobytes() for mu in (*self.selected, *self.training[rows])}
+        places = [
+            k
+            for k in np.flatnonzero(enough).tolist()
+            if (mu := self.training[swept.rows[k]]).tobytes() not in used and mu in self.truth
+        ]
+        return rows[0] if not places else int(swept.rows[max(places, key=lambda k: float(swept.bound[k]))])
+
     def _most(self) -> int:
         """Return how many snapshots this step may add."""
         steps = self.history[-2:]
         few = vectors_to_come([s.size for s in steps], [s.bound for s in steps], self.rule.tol)
         return min(self.batch, self.rule.limit - self.size, few or self.batch)
 
-    def solve_duals(self, names: Sequence[str], resume: Any, tol: float, max_basis: int, progress: bool) -> None:
-        """Build the bases of dual problems, from those of the run that is resumed if there are any.
+    def solve_duals(
+        self,
+        greedy: Callable[..., GreedyResult],
+        names: Sequence[str],
+        resume: Any,
+        tol: float,
+        max_basis: int,
+        progress: bool,
+    ) -> None:
+        """Build the bases of dual problems by `greedy`, from those of the run that is resumed if there are any.
 
         What is finished is in `duals`, also after Ctrl-C.
         """
