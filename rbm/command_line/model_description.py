@@ -25,7 +25,7 @@ TABLES = {
     "operators": ("file", "coefficient"),
     "rhs": ("file", "coefficient"),
     "training": ("points", "method", "rng"),
-    "greedy": ("tol", "max_basis", "relative", "projection", "dual", "batch"),
+    "greedy": ("tol", "max_basis", "relative", "projection", "dual", "batch", "split"),
     "fixed": ("dofs", "values"),
 }
 KEYS = ("version", "parameters", "operators", "rhs", "product", "stability", "outputs", "solver", *list(TABLES)[2:])
@@ -74,6 +74,7 @@ class Description:
     projection: Projection
     dual: tuple[str, ...] | str  #: outputs that get a dual problem, or "all"
     batch: int = 1  #: the most snapshots a step
+    split: bool = False  #: cut the box of parameters until each part meets tol with max_basis vectors
     solver: str | None = None  #: its name
     solver_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -132,6 +133,7 @@ def read_description(path: Path) -> Description:
         ),  # type: ignore[arg-type]
         dual=_dual(document, greedy.get("dual", []), tuple(outputs)),
         batch=_whole(document, greedy.get("batch", 1), 1, "greedy", "batch"),
+        split=_flag(document, greedy.get("split", False), "greedy", "split"),
         solver=solver,
         solver_options=solver_options,
     )

@@ -13,6 +13,7 @@ from typing import Any
 from rbm.command_line.time_info import about_time_model
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedOutput
+from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduced.primal_dual import ReducedPrimalDual
 from rbm.storage.cache import cache_files, cache_folder, clear_cache, kernel_folder
 from rbm.time.files import load
@@ -30,9 +31,20 @@ def add_info(commands: Any) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     model = load(options.model)
-    for line in (about_time_model if isinstance(model, ReducedTimeModel) else _about_model)(model):
+    about: Any = _about_model
+    if isinstance(model, ReducedTimeModel | PartitionedModel):
+        about = about_time_model if isinstance(model, ReducedTimeModel) else _about_partition
+    for line in about(model):
         print(line)
     print(f"  file: {options.model.stat().st_size} bytes")
+
+
+def _about_partition(model: PartitionedModel) -> Iterator[str]:
+    yield str(model)
+    yield from list(_about_model(model.leaves[0]))[1:]
+    for k, (leaf, box) in enumerate(zip(model.leaves, model.boxes, strict=True)):
+        sides = zip(model.parameters.names, box, strict=True)
+        yield f"  leaf {k}: N = {leaf.size}, {', '.join(f'{n} in [{a:g}, {b:g}]' for n, (a, b) in sides)}"
 
 
 def _about_model(model: ReducedModel) -> Iterator[str]:

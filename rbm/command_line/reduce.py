@@ -20,6 +20,7 @@ from rbm.command_line.summary import greedy_summary
 from rbm.command_line.template import TEMPLATE, write_template
 from rbm.errors import ParameterError
 from rbm.files.greedy_result import GreedyResult, stored
+from rbm.files.partition_result import PartitionedResult, stored_snapshots
 from rbm.full_order import FullOrderModel
 from rbm.greedy import greedy
 from rbm.show import plots
@@ -122,7 +123,7 @@ def reduce(
 
 def _greedy(
     description: Description, model: FullOrderModel, training: np.ndarray, run: Path, how: dict[str, Any]
-) -> GreedyResult:
+) -> GreedyResult | PartitionedResult:
     """Run the greedy, from the file `run` if an interrupted one of the same model has left it.
 
     how : with what workers, in what batches, where
@@ -135,12 +136,13 @@ def _greedy(
         max_basis=description.max_basis,
         relative=description.relative,
         dual=description.dual,
+        split=description.split,
         checkpoint=run,
         **how,
     )
     if run.exists():
         try:
-            stored(run, model)
+            (stored_snapshots if description.split else stored)(run, model)
         except ValueError as error:
             print(f"{run} is not taken up: {error}")
         else:
@@ -152,7 +154,7 @@ def _greedy(
 def _summary(
     description: Description,
     model: FullOrderModel,
-    result: GreedyResult,
+    result: GreedyResult | PartitionedResult,
     training: np.ndarray,
     seconds: tuple[float, float],
 ) -> dict[str, Any]:

@@ -72,6 +72,7 @@ tol = 1e-6  # stop at this error bound
 max_basis = 40
 relative = false  # true: tol is about the error over the norm of the solution
 projection = "galerkin"  # or "least-squares"
+split = false  # true: cut the box of parameters until each part meets tol with max_basis vectors
 batch = 1  # the most snapshots a step; some more than one with --workers
 dual = "all"  # or a list of names of outputs: their dual problems are reduced, too, for values and bounds far sharper
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from rbm.errors import FileFormatError, ModelError
 from rbm.files.greedy_result import GreedyResult, GreedyStep, Stopped
-from rbm.full_order import FullOrderModel
+from rbm.full_order import FullOrderModel, Projection
 from rbm.reduced.partitioned import PartitionedModel
 from rbm.storage.archive import SideBySide, read_archive, write_archive
 
@@ -39,7 +39,7 @@ class PartitionedResult:
 
     @property
     def history(self) -> tuple[GreedyStep, ...]:
-        """The largest bound of all leaves for each number of vectors; leaves that have no more count with their last."""
+        """The largest bound of all leaves for each number of vectors; a leaf that has no more counts with its last."""
         sizes = sorted({step.size for run in self.runs for step in run.history})
         found = []
         for size in sizes:
@@ -57,6 +57,16 @@ class PartitionedResult:
                 )
             )
         return tuple(found)
+
+    @property
+    def dual(self) -> Mapping[str, GreedyResult]:
+        """Empty: each of `runs` has the dual runs of its leaf."""
+        return {}
+
+    @property
+    def projection(self) -> Projection:
+        """How the reduced models were made."""
+        return self.runs[0].projection
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the snapshots to one file: ``greedy(..., split=True, resume=path)`` solves none of them again.

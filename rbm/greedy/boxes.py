@@ -44,9 +44,9 @@ class Settings:
 
 @dataclass(eq=False)
 class Box:
-    """A part of the box of parameters: the training points in it, and what the greedy found."""
+    """A part of the box of parameters: its training points, and what the greedy found."""
 
-    rows: np.ndarray  #: (m,) in the training set
+    rows: np.ndarray  #: (m,) in the training set: the points in it, and some around it
     ends: np.ndarray  #: (p, 2)
     found: GreedyResult | None = None
     cut: Cut | None = None
@@ -68,7 +68,7 @@ class Search:
         settings: Settings,
         crew: Crew,
         store: Workspace | None,
-        resume: PartitionedResult | str | os.PathLike[str] | None,
+        resume: Any,
     ) -> None:
         self.model, self.training, self.settings = model, training, settings
         self.crew, self.store = crew, store
@@ -111,9 +111,8 @@ class Search:
         of, points = self.settings, self.training[box.rows]
         rule = of.rule
         self.count += 1
-        run = Run(
-            self.model, points, of.classes, None, of.projection, of.relative, of.batch, self.crew, self.store, self.truth
-        )
+        settled = of.classes, None, of.projection, of.relative, of.batch
+        run = Run(self.model, points, *settled, self.crew, self.store, self.truth)
         try:
             ended = run.extended(rule, self._saved, of.progress, f"box {self.count}")
             run.solve_duals(of.greedy, of.dual, None, rule.tol, rule.limit, of.progress)
@@ -125,11 +124,13 @@ class Search:
             return  # solutions are zero here: the box that was cut answers
         found = run.result(*ended)
         if ended[0] == "max_basis":
-            box.cut = cut_of(self.model, found.reduced_model, box.ends, points, rule.limit)
-        if box.cut is not None:
-            above = points[:, box.cut.axis] >= box.cut.value
-            halves = box.cut.halves(box.ends)
-            box.parts = tuple(Box(box.rows[side], ends) for side, ends in zip((~above, above), halves, strict=True))
+            inside = np.all((points >= box.ends[:, 0]) & (points <= box.ends[:, 1]), axis=1)
+            own = points[inside]
+            box.cut = cut_of(self.model, found.reduced_model, box.ends, own, rule.limit)
+            if box.cut is not None:
+                sides = box.cut.sides(box.ends, points, len(own), self.model.parameters.scale)
+                halves = zip(sides, box.cut.halves(box.ends), strict=True)
+                box.parts = tuple(Box(box.rows[side], ends) for side, ends in halves)
         box.found = found
 
     @property
@@ -143,7 +144,11 @@ class Search:
 
     def _made(self, why: str = "") -> PartitionedResult:
         """Put the result together; `why` it ended early, if it did."""
-        axis, cut, below, above, leaves = [], [], [], [], []
+        axis: list[int] = []
+        cut: list[float] = []
+        below: list[int] = []
+        above: list[int] = []
+        leaves: list[tuple[GreedyResult, np.ndarray]] = []
 
         def number(box: Box, nearest: GreedyResult) -> int:
             nearest = box.found or nearest

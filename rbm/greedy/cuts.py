@@ -14,6 +14,8 @@ __all__ = ["Cut", "cut_of", "edge_lengths"]
 
 #: Points on an edge between which changes of the model are added up.
 ON_EDGE = 17
+#: A part is trained beyond a cut by the mean distance of its points, or by this share of its edge, if that is less.
+BEYOND = 0.2
 
 
 class Cut(NamedTuple):
@@ -27,6 +29,20 @@ class Cut(NamedTuple):
         below, above = ends.copy(), ends.copy()
         below[self.axis, 1] = above[self.axis, 0] = self.value
         return below, above
+
+    def sides(self, ends: np.ndarray, points: np.ndarray, inside: int, scale: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the training points (m, p) each of the two parts is trained on, (m,) of bool.
+
+        They are its own, and those that lie beyond the cut by less than the mean distance of points: between its last
+        points and the cut a part would have none else, and its bounds would rise there.
+
+        ends : (p, 2) of the box that is cut; inside : how many of the points lie in it
+        """
+        (low, high), x, value = ends[self.axis], points[:, self.axis], self.value
+        share = min(BEYOND, max(inside / 2, 1.0) ** (-1 / len(ends)))
+        if scale == "log":
+            low, high, x, value = np.log(low), np.log(high), np.log(x), float(np.log(value))
+        return x < value + share * (value - low), x >= value - share * (high - value)
 
 
 def cut_of(
@@ -65,7 +81,7 @@ def edge_lengths(model: FullOrderModel, reduced: ReducedModel, ends: np.ndarray)
     a parameter that hardly matters has a short edge, however wide its range.
     """
     scale = model.parameters.scale
-    middle = filled(*ends.T, np.full(len(ends), 0.5), scale)
+    middle = filled(ends[:, 0], ends[:, 1], np.full(len(ends), 0.5), scale)
     size = float(np.linalg.norm(reduced.solve(middle, False, extrapolate=True).coefficients))
     operators = np.array([np.linalg.norm(a, 2) for a in reduced.operators]) * size
     rhs = np.linalg.norm(reduced.rhs, axis=1)
@@ -73,7 +89,7 @@ def edge_lengths(model: FullOrderModel, reduced: ReducedModel, ends: np.ndarray)
     for j in range(len(ends)):
         unit = np.full((ON_EDGE, len(ends)), 0.5)
         unit[:, j] = np.linspace(0, 1, ON_EDGE)
-        mus = np.clip(filled(*ends.T, unit, scale), *ends.T)
+        mus = np.clip(filled(ends[:, 0], ends[:, 1], unit, scale), ends[:, 0], ends[:, 1])
         theta, phi = model.operator_coefficients(mus), model.rhs_coefficients(mus)
         lengths[j] = np.sum(np.abs(np.diff(theta, axis=0)) @ operators + np.abs(np.diff(phi, axis=0)) @ rhs)
     return lengths

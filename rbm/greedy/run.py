@@ -43,7 +43,7 @@ class Run:
         model: FullOrderModel,
         training: np.ndarray,
         classes: list[type[Estimator]],
-        resume: GreedyResult | str | os.PathLike[str] | None,
+        resume: Any,
         projection: Projection | None,
         relative: bool,
         batch: int,
@@ -193,7 +193,7 @@ class Run:
                 resume=known.get(name),
                 projection=self.reduction.projection,
                 relative=self.relative,
-                workspace=self.store,  # type: ignore[arg-type]  # one that is open is used
+                workspace=self.store,  # one that is open is used
             )
 
     def largest(self, model: FullOrderModel) -> float:

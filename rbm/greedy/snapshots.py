@@ -15,8 +15,10 @@ class Snapshots:
     """Solutions u(mu) of a full model at the points asked for so far.
 
     A point is known by its coordinates, bit for bit. What is solved together is solved by the workers of the crew.
+    ``mu in snapshots`` is True for points that were asked for, not for those that were given: so that a run takes the
+    same points whether it was given some solutions or none.
 
-    parameters : (K, p) points whose solutions are known already, vectors (n, K)
+    parameters : (K, p) points whose solutions are given, vectors (n, K)
     store : where the vectors are kept (:class:`rbm.storage.workspace.Workspace`); memory by default
     """
 
@@ -28,6 +30,7 @@ class Snapshots:
         self._columns.append(vectors)
         self._points = list(parameters)
         self._places = {point.tobytes(): k for k, point in enumerate(parameters)}
+        self._asked: set[bytes] = set()
         self.solved = 0  #: how many points the full model was solved at, those that were given not counted
 
     def __call__(self, mus: np.ndarray) -> np.ndarray:
@@ -41,10 +44,11 @@ class Snapshots:
                 self._places[mu.tobytes()] = len(self._points)
                 self._points.append(mu)
             self.solved += len(new)
+        self._asked.update(mu.tobytes() for mu in mus)
         return np.array([self._column(self._places[mu.tobytes()]) for mu in mus])
 
     def __contains__(self, mu: np.ndarray) -> bool:
-        return mu.tobytes() in self._places
+        return mu.tobytes() in self._asked
 
     def _column(self, place: int) -> np.ndarray:
         for piece in self._columns.pieces:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,14 +29,6 @@ from rbm.workers.crew import Crew
 __all__ = ["greedy"]
 
 
-@overload
-def greedy(model: FullOrderModel, training: Any = None, *, split: Literal[False] = ..., **options: Any) -> GreedyResult: ...
-
-
-@overload
-def greedy(model: FullOrderModel, training: Any = None, *, split: bool, **options: Any) -> PartitionedResult: ...
-
-
 def greedy(
     model: FullOrderModel,
     training: Any = None,
@@ -47,14 +39,14 @@ def greedy(
     batch: int = 1,
     executor: Executor | None = None,
     progress: bool = False,
-    resume: GreedyResult | str | os.PathLike[str] | None = None,
+    resume: GreedyResult | PartitionedResult | str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     projection: Projection | None = None,
     relative: bool = False,
     dual: Sequence[str] | str = (),
     workspace: str | os.PathLike[str] | None = None,
     split: bool = False,
-) -> GreedyResult | PartitionedResult:
+) -> GreedyResult:
     """Build a basis greedily: add the solution at the training parameter with the largest error bound, again and again.
 
     Parameters
@@ -147,7 +139,8 @@ def greedy(
         if split:
             settings = Settings(classes, rule, projection, relative, batch, names, greedy, progress, checkpoint)
             with riesz_by_workers(crew, model):
-                return Search(model, points, settings, crew, store, resume).result()
+                # it has the names of the other; for type checkers the result is always that
+                return cast(GreedyResult, Search(model, points, settings, crew, store, resume).result())
         run = Run(model, points, classes, resume, projection, relative, batch, crew, store)
         after = None if checkpoint is None else partial(run.save, checkpoint)
         try:

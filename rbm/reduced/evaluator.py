@@ -162,9 +162,7 @@ class PartitionEvaluator:
     def coefficients(self) -> np.ndarray:
         """A copy of gamma (N,) of the last point, in the basis of its leaf. ValueError before the first answer."""
         if self._last is None:
-            raise ValueError(
-                "there are no coefficients yet: this evaluator has answered no point, or the last failed"
-            )
+            raise ValueError("there are no coefficients yet: this evaluator has answered no point, or the last failed")
         return self._last.coefficients
 
     def __reduce__(self) -> tuple[Any, ...]:

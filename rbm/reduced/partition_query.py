@@ -59,7 +59,7 @@ class PartitionQuery(Query):
         return replace(padded(made, self.arrays.size if coefficients else 0), **self.carried)
 
     @cached_property
-    def origin(self) -> str:  # type: ignore[override]
+    def origin(self) -> str:
         """The mark that answers carry, of the marks of all leaves (:func:`rbm.reduced.origin.mark`)."""
         leaves = self.arrays.leaves  # type: ignore[attr-defined]
         halves = list(zip(*(leaf._online.origin.split(BETWEEN) for leaf in leaves), strict=True))
@@ -67,16 +67,14 @@ class PartitionQuery(Query):
         return BETWEEN.join(made)
 
     @cached_property
-    def bytes_per_point(self) -> int:  # type: ignore[override]
+    def bytes_per_point(self) -> int:
         """The number of bytes that the arrays of one point take, those of all leaves but a few not being there."""
         leaves = self.arrays.leaves  # type: ignore[attr-defined]
         largest = max(leaf._online.bytes_per_point for leaf in leaves)
         return max(1, largest // min(len(leaves), SHARE))
 
 
-def by_leaf(
-    model: Any, points: Any, work: Callable[[Any, Any, np.ndarray], Any]
-) -> tuple[list[Any], list[np.ndarray]]:
+def by_leaf(model: Any, points: Any, work: Callable[[Any, Any, np.ndarray], Any]) -> tuple[list[Any], list[np.ndarray]]:
     """Return work(leaf, its points, their rows) for each leaf that has points, and the rows (m,) of each, in order.
 
     The points of a leaf keep their order. Raises the first PointError of a leaf, about rows of the batch.

@@ -96,7 +96,9 @@ def _columns(solution: Solution, coefficients: bool) -> dict[str, np.ndarray]:
     }
 
 
-def _answer(model: ReducedModel | PartitionedModel, points: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
+def _answer(
+    model: ReducedModel | PartitionedModel, points: np.ndarray, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Answer one chunk, in a thread of a worker."""
     if not len(points):
         blank = model._online.blank(True, options["coefficients"], options["method"])
