@@ -16,6 +16,7 @@ from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the
 from rbm import errors, estimators, stability
 from rbm.affine.elimination import Constrained, constrain
 from rbm.affine.foreign import csr
+from rbm.affine.linear_rows import Linear
 from rbm.affine.matrix_files import read_matrices
 from rbm.affine.pymor_models import from_pymor
 from rbm.arithmetic import extended
@@ -66,6 +67,7 @@ __all__ = [
     "GreedyStep",
     "InterpolatedFamily",
     "Interrupted",
+    "Linear",
     "Memory",
     "Minimum",
     "ModelError",

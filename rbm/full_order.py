@@ -50,7 +50,7 @@ class FullOrderModel(AffineSystem):
         :class:`rbm.stability.NaturalNorm` (any), :class:`rbm.stability.Anchored` (any, for dense matrices)
     outputs : {name: vector (n,)} or {name: [(psi_q, vector), ...]}: s(mu) = l(mu)^T u(mu) (no conjugate); Hermitian
         matrices (n, n) in their place make a quadratic output u^H Q(mu) u. A pair (c, number) adds c(mu) times it to a
-        linear one
+        linear one. :class:`rbm.Linear` of C (k, n) makes a linear output of k values
     output_units : {name: unit}, texts for tables, "K" for instance
     solver : used for A(mu) and P in place of SuperLU and LAPACK (docs/solvers.md): a name, "superlu", "pardiso",
         "cholmod", "amg", "petsc", "auto"; an object with ``factorize(matrix) -> solve`` and ``solve(rhs (n, k)) ->
@@ -110,7 +110,8 @@ class FullOrderModel(AffineSystem):
                 raise ModelError("interpolation_error must be a pair (eps_A, eps_f) of coefficients")
             self.interpolation_error = Coefficients(interpolation_error, self.parameters)
         self.outputs = read_outputs(outputs, self.parameters, self.inner_product)
-        check_output_names(self.outputs, self.parameters.names)
+        rows = (f"{name}[{i}]" for name, o in self.outputs.items() for i in range(getattr(o, "rows", 0)))
+        check_output_names([*self.outputs, *rows], self.parameters.names)
         self.output_units = checked_units(output_units, self.outputs, "output")
         self.constraints = bound_to(constraints, self.parameters, self.dimension)
         self.stability_given = stability

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rbm.affine.linear_rows import LinearRows
 from rbm.affine.riesz_by_workers import riesz_by_workers
 from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import METHODS, Estimator
@@ -16,6 +17,7 @@ from rbm.full_order import FullOrderModel, Projection
 from rbm.reduced.arrays import estimator_class
 from rbm.reduced.compliant import as_compliant, compliant_terms, reduce_compliant
 from rbm.reduced.model import ReducedModel
+from rbm.reduced.output_rows import reduce_rows
 from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
 from rbm.reduced.primal_dual import reduce_primal_dual
 from rbm.reduced.term_norms import term_norms
@@ -136,6 +138,8 @@ def finish(
 def _reduced(reduction: Reduction, name: str, dual: ReducedModel | None) -> ReducedOutput:
     """Return an output on the reduced basis: with its dual problem, or the sharper bound of compliant ones."""
     output, product = reduction.model.outputs[name], reduction.model.inner_product
+    if isinstance(output, LinearRows):
+        return reduce_rows(product, reduction.basis, output, name)
     linear = as_compliant(reduction, output) if dual is None else None
     places = None if linear is None else compliant_terms(reduction, linear)
     made = reduce_output(product, reduction.basis, output if linear is None or places is None else linear, name)
@@ -170,7 +174,8 @@ def dual_names(model: FullOrderModel, dual: Sequence[str] | str) -> tuple[str, .
     Raises ModelError for outputs that can have none (:func:`rbm.reduction.adjoint.check_dual`).
     """
     if isinstance(dual, str) and dual == "all" and "all" not in model.outputs:
-        linear = [name for name, output in model.outputs.items() if not output.quadratic]
+        several = {name for name, output in model.outputs.items() if isinstance(output, LinearRows)}
+        linear = [name for name, output in model.outputs.items() if not output.quadratic and name not in several]
         for name in linear[:1]:
             check_dual(model, name)
         return tuple(linear)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class Solution:
     """
 
     coefficients: np.ndarray  #: gamma (M, N): u(mu) ~ Z gamma; (M, 0) if they were not to be kept
-    outputs: dict[str, np.ndarray]  #: {name: (M,)}
+    outputs: dict[str, np.ndarray]  #: {name: (M,)}, (M, k) for an array-valued output
     estimate: Estimate | None = None  #: error of the solution in the P-norm
     #: {name: (M,)}: |s(mu) - s_N(mu)| is at most this
     output_bounds: dict[str, np.ndarray] = field(default_factory=dict)
@@ -85,16 +85,18 @@ class Solution:
         These are parameters, outputs with their bounds, error_bound, floor, resolved; for a model in few bits
         quantization_error stands after the floor.
 
-        A complex output s makes two columns, s_re and s_im. Raises ValueError for a solution on a device: move it by
-        ``to("numpy")``.
+        A complex output s makes two columns, s_re and s_im, an array-valued one the columns s[0], s[1], ...
+        Raises ValueError for a solution on a device: move it by ``to("numpy")``.
         """
         self._check_host()
         made = self._parameters()
-        for name, values in self.outputs.items():
-            complex_valued = values.dtype.kind == "c"
-            made |= {f"{name}_re": values.real, f"{name}_im": values.imag} if complex_valued else {name: values}
-            if name in self.output_bounds:
-                made[f"{name}_bound"] = self.output_bounds[name]
+        for output, whole in self.outputs.items():
+            bounds = dict(_single(output, self.output_bounds[output])) if output in self.output_bounds else {}
+            for name, values in _single(output, whole):
+                complex_valued = values.dtype.kind == "c"
+                made |= {f"{name}_re": values.real, f"{name}_im": values.imag} if complex_valued else {name: values}
+                if name in bounds:
+                    made[f"{name}_bound"] = bounds[name]
         if self.estimate is not None:
             e = self.estimate
             made |= {"error_bound": e.bound, "floor": e.floor}
@@ -121,10 +123,11 @@ class Solution:
         xarray = require("xarray", "xarray", "Solution.to_xarray()")
         variables: dict[str, Any] = {}
         for name, values in self.outputs.items():
-            variables[name] = ("point", values, self._unit(name))
+            over: Any = "point" if values.ndim == 1 else ("point", f"{name}_row")
+            variables[name] = (over, values, self._unit(name))
             if name in self.output_bounds:
                 meaning = {"long_name": f"bound of the error of {name}: |s(mu) - s_N(mu)| is at most this"}
-                variables[f"{name}_bound"] = ("point", self.output_bounds[name], meaning | self._unit(name))
+                variables[f"{name}_bound"] = (over, self.output_bounds[name], meaning | self._unit(name))
         attributes = {}
         if self.estimate is not None:
             estimate, exact = self.estimate, "the full-order model"
@@ -208,6 +211,15 @@ class Solution:
             error = f"error bound up to {float(xp.max(good)):.2e}" if good.shape[0] else "no error bound"
         outputs = f", outputs {', '.join(self.outputs)}" if self.outputs else ""
         return f"Solution({len(self)} points{size}{failed}, {error}{outputs})"
+
+
+def _single(name: str, values: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the columns (M,) of an output, those of an array-valued one (M, k) by their rows, with their names."""
+    if values.ndim == 1:
+        yield name, values
+        return
+    for i in range(values.shape[1]):
+        yield f"{name}[{i}]", values[:, i]
 
 
 def coefficients_of(given: Any) -> Any:

@@ -16,6 +16,7 @@ from lowrank import LowRankMatrix
 from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.foreign import csr, is_foreign
+from rbm.affine.linear_rows import Linear, row_matrix
 from rbm.affine.terms import Terms, is_coefficient, is_number, operator_term, output_pairs, term_pairs, vector_term
 from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
@@ -255,6 +256,8 @@ def _restricted(name: str, output: Any, constraints: Constraints, parameters: Pa
     """Return an output without the fixed unknowns; what these bring to a linear one is an offset."""
     n, free, fixed = constraints.dimension, constraints.free, constraints.fixed
     moved = fixed[constraints.values.any(axis=0)] if len(constraints.sources) else fixed[:0]
+    if isinstance(output, Linear):
+        return _restricted_rows(name, output, free, moved, n)
     made: list[tuple[Coefficient, Any]] = []
     brought: dict[Any, tuple[Any, extended.Extended]] = {}
     for c, given in output_pairs(f"output {name!r}", output):
@@ -277,6 +280,18 @@ def _restricted(name: str, output: Any, constraints: Constraints, parameters: Pa
         if vector[moved].any():
             _bring(brought, c, vector[fixed], constraints, parameters)
     return [*made, *((1.0 if symbol is None else symbol, (hi + lo)[0]) for symbol, (hi, lo) in brought.values())]
+
+
+def _restricted_rows(name: str, output: Linear, free: np.ndarray, moved: np.ndarray, n: int) -> Linear:
+    """Return an array-valued output of the free unknowns; it may not read fixed values that are not zero."""
+    pairs = [(c, row_matrix(f"output {name!r}", given, n)) for c, given in output_pairs(name, output.rows)]
+    if any(abs(matrix[:, moved]).sum() > 0 for _, matrix in pairs):
+        raise ModelError(
+            f"the rows of output {name!r} read fixed unknowns with values that are not zero, and an array-valued "
+            "output has no offset: set its columns there to zero, and add C_D g to the values, with "
+            "constraints.fixed_values(mus)"
+        )
+    return Linear([(c, matrix[:, free]) for c, matrix in pairs])
 
 
 def _bring(

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from lowrank import LowRankMatrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.inner_product import InnerProduct
+from rbm.affine.linear_rows import Linear, LinearRows, row_matrix
 from rbm.affine.low_rank_terms import double_factors
 from rbm.affine.offsets import Offset
 from rbm.errors import ModelError
@@ -117,7 +118,7 @@ def vector_term(name: str, vector: Any, n: int, *, functional: bool = False) -> 
 def _several(functional: bool) -> str:
     """Return what to do with an array of more than one vector."""
     if functional:
-        return "several functionals: give each a name, {f's{k}': row for k, row in enumerate(array)}"
+        return "several functionals: write rbm.Linear(array) for an output of so many values, or give each a name"
     return (
         "several right-hand sides: make a model of each, or give each its weight as a parameter, "
         "[('w0', array[:, 0]), ('w1', array[:, 1]), ...]"
@@ -154,17 +155,21 @@ class Output:
         return sum(psi[:, q] * np.sum(u.conj() * (m @ u.T).T, axis=1).real for q, m in enumerate(self.terms))
 
 
-def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct) -> dict[str, Output]:
+def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct) -> dict[str, Any]:
     """Return the outputs of a model, which the user gives as {name: array} or {name: [(coefficient, array), ...]}.
 
-    A number in the place of a vector is a term of the offset.
+    A number in the place of a vector is a term of the offset; :class:`rbm.Linear` makes an array-valued output.
     """
     if outputs is not None and not isinstance(outputs, Mapping):
         raise ModelError(f"outputs must be a dictionary {{name: vector}}, got {type(outputs).__name__}")
-    known, n = {}, product.shape[0]
+    known: dict[str, Any] = {}
+    n = product.shape[0]
     for name, given in (outputs or {}).items():
         if name in parameters.names:
             raise ModelError(f"output {name!r} has the name of a parameter; give it another one")
+        if isinstance(given, Linear):
+            known[name] = _rows(f"output {name!r}", given, parameters, n)
+            continue
         pairs = output_pairs(f"output {name!r}", given)
         constants = [(c, number(f"output {name!r}", b)) for c, b in pairs if is_number(b)]
         pairs = [pair for pair in pairs if not is_number(pair[1])]
@@ -180,6 +185,16 @@ def read_outputs(outputs: Any, parameters: ParameterSpace, product: InnerProduct
             offset = Offset(Coefficients([c for c, _ in constants], parameters), np.array([b for _, b in constants]))
         known[name] = Output(Coefficients([c for c, _ in pairs], parameters), tuple(arrays), offset)
     return known
+
+
+def _rows(name: str, given: Linear, parameters: ParameterSpace, n: int) -> LinearRows:
+    """Return an array-valued output, checked."""
+    pairs = output_pairs(name, given.rows)
+    terms = tuple(row_matrix(name, c, n) for _, c in pairs)
+    if len({c.shape for c in terms}) > 1:
+        shapes = ", ".join(str(c.shape) for c in terms)
+        raise ModelError(f"{name} has terms of different shapes, {shapes}; all must have the same k rows")
+    return LinearRows(Coefficients([psi for psi, _ in pairs], parameters), terms)
 
 
 def is_number(given: Any) -> bool:

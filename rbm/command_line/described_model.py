@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 import rbm.stability
 from rbm.affine.elimination import constrain
+from rbm.affine.linear_rows import Linear
 from rbm.affine.matrix_files import read_matrices
 from rbm.command_line.described_solver import made_solver
 from rbm.command_line.model_description import BOUNDS, Description
@@ -147,8 +148,10 @@ class _Files:
         return _dense(found).ravel()
 
     def output(self, name: str, n: int, output: str) -> Any:
-        """Return a vector (n,) of a linear output, or a matrix (n, n) of a quadratic one."""
+        """Return a vector (n,) of a linear output, a matrix (n, n) of a quadratic one, or (k, n) for k values."""
         found = self.one(name, "outputs", output)
+        if found.ndim == 2 and found.shape[1] == n and found.shape[0] not in (1, n):
+            return Linear(found)
         return found if found.shape == (n, n) else self.vector(name, n, "outputs", output)
 
 

@@ -66,6 +66,7 @@ def _about_model(model: ReducedModel) -> Iterator[str]:
 #: How the outputs of each kind are bounded.
 BOUNDED = {
     "linear": "the norm of the functional times the error bound of the solution",
+    "linear rows": "the norm of each functional times the error bound of the solution",
     "quadratic": "the norm of the form times the error bound and twice the norm of the solution",
     "compliant": "beta times the square of the error bound of the solution, as it is the right-hand side itself",
 }

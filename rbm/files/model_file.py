@@ -21,6 +21,7 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace, checked_units
 from rbm.reduced.model import ReducedModel
+from rbm.reduced.output_rows import ReducedRows
 from rbm.reduced.outputs import ReducedLinear, ReducedOutput, ReducedQuadratic
 from rbm.stability.bound import check_term_count
 from rbm.storage.archive import read_archive, write_archive
@@ -172,7 +173,7 @@ def _try(model: ReducedModel, terms: int) -> None:
     for state in model.estimators.values():
         state.evaluate(theta, phi, gamma)
     for name, output in model.outputs.items():
-        if isinstance(output, ReducedLinear | ReducedQuadratic) and output.size != model.size:
+        if isinstance(output, ReducedLinear | ReducedQuadratic | ReducedRows) and output.size != model.size:
             raise ValueError(f"its output {name!r} is for {output.size} basis vectors, not {model.size}")
         with contextlib.suppress(ModelError):  # a dual problem may be singular just here
             output.value(mu[None], gamma), output.bound(mu[None], gamma, np.zeros(1))

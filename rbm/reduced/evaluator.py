@@ -12,6 +12,7 @@ from rbm.errors import ParameterError
 from rbm.parameters.space import NUMBERS
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.online_query import Query
+from rbm.reduced.output_rows import named, shape_of
 
 __all__ = ["Evaluator", "PartitionEvaluator", "PointAnswer"]
 
@@ -25,8 +26,8 @@ class PointAnswer(NamedTuple):
     value: float  #: the estimate: bound = value + floor
     floor: float
     resolved: bool
-    outputs: dict[str, Any]  #: {name: float, or complex}
-    output_bounds: dict[str, float]  #: |s(mu) - s_N(mu)| is at most this
+    outputs: dict[str, Any]  #: {name: float, or complex}; a list of them for an array-valued output
+    output_bounds: dict[str, Any]  #: |s(mu) - s_N(mu)| is at most this
 
 
 class Evaluator:
@@ -53,6 +54,7 @@ class Evaluator:
         self._count, self._shape = len(model.parameters), (len(model.parameters),)
         self._lock = threading.Lock()
         self._names = tuple(model.outputs)
+        self._rows = any(map(shape_of, model.outputs.values()))
         self._one: OnePoint | None = query.one_point(model.state(method), extrapolate)
         self._gamma: np.ndarray | None = None
         if self._one is not None:
@@ -82,7 +84,12 @@ class Evaluator:
             if one.answer(self._scratch):
                 value, floor, resolved, *rest = self._numbers.tolist()
                 self._gamma = self._scratch.gamma
-                names, count = self._names, len(self._names)
+                names, count = self._names, len(rest) // 2
+                if self._rows:
+                    parts = (np.array([numbers]) for numbers in (rest[:count], rest[count:]))
+                    grouped = (named(self._query.arrays.outputs, part) for part in parts)
+                    made = [{name: a[0].tolist() for name, a in group.items()} for group in grouped]
+                    return PointAnswer(value + floor, value, floor, resolved > 0, *made)
                 return PointAnswer(
                     value + floor,
                     value,
@@ -124,8 +131,8 @@ class Evaluator:
             float(error.value[0]),
             float(error.floor[0]),
             bool(error.resolved[0]),
-            {name: values[0].item() for name, values in solution.outputs.items()},
-            {name: float(values[0]) for name, values in solution.output_bounds.items()},
+            {name: values[0].tolist() for name, values in solution.outputs.items()},
+            {name: values[0].tolist() for name, values in solution.output_bounds.items()},
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

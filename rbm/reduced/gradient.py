@@ -27,8 +27,8 @@ class Gradient:
     |ds/dmu_j - values[name][:, j]| <= bounds[name][:, j] for the full model; docs/gradients.md has the proofs.
     """
 
-    values: Mapping[str, np.ndarray]  #: {output: (M, p)}
-    bounds: Mapping[str, np.ndarray] | None  #: {output: (M, p)}; None where they were not asked for
+    values: Mapping[str, np.ndarray]  #: {output: (M, p)}, (M, k, p) for an array-valued output
+    bounds: Mapping[str, np.ndarray] | None  #: the same; None where they were not asked for
     mus: np.ndarray  #: (M, p)
     names: tuple[str, ...] = ()  #: (p,) of the parameters
 
@@ -149,7 +149,8 @@ def _entries(arrays: ReducedArrays, norm: SlopeResidual | None, p: int) -> int:
 
 def _check(arrays: ReducedArrays, name: str, value: np.ndarray, bound: np.ndarray | None, mus: np.ndarray) -> None:
     """Raise ModelError, naming output and parameter, for numbers beyond the range of double precision."""
-    finite = np.isfinite(value).all(axis=1) & (True if bound is None else np.isfinite(bound).all(axis=1))
+    rows = [np.isfinite(a).reshape(len(a), -1).all(axis=1) for a in (value, bound) if a is not None]
+    finite = np.all(rows, axis=0)
     if not finite.all():
         raise refused(
             ModelError,

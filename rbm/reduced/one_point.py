@@ -12,6 +12,7 @@ from rbm.estimate import Estimate
 from rbm.estimators import Estimator
 from rbm.online.forms import NormForm, SquareForm
 from rbm.reduced.formulas import formulas_of
+from rbm.reduced.output_rows import named
 from rbm.solution import Solution
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class OnePoint:
     def __init__(self, query: Any, state: Estimator, compiled: CompiledPoint, given: tuple[bool, bool, bool]) -> None:
         arrays = query.arrays
         self.query, self.method, self.compiled = query, state.kind, compiled
-        self.outputs = tuple(arrays.outputs)
+        self.outputs = arrays.outputs
         self._theta, self._phi, self._beta = given
         self._given = any(given)
         self._local = threading.local()
@@ -95,9 +96,8 @@ class OnePoint:
         if not self.answer(scratch):
             return None
         numbers = scratch.answers.copy()
-        count = len(self.outputs)
-        places = {name: numbers[3 + o : 4 + o] for o, name in enumerate(self.outputs)}
-        bounds = {name: numbers[3 + count + o : 4 + count + o] for o, name in enumerate(self.outputs)}
+        both = numbers[None, 3:].reshape(2, 1, -1)
+        places, bounds = (named(self.outputs, part) for part in both)
         error = Estimate(numbers[:1], numbers[1:2], numbers[2:3] > 0)
         gamma = scratch.gamma[None].copy() if coefficients else np.empty((1, 0))
         return Solution(gamma, places, error, bounds, mus=mus, method=self.method, **self.query.carried)

@@ -24,6 +24,7 @@ from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
+from rbm.reduced.output_rows import named, parts_of, shape_of
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
 from rbm.reduced.sensitivities import SlopeResidual
@@ -97,8 +98,8 @@ class Query:
                 made = self.compiled.answer(theta, phi, form, None, self.finish, given)
                 if made.failed is None:
                     kept = made.gamma if coefficients else made.gamma[:, :0].copy()
-                    values = dict(zip(arrays.outputs, made.outputs.T, strict=True))
-                    bounds = dict(zip(arrays.outputs, made.output_bounds.T, strict=True))
+                    values = named(arrays.outputs, made.outputs)
+                    bounds = named(arrays.outputs, made.output_bounds)
                     error = self.seen(Estimate(made.value, made.floor, made.resolved), state, mus, extrapolate)
                     error = self.stored(error, made.gamma)
                     return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
@@ -185,7 +186,8 @@ class Query:
         for name, array in values.items():
             finite = namespace(array).isfinite(array)
             if not all_true(finite):
-                numbers, points = to_numpy(array), to_numpy(mus)
+                numbers, points, wrong = to_numpy(array), to_numpy(mus), ~to_numpy(finite)
+                wrong = wrong.reshape(len(wrong), -1).any(axis=1)
 
                 def message(i: int, where: str, name: str = name, numbers: Any = numbers, points: Any = points) -> str:
                     return (
@@ -193,7 +195,7 @@ class Query:
                         f"({where}): beyond the range of double precision; scale it, or the right-hand side"
                     )
 
-                raise refused(ModelError, ~to_numpy(finite), message, about=(id(self), name))
+                raise refused(ModelError, wrong, message, about=(id(self), name))
 
     def residual(self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any) -> _Residual:
         """Return gamma (m, N), solved for unless it is given, and the residual norm.
@@ -252,15 +254,16 @@ class Query:
             made = np.zeros((1, *shape), dtype=dtype)
             return made if self.on_host else beside(made, arrays.operators)
 
-        kind, kinds = self._types
-        outputs = {name: array(dtype=complex if complex_valued else float) for name, complex_valued in kinds.items()}
-        types = (np.float32, np.complex64) if is_single(arrays.dtype) else (float, complex)
+        (kind, kinds), types = self._types, (float, complex)
+        shapes = {name: shape_of(output) for name, output in arrays.outputs.items()}
+        outputs = {n: array(*s, dtype=complex if kinds[n] else float) for n, s in shapes.items()}
         gamma = array(arrays.size if coefficients else 0, dtype=types[kind])
+        gamma = rounded(gamma, np.float32) if is_single(arrays.dtype) else gamma
         if not estimate:
             return Solution(gamma, outputs, **self.carried)
-        share = None if arrays.interpolation_error is None else array()
-        bits = None if arrays.coded is None else array()
-        error, bounds = Estimate(array(), array(), array(dtype=bool), share, bits), {n: array() for n in outputs}
+        share, bits = (None if known is None else array() for known in (arrays.interpolation_error, arrays.coded))
+        error = Estimate(array(), array(), array(dtype=bool), share, bits)
+        bounds = {n: array(*s) for n, s in shapes.items()}
         return Solution(gamma, outputs, error, bounds, method=arrays.state(method).kind, **self.carried)
 
     def form(self, state: Estimator, theta: np.ndarray, phi: np.ndarray) -> Form | None:
@@ -289,16 +292,17 @@ class Query:
     def finish(self) -> Finish | None:
         """The stability bound and the outputs for the compiled kernels, if these know their kinds."""
         arrays = self.arrays
-        stability = _simple(arrays.stability, NONE, "__call__")
-        outputs = [_simple(o, None, "value", "bound", "certified") for o in arrays.outputs.values()]
+        parts = [part for output in arrays.outputs.values() for part in parts_of(output)]
+        outputs = [_simple(part, None, "value", "bound", "certified") for part in parts]
         if arrays.interpolation_error is not None or any(o is None for o in outputs):
             return None
         known = [o for o in outputs if o is not None]
         functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), arrays.size) for k in (0, 1))
         if functionals.dtype.kind == "c" and "c" not in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind):
             return None
-        energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in arrays.outputs.values())
-        return Finish(stability, functionals, magnitudes, np.array([o[2] for o in known]), energies)
+        energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in parts)
+        stability, norms = _simple(arrays.stability, NONE, "__call__"), np.array([o[2] for o in known])
+        return Finish(stability, functionals, magnitudes, norms, energies)
 
     @cached_property
     def slope_residual(self) -> SlopeResidual | None:

@@ -16,6 +16,7 @@ from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
 from rbm.errors import ModelError
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.compliant import ReducedCompliant
+from rbm.reduced.output_rows import ReducedRows
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
 from rbm.reduced.primal_dual import ReducedPrimalDual
 from rbm.reduced.sensitivities import SlopeResidual, Slopes, reduced_slopes, slope_norms
@@ -81,6 +82,13 @@ def _of_linear(output: ReducedLinear, at: AtSlopes) -> Gradients:
     if at.residual is None:
         return value, None
     return value, _plain(output, at) + rounding
+
+
+def _of_rows(output: ReducedRows, at: AtSlopes) -> Gradients:
+    """Return derivatives (M, k, p) of an array-valued output, row by row."""
+    made = [_of_linear(part, at) for part in output.parts]
+    bounds = [bound for _, bound in made if bound is not None]
+    return np.stack([value for value, _ in made], axis=1), np.stack(bounds, axis=1) if bounds else None
 
 
 def _linear_sums(output: ReducedLinear, at: AtSlopes) -> tuple[np.ndarray, np.ndarray]:
@@ -260,6 +268,7 @@ def _of_solution(at: Slopes) -> Slopes:
 
 _KINDS: dict[type, Callable[[Any, AtSlopes], Gradients]] = {
     ReducedLinear: _of_linear,
+    ReducedRows: _of_rows,
     ReducedCompliant: _of_compliant,
     ReducedQuadratic: _of_quadratic,
     ReducedPrimalDual: _of_primal_dual,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lowrank.arrays import conj
+from rbm.affine.linear_rows import LinearRows
 from rbm.affine.low_rank_terms import adjoint_term
 from rbm.affine.terms import Output
 from rbm.errors import ModelError
@@ -27,6 +28,11 @@ def check_dual(model: FullOrderModel, name: str) -> Output:
         raise ModelError(
             f"dual names the output {name!r}, which is quadratic: only linear outputs have a dual problem that does "
             "not depend on the solution; leave it out, its own bound stays as it is"
+        )
+    if isinstance(output, LinearRows):
+        raise ModelError(
+            f"dual names the output {name!r}, which has {output.rows} values, each with a dual problem of its own: "
+            "give those that are meant as outputs of their own, {'one': C[i]}"
         )
     if model.interpolation_error is not None:
         raise ModelError(

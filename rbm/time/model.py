@@ -13,6 +13,7 @@ from lowrank.progress import progress_bar
 from rbm.affine.constraints import Constraints
 from rbm.affine.fingerprints import digest
 from rbm.affine.inner_product import InnerProduct
+from rbm.affine.linear_rows import LinearRows
 from rbm.affine.missing import check_model_arguments
 from rbm.affine.terms import Terms, term_pairs
 from rbm.arithmetic import extended
@@ -114,6 +115,11 @@ class TimeModel:
         self.spatial = FullOrderModel(
             operators, rhs, product, parameters, stability, outputs, solver, "galerkin", None, output_units, constraints
         )
+        several = [name for name, output in self.outputs.items() if isinstance(output, LinearRows)]
+        if several:
+            raise ModelError(
+                f"output {several[0]!r} has several values; a TimeModel has outputs of one: give each row a name"
+            )
         quadratic = [name for name, output in self.outputs.items() if output.quadratic]
         if quadratic:
             raise ModelError(f"output {quadratic[0]!r} is quadratic; a TimeModel has linear outputs, vectors (n,)")

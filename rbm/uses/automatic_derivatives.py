@@ -14,6 +14,7 @@ import numpy as np
 from lowrank.optional import require
 from rbm.errors import ModelError
 from rbm.reduced.interface import Reduced
+from rbm.reduced.output_rows import check_single
 
 __all__ = ["jax_function", "torch_function"]
 
@@ -152,6 +153,8 @@ def _checked(reduced: Any, output: str) -> Reduced:
     if not isinstance(reduced, Reduced):
         raise ModelError(f"a reduced model is needed, got a {type(reduced).__name__}; rbm.greedy makes one")
     model = reduced if isinstance(reduced.operators, np.ndarray) else reduced.to("numpy")
+    if output in model.outputs:
+        check_single(model.outputs, output, "automatic differentiation")
     middle = model.parameters.bounds.mean(axis=1)
     if model.gradient(middle, output, estimate=False).values[output].dtype.kind == "c":
         raise ModelError(

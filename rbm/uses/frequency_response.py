@@ -9,6 +9,7 @@ import numpy as np
 
 from rbm.errors import ModelError
 from rbm.reduced.model import ReducedModel
+from rbm.reduced.output_rows import shape_of
 from rbm.uses.pencil_path import is_damped, points_of_line
 from rbm.uses.poles import Poles, found_poles
 
@@ -105,7 +106,7 @@ def frequency_response(
 
 
 def _output(reduced: ReducedModel, name: str | None) -> str:
-    known = list(reduced.outputs)
+    known = [name for name, output in reduced.outputs.items() if not shape_of(output)]
     if name is None and len(known) == 1:
         return known[0]
     if not isinstance(name, str) or name not in known:

@@ -15,6 +15,7 @@ from rbm.affine.inner_product import InnerProduct
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
 from rbm.reduced.model import ReducedModel
+from rbm.reduced.output_rows import check_single
 from rbm.solution import Solution
 
 __all__ = ["Measurements", "read_measurements"]
@@ -144,6 +145,7 @@ def _outputs(reduced: Any, data: Any) -> tuple[tuple[str, ...], list[tuple[str, 
     for name in data:
         if name not in reduced.outputs:
             raise ModelError(f"data name the output {name!r}, which the model does not have; its outputs are {known}")
+        check_single(reduced.outputs, name, "a measurement")
     return tuple(data), [(f"data of {name!r}", value) for name, value in data.items()]
 
 

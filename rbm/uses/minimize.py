@@ -11,6 +11,7 @@ import numpy as np
 from rbm.errors import Interrupted, ModelError, ParameterError
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.interface import Reduced
+from rbm.reduced.output_rows import check_single
 
 __all__ = ["Descent", "Minimum", "minimize"]
 
@@ -223,6 +224,7 @@ def _checked(reduced: Any, output: Any, ranges: Any, method: str | None, limit: 
         raise ModelError(f"minimize names the output {output!r}, which the model does not have; it has {known}")
     if isinstance(limit, bool) or not (isinstance(limit, int | np.integer) and limit >= 1):
         raise ModelError(f"max_evaluations must be a whole number of at least 1, got {limit!r}")
+    check_single(reduced.outputs, output, "minimize")
     reduced.state(method)
     space = reduced.parameters
     if ranges is None:

@@ -62,8 +62,12 @@ def test_points_on_faces_belong_to_one_leaf_always_the_same(reduced: rbm.Partiti
     boxes = reduced.boxes[number]
     upper = reduced.parameters.bounds[:, 1]
     assert np.all(boxes[:, :, 0] <= faces)
-    assert np.all((faces < boxes[:, :, 1]) | (faces == upper))
-    inside = [np.all((b[:, 0] <= mu) & ((mu < b[:, 1]) | (mu == upper))) for mu in faces for b in reduced.boxes]
+    assert np.all((faces < boxes[:, :, 1]) | ((faces == upper) & (boxes[:, :, 1] == upper)))
+    inside = [
+        np.all((b[:, 0] <= mu) & ((mu < b[:, 1]) | ((mu == upper) & (b[:, 1] == upper))))
+        for mu in faces
+        for b in reduced.boxes
+    ]
     assert np.count_nonzero(inside) == len(faces)
     assert [reduced.tree.locate_one(mu) for mu in faces.tolist()] == number.tolist()
     whole = reduced.solve(faces)
@@ -99,7 +103,8 @@ def test_gradients_are_those_of_leaves(
     assert made.names == ("vx", "vy")
     np.testing.assert_array_equal(made.mus, mus)
     step = 1e-6
-    exact = [model.outputs["upper_left"](mus[:4], model.solve(mus[:4] + [s, 0], extrapolate=True)) for s in (step, -step)]
+    moved = [mus[:4] + np.array([s, 0.0]) for s in (step, -step)]
+    exact = [model.outputs["upper_left"](at, model.solve(at, extrapolate=True)) for at in moved]
     off = np.abs((exact[0] - exact[1]) / (2 * step) - values["upper_left"][:4, 0])
     assert np.all(off <= bounds["upper_left"][:4, 0] + 1e-7)
 
@@ -122,12 +127,14 @@ def test_fields_need_the_points(model: rbm.FullOrderModel, reduced: rbm.Partitio
     fields = reduced.reconstruct(solution)
     for k in (0, len(mus) - 1):
         leaf = reduced.leaves[reduced.tree.locate(mus[k : k + 1])[0]]
-        np.testing.assert_allclose(fields[k], leaf.basis @ solution.coefficients[k, : leaf.size], rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            fields[k], leaf.basis @ solution.coefficients[k, : leaf.size], rtol=1e-12, atol=1e-15
+        )
     with pytest.raises(rbm.ModelError, match="give the Solution, which knows its points"):
         reduced.reconstruct(solution.coefficients)
+    other = rbm.greedy(model, mus, max_basis=reduced.size).reduced_model.solve(mus)
     with pytest.raises(rbm.ModelError, match="of another model"):
-        other = rbm.greedy(model, mus, max_basis=reduced.size).reduced_model
-        reduced.reconstruct(other.solve(mus))
+        reduced.reconstruct(other)
 
 
 def test_an_evaluator_is_that_of_the_leaf(reduced: rbm.PartitionedModel, mus: np.ndarray) -> None:
@@ -140,7 +147,7 @@ def test_an_evaluator_is_that_of_the_leaf(reduced: rbm.PartitionedModel, mus: np
         assert answer.outputs == {name: values[0] for name, values in alone.outputs.items()}
         np.testing.assert_array_equal(evaluate.coefficients, alone.coefficients[0, : len(evaluate.coefficients)])
     assert evaluate({"vy": 0.5, "vx": 1.0}) == evaluate([1.0, 0.5])
-    assert pickle.loads(pickle.dumps(evaluate))([1.0, 0.5]) == evaluate([1.0, 0.5])  # noqa: S301
+    assert pickle.loads(pickle.dumps(evaluate))([1.0, 0.5]) == evaluate([1.0, 0.5])
     with pytest.raises(rbm.ParameterError, match=r"vx = 3 \(row 0\) is outside \[-2, 2\]"):
         evaluate([3.0, 0.0])
     with pytest.raises(rbm.ParameterError, match="one point at a time, got 2"):
@@ -159,7 +166,9 @@ def test_blocks_and_workers(reduced: rbm.PartitionedModel, mus: np.ndarray) -> N
 def test_bad_points_are_named_by_their_row(reduced: rbm.PartitionedModel, mus: np.ndarray) -> None:
     wrong = mus[:60].copy()
     wrong[7, 1], wrong[41, 0] = 5.0, np.nan
-    with pytest.raises(rbm.ParameterError, match=r"vy = 5 \(row 7\) is outside \[-2, 2\].*vx = nan \(row 41\)") as caught:
+    with pytest.raises(
+        rbm.ParameterError, match=r"vy = 5 \(row 7\) is outside \[-2, 2\].*vx = nan \(row 41\)"
+    ) as caught:
         reduced.solve(wrong)
     np.testing.assert_array_equal(caught.value.rows, [7, 41])
     marked = reduced.solve(wrong, on_error="mark")
@@ -175,7 +184,7 @@ def test_points_that_fail_in_a_leaf_are_named_by_their_row_in_the_batch() -> Non
         rhs=[(1.0, np.ones(3))],
         product=np.eye(3),
         parameters={"mu": (0.0, 10.0)},
-        stability="abs(mu - 7) + abs(mu - 2) - 5",  # zero between 2 and 7
+        stability="(abs(mu - 7) + abs(mu - 2) - 5) / 100",  # zero between 2 and 7
     )
     good = np.array([[0.5], [1.0], [1.5], [1.9], [7.5], [8.0], [9.0], [9.5]])
     made: Any = rbm.greedy(model, good, tol=1e-9, max_basis=2, split=True).reduced_model
@@ -217,7 +226,7 @@ def test_other_forms_of_a_model(
     assert np.all(errors <= solution.bound)
     assert made.size == (6 if how == "shorter" else reduced.size)
     if how == "elsewhere":
-        np.testing.assert_allclose(solution.bound, reduced.solve(mus).bound, rtol=1e-6)
+        np.testing.assert_allclose(solution.bound, reduced.solve(mus).bound, rtol=1e-6, atol=1e-13)
 
 
 def test_one_file_gives_the_same_bits(
@@ -235,7 +244,7 @@ def test_one_file_gives_the_same_bits(
     assert loaded.leaves[1].product is loaded.leaves[0].product
     with zipfile.ZipFile(tmp_path / "model.rbm") as file:
         assert sum("product/data" in name for name in file.namelist()) == 1
-    copy = pickle.loads(pickle.dumps(reduced))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(reduced))
     np.testing.assert_array_equal(copy.solve(mus).bound, solution.bound)
     with pytest.raises(FileExistsError):
         reduced.save(tmp_path / "model.rbm", overwrite=False)
@@ -302,7 +311,7 @@ def test_what_has_no_meaning_is_refused(reduced: rbm.PartitionedModel, mus: np.n
 def test_minimise_and_calibrate_take_it(reduced: rbm.PartitionedModel, model: rbm.FullOrderModel) -> None:
     least = rbm.minimize(reduced, "upper_right")
     grid = model.parameters.sample(400, "grid")
-    assert least.value <= reduced.solve(grid).outputs["upper_right"].min() + least.bound
+    assert least.value <= reduced.solve(grid).outputs["upper_right"].min() + least.error
     mu = np.array([[0.7, -1.1]])
     exact = model.solve(mu)
     data = {name: float(output(mu, exact)[0]) for name, output in model.outputs.items()}
