@@ -30,6 +30,7 @@ from rbm.parameters.interpolated_family import InterpolatedFamily
 from rbm.parameters.space import ParameterSpace
 from rbm.project import project
 from rbm.reduced.gradient import Gradient
+from rbm.reduced.load_cases import CaseSolution, LoadCases
 from rbm.reduced.model import ReducedModel, Solution
 from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduction.memory import Memory, expected_memory
@@ -56,6 +57,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Calibration",
+    "CaseSolution",
     "Constrained",
     "Estimate",
     "EstimatorUnusable",
@@ -68,6 +70,7 @@ __all__ = [
     "InterpolatedFamily",
     "Interrupted",
     "Linear",
+    "LoadCases",
     "Memory",
     "Minimum",
     "ModelError",

@@ -118,9 +118,12 @@ def vector_term(name: str, vector: Any, n: int, *, functional: bool = False) -> 
 def _several(functional: bool) -> str:
     """Return what to do with an array of more than one vector."""
     if functional:
-        return "several functionals: write rbm.Linear(array) for an output of so many values, or give each a name"
+        return (
+            "several functionals: write rbm.Linear(array) for an output of so many values, or give each a name, "
+            "{f's{k}': row for k, row in enumerate(array)}"
+        )
     return (
-        "several right-hand sides: make a model of each, or give each its weight as a parameter, "
+        "several right-hand sides: rbm.LoadCases makes load cases of them, each with its weight as a parameter, as in "
         "[('w0', array[:, 0]), ('w1', array[:, 1]), ...]"
     )
 
