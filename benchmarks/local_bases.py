@@ -29,7 +29,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 #: Squares a side, training points a side, tolerance.
 SIDE, GRID, TOL = 50, 41, 1e-3
 #: Points of a timed batch, and how often each model answers it, in turns.
-BATCH, TURNS = 1 << 15, 25
+BATCH, TURNS = 1 << 15, 12
 #: Points that are compared with the full model: inside, and on faces.
 TRUE = 200
 

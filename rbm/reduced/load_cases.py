@@ -49,7 +49,7 @@ class LoadCases:
         whole = isinstance(loads, int | np.integer) and not isinstance(loads, bool)
         if not whole and not (isinstance(loads, Iterable) and not isinstance(loads, str)):
             raise ModelError(f"loads must be their number or their names, got {loads!r}")
-        names = tuple(f"load_{j}" for j in range(int(loads))) if whole else tuple(loads)  # type: ignore[call-overload, arg-type]
+        names = tuple(f"load_{j}" for j in range(int(loads))) if whole else tuple(loads)  # type: ignore[arg-type]
         if not names or len(set(names)) < len(names):
             raise ModelError(f"load cases need at least one load, each with a name of its own, got {loads!r}")
         object.__setattr__(self, "names", names)

@@ -165,16 +165,20 @@ class PartitionedModel:
         """Return the model in "float32" or "float64", as :meth:`rbm.ReducedModel.astype`."""
         return self._each(lambda leaf: leaf.astype(dtype))
 
-    def compress(self, rtol: float = 0.01, *, tol: float | None = None) -> PartitionedModel:
+    def compress(self, rtol: float = 0.01, *, tol: float | None = None, training: Any = None) -> PartitionedModel:
         """Return the model with fewer rows in the factors of E_onb, as :meth:`rbm.ReducedModel.compress`.
 
-        The sample of each leaf is one of its box.
+        training : sample (M, p); a leaf takes the points in its box, and points of its own where there are none
         """
-        return self._each(lambda leaf: leaf.compress(rtol, tol=tol))
+        samples = iter(self._samples(training))
+        return self._each(lambda leaf: leaf.compress(rtol, tol=tol, training=next(samples)))
 
-    def quantize(self, bits: Any = 8, *, rotate: bool = True, product: Any = None) -> PartitionedModel:
+    def quantize(
+        self, bits: Any = 8, *, rotate: bool = True, training: Any = None, product: Any = None
+    ) -> PartitionedModel:
         """Return the model with all bases in few bits per number, as :meth:`rbm.ReducedModel.quantize`."""
-        return self._each(lambda leaf: leaf.quantize(bits, rotate=rotate, product=product))
+        samples = iter(self._samples(training))
+        return self._each(lambda leaf: leaf.quantize(bits, rotate=rotate, training=next(samples), product=product))
 
     def sketch(self, rows: int = 40, *, failure: float = 1e-9, rng: int = 0) -> PartitionedModel:
         """Return the model with the estimator "sketched" added, as :meth:`rbm.ReducedModel.sketch`."""
@@ -285,6 +289,14 @@ class PartitionedModel:
 
     def _on_host(self) -> PartitionedModel:
         return self.to("numpy")
+
+    def _samples(self, training: Any) -> list[np.ndarray | None]:
+        """Return the points of a sample in each leaf; None where there are none, or no sample is given."""
+        if training is None:
+            return [None] * len(self.leaves)
+        points = self.parameters.validate(training)
+        number = self.tree.locate(points)
+        return [points[number == k] if np.any(number == k) else None for k in range(len(self.leaves))]
 
     def _each(self, change: Callable[[ReducedModel], ReducedModel]) -> PartitionedModel:
         leaves = tuple(map(change, self.leaves))

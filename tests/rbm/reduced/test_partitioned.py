@@ -213,7 +213,7 @@ def test_other_forms_of_a_model(
     made = {
         "float32": lambda: reduced.astype("float32"),
         "few bits": lambda: reduced.quantize(10),
-        "compressed": lambda: reduced.compress(0.05),
+        "compressed": lambda: reduced.compress(0.05, training=mus),
         "sketched": lambda: reduced.sketch(20),
         "shorter": lambda: reduced.truncate(6),
         "elsewhere": lambda: reduced.to(xp),
