@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from rbm.parameters.space import ParameterSpace
@@ -30,17 +30,22 @@ class Reduced(Protocol):
     def operators(self) -> Any:
         """Reduced matrices, which live where answers do."""
 
-    def state(self, method: str | None) -> Any:
-        """Return the estimator of that name; raise ModelError if there is none."""
+    @property
+    def state(self) -> Callable[..., Any]:
+        """``state(method)``: the estimator of that name; ModelError if there is none."""
 
-    def solve(self, mus: Any, estimate: bool = True, **options: Any) -> Any:
-        """Return a :class:`rbm.Solution` for parameter points (M, p)."""
+    @property
+    def solve(self) -> Callable[..., Any]:
+        """``solve(mus, estimate=True, ...)``: a :class:`rbm.Solution` for parameter points (M, p)."""
 
-    def gradient(self, mus: Any, outputs: Any = None, **options: Any) -> Any:
-        """Return a :class:`rbm.Gradient` at parameter points (M, p)."""
+    @property
+    def gradient(self) -> Callable[..., Any]:
+        """``gradient(mus, outputs=None, ...)``: a :class:`rbm.Gradient` at parameter points (M, p)."""
 
-    def evaluator(self, method: str | None = None, **options: Any) -> Any:
-        """Return a function of one point that gives plain numbers."""
+    @property
+    def evaluator(self) -> Callable[..., Any]:
+        """``evaluator(method=None, ...)``: a function of one point that gives plain numbers."""
 
-    def to(self, target: Any, *, device: Any = None) -> Any:
-        """Return the model with its matrices elsewhere."""
+    @property
+    def to(self) -> Callable[..., Any]:
+        """``to(target, device=None)``: the model with its matrices elsewhere."""

@@ -186,8 +186,8 @@ class Query:
         for name, array in values.items():
             finite = namespace(array).isfinite(array)
             if not all_true(finite):
-                numbers, points, wrong = to_numpy(array), to_numpy(mus), ~to_numpy(finite)
-                wrong = wrong.reshape(len(wrong), -1).any(axis=1)
+                numbers, points, bad = to_numpy(array), to_numpy(mus), ~to_numpy(finite)
+                wrong = bad.reshape(len(bad), -1).any(axis=1)
 
                 def message(i: int, where: str, name: str = name, numbers: Any = numbers, points: Any = points) -> str:
                     return (

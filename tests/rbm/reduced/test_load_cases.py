@@ -57,7 +57,7 @@ def test_each_load_is_that_of_a_model_of_its_own(model: rbm.FullOrderModel, redu
     assert made.outputs["s"].shape == (len(MUS), K, 4)
     fields = made.reconstruct(reduced)
     for j in range(K):
-        terms = [(2.0, LOADS[:, j]), ("1 + vx**2", SECOND[:, j])]
+        terms: list[tuple[Any, Any]] = [(2.0, LOADS[:, j]), ("1 + vx**2", SECOND[:, j])]
         alone = rbm.FullOrderModel(rhs=terms, parameters=RANGES, **FIXED)
         hi, lo = alone.solve_extended(MUS)
         u = (hi + lo).T

@@ -31,7 +31,7 @@ def reduced(model: rbm.FullOrderModel) -> rbm.PartitionedModel:
     training = model.parameters.sample(441, "grid")
     made: Any = rbm.greedy(model, training, tol=2e-2, max_basis=9, split=True).reduced_model
     assert len(made.leaves) > 4
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +157,8 @@ def test_an_evaluator_is_that_of_the_leaf(reduced: rbm.PartitionedModel, mus: np
 def test_blocks_and_workers(reduced: rbm.PartitionedModel, mus: np.ndarray) -> None:
     whole = reduced.solve(mus)
     with ThreadPoolExecutor(2) as executor:
-        for how in ({}, {"executor": executor}):
-            parts = list(reduced.stream(mus, size=97, **how))  # type: ignore[arg-type]
+        for workers in (None, executor):
+            parts = list(reduced.stream(mus, size=97, executor=workers))
             np.testing.assert_allclose(np.concatenate([p.bound for p in parts]), whole.bound, rtol=1e-12)
             assert {p.origin for p in parts} == {whole.origin}
 
@@ -305,7 +305,7 @@ def test_what_has_no_meaning_is_refused(reduced: rbm.PartitionedModel, mus: np.n
     with pytest.raises(rbm.ModelError, match="poles asks a reduced model, got a PartitionedModel"):
         rbm.poles(reduced, (0, 1))  # type: ignore[arg-type]
     with pytest.raises(rbm.ModelError, match="has a basis for each of its boxes"):
-        rbm.calibrate(reduced, np.ones(1), sensors=[0], noise=0.1)  # type: ignore[arg-type]
+        rbm.calibrate(reduced, np.ones(1), sensors=[0], noise=0.1)
 
 
 def test_minimise_and_calibrate_take_it(reduced: rbm.PartitionedModel, model: rbm.FullOrderModel) -> None:
