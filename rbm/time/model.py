@@ -115,11 +115,7 @@ class TimeModel:
         self.spatial = FullOrderModel(
             operators, rhs, product, parameters, stability, outputs, solver, "galerkin", None, output_units, constraints
         )
-        several = [name for name, output in self.outputs.items() if isinstance(output, LinearRows)]
-        if several:
-            raise ModelError(
-                f"output {several[0]!r} has several values; a TimeModel has outputs of one: give each row a name"
-            )
+        _refuse_rows(self.outputs)
         quadratic = [name for name, output in self.outputs.items() if output.quadratic]
         if quadratic:
             raise ModelError(f"output {quadratic[0]!r} is quadratic; a TimeModel has linear outputs, vectors (n,)")
@@ -323,3 +319,12 @@ def checked_times(dt: Any, steps: Any, theta: Any) -> tuple[float, int, float]:
             "is not stable for every dt, and no bound holds"
         )
     return float(dt), int(steps), float(theta)
+
+
+def _refuse_rows(outputs: Mapping[str, Any]) -> None:
+    """Raise ModelError for an array-valued output."""
+    several = [name for name, output in outputs.items() if isinstance(output, LinearRows)]
+    if several:
+        raise ModelError(
+            f"output {several[0]!r} has several values; a TimeModel has outputs of one: give each row a name"
+        )
