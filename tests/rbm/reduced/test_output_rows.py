@@ -153,7 +153,7 @@ def test_other_forms_of_the_model(both: Any) -> None:
 
 
 def test_values_beyond_the_range_of_numbers_are_refused() -> None:
-    model = with_outputs({"s": rbm.Linear([("exp(300 * vx)", C), (1.0, C)])})
+    model = with_outputs({"s": rbm.Linear([("exp(354 * vx)", 1e3 * C), (1.0, C)])})
     reduced = rbm.project(model, np.ones((N, 1)))
     with pytest.raises(rbm.ModelError, match=r"output 's' .* at vx = 2, vy = 0 \(row 1\).*beyond the range"):
         reduced.solve([[0.0, 0.0], [2.0, 0.0]])
