@@ -14,7 +14,7 @@ from problems import convection_diffusion
 from rbm.files.partition_result import PartitionedResult
 from rbm.greedy.cuts import cut_of, edge_lengths
 
-TOL, MOST = 2e-2, 9
+TOL, MOST = 0.1, 12
 
 
 def run(model: rbm.FullOrderModel, training: np.ndarray, **options: Any) -> PartitionedResult:
@@ -29,7 +29,7 @@ def model() -> rbm.FullOrderModel:
 
 @pytest.fixture(scope="module")
 def training(model: rbm.FullOrderModel) -> np.ndarray:
-    return model.parameters.sample(441, "grid")
+    return model.parameters.sample(31 * 31, "grid")
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def test_the_other_arguments_work(
     table: dict[str, dict[str, Any]] = {
         "batch": {"batch": 3},
         "workspace": {"workspace": tmp_path / "tall"},
-        "relative": {"relative": True, "tol": 0.05},
-        "least-squares": {"projection": "least-squares", "max_basis": 12},
+        "relative": {"relative": True, "tol": 0.2},
+        "least-squares": {"projection": "least-squares", "max_basis": 14},
         "dual": {"dual": ("upper_left",)},
     }
     options = table.get(how, {})
@@ -113,7 +113,7 @@ def test_the_other_arguments_work(
         assert same(made, result)
     if how == "dual":
         plain = result.reduced_model.solve(training).output_bounds["upper_left"]
-        assert np.median(solution.output_bounds["upper_left"] / plain) < 0.1
+        assert np.median(solution.output_bounds["upper_left"] / plain) < 0.5
 
 
 def test_a_saved_run_solves_nothing_again(
@@ -124,10 +124,10 @@ def test_a_saved_run_solves_nothing_again(
         again = run(model, training, resume=source)
         assert again.solved == 0
         assert same(again, result)
-    finer = run(model, training, resume=result, tol=TOL / 2)
+    finer = run(model, training, resume=result, tol=0.8 * TOL)
     assert 0 < finer.solved < len(finer.parameters)
-    assert same(finer, run(model, training, tol=TOL / 2))
-    assert finer.history[-1].bound <= TOL / 2
+    assert same(finer, run(model, training, tol=0.8 * TOL))
+    assert finer.history[-1].bound <= 0.8 * TOL
 
 
 def test_ctrl_c_leaves_a_model_for_all_points(
