@@ -3,8 +3,8 @@
 The problem is the first reduced basis example of libMesh (:func:`problems.convection_diffusion`), with both velocities
 in [-2, 2] and the tolerance 1e-3 on a grid of training points. Measured are the vectors, the truth solves, the largest
 bounds on points that are no training points, and the CPU time of a query, both models in turns in one process. Points
-on the faces of all boxes are answered twice, in two orders; bounds are compared with true errors, whose reference is known
-beyond double precision.
+on the faces of all boxes are answered twice, in two orders. Bounds are compared with true errors, against solutions
+that are known beyond double precision.
 
 Results go to local_bases.json, case by case; what is there is not done again, ``--again`` starts anew.
 """

@@ -216,10 +216,11 @@ def test_a_logarithmic_range_is_cut_where_its_points_are() -> None:
     )
     training = model.parameters.sample(256)
     made = run(model, training, tol=3e-3, max_basis=3)
-    cut = made.reduced_model.tree.cut
-    assert len(cut)
-    assert 0.5 < cut[0] < 2  # the ranges are [0.01, 100]
-    assert made.reduced_model.solve(training).bound.max() <= 3e-3
+    reduced = made.reduced_model
+    assert 0.5 < reduced.tree.cut[0] < 2  # the ranges are [0.01, 100]
+    largest = max(r.history[-1].bound for r in made.runs)
+    assert f"bounds up to {largest:.2e}" in made.reason  # 64 leaves of three vectors are too few, and it says so
+    assert 3e-3 < reduced.solve(training).bound.max() <= largest * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(
