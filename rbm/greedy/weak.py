@@ -120,13 +120,7 @@ def greedy(
         raise TypeError(f"the first argument of greedy is the full-order model, {got}")
     check_training(training)
     check_batch(batch)
-    if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
-        raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
-    if not classes[0].certain:
-        raise ModelError(
-            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters "
-            'chosen without it, nothing is known of others; write estimators=("orthonormal", "sketched")'
-        )
+    _check_driver(classes[0], tol)
     names = dual_names(model, dual)
     limit = model.dimension if max_basis is None else min(max_basis, model.dimension)
     if limit < 1:
@@ -156,3 +150,14 @@ def greedy(
         except WorkspaceError as error:
             error.result = run.out_of_room()
             raise
+
+
+def _check_driver(driver: type[Estimator], tol: Any) -> None:
+    """Raise an error for a tolerance that is none, and for an estimator that cannot drive a greedy."""
+    if not (isinstance(tol, int | float | np.number) and np.isfinite(tol) and tol >= 0):
+        raise ParameterError(f"tol must be a number >= 0, got {tol!r}")
+    if not driver.certain:
+        raise ModelError(
+            "the estimator 'sketched' cannot drive a greedy: its bounds fail with some probability for parameters "
+            'chosen without it, nothing is known of others; write estimators=("orthonormal", "sketched")'
+        )
