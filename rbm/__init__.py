@@ -48,6 +48,7 @@ from rbm.uses.dask_arrays import dask_solve
 from rbm.uses.frequency_response import FrequencyResponse, frequency_response
 from rbm.uses.minimize import Minimum, minimize
 from rbm.uses.poles import Poles, poles
+from rbm.uses.posterior import Posterior, posterior
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ __all__ = [
     "ParameterError",
     "ParameterSpace",
     "Poles",
+    "Posterior",
     "ReducedModel",
     "ReducedTimeModel",
     "Reduction",
@@ -96,6 +98,7 @@ __all__ = [
     "plots",
     "pod_greedy",
     "poles",
+    "posterior",
     "project",
     "project_time",
     "read_matrices",
