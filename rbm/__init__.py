@@ -49,6 +49,9 @@ from rbm.uses.frequency_response import FrequencyResponse, frequency_response
 from rbm.uses.minimize import Minimum, minimize
 from rbm.uses.poles import Poles, poles
 from rbm.uses.posterior import Posterior, posterior
+from rbm.uses.sensor_placement import place_sensors
+from rbm.uses.sobol_indices import SobolIndices, sobol_indices
+from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
 
 __version__ = "0.1.0"
 
@@ -68,6 +71,7 @@ __all__ = [
     "Memory",
     "Minimum",
     "ModelError",
+    "PBDW",
     "PODGreedyResult",
     "PODGreedyStep",
     "ParameterError",
@@ -78,7 +82,9 @@ __all__ = [
     "ReducedTimeModel",
     "Reduction",
     "Solution",
+    "SobolIndices",
     "StabilityError",
+    "StateEstimate",
     "TimeModel",
     "TimeSolution",
     "calibrate",
@@ -95,6 +101,8 @@ __all__ = [
     "greedy",
     "load",
     "minimize",
+    "pbdw",
+    "place_sensors",
     "plots",
     "pod_greedy",
     "poles",
@@ -103,5 +111,6 @@ __all__ = [
     "project_time",
     "read_matrices",
     "register",
+    "sobol_indices",
     "stability",
 ]  # fmt: skip

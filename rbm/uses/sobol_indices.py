@@ -105,12 +105,13 @@ def sobol_indices(
 def interval_of_indices(value: np.ndarray, bound: np.ndarray, p: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the indices (2, p), and intervals (p, 2) of the first-order and of the total ones.
 
-    value, bound : (count (p + 2),) in SALib's order. Rounding is charged as part of the bounds, 8 u of the values, and
-    count u of the sums. An interval is infinite where the bounds leave the variance no positive lower end.
+    value, bound : (count (p + 2),) in SALib's order. Rounding is charged: 8 u of the largest value for each, as part of
+    its bound, as many u of it as there are values for the mean, and so many u for every sum. An interval is infinite where the bounds leave the variance no positive lower end.
 
     Raises ModelError where all values are the same.
     """
-    rows, wide = value.reshape(-1, p + 2), (bound + 8 * ROUND_OFF * np.abs(value).max()).reshape(-1, p + 2)
+    unit = ROUND_OFF * float(np.abs(value).max())
+    rows, wide = value.reshape(-1, p + 2), (bound + 8 * unit).reshape(-1, p + 2)
     centred = rows - value.mean()
     a, ab, b = centred[:, :1], centred[:, 1:-1], centred[:, -1:]
     up = 1 + (2 * len(value) + 32) * ROUND_OFF
@@ -119,7 +120,7 @@ def interval_of_indices(value: np.ndarray, bound: np.ndarray, p: int) -> tuple[n
     if not variance > 0:
         raise ModelError("the output has the same value at all points: nothing is to be shared out among the parameters")
     low, high = max(spread / up - off, 0.0) ** 2, (up * spread + off) ** 2
-    moved, d = wide[:, -1:] + up * wide.mean(), wide[:, :1] + wide[:, 1:-1]
+    moved, d = wide[:, -1:] + up * wide.mean() + len(value) * unit, wide[:, :1] + wide[:, 1:-1]
     products = b * (ab - a)
     first = products.mean(axis=0)
     slack = (moved * np.abs(ab - a) + np.abs(b) * d + moved * d).mean(axis=0) * up
