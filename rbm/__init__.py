@@ -56,6 +56,7 @@ from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
 __version__ = "0.1.0"
 
 __all__ = [
+    "PBDW",
     "Calibration",
     "Constrained",
     "Estimate",
@@ -71,7 +72,6 @@ __all__ = [
     "Memory",
     "Minimum",
     "ModelError",
-    "PBDW",
     "PODGreedyResult",
     "PODGreedyStep",
     "ParameterError",
@@ -81,8 +81,8 @@ __all__ = [
     "ReducedModel",
     "ReducedTimeModel",
     "Reduction",
-    "Solution",
     "SobolIndices",
+    "Solution",
     "StabilityError",
     "StateEstimate",
     "TimeModel",

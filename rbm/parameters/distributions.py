@@ -95,7 +95,8 @@ def distribution(parameter: str, given: Any) -> Distribution:
     allowed = {*_shapes(family), "loc", "scale"}
     if unknown := [k for k in numbers if k not in allowed]:
         raise ParameterError(
-            f"the distribution {name} of {parameter} has no {unknown[0]!r}; its numbers are {', '.join(sorted(allowed))}"
+            f"the distribution {name} of {parameter} has no {unknown[0]!r}; its numbers are "
+            f"{', '.join(sorted(allowed))}"
         )
     if missing := [k for k in _shapes(family) if k not in numbers]:
         raise ParameterError(f"the distribution {name} of {parameter} needs {', '.join(missing)}")
@@ -109,8 +110,8 @@ def distribution(parameter: str, given: Any) -> Distribution:
         raise ParameterError(f"{parameter} ~ {made}: SciPy allows no such shapes, or no such scale")
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ParameterError(
-            f"{parameter} ~ {made} is unbounded, its support is [{low:g}, {high:g}]: error bounds are certified on a box "
-            f"and nowhere else. Cut it: {BOUNDED}"
+            f"{parameter} ~ {made} is unbounded, its support is [{low:g}, {high:g}]: error bounds are certified on a "
+            f"box and nowhere else. Cut it: {BOUNDED}"
         )
     return made
 
@@ -153,8 +154,8 @@ def read_distributions(
         slack = ROUNDED * max(abs(low), abs(high))
         if a < low - slack or b > high + slack:
             raise ParameterError(
-                f"{name} ~ {made[name]} lives on [{a:g}, {b:g}], which is not inside the range [{low:g}, {high:g}]; make "
-                "the range wider, or cut the distribution"
+                f"{name} ~ {made[name]} lives on [{a:g}, {b:g}], which is not inside the range [{low:g}, {high:g}]; "
+                "make the range wider, or cut the distribution"
             )
     return {name: made[name] for name in ranges if name in made}
 
@@ -180,7 +181,7 @@ def _frozen(parameter: str, given: Any) -> tuple[str, dict[str, Any], Any]:
     if isinstance(family, scipy.stats.rv_discrete):
         raise ParameterError(f"{parameter} ~ {name} is discrete; a parameter is a real number, and needs a density")
     if not isinstance(family, scipy.stats.rv_continuous):
-        several = getattr(given, "dim", None) or getattr(given, "mean", None) is not None and np.ndim(given.mean) > 0
+        several = getattr(given, "dim", None) or (getattr(given, "mean", None) is not None and np.ndim(given.mean) > 0)
         why = "is about several variables: give one distribution for each parameter, they are independent"
         if not several:
             why = (

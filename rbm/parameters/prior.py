@@ -62,5 +62,7 @@ class Prior:
                 made = made + self.distributions[name].log_density(safe[:, j])
             elif high[j] > low[j]:
                 log = self.scale == "log"
-                made = made - (np.log(np.log(high[j] / low[j])) + np.log(safe[:, j]) if log else np.log(high[j] - low[j]))
+                made = made - (
+                    np.log(np.log(high[j] / low[j])) + np.log(safe[:, j]) if log else np.log(high[j] - low[j])
+                )
         return made

@@ -22,9 +22,7 @@ OF_EXP = 24
 TINY = 1e-300
 
 
-def _factors(
-    least: np.ndarray, most: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _factors(least: np.ndarray, most: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return a, b (M,) with a <= w exp(l - shift) <= b for all l between `least` and `most`, and the shift."""
     shift = float(np.max(most[weights > 0]))
     ends = []

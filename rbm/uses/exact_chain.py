@@ -74,8 +74,8 @@ class Chain:
 
     def __repr__(self) -> str:
         return (
-            f"Chain({self.mus.shape[1]} of {self.steps} steps in {', '.join(self.names)}; {self.acceptance:.0%} accepted, "
-            f"{self.truth_solves} full solves instead of {self.mus[:, :, 0].size})"
+            f"Chain({self.mus.shape[1]} of {self.steps} steps in {', '.join(self.names)}; {self.acceptance:.0%} "
+            f"accepted, {self.truth_solves} full solves instead of {self.mus[:, :, 0].size})"
         )
 
 
@@ -167,7 +167,8 @@ def run_chain(
             raise
         kept = "" if file is None else f"; {file} goes on from there"
         raise Interrupted(
-            f"the chain was interrupted after {walk.at.steps} of {steps} steps; it is in `result` of this exception{kept}",
+            f"the chain was interrupted after {walk.at.steps} of {steps} steps; it is in `result` of this exception"
+            f"{kept}",
             walk.chain(space, walk.at.steps),
         ) from error
     if file is not None:
@@ -263,7 +264,9 @@ def _step(given: Any, p: int) -> np.ndarray:
     if width.dtype.kind not in "iuf" or width.shape not in ((), (p,)):
         raise ModelError(f"step must be a number or ({p},), one for each parameter, got {given!r:.60}")
     if not (np.all(np.isfinite(width)) and np.all(width > 0)):
-        raise ModelError(f"step must be positive, in probabilities of the prior (0.1 is a tenth of them), got {given!r:.60}")
+        raise ModelError(
+            f"step must be positive, in probabilities of the prior (0.1 is a tenth of them), got {given!r:.60}"
+        )
     return np.broadcast_to(width.astype(float), (p,)).copy()
 
 
@@ -287,7 +290,10 @@ def _write(file: Path, key: str, walk: _Walk) -> None:
 
 
 def _read(file: Path, key: str, start: np.ndarray) -> _Walk:
-    """Return what a checkpoint holds. Raises ModelError for that of another chain, FileFormatError for a damaged one."""
+    """Return what a checkpoint holds.
+
+    Raises ModelError for that of another chain, FileFormatError for a damaged one.
+    """
     header, arrays = read_archive(file, KIND)
     if header.get("key") != key:
         raise ModelError(

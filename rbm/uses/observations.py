@@ -58,12 +58,11 @@ class Observations:
     ) -> LogLikelihood:
         """Return log L at outputs s (M,), and an interval of it at all s' with |s' - s| <= b; None: b is zero.
 
-            log L = constant - sum_i r_i^2 / 2,  r_i = |y_i - s_i| / sigma_i,
-            constant - sum_i (r_i + b_i / sigma_i)^2 / 2  <=  log L'  <=  constant - sum_i max(r_i - b_i / sigma_i, 0)^2 / 2.
+            log L = C - sum_i r_i^2 / 2,  r_i = |y_i - s_i| / sigma_i,  d_i = b_i / sigma_i,
+            C - sum_i (r_i + d_i)^2 / 2  <=  log L'  <=  C - sum_i max(r_i - d_i, 0)^2 / 2.
 
-        The lower end is the farther one, by sum_i (r_i b_i / sigma_i + b_i^2 / (2 sigma_i^2)). Both distances are summed
-        as they are, not as differences of ends. The rounding of a sum of k terms of one sign is (k + 20) u of it, in any
-        order; that of the last addition is u of the result. A likelihood below the range of numbers is zero, log L =
+        The lower end is the farther one, by sum_i (r_i d_i + d_i^2 / 2). Both distances are summed as they are, not as
+        differences of ends. The rounding of a sum of k terms of one sign is (k + 20) u of it, in any order; that of the last addition is u of the result. A likelihood below the range of numbers is zero, log L =
         -inf, and nothing else is claimed of it.
         """
         count = len(self.data)
@@ -96,8 +95,8 @@ def read_observations(reduced: ReducedModel, data: Any) -> Observations:
     known = ", ".join(map(repr, reduced.outputs)) or "none"
     if not isinstance(data, Mapping):
         raise ModelError(
-            f"data must be a dictionary {{output: (value, sigma)}}, got {type(data).__name__}; the model has the outputs "
-            f"{known}"
+            f"data must be a dictionary {{output: (value, sigma)}}, got {type(data).__name__}; the model has the "
+            f"outputs {known}"
         )
     if not data:
         raise ModelError(f"data are empty: nothing is observed; the model has the outputs {known}")
@@ -135,7 +134,7 @@ def _pair(name: str, pair: Any, complex_output: bool) -> tuple[np.ndarray, np.nd
         raise ModelError(f"data of {name!r} are complex, and the output is real; give its real value")
     if y.dtype.kind != "c" and complex_output:
         raise ModelError(
-            f"data of {name!r} are real, and the output is complex; give complex data, or make an output of its real part "
-            "or its modulus if that is what was measured"
+            f"data of {name!r} are real, and the output is complex; give complex data, or make an output of its real "
+            "part or its modulus if that is what was measured"
         )
     return y, np.broadcast_to(sigma, y.shape).astype(float)

@@ -93,7 +93,9 @@ class Posterior:
         low, high = _values(function, points, solution)
         if drawn == "posterior":
             if np.any(np.isinf(value)):
-                raise ModelError("a point has the likelihood zero in the reduced model: it was not drawn from its posterior")
+                raise ModelError(
+                    "a point has the likelihood zero in the reduced model: it was not drawn from its posterior"
+                )
             off = ROUND_OFF * np.abs(value)
             least, most = least - value - off, most - value + off
         return enclosed_mean(low, high, least, most, _weights(weights, len(points)))
@@ -153,7 +155,9 @@ class Posterior:
         if n is not None and n != full_model.dimension:
             raise ModelError(f"the full model has {full_model.dimension} unknowns, the reduced one was made from {n}")
         if missing := [name for name in self.observations.names if name not in full_model.outputs]:
-            raise ModelError(f"the full model has no output {missing[0]!r}; give the model that the reduced one was made of")
+            raise ModelError(
+                f"the full model has no output {missing[0]!r}; give the model that the reduced one was made of"
+            )
 
         def truth(mus: np.ndarray) -> LogLikelihood:
             u = full_model.solve(mus, extrapolate=True)

@@ -46,8 +46,8 @@ def place_sensors(
     wanted = size if count is None else count
     if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or wanted < size:
         raise ModelError(
-            f"count must be a whole number of at least N = {size}, got {count!r}; for fewer sensors take a smaller space, "
-            "reduced.truncate"
+            f"count must be a whole number of at least N = {size}, got {count!r}; for fewer sensors take a smaller "
+            "space, reduced.truncate"
         )
     if method not in ("qr", "eim"):
         raise ModelError(f'method must be "qr" or "eim", got {method!r}')

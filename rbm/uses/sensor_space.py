@@ -4,9 +4,9 @@ W = C^H holds k functionals, C u is what is read. W = D R + E with D^H P^{-1} D 
 (:class:`rbm.affine.functional_range.FunctionalRange`); U = P^{-1} span(W) is the space of updates, and G = D^H Z is the
 cross Gramian of Z and P^{-1} D. For z = Z c of norm one and a functional W a, a = R^{-1} d, d = D^H z / ||D^H z||,
 
-    beta = min_z ||Pi_U z||_P >= (sigma_min(G) / (1 + eta)^{1/2} - e) / ((1 + omega)^{1/2} + e),  e = ||defects|| / sigma_min(R),
+    beta = min_z ||Pi_U z||_P >= (sigma_min(G) / (1 + eta)^{1/2} - e) / ((1 + omega)^{1/2} + e),
 
-eta >= ||Z^H P Z - I||_F, omega >= ||Omega||_F. Singular values are taken at their proved ends.
+e = ||defects|| / sigma_min(R), eta >= ||Z^H P Z - I||_F, omega >= ||Omega||_F. Singular values are taken at their proved ends.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from rbm.reduced.model import ReducedModel
 from rbm.uses.singular_values import singular_value_bounds
 
 __all__ = ["SensorSpace", "cross_gramian", "dense_functionals", "inner_product_of", "sensor_space"]
+
+#: A step of R that is smaller than this share of its column is rounding.
+STEP = 1e-12
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def sensor_space(basis: np.ndarray, matrix: Any, inner: InnerProduct) -> SensorS
     span.append(functionals, np.zeros_like(functionals), np.zeros(functionals.shape))
     if len(span.factor) < k:
         raise ModelError(
-            f"sensor {_dependent(span.factor)} depends on those before it, up to round-off: it reads nothing new. Leave "
-            "it out; of sensors that read the same take the mean"
+            f"sensor {_dependent(span.factor)} depends on those before it, up to round-off: it reads nothing new. "
+            "Leave it out; of sensors that read the same take the mean"
         )
     cross, cross_error = cross_gramian(span.functionals, basis, inner)
     eta, (gram, off) = inner.orthonormality(basis), span.sharp_gram()
@@ -125,10 +128,9 @@ def sensor_space(basis: np.ndarray, matrix: Any, inner: InnerProduct) -> SensorS
 
 
 def _dependent(factor: np.ndarray) -> int:
-    """Return the number of the first column that has no step of its own in the staircase R."""
-    height = 0
-    for j in range(factor.shape[1]):
-        if height >= len(factor) or factor[height, j] == 0:
+    """Return the number of the first column that has no step of its own in the staircase R, but for rounding."""
+    sizes = np.linalg.norm(factor, axis=0)
+    for j in range(len(factor)):
+        if not np.abs(factor[j, j]) > STEP * sizes[j]:
             return j
-        height += 1
-    return factor.shape[1]
+    return len(factor)

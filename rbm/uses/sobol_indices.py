@@ -106,7 +106,8 @@ def interval_of_indices(value: np.ndarray, bound: np.ndarray, p: int) -> tuple[n
     """Return the indices (2, p), and intervals (p, 2) of the first-order and of the total ones.
 
     value, bound : (count (p + 2),) in SALib's order. Rounding is charged: 8 u of the largest value for each, as part of
-    its bound, as many u of it as there are values for the mean, and so many u for every sum. An interval is infinite where the bounds leave the variance no positive lower end.
+    its bound, as many u of it as there are values for the mean, and so many u for every sum. An interval is infinite
+    where the bounds leave the variance no positive lower end.
 
     Raises ModelError where all values are the same.
     """
@@ -118,7 +119,9 @@ def interval_of_indices(value: np.ndarray, bound: np.ndarray, p: int) -> tuple[n
     variance = float(np.var(np.concatenate([a, b])))
     spread, off = variance**0.5, up * float(np.mean(wide[:, [0, -1]] ** 2)) ** 0.5
     if not variance > 0:
-        raise ModelError("the output has the same value at all points: nothing is to be shared out among the parameters")
+        raise ModelError(
+            "the output has the same value at all points: nothing is to be shared out among the parameters"
+        )
     low, high = max(spread / up - off, 0.0) ** 2, (up * spread + off) ** 2
     moved, d = wide[:, -1:] + up * wide.mean() + len(value) * unit, wide[:, :1] + wide[:, 1:-1]
     products = b * (ab - a)
@@ -139,4 +142,8 @@ def _quotient(ends: np.ndarray, low: float, high: float) -> np.ndarray:
         most = np.where(ends[:, 1] >= 0, ends[:, 1] / low, ends[:, 1] / high)
     made = np.stack([least, most], axis=1)
     made = made + np.array([-4.0, 4.0]) * ROUND_OFF * np.abs(made)
-    return made if low > 0 else np.stack([np.where(ends[:, 0] >= 0, made[:, 0], -np.inf), np.full(len(made), np.inf)], axis=1)
+    return (
+        made
+        if low > 0
+        else np.stack([np.where(ends[:, 0] >= 0, made[:, 0], -np.inf), np.full(len(made), np.inf)], axis=1)
+    )

@@ -8,8 +8,8 @@ With C^H = D R, V = P^{-1} D, G = D^H Z and [R; xi^{1/2} I] = Q R', z = Z c, v =
 
     c = argmin ||R'^{-H} (y - R^H G c)||,    d = R R'^{-1} R'^{-H} (y - R^H G c).
 
-For xi = 0 that is least squares with G, whose least singular value is beta (:mod:`rbm.uses.sensor_space`). Source: Maday,
-Patera, Penn and Yano, Int. J. Numer. Meth. Engng 102 (2015) 933-965.
+For xi = 0 that is least squares with G, whose least singular value is beta (:mod:`rbm.uses.sensor_space`). Source:
+Maday, Patera, Penn and Yano, Int. J. Numer. Meth. Engng 102 (2015) 933-965.
 
 **Errors.** Whatever the rounding and xi, let e = y - C u* be what is left of the data, and K = C P^{-1} C^H. Then
 
@@ -138,7 +138,11 @@ class PBDW:
         """
         s, solution = self.space, reduced.solve(mus)
         gamma, bound = np.asarray(solution.coefficients), np.asarray(solution.bound)
-        if gamma.shape != found.coefficients.shape or reduced.basis is None or not np.array_equal(reduced.basis, self.basis):
+        if (
+            gamma.shape != found.coefficients.shape
+            or reduced.basis is None
+            or not np.array_equal(reduced.basis, self.basis)
+        ):
             raise ModelError(
                 f"mus must be {len(found)} points, one for each state, and `reduced` the model of these sensors; got "
                 f"{len(gamma)} points of a model with N = {gamma.shape[1]}"
@@ -153,9 +157,9 @@ class PBDW:
         off_x = 2 * ROUND_OFF * (np.linalg.norm(gamma, axis=1) + np.linalg.norm(found.coefficients, axis=1))
         rest = bound + self._floor(found) + 2 * off_x
         low = np.sqrt(np.maximum(square - off, 0)) * (1 - unit) - rest
-        high = np.sqrt(np.maximum(square, 0) + off) * (1 + unit) + rest
+        high = (np.sqrt(np.maximum(square, 0) + off) * (1 + unit) + rest) * (1 + 4 * ROUND_OFF)
         high = np.minimum(high, self.error_bound(found, bound, noise))
-        return np.stack([np.maximum(low * (1 - 4 * ROUND_OFF), 0.0), high * (1 + 4 * ROUND_OFF)], axis=1)
+        return np.stack([np.maximum(low * (1 - 4 * ROUND_OFF), 0.0), high], axis=1)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to one file, without pickle."""
@@ -199,8 +203,8 @@ class PBDW:
         n, size = self.basis.shape
         xi = f", xi = {self.regularization:g}" if self.regularization else ""
         return (
-            f"PBDW({len(self.space.factor)} sensors, N = {size} for {n} unknowns{xi}, beta >= {self.stability:.3g}, noise "
-            f"gain {self.noise_gain:.3g})"
+            f"PBDW({len(self.space.factor)} sensors, N = {size} for {n} unknowns{xi}, beta >= {self.stability:.3g}, "
+            f"noise gain {self.noise_gain:.3g})"
         )
 
 
