@@ -7,9 +7,9 @@ descends along the derivatives of an output; ``automatic_derivatives`` makes it 
 a parameter meets, ``ritz_pairs`` and ``enclosures`` enclose eigenvalues, ``known_spectrum`` counts them;
 ``frequency_response`` puts poles and certified outputs together, ``resonant_training`` refines training sets.
 ``posterior`` says what data make of the prior: ``observations`` is the certified likelihood, ``enclosed_means``
-encloses expectations, ``exact_chain`` is Metropolis' chain of the full model; ``sobol_indices`` puts intervals around SALib's.
-``state_from_sensors`` estimates whole fields: ``sensor_space`` certifies what sensors can see, by ``singular_values``
-between proved ends, and ``sensor_placement`` chooses them.
+encloses expectations, ``exact_chain`` is Metropolis' chain of the full model; ``sobol_indices`` puts intervals around
+SALib's. ``state_from_sensors`` estimates whole fields: ``sensor_space`` certifies what sensors can see, by
+``singular_values`` between proved ends, and ``sensor_placement`` chooses them.
 """
 
 from rbm.uses.automatic_derivatives import jax_function, torch_function
@@ -28,6 +28,6 @@ from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
 __all__ = [
     "PBDW", "Calibration", "Chain", "FrequencyResponse", "Minimum", "Poles", "Posterior", "SobolIndices",
     "StateEstimate", "away_from_poles", "calibrate", "chain_numbers", "dask_solve", "frequency_response",
-    "jax_function", "minimize", "pbdw", "place_sensors", "poles", "posterior", "refined_greedy", "sobol_indices", "torch_function",
-    "training_between",
+    "jax_function", "minimize", "pbdw", "place_sensors", "poles", "posterior", "refined_greedy", "sobol_indices",
+    "torch_function", "training_between",
 ]  # fmt: skip

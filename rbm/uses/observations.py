@@ -62,8 +62,9 @@ class Observations:
             C - sum_i (r_i + d_i)^2 / 2  <=  log L'  <=  C - sum_i max(r_i - d_i, 0)^2 / 2.
 
         The lower end is the farther one, by sum_i (r_i d_i + d_i^2 / 2). Both distances are summed as they are, not as
-        differences of ends. The rounding of a sum of k terms of one sign is (k + 20) u of it, in any order; that of the last addition is u of the result. A likelihood below the range of numbers is zero, log L =
-        -inf, and nothing else is claimed of it.
+        differences of ends. The rounding of a sum of k terms of one sign is (k + 20) u of it, in any order; that of the
+        last addition is u of the result. A likelihood below the range of numbers is zero, log L = -inf, and nothing
+        else is claimed of it.
         """
         count = len(self.data)
         square = np.zeros(len(next(iter(values.values()))))

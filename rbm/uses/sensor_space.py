@@ -6,7 +6,8 @@ cross Gramian of Z and P^{-1} D. For z = Z c of norm one and a functional W a, a
 
     beta = min_z ||Pi_U z||_P >= (sigma_min(G) / (1 + eta)^{1/2} - e) / ((1 + omega)^{1/2} + e),
 
-e = ||defects|| / sigma_min(R), eta >= ||Z^H P Z - I||_F, omega >= ||Omega||_F. Singular values are taken at their proved ends.
+e = ||defects|| / sigma_min(R), eta >= ||Z^H P Z - I||_F, omega >= ||Omega||_F. Singular values are taken at their
+proved ends.
 """
 
 from __future__ import annotations
