@@ -254,3 +254,25 @@ def test_bad_questions_are_one_clear_error() -> None:
         rbm.posterior(made(3)[1], data_of(False), prior={"k": scipy.stats.norm(0, 1)})
     with pytest.raises(rbm.ModelError, match="prior must be a dictionary"):
         rbm.posterior(made(3)[1], data_of(False), prior=[1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_the_interval_of_the_likelihood_is_attained(complex_valued: bool) -> None:
+    """Outputs at the ends of their bounds, along the difference from the datum: both ends, and nothing beyond them."""
+    rng = np.random.default_rng(4)
+    turn = np.exp(1j * rng.random(500)) if complex_valued else np.sign(rng.standard_normal(500))
+    y = (0.7 + 0.2j) if complex_valued else 0.7
+    seen = Observations(("s",), np.zeros(2, dtype=int), np.array([y, y]), np.array([0.5, 2.0]), 1.25, 0.0)
+    away, b = rng.random(500), rng.random(500)
+    s = y + away * turn
+    found = seen.log_likelihood({"s": s}, {"s": b})
+    far = seen.log_likelihood({"s": y + (away + b) * turn}).value
+    near = seen.log_likelihood({"s": y + np.maximum(away - b, 0) * turn}).value
+    assert np.all(found.low <= far)
+    assert np.all(found.high >= near)
+    assert found.low == pytest.approx(far, rel=1e-13, abs=1e-13)
+    assert found.high == pytest.approx(near, rel=1e-13, abs=1e-13)
+    other = seen.log_likelihood({"s": s + b * (np.exp(6.28j * rng.random(500)) if complex_valued else -turn)}).value
+    assert np.all((found.low <= other) & (other <= found.high))
+    assert np.all(np.abs(other - found.value) <= found.bound)
+    assert found.bound == pytest.approx(found.value - found.low, rel=1e-12)
