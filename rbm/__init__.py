@@ -52,10 +52,15 @@ from rbm.uses.dask_arrays import dask_solve
 from rbm.uses.frequency_response import FrequencyResponse, frequency_response
 from rbm.uses.minimize import Minimum, minimize
 from rbm.uses.poles import Poles, poles
+from rbm.uses.posterior import Posterior, posterior
+from rbm.uses.sensor_placement import place_sensors
+from rbm.uses.sobol_indices import SobolIndices, sobol_indices
+from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PBDW",
     "Calibration",
     "CaseSolution",
     "Constrained",
@@ -81,11 +86,14 @@ __all__ = [
     "PartitionedModel",
     "PartitionedResult",
     "Poles",
+    "Posterior",
     "ReducedModel",
     "ReducedTimeModel",
     "Reduction",
+    "SobolIndices",
     "Solution",
     "StabilityError",
+    "StateEstimate",
     "TimeModel",
     "TimeSolution",
     "calibrate",
@@ -102,12 +110,16 @@ __all__ = [
     "greedy",
     "load",
     "minimize",
+    "pbdw",
+    "place_sensors",
     "plots",
     "pod_greedy",
     "poles",
+    "posterior",
     "project",
     "project_time",
     "read_matrices",
     "register",
+    "sobol_indices",
     "stability",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ FLOORS = {
 OPTIONAL = {
     *("bempp_cl", "cupy", "cupyx", "dask", "h5py", "meshio", "pymor", "skfem", "matplotlib", "numba", "tqdm"),
     *("torch", "transformers", "safetensors", "tokenizers", "httpx"),
-    *("pandas", "polars", "xarray"),
+    *("pandas", "polars", "xarray", "SALib", "emcee"),
     *("dask", "distributed", "loky", "mpi4py", "cloudpickle"),
 }
 #: The compiled kernels: imported, all together, when the first of them is called.

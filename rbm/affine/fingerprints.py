@@ -96,6 +96,8 @@ def _parts(item: Any) -> Iterator[Any]:
         yield from ("coefficients", item.sources, item.parameters)
     elif isinstance(item, ParameterSpace):
         yield from ("parameters", item.names, item.bounds, item.scale)
+        if item.distributions:  # spaces without keep the digest that they had before there were any
+            yield {name: one.described() for name, one in item.distributions.items()}
     elif isinstance(item, np.ndarray):
         yield from ("objects", item.shape, *item.ravel().tolist())
     elif isinstance(item, np.dtype):

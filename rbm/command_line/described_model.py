@@ -70,15 +70,17 @@ def full_model(description: Description, *, progress: bool = False, cache: Path 
 
 
 def training_points(description: Description) -> np.ndarray:
-    """Return the training points (M, p), each range filled on its own scale."""
+    """Return the training points (M, p), each range filled on its own scale, or by its distribution."""
     space = description.parameters
-    names = space.names
+    names, known = space.names, space.distributions
     unit = ParameterSpace(dict.fromkeys(names, (0.0, 1.0)))
     points = unit.sample(description.points, description.method, rng=description.rng)  # type: ignore[arg-type]
-    columns = [
-        filled(np.array(low), np.array(high), points[:, j], scale)
-        for j, ((low, high), scale) in enumerate(zip(space.bounds, description.scales, strict=True))
-    ]
+    columns = []
+    for j, ((low, high), scale) in enumerate(zip(space.bounds, description.scales, strict=True)):
+        if names[j] in known:
+            columns.append(np.clip(known[names[j]].points(points[:, j]), low, high))
+        else:
+            columns.append(filled(np.array(low), np.array(high), points[:, j], scale))
     return np.stack(columns, axis=1)
 
 

@@ -14,6 +14,7 @@ from rbm.command_line.described_solver import named_solver
 from rbm.command_line.toml_lines import Document, read_toml
 from rbm.errors import ModelError, ParameterError
 from rbm.full_order import Projection
+from rbm.parameters.distributions import Distribution, distribution
 from rbm.parameters.expressions import Expression
 from rbm.parameters.space import ParameterSpace
 
@@ -161,26 +162,39 @@ def _parameters(document: Document) -> tuple[ParameterSpace, tuple[str, ...]]:
     given = _table(document, "parameters")
     ranges: dict[str, tuple[float, float]] = {}
     scales: list[Any] = []
+    distributions: dict[str, Distribution] = {}
     for name, value in given.items():
         if isinstance(value, dict):
-            _check_keys(document, value, ("range", "scale"), ("parameters", name))
-            if "range" not in value:
-                document.refuse(f"{name} needs a range = [low, high]", "parameters", name)
-        limits = value["range"] if isinstance(value, dict) else value
+            _check_keys(document, value, ("range", "scale", "distribution"), ("parameters", name))
+            if "range" not in value and "distribution" not in value:
+                document.refuse(f"{name} needs a range = [low, high], or a distribution", "parameters", name)
         scale: Any = value.get("scale", "linear") if isinstance(value, dict) else "linear"
-        if not isinstance(limits, list):
-            document.refuse(f"the range of {name} must be [low, high], got {limits!r}", "parameters", name)
         try:
-            one = ParameterSpace({name: limits}, scale=scale)  # type: ignore[dict-item]
+            if isinstance(value, dict) and "distribution" in value:
+                distributions[name] = _distribution(document, name, value["distribution"])
+            limits: Any = value.get("range") if isinstance(value, dict) else value
+            limits = list(distributions[name].support) if limits is None else limits
+            if not isinstance(limits, list):
+                document.refuse(f"the range of {name} must be [low, high], got {limits!r}", "parameters", name)
+            known = {name: distributions[name]} if name in distributions else None
+            one = ParameterSpace({name: limits}, scale, distributions=known)
         except ParameterError as error:
             document.refuse(str(error), "parameters", name)
         ranges[name] = (float(one.bounds[0, 0]), float(one.bounds[0, 1]))
         scales.append(scale)
     common: Any = scales[0] if len(set(scales)) == 1 else "linear"
     try:
-        return ParameterSpace(ranges, scale=common), tuple(scales)
+        return ParameterSpace(ranges, scale=common, distributions=distributions), tuple(scales)
     except ParameterError as error:
         document.refuse(str(error), "parameters")
+
+
+def _distribution(document: Document, name: str, given: Any) -> Distribution:
+    """Return the distribution {name = "beta", a = 2, b = 5, loc = 0.1, scale = 9.9} of a parameter."""
+    if not isinstance(given, dict) or "name" not in given:
+        example = '{name = "beta", a = 2, b = 5, loc = 0.1, scale = 9.9}, a name and numbers as in scipy.stats'
+        document.refuse(f"the distribution of {name} must be {example}, got {given!r}", "parameters", name)
+    return distribution(name, given)
 
 
 def _entries(document: Document, key: str, parameters: ParameterSpace) -> tuple[Entry, ...]:

@@ -24,6 +24,7 @@ version = 1
 product = "P.mtx"  # P, Hermitian positive definite: errors are measured in (v^H P v)^(1/2)
 
 [parameters]  # name = [low, high], or {range = [low, high], scale = "log"}
+# or, of scipy.stats, {distribution = {name = "beta", a = 2.0, b = 5.0, loc = 0.1, scale = 9.9}}, which samples follow
 k = {range = [0.1, 10.0], scale = "log"}  # conductivity of the second half, against the first
 h = [0.5, 5.0]  # heat that is given off
 

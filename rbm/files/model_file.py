@@ -68,6 +68,7 @@ def header_of(
             "ranges": dict(zip(model.parameters.names, model.parameters.bounds.tolist(), strict=True)),
             "scale": model.parameters.scale,
             **({"units": model.parameters.units} if model.parameters.units else {}),
+            **_written_distributions(model.parameters),
         },
         "operator_coefficients": sources(model.operator_coefficients),
         "rhs_coefficients": sources(model.rhs_coefficients),
@@ -91,6 +92,12 @@ def header_of(
     write_family = partial(_written, "coefficient family", arrays=arrays, families=None)
     header["families"] = [write_family(family, f"families/{k}") for k, family in enumerate(families)]
     return header
+
+
+def _written_distributions(space: ParameterSpace) -> dict[str, Any]:
+    """Return the entry of the distributions, {parameter: {"name": .., shape: number, ..}}, if there are any."""
+    made = {name: one.described() for name, one in space.distributions.items()}
+    return {"distributions": made} if made else {}
 
 
 def load(path: str | os.PathLike[str]) -> ReducedModel:
@@ -122,7 +129,8 @@ def model_from(
     try:
         space = header["parameters"]
         ranges = {n: tuple(b) for n, b in space["ranges"].items()}
-        parameters = ParameterSpace(ranges, scale=space["scale"], units=space.get("units"))  # older files have no units
+        # older files have no units, and no distributions
+        parameters = ParameterSpace(ranges, space["scale"], space.get("units"), space.get("distributions"))
         families: list[CoefficientFamily] = []
         coefficients = partial(_read_sources, parameters=parameters, families=families)
         read = partial(_read, arrays=arrays, parameters=parameters, coefficients=coefficients)

@@ -13,9 +13,11 @@ from array_api_compat import array_namespace, is_array_api_obj
 from lowrank.arrays import all_true, beside, namespace, to_numpy
 from lowrank.renamed import renamed
 from rbm.errors import ParameterError, refused
+from rbm.parameters.distributions import Distribution, apart, read_distributions
 from rbm.parameters.expressions import RESERVED, identifier
 from rbm.parameters.named_points import by_name, conversion_hint, refuse_answers, refuse_hidden
-from rbm.parameters.ranges import filled, interval, told_apart, widened
+from rbm.parameters.prior import Prior
+from rbm.parameters.ranges import interval, told_apart, widened
 
 __all__ = ["ParameterSpace", "checked_units", "parameter_space"]
 
@@ -28,9 +30,11 @@ class ParameterSpace:
 
     Parameters
     ----------
-    ranges : {"mu": (1.0, 100.0), ...}; the order of the names is the order of the columns of every `mus` (M, p)
-    scale : "linear" or "log": how :meth:`sample` fills the box
+    ranges : {"mu": (1.0, 100.0), ...}; the order of the names is the order of the columns of every `mus` (M, p). In
+        place of a range a frozen distribution of scipy.stats, whose support is the range
+    scale : "linear" or "log": how :meth:`sample` fills the ranges of parameters that have no distribution
     units : {"mu": "W/m/K", ...}, texts for tables and plots; nothing is converted. Parameters may be left out
+    distributions : {"mu": scipy.stats.beta(2, 5, loc=1, scale=50), ...}, on a support inside the range
 
     Complex coefficients come from expressions ("mu_re + 1j*mu_im"), the parameters themselves are real.
 
@@ -45,9 +49,10 @@ class ParameterSpace:
 
     def __init__(
         self,
-        ranges: Mapping[str, tuple[float, float]],
+        ranges: Mapping[str, Any],
         scale: Literal["linear", "log"] = "linear",
         units: Mapping[str, str] | None = None,
+        distributions: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(ranges, Mapping):
             raise ParameterError(f"ranges must be a dictionary {{'name': (low, high)}}, got {type(ranges).__name__}")
@@ -55,6 +60,7 @@ class ParameterSpace:
             raise ParameterError("a parameter space needs at least one parameter, {'name': (low, high)}")
         if scale not in ("linear", "log"):
             raise ParameterError(f"scale must be 'linear' or 'log', got {scale!r}")
+        ranges, distributions = apart(ranges, distributions)
         bounds = []
         for name, limits in ranges.items():
             if not (isinstance(name, str) and name.isidentifier()):
@@ -82,6 +88,13 @@ class ParameterSpace:
         self._almost = widened(self._limits)
         self.scale = scale
         self.units: dict[str, str] = checked_units(units, self.names, "parameter")
+        #: how probable points are; :meth:`sample` follows it
+        self.prior = Prior(self.names, self.bounds, scale, read_distributions(distributions, self.names, bounds))
+
+    @property
+    def distributions(self) -> Mapping[str, Distribution]:
+        """The distributions that were given, by name."""
+        return self.prior.distributions
 
     def __len__(self) -> int:
         return len(self.names)
@@ -90,6 +103,7 @@ class ParameterSpace:
         if not isinstance(other, ParameterSpace):
             return False
         same = (self.names, self.scale, self.units) == (other.names, other.scale, other.units)
+        same = same and self.distributions == other.distributions
         return same and np.array_equal(self.bounds, other.bounds)
 
     def __hash__(self) -> int:
@@ -98,6 +112,8 @@ class ParameterSpace:
     def __repr__(self) -> str:
         units = {name: f" {unit}" for name, unit in self.units.items()}
         ranges = [f"[{a:g}, {b:g}]{units.get(n, '')}" for n, (a, b) in zip(self.names, self._pairs, strict=True)]
+        known = self.distributions
+        ranges = [f"{r} ~ {known[n]}" if n in known else r for n, r in zip(self.names, ranges, strict=True)]
         box = []
         for where, run in groupby(zip(self.names, ranges, strict=True), key=lambda pair: pair[1]):
             names = [name for name, _ in run]
@@ -112,10 +128,11 @@ class ParameterSpace:
         method: Literal["random", "grid", "sobol"] = "sobol",
         rng: int | np.random.Generator | None = 0,
     ) -> np.ndarray:
-        """Return parameter points (M, p) that fill the box.
+        """Return parameter points (M, p) that fill the box, or follow the distributions that were given.
 
         method "random": M independent points; "sobol": M points of a scrambled low-discrepancy sequence; "grid": the
-        tensor grid with the largest number of points per direction, ends included, that has at most M points.
+        tensor grid with the largest number of points per direction, ends included, that has at most M points; of a
+        distribution these are quantiles at equal steps of the probability.
         The same `rng`, a seed, gives the same points, bit for bit.
         """
         if not (isinstance(count, int | np.integer) and count >= 1):
@@ -134,8 +151,7 @@ class ParameterSpace:
             unit = np.stack(np.meshgrid(*[axis] * p, indexing="ij"), axis=-1).reshape(-1, p)
         else:
             raise ParameterError(f"method must be 'random', 'grid' or 'sobol', got {method!r}")
-        low, high = self.bounds.T
-        return np.clip(filled(low, high, unit, self.scale), low, high)
+        return self.prior.points(unit)
 
     def validate(self, mus: object, extrapolate: bool | None = None) -> np.ndarray:
         """Return `mus` as a float64 array (M, p) of NumPy, after checking names, shape, finiteness and range.

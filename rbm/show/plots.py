@@ -19,11 +19,12 @@ from rbm.parameters.space import ParameterSpace
 from rbm.show.axes import axes, colors, drawing, finished, short_log_ticks
 from rbm.show.over_time import errors_over_time, film, outputs_over_time
 from rbm.show.response import frequency_response
+from rbm.show.uncertain import marginal, sobol_intervals
 
 __all__ = [
     "effectivity", "eim_decay", "errors_over_time", "estimators_over_parameter", "estimators_over_size", "film",
-    "frequency_response", "outputs_over_time", "save", "selected_parameters", "solutions", "solutions_on_mesh",
-    "symbol",
+    "frequency_response", "marginal", "outputs_over_time", "save", "selected_parameters", "sobol_intervals",
+    "solutions", "solutions_on_mesh", "symbol",
 ]  # fmt: skip
 
 #: Curves drawn last lie on top; the wide ones are drawn first, so that none hides another.

@@ -18,7 +18,7 @@ from rbm.reduced.model import ReducedModel
 from rbm.reduced.output_rows import check_single
 from rbm.solution import Solution
 
-__all__ = ["Measurements", "read_measurements"]
+__all__ = ["Measurements", "finite_numbers", "read_measurements", "sensor_matrix"]
 
 #: Share of a norm of a matrix that its computed singular values may be off by.
 OF_NORMS = 1e-12
@@ -105,7 +105,7 @@ def read_measurements(reduced: Any, data: Any, sensors: Any, noise: Any, rows: i
                 "data are given by name, and sensors= as well; give an array (k,) of what the sensors read"
             )
         names, values = (), [("data", data)]
-    matrix = None if sensors is None else _sensors(reduced, sensors)
+    matrix = None if sensors is None else sensor_matrix(reduced, sensors)
     width = len(names) if matrix is None else matrix.shape[0]
     given = _numbers(values, rows, width, "data")
     if noise is None:
@@ -158,7 +158,7 @@ def _of(noise: Mapping[str, Any], name: str) -> Any:
 def _numbers(named: list[tuple[str, Any]], rows: int, width: int, what: str) -> np.ndarray:
     """Return an array (m, k) of finite numbers, from one array, or from one for each of k columns."""
     single = len(named) == 1 and named[0][0] == what
-    columns = [_finite(name, value) for name, value in named]
+    columns = [finite_numbers(name, value) for name, value in named]
     if single:
         (array,) = columns
         wanted = (rows, width)
@@ -181,7 +181,8 @@ def _wrong(name: str, array: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
     raise ModelError(f"{name} have shape {array.shape}, expected {wanted}{hint}{experiments}")
 
 
-def _finite(name: str, value: Any) -> np.ndarray:
+def finite_numbers(name: str, value: Any) -> np.ndarray:
+    """Return an array of numbers in double precision; raise ModelError for NaN, masks and what is no number."""
     hidden = int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
     if hidden:
         raise ModelError(f"{name}: {hidden} entries are hidden behind a mask; leave these measurements out")
@@ -199,7 +200,7 @@ def _finite(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _sensors(reduced: Any, sensors: Any) -> Any:
+def sensor_matrix(reduced: Any, sensors: Any) -> Any:
     """Return C (k, n) of a model that can be read."""
     if reduced.basis is None:
         why = "does not hold its basis"
