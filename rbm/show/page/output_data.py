@@ -60,7 +60,7 @@ def _compliant(output: ReducedCompliant, families: Families) -> dict[str, Any]:
         "skew": encoded(output.skew),
         "mismatch": encoded(output.mismatch),
         "growth": (1 + float(output.orthonormality)) ** 0.5,
-        "unit": unit,
+        "rounding_unit": unit,
         "constant": output.coefficients.constant is not None,
         "real": bool(output.real),
     }
@@ -74,7 +74,7 @@ def _quadratic(output: ReducedQuadratic, families: Families) -> dict[str, Any]:
         "norms": encoded(output.norms),
         "rounding": encoded(rounding),
         "growth": (1 + float(output.orthonormality)) ** 0.5,
-        "unit": quadratic_unit(output.size, len(output.norms)),
+        "rounding_unit": quadratic_unit(output.size, len(output.norms)),
     }
 
 

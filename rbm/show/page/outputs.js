@@ -21,16 +21,17 @@ function conjugateProduct(gamma, vector) {
   return dot(conj, 0, vector, 0, gamma.re.length);
 }
 
-/** Return matrix number q (N, N) of (Q, N, N) times gamma. */
-function imageOf(matrices, q, gamma) {
+/** Return gamma^H A_q gamma of matrix number q of (Q, N, N), as [re, im]. */
+function formOf(matrices, q, gamma) {
   const n = gamma.re.length;
-  const made = zeros(n, gamma.im !== null || matrices.im !== null);
+  const sum = [0, 0];
   for (let i = 0; i < n; i++) {
     const [re, im] = dot(matrices, (q * n + i) * n, gamma, 0, n);
-    made.re[i] = re;
-    if (made.im) made.im[i] = im;
+    const y = gamma.im ? gamma.im[i] : 0;
+    sum[0] += gamma.re[i] * re + y * im;
+    sum[1] += gamma.re[i] * im - y * re;
   }
-  return made;
+  return sum;
 }
 
 /** s = sum_q psi_q l_q^T Z gamma + offset, with ||l|| error + rounding. */
@@ -81,9 +82,9 @@ function compliant(stored, families, columns) {
     const conj = { ...plain.psi, im: plain.psi.im.map((x) => -x) };
     const left = conjugateProduct(gamma, combination(conj, rhs, true)); // gamma^H (f_N - A_N gamma)
     let off = sumOfProducts(weighted(plain.weights, rhsErrors, n), sizes) + plain.ofSums;
-    const u = stored.unit;
+    const u = stored.rounding_unit;
     for (let q = 0; q < theta.re.length; q++) {
-      const [re, im] = conjugateProduct(gamma, imageOf(operators, q, gamma));
+      const [re, im] = formOf(operators, q, gamma);
       left[0] -= theta.re[q] * re;
       left[1] -= theta.re[q] * im;
       let ofSum = 0;
@@ -109,7 +110,7 @@ function quadratic(stored, families, columns) {
     const weights = moduli(psi);
     const value = [0, 0];
     for (let q = 0; q < psi.re.length; q++) {
-      const [form] = conjugateProduct(gamma, imageOf(matrices, q, gamma)); // of a Hermitian matrix: real
+      const [form] = formOf(matrices, q, gamma); // of a Hermitian matrix: real
       value[0] += psi.re[q] * form;
       value[1] += psi.im[q] * form;
     }
@@ -117,7 +118,7 @@ function quadratic(stored, families, columns) {
     const length = stored.growth * size;
     const ofError = (2 * length + error) * error * (1 + 1e-9);
     const ofMatrices = sumOfProducts(weights, rounding) * length * length * (1 + 1e-9);
-    const bound = weight * (ofError + stored.unit * length * length) + ofMatrices;
+    const bound = weight * (ofError + stored.rounding_unit * length * length) + ofMatrices;
     return { value, bound: aboveUnderflow(bound, weight, error) };
   };
 }

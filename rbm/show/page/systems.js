@@ -30,7 +30,7 @@ function eliminate(system, n) {
     const diagonal = [re[j * width + j], im ? im[j * width + j] : 0];
     for (let i = j + 1; i < n; i++) {
       const at = i * width + j;
-      const [x, y] = quotient([re[at], im ? im[at] : 0], diagonal);
+      const [x, y] = im ? quotient([re[at], im[at]], diagonal) : [re[at] / diagonal[0], 0];
       if (x !== 0 || y !== 0) addMultiple(system, at + 1, system, j * width + j + 1, n - j, -x, -y);
     }
   }
@@ -81,15 +81,12 @@ function substituteBack(system, n) {
 
 /** Return [sum_q theta_q A_q | sum_q phi_q f_q] (k, n + 1) of operators (Qa, k, n) and right-hand sides (Qf, k). */
 function assembled(operators, rhs, theta, phi, isComplex) {
-  const [, k, n] = operators.shape;
-  const matrix = combination(theta, operators, isComplex);
-  const right = combination(phi, rhs, isComplex);
+  const [terms, k, n] = operators.shape;
   const made = zeros(k * (n + 1), isComplex);
   for (let i = 0; i < k; i++) {
-    for (const part of isComplex ? ["re", "im"] : ["re"]) {
-      made[part].set(matrix[part].subarray(i * n, (i + 1) * n), i * (n + 1));
-      made[part][i * (n + 1) + n] = right[part][i];
-    }
+    const at = i * (n + 1);
+    for (let q = 0; q < terms; q++) addMultiple(made, at, operators, (q * k + i) * n, n, theta.re[q], isComplex ? theta.im[q] : 0);
+    for (let q = 0; q < phi.re.length; q++) addMultiple(made, at + n, rhs, q * k + i, 1, phi.re[q], isComplex ? phi.im[q] : 0);
   }
   return made;
 }
