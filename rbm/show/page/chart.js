@@ -5,7 +5,7 @@ function ticks(low, high, wanted, isLog) {
   if (isLog) {
     const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
     const every = Math.max(1, Math.ceil((last - first) / wanted));
-    const parts = last - first <= 2 ? [1, 2, 5] : [1];
+    const parts = last - first <= 2 && every === 1 ? [1, 2, 5] : [1];
     const made = [];
     for (let e = first; e <= last; e += every) for (const part of parts) made.push(Number(`${part}e${e}`));
     return made.filter((x) => x >= low * (1 - 1e-9) && x <= high * (1 + 1e-9));
@@ -85,7 +85,7 @@ class Chart {
     const { width, height, to } = this;
     const bottom = height - MARGIN.bottom;
     const alongX = ticks(to.low, to.high, Math.max(2, Math.floor(width / 110)), to.logX);
-    const alongY = ticks(...this.range, Math.max(2, Math.floor(height / 55)), to.logY);
+    const alongY = ticks(...this.range, Math.max(2, Math.floor(height / 45)), to.logY);
     const textsX = tickTexts(alongX, to.logX);
     const textsY = tickTexts(alongY, to.logY);
     const made = [shape("path", { class: "axis", d: `M${MARGIN.left} ${bottom}H${width - MARGIN.right}` })];

@@ -3,6 +3,9 @@
 /** Positions of a slider; fine enough that a step of the arrow keys is 1/500 of the range. */
 const POSITIONS = 500;
 
+/** Return the end of a range with no more digits than it needs. */
+const rangeText = (x) => ((Math.abs(x) >= 1e-4 && Math.abs(x) < 1e6) || x === 0 ? minus(String(Number(x.toPrecision(6)))) : shortNumber(x));
+
 /** The controls of all parameters: `mu` is where they stand, `changed` is called when it changes. */
 class Controls {
   constructor(model, parent, changed) {
@@ -43,7 +46,7 @@ class Controls {
     const field = element("input", { type: "number", id: ids.field, step: "any", min: low, max: high, "aria-describedby": ids.range });
     const slider = element("input", { type: "range", id: ids.slider, min: 0, max: POSITIONS, step: 1 });
     slider.setAttribute("aria-labelledby", ids.label);
-    const ends = element("div", { class: "range", id: ids.range }, element("span", { class: "unseen" }, "from "), shortNumber(low), element("span", { class: "unseen" }, " to "), element("span", {}, shortNumber(high)));
+    const ends = element("div", { class: "range", id: ids.range }, element("span", { class: "unseen" }, "from "), rangeText(low), element("span", { class: "unseen" }, " to "), element("span", {}, rangeText(high)));
     parent.append(element("div", { class: "parameter" }, element("div", { class: "head" }, label, field), slider, ends));
     slider.addEventListener("input", () => this.move(j, this.valueAt(j, slider.valueAsNumber), slider));
     field.addEventListener("input", () => this.move(j, field.valueAsNumber, field));
