@@ -83,7 +83,7 @@ def successive() -> rbm.FullOrderModel:
 
 CASES: dict[str, Callable[[], rbm.ReducedModel]] = {
     "fin": lambda: reduced(thermal_fin(), 20),
-    "thermal block": lambda: reduced(thermal_block((3, 3), 20), 30),
+    "thermal block": lambda: reduced(thermal_block((3, 3), 21), 30),
     "diffusion": lambda: reduced(reaction_diffusion_1d(60), 6),
     "diffusion to round-off": lambda: reduced(reaction_diffusion_1d(60), 12),
     "convection": lambda: reduced(convection_diffusion(), 10),
@@ -143,7 +143,8 @@ def check(made: rbm.ReducedModel, tmp_path: Path) -> None:
     np.testing.assert_allclose(got["beta"], beta, rtol=1e-9)
     assert np.all(np.abs(got["value"] - error.value) <= error.floor + 1e-9 * error.value)
     np.testing.assert_allclose(got["floor"], error.floor, rtol=0.02)
-    assert np.all(got["bound"] >= solution.bound * (1 - 1e-9))
+    # the rounding of two sums in different order is far below its worst case, of which floors consist
+    assert np.all(got["bound"] >= solution.bound * (1 - 1e-9) - 0.1 * got["floor"])
     np.testing.assert_array_equal(got["resolved"], got["value"] >= 11 * got["floor"] * (1 - 1e-15))
     for output, (values, bounds) in got["outputs"].items():
         exact = solution.outputs[output]
