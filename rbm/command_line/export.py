@@ -67,7 +67,7 @@ def _export(options: argparse.Namespace) -> None:
     missing = [name for name in ("mesh", "mu", "output") if getattr(options, name) is None]
     if missing:
         raise ParameterError(
-            f"a field needs {', '.join(f'--{name}' for name in missing)}; for a page of the whole model give --html FILE"
+            f"a field needs {', '.join(f'--{name}' for name in missing)}; for a page of the model give --html FILE"
         )
     model = load(options.model)
     if isinstance(model, ReducedTimeModel):

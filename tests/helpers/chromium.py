@@ -1,4 +1,4 @@
-"""A real browser without a window, driven over two pipes by the devtools protocol: messages are JSON that end in NUL."""
+"""A real browser without a window, driven over two pipes by the devtools protocol: JSON that ends in NUL."""
 
 from __future__ import annotations
 
@@ -79,7 +79,12 @@ class Browser:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
             self.call(
-                "Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, modifiers=modifiers
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=name,
+                code=name,
+                windowsVirtualKeyCode=code,
+                modifiers=modifiers,
             )
 
     def screenshot(self, path: Path) -> None:

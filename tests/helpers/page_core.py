@@ -46,7 +46,7 @@ def run(folder: Path, data: Any, mus: Any, curve: Any = None, script: str | None
 
 
 def answers(folder: Path, reduced: Any, mus: Any, script: str | None = None) -> dict[str, Any]:
-    """The same as arrays: gamma (M, N), value, floor, bound, beta and resolved (M,), outputs {name: (values, bounds)}."""
+    """The same as arrays: gamma (M, N), value, floor, bound, beta, resolved (M,), outputs {name: (values, bounds)}."""
     data = page_data(reduced, "test")
     return as_arrays(run(folder, data, mus, script=script)["answers"], data)
 

@@ -51,7 +51,7 @@ def _min_theta(bound: BoundMinTheta, families: Families) -> dict[str, Any]:
 
 
 def _pencil(bound: BoundPencil, families: Families) -> dict[str, Any]:
-    """What is subtracted for each |theta_q|: errors of the terms, and (16 + 2 Qa) u of |alpha_q| + |kappa_q| max |t|."""
+    """What is lost for each |theta_q|: errors of the terms, and (16 + 2 Qa) u of |alpha_q| + |kappa_q| max |t|."""
     largest = max(np.abs(bound.eigenvalues).max(initial=0.0), np.abs(bound.rest).max())
     terms = 16 + 2 * len(bound.errors)
     losses = bound.errors + terms * ROUND_OFF * (np.abs(bound.alphas) + np.abs(bound.kappas) * largest)

@@ -87,7 +87,7 @@ def page_html(reduced: ReducedModel, *, title: str = "Reduced model") -> str:
 
 
 def core_script() -> str:
-    """Return the script that solves and certifies: ``rbm.readModel(data)``, ``rbm.answer(model, mu)``, ``rbm.curve``."""
+    """Return the script that solves and certifies: ``rbm.readModel(data)``, ``rbm.answer(model, mu)`` and others."""
     names = ", ".join(EXPORTED)
     return f"const rbm = {_wrapped(CORE, f'return {{ {names} }};')}"
 

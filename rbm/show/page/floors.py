@@ -11,7 +11,7 @@ The residual norm (rbm/show/page/residual.js) with m = Qf + Qa N terms and a fac
                stored are products with 0, which round nothing. Complex: the real and the imaginary part are sums of 2 m
                products each, in one accumulator: 2 m u of sum_j |R_ij| |c_j| for each, together 2 sqrt(2) m u < 3 m u
     R c        off by those, in the norm: by the triangle inequality sum_j ||R_j|| |c_j| bears the same factor
-    ||.||_2    entries divided by the largest (u), squares (u), their sum (k u, complex 2 k u), root and product (u each):
+    ||.||_2    entries divided by the largest (u), squares (u), their sum (k u, complex 2 k u), root, product (u each):
                at most (k / 2 + 3) u relative, complex (k + 3) u
 
 So the sums are off by (m + 1) u of s = sum_j ||W_j|| |c_j|, complex 3 (m + 1) u; `weights` charge (m + 4) u, complex
@@ -68,7 +68,7 @@ def estimator_data(state: Orthonormal, is_complex: bool) -> dict[str, Any]:
 def linear_rounding(vectors: np.ndarray, rounding: np.ndarray | None) -> np.ndarray:
     """Return (Ql, N): the rounding of a linear output is at most sum_ln |psi_l| rounding_ln |gamma_n|.
 
-    psi_l l_ln is summed over l, its products with gamma_n over n: Ql + N + 2 roundings in all, complex sqrt(2) times two
+    psi_l l_ln is summed over l, its products with gamma_n over n: Ql + N roundings of real numbers in all, complex 2 sqrt(2)
     times as many, and 3 (N + Ql + 4) u is more. `rounding` are errors of the vectors themselves.
     """
     count, size = vectors.shape
@@ -77,13 +77,12 @@ def linear_rounding(vectors: np.ndarray, rounding: np.ndarray | None) -> np.ndar
 
 
 def energy_unit(size: int, terms: int) -> float:
-    """Return 3 (N + Q + 8) u, relative to the absolute terms of gamma^H (f_N - A_N gamma), Q terms in all.
+    """Return 6 (N + Q + 8) u, relative to the absolute terms of gamma^H (f_N - A_N gamma), Q terms in all.
 
-    It is a sum of Q forms, each two sums of N products one in the other, with theta_q in front: 2 N + 2 + Q roundings
-    of real numbers in the worst case of a form, of which the inner N are relative to inner sums; N + Q + 8 with a factor
-    3 is more, for complex numbers, too.
+    A form is a sum of N products in a sum of N products, its factor theta_q and the sum of Q forms: 2 N + Q + 1
+    roundings of real numbers; complex sums of N are off by 2 sqrt(2) N u each, together by less than 6 (N + Q) u.
     """
-    return 3 * (size + terms + 8) * ROUND_OFF
+    return 6 * (size + terms + 8) * ROUND_OFF
 
 
 def quadratic_unit(size: int, terms: int) -> float:

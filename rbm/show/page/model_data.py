@@ -75,15 +75,19 @@ def _checked(reduced: Any) -> Orthonormal:
             "is the same model with fewer, and its bounds hold as well"
         )
     if is_single(reduced.dtype):
-        raise ModelError('a page computes in double precision, this model is in float32; give reduced.astype("float64")')
+        raise ModelError(
+            'a page computes in double precision, this model is in float32; give reduced.astype("float64")'
+        )
     state = reduced.estimators.get(Orthonormal.kind)
     if not isinstance(state, Orthonormal):
         raise ModelError(
-            f'a page needs the estimator "orthonormal" (E_onb); this model has {", ".join(reduced.estimators) or "none"}'
-            '. Ask for it when the model is made: estimators=("orthonormal",)'
+            f'a page needs the estimator "orthonormal" (E_onb); this model has {", ".join(reduced.estimators) or "none"}. '
+            'Ask for it when the model is made: estimators=("orthonormal",)'
         )
     if is_single(state.factor.dtype):
-        raise ModelError('a page computes in double precision, this estimator is in float32; give reduced.astype("float64")')
+        raise ModelError(
+            'a page computes in double precision, this estimator is in float32; give reduced.astype("float64")'
+        )
     return state
 
 

@@ -54,9 +54,12 @@ function triangularize(system, k, n) {
     v.re[0] += sign[0] * length;
     if (im) v.im[0] += sign[1] * length;
     const tau = 1 / (length * (length + first)); // 2 / ||v||^2
+    // a basis vector has no residual terms of later ones: columns are a staircase, with zeros below
+    let end = k;
+    while (end > j + 1 && v.re[end - 1 - j] === 0 && !(im && v.im[end - 1 - j] !== 0)) end--;
     const w = zeros(width - j, im !== null); // v^H times the rows
-    for (let i = j; i < k; i++) addMultiple(w, 0, system, i * width + j, width - j, v.re[i - j], im ? -v.im[i - j] : 0);
-    for (let i = j; i < k; i++) {
+    for (let i = j; i < end; i++) addMultiple(w, 0, system, i * width + j, width - j, v.re[i - j], im ? -v.im[i - j] : 0);
+    for (let i = j; i < end; i++) {
       addMultiple(system, i * width + j, w, 0, width - j, -tau * v.re[i - j], im ? -tau * v.im[i - j] : 0);
     }
   }

@@ -40,6 +40,7 @@ class View {
     byId("middle").addEventListener("click", () => this.controls.center());
     new ResizeObserver(() => this.draw()).observe(byId("chart"));
     this.update();
+    performance.mark("first answer"); // for whoever measures; nothing on the page reads it
     this.ask(COARSE);
     this.settle();
   }

@@ -54,6 +54,11 @@ class Parsed(HTMLParser):
             self.styles[-1] = data
 
 
+def data_of(made: rbm.ReducedModel) -> Any:
+    """The data in a page."""
+    return json.loads({a.get("id"): text for a, text in Parsed(page_html(made)).scripts}["model"])
+
+
 def small(**options: Any) -> rbm.ReducedModel:
     model = reaction_diffusion_1d(20)
     return rbm.greedy(model, model.parameters.sample(20), max_basis=3, progress=False, **options).reduced_model
@@ -77,7 +82,9 @@ def test_a_page_is_one_file_that_asks_for_nothing(reduced: rbm.ReducedModel) -> 
     assert not {"connect-src", "img-src", "frame-src", "object-src"} & rules.keys()  # as default-src
     run = [script for attributes, script in parsed.scripts if "type" not in attributes]
     assert len(run) == 2
-    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in [*run, *parsed.styles]]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in [*run, *parsed.styles]
+    ]
     assert rules["script-src"] == [*hashes[:2], "blob:"]
     assert rules["style-src"] == hashes[2:]
     for word in ("eval(", "Function(", "innerHTML", "insertAdjacent", "document.write", "fetch(", "XMLHttp", "import("):
@@ -102,12 +109,12 @@ def test_names_and_titles_cannot_become_markup() -> None:
 
 
 def test_arrays_are_little_endian_doubles(reduced: rbm.ReducedModel) -> None:
-    data = json.loads(dict((a.get("id"), s) for a, s in Parsed(page_html(reduced)).scripts)["model"])
+    data = data_of(reduced)
     stored = data["operators"]
     numbers = np.frombuffer(base64.b64decode(stored["re"]), "<f8").reshape(stored["shape"])
     np.testing.assert_array_equal(numbers, reduced.operators)
     assert "im" not in stored
-    complex_page = json.loads(dict((a.get("id"), s) for a, s in Parsed(page_html(small_complex())).scripts)["model"])
+    complex_page = data_of(small_complex())
     assert complex_page["complex"]
     assert {"re", "im"} <= complex_page["rhs"].keys()
 
@@ -180,7 +187,10 @@ def in_time() -> Any:
         (lambda: small(estimators=("expanded",)), "this model has expanded"),
         (lambda: small().astype("float32"), r'astype\("float64"\)'),
         (lambda: with_coefficient(lambda mus: mus[:, 0]), "Python callable, which a page cannot run"),
-        (lambda: with_coefficient(rbm.parameters.interpolated_family.InterpolatedCoefficient(OwnFamily(), 0)), "OwnFamily"),
+        (
+            lambda: with_coefficient(rbm.parameters.interpolated_family.InterpolatedCoefficient(OwnFamily(), 0)),
+            "OwnFamily",
+        ),
         (lambda: replace(small(), stability=OwnBound()), "stability bound OwnBound"),
         (in_time, "for models without time"),
         (lambda: 3, "rbm.ReducedModel, got int"),
@@ -202,7 +212,7 @@ def test_outputs_that_a_page_does_not_know_are_named() -> None:
     model = replace_outputs(base)
     made = rbm.greedy(model, model.parameters.sample(20), max_basis=4, dual="all", progress=False).reduced_model
     assert {o.kind for o in made.outputs.values()} == {"primal-dual"}
-    data = json.loads(dict((a.get("id"), s) for a, s in Parsed(page_html(made)).scripts)["model"])
+    data = data_of(made)
     assert data["outputs"] == []
     assert data["left_out"] == [{"name": "left", "kind": "primal-dual"}]
 
@@ -210,7 +220,9 @@ def test_outputs_that_a_page_does_not_know_are_named() -> None:
 def replace_outputs(base: rbm.FullOrderModel) -> rbm.FullOrderModel:
     terms = list(zip((1.0, "mu"), base.operator_terms, strict=True))
     left = np.where(np.arange(39) < 10, 1.0, 0.0)
-    return rbm.FullOrderModel(terms, [(1.0, np.ones(39))], base.operator_terms[0], {"mu": (1.0, 9.0)}, 1.0, {"left": left})
+    return rbm.FullOrderModel(
+        terms, [(1.0, np.ones(39))], base.operator_terms[0], {"mu": (1.0, 9.0)}, 1.0, {"left": left}
+    )
 
 
 def test_the_command(reduced: rbm.ReducedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,9 @@ def constrained() -> rbm.FullOrderModel:
     )  # fmt: skip
     outputs = {**made.arguments["outputs"], "energy": [("k", sp.csr_array(sp.eye_array(n - 2)))]}
     arguments = {**made.arguments, "outputs": outputs}
-    return rbm.FullOrderModel(**arguments, parameters=rbm.ParameterSpace({"k": (0.5, 3.0)}), stability="1 / (1 + exp(-k))")
+    return rbm.FullOrderModel(
+        **arguments, parameters=rbm.ParameterSpace({"k": (0.5, 3.0)}), stability="1 / (1 + exp(-k))"
+    )
 
 
 def interpolated() -> rbm.FullOrderModel:
@@ -101,7 +103,7 @@ CASES: dict[str, Callable[[], rbm.ReducedModel]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def model(name: str) -> rbm.ReducedModel:
     return CASES[name]()
 
@@ -239,7 +241,7 @@ BREAKS = [
     ("re -= a.im[at + i] * b.im[start + i]", "re += a.im[at + i] * b.im[start + i]", "complex"),
     ("size(i, j) > size(pivot, j)", "size(i, j) < 0", "pencil"),
     ("v.re[0] += sign[0] * length", "v.re[0] += length", "scattering"),
-    ("im ? -v.im[i - j] : 0);\n    for", "im ? v.im[i - j] : 0);\n    for", "complex scattering"),
+    ("v.re[i - j], im ? -v.im[i - j] : 0)", "v.re[i - j], im ? v.im[i - j] : 0)", "complex scattering"),
     ("+ relative * value + constant", "", "thermal block"),
     ("sumOfProducts(moduli(c), weights)", "0", "fin"),
     ("RESOLVED = 11", "RESOLVED = 1", "diffusion"),
