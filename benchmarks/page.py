@@ -152,7 +152,7 @@ def kept(name: str, make: Callable[[], rbm.ReducedModel], folder: Path | None) -
         return make()
     file = folder / f"{name}.rbm"
     if not file.exists():
-        make().save(file, basis=False)
+        make().save(file)
     return rbm.load(file)
 
 

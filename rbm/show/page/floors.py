@@ -68,8 +68,8 @@ def estimator_data(state: Orthonormal, is_complex: bool) -> dict[str, Any]:
 def linear_rounding(vectors: np.ndarray, rounding: np.ndarray | None) -> np.ndarray:
     """Return (Ql, N): the rounding of a linear output is at most sum_ln |psi_l| rounding_ln |gamma_n|.
 
-    psi_l l_ln is summed over l, its products with gamma_n over n: Ql + N roundings of real numbers in all, complex 2 sqrt(2)
-    times as many, and 3 (N + Ql + 4) u is more. `rounding` are errors of the vectors themselves.
+    psi_l l_ln is summed over l, its products with gamma_n over n: Ql + N roundings of real numbers in all, complex
+    2 sqrt(2) times as many, and 3 (N + Ql + 4) u is more. `rounding` are errors of the vectors themselves.
     """
     count, size = vectors.shape
     online = 3 * (size + count + 4) * ROUND_OFF * np.abs(vectors)

@@ -80,8 +80,9 @@ def _checked(reduced: Any) -> Orthonormal:
         )
     state = reduced.estimators.get(Orthonormal.kind)
     if not isinstance(state, Orthonormal):
+        there = ", ".join(reduced.estimators) or "none"
         raise ModelError(
-            f'a page needs the estimator "orthonormal" (E_onb); this model has {", ".join(reduced.estimators) or "none"}. '
+            f'a page needs the estimator "orthonormal" (E_onb); this model has {there}. '
             'Ask for it when the model is made: estimators=("orthonormal",)'
         )
     if is_single(state.factor.dtype):
