@@ -45,6 +45,7 @@ class Answers {
 
   /** Put the dot of a row where its value lies between the ends of its curve. */
   place(row, value, bound, range) {
+    set(row.dot, { visibility: "visible" });
     if (!range || !(range[1] > range[0])) {
       set(row.dot, { cx: 60 });
       set(row.bar, { d: "" });
@@ -62,6 +63,7 @@ class Answers {
       row.value.textContent = "none";
       row.bound.textContent = "none";
       set(row.bar, { d: "" });
+      set(row.dot, { visibility: "hidden" });
     }
     for (const entry of Object.values(this.entries)) {
       entry.textContent = "none";
