@@ -60,6 +60,8 @@ def test_commands_run_beside_a_module_called_problems(environment: Path, tmp_pat
     said = run(environment / BIN / "rbm", "study", "diffusion", "--tol", "0.01", "--out", "out", cwd=tmp_path)
     assert "saved" in said
     assert "file: " in run(environment / BIN / "rbm", "info", "out/model.rbm", cwd=tmp_path)
+    page = run(environment / BIN / "rbm", "export", "out/model.rbm", "--html", "page.html", cwd=tmp_path)
+    assert "open it in a browser" in page  # its scripts are in the wheel
     python = environment / BIN / "python"
     said = run(python, "-m", "rbm.command_line", "study", "diffusion", cwd=tmp_path, status=2)
     assert "'diffusion' of rbm-toolkit is problems.studies:run, which is not found" in said

@@ -1,4 +1,4 @@
-"""The command ``rbm export``: a solution as a field on the user's mesh, or a trajectory as a series of them."""
+"""The command ``rbm export``: a solution as a field on the user's mesh, a series of them, or the model as a page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rbm.command_line.points import from_values
 from rbm.errors import ModelError, ParameterError, PointError
 from rbm.show.field_series import SERIES, write_series
 from rbm.show.mesh_fields import field_data, point_data, read_mesh, write_fields
+from rbm.show.page import write_page
 from rbm.time.files import load
 from rbm.time.reduced import ReducedTimeModel
 
@@ -25,22 +26,25 @@ def add_export(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
     command = commands.add_parser(
         "export",
-        help="a solution as a field on a mesh, for ParaView",
+        help="a solution as a field on a mesh, for ParaView, or the model as a page for the browser",
         description="Solve a saved model at one parameter point and write the solution as a field on a mesh, in any "
         "format that meshio writes. Fixed unknowns are put in where the model file knows them. Several times "
-        "of a model in time make a series, .pvd (with a .vtu for each) or .xdmf.",
+        "of a model in time make a series, .pvd (with a .vtu for each) or .xdmf. With --html: write the model as one "
+        "file that solves, bounds and plots in the browser, and needs nothing else.",
     )
     command.add_argument("model", type=Path, metavar="MODEL")
-    command.add_argument("--mesh", type=Path, required=True, metavar="FILE", help="the mesh, as meshio reads it")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page, such as page.html; without all below")
+    command.add_argument("--title", help="of the page (default: the name of the model's file)")
+    command.add_argument("--force", action="store_true", help="replace a page that exists")
+    command.add_argument("--mesh", type=Path, metavar="FILE", help="the mesh, as meshio reads it")
     command.add_argument(
         "--mu",
         nargs="+",
         action="extend",
-        required=True,
         metavar="VALUE",
         help="one parameter point: values in the model's order, or NAME=VALUE in any",
     )
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for instance field.vtu")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="for instance field.vtu")
     command.add_argument(
         "--unknowns",
         type=Path,
@@ -54,6 +58,17 @@ def add_export(commands: Any) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if options.html is not None:
+        _export_page(options)
+        return
+    for name in ("title", "force"):
+        if getattr(options, name):
+            raise ParameterError(f"--{name} is for pages: rbm export MODEL --html FILE")
+    missing = [name for name in ("mesh", "mu", "output") if getattr(options, name) is None]
+    if missing:
+        raise ParameterError(
+            f"a field needs {', '.join(f'--{name}' for name in missing)}; for a page of the model give --html FILE"
+        )
     model = load(options.model)
     if isinstance(model, ReducedTimeModel):
         _export_in_time(model, options)
@@ -70,6 +85,21 @@ def _export(options: argparse.Namespace) -> None:
     write_fields(options.output, mesh, fields)
     bound = f"error bound {solution.bound[0]:.3e} in the P-norm"
     print(f"{', '.join(fields)} at {model.parameters.describe(point.mus[0])}, {bound}, written to {options.output}")
+
+
+def _export_page(options: argparse.Namespace) -> None:
+    of_fields = ("mesh", "mu", "output", "unknowns", "control", "times", "extrapolate")
+    given = [name for name in of_fields if getattr(options, name, None)]
+    if given or options.name != "u":
+        raise ParameterError(f"--{given[0] if given else 'name'} is for fields, a page (--html) has all parameters")
+    if options.html.resolve() == options.model.resolve():
+        raise ParameterError(f"{options.html} is the model itself: choose another file for the page")
+    if options.html.exists() and not options.force:
+        raise ParameterError(f"{options.html} exists; choose another file, or replace it with --force")
+    model: Any = load(options.model)
+    path = write_page(model, options.html, title=options.title or options.model.stem)
+    kept = f"{model.size} basis vectors, {len(model.outputs)} outputs"
+    print(f"{path}: {path.stat().st_size} bytes, {kept}; open it in a browser")
 
 
 def _export_in_time(model: ReducedTimeModel, options: argparse.Namespace) -> None:
