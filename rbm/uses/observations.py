@@ -15,7 +15,8 @@ import numpy as np
 
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
+from rbm.reduced.output_rows import check_single
 from rbm.uses.measurements import finite_numbers
 
 __all__ = ["LogLikelihood", "Observations", "read_observations"]
@@ -87,7 +88,7 @@ class Observations:
         return LogLikelihood(*(np.where(lost, end, a) for a, end in ((made, -np.inf), (low, -np.inf), (high, np.inf))))
 
 
-def read_observations(reduced: ReducedModel, data: Any) -> Observations:
+def read_observations(reduced: Reduced, data: Any) -> Observations:
     """Return the data {output: (value, sigma)}, checked against the model; value and sigma are numbers or (m,).
 
     Raises ModelError for an output that the model does not have, for data that are no pairs, of other lengths, not
@@ -104,6 +105,7 @@ def read_observations(reduced: ReducedModel, data: Any) -> Observations:
     for name in data:
         if name not in reduced.outputs:
             raise ModelError(f"data name the output {name!r}, which the model does not have; its outputs are {known}")
+        check_single(reduced.outputs, name, "a posterior")
     middle = reduced.parameters.bounds.mean(axis=1)
     kinds = {name: a.dtype.kind for name, a in reduced.solve(middle, False, on_error="mark").outputs.items()}
     owner, values, noise = [], [], []

@@ -14,7 +14,7 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
 from rbm.solution import Solution
 from rbm.uses.enclosed_means import enclosed_mean, enclosed_sum
 from rbm.uses.exact_chain import Chain, run_chain
@@ -31,7 +31,7 @@ SOLVED = 1e-12
 class Posterior:
     """The posterior of the parameters, through a reduced model; docs/uncertainty.md says what is proved."""
 
-    reduced: ReducedModel
+    reduced: Reduced
     observations: Observations
     space: ParameterSpace  #: with the distributions of the prior
     method: str | None = None  #: the estimator; None: the model's first
@@ -211,7 +211,7 @@ def _weights(given: Any, count: int) -> np.ndarray:
 
 
 def posterior(
-    reduced: ReducedModel,
+    reduced: Reduced,
     data: Mapping[str, Any],
     *,
     prior: Mapping[str, Any] | None = None,
@@ -241,7 +241,7 @@ def posterior(
     >>> bool(np.all(bound < 1e-6) and 1.9 < low <= high < 2.3)
     True
     """
-    if not isinstance(reduced, ReducedModel):
+    if not isinstance(reduced, Reduced):
         raise ModelError(
             f"posterior asks a reduced model, got a {type(reduced).__name__}; rbm.greedy(model, training) makes one"
         )

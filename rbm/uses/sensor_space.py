@@ -57,7 +57,8 @@ def inner_product_of(reduced: ReducedModel, product: Any = None) -> InnerProduct
     Raises ModelError without a basis or P.
     """
     if not isinstance(reduced, ReducedModel):
-        raise ModelError(f"a reduced model is needed, got a {type(reduced).__name__}; rbm.greedy makes one")
+        several = ", with a basis for each of its boxes: take one of its leaves" if hasattr(reduced, "leaves") else ""
+        raise ModelError(f"a reduced model is needed, got a {type(reduced).__name__}{several}; rbm.greedy makes one")
     if reduced.basis is None:
         why = "holds its basis in few bits" if reduced.coded is not None else "does not hold its basis"
         raise ModelError(f"a state has all unknowns, and this model {why}; save it with basis=True")

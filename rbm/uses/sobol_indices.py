@@ -23,7 +23,8 @@ import numpy as np
 from lowrank.optional import require
 from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
-from rbm.reduced.model import ReducedModel
+from rbm.reduced.interface import Reduced
+from rbm.reduced.output_rows import check_single
 
 __all__ = ["SobolIndices", "interval_of_indices", "sobol_indices"]
 
@@ -54,7 +55,7 @@ class SobolIndices:
 
 
 def sobol_indices(
-    reduced: ReducedModel, output: str, count: int = 1024, *, rng: int = 0, confidence: float = 0.95, method: Any = None
+    reduced: Reduced, output: str, count: int = 1024, *, rng: int = 0, confidence: float = 0.95, method: Any = None
 ) -> SobolIndices:
     """Return the Sobol indices of a real output over the parameters, which follow their distributions.
 
@@ -67,11 +68,12 @@ def sobol_indices(
     Raises ImportError without SALib; ModelError for an output that is unknown, complex or the same at all points, and
     for a count that is no power of two.
     """
-    if not isinstance(reduced, ReducedModel):
+    if not isinstance(reduced, Reduced):
         raise ModelError(f"sobol_indices asks a reduced model, got a {type(reduced).__name__}; rbm.greedy makes one")
     if output not in reduced.outputs:
         known = ", ".join(map(repr, reduced.outputs)) or "none"
         raise ModelError(f"the model has no output {output!r}; its outputs are {known}")
+    check_single(reduced.outputs, output, "sobol_indices")
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 2 or count & (count - 1):
         raise ModelError(f"count must be a power of two, for Sobol points, got {count!r}")
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
