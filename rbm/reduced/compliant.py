@@ -107,7 +107,9 @@ class ReducedCompliant(ReducedLinear):
         psi, size = self.coefficients(at.mus), xp.abs(gamma)
         theta, weight, moduli = real_part(at.theta), xp.abs(at.theta), xp.abs(psi)
         n, terms = gamma.shape[1], self.operators.shape[0] + self.rhs.shape[0]
-        u = 3 * (n + terms + 8) * ROUND_OFF
+        # two sums, one in the other: N u each; for complex numbers, whose parts are sums of 2 N terms, 2 sqrt(2) N u
+        u = (6 if is_complex(gamma) or is_complex(psi) or self.operators.dtype.kind == "c" else 3) * ROUND_OFF
+        u = u * (n + terms + 8)
         left = xp.sum(conj(gamma) * mixed_product(conj(psi), beside(self.rhs, gamma)), axis=1)
         known = u * np.abs(self.rhs) + (1 + 2.0**-20) * self.rhs_errors + self._sizes
         off = xp.sum((moduli @ beside(known, gamma)) * size, axis=1) + self._off(at.mus)

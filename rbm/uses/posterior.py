@@ -146,7 +146,7 @@ class Posterior:
         """Return mus (K, p) -> log L (K,) of the full model, with what rounding may move it by."""
         if not isinstance(full_model, FullOrderModel):
             raise ModelError(f"chain asks the full model, an rbm.FullOrderModel, got a {type(full_model).__name__}")
-        mine, n = self.reduced.parameters, self.reduced.unknowns
+        mine, n = self.reduced.parameters, getattr(self.reduced, "unknowns", None)
         if full_model.parameters.names != mine.names:
             raise ModelError(
                 f"the full model has the parameters {', '.join(full_model.parameters.names)}, the reduced one "
