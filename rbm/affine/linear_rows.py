@@ -36,7 +36,11 @@ class Linear:
     @property
     def shape(self) -> tuple[int, ...]:
         """(k, n), of the first term."""
-        first = self.rows[0][1] if isinstance(self.rows, list | tuple) and _is_pair(self.rows[0]) else self.rows
+        first = (
+            self.rows[0][1]
+            if isinstance(self.rows, list | tuple) and len(self.rows) > 0 and _is_pair(self.rows[0])
+            else self.rows
+        )
         return tuple(getattr(first, "shape", np.shape(first)))
 
     def __repr__(self) -> str:

@@ -200,7 +200,9 @@ def _ended(runs: Sequence[GreedyResult], rule: StoppingRule, why: str) -> tuple[
     return "tolerance", f"the largest bound {largest:.2e} is at most {rule.tol:.1e}"
 
 
-def check_split(split: Any, tol: float, max_basis: int | None, resume: Any) -> None:
+def check_split(
+    split: Any, tol: float, max_basis: int | None, resume: Any, classes: Sequence[type[Estimator]] = ()
+) -> None:
     """Raise an error for arguments of a greedy that do not go together with cutting the box, or without it."""
     if not isinstance(split, bool | np.bool_):
         raise ParameterError(f"split must be True or False, got {split!r}")
@@ -209,6 +211,12 @@ def check_split(split: Any, tol: float, max_basis: int | None, resume: Any) -> N
         raise ParameterError(
             f"split=True cuts the box of parameters until each part meets tol with max_basis vectors: give {lacking}, "
             "for example greedy(model, training, tol=1e-3, max_basis=25, split=True)"
+        )
+    inside = [cls.kind for cls in classes if cls.inside_only or cls.kind == "sampled"]
+    if split and inside:
+        raise ModelError(
+            f"the estimator {inside[0]!r} is checked on the whole parameter space, and the basis of a leaf is about "
+            "its box: cut the box with estimators such as 'orthonormal', 'expanded' or 'sketched'"
         )
     if split and isinstance(resume, GreedyResult):
         raise ModelError("a run with one basis has kept no snapshots, so that split=True cannot go on from it")

@@ -126,7 +126,7 @@ def greedy(
     if limit < 1:
         raise ParameterError(f"max_basis must be at least 1, got {max_basis}")
     points = model.parameters.validate(training)
-    check_split(split, tol, max_basis, resume)
+    check_split(split, tol, max_basis, resume, classes)
     with Crew(executor, model) as crew, opened(workspace, model, checkpoint) as store:
         before, said = resident_memory(), None if max_basis is None else check_memory(model, limit, batch, store)
         rule = StoppingRule(tol, limit, least=1 if split else int(relative))

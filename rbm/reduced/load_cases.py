@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from lowrank.arrays import to_numpy
 from rbm.affine.entries import entries
 from rbm.affine.terms import Terms, term_pairs
 from rbm.errors import ModelError, ParameterError
+from rbm.parameters.named_points import by_name, refuse_hidden
 from rbm.parameters.products import factored, multiplied
 from rbm.parameters.space import ParameterSpace
 from rbm.solution import Solution
@@ -50,6 +52,8 @@ class LoadCases:
         if not whole and not (isinstance(loads, Iterable) and not isinstance(loads, str)):
             raise ModelError(f"loads must be their number or their names, got {loads!r}")
         names = tuple(f"load_{j}" for j in range(int(loads))) if whole else tuple(loads)  # type: ignore[arg-type]
+        if not all(isinstance(name, str) for name in names):
+            raise ModelError(f"names of load cases must be text, got {loads!r}")
         if not names or len(set(names)) < len(names):
             raise ModelError(f"load cases need at least one load, each with a name of its own, got {loads!r}")
         object.__setattr__(self, "names", names)
@@ -90,15 +94,34 @@ class LoadCases:
         return made
 
     def points(self, mus: Any) -> np.ndarray:
-        """Return the points (M k, p + k) of all load cases at points mus (M, p), point by point."""
-        array = np.asarray(mus, dtype=float)
-        if array.ndim != 2:
-            raise ParameterError(f"parameters of load cases must have shape (M, p), got {array.shape}")
+        """Return the points (M k, p + k) of all load cases at points mus (M, p), point by point.
+
+        Raises ParameterError for what has names, whose order is that of a model (:meth:`solve` knows it), for another
+        shape, and for what are no numbers.
+        """
+        refuse_hidden(mus)
+        try:
+            named = isinstance(mus, Mapping) or by_name(mus, ("",)) is not None
+        except ParameterError:
+            named = True
+        if named:
+            raise ParameterError(
+                "load cases do not know the parameters' names: give an array (M, p) in the model's order, or the table "
+                "to solve(reduced, mus)"
+            )
+        try:
+            array = np.asarray(mus)
+        except ValueError:
+            raise ParameterError("parameters must have shape (M, p); the rows given have different lengths") from None
+        if array.ndim != 2 or array.dtype.kind not in "fiu":
+            got = f"{array.dtype} of shape {array.shape}"
+            raise ParameterError(f"parameters of load cases must be real numbers of shape (M, p), got {got}")
+        array = array.astype(float)
         weights = np.tile(np.eye(self.count), (len(array), 1))
         return np.concatenate([np.repeat(array, self.count, axis=0), weights], axis=1)
 
     def solve(self, reduced: Any, mus: Any, **options: Any) -> CaseSolution:
-        """Return the answers of a reduced model for all loads at points mus (M, p).
+        """Return the answers of a reduced model for all loads at points mus (M, p), or by name.
 
         reduced : a model whose last k parameters are the weights; options : those of :meth:`rbm.ReducedModel.solve`
 
@@ -110,7 +133,11 @@ class LoadCases:
                 f"the last parameters of this model are {', '.join(reduced.parameters.names[-self.count :])}, not the "
                 f"weights {', '.join(self.names)} of these load cases"
             )
-        return CaseSolution(self.count, reduced.solve(self.points(mus), **options))
+        space = reduced.parameters
+        own = space.names[: -self.count]
+        ranges = dict(zip(own, map(tuple, space.bounds.tolist()), strict=False))
+        points = ParameterSpace(ranges, space.scale).points(mus)
+        return CaseSolution(self.count, reduced.solve(self.points(to_numpy(points)), **options))
 
 
 @dataclass(frozen=True)
@@ -148,4 +175,4 @@ class CaseSolution:
         return len(self.flat) // self.count
 
     def _by_load(self, array: Any) -> Any:
-        return array.reshape(-1, self.count, *array.shape[1:])
+        return array.reshape(len(array) // self.count, self.count, *array.shape[1:])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.arrays import namespace
+from lowrank.arrays import namespace, to_numpy
 from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
 from rbm.estimate import Estimate
@@ -59,6 +59,9 @@ class PartitionedModel:
             same = leaf.parameters.names == self.parameters.names and tuple(leaf.outputs) == tuple(first.outputs)
             if not same:
                 raise ModelError("the leaves of a partitioned model must have the same parameters and outputs")
+            kinds = ("projection", "dtype", "unknowns")
+            if other := [kind for kind in kinds if getattr(leaf, kind) != getattr(first, kind)]:
+                raise ModelError(f"the leaves of a partitioned model must have the same {other[0]}")
 
     def solve(
         self,
@@ -90,8 +93,20 @@ class PartitionedModel:
     ) -> Estimate:
         """Return the error estimate for given coefficients (M, N), as :meth:`rbm.ReducedModel.estimate`.
 
-        coefficients : those of the leaf of each point, what follows is not looked at; or a Solution
+        coefficients : those of the leaf of each point, what follows is not looked at; or a Solution, whose points must
+            lie in the same leaves as `mus` do
+
+        Raises ModelError for a Solution of points in other leaves: its coefficients are about other bases.
         """
+        if isinstance(coefficients, Solution) and coefficients.mus is not None:
+            points = to_numpy(self.parameters.points(mus))
+            own, asked = (self.tree.locate(to_numpy(at)) for at in (coefficients.mus, points))
+            if len(own) == len(asked) and np.any(own != asked):
+                i = int(np.argmax(own != asked))
+                raise ModelError(
+                    f"the solution of row {i} belongs to leaf {own[i]}, and {self.parameters.describe(points[i])} lies "
+                    f"in leaf {asked[i]}, which has another basis: coefficients of the one say nothing of the other"
+                )
         return estimate(self._online, mus, coefficients, method, extrapolate)
 
     def evaluator(self, method: str | None = None, *, extrapolate: bool = False) -> PartitionEvaluator:

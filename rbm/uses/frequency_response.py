@@ -9,7 +9,7 @@ import numpy as np
 
 from rbm.errors import ModelError
 from rbm.reduced.model import ReducedModel
-from rbm.reduced.output_rows import shape_of
+from rbm.reduced.output_rows import check_single, shape_of
 from rbm.uses.pencil_path import is_damped, points_of_line
 from rbm.uses.poles import Poles, found_poles
 
@@ -79,7 +79,10 @@ def frequency_response(
     points outside the model's range. Cost: that of :meth:`rbm.ReducedModel.solve`, and of :func:`rbm.poles`.
     """
     if not isinstance(reduced, ReducedModel):
-        raise ModelError(f"frequency_response asks a reduced model, got a {type(reduced).__name__}")
+        ways = ": ask each of its leaves" if hasattr(reduced, "leaves") else ""
+        raise ModelError(
+            f"frequency_response asks a reduced model with one basis, got a {type(reduced).__name__}{ways}"
+        )
     space = reduced.parameters
     if len(space) != 1:
         raise ModelError(
@@ -109,6 +112,8 @@ def _output(reduced: ReducedModel, name: str | None) -> str:
     known = [name for name, output in reduced.outputs.items() if not shape_of(output)]
     if name is None and len(known) == 1:
         return known[0]
+    if name in reduced.outputs or (name is None and len(reduced.outputs) == 1):
+        check_single(reduced.outputs, name or next(iter(reduced.outputs)), "a frequency response")
     if not isinstance(name, str) or name not in known:
         raise ModelError(
             f"output must be one of {', '.join(map(repr, known)) or 'none: the model has none'}, got {name!r}"

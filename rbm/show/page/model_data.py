@@ -68,7 +68,8 @@ def _checked(reduced: Any) -> Orthonormal:
     if isinstance(reduced, ReducedTimeModel):
         raise ModelError("a page is for models without time, and this is a reduced model in time; rbm query answers it")
     if not isinstance(reduced, ReducedModel):
-        raise ModelError(f"a page is made of an rbm.ReducedModel, got {type(reduced).__name__}")
+        ways = ": make a page of each of its leaves" if hasattr(reduced, "leaves") else ""
+        raise ModelError(f"a page is made of an rbm.ReducedModel, got {type(reduced).__name__}{ways}")
     if reduced.size > LARGEST:
         raise ModelError(
             f"a page holds at most {LARGEST} basis vectors, this model has {reduced.size}; reduced.truncate({LARGEST}) "

@@ -255,3 +255,9 @@ def test_runs_of_the_other_kind_are_refused(
         rbm.greedy(model, training, max_basis=3, resume=tmp_path / "cut")
     with pytest.raises(rbm.ModelError, match="made with another full-order model"):
         run(convection_diffusion(10), training, resume=result)
+
+
+def test_estimators_that_are_checked_on_the_whole_space_are_refused(model: rbm.FullOrderModel) -> None:
+    for kind in ("sampled", "interpolated"):
+        with pytest.raises(rbm.errors.ModelError, match="checked on the whole parameter space"):
+            run(model, model.parameters.sample(50), estimators=("orthonormal", kind))

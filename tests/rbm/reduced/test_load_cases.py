@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 import rbm
 from problems import convection_diffusion
+from rbm.errors import ModelError, ParameterError
 
 BASE = convection_diffusion(10)
 N, K = BASE.dimension, 3
@@ -114,7 +115,7 @@ def test_names_and_functions() -> None:
         (lambda: rbm.LoadCases("wind"), "their number or their names"),
         (lambda: CASES.terms([(1.0, LOADS.T)]), r"load term 0 has shape \(3, 81\), expected \(n, 3\)"),
         (lambda: CASES.terms([(1.0, np.zeros((N, K)))]), "all loads are zero"),
-        (lambda: CASES.points([1.0, 2.0]), r"must have shape \(M, p\)"),
+        (lambda: CASES.points([1.0, 2.0]), r"of shape \(M, p\), got float64"),
     ],
 )
 def test_bad_loads(work: Any, message: str) -> None:
@@ -131,3 +132,30 @@ def test_a_model_without_weights_is_refused() -> None:
 def test_several_right_hand_sides_in_a_term_are_told_about_load_cases() -> None:
     with pytest.raises(rbm.ModelError, match=r"rbm\.LoadCases"):
         rbm.FullOrderModel(rhs=[(1.0, LOADS)], parameters=RANGES, **FIXED)
+
+
+def test_tables_are_read_by_name() -> None:
+    pandas = pytest.importorskip("pandas")
+    cases = rbm.LoadCases(2)
+    k = np.diag([2.0, 3.0, 4.0])
+    model = rbm.FullOrderModel(
+        operators=[("nu", k), ("mu", np.eye(3))], rhs=cases.terms([(1.0, np.eye(3)[:, :2])]), product=k,
+        parameters={"mu": (1.0, 10.0), "nu": (1.0, 50.0), **cases.ranges}, stability="nu",
+    )  # fmt: skip
+    own = np.stack(np.meshgrid([1.0, 4.0, 10.0], [1.0, 10.0, 50.0]), axis=-1).reshape(-1, 2)
+    reduced = rbm.greedy(model, cases.points(own), tol=1e-8, progress=False).reduced_model
+    expected = cases.solve(reduced, [[2.0, 50.0]])
+    for table in (pandas.DataFrame({"nu": [50.0], "mu": [2.0]}), {"nu": 50.0, "mu": 2.0}):
+        assert np.array_equal(cases.solve(reduced, table).coefficients, expected.coefficients)
+        with pytest.raises(ParameterError, match="do not know the parameters' names"):
+            cases.points(table)
+    for bad in (np.ma.masked_array([[2.0, 50.0]], [[True, False]]), [[1.0, 2.0], [3.0]], [[1j, 2.0]], [["a", "b"]]):
+        with pytest.raises(ParameterError):
+            cases.points(bad)
+    assert cases.solve(reduced, [[2.0, 50.0]], coefficients=False).coefficients.shape == (1, 2, 0)
+
+
+def test_names_of_loads_are_text() -> None:
+    for bad in ([["a"]], [1]):
+        with pytest.raises(ModelError, match="must be text"):
+            rbm.LoadCases(bad)  # type: ignore[arg-type]

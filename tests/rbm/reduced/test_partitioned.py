@@ -17,6 +17,7 @@ from helpers.other_arrays import xp
 import rbm
 from problems import convection_diffusion
 from rbm.command_line import main
+from rbm.errors import ModelError
 from rbm.reduced.box_tree import BoxTree
 from rbm.storage.archive import read_archive, write_archive
 
@@ -334,3 +335,32 @@ def test_a_chunk_of_dask_is_answered(reduced: rbm.PartitionedModel, mus: np.ndar
     solution = reduced.solve(mus)
     np.testing.assert_allclose(made["bound"].compute(scheduler="synchronous"), solution.bound, rtol=1e-12)
     assert made["coefficients"].shape == solution.coefficients.shape
+
+
+def test_a_solution_of_other_leaves_is_no_solution_here(reduced: rbm.PartitionedModel) -> None:
+    low, high = reduced.boxes[:, :, 0], reduced.boxes.mean(axis=2)
+    solution = reduced.solve(high)
+    np.testing.assert_allclose(reduced.estimate(high, solution).value, solution.estimate.value, rtol=1e-9)
+    assert np.all(reduced.estimate(low, solution).bound > 0)  # other points of the same leaves
+    with pytest.raises(ModelError, match=r"belongs to leaf \d+, and .* lies in leaf"):
+        reduced.estimate(high[::-1], solution)
+
+
+def test_no_points_are_an_empty_answer(reduced: rbm.PartitionedModel, mus: np.ndarray) -> None:
+    none = reduced.solve(mus)[np.zeros(0, dtype=int)]
+    assert reduced.reconstruct(none).shape == (0, reduced.unknowns)
+
+
+def test_what_is_about_one_basis_names_the_leaves(reduced: rbm.PartitionedModel, tmp_path: Path) -> None:
+    for ask in (rbm.poles, lambda r: rbm.frequency_response(r, [1.0])):
+        with pytest.raises(ModelError, match="each of its leaves"):
+            ask(reduced)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="each of its leaves"):
+        rbm.show.write_page(reduced, tmp_path / "page.html")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_leaves_of_different_kinds_make_no_model(reduced: rbm.PartitionedModel) -> None:
+    single = (reduced.leaves[0].astype("float32"), *reduced.leaves[1:])
+    with pytest.raises(ModelError, match="the same dtype"):
+        rbm.PartitionedModel(reduced.parameters, reduced.tree, single)
