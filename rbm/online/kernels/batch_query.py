@@ -32,7 +32,7 @@ from rbm.online.kernels.arguments import (
 )
 from rbm.online.kernels.bounds import output_bound
 from rbm.online.kernels.compiler import inlined, kernel
-from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, store
+from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, splat_from, store
 from rbm.online.kernels.residuals import (
     coefficients,
     compensated_coefficients,
@@ -109,7 +109,7 @@ def outputs(finish: Any, answers: Any, row: int, here: int, group: int, tile: An
         s, size = alike(nought, load(tile.theta, 0)), nought
         for i in range(n):
             g = load(tile.gamma, i)
-            s = fma(splat(finish.functionals[o * n + i]), g, s)
+            s = fma(splat_from(finish.functionals, o * n + i), g, s)
             size = fma(splat(finish.magnitudes[o, i]), modulus(g), size)
         store(tile.sum, 0, s)
         store(tile.rounding, 2 * o + group, size)
@@ -133,27 +133,27 @@ def compliance(finish: Any, group: int, tile: Any) -> None:
         for i in range(n):
             s = fma(splat(finish.energy[q, i]), modulus(load(tile.gamma, i)), s)
         total = fma(root(t), s, total)
-        skew = fma(splat(finish.skew[1 + q]), t, skew)
+        skew = fma(splat_from(finish.skew, 1 + q), t, skew)
     for i in range(n):
         g = modulus(load(tile.gamma, i))
         squares = fma(g, g, squares)
         linear = fma(splat(finish.energy[qa, i]), g, linear)
     store(tile.rounding, at, fma(total, total, linear))
     store(tile.rounding, at + 2, skew)
-    store(tile.rounding, at + 4, skew * splat(finish.skew[0]) * root(squares))
+    store(tile.rounding, at + 4, skew * splat_from(finish.skew, 0) * root(squares))
 
 
 @inlined
 def stability_bound(stability: Any, group: int, tile: Any) -> None:
     """Compute beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
     qa = tile.shape[0]
-    least = splat(stability[1]) * real(load(tile.theta, 0))
-    spent = splat(stability[1 + qa]) * modulus(load(tile.theta, 0))
+    least = splat_from(stability, 1) * real(load(tile.theta, 0))
+    spent = splat_from(stability, 1 + qa) * modulus(load(tile.theta, 0))
     for q in range(1, qa):
-        ratio = splat(stability[1 + q]) * real(load(tile.theta, q))
+        ratio = splat_from(stability, 1 + q) * real(load(tile.theta, q))
         least = larger(least, ratio, ratio, least)
-        spent = fma(splat(stability[1 + qa + q]), modulus(load(tile.theta, q)), spent)
-    store(tile.betas, group, fnma(splat(tile.one.dtype.type(1)), spent, splat(stability[0]) * least))
+        spent = fma(splat_from(stability, 1 + qa + q), modulus(load(tile.theta, q)), spent)
+    store(tile.betas, group, fnma(splat(tile.one.dtype.type(1)), spent, splat_from(stability, 0) * least))
 
 
 @inlined

@@ -9,7 +9,7 @@ Inside compiled functions:
 
 load(array, i), store(array, i, x)     entry i of a flat scratch array of dtype float32/64 or complex64/128
 load_from(array, k)                    real lanes from element k on
-splat(s)                               the number s in all lanes
+splat(s), splat_from(array, k)         the number s, or element k of an array, in all lanes
 fma(a, b, c), fnma(a, b, c)            a b + c and c - a b, one rounding each (real, or plain numbers); a may be real
                                        where b is complex
 x + y, x - y, x * y, x / y             entry by entry, of one type; real * complex, complex / real
@@ -17,6 +17,7 @@ conj(x), real(x), imag(x), square(x)   square: |x|^2
 modulus(x), alike(x, y)                |x|; real x as a number of the type of y
 root(x), copysign(x, y)                sqrt, |x| with the sign of y; real lanes
 larger(x, y, a, b), equal(x, y, a, b)  a where x > y (x == y), b elsewhere; x and y real
+crowded(x)                             True if the processor's registers do not hold four sums of this type
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 __all__ = [
-    "BYTES", "alike", "conj", "copysign", "equal", "fma", "fnma", "imag", "larger", "load", "load_from", "modulus",
-    "real", "root", "splat", "square", "store",
+    "BYTES", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "larger", "load",
+    "load_from", "modulus", "real", "root", "splat", "splat_from", "square", "store",
 ]  # fmt: skip
 
 #: Size of a register of lanes in bytes.
 BYTES = 64
+#: Whether the processor has registers of that size, and 32 of them. Elsewhere lanes are two registers of the usual 16.
+ROOMY = bool(binding.get_host_cpu_features().get("avx512f"))
 
 function: Any = intrinsic  # its results have types for Numba, not for a type checker
 
@@ -168,25 +171,43 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
+def _spread(context: Any, builder: Any, kind: Any, parts: list[Any]) -> Any:
+    """Return lanes that all hold the number with these parts."""
+    vector, zero = _vector(kind), ir.Constant(ir.IntType(32), 0)
+    undefined = ir.Constant(vector, ir.Undefined)
+    firsts = [builder.insert_element(undefined, part, zero) for part in parts]
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.width), [0] * kind.width)
+    lanes = [builder.shuffle_vector(f, undefined, zeros) for f in firsts]
+    return _made(context, builder, kind, lanes[0], lanes[-1])
+
+
 @function
 def splat(typingctx: Any, scalar: Any) -> Any:
     """Return lanes that all hold the same number."""
     kind = _lanes(scalar)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = _vector(kind)
-        undefined = ir.Constant(vector, ir.Undefined)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.width), [0] * kind.width)
-        if _is_complex(kind):
-            number = context.make_complex(builder, scalar, value=args[0])
-            values = [number.real, number.imag]
-        else:
-            values = [args[0]]
-        firsts = [builder.insert_element(undefined, v, ir.Constant(ir.IntType(32), 0)) for v in values]
-        spread = [builder.shuffle_vector(f, undefined, zeros) for f in firsts]
-        return _made(context, builder, kind, spread[0], spread[-1])
+        if not _is_complex(kind):
+            return _spread(context, builder, kind, [args[0]])
+        number = context.make_complex(builder, scalar, value=args[0])
+        return _spread(context, builder, kind, [number.real, number.imag])
 
     return kind(scalar), codegen
+
+
+@function
+def splat_from(typingctx: Any, array: Any, element: Any) -> Any:
+    """Return lanes that all hold one element of an array; it costs no look at the sign of the index."""
+    kind = _lanes(array.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = 2 if _is_complex(kind) else 1
+        place = _address(context, builder, sig.args[0], args[0], args[1], count, kind)
+        first = builder.bitcast(place, _vector(kind).element.as_pointer())
+        parts = [builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), k)])) for k in range(count)]
+        return _spread(context, builder, kind, parts)
+
+    return kind(array, types.intp), codegen
 
 
 @function
@@ -265,6 +286,13 @@ imag = _map(lambda builder, re, im: ir.Constant(re.type, None) if im is None els
 square = _map(_square, lambda x: x.part)
 root = _map(lambda builder, re, im: _call(builder, "sqrt", re), lambda x: x)
 modulus = _map(_modulus, lambda x: x.part)
+
+
+@function
+def crowded(typingctx: Any, x: Any) -> Any:
+    """Return whether the processor's registers hold two sums of the type of x, and not four; a constant."""
+    answer = ir.Constant(ir.IntType(1), _is_complex(x) and not ROOMY)
+    return types.boolean(x), lambda context, builder, sig, args: answer
 
 
 @function

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rbm.online.kernels.compiler import compiled
-from rbm.online.kernels.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
+from rbm.online.kernels.lanes import ROOMY, fma, fnma, imag, load, load_from, modulus, real, root, splat, splat_from, store
 
 
 @compiled
@@ -42,7 +42,7 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
         store(c, 2 * parts * q + group, real(x))
         if parts == 2:
             store(c, 4 * q + 2 + group, imag(x))
-        total = fma(splat(weights[q]), modulus(x), total)
+        total = fma(splat_from(weights, q), modulus(x), total)
     j = qf
     for i in range(n):
         g = load(gamma, i)
@@ -53,7 +53,7 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
             store(c, 2 * parts * j + group, real(x))
             if parts == 2:
                 store(c, 4 * j + 2 + group, imag(x))
-            inner = fma(splat(weights[j]), modulus(t), inner)
+            inner = fma(splat_from(weights, j), modulus(t), inner)
             j += 1
         total = fma(modulus(g), inner, total)
     return total
@@ -84,24 +84,46 @@ def present(points: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: 
 
 
 @compiled
-def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
-    """Compute sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for both groups of a tile, into the registers of `out`.
+def residual_of_group(factor: Any, first: Any, c: Any, group: int, columns: int, expanded: bool, zero: Any) -> Any:
+    """Return sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for one group of a tile.
 
     Four rows of F at a time; block b starts at column first[0, b] and at element first[1, b], its rows interleaved.
     """
+    u = zero
+    for b in range(first.shape[1]):
+        p = first[1, b]
+        s0 = s1 = s2 = s3 = zero
+        for j in range(first[0, b], columns):
+            x = load(c, 2 * j + group)
+            s0 = fma(splat_from(factor, p), x, s0)
+            s1 = fma(splat_from(factor, p + 1), x, s1)
+            s2 = fma(splat_from(factor, p + 2), x, s2)
+            s3 = fma(splat_from(factor, p + 3), x, s3)
+            p += 4
+        if expanded:
+            i = 8 * b + group
+            u = fma(load(c, i), s0, fma(load(c, i + 2), s1, fma(load(c, i + 4), s2, fma(load(c, i + 6), s3, u))))
+        else:
+            u = fma(s0, s0, fma(s1, s1, fma(s2, s2, fma(s3, s3, u))))
+    return u
+
+
+@compiled
+def residual_of_tile(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
+    """Do the same for both groups at once, into the registers of `out`: their eight sums hide each other's latency."""
     u0 = u1 = zero
     for b in range(first.shape[1]):
         p = first[1, b]
         a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = zero
         for j in range(first[0, b], columns):
             x, y = load(c, 2 * j), load(c, 2 * j + 1)
-            r = splat(factor[p])
+            r = splat_from(factor, p)
             a0, a1 = fma(r, x, a0), fma(r, y, a1)
-            r = splat(factor[p + 1])
+            r = splat_from(factor, p + 1)
             b0, b1 = fma(r, x, b0), fma(r, y, b1)
-            r = splat(factor[p + 2])
+            r = splat_from(factor, p + 2)
             c0, c1 = fma(r, x, c0), fma(r, y, c1)
-            r = splat(factor[p + 3])
+            r = splat_from(factor, p + 3)
             d0, d1 = fma(r, x, d0), fma(r, y, d1)
             p += 4
         if expanded:
@@ -113,6 +135,17 @@ def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out:
             u1 = fma(a1, a1, fma(b1, b1, fma(c1, c1, fma(d1, d1, u1))))
     store(out, 0, u0)
     store(out, 1, u1)
+
+
+@compiled
+def residual_of_groups(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
+    """Do the same for one group after the other: the eight registers of its four sums are all there is room for."""
+    for group in range(2):
+        store(out, group, residual_of_group(factor, first, c, group, columns, expanded, zero))
+
+
+#: The way for this processor; both have the same bits.
+residual = residual_of_tile if ROOMY else residual_of_groups
 
 
 @compiled
@@ -212,7 +245,7 @@ def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: An
             p = first[1, b] + r
             high = low = zero
             for j in range(first[0, b], columns):
-                f = splat(factor[p])
+                f = splat_from(factor, p)
                 x = load(head, j)
                 product, e = _two_product(f, x, zero)
                 high, rest = two_sum(high, product)

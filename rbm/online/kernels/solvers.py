@@ -14,6 +14,7 @@ from rbm.online.kernels.lanes import (
     alike,
     conj,
     copysign,
+    crowded,
     equal,
     fma,
     fnma,
@@ -24,6 +25,7 @@ from rbm.online.kernels.lanes import (
     real,
     root,
     splat,
+    splat_from,
     square,
     store,
 )
@@ -38,26 +40,73 @@ def assemble(terms: Any, theta: Any, count: int, entries: int, out: Any, zero: A
     terms : (entries, count), flat; theta, out : lanes. Cost per entry: 2 count flops.
     """
     e = 0
-    while e + 4 <= entries:
+    while e + 4 <= entries and not crowded(zero):
         s0 = s1 = s2 = s3 = zero
         p = e * count
         for q in range(count):
             t = load(theta, q)
-            s0 = fma(splat(terms[p + q]), t, s0)
-            s1 = fma(splat(terms[p + count + q]), t, s1)
-            s2 = fma(splat(terms[p + 2 * count + q]), t, s2)
-            s3 = fma(splat(terms[p + 3 * count + q]), t, s3)
+            s0 = fma(splat_from(terms, p + q), t, s0)
+            s1 = fma(splat_from(terms, p + count + q), t, s1)
+            s2 = fma(splat_from(terms, p + 2 * count + q), t, s2)
+            s3 = fma(splat_from(terms, p + 3 * count + q), t, s3)
         store(out, e, s0)
         store(out, e + 1, s1)
         store(out, e + 2, s2)
         store(out, e + 3, s3)
         e += 4
-    while e < entries:
+    while e + 2 <= entries:
+        s0 = s1 = zero
+        p = e * count
+        for q in range(count):
+            t = load(theta, q)
+            s0 = fma(splat_from(terms, p + q), t, s0)
+            s1 = fma(splat_from(terms, p + count + q), t, s1)
+        store(out, e, s0)
+        store(out, e + 1, s1)
+        e += 2
+    if e < entries:
         s = zero
         for q in range(count):
-            s = fma(splat(terms[e * count + q]), load(theta, q), s)
+            s = fma(splat_from(terms, e * count + q), load(theta, q), s)
         store(out, e, s)
-        e += 1
+
+
+@compiled
+def ldl_column(a: Any, j: int, n: int, scaled: Any) -> None:
+    """Subtract from the entries (j, j), ..., (n - 1, j) of A what the columns before j are: a_ij - sum_k v_ik w_k."""
+    i = j
+    while i + 4 <= n and not crowded(load(a, 0)):
+        r0 = i * (i + 1) // 2
+        r1, r2, r3 = r0 + i + 1, r0 + 2 * i + 3, r0 + 3 * i + 6
+        s0, s1, s2, s3 = load(a, r0 + j), load(a, r1 + j), load(a, r2 + j), load(a, r3 + j)
+        for k in range(j):
+            w = load(scaled, k)
+            s0 = fnma(load(a, r0 + k), w, s0)
+            s1 = fnma(load(a, r1 + k), w, s1)
+            s2 = fnma(load(a, r2 + k), w, s2)
+            s3 = fnma(load(a, r3 + k), w, s3)
+        store(a, r0 + j, s0)
+        store(a, r1 + j, s1)
+        store(a, r2 + j, s2)
+        store(a, r3 + j, s3)
+        i += 4
+    while i + 2 <= n:
+        r0 = i * (i + 1) // 2
+        r1 = r0 + i + 1
+        s0, s1 = load(a, r0 + j), load(a, r1 + j)
+        for k in range(j):
+            w = load(scaled, k)
+            s0 = fnma(load(a, r0 + k), w, s0)
+            s1 = fnma(load(a, r1 + k), w, s1)
+        store(a, r0 + j, s0)
+        store(a, r1 + j, s1)
+        i += 2
+    if i < n:
+        r0 = i * (i + 1) // 2
+        s0 = load(a, r0 + j)
+        for k in range(j):
+            s0 = fnma(load(a, r0 + k), load(scaled, k), s0)
+        store(a, r0 + j, s0)
 
 
 @compiled
@@ -72,44 +121,15 @@ def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
     smallest = one
     for j in range(n):
         row = j * (j + 1) // 2
-        pivot = load(a, row + j)
         for k in range(j):
-            v = load(a, row + k)
-            w = load(inverse, k) * conj(v)
-            store(scaled, k, w)
-            pivot = fnma(v, w, pivot)
-        d = real(pivot)
+            store(scaled, k, load(inverse, k) * conj(load(a, row + k)))
+        ldl_column(a, j, n, scaled)
+        d = real(load(a, row + j))
         smallest = larger(smallest, d, d, smallest)
         store(inverse, j, one / d)
         z = load(inverse, j) * load(y, j)
-        i = j + 1
-        while i + 4 <= n:
-            r0 = i * (i + 1) // 2
-            r1, r2, r3 = r0 + i + 1, r0 + 2 * i + 3, r0 + 3 * i + 6
-            s0, s1, s2, s3 = load(a, r0 + j), load(a, r1 + j), load(a, r2 + j), load(a, r3 + j)
-            for k in range(j):
-                w = load(scaled, k)
-                s0 = fnma(load(a, r0 + k), w, s0)
-                s1 = fnma(load(a, r1 + k), w, s1)
-                s2 = fnma(load(a, r2 + k), w, s2)
-                s3 = fnma(load(a, r3 + k), w, s3)
-            store(a, r0 + j, s0)
-            store(a, r1 + j, s1)
-            store(a, r2 + j, s2)
-            store(a, r3 + j, s3)
-            store(y, i, fnma(s0, z, load(y, i)))
-            store(y, i + 1, fnma(s1, z, load(y, i + 1)))
-            store(y, i + 2, fnma(s2, z, load(y, i + 2)))
-            store(y, i + 3, fnma(s3, z, load(y, i + 3)))
-            i += 4
-        while i < n:
-            r0 = i * (i + 1) // 2
-            s0 = load(a, r0 + j)
-            for k in range(j):
-                s0 = fnma(load(a, r0 + k), load(scaled, k), s0)
-            store(a, r0 + j, s0)
-            store(y, i, fnma(s0, z, load(y, i)))
-            i += 1
+        for i in range(j + 1, n):
+            store(y, i, fnma(load(a, i * (i + 1) // 2 + j), z, load(y, i)))
     # L^H x = D^{-1} y: x_i = (y_i - sum_k conj(v_ki) x_k) / d_i
     for k in range(n - 1, -1, -1):
         row = k * (k + 1) // 2
