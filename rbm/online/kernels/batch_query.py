@@ -32,7 +32,21 @@ from rbm.online.kernels.arguments import (
 )
 from rbm.online.kernels.bounds import output_bound
 from rbm.online.kernels.compiler import inlined, kernel
-from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, real, root, splat, splat_from, store
+from rbm.online.kernels.elimination import lu
+from rbm.online.kernels.lanes import (
+    alike,
+    equal,
+    fma,
+    fnma,
+    larger,
+    load,
+    modulus,
+    real,
+    root,
+    splat,
+    splat_from,
+    store,
+)
 from rbm.online.kernels.residuals import (
     coefficients,
     compensated_coefficients,
@@ -43,7 +57,7 @@ from rbm.online.kernels.residuals import (
     residual,
     residual_of_one,
 )
-from rbm.online.kernels.solvers import assemble, ldl, least_squares, lu
+from rbm.online.kernels.solvers import assemble, ldl, least_squares
 from rbm.online.kernels.tile import new_tile
 
 __all__ = ["query"]

@@ -14,7 +14,20 @@ from typing import Any
 import numpy as np
 
 from rbm.online.kernels.compiler import compiled
-from rbm.online.kernels.lanes import ROOMY, fma, fnma, imag, load, load_from, modulus, real, root, splat, splat_from, store
+from rbm.online.kernels.lanes import (
+    ROOMY,
+    fma,
+    fnma,
+    imag,
+    load,
+    load_from,
+    modulus,
+    real,
+    root,
+    splat,
+    splat_from,
+    store,
+)
 
 
 @compiled
