@@ -22,7 +22,8 @@ from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.formulas import evaluate_point
 from rbm.online.kernels.lanes import fma, fnma, load, load_from, splat, store
 from rbm.online.kernels.packed_point import PointModel, PointRoom, model_parts, room_parts, sizes_of
-from rbm.online.kernels.residuals import refine_of_one, residual_of_one
+from rbm.online.kernels.re_evaluation import refine_of_one
+from rbm.online.kernels.residuals import residual_of_one
 
 __all__ = ["point_query"]
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from rbm.online.kernels.compiler import compiled
 from rbm.online.kernels.lanes import (
     ROOMY,
@@ -23,7 +21,6 @@ from rbm.online.kernels.lanes import (
     load_from,
     modulus,
     real,
-    root,
     splat,
     splat_from,
     store,
@@ -36,6 +33,15 @@ def gather(values: Any, first: int, lanes: int, out: Any) -> None:
     last = len(values) - 1
     for lane in range(lanes):
         row = min(first + lane, last)
+        for q in range(values.shape[1]):
+            out[q * lanes + lane] = values[row, q]
+
+
+@compiled
+def collect(values: Any, rows: Any, lanes: int, out: Any) -> None:
+    """Copy the rows of `values` (M, count) with these numbers into lanes."""
+    for lane in range(lanes):
+        row = rows[lane]
         for q in range(values.shape[1]):
             out[q * lanes + lane] = values[row, q]
 
@@ -191,112 +197,3 @@ def residual_of_one(
                 row += sums[k]
             total += row * (spread[16 * b + 4 * r] if expanded else row)
     out[0] = total
-
-
-@compiled
-def _two_product(a: Any, b: Any, zero: Any) -> Any:
-    p = a * b
-    return p, fma(a, b, zero - p)
-
-
-@compiled
-def two_sum(a: Any, b: Any) -> Any:
-    """Return s and r with s + r = a + b exactly, s the rounded sum."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-@compiled
-def compensated_coefficients(
-    theta: Any, phi: Any, gamma: Any, sizes: Any, columns: int, head: Any, tail: Any, zero: Any
-) -> None:
-    """Write c of one group of lanes in twice the working precision: head + tail, both (columns,)."""
-    qa, qf, n = sizes
-    parts = theta.itemsize // head.itemsize
-    for j in range(columns):
-        store(head, j, zero)
-        store(tail, j, zero)
-    for q in range(qf):
-        x = load(phi, q)
-        store(head, parts * q, real(x))
-        if parts == 2:
-            store(head, 2 * q + 1, imag(x))
-    j = qf
-    for i in range(n):
-        g = load(gamma, i)
-        for q in range(qa):
-            t = load(theta, q)
-            p, e = _two_product(zero - real(g), real(t), zero)
-            if parts == 2:
-                p2, e2 = _two_product(imag(g), imag(t), zero)
-                s, f = two_sum(p, p2)
-                s, f = two_sum(s, f + (e + e2))
-                store(head, 2 * j, s)
-                store(tail, 2 * j, f)
-                p, e = _two_product(zero - real(g), imag(t), zero)
-                p2, e2 = _two_product(zero - imag(g), real(t), zero)
-                s, f = two_sum(p, p2)
-                s, f = two_sum(s, f + (e + e2))
-                store(head, 2 * j + 1, s)
-                store(tail, 2 * j + 1, f)
-            else:
-                store(head, j, p)
-                store(tail, j, e)
-            j += 1
-
-
-@compiled
-def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: Any) -> Any:
-    """Return norm(F c) of one group of lanes, with c and the sums in twice the working precision (Dot2).
-
-    Error: u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
-    """
-    total = zero
-    for b in range(first.shape[1]):
-        for r in range(4):
-            p = first[1, b] + r
-            high = low = zero
-            for j in range(first[0, b], columns):
-                f = splat_from(factor, p)
-                x = load(head, j)
-                product, e = _two_product(f, x, zero)
-                high, rest = two_sum(high, product)
-                low = low + (rest + fma(f, load(tail, j), e))
-                p += 4
-            row = high + low
-            total = fma(row, row, total)
-    return root(total)
-
-
-@compiled
-def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, stride: int, work: Any) -> Any:
-    """Do the same for one point, c_j at j * stride: the registers hold four rows and width / 4 columns of F at once."""
-    width = 64 // factor.itemsize
-    high4, low4 = work[: 4 * columns], work[4 * columns : 8 * columns]
-    sums, rests = work[8 * columns : 8 * columns + width], work[8 * columns + width : 8 * columns + 2 * width]
-    for j in range(columns):
-        for r in range(4):
-            high4[4 * j + r] = head[j * stride]
-            low4[4 * j + r] = tail[j * stride]
-    zero = splat(factor.dtype.type(0))
-    total = factor.dtype.type(0)
-    for b in range(first.shape[1]):
-        p = first[1, b]
-        high = low = zero
-        for k in range(4 * first[0, b], 4 * columns, width):
-            f = load_from(factor, p)
-            product, e = _two_product(f, load_from(high4, k), zero)
-            high, rest = two_sum(high, product)
-            low = low + (rest + fma(f, load_from(low4, k), e))
-            p += width
-        store(sums, 0, high)
-        store(rests, 0, low)
-        for r in range(4):
-            row, rest_of_row = sums[r], rests[r]
-            for k in range(r + 4, width, 4):
-                row, rest_here = two_sum(row, sums[k])
-                rest_of_row += rest_here + rests[k]
-            row += rest_of_row
-            total += row * row
-    return np.sqrt(total)

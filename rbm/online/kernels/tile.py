@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rbm.online.kernels.compiler import inlined
 
 __all__ = ["Tile", "aligned", "cut", "new_tile", "scratch_size"]
@@ -52,6 +54,9 @@ class Tile(NamedTuple):
     floors: Any  #: (2,)
     betas: Any  #: (2,)
     rounding: Any  #: (2 * outputs + 6,) rounding errors of the outputs; of compliant ones, and what A - A^H adds
+    rows: (
+        Any  #: (4 * lanes,) numbers of the points in the lanes of both groups, then of those that wait for another look
+    )
     shape: Any  #: (Qa, Qf, N)
     lanes: int
     parts: int  #: real numbers in a number of the working type
@@ -62,7 +67,7 @@ def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any
 
     That is a register and a half of real ones more than :func:`new_tile` cuts.
     """
-    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 38
+    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 50
     return registers * (64 // factor.matrix.itemsize)
 
 
@@ -86,10 +91,11 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     floors, at = cut(numbers, at, 2)
     betas, at = cut(numbers, at, 2)
     rounding, at = cut(numbers, at, 2 * len(finish.norms) + 6)
+    rows, at = cut(numbers, at, 12)
     c[:] = 0  # the rows that pad c must be zero
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
         theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
         matrix.view(room.dtype), spare.view(room.dtype), inverse.view(room.dtype), total.view(room.dtype), total,
-        one, c, work, norms, floors, betas, rounding, shape, 64 // numbers.itemsize, parts,
+        one, c, work, norms, floors, betas, rounding, rows.view(np.int64), shape, 64 // numbers.itemsize, parts,
     )  # fmt: skip

@@ -29,7 +29,8 @@ from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.factors import ldl_factors, ldl_solve, lu_factors, lu_solve
 from rbm.online.kernels.lanes import alike, fma, fnma, larger, load, modulus, root, splat, square, store
 from rbm.online.kernels.march_tile import STEPS, new_march_tile
-from rbm.online.kernels.residuals import gather, two_sum
+from rbm.online.kernels.re_evaluation import two_sum
+from rbm.online.kernels.residuals import gather
 from rbm.online.kernels.solvers import assemble
 
 __all__ = ["march"]
