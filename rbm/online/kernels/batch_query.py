@@ -37,8 +37,10 @@ from rbm.online.kernels.lanes import (
     alike,
     equal,
     fma,
+    item,
     larger,
     load,
+    put,
     root,
     splat,
     store,
@@ -93,19 +95,19 @@ def solve_tile(system: Any, tile: Any) -> None:
 @inlined
 def solution(system: Any, answers: Any, here: int, group: int, tile: Any) -> int:
     """Write gamma and verdicts of `here` points from the lanes; return how many could not be solved."""
-    failures = 0
+    failures, count = 0, tile.parts * tile.shape[2]
     for lane in range(here):
-        row, total = tile.rows[group * tile.lanes + lane], tile.one.dtype.type(0)
+        row, total = item(tile.rows, group * tile.lanes + lane), tile.one.dtype.type(0)
         if system.kind != GIVEN:
-            for i in range(tile.parts * tile.shape[2]):
-                number = tile.gamma_numbers[i * tile.lanes + lane]
-                answers.gamma[row, i] = number
+            for i in range(count):
+                number = item(tile.gamma_numbers, i * tile.lanes + lane)
+                put(answers.gamma, row * count + i, number)
                 total += 0 * number
         # where x is not finite, 0 x is NaN, which differs from everything
         verdict = SOLVED if total == 0 else NOT_FINITE
-        if not tile.one[lane] > 0:
+        if not item(tile.one, lane) > 0:
             verdict = INDEFINITE
-        answers.failed[row] = verdict
+        put(answers.failed, row, verdict)
         failures += verdict != SOLVED
     return failures
 
@@ -138,12 +140,13 @@ def residual_and_floor(factor: Any, points: Any, answers: Any, here: int, group:
     store(tile.norms, group, norm)
     store(tile.floors, group, limit)
     for lane in range(group * tile.lanes, group * tile.lanes + here):
-        row, v, f = tile.rows[lane], tile.norms[lane], tile.floors[lane]
+        row, v, f = item(tile.rows, lane), item(tile.norms, lane), item(tile.floors, lane)
         if f == 0 and present(points, answers.gamma, row, factor.weights[0], tile.shape, tile.parts):
             f = number(factor.absolute)
             v = f if factor.mode == EXPANDED else v
-        answers.value[row], answers.floor[row] = v, f
-        answers.resolved[row] = v >= RESOLVED * f
+        put(answers.value, row, v)
+        put(answers.floor, row, f)
+        put(answers.resolved, row, v >= RESOLVED * f)
 
 
 @inlined

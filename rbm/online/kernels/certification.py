@@ -10,7 +10,21 @@ from rbm.online.forms import SHARP
 from rbm.online.kernels.arguments import LDL, NO_BOUND, SOLVED
 from rbm.online.kernels.bounds import output_bound
 from rbm.online.kernels.compiler import inlined
-from rbm.online.kernels.lanes import alike, fma, fnma, larger, load, modulus, real, root, splat, splat_from, store
+from rbm.online.kernels.lanes import (
+    alike,
+    fma,
+    fnma,
+    item,
+    larger,
+    load,
+    modulus,
+    put,
+    real,
+    root,
+    splat,
+    splat_from,
+    store,
+)
 
 __all__ = ["certify", "finish_group", "is_weak"]
 
@@ -18,7 +32,7 @@ __all__ = ["certify", "finish_group", "is_weak"]
 @inlined
 def is_weak(factor: Any, answers: Any, row: int) -> bool:
     """Return whether a point is so near round-off that it waits for another look."""
-    return factor.refined and answers.value[row] < SHARP * answers.floor[row]
+    return factor.refined and item(answers.value, row) < SHARP * item(answers.floor, row)
 
 
 @inlined
@@ -36,8 +50,8 @@ def outputs(finish: Any, answers: Any, here: int, group: int, tile: Any) -> None
         store(tile.rounding, 2 * o + group, size)
         for lane in range(here):
             for part in range(tile.parts):
-                row = tile.rows[group * tile.lanes + lane]
-                answers.outputs[row, tile.parts * o + part] = tile.sum_numbers[part * tile.lanes + lane]
+                at = (item(tile.rows, group * tile.lanes + lane) * len(finish.norms) + o) * tile.parts + part
+                put(answers.outputs, at, item(tile.sum_numbers, part * tile.lanes + lane))
 
 
 @inlined
@@ -99,24 +113,26 @@ def certify(
     """
     failures, count = 0, len(finish.norms)
     for lane in range(group * tile.lanes, group * tile.lanes + here):
-        row = tile.rows[lane]
+        row = item(tile.rows, lane)
         if not again and is_weak(factor, answers, row):
             continue
-        b = tile.betas[lane] if len(beta) == 0 else beta[row]
-        answers.value[row] /= b
-        answers.floor[row] /= b
-        bound = answers.value[row] + answers.floor[row]
+        b = item(tile.betas, lane) if len(beta) == 0 else item(beta, row)
+        value, floor = item(answers.value, row) / b, item(answers.floor, row) / b
+        put(answers.value, row, value)
+        put(answers.floor, row, floor)
+        bound = value + floor
         lost = not (b > 0 and b < np.inf and bound < np.inf)
         for o in range(count):
-            rounding = tile.rounding[2 * o * tile.lanes + lane]
+            rounding = item(tile.rounding, 2 * o * tile.lanes + lane)
             at = 2 * count * tile.lanes + lane
-            sums = tile.rounding[at], tile.rounding[at + 2 * tile.lanes], tile.rounding[at + 4 * tile.lanes]
+            size, skew = item(tile.rounding, at), item(tile.rounding, at + 2 * tile.lanes)
+            sums = size, skew, item(tile.rounding, at + 4 * tile.lanes)
             limit = output_bound(finish.norms[o], bound, rounding, finish.mismatch[o] if direct else -1.0, b, sums)
-            answers.output_bounds[row, o] = limit
+            put(answers.output_bounds, row * count + o, limit)
             lost = lost or not limit < np.inf
             for part in range(tile.parts):
-                lost = lost or not abs(answers.outputs[row, tile.parts * o + part]) < np.inf
-        if lost and answers.failed[row] == SOLVED:
-            answers.failed[row] = NO_BOUND
+                lost = lost or not abs(item(answers.outputs, (row * count + o) * tile.parts + part)) < np.inf
+        if lost and item(answers.failed, row) == SOLVED:
+            put(answers.failed, row, NO_BOUND)
             failures += 1
     return failures

@@ -9,6 +9,7 @@ Inside compiled functions:
 
 load(array, i), store(array, i, x)     entry i of a flat scratch array of dtype float32/64 or complex64/128
 load_from(array, k)                    real lanes from element k on
+item(array, k), put(array, k, s)       element k of an array that is contiguous, without a look at the sign of k
 splat(s), splat_from(array, k)         the number s, or element k of an array, in all lanes
 fma(a, b, c), fnma(a, b, c)            a b + c and c - a b, one rounding each (real, or plain numbers); a may be real
                                        where b is complex
@@ -44,8 +45,8 @@ from rbm.online.kernels.lane_types import (
 )
 
 __all__ = [
-    "BYTES", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "larger", "load",
-    "load_from", "modulus", "real", "root", "splat", "splat_from", "square", "store",
+    "BYTES", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "item", "larger", "load",
+    "load_from", "modulus", "put", "real", "root", "splat", "splat_from", "square", "store",
 ]  # fmt: skip
 
 function: Any = intrinsic  # its results have types for Numba, not for a type checker
@@ -89,6 +90,29 @@ def load_from(typingctx: Any, array: Any, element: Any) -> Any:
         return builder.load(place, align=kind.dtype.bitwidth // 8)
 
     return kind(array, types.intp), codegen
+
+
+@function
+def item(typingctx: Any, array: Any, element: Any) -> Any:
+    """Return one element of an array, counted through all its rows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.intp), codegen
+
+
+@function
+def put(typingctx: Any, array: Any, element: Any, value: Any) -> Any:
+    """Write one element of an array, counted through all its rows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        context.pack_value(builder, array.dtype, args[2], builder.gep(data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), codegen
 
 
 @function

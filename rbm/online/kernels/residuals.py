@@ -17,9 +17,11 @@ from rbm.online.kernels.lanes import (
     fma,
     fnma,
     imag,
+    item,
     load,
     load_from,
     modulus,
+    put,
     real,
     splat,
     splat_from,
@@ -40,10 +42,11 @@ def gather(values: Any, first: int, lanes: int, out: Any) -> None:
 @compiled
 def collect(values: Any, rows: Any, lanes: int, out: Any) -> None:
     """Copy the rows of `values` (M, count) with these numbers into lanes."""
+    count = values.shape[1]
     for lane in range(lanes):
-        row = rows[lane]
-        for q in range(values.shape[1]):
-            out[q * lanes + lane] = values[row, q]
+        start = item(rows, lane) * count
+        for q in range(count):
+            put(out, q * lanes + lane, item(values, start + q))
 
 
 @compiled
