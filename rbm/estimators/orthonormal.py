@@ -82,7 +82,7 @@ class Orthonormal(FactorNorm):
         if is_single(numpy_dtype(self.factor)):
             return self.floor_weights(dtype)
         compensated = 2 * rounding_constant(len(self.norms), np.dtype(dtype)) ** 2
-        in_parts = split_constant(*self.factor.shape, np.dtype(dtype).kind == "c")
+        in_parts = split_constant(self.factor.shape[0], len(self.norms), np.dtype(dtype).kind == "c")
         weights = SAFETY * self.defects + (compensated + in_parts) * self.norms
         return np.where(self.norms + self.defects > 0, weights + np.finfo(float).tiny, weights)
 

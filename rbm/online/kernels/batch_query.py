@@ -113,6 +113,13 @@ def solution(system: Any, answers: Any, here: int, group: int, tile: Any) -> int
 
 
 @inlined
+def terms(weights: Any, group: int, tile: Any) -> Any:
+    """Write the residual coefficients of one group, and return sum_j w_j |c_j|."""
+    zero = alike(splat(tile.one.dtype.type(0)), load(tile.theta, 0))
+    return coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, weights, group, tile.c, tile.moduli, zero)
+
+
+@inlined
 def residual_sums(factor: Any, alone: bool, tile: Any) -> None:
     """Compute ||F c||^2 or half of c^H G c of both groups into `tile.norms`; if `alone`, of the first lane only."""
     expanded = factor.mode == EXPANDED
@@ -191,9 +198,7 @@ def look_again(
     for lane in range(tile.lanes):
         tile.rows[lane] = tile.rows[2 * tile.lanes + min(lane, here - 1)]
     load_group(points, answers, True, 0, tile)
-    zero = alike(splat(tile.one.dtype.type(0)), load(tile.theta, 0))
-    limit = coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, factor.weights[1], 0, tile.c, zero)
-    store(tile.one, 0, limit)
+    store(tile.one, 0, terms(factor.weights[1], 0, tile))
     worth = False
     for lane in range(here):
         worth = worth or gains(factor, answers, lane, tile)
@@ -209,7 +214,6 @@ def look_again(
 def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
     """Do the work of :func:`query`, whose arguments have the names of their fields here."""
     tile = new_tile(system, factor, finish, points, answers.gamma, room)
-    zero = alike(splat(tile.one.dtype.type(0)), load(tile.theta, 0))
     count, failures, waiting = len(points.theta), 0, 0
     for base in range(0, count, 2 * tile.lanes):
         rows_of_tile(base, count, tile)
@@ -221,9 +225,7 @@ def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any
             failures += solution(system, answers, here, group, tile)
             finish_group(system, finish, answers, here, group, tile)
             if factor.mode != NOTHING:
-                weights = factor.weights[0]
-                limit = coefficients(tile.theta, tile.phi, tile.gamma, tile.shape, weights, group, tile.c, zero)
-                store(tile.floors, group, limit)
+                store(tile.floors, group, terms(factor.weights[0], group, tile))
         if factor.mode == NOTHING:
             continue
         residual_sums(factor, count == 1, tile)

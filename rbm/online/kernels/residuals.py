@@ -50,10 +50,12 @@ def collect(values: Any, rows: Any, lanes: int, out: Any) -> None:
 
 
 @compiled
-def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, group: int, c: Any, zero: Any) -> Any:
+def coefficients(
+    theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, group: int, c: Any, moduli: Any, zero: Any
+) -> Any:
     """Write c into the lanes of `group` of a tile; return sum_j w_j |c_j|.
 
-    c is that of :func:`rbm.online.reference.residual_coefficients`.
+    c is that of :func:`rbm.online.reference.residual_coefficients`. moduli (Qa,) : scratch, for |theta|
     """
     qa, qf, n = sizes
     parts = theta.itemsize // c.itemsize  # 2 for complex numbers
@@ -65,6 +67,8 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
         if parts == 2:
             store(c, 4 * q + 2 + group, imag(x))
         total = fma(splat_from(weights, q), modulus(x), total)
+    for q in range(qa):
+        store(moduli, q, modulus(load(theta, q)))
     j = qf
     for i in range(n):
         g = load(gamma, i)
@@ -75,7 +79,7 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
             store(c, 2 * parts * j + group, real(x))
             if parts == 2:
                 store(c, 4 * j + 2 + group, imag(x))
-            inner = fma(splat_from(weights, j), modulus(t), inner)
+            inner = fma(splat_from(weights, j), load(moduli, q), inner)
             j += 1
         total = fma(modulus(g), inner, total)
     return total

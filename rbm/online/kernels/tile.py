@@ -54,9 +54,8 @@ class Tile(NamedTuple):
     floors: Any  #: (2,)
     betas: Any  #: (2,)
     rounding: Any  #: (2 * outputs + 6,) rounding errors of the outputs; of compliant ones, and what A - A^H adds
-    rows: (
-        Any  #: (4 * lanes,) numbers of the points in the lanes of both groups, then of those that wait for another look
-    )
+    moduli: Any  #: (Qa,) |theta|
+    rows: Any  #: (6 * lanes,) numbers of the points in the lanes of both groups, then of those that wait
     shape: Any  #: (Qa, Qf, N)
     lanes: int
     parts: int  #: real numbers in a number of the working type
@@ -67,7 +66,7 @@ def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any
 
     That is a register and a half of real ones more than :func:`new_tile` cuts.
     """
-    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 50
+    registers = 2 * qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 50
     return registers * (64 // factor.matrix.itemsize)
 
 
@@ -91,11 +90,12 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     floors, at = cut(numbers, at, 2)
     betas, at = cut(numbers, at, 2)
     rounding, at = cut(numbers, at, 2 * len(finish.norms) + 6)
+    moduli, at = cut(numbers, at, of_theta // parts)
     rows, at = cut(numbers, at, 12)
     c[:] = 0  # the rows that pad c must be zero
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
         theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
         matrix.view(room.dtype), spare.view(room.dtype), inverse.view(room.dtype), total.view(room.dtype), total,
-        one, c, work, norms, floors, betas, rounding, rows.view(np.int64), shape, 64 // numbers.itemsize, parts,
+        one, c, work, norms, floors, betas, rounding, moduli, rows.view(np.int64), shape, 64 // numbers.itemsize, parts,
     )  # fmt: skip
