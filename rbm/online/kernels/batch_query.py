@@ -31,7 +31,7 @@ from rbm.online.kernels.arguments import (
     Points,
 )
 from rbm.online.kernels.certification import certify, finish_group, is_weak
-from rbm.online.kernels.compiler import inlined, kernel
+from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.elimination import lu
 from rbm.online.kernels.lanes import (
     alike,
@@ -60,7 +60,7 @@ def rows_of_tile(base: int, count: int, tile: Any) -> None:
         tile.rows[lane] = min(base + lane, count - 1)
 
 
-@inlined
+@compiled
 def load_group(points: Any, answers: Any, given: bool, group: int, tile: Any) -> None:
     """Load coefficients, and gamma where it is given, of the points of one group into its lanes."""
     rows = tile.rows[group * tile.lanes :]
@@ -112,7 +112,7 @@ def solution(system: Any, answers: Any, here: int, group: int, tile: Any) -> int
     return failures
 
 
-@inlined
+@compiled
 def terms(weights: Any, group: int, tile: Any) -> Any:
     """Write the residual coefficients of one group, and return sum_j w_j |c_j|."""
     zero = alike(splat(tile.one.dtype.type(0)), load(tile.theta, 0))
@@ -163,7 +163,7 @@ def gains(factor: Any, answers: Any, lane: int, tile: Any) -> bool:
     return v < SHARP * (f - (tile.one[lane] + factor.relative * v + factor.absolute))
 
 
-@inlined
+@compiled
 def refined_residual(factor: Any, answers: Any, here: int, alone: bool, tile: Any) -> None:
     """Write residual norms in twice the working precision for the points of the first group whose floor gains by it.
 
@@ -190,7 +190,7 @@ def refined_residual(factor: Any, answers: Any, here: int, alone: bool, tile: An
             answers.resolved[row] = v >= RESOLVED * f
 
 
-@inlined
+@compiled
 def look_again(
     system: Any, factor: Any, finish: Any, points: Any, answers: Any, here: int, alone: bool, tile: Any
 ) -> int:

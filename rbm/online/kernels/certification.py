@@ -1,4 +1,7 @@
-"""Outputs and error bounds of the points of a tile, from their coefficients and residual norms."""
+"""Outputs and error bounds of the points of a tile, from their coefficients and residual norms.
+
+A tile comes here twice, at once and when points are looked at again: what is called from both places is a function.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 from rbm.online.forms import SHARP
 from rbm.online.kernels.arguments import LDL, NO_BOUND, SOLVED
 from rbm.online.kernels.bounds import output_bound
-from rbm.online.kernels.compiler import inlined
+from rbm.online.kernels.compiler import compiled, inlined
 from rbm.online.kernels.lanes import (
     alike,
     fma,
@@ -92,7 +95,7 @@ def stability_bound(stability: Any, group: int, tile: Any) -> None:
     store(tile.betas, group, fnma(splat(tile.one.dtype.type(1)), spent, splat_from(stability, 0) * least))
 
 
-@inlined
+@compiled
 def finish_group(system: Any, finish: Any, answers: Any, here: int, group: int, tile: Any) -> None:
     """Compute the outputs of `here` points, and what the bounds of one group need, into its registers."""
     outputs(finish, answers, here, group, tile)
@@ -102,7 +105,7 @@ def finish_group(system: Any, finish: Any, answers: Any, here: int, group: int, 
         stability_bound(finish.stability, group, tile)
 
 
-@inlined
+@compiled
 def certify(
     factor: Any, finish: Any, direct: bool, beta: Any, answers: Any, here: int, group: int, again: bool, tile: Any
 ) -> int:

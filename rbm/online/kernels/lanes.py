@@ -52,11 +52,15 @@ __all__ = [
 function: Any = intrinsic  # its results have types for Numba, not for a type checker
 
 
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """Return a pointer to the first element of an array."""
+    return context.make_array(array_type)(context, builder, array).data
+
+
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
     """Return a pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
     vector = vector_of(kind)
-    data = context.make_array(array_type)(context, builder, array).data
-    base = builder.bitcast(data, vector.element.as_pointer())
+    base = builder.bitcast(_data(context, builder, array_type, array), vector.element.as_pointer())
     place = builder.gep(base, [builder.mul(index, ir.Constant(index.type, step))])
     return builder.bitcast(place, vector.as_pointer())
 
@@ -97,7 +101,7 @@ def item(typingctx: Any, array: Any, element: Any) -> Any:
     """Return one element of an array, counted through all its rows."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        data = _data(context, builder, sig.args[0], args[0])
         return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
 
     return array.dtype(array, types.intp), codegen
@@ -108,7 +112,7 @@ def put(typingctx: Any, array: Any, element: Any, value: Any) -> Any:
     """Write one element of an array, counted through all its rows."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        data = _data(context, builder, sig.args[0], args[0])
         context.pack_value(builder, array.dtype, args[2], builder.gep(data, [args[1]]))
         return context.get_dummy_value()
 
