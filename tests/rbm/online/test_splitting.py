@@ -45,12 +45,18 @@ def test_digits_leave_room_for_the_sum(columns: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 3, 40])
-def test_first_parts_have_exact_sums(columns: int) -> None:
-    """R = R' + R'' exactly, and R' c' without a rounding error in any order, compared with fractions."""
+@pytest.mark.parametrize("even", [False, True])
+def test_first_parts_have_exact_sums(columns: int, even: bool) -> None:
+    """R = R' + R'' exactly, and R' c' without a rounding error in any order, compared with fractions.
+
+    Even ones, where no product is small, need all the digits that a sum has.
+    """
     rng = np.random.default_rng(columns)
-    matrix = rng.standard_normal((5, columns)) * 10.0 ** rng.uniform(-20, 20, columns)
-    matrix[:, columns // 2] = 0.0
-    c = rng.standard_normal(columns) * 10.0 ** rng.uniform(-9, 0, columns)
+    matrix, c = rng.uniform(0.9, 1.0, (5, columns)), rng.uniform(0.9, 1.0, columns)
+    if not even:
+        matrix = rng.standard_normal((5, columns)) * 10.0 ** rng.uniform(-20, 20, columns)
+        matrix[:, columns // 2] = 0.0
+        c = rng.standard_normal(columns) * 10.0 ** rng.uniform(-9, 0, columns)
     split, (a, _) = split_matrix(matrix), split_digits(columns)
     assert np.array_equal(split.head + split.tail, matrix)
     assert np.all(np.abs(split.head) <= split.scales)
