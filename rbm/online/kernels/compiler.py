@@ -14,6 +14,7 @@ from rbm.estimate import RESOLVED
 from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
+from rbm.online.kernels.parts import KernelCompiler, PartCompiler
 from rbm.online.programs import OPERATIONS
 
 __all__ = ["compiled", "inlined", "kernel", "source_digest"]
@@ -29,8 +30,9 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 jit: Any = numba.njit
 #: Decorators of the functions that kernels call. They are compiled as parts of kernels and not kept on disk by
 #: themselves; Numba compiles `inlined` ones into their callers.
-compiled = jit(**OPTIONS)
-inlined = jit(inline="always", **OPTIONS)
+PART: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler, **OPTIONS}
+compiled = jit(**PART)
+inlined = compiled
 
 
 def source_digest() -> str:
@@ -47,7 +49,7 @@ def kernel(function: Any) -> Any:
 
     :mod:`rbm.online.kernels.kernel_cache` keeps it.
     """
-    made = jit(nogil=True, **OPTIONS)(function)
+    made = jit(nogil=True, no_cfunc_wrapper=True, pipeline_class=KernelCompiler, **OPTIONS)(function)
     made._cache = KernelCache(function.__name__, source_digest())
     watch((made,))
     return made

@@ -77,7 +77,7 @@ def interpolated_tiles(form: Any, points: Any, answers: Any, room: Any) -> None:
     c, at = cut(numbers, at, 2 * parts * len(form.weights) + 8)
     x, at = cut(numbers, at, len(form.squares))
     out, at = cut(numbers, at, 2)
-    theta_lanes, phi_lanes, gamma_lanes = theta.view(room.dtype), phi.view(room.dtype), gamma.view(room.dtype)
+    theta_lanes, phi_lanes, gamma_lanes = theta.viewed(room.dtype), phi.viewed(room.dtype), gamma.viewed(room.dtype)
     zero = alike(splat(numbers.dtype.type(0)), load(theta_lanes, 0))
     for row in range(0, count, lanes):
         gather(points.theta, row, lanes, theta)

@@ -30,6 +30,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
+from rbm.online.kernels.memory import address_of
+
 __all__ = [
     "BYTES", "alike", "conj", "copysign", "equal", "fma", "fnma", "imag", "larger", "load", "load_from", "modulus",
     "real", "root", "splat", "square", "store",
@@ -117,8 +119,7 @@ def _call(builder: Any, name: str, *args: Any) -> Any:
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
     """Return a pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
     vector = _vector(kind)
-    data = context.make_array(array_type)(context, builder, array).data
-    base = builder.bitcast(data, vector.element.as_pointer())
+    base = builder.bitcast(address_of(context, builder, array_type, array), vector.element.as_pointer())
     place = builder.gep(base, [builder.mul(index, ir.Constant(index.type, step))])
     return builder.bitcast(place, vector.as_pointer())
 

@@ -98,7 +98,7 @@ def new_march_tile(system: Any, factor: Any, points: Any, room: Any, keep: bool)
     shape, kind = (of_phi // parts, of_theta // parts, of_mass // parts, n), room.dtype
     return MarchTile(
         phi.view(kind), phi, theta.view(kind), theta, weights.view(kind), weights, stiffness.view(kind),
-        source.view(kind), matrix.view(kind), inverse.view(kind), gamma.view(kind), gamma, tail.view(kind),
+        source.view(kind), matrix.view(kind), inverse.viewed(kind), gamma.view(kind), gamma, tail.view(kind),
         increment.view(kind), functionals.view(kind), functionals, of_point.view(kind), c.view(kind),
         residuals.view(kind), residuals, total.view(kind), total, magnitudes, floors, values, spreads, sizes, pivots,
         one, numbers, shape, 64 // numbers.itemsize, parts,

@@ -126,7 +126,7 @@ def factorize(system: Any, tile: Any) -> None:
             for j in range(i + 1):
                 store(tile.matrix, e, fma(part, load(tile.stiffness, i * n + j), load(tile.matrix, e)))
                 e += 1
-        smallest = ldl_factors(tile.matrix, n, tile.increment, tile.inverse.view(tile.real.dtype), one)
+        smallest = ldl_factors(tile.matrix, n, tile.increment, tile.inverse.viewed(tile.real.dtype), one)
     else:
         for e in range(n * n):
             store(tile.matrix, e, fma(part, load(tile.stiffness, e), load(tile.matrix, e)))
@@ -269,7 +269,7 @@ def one_step(system: Any, points: Any, answers: Any, row: int, k: int, place: in
     control = load(tile.sum, 0)
     force(tile.stiffness, tile.source, tile.gamma, n, control, tile.increment)
     if system.kind == LDL:
-        ldl_solve(tile.matrix, tile.increment, n, tile.inverse.view(tile.real.dtype))
+        ldl_solve(tile.matrix, tile.increment, n, tile.inverse.viewed(tile.real.dtype))
     else:
         lu_solve(tile.matrix, tile.increment, n, tile.inverse)
     part = splat(tile.real.dtype.type(1 - system.theta))
