@@ -8,6 +8,7 @@ from rbm.estimate import RESOLVED
 from rbm.online.kernels.arguments import Answers, PackedProducts, Points
 from rbm.online.kernels.compiler import inlined, kernel
 from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, root, splat, store
+from rbm.online.kernels.memory import bare
 from rbm.online.kernels.residuals import coefficients, gather, present
 from rbm.online.kernels.tile import aligned, cut
 
@@ -101,4 +102,4 @@ def interpolated(form: Any, points: Any, answers: Any, room: Any) -> None:
     form, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`products_scratch_size` numbers of the working type
     """
-    interpolated_tiles(PackedProducts(*form), Points(*points), Answers(*answers), room)
+    interpolated_tiles(PackedProducts(*bare(form)), Points(*bare(points)), Answers(*bare(answers)), bare(room))

@@ -8,7 +8,7 @@ Inside compiled functions:
 
 bare(x)                                an array, or those in a tuple, as Memory; what is no contiguous array stays
 m[i], m[i, j], m[i, j, k]              entries, also to be assigned to
-m[a:b], m[i], m[i, a:b]                some of the entries of a vector; a row of a table; some of its entries
+m[a:b], m[i], m[i, a:b]                some entries, or rows; a row; some of its entries
 m.reshape((i, j)), m.viewed(dtype)       the same memory with another shape, or as numbers of another type (vectors)
 len(m), m.shape, m.dtype, m.itemsize   as of arrays; m.address is that of the first entry
 """
@@ -110,7 +110,7 @@ def _indexed(memory: Any, index: Any) -> Any:
     indices = tuple(index.types) if isinstance(index, types.BaseTuple) else (index,)
     slices = [k for k, i in enumerate(indices) if isinstance(i, types.SliceType)]
     whole = all(isinstance(i, types.Integer | types.SliceType) for i in indices) and len(indices) <= memory.ndim
-    if not whole or slices not in ([], [memory.ndim - 1]):
+    if not whole or slices not in ([], [len(indices) - 1]):
         return None
     left = memory.ndim - len(indices) + len(slices)
     return Memory(memory.dtype, left) if left else memory.dtype
@@ -126,7 +126,7 @@ def _place(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, list[A
         if isinstance(kind, types.SliceType):
             part = context.make_helper(builder, kind, value=value)
             stop = builder.select(builder.icmp_signed("<", part.stop, length), part.stop, length)
-            place, left = part.start, [builder.sub(stop, part.start)]
+            place, left = part.start, [builder.sub(stop, part.start), *left]
         else:
             place = context.cast(builder, value, kind, types.intp)
         offset = builder.add(builder.mul(offset, length), place)

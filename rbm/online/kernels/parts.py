@@ -1,39 +1,48 @@
-"""Functions that are only parts of kernels: typed and translated on their own, optimised only within a kernel.
+"""How Numba compiles here: functions that are only parts of kernels end as intermediate code, in a short pipeline.
 
-Numba makes machine code, and wrappers for calls from Python and C, of every function that a kernel calls, and then
-compiles them once more into the kernel. That is half of the time of a first use. A part of ours ends as LLVM's
-intermediate code, which is linked into its callers.
+Numba makes machine code, and wrappers for calls from Python and C, of every function that a kernel calls, and compiles
+each of them once more into the kernel; and it asks all of its rules for the type of every `i + 1`. That was most of
+the time of a first use. Here a part is typed and translated, then linked into its callers; a kernel alone is
+optimised. None of this changes what is computed: no rule of arithmetic is relaxed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
 from typing import Any, ClassVar
 
 from llvmlite import binding
-from numba.core import compiler_lock, types, typed_passes
+from numba.core import compiler_lock, typed_passes, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
+from numba.core.registry import CPUDispatcher
 
-__all__ = ["KernelCompiler", "PartCompiler"]
-UNUSED = ("WithLifting", "InlineClosureLikes", "RewriteSemanticConstants", "DeadBranchPrune", "RewriteDynamicRaises", "MakeFunctionToJitFunction", "InlineInlinables", "FindLiterallyCalls", "LiteralUnroll", "LiteralPropagationSubPipelinePass", "InlineOverloads", "NopythonRewrites", "NoPythonSupportedFeatureValidation", "DumpParforDiagnostics")
-VEC=os.environ.get("V","0")=="1"
-LEVEL=int(os.environ.get("LEVEL","3"))
-NOINL=int(os.environ.get("NOINL","3"))
+__all__ = ["InlinedCompiler", "KernelCompiler", "Part", "PartCompiler"]
+
+#: Passes of Numba for what kernels do not have: closures, lists, literals, arrays as operands, exceptions.
+UNUSED = {
+    "DeadBranchPrune", "DumpParforDiagnostics", "FindLiterallyCalls", "InlineClosureLikes", "InlineInlinables",
+    "InlineOverloads", "LiteralPropagationSubPipelinePass", "LiteralUnroll", "MakeFunctionToJitFunction",
+    "NoPythonSupportedFeatureValidation", "NopythonRewrites", "RewriteDynamicRaises", "RewriteSemanticConstants",
+    "WithLifting",
+}  # fmt: skip
+#: Functions of more blocks than this have loops or choices: they stay functions, which are optimised once.
+SHORT = 3
+
 
 class PartLibrary(JITCodeLibrary):
-    """The intermediate code of one part, with the parts that it calls, which callers link."""
+    """The intermediate code of one part and of those that it calls, for callers to link."""
+
+    separate = True
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
         for function in ll_module.functions:
-            if not function.is_declaration and sum(1 for _ in function.blocks) > NOINL and "::" not in function.name:
+            if self.separate and not function.is_declaration and sum(1 for _ in function.blocks) > SHORT:
                 function.add_function_attribute("noinline")
 
     def finalize(self) -> None:
-        """Link the parts that this one calls; nothing is optimised and no machine code is made."""
+        """Link the parts that this one calls; nothing is optimised, and no machine code is made."""
         compiler_lock.require_global_compiler_lock()
         self._raise_if_finalized()
         for library in dict.fromkeys(self._linking_libraries):
@@ -43,18 +52,23 @@ class PartLibrary(JITCodeLibrary):
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
-        """Return a function that raises MemoryError: a part has no code that Python could call."""
-        return ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value or 0
+        """Return 0: there is no code that could be called."""
+        self._ensure_finalized()
+        return 0
 
     @property
     def codegen(self) -> Any:
-        """Numba's generator of code, which has no environments to set where there is no code."""
-        return _Unset(super().codegen)
+        """Numba's generator of code, which sets no environment where there is no code."""
+        return _WithoutCode(super().codegen)
 
 
-class _Unset:
-    """Numba's generator of code, without its :meth:`set_env`."""
+class InlinedLibrary(PartLibrary):
+    """The same for a part that may be compiled into its callers however long it is."""
 
+    separate = False
+
+
+class _WithoutCode:
     def __init__(self, codegen: Any) -> None:
         self._codegen = codegen
 
@@ -66,51 +80,52 @@ class _Unset:
 
 
 class KernelLibrary(JITCodeLibrary):
-    """The code of a kernel."""
+    """The code of a kernel; its parts are its own, so that LLVM may change how they are called."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
-        self._own = {f.name for f in ll_module.functions if not f.is_declaration} | getattr(self, "_own", set())
+        own: set[str] = self.__dict__.setdefault("_own", set())
+        own.update(function.name for function in ll_module.functions if not function.is_declaration)
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and function.name not in self._own:
                 function.linkage = binding.Linkage.internal
-        builder = self._codegen._pass_builder(opt=LEVEL, loop_vectorize=VEC, slp_vectorize=VEC)
-        manager = builder.getModulePassManager()
-        manager.run(self._final_module, builder)
+        super()._optimize_final_module()
 
 
 class _Lowering(typed_passes.NativeLowering):
-    """Numba's lowering into a library of another kind."""
+    """Numba's translation, into a library of another kind."""
 
     library: type
 
     def run_pass(self, state: Any) -> bool:
-        """Lower one function."""
+        """Translate one function."""
         state.library = self.library(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         return bool(super().run_pass(state))
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class PartLowering(_Lowering):
-    """Numba's lowering into a :class:`PartLibrary`."""
-
+class _PartLowering(_Lowering):
     _name = "rbm_part_lowering"
     library = PartLibrary
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class KernelLowering(_Lowering):
-    """Numba's lowering into a :class:`KernelLibrary`."""
+class _InlinedLowering(_Lowering):
+    _name = "rbm_inlined_lowering"
+    library = InlinedLibrary
 
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _KernelLowering(_Lowering):
     _name = "rbm_kernel_lowering"
     library = KernelLibrary
 
 
 class TypingContext:
-    """Numba's rules of types, with the answers that they gave before for functions of Numba's own."""
+    """Numba's rules of types, with the answers that they gave for its own functions and operators before."""
 
     known: ClassVar[dict[Any, Any]] = {}
 
@@ -134,24 +149,38 @@ class TypingContext:
 
 
 class PartCompiler(CompilerBase):
-    """Numba's pipeline with :class:`PartLowering` in the place of its own."""
+    """Numba's pipeline for parts of kernels."""
 
-    lowering: Any = PartLowering
+    lowering: Any = _PartLowering
 
-    def __init__(self, typingctx: Any, *rest: Any) -> None:
-        super().__init__(TypingContext(typingctx), *rest)
+    def __init__(self, typingctx: Any, *others: Any) -> None:
+        super().__init__(TypingContext(typingctx), *others)
 
     def define_pipelines(self) -> list[Any]:
-        """Return the passes."""
+        """Return Numba's passes without those that are not used, and with another translation."""
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes = [(p, what) for p, what in manager.passes if p.__name__ not in UNUSED]
-        manager.passes[:] = [(self.lowering if p is typed_passes.NativeLowering else p, what) for p, what in passes]
+        used = [(made, what) for made, what in manager.passes if made.__name__ not in UNUSED]
+        manager.passes[:] = [(self.lowering if p is typed_passes.NativeLowering else p, what) for p, what in used]
         manager._finalized = False
         manager.finalize()
         return [manager]
 
 
-class KernelCompiler(PartCompiler):
-    """Numba's pipeline with :class:`KernelLowering` in the place of its own."""
+class InlinedCompiler(PartCompiler):
+    """Numba's pipeline for parts that may be compiled into their callers."""
 
-    lowering = KernelLowering
+    lowering = _InlinedLowering
+
+
+class KernelCompiler(PartCompiler):
+    """Numba's pipeline for kernels."""
+
+    lowering = _KernelLowering
+
+
+class Part(CPUDispatcher):
+    """A function that only compiled code calls."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Raise TypeError."""
+        raise TypeError(f"{self.py_func.__name__} is a part of kernels, which Python cannot call; call it from a kernel")

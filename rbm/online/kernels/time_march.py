@@ -29,6 +29,7 @@ from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.factors import ldl_factors, ldl_solve, lu_factors, lu_solve
 from rbm.online.kernels.lanes import alike, fma, fnma, larger, load, modulus, root, splat, square, store
 from rbm.online.kernels.march_tile import STEPS, new_march_tile
+from rbm.online.kernels.memory import bare
 from rbm.online.kernels.residuals import gather, two_sum
 from rbm.online.kernels.solvers import assemble
 
@@ -340,4 +341,10 @@ def march(system: Any, factor: Any, points: Any, answers: Any, room: Any) -> int
     system, factor, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`rbm.online.kernels.march_tile.march_scratch_size` numbers of the working type
     """
-    return march_tiles(MarchSystem(*system), MarchFactor(*factor), MarchPoints(*points), MarchAnswers(*answers), room)
+    return march_tiles(
+        MarchSystem(*bare(system)),
+        MarchFactor(*bare(factor)),
+        MarchPoints(*bare(points)),
+        MarchAnswers(*bare(answers)),
+        bare(room),
+    )
