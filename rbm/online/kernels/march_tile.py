@@ -101,6 +101,6 @@ def new_march_tile(system: Any, factor: Any, points: Any, room: Any, keep: bool)
         phi.viewed(kind), phi, theta.viewed(kind), theta, weights.viewed(kind), weights, stiffness.viewed(kind),
         source.viewed(kind), matrix.viewed(kind), inverse.viewed(kind), gamma.viewed(kind), gamma, tail.viewed(kind),
         increment.viewed(kind), functionals.viewed(kind), functionals, of_point.viewed(kind), c.viewed(kind),
-        residuals.viewed(kind), residuals, total.viewed(kind), total, magnitudes, floors, values, spreads, sizes, pivots,
-        one, numbers, shape, 64 // numbers.itemsize, parts,
+        residuals.viewed(kind), residuals, total.viewed(kind), total, magnitudes, floors, values, spreads, sizes,
+        pivots, one, numbers, shape, 64 // numbers.itemsize, parts,
     )  # fmt: skip

@@ -183,4 +183,4 @@ class Part(CPUDispatcher):
 
     def __call__(self, *args: Any) -> Any:
         """Raise TypeError."""
-        raise TypeError(f"{self.py_func.__name__} is a part of kernels, which Python cannot call; call it from a kernel")
+        raise TypeError(f"{self.py_func.__name__} is a part of kernels, which only compiled code calls")

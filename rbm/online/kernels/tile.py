@@ -91,6 +91,6 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
         theta.viewed(room.dtype), theta, phi.viewed(room.dtype), phi, solution.viewed(room.dtype), solution,
-        matrix.viewed(room.dtype), spare.viewed(room.dtype), inverse.viewed(room.dtype), total.viewed(room.dtype), total,
-        one, c, work, norms, floors, betas, rounding, shape, 64 // numbers.itemsize, parts,
+        matrix.viewed(room.dtype), spare.viewed(room.dtype), inverse.viewed(room.dtype), total.viewed(room.dtype),
+        total, one, c, work, norms, floors, betas, rounding, shape, 64 // numbers.itemsize, parts,
     )  # fmt: skip
