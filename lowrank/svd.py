@@ -199,13 +199,8 @@ def _automatic(a: Any, limits: Limits, left: Any, right: Any, rng: int | np.rand
     width = rank + default_oversamples(rank)
     if tall and short <= GRAM_BELOW * width and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
         return by_gram
-    if (
-        SQUARE[0] <= short <= SQUARE[1]
-        and 4 * rank <= short
-        and not tall
-        and not weighted
-        and isinstance(a, np.ndarray)
-    ):
+    square = isinstance(a, np.ndarray) and not tall and not weighted and SQUARE[0] <= short <= SQUARE[1]
+    if square and 4 * rank <= short:
         if _flat(a, rank) and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
             return by_gram
     elif short <= DIRECT_BELOW * width:

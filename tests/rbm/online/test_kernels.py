@@ -17,7 +17,7 @@ from rbm.estimate import RESOLVED
 from rbm.online import kernels, programs, reference
 from rbm.online.compiled import CompiledModel
 from rbm.online.forms import SHARP, Finish, NormForm, ProductForm, SquareForm
-from rbm.online.kernels import compiler, lanes, memory, packed
+from rbm.online.kernels import compiler, lanes, packed
 from rbm.online.programs import OPERATIONS
 
 DTYPES = [np.float64, np.complex128, np.float32, np.complex64]
@@ -437,33 +437,3 @@ def test_what_is_compiled_takes_only_constants_from_elsewhere() -> None:
                 taken |= {name.strip() for name in names.split(",")}
     assert taken == {"RESOLVED", "SHARP", "Program", "programs"}
     assert [getattr(programs, name.upper()) for name in OPERATIONS] == list(range(len(OPERATIONS)))
-
-
-def test_memory_is_indexed_as_an_array() -> None:
-    """Entries, rows, pieces, shapes and other types of an address with a shape, against NumPy."""
-    table, flags = np.arange(24.0).reshape(4, 6), np.zeros(3, bool)
-
-    @numba.njit
-    def read(array: Any, flags: Any) -> Any:
-        made, own = memory.bare((array, flags))
-        own[1] = made[3, 5] > made.shape[0]
-        made[0, 0] = -7
-        row, rows = made[2], made[1:3]
-        piece, numbers = row[1:100], made.reshape((24,))
-        again = numbers.viewed(np.int64)
-        return (
-            row[1], rows[1, 2], len(rows), piece[0], len(piece), made[2, 1:3][1], numbers[23], again.itemsize,
-            len(again), made.reshape((2, 3, 4))[1, 2, 3], made.address % 8,
-        )  # fmt: skip
-
-    expected = table[2, 1], table[2, 2], 2, table[2, 1], 5, table[2, 2], 23.0, 8, 24, 23.0, 0
-    assert read(table, flags) == expected
-    assert table[0, 0] == -7
-    assert flags.tolist() == [False, True, False]
-    with pytest.raises(numba.TypingError):
-        numba.njit(lambda x: memory.bare(x)[0, 0, 0])(table)
-
-
-def test_a_part_of_kernels_is_not_called_by_python() -> None:
-    with pytest.raises(TypeError, match="evaluate_point is a part of kernels"):
-        kernels.evaluate_point()
