@@ -18,20 +18,20 @@ def test_memory_is_indexed_as_an_array() -> None:
     table, flags = np.arange(24.0).reshape(4, 6), np.zeros(3, bool)
 
     @numba.njit
-    def read(array: Any, flags: Any) -> Any:
+    def read(array: Any, flags: Any, whole: Any) -> Any:
         made, own = memory.bare((array, flags))
         own[1] = made[3, 5] > made.shape[0]
         made[0, 0] = -7
         row, rows = made[2], made[1:3]
         piece, numbers = row[1:100], made.reshape((24,))
-        again = numbers.viewed(np.int64)
+        again = numbers.viewed(whole.dtype)
         return (
             row[1], rows[1, 2], len(rows), piece[0], len(piece), made[2, 1:3][1], numbers[23], again.itemsize,
             len(again), made.reshape((2, 3, 4))[1, 2, 3], made.address % 8,
         )  # fmt: skip
 
     expected = table[2, 1], table[2, 2], 2, table[2, 1], 5, table[2, 2], 23.0, 8, 24, 23.0, 0
-    assert read(table, flags) == expected
+    assert read(table, flags, np.zeros(1, np.int64)) == expected
     assert table[0, 0] == -7
     assert flags.tolist() == [False, True, False]
     with pytest.raises(TypingError):
