@@ -18,6 +18,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -34,7 +35,8 @@ from numba.extending import intrinsic, models, register_model
 
 __all__ = ["Memory", "address_of", "bare"]
 
-INTP = ir.IntType(types.intp.bitwidth)
+INTP = ir.IntType(8 * np.dtype(np.intp).itemsize)
+TUPLES: Any = types.BaseTuple  # which has types for Numba, not for a type checker
 
 
 class Memory(types.Type):
@@ -88,7 +90,7 @@ def _bare_value(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 def _bare(typingctx: Any, x: Any) -> Any:
     """Return an array, or those of a tuple, as Memory."""
-    if not isinstance(x, types.BaseTuple):
+    if not isinstance(x, TUPLES):
         return _bare_type(x)(x), lambda context, builder, sig, args: _bare_value(context, builder, x, args[0])
     to = types.Tuple([_bare_type(kind) for kind in x.types])
 
@@ -107,7 +109,7 @@ def _indexed(memory: Any, index: Any) -> Any:
     """Return the type of memory[index]: a number, or Memory with fewer indices."""
     if not isinstance(memory, Memory):
         return None
-    indices = tuple(index.types) if isinstance(index, types.BaseTuple) else (index,)
+    indices = tuple(index.types) if isinstance(index, TUPLES) else (index,)
     slices = [k for k, i in enumerate(indices) if isinstance(i, types.SliceType)]
     whole = all(isinstance(i, types.Integer | types.SliceType) for i in indices) and len(indices) <= memory.ndim
     if not whole or slices not in ([], [len(indices) - 1]):
@@ -118,7 +120,7 @@ def _indexed(memory: Any, index: Any) -> Any:
 
 def _place(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, list[Any]]:
     """Return the address of memory[index], and the lengths of what is there."""
-    kinds = tuple(sig.args[1].types) if isinstance(sig.args[1], types.BaseTuple) else (sig.args[1],)
+    kinds = tuple(sig.args[1].types) if isinstance(sig.args[1], TUPLES) else (sig.args[1],)
     values = cgutils.unpack_tuple(builder, args[1], len(kinds)) if len(kinds) > 1 else [args[1]]
     data, lengths = _parts(context, builder, sig.args[0], args[0])
     offset, left = ir.Constant(INTP, 0), lengths[len(kinds) :]

@@ -82,10 +82,13 @@ class _WithoutCode:
 class KernelLibrary(JITCodeLibrary):
     """The code of a kernel; its parts are its own, so that LLVM may change how they are called."""
 
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self._own: set[str] = set()
+
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
-        own: set[str] = self.__dict__.setdefault("_own", set())
-        own.update(function.name for function in ll_module.functions if not function.is_declaration)
+        self._own.update(function.name for function in ll_module.functions if not function.is_declaration)
 
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
@@ -108,19 +111,19 @@ class _Lowering(typed_passes.NativeLowering):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _PartLowering(_Lowering):
-    _name = "rbm_part_lowering"
+    _name: Any = "rbm_part_lowering"
     library = PartLibrary
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _InlinedLowering(_Lowering):
-    _name = "rbm_inlined_lowering"
+    _name: Any = "rbm_inlined_lowering"
     library = InlinedLibrary
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _KernelLowering(_Lowering):
-    _name = "rbm_kernel_lowering"
+    _name: Any = "rbm_kernel_lowering"
     library = KernelLibrary
 
 
