@@ -20,7 +20,7 @@ from benchmarks.harness import ROOT, THREADS, text_table
 
 __all__ = ["main"]
 
-ROUNDS = 2
+ROUNDS = 3
 RESULTS = Path(__file__).with_name("first_use.json")
 CHILD = """
 import json, sys, time
