@@ -94,6 +94,8 @@ class KernelLibrary(JITCodeLibrary):
         for function in self._final_module.functions:
             if not function.is_declaration and function.name not in self._own:
                 function.linkage = binding.Linkage.internal
+                # LLVM's engine looks for what other code calls by its name, in this library too, where it is hidden
+                function.name = f"{function.name}.{self.name}"
         super()._optimize_final_module()
 
 
