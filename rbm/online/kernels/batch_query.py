@@ -45,6 +45,7 @@ from rbm.online.kernels.lanes import (
     splat,
     store,
 )
+from rbm.online.kernels.memory import bare
 from rbm.online.kernels.re_evaluation import compensated_coefficients, refine, refine_of_one, split_coefficients
 from rbm.online.kernels.residuals import coefficients, collect, present, residual, residual_of_one
 from rbm.online.kernels.solvers import assemble, ldl, least_squares
@@ -86,7 +87,7 @@ def solve_tile(system: Any, tile: Any) -> None:
         assemble(system.sources, tile.phi, qf, n, tile.gamma, zero)
         assemble(system.terms, tile.theta, qa, system.entries, tile.matrix, zero)
         if system.kind == LDL:
-            smallest = ldl(tile.matrix, tile.gamma, n, tile.spare, tile.inverse.view(tile.one.dtype), one)
+            smallest = ldl(tile.matrix, tile.gamma, n, tile.spare, tile.inverse.viewed(tile.one.dtype), one)
         else:
             lu(tile.matrix, tile.gamma, n, tile.inverse, tile.one, one)
     store(tile.one, 0, smallest)
@@ -256,5 +257,10 @@ def query(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room
     room : scratch memory, :func:`rbm.online.kernels.tile.scratch_size` numbers of the working type
     """
     return query_tiles(
-        PackedSystem(*system), PackedFactor(*factor), PackedFinish(*finish), Points(*points), Answers(*answers), room
+        PackedSystem(*bare(system)),
+        PackedFactor(*bare(factor)),
+        PackedFinish(*bare(finish)),
+        Points(*bare(points)),
+        Answers(*bare(answers)),
+        bare(room),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from rbm.online import programs
 from rbm.online.kernels.compiler import compiled, kernel
 from rbm.online.kernels.lanes import item, put
+from rbm.online.kernels.memory import bare
 
 __all__ = ["POINTS", "evaluate_point", "formulas"]
 
@@ -137,7 +138,8 @@ def formulas(steps: Any, numbers: Any, limits: Any, mus: Any, out: Any, stack: A
     out : theta (M, Qa), phi (M, Qf), beta (M,), Qa, Qf; what the program does not write may have no columns
     stack : (depth, POINTS)
     """
-    good = True
+    steps, numbers, limits, mus, stack = bare((steps, numbers, limits, mus, stack))
+    out, good = bare(out), True
     for first in range(0, len(mus), POINTS):
         count = min(POINTS, len(mus) - first)
         good = inside(limits, mus, first, count) and good

@@ -8,6 +8,7 @@ from rbm.estimate import RESOLVED
 from rbm.online.kernels.arguments import Answers, PackedProducts, Points
 from rbm.online.kernels.compiler import inlined, kernel
 from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, root, splat, store
+from rbm.online.kernels.memory import bare
 from rbm.online.kernels.residuals import coefficients, gather, present
 from rbm.online.kernels.tile import aligned, cut
 
@@ -78,7 +79,7 @@ def interpolated_tiles(form: Any, points: Any, answers: Any, room: Any) -> None:
     x, at = cut(numbers, at, len(form.squares))
     out, at = cut(numbers, at, 2)
     moduli, at = cut(numbers, at, shape[0])
-    theta_lanes, phi_lanes, gamma_lanes = theta.view(room.dtype), phi.view(room.dtype), gamma.view(room.dtype)
+    theta_lanes, phi_lanes, gamma_lanes = theta.viewed(room.dtype), phi.viewed(room.dtype), gamma.viewed(room.dtype)
     zero = alike(splat(numbers.dtype.type(0)), load(theta_lanes, 0))
     for row in range(0, count, lanes):
         gather(points.theta, row, lanes, theta)
@@ -102,4 +103,4 @@ def interpolated(form: Any, points: Any, answers: Any, room: Any) -> None:
     form, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`products_scratch_size` numbers of the working type
     """
-    interpolated_tiles(PackedProducts(*form), Points(*points), Answers(*answers), room)
+    interpolated_tiles(PackedProducts(*bare(form)), Points(*bare(points)), Answers(*bare(answers)), bare(room))

@@ -43,6 +43,7 @@ from rbm.online.kernels.lane_types import (
     parts_of,
     vector_of,
 )
+from rbm.online.kernels.memory import address_of
 
 __all__ = [
     "BYTES", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "item", "larger", "load",
@@ -52,15 +53,10 @@ __all__ = [
 function: Any = intrinsic  # its results have types for Numba, not for a type checker
 
 
-def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    """Return a pointer to the first element of an array."""
-    return context.make_array(array_type)(context, builder, array).data
-
-
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
     """Return a pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
     vector = vector_of(kind)
-    base = builder.bitcast(_data(context, builder, array_type, array), vector.element.as_pointer())
+    base = builder.bitcast(address_of(context, builder, array_type, array), vector.element.as_pointer())
     place = builder.gep(base, [builder.mul(index, ir.Constant(index.type, step))])
     return builder.bitcast(place, vector.as_pointer())
 
@@ -101,7 +97,7 @@ def item(typingctx: Any, array: Any, element: Any) -> Any:
     """Return one element of an array, counted through all its rows."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = _data(context, builder, sig.args[0], args[0])
+        data = address_of(context, builder, sig.args[0], args[0])
         return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
 
     return array.dtype(array, types.intp), codegen
@@ -112,7 +108,7 @@ def put(typingctx: Any, array: Any, element: Any, value: Any) -> Any:
     """Write one element of an array, counted through all its rows."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = _data(context, builder, sig.args[0], args[0])
+        data = address_of(context, builder, sig.args[0], args[0])
         context.pack_value(builder, array.dtype, args[2], builder.gep(data, [args[1]]))
         return context.get_dummy_value()
 

@@ -17,8 +17,8 @@ def aligned(room: Any, like: Any) -> Any:
 
     No access then straddles two cache lines.
     """
-    numbers = room.view(like.dtype)
-    return numbers[(-numbers.ctypes.data % 64) // like.itemsize :]
+    numbers = room.viewed(like.dtype)
+    return numbers[(-numbers.address % 64) // like.itemsize :]
 
 
 @inlined
@@ -92,10 +92,12 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     rounding, at = cut(numbers, at, 2 * len(finish.norms) + 6)
     moduli, at = cut(numbers, at, of_theta // parts)
     rows, at = cut(numbers, at, 12)
-    c[:] = 0  # the rows that pad c must be zero
+    for i in range(len(c)):  # the rows that pad c must be zero
+        c[i] = 0
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
-        theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
-        matrix.view(room.dtype), spare.view(room.dtype), inverse.view(room.dtype), total.view(room.dtype), total,
-        one, c, work, norms, floors, betas, rounding, moduli, rows.view(np.int64), shape, 64 // numbers.itemsize, parts,
+        theta.viewed(room.dtype), theta, phi.viewed(room.dtype), phi, solution.viewed(room.dtype), solution,
+        matrix.viewed(room.dtype), spare.viewed(room.dtype), inverse.viewed(room.dtype), total.viewed(room.dtype),
+        total, one, c, work, norms, floors, betas, rounding, moduli, rows.viewed(np.int64), shape,
+        64 // numbers.itemsize, parts,
     )  # fmt: skip
