@@ -76,7 +76,7 @@ class _WithoutCode:
         return getattr(self._codegen, name)
 
     def set_env(self, name: str, environment: Any) -> None:
-        """Do nothing."""
+        """Do nothing: nothing here is ever called."""
 
 
 class KernelLibrary(JITCodeLibrary):
@@ -187,5 +187,5 @@ class Part(CPUDispatcher):
     """A function that only compiled code calls."""
 
     def __call__(self, *args: Any) -> Any:
-        """Raise TypeError."""
+        """Raise TypeError: there is no machine code of a part."""
         raise TypeError(f"{self.py_func.__name__} is a part of kernels, which only compiled code calls")
