@@ -17,7 +17,7 @@ def solve_flops(model: ReducedModel) -> float:
     columns of height h_j: 2 Q sum h_j + 4 sum_j (h_j - j) (N - j) + N^2. Four times that for complex matrices.
     """
     q, k, n = model.operators.shape
-    hermitian = all(np.allclose(a, a.conj().T, rtol=0, atol=1e-12 * abs(a).max()) for a in model.operators)
+    hermitian = k == n and all(np.allclose(a, a.conj().T, rtol=0, atol=1e-12 * abs(a).max()) for a in model.operators)
     if k > n:
         height = pack_system(model.operators, model.rhs, False).height
         flops = 2 * q * height[:-1].sum() + 4 * sum((height[j] - j) * (n - j) for j in range(n)) + n**2

@@ -9,23 +9,22 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import psutil
 import scipy.linalg
-from threadpoolctl import threadpool_limits
 
 import rbm
 from benchmarks import peer
 from benchmarks.counts import residual_flops, solve_flops
 from benchmarks.harness import fastest, fresh, require_pymor, text_table
+from benchmarks.online_peers import CHUNK, bare_numpy, evaluated_again, gemm, in_chunks, in_threads
 from problems import reaction_diffusion_1d, thermal_block
 from rbm.online.batches import thread_count
 from rbm.solvers.factorization import factorize
 
-BATCH, CHUNK, LOOP, REPEATS = 100_000, 1_000, 200, 7
+BATCH, LOOP, REPEATS = 100_000, 200, 7
 SWEEP = 20_000
 CASES = ("block", "diffusion", "scattering")
 
@@ -164,18 +163,18 @@ def _compare(
             lambda: [rom.estimate_error(mu) for mu in points],
             LOOP,
         )
-    solve, estimate = _bare_numpy(reduced)
+    solve, estimate = bare_numpy(reduced)
     part = mus[: count // 5]
     for threads in ("BLAS threads", "Python threads"):
         one = (
-            (lambda f: lambda: _in_threads(f, part))
+            (lambda f: lambda: in_threads(f, part))
             if threads == "Python threads"
-            else (lambda f: lambda: _in_chunks(f, part))
+            else (lambda f: lambda: in_chunks(f, part))
         )
         work[f"NumPy, {CHUNK} at once, {threads}"] = one(solve), one(estimate), len(part)
     work.update({name: (call, None, 1) for name, call in full.items()})
     rows = _microseconds(work)
-    flops = [solve_flops(reduced), solve_flops(reduced) + residual_flops(reduced)]
+    flops = {name: [solve_flops(m), solve_flops(m) + residual_flops(m)] for name, m in ours.items()}
     estimated = reduced.solve(mus[:LOOP]).estimate
     assert estimated is not None
     beta = reduced.stability(mus[:LOOP], reduced.operator_coefficients(mus[:LOOP]))
@@ -193,52 +192,15 @@ def _compare(
         "factor": list(reduced.estimators["orthonormal"].factor.shape),  # type: ignore[attr-defined]
         "batch": count,
         "threads": thread_count(),
-        "flops": flops,
-        "dgemm": _gemm(np.float64),
-        "sgemm": _gemm(np.float32),
+        "flops": flops["ours"],
+        "flops_of": flops,
+        "again": {name: evaluated_again(m, mus[:LOOP]) for name, m in ours.items()},
+        "dgemm": gemm(np.float64),
+        "sgemm": gemm(np.float32),
+        "zgemm": gemm(np.complex128),
         "rows": rows,
         "deviation": deviation,
     }
-
-
-def _bare_numpy(reduced: rbm.ReducedModel) -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
-    """The same arithmetic written out, no checks, no floors: batched assembly, numpy.linalg.solve, norm(R c)."""
-    q, n, _ = reduced.operators.shape
-    flat, sources = reduced.operators.reshape(q, n * n), reduced.rhs
-    transposed = np.ascontiguousarray(reduced.estimators["orthonormal"].factor.T)  # type: ignore[attr-defined]
-    qf = len(sources)
-
-    def solve(mus: np.ndarray) -> np.ndarray:
-        theta, phi = reduced.operator_coefficients(mus), reduced.rhs_coefficients(mus)
-        return np.linalg.solve((theta @ flat).reshape(-1, n, n), (phi @ sources)[..., None])[..., 0]
-
-    def estimate(mus: np.ndarray) -> np.ndarray:
-        gamma, theta = solve(mus), reduced.operator_coefficients(mus)
-        c = np.empty((len(mus), qf + n * q), dtype=gamma.dtype)
-        c[:, :qf] = reduced.rhs_coefficients(mus)
-        np.multiply(-gamma[:, :, None], theta[:, None, :], out=c[:, qf:].reshape(-1, n, q))
-        return np.linalg.norm(c @ transposed, axis=1)
-
-    return solve, estimate
-
-
-def _in_chunks(function: Callable[[np.ndarray], np.ndarray], mus: np.ndarray) -> None:
-    """One Python thread; the library may use its own."""
-    for i in range(0, len(mus), CHUNK):
-        function(mus[i : i + CHUNK])
-
-
-def _in_threads(function: Callable[[np.ndarray], np.ndarray], mus: np.ndarray) -> None:
-    """As many Python threads as processors, one BLAS thread each."""
-    chunks = [mus[i : i + CHUNK] for i in range(0, len(mus), CHUNK)]
-    with threadpool_limits(1), ThreadPoolExecutor(thread_count()) as pool:
-        list(pool.map(function, chunks))
-
-
-def _gemm(dtype: type, n: int = 2000) -> float:
-    """GFLOP/s of the machine's matrix product, all processors."""
-    a = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
-    return 2e-9 * n**3 / fastest({"": lambda: a @ a}, 5)[""]
 
 
 def _microseconds(
@@ -261,14 +223,14 @@ def _deviation(a: np.ndarray, b: np.ndarray) -> float:
 def _table(title: str, r: dict[str, Any]) -> str:
     rows = r["rows"]
     ours, numpy = rows["ours"], [min(rows[n][k] for n in rows if n.startswith("NumPy")) for k in range(2)]
-    lines = []
+    lines, product = [], "zgemm" if "scattering" in title else "dgemm"
     for name, times in rows.items():
         cells = ["" if t is None else f"{t:.3g}" for t in times]
         rate = ""
         same = name == "ours" or name.startswith(("NumPy", "ours, one", "pyMOR"))
-        if same and times[1] is not None:
-            gflops = r["flops"][1] / times[1] * 1e-3
-            rate = f"{gflops:.3g} ({gflops / r['dgemm']:.1%})"
+        if (same or name in r["flops_of"]) and times[1] is not None:
+            gflops = r["flops_of"].get(name, r["flops"])[1] / times[1] * 1e-3
+            rate = f"{gflops:.3g} ({gflops / r[product]:.1%})"
         lines.append((name, *cells, rate))
     rows_of, columns = r["factor"]
     notes = [
@@ -277,7 +239,8 @@ def _table(title: str, r: dict[str, Any]) -> str:
         f"smallest of {REPEATS}; {r['threads']} threads.",
         f"flops needed: {r['flops'][0]:.4g} solve, {r['flops'][1]:.4g} solve + bound; matrix product of this "
         "machine in this run: "
-        f"{r['dgemm']:.3g} GFLOP/s double, {r['sgemm']:.3g} single.",
+        f"{r['dgemm']:.3g} GFLOP/s double, {r['sgemm']:.3g} single, {r['zgemm']:.3g} complex.",
+        "evaluated again near round-off: " + ", ".join(f"{share:.0%} ({name})" for name, share in r["again"].items()),
         f"best NumPy / ours: {numpy[0] / ours[0]:.3g} (solve), {numpy[1] / ours[1]:.3g} (solve + bound)",
     ]
     if "pyMOR, loop" in rows:
@@ -301,7 +264,7 @@ def _table(title: str, r: dict[str, Any]) -> str:
     if "compressed_rows" in r:
         notes.append(f"compressed: R has {r['compressed_rows']} rows.")
     notes += [f"largest relative difference, {name}: {value:.1e}" for name, value in r["deviation"].items()]
-    return text_table(title, ("", "us, solve", "us, solve + bound", "GFLOP/s (of dgemm)"), lines, notes)
+    return text_table(title, ("", "us, solve", "us, solve + bound", f"GFLOP/s (of {product})"), lines, notes)
 
 
 # ---- sweeps
@@ -309,7 +272,7 @@ def _table(title: str, r: dict[str, Any]) -> str:
 
 def _sweeps(reduced: rbm.ReducedModel, mus: np.ndarray) -> dict[str, list[list[Any]]]:
     """Over N, Q and M: [value, microseconds solve + bound, GFLOP/s, NumPy / ours]."""
-    sizes = [(n, reduced.truncate(n), mus[:SWEEP]) for n in (5, 10, 20, 30)]
+    sizes = [(n, reduced.truncate(n), mus) for n in (5, 10, 20, 30)]
     terms = []
     for blocks in ((1, 2), (2, 2), (3, 3), (4, 4)):
         model = thermal_block(blocks, 24)
@@ -320,13 +283,13 @@ def _sweeps(reduced: rbm.ReducedModel, mus: np.ndarray) -> dict[str, list[list[A
 
 
 def _point(value: int, model: rbm.ReducedModel, mus: np.ndarray) -> list[Any]:
-    _, estimate = _bare_numpy(model)
+    _, estimate = bare_numpy(model)
     count, repeats = len(mus), max(1, 300 // len(mus))
     times = fastest(
         {
             "ours": lambda: [model.solve(mus) for _ in range(repeats)],
-            "chunks": lambda: [_in_chunks(estimate, mus) for _ in range(repeats)],
-            **({"threads": lambda: _in_threads(estimate, mus)} if repeats == 1 else {}),
+            "chunks": lambda: [in_chunks(estimate, mus) for _ in range(repeats)],
+            **({"threads": lambda: in_threads(estimate, mus)} if repeats == 1 else {}),
         },
         5,
     )
@@ -337,7 +300,7 @@ def _point(value: int, model: rbm.ReducedModel, mus: np.ndarray) -> list[Any]:
 
 
 def _sweep_table(r: dict[str, Any]) -> str:
-    fixed = {"N": f"Q = 9, M = {SWEEP}", "Q": f"N = 15, M = {SWEEP}", "M": "N = 30, Q = 9"}
+    fixed = {"N": f"Q = 9, M = {BATCH}", "Q": f"N = 15, M = {SWEEP}", "M": "N = 30, Q = 9"}
     lines = [
         (
             f"{name} = {value}" + (f"   ({fixed[name]})" if k == 0 else ""),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.arrays import is_complex, namespace, real_part
+from lowrank.dense import adjoint_times, times
 from lowrank.exact import SMALL, direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
 from lowrank.limits import Limits, check_limits
@@ -29,6 +30,9 @@ DIRECT_BELOW = 3
 GRAM_BELOW = 16
 #: The same where a tolerance is asked for, and all eigenvalues are needed.
 GRAM_OF_ALL = 1000
+#: Of arrays with sides from SQUARE[0] to SQUARE[1], neither twice the other, the Gram matrix, which is cheap, tells
+#: whether the spectrum is flat: then its eigenvalues cost less than a subspace iteration that does not settle.
+SQUARE = (128, 640)
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace
 #: iteration leaves.
 LARGE = 2500
@@ -195,7 +199,11 @@ def _automatic(a: Any, limits: Limits, left: Any, right: Any, rng: int | np.rand
     width = rank + default_oversamples(rank)
     if tall and short <= GRAM_BELOW * width and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
         return by_gram
-    if short <= DIRECT_BELOW * width:
+    square = isinstance(a, np.ndarray) and not tall and not weighted and SQUARE[0] <= short <= SQUARE[1]
+    if square and 4 * rank <= short:
+        if _flat(a, rank) and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
+            return by_gram
+    elif short <= DIRECT_BELOW * width:
         return None
     found, settled = subspace_iteration(a, rank, left, right, rng=rng)
     if settled:
@@ -203,6 +211,16 @@ def _automatic(a: Any, limits: Limits, left: Any, right: Any, rng: int | np.rand
     if tall and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
         return by_gram
     return None if weighted or short <= LARGE else lanczos_svd(a, rank, rng)
+
+
+def _flat(a: np.ndarray, rank: int) -> bool:
+    """Estimate whether (sum_i s_i^2)^2 > (rank / 4) sum_i s_i^4: so many equal singular values would do it.
+
+    sum_i s_i^4 = ||A^H A||_F^2 from eight probes. This chooses the cheaper method only.
+    """
+    probes = np.random.default_rng(0).standard_normal((a.shape[1], 8))
+    fourth = np.linalg.norm(adjoint_times(a, times(a, probes))) ** 2 / 8
+    return float(np.linalg.norm(a)) ** 4 > rank / 4 * float(fourth)
 
 
 def _required(found: LowRankMatrix | None) -> LowRankMatrix:

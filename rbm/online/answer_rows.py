@@ -11,7 +11,7 @@ from array_api_compat import device
 from lowrank.arrays import beside, namespace
 from rbm.solution import Solution, mapped
 
-__all__ = ["fits", "promoted", "room_for", "spread", "wipe", "write"]
+__all__ = ["arrays_of", "fits", "promoted", "room_for", "spread", "wipe", "write", "write_fitting"]
 
 
 def room_for(part: Solution, count: int) -> Solution:
@@ -57,6 +57,24 @@ def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
         to[rows, ...] = array
 
 
+def write_fitting(target: list[Any], rows: slice, part: Solution) -> bool:
+    """Put the answers of `part` at `rows` of the arrays of :func:`arrays_of`; return False if they do not fit.
+
+    Neither is walked through twice: for a small model that takes as long as the answers of a hundred points.
+    """
+    pairs = list(zip(target, _arrays(part), strict=True))
+    if not all(_holds(to, array) for to, array in pairs):
+        return False
+    for to, array in pairs:
+        to[rows, ...] = array
+    return True
+
+
+def arrays_of(solution: Solution) -> list[Any]:
+    """Return all arrays with one row per point."""
+    return list(_arrays(solution))
+
+
 def wipe(target: Solution, rows: slice | np.ndarray) -> None:
     """Mark `rows` of `target` as failed, whatever was there. The rows are a slice, unless the arrays are NumPy's."""
 
@@ -72,8 +90,11 @@ def fits(target: Solution, part: Solution) -> bool:
 
     A callable coefficient may be either, piece by piece.
     """
-    pairs = zip(_arrays(target), _arrays(part), strict=True)
-    return all(to.dtype == array.dtype or _common(to, array) == to.dtype for to, array in pairs)
+    return all(_holds(to, array) for to, array in zip(_arrays(target), _arrays(part), strict=True))
+
+
+def _holds(to: Any, array: Any) -> bool:
+    return bool(to.dtype == array.dtype or _common(to, array) == to.dtype)
 
 
 def promoted(target: Solution, part: Solution) -> Solution:

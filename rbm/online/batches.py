@@ -13,7 +13,7 @@ from lowrank.arrays import beside, namespace
 from lowrank.progress import progress_bar
 from rbm.errors import Interrupted, PointError, place
 from rbm.online import chunks
-from rbm.online.answer_rows import fits, promoted, room_for, spread, wipe, write
+from rbm.online.answer_rows import arrays_of, fits, promoted, room_for, spread, wipe, write, write_fitting
 from rbm.online.threads import each, thread_count
 from rbm.solution import Solution
 
@@ -88,6 +88,7 @@ class _Sweep:
         self.finished = np.zeros(points.shape[0], dtype=bool)
         self.failures: list[_Failure] = []
         self.result: Solution | None = None
+        self.targets: list[Any] = []  # the arrays of the result
         self.others: list[tuple[slice, Solution]] = []  # pieces that are complex where the first was real
         self.lock = threading.Lock()
 
@@ -105,6 +106,8 @@ class _Sweep:
             done += 1
         if done == len(slices):
             return
+        assert self.result is not None
+        self.targets = arrays_of(self.result)
         with progress_bar(None, "queries", enabled=progress, total=len(self.finished)) as bar:
             bar.update(slices[done - 1].stop)
             each(lambda rows: self.one(work, rows, bar), slices[done:], parallel=isinstance(points, np.ndarray))
@@ -113,11 +116,7 @@ class _Sweep:
         """Work off one piece, in any thread."""
         mine: list[_Failure] = []
         part = _piece(work, self.points, rows, mine)
-        target = self.result
-        assert target is not None
-        fitting = part is None or fits(target, part)
-        if part is not None and fitting:
-            write(target, rows, part)
+        fitting = part is None or write_fitting(self.targets, rows, part)
         with self.lock:
             if part is not None and not fitting:
                 self.others.append((rows, part))

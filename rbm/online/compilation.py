@@ -53,4 +53,4 @@ def _announce() -> None:
     if _said[0] or not ("ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())):
         return
     _said[0] = True
-    print("compiling the kernels, once (about ten seconds; they are kept on disk)", file=sys.stderr, flush=True)
+    print("compiling the kernels, once (a few seconds; they are kept on disk)", file=sys.stderr, flush=True)

@@ -6,7 +6,8 @@ compare the two. From the top down: `batch_query` solves and certifies, `point_q
 stability bounds. `formulas` are the coefficients, `residuals`, `solvers`, `factors` and `bounds` the inner loops, and
 `lanes` makes a SIMD register a type of Numba. `arguments` names the arguments of the kernels, `tile`, `packed_point`
 and `march_tile` their scratch memory, `packed` and `packed_point` make them from arrays of a model. `compiler` turns
-functions into kernels, `kernel_cache` keeps these on disk.
+functions into kernels by the short pipeline of `parts`, `memory` makes an address and a shape of an array inside them,
+and `kernel_cache` keeps kernels on disk.
 """
 
 from rbm.online.kernels.batch_query import query

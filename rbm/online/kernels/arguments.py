@@ -29,6 +29,14 @@ class PackedSystem(NamedTuple):
     entries: int  #: of a matrix
 
 
+class PackedSplit(NamedTuple):
+    """The factor F in two parts (:mod:`rbm.online.splitting`), in the order of its entries; empty if not refined."""
+
+    matrix: Any  #: (2, entries): F' and F''
+    scales: Any  #: s (columns,)
+    shifts: Any  #: (columns,)
+
+
 class PackedFactor(NamedTuple):
     """A real matrix F in blocks of four rows, and the floor of its residual norm.
 
@@ -45,6 +53,7 @@ class PackedFactor(NamedTuple):
     weights: Any  #: w (2, m): of the working precision, and of twice that
     relative: float
     absolute: float
+    split: Any  #: the fields of :class:`PackedSplit`
 
 
 class PackedFinish(NamedTuple):

@@ -14,6 +14,7 @@ from rbm.estimate import RESOLVED
 from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
+from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, Part, PartCompiler
 from rbm.online.programs import OPERATIONS
 
 __all__ = ["compiled", "inlined", "kernel", "source_digest"]
@@ -25,12 +26,22 @@ if getattr(numba.config, "DISABLE_JIT", False):
 
 #: Options of Numba. Nothing compiled here allocates memory: without counts of references each call is cheaper, and so
 #: is its compilation.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 jit: Any = numba.njit
-#: Decorators of the functions that kernels call. They are compiled as parts of kernels and not kept on disk by
-#: themselves; Numba compiles `inlined` ones into their callers.
-compiled = jit(**OPTIONS)
-inlined = jit(inline="always", **OPTIONS)
+
+
+#: Options of parts, which Python does not call.
+PART: dict[str, Any] = {"nopython": True, "no_cpython_wrapper": True, **OPTIONS}
+
+
+def compiled(function: Any) -> Any:
+    """Make a part of kernels: it is compiled with the kernels that call it, and not kept on disk by itself."""
+    return Part(function, targetoptions=PART, pipeline_class=PartCompiler)
+
+
+def inlined(function: Any) -> Any:
+    """Make a part of kernels that may be compiled into its callers, however long it is."""
+    return Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
 
 
 def source_digest() -> str:
@@ -47,7 +58,7 @@ def kernel(function: Any) -> Any:
 
     :mod:`rbm.online.kernels.kernel_cache` keeps it.
     """
-    made = jit(nogil=True, **OPTIONS)(function)
+    made = jit(nogil=True, pipeline_class=KernelCompiler, **OPTIONS)(function)
     made._cache = KernelCache(function.__name__, source_digest())
     watch((made,))
     return made

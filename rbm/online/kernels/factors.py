@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from rbm.online.kernels.compiler import compiled
-from rbm.online.kernels.lanes import conj, equal, fnma, larger, load, real, splat, store
-from rbm.online.kernels.solvers import reciprocal, size_of
+from rbm.online.kernels.elimination import choose_rows, exchange, is_new, reciprocal
+from rbm.online.kernels.lanes import conj, fnma, larger, load, real, splat, store
+from rbm.online.kernels.solvers import ldl_column
 
 __all__ = ["ldl_factors", "ldl_solve", "lu_factors", "lu_solve"]
 
@@ -26,38 +27,12 @@ def ldl_factors(a: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
     smallest = one
     for j in range(n):
         row = j * (j + 1) // 2
-        pivot = load(a, row + j)
         for k in range(j):
-            v = load(a, row + k)
-            w = load(inverse, k) * conj(v)
-            store(scaled, k, w)
-            pivot = fnma(v, w, pivot)
-        d = real(pivot)
+            store(scaled, k, load(inverse, k) * conj(load(a, row + k)))
+        ldl_column(a, j, n, scaled)
+        d = real(load(a, row + j))
         smallest = larger(smallest, d, d, smallest)
         store(inverse, j, one / d)
-        i = j + 1
-        while i + 4 <= n:
-            r0 = i * (i + 1) // 2
-            r1, r2, r3 = r0 + i + 1, r0 + 2 * i + 3, r0 + 3 * i + 6
-            s0, s1, s2, s3 = load(a, r0 + j), load(a, r1 + j), load(a, r2 + j), load(a, r3 + j)
-            for k in range(j):
-                w = load(scaled, k)
-                s0 = fnma(load(a, r0 + k), w, s0)
-                s1 = fnma(load(a, r1 + k), w, s1)
-                s2 = fnma(load(a, r2 + k), w, s2)
-                s3 = fnma(load(a, r3 + k), w, s3)
-            store(a, r0 + j, s0)
-            store(a, r1 + j, s1)
-            store(a, r2 + j, s2)
-            store(a, r3 + j, s3)
-            i += 4
-        while i < n:
-            r0 = i * (i + 1) // 2
-            s0 = load(a, r0 + j)
-            for k in range(j):
-                s0 = fnma(load(a, r0 + k), load(scaled, k), s0)
-            store(a, r0 + j, s0)
-            i += 1
     # a comparison with NaN is false and leaves an earlier pivot: the sum finds it
     total = one - one
     for j in range(n):
@@ -144,15 +119,6 @@ def ldl_solve(a: Any, y: Any, n: int, inverse: Any) -> None:
 
 
 @compiled
-def exchange(a: Any, first: int, second: int, count: int, row: Any, mine: Any) -> None:
-    """Exchange `count` entries from `first` and from `second` on in the lanes where row == mine."""
-    for j in range(count):
-        upper, lower = load(a, first + j), load(a, second + j)
-        store(a, first + j, equal(row, mine, lower, upper))
-        store(a, second + j, equal(row, mine, upper, lower))
-
-
-@compiled
 def lu_factors(a: Any, b: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
     """Factorise P A = L U with partial pivoting, each lane with its own P, and replace B by P B and y by P y.
 
@@ -162,20 +128,10 @@ def lu_factors(a: Any, b: Any, y: Any, n: int, inverse: Any, choice: Any, one: A
     So A d = y - B x is solved by L and U alone, without a permutation. Cost: 2/3 n^3 flops.
     """
     for k in range(n):
-        largest = size_of(load(a, k * n + k))
-        row = splat(choice.dtype.type(k))
-        for i in range(k + 1, n):
-            size = size_of(load(a, i * n + k))
-            row = larger(size, largest, splat(choice.dtype.type(i)), row)
-            largest = larger(size, largest, size, largest)
-        store(choice, 0, row)
+        row = choose_rows(a, n, k, choice)
         for lane in range(len(choice)):
-            p = int(choice[lane])
-            new = p != k
-            for other in range(lane):
-                new = new and choice[other] != choice[lane]
-            if new:
-                mine = splat(choice.dtype.type(p))
+            if is_new(choice, lane, k):
+                p, mine = int(choice[lane]), splat(choice[lane])
                 exchange(a, k * n, p * n, n, row, mine)
                 exchange(b, k * n, p * n, n, row, mine)
                 exchange(y, k, p, 1, row, mine)

@@ -8,6 +8,8 @@ import numpy as np
 
 from rbm.online import programs
 from rbm.online.kernels.compiler import compiled, kernel
+from rbm.online.kernels.lanes import item, put
+from rbm.online.kernels.memory import bare
 
 __all__ = ["POINTS", "evaluate_point", "formulas"]
 
@@ -67,10 +69,12 @@ def evaluate_point(steps: Any, numbers: Any, columns: Any, stack: Any, values: A
 @compiled
 def inside(limits: Any, mus: Any, first: int, count: int) -> bool:
     """Return whether the rows `first`, ... of mus (M, p) are within limits (2, p); NaN is not."""
-    good = True
-    for i in range(first, first + count):
-        for j in range(mus.shape[1]):
-            good = good and limits[0, j] <= mus[i, j] and mus[i, j] <= limits[1, j]
+    good, columns = True, mus.shape[1]
+    for j in range(columns):  # without a branch for each number
+        low, high = item(limits, j), item(limits, columns + j)
+        for i in range(first, first + count):
+            x = item(mus, i * columns + j)
+            good = good & (low <= x) & (x <= high)
     return good
 
 
@@ -83,10 +87,10 @@ def store_values(values: Any, place: int, first: int, out: Any) -> bool:
         total += 0.0 * values[i]
     if place < qa:
         for i in range(count):
-            theta[first + i, place] = values[i]
+            put(theta, (first + i) * qa + place, values[i])
     elif place < qa + qf:
         for i in range(count):
-            phi[first + i, place - qa] = values[i]
+            put(phi, (first + i) * qf + place - qa, values[i])
     else:
         for i in range(count):
             beta[first + i] = values[i]
@@ -134,7 +138,8 @@ def formulas(steps: Any, numbers: Any, limits: Any, mus: Any, out: Any, stack: A
     out : theta (M, Qa), phi (M, Qf), beta (M,), Qa, Qf; what the program does not write may have no columns
     stack : (depth, POINTS)
     """
-    good = True
+    steps, numbers, limits, mus, stack = bare((steps, numbers, limits, mus, stack))
+    out, good = bare(out), True
     for first in range(0, len(mus), POINTS):
         count = min(POINTS, len(mus) - first)
         good = inside(limits, mus, first, count) and good

@@ -8,6 +8,7 @@ from rbm.estimate import RESOLVED
 from rbm.online.kernels.arguments import Answers, PackedProducts, Points
 from rbm.online.kernels.compiler import inlined, kernel
 from rbm.online.kernels.lanes import alike, equal, fma, fnma, larger, load, modulus, root, splat, store
+from rbm.online.kernels.memory import bare
 from rbm.online.kernels.residuals import coefficients, gather, present
 from rbm.online.kernels.tile import aligned, cut
 
@@ -62,7 +63,7 @@ def norm_and_floor(form: Any, x: Any, limit: Any, out: Any) -> None:
 
 def products_scratch_size(qa: int, qf: int, n: int, form: Any) -> int:
     """Return how many numbers of the working type `room` must hold."""
-    return (qa + qf + n + 1 + 2 * len(form.weights) + 8 + len(form.squares) + 3) * (64 // form.squares.itemsize)
+    return (2 * qa + qf + n + 1 + 2 * len(form.weights) + 8 + len(form.squares) + 3) * (64 // form.squares.itemsize)
 
 
 @inlined
@@ -77,13 +78,14 @@ def interpolated_tiles(form: Any, points: Any, answers: Any, room: Any) -> None:
     c, at = cut(numbers, at, 2 * parts * len(form.weights) + 8)
     x, at = cut(numbers, at, len(form.squares))
     out, at = cut(numbers, at, 2)
-    theta_lanes, phi_lanes, gamma_lanes = theta.view(room.dtype), phi.view(room.dtype), gamma.view(room.dtype)
+    moduli, at = cut(numbers, at, shape[0])
+    theta_lanes, phi_lanes, gamma_lanes = theta.viewed(room.dtype), phi.viewed(room.dtype), gamma.viewed(room.dtype)
     zero = alike(splat(numbers.dtype.type(0)), load(theta_lanes, 0))
     for row in range(0, count, lanes):
         gather(points.theta, row, lanes, theta)
         gather(points.phi, row, lanes, phi)
         gather(answers.gamma, row, lanes, gamma)
-        limit = coefficients(theta_lanes, phi_lanes, gamma_lanes, shape, form.weights, 0, c, zero)
+        limit = coefficients(theta_lanes, phi_lanes, gamma_lanes, shape, form.weights, 0, c, moduli, zero)
         selected_products(form, c, parts, x)
         interpolation_weights(form, x)
         norm_and_floor(form, x, limit, out)
@@ -101,4 +103,4 @@ def interpolated(form: Any, points: Any, answers: Any, room: Any) -> None:
     form, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`products_scratch_size` numbers of the working type
     """
-    interpolated_tiles(PackedProducts(*form), Points(*points), Answers(*answers), room)
+    interpolated_tiles(PackedProducts(*bare(form)), Points(*bare(points)), Answers(*bare(answers)), bare(room))

@@ -61,7 +61,6 @@ class KernelCache:
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled kernel for a signature, or None if it has to be compiled."""
-        target_context.refresh()
         if not self._enabled:
             return None
         from numba.core.compiler import CompileResult

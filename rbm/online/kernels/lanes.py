@@ -9,7 +9,8 @@ Inside compiled functions:
 
 load(array, i), store(array, i, x)     entry i of a flat scratch array of dtype float32/64 or complex64/128
 load_from(array, k)                    real lanes from element k on
-splat(s)                               the number s in all lanes
+item(array, k), put(array, k, s)       element k of an array that is contiguous, without a look at the sign of k
+splat(s), splat_from(array, k)         the number s, or element k of an array, in all lanes
 fma(a, b, c), fnma(a, b, c)            a b + c and c - a b, one rounding each (real, or plain numbers); a may be real
                                        where b is complex
 x + y, x - y, x * y, x / y             entry by entry, of one type; real * complex, complex / real
@@ -17,6 +18,7 @@ conj(x), real(x), imag(x), square(x)   square: |x|^2
 modulus(x), alike(x, y)                |x|; real x as a number of the type of y
 root(x), copysign(x, y)                sqrt, |x| with the sign of y; real lanes
 larger(x, y, a, b), equal(x, y, a, b)  a where x > y (x == y), b elsewhere; x and y real
+crowded(x)                             True if the processor's registers do not hold four sums of this type
 """
 
 from __future__ import annotations
@@ -27,104 +29,40 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.extending import intrinsic, lower_builtin, type_callable
+
+from rbm.online.kernels.lane_types import (
+    BYTES,
+    ROOMY,
+    ComplexLanes,
+    Lanes,
+    call,
+    is_complex,
+    lanes_of,
+    made_of,
+    parts_of,
+    vector_of,
+)
+from rbm.online.kernels.memory import address_of
 
 __all__ = [
-    "BYTES", "alike", "conj", "copysign", "equal", "fma", "fnma", "imag", "larger", "load", "load_from", "modulus",
-    "real", "root", "splat", "square", "store",
+    "BYTES", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "item", "larger", "load",
+    "load_from", "modulus", "put", "real", "root", "splat", "splat_from", "square", "store",
 ]  # fmt: skip
-
-#: Size of a register of lanes in bytes.
-BYTES = 64
 
 function: Any = intrinsic  # its results have types for Numba, not for a type checker
 
 
-class Lanes(types.Type):
-    """Real numbers of type `dtype`, one per parameter point."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.dtype, self.width = dtype, BYTES * 8 // dtype.bitwidth
-        super().__init__(name=f"Lanes({dtype}, {self.width})")
-
-    @property
-    def part(self) -> Lanes:
-        """The type of real and imaginary part."""
-        return self
-
-
-class ComplexLanes(types.Type):
-    """Complex numbers of type `dtype`, one per parameter point."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.dtype, self.width = dtype, BYTES * 8 // dtype.underlying_float.bitwidth
-        super().__init__(name=f"ComplexLanes({dtype}, {self.width})")
-
-    @property
-    def part(self) -> Lanes:
-        """The type of real and imaginary part."""
-        return Lanes(self.dtype.underlying_float)
-
-
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _vector(fe_type))
-
-
-@register_model(ComplexLanes)
-class _ComplexLanesModel(models.StructModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, [("real", fe_type.part), ("imag", fe_type.part)])
-
-
-def _lanes(dtype: Any) -> Lanes | ComplexLanes:
-    return ComplexLanes(dtype) if isinstance(dtype, types.Complex) else Lanes(dtype)
-
-
-def _vector(kind: Any) -> ir.VectorType:
-    return ir.VectorType(ir.DoubleType() if kind.part.dtype.bitwidth == 64 else ir.FloatType(), kind.width)
-
-
-def _is_complex(kind: Any) -> bool:
-    return isinstance(kind, ComplexLanes)
-
-
-def _parts(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Return real and imaginary part as LLVM values; None for the imaginary part of real lanes."""
-    if not _is_complex(kind):
-        return value, None
-    struct = cgutils.create_struct_proxy(kind)(context, builder, value=value)
-    return struct.real, struct.imag
-
-
-def _made(context: Any, builder: Any, kind: Any, real: Any, imag: Any) -> Any:
-    if not _is_complex(kind):
-        return real
-    struct = cgutils.create_struct_proxy(kind)(context, builder)
-    struct.real, struct.imag = real, imag
-    return struct._getvalue()
-
-
-def _call(builder: Any, name: str, *args: Any) -> Any:
-    vector = args[0].type
-    suffix = f"v{vector.count}f{64 if isinstance(vector.element, ir.DoubleType) else 32}"
-    kind = ir.FunctionType(vector, [vector] * len(args))
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.{suffix}"), args)
-
-
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
     """Return a pointer to a register at element `index * step` of an array of real numbers or of pairs of them."""
-    vector = _vector(kind)
-    data = context.make_array(array_type)(context, builder, array).data
-    base = builder.bitcast(data, vector.element.as_pointer())
+    vector = vector_of(kind)
+    base = builder.bitcast(address_of(context, builder, array_type, array), vector.element.as_pointer())
     place = builder.gep(base, [builder.mul(index, ir.Constant(index.type, step))])
     return builder.bitcast(place, vector.as_pointer())
 
 
 def _pointers(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: Any) -> list[Any]:
-    count = 2 if _is_complex(kind) else 1
+    count = 2 if is_complex(kind) else 1
     first = _address(context, builder, array_type, array, index, count * kind.width, kind)
     return [builder.gep(first, [ir.Constant(ir.IntType(64), k)]) for k in range(count)]
 
@@ -132,12 +70,12 @@ def _pointers(context: Any, builder: Any, array_type: Any, array: Any, index: An
 @function
 def load(typingctx: Any, array: Any, index: Any) -> Any:
     """Return entry `index` of a flat scratch array."""
-    kind = _lanes(array.dtype)
+    kind = lanes_of(array.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         places = _pointers(context, builder, sig.args[0], args[0], args[1], kind)
         values = [builder.load(p, align=kind.part.dtype.bitwidth // 8) for p in places]
-        return _made(context, builder, kind, values[0], values[-1])
+        return made_of(context, builder, kind, values[0], values[-1])
 
     return kind(array, types.intp), codegen
 
@@ -155,38 +93,79 @@ def load_from(typingctx: Any, array: Any, element: Any) -> Any:
 
 
 @function
+def item(typingctx: Any, array: Any, element: Any) -> Any:
+    """Return one element of an array, counted through all its rows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = address_of(context, builder, sig.args[0], args[0])
+        return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.intp), codegen
+
+
+@function
+def put(typingctx: Any, array: Any, element: Any, value: Any) -> Any:
+    """Write one element of an array, counted through all its rows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = address_of(context, builder, sig.args[0], args[0])
+        context.pack_value(builder, array.dtype, args[2], builder.gep(data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), codegen
+
+
+@function
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write entry `index` of a flat scratch array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = sig.args[2]
         places = _pointers(context, builder, sig.args[0], args[0], args[1], kind)
-        for place, part in zip(places, _parts(context, builder, kind, args[2]), strict=False):
+        for place, part in zip(places, parts_of(context, builder, kind, args[2]), strict=False):
             builder.store(part, place, align=kind.part.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
 
 
+def _spread(context: Any, builder: Any, kind: Any, parts: list[Any]) -> Any:
+    """Return lanes that all hold the number with these parts."""
+    vector, zero = vector_of(kind), ir.Constant(ir.IntType(32), 0)
+    undefined = ir.Constant(vector, ir.Undefined)
+    firsts = [builder.insert_element(undefined, part, zero) for part in parts]
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.width), [0] * kind.width)
+    lanes = [builder.shuffle_vector(f, undefined, zeros) for f in firsts]
+    return made_of(context, builder, kind, lanes[0], lanes[-1])
+
+
 @function
 def splat(typingctx: Any, scalar: Any) -> Any:
     """Return lanes that all hold the same number."""
-    kind = _lanes(scalar)
+    kind = lanes_of(scalar)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = _vector(kind)
-        undefined = ir.Constant(vector, ir.Undefined)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.width), [0] * kind.width)
-        if _is_complex(kind):
-            number = context.make_complex(builder, scalar, value=args[0])
-            values = [number.real, number.imag]
-        else:
-            values = [args[0]]
-        firsts = [builder.insert_element(undefined, v, ir.Constant(ir.IntType(32), 0)) for v in values]
-        spread = [builder.shuffle_vector(f, undefined, zeros) for f in firsts]
-        return _made(context, builder, kind, spread[0], spread[-1])
+        if not is_complex(kind):
+            return _spread(context, builder, kind, [args[0]])
+        number = context.make_complex(builder, scalar, value=args[0])
+        return _spread(context, builder, kind, [number.real, number.imag])
 
     return kind(scalar), codegen
+
+
+@function
+def splat_from(typingctx: Any, array: Any, element: Any) -> Any:
+    """Return lanes that all hold one element of an array; it costs no look at the sign of the index."""
+    kind = lanes_of(array.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count = 2 if is_complex(kind) else 1
+        place = _address(context, builder, sig.args[0], args[0], args[1], count, kind)
+        first = builder.bitcast(place, vector_of(kind).element.as_pointer())
+        parts = [builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), k)])) for k in range(count)]
+        return _spread(context, builder, kind, parts)
+
+    return kind(array, types.intp), codegen
 
 
 @function
@@ -194,7 +173,7 @@ def alike(typingctx: Any, x: Any, y: Any) -> Any:
     """Return real lanes x as lanes of the type of y, with imaginary part zero."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _made(context, builder, y, args[0], ir.Constant(_vector(x), None))
+        return made_of(context, builder, y, args[0], ir.Constant(vector_of(x), None))
 
     return y(x, y), codegen
 
@@ -206,17 +185,19 @@ def _fused(sign: int) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             if isinstance(c, types.Float):
                 return builder.fma(args[0] if sign > 0 else builder.fneg(args[0]), *args[1:])
-            (ar, ai), (br, bi), (cr, ci) = (_parts(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
+            (ar, ai), (br, bi), (cr, ci) = (
+                parts_of(context, builder, t, v) for t, v in zip(sig.args, args, strict=True)
+            )
             plus = ar if sign > 0 else builder.fneg(ar)
-            re = _call(builder, "fma", plus, br, cr)
-            if not _is_complex(sig.return_type):
+            re = call(builder, "fma", plus, br, cr)
+            if not is_complex(sig.return_type):
                 return re
-            im = _call(builder, "fma", plus, bi, ci)
+            im = call(builder, "fma", plus, bi, ci)
             if ai is not None:
                 forward, back = (ai, builder.fneg(ai)) if sign > 0 else (builder.fneg(ai), ai)
-                re = _call(builder, "fma", back, bi, re)
-                im = _call(builder, "fma", forward, br, im)
-            return _made(context, builder, sig.return_type, re, im)
+                re = call(builder, "fma", back, bi, re)
+                im = call(builder, "fma", forward, br, im)
+            return made_of(context, builder, sig.return_type, re, im)
 
         return c(a, b, c), codegen
 
@@ -234,8 +215,8 @@ def _map(formula: Callable[..., Any], kind_of: Callable[[Any], Any]) -> Any:
         kind = kind_of(x)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            made = formula(builder, *_parts(context, builder, sig.args[0], args[0]))
-            return _made(context, builder, kind, *(made if isinstance(made, tuple) else (made, None)))
+            made = formula(builder, *parts_of(context, builder, sig.args[0], args[0]))
+            return made_of(context, builder, kind, *(made if isinstance(made, tuple) else (made, None)))
 
         return kind(x), codegen
 
@@ -244,18 +225,18 @@ def _map(formula: Callable[..., Any], kind_of: Callable[[Any], Any]) -> Any:
 
 def _square(builder: Any, re: Any, im: Any) -> Any:
     real = builder.fmul(re, re)
-    return real if im is None else _call(builder, "fma", im, im, real)
+    return real if im is None else call(builder, "fma", im, im, real)
 
 
 def _modulus(builder: Any, re: Any, im: Any) -> Any:
     if im is None:
-        return _call(builder, "fabs", re)
-    a, b = _call(builder, "fabs", re), _call(builder, "fabs", im)
+        return call(builder, "fabs", re)
+    a, b = call(builder, "fabs", re), call(builder, "fabs", im)
     above = builder.fcmp_ordered(">", a, b)
     most, least = builder.select(above, a, b), builder.select(above, b, a)
     ratio = builder.fdiv(least, most)  # 0 / 0 for zero, which is put right below
     one = ir.Constant(re.type, [1.0] * re.type.count)
-    length = builder.fmul(most, _call(builder, "sqrt", _call(builder, "fma", ratio, ratio, one)))
+    length = builder.fmul(most, call(builder, "sqrt", call(builder, "fma", ratio, ratio, one)))
     return builder.select(builder.fcmp_ordered("==", most, ir.Constant(re.type, None)), most, length)
 
 
@@ -263,23 +244,30 @@ conj = _map(lambda builder, re, im: (re, None if im is None else builder.fneg(im
 real = _map(lambda builder, re, im: re, lambda x: x.part)
 imag = _map(lambda builder, re, im: ir.Constant(re.type, None) if im is None else im, lambda x: x.part)
 square = _map(_square, lambda x: x.part)
-root = _map(lambda builder, re, im: _call(builder, "sqrt", re), lambda x: x)
+root = _map(lambda builder, re, im: call(builder, "sqrt", re), lambda x: x)
 modulus = _map(_modulus, lambda x: x.part)
+
+
+@function
+def crowded(typingctx: Any, x: Any) -> Any:
+    """Return whether the processor's registers hold two sums of the type of x, and not four; a constant."""
+    answer = ir.Constant(ir.IntType(1), is_complex(x) and not ROOMY)
+    return types.boolean(x), lambda context, builder, sig, args: answer
 
 
 @function
 def copysign(typingctx: Any, x: Any, y: Any) -> Any:
     """Return |x| with the sign of y, for real lanes."""
-    return x(x, y), lambda context, builder, sig, args: _call(builder, "copysign", *args)
+    return x(x, y), lambda context, builder, sig, args: call(builder, "copysign", *args)
 
 
 def _choice(condition: str) -> Any:
     def typed(typingctx: Any, x: Any, y: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             chosen = builder.fcmp_ordered(condition, args[0], args[1])
-            first, second = (_parts(context, builder, a, v) for v in args[2:])
+            first, second = (parts_of(context, builder, a, v) for v in args[2:])
             made = [None if p is None else builder.select(chosen, p, q) for p, q in zip(first, second, strict=True)]
-            return _made(context, builder, a, *made)
+            return made_of(context, builder, a, *made)
 
         return a(x, y, a, b), codegen
 
@@ -307,20 +295,20 @@ def _operator(symbol: Any, instruction: str) -> None:
         return typing
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        (xr, xi), (yr, yi) = (_parts(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
+        (xr, xi), (yr, yi) = (parts_of(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
         combine = getattr(builder, instruction)
-        if not _is_complex(sig.return_type):
+        if not is_complex(sig.return_type):
             return combine(xr, yr)
         if symbol is operator.truediv:
             re, im = combine(xr, yr), combine(xi, yr)
         elif symbol is operator.mul:
             re, im = combine(xr, yr), combine(xr, yi)
             if xi is not None:
-                re = _call(builder, "fma", builder.fneg(xi), yi, re)
-                im = _call(builder, "fma", xi, yr, im)
+                re = call(builder, "fma", builder.fneg(xi), yi, re)
+                im = call(builder, "fma", xi, yr, im)
         else:
             re, im = combine(xr, yr), combine(xi, yi)
-        return _made(context, builder, sig.return_type, re, im)
+        return made_of(context, builder, sig.return_type, re, im)
 
     for x in (Lanes, ComplexLanes):
         for y in (Lanes, ComplexLanes):

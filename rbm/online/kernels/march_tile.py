@@ -94,12 +94,13 @@ def new_march_tile(system: Any, factor: Any, points: Any, room: Any, keep: bool)
     sizes, at = cut(numbers, at, STEPS)
     pivots, at = cut(numbers, at, 1)
     one, at = cut(numbers, at, 1)
-    c[:] = 0  # a last block of fewer steps leaves some registers unwritten
+    for i in range(len(c)):  # a last block of fewer steps leaves some registers unwritten
+        c[i] = 0
     shape, kind = (of_phi // parts, of_theta // parts, of_mass // parts, n), room.dtype
     return MarchTile(
-        phi.view(kind), phi, theta.view(kind), theta, weights.view(kind), weights, stiffness.view(kind),
-        source.view(kind), matrix.view(kind), inverse.view(kind), gamma.view(kind), gamma, tail.view(kind),
-        increment.view(kind), functionals.view(kind), functionals, of_point.view(kind), c.view(kind),
-        residuals.view(kind), residuals, total.view(kind), total, magnitudes, floors, values, spreads, sizes, pivots,
-        one, numbers, shape, 64 // numbers.itemsize, parts,
+        phi.viewed(kind), phi, theta.viewed(kind), theta, weights.viewed(kind), weights, stiffness.viewed(kind),
+        source.viewed(kind), matrix.viewed(kind), inverse.viewed(kind), gamma.viewed(kind), gamma, tail.viewed(kind),
+        increment.viewed(kind), functionals.viewed(kind), functionals, of_point.viewed(kind), c.viewed(kind),
+        residuals.viewed(kind), residuals, total.viewed(kind), total, magnitudes, floors, values, spreads, sizes,
+        pivots, one, numbers, shape, 64 // numbers.itemsize, parts,
     )  # fmt: skip

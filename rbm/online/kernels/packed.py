@@ -12,9 +12,11 @@ from rbm.online.kernels.arguments import (
     PackedFactor,
     PackedFinish,
     PackedProducts,
+    PackedSplit,
     PackedSystem,
 )
 from rbm.online.marching import Recursion
+from rbm.online.splitting import split_matrix
 
 #: Number of rows of the factor that are multiplied together, and the multiple to which its columns are padded.
 ROWS = 4
@@ -53,10 +55,25 @@ def _interleaved(terms: np.ndarray) -> np.ndarray:
 def pack_factor(form: NormForm, dtype: np.dtype) -> PackedFactor:
     """Pack F for ||F c||_2; for complex coefficients F becomes the real matrix (2 k, 2 m) of pairs."""
     factor = form.factor.astype(precision(form.factor, dtype))
-    matrix, first, columns = _blocks(_of_pairs(factor) if dtype.kind == "c" else factor)
+    real = _of_pairs(factor) if dtype.kind == "c" else factor
+    matrix, first, columns = _blocks(real)
     weights = np.stack([form.weights, form.weights if form.refined is None else form.refined]).astype(matrix.dtype)
     floor = float(form.relative), float(form.absolute)
-    return PackedFactor(arguments.NORM, form.refined is not None, matrix, first, columns, weights, *floor)
+    split = _no_split(matrix.dtype) if form.refined is None else _pack_split(real, columns)
+    return PackedFactor(arguments.NORM, form.refined is not None, matrix, first, columns, weights, *floor, split)
+
+
+def _pack_split(real: np.ndarray, columns: int) -> tuple[np.ndarray, ...]:
+    """Return :class:`PackedSplit` of a real matrix; blocks start where those of the whole matrix do."""
+    made = split_matrix(real.astype(float))
+    starts = _starts(real)
+    parts = np.stack([_flat(part, starts) for part in (made.head, made.tail)])
+    scales, shifts = (np.append(a, np.ones(columns - len(a))) for a in (made.scales, made.shifts))
+    return tuple(a.astype(real.dtype) for a in PackedSplit(parts, scales, shifts))
+
+
+def _no_split(real: np.dtype) -> tuple[np.ndarray, ...]:
+    return tuple(PackedSplit(np.zeros((2, 0), real), np.zeros(0, real), np.zeros(0, real)))
 
 
 def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
@@ -66,13 +83,13 @@ def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
     matrix, first, columns = _blocks(np.triu(real, 1) + np.diag(np.diag(real) / 2).astype(real.dtype))
     weights = np.stack([form.weights, form.weights]).astype(matrix.dtype)
     floor = float(form.factor), float(form.absolute)
-    return PackedFactor(arguments.EXPANDED, False, matrix, first, columns, weights, *floor)
+    return PackedFactor(arguments.EXPANDED, False, matrix, first, columns, weights, *floor, _no_split(matrix.dtype))
 
 
 def no_factor(real: np.dtype) -> PackedFactor:
     """Return the factor for a query without residual norms."""
     none, first = np.zeros(0, real), np.zeros((2, 0), np.int64)
-    return PackedFactor(arguments.NOTHING, False, none, first, 0, np.zeros((2, 0), real), 0.0, 0.0)
+    return PackedFactor(arguments.NOTHING, False, none, first, 0, np.zeros((2, 0), real), 0.0, 0.0, _no_split(real))
 
 
 def pack_finish(finish: Finish, dtype: np.dtype) -> PackedFinish:
@@ -160,16 +177,28 @@ def _of_pairs(matrix: np.ndarray) -> np.ndarray:
 
 def _blocks(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Return entries, first columns and elements, and the padded number of columns of :class:`PackedFactor`."""
+    starts, columns = _starts(factor), _padded(factor.shape[1])
+    sizes = ROWS * (columns - starts)
+    places = np.cumsum(sizes) - sizes
+    return _flat(factor, starts), np.stack([starts, places]).astype(np.int64), columns
+
+
+def _padded(columns: int) -> int:
+    return -(-max(columns, 1) // ROWS) * ROWS
+
+
+def _starts(factor: np.ndarray) -> np.ndarray:
+    """Return where each block of four rows starts: at its first column that is not zero, or up to three before it."""
+    blocks = [np.any(factor[i : i + ROWS] != 0, axis=0) for i in range(0, len(factor), ROWS)]
+    begin = [int(np.argmax(used)) // ROWS * ROWS if used.any() else _padded(factor.shape[1]) for used in blocks]
+    return np.array(begin, dtype=np.int64)
+
+
+def _flat(factor: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the entries of all blocks from their first columns on, rows interleaved."""
     k, m = factor.shape
-    columns = -(-max(m, 1) // ROWS) * ROWS
-    padded = np.zeros((-(-k // ROWS) * ROWS, columns), dtype=factor.dtype)
+    padded = np.zeros((ROWS * len(starts), _padded(m)), dtype=factor.dtype)
     padded[:k, :m] = factor
-    parts, first, place = [], [], 0
-    for block in padded.reshape(-1, ROWS, columns):
-        used = np.flatnonzero(np.any(block != 0, axis=0))
-        begin = int(used[0]) // ROWS * ROWS if len(used) else columns
-        first.append((begin, place))
-        parts.append(block[:, begin:].T.ravel())
-        place += parts[-1].size
-    flat = np.concatenate([*parts, np.zeros(0, dtype=factor.dtype)])
-    return flat, np.array(first, dtype=np.int64).reshape(-1, 2).T.copy(), columns
+    blocks = padded.reshape(-1, ROWS, _padded(m))
+    parts = [block[:, begin:].T.ravel() for block, begin in zip(blocks, starts, strict=True)]
+    return np.concatenate([*parts, np.zeros(0, dtype=factor.dtype)])

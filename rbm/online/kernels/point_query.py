@@ -21,8 +21,10 @@ from rbm.online.kernels.bounds import output_bound
 from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.formulas import evaluate_point
 from rbm.online.kernels.lanes import fma, fnma, load, load_from, splat, store
+from rbm.online.kernels.memory import bare
 from rbm.online.kernels.packed_point import PointModel, PointRoom, model_parts, room_parts, sizes_of
-from rbm.online.kernels.residuals import refine_of_one, residual_of_one
+from rbm.online.kernels.re_evaluation import refine_of_one
+from rbm.online.kernels.residuals import residual_of_one
 
 __all__ = ["point_query"]
 
@@ -271,6 +273,7 @@ def point_query(integers: Any, numbers: Any, room: Any) -> bool:
     integers, numbers : :func:`rbm.online.kernels.packed_point.pack_point`
     room : scratch memory with the point, its coefficients and the answers (:class:`PointRoom`)
     """
-    known = sizes_of(integers)
-    model, own = PointModel(*model_parts(known, integers, numbers)), PointRoom(*room_parts(known, room))
+    sizes = bare(integers)
+    known = sizes_of(sizes)
+    model, own = PointModel(*model_parts(known, sizes, bare(numbers))), PointRoom(*room_parts(known, bare(room)))
     return answered(model, own, known)

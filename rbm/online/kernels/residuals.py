@@ -11,10 +11,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from rbm.online.kernels.compiler import compiled
-from rbm.online.kernels.lanes import fma, fnma, imag, load, load_from, modulus, real, root, splat, store
+from rbm.online.kernels.lanes import (
+    ROOMY,
+    fma,
+    fnma,
+    imag,
+    item,
+    load,
+    load_from,
+    modulus,
+    put,
+    real,
+    splat,
+    splat_from,
+    store,
+)
 
 
 @compiled
@@ -28,10 +40,22 @@ def gather(values: Any, first: int, lanes: int, out: Any) -> None:
 
 
 @compiled
-def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, group: int, c: Any, zero: Any) -> Any:
+def collect(values: Any, rows: Any, lanes: int, out: Any) -> None:
+    """Copy the rows of `values` (M, count) with these numbers into lanes."""
+    count = values.shape[1]
+    for lane in range(lanes):
+        start = item(rows, lane) * count
+        for q in range(count):
+            put(out, q * lanes + lane, item(values, start + q))
+
+
+@compiled
+def coefficients(
+    theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, group: int, c: Any, moduli: Any, zero: Any
+) -> Any:
     """Write c into the lanes of `group` of a tile; return sum_j w_j |c_j|.
 
-    c is that of :func:`rbm.online.reference.residual_coefficients`.
+    c is that of :func:`rbm.online.reference.residual_coefficients`. moduli (Qa,) : scratch, for |theta|
     """
     qa, qf, n = sizes
     parts = theta.itemsize // c.itemsize  # 2 for complex numbers
@@ -42,7 +66,9 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
         store(c, 2 * parts * q + group, real(x))
         if parts == 2:
             store(c, 4 * q + 2 + group, imag(x))
-        total = fma(splat(weights[q]), modulus(x), total)
+        total = fma(splat_from(weights, q), modulus(x), total)
+    for q in range(qa):
+        store(moduli, q, modulus(load(theta, q)))
     j = qf
     for i in range(n):
         g = load(gamma, i)
@@ -53,7 +79,7 @@ def coefficients(theta: Any, phi: Any, gamma: Any, sizes: Any, weights: Any, gro
             store(c, 2 * parts * j + group, real(x))
             if parts == 2:
                 store(c, 4 * j + 2 + group, imag(x))
-            inner = fma(splat(weights[j]), modulus(t), inner)
+            inner = fma(splat_from(weights, j), load(moduli, q), inner)
             j += 1
         total = fma(modulus(g), inner, total)
     return total
@@ -84,24 +110,46 @@ def present(points: Any, gamma: Any, row: int, weights: Any, sizes: Any, parts: 
 
 
 @compiled
-def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
-    """Compute sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for both groups of a tile, into the registers of `out`.
+def residual_of_group(factor: Any, first: Any, c: Any, group: int, columns: int, expanded: bool, zero: Any) -> Any:
+    """Return sum_i |(F c)_i|^2, or sum_i c_i (F c)_i, for one group of a tile.
 
     Four rows of F at a time; block b starts at column first[0, b] and at element first[1, b], its rows interleaved.
     """
+    u = zero
+    for b in range(first.shape[1]):
+        p = first[1, b]
+        s0 = s1 = s2 = s3 = zero
+        for j in range(first[0, b], columns):
+            x = load(c, 2 * j + group)
+            s0 = fma(splat_from(factor, p), x, s0)
+            s1 = fma(splat_from(factor, p + 1), x, s1)
+            s2 = fma(splat_from(factor, p + 2), x, s2)
+            s3 = fma(splat_from(factor, p + 3), x, s3)
+            p += 4
+        if expanded:
+            i = 8 * b + group
+            u = fma(load(c, i), s0, fma(load(c, i + 2), s1, fma(load(c, i + 4), s2, fma(load(c, i + 6), s3, u))))
+        else:
+            u = fma(s0, s0, fma(s1, s1, fma(s2, s2, fma(s3, s3, u))))
+    return u
+
+
+@compiled
+def residual_of_tile(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
+    """Do the same for both groups at once, into the registers of `out`: their eight sums hide each other's latency."""
     u0 = u1 = zero
     for b in range(first.shape[1]):
         p = first[1, b]
         a0 = a1 = b0 = b1 = c0 = c1 = d0 = d1 = zero
         for j in range(first[0, b], columns):
             x, y = load(c, 2 * j), load(c, 2 * j + 1)
-            r = splat(factor[p])
+            r = splat_from(factor, p)
             a0, a1 = fma(r, x, a0), fma(r, y, a1)
-            r = splat(factor[p + 1])
+            r = splat_from(factor, p + 1)
             b0, b1 = fma(r, x, b0), fma(r, y, b1)
-            r = splat(factor[p + 2])
+            r = splat_from(factor, p + 2)
             c0, c1 = fma(r, x, c0), fma(r, y, c1)
-            r = splat(factor[p + 3])
+            r = splat_from(factor, p + 3)
             d0, d1 = fma(r, x, d0), fma(r, y, d1)
             p += 4
         if expanded:
@@ -113,6 +161,17 @@ def residual(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out:
             u1 = fma(a1, a1, fma(b1, b1, fma(c1, c1, fma(d1, d1, u1))))
     store(out, 0, u0)
     store(out, 1, u1)
+
+
+@compiled
+def residual_of_groups(factor: Any, first: Any, c: Any, columns: int, expanded: bool, out: Any, zero: Any) -> None:
+    """Do the same for one group after the other: the eight registers of its four sums are all there is room for."""
+    for group in range(2):
+        store(out, group, residual_of_group(factor, first, c, group, columns, expanded, zero))
+
+
+#: The way for this processor; both have the same bits.
+residual = residual_of_tile if ROOMY else residual_of_groups
 
 
 @compiled
@@ -145,112 +204,3 @@ def residual_of_one(
                 row += sums[k]
             total += row * (spread[16 * b + 4 * r] if expanded else row)
     out[0] = total
-
-
-@compiled
-def _two_product(a: Any, b: Any, zero: Any) -> Any:
-    p = a * b
-    return p, fma(a, b, zero - p)
-
-
-@compiled
-def two_sum(a: Any, b: Any) -> Any:
-    """Return s and r with s + r = a + b exactly, s the rounded sum."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-@compiled
-def compensated_coefficients(
-    theta: Any, phi: Any, gamma: Any, sizes: Any, columns: int, head: Any, tail: Any, zero: Any
-) -> None:
-    """Write c of one group of lanes in twice the working precision: head + tail, both (columns,)."""
-    qa, qf, n = sizes
-    parts = theta.itemsize // head.itemsize
-    for j in range(columns):
-        store(head, j, zero)
-        store(tail, j, zero)
-    for q in range(qf):
-        x = load(phi, q)
-        store(head, parts * q, real(x))
-        if parts == 2:
-            store(head, 2 * q + 1, imag(x))
-    j = qf
-    for i in range(n):
-        g = load(gamma, i)
-        for q in range(qa):
-            t = load(theta, q)
-            p, e = _two_product(zero - real(g), real(t), zero)
-            if parts == 2:
-                p2, e2 = _two_product(imag(g), imag(t), zero)
-                s, f = two_sum(p, p2)
-                s, f = two_sum(s, f + (e + e2))
-                store(head, 2 * j, s)
-                store(tail, 2 * j, f)
-                p, e = _two_product(zero - real(g), imag(t), zero)
-                p2, e2 = _two_product(zero - imag(g), real(t), zero)
-                s, f = two_sum(p, p2)
-                s, f = two_sum(s, f + (e + e2))
-                store(head, 2 * j + 1, s)
-                store(tail, 2 * j + 1, f)
-            else:
-                store(head, j, p)
-                store(tail, j, e)
-            j += 1
-
-
-@compiled
-def refine(factor: Any, first: Any, columns: int, head: Any, tail: Any, zero: Any) -> Any:
-    """Return norm(F c) of one group of lanes, with c and the sums in twice the working precision (Dot2).
-
-    Error: u |result| + 2 (m + 4)^2 u^2 s(mu). Source: Ogita, Rump, Oishi, SIAM J. Sci. Comput. 26 (2005) 1955-1988.
-    """
-    total = zero
-    for b in range(first.shape[1]):
-        for r in range(4):
-            p = first[1, b] + r
-            high = low = zero
-            for j in range(first[0, b], columns):
-                f = splat(factor[p])
-                x = load(head, j)
-                product, e = _two_product(f, x, zero)
-                high, rest = two_sum(high, product)
-                low = low + (rest + fma(f, load(tail, j), e))
-                p += 4
-            row = high + low
-            total = fma(row, row, total)
-    return root(total)
-
-
-@compiled
-def refine_of_one(factor: Any, first: Any, columns: int, head: Any, tail: Any, stride: int, work: Any) -> Any:
-    """Do the same for one point, c_j at j * stride: the registers hold four rows and width / 4 columns of F at once."""
-    width = 64 // factor.itemsize
-    high4, low4 = work[: 4 * columns], work[4 * columns : 8 * columns]
-    sums, rests = work[8 * columns : 8 * columns + width], work[8 * columns + width : 8 * columns + 2 * width]
-    for j in range(columns):
-        for r in range(4):
-            high4[4 * j + r] = head[j * stride]
-            low4[4 * j + r] = tail[j * stride]
-    zero = splat(factor.dtype.type(0))
-    total = factor.dtype.type(0)
-    for b in range(first.shape[1]):
-        p = first[1, b]
-        high = low = zero
-        for k in range(4 * first[0, b], 4 * columns, width):
-            f = load_from(factor, p)
-            product, e = _two_product(f, load_from(high4, k), zero)
-            high, rest = two_sum(high, product)
-            low = low + (rest + fma(f, load_from(low4, k), e))
-            p += width
-        store(sums, 0, high)
-        store(rests, 0, low)
-        for r in range(4):
-            row, rest_of_row = sums[r], rests[r]
-            for k in range(r + 4, width, 4):
-                row, rest_here = two_sum(row, sums[k])
-                rest_of_row += rest_here + rests[k]
-            row += rest_of_row
-            total += row * row
-    return np.sqrt(total)

@@ -10,25 +10,24 @@ from __future__ import annotations
 from typing import Any
 
 from rbm.online.kernels.compiler import compiled
+from rbm.online.kernels.elimination import size_of
 from rbm.online.kernels.lanes import (
     alike,
     conj,
     copysign,
-    equal,
+    crowded,
     fma,
     fnma,
-    imag,
     larger,
     load,
-    modulus,
     real,
     root,
-    splat,
+    splat_from,
     square,
     store,
 )
 
-__all__ = ["assemble", "ldl", "least_squares", "lu"]
+__all__ = ["assemble", "ldl", "least_squares"]
 
 
 @compiled
@@ -38,26 +37,73 @@ def assemble(terms: Any, theta: Any, count: int, entries: int, out: Any, zero: A
     terms : (entries, count), flat; theta, out : lanes. Cost per entry: 2 count flops.
     """
     e = 0
-    while e + 4 <= entries:
+    while e + 4 <= entries and not crowded(zero):
         s0 = s1 = s2 = s3 = zero
         p = e * count
         for q in range(count):
             t = load(theta, q)
-            s0 = fma(splat(terms[p + q]), t, s0)
-            s1 = fma(splat(terms[p + count + q]), t, s1)
-            s2 = fma(splat(terms[p + 2 * count + q]), t, s2)
-            s3 = fma(splat(terms[p + 3 * count + q]), t, s3)
+            s0 = fma(splat_from(terms, p + q), t, s0)
+            s1 = fma(splat_from(terms, p + count + q), t, s1)
+            s2 = fma(splat_from(terms, p + 2 * count + q), t, s2)
+            s3 = fma(splat_from(terms, p + 3 * count + q), t, s3)
         store(out, e, s0)
         store(out, e + 1, s1)
         store(out, e + 2, s2)
         store(out, e + 3, s3)
         e += 4
-    while e < entries:
+    while e + 2 <= entries:
+        s0 = s1 = zero
+        p = e * count
+        for q in range(count):
+            t = load(theta, q)
+            s0 = fma(splat_from(terms, p + q), t, s0)
+            s1 = fma(splat_from(terms, p + count + q), t, s1)
+        store(out, e, s0)
+        store(out, e + 1, s1)
+        e += 2
+    if e < entries:
         s = zero
         for q in range(count):
-            s = fma(splat(terms[e * count + q]), load(theta, q), s)
+            s = fma(splat_from(terms, e * count + q), load(theta, q), s)
         store(out, e, s)
-        e += 1
+
+
+@compiled
+def ldl_column(a: Any, j: int, n: int, scaled: Any) -> None:
+    """Subtract from the entries (j, j), ..., (n - 1, j) of A what the columns before j are: a_ij - sum_k v_ik w_k."""
+    i = j
+    while i + 4 <= n and not crowded(load(a, 0)):
+        r0 = i * (i + 1) // 2
+        r1, r2, r3 = r0 + i + 1, r0 + 2 * i + 3, r0 + 3 * i + 6
+        s0, s1, s2, s3 = load(a, r0 + j), load(a, r1 + j), load(a, r2 + j), load(a, r3 + j)
+        for k in range(j):
+            w = load(scaled, k)
+            s0 = fnma(load(a, r0 + k), w, s0)
+            s1 = fnma(load(a, r1 + k), w, s1)
+            s2 = fnma(load(a, r2 + k), w, s2)
+            s3 = fnma(load(a, r3 + k), w, s3)
+        store(a, r0 + j, s0)
+        store(a, r1 + j, s1)
+        store(a, r2 + j, s2)
+        store(a, r3 + j, s3)
+        i += 4
+    while i + 2 <= n:
+        r0 = i * (i + 1) // 2
+        r1 = r0 + i + 1
+        s0, s1 = load(a, r0 + j), load(a, r1 + j)
+        for k in range(j):
+            w = load(scaled, k)
+            s0 = fnma(load(a, r0 + k), w, s0)
+            s1 = fnma(load(a, r1 + k), w, s1)
+        store(a, r0 + j, s0)
+        store(a, r1 + j, s1)
+        i += 2
+    if i < n:
+        r0 = i * (i + 1) // 2
+        s0 = load(a, r0 + j)
+        for k in range(j):
+            s0 = fnma(load(a, r0 + k), load(scaled, k), s0)
+        store(a, r0 + j, s0)
 
 
 @compiled
@@ -72,44 +118,15 @@ def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
     smallest = one
     for j in range(n):
         row = j * (j + 1) // 2
-        pivot = load(a, row + j)
         for k in range(j):
-            v = load(a, row + k)
-            w = load(inverse, k) * conj(v)
-            store(scaled, k, w)
-            pivot = fnma(v, w, pivot)
-        d = real(pivot)
+            store(scaled, k, load(inverse, k) * conj(load(a, row + k)))
+        ldl_column(a, j, n, scaled)
+        d = real(load(a, row + j))
         smallest = larger(smallest, d, d, smallest)
         store(inverse, j, one / d)
         z = load(inverse, j) * load(y, j)
-        i = j + 1
-        while i + 4 <= n:
-            r0 = i * (i + 1) // 2
-            r1, r2, r3 = r0 + i + 1, r0 + 2 * i + 3, r0 + 3 * i + 6
-            s0, s1, s2, s3 = load(a, r0 + j), load(a, r1 + j), load(a, r2 + j), load(a, r3 + j)
-            for k in range(j):
-                w = load(scaled, k)
-                s0 = fnma(load(a, r0 + k), w, s0)
-                s1 = fnma(load(a, r1 + k), w, s1)
-                s2 = fnma(load(a, r2 + k), w, s2)
-                s3 = fnma(load(a, r3 + k), w, s3)
-            store(a, r0 + j, s0)
-            store(a, r1 + j, s1)
-            store(a, r2 + j, s2)
-            store(a, r3 + j, s3)
-            store(y, i, fnma(s0, z, load(y, i)))
-            store(y, i + 1, fnma(s1, z, load(y, i + 1)))
-            store(y, i + 2, fnma(s2, z, load(y, i + 2)))
-            store(y, i + 3, fnma(s3, z, load(y, i + 3)))
-            i += 4
-        while i < n:
-            r0 = i * (i + 1) // 2
-            s0 = load(a, r0 + j)
-            for k in range(j):
-                s0 = fnma(load(a, r0 + k), load(scaled, k), s0)
-            store(a, r0 + j, s0)
-            store(y, i, fnma(s0, z, load(y, i)))
-            i += 1
+        for i in range(j + 1, n):
+            store(y, i, fnma(load(a, i * (i + 1) // 2 + j), z, load(y, i)))
     # L^H x = D^{-1} y: x_i = (y_i - sum_k conj(v_ki) x_k) / d_i
     for k in range(n - 1, -1, -1):
         row = k * (k + 1) // 2
@@ -121,77 +138,50 @@ def ldl(a: Any, y: Any, n: int, scaled: Any, inverse: Any, one: Any) -> Any:
 
 
 @compiled
-def size_of(x: Any) -> Any:
-    """Return |re x| + |im x|, which is as good as |x| for choosing and scaling, without a square."""
-    return modulus(real(x)) + modulus(imag(x))
+def reflect(a: Any, start: Any, j: int, rows: int, columns: int, tau: Any, zero: Any) -> None:
+    """Apply H = I - tau v v^H to the columns behind column j, which holds v in its rows j, ..., rows - 1.
 
-
-@compiled
-def reciprocal(x: Any, one: Any) -> Any:
-    """Return 1 / x; only numbers of size one are squared."""
-    unit = one / size_of(x)
-    y = unit * x
-    return unit * (conj(y) / square(y))
-
-
-@compiled
-def lu(a: Any, y: Any, n: int, inverse: Any, choice: Any, one: Any) -> None:
-    """Solve A x = y by LU with partial pivoting; each lane has its own pivot row.
-
-    a : (n, n) by rows, overwritten; inverse (n,) scratch; choice : scratch of one register, real.
-    Cost: 2/3 n^3 + 2 n^2 flops.
+    Four columns at a time, or two: v is read once for them.
     """
-    for k in range(n):
-        largest = size_of(load(a, k * n + k))
-        here = splat(choice.dtype.type(k))
-        row = here
-        for i in range(k + 1, n):
-            size = size_of(load(a, i * n + k))
-            row = larger(size, largest, splat(choice.dtype.type(i)), row)
-            largest = larger(size, largest, size, largest)
-        store(choice, 0, row)
-        for lane in range(len(choice)):
-            p = int(choice[lane])
-            if p == k:
-                continue
-            new = True
-            for other in range(lane):
-                new = new and choice[other] != choice[lane]
-            if not new:
-                continue
-            mine = splat(choice.dtype.type(p))
-            for j in range(k, n):
-                upper, lower = load(a, k * n + j), load(a, p * n + j)
-                store(a, k * n + j, equal(row, mine, lower, upper))
-                store(a, p * n + j, equal(row, mine, upper, lower))
-            upper, lower = load(y, k), load(y, p)
-            store(y, k, equal(row, mine, lower, upper))
-            store(y, p, equal(row, mine, upper, lower))
-        factor = reciprocal(load(a, k * n + k), one)
-        store(inverse, k, factor)
-        z = load(y, k)
-        i = k + 1
-        while i + 2 <= n:
-            r0, r1 = i * n, (i + 1) * n
-            f0, f1 = load(a, r0 + k) * factor, load(a, r1 + k) * factor
-            for j in range(k + 1, n):
-                u = load(a, k * n + j)
-                store(a, r0 + j, fnma(f0, u, load(a, r0 + j)))
-                store(a, r1 + j, fnma(f1, u, load(a, r1 + j)))
-            store(y, i, fnma(f0, z, load(y, i)))
-            store(y, i + 1, fnma(f1, z, load(y, i + 1)))
-            i += 2
-        if i < n:
-            r0 = i * n
-            f0 = load(a, r0 + k) * factor
-            for j in range(k + 1, n):
-                store(a, r0 + j, fnma(f0, load(a, k * n + j), load(a, r0 + j)))
-            store(y, i, fnma(f0, z, load(y, i)))
-    for k in range(n - 1, -1, -1):
-        x = load(y, k) * load(inverse, k)
-        store(y, k, x)
-        for i in range(k):
-            store(y, i, fnma(load(a, i * n + k), x, load(y, i)))
+    base, column = start[j], j + 1
+    while column + 4 <= columns and not crowded(zero):
+        c0, c1, c2, c3 = start[column], start[column + 1], start[column + 2], start[column + 3]
+        s0 = s1 = s2 = s3 = zero
+        for i in range(j, rows):
+            v = conj(load(a, base + i))
+            s0 = fma(v, load(a, c0 + i), s0)
+            s1 = fma(v, load(a, c1 + i), s1)
+            s2 = fma(v, load(a, c2 + i), s2)
+            s3 = fma(v, load(a, c3 + i), s3)
+        s0, s1, s2, s3 = s0 * tau, s1 * tau, s2 * tau, s3 * tau
+        for i in range(j, rows):
+            v = load(a, base + i)
+            store(a, c0 + i, fnma(v, s0, load(a, c0 + i)))
+            store(a, c1 + i, fnma(v, s1, load(a, c1 + i)))
+            store(a, c2 + i, fnma(v, s2, load(a, c2 + i)))
+            store(a, c3 + i, fnma(v, s3, load(a, c3 + i)))
+        column += 4
+    while column + 2 <= columns:
+        c0, c1 = start[column], start[column + 1]
+        s0 = s1 = zero
+        for i in range(j, rows):
+            v = conj(load(a, base + i))
+            s0 = fma(v, load(a, c0 + i), s0)
+            s1 = fma(v, load(a, c1 + i), s1)
+        s0, s1 = s0 * tau, s1 * tau
+        for i in range(j, rows):
+            v = load(a, base + i)
+            store(a, c0 + i, fnma(v, s0, load(a, c0 + i)))
+            store(a, c1 + i, fnma(v, s1, load(a, c1 + i)))
+        column += 2
+    if column < columns:
+        c0 = start[column]
+        s0 = zero
+        for i in range(j, rows):
+            s0 = fma(conj(load(a, base + i)), load(a, c0 + i), s0)
+        s0 = s0 * tau
+        for i in range(j, rows):
+            store(a, c0 + i, fnma(load(a, base + i), s0, load(a, c0 + i)))
 
 
 @compiled
@@ -224,33 +214,7 @@ def least_squares(a: Any, x: Any, n: int, start: Any, height: Any, one: Any, zer
         lead = head - alike(beta, head)
         tau = conj(lead) / ((one - one) - beta * square(lead))
         store(a, base + j, lead)
-        column = j + 1
-        while column + 4 <= n + 1:
-            c0, c1, c2, c3 = start[column], start[column + 1], start[column + 2], start[column + 3]
-            s0 = s1 = s2 = s3 = zero
-            for i in range(j, rows):
-                v = conj(load(a, base + i))
-                s0 = fma(v, load(a, c0 + i), s0)
-                s1 = fma(v, load(a, c1 + i), s1)
-                s2 = fma(v, load(a, c2 + i), s2)
-                s3 = fma(v, load(a, c3 + i), s3)
-            s0, s1, s2, s3 = s0 * tau, s1 * tau, s2 * tau, s3 * tau
-            for i in range(j, rows):
-                v = load(a, base + i)
-                store(a, c0 + i, fnma(v, s0, load(a, c0 + i)))
-                store(a, c1 + i, fnma(v, s1, load(a, c1 + i)))
-                store(a, c2 + i, fnma(v, s2, load(a, c2 + i)))
-                store(a, c3 + i, fnma(v, s3, load(a, c3 + i)))
-            column += 4
-        while column <= n:
-            c0 = start[column]
-            s0 = zero
-            for i in range(j, rows):
-                s0 = fma(conj(load(a, base + i)), load(a, c0 + i), s0)
-            s0 = s0 * tau
-            for i in range(j, rows):
-                store(a, c0 + i, fnma(load(a, base + i), s0, load(a, c0 + i)))
-            column += 1
+        reflect(a, start, j, rows, n + 1, tau, zero)
         store(a, base + j, alike(beta * largest, head))
     for k in range(n):
         store(x, k, load(a, start[n] + k))

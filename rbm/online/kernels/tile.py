@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rbm.online.kernels.compiler import inlined
 
 __all__ = ["Tile", "aligned", "cut", "new_tile", "scratch_size"]
@@ -15,8 +17,8 @@ def aligned(room: Any, like: Any) -> Any:
 
     No access then straddles two cache lines.
     """
-    numbers = room.view(like.dtype)
-    return numbers[(-numbers.ctypes.data % 64) // like.itemsize :]
+    numbers = room.viewed(like.dtype)
+    return numbers[(-numbers.address % 64) // like.itemsize :]
 
 
 @inlined
@@ -52,6 +54,8 @@ class Tile(NamedTuple):
     floors: Any  #: (2,)
     betas: Any  #: (2,)
     rounding: Any  #: (2 * outputs + 6,) rounding errors of the outputs; of compliant ones, and what A - A^H adds
+    moduli: Any  #: (Qa,) |theta|
+    rows: Any  #: (6 * lanes,) numbers of the points in the lanes of both groups, then of those that wait
     shape: Any  #: (Qa, Qf, N)
     lanes: int
     parts: int  #: real numbers in a number of the working type
@@ -62,7 +66,7 @@ def scratch_size(qa: int, qf: int, n: int, system: Any, factor: Any, finish: Any
 
     That is a register and a half of real ones more than :func:`new_tile` cuts.
     """
-    registers = qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 38
+    registers = 2 * qa + qf + 3 * n + 2 + system.entries + 6 * factor.columns + 2 * len(finish.norms) + 50
     return registers * (64 // factor.matrix.itemsize)
 
 
@@ -86,10 +90,14 @@ def new_tile(system: Any, factor: Any, finish: Any, points: Any, gamma: Any, roo
     floors, at = cut(numbers, at, 2)
     betas, at = cut(numbers, at, 2)
     rounding, at = cut(numbers, at, 2 * len(finish.norms) + 6)
-    c[:] = 0  # the rows that pad c must be zero
+    moduli, at = cut(numbers, at, of_theta // parts)
+    rows, at = cut(numbers, at, 12)
+    for i in range(len(c)):  # the rows that pad c must be zero
+        c[i] = 0
     shape = of_theta // parts, of_phi // parts, of_gamma // parts
     return Tile(
-        theta.view(room.dtype), theta, phi.view(room.dtype), phi, solution.view(room.dtype), solution,
-        matrix.view(room.dtype), spare.view(room.dtype), inverse.view(room.dtype), total.view(room.dtype), total,
-        one, c, work, norms, floors, betas, rounding, shape, 64 // numbers.itemsize, parts,
+        theta.viewed(room.dtype), theta, phi.viewed(room.dtype), phi, solution.viewed(room.dtype), solution,
+        matrix.viewed(room.dtype), spare.viewed(room.dtype), inverse.viewed(room.dtype), total.viewed(room.dtype),
+        total, one, c, work, norms, floors, betas, rounding, moduli, rows.viewed(np.int64), shape,
+        64 // numbers.itemsize, parts,
     )  # fmt: skip

@@ -29,7 +29,9 @@ from rbm.online.kernels.compiler import compiled, inlined, kernel
 from rbm.online.kernels.factors import ldl_factors, ldl_solve, lu_factors, lu_solve
 from rbm.online.kernels.lanes import alike, fma, fnma, larger, load, modulus, root, splat, square, store
 from rbm.online.kernels.march_tile import STEPS, new_march_tile
-from rbm.online.kernels.residuals import gather, two_sum
+from rbm.online.kernels.memory import bare
+from rbm.online.kernels.re_evaluation import two_sum
+from rbm.online.kernels.residuals import gather
 from rbm.online.kernels.solvers import assemble
 
 __all__ = ["march"]
@@ -126,7 +128,7 @@ def factorize(system: Any, tile: Any) -> None:
             for j in range(i + 1):
                 store(tile.matrix, e, fma(part, load(tile.stiffness, i * n + j), load(tile.matrix, e)))
                 e += 1
-        smallest = ldl_factors(tile.matrix, n, tile.increment, tile.inverse.view(tile.real.dtype), one)
+        smallest = ldl_factors(tile.matrix, n, tile.increment, tile.inverse.viewed(tile.real.dtype), one)
     else:
         for e in range(n * n):
             store(tile.matrix, e, fma(part, load(tile.stiffness, e), load(tile.matrix, e)))
@@ -269,7 +271,7 @@ def one_step(system: Any, points: Any, answers: Any, row: int, k: int, place: in
     control = load(tile.sum, 0)
     force(tile.stiffness, tile.source, tile.gamma, n, control, tile.increment)
     if system.kind == LDL:
-        ldl_solve(tile.matrix, tile.increment, n, tile.inverse.view(tile.real.dtype))
+        ldl_solve(tile.matrix, tile.increment, n, tile.inverse.viewed(tile.real.dtype))
     else:
         lu_solve(tile.matrix, tile.increment, n, tile.inverse)
     part = splat(tile.real.dtype.type(1 - system.theta))
@@ -340,4 +342,5 @@ def march(system: Any, factor: Any, points: Any, answers: Any, room: Any) -> int
     system, factor, points, answers : plain tuples of the fields of :mod:`rbm.online.kernels.arguments`
     room : scratch memory, :func:`rbm.online.kernels.march_tile.march_scratch_size` numbers of the working type
     """
-    return march_tiles(MarchSystem(*system), MarchFactor(*factor), MarchPoints(*points), MarchAnswers(*answers), room)
+    own = MarchSystem(*bare(system)), MarchFactor(*bare(factor)), MarchPoints(*bare(points))
+    return march_tiles(*own, MarchAnswers(*bare(answers)), bare(room))

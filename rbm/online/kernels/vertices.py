@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rbm.online.kernels.compiler import inlined, kernel
+from rbm.online.kernels.memory import bare
 
 __all__ = ["most_promising", "walk_all"]
 
@@ -130,8 +131,9 @@ def walk_all(thetas: Any, program: Any, starts: Any, limits: Any, answers: Any, 
     limits : number of steps, LEAST, ALLOWED
     scratch : (Q Q + 6 Q + 2 J + K,) of float64; held (Q,) of int64
     """
-    columns, levels, box, relative, absolute = program
-    active, points, inverses, distances = starts
+    columns, levels, box, relative, absolute = bare(program)
+    active, points, inverses, distances = bare(starts)
+    thetas, answers, scratch, held = bare((thetas, answers, scratch, held))
     most, least, allowed = limits
     count, rows = columns.shape
     inverse = scratch[: count * count].reshape((count, count))

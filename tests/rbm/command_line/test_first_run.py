@@ -57,7 +57,7 @@ def test_a_compilation_is_timed_and_said_once_where_somebody_watches(monkeypatch
     outer(1.0)
     after = compilation.compile_seconds()
     assert after > before
-    assert terminal.text == "compiling the kernels, once (about ten seconds; they are kept on disk)\n"
+    assert terminal.text == "compiling the kernels, once (a few seconds; they are kept on disk)\n"
     outer(2.0)
     assert compilation.compile_seconds() == after  # compiled already
     outer(1j)  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def check(kept: rbm.Solution, whole: rbm.Solution, mus: np.ndarray) -> int:
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("count", ["1", "3"])
-@pytest.mark.parametrize("step", ["answer", "write", "fits", "room_for", "finish"])
+@pytest.mark.parametrize("step", ["answer", "write", "write_fitting", "room_for", "finish"])
 @pytest.mark.parametrize("call", [1, 2, 6])
 def test_ctrl_c_before_or_after_every_step(
     diffusion: Case, monkeypatch: pytest.MonkeyPatch, count: str, step: str, call: int
@@ -84,11 +84,15 @@ def test_ctrl_c_before_or_after_every_step(
     def interrupted(*arguments: Any, **options: Any) -> Any:
         with lock:
             calls[0] += 1
-            now = calls[0] == (1 if step in ("room_for", "finish") else call)
+            now = calls[0] == (1 if step in ("room_for", "write", "finish") else call)
         if now and step == "write":  # half of the piece
             target, rows, part = arguments
             target.outputs["mean"][rows] = 1e99
             target.coefficients[rows] = part.coefficients
+        if now and step == "write_fitting":
+            arrays, rows, _ = arguments
+            for array in arrays[::2]:
+                array[rows] = 1
         if now:
             raise KeyboardInterrupt
         return plain(*arguments, **options)

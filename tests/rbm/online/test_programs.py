@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -42,6 +43,12 @@ def evaluated(formulas: list[str], mus: np.ndarray, limit: float = np.inf) -> tu
     return kernels.formulas(made.steps, made.numbers, limits, mus, out, np.empty((made.depth, POINTS))), values
 
 
+@numba.njit
+def evaluate_alone(steps: np.ndarray, numbers: np.ndarray, mu: np.ndarray, stack: np.ndarray, one: np.ndarray) -> None:
+    """Evaluate a program at one point: what is only a part of kernels is called by compiled code."""
+    kernels.evaluate_point(steps, numbers, mu, stack, one)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_compiled_formulas_have_the_bits_of_numpy(seed: int) -> None:
     """For batches and for single points; 36 formulas at 300 points each."""
@@ -57,7 +64,7 @@ def test_compiled_formulas_have_the_bits_of_numpy(seed: int) -> None:
     made = program([(0, Expression(texts[0], NAMES).steps() or [])], 3)
     one = np.empty(1)
     for mu, value in zip(mus[::10], expected[::10, 0], strict=True):
-        kernels.evaluate_point(made.steps, made.numbers, mu, np.empty(made.depth), one)
+        evaluate_alone(made.steps, made.numbers, mu, np.empty(made.depth), one)
         np.testing.assert_array_equal(one[0], value)
 
 
