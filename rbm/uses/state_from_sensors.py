@@ -244,7 +244,7 @@ def pbdw(reduced: ReducedModel, sensors: Any, *, regularization: float = 0.0, pr
         system = white @ (r.conj().T @ space.cross)
         back = r @ scipy.linalg.solve_triangular(root, np.eye(k, dtype=r.dtype))
     else:
-        white = scipy.linalg.solve_triangular(r, np.eye(k, dtype=r.dtype), trans="C")
+        white = np.linalg.inv(r).conj().T  # R is no triangle where Gram-Schmidt postponed a column
         system, back = space.cross, np.eye(k, dtype=r.dtype)
     q, upper = np.linalg.qr(system)
     to_coefficients = scipy.linalg.solve_triangular(upper, q.conj().T @ white)

@@ -201,6 +201,25 @@ def test_bad_sensors_are_one_clear_error(sensors: Any, said: str) -> None:
         rbm.pbdw(made(4)[1], sensors)
 
 
+def test_sensors_that_almost_agree_need_no_triangular_factor() -> None:
+    """Gram-Schmidt postpones columns of a panel, so that R is then no triangle; the states are recovered all the same."""
+    p = np.diag([1.0, 2.0, 3.0, 4.0])
+    model = rbm.FullOrderModel([(1.0, p), ("mu", np.eye(4))], [(1.0, np.ones(4))], p, {"mu": (0.1, 10.0)}, 1.0)
+    reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=2).reduced_model
+    rng = np.random.default_rng(28)
+    size = 10.0 ** rng.uniform(-9, -1)
+    rows = rng.standard_normal((1, 4)) + size * rng.standard_normal((3, 4))
+    seen, u = rbm.pbdw(reduced, rows), reduced.basis @ [1.0, 2.0]
+    assert not np.allclose(seen.space.factor, np.triu(seen.space.factor), rtol=0, atol=0)
+    found = seen.estimate(rows @ u)
+    error = norm(model, found.states - u)
+    assert np.all(error <= seen.error_bound(found, 0.0))
+    assert np.all(error < 1e-9)
+    # the same row once more, and that one is named
+    with pytest.raises(rbm.ModelError, match="sensor 3 depends on those before it"):
+        rbm.pbdw(reduced, np.vstack([rows, rows[0]]))
+
+
 def test_sensors_that_miss_a_direction_are_refused() -> None:
     """Functionals that vanish on one basis vector: independent, enough of them, and blind."""
     model, reduced = made(4)
