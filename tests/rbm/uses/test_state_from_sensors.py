@@ -184,6 +184,20 @@ def test_sensors_are_placed_among_candidates() -> None:
     assert np.array_equal(rbm.place_sensors(reduced, method="eim"), eim.deim(reduced.basis))
 
 
+def test_a_candidate_that_reads_nothing_new_is_passed_over() -> None:
+    """Two of the rows are the same; the largest left unread is the second of them, by rounding alone."""
+    reduced = made(4)[1].truncate(1)
+    model = made(4)[0]
+    sees_all = np.asarray(model.product @ reduced.basis[:, 0])
+    candidates = np.stack([sees_all, sees_all, np.eye(N_UNKNOWNS)[3], np.eye(N_UNKNOWNS)[5]])
+    for count in (2, 3):
+        rows = rbm.place_sensors(reduced, count, candidates=candidates)
+        assert len(set(rows.tolist()) - {0, 1}) == count - 1
+        assert rbm.pbdw(reduced, candidates[rows]).stability > 0.9
+    with pytest.raises(rbm.ModelError, match="only 3 of the candidates are independent"):
+        rbm.place_sensors(reduced, 4, candidates=candidates)
+
+
 @pytest.mark.parametrize(
     ("sensors", "said"),
     [
