@@ -81,7 +81,7 @@ def test_a_start_in_a_far_tail_is_not_moved_in_silence() -> None:
     model, found = question(k=scipy.stats.truncnorm(-9, 9, loc=30.5, scale=3.0))
     for k in (30.5, 12.0, 45.0):
         assert found.chain(model, 1, start=[[k, 1.0]], step=1e-9).mus[0, 0, 0] == pytest.approx(k, rel=1e-5)
-    with pytest.raises(rbm.ModelError, match="start is at k = 56.* so far in a tail of the prior"):
+    with pytest.raises(rbm.ModelError, match=r"start is at k = 56.* so far in a tail of the prior"):
         found.chain(model, 1, start=[[30.0, 1.0], [56.0, 1.0]])
 
 

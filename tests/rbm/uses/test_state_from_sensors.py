@@ -216,7 +216,7 @@ def test_bad_sensors_are_one_clear_error(sensors: Any, said: str) -> None:
 
 
 def test_sensors_that_almost_agree_need_no_triangular_factor() -> None:
-    """Gram-Schmidt postpones columns of a panel, so that R is then no triangle; the states are recovered all the same."""
+    """Gram-Schmidt postpones columns of a panel, so that R is then no triangle; states are recovered all the same."""
     p = np.diag([1.0, 2.0, 3.0, 4.0])
     model = rbm.FullOrderModel([(1.0, p), ("mu", np.eye(4))], [(1.0, np.ones(4))], p, {"mu": (0.1, 10.0)}, 1.0)
     reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=2).reduced_model
