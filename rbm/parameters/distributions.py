@@ -30,7 +30,8 @@ ROUNDED = 1e-14
 class Distribution:
     """A distribution of one parameter, by its name in scipy.stats and its numbers.
 
-    numbers : shapes, loc and scale, as SciPy calls them, without those that have SciPy's default
+    numbers : shapes, loc and scale, as SciPy calls them and in that order, without a loc of 0 and a scale of 1;
+        :func:`distribution` brings them into this form
     """
 
     name: str
@@ -86,7 +87,7 @@ def distribution(parameter: str, given: Any) -> Distribution:
     scipy.stats under a name, or whose numbers are not allowed.
     """
     if isinstance(given, Distribution):
-        return given
+        given = given.described()
     if isinstance(given, Mapping):
         name, numbers = given.get("name"), {k: v for k, v in given.items() if k != "name"}
         family = _family(parameter, name)
@@ -100,7 +101,8 @@ def distribution(parameter: str, given: Any) -> Distribution:
         )
     if missing := [k for k in _shapes(family) if k not in numbers]:
         raise ParameterError(f"the distribution {name} of {parameter} needs {', '.join(missing)}")
-    made = Distribution(str(name), tuple((k, _number(parameter, name, k, numbers[k])) for k in numbers))
+    given_numbers = {k: _number(parameter, name, k, numbers[k]) for k in numbers}
+    made = Distribution(str(name), _ordered(family, given_numbers))
     try:
         low, high = made.support
         middle = float(made.frozen.ppf(0.5))
@@ -197,6 +199,12 @@ def _frozen(parameter: str, given: Any) -> tuple[str, dict[str, Any], Any]:
     arguments = list(getattr(given, "args", ()))
     numbers = dict(zip((*_shapes(family), "loc", "scale"), arguments, strict=False))
     return name, {**numbers, **getattr(given, "kwds", {})}, family
+
+
+def _ordered(family: Any, numbers: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Return the numbers in one order, without those that have SciPy's default, so that what is equal compares so."""
+    kept = {k: number for k, number in numbers.items() if number != {"loc": 0.0, "scale": 1.0}.get(k)}
+    return tuple((k, kept[k] + 0.0) for k in (*_shapes(family), "loc", "scale") if k in kept)  # + 0.0: no minus zero
 
 
 def _shapes(family: Any) -> tuple[str, ...]:

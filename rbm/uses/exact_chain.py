@@ -26,6 +26,7 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import FileFormatError, Interrupted, ModelError
 from rbm.parameters.space import ParameterSpace
 from rbm.storage.archive import read_archive, write_archive
+from rbm.uses.chain_arguments import check_whole, checkpoint_file, widths
 from rbm.uses.observations import LogLikelihood
 
 __all__ = ["Chain", "chain_numbers", "run_chain"]
@@ -37,6 +38,8 @@ KIND = "chain of a posterior"
 BLOCK = 256
 #: Points for each parameter among which a start is looked for.
 TRIED = 64
+#: A start may come back from its probabilities moved by this share of the ranges.
+MOVED = 1e-6
 #: Seconds between two writings of a checkpoint.
 EVERY = 5.0
 
@@ -82,8 +85,10 @@ class Chain:
 def chain_numbers(rng: int, steps: int, chains: int, p: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the random numbers of a chain: standard normal z (steps, chains, p), and log U (steps, chains).
 
-    Those of the first steps do not depend on how many are asked for.
+    Those of the first steps do not depend on how many are asked for. Raises ModelError for numbers below 1, or a
+    negative seed.
     """
+    check_whole(rng=(rng, 0), steps=(steps, 1), chains=(chains, 1), p=(p, 1))
     blocks = [_block(rng, b, chains, p) for b in range(-(-steps // BLOCK))]
     return np.concatenate([z for z, _ in blocks])[:steps], np.concatenate([u for _, u in blocks])[:steps]
 
@@ -148,13 +153,11 @@ def run_chain(
 
     about : what the chain depends on beside them, for the checkpoint
     """
-    width = _step(step, len(space))
-    for name, given, least in (("steps", steps, 1), ("chains", chains, 1), ("rng", rng, 0)):
-        if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
-            raise ModelError(f"{name} must be a whole number of at least {least}, got {given!r}")
+    width = widths(step, len(space))
+    check_whole(steps=(steps, 1), chains=(chains, 1), rng=(rng, 0))
+    file = checkpoint_file(checkpoint)
     x = _start(space, reduced, start, int(chains))
     key = digest((about, x, width, int(rng)))
-    file = None if checkpoint is None else Path(checkpoint)
     walk = _read(file, key, x) if file is not None and file.exists() else None
     if walk is None:
         walk = _Walk(_Position(x, reduced(space.prior.points(x)), np.zeros(len(x), dtype=bool)), [x])
@@ -258,25 +261,24 @@ def reflected(x: np.ndarray) -> np.ndarray:
     return np.clip(1 - np.abs(x % 2 - 1), 0.0, 1.0)
 
 
-def _step(given: Any, p: int) -> np.ndarray:
-    """Return the standard deviations (p,) of proposals."""
-    width = np.asarray(given)
-    if width.dtype.kind not in "iuf" or width.shape not in ((), (p,)):
-        raise ModelError(f"step must be a number or ({p},), one for each parameter, got {given!r:.60}")
-    if not (np.all(np.isfinite(width)) and np.all(width > 0)):
-        raise ModelError(
-            f"step must be positive, in probabilities of the prior (0.1 is a tenth of them), got {given!r:.60}"
-        )
-    return np.broadcast_to(width.astype(float), (p,)).copy()
-
-
 def _start(space: ParameterSpace, reduced: Likelihood, given: Any, chains: int) -> np.ndarray:
     """Return x (K, p) where the chains begin."""
     if given is not None:
         points = space.validate(given)
-        if not np.all(np.isfinite(space.prior.log_density(points))):
-            raise ModelError(f"start is at a point that the prior excludes: {space.describe(points[0])}")
-        return space.prior.unit(points)
+        # the density may be infinite, as that of arcsine is at both ends
+        if not np.all(inside := space.prior.log_density(points) > -np.inf):
+            raise ModelError(
+                f"start is at a point that the prior excludes: {space.describe(points[int(np.argmin(inside))])}"
+            )
+        x = space.prior.unit(points)
+        away = np.abs(space.prior.points(x) - points) > MOVED * np.ptp(space.bounds, axis=1)
+        if np.any(away):
+            i = int(np.argmax(away.any(axis=1)))
+            raise ModelError(
+                f"start is at {space.describe(points[i])}, so far in a tail of the prior that its probability, "
+                f"{', '.join(f'{p:.17g}' for p in x[i])}, is not told from another point's; start nearer to the middle"
+            )
+        return x
     p = len(space)
     tried = space.sample(max(TRIED * p, chains), rng=0)
     value = reduced(tried).value
@@ -306,8 +308,16 @@ def _read(file: Path, key: str, start: np.ndarray) -> _Walk:
         fits = path.shape == (steps + 1, *start.shape) and accepted.shape == solves.shape == (steps, *shape)
         if not (fits and arrays["likelihood"].shape == (3, *shape) and arrays["solved"].shape == shape):
             raise ValueError("its arrays do not fit each other")
-        here, solved = LogLikelihood(*arrays["likelihood"]), arrays["solved"].astype(bool)
-        at = _Position(path[-1], here, solved, steps, int(header["tied"]))
-    except (KeyError, ValueError) as error:
+        kinds = {"path": "f", "accepted": "b", "solves": "i", "likelihood": "f", "solved": "b"}
+        if wrong := [name for name, kind in kinds.items() if arrays[name].dtype.kind != kind]:
+            raise ValueError(f"its array {wrong[0]!r} holds numbers of another kind")
+        if not (np.all((path >= 0) & (path <= 1)) and np.all((solves >= 0) & (solves <= 2))):
+            raise ValueError("its path leaves [0, 1], or a step has other than 0, 1 or 2 full solves")
+        if np.any(np.isnan(arrays["likelihood"])):
+            raise ValueError("a likelihood is NaN")
+        if type(header["tied"]) is not int or header["tied"] < 0:
+            raise ValueError(f"the number of tied steps is {header['tied']!r:.60}")
+        at = _Position(path[-1], LogLikelihood(*arrays["likelihood"]), arrays["solved"], steps, header["tied"])
+    except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{file} is not a complete chain: {error}") from error
     return _Walk(at, list(path), list(accepted), list(solves))

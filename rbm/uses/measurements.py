@@ -18,7 +18,7 @@ from rbm.reduced.model import ReducedModel
 from rbm.reduced.output_rows import check_single
 from rbm.solution import Solution
 
-__all__ = ["Measurements", "finite_numbers", "read_measurements", "sensor_matrix"]
+__all__ = ["Measurements", "finite_numbers", "plain_array", "read_measurements", "sensor_matrix"]
 
 #: Share of a norm of a matrix that its computed singular values may be off by.
 OF_NORMS = 1e-12
@@ -181,12 +181,20 @@ def _wrong(name: str, array: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
     raise ModelError(f"{name} have shape {array.shape}, expected {wanted}{hint}{experiments}")
 
 
+def plain_array(name: str, value: Any) -> np.ndarray:
+    """Return np.asarray(value); raise ModelError for nested lists of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ModelError(f"{name} must be numbers in rows of one length, got {value!r:.60}") from error
+
+
 def finite_numbers(name: str, value: Any) -> np.ndarray:
     """Return an array of numbers in double precision; raise ModelError for NaN, masks and what is no number."""
     hidden = int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
     if hidden:
         raise ModelError(f"{name}: {hidden} entries are hidden behind a mask; leave these measurements out")
-    array = np.asarray(value)
+    array = plain_array(name, value)
     if array.dtype.kind not in "biufc":
         raise ModelError(f"{name} must be numbers, got {value!r:.60}")
     array = array.astype(complex if array.dtype.kind == "c" else float)

@@ -17,7 +17,7 @@ from rbm.arithmetic.precision import ROUND_OFF
 from rbm.errors import ModelError
 from rbm.reduced.interface import Reduced
 from rbm.reduced.output_rows import check_single
-from rbm.uses.measurements import finite_numbers
+from rbm.uses.measurements import LARGEST, finite_numbers
 
 __all__ = ["LogLikelihood", "Observations", "read_observations"]
 
@@ -115,6 +115,13 @@ def read_observations(reduced: Reduced, data: Any) -> Observations:
         values.append(y)
         noise.append(sigma)
     made, sizes = np.concatenate(values), np.concatenate(noise)
+    with np.errstate(over="ignore"):
+        largest = float(np.max(np.abs(made) / sizes))
+    if not largest < LARGEST:
+        raise ModelError(
+            f"data are up to {largest:.3g} standard deviations sigma, whose squares are beyond the range of double "
+            "precision; give sigma in the units of the data"
+        )
     whole = np.concatenate([np.full(len(y), 2.0 if y.dtype.kind == "c" else 1.0) for y in values])
     terms = np.concatenate([-whole * np.log(sizes), -whole * math.log(2 * math.pi) / 2])
     error = 8 * ROUND_OFF * math.fsum(np.abs(terms))

@@ -51,7 +51,8 @@ class Posterior:
     def log_probability(self, mus: Any) -> Any:
         """Return log L + the logarithm of the prior's density, (M,), or a number for one point (p,), for samplers.
 
-        Minus infinity outside the space, where the reduced model is not asked. No bound: samples of it follow the
+        Minus infinity outside the space, where the reduced model is not asked; plus infinity where the prior's density
+        is, as that of arcsine at both ends. No bound: samples of it follow the
         *reduced* posterior; :meth:`expectation` with ``drawn="posterior"`` says what they tell of the full one.
         """
         points = np.asarray(self.space.points(mus), dtype=float)
@@ -61,7 +62,8 @@ class Posterior:
         inside = made > -np.inf
         if np.any(inside):
             outputs = self.reduced.solve(points[inside], False, on_error="mark", coefficients=False).outputs
-            made[inside] += self.observations.log_likelihood(outputs).value
+            value = self.observations.log_likelihood(outputs).value
+            made[inside] = np.where(value > -np.inf, made[inside] + value, -np.inf)
         return float(made[0]) if isinstance(mus, np.ndarray | list) and np.ndim(mus) == 1 else made
 
     def expectation(

@@ -37,7 +37,8 @@ def place_sensors(
     product : P (n, n), if the model does not hold it
 
     Raises ModelError for fewer sensors than basis vectors, fewer candidates than sensors, and candidates that do not
-    tell the basis vectors apart. Cost: QR of C Z; a few solves with P for each further sensor.
+    tell the basis vectors apart. Cost: QR of C Z; a few solves with P for each further sensor, and for each candidate
+    that is passed over as it depends on those before.
     Source: Maday, Patera, Penn and Yano (2015) for the further ones.
     """
     inner = inner_product_of(reduced, product)
@@ -66,12 +67,16 @@ def place_sensors(
         z = adjoint[-1].conj()
         unseen = np.abs(np.asarray(matrix @ (basis @ z - span.representers @ (cross @ z))))
         unseen[chosen] = -1.0
-        best, before = int(np.argmax(unseen)), len(span.factor)
-        _append(span, matrix[[best]])
-        if len(span.factor) == before:
-            raise ModelError(
-                f"only {len(chosen)} of the candidates are independent, up to round-off; {wanted} sensors are asked for"
-            )
+        before = len(span.factor)
+        while len(span.factor) == before:
+            best = int(np.argmax(unseen))
+            if unseen[best] < 0:
+                raise ModelError(
+                    f"only {len(chosen)} of the candidates are independent, up to round-off; {wanted} sensors are "
+                    "asked for"
+                )
+            _append(span, matrix[[best]])
+            unseen[best] = -1.0
         chosen.append(best)
     rows = np.array(chosen)
     numbered = candidates is not None and np.ndim(candidates) == 1

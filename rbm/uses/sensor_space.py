@@ -38,7 +38,7 @@ class SensorSpace:
     """k sensors beside a reduced space of N vectors, n unknowns; all numbers that bounds need, rounded upwards."""
 
     representers: np.ndarray  #: V (n, k), P^{-1} D
-    factor: np.ndarray  #: R (k, k)
+    factor: np.ndarray  #: R (k, k), regular; a triangle but for columns that were postponed
     cross: np.ndarray  #: G (k, N)
     stability: float  #: beta, a lower bound
     smallest: float  #: a lower bound of sigma_min of P^{-1/2} W: ||y||_{K^-1} <= ||y|| / smallest, K = W^H P^{-1} W
@@ -100,8 +100,9 @@ def sensor_space(basis: np.ndarray, matrix: Any, inner: InnerProduct) -> SensorS
     span = FunctionalRange(inner)
     span.append(functionals, np.zeros_like(functionals), np.zeros(functionals.shape))
     if len(span.factor) < k:
+        which = _dependent(np.linalg.qr(span.factor, mode="r"))  # of a triangle: R itself has postponed columns
         raise ModelError(
-            f"sensor {_dependent(span.factor)} depends on those before it, up to round-off: it reads nothing new. "
+            f"sensor {which} depends on those before it, up to round-off: it reads nothing new. "
             "Leave it out; of sensors that read the same take the mean"
         )
     cross, cross_error = cross_gramian(span.functionals, basis, inner)
@@ -130,7 +131,7 @@ def sensor_space(basis: np.ndarray, matrix: Any, inner: InnerProduct) -> SensorS
 
 
 def _dependent(factor: np.ndarray) -> int:
-    """Return the number of the first column that has no step of its own in the staircase R, but for rounding."""
+    """Return the number of the first column that has no step of its own in a triangle R, but for rounding."""
     sizes = np.linalg.norm(factor, axis=0)
     for j in range(len(factor)):
         if not np.abs(factor[j, j]) > STEP * sizes[j]:

@@ -70,6 +70,8 @@ def sobol_indices(
     """
     if not isinstance(reduced, Reduced):
         raise ModelError(f"sobol_indices asks a reduced model, got a {type(reduced).__name__}; rbm.greedy makes one")
+    if not isinstance(output, str):
+        raise ModelError(f"output must be the name of one output, got {output!r:.60}")
     if output not in reduced.outputs:
         known = ", ".join(map(repr, reduced.outputs)) or "none"
         raise ModelError(f"the model has no output {output!r}; its outputs are {known}")

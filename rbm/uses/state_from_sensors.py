@@ -35,13 +35,16 @@ from rbm.arithmetic.precision import ROUND_OFF, widened
 from rbm.errors import FileFormatError, ModelError
 from rbm.reduced.model import ReducedModel
 from rbm.storage.archive import read_archive, write_archive
-from rbm.uses.measurements import finite_numbers, sensor_matrix
+from rbm.uses.measurements import finite_numbers, plain_array, sensor_matrix
 from rbm.uses.sensor_space import SensorSpace, inner_product_of, sensor_space
 from rbm.uses.singular_values import singular_value_bounds
 
 __all__ = ["PBDW", "StateEstimate", "pbdw"]
 
 KIND = "state from sensors"
+#: Arrays of a file that are real and not negative, with their dimensions.
+REAL = {f"space/{name}": 0 for name in ("stability", "smallest", "largest", "eta", "omega", "cross_error", "defects")}
+REAL |= {"space/distances": 1, "space/sizes": 1}
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class PBDW:
 
         reduced : the model of these sensors, with its basis
         """
+        if not isinstance(reduced, ReducedModel):
+            raise ModelError(f"`reduced` must be the reduced model of these sensors, got a {type(reduced).__name__}")
         s, solution = self.space, reduced.solve(mus)
         gamma, bound = np.asarray(solution.coefficients), np.asarray(solution.bound)
         if (
@@ -161,8 +166,10 @@ class PBDW:
         high = np.minimum(high, self.error_bound(found, bound, noise))
         return np.stack([np.maximum(low * (1 - 4 * ROUND_OFF), 0.0), high], axis=1)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all of it to one file, without pickle."""
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        """Write all of it to one file, without pickle; raise FileExistsError if it is there and not to be replaced."""
+        if not overwrite and Path(path).exists():
+            raise FileExistsError(f"{os.fspath(path)} exists; pass overwrite=True to replace it")
         s = {f.name: np.asarray(getattr(self.space, f.name)) for f in fields(SensorSpace)}
         maps = {"to_coefficients": self.to_coefficients, "to_update": self.to_update, "basis": self.basis}
         arrays = {f"space/{name}": a for name, a in s.items()} | maps
@@ -182,6 +189,14 @@ class PBDW:
             given = [space.representers, space.factor, space.cross, space.distances, space.sizes]
             if [a.shape for a in (*given, made.to_coefficients, made.to_update)] != wanted:
                 raise ValueError("its arrays do not fit each other")
+            for name, array in arrays.items():
+                if array.dtype.kind not in ("f" if name in REAL else "fc") or not np.all(np.isfinite(array)):
+                    raise ValueError(f"its array {name!r} holds something else than finite numbers")
+                if name in REAL and (array.ndim != REAL[name] or np.any(array < 0)):
+                    raise ValueError(f"{name!r} is negative, or has shape {array.shape}")
+            xi = made.regularization
+            if not (space.stability > 0 and 0 < space.smallest <= space.largest and np.isfinite(xi) and xi >= 0):
+                raise ValueError("a constant that must be positive is not")
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{os.fspath(path)} is not a complete {KIND}: {error}") from error
         return made
@@ -232,7 +247,7 @@ def pbdw(reduced: ReducedModel, sensors: Any, *, regularization: float = 0.0, pr
     True
     """
     inner = inner_product_of(reduced, product)
-    xi = np.asarray(regularization)
+    xi = plain_array("regularization", regularization)
     if xi.shape != () or xi.dtype.kind not in "iuf" or not (np.isfinite(xi) and xi >= 0):
         raise ModelError(f"regularization must be a number of at least 0, got {regularization!r}")
     basis = widened(np.asarray(reduced.basis))
@@ -244,7 +259,7 @@ def pbdw(reduced: ReducedModel, sensors: Any, *, regularization: float = 0.0, pr
         system = white @ (r.conj().T @ space.cross)
         back = r @ scipy.linalg.solve_triangular(root, np.eye(k, dtype=r.dtype))
     else:
-        white = scipy.linalg.solve_triangular(r, np.eye(k, dtype=r.dtype), trans="C")
+        white = np.linalg.inv(r).conj().T  # R is no triangle where Gram-Schmidt postponed a column
         system, back = space.cross, np.eye(k, dtype=r.dtype)
     q, upper = np.linalg.qr(system)
     to_coefficients = scipy.linalg.solve_triangular(upper, q.conj().T @ white)
@@ -253,7 +268,7 @@ def pbdw(reduced: ReducedModel, sensors: Any, *, regularization: float = 0.0, pr
 
 
 def _sizes(name: str, given: Any, count: int) -> np.ndarray:
-    made = np.asarray(given)
+    made = plain_array(name, given)
     if made.dtype.kind not in "iuf" or made.shape not in ((), (count,)) or np.any(np.isnan(made)) or np.any(made < 0):
         raise ModelError(f"{name} must be numbers of at least 0, one or ({count},), got {given!r:.60}")
     return np.broadcast_to(made.astype(float), (count,))

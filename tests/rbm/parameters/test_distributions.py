@@ -12,6 +12,7 @@ import scipy.stats
 from helpers.exact_likelihood import beam
 
 import rbm
+import rbm.parameters.distributions as module
 from rbm import ParameterError, ParameterSpace
 from rbm.affine.fingerprints import digest
 from rbm.command_line import main
@@ -72,6 +73,24 @@ def test_repr_equality_pickle_and_digest_tell_distributions_apart() -> None:
     assert other != SPACE
     assert plain != SPACE
     assert plain.distributions == {}
+
+
+def test_one_distribution_is_equal_to_itself_however_it_is_written() -> None:
+    beta = scipy.stats.beta
+    for same in (
+        [beta(2, 5, loc=1, scale=9), beta(2, 5, 1, 9), beta(b=5, a=2, scale=9, loc=1), beta(2, scale=9, b=5, loc=1)],
+        [beta(2, 5), beta(2, 5, loc=0), beta(2, 5, 0, 1), beta(2, 5, scale=1.0), beta(2, 5, loc=-0.0)],
+        [scipy.stats.uniform, scipy.stats.uniform(), scipy.stats.uniform(0, 1)],
+    ):
+        spaces = [ParameterSpace({"k": one}) for one in same]
+        assert all(space == spaces[0] and digest(space) == digest(spaces[0]) for space in spaces)
+        assert len({(repr(space), hash(space)) for space in spaces}) == 1
+    said = [{"name": "beta", "b": 5, "a": 2, "scale": 1}, {"scale": 1.0, "a": 2.0, "name": "beta", "b": 5.0}]
+    first, second = (ParameterSpace({"k": (0, 1)}, distributions={"k": one}) for one in said)
+    assert first == second == ParameterSpace({"k": beta(2, 5)})
+    assert first != ParameterSpace({"k": beta(5, 2)})
+    by_hand = module.Distribution("beta", (("b", 5.0), ("a", 2.0), ("loc", 0.0)))
+    assert ParameterSpace({"k": (0, 1)}, distributions={"k": by_hand}) == first
 
 
 def test_files_of_models_keep_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

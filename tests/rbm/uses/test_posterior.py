@@ -179,6 +179,39 @@ def test_means_survive_likelihoods_beyond_the_range_of_numbers() -> None:
     assert enclosed_mean(h, h, logs, logs, np.array([0.0, 0.0, 1.0])) == (3.0, 3.0)
 
 
+def test_means_of_small_values_are_not_lost_below_the_range_of_numbers() -> None:
+    """L_0 = e^-720 and L_1 = e^-3000 are allowed, so that the mean may be h_0 in full."""
+    least, most = np.array([-3000.0, -3000.0]), np.array([-720.0, 0.0])
+    for size in (1e-30, 1e-20, 1e-308, 1.0, 1e200):
+        h = np.array([size, 0.0])
+        low, high = enclosed_mean(h, h, least, most, np.ones(2))
+        assert low <= 0.0
+        assert high == pytest.approx(size, rel=1e-13, abs=0)
+        assert high >= size * (1 - 1e-15)
+        low, high = enclosed_mean(-h, -h, least, most, np.ones(2))
+        assert low <= -size * (1 - 1e-15)
+        assert high >= 0.0
+
+
+def test_weights_of_any_size_are_taken() -> None:
+    """Weights of zero do not count, whatever the likelihood there, and a common factor of all drops out."""
+    logs = np.array([0.0, 1000.0, 0.5])
+    low, high = enclosed_sum(logs, logs + 0.1, np.array([1.0, 0.0, 1.0]))
+    assert (low, high) == pytest.approx((np.log((1 + np.exp(0.5)) / 2), np.log((1 + np.exp(0.5)) / 2) + 0.1), rel=1e-13)
+    unknown = np.where(logs > 100, np.inf, logs + 0.1)
+    assert enclosed_sum(logs, unknown, np.array([1.0, 0.0, 1.0])) == (low, high)
+    h = np.arange(5.0)
+    for size in (5e-324, 1e-300, 1.0, 3.0, 1e308):
+        w = np.full(5, size)
+        low, high = enclosed_mean(h, h, np.zeros(5), np.zeros(5), w)
+        assert low <= 2.0 <= high
+        assert (low, high) == pytest.approx((2.0, 2.0), rel=1e-13)
+        assert enclosed_sum(np.zeros(5), np.ones(5), w) == pytest.approx((0.0, 1.0), rel=0, abs=1e-13)
+    large = np.arange(-2.0, 3.0) * 8e307
+    low, high = enclosed_mean(large, large, np.zeros(5), np.zeros(5), np.ones(5))
+    assert low <= 0.0 <= high < 1e294
+
+
 def test_a_sampler_sees_the_prior_and_is_kept_inside() -> None:
     model = beam(parameters=rbm.ParameterSpace({"k": scipy.stats.beta(2, 5, 1, 59), "v": (0.0, 2.0)}))
     reduced = rbm.greedy(model, model.parameters.sample(60), max_basis=4).reduced_model

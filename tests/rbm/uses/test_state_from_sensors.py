@@ -184,6 +184,20 @@ def test_sensors_are_placed_among_candidates() -> None:
     assert np.array_equal(rbm.place_sensors(reduced, method="eim"), eim.deim(reduced.basis))
 
 
+def test_a_candidate_that_reads_nothing_new_is_passed_over() -> None:
+    """Two of the rows are the same; the largest left unread is the second of them, by rounding alone."""
+    reduced = made(4)[1].truncate(1)
+    model = made(4)[0]
+    sees_all = np.asarray(model.product @ reduced.basis[:, 0])
+    candidates = np.stack([sees_all, sees_all, np.eye(N_UNKNOWNS)[3], np.eye(N_UNKNOWNS)[5]])
+    for count in (2, 3):
+        rows = rbm.place_sensors(reduced, count, candidates=candidates)
+        assert len(set(rows.tolist()) - {0, 1}) == count - 1
+        assert rbm.pbdw(reduced, candidates[rows]).stability > 0.9
+    with pytest.raises(rbm.ModelError, match="only 3 of the candidates are independent"):
+        rbm.place_sensors(reduced, 4, candidates=candidates)
+
+
 @pytest.mark.parametrize(
     ("sensors", "said"),
     [
@@ -199,6 +213,25 @@ def test_sensors_are_placed_among_candidates() -> None:
 def test_bad_sensors_are_one_clear_error(sensors: Any, said: str) -> None:
     with pytest.raises(rbm.ModelError, match=said):
         rbm.pbdw(made(4)[1], sensors)
+
+
+def test_sensors_that_almost_agree_need_no_triangular_factor() -> None:
+    """Gram-Schmidt postpones columns of a panel, so that R is then no triangle; states are recovered all the same."""
+    p = np.diag([1.0, 2.0, 3.0, 4.0])
+    model = rbm.FullOrderModel([(1.0, p), ("mu", np.eye(4))], [(1.0, np.ones(4))], p, {"mu": (0.1, 10.0)}, 1.0)
+    reduced = rbm.greedy(model, model.parameters.sample(20), max_basis=2).reduced_model
+    rng = np.random.default_rng(28)
+    size = 10.0 ** rng.uniform(-9, -1)
+    rows = rng.standard_normal((1, 4)) + size * rng.standard_normal((3, 4))
+    seen, u = rbm.pbdw(reduced, rows), reduced.basis @ [1.0, 2.0]
+    assert not np.allclose(seen.space.factor, np.triu(seen.space.factor), rtol=0, atol=0)
+    found = seen.estimate(rows @ u)
+    error = norm(model, found.states - u)
+    assert np.all(error <= seen.error_bound(found, 0.0))
+    assert np.all(error < 1e-9)
+    # the same row once more, and that one is named
+    with pytest.raises(rbm.ModelError, match="sensor 3 depends on those before it"):
+        rbm.pbdw(reduced, np.vstack([rows, rows[0]]))
 
 
 def test_sensors_that_miss_a_direction_are_refused() -> None:
