@@ -80,9 +80,7 @@ def frequency_response(
     """
     if not isinstance(reduced, ReducedModel):
         ways = ": ask each of its leaves" if hasattr(reduced, "leaves") else ""
-        raise ModelError(
-            f"frequency_response asks a reduced model with one basis, got a {type(reduced).__name__}{ways}"
-        )
+        raise ModelError(f"frequency_response asks a reduced model, got a {type(reduced).__name__}{ways}")
     space = reduced.parameters
     if len(space) != 1:
         raise ModelError(

@@ -148,7 +148,7 @@ def found_poles(
     """Return what :func:`poles` does, also where there is none."""
     if not isinstance(reduced, ReducedModel):
         ways = "each of its leaves has its own" if hasattr(reduced, "leaves") else "rbm.greedy makes one"
-        raise ModelError(f"poles asks a reduced model with one basis, got a {type(reduced).__name__}; {ways}")
+        raise ModelError(f"poles asks a reduced model, got a {type(reduced).__name__}; {ways}")
     if full_model is not None and not isinstance(full_model, FullOrderModel):
         raise ModelError(f"full_model must be a rbm.FullOrderModel, got a {type(full_model).__name__}")
     if not isinstance(reduced.operators, np.ndarray):
