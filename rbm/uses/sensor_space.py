@@ -100,7 +100,9 @@ def sensor_space(basis: np.ndarray, matrix: Any, inner: InnerProduct) -> SensorS
     span = FunctionalRange(inner)
     span.append(functionals, np.zeros_like(functionals), np.zeros(functionals.shape))
     if len(span.factor) < k:
-        which = _dependent(np.linalg.qr(span.factor, mode="r"))  # of a triangle: R itself has postponed columns
+        which = _dependent(
+            np.asarray(np.linalg.qr(span.factor, mode="r"))
+        )  # of a triangle: R itself has postponed columns
         raise ModelError(
             f"sensor {which} depends on those before it, up to round-off: it reads nothing new. "
             "Leave it out; of sensors that read the same take the mean"
