@@ -79,7 +79,7 @@ def by_leaf(model: Any, points: Any, work: Callable[[Any, Any, np.ndarray], Any]
 
     The points of a leaf keep their order. Raises the first PointError of a leaf, about rows of the batch.
     """
-    if not len(points):  # none: an empty answer of the usual shape
+    if not points.shape[0]:  # none: an empty answer of the usual shape
         return [work(model.leaves[0], points, np.arange(0))], [np.arange(0)]
     number = model.tree.locate(to_numpy(points))
     order = np.argsort(number, kind="stable")
