@@ -21,6 +21,10 @@ from rbm.errors import ModelError
 from rbm.reduced.box_tree import BoxTree
 from rbm.storage.archive import read_archive, write_archive
 
+#: A bound at a snapshot is round-off, some 7e-15, whose last digits depend on the points that are solved beside it
+#: (docs/online.md).
+LAST = 1e-22
+
 
 @pytest.fixture(scope="module")
 def model() -> rbm.FullOrderModel:
@@ -76,7 +80,7 @@ def test_points_on_faces_belong_to_one_leaf_always_the_same(reduced: rbm.Partiti
     np.testing.assert_array_equal(reduced.solve(faces[order]).bound, whole.bound[order])
     for mu, bound, coefficients in zip(faces[:20], whole.bound, whole.coefficients, strict=False):
         alone = reduced.solve(mu)
-        assert alone.bound[0] == pytest.approx(bound, rel=1e-12, abs=0)
+        assert alone.bound[0] == pytest.approx(bound, rel=1e-12, abs=LAST)
         np.testing.assert_allclose(alone.coefficients[0], coefficients, rtol=1e-9, atol=1e-12)
 
 
@@ -160,7 +164,7 @@ def test_blocks_and_workers(reduced: rbm.PartitionedModel, mus: np.ndarray) -> N
     with ThreadPoolExecutor(2) as executor:
         for workers in (None, executor):
             parts = list(reduced.stream(mus, size=97, executor=workers))
-            np.testing.assert_allclose(np.concatenate([p.bound for p in parts]), whole.bound, rtol=1e-12)
+            np.testing.assert_allclose(np.concatenate([p.bound for p in parts]), whole.bound, rtol=1e-12, atol=LAST)
             assert {p.origin for p in parts} == {whole.origin}
 
 
@@ -175,7 +179,7 @@ def test_bad_points_are_named_by_their_row(reduced: rbm.PartitionedModel, mus: n
     marked = reduced.solve(wrong, on_error="mark")
     np.testing.assert_array_equal(marked.failed, [7, 41])
     good = np.delete(np.arange(60), [7, 41])
-    np.testing.assert_allclose(marked.bound[good], reduced.solve(mus[good]).bound, rtol=1e-12)
+    np.testing.assert_allclose(marked.bound[good], reduced.solve(mus[good]).bound, rtol=1e-12, atol=LAST)
     assert np.isnan(marked.outputs["upper_left"][[7, 41]]).all()
 
 
@@ -333,7 +337,7 @@ def test_a_chunk_of_dask_is_answered(reduced: rbm.PartitionedModel, mus: np.ndar
     da = pytest.importorskip("dask.array")
     made = rbm.dask_solve(reduced, da.from_array(mus, chunks=(100, 2)))
     solution = reduced.solve(mus)
-    np.testing.assert_allclose(made["bound"].compute(scheduler="synchronous"), solution.bound, rtol=1e-12)
+    np.testing.assert_allclose(made["bound"].compute(scheduler="synchronous"), solution.bound, rtol=1e-12, atol=LAST)
     assert made["coefficients"].shape == solution.coefficients.shape
 
 
