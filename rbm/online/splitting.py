@@ -21,10 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rbm.arithmetic.precision import ROUND_OFF
+
 __all__ = ["Split", "split_constant", "split_digits", "split_matrix"]
 
-#: u of double precision, and its number of digits.
-ROUND_OFF, DIGITS = 2.0**-53, 53
+#: Binary digits of double precision.
+DIGITS = 53
 
 
 class Split(NamedTuple):
@@ -56,7 +58,7 @@ def split_matrix(matrix: np.ndarray) -> Split:
 
 
 def split_constant(rows: int, columns: int, is_complex: bool) -> float:
-    """Return g: with the parts, ||R c|| is off by g sum_j ||R_j|| |c_j| and what is relative to the value.
+    """Return g, proved: with the parts, ||R c|| is off by g sum_j ||R_j|| |c_j| and what is relative to the value.
 
     rows, columns : of R, whose complex numbers count as pairs of real ones in what follows
 

@@ -92,7 +92,9 @@ class PBDW:
         crossed = (crossed + 8 * len(t) ** 1.5 * ROUND_OFF * float(np.linalg.norm(self.to_update))) * 1.001
         of_v = float(np.linalg.norm(s.distances)) * float(np.linalg.norm(self.to_update))
         square = (1 + max(s.eta, s.omega)) * singular_value_bounds(t)[1] ** 2
-        return ((square + 2 * float(np.linalg.norm(self.to_coefficients)) * crossed) ** 0.5 + of_v) * (1 + 1e-12)
+        return ((square + 2 * float(np.linalg.norm(self.to_coefficients)) * crossed) ** 0.5 + of_v) * (
+            1 + 4 * (t.size + self.basis.shape[1] + 64) * ROUND_OFF  # of the norms, sums of t.size squares at most
+        )
 
     @property
     def white_noise_gain(self) -> float:
@@ -161,6 +163,7 @@ class PBDW:
         # gamma itself may be as large as the state, and the difference small
         off_x = 2 * ROUND_OFF * (np.linalg.norm(gamma, axis=1) + np.linalg.norm(found.coefficients, axis=1))
         rest = bound + self._floor(found) + 2 * off_x
+        # the true square is within `off` of the computed one and is not negative: at 0 the interval ends
         low = np.sqrt(np.maximum(square - off, 0)) * (1 - unit) - rest
         high = (np.sqrt(np.maximum(square, 0) + off) * (1 + unit) + rest) * (1 + 4 * ROUND_OFF)
         high = np.minimum(high, self.error_bound(found, bound, noise))
@@ -205,7 +208,7 @@ class PBDW:
         """Return what V is away from P^{-1} D, and the rounding of the state's own sum, in the P-norm (M,)."""
         sizes = np.abs(np.concatenate([found.coefficients, found.update], axis=1))
         unit = (4 if np.iscomplexobj(found.states[:0]) else 1) * (sizes.shape[1] + 4) * ROUND_OFF
-        return (np.abs(found.update) @ self.space.distances + unit * (sizes @ self.space.sizes)) * (1 + 1e-12)
+        return (np.abs(found.update) @ self.space.distances + unit * (sizes @ self.space.sizes)) * (1 + 4 * unit)
 
     def _data(self, data: Any) -> np.ndarray:
         y, k = finite_numbers("data", data), len(self.space.factor)
