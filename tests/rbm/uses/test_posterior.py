@@ -309,3 +309,16 @@ def test_the_interval_of_the_likelihood_is_attained(complex_valued: bool) -> Non
     assert np.all((found.low <= other) & (other <= found.high))
     assert np.all(np.abs(other - found.value) <= found.bound)
     assert found.bound == pytest.approx(found.value - found.low, rel=1e-12)
+
+
+def test_an_end_is_proved_by_the_last_sum_and_not_by_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that stops too low is no bound: the sum says so, and the end goes up until it is one."""
+    rng = np.random.default_rng(3)
+    values, least = rng.standard_normal(30), rng.uniform(-3, 0, 30)
+    most, weights = least + rng.uniform(0, 0.5, 30), np.ones(30)
+    exact = enclosed_mean(values, values, least, most, weights)
+    found = np.nanmax
+    monkeypatch.setattr(np, "nanmax", lambda a: found(a) - 0.1)
+    low, high = enclosed_mean(values, values, least, most, weights)
+    assert low <= exact[0] + 1e-12
+    assert high >= exact[1] - 1e-12
