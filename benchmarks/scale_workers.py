@@ -141,9 +141,12 @@ def training(cells: int, _: int, __: float, count: int, *___: Any) -> dict[str, 
 
 def queries(cells: int, _: int, tol: float, count: int, *__: Any) -> dict[str, Any]:
     """Certified queries: two threads of one process, and a local Dask cluster of two workers of one thread."""
+    import dask
     import dask.array as da
     from distributed import Client
 
+    # Dask asks workers to give freed memory back at once, so each block is faulted in anew: 5 % of the time here
+    dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 30})
     model = thermal_block((3, 3), min(cells, 60))
     reduced = rbm.greedy(model, model.parameters.sample(500), max_basis=20).reduced_model
     options = {"coefficients": False}
