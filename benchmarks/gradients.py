@@ -135,7 +135,7 @@ def random_models(models: int) -> int:
     for family in FAMILIES:
         made = [
             kept.case(
-                f"random {family} / {first}", {"models": MODELS, "version": 4}, partial(random_piece, family, first)
+                f"random {family} / {first}", {"models": MODELS, "version": 5}, partial(random_piece, family, first)
             )
             for first in range(0, models, MODELS)
         ]
@@ -154,7 +154,7 @@ def checked(count: int) -> int:
     first = 0
     while sum(p["points"] for pieces in found.values() for p in pieces) < count:
         for name, pieces in found.items():
-            settings = {"first": first, "blocks": PIECE, "points": BLOCK, "version": 4}
+            settings = {"first": first, "blocks": PIECE, "points": BLOCK, "version": 5}
             pieces.append(kept.case(f"{name} / {first}", settings, partial(piece, name, first)))
         first += PIECE
     rows = [

@@ -11,7 +11,7 @@ from array_api_compat import device
 from lowrank.arrays import beside, namespace
 from rbm.solution import Solution, mapped
 
-__all__ = ["arrays_of", "fits", "promoted", "room_for", "spread", "wipe", "write", "write_fitting"]
+__all__ = ["arrays_of", "fits", "promoted", "room_for", "spread", "views", "wipe", "write", "write_fitting"]
 
 
 def room_for(part: Solution, count: int) -> Solution:
@@ -60,14 +60,21 @@ def write(target: Solution, rows: slice | np.ndarray, part: Solution) -> None:
 def write_fitting(target: list[Any], rows: slice, part: Solution) -> bool:
     """Put the answers of `part` at `rows` of the arrays of :func:`arrays_of`; return False if they do not fit.
 
-    Neither is walked through twice: for a small model that takes as long as the answers of a hundred points.
+    Neither is walked through twice: for a small model that takes as long as the answers of a hundred points. What is a
+    view of the target, made by :func:`views` for these rows, is there already.
     """
     pairs = list(zip(target, _arrays(part), strict=True))
     if not all(_holds(to, array) for to, array in pairs):
         return False
     for to, array in pairs:
-        to[rows, ...] = array
+        if getattr(array, "base", None) is not to:
+            to[rows, ...] = array
     return True
+
+
+def views(target: Solution, rows: slice) -> Solution:
+    """Return `rows` of the arrays of `target`, whose memory they share."""
+    return mapped(target, lambda array, _: array[rows, ...])
 
 
 def arrays_of(solution: Solution) -> list[Any]:

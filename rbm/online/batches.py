@@ -13,14 +13,14 @@ from lowrank.arrays import beside, namespace
 from lowrank.progress import progress_bar
 from rbm.errors import Interrupted, PointError, place
 from rbm.online import chunks
-from rbm.online.answer_rows import arrays_of, fits, promoted, room_for, spread, wipe, write, write_fitting
+from rbm.online.answer_rows import arrays_of, fits, promoted, room_for, spread, views, wipe, write, write_fitting
 from rbm.online.threads import each, thread_count
 from rbm.solution import Solution
 
 __all__ = ["OnError", "answer", "each", "thread_count"]
 
 OnError = Literal["raise", "mark"]
-Work = Callable[[Any], Solution]
+Work = Callable[..., Solution]
 
 
 class _Failure(NamedTuple):
@@ -41,6 +41,7 @@ def answer(
     progress: bool = False,
     first_row: int = 0,
     remedy: str = "; on_error='mark' returns them and marks the points that failed",
+    in_place: bool = False,
 ) -> Solution:
     """Return work(points) in one solution, computed piece by piece.
 
@@ -51,6 +52,8 @@ def answer(
     blank : makes an answer for one point, of whatever content, for the case that no point of the batch can be answered
     first_row : what messages add to the row numbers
     remedy : what the error says about how to have the other answers returned
+    in_place : `work` takes a second argument, rows of the result as a solution of views, or None. It may write its
+        answers there and return these views, which are then not copied; its other arrays are
 
     Memory: the result, and a piece for each thread; on a device, whose library runs one call after the other, one
     piece.
@@ -67,8 +70,8 @@ def answer(
         except PointError:
             pass  # below
         except KeyboardInterrupt as interrupt:
-            raise _Sweep(points, blank).interrupted(first_row) from interrupt
-    sweep = _Sweep(points, blank)
+            raise _Sweep(points, blank, in_place).interrupted(first_row) from interrupt
+    sweep = _Sweep(points, blank, in_place)
     try:
         sweep.run(work, chunks.pieces(count, bytes_per_point, on_host=isinstance(points, np.ndarray)), progress)
         return sweep.finish(on_error, first_row, remedy)
@@ -83,8 +86,8 @@ class _Sweep:
     failures are recorded; what is not finished is erased.
     """
 
-    def __init__(self, points: Any, blank: Callable[[], Solution]) -> None:
-        self.points, self.blank = points, blank
+    def __init__(self, points: Any, blank: Callable[[], Solution], in_place: bool) -> None:
+        self.points, self.blank, self.in_place = points, blank, in_place and isinstance(points, np.ndarray)
         self.finished = np.zeros(points.shape[0], dtype=bool)
         self.failures: list[_Failure] = []
         self.result: Solution | None = None
@@ -115,7 +118,11 @@ class _Sweep:
     def one(self, work: Work, rows: slice, bar: Any) -> None:
         """Work off one piece, in any thread."""
         mine: list[_Failure] = []
-        part = _piece(work, self.points, rows, mine)
+        assert self.result is not None
+        room = views(self.result, rows) if self.in_place else None
+        part = _piece(work, self.points, rows, mine, room)
+        if part is None and room is not None:
+            wipe(self.result, rows)  # `work` may have written there before it failed
         fitting = part is None or write_fitting(self.targets, rows, part)
         with self.lock:
             if part is not None and not fitting:
@@ -191,13 +198,18 @@ class _Sweep:
         return replace(room_for(self.blank(), len(self.finished)), mus=self.points)
 
 
-def _piece(work: Work, points: Any, rows: slice, failures: list[_Failure]) -> Solution | None:
-    """Return the answers for some rows, with failed ones marked and added to `failures`; None if all failed."""
+def _piece(
+    work: Work, points: Any, rows: slice, failures: list[_Failure], room: Solution | None = None
+) -> Solution | None:
+    """Return the answers for some rows, with failed ones marked and added to `failures`; None if all failed.
+
+    room : where `work` may put answers for all of the rows
+    """
     wanted = points[rows, ...]
     kept: np.ndarray | None = None
     while True:
         try:
-            part = work(wanted)
+            part = work(wanted) if room is None or kept is not None else work(wanted, room)
             break
         except PointError as error:
             if error.rows is None:

@@ -18,6 +18,7 @@ __all__ = ["Answers", "CompiledModel", "hermitian_terms", "pairs_of", "real_view
 NONE = np.zeros(0)
 SINGLE = np.dtype(np.float32), np.dtype(np.complex64)
 DOUBLE = np.dtype(np.float64), np.dtype(np.complex128)
+BOOL = np.dtype(bool)
 #: Operators count as Hermitian up to this deviation, in units of eps and of the diagonal: the projection rounds.
 HERMITIAN = 64.0
 
@@ -63,11 +64,13 @@ class CompiledModel:
         gamma: np.ndarray | None = None,
         finish: Finish | None = None,
         beta: np.ndarray = NONE,
+        room: Answers | None = None,
     ) -> Answers:
         """Solve and estimate for theta (M, Qa), phi (M, Qf) and, with `finish`, certify.
 
         gamma : coefficients (M, N) whose residual is estimated; solved for if None
         beta : stability bounds (M,), if `finish` does not hold them
+        room : arrays for the answers, C contiguous, those that fit by type and shape; others are made
         """
         is_complex = self._is_complex(theta, phi, form) or (gamma is not None and gamma.dtype.kind == "c")
         points = Points(theta, phi, beta)
@@ -78,7 +81,7 @@ class CompiledModel:
             return made
         if gamma is not None:
             return self._query(GIVEN, DOUBLE[is_complex], points, form, gamma, finish)
-        return self._solve(is_complex, points, form, finish)
+        return self._solve(is_complex, points, form, finish, room)
 
     def dtype(self, theta: np.ndarray, phi: np.ndarray, form: Form | None = None) -> np.dtype:
         """Return the type of gamma for coefficients and estimators of such types."""
@@ -90,12 +93,14 @@ class CompiledModel:
         matrix = form.factor if isinstance(form, NormForm) else form.gram if isinstance(form, SquareForm) else None
         return matrix is not None and matrix.dtype.kind == "c"
 
-    def _solve(self, is_complex: bool, points: Points, form: Form | None, finish: Finish | None) -> Answers:
+    def _solve(
+        self, is_complex: bool, points: Points, form: Form | None, finish: Finish | None, room: Answers | None = None
+    ) -> Answers:
         theta, phi, beta = points
         dtype = (SINGLE if self.single else DOUBLE)[is_complex]
         if not self.hermitian or (theta.dtype.kind == "c" and theta.imag.any()):
-            return self._query(QR if self.tall else LU, dtype, points, form, None, finish)
-        made = self._query(LDL, dtype, points, form, None, finish)
+            return self._query(QR if self.tall else LU, dtype, points, form, None, finish, room)
+        made = self._query(LDL, dtype, points, form, None, finish, room)
         if made.failed is None or not (indefinite := made.failed == INDEFINITE).any():
             return made
         rows = np.flatnonzero(indefinite)
@@ -107,7 +112,14 @@ class CompiledModel:
         return made if made.failed.any() else made._replace(failed=None)
 
     def _query(
-        self, kind: int, dtype: np.dtype, at: Points, form: Form | None, given: np.ndarray | None, finish: Finish | None
+        self,
+        kind: int,
+        dtype: np.dtype,
+        at: Points,
+        form: Form | None,
+        given: np.ndarray | None,
+        finish: Finish | None,
+        room: Answers | None = None,
     ) -> Answers:
         key = (kind, dtype, id(form), id(finish))
         if key not in self._plans:
@@ -115,17 +127,20 @@ class CompiledModel:
             self._plans[key] = self._plan(kind, dtype, form, finish), form, finish
         plan = self._plans[key][0]
         count, count_out = len(at.theta), 0 if finish is None else len(finish.norms)
-        gamma = np.empty((count, self.size), dtype) if given is None else np.ascontiguousarray(given, dtype)
-        norms = np.empty(count), np.empty(count), np.empty(count, bool)
-        outputs = np.empty((count, count_out), dtype), np.empty((count, count_out))
-        answers = (gamma, *norms, *outputs, np.empty(count, np.int8))
+        shapes = (count, self.size), (count,), (count,), (count,), (count, count_out), (count, count_out)
+        types = dtype, DOUBLE[0], DOUBLE[0], BOOL, dtype, DOUBLE[0]
+        places = (None,) * len(types) if room is None else room[:6]
+        answers = list(map(_fitting, places, shapes, types))
+        if given is not None:
+            answers[0] = np.ascontiguousarray(given, dtype)
+        failed = np.empty(count, np.int8)
         # plain tuples: named ones cost a single point microseconds on their way into the kernel
         given_points = (real_view(at.theta, dtype), real_view(at.phi, dtype), at.beta)
-        flat = tuple([a if a.dtype.kind != "c" else pairs_of(a) for a in answers])
+        flat = tuple([a if a.dtype.kind != "c" else pairs_of(a) for a in (*answers, failed)])
         failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:
             kernels.interpolated(plan.products, given_points, flat, np.empty(plan.products_room, dtype))
-        return Answers(*answers) if failures else Answers(*answers[:-1], None)
+        return Answers._make((*answers, failed if failures else None))
 
     def _plan(self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None) -> _Plan:
         real, shape = dtype.type(0).real.dtype, (len(self.operators), len(self.rhs), self.size)
@@ -152,6 +167,13 @@ class CompiledModel:
             operators, rhs = (x.astype(packed.precision(x, dtype), copy=False) for x in (operators, rhs))
             self._systems[key] = packed.pack_system(operators, rhs, hermitian)
         return self._systems[key]
+
+
+def _fitting(array: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return the array if it has this shape and type and is contiguous, or else a new one."""
+    if array is not None and array.shape == shape and array.dtype == dtype and array.flags.c_contiguous:
+        return array
+    return np.empty(shape, dtype)
 
 
 def hermitian_terms(operators: np.ndarray) -> bool:

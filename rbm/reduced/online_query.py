@@ -19,12 +19,12 @@ from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.reduced.arrays import ReducedArrays
-from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.error_bound import error_estimate
+from rbm.reduced.finish import NONE, finish_of, places
 from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
-from rbm.reduced.output_rows import named, parts_of, shape_of
+from rbm.reduced.output_rows import named, shape_of
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
 from rbm.reduced.sensitivities import SlopeResidual
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Query"]
 
-NONE = np.zeros(0)
 #: gamma (m, N) and the residual norm, if an estimator was given.
 _Residual = tuple[Any, Estimate | None]
 
@@ -73,16 +72,27 @@ class Query:
         if type(points) is not type(arrays.operators):
             points = points_for(arrays, points)
 
-        def work(rows: Any) -> Solution:
-            return self.answer(rows, state, extrapolate, coefficients)
+        def work(rows: Any, room: Solution | None = None) -> Solution:
+            return self.answer(rows, state, extrapolate, coefficients, room)
 
-        blank = partial(self.blank, estimate, coefficients, method)
         return answer(
-            work, points, self.bytes_per_point, blank=blank, on_error=on_error, progress=progress, first_row=first_row
+            work,
+            points,
+            self.bytes_per_point,
+            blank=partial(self.blank, estimate, coefficients, method),
+            on_error=on_error,
+            progress=progress,
+            first_row=first_row,
+            in_place=True,
         )
 
-    def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
-        """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed."""
+    def answer(
+        self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool, room: Solution | None = None
+    ) -> Solution:
+        """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed.
+
+        room : arrays where answers may be put, which are returned then
+        """
         arrays = self.arrays
         if self.on_host and len(points) == 1 and (one := self.one_point(state, extrapolate)) is not None:
             single = one.solution(points, coefficients)
@@ -95,7 +105,7 @@ class Query:
                 # the kernel's min-theta looks at real parts: the bound itself decides about complex coefficients
                 known = len(self.finish.stability) and theta.dtype.kind == "f"
                 given = NONE if known else np.ascontiguousarray(self.beta(mus, theta) if bound is None else bound)
-                made = self.compiled.answer(theta, phi, form, None, self.finish, given)
+                made = self.compiled.answer(theta, phi, form, None, self.finish, given, places(room))
                 if made.failed is None:
                     kept = made.gamma if coefficients else made.gamma[:, :0].copy()
                     values = named(arrays.outputs, made.outputs)
@@ -291,18 +301,7 @@ class Query:
     @cached_property
     def finish(self) -> Finish | None:
         """The stability bound and the outputs for the compiled kernels, if these know their kinds."""
-        arrays = self.arrays
-        parts = [part for output in arrays.outputs.values() for part in parts_of(output)]
-        outputs = [_simple(part, None, "value", "bound", "certified") for part in parts]
-        if arrays.interpolation_error is not None or any(o is None for o in outputs):
-            return None
-        known = [o for o in outputs if o is not None]
-        functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), arrays.size) for k in (0, 1))
-        if functionals.dtype.kind == "c" and "c" not in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind):
-            return None
-        energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in parts)
-        stability, norms = _simple(arrays.stability, NONE, "__call__"), np.array([o[2] for o in known])
-        return Finish(stability, functionals, magnitudes, norms, energies)
+        return finish_of(self.arrays)
 
     @cached_property
     def slope_residual(self) -> SlopeResidual | None:
@@ -337,11 +336,6 @@ class Query:
     @property
     def _terms(self) -> int:
         return int(self.arrays.rhs.shape[0] + self.arrays.operators.shape[0] * self.arrays.size)
-
-
-def _simple(what: Any, otherwise: Any, *values: str) -> Any:
-    """Return what the compiled kernels know of a stability bound or an output: by its method `simple`, if any."""
-    return what.simple() if speaks_for(what, "simple", *values) else otherwise
 
 
 def _evaluated(state: Estimator, theta: Any, phi: Any, gamma: Any, rows_of_tiles: list[slice]) -> Estimate:

@@ -27,8 +27,13 @@ SHARE = 16
 class PartitionQuery(Query):
     """The online side of :class:`rbm.PartitionedModel`: it has the verbs of a query, and asks those of the leaves."""
 
-    def answer(self, points: Any, state: Any, extrapolate: bool, coefficients: bool) -> Solution:
-        """Return everything for parameter points (m, p); raise a PointError for rows that failed."""
+    def answer(
+        self, points: Any, state: Any, extrapolate: bool, coefficients: bool, room: Solution | None = None
+    ) -> Solution:
+        """Return everything for parameter points (m, p); raise a PointError for rows that failed.
+
+        room : not used, as leaves answer rows that do not lie together
+        """
         mus, width = self.arrays.parameters.check(points, extrapolate), self.arrays.size if coefficients else 0
 
         def of_leaf(leaf: Any, some: Any, _: np.ndarray) -> Solution:

@@ -92,6 +92,48 @@ def test_marked_rows_have_no_answer_and_an_infinite_bound(
     assert np.isfinite(np.delete(solution.bound, rows)).all()
 
 
+@pytest.mark.usefixtures("small_pieces")
+def test_a_piece_that_fails_as_a_whole_in_the_kernel_leaves_nothing_behind(fragile: rbm.ReducedModel) -> None:
+    _, mus = broken_batch()
+    (whole,) = [r for r in chunks.pieces(200, fragile._online.bytes_per_point) if r.start <= 100 < r.stop]
+    mus[whole, 0] = 0.0  # singular: the kernel has written to the result when it finds out
+    marked = fragile.solve(mus, on_error="mark")
+    assert marked.failed.tolist() == list(range(whole.start, whole.stop))
+    for array in (marked.coefficients, marked.outputs["first"]):
+        assert np.isnan(array[whole]).all()
+    for array in (marked.bound, marked.output_bounds["first"], marked.estimate.value, marked.estimate.floor):
+        assert np.isinf(array[whole]).all()
+    assert not marked.estimate.resolved[whole].any()
+    assert np.isfinite(np.delete(marked.bound, range(whole.start, whole.stop))).all()
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("coefficients", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_pieces_are_written_where_they_belong(
+    diffusion: Case, monkeypatch: pytest.MonkeyPatch, dtype: str, coefficients: bool
+) -> None:
+    reduced, mus = diffusion.result.reduced_model.astype(dtype), diffusion.tests[:300]
+    given, asked = [], reduced._online.answer
+
+    def watched(points: np.ndarray, *rest: object) -> rbm.Solution:
+        made = asked(points, *rest)
+        if rest[-1] is not None and len(points) > 1:
+            given.append(np.shares_memory(made.estimate.floor, rest[-1].estimate.floor))
+        return made
+
+    monkeypatch.setattr(reduced._online, "answer", watched)
+    batch = reduced.solve(mus, coefficients=coefficients)
+    assert len(given) > 2
+    assert all(given) == (dtype == "float64")  # a model in single precision is solved and certified in two steps
+    parts = [reduced.solve(part, coefficients=coefficients) for part in np.array_split(mus, 9)]
+    for name in ("coefficients", "bound"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(batch, name))
+    for name in batch.outputs:
+        np.testing.assert_array_equal(np.concatenate([p.outputs[name] for p in parts]), batch.outputs[name])
+        np.testing.assert_array_equal(np.concatenate([p.output_bounds[name] for p in parts]), batch.output_bounds[name])
+
+
 def test_single_points_fail_alike(fragile: rbm.ReducedModel) -> None:
     for mu in WRONG.values():
         with pytest.raises((rbm.ParameterError, rbm.StabilityError, rbm.ModelError), match=r"\(row 0\)") as caught:
