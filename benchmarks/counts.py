@@ -6,8 +6,9 @@ import numpy as np
 
 from rbm import ReducedModel
 from rbm.online.kernels import pack_system
+from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
 
-__all__ = ["residual_flops", "solve_flops"]
+__all__ = ["output_flops", "residual_flops", "solve_flops"]
 
 
 def solve_flops(model: ReducedModel) -> float:
@@ -37,6 +38,20 @@ def residual_flops(model: ReducedModel) -> float:
     return (
         _arithmetic(model) * (2.0 * np.count_nonzero(factor) + 2 * len(factor) + factor.shape[1]) + 2 * factor.shape[1]
     )
+
+
+def output_flops(model: ReducedModel) -> float:
+    """Flops of the values of outputs: 2 Q N of Q functionals, 2 Q N^2 of Q quadratic forms.
+
+    Four times that for complex numbers. Bounds of outputs, of about the same cost, are not counted.
+    """
+    flops = 0.0
+    for output in model.outputs.values():
+        if isinstance(output, ReducedLinear):
+            flops += 2.0 * output.vectors.size
+        elif isinstance(output, ReducedQuadratic):
+            flops += 2.0 * output.matrices.size
+    return flops * _arithmetic(model)
 
 
 def _arithmetic(model: ReducedModel) -> int:
