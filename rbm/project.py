@@ -118,7 +118,7 @@ def finish(
         rhs_coefficients=model.rhs_coefficients,
         stability=model.stability,
         interpolation_error=model.interpolation_error,
-        orthonormality=model.inner_product.orthonormality(reduction.basis),
+        orthonormality=reduction.deviation,
         projection=reduction.projection,
         operators=reduction.operators,
         rhs=reduction.rhs,

@@ -24,13 +24,15 @@ from rbm.online.threads import each
 __all__ = ["ResidualSizes", "TallColumns", "column_groups", "residual", "residual_sizes", "split_matrix"]
 
 #: Multiplications from which on compiled code pays, and columns: one is faster by SciPy.
-LARGE, SEVERAL = 1 << 20, 4
+LARGE, SEVERAL = 1 << 17, 4
 #: Columns that compiled code works on together.
 LANES = 8
 #: Columns that come together at most: matrices too small for that many stay as they are.
 WIDEST = 64
+#: Columns that a tall matrix is multiplied with together: their sums fill the registers.
+GROUP = 3
 #: Rows from which on tall matrices are multiplied by compiled code.
-TALL = 16384
+TALL = 4096
 
 
 def split_matrix(matrix: Any, inner_scale: np.ndarray | None = None) -> SplitMatrix:
@@ -194,16 +196,19 @@ class _TallProduct:
     """The product A X of tall columns A (n, k) with X (k, m), some rows at a time."""
 
     def __init__(self, columns: TallColumns, x: np.ndarray) -> None:
-        self.width, pairs = x.shape[1], -(-x.shape[1] // 2)
-        whole = np.zeros((len(x), 2 * pairs))
+        self.width, groups = x.shape[1], -(-x.shape[1] // GROUP)
+        whole = np.zeros((len(x), GROUP * groups))
         whole[:, : self.width] = x
         head = on_grid(whole, modulus(whole).max(axis=0, initial=0.0), columns.bits)
-        # for each pair of columns, row by row: leading part, rest and whole of both
-        triples = np.stack([head, whole - head, whole], axis=2).reshape(len(x), pairs, 6).transpose(1, 0, 2)
-        self.pairs, self.parts, start = pairs, list[tuple[np.ndarray, np.ndarray]](), 0
+        parts = np.stack([head, whole - head], axis=2)
+        # of three columns at a time, row by row: leading part and rest of each, and the whole of each
+        both, all_of = (a.reshape(len(x), groups, -1).transpose(1, 0, 2) for a in (parts, whole))
+        self.height, self.parts, start = GROUP * groups, list[tuple[np.ndarray, np.ndarray]](), 0
         for piece in columns.columns.pieces:
-            self.parts.append((piece, np.ascontiguousarray(triples[:, start : start + piece.shape[1]]).ravel()))
-            start += piece.shape[1]
+            rows = slice(start, start + piece.shape[1])
+            of = [a[:, rows].reshape(groups, -1) for a in (both, all_of)]
+            self.parts.append((piece, np.concatenate(of, axis=1).ravel()))
+            start = rows.stop
         with np.errstate(over="ignore", invalid="ignore"):
             self.shift = np.ldexp(1.5, np.frexp(columns.row_max)[1] - columns.bits + 52)
 
@@ -211,8 +216,8 @@ class _TallProduct:
         """Return rows of A X as hi + lo, not renormalised, transposed (m, rows)."""
         from rbm.online.kernels.tall_products import ROWS, WIDTH, tall_product
 
-        hi, lo = np.zeros((2, 2 * self.pairs, rows.stop - rows.start))
-        room = np.empty(2 * ROWS * max(piece.shape[1] for piece, _ in self.parts) + 4 * WIDTH)
+        hi, lo = np.zeros((2, self.height, rows.stop - rows.start))
+        room = np.empty(2 * ROWS * max(piece.shape[1] for piece, _ in self.parts) + 2 * GROUP * WIDTH)
         for piece, of in self.parts:
             tall_product(piece[rows], self.shift[rows], of, hi, lo, room)
         return hi[: self.width], lo[: self.width]

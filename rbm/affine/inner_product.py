@@ -77,8 +77,10 @@ class InnerProduct:
     def in_units(self, matrix: Any) -> Any:
         """Return S A S (n, n), A in the units of the product, without rounding; S = diag(balance)."""
         if sp.issparse(matrix):
-            scale = sp.diags_array(self.balance)
-            return sp.csr_array(scale @ matrix @ scale)
+            made: Any = sp.csr_array(matrix, dtype=np.result_type(matrix.dtype, float), copy=True)
+            made.sum_duplicates()
+            made.data = np.repeat(self.balance, np.diff(made.indptr)) * made.data * self.balance[made.indices]
+            return made
         return self.balance[:, None] * matrix * self.balance
 
     @cached_property

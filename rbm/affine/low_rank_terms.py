@@ -5,7 +5,7 @@ They stay factors (:class:`lowrank.LowRankMatrix`) wherever a term is multiplied
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,8 +21,8 @@ from rbm.solvers.definite import norm_bound
 from rbm.solvers.updated import UpdatedMatrix
 
 __all__ = [
-    "adjoint_term", "diagonal", "double_factors", "low_rank_skew", "rows_beside_diagonal", "shows_no_entries",
-    "skew_norm", "updated",
+    "SkewSizes", "adjoint_term", "diagonal", "double_factors", "low_rank_skew", "rows_beside_diagonal",
+    "shows_no_entries", "skew_sizes", "updated",
 ]  # fmt: skip
 
 
@@ -65,11 +65,26 @@ def rows_beside_diagonal(term: Any) -> np.ndarray:
     return counts > (diagonal(term) != 0)
 
 
-def skew_norm(product: InnerProduct, term: Any) -> float:
-    """Return a proved upper bound of ||S (A - A^H) S||_2, in the units of the product."""
+class SkewSizes(NamedTuple):
+    """Sizes of an operator term and of its skew part, in the units of the product."""
+
+    skew: float  #: largest |S (A - A^H) S|; of low-rank factors a bound of the norm
+    size: float  #: largest |S A S|, or such a bound
+    norm: float  #: a proved upper bound of ||S (A - A^H) S||_2
+
+    def is_rounding(self, units: float) -> bool:
+        """Return whether A - A^H is at most so many u of A."""
+        return self.skew <= units * ROUND_OFF * self.size
+
+
+def skew_sizes(product: InnerProduct, term: Any) -> SkewSizes:
+    """Return the sizes of a term A (n, n), sparse, dense or of low rank, and of A - A^H."""
     if isinstance(term, LowRankMatrix):
-        return low_rank_skew(product, term)[0]
-    return norm_bound(product.in_units(term - term.conj().T))
+        skew, size = low_rank_skew(product, term)
+        return SkewSizes(skew, size, skew)
+    difference = product.in_units(term - term.conj().T)
+    largest = float(abs(difference).max())
+    return SkewSizes(largest, float(abs(product.in_units(term)).max()), norm_bound(difference) if largest else 0.0)
 
 
 def low_rank_skew(product: InnerProduct, term: LowRankMatrix) -> tuple[float, float]:

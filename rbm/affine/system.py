@@ -15,7 +15,7 @@ from rbm.affine.compiled_products import split_matrix
 from rbm.affine.entries import dense_entries, entries
 from rbm.affine.fingerprints import digest
 from rbm.affine.inner_product import RANGE, InnerProduct
-from rbm.affine.low_rank_terms import shows_no_entries, updated
+from rbm.affine.low_rank_terms import SkewSizes, shows_no_entries, skew_sizes, updated
 from rbm.affine.sums import SparseSum, TermStack
 from rbm.affine.terms import Terms, operator_term, vector_term
 from rbm.arithmetic import extended
@@ -36,7 +36,10 @@ __all__ = ["AffineSystem", "residual_norm"]
 FEW = 4
 #: The attributes of a system that do not depend on the parameters.
 _MATRICES = frozenset(
-    ("solver", "inner_product", "rhs_terms", "operator_terms", "split_terms", "_factors", "_matrices", "_sum", "stack")
+    (
+        "solver", "inner_product", "rhs_terms", "operator_terms", "split_terms", "_factors", "_matrices", "_sum",
+        "stack", "_skews",
+    )
 )
 
 
@@ -82,6 +85,7 @@ class AffineSystem:
     def set_operators(self, terms: tuple[Any, ...]) -> None:
         """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made."""
         self.operator_terms = terms
+        self._skews: tuple[SkewSizes, ...] | None = None
         self.split_terms = tuple(_split(a, self.inner_product.balance) for a in terms)
         #: which terms are low-rank factors, and which are not
         self._factors = [q for q, a in enumerate(terms) if isinstance(a, LowRankMatrix)]
@@ -114,6 +118,13 @@ class AffineSystem:
     def low_rank_terms(self) -> list[int]:
         """The numbers of the operator terms that are low-rank factors."""
         return self._factors
+
+    @property
+    def skew_sizes(self) -> tuple[SkewSizes, ...]:
+        """How far each operator term is from Hermitian, measured at the first use; not for a LinearOperator."""
+        if self._skews is None:
+            self._skews = tuple(skew_sizes(self.inner_product, a) for a in self.operator_terms)
+        return self._skews
 
     def operators_fingerprint(self) -> str:
         """Return the SHA-256 of what inf-sup constants depend on: operators with coefficients, product, parameters."""

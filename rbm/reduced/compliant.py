@@ -7,14 +7,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import scipy.sparse as sp
 
 from lowrank import LowRankMatrix
 from lowrank.arrays import beside, conj, is_complex, mixed_product, namespace, real_part
-from rbm.affine.compiled_products import split_matrix
-from rbm.affine.low_rank_terms import low_rank_skew, skew_norm
 from rbm.affine.terms import Output
 from rbm.arithmetic import extended
+from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
 from rbm.errors import PointError
 from rbm.online.forms import Energy
@@ -188,14 +186,7 @@ def compliant_terms(reduction: Reduction, output: Output) -> list[int] | None:
         if place is None:
             return None
         places.append(place)
-    for matrix in model.operator_terms:
-        if isinstance(matrix, LowRankMatrix):
-            skew, size = low_rank_skew(product, matrix)
-        else:
-            skew, size = (abs(product.in_units(a)).max() for a in (matrix - matrix.conj().T, matrix))
-        if skew > EQUAL * ROUND_OFF * size:
-            return None
-    return places
+    return places if all(sizes.is_rounding(EQUAL) for sizes in model.skew_sizes) else None
 
 
 def as_compliant(reduction: Reduction, output: Output) -> Output | None:
@@ -262,8 +253,7 @@ def reduce_compliant(
     model, product = reduction.model, reduction.model.inner_product
     operators = (reduction.operators + reduction.operators.conj().transpose(0, 2, 1)) / 2  # as the kernels pack it
     rhs = np.asarray(reduction.rhs[places])
-    errors = np.stack([_distance(made, a, reduction) for made, a in zip(operators, model.split_terms, strict=True)])
-    skew = [skew_norm(product, a) / product.smallest_eigenvalue for a in model.operator_terms]
+    skew = [sizes.norm / product.smallest_eigenvalue for sizes in model.skew_sizes]
     # l^T v = (conj l)^H v: with a complex product the norm of the conjugate is another one
     mismatch = product.dual_norm_upper(np.stack(output.terms, axis=1).conj() - model.rhs_terms[:, places])
     of_rhs = np.abs(rhs - linear.vectors.conj()) * (1 + 8 * ROUND_OFF)
@@ -271,36 +261,36 @@ def reduce_compliant(
     return ReducedCompliant(
         **{f.name: getattr(linear, f.name) for f in fields(ReducedLinear)},
         operators=operators,
-        operator_errors=errors,
+        operator_errors=_distances(operators, reduction),
         rhs=rhs,
         rhs_errors=of_rhs,
         skew=(1 + 8 * ROUND_OFF) * np.array(skew),
         mismatch=mismatch * (1 + 8 * ROUND_OFF),
-        orthonormality=product.orthonormality(reduction.basis),
+        orthonormality=reduction.deviation,
         definite=_definite(operators, model.operator_coefficients),
         real=real,
     )
 
 
-def _distance(made: np.ndarray, term: extended.SplitMatrix, reduction: Reduction) -> np.ndarray:
-    """Return e (N,) with |x^H E x| <= (sum_i e_i |x_i|)^2, E = made - Z^H A Z, which is formed in extended precision.
+def _distances(operators: np.ndarray, reduction: Reduction) -> np.ndarray:
+    """Return e (Qa, N) with |x^H E_q x| <= (sum_i e_qi |x_i|)^2, E_q = operators_q - Z^H A_q Z.
 
-    e_i^2 is the sum of row i of |E|, symmetrised.
+    The projections are formed in extended precision, of some columns at a time. e_qi^2 is the sum of row i of |E_q|,
+    symmetrised.
     """
-    basis, balance = reduction.basis, reduction.model.inner_product.balance
-    matrix: Any = getattr(term, "matrix", None)
-    if sp.issparse(matrix):  # the empty rows of a part of the domain give exact zeros
-        rows = np.flatnonzero(np.diff(matrix.indptr))
-        term = split_matrix(matrix[rows], balance)
-        image, off = extended.product(term, basis), extended.rounding(term, basis)
-        basis, balance = basis[rows], balance[rows]
-    else:
-        image, off = extended.product(term, basis), extended.rounding(term, basis)
-    adjoint = extended.SplitMatrix(basis.conj().T, 1 / balance)
-    hi, lo = extended.product(adjoint, image)
-    off = extended.rounding(adjoint, image) + np.abs(basis.T) @ off
-    error = np.abs(extended.add((made, np.zeros_like(made)), (-hi, -lo))[0]) * (1 + 4 * ROUND_OFF) + off
-    return np.sqrt((error + error.T).sum(axis=1) / 2 * (1 + 1e-9))
+    basis, stack, balance = reduction.basis, reduction.model.stack, reduction.model.inner_product.balance
+    errors = np.empty(operators.shape)
+    for some in column_blocks(len(stack.owner), basis.shape[1]):
+        columns = np.ascontiguousarray(basis[:, some])
+        image, of_image = stack.product(columns), stack.rounding(columns)
+        for q, (rows, part) in enumerate(zip(stack.rows, stack.parts, strict=True)):  # rows that are empty give zeros
+            z, made = basis[rows], operators[q, :, some]
+            adjoint, of_term = extended.SplitMatrix(z.conj().T, 1 / balance[rows]), (image[0][part], image[1][part])
+            hi, lo = extended.product(adjoint, of_term)
+            off = extended.rounding(adjoint, of_term) + np.abs(z.T) @ of_image[part]
+            left = np.abs(extended.add((made, np.zeros_like(made)), (-hi, -lo))[0])
+            errors[q, :, some] = left * (1 + 4 * ROUND_OFF) + off
+    return np.sqrt((errors + errors.transpose(0, 2, 1)).sum(axis=2) / 2 * (1 + 1e-9))
 
 
 def _definite(operators: np.ndarray, coefficients: Coefficients) -> bool:

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from lowrank import LowRankMatrix
 from rbm.affine.inner_product import InnerProduct
-from rbm.affine.low_rank_terms import skew_norm
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.precision import ROUND_OFF, scaled, widened
 from rbm.errors import ModelError
@@ -107,8 +106,10 @@ def _known(system: AffineSystem, stability: StabilityBound, small: int | None, k
     if system.black_box:
         return known
     if type(stability) is BoundMinTheta:
-        known.skew[:] = [(1 + 8 * ROUND_OFF) * skew_norm(inner, a) / inner.smallest_eigenvalue for a in terms]
-        known.skew[[q for q, a in enumerate(terms) if not _nearly_hermitian(inner, a)]] = np.inf
+        for q, (term, sizes) in enumerate(zip(terms, system.skew_sizes, strict=True)):
+            # where A - A^H is no round-off its proved bound is a crude one, and ||A|| a better number
+            near = isinstance(term, LowRankMatrix) or sizes.is_rounding(EQUAL)
+            known.skew[q] = (1 + 8 * ROUND_OFF) * sizes.norm / inner.smallest_eigenvalue if near else np.inf
     # of few unknowns also what a min-theta bound makes unnecessary: it may be sharper
     left = np.full(len(terms), system.dimension <= SMALL) | ~in_energy(stability, known)
     if not _differentiable(system.operator_coefficients):
@@ -126,14 +127,6 @@ def _differentiable(coefficients: Coefficients) -> bool:
     except ModelError:
         return False
     return coefficients.constant is None
-
-
-def _nearly_hermitian(inner: InnerProduct, term: Any) -> bool:
-    """Return whether A - A^H is round-off; else its proved bound is a crude one, and ||A|| a better number."""
-    if isinstance(term, LowRankMatrix):
-        return True
-    skew, size = (abs(inner.in_units(a)).max() for a in (term - term.conj().T, term))
-    return bool(skew <= EQUAL * ROUND_OFF * size)
 
 
 def _norm(inner: InnerProduct, term: Any) -> float:

@@ -118,6 +118,7 @@ class Reduction:
         # Z, P Z and, stacked, A_q Z
         self._store = store
         self._whole: np.ndarray | None = None
+        self._deviation: tuple[int, float] | None = None  # of so many vectors
         self._basis, self._product_basis = Columns(model.dimension, store), Columns(model.dimension, store)
         self._images = Columns(len(model.stack.owner), store)
         qa, qf = len(model.operator_terms), model.rhs_terms.shape[1]
@@ -146,7 +147,14 @@ class Reduction:
     @property
     def orthonormality(self) -> float:
         """A bound of ||Z^H P Z - I||_F, measured for interpolated models, whose error bounds need it; else 0."""
-        return 0.0 if self.model.interpolation_error is None else self.model.inner_product.orthonormality(self.basis)
+        return 0.0 if self.model.interpolation_error is None else self.deviation
+
+    @property
+    def deviation(self) -> float:
+        """A proved bound of ||Z^H P Z - I||_F (:meth:`rbm.affine.inner_product.InnerProduct.orthonormality`)."""
+        if self._deviation is None or self._deviation[0] != self.size:
+            self._deviation = self.size, self.model.inner_product.orthonormality(self.basis)
+        return self._deviation[1]
 
     @property
     def operators(self) -> np.ndarray:

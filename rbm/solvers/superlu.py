@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from rbm.errors import ModelError
-from rbm.solvers.factorization import Solve, factorize, solve_function, symmetric_lu
+from rbm.solvers.factorization import Solve, definite_solve, factorize, solve_function, symmetric_lu
 from rbm.solvers.graph import elimination, symmetric_order, symmetric_pattern
 from rbm.solvers.inertia import inertia
 from rbm.solvers.patterns import KeptOrders
@@ -76,7 +76,7 @@ class SuperLU:
             return None
         found = inertia(matrix, order) if prove else None
         error = found.error if found is not None and found.negative == 0 else None
-        return _in_order(solve_function(lu, matrix), order), error
+        return _in_order(definite_solve(lu, matrix), order), error
 
     def _from_diagonal(self, matrix: Any) -> Solve:
         lu, order = self._eliminated(matrix)

@@ -56,20 +56,16 @@ def pack_factor(form: NormForm, dtype: np.dtype) -> PackedFactor:
     """Pack F for ||F c||_2; for complex coefficients F becomes the real matrix (2 k, 2 m) of pairs."""
     factor = form.factor.astype(precision(form.factor, dtype))
     real = _of_pairs(factor) if dtype.kind == "c" else factor
-    matrix, first, columns = _blocks(real)
-    weights = np.stack([form.weights, form.weights if form.refined is None else form.refined]).astype(matrix.dtype)
-    floor = float(form.relative), float(form.absolute)
-    split = _no_split(matrix.dtype) if form.refined is None else _pack_split(real, columns)
-    return PackedFactor(arguments.NORM, form.refined is not None, matrix, first, columns, weights, *floor, split)
-
-
-def _pack_split(real: np.ndarray, columns: int) -> tuple[np.ndarray, ...]:
-    """Return :class:`PackedSplit` of a real matrix; blocks start where those of the whole matrix do."""
-    made = split_matrix(real.astype(float))
-    starts = _starts(real)
-    parts = np.stack([_flat(part, starts) for part in (made.head, made.tail)])
-    scales, shifts = (np.append(a, np.ones(columns - len(a))) for a in (made.scales, made.shifts))
-    return tuple(a.astype(real.dtype) for a in PackedSplit(parts, scales, shifts))
+    starts, columns, refined = _starts(real), _padded(real.shape[1]), form.refined is not None
+    made = split_matrix(real.astype(float)) if refined else None
+    parts = [real] if made is None else [real, made.head, made.tail]  # blocks of all start where those of R do
+    flat = _flat(np.stack(parts).astype(real.dtype), starts)
+    weights = np.stack([form.weights, form.weights if form.refined is None else form.refined]).astype(real.dtype)
+    floor, split = (float(form.relative), float(form.absolute)), _no_split(real.dtype)
+    if made is not None:
+        scales, shifts = (np.append(a, np.ones(columns - len(a))) for a in (made.scales, made.shifts))
+        split = tuple(PackedSplit(flat[1:], scales.astype(real.dtype), shifts.astype(real.dtype)))
+    return PackedFactor(arguments.NORM, refined, flat[0], _first(starts, columns), columns, weights, *floor, split)
 
 
 def _no_split(real: np.dtype) -> tuple[np.ndarray, ...]:
@@ -178,9 +174,13 @@ def _of_pairs(matrix: np.ndarray) -> np.ndarray:
 def _blocks(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Return entries, first columns and elements, and the padded number of columns of :class:`PackedFactor`."""
     starts, columns = _starts(factor), _padded(factor.shape[1])
+    return _flat(factor[None], starts)[0], _first(starts, columns), columns
+
+
+def _first(starts: np.ndarray, columns: int) -> np.ndarray:
+    """Return first columns and elements (2, blocks) of blocks that start so."""
     sizes = ROWS * (columns - starts)
-    places = np.cumsum(sizes) - sizes
-    return _flat(factor, starts), np.stack([starts, places]).astype(np.int64), columns
+    return np.stack([starts, np.cumsum(sizes) - sizes]).astype(np.int64)
 
 
 def _padded(columns: int) -> int:
@@ -189,16 +189,19 @@ def _padded(columns: int) -> int:
 
 def _starts(factor: np.ndarray) -> np.ndarray:
     """Return where each block of four rows starts: at its first column that is not zero, or up to three before it."""
-    blocks = [np.any(factor[i : i + ROWS] != 0, axis=0) for i in range(0, len(factor), ROWS)]
-    begin = [int(np.argmax(used)) // ROWS * ROWS if used.any() else _padded(factor.shape[1]) for used in blocks]
-    return np.array(begin, dtype=np.int64)
-
-
-def _flat(factor: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the entries of all blocks from their first columns on, rows interleaved."""
     k, m = factor.shape
-    padded = np.zeros((ROWS * len(starts), _padded(m)), dtype=factor.dtype)
-    padded[:k, :m] = factor
-    blocks = padded.reshape(-1, ROWS, _padded(m))
-    parts = [block[:, begin:].T.ravel() for block, begin in zip(blocks, starts, strict=True)]
-    return np.concatenate([*parts, np.zeros(0, dtype=factor.dtype)])
+    begin = np.full(-(-k // ROWS) * ROWS, _padded(m), dtype=np.int64)
+    if m:
+        used = factor != 0
+        begin[:k] = np.where(used.any(axis=1), used.argmax(axis=1) // ROWS * ROWS, _padded(m))
+    return begin.reshape(-1, ROWS).min(axis=1)
+
+
+def _flat(factors: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the entries of all blocks of factors (a, k, m) from their first columns on, rows interleaved (a, ...)."""
+    count, k, m = factors.shape
+    padded = np.zeros((count, ROWS * len(starts), _padded(m)), dtype=factors.dtype)
+    padded[:, :k, :m] = factors
+    blocks = padded.reshape(count, -1, ROWS, _padded(m)).transpose(1, 0, 3, 2)
+    parts = [block[:, begin:].reshape(count, -1) for block, begin in zip(blocks, starts.tolist(), strict=True)]
+    return np.concatenate([*parts, np.zeros((count, 0), factors.dtype)], axis=1)

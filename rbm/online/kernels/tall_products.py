@@ -141,44 +141,55 @@ def _split(values: Any, shift: Any, start: int, rows: int, leading: Any, rest: A
             rest[at] = one - leading[at]
 
 
+@compiled
+def _three_columns(leading: Any, rest: Any, x: Any, group: int, k: int, at: int, out: Any) -> None:
+    """Write eight rows of A X for three columns into out (48,): of each the exact sum, and the sum of all else.
+
+    Sums with leading parts come first, and those with the rest after them: all nine together are more than registers.
+    """
+    exact, other = splat(0.0), splat(0.0)
+    exact_2, other_2, exact_3, other_3 = exact, exact, exact, exact
+    for j in range(k):
+        a, here = load(leading, group * k + j), at + 6 * j
+        exact, other = fma(a, splat(x[here]), exact), fma(a, splat(x[here + 1]), other)
+        exact_2, other_2 = fma(a, splat(x[here + 2]), exact_2), fma(a, splat(x[here + 3]), other_2)
+        exact_3, other_3 = fma(a, splat(x[here + 4]), exact_3), fma(a, splat(x[here + 5]), other_3)
+    store(out, 0, exact)
+    store(out, 2, exact_2)
+    store(out, 4, exact_3)
+    tail, tail_2, tail_3 = splat(0.0), splat(0.0), splat(0.0)
+    for j in range(k):
+        b, here = load(rest, group * k + j), at + 6 * k + 3 * j
+        tail = fma(b, splat(x[here]), tail)
+        tail_2 = fma(b, splat(x[here + 1]), tail_2)
+        tail_3 = fma(b, splat(x[here + 2]), tail_3)
+    store(out, 1, other + tail)
+    store(out, 3, other_2 + tail_2)
+    store(out, 5, other_3 + tail_3)
+
+
 @kernel
 def tall_product(values: Any, shift: Any, x: Any, hi: Any, lo: Any, room: Any) -> None:
-    """Add A X to hi + lo (m, n), for A (n, k) and X (k, m), m even; not renormalised.
+    """Add A X to hi + lo (m, n), for A (n, k) and X (k, m), m a multiple of three; not renormalised.
 
-    shift (n,) : for each row, what is added to a number and taken away, to round it to its grid; x (3 m k,) : leading
-    part, the rest and the whole of X, for columns 2 i and 2 i + 1 together six numbers a row; room : scratch
-    (2 k ROWS + 4 WIDTH,). Sums over k start anew for each A: with at most 64 columns they are short.
+    shift (n,) : for each row, what is added to a number and taken away, to round it to its grid; x (3 m k,) : for three
+    columns at a time leading part and rest of each, six numbers a row, then the whole of each, three numbers a row;
+    room : scratch (2 k ROWS + 6 WIDTH,). Sums over k start anew for each A: with at most 64 columns they are short.
     """
     n, k = values.shape
     leading, rest, out = room[: ROWS * k], room[ROWS * k : 2 * ROWS * k], room[2 * ROWS * k :]
-    zero = splat(0.0)
     for start in range(0, n, ROWS):
         rows = min(ROWS, n - start)
         _split(values, shift, start, rows, leading, rest)
         for group in range(-(-rows // WIDTH)):
-            first, at = start + WIDTH * group, 0
+            first = start + WIDTH * group
             here = min(WIDTH, start + rows - first)
-            for c in range(0, len(hi), 2):
-                exact, first_part, second_part = zero, zero, zero
-                exact_d, first_part_d, second_part_d = zero, zero, zero
-                for j in range(k):
-                    a, b = load(leading, group * k + j), load(rest, group * k + j)
-                    exact = fma(a, splat(x[at]), exact)
-                    first_part = fma(a, splat(x[at + 1]), first_part)
-                    second_part = fma(b, splat(x[at + 2]), second_part)
-                    exact_d = fma(a, splat(x[at + 3]), exact_d)
-                    first_part_d = fma(a, splat(x[at + 4]), first_part_d)
-                    second_part_d = fma(b, splat(x[at + 5]), second_part_d)
-                    at += 6
-                store(out, 0, exact)
-                store(out, 1, first_part + second_part)
-                store(out, 2, exact_d)
-                store(out, 3, first_part_d + second_part_d)
-                for i in range(here):
-                    hi[c, first + i] += out[i]
-                    lo[c, first + i] += out[WIDTH + i]
-                    hi[c + 1, first + i] += out[2 * WIDTH + i]
-                    lo[c + 1, first + i] += out[3 * WIDTH + i]
+            for c in range(0, len(hi), 3):
+                _three_columns(leading, rest, x, group, k, 3 * k * c, out)
+                for d in range(3):
+                    for i in range(here):
+                        hi[c + d, first + i] += out[2 * WIDTH * d + i]
+                        lo[c + d, first + i] += out[2 * WIDTH * d + WIDTH + i]
 
 
 @kernel
