@@ -36,6 +36,7 @@ from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
+from rbm.show.fields import Fields, fields
 from rbm.storage.registry import register
 from rbm.time import (
     PODGreedyResult,
@@ -66,6 +67,7 @@ __all__ = [
     "Constrained",
     "Estimate",
     "EstimatorUnusable",
+    "Fields",
     "FileFormatError",
     "FrequencyResponse",
     "FullOrderModel",
@@ -105,6 +107,7 @@ __all__ = [
     "estimators",
     "expected_memory",
     "extended",
+    "fields",
     "frequency_response",
     "from_pymor",
     "greedy",

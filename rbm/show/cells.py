@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["CELLS", "cell_of", "cut", "dimension_of", "linear_pieces", "named"]
+__all__ = ["CELLS", "cell_of", "cut", "dimension_of", "linear_pieces", "named", "oriented"]
 
 _LINE = ((0, 0, 0), (1, 0, 0))
 _TRIANGLE = (*_LINE, (0, 1, 0))
@@ -67,7 +67,7 @@ def cell_of(places: np.ndarray) -> tuple[str, np.ndarray]:
 
     One cell of the table, if there is one with these nodes, and simplices between them otherwise.
     """
-    for name, (d, known) in CELLS.items():
+    for name, (_, known) in CELLS.items():
         if known.shape == places.shape:
             apart = np.abs(known[:, None] - places[None]).max(axis=2)
             if np.all(apart.min(axis=1) < 1e-9):
@@ -99,3 +99,20 @@ def linear_pieces(name: str) -> np.ndarray:
     made = cut(CELLS[name][1])
     made.setflags(write=False)
     return made
+
+
+def oriented(name: str, nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return cells (C, k) with those turned over whose nodes at these points (P, d) go round the wrong way.
+
+    Points with more coordinates than cells have no wrong way.
+    """
+    dimension, places = CELLS[name]
+    if dimension < 2 or points.shape[1] != dimension:
+        return nodes
+    ends = np.eye(dimension)
+    beside = [int(np.argmin(np.abs(places - end).sum(axis=1))) for end in ends]
+    edges = points[nodes[:, beside]] - points[nodes[:, :1]]
+    wrong = np.linalg.det(edges) < 0
+    mirrored = places[:, [1, 0, *range(2, dimension)]]
+    turn = np.abs(mirrored[:, None] - places[None]).max(axis=2).argmin(axis=1)
+    return np.where(wrong[:, None], nodes[:, turn], nodes)

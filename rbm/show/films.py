@@ -19,7 +19,7 @@ from lowrank.writing import write_atomically
 from rbm.errors import ModelError
 from rbm.show.axes import drawing
 
-__all__ = ["ENDINGS", "LEVELS", "checked_film", "plane", "plane_pictures", "pictures", "write_film"]
+__all__ = ["ENDINGS", "LEVELS", "checked_film", "pictures", "plane", "plane_pictures", "write_film"]
 
 #: How the names of films end.
 ENDINGS = (".gif", ".mp4")
@@ -107,9 +107,7 @@ def pictures(
         yield picture.quantize(palette=palette, dither=images.Dither.NONE)
 
 
-def plane(
-    x: np.ndarray, y: np.ndarray, limits: tuple[float, float], label: str, cmap: str
-) -> tuple[Any, Any, Any]:
+def plane(x: np.ndarray, y: np.ndarray, limits: tuple[float, float], label: str, cmap: str) -> tuple[Any, Any, Any]:
     """Return figure, axes that hold the points x, y, and the scale of colours with its bar."""
     width, height = np.ptp(x), np.ptp(y)
     size = (6.4, float(np.clip(6.4 * 0.82 * height / width + 0.9, 2.0, 8.0)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from lowrank.optional import require
 from rbm.errors import ModelError
-from rbm.show.cells import CELLS, cell_of, dimension_of, linear_pieces, named
+from rbm.show.cells import CELLS, cell_of, dimension_of, linear_pieces, named, oriented
 from rbm.show.mesh_fields import read_mesh
 
 __all__ = ["FieldMesh", "field_mesh"]
@@ -99,13 +99,14 @@ def _of_basis(basis: Any, unknowns: Any) -> FieldMesh:
     where = np.asarray(basis.mapping.F(places.T, tind=basis.tind))  # (d, C, l)
     where = np.moveaxis(where, 0, 2).swapaxes(0, 1).reshape(-1, where.shape[0])  # (l C, d), as the first of the table
     first = table[:, 0].ravel()
-    kept, shown, back = np.unique(first, return_index=True, return_inverse=True)
+    _, shown, back = np.unique(first, return_index=True, return_inverse=True)
     apart = np.abs(where - where[shown][back]).max(axis=1, initial=0.0)
     if np.any(apart > TOGETHER * np.ptp(where, axis=0).max(initial=0.0)):
         shown = back = np.arange(len(first))  # of a periodic mesh: one node is at several places
     local = back.reshape(len(nodes), -1)
     name, cells = cell_of(places)
     connected = local[cells].transpose(2, 0, 1).reshape(-1, cells.shape[1])
+    connected = oriented(name, connected, where[shown])
     numbers = np.moveaxis(table, 1, 2).reshape(-1, several)[shown]
     n = int(basis.N)
     if unknowns is not None:
@@ -199,7 +200,7 @@ def _nodes(name: str, given: Any, points: int) -> np.ndarray:
         raise ModelError(f"cells of kind {name} have {len(CELLS[name][1])} nodes each, got an array {nodes.shape}")
     if nodes.dtype.kind not in "iu":
         raise ModelError(f"cells are numbers of nodes, whole numbers, got {nodes.dtype}")
-    if nodes.size and not (0 <= nodes.min() and nodes.max() < points):
+    if nodes.size and not (nodes.min() >= 0 and nodes.max() < points):
         wrong = nodes.min() if nodes.min() < 0 else nodes.max()
         hint = "; they are counted from 0" if wrong == points and nodes.min() >= 1 else ""
         raise ModelError(f"a cell has the node {wrong}, but nodes are the numbers 0 to {points - 1}{hint}")

@@ -124,8 +124,8 @@ def film(
     One scale of colours, from the least to the largest value of all times, holds for all pictures. Complex fields are
     drawn by their real parts. Cost: some hundredths of a second a picture.
 
-    Raises ModelError for arrays that do not fit each other, another ending, and .mp4 without ffmpeg; ImportError without
-    matplotlib.
+    Raises ModelError for arrays that do not fit each other, another ending, and .mp4 without ffmpeg; ImportError
+    without matplotlib.
     """
     if u.shape != (len(times), points.shape[1]):
         raise ModelError(f"u must have the shape ({len(times)}, {points.shape[1]}), times and nodes; got {u.shape}")
