@@ -36,6 +36,7 @@ from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
+from rbm.show.explore import explore
 from rbm.show.fields import Fields, fields
 from rbm.storage.registry import register
 from rbm.time import (
@@ -106,6 +107,7 @@ __all__ = [
     "errors",
     "estimators",
     "expected_memory",
+    "explore",
     "extended",
     "fields",
     "frequency_response",

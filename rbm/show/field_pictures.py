@@ -16,7 +16,7 @@ from rbm.show.films import checked_film, pictures, plane_pictures, write_film
 from rbm.show.meshes import FieldMesh
 from rbm.show.volumes import Scene
 
-__all__ = ["figure_of", "film_of", "moved_meshes", "wrapped"]
+__all__ = ["figure_of", "film_of", "moved_meshes", "outline", "wrapped"]
 
 #: Characters of a line of a title above a panel.
 WIDTH = 38
@@ -60,7 +60,7 @@ def figure_of(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str], head: str, c
         ax.set_ylabel("$y$" if k % wide == 0 else "", rotation=0)
         if len(meshes) > 1:  # where the nodes were before they were moved
             rest = _triangulation(mesh.points[:, :2], mesh.simplices)
-            ax.plot(*_outline(rest), color="0.6", lw=0.7, zorder=0)
+            ax.plot(*outline(rest), color="0.6", lw=0.7, zorder=0)
     if scene is None:
         _same_limits(figure.axes, meshes)
     bar = figure.colorbar(scale, ax=figure.axes, shrink=0.9)
@@ -169,7 +169,7 @@ def _scene_pictures(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str]) -> Ite
     yield from pictures(figure, ax, titles, draw, scale.cmap(np.linspace(0, 1, 216))[:, :3])
 
 
-def _outline(mesh: Any) -> tuple[np.ndarray, np.ndarray]:
+def outline(mesh: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the boundary edges of a triangulation as x and y of one broken line."""
     edges = np.stack([mesh.triangles, np.roll(mesh.triangles, -1, axis=1)], axis=2).reshape(-1, 2)
     _, first, count = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_counts=True)

@@ -335,14 +335,14 @@ def _unfit(mesh: FieldMesh, m: int, known: Constraints | None) -> str:
     said = f"the mesh has {mesh.count} {kind}, {has}"
     if known is None and whole < mesh.count:
         return (
-            f"{said}. If {mesh.count - whole} were eliminated, give the numbers of those that were not, free=, or make "
-            "the model with rbm.constrain, which knows them"
+            f"{said}. If {mesh.count - whole} were eliminated, give the numbers of the others, free=, or make the "
+            "model with rbm.constrain, which knows them"
         )
     if whole % mesh.count == 0:
         c = whole // mesh.count
         return (
-            f"{said}, {c} for each. Give the Basis of the elements of the model, skfem.ElementVector(...) for instance, "
-            f"or the numbers of the unknowns at each node, unknowns= ({nodes}, {c})"
+            f"{said}, {c} for each. Give the Basis of its elements, of skfem.ElementVector(...) for instance, or "
+            f"the numbers of the unknowns at each node, unknowns= ({nodes}, {c})"
         )
     return (
         f"{said}: it is for another mesh, or elements of another degree; give the Basis of the matrices, or unknowns="
