@@ -170,12 +170,28 @@ def _scene_pictures(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str]) -> Ite
 
 
 def outline(mesh: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the boundary edges of a triangulation as x and y of one broken line."""
-    edges = np.stack([mesh.triangles, np.roll(mesh.triangles, -1, axis=1)], axis=2).reshape(-1, 2)
+    """Return the boundary of a triangulation as x and y of closed lines, with a gap between one and the next."""
+    a, b, c = (np.stack([mesh.x, mesh.y])[:, mesh.triangles[:, k]] for k in range(3))
+    turned = (b[0] - a[0]) * (c[1] - a[1]) < (c[0] - a[0]) * (b[1] - a[1])
+    triangles = np.where(turned[:, None], mesh.triangles[:, ::-1], mesh.triangles)  # all anticlockwise
+    edges = np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=2).reshape(-1, 2)
     _, first, count = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_counts=True)
-    outer = edges[first[count == 1]]
-    gap = np.full((len(outer), 1), np.nan)
-    return np.hstack([mesh.x[outer], gap]).ravel(), np.hstack([mesh.y[outer], gap]).ravel()
+    following: dict[int, list[int]] = {}
+    for start, end in edges[np.sort(first[count == 1])].tolist():
+        following.setdefault(start, []).append(end)
+    x, y = [], []
+    while following:
+        node = next(iter(following))
+        line = [node]
+        while node in following:
+            ends = following[node]
+            line.append(ends.pop())
+            if not ends:
+                del following[node]
+            node = line[-1]
+        x += [*mesh.x[line], np.nan]
+        y += [*mesh.y[line], np.nan]
+    return np.array(x), np.array(y)
 
 
 def _same_limits(panels: Sequence[Any], meshes: Sequence[Any]) -> None:

@@ -43,6 +43,17 @@ class Raster:
 
     def image(self, values: np.ndarray) -> np.ndarray:
         """Return the picture (height, width) of nodal values (P,), its first row the lowest; NaN outside the mesh."""
-        picture = np.full(self._shape[0] * self._shape[1], np.nan)
-        picture[self._pixels] = np.einsum("ij,ij->i", values[self._nodes], self._weights)
-        return picture.reshape(self._shape)
+        picture = np.full(self._shape, np.nan)
+        picture.ravel()[self._pixels] = self._at_pixels(values)
+        return picture
+
+    def shades(self, values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+        """Return the picture as numbers of shades: 0 to 255 between the ends of a scale, and 256 outside the mesh."""
+        picture = np.full(self._shape, 256, dtype=np.int16)
+        shade = (self._at_pixels(values) - ends[0]) * (256 / (ends[1] - ends[0]))
+        picture.ravel()[self._pixels] = np.clip(shade, 0, 255)
+        return picture
+
+    def _at_pixels(self, values: np.ndarray) -> np.ndarray:
+        made: np.ndarray = np.einsum("ij,ij->i", values[self._nodes], self._weights)
+        return made

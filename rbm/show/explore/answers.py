@@ -17,6 +17,8 @@ __all__ = ["TIME", "Answers", "InTime", "Steady", "source_of"]
 
 #: The name of the time among the coordinates of a model in time.
 TIME = "t"
+#: Time steps that a curve shows at most.
+STEPS = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,9 @@ class Steady:
         bounds = {n: c for name, a in solution.output_bounds.items() for n, c in _columns(name, to_numpy(a))}
         resolved = to_numpy(solution.estimate.resolved)
         return Answers(values, bounds, to_numpy(solution.bound), resolved, tuple(reasons))
+
+    def grid(self, j: int) -> np.ndarray | None:
+        """Return the points of a curve over coordinate j, None where any will do."""
 
     def vectors(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the full vector (1, m) at a point (p,), and its parameters (1, p)."""
@@ -113,6 +118,11 @@ class InTime:
         assert solution.estimate_l2 is not None
         resolved = at(solution.estimate_l2.resolved, False)
         return Answers(values, bounds, at(solution.bound_l2, np.inf), resolved, tuple(reasons[k] for k in back))
+
+    def grid(self, j: int) -> np.ndarray | None:
+        """Return the points of a curve over coordinate j: the time steps over time, some of them if there are many."""
+        times = self.reduced.times
+        return times[:: -(-len(times) // STEPS)] if j == len(self.names) - 1 else None
 
     def vectors(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the full vector (1, m) at a point (p + 1,), and its parameters (1, p)."""

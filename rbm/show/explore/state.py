@@ -41,12 +41,17 @@ class Curve:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The least and the largest number of the picture, bands included; (0, 1) if there is none."""
-        numbers = np.concatenate([self.middle, self.low, self.high, self.at[1:]])
-        numbers = numbers[np.isfinite(numbers)]
-        if self.log_y:
-            numbers = numbers[numbers > 0]
-        return (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
+        """The ends of what should be seen: the curve, the point, and of the band what is not far from them; (0, 1)."""
+        seen = np.array([*self.middle, *self.at[1:]])
+        seen = seen[np.isfinite(seen) & ((seen > 0) | (not self.log_y))]
+        if not len(seen):
+            return 0.0, 1.0
+        low, high = float(seen.min()), float(seen.max())
+        radius = (self.high - self.middle)[np.isfinite(self.high)]
+        if not len(radius):
+            return low, high
+        span = max(high - low, 4 * float(np.median(radius)))  # near a resonance a band may be wider than all else
+        return max(low - span, min(low, float(np.nanmin(self.low)))), min(high + span, max(high, np.nanmax(self.high)))
 
 
 class Explorer:
@@ -152,7 +157,7 @@ class Explorer:
             lines.append(f"outputs {first + 1} to {first + min(room, len(names))} of {len(names)}")
         error = rounded_up(answers.error[0])
         seen = "" if answers.resolved[0] else ", at the level of round-off"
-        lines.append(rf"$\|u - u_N\|_{self.source.norm} \leq$ {error}{seen}")
+        lines.append(f"error of the solution \N{LESS-THAN OR EQUAL TO} {error} in the {self.source.norm}-norm{seen}")
         return lines
 
     def _tail(self, name: str) -> str:
@@ -167,8 +172,11 @@ class Explorer:
         j, name = self.over, self.outputs[self.output]
         key = (j, np.delete(self.point, j).tobytes())
         if self._curve is None or self._curve[0] != key:
-            points = np.repeat(self.point[None], POINTS, axis=0)
-            points[:, j] = [self._value(j, s) for s in np.linspace(0, 1, POINTS)]
+            x = self.source.grid(j)
+            if x is None:
+                x = np.array([self._value(j, s) for s in np.linspace(0, 1, POINTS)])
+            points = np.repeat(self.point[None], len(x), axis=0)
+            points[:, j] = x
             self._curve = (key, self.source.answers(points))
             self._x = points[:, j]
         known = self._curve[1]

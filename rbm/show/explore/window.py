@@ -33,27 +33,30 @@ class Window:
         self.figure = make(size_for(explorer, left))
         share = left / self.figure.get_size_inches()[0]
         self.picture = Picture(explorer, self.figure, share)
+        self._pitch = min(0.09, 0.62 / min(len(explorer.names), COLUMN))
         self.sliders = [self._slider(j, share / columns) for j in range(len(explorer.names))]
         self.buttons: dict[str, Any] = {}
         self._named: dict[str, Any] = {}
-        y = 0.05
-        for what in ("output", "over", "part"):
-            self._stepper(what, share, y + 0.06 * ("part", "over", "output").index(what))
-        self.picture.moving += [slider.ax for slider in self.sliders] + list(self._named.values())
+        top = 0.93 - self._pitch * min(len(explorer.names), COLUMN) - 0.1
+        for k, what in enumerate(("output", "over", "part")):
+            self._stepper(what, share, top - 0.065 * k)
+        self.picture.pieces["choices"] = (0.0, 0.0, share, top + 0.05), list(self._named.values())
         self._show_choices()
         self.picture.update()
 
     def _slider(self, j: int, width: float) -> Any:
         column, row = divmod(j, COLUMN)
-        rows = min(len(self.explorer.names), COLUMN)
-        pitch = min(0.09, 0.66 / rows)
-        ax = self.figure.add_axes((width * (column + 0.3), 0.93 - pitch * (row + 0.6), width * 0.44, 0.55 * pitch))
+        rows, pitch = min(len(self.explorer.names), COLUMN), self._pitch
+        bottom = 0.93 - pitch * (row + 1)
+        ax = self.figure.add_axes((width * (column + 0.36), bottom + 0.2 * pitch, width * 0.4, 0.6 * pitch))
+        self.picture.pieces[f"slider {j}"] = (width * column, bottom, width, pitch), [ax]
         ax.set_animated(True)
         position = self.explorer.position(j)
         slider = drawing("widgets").Slider(
-            ax, self.explorer.label(j), 0.0, 1.0, valinit=position, color="#0072B2", initcolor="none",
+            ax, _cut(self.explorer.label(j), 15), 0.0, 1.0, valinit=position, color="#0072B2", initcolor="none",
             handle_style={"facecolor": "white", "edgecolor": "#0072B2", "size": 9},
         )  # fmt: skip
+        slider.label.set_x(-0.08)
         slider.drawon = False  # the picture draws all that moves at once
         for text in (slider.label, slider.valtext):
             text.set_fontsize(9 if rows <= 10 else 8)
@@ -66,7 +69,7 @@ class Window:
     def _moved(self, j: int, position: float) -> None:
         self.explorer.move(j, min(max(float(position), 0.0), 1.0))
         self.sliders[j].valtext.set_text(self.explorer.value_text(j))
-        self.picture.update()
+        self.picture.update(f"slider {j}")
 
     def _stepper(self, what: str, share: float, y: float) -> None:
         """Make a choice with a button to the next and one to the last."""
@@ -95,19 +98,24 @@ class Window:
         else:
             explorer.part = PARTS[(PARTS.index(explorer.part) + step) % len(PARTS)]
         self._show_choices()
-        self.picture.update()
+        self.picture.update("choices")
 
     def _show_choices(self) -> None:
         explorer = self.explorer
         wave = explorer.complex_valued
-        texts = {"output": explorer.outputs[explorer.output], "over": f"over {explorer.names[explorer.over]}"}
-        texts["part"] = explorer.part if wave else ""
+        texts = {"output": f"output: {explorer.outputs[explorer.output]}"}
+        texts["over"] = f"curve over: {explorer.names[explorer.over]}"
+        texts["part"] = f"part: {explorer.part}" if wave else ""
         for what, text in texts.items():
-            self._named[what].set_text(text if len(text) <= 24 else f"{text[:23]}\N{HORIZONTAL ELLIPSIS}")
+            self._named[what].set_text(_cut(text, 27))
         for name in ("next part", "last part"):
             if self.buttons[name].ax.get_visible() != wave:
                 self.buttons[name].ax.set_visible(wave)
                 self.picture.forget()
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def open_window(explorer: Explorer, title: str = "") -> None:
