@@ -114,7 +114,7 @@ def plane(x: np.ndarray, y: np.ndarray, limits: tuple[float, float], label: str,
     figure = drawing("figure").Figure(figsize=size, layout="constrained")
     colors = drawing("cm").ScalarMappable(drawing("colors").Normalize(*limits), cmap)
     ax = figure.add_subplot(aspect="equal", xlabel="$x$")
-    ax.set_ylabel("$y$", rotation=0)
+    ax.set_ylabel("$y$", rotation=0, labelpad=9)
     for points, set_limits in ((x, ax.set_xlim), (y, ax.set_ylim)):
         set_limits(points.min() - 0.03 * np.ptp(points), points.max() + 0.03 * np.ptp(points))
     figure.colorbar(colors, ax=ax).ax.set_title(label)

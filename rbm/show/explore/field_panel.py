@@ -46,7 +46,7 @@ class _Plane:
     def __init__(self, mesh: FieldMesh, figure: Any, place: Place) -> None:
         points = mesh.points[:, :2]
         ax = figure.add_axes(place, aspect="equal", anchor="N", xlabel="$x$")
-        ax.set_ylabel("$y$", rotation=0)
+        ax.set_ylabel("$y$", rotation=0, labelpad=9)
         ax.set_title("$u_N$", fontsize=11)
         for low, high, limits in zip(points.min(axis=0), points.max(axis=0), (ax.set_xlim, ax.set_ylim), strict=True):
             limits(low - 0.03 * (high - low), high + 0.03 * (high - low))

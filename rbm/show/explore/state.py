@@ -11,7 +11,7 @@ import numpy as np
 from rbm.errors import ParameterError, PointError
 from rbm.show.digits import rounded_up, with_bound
 from rbm.show.explore.answers import Answers, source_of
-from rbm.show.fields import Placement, placed_on
+from rbm.show.placement import Placement, placed_on
 
 __all__ = ["ERROR", "PARTS", "Curve", "Explorer"]
 

@@ -53,7 +53,7 @@ class Window:
         ax.set_animated(True)
         position = self.explorer.position(j)
         slider = drawing("widgets").Slider(
-            ax, _cut(self.explorer.label(j), 15), 0.0, 1.0, valinit=position, color="#0072B2", initcolor="none",
+            ax, _cut(self.explorer.label(j), 13), 0.0, 1.0, valinit=position, color="#0072B2", initcolor="none",
             handle_style={"facecolor": "white", "edgecolor": "#0072B2", "size": 9},
         )  # fmt: skip
         slider.label.set_x(-0.08)
