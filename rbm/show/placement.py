@@ -88,6 +88,3 @@ def _unfit(mesh: FieldMesh, m: int, known: Constraints | None) -> str:
     return (
         f"{said}: it is for another mesh, or elements of another degree; give the Basis of the matrices, or unknowns="
     )
-
-
-Facts = Mapping[str, float]
