@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from lowrank.optional import require
 from problems.interval import Interval, on_rectangle
 from problems.user_input import whole_number
+from rbm.affine.constraints import Constraints
 from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
 
-__all__ = ["convection_diffusion"]
+__all__ = ["convection_diffusion", "convection_diffusion_basis"]
 
 DIFFUSION = 0.05
 #: Squares over which the solution is averaged: the intervals in x and in y.
@@ -49,6 +53,8 @@ ParameterSpace(vx in [-2, 2], vy in [-2, 2], linear), outputs upper_right, upper
         name: on_rectangle(*(side.load(low, high)[inner] / (high - low) for low, high in window))
         for name, window in WINDOWS.items()
     }
+    free = np.zeros((n + 1, n + 1), dtype=bool)
+    free[inner, inner] = True
     return FullOrderModel(
         operators=[
             (DIFFUSION, product),
@@ -60,4 +66,15 @@ ParameterSpace(vx in [-2, 2], vy in [-2, 2], linear), outputs upper_right, upper
         parameters=ParameterSpace({"vx": bounds, "vy": bounds}),
         stability=DIFFUSION,
         outputs=means,
+        constraints=Constraints(np.flatnonzero(free), np.flatnonzero(~free)),
     )
+
+
+def convection_diffusion_basis(n: int = 50) -> Any:
+    """The ``skfem.Basis`` of :func:`convection_diffusion`, for fields of its solutions, the boundary included."""
+    skfem = require("skfem", "scikit-fem", "convection_diffusion_basis")
+    line = np.linspace(0, 1, whole_number("n", n, least=2) + 1)
+    first = (np.arange(n) + (n + 1) * np.arange(n)[:, None]).ravel()  # the lower left node of each square, x first
+    squares = np.stack([first, first + 1, first + n + 2, first + n + 1])
+    nodes = np.stack([np.tile(line, n + 1), np.repeat(line, n + 1)])
+    return skfem.Basis(skfem.MeshQuad(nodes, squares), skfem.ElementQuad1())

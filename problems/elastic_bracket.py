@@ -9,11 +9,12 @@ import scipy.sparse as sp
 
 from lowrank.optional import require
 from problems.user_input import whole_number
+from rbm.affine.constraints import Constraints
 from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.bound import MinTheta
 
-__all__ = ["elastic_bracket", "elastic_bracket_mesh"]
+__all__ = ["elastic_bracket", "elastic_bracket_basis", "elastic_bracket_mesh"]
 
 #: Poisson's ratio of all materials.
 POISSON = 0.3
@@ -41,10 +42,10 @@ def elastic_bracket(n: int = 2, *, solver: Any = None) -> FullOrderModel:
     Raises ModelError for n that is no positive whole number.
     """
     skfem, elasticity = (require(m, "scikit-fem", "elastic_bracket") for m in ("skfem", "skfem.models.elasticity"))
-    mesh = elastic_bracket_mesh(n)
-    element = skfem.ElementVector(skfem.ElementHex1())
-    whole = skfem.Basis(mesh, element)
-    inner = whole.complement_dofs(whole.get_dofs(lambda x: np.abs(x[0]) < 1e-9))
+    whole = elastic_bracket_basis(n)
+    mesh, element = whole.mesh, whole.elem
+    held = whole.get_dofs(lambda x: np.abs(x[0]) < 1e-9).flatten()
+    inner = whole.complement_dofs(held)
     stiffness = elasticity.linear_elasticity(*elasticity.lame_parameters(1.0, POISSON))
 
     @skfem.LinearForm
@@ -70,7 +71,14 @@ def elastic_bracket(n: int = 2, *, solver: Any = None) -> FullOrderModel:
         stability=MinTheta(reference=[1.0, 1.0, 1.0, 0.0]),
         outputs={"down": forces[0], "sideways": forces[1]},
         solver=solver,
+        constraints=Constraints(inner, np.sort(held)),
     )
+
+
+def elastic_bracket_basis(n: int = 2):  # type: ignore[no-untyped-def]
+    """The ``skfem.Basis`` of :func:`elastic_bracket`, for fields of its displacements, those at the wall included."""
+    skfem = require("skfem", "scikit-fem", "elastic_bracket_basis")
+    return skfem.Basis(elastic_bracket_mesh(n), skfem.ElementVector(skfem.ElementHex1()))
 
 
 def elastic_bracket_mesh(n: int = 2):  # type: ignore[no-untyped-def]

@@ -7,13 +7,14 @@ import scipy.sparse as sp
 
 from lowrank.optional import require
 from problems.user_input import whole_number
+from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
 from rbm.solvers.user_code import Solver
 from rbm.stability.bound import MinTheta
 
-__all__ = ["thermal_block", "thermal_block_mesh"]
+__all__ = ["thermal_block", "thermal_block_basis", "thermal_block_mesh"]
 
 
 def thermal_block(
@@ -45,10 +46,10 @@ def thermal_block(
     if n_elements % nx or n_elements % ny or n_elements < 2:
         raise ModelError(f"n_elements = {n_elements} must be at least 2 and a multiple of both block numbers {blocks}")
     skfem, poisson = (require(m, "scikit-fem", "thermal_block") for m in ("skfem", "skfem.models.poisson"))
-    mesh = thermal_block_mesh(n_elements)
-    element = skfem.ElementTriP1()
-    basis = skfem.Basis(mesh, element)
-    inner = basis.complement_dofs(basis.get_dofs())
+    basis = thermal_block_basis(n_elements)
+    mesh, element = basis.mesh, basis.elem
+    edge = basis.get_dofs().flatten()
+    inner = basis.complement_dofs(edge)
 
     x, y = mesh.p[:, mesh.t].mean(axis=1)
     block = np.floor(x * nx).astype(int) + nx * np.floor(y * ny).astype(int)
@@ -67,7 +68,14 @@ def thermal_block(
         stability=MinTheta(reference=[1.0] * (nx * ny)),
         outputs={"mean": f},
         solver=solver,
+        constraints=Constraints(inner, np.sort(edge)),
     )
+
+
+def thermal_block_basis(n_elements: int = 60):  # type: ignore[no-untyped-def]
+    """The ``skfem.Basis`` of :func:`thermal_block`, for fields of its solutions, the boundary included."""
+    skfem = require("skfem", "scikit-fem", "thermal_block_basis")
+    return skfem.Basis(thermal_block_mesh(n_elements), skfem.ElementTriP1())
 
 
 def thermal_block_mesh(n_elements: int = 60):  # type: ignore[no-untyped-def]

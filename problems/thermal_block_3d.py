@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from lowrank.optional import require
 from problems.user_input import whole_number
+from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
 from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
@@ -75,6 +76,7 @@ def thermal_block_3d(
         stability=MinTheta(reference=[1.0] * len(terms)),
         outputs={"mean": f},
         solver=solver,
+        constraints=Constraints(inner, np.setdiff1d(np.arange(mesh.p.shape[1]), inner)),
     )
 
 

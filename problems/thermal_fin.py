@@ -13,7 +13,7 @@ from rbm.full_order import FullOrderModel
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.bound import MinTheta
 
-__all__ = ["thermal_fin", "thermal_fin_mesh"]
+__all__ = ["thermal_fin", "thermal_fin_basis", "thermal_fin_mesh"]
 
 HEIGHT, HALF_WIDTH = 4.0, 0.5  #: of the post, which is 1 wide
 LENGTH, THICKNESS = 2.5, 0.25  #: of a fin; the upper edges of the four pairs are at heights 1, 2, 3 and 4
@@ -65,6 +65,12 @@ def thermal_fin(refinement: int = 4) -> FullOrderModel:
         stability=MinTheta(reference=reference),
         outputs={"T_root": f},
     )
+
+
+def thermal_fin_basis(refinement: int = 4) -> Any:
+    """The ``skfem.Basis`` of :func:`thermal_fin`, for fields of its solutions."""
+    skfem = require("skfem", "scikit-fem", "thermal_fin_basis")
+    return skfem.Basis(thermal_fin_mesh(refinement), skfem.ElementTriP1())
 
 
 def thermal_fin_mesh(refinement: int = 4) -> Any:

@@ -36,6 +36,8 @@ from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.show import plots
+from rbm.show.explore import explore
+from rbm.show.fields import Fields, fields
 from rbm.storage.registry import register
 from rbm.time import (
     PODGreedyResult,
@@ -66,6 +68,7 @@ __all__ = [
     "Constrained",
     "Estimate",
     "EstimatorUnusable",
+    "Fields",
     "FileFormatError",
     "FrequencyResponse",
     "FullOrderModel",
@@ -104,7 +107,9 @@ __all__ = [
     "errors",
     "estimators",
     "expected_memory",
+    "explore",
     "extended",
+    "fields",
     "frequency_response",
     "from_pymor",
     "greedy",

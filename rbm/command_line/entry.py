@@ -11,6 +11,7 @@ from functools import partial
 
 import rbm
 from rbm.command_line.delivery import to_standard_output
+from rbm.command_line.explore import add_explore
 from rbm.command_line.export import add_export
 from rbm.command_line.on_disk import add_cache, add_info
 from rbm.command_line.points import with_negative_numbers
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rbm", description="Certified reduced basis models.")
     parser.add_argument("--version", action="version", version=f"rbm-toolkit {rbm.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_study, add_reduce, add_query, add_quantize, add_export, add_info, add_cache):
+    for add in (add_study, add_reduce, add_query, add_quantize, add_export, add_explore, add_info, add_cache):
         add(commands)
     further = [name for name in registered(COMMANDS) if name not in commands.choices]
     if given and given[0] in further:

@@ -82,7 +82,7 @@ def _export(options: argparse.Namespace) -> None:
     except PointError as error:
         raise type(error)(point.in_words(str(error))) from None
     fields = point_data(model, solution, len(mesh.points), unknowns=numbers, name=options.name)
-    write_fields(options.output, mesh, fields)
+    write_fields(options.output, mesh, fields, {f"{options.name}_error_bound_P_norm": float(solution.bound[0])})
     bound = f"error bound {solution.bound[0]:.3e} in the P-norm"
     print(f"{', '.join(fields)} at {model.parameters.describe(point.mus[0])}, {bound}, written to {options.output}")
 
@@ -126,10 +126,11 @@ def _export_in_time(model: ReducedTimeModel, options: argparse.Namespace) -> Non
             names.update(dict.fromkeys(made))
             yield made
 
+    facts = [{f"{options.name}_error_bound_M_norm": float(solution.bound_l2[0, k])} for k in steps]
     if several or ending == ".pvd":
-        write_series(options.output, mesh, steps, model.times[steps], fields())
+        write_series(options.output, mesh, steps, model.times[steps], fields(), facts)
     else:
-        write_fields(options.output, mesh, next(fields()))
+        write_fields(options.output, mesh, next(fields()), facts[0])
     first, last = (f"{model.times[k]:.10g}" for k in (steps[0], steps[-1]))
     when = f"{len(steps)} times from {first} to {last}" if several else f"t = {last}"
     bound = f"error bound {solution.bound_l2[0, steps].max():.3e} in the norm of the mass"

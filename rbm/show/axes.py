@@ -8,7 +8,7 @@ import numpy as np
 
 from lowrank.optional import require
 
-__all__ = ["BESIDE", "axes", "colors", "drawing", "finished", "short_log_ticks"]
+__all__ = ["BESIDE", "axes", "colors", "drawing", "finished", "plain_log_ticks", "short_log_ticks"]
 
 #: Options of legends, which stand beside the axes, where they hide nothing.
 BESIDE: dict[str, Any] = {"fontsize": 8, "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
@@ -34,13 +34,20 @@ def finished(ax: Any, integers: bool = False) -> Any:
 
 def short_log_ticks(ax: Any) -> None:
     """Label ticks at 1, 2, 3 and 5 in figures, not 2 x 10^0, on log axes of less than a decade and a half."""
-    ticker = drawing("ticker")
     for axis in (ax.xaxis, ax.yaxis):
         low, high = sorted(axis.get_view_interval())
-        if axis.get_scale() == "log" and low >= 1e-3 and high < 1e4 and high < 32 * low:
+        if axis.get_scale() == "log" and high < 32 * low:
+            plain_log_ticks(axis, low, high)
+
+
+def plain_log_ticks(axis: Any, low: float, high: float) -> None:
+    """Label a logarithmic axis by plain numbers, 0.1 and not 10^-1, where they are short."""
+    ticker = drawing("ticker")
+    if low >= 1e-3 and high < 1e4:
+        if high < 32 * low:
             axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-            axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-            axis.set_minor_formatter(ticker.NullFormatter())
+        axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def drawing(module: str) -> Any:

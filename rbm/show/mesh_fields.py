@@ -6,8 +6,10 @@ import contextlib
 import io
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -97,8 +99,16 @@ def read_mesh(path: str | os.PathLike[str]) -> Any:
         raise FileFormatError(f"{os.fspath(path)} is not a mesh file that meshio can read") from error
 
 
-def write_fields(path: str | os.PathLike[str], mesh: Any, fields: dict[str, np.ndarray]) -> None:
+def write_fields(
+    path: str | os.PathLike[str],
+    mesh: Any,
+    fields: dict[str, np.ndarray],
+    facts: Mapping[str, float] | None = None,
+) -> None:
     """Write points and cells of a mesh with fields, whole or not at all; the ending of the name says the format.
+
+    facts : numbers by name, error bounds for instance, that become field data of .vtu; other formats have no place for
+        them
 
     Raises ModelError for a format that meshio cannot write, or not with these cells; OSError.
     """
@@ -108,11 +118,26 @@ def write_fields(path: str | os.PathLike[str], mesh: Any, fields: dict[str, np.n
         try:
             with quiet():
                 meshio.write(Path(folder) / target.name, meshio.Mesh(points, mesh.cells, point_data=fields))
+            if facts and target.suffix.lower() == ".vtu":
+                _add_facts(Path(folder) / target.name, facts)
         except (Exception, SystemExit) as error:
             raise ModelError(f"meshio cannot write {target.name} ({error}); take an ending such as .vtu") from error
         # some formats keep their numbers in a second file
         for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
             write_atomically(target.parent / file.name, file.read_bytes())
+
+
+def _add_facts(path: Path, facts: Mapping[str, float]) -> None:
+    """Put numbers into a .vtu file as field data, which stands before the piece."""
+    lines = [
+        f'<DataArray type="Float64" Name={quoteattr(name)} NumberOfTuples="1" NumberOfComponents="1" format="ascii">'
+        f"{float(number)!r}</DataArray>"
+        for name, number in facts.items()
+    ]
+    text, place = path.read_bytes(), b"<UnstructuredGrid>"
+    start = text.index(place) + len(place)
+    data = "\n".join(["", "<FieldData>", *lines, "</FieldData>"]).encode()
+    path.write_bytes(text[:start] + data + text[start:])
 
 
 def three_coordinates(mesh: Any) -> np.ndarray:

@@ -5,18 +5,16 @@ They are reached as ``rbm.plots.outputs_over_time`` and likewise.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lowrank.optional import require
-from lowrank.writing import write_atomically
 from rbm.errors import ModelError
 from rbm.show.axes import axes, drawing, finished
+from rbm.show.films import checked_film, plane_pictures, write_film
 from rbm.time.model import ErrorNorms
 from rbm.time.solution import TimeSolution
 
@@ -24,8 +22,6 @@ __all__ = ["errors_over_time", "film", "outputs_over_time"]
 
 #: Colours of Okabe and Ito, dark ones first.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-#: Colours of a film between the least and the largest value.
-LEVELS = 60
 
 
 def outputs_over_time(
@@ -119,7 +115,7 @@ def film(
     label: str = "$u_N$",
     title: str = "",
 ) -> Path:
-    """Write the film of a trajectory on a triangulation as an animated GIF, whole or not at all; returns its path.
+    """Write the film of a trajectory on a triangulation, .gif or .mp4, whole or not at all; returns its path.
 
     points : nodes (2, n); triangles : (3, t), or None for a convex domain, whose nodes are then joined to triangles
     u : trajectory (K + 1, n), such as ``reduced.reconstruct(answer)[0]``; times : (K + 1,)
@@ -128,60 +124,23 @@ def film(
     One scale of colours, from the least to the largest value of all times, holds for all pictures. Complex fields are
     drawn by their real parts. Cost: some hundredths of a second a picture.
 
-    Raises ModelError for arrays that do not fit each other; ImportError without matplotlib.
+    Raises ModelError for arrays that do not fit each other, another ending, and .mp4 without ffmpeg; ImportError
+    without matplotlib.
     """
     if u.shape != (len(times), points.shape[1]):
         raise ModelError(f"u must have the shape ({len(times)}, {points.shape[1]}), times and nodes; got {u.shape}")
     if isinstance(every, bool) or not (isinstance(every, int | np.integer) and every >= 1):
         raise ModelError(f"every must be a whole number of at least 1, got {every!r}")
-    if not fps > 0:
-        raise ModelError(f"fps must be a positive number, pictures a second, got {fps!r}")
+    checked_film(path, fps)
     if not np.all(np.isfinite(u)):
         raise ModelError("u holds numbers that are not finite; there is no scale of colours for them")
     mesh = drawing("tri").Triangulation(points[0], points[1], None if triangles is None else triangles.T)
     values = np.real(u)
-    pictures = list(_pictures(mesh, values, [_at(title, t) for t in times], slice(0, None, every), label))
-    first, *others = pictures
-    made = io.BytesIO()
-    first.save(made, format="GIF", save_all=True, append_images=others, duration=1000 / fps, loop=0)
-    write_atomically(path, made.getvalue())
-    return Path(path)
-
-
-def _pictures(mesh: Any, values: np.ndarray, titles: Sequence[str], shown: slice, label: str) -> Iterator[Any]:
-    """Yield a picture of each time that is shown, in 216 colours of the scale and 40 of grey.
-
-    What does not change is drawn once: axes and the colour bar.
-    """
-    width, height = np.ptp(mesh.x), np.ptp(mesh.y)
-    size = (6.4, float(np.clip(6.4 * 0.82 * height / width + 0.9, 2.0, 8.0)))
-    figure = drawing("figure").Figure(figsize=size, layout="constrained")
-    canvas = drawing("backends.backend_agg").FigureCanvasAgg(figure)
     low = float(values.min())
     high = float(values.max()) if values.max() > low else low + 1
-    colors = drawing("cm").ScalarMappable(drawing("colors").Normalize(low, high), "inferno")
-    levels = np.linspace(low, high, LEVELS + 1)
-    ax = figure.add_subplot(aspect="equal", xlabel="$x$")
-    ax.set_ylabel("$y$", rotation=0)
-    for points, limits in ((mesh.x, ax.set_xlim), (mesh.y, ax.set_ylim)):
-        limits(points.min() - 0.03 * np.ptp(points), points.max() + 0.03 * np.ptp(points))
-    figure.colorbar(colors, ax=ax).ax.set_title(label)
-    ax.set_title(titles[-1], animated=True)
-    canvas.draw()
-    behind = canvas.copy_from_bbox(figure.bbox)
-    images = require("PIL.Image", "pillow", "writing a film")
-    palette = images.new("P", (1, 1))
-    shades = np.concatenate([colors.cmap(np.linspace(0, 1, 216))[:, :3], np.linspace(0, 1, 40)[:, None] * np.ones(3)])
-    palette.putpalette(np.rint(255 * shades).astype(np.uint8).tobytes())
-    for u, title in zip(values[shown], titles[shown], strict=True):
-        canvas.restore_region(behind)
-        field = ax.tricontourf(mesh, u, levels, cmap=colors.cmap, norm=colors.norm, extend="both")
-        ax.draw_artist(field)
-        field.remove()
-        ax.title.set_text(title)
-        ax.draw_artist(ax.title)
-        picture = images.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
-        yield picture.quantize(palette=palette, dither=images.Dither.NONE)
+    shown = slice(0, None, every)
+    titles = [_at(title, t) for t in times][shown]
+    return write_film(path, plane_pictures([mesh], values[shown], titles, (low, high), label), fps)
 
 
 def _at(title: str, time: float) -> str:

@@ -65,6 +65,7 @@ def test_a_field_for_paraview(folder: Path, tmp_path: Path, capsys: pytest.Captu
     solution = model.solve([2.5, -0.5])
     wanted = model.constraints.expand(model.reconstruct(solution), [2.5, -0.5])[0]
     np.testing.assert_array_equal(mesh.point_data["heat"], wanted)
+    assert mesh.field_data["heat_error_bound_P_norm"].tolist() == solution.bound.tolist()
     np.testing.assert_array_equal(mesh.point_data["heat"][np.load(folder / "fixed.npy")], -0.5)
     np.testing.assert_array_equal(mesh.points, meshio.read(folder / "square.msh").points)
     status, shown, err = export(capsys, folder, f"{folder}/complex.rbm", *given[:-2])

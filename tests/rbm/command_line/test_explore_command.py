@@ -1,0 +1,62 @@
+"""``rbm explore``: choices, meshes, and a machine without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+import problems
+import rbm
+from rbm.command_line import explore, main
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explore")
+    model = problems.thermal_block((2, 2), 4)
+    rbm.greedy(model, model.parameters.sample(20), max_basis=3).reduced_model.save(folder / "block.rbm")
+    return folder
+
+
+def run(capsys: Any, *arguments: str) -> tuple[int, str]:
+    status = main(["explore", *arguments])
+    return status, capsys.readouterr().err
+
+
+def test_without_a_display_the_page_is_named(folder: Path, capsys: Any) -> None:
+    status, said = run(capsys, str(folder / "block.rbm"))
+    assert status == 2
+    assert said.startswith("rbm: there is no display")
+    assert "rbm export MODEL --html page.html" in said
+    assert said.count("\n") == 1
+
+
+def test_choices_and_field(folder: Path, capsys: Any, monkeypatch: Any) -> None:
+    meshio = pytest.importorskip("meshio")
+    mesh = problems.thermal_block_mesh(4)
+    meshio.write(folder / "mesh.vtu", meshio.Mesh(np.pad(mesh.p.T, ((0, 0), (0, 1))), [("triangle", mesh.t.T)]))
+    opened: list[Any] = []
+    monkeypatch.setattr(explore, "open_window", lambda *arguments: opened.append(arguments))
+    given = [str(folder / "block.rbm"), "--field", str(folder / "mesh.vtu"), "--over", "k3", "--output", "error bound"]
+    assert run(capsys, *given) == (0, "")
+    ((explorer, title),) = opened
+    assert (explorer.over, explorer.outputs[explorer.output], title) == (2, "error bound", str(folder / "block.rbm"))
+    wanted = rbm.fields(rbm.load(folder / "block.rbm"), explorer.point, problems.thermal_block_basis(4))
+    np.testing.assert_array_equal(explorer.field(), wanted.values[0])
+    meshio.write(folder / "other.vtu", meshio.Mesh(np.eye(3), [("triangle", np.array([[0, 1, 2]]))]))
+    for arguments, message in (
+        (["--over", "k9"], "--over 'k9' is not there; there are k1, k2, k3, k4"),
+        (["--output", "T"], "--output 'T' is not there; there are mean, error bound"),
+        (["--unknowns", "u.npy"], "give --field MESH as well"),
+        (["--field", str(folder / "none.vtu")], "there is no mesh file"),
+        (["--field", str(folder / "other.vtu")], "the mesh has 3 points, the model has 41 unknowns, 16 of them fixed"),
+    ):
+        status, said = run(capsys, str(folder / "block.rbm"), *arguments)
+        assert (status, len(opened)) == (2, 1)
+        assert message in said
