@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from lowrank.terminal import wrapped
 from problems.studies.comparison import Comparison
 
 __all__ = ["table", "wrapped"]
-
-
-def wrapped(text: str, width: int | None = None) -> str:
-    """The text in lines of at most `width` characters, by default the terminal's, continued under their beginning."""
-    width = shutil.get_terminal_size((80, 24)).columns if width is None else width
-    lines = []
-    for line in text.splitlines():
-        indent = " " * (len(line) - len(line.lstrip()))
-        lines += textwrap.wrap(
-            line, max(width, 40), subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
-        ) or [""]
-    return "\n".join(lines)
 
 
 def table(comparison: Comparison) -> str:
