@@ -54,25 +54,28 @@ def labelled(rows: Iterable[tuple[str, str]], width: int | None = None) -> str:
 
 
 def columns(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Return a table: columns to the right, the last to the left where it has words, wrapped under its heading.
+    """Return a table: numbers to the right, words to the left, those of the last column wrapped under its heading.
 
-    >>> print(columns(["N", "bound"], [["1", "2.0e-01"], ["12", "3.1e-09"]]))
-       N    bound
-       1  2.0e-01
-      12  3.1e-09
+    >>> print(columns(["N", "bound", "box"], [["1", "2.0e-01", "mu in [1, 2]"], ["12", "-", "mu in [2, 3]"]]))
+       N    bound  box
+       1  2.0e-01  mu in [1, 2]
+      12        -  mu in [2, 3]
     """
     width = terminal_width() if width is None else max(width, NARROWEST)
     table = [list(headings), *map(list, rows)]
-    sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
-    last = len(sizes) - 1
-    words = any(" " in row[last] for row in table[1:]) or not any(_is_number(row[last]) for row in table[1:])
-    before = sum(sizes[:-1]) + 2 * last + 2
+    by_column = list(zip(*table, strict=True))
+    sizes = [max(map(len, column)) for column in by_column]
+    numbers = [all(map(_is_number, column[1:])) for column in by_column]
+    before = sum(sizes[:-1]) + 2 * len(sizes)
     made = []
     for row in table:
-        start = "".join(f"  {text:>{size}}" for text, size in zip(row[:-1], sizes[:-1], strict=True)) + "  "
-        lines = _lines(row[last], max(width - before, 16), "") or [""]
-        made.append(start + (lines[0] if words else f"{row[last]:>{sizes[last]}}"))
-        made += [" " * len(start) + line for line in lines[1:] if words]
+        cells = [f"{t:>{k}}" if right else f"{t:<{k}}" for t, k, right in zip(row, sizes, numbers, strict=True)]
+        start = "".join(f"  {cell}" for cell in cells[:-1]) + "  "
+        if numbers[-1]:
+            made.append(start + cells[-1])
+            continue
+        first, *others = _lines(row[-1], max(width - before, 16), "") or [""]
+        made += [start + first, *(" " * before + line for line in others)]
     return "\n".join(line.rstrip() for line in made)
 
 
@@ -92,4 +95,4 @@ def _lines(text: str, width: int, indent: str) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] in ("-", "<")
+    return text[:1].isdigit() or text[:1] == "-"

@@ -105,8 +105,8 @@ def checked_options(
     if rng < 0:
         raise ParameterError(f"rng must be a whole number of at least 0, got {rng}")
     for label, given, what in (("training", training, "points"), ("size", size, study.measure)):
-        if given is not None and given < 1:
-            raise ParameterError(f"{label} must be a whole number of at least 1, of {what}, got {given}")
+        if given is not None and not (isinstance(given, int) and given >= 1):
+            raise ParameterError(f"{label} is a number of {what}, at least 1, got {given}")
     return study.tol if tol is None else tol, study.training if training is None else training
 
 

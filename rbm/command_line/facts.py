@@ -164,7 +164,8 @@ def space_table(facts: Facts, model: Any) -> None:
         words = [space.units.get(name, ""), f"~ {space.distributions[name]}" if name in space.distributions else ""]
         rows.append([name, f"{low:.10g}", f"{high:.10g}", " ".join(word for word in words if word)])
         values[name] = [low, high]
-    facts.show(f"parameters, {space.scale} scale", ["name", "from", "to", "unit"], rows)
+    headings = ["name", "from", "to", "unit"] if any(row[3] for row in rows) else ["name", "from", "to"]
+    facts.show(f"parameters, {space.scale} scale", headings, [row[: len(headings)] for row in rows])
     facts.values |= {"parameters": values, "scale": space.scale, "parameter_units": dict(space.units)}
 
 

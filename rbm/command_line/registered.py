@@ -2,8 +2,9 @@
 
 A study, group ``rbm.studies``, is a function (name, out, tol): it writes its results to the folder `out`, and takes its
 own tolerance where tol is None. It has those further options of ``rbm study`` for which it takes an argument by name:
-`rng`, `training` and `size`, whole numbers; `say`, a function of the lines that it prints, and `progress`, for --quiet
-and --json. The dictionary that it returns is what --json prints. A command, group ``rbm.commands``, is a function of
+`rng` and `training`, whole numbers, `size`, a whole number or a name; `say`, a function of the lines that it prints,
+and `progress`, for --quiet and --json. The latter prints the file summary.json of the folder `out`, or else the
+dictionary that it returns. A command, group ``rbm.commands``, is a function of
 the list of arguments after its name, which returns the exit status, or None for 0. In the pyproject.toml of a package
 of yours:
 
@@ -46,8 +47,8 @@ def add_study(commands: Any) -> None:
     study.add_argument("--tol", type=float, help="stop the greedy at this error bound (default: the study's own)")
     study.add_argument("--rng", type=int, metavar="SEED", help="of training and test points (default: 0)")
     study.add_argument("--training", type=int, metavar="M", help="number of training points (default: the study's own)")
-    about = "of the full model, in the study's own measure: its refinement or number of elements (default: its own)"
-    study.add_argument("--size", type=int, metavar="K", help=about)
+    about = "a number, the refinement or number of elements of the full model, or a name such as whole; of each study"
+    study.add_argument("--size", type=_size, metavar="K", help=about)
     study.add_argument("--json", action="store_true", help="print summary.json, and all else on standard error")
     study.add_argument("--quiet", action="store_true", help="print no report, and show no progress")
     study.set_defaults(run=_run_study)
@@ -64,11 +65,13 @@ def _run_study(options: argparse.Namespace) -> None:
         )
     study = load(found[options.name])
     chosen = _chosen(study, options)
-    made = study(options.name, options.out or Path("out") / options.name, options.tol, **chosen)
+    out = options.out or Path("out") / options.name
+    made = study(options.name, out, options.tol, **chosen)
     if options.json:
-        if not isinstance(made, dict):
-            raise ParameterError(f"the study {options.name!r} returns no summary, so that --json has nothing to print")
-        print(json.dumps(made, indent=1))
+        written = out / "summary.json"
+        if not written.is_file() and not isinstance(made, dict):
+            raise ParameterError(f"the study {options.name!r} has written no summary.json for --json to print")
+        print(written.read_text(encoding="utf-8").rstrip() if written.is_file() else json.dumps(made, indent=1))
 
 
 #: Arguments of studies that are passed as they were given.
@@ -93,6 +96,14 @@ def _chosen(study: Any, options: argparse.Namespace) -> dict[str, Any]:
     elif options.json:
         chosen["say"] = _to_standard_error
     return chosen
+
+
+def _size(text: str) -> int | str:
+    """Return the number that a text is, or the text, which may be the name of a size."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _silent(text: str) -> None:
