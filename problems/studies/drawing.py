@@ -97,7 +97,7 @@ def fin_shapes(model: FullOrderModel, reduced: rbm.ReducedModel, size: int | Non
     names = ("short_and_thin", "reference", "long_and_thick")
     return {
         f"solution_{name}": plots.solutions_on_mesh(
-            domain.nodes(mu), domain.mesh.t, row[None], [f"L = {mu[5]:g}, t = {mu[6]:g}"]
+            domain.nodes(mu), domain.mesh.t, row[None], [f"$L = {mu[5]:g}$, $t = {mu[6]:g}$"]
         )
         for name, mu, row in zip(names, mus, u, strict=True)
     }
