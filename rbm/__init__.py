@@ -39,6 +39,7 @@ from rbm.show import plots
 from rbm.show.explore import explore
 from rbm.show.fields import Fields, fields
 from rbm.storage.registry import register
+from rbm.storage.versions import VERSION
 from rbm.time import (
     PODGreedyResult,
     PODGreedyStep,
@@ -59,7 +60,7 @@ from rbm.uses.sensor_placement import place_sensors
 from rbm.uses.sobol_indices import SobolIndices, sobol_indices
 from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "PBDW",

@@ -20,9 +20,11 @@ from rbm.reduced.model import ReducedModel
 from rbm.reduced.output_rows import reduce_rows
 from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
 from rbm.reduced.primal_dual import reduce_primal_dual
+from rbm.reduced.record import Record
 from rbm.reduced.term_norms import term_norms
 from rbm.reduction.adjoint import adjoint_model, check_dual
 from rbm.reduction.projected_system import Reduction
+from rbm.stability.evidence import evidence
 from rbm.storage.workspace import opened
 from rbm.workers.crew import Crew
 
@@ -132,6 +134,7 @@ def finish(
         product=model.inner_product.matrix,
         term_norms=term_norms(model, model.stability),
         measured=model.inner_product.measured,
+        record=Record(evidence=evidence(model)),
     )
 
 

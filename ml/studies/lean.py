@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from lowrank.writing import write_atomically
-from ml.chunks.kept_cases import KeptCases
+from ml.chunks.kept_cases import KeptCases, chosen_sizes
 from ml.studies.lean_memory import VARIANTS, Size, gradient_errors, in_a_fresh_process
 from ml.tasks.classification import answers, train
 from ml.tasks.reviews import classifier, review_task
@@ -39,27 +37,40 @@ class Sizes:
 WHOLE = Sizes()
 #: What ``rbm study lean`` takes, in some minutes.
 SMALL = Sizes(seeds=0)
+#: What `size` names.
+SIZES = {"small": SMALL, "whole": WHOLE}
 
 
 def run(
-    name: str, out: Path, tol: float | None = None, *, sizes: Sizes = SMALL, say: Callable[[str], None] = print
+    name: str,
+    out: Path,
+    tol: float | None = None,
+    *,
+    sizes: Sizes | None = None,
+    size: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the study, and write cases.json, summary.json and the figure bytes (png and pdf) to the folder `out`.
 
     Each case is kept when it is done: a run that was stopped goes on from there. Takes 3 minutes on one core; with
     `WHOLE`, which trains on film reviews, 12 more.
 
+    size : "small", as by default, or "whole", the sizes SMALL and WHOLE, where none are given.
+
     Raises ValueError where `tol` is given: there is no tolerance here. ImportError where transformers is missing.
     """
     if tol is not None:
         raise ValueError(f"the study {name!r} has no tolerance, got tol={tol}: leave it out")
     require("transformers", "transformers", "the study of lean training", "peers")
+    sizes = chosen_sizes(size, SIZES) if sizes is None else sizes
     out.mkdir(parents=True, exist_ok=True)
-    summary = measure(KeptCases(out / "cases.json"), sizes, say)
+    kept = KeptCases(out / "cases.json")
+    summary = measure(kept, sizes, say)
     say(report(summary))
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    if importlib.util.find_spec("matplotlib") is not None:
-        _figure(summary, out / "bytes")
+    with kept.phases("figures"):
+        if importlib.util.find_spec("matplotlib") is not None:
+            _figure(summary, out / "bytes")
+    kept.write_summary(summary, out, say)
     return summary
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from lowrank.writing import write_atomically
-from ml.chunks.kept_cases import KeptCases
+from ml.chunks.kept_cases import KeptCases, chosen_sizes
 from ml.studies import mezo_cases as cases
 from ml.tasks.review_words import review_words
 
@@ -39,26 +37,39 @@ class MezoSizes:
 WHOLE = MezoSizes()
 #: What ``rbm study mezo`` takes, in two minutes.
 SMALL = MezoSizes(seeds=(10, 11, 12), steps=(600,), ranks=(4, 16, 64), dimensions=(100, 1000), repeats=6)
+#: What `size` names.
+SIZES = {"small": SMALL, "whole": WHOLE}
 
 
 def run(
-    name: str, out: Path, tol: float | None = None, *, sizes: MezoSizes = SMALL, say: Callable[[str], None] = print
+    name: str,
+    out: Path,
+    tol: float | None = None,
+    *,
+    sizes: MezoSizes | None = None,
+    size: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the study, and write cases.json, summary.json and the figure steps (png and pdf) to the folder `out`.
 
     Each case is kept when it is done: a run that was stopped goes on from there. Without the film reviews what needs
     them is left out, and the line that brings them is said. NumPy only.
 
+    size : "small", as by default, or "whole", the sizes SMALL and WHOLE, where none are given.
+
     Raises ValueError where `tol` is given: there is no tolerance here.
     """
     if tol is not None:
         raise ValueError(f"the study {name!r} has no tolerance, got tol={tol}: leave it out")
+    sizes = chosen_sizes(size, SIZES) if sizes is None else sizes
     out.mkdir(parents=True, exist_ok=True)
     say("Training without gradients: losses that have none, moves that undo themselves, steps over effective rank")
-    summary = measure(KeptCases(out / "cases.json"), sizes, say)
+    kept = KeptCases(out / "cases.json")
+    summary = measure(kept, sizes, say)
     say(report(summary))
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    _figure(summary, out / "steps")
+    with kept.phases("figures"):
+        _figure(summary, out / "steps")
+    kept.write_summary(summary, out, say)
     say(f"cases.json, summary.json and steps.png are in {out}")
     return summary
 

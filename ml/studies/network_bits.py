@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.phases import Phases
 from lowrank.quantized import Quantized
 from lowrank.writing import write_atomically
 from ml.quantization.allocation import allocate_weight_bits
@@ -93,6 +94,8 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     path = out / "summary.json"
     summary: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    summary.pop("time", None)  # of an earlier run
+    phases = Phases()
 
     def keep() -> None:
         write_atomically(path, (json.dumps(summary, indent=1) + "\n").encode())
@@ -110,10 +113,14 @@ def run(
             del summary[subject_name]
         found = summary.setdefault(subject_name, fresh)
         further = FURTHER.get(subject_name, ()) if cases is CASES else ()
-        for _ in _steps(subject, found, out, (*cases, *further)):
-            keep()
+        with phases(subject_name):
+            for _ in _steps(subject, found, out, (*cases, *further)):
+                keep()
         say(table(found))
-    figure(summary, out)
+    with phases("figures"):
+        figure(summary, out)
+    write_atomically(path, (json.dumps({**summary, "time": phases.rows()}, indent=1) + "\n").encode())
+    say(f"where the time went\n{phases.table()}")
     return summary
 
 

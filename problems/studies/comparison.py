@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import rbm
+from lowrank.phases import Phases
 from lowrank.progress import progress_bar
 from rbm import Estimate, FullOrderModel, GreedyResult
 
@@ -23,14 +24,17 @@ class Study:
     """A model, its training and test parameters, and the estimators that are compared on it."""
 
     title: str
-    model: Callable[[bool], FullOrderModel]  #: from whether progress is shown
+    #: from the size, None for that of the study, and whether progress is shown
+    model: Callable[[int | None, bool], FullOrderModel]
+    measure: str  #: what the size is a number of, and that of the study, in words
     training: int  #: training parameters
     tests: int  #: test parameters
     max_basis: int
     tol: float
     estimators: tuple[str, ...]
     sizes: Callable[[int], Sequence[int]]  #: basis sizes N to compare the estimators at, given the final one
-    figures: Callable[[Any, rbm.ReducedModel], dict[str, Any]]  #: of solutions, by name
+    #: of solutions, by name, from the full model, the reduced one and the size
+    figures: Callable[[Any, rbm.ReducedModel, int | None], dict[str, Any]]
     remark: str = ""  #: said before the model is made, if that takes long
     relative: bool = False  #: tol is relative to the norm of the solution
     sampled_up_to: int = 1000  #: largest N for which E3 and E4, whose offline cost grows like N^2, are prepared
@@ -48,11 +52,22 @@ class Comparison:
 
 
 def compare(
-    model: FullOrderModel, result: GreedyResult, training: np.ndarray, study: Study, progress: bool
+    model: FullOrderModel,
+    result: GreedyResult,
+    training: np.ndarray,
+    study: Study,
+    progress: bool,
+    phases: Phases | None = None,
+    rng: int = 0,
 ) -> Comparison:
-    """Project onto the first N basis vectors, for each N, and evaluate every estimator and the true error."""
-    mus = model.parameters.sample(study.tests, "random", rng=1)
-    truth = model.solve_extended(mus, progress=progress)
+    """Project onto the first N basis vectors, for each N, and evaluate every estimator and the true error.
+
+    phases : which count the full-order solutions for themselves; rng : of the test parameters, with those of the study
+    for 0
+    """
+    mus = model.parameters.sample(study.tests, "random", rng=rng + 1)
+    with (phases or Phases())("full-order solutions"):
+        truth = model.solve_extended(mus, progress=progress)
     sizes = list(study.sizes(len(result.parameters)))
     errors: dict[int, np.ndarray] = {}
     estimates: dict[str, dict[int, Estimate]] = {m: {} for m in study.estimators}

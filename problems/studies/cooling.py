@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import rbm
-from lowrank.writing import write_atomically
+from lowrank.phases import Phases
 from problems.cooling_fin import cooling_fin
 from problems.studies.report import wrapped
+from problems.studies.running import checked_options, write_summary
 from problems.thermal_fin import thermal_fin_mesh
 from rbm import plots
 from rbm.command_line.summary import greedy_summary
-from rbm.errors import ParameterError
 from rbm.online.compilation import compile_seconds
 from rbm.show.history import greedy_history
 from rbm.time.model import ErrorNorms
@@ -39,6 +38,8 @@ class Size:
     modes: int = 4  #: of a trajectory that are taken at a time
     tests: int = 10  #: points at which the truth is marched
     batch: int = 1000  #: points of the timed batch
+    tol: float = 1e-3
+    measure: str = "squares across the thickness of a plate (2)"  #: what `refinement` is a number of
 
 
 def run(
@@ -48,57 +49,72 @@ def run(
     *,
     progress: bool = True,
     say: Callable[[str], None] = print,
-    size: Size | None = None,
+    rng: int = 0,
+    training: int | None = None,
+    size: int | Size | None = None,
 ) -> dict[str, Any]:
     """Run the study "cooling" and write model.rbm, summary.json, figures (png, pdf) and a film (gif) to `out`.
 
-    Returns the summary, the content of summary.json. Takes about a minute.
+    rng : of training and test points; training : their number; size : squares across the thickness of a plate, or all
+    sizes of the study. Returns the summary, the content of summary.json. Takes about a minute.
     """
-    size = Size() if size is None else size
-    tol = 1e-3 if tol is None else tol
-    if not tol >= 0:
-        raise ParameterError(f"tol must be a number >= 0, got {tol}")
+    sizes, phases = size if isinstance(size, Size) else Size(), Phases()
+    given = None if isinstance(size, Size) else size
+    tol, count = checked_options(tol, rng, training, given, sizes)
+    sizes = replace(sizes, training=count, refinement=given or sizes.refinement)
     out.mkdir(parents=True, exist_ok=True)
     say("The cooling fin: a post with four pairs of plates in time, five parameters, heated by any flux")
-    model = cooling_fin(size.refinement)
+    with phases("full model"):
+        model = cooling_fin(sizes.refinement)
     say(wrapped(f"  {model}"))
-    result, offline = _offline(model, tol, size, progress)
-    say(wrapped(f"offline, trained on the impulse, {offline:.1f} s\n  {result}"))
+    result = _offline(model, tol, sizes, rng, progress, phases)
+    say(wrapped(f"offline, trained on the impulse, {phases.wall('offline'):.1f} s\n  {result}"))
     reduced = result.reduced_model
-    reduced.save(out / "model.rbm")
+    with phases("files"):
+        reduced.save(out / "model.rbm")
     say(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB")
 
     flux = pulses(model.times)
-    timing = _timed(model, reduced, flux, size.batch)
+    with phases("online"):
+        timing = _timed(model, reduced, flux, sizes.batch, rng)
     say(
         wrapped(
             f"online: {1e3 * timing['seconds_per_trajectory']:.2f} ms per certified trajectory of {model.steps} steps "
-            f"in a batch of {size.batch}, {timing['speed_up']:.0f} times faster than a full-order march"
+            f"in a batch of {sizes.batch}, {timing['speed_up']:.0f} times faster than a full-order march"
         )
     )
-    mus = np.vstack([SHOWN, model.parameters.sample(size.tests, "random", rng=1)])
-    start = time.perf_counter()
-    truth, answer = model.solve(mus, flux, progress=progress), reduced.solve(mus, flux)
-    assert answer.coefficients is not None
-    errors = model.error_norms(mus, answer.coefficients, result.basis, flux)
-    compared = time.perf_counter() - start
-    rows = _rows(model, answer, errors, truth)
+    mus = np.vstack([SHOWN, model.parameters.sample(sizes.tests, "random", rng=rng + 1)])
+    with phases("full-order marches"):
+        truth = model.solve(mus, flux, progress=progress)
+    with phases("true errors"):
+        answer = reduced.solve(mus, flux)
+        assert answer.coefficients is not None
+        errors = model.error_norms(mus, answer.coefficients, result.basis, flux)
+        rows = _rows(model, answer, errors, truth)
     below = int((answer.bound < errors.energy).sum() + (answer.bound_l2 < errors.l2).sum())
+    compared = phases.wall("full-order marches") + phases.wall("true errors")
     say(f"two pulses of heat, not in the training, at {len(mus)} points, {compared:.1f} s\n{table(rows, below)}")
     summary = {
         "study": name,
         "unknowns": model.dimension,
         "steps": model.steps,
-        "offline_seconds": offline,
+        "rng": rng,
+        "training_parameters": count,
+        "size": sizes.refinement,
+        "tolerance": tol,
+        "offline_seconds": phases.wall("offline"),
         "online": timing,
         "times": rows,
         "bounds_below_true_error": below,
         **greedy_summary(result),  # type: ignore[arg-type]  # a result of pod_greedy has the same fields
         "basis_size": reduced.size,
     }
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    _figures(model, result, answer, errors, truth, out, size)
-    say(f"figures, a film, summary.json and model.rbm are in {out}")
+    write_summary(out, summary, phases)
+    with phases("figures and film"):
+        _figures(model, result, answer, errors, truth, out, sizes)
+    write_summary(out, summary, phases)
+    say(f"where the time went\n{phases.table()}")
+    say(wrapped(f"figures, a film, summary.json and model.rbm are in {out}"))
     return summary
 
 
@@ -138,14 +154,18 @@ def table(rows: list[dict[str, Any]], below: int) -> str:
     return "\n".join(lines)
 
 
-def _offline(model: rbm.TimeModel, tol: float, size: Size, progress: bool) -> tuple[rbm.PODGreedyResult, float]:
-    """The result of POD-greedy, and its seconds, those for compiling kernels not counted."""
-    start = time.perf_counter() - compile_seconds()
-    training = model.parameters.sample(size.training, "sobol")
-    result = rbm.pod_greedy(
-        model, training, tol=tol, max_basis=size.max_basis, modes=size.modes, control="impulse", progress=progress
-    )
-    return result, time.perf_counter() - compile_seconds() - start
+def _offline(
+    model: rbm.TimeModel, tol: float, size: Size, rng: int, progress: bool, phases: Phases
+) -> rbm.PODGreedyResult:
+    """The result of POD-greedy; compiling kernels is a phase of its own."""
+    compiled = compile_seconds()
+    training = model.parameters.sample(size.training, "sobol", rng=rng)
+    how = {"max_basis": size.max_basis, "modes": size.modes, "control": "impulse", "progress": progress}
+    with phases("offline"):
+        result = rbm.pod_greedy(model, training, tol=tol, **how)
+    if compiling := compile_seconds() - compiled:
+        phases.move("compiling kernels", "offline", compiling, compiling)
+    return result
 
 
 def _rows(
@@ -175,9 +195,11 @@ def _rows(
     return rows
 
 
-def _timed(model: rbm.TimeModel, reduced: rbm.ReducedTimeModel, flux: np.ndarray, batch: int) -> dict[str, float]:
+def _timed(
+    model: rbm.TimeModel, reduced: rbm.ReducedTimeModel, flux: np.ndarray, batch: int, rng: int
+) -> dict[str, float]:
     """Seconds for a certified trajectory in a batch, and for a full-order march."""
-    mus = model.parameters.sample(batch, "random", rng=2)
+    mus = model.parameters.sample(batch, "random", rng=rng + 2)
     reduced.solve(mus[:2], flux)  # compiles, where there is something to compile
     start = time.perf_counter()
     reduced.solve(mus, flux, coefficients=False)

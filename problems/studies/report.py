@@ -2,61 +2,67 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from lowrank.terminal import terminal_width, wrapped
 from problems.studies.comparison import Comparison
 
 __all__ = ["table", "wrapped"]
 
 
-def wrapped(text: str, width: int | None = None) -> str:
-    """The text in lines of at most `width` characters, by default the terminal's, continued under their beginning."""
-    width = shutil.get_terminal_size((80, 24)).columns if width is None else width
-    lines = []
-    for line in text.splitlines():
-        indent = " " * (len(line) - len(line.lstrip()))
-        lines += textwrap.wrap(
-            line, max(width, 40), subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
-        ) or [""]
-    return "\n".join(lines)
+def table(comparison: Comparison, width: int | None = None) -> str:
+    """The comparison as text that fits `width` columns, by default the terminal's.
 
-
-def table(comparison: Comparison) -> str:
-    """The comparison as text of less than 80 columns: largest true error, then the largest value of each estimator.
-
-    A percentage is the share of test parameters at which the estimate is resolved, where that is not all of them; =
-    stands for the value on its left, - for an estimator that was not prepared.
+    First the largest true error and the largest value of each estimator, for each N; of five estimators in two blocks
+    where the terminal has less than 80 columns. A percentage is the share of test parameters at which the estimate is
+    resolved, where that is not all of them; = stands for the value on its left, - for an estimator that was not
+    prepared.
     """
     methods = [m for m, per in comparison.estimates.items() if per]
-    lines = ["  N true error" + "".join(f"{m:>13}" for m in methods)]
-    marks = set()
-    for n, error in comparison.errors.items():
-        cells, left = [], ""
-        for m in methods:
-            e = comparison.estimates[m].get(n)
-            value = "-" if e is None else f"{e.value.max():.1e}"
-            share = "" if e is None or e.resolved.all() else f"{min(e.resolved.mean(), 0.99):.0%}"
-            shown = "=" if e is not None and value == left else value
-            cells.append(f"{shown:>8} {share:<4}")
-            left = left if e is None else value
-            marks |= {shown, "%" if share else ""} & {"=", "-", "%"}
-        lines.append(f"{n:>3}   {error.max():8.2e}" + "".join(cells).rstrip())
+    width = terminal_width() if width is None else width
+    lines, marks = [], set[str]()
+    for block in _blocks(methods, max((width - 14) // 13, 1)):
+        lines.append("  N true error" + "".join(f"{m:>13}" for m in block))
+        for n, error in comparison.errors.items():
+            cells, seen = _cells(comparison, n, block, methods)
+            lines.append(f"{n:>3}   {error.max():8.2e}" + cells)
+            marks |= seen
     meanings = {"=": "=: as on the left", "%": "%: share that is resolved, if not all", "-": "-: not prepared"}
-    lines.append(f"    largest values{''.join(f'; {meanings[m]}' for m in meanings if m in marks)}")
-    lines.append("effectivity of bounds, smallest to largest over N and test parameters:")
+    legend = f"    largest values{''.join(f'; {meanings[m]}' for m in meanings if m in marks)}"
+    lines.append(wrapped(legend, width))
+    lines.append(wrapped("effectivity of bounds, smallest to largest over N and test parameters:", width))
     for m in methods:
         rows = [row[m] for row in comparison.rows if "smallest_effectivity" in row.get(m, {})]
         low, high = min(r["smallest_effectivity"] for r in rows), max(r["largest_effectivity"] for r in rows)
         below = sum(r["bounds_below_true_error"] for r in rows)
-        lines.append(f"  {m:<13}{low:9.3g} to {high:<9.3g}{below} bounds below the true error")
-    lines += _terms(methods, comparison.rows)
+        lines.append(f"  {m:<13}{low:9.3g} to {high:<9.3g}{below} below the true error")
+    lines += _terms(methods, comparison.rows, width)
     return "\n".join(lines)
 
 
-def _terms(methods: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
+def _blocks(methods: Sequence[str], most: int) -> list[Sequence[str]]:
+    """The methods in blocks of at most so many; one empty block for none."""
+    return [methods[k : k + most] for k in range(0, len(methods), most)] or [methods]
+
+
+def _cells(comparison: Comparison, n: int, block: Sequence[str], methods: Sequence[str]) -> tuple[str, set[str]]:
+    """The values of the methods of a block for one N, and the marks that are among them."""
+    cells, left, marks = [], "", set[str]()
+    for m in methods:
+        e = comparison.estimates[m].get(n)
+        value = "-" if e is None else f"{e.value.max():.1e}"
+        share = "" if e is None or e.resolved.all() else f"{min(e.resolved.mean(), 0.99):.0%}"
+        # what stands in the block before is not on the left
+        shown = "=" if e is not None and value == left and m != block[0] else value
+        left = left if e is None else value
+        if m in block:
+            cells.append(f"{shown:>8} {share:<4}")
+            marks |= {shown, "%" if share else ""} & {"=", "-", "%"}
+    return "".join(cells).rstrip(), marks
+
+
+def _terms(methods: Sequence[str], rows: Sequence[dict[str, Any]], width: int) -> list[str]:
     """How many of the products E3 and E4 keep, one line per count: both keep as many where both are there."""
     said: dict[str, list[str]] = {}
     for m in methods:
@@ -64,4 +70,4 @@ def _terms(methods: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
         if found:
             counts = ", ".join(f"N={n}: {r['terms']} of {r['products']}" for n, r in found)
             said.setdefault(counts, []).append(m)
-    return [wrapped(f"  {' and '.join(names)}, terms of products: {counts}", 80) for counts, names in said.items()]
+    return [wrapped(f"  {' and '.join(names)}, terms of products: {counts}", width) for counts, names in said.items()]

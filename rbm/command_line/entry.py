@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import rbm
+from rbm.command_line.cache import add_cache
 from rbm.command_line.delivery import to_standard_output
 from rbm.command_line.explore import add_explore
 from rbm.command_line.export import add_export
-from rbm.command_line.on_disk import add_cache, add_info
+from rbm.command_line.info import add_info
 from rbm.command_line.points import with_negative_numbers
 from rbm.command_line.quantize import add_quantize
 from rbm.command_line.query import add_query

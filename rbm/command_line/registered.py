@@ -1,8 +1,12 @@
 """Studies and further commands of the command ``rbm``, which installed packages register as entry points.
 
 A study, group ``rbm.studies``, is a function (name, out, tol): it writes its results to the folder `out`, and takes its
-own tolerance where tol is None. A command, group ``rbm.commands``, is a function of the list of arguments after its
-name, which returns the exit status, or None for 0. In the pyproject.toml of a package of yours:
+own tolerance where tol is None. It has those further options of ``rbm study`` for which it takes an argument by name:
+`rng` and `training`, whole numbers, `size`, a whole number or a name; `say`, a function of the lines that it prints,
+and `progress`, for --quiet and --json. The latter prints the file summary.json of the folder `out`, or else the
+dictionary that it returns. A command, group ``rbm.commands``, is a function of
+the list of arguments after its name, which returns the exit status, or None for 0. In the pyproject.toml of a package
+of yours:
 
     [project.entry-points."rbm.studies"]
     beam = "my_package.studies:run"
@@ -12,6 +16,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
+import json
+import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
@@ -38,6 +45,12 @@ def add_study(commands: Any) -> None:
     study.add_argument("name", metavar="NAME", help=f"a study of an installed package: {names}")
     study.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")
     study.add_argument("--tol", type=float, help="stop the greedy at this error bound (default: the study's own)")
+    study.add_argument("--rng", type=int, metavar="SEED", help="of training and test points (default: 0)")
+    study.add_argument("--training", type=int, metavar="M", help="number of training points (default: the study's own)")
+    about = "a number, the refinement or number of elements of the full model, or a name such as whole; of each study"
+    study.add_argument("--size", type=_size, metavar="K", help=about)
+    study.add_argument("--json", action="store_true", help="print summary.json, and all else on standard error")
+    study.add_argument("--quiet", action="store_true", help="print no report, and show no progress")
     study.set_defaults(run=_run_study)
 
 
@@ -50,7 +63,55 @@ def _run_study(options: argparse.Namespace) -> None:
             f"there is no study {options.name!r}; there are {', '.join(found)} (a new entry point needs `pip install` "
             "once more)"
         )
-    load(found[options.name])(options.name, options.out or Path("out") / options.name, options.tol)
+    study = load(found[options.name])
+    chosen = _chosen(study, options)
+    out = options.out or Path("out") / options.name
+    made = study(options.name, out, options.tol, **chosen)
+    if options.json:
+        written = out / "summary.json"
+        if not written.is_file() and not isinstance(made, dict):
+            raise ParameterError(f"the study {options.name!r} has written no summary.json for --json to print")
+        print(written.read_text(encoding="utf-8").rstrip() if written.is_file() else json.dumps(made, indent=1))
+
+
+#: Arguments of studies that are passed as they were given.
+NUMBERS = ("rng", "training", "size")
+
+
+def _chosen(study: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments by name of a study; raise ParameterError for options that it does not have."""
+    known = inspect.signature(study).parameters
+    takes = {name for name, kind in known.items() if kind.kind in (kind.KEYWORD_ONLY, kind.POSITIONAL_OR_KEYWORD)}
+    has = [f"--{name}" for name in NUMBERS if name in takes] + (["--json", "--quiet"] if "say" in takes else [])
+    asked = [f"--{name}" for name in NUMBERS if getattr(options, name) is not None]
+    asked += [f"--{name}" for name in ("json", "quiet") if getattr(options, name)]
+    if lacks := [name for name in asked if name not in has]:
+        raise ParameterError(
+            f"the study {options.name!r} has no {', '.join(lacks)}; it has {', '.join(['--out', '--tol', *has])}"
+        )
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in NUMBERS if f"--{name}" in asked}
+    if options.quiet:
+        chosen["say"] = _silent
+        chosen |= {"progress": False} if "progress" in takes else {}
+    elif options.json:
+        chosen["say"] = _to_standard_error
+    return chosen
+
+
+def _size(text: str) -> int | str:
+    """Return the number that a text is, or the text, which may be the name of a size."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _to_standard_error(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int | None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import scipy
-
-import rbm
 from rbm.files.greedy_result import GreedyResult
 from rbm.files.partition_result import PartitionedResult
+from rbm.storage.versions import versions
 
 __all__ = ["greedy_summary"]
 
@@ -31,10 +27,5 @@ def greedy_summary(result: GreedyResult | PartitionedResult) -> dict[str, Any]:
         "stopped": result.stopped,
         "reason": result.reason,
         "history": [{k: None if v != v else v for k, v in asdict(step).items()} for step in result.history],
-        "versions": {
-            "rbm-toolkit": rbm.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }

@@ -2,52 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
+from rbm.command_line.facts import Facts, coverage, made, of_record, space_table, stability_said
 from rbm.time.control import impulse
 from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["about_time_model"]
+__all__ = ["of_time_model"]
 
 
-def about_time_model(model: ReducedTimeModel) -> Iterator[str]:
-    """Yield the lines, without that of the file."""
-    count, terms = len(model.mass_coefficients), model.terms
+def of_time_model(model: ReducedTimeModel) -> Facts:
+    """Return what is known of a reduced model in time."""
+    facts, terms, count = Facts(), model.terms, len(model.mass_coefficients)
+    made(facts, terms.record)
     names = {1.0: ", implicit Euler", 0.5: ", Crank-Nicolson"}
-    yield str(model)
-    yield f"  times: 0 to {model.times[-1]:.10g} in {model.steps} steps of {model.dt:.10g}{names.get(model.theta, '')}"
-    for label, sources in (
-        ("operator", terms.operator_coefficients.sources[:-count]),
-        ("mass", model.mass_coefficients.sources),
-        ("right-hand side", terms.rhs_coefficients.sources),
-    ):
-        yield f"  {label} coefficients: {', '.join(map(str, sources))}"
     start = model.initial
     zero = not np.any(start.triangle[:, len(start.triangle) - len(start.coefficients) :])
-    made = ", ".join(map(str, start.coefficients.sources))
-    yield "  initial value: zero" if zero else f"  initial value coefficients: {made}"
-    yield f"  stability: {type(terms.stability).kind}, a lower bound of the coercivity constant"
-    yield f"  bound_l2: {_decay(model)}"
-    yield f"  control: {_control(model.control)}"
+    initial = ", ".join(map(str, start.coefficients.sources))
+    sources = {
+        "operator coefficients": terms.operator_coefficients.sources[:-count],
+        "mass coefficients": model.mass_coefficients.sources,
+        "right-hand side coefficients": terms.rhs_coefficients.sources,
+    }
+    basis = "not in the file" if model.basis is None else f"for {len(model.basis)} unknowns"
+    scheme = f"0 to {model.times[-1]:.10g} in {model.steps} steps of {model.dt:.10g}{names.get(model.theta, '')}"
+    rows = [("size", f"N = {model.size}, {terms.dtype}"), ("basis", basis), ("times", scheme)]
+    rows += [(label, ", ".join(map(str, some))) for label, some in sources.items()]
+    rows.append(("initial value", "zero" if zero else f"with the coefficients {initial}"))
+    rows.append(("control", _control(model.control)))
+    if terms.constraints is not None:
+        rows.append(("unknowns", f"{len(terms.constraints.free)} free, {len(terms.constraints.fixed)} fixed"))
+    facts.say("", rows)
+    facts.values |= {"basis_size": model.size, "unknowns": None if model.basis is None else len(model.basis)}
+    facts.values |= {"dtype": str(terms.dtype), "steps": model.steps, "dt": model.dt, "theta": model.theta}
+    facts.values |= {label.replace(" ", "_"): [str(s) for s in some] for label, some in sources.items()}
+    space_table(facts, model)
+    _bounds(facts, model)
+    _outputs(facts, model)
+    of_record(facts, terms.record, model.parameters.names)
+    return facts
+
+
+def _bounds(facts: Facts, model: ReducedTimeModel) -> None:
+    """Say what the bounds rest on, what they cover, and what they do not."""
+    kind, known, text = stability_said(model.terms)
+    covers, without = coverage(model.terms, known, "at every step, the distance to the full model's trajectory")
+    covers = covers.replace("in the norm of the product", "in the energy norm up to it and in the norm of the mass")
+    without = without.replace("the discretisation", "the discretisation, in time too")
+    facts.say("error bounds", [("stability", f"{text}; of the coercivity constant"), ("bound_l2", _decay(model))])
+    facts.say("error bounds", [(name, f"not here: {why}") for name, why in model.terms.refused.items()])
+    facts.say("error bounds", [("covers", covers), ("does not cover", without)])
+    if model.terms.measured:
+        facts.say("error bounds", [("not proved", model.terms.measured)])
+    facts.values |= {
+        "stability": {"kind": kind, "evidence": known or None},
+        "covers": covers,
+        "does_not_cover": without,
+        "not_proved": model.terms.measured or None,
+    }
+
+
+def _outputs(facts: Facts, model: ReducedTimeModel) -> None:
     for name, output in model.outputs.items():
         if name in model.duals:
             vectors = model.duals[name].size
             how = f"corrected by {vectors} dual basis vectors; bound: the product of both residuals over alpha"
-            yield f"  output {name}: primal-dual, {how}, or that without if it is smaller"
+            how = f"primal-dual, {how}, or that without if it is smaller"
         else:
-            how = "the norm of the functional in the dual of the mass times bound_l2"
-            yield f"  output {name}: {output.kind}; bound: {how}"
-    if terms.output_units:
-        yield f"  units of outputs: {', '.join(f'{name} in {unit}' for name, unit in terms.output_units.items())}"
-    yield f"  basis: {'not in the file' if model.basis is None else f'for {len(model.basis)} unknowns'}"
-    if terms.constraints is not None:
-        yield f"  unknowns: {len(terms.constraints.free)} free, {len(terms.constraints.fixed)} fixed"
-    for name, why in terms.refused.items():
-        yield f"  {name}: {why}"
-    if terms.measured:
-        yield f"  not proved: {terms.measured}"
+            how = f"{output.kind}; bound: the norm of the functional in the dual of the mass times bound_l2"
+        facts.say("outputs", [(name, how)])
+    units = model.terms.output_units
+    if units:
+        facts.say("outputs", [("units of outputs", ", ".join(f"{name} in {unit}" for name, unit in units.items()))])
+    kinds = {name: "primal-dual" if name in model.duals else output.kind for name, output in model.outputs.items()}
+    facts.values |= {"outputs": kinds, "output_units": dict(units)}
 
 
 def _decay(model: ReducedTimeModel) -> str:

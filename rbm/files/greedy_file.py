@@ -10,6 +10,7 @@ import numpy as np
 
 from rbm.errors import FileFormatError
 from rbm.storage.archive import SideBySide, read_archive, write_archive
+from rbm.storage.versions import making
 
 __all__ = ["load_greedy", "save_greedy"]
 
@@ -28,7 +29,8 @@ def save_greedy(
     basis : Z (n, N), or pieces of it that lie side by side, which are written without being joined
     rows : (k, 6 + p) history, as :func:`load_greedy` returns it
     """
-    header = {"kind": "greedy run", "fingerprint": fingerprint, "projection": projection, "relative": relative}
+    of_run = {"fingerprint": fingerprint, "projection": projection, "relative": relative}
+    header = {"kind": "greedy run", **of_run, "record": making()}
     history, effectivity = np.delete(rows, 5, axis=1), rows[:, 5]
     whole = basis if isinstance(basis, np.ndarray) else SideBySide(basis)
     arrays = {"basis": whole, "parameters": parameters, "history": history, "effectivity": effectivity}

@@ -16,6 +16,7 @@ from rbm.affine.constraints import Constraints
 from rbm.affine.entries import dense_entries
 from rbm.errors import FileFormatError, ModelError, StabilityError
 from rbm.files.coded_parts import read_parts, write_parts
+from rbm.files.record_part import read_record, write_record
 from rbm.full_order import check_projection
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
@@ -86,6 +87,7 @@ def header_of(
         **({"output_units": dict(model.output_units)} if model.output_units else {}),
         **({"measured": model.measured} if model.measured else {}),
         **parts,
+        **write_record(model.record, arrays),
         **_write_constraints(model.constraints, sources, model.parameters, arrays),
         **{key: sources(coefficients) for key, coefficients in (more or {}).items()},
     }
@@ -159,6 +161,7 @@ def model_from(
             output_units=checked_units(header.get("output_units"), outputs, "output"),
             constraints=_read_constraints(header.get("constraints"), coefficients, arrays),
             measured=str(header.get("measured", "")),
+            record=read_record(header, arrays, len(parameters)),
             **read_parts(header, arrays),
         )
         _try(model, terms)

@@ -14,8 +14,9 @@ from rbm.files.greedy_result import GreedyResult, GreedyStep, Stopped
 from rbm.full_order import FullOrderModel, Projection
 from rbm.reduced.partitioned import PartitionedModel
 from rbm.storage.archive import SideBySide, read_archive, write_archive
+from rbm.storage.versions import making
 
-__all__ = ["KIND", "PartitionedResult", "save_snapshots", "stored_snapshots"]
+__all__ = ["KIND", "PartitionedResult", "read_snapshots", "save_snapshots", "stored_snapshots"]
 
 KIND = "partitioned greedy run"
 
@@ -89,9 +90,8 @@ def save_snapshots(
 ) -> None:
     """Write solutions of a full model, in pieces (n, k) that lie side by side, and their points (K, p)."""
     vectors = pieces[0] if len(pieces) == 1 else SideBySide(pieces)
-    write_archive(
-        Path(path), {"kind": KIND, "fingerprint": fingerprint}, {"parameters": parameters, "snapshots": vectors}
-    )
+    header = {"kind": KIND, "fingerprint": fingerprint, "record": making()}
+    write_archive(Path(path), header, {"parameters": parameters, "snapshots": vectors})
 
 
 def stored_snapshots(
@@ -105,18 +105,25 @@ def stored_snapshots(
         name, parameters, vectors, mark = "this run", resume.parameters, resume.snapshots, resume.fingerprint
     else:
         name = os.fspath(resume)
-        header, arrays = read_archive(resume, KIND)
-        try:
-            parameters, vectors, mark = arrays["parameters"], arrays["snapshots"], str(header["fingerprint"])
-        except KeyError as error:
-            raise FileFormatError(f"{name} is not a complete {KIND}: {error} is missing") from error
-        if parameters.ndim != 2 or vectors.ndim != 2 or vectors.shape[1] != len(parameters):
-            raise FileFormatError(f"{name} is not a {KIND}: {vectors.shape} snapshots at {parameters.shape} points")
-        if not (np.all(np.isfinite(vectors)) and np.all(np.isfinite(parameters))):
-            raise FileFormatError(f"{name} holds snapshots that are not finite")
+        parameters, vectors, mark = read_snapshots(resume)
     if vectors.shape[0] != n or parameters.shape[1] != p or mark != model.fingerprint():
         raise ModelError(
             f"{name} was made with another full-order model (its matrices, coefficients, outputs, stability bound or "
             "parameter ranges differ); start without it"
         )
     return parameters, vectors
+
+
+def read_snapshots(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return points (K, p), solutions (n, K) and fingerprint of a file; raise FileFormatError where they do not fit."""
+    name = os.fspath(path)
+    header, arrays = read_archive(path, KIND)
+    try:
+        parameters, vectors, mark = arrays["parameters"], arrays["snapshots"], str(header["fingerprint"])
+    except KeyError as error:
+        raise FileFormatError(f"{name} is not a complete {KIND}: {error} is missing") from error
+    if parameters.ndim != 2 or vectors.ndim != 2 or vectors.shape[1] != len(parameters):
+        raise FileFormatError(f"{name} is not a {KIND}: {vectors.shape} snapshots at {parameters.shape} points")
+    if not (np.all(np.isfinite(vectors)) and np.all(np.isfinite(parameters))):
+        raise FileFormatError(f"{name} holds snapshots that are not finite")
+    return parameters, vectors, mark

@@ -20,6 +20,7 @@ from rbm.full_order import FullOrderModel, Projection
 from rbm.greedy.snapshots import Snapshots
 from rbm.online.compilation import compile_seconds
 from rbm.project import finish, is_compliant
+from rbm.reduced.record import recorded
 from rbm.reduced.training_sweep import TrainingSet, far_apart, vectors_to_come
 from rbm.reduction.adjoint import adjoint_model
 from rbm.reduction.memory import Memory
@@ -265,5 +266,8 @@ class Run:
         selected, history, basis = np.array(self.selected), tuple(self.history), self.reduction.basis
         duals = {name: found.reduced_model for name, found in self.duals.items()}
         reduced = finish(self.reduction, self.classes, self.training, selected, duals)
-        of_run = self.model.fingerprint(), self.reduction.projection, self.relative
+        mark = self.model.fingerprint()
+        made = recorded(reduced.record, mark, history, len(self.training), f"{stopped}: {reason}", self.relative)
+        reduced = replace(reduced, record=made)
+        of_run = mark, self.reduction.projection, self.relative
         return GreedyResult(reduced, basis, selected, history, stopped, reason, *of_run, dict(self.duals))

@@ -18,6 +18,7 @@ from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.coded_basis import CodedBasis
 from rbm.reduced.outputs import ReducedOutput
+from rbm.reduced.record import Record
 from rbm.reduced.term_norms import TermNorms
 from rbm.stability.bound import StabilityBound
 
@@ -56,6 +57,7 @@ class ReducedArrays:
     term_norms: TermNorms | None = None  #: ||A_q||, for bounds of derivatives; None in older files
     #: what bounds rest on that was measured and not proved, in words; empty where all was proved, and in older files
     measured: str = ""
+    record: Record | None = None  #: how the model was made; None in older files, which do not say
 
     @property
     def size(self) -> int:

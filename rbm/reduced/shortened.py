@@ -44,6 +44,7 @@ def truncated_fields(arrays: ReducedArrays, size: int) -> dict[str, Any]:
         "coded": None if arrays.coded is None else arrays.coded.truncate(size),
         "coded_matrices": {},
         "selected": None if arrays.selected is None else arrays.selected[:size],
+        "record": None if arrays.record is None else arrays.record.shortened(size),
     }
 
 

@@ -68,7 +68,7 @@ def estimators_over_size(
     sizes : N (k,); true_errors : largest true error for each N; estimates : {method: {N: Estimate of the test set}};
     floors : methods whose floor is shown as a band from zero up to it. Points that are not resolved are hollow.
     """
-    ax = axes(ax)
+    ax, hollow = axes(ax), False
     for method in sorted(estimates, key=_order):
         found = [(n, estimates[method][n]) for n in sizes if n in estimates[method]]
         if not found:
@@ -77,6 +77,7 @@ def estimators_over_size(
         worst = [int(np.argmax(e.value)) for _, e in found]
         values = [e.value[i] for (_, e), i in zip(found, worst, strict=True)]
         resolved = np.array([e.resolved[i] for (_, e), i in zip(found, worst, strict=True)])
+        hollow |= not resolved.all()
         style = _style(method)
         ax.plot(ns, values, color=style["color"], lw=style["lw"], alpha=0.85, zorder=2)
         faces = [style["color"] if r else "white" for r in resolved]
@@ -85,7 +86,8 @@ def estimators_over_size(
         if method in floors:
             _band(ax, ns, [float(e.floor.max()) for _, e in found], style)
     ax.plot(sizes, true_errors, color="black", ls="--", marker="x", lw=1.4, zorder=4, label="true error")
-    ax.plot([], [], color="grey", marker="o", ls="none", mfc="white", label="hollow: not resolved")
+    if hollow:
+        ax.plot([], [], color="grey", marker="o", ls="none", mfc="white", label="hollow: not resolved")
     smallest = min(min(true_errors), *(float(e.value.max()) for per in estimates.values() for e in per.values()))
     tops = [max(float(e.floor.max()) for e in per.values()) for m, per in estimates.items() if m in floors and per]
     # floors far below all curves need not be seen whole
@@ -251,7 +253,8 @@ def _band(ax: Any, x: Any, top: Any, style: dict[str, Any]) -> None:
 def symbol(name: str) -> str:
     """Return a parameter name as a formula.
 
-    mu becomes a Greek letter, k3 and beta_3 get the index 3, and beta_3_re becomes the real part of beta_3.
+    mu becomes a Greek letter, Bi stands upright, k3 and beta_3 get the index 3, and beta_3_re becomes the real part of
+    beta_3.
     """
     part = {"_re": "\\mathrm{Re}\\,", "_im": "\\mathrm{Im}\\,"}.get(name[-3:], "")
     name = name[:-3] if part else name
@@ -259,5 +262,5 @@ def symbol(name: str) -> str:
     tail = name[len(head) :]
     head = head.rstrip("_")
     greek = {"mu", "alpha", "beta", "gamma", "kappa", "nu", "omega", "sigma", "theta"}
-    letter = f"\\{head}" if head in greek else head
+    letter = f"\\{head}" if head in greek else head if len(head) < 2 else f"\\mathrm{{{head}}}"
     return f"${part}{letter}_{{{tail}}}$" if tail else f"${part}{letter}$"

@@ -16,15 +16,18 @@ from rbm.files.partition_file import partition_from
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.model import ReducedModel
 from rbm.storage.archive import read_archive, write_archive
+from rbm.storage.versions import making
 from rbm.time.dual_files import read_dual, write_dual
 from rbm.time.initial import ReducedInitial
 from rbm.time.lost_digits import LostDigits
 from rbm.time.model import checked_times
 from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["KIND", "load", "load_run", "save_run", "save_time_model"]
+__all__ = ["KIND", "MODELS", "RUN", "load", "load_run", "model_of", "save_run", "save_time_model"]
 
 KIND, RUN = "reduced time model", "POD-greedy run"
+#: The kinds of files that hold a reduced model.
+MODELS = ("reduced model", KIND, PARTITIONED)
 
 
 def save_time_model(
@@ -74,8 +77,14 @@ def load(path: str | os.PathLike[str]) -> Any:
         the file is truncated, altered, of a newer version, of another kind, or holds pickled objects; nothing in it is
         run.
     """
-    header, arrays = read_archive(path, ("reduced model", KIND, PARTITIONED))
-    file = os.fspath(path)
+    return model_of(*read_archive(path, MODELS), os.fspath(path))
+
+
+def model_of(header: dict[str, Any], arrays: dict[str, np.ndarray], file: str) -> Any:
+    """Return the reduced model of a header and its arrays, of any of the kinds `MODELS`.
+
+    Raises FileFormatError, with the name of the file, for entries that do not belong together.
+    """
     if header["kind"] == "reduced model":
         return model_from(header, arrays, file)[0]
     if header["kind"] == PARTITIONED:
@@ -132,7 +141,7 @@ def save_run(
     path: str | os.PathLike[str], fingerprint: str, arrays: dict[str, np.ndarray], settings: dict[str, Any]
 ) -> None:
     """Write what a POD-greedy run needs to go on: basis, selected points, sizes and history."""
-    write_archive(Path(path), {"kind": RUN, "fingerprint": fingerprint, **settings}, arrays)
+    write_archive(Path(path), {"kind": RUN, "fingerprint": fingerprint, "record": making(), **settings}, arrays)
 
 
 def load_run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

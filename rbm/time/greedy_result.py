@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from rbm.errors import ModelError
+from rbm.reduced.record import recorded
 from rbm.reduction.memory import MemoryUse
 from rbm.time.files import load_run, save_run
 from rbm.time.model import TimeModel
 from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["PODGreedyResult", "PODGreedyStep", "Stopped", "rows_of", "stored_run", "write_run"]
+__all__ = ["PODGreedyResult", "PODGreedyStep", "Stopped", "rows_of", "stored_run", "with_record", "write_run"]
 
 Stopped = Literal["tolerance", "max_basis", "round-off"]
 
@@ -63,6 +64,14 @@ class PODGreedyResult:
             f"PODGreedyResult(N = {self.basis.shape[1]} from {len(self.parameters)} trajectories, largest bound "
             f"{bound:.2e}, stopped by {self.stopped}: {self.reason})"
         )
+
+
+def with_record(
+    reduced: ReducedTimeModel, mark: str, training: int, history: Sequence[PODGreedyStep], stopped: Stopped, reason: str
+) -> ReducedTimeModel:
+    """Return the reduced model with the record of its run (:class:`rbm.reduced.record.Record`)."""
+    made = recorded(reduced.terms.record, mark, history, training, f"{stopped}: {reason}")
+    return replace(reduced, terms=replace(reduced.terms, record=made))
 
 
 def write_run(

@@ -27,7 +27,7 @@ from rbm.time.certificate import Coefficients, TimeCertificate
 from rbm.time.coercivity import coercivity
 from rbm.time.compression import WINDOW
 from rbm.time.control import checked_control
-from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, stored_run, write_run
+from rbm.time.greedy_result import PODGreedyResult, PODGreedyStep, Stopped, stored_run, with_record, write_run
 from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
 from rbm.time.model import TimeModel
@@ -343,8 +343,6 @@ class _Run:
                 "trajectories are zero: lower tol, or check the model and its control"
             )
         duals = {name: found.reduced_model for name, found in self.duals.items()}
-        reduced = finished(self.model, self.reduction, duals)
-        mark, basis, history = self.model.fingerprint(), self.reduction.basis, tuple(self.history)
-        return PODGreedyResult(
-            reduced, basis, *self.selected, history, stopped, reason, mark, self.control, dict(self.duals)
-        )
+        mark, basis, run = self.model.fingerprint(), self.reduction.basis, (tuple(self.history), stopped, reason)
+        reduced = with_record(finished(self.model, self.reduction, duals), mark, len(self.training), *run)
+        return PODGreedyResult(reduced, basis, *self.selected, *run, mark, self.control, dict(self.duals))

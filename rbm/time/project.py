@@ -12,7 +12,9 @@ from rbm.arithmetic import extended
 from rbm.errors import ModelError
 from rbm.project import finish
 from rbm.reduced.outputs import reduce_output
+from rbm.reduced.record import Record
 from rbm.reduction.projected_system import Reduction, formed
+from rbm.stability.evidence import evidence
 from rbm.time.adjoint import adjoint_in_time
 from rbm.time.dual import ReducedDual, Start
 from rbm.time.initial import orthonormal_frame, reduce_initial
@@ -69,6 +71,7 @@ def finished(
         outputs=outputs,
         output_units=model.spatial.output_units,
         orthonormality=model.inner_product.orthonormality(basis),
+        record=Record(evidence=evidence(model.spatial)),
     )
     initial = reduce_initial(model.initial, model.mass.whole, basis)
     of_mass = model.mass.coefficients

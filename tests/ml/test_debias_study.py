@@ -58,7 +58,9 @@ def test_the_study_says_scores_letters_and_groups(tmp_path: Path, capsys: pytest
     groups = next(line for line in said.splitlines() if line.startswith("Sexual_orientation"))
     assert groups.split()[1:4] == ["+1.000", "[+1.00,", "+1.00]"]
     assert "mean probability of the three letters as the first token: baseline 1.000" in said
-    assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert [row["phase"] for row in written.pop("time")] == ["own", "everything else"]
+    assert written == json.loads(json.dumps(summary))
     assert len((tmp_path / "own.jsonl").read_text().splitlines()) == 1 + 3 * 54
 
     def never(*given: object) -> None:

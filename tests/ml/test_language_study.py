@@ -139,7 +139,9 @@ def test_what_is_kept_is_reported_and_not_measured_again(tmp_path: Path, monkeyp
     monkeypatch.setattr(cases, "cross_domain", lambda words, kind="": {"missing": f"{kind}apt-get"})
     (tmp_path / "other").mkdir()
     study.run("language", tmp_path / "other", sizes=LanguageSizes(seeds=(0,), numbers=()), say=said.append)
-    assert "manual pages: apt-get" in said[-2]
-    assert "messages of programs: messagesapt-get" in said[-2]
+    assert "manual pages: apt-get" in said[-3]
+    assert "messages of programs: messagesapt-get" in said[-3]
+    with pytest.raises(ValueError, match="size must be one of small, whole, got large"):
+        study.run("language", tmp_path, size="large")
     with pytest.raises(ValueError, match="has no tolerance"):
         study.run("language", tmp_path, 0.1)

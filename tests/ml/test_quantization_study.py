@@ -78,7 +78,7 @@ def test_a_study_is_resumed_case_by_case(tiny, tmp_path, monkeypatch):
     assert (tmp_path / "bits.png").is_file()
     assert (tmp_path / "bits.pdf").is_file()
     for text in ("full precision", "3 bits, gamma outputs, even", "trained", "int8"):
-        assert text in said[-1]
+        assert text in said[-2]
     greedy = found["cases"]["3 bits, gamma searched, greedy"]
     assert greedy["mean_bits"] <= 3
     assert found["full"]["logit_error"] == 0 < greedy["logit_error"]

@@ -84,8 +84,14 @@ def test_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     assert any("make material" in line for line in said)
     assert {p.name for p in tmp_path.iterdir()} == {"cases.json", "summary.json", "steps.png", "steps.pdf"}
     monkeypatch.setattr(cases, "steps_to", None)  # every case is kept
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert {"drift", "figures", "everything else"} < {row["phase"] for row in written.pop("time")}
+    assert written == first
     assert study.run("mezo", tmp_path, sizes=sizes, say=said.append) == first
-    assert json.loads((tmp_path / "summary.json").read_text()) == first
+    again = json.loads((tmp_path / "summary.json").read_text())
+    assert {row["phase"] for row in again.pop("time")} == {"figures", "everything else"}
+    assert again == first
+    assert "where the time went" in said[-2]
     monkeypatch.setattr(study, "review_words", small_task)
     monkeypatch.setattr(cases, "BATCH", 50)
     sizes = study.MezoSizes(seeds=(1, 2), steps=(20,), directions=1, ranks=(2, 4), dimensions=(8,), repeats=2)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lowrank.writing import write_atomically
 from ml.chunks.kept_cases import KeptCases
 from ml.language.debiasing.bbq import own_items, read_bbq
 from ml.language.debiasing.items import Items
@@ -43,9 +41,10 @@ def run(
     path = None if model is not None else _small_file()
     out.mkdir(parents=True, exist_ok=True)
     say("Three ways of asking a model about groups of people; an instrument, not a claim about a method")
-    summary = measure(KeptCases(out / "cases.json"), out, say, model=model or path)
+    kept = KeptCases(out / "cases.json")
+    summary = measure(kept, out, say, model=model or path)
     say(report(summary))
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    kept.write_summary(summary, out, say)
     say(f"transcripts, cases.json and summary.json are in {out}")
     return summary
 

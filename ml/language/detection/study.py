@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from lowrank.optional import require
-from lowrank.writing import write_atomically
-from ml.chunks.kept_cases import KeptCases
+from ml.chunks.kept_cases import KeptCases, chosen_sizes
 from ml.language.detection import cases
 from ml.language.detection.material import CURVE
 
@@ -31,26 +29,39 @@ class LanguageSizes:
 WHOLE = LanguageSizes()
 #: What ``rbm study language`` takes, in some minutes.
 SMALL = LanguageSizes(seeds=(0,), numbers=(14, 20))
+#: What `size` names.
+SIZES = {"small": SMALL, "whole": WHOLE}
 
 
 def run(
-    name: str, out: Path, tol: float | None = None, *, sizes: LanguageSizes = SMALL, say: Callable[[str], None] = print
+    name: str,
+    out: Path,
+    tol: float | None = None,
+    *,
+    sizes: LanguageSizes | None = None,
+    size: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the study, and write cases.json, summary.json and the figure pruning (png and pdf) to the folder `out`.
 
     Each case is kept when it is done: a run that was stopped goes on from there. Takes some minutes on one core.
+
+    size : "small", as by default, or "whole", the sizes SMALL and WHOLE, where none are given.
 
     Raises ValueError where `tol` is given: there is no tolerance here. ImportError, with the line that brings them,
     where the packages eld and wordfreq are missing.
     """
     if tol is not None:
         raise ValueError(f"the study {name!r} has no tolerance, got tol={tol}: leave it out")
+    sizes = chosen_sizes(size, SIZES) if sizes is None else sizes
     out.mkdir(parents=True, exist_ok=True)
     say("Languages of single words, of words in mixed sentences, and of sentences")
-    summary = measure(KeptCases(out / "cases.json"), sizes, say)
+    kept = KeptCases(out / "cases.json")
+    summary = measure(kept, sizes, say)
     say(report(summary))
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    _figure(summary, out / "pruning")
+    with kept.phases("figures"):
+        _figure(summary, out / "pruning")
+    kept.write_summary(summary, out, say)
     say(f"cases.json, summary.json and pruning.png are in {out}")
     return summary
 

@@ -48,7 +48,7 @@ def test_the_template_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert 0.09 < summary["stability_on_training"][0] < summary["stability_on_training"][1] <= 1
     for name in ("history.png", "history.pdf", "selected_parameters.png"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
-    assert "unknowns: 60 free, 1 fixed" in run(capsys, "info", tmp_path / "out" / "model.rbm")[1]
+    assert "unknowns: 60 free, 1 fixed" in " ".join(run(capsys, "info", tmp_path / "out" / "model.rbm")[1].split())
     reduced = rbm.load(tmp_path / "out" / "model.rbm")
     assert reduced.parameters.names == ("k", "h")
     for mu in ([2.0, 3.0], [0.1, 0.5], [10.0, 5.0]):
@@ -83,9 +83,9 @@ def test_outputs_with_dual_problems(
         assert [line.split()[5][:-1] for line in out.splitlines() if "dual problem of" in line] == duals
         summary = json.loads((tmp_path / "out" / "summary.json").read_text())
         assert (summary["output_kinds"], list(summary["dual"])) == (wanted, duals)
-        shown = run(capsys, "info", tmp_path / "out" / "model.rbm")[1]
+        shown = " ".join(run(capsys, "info", tmp_path / "out" / "model.rbm")[1].split())
         for name, kind in wanted.items():
-            assert f"output {name}: {kind}" in shown
+            assert f" {name}: {kind}" in shown
     plain, _ = queried(capsys, tmp_path, "at")
     written(tmp_path, text.replace("tol = 1e-6", 'tol = 1e-3\ndual = ["at"]'))
     assert run(capsys, "reduce", tmp_path / "m.toml", "--out", tmp_path / "out")[0] == 0
@@ -124,6 +124,7 @@ def queried(capsys: pytest.CaptureFixture[str], folder: Path, name: str) -> tupl
 def test_an_interrupted_run_goes_on(
     rod: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # files are the same but for the date
     # in the folder of the matrices: a smaller run, without figures
     small = rod.with_name("small.toml")
     small.write_text(TEMPLATE.replace("points = 400", "points = 40").replace("tol = 1e-6", "tol = 1e-4"))

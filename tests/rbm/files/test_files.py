@@ -100,10 +100,15 @@ e4=model.estimate(mus, method='E4').value)
     np.testing.assert_array_equal(answer["e4"], reduced.estimate(mus, method="E4").value)
 
 
-def test_the_same_model_gives_the_same_file(saved: Path) -> None:
-    first = saved.read_bytes()
-    make_case("real").projected(5).save(saved)
-    assert saved.read_bytes() == first
+def test_the_same_model_gives_the_same_file_but_for_its_date(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, before = make_case("real"), saved.read_bytes()
+    case.projected(5).save(saved)
+    assert saved.read_bytes() == before
+    for date, same in (("86400", False), ("86400", True), ("86401", False)):
+        before = saved.read_bytes()
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", date)
+        rbm.project(case.model, case.result.basis[:, :5], ("E_onb", "E2", "E3", "E4"), case.training).save(saved)
+        assert (saved.read_bytes() == before) is same
 
 
 def test_direct_is_left_out_and_says_why(saved: Path) -> None:

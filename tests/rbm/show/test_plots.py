@@ -54,6 +54,14 @@ def test_points_that_are_not_resolved_are_hollow(estimates: dict[str, dict[int, 
     assert points.get_facecolors()[1].tolist() == [1, 1, 1, 1]
     assert points.get_facecolors()[0].tolist() != [1, 1, 1, 1]
 
+    def legend(sizes: list[int]) -> list[str]:
+        of = {"expanded": {n: estimates["expanded"][n] for n in sizes}}
+        ax = plots.estimators_over_size(sizes, [1e-4] * len(sizes), of)
+        return [text.get_text() for text in ax.get_legend().get_texts()]
+
+    assert "hollow: not resolved" in legend([3, 8])
+    assert "hollow: not resolved" not in legend([3])  # where none is
+
 
 def test_estimators_over_parameter_sorts_the_parameters(
     diffusion: Case, estimates: dict[str, dict[int, Estimate]]
@@ -220,6 +228,8 @@ def test_scattering_figures_show_the_numbers() -> None:
         ("beta_1_re", r"$\mathrm{Re}\,\beta_{1}$"),
         ("beta_1_im", r"$\mathrm{Im}\,\beta_{1}$"),
         ("k", "$k$"),
+        ("Bi", r"$\mathrm{Bi}$"),
+        ("gap_2", r"$\mathrm{gap}_{2}$"),
     ],
 )
 def test_parameter_names_as_formulas(name: str, shown: str) -> None:

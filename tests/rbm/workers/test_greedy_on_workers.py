@@ -58,7 +58,10 @@ def test_the_number_of_workers_changes_no_bit(model: rbm.FullOrderModel, trainin
         )
 
 
-def test_the_file_is_the_same(model: rbm.FullOrderModel, training: np.ndarray, tmp_path: Path) -> None:
+def test_the_file_is_the_same(
+    model: rbm.FullOrderModel, training: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # but for its date
     with pool(2) as processes:
         for name, executor in (("a", None), ("b", processes)):
             found = rbm.greedy(model, training, max_basis=8, batch=4, executor=executor)
