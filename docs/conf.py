@@ -1,7 +1,7 @@
 """Configuration of the documentation site; `make docs` builds it.
 
-The source folder is the repository, so that links between pages, notebooks and figures are those of the repository. No page asks
-any network for anything: formulas are MathML, fonts are the reader's own.
+The source folder is the repository, so that links between pages, notebooks and figures are those of the repository. No
+page asks any network for anything: formulas are MathML, fonts are the reader's own.
 """
 
 import sys

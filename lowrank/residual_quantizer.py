@@ -40,6 +40,8 @@ class ResidualQuantizer:
         changes its code
     decay : of the moving averages, between 0 and 1
 
+    Raises ValueError for numbers below 1, another method, a negative rtol, and a decay outside (0, 1).
+
     Examples
     --------
     >>> import numpy as np

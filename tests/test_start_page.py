@@ -1,4 +1,4 @@
-"""The start page: who has it and a few .mtx files gets a certified answer; its blocks run in order, as they are written."""
+"""The start page: who has it and a few .mtx files gets a certified answer. Its blocks run in order, as written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(said: list[str], folder: Path) -> None:
 
 
 def exact(h: float) -> float:
-    """f^T (K + h M)^-1 f of the plate, by the eigenvectors sin(i pi x) of the interval: no matrix of the page is used."""
+    """f^T (K + h M)^-1 f of the plate, by the eigenvectors sin(i pi x) of the interval; no matrix of the page."""
     import numpy as np
 
     n, i = 39, np.arange(1, 40)

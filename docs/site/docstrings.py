@@ -74,7 +74,7 @@ def _starts(lines: list[str], place: int) -> bool:
 
 
 def _until(lines: list[str], start: int, ends: Callable[[str], bool]) -> tuple[list[str], int]:
-    """Return the lines from `start` up to the first that ends the block, without empty ones at its end, and where it is."""
+    """Return the lines from `start` up to the first that ends the block, and where it is; no empty ones at its end."""
     stop = start
     while stop < len(lines) and not ends(lines[stop]):
         stop += 1

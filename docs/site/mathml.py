@@ -33,7 +33,7 @@ def _converted(node: nodes.Element, block: bool) -> str:
     """Return the MathML of a formula. Raises ValueError, with the formula, for commands that docutils does not know."""
     formula = node.astext()
     for name, known in OTHER_NAMES.items():
-        formula = re.sub(re.escape(name) + r"(?![A-Za-z])", lambda _: known, formula)
+        formula = re.sub(re.escape(name) + r"(?![A-Za-z])", known.replace("\\", r"\\"), formula)
     try:
         return tex2mathml(formula, as_block=block)
     except Exception as error:

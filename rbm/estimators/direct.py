@@ -47,7 +47,7 @@ class Direct(Estimator):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Keep the model and the basis of the projection, as they are."""
+        """Keep the model and the basis (n, N) of the projection, as they are; training points are not needed."""
         return cls(reduction.model, reduction.basis)
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:

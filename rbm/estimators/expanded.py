@@ -52,7 +52,7 @@ class Expanded(Estimator):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Compute the Gram matrix of the residual's terms, and its error."""
+        """Compute the Gram matrix G (m, m) of the residual's terms, and its error; training points are not needed."""
         rng = reduction.residual_range
         terms = reduction.residual_terms()
         gram = terms.conj().T @ reduction.model.inner_product.riesz(terms)

@@ -55,7 +55,7 @@ class Sampled(InterpolatedSquare):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Select parameters and factorise T, then compute exact norms.
+        """Select parameters of the training set (M, p) and factorise T, then compute exact norms.
 
         They are computed at the selected parameters and at the validation points. Training sets are as for E4.
 

@@ -117,6 +117,8 @@ class PBDW:
         distance : (M,) or a number, at least the P-distance of u from the reduced space; of u(mu) that is
             ``reduced.solve(mu).bound``
         noise : (M,) or a number, at least the Euclidean norm of the noise
+
+        Raises ModelError for distances or a noise that are negative, NaN or of another number.
         """
         s, count = self.space, len(found)
         far, loud = (_sizes(name, given, count) for name, given in (("distance", distance), ("noise", noise)))
@@ -140,6 +142,8 @@ class PBDW:
         where it is smaller.
 
         reduced : the model of these sensors, with its basis
+
+        Raises ModelError for a model of other sensors, or as many points as there are no states.
         """
         if not isinstance(reduced, ReducedModel):
             raise ModelError(f"`reduced` must be the reduced model of these sensors, got a {type(reduced).__name__}")
