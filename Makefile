@@ -69,8 +69,9 @@ lint: $(VENV)/.dev          ## linter, formatter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.docs         ## the documentation site, in out/site; a warning is an error
+docs: $(VENV)/.docs         ## the documentation site, in out/site; a warning is an error, and so is a broken link
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html -c docs . $(OUT)/site
+	$(BIN)/python docs/site/links.py $(OUT)/site
 
 peers: $(VENV)/.peers       ## PyTorch, transformers and other peers: tests that need them are no longer skipped
 

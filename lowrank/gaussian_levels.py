@@ -29,6 +29,8 @@ def gaussian_losses(hi: int = MAX_BITS, levels: Levels = "uniform") -> np.ndarra
 
     Raises ValueError for more. By integration, to about 1e-9 of itself.
 
+    Source: Max, IRE Trans. Inf. Theory 6 (1960) 7-12; Lloyd, IEEE Trans. Inf. Theory 28 (1982) 129-137.
+
     Examples
     --------
     >>> gaussian_losses(4).round(4)

@@ -42,6 +42,9 @@ class ResidualQuantizer:
 
     Raises ValueError for numbers below 1, another method, a negative rtol, and a decay outside (0, 1).
 
+    Source: of the start: Arthur, Vassilvitskii, SODA 2007; of moving averages: van den Oord, Vinyals, Kavukcuoglu,
+    arXiv 1711.00937.
+
     Examples
     --------
     >>> import numpy as np

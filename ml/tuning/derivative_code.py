@@ -88,6 +88,8 @@ def derivative_code(
 
     Cost: tens of milliseconds at 4 bits, a second at 8. The error about halves with each bit.
 
+    Source: Novikov and others, arXiv 2202.00441.
+
     Examples
     --------
     >>> code = derivative_code("relu")

@@ -43,6 +43,8 @@ class Sampled(InterpolatedSquare):
     with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`): epsilon is measured at validation points,
     not proved. :class:`rbm.estimators.interpolated_square.InterpolatedSquare` describes single precision. Cost per
     point: O(sigma rho).
+
+    Source: Casenave, Ern, Lelievre, arXiv 1212.0970.
     """
 
     kind: ClassVar[str] = "sampled"

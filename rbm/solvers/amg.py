@@ -43,6 +43,8 @@ class AMG:
     Nothing is proved with it: definiteness of more than 5000 unknowns is measured (docs/solvers.md).
 
     Raises ModelError for an rtol or a number of iterations that is none; ImportError without pyamg, when it is used.
+
+    Source: Vanek, Mandel, Brezina, Computing 56 (1996) 179-196; done by PyAMG.
     """
 
     rtol: float = 1e-10

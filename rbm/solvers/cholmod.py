@@ -26,6 +26,8 @@ class Cholmod:
 
     Written to the documented interface ``sksparse.cholmod.cholesky(A, mode=)`` of scikit-sparse 0.4, whose factor is
     called with right-hand sides.
+
+    Source: Chen, Davis, Hager, Rajamanickam, ACM Trans. Math. Softw. 35 (2008) 22.
     """
 
     def factorize(self, matrix: Any) -> Solve:

@@ -40,6 +40,8 @@ class Pardiso:
     Memory: MKL's own, freed when the solve function is.
 
     Raises ModelError for a number of threads that is none; ImportError without pypardiso, when it is used.
+
+    Source: Schenk, Gartner, Future Gener. Comput. Syst. 20 (2004) 475-487.
     """
 
     threads: int | None = 1

@@ -37,6 +37,8 @@ class SuperLU:
         SuperLU's own: "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD", "NATURAL"
 
     Raises ModelError for another ordering.
+
+    Source: Demmel, Eisenstat, Gilbert, Li, Liu, SIAM J. Matrix Anal. Appl. 20 (1999) 720-755.
     """
 
     ordering: str = "auto"

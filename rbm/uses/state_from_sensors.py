@@ -242,6 +242,8 @@ def pbdw(reduced: ReducedModel, sensors: Any, *, regularization: float = 0.0, pr
     do not see all of the space; for a xi that is negative.
     Cost: 4 k solves with P; memory 2 n k numbers.
 
+    Source: Maday, Patera, Penn, Yano, Int. J. Numer. Methods Eng. 102 (2015) 933-965.
+
     Examples
     --------
     >>> import numpy as np, rbm

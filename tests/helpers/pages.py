@@ -25,7 +25,10 @@ def run_as_a_reader(page: str, folder: Path, path: Path, environment: dict[str, 
     """Run all blocks of a page in order, each as it is written; return what each of them said.
 
     Python is a file of its own, sh goes to a shell that stops at the first error, and a block of toml is saved under
-    the name that the text before it gives. `path` : the folder with `python` and `rbm`. `skip` : blocks that begin with it are not run.
+    the name that the text before it gives.
+
+    path : the folder with `python` and `rbm`
+    skip : blocks that begin with it are not run
     """
     said = []
     for language, code in blocks(page, "python", "sh", "toml"):

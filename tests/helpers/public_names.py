@@ -27,7 +27,9 @@ ROOMS = (
 )  # fmt: skip
 ARRAYS = re.compile(r"ndarray|ArrayLike|Array\b|csr_array|Tensor\b")
 _SIZE = r"(?:[\w'*]+(?: ?[-+*/ ] ?[\w'*]+)*|\.\.\.)"
-SHAPE = re.compile(rf"\({_SIZE}(?:, ?{_SIZE})*,\)|\({_SIZE}(?:, ?{_SIZE})+\)|of shape \(\)")
+SHAPE = re.compile(
+    rf"\({_SIZE}(?:, ?{_SIZE})*,\)|\({_SIZE}(?:, ?{_SIZE})+\)|of shape \(\)|\({_SIZE}, {_SIZE} \({_SIZE}\)\)"
+)
 #: Words with one meaning and one shape, which the glossary has: (M, p), (M, Qa), (M, Qf), (M, N).
 WORDS = frozenset({"mus", "theta", "phi", "gamma"})
 #: Arguments without an annotation of their own (Any) that are arrays all the same.
