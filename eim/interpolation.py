@@ -43,6 +43,8 @@ class EmpiricalInterpolation:
         """Return the interpolants Q B^{-1} values (n, M) of functions with the given values (r, M) at the points.
 
         Cost O(r^2 M + n r M); a triangular solve, never an inverse.
+
+        Raises ValueError where the interpolant overflows.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             return _finite(self.basis @ self._solve_lower(self._check(values)))
@@ -51,6 +53,8 @@ class EmpiricalInterpolation:
         """Return the weights lambda (r, M) of the selected snapshots.
 
         I_r g = sum_k lambda_k g_{j_k}, lambda = C^{-1} B^{-1} values.
+
+        Raises ValueError where the interpolant overflows.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             return _finite(solve_triangular(self.expansion, self._solve_lower(self._check(values)), lower=False))
@@ -71,7 +75,10 @@ class EmpiricalInterpolation:
         return float(xp.max(xp.sum(xp.abs(cardinal), axis=0)))
 
     def truncate(self, rank: int) -> EmpiricalInterpolation:
-        """Return the interpolation in the first `rank` points, as if the greedy selection had stopped there."""
+        """Return the interpolation in the first `rank` points, as if the greedy selection had stopped there.
+
+        Raises ValueError for a rank that is no whole number from 1 to r.
+        """
         if not 0 <= rank <= self.rank:
             raise ValueError(f"cannot truncate {self.rank} points to {rank}")
         return EmpiricalInterpolation(

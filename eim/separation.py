@@ -36,7 +36,10 @@ class Separation:
         return np.arange(self.rank) if self.interpolation is None else self.interpolation.points
 
     def coefficients(self, k: Any) -> np.ndarray:
-        """Return the coefficients lambda (M, m) at k (M,): two triangular solves, O(m^2) per value of k."""
+        """Return the coefficients lambda (M, m) at k (M,): two triangular solves, O(m^2) per value of k.
+
+        Raises ValueError for k that are not real and finite.
+        """
         values = self._values(_numbers("k", k))
         return values.T if self.interpolation is None else self.interpolation.coefficients(values[self.points]).T
 
@@ -44,6 +47,8 @@ class Separation:
         """Return the largest interpolation error in the family (M,), by which the error of the matrices can be bounded.
 
         max_x |g_x(k) - sum_m lambda_m(k) g_x(k_m)|; 0 for Lagrange polynomials, which have no family.
+
+        Raises ValueError for k that are not real and finite.
         """
         k = _numbers("k", k)
         if self.interpolation is None:
@@ -54,7 +59,10 @@ class Separation:
         return _columns("the family", self.family(k), len(k), "values of k")
 
     def combine(self, matrices: Sequence[Any], k: float) -> Any:
-        """Return sum_m lambda_m(k) A_m for the matrices A_m = A(k_m)."""
+        """Return sum_m lambda_m(k) A_m for the matrices A_m = A(k_m).
+
+        Raises ValueError for as many matrices as there are no nodes.
+        """
         if len(matrices) != self.rank:
             raise ValueError(f"{self.rank} matrices are needed, one per node, got {len(matrices)}")
         total = 0
@@ -143,6 +151,8 @@ def lagrange(low: float, high: float, count: int) -> Separation:
 
     lambda_m(k) = prod_{l != m} (k - k_l) / (k_m - k_l). Its error falls like rho^-count for A analytic in an ellipse
     around [low, high]; poles nearby (1/k of a boundary operator at k = 0) must be multiplied away before.
+
+    Raises ValueError for an interval that is none, and a count below 1.
     """
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"the interval must be finite with low < high, got [{low}, {high}]")

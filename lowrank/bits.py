@@ -80,6 +80,8 @@ def allocate_bits(
         both or neither of table and model, shapes that do not fit, negative or NaN entries, bits of 1 or beyond 24, a
         budget below the overhead or below `lo` bits each.
 
+    Source: Shoham, Gersho, IEEE Trans. Acoust. Speech Signal Process. 36 (1988) 1445-1453.
+
     Notes
     -----
     Greedy is optimal for convex losses and blocks of equal size, up to the step from 0 to 2 bits; so is the closed form

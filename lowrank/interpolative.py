@@ -152,6 +152,8 @@ def interpolative_decomposition(
         as :func:`lowrank.cross_approximation`, which also warns; factors that overflow; "qr" for what is no NumPy
         array.
 
+    Source: Cheng, Gimbutas, Martinsson, Rokhlin, SIAM J. Sci. Comput. 26 (2005) 1389-1404.
+
     Notes
     -----
     Cost: by QR 4 m n r flops for up to 256 rows or columns, else 8 m n r at the speed of products; by crosses theirs
@@ -235,6 +237,8 @@ def cur(
     ------
     ValueError, TypeError
         as :func:`lowrank.cross_approximation`, which also warns; and factors that overflow.
+
+    Source: Goreinov, Tyrtyshnikov, Zamarashkin, Linear Algebra Appl. 261 (1997) 1-21.
 
     Notes
     -----

@@ -126,7 +126,10 @@ class LowRankMatrix:
         return self.U @ self._scaled(adjoint(v))
 
     def entries(self, rows: Any, columns: Any) -> Any:
-        """Return the entries A[i_k, j_k] (k,) for indices i (k,) and j (k,)."""
+        """Return the entries A[i_k, j_k] (k,) for indices i (k,) and j (k,).
+
+        Raises ValueError for as many rows as there are no columns.
+        """
         xp = namespace(self.U)
         i, j = self._indices(rows, 0), self._indices(columns, 1)
         if i.shape != j.shape:
@@ -242,7 +245,10 @@ class LowRankMatrix:
         return replace(self, U=self.U[:, :k], s=self.s[:k], V=self.V[:, :k])
 
     def norm(self, kind: Literal["fro", "spectral"] = "fro") -> float:
-        """Return the Frobenius or spectral norm, right to a few u of the norms of the terms; O((m + n) r^2) flops."""
+        """Return the Frobenius or spectral norm, right to a few u of the norms of the terms; O((m + n) r^2) flops.
+
+        Raises ValueError for another kind.
+        """
         if kind not in ("fro", "spectral"):
             raise ValueError(f"norm must be 'fro' or 'spectral', got {kind!r}")
         _, core, _ = self._core()
@@ -258,6 +264,8 @@ class LowRankMatrix:
         The square is unbiased; its relative standard deviation is at most (2 / n_probes)^{1/2}, less the more singular
         values share the error. Cost: n_probes products with M (an array, sparse matrix, LinearOperator or
         LowRankMatrix).
+
+        Raises ValueError for a matrix of another shape than (m, n), and fewer than two probes.
         """
         matrix = as_product("matrix", matrix)
         if tuple(matrix.shape) != self.shape:

@@ -70,6 +70,8 @@ def pod(
     ValueError
         shapes that do not fit, NaN, negative weights or limits.
 
+    Source: Sirovich, Quart. Appl. Math. 45 (1987) 561-571.
+
     Notes
     -----
     Cost: that of :func:`lowrank.gram_schmidt` plus O(m^3). Modes below (max(n, m))^{1/2} u s_1 are never returned

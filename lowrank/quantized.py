@@ -46,7 +46,7 @@ class Quantized:
 
     @property
     def bits(self) -> int | np.ndarray:
-        """Bits of a number: one integer, or an integer for every row, column or group."""
+        """Bits of a number: one integer, or integers (k,), one for every row, column or group."""
         return int(self.units[0]) if len(self.units) == 1 else self.units.astype(np.int64)
 
     @property

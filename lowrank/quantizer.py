@@ -56,8 +56,8 @@ def quantize(
     Parameters
     ----------
     a : (n, m), or (n,) or more dimensions, real or complex, NumPy, CuPy, ...; a complex number is two real ones
-    bits : 0 (dropped: zeros) or 2 to 24; one integer, or one per row, column or group (k,). See :func:`lowrank.
-        allocate_bits`
+    bits : 0 (dropped: zeros) or 2 to 24; one integer, or one per row, column or group (k,), see
+        :func:`lowrank.allocate_bits`
     axis : 0, a scale for every row (index of the first axis); 1, for every column of a matrix; None, one for all
     group : entries of one scale, a divisor of the length of a row
     gamma : a number, or "search": the scale with the least sum_j h_j (w_j - q(w_j))^2 that is found in each block,

@@ -59,6 +59,8 @@ def randomized_range(
     ValueError
         neither rank nor tolerance, negative limits, NaN or infinite entries.
 
+    Source: Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217-288.
+
     Notes
     -----
     Cost: (2 n_power_iter + 1) products per column, one block more than is needed, O(m l^2) for Gram-Schmidt.

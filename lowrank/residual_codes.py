@@ -147,7 +147,7 @@ class ResidualCodes:
         return self.coordinates.back(total)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays of a file; see docs/bits.md for the keys."""
+        """Return the arrays of a file, `centres` (L, K, d) and others; see docs/bits.md for the keys."""
         c = self.coordinates
         kinds = ("float32", "float64", "complex64", "complex128")
         found = {

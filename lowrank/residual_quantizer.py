@@ -40,6 +40,11 @@ class ResidualQuantizer:
         changes its code
     decay : of the moving averages, between 0 and 1
 
+    Raises ValueError for numbers below 1, another method, a negative rtol, and a decay outside (0, 1).
+
+    Source: of the start: Arthur, Vassilvitskii, SODA 2007; of moving averages: van den Oord, Vinyals, Kavukcuoglu,
+    arXiv 1711.00937.
+
     Examples
     --------
     >>> import numpy as np

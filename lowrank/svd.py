@@ -98,6 +98,8 @@ def truncated_svd(
         shapes that do not fit, NaN or infinite entries, products that are not Hermitian positive definite, negative
         weights or limits, an unknown method, or one that cannot do what is asked (said why).
 
+    Source: Eckart, Young, Psychometrika 1 (1936) 211-218.
+
     Examples
     --------
     >>> import numpy as np

@@ -152,6 +152,8 @@ def frequency_sweep_grid(
     """Return the coordinates x (I,) and y (J,) of the grid of :func:`frequency_sweep`, from the same arguments.
 
     Its unknowns are the values at the nodes (x_i, y_j), x first: ``u.reshape(J, I)[j, i]``.
+
+    Raises ModelError for an unknown domain, and a size that is not positive.
     """
     x, y = _sides(domain, n, size)
     return x.nodes, y.nodes
@@ -190,7 +192,7 @@ def _admittance(value: Any) -> float | tuple[float, float] | None:
 
 
 def resonant_wavenumbers(size: tuple[float, float], highest: float) -> np.ndarray:
-    """Return the wavenumbers up to `highest` at which a rectangle with hard walls and no damping resonates, sorted.
+    """Return the wavenumbers (K,) up to `highest` at which an undamped rectangle with hard walls resonates, sorted.
 
     They are pi (i^2 / a^2 + j^2 / b^2)^{1/2} for i, j = 0, 1, 2, ..; 0, the constant pressure, is the first. Those of
     :func:`frequency_sweep` are larger, by a share of at most (k h)^2 / 24 with the length h of its elements.
@@ -210,7 +212,7 @@ def duct_pressure(
     p = -(cos(kappa q) - i (k admittance / kappa) sin(kappa q)) / (kappa sin(kappa length) + i k admittance cos(kappa
     length)), q = length - x.
 
-    x, k : arrays or numbers, combined as NumPy does; k > 0
+    x, k : arrays or numbers, combined as NumPy does, x (J,) and k (K, 1) to (K, J); k > 0
     """
     k = np.asarray(k, dtype=float)
     kappa = k * np.sqrt(1 + 1j * damping)

@@ -50,6 +50,8 @@ outputs mean)
 def exact_solution(x: np.ndarray, mu: np.ndarray | float) -> np.ndarray:
     """The solution of the continuous problem of :func:`reaction_diffusion_1d`, mu > 0.
 
+    x (J,) and mu, a number or (K, 1), are combined as NumPy does.
+
     u(x; mu) = (1 - cosh(sqrt(mu) (x - 1/2)) / cosh(sqrt(mu) / 2)) / mu, evaluated without cancellation for small mu as
     2 sinh(sqrt(mu) x / 2) sinh(sqrt(mu) (1 - x) / 2) / (mu cosh(sqrt(mu) / 2)).
     """

@@ -81,7 +81,10 @@ def thermal_block_3d(
 
 
 def thermal_block_3d_mesh(n_elements: int = 18, element: str = "tetrahedra"):  # type: ignore[no-untyped-def]
-    """The mesh of :func:`thermal_block_3d`, a mesh of scikit-fem; the unknowns are its inner nodes, in their order."""
+    """The mesh of :func:`thermal_block_3d`, a mesh of scikit-fem; the unknowns are its inner nodes, in their order.
+
+    Raises ModelError for other elements.
+    """
     skfem = require("skfem", "scikit-fem", "thermal_block_3d_mesh")
     if element not in ELEMENTS:
         raise ModelError(f"element must be one of {', '.join(map(repr, ELEMENTS))}, got {element!r}")

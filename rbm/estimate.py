@@ -44,12 +44,12 @@ class Estimate:
 
     @classmethod
     def from_norm(cls, value: np.ndarray, floor: np.ndarray) -> Estimate:
-        """Make an estimate from a value and its floor."""
+        """Make an estimate from a value (M,) and its floor (M,)."""
         return cls(value, floor, value >= RESOLVED * floor)
 
     @classmethod
     def from_square(cls, square: np.ndarray, floor: np.ndarray) -> Estimate:
-        """Make an estimate from a computed squared norm.
+        """Make an estimate from a computed squared norm (M,) and the floor (M,) of its root.
 
         Its value is the root where the square is positive, the floor where it is not; NaN stays NaN.
         """

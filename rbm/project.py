@@ -76,6 +76,8 @@ def project(
 
     Cost: N products and 4 Qa N Riesz solves (each O(n) to O(n^1.5) with a sparse factorisation) and 2 n m^2 flops,
     m = Qf + Qa N.
+
+    Source: Prud'homme, Rovas, Veroy, Machiels, Maday, Patera, Turinici, J. Fluids Eng. 124 (2002) 70-80.
     """
     if basis is None:
         example = "one basis vector a column, such as lowrank.pod(snapshots).modes"

@@ -53,7 +53,10 @@ class Solution:
 
     @property
     def bound(self) -> np.ndarray:
-        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P; for a model in few bits, of what it reconstructs."""
+        """The upper bound (M,) of ||u(mu) - Z gamma(mu)||_P; for a model in few bits, of what it reconstructs.
+
+        Raises ValueError for a solution made with ``estimate=False``.
+        """
         if self.estimate is None:
             raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")
         return self.estimate.bound
@@ -64,6 +67,8 @@ class Solution:
 
         Of a model in few bits (:meth:`rbm.ReducedModel.quantize`) it is the P-norm of the difference between what
         :meth:`rbm.ReducedModel.reconstruct` returns and Z gamma.
+
+        Raises ValueError for a solution made with ``estimate=False``.
         """
         if self.estimate is None:
             raise ValueError("this solution was made with estimate=False; call solve(mus) again without it")

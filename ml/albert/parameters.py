@@ -22,6 +22,8 @@ class AlbertConfig:
     ValueError
         sizes that are not positive integers, heads that do not divide the width, an unknown kind of sharing.
 
+    Source: Lan and others, arXiv 1909.11942.
+
     Examples
     --------
     >>> AlbertConfig(embedding=None, sharing="none") == AlbertConfig(embedding=None, sharing="none", hidden=768)
@@ -161,6 +163,8 @@ def albert_parameter_count(config: AlbertConfig | str, *, heads: bool = False) -
     ------
     ValueError
         a name that is not in ALBERT_SIZES.
+
+    Source: Lan and others, arXiv 1909.11942.
 
     Notes
     -----

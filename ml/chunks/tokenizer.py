@@ -107,7 +107,10 @@ class ActionTokenizer:
 
 @dataclass(frozen=True, eq=False)
 class ActionCodes:
-    """Result of :meth:`ActionTokenizer.fit`: codes of chunks of actions."""
+    """Result of :meth:`ActionTokenizer.fit`: codes of chunks of actions.
+
+    Raises ValueError for codes of another width than that of a chunk.
+    """
 
     chunk: int  #: H
     dims: int  #: D

@@ -109,6 +109,8 @@ class FactorizedEmbedding:
         """Return random factors T (n_tokens, rank) and P (rank, width) to start training from.
 
         They are normal with standard deviation 0.02, as ALBERT's.
+
+        Raises ValueError for a type that is not of real floating-point numbers.
         """
         if np.dtype(dtype).kind != "f":
             raise ValueError(f"dtype must be a real floating-point type, got {np.dtype(dtype)}")

@@ -68,6 +68,8 @@ def factorize_embedding(
     ValueError
         both or neither of rank and budget, blocks without frequencies, and what :func:`lowrank.truncated_svd` refuses.
 
+    Source: of the factorisation as such: Lan and others, arXiv 1909.11942.
+
     Notes
     -----
     Cost: that of :func:`lowrank.truncated_svd`, with a budget that of its method "direct". **A trained table is not of

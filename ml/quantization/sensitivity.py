@@ -32,6 +32,8 @@ class Gradients:
 
     Memory: the rounding errors in single precision, as many as weights times numbers of bits.
 
+    Raises ValueError for a number of probes below 1.
+
     >>> Gradients(probes=16)
     Gradients(probes=16, rng=0)
     """

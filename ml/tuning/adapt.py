@@ -71,6 +71,8 @@ def adapt(module: Any, kind: str, *, train: Sequence[str] = (), rng: int = 0, **
     ImportError
         PyTorch is missing, with the line that installs it.
 
+    Source: lora: arXiv 2106.09685; bottleneck: 1902.00751; ia3: 2205.05638; prefix: 2101.00190; bitfit: 2106.10199.
+
     Notes
     -----
     Counts with width d, inner width F and L layers: lora 2 r d a square matrix, bottleneck 2 d r + r + d a place, ia3

@@ -30,7 +30,10 @@ class LeanTuning:
         self._codes = dict(own)
 
     def add(self, kinds: Sequence[str], names: Any, rank: int, length: int | None, pool: int, rng: int) -> None:
-        """Add prompts and branches."""
+        """Add prompts and branches.
+
+        Raises ValueError for a module that does not say how many positions there are, without `length`.
+        """
         import torch
 
         if not {"prompt", "side"} & set(kinds):

@@ -111,6 +111,8 @@ def mezo(
     ImportError
         tensors without PyTorch.
 
+    Source: Malladi, Gao, Nichani, Damian, Lee, Chen, Arora, arXiv 2305.17333.
+
     Notes
     -----
     Cost of a step: 2 n evaluations, and 4 n - 1 times d random numbers. Warns (MezoWarning) where most differences are

@@ -83,7 +83,10 @@ class AffineSystem:
             )
 
     def set_operators(self, terms: tuple[Any, ...]) -> None:
-        """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made."""
+        """Take the checked terms A_q (n, n), and prepare their sums and products; for a system that is being made.
+
+        Raises ModelError where all terms are low-rank matrices, whose sum is singular.
+        """
         self.operator_terms = terms
         self._skews: tuple[SkewSizes, ...] | None = None
         self.split_terms = tuple(_split(a, self.inner_product.balance) for a in terms)
@@ -159,7 +162,7 @@ class AffineSystem:
         return self._sum is not None and self._sum.symmetric
 
     def factorize_assembled(self, matrix: Any) -> Solve:
-        """Return the solve function of A(mu) as :meth:`assemble` makes it, with pivots on the diagonal.
+        """Return the solve function of A(mu) (n, n) as :meth:`assemble` makes it, with pivots on the diagonal.
 
         Raises RuntimeError where a pivot is zero.
         """
@@ -219,7 +222,10 @@ class AffineSystem:
         return np.concatenate([self.inner_product.dual_norm(self.residual(*part)) for part in parts])
 
     def checked_vectors(self, mus: np.ndarray, coefficients: Any, basis: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and against `mus`."""
+        """Return coefficients (M, N) and basis (n, N) as arrays, checked against each other and against `mus`.
+
+        Raises ModelError for shapes that do not fit.
+        """
         coefficients, basis = dense_entries("coefficients", coefficients), dense_entries("basis", basis)
         n = self.dimension
         if basis.ndim != 2 or basis.shape[0] != n:

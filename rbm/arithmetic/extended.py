@@ -289,7 +289,7 @@ def rounding(a: Any, x: np.ndarray | Extended) -> np.ndarray:
 
 
 def rounding_sizes(split: SplitMatrix, x: np.ndarray, correction: np.ndarray | None = None) -> np.ndarray:
-    """Return s (m,): in row i and column j of :func:`product` the error is at most ``split.row_max``_i s_j.
+    """Return s (m,): row i and column j of :func:`product` are off by at most ``split.row_max[i]`` times s_j.
 
     So a norm of all of it is one of `row_max` times s_j, and the bounds (n, m) need not be formed.
     """

@@ -62,6 +62,8 @@ class Estimator(ABC):
         """Return bounds (M,) of the dual norm of the difference of two residuals, those of `gamma` and of `other`.
 
         theta : (M, Qa); gamma, other : coefficients (M, N). Needed where `own_solution` is True.
+
+        Raises NotImplementedError where it is needed and not written.
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method distance(theta, gamma, other)")
 
@@ -110,12 +112,12 @@ class Estimator(ABC):
         return None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the state as named arrays, for a file."""
+        """Return the state as named arrays, for a file; numbers are arrays of shape ()."""
         return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
-        """Make the state from :meth:`arrays`.
+        """Make the state from :meth:`arrays`, arrays of shape () being numbers.
 
         A field with a default may be missing: files that are older than the field lack it.
         """

@@ -36,6 +36,8 @@ class Direct(Estimator):
     2^-53. Terms that show no entries (LinearOperator) are applied in their own precision and their rounding is only
     sampled: such estimates are not certified. Cost per point: O(n) and four Riesz solves. The full model is needed, so
     that the state is not for online use and is not saved.
+
+    Source: Casenave, Ern, Lelievre, arXiv 1212.0970.
     """
 
     kind: ClassVar[str] = "direct"
@@ -47,7 +49,7 @@ class Direct(Estimator):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Keep the model and the basis of the projection, as they are."""
+        """Keep the model and the basis (n, N) of the projection, as they are; training points are not needed."""
         return cls(reduction.model, reduction.basis)
 
     def evaluate(self, theta: np.ndarray, phi: np.ndarray, gamma: np.ndarray) -> Estimate:

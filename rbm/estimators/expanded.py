@@ -40,6 +40,8 @@ class Expanded(Estimator):
     In single precision G is held in float32, which adds max |G - float32(G)|_ij / (||W_i|| ||W_j||), about u_32, to
     kappa; c and the sums are in double precision, so that no square is lost to the range of float32. The floor is then
     about 2e-4 s.
+
+    Source: Prud'homme, Rovas, Veroy, Machiels, Maday, Patera, Turinici, J. Fluids Eng. 124 (2002) 70-80.
     """
 
     kind: ClassVar[str] = "expanded"
@@ -52,7 +54,7 @@ class Expanded(Estimator):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Compute the Gram matrix of the residual's terms, and its error."""
+        """Compute the Gram matrix G (m, m) of the residual's terms, and its error; training points are not needed."""
         rng = reduction.residual_range
         terms = reduction.residual_terms()
         gram = terms.conj().T @ reduction.model.inner_product.riesz(terms)

@@ -43,6 +43,8 @@ class Interpolated(InterpolatedSquare):
     (:class:`rbm.estimators.interpolated_square.InterpolatedSquare`, which also describes single precision). This is a
     measurement, not a proof: between those points E4 estimates, E_onb certifies. E4's own advantage is that V needs
     nothing but residual norms. Cost per point: O(sigma'^2).
+
+    Source: Casenave, Ern, Lelievre, arXiv 1212.0970.
     """
 
     kind: ClassVar[str] = "interpolated"

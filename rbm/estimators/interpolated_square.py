@@ -95,7 +95,7 @@ class InterpolatedSquare(Estimator):
 
     @classmethod
     def measured(cls, training: TrainingProducts, selected: np.ndarray, **state: Any) -> Self:
-        """Make the state: V comes from E1 at the selected training parameters, epsilon from validation points.
+        """Make the state: V comes from E1 at the `selected` (s,) training parameters, epsilon from validation points.
 
         Raises
         ------

@@ -59,7 +59,7 @@ class Orthonormal(FactorNorm):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Compute the factor R and its three measurements: norms, delta and eta."""
+        """Compute the factor R (k, m) and its three measurements: norms, delta and eta; no training points."""
         rng = reduction.residual_range
         return cls(rng.factor, rng.norms, rng.defects, rng.orthogonality)
 

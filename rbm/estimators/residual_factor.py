@@ -125,7 +125,7 @@ class FactorNorm(Estimator):
         return weak | ~namespace(value).isfinite(value) if is_single(numpy_dtype(factor)) else weak
 
     def sharp_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
-        """Return the floor weights of :meth:`_sharper`, for c in `dtype`, double precision."""
+        """Return the floor weights (m,) of :meth:`_sharper`, for c in `dtype`, double precision."""
         return self.floor_weights(dtype)
 
     def _sharper(self, theta: Any, phi: Any, gamma: Any, c: Any) -> tuple[Any, Any]:

@@ -43,6 +43,8 @@ class Sampled(InterpolatedSquare):
     with the last two terms as in E4 (:class:`rbm.estimators.Interpolated`): epsilon is measured at validation points,
     not proved. :class:`rbm.estimators.interpolated_square.InterpolatedSquare` describes single precision. Cost per
     point: O(sigma rho).
+
+    Source: Casenave, Ern, Lelievre, arXiv 1212.0970.
     """
 
     kind: ClassVar[str] = "sampled"
@@ -55,7 +57,7 @@ class Sampled(InterpolatedSquare):
 
     @classmethod
     def prepare(cls, reduction: Reduction, training: np.ndarray) -> Self:
-        """Select parameters and factorise T, then compute exact norms.
+        """Select parameters of the training set (M, p) and factorise T, then compute exact norms.
 
         They are computed at the selected parameters and at the validation points. Training sets are as for E4.
 

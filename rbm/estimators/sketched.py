@@ -71,7 +71,7 @@ class Sketched(FactorNorm):
     def prepare(
         cls, reduction: Reduction, training: np.ndarray, *, rows: int = ROWS, failure: float = FAILURE, rng: int = 0
     ) -> Self:
-        """Make a sketch of E_onb's factor; :meth:`of` makes one without the full model."""
+        """Make a sketch S (rows, m) of E_onb's factor; :meth:`of` makes one without the full model."""
         return cls.of(Orthonormal.prepare(reduction, training), rows, failure, rng)
 
     @classmethod
@@ -122,7 +122,7 @@ class Sketched(FactorNorm):
         return _inflation(self.rows, self.failure / 2 if np.dtype(dtype).kind == "c" else self.failure)
 
     def floor_weights(self, dtype: npt.DTypeLike) -> np.ndarray:
-        """Return inflation times the weights of the plain sum."""
+        """Return inflation times the weights (m,) of the plain sum."""
         return self.inflation(dtype) * super().floor_weights(dtype)
 
     def relative(self, dtype: npt.DTypeLike) -> float:

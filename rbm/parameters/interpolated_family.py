@@ -33,6 +33,8 @@ class InterpolatedFamily:
 
     Solved with, never inverted: the weights may each be off by cond(C) u, but together they interpolate to round-off.
 
+    Raises ModelError for matrices of another shape, entries that are not finite, and a singular C.
+
     Examples
     --------
     >>> family = InterpolatedFamily.polynomial("k", [1.0, 2.0, 4.0])
@@ -105,6 +107,8 @@ class InterpolatedFamily:
         """Return Lagrange polynomials in the parameter `name`, for nodes k_m (:func:`eim.lagrange`).
 
         They are lambda_m = prod_{l != m} (k - k_l) / (k_m - k_l).
+
+        Raises ModelError for nodes that are equal or not finite.
         """
         values = [float(k) for k in nodes]
         if not values or len(set(values)) < len(values) or not np.all(np.isfinite(values)):

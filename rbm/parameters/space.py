@@ -38,6 +38,10 @@ class ParameterSpace:
 
     Complex coefficients come from expressions ("mu_re + 1j*mu_im"), the parameters themselves are real.
 
+    Raises ParameterError for ranges that are none, names that formulas cannot read, a scale of another name, a
+    logarithmic range that does not begin above 0, units of parameters that are not there, and distributions whose
+    support is not bounded.
+
     Examples
     --------
     >>> space = ParameterSpace({"mu": (1.0, 100.0)}, scale="log")
@@ -134,6 +138,8 @@ class ParameterSpace:
         tensor grid with the largest number of points per direction, ends included, that has at most M points; of a
         distribution these are quantiles at equal steps of the probability.
         The same `rng`, a seed, gives the same points, bit for bit.
+
+        Raises ParameterError for a number of points below 1, and another method.
         """
         if not (isinstance(count, int | np.integer) and count >= 1):
             raise ParameterError(f"the number of sample points must be an integer of at least 1, got {count!r}")
@@ -296,7 +302,7 @@ class ParameterSpace:
         return xp.where((array > high) & (array <= highest), high, array)
 
     def describe(self, mu: np.ndarray) -> str:
-        """Return one point as text, 'mu = 3.5, k = 2', for messages."""
+        """Return one point (p,) as text, 'mu = 3.5, k = 2', for messages."""
         return ", ".join(f"{n} = {x:.6g}" for n, x in zip(self.names, np.atleast_1d(mu), strict=True))
 
 

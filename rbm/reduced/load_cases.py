@@ -32,6 +32,8 @@ class LoadCases:
 
     loads : how many, or their names; the weights are called load_0, load_1, ..., or by the names
 
+    Raises ModelError for no loads, names that are no text, and names given twice.
+
     Examples
     --------
     >>> import numpy as np, rbm

@@ -184,6 +184,8 @@ class ReducedModel(ReducedArrays):
         """Return the model for the first `size` basis vectors; nothing is computed anew.
 
         E3 and E4, whose points would change, are left out.
+
+        Raises ModelError for a size that is no whole number from 1 to N.
         """
         if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
             raise ModelError(

@@ -171,7 +171,10 @@ class PartitionedModel:
         return self._each(lambda leaf: leaf.to(target, device=device))
 
     def truncate(self, size: int) -> PartitionedModel:
-        """Return the model whose leaves have their first `size` basis vectors, or all, if they have no more."""
+        """Return the model whose leaves have their first `size` basis vectors, or all, if they have no more.
+
+        Raises ModelError for a size that is no whole number from 1 to N.
+        """
         if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
             raise ModelError(f"cannot truncate a model of {self.size} basis vectors to {size!r}")
         return self._each(lambda leaf: leaf.truncate(min(size, leaf.size)))
@@ -191,7 +194,10 @@ class PartitionedModel:
     def quantize(
         self, bits: Any = 8, *, rotate: bool = True, training: Any = None, product: Any = None
     ) -> PartitionedModel:
-        """Return the model with all bases in few bits per number, as :meth:`rbm.ReducedModel.quantize`."""
+        """Return the model with all bases in few bits per number, as :meth:`rbm.ReducedModel.quantize`.
+
+        training : (M, p) points, of which each leaf takes those that lie in its box
+        """
         samples = iter(self._samples(training))
         return self._each(lambda leaf: leaf.quantize(bits, rotate=rotate, training=next(samples), product=product))
 
@@ -200,7 +206,7 @@ class PartitionedModel:
         return self._each(lambda leaf: leaf.sketch(rows, failure=failure, rng=rng))
 
     def encode(self, coefficients: Any, *_: Any, **__: Any) -> Any:
-        """Raise ModelError: coefficients of different bases have no common code. Encode those of a leaf by it."""
+        """Raise ModelError: coefficients (M, N) of several bases have no common code. Encode those of a leaf by it."""
         raise ModelError(
             "the coefficients of a partitioned model belong to a basis for each box, and have no common code: "
             "model.leaves[k].encode takes those of leaf k, model.tree.locate(mus) tells which points are its"

@@ -102,6 +102,8 @@ class Reduction:
     times the best approximation error, and never grows with N.
 
     :meth:`extend` adds one vector, :meth:`extend_many` several; all reduced quantities grow, nothing is recomputed.
+
+    Raises ModelError for a basis of the wrong shape, or with vectors that depend on others.
     """
 
     def __init__(
@@ -260,7 +262,10 @@ class Reduction:
         return np.concatenate([self.model.rhs_terms, *images], axis=1)
 
     def solve(self, mus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p)."""
+        """Return theta (M, Qa), phi (M, Qf) and gamma (M, N) at parameter points (M, p).
+
+        Raises ModelError, with the rows, where the reduced system is singular.
+        """
         theta, phi = self.model.operator_coefficients(mus), self.model.rhs_coefficients(mus)
         return theta, phi, solved(self.operators, self.rhs, theta, phi)[0]
 

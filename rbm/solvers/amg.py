@@ -41,6 +41,10 @@ class AMG:
         unknowns: 14, and 68 without)
 
     Nothing is proved with it: definiteness of more than 5000 unknowns is measured (docs/solvers.md).
+
+    Raises ModelError for an rtol or a number of iterations that is none; ImportError without pyamg, when it is used.
+
+    Source: Vanek, Mandel, Brezina, Computing 56 (1996) 179-196; done by PyAMG.
     """
 
     rtol: float = 1e-10
@@ -55,7 +59,7 @@ class AMG:
             raise ModelError(f"max_iterations of AMG must be a whole number of at least 1, got {self.max_iterations!r}")
 
     def factorize(self, matrix: Any) -> Solve:
-        """Return the solve function of a matrix, which raises ModelError where the iteration does not converge.
+        """Return the solve function of a matrix (n, n), which raises ModelError where the iteration does not converge.
 
         Cost: the set-up of the grids, some tens of products; a solve is some tens of products per column.
         """

@@ -46,7 +46,7 @@ class Auto:
     """
 
     def choice(self, matrix: Any) -> Choice:
-        """Return the solver for a matrix, and the reason in words. Cost: some products with its pattern."""
+        """Return the solver for a matrix (n, n), and the reason in words. Cost: some products with its pattern."""
         if not sp.issparse(matrix):
             return Choice(SuperLU(), "the matrix is dense: LAPACK")
         n = matrix.shape[0]
@@ -69,11 +69,11 @@ class Auto:
         return Choice(SuperLU(), f"{graph}; pypardiso is not installed{missing}")
 
     def factorize(self, matrix: Any) -> Solve:
-        """Return the solve function of a matrix, by the solver of :meth:`choice`."""
+        """Return the solve function of a matrix (n, n), by the solver of :meth:`choice`."""
         return self.choice(matrix).solver.factorize(matrix)
 
     def proving(self, matrix: Any) -> Prove | None:
-        """Return `cholesky` of the solver of :meth:`choice`; None where that one proves nothing."""
+        """Return `cholesky` of the solver of :meth:`choice` for a matrix (n, n); None where that one proves nothing."""
         return getattr(self.choice(matrix).solver, "cholesky", None)
 
 

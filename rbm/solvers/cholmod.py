@@ -26,10 +26,12 @@ class Cholmod:
 
     Written to the documented interface ``sksparse.cholmod.cholesky(A, mode=)`` of scikit-sparse 0.4, whose factor is
     called with right-hand sides.
+
+    Source: Chen, Davis, Hager, Rajamanickam, ACM Trans. Math. Softw. 35 (2008) 22.
     """
 
     def factorize(self, matrix: Any) -> Solve:
-        """Return the solve function of a matrix. Raises ModelError for a singular one."""
+        """Return the solve function of a matrix (n, n). Raises ModelError for a singular one."""
         library = _library()
         if sp.issparse(matrix) and np.all(matrix.diagonal().real > 0):
             csc = sp.csc_array(matrix)
@@ -40,7 +42,7 @@ class Cholmod:
         return SuperLU().factorize(matrix)
 
     def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
-        """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved; None if a pivot is <= 0.
+        """Return the solve function of a sparse Hermitian H (n, n) and e, H + e I >= 0 proved; None if a pivot is <= 0.
 
         The number of entries of the factor is not asked for: n (n + 1) / 2 of them are charged.
         """

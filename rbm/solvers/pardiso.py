@@ -38,6 +38,10 @@ class Pardiso:
 
     Proved: :meth:`cholesky` bounds what a factorisation that succeeds leaves open (rbm.solvers.cholesky_proof).
     Memory: MKL's own, freed when the solve function is.
+
+    Raises ModelError for a number of threads that is none; ImportError without pypardiso, when it is used.
+
+    Source: Schenk, Gartner, Future Gener. Comput. Syst. 20 (2004) 475-487.
     """
 
     threads: int | None = 1
@@ -48,7 +52,7 @@ class Pardiso:
             raise ModelError(f"threads of Pardiso must be a whole number of at least 1, or None, got {self.threads!r}")
 
     def factorize(self, matrix: Any) -> Solve:
-        """Return the solve function of a matrix.
+        """Return the solve function of a matrix (n, n).
 
         Raises ModelError for a singular matrix, ImportError without pypardiso.
         """
@@ -69,9 +73,11 @@ class Pardiso:
         raise ModelError("the matrix is singular to working precision" + (f" ({failed})" if failed else ""))
 
     def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
-        """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved (None: nothing is).
+        """Return the solve function of a sparse Hermitian H (n, n) and e with H + e I >= 0, proved (None: nothing is).
 
         None if H is not positive definite: a pivot is not positive.
+
+        Raises ImportError without pypardiso, and MKL's own errors but that of a pivot.
         """
         if not np.all(matrix.diagonal().real > 0):
             return None

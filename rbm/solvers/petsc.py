@@ -36,6 +36,8 @@ class PETSc:
     comm : the communicator, PETSc's own default if None; one that cannot be pickled stays in its process
 
     Nothing is proved with it: definiteness of more than 5000 unknowns is measured (docs/solvers.md).
+
+    Raises ModelError for options that are no text; ImportError without petsc4py, when it is used.
     """
 
     options: str = ""
@@ -47,7 +49,7 @@ class PETSc:
             raise ModelError(f"options of PETSc must be a text as on its command line, got {self.options!r}")
 
     def factorize(self, matrix: Any) -> Solve:
-        """Return the solve function of a matrix, which raises ModelError where the iteration does not converge.
+        """Return the solve function of a matrix (n, n), which raises ModelError where the iteration does not converge.
 
         A dense matrix goes to LAPACK. Raises ImportError without petsc4py, ModelError for complex numbers with a PETSc
         of real scalars.

@@ -35,6 +35,10 @@ class SuperLU:
     ordering : "auto": minimum degree on the graph of nodes, where the components of a vector are one (elasticity in
         space: three times faster than on the graph of unknowns), for symmetric patterns; COLAMD for others. Or one of
         SuperLU's own: "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD", "NATURAL"
+
+    Raises ModelError for another ordering.
+
+    Source: Demmel, Eisenstat, Gilbert, Li, Liu, SIAM J. Matrix Anal. Appl. 20 (1999) 720-755.
     """
 
     ordering: str = "auto"
@@ -45,7 +49,7 @@ class SuperLU:
             raise ModelError(f"ordering of SuperLU must be one of {', '.join(ORDERINGS)}, got {self.ordering!r}")
 
     def factorize(self, matrix: Any) -> Solve:
-        """Return the solve function of a matrix. Raises ModelError for a singular one."""
+        """Return the solve function of a matrix (n, n). Raises ModelError for a singular one."""
         if not sp.issparse(matrix):
             return factorize(matrix)
         matrix = sp.csr_array(matrix)
@@ -63,7 +67,7 @@ class SuperLU:
             raise ModelError(f"the matrix is singular to working precision ({error})") from error
 
     def cholesky(self, matrix: Any, prove: bool = True) -> tuple[Solve, float | None] | None:
-        """Return the solve function of a sparse Hermitian H and e with H + e I >= 0, proved; None if a pivot is <= 0.
+        """Return the solve function of a sparse Hermitian H (n, n) and e, H + e I >= 0 proved; None if a pivot is <= 0.
 
         e is None if it is not asked for (:func:`rbm.solvers.inertia.inertia`). Cost: a factorisation; two with e.
         """
@@ -99,7 +103,7 @@ class SuperLU:
 
 
 def _in_order(solve: Solve, order: np.ndarray | None) -> Solve:
-    """Return the solve function of a matrix from that of its reordered one."""
+    """Return the solve function of a matrix (n, n) from that of its reordered one."""
     if order is None:
         return solve
     back = np.argsort(order)

@@ -92,7 +92,11 @@ class Anchored(Employer):
     executor: Executor | None = None
 
     def bind(self, system: AffineSystem) -> BoundAnchored:
-        """Choose the anchors for a system, going on with those in the cache."""
+        """Choose the anchors for a system, going on with those in the cache.
+
+        Raises StabilityError for a term without entries, and as the class says; Interrupted and WorkersLost with what
+        is done.
+        """
         check_options(self)
         if system.black_box:
             raise StabilityError("inf-sup constants need the entries of all operator terms; one is a LinearOperator")

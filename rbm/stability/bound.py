@@ -142,7 +142,11 @@ def _meant(text: str) -> str | None:
 
 
 def bind(stability: Coefficient | Unbound | StabilityBound, system: AffineSystem) -> StabilityBound:
-    """Return the stability argument of a full-order model as a function (mus, theta) -> beta."""
+    """Return the stability argument of a full-order model as a function (mus, theta) -> beta (M,).
+
+    Raises StabilityError for a class in place of an instance, a text that is no formula, a number that is not positive,
+    and a bound that was made for another model.
+    """
     if isinstance(stability, type):
         instance = WRITTEN.get(stability, f"{stability.__name__}(...)")
         raise StabilityError(f"stability is the class {stability.__name__}; give an instance, {instance}")

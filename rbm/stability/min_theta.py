@@ -66,7 +66,10 @@ class MinTheta(Employer):
     executor: Executor | None = field(default=None, compare=False, repr=False)
 
     def bind(self, system: AffineSystem) -> BoundMinTheta:
-        """Check the conditions on the model's terms and compute what is needed online."""
+        """Check the conditions on the model's terms and compute what is needed online.
+
+        Raises StabilityError where they do not hold, with the term and the reason.
+        """
         check_options(self)
         inner = system.inner_product
         terms = [

@@ -72,7 +72,11 @@ class NaturalNorm(Employer):
     executor: Executor | None = None
 
     def bind(self, system: AffineSystem) -> BoundNaturalNorm:
-        """Choose the anchors for a system, going on with those in the cache."""
+        """Choose the anchors for a system, going on with those in the cache.
+
+        Raises StabilityError for a term without entries, and as the class says; Interrupted and WorkersLost with what
+        is done.
+        """
         check_options(self, least={"max_constraints": 0})
         if system.black_box:
             raise StabilityError("natural norms need the entries of all operator terms; one is a LinearOperator")

@@ -98,7 +98,10 @@ class SCM(Employer):
     executor: Executor | None = None
 
     def bind(self, system: AffineSystem) -> BoundSCM:
-        """Choose the constraints for a system, going on with those in the cache."""
+        """Choose the constraints for a system, going on with those in the cache.
+
+        Raises StabilityError, Interrupted and WorkersLost as the class says.
+        """
         check_options(self)
         space = system.parameters
         mus = _default_points(space, self.rng) if self.training is None else space.validate(self.training)

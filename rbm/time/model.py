@@ -259,6 +259,8 @@ class TimeModel:
         energy : (||e^k||_M^2 + dt sum_{j<=k} Re (A e_theta^j, e_theta^j))^{1/2};    l2 : ||e^k||_M
 
         The truth marches beyond double precision, and Z gamma is formed so. Cost: one full-order march a point.
+
+        Raises ModelError for coefficients of another shape.
         """
         mus = self.parameters.validate(mus, extrapolate=True)
         g = checked_control(

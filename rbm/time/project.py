@@ -35,6 +35,8 @@ def project_time(model: TimeModel, basis: Any, dual: Mapping[str, Any] | None = 
     Raises ModelError for a basis of the wrong shape, or with dependent vectors, for a dual basis of an output that is
     not there, and for a periodic model.
     Cost: N products and 4 (Qa + Qm) N Riesz solves, and 2 n m^2 flops, m = Qf + (Qa + Qm) N; the same for Z*.
+
+    Source: Grepl, Patera, M2AN 39 (2005) 157-181.
     """
     if basis is None:
         raise ModelError("basis is None; give Z (n, N), one basis vector a column")

@@ -163,6 +163,8 @@ class ReducedTimeModel:
         """Yield a TimeSolution for each block of `size` points, for answers larger than memory.
 
         control : None, "impulse", (K,) or (M, K)
+
+        Raises ParameterError for a size below 1, and what :meth:`solve` raises.
         """
         if not (isinstance(size, int | np.integer) and size >= 1):
             raise ParameterError(f"the size of a block must be a whole number of at least 1, got {size!r}")
@@ -264,7 +266,11 @@ class ReducedTimeModel:
         return lambda i: f"{self.parameters.describe(mus[i])} (dual problem of {output!r})"
 
     def reconstruct(self, solution: TimeSolution | np.ndarray) -> np.ndarray:
-        """Return Z gamma (M, K + 1, n) for a TimeSolution, or for coefficients (..., N)."""
+        """Return Z gamma (M, K + 1, n) for a TimeSolution, or for coefficients (..., N).
+
+        Raises ModelError for a model without its basis, an answer without coefficients, and coefficients of another
+        size.
+        """
         if self.basis is None:
             raise ModelError("this reduced model does not hold its basis; save it with basis=True for full vectors")
         gamma = solution.coefficients if isinstance(solution, TimeSolution) else np.asarray(solution)

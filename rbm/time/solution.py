@@ -28,12 +28,18 @@ class TimeSolution:
 
     @property
     def bound(self) -> np.ndarray:
-        """Bounds (M, K + 1) of (||e^k||_M^2 + dt sum_{j<=k} Re (A e_theta^j, e_theta^j))^{1/2}."""
+        """Bounds (M, K + 1) of (||e^k||_M^2 + dt sum_{j<=k} Re (A e_theta^j, e_theta^j))^{1/2}.
+
+        Raises ModelError for an answer made with ``estimate=False``.
+        """
         return _known(self.estimate).bound
 
     @property
     def bound_l2(self) -> np.ndarray:
-        """Bounds (M, K + 1) of ||e^k||_M, at each time."""
+        """Bounds (M, K + 1) of ||e^k||_M, at each time.
+
+        Raises ModelError for an answer made with ``estimate=False``.
+        """
         return _known(self.estimate_l2).bound
 
     def __len__(self) -> int:

@@ -70,7 +70,10 @@ class Chain:
         return float(self.accepted.mean()) if self.accepted.size else float("nan")
 
     def samples(self, discard: int = 0) -> np.ndarray:
-        """Return the points (M, p) of all chains, without the first `discard` steps of each."""
+        """Return the points (M, p) of all chains, without the first `discard` steps of each.
+
+        Raises ModelError for more steps than there are.
+        """
         if isinstance(discard, bool) or not isinstance(discard, int | np.integer) or not 0 <= discard <= self.steps:
             raise ModelError(f"discard must be a number of steps from 0 to {self.steps}, got {discard!r}")
         return self.mus[discard:].reshape(-1, self.mus.shape[2])

@@ -160,6 +160,8 @@ def minimize(
     Raises ModelError for an output that is unknown, complex or without derivative; ParameterError for ranges and starts
     outside those of the model; Interrupted at Ctrl-C, with the Minimum so far in `result`.
 
+    Source: of the search: Byrd, Lu, Nocedal, Zhu, SIAM J. Sci. Comput. 16 (1995) 1190-1208.
+
     Examples
     --------
     >>> import numpy as np, rbm

@@ -54,6 +54,8 @@ class Posterior:
         Minus infinity outside the space, where the reduced model is not asked; plus infinity where the prior's density
         is, as that of arcsine at both ends. No bound: samples of it follow the
         *reduced* posterior; :meth:`expectation` with ``drawn="posterior"`` says what they tell of the full one.
+
+        Raises ModelError for a point that is NaN.
         """
         points = np.asarray(self.space.points(mus), dtype=float)
         if np.any(np.isnan(points)):
@@ -105,7 +107,8 @@ class Posterior:
     def log_evidence(self, mus: Any, weights: Any = None) -> tuple[float, float]:
         """Return (low, high) of log(sum w_j L_j / sum w_j) of the full model, over points (M, p) of the prior.
 
-        Arguments and errors as for :meth:`expectation`.
+        Arguments as for :meth:`expectation`. Raises ModelError for weights that are negative or as many as there are no
+        points, and what :meth:`rbm.ReducedModel.solve` raises.
         """
         found = self._likelihood(mus)
         return enclosed_sum(found.low, found.high, _weights(weights, len(found.value)))

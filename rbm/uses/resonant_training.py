@@ -25,7 +25,10 @@ LEAST = 1e-3
 def away_from_poles(model: Any, mus: Any, least: float = LEAST) -> np.ndarray:
     """Return those of the points (M, 1) at which beta is at least `least` of its largest value among them.
 
+    mus : (M, 1) points
     model : a full or a reduced model. At a pole without damping no tolerance can be met: beta is 0 there.
+
+    Raises what the stability bound of the model raises, but StabilityError at single points: they are left out.
     """
     points = model.parameters.validate(np.asarray(mus, dtype=float).reshape(-1, len(model.parameters)))
     beta = np.zeros(len(points))
@@ -55,6 +58,8 @@ def training_between(
     least : points where beta is a smaller share of its largest value are left out (:func:`away_from_poles`)
 
     What it finds is measured, not proved: the bound is certified at points. Cost: one batch of some 10 M points.
+
+    Raises ModelError for several parameters, ParameterError for a negative tol and fewer than two points.
     """
     space = reduced.parameters
     if len(space) != 1:

@@ -67,6 +67,9 @@ def sobol_indices(
 
     Raises ImportError without SALib; ModelError for an output that is unknown, complex or the same at all points, and
     for a count that is no power of two.
+
+    Source: of the estimators: Saltelli, Annoni, Azzini, Campolongo, Ratto, Tarantola, Comput. Phys. Commun. 181 (2010)
+    259-270.
     """
     if not isinstance(reduced, Reduced):
         raise ModelError(f"sobol_indices asks a reduced model, got a {type(reduced).__name__}; rbm.greedy makes one")

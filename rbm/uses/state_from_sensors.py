@@ -117,6 +117,8 @@ class PBDW:
         distance : (M,) or a number, at least the P-distance of u from the reduced space; of u(mu) that is
             ``reduced.solve(mu).bound``
         noise : (M,) or a number, at least the Euclidean norm of the noise
+
+        Raises ModelError for distances or a noise that are negative, NaN or of another number.
         """
         s, count = self.space, len(found)
         far, loud = (_sizes(name, given, count) for name, given in (("distance", distance), ("noise", noise)))
@@ -140,6 +142,8 @@ class PBDW:
         where it is smaller.
 
         reduced : the model of these sensors, with its basis
+
+        Raises ModelError for a model of other sensors, or as many points as there are no states.
         """
         if not isinstance(reduced, ReducedModel):
             raise ModelError(f"`reduced` must be the reduced model of these sensors, got a {type(reduced).__name__}")
@@ -237,6 +241,8 @@ def pbdw(reduced: ReducedModel, sensors: Any, *, regularization: float = 0.0, pr
     Raises ModelError for a model without its basis or product; for sensors that are none, too few, dependent, or that
     do not see all of the space; for a xi that is negative.
     Cost: 4 k solves with P; memory 2 n k numbers.
+
+    Source: Maday, Patera, Penn, Yano, Int. J. Numer. Methods Eng. 102 (2015) 933-965.
 
     Examples
     --------

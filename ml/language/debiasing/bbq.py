@@ -23,6 +23,8 @@ TEXTS = ("question_polarity", "context_condition", "category", "context", "quest
 def own_items() -> Items:
     """Return our 54 items: six for each of nine groups, mildly worded, all ambiguous.
 
+    Raises FileNotFoundError or FileFormatError where the file of the package is missing or damaged.
+
     >>> from ml.language.debiasing import own_items
     >>> items = own_items()
     >>> len(items), len(items.groups)

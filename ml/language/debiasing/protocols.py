@@ -46,6 +46,8 @@ def self_debias(
 
     Cost: one request for each order, two for "explanation" (96 tokens are generated), two for "reprompting". Raises
     ValueError for unknown methods, orders and readings, and what the model raises.
+
+    Source: Gallegos and others, arXiv 2402.01981.
     """
     texts = prompts or Prompts()
     _known("method", method, METHODS)

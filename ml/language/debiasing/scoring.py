@@ -28,6 +28,8 @@ def bias_score(kinds: Sequence[str] | np.ndarray, *, condition: str = "ambig") -
 
     Raises ValueError for no answers, or kinds that are none.
 
+    Source: Parrish and others, arXiv 2110.08193.
+
     >>> bias_score(["biased", "biased", "opposite", "unknown"])
     0.25
     """

@@ -110,16 +110,25 @@ class LanguageDetector:
         return cls(names, tables, report)
 
     def detect(self, text: str) -> str:
-        """Return the likeliest language of a word or a text, "und" where it has no letter that is known."""
+        """Return the likeliest language of a word or a text, "und" where it has no letter that is known.
+
+        Raises TypeError for what is no text.
+        """
         best = int(self.tables.run([_text(text)])[1][0])
         return self.languages[best] if best >= 0 else UNDETERMINED
 
     def detect_words(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the likeliest language of each of n words or texts, an array of strings (n,)."""
+        """Return the likeliest language of each of n words or texts, an array of strings (n,).
+
+        Raises TypeError for one text, or what is no list of texts.
+        """
         return np.array([*self.languages, UNDETERMINED])[self.tables.run(_texts(texts))[1]]
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """Return z (n, K), zeros where no letter is known; the softmax of z is the probability."""
+        """Return z (n, K), zeros where no letter is known; the softmax of z is the probability.
+
+        Raises TypeError for one text, or what is no list of texts.
+        """
         return self.tables.run(_texts(texts))[0]
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
@@ -162,7 +171,10 @@ class LanguageDetector:
         return replace(self, tables=replace(self.tables, grams=table, words=lists))
 
     def quantize(self, bits: int = 8) -> LanguageDetector:
-        """Return the detector with tables in int8, one scale each: sums of rows are then exact. `bits` must be 8."""
+        """Return the detector with tables in int8, one scale each: sums of rows are then exact. `bits` must be 8.
+
+        Raises ValueError for others.
+        """
         if bits != 8:
             raise ValueError(f"tables are rounded to 8 bits (4 cost some points), got bits={bits!r}")
         lists = self.tables.words
