@@ -20,6 +20,7 @@ from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.compliant import ReducedCompliant
+from rbm.reduced.device_query import DeviceQuery
 from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
@@ -50,6 +51,7 @@ class Query:
         self.on_host = isinstance(arrays.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
         self._single: dict[tuple[str | None, bool], OnePoint | None] = {}
+        self._fused: dict[str, DeviceQuery | None] = {}
         self.names = arrays.parameters.names
         self.units = {**arrays.parameters.units, **arrays.output_units}
 
@@ -88,6 +90,10 @@ class Query:
             single = one.solution(points, coefficients)
             if single is not None:
                 return single
+        if state is not None and (fused := self.fused(state)) is not None:
+            whole = fused.solution(points, extrapolate, coefficients)
+            if whole is not None:
+                return whole
         mus, (theta, phi, bound) = self.coefficients(points, extrapolate)
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
@@ -159,6 +165,14 @@ class Query:
         if key not in self._single:
             self._single[key] = OnePoint.of(self, state, extrapolate)
         return self._single[key]
+
+    def fused(self, state: Estimator) -> DeviceQuery | None:
+        """Return the way of a batch on a GPU by one kernel, made once for each estimator; None if there is none."""
+        if self.on_host:
+            return None
+        if state.kind not in self._fused:
+            self._fused[state.kind] = DeviceQuery.of(self, state)
+        return self._fused[state.kind]
 
     def beta(self, mus: Any, theta: Any) -> Any:
         """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
@@ -298,7 +312,7 @@ class Query:
             return None
         known = [o for o in outputs if o is not None]
         functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), arrays.size) for k in (0, 1))
-        if functionals.dtype.kind == "c" and "c" not in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind):
+        if functionals.dtype.kind == "c" and not (is_complex(arrays.operators) or is_complex(arrays.rhs)):
             return None
         energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in parts)
         stability, norms = _simple(arrays.stability, NONE, "__call__"), np.array([o[2] for o in known])

@@ -1,0 +1,89 @@
+"""Queries of a model on a GPU by one kernel, where it knows the model; else by batched calls of the library."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowrank.arrays import namespace, numpy_dtype, to_numpy
+from rbm.estimate import Estimate
+from rbm.estimators import Estimator
+from rbm.online.device import FusedModel, cupy_of
+from rbm.online.device.packing import DeviceModel
+from rbm.online.forms import NormForm, speaks_for
+from rbm.reduced.formulas import formulas_of
+from rbm.reduced.output_rows import named
+from rbm.solution import Solution
+
+if TYPE_CHECKING:
+    from rbm.reduced.online_query import Query
+
+__all__ = ["DeviceQuery"]
+
+#: The environment variable that keeps the kernel out: RBM_GPU_KERNEL=batched.
+SWITCH = "RBM_GPU_KERNEL"
+
+
+class DeviceQuery:
+    """Answers pieces of a batch on the GPU by :class:`rbm.online.device.FusedModel`, or not at all.
+
+    Not: where a point is outside the ranges, without a bound, singular, not finite, whatever is an error or rare. The
+    batched way is taken then for the whole piece, and says what is wrong.
+    """
+
+    def __init__(self, query: Query, state: Estimator, fused: FusedModel, left: tuple[bool, bool, bool]) -> None:
+        self.query, self.state, self.fused, self.left = query, state, fused, left
+
+    @classmethod
+    def of(cls, query: Query, state: Estimator) -> DeviceQuery | None:
+        """Return the way for a model, or None where there is none.
+
+        There is one for arrays of CuPy, Galerkin systems of up to 64 unknowns, an estimator that is the norm of a
+        factor, and outputs with constant coefficients.
+        """
+        arrays, finish = query.arrays, query.finish
+        if cupy_of(arrays.operators) is None or os.environ.get(SWITCH) == "batched" or finish is None:
+            return None
+        operators, rhs, at_host = to_numpy(arrays.operators), to_numpy(arrays.rhs), state.placed(to_numpy)
+        kind = np.result_type(operators, rhs, float)
+        form = at_host.form(kind) if speaks_for(at_host, "form", "evaluate") else None
+        if not isinstance(form, NormForm) or (form.factor.dtype.kind == "c" and kind.kind != "c"):
+            return None
+        from rbm.online.compiled import hermitian_terms  # loads Numba
+
+        program, left = formulas_of(arrays, bool(len(finish.stability)))
+        limits = arrays.parameters.bounds.T[:, : 0 if any(left) else None]
+        model = DeviceModel(operators, rhs, form, finish, limits, len(arrays.parameters), program)
+        if not FusedModel.fits(model):
+            return None
+        return cls(query, state, FusedModel(model, hermitian_terms(operators), arrays.operators), left)
+
+    def solution(self, points: Any, extrapolate: bool, coefficients: bool) -> Solution | None:
+        """Return the answers at points (m, p) of the device, or None where one has none.
+
+        Raises the errors of coefficients and stability bounds that the program of the kernel leaves to Python.
+        """
+        query, arrays = self.query, self.query.arrays
+        theta = phi = beta = None
+        mus = points
+        if any(self.left):
+            mus = arrays.parameters.check(points, extrapolate)
+            theta = arrays.operator_coefficients(mus) if self.left[0] or self.left[2] else None
+            phi = arrays.rhs_coefficients(mus) if self.left[1] else None
+        given = [numpy_dtype(a).kind == "c" for a in (theta, phi) if a is not None]
+        if any(given) and not self.fused.is_complex:  # the floors of the estimator are those of real numbers
+            return None
+        complex_theta = theta is not None and numpy_dtype(theta).kind == "c"
+        if self.left[2] or (complex_theta and len(self.fused.model.finish.stability)):  # which is about real numbers
+            beta = query.beta(mus, theta)
+        keep = coefficients or arrays.coded is not None
+        made = self.fused.answer(mus, theta if self.left[0] else None, phi, beta, keep)
+        if made is None:
+            return None
+        error = query.seen(Estimate(made.value, made.floor, made.resolved), self.state, mus, extrapolate)
+        error = query.stored(error, made.gamma)
+        kept = made.gamma[:, : None if coefficients else 0] if keep else namespace(made.value).reshape(made.value, (-1, 1))[:, :0]
+        values, bounds = named(arrays.outputs, made.outputs), named(arrays.outputs, made.output_bounds)
+        return Solution(kept, values, error, bounds, mus=points, method=self.state.kind, **query.carried)
