@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lowrank.arrays import namespace, numpy_dtype, to_numpy
+from lowrank.arrays import numpy_dtype, to_numpy
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator
 from rbm.online.device import FusedModel, cupy_of
@@ -84,6 +84,6 @@ class DeviceQuery:
             return None
         error = query.seen(Estimate(made.value, made.floor, made.resolved), self.state, mus, extrapolate)
         error = query.stored(error, made.gamma)
-        kept = made.gamma[:, : None if coefficients else 0] if keep else namespace(made.value).reshape(made.value, (-1, 1))[:, :0]
+        kept = made.gamma if coefficients else made.gamma[:, :0]
         values, bounds = named(arrays.outputs, made.outputs), named(arrays.outputs, made.output_bounds)
         return Solution(kept, values, error, bounds, mus=points, method=self.state.kind, **query.carried)

@@ -25,7 +25,7 @@ from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
-from rbm.reduced.output_rows import named, parts_of, shape_of
+from rbm.reduced.output_rows import certified, named, parts_of, shape_of
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
 from rbm.reduced.sensitivities import SlopeResidual
@@ -90,10 +90,9 @@ class Query:
             single = one.solution(points, coefficients)
             if single is not None:
                 return single
-        if state is not None and (fused := self.fused(state)) is not None:
-            whole = fused.solution(points, extrapolate, coefficients)
-            if whole is not None:
-                return whole
+        fused = None if state is None or self.on_host else self.fused(state)
+        if fused is not None and (whole := fused.solution(points, extrapolate, coefficients)) is not None:
+            return whole
         mus, (theta, phi, bound) = self.coefficients(points, extrapolate)
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
@@ -113,11 +112,11 @@ class Query:
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
-            values = self._outputs(points_at)[0]
+            values = certified(arrays.outputs, points_at)[0]
             self._check_outputs(values, "is", mus)
             return Solution(self._kept(gamma, coefficients), values, mus=points, **self.carried)
         error = self.error(norm, beta, gamma, mus, state, extrapolate)
-        values, bounds = self._outputs(points_at._replace(beta=beta, error=error.bound))
+        values, bounds = certified(arrays.outputs, points_at._replace(beta=beta, error=error.bound))
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         kept, error = self._kept(gamma, coefficients), self.stored(error, gamma)
@@ -136,18 +135,6 @@ class Query:
         """The coefficients as a program for compiled code; None on a device, and where there are no formulas."""
         made = Formulas(self.arrays) if self.on_host else None
         return made if made is not None and len(made.program.steps) else None
-
-    def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
-        values, bounds = {}, {}
-        with np.errstate(over="ignore", invalid="ignore"):
-            for name, out in self.arrays.outputs.items():
-                if speaks_for(out, "certified", "value", "bound"):
-                    values[name], bounds[name] = out.certified(at)  # type: ignore[attr-defined]
-                else:
-                    values[name] = out.value(at.mus, at.gamma)
-                    bounds[name] = None if at.error is None else out.bound(at.mus, at.gamma, at.error)
-        return values, bounds
 
     @staticmethod
     def _kept(gamma: Any, coefficients: bool) -> Any:
@@ -168,11 +155,8 @@ class Query:
 
     def fused(self, state: Estimator) -> DeviceQuery | None:
         """Return the way of a batch on a GPU by one kernel, made once for each estimator; None if there is none."""
-        if self.on_host:
-            return None
-        if state.kind not in self._fused:
-            self._fused[state.kind] = DeviceQuery.of(self, state)
-        return self._fused[state.kind]
+        known = self._fused
+        return known[state.kind] if state.kind in known else known.setdefault(state.kind, DeviceQuery.of(self, state))
 
     def beta(self, mus: Any, theta: Any) -> Any:
         """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
@@ -346,7 +330,9 @@ class Query:
         """The number of bytes that the arrays of one point take."""
         qa, qf = self.arrays.operators.shape[0], self.arrays.rhs.shape[0]
         entries = len(self.arrays.parameters) + qa + qf + 2 * self.arrays.size + 16
-        return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms)
+        states = [] if self.on_host else self.arrays.estimators.values()
+        apart = 0 if self.on_host or any(map(self.fused, states)) else 4 * self._terms  # batched calls keep c apart
+        return 8 * entries if self.on_host else 16 * (entries + apart)
 
     @property
     def _terms(self) -> int:

@@ -23,7 +23,7 @@ DEEPEST = 32
 class DeviceAnswers(NamedTuple):
     """The answers for M points, on the device."""
 
-    gamma: Any  #: (M, N); None if it was not asked for
+    gamma: Any  #: (M, N), or (M, 0) if it was not asked for
     value: Any  #: (M,)
     floor: Any  #: (M,)
     resolved: Any  #: (M,)
@@ -101,7 +101,7 @@ class FusedModel:
         def array(dtype: str, *sizes: int) -> Any:
             return xp.empty(sizes, dtype=getattr(xp, dtype), device=where)
 
-        gamma = array(own, count, self.model.operators.shape[2]) if keep else None
+        gamma = array(own, count, self.model.operators.shape[2] if keep else 0)
         outputs = array("complex128" if self.is_complex else "float64", *shape), array("float64", *shape)
         norms = array("float64", count), array("float64", count), array("bool", count)
         return DeviceAnswers(gamma, *norms, *outputs, array("int8", count))
@@ -116,9 +116,10 @@ class FusedModel:
         arrays = [None if a is None else cupy.ascontiguousarray(xp.astype(a, t, copy=False)) for a, t in types]
         count = mus.shape[0] if rows is None else rows.shape[0]
         inputs = ready.integers, ready.numbers, *arrays, rows, np.int64(count)
+        outputs = (to.gamma if to.gamma.shape[1] else None, *to[1:])  # nowhere for gamma: it is not written
         blocks = -(-count // ready.variant.points)
         with cupy.cuda.Device(device(self.like)):
-            ready.kernel((blocks,), (THREADS,), (*inputs, *to), shared_mem=ready.shared)
+            ready.kernel((blocks,), (THREADS,), (*inputs, *outputs), shared_mem=ready.shared)
 
     def _variant(self, definite: bool, min_theta: bool) -> _Ready | None:
         key = definite, min_theta
