@@ -93,6 +93,11 @@ class EmulatedCupy(types.ModuleType):
         runtime = types.SimpleNamespace(is_hip=False, memGetInfo=lambda: (1 << 34, 1 << 34))
         self.cuda = types.SimpleNamespace(runtime=runtime, Device=self._device)
 
+    @property
+    def points(self) -> int:
+        """The points of a block in the last launch."""
+        return int(self.launches[-1][1].split("#define POINTS ")[1].split()[0])
+
     def _device(self, _: Any) -> Any:
         return _Device({"MaxSharedMemoryPerBlockOptin": self.shared})
 
