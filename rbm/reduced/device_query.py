@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +19,17 @@ from rbm.reduced.formulas import formulas_of
 from rbm.reduced.output_rows import named
 from rbm.solution import Solution
 
-if TYPE_CHECKING:
-    from rbm.reduced.online_query import Query
-
 __all__ = ["DeviceQuery"]
 
 #: The environment variable that keeps the kernel out: RBM_GPU_KERNEL=batched.
 SWITCH = "RBM_GPU_KERNEL"
+#: So many answers are compared, once for each model and estimator. Two approximations with bounds differ by their sum,
+#: and by some rounding of that. At round-off the last digits of a solution decide, and two bounds may differ by more.
+COMPARED, CLOSE, FAR = 16, 1.01, 100.0
+DOUBT = (
+    "the fused kernel of the GPU and batched calls of its library do not agree about this model; batched calls answer "
+    "from now on. Please report the GPU and the version of CuPy; RBM_GPU_KERNEL=batched keeps the kernel out"
+)
 
 
 class DeviceQuery:
@@ -33,11 +39,12 @@ class DeviceQuery:
     batched way is taken then for the whole piece, and says what is wrong.
     """
 
-    def __init__(self, query: Query, state: Estimator, fused: FusedModel, left: tuple[bool, bool, bool]) -> None:
+    def __init__(self, query: Any, state: Estimator, fused: FusedModel, left: tuple[bool, bool, bool]) -> None:
         self.query, self.state, self.fused, self.left = query, state, fused, left
+        self.trusted: bool | None = None  # None until the first answers were compared
 
     @classmethod
-    def of(cls, query: Query, state: Estimator) -> DeviceQuery | None:
+    def of(cls, query: Any, state: Estimator) -> DeviceQuery | None:
         """Return the way for a model, or None where there is none.
 
         There is one for arrays of CuPy, Galerkin systems of up to 64 unknowns, an estimator that is the norm of a
@@ -63,8 +70,36 @@ class DeviceQuery:
     def solution(self, points: Any, extrapolate: bool, coefficients: bool) -> Solution | None:
         """Return the answers at points (m, p) of the device, or None where one has none.
 
+        The first answers are compared with those of batched calls, whatever compiler and GPU made them; if they do not
+        agree, the kernel is not used again, with a RuntimeWarning.
+
         Raises the errors of coefficients and stability bounds that the program of the kernel leaves to Python.
         """
+        if self.trusted is False:
+            return None
+        made = self._answer(points, extrapolate, coefficients or self.trusted is None)
+        if made is None or self.trusted:
+            return made
+        self.trusted = self._agrees(made, points[: min(COMPARED, points.shape[0]), ...], extrapolate)
+        if not self.trusted:
+            warnings.warn(DOUBT, RuntimeWarning, stacklevel=2)
+            return None
+        return made if coefficients else replace(made, coefficients=made.coefficients[:, :0])
+
+    def _agrees(self, made: Solution, points: Any, extrapolate: bool) -> bool:
+        """Return whether the first answers are those of batched calls, as far as the bounds of both tell."""
+        wanted, count = self.query.answer(points, self.state, extrapolate, True, batched=True), points.shape[0]
+        one, two = ({n: to_numpy(a[:count, ...]) for n, a in _arrays(s).items()} for s in (made, wanted))
+        bounds = one["bound"], two["bound"]
+        off = np.linalg.norm(one["coefficients"] - two["coefficients"], axis=1)
+        good = [off <= CLOSE * (bounds[0] + bounds[1]), bounds[0] <= FAR * bounds[1], bounds[1] <= FAR * bounds[0]]
+        for name in self.query.arrays.outputs:
+            limit = CLOSE * (one[f"bound of {name}"] + two[f"bound of {name}"])
+            good.append((np.abs(one[f"output {name}"] - two[f"output {name}"]) <= limit).reshape(count, -1).all(axis=1))
+        return bool(np.all(good))
+
+    def _answer(self, points: Any, extrapolate: bool, coefficients: bool) -> Solution | None:
+        """Return the answers of the kernel, or None where a point has none."""
         query, arrays = self.query, self.query.arrays
         theta = phi = beta = None
         mus = points
@@ -87,3 +122,9 @@ class DeviceQuery:
         kept = made.gamma if coefficients else made.gamma[:, :0]
         values, bounds = named(arrays.outputs, made.outputs), named(arrays.outputs, made.output_bounds)
         return Solution(kept, values, error, bounds, mus=points, method=self.state.kind, **query.carried)
+
+
+def _arrays(solution: Solution) -> dict[str, Any]:
+    named = {"bound": solution.bound, "coefficients": solution.coefficients}
+    named |= {f"output {name}": array for name, array in solution.outputs.items()}
+    return named | {f"bound of {name}": array for name, array in solution.output_bounds.items()}

@@ -83,14 +83,15 @@ class Query:
             work, points, self.bytes_per_point, blank=blank, on_error=on_error, progress=progress, first_row=first_row
         )
 
-    def answer(self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool) -> Solution:
+    def answer(
+        self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool, batched: bool = False
+    ) -> Solution:
         """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed."""
         arrays = self.arrays
-        if self.on_host and len(points) == 1 and (one := self.one_point(state, extrapolate)) is not None:
-            single = one.solution(points, coefficients)
-            if single is not None:
-                return single
-        fused = None if state is None or self.on_host else self.fused(state)
+        one = self.one_point(state, extrapolate) if self.on_host and len(points) == 1 else None
+        if one is not None and (single := one.solution(points, coefficients)) is not None:
+            return single
+        fused = None if state is None or batched or self.on_host else self.fused(state)
         if fused is not None and (whole := fused.solution(points, extrapolate, coefficients)) is not None:
             return whole
         mus, (theta, phi, bound) = self.coefficients(points, extrapolate)
@@ -330,9 +331,8 @@ class Query:
         """The number of bytes that the arrays of one point take."""
         qa, qf = self.arrays.operators.shape[0], self.arrays.rhs.shape[0]
         entries = len(self.arrays.parameters) + qa + qf + 2 * self.arrays.size + 16
-        states = [] if self.on_host else self.arrays.estimators.values()
-        apart = 0 if self.on_host or any(map(self.fused, states)) else 4 * self._terms  # batched calls keep c apart
-        return 8 * entries if self.on_host else 16 * (entries + apart)
+        fused = self.on_host or any(map(self.fused, self.arrays.estimators.values()))
+        return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms * (not fused))  # c, in batched calls
 
     @property
     def _terms(self) -> int:

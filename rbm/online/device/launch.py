@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,6 +144,11 @@ class FusedModel:
             if not fitting:
                 return None
             variant, sizes, shared, integers, numbers = (roomy or fitting)[0]
-            kernel = cupy.RawModule(code=source(variant), options=("--std=c++17",)).get_function("query")
-            kernel.max_dynamic_shared_size_bytes = shared
+            try:
+                kernel = cupy.RawModule(code=source(variant), options=("--std=c++17",)).get_function("query")
+                kernel.max_dynamic_shared_size_bytes = shared
+            except Exception as error:  # whatever a compiler or driver has to say: the batched way needs neither
+                what = "the fused kernel cannot be compiled for this GPU, and batched calls answer instead"
+                warnings.warn(f"{what} ({error}); RBM_GPU_KERNEL=batched keeps it out", RuntimeWarning, stacklevel=2)
+                return None
             return _Ready(kernel, variant, shared, beside(integers, self.like), beside(numbers, self.like))

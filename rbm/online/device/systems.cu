@@ -157,7 +157,6 @@ DEVICE bool solve(int n, Number* a, Number*, REAL*, Wide* gamma, int lane) {
             const int other = __shfl_xor_sync(0xffffffffu, at, step);
             if (size > best || (size == best && other < at)) best = size, at = other;
         }
-        __syncwarp();
         for (int j = k + lane; j <= n && at != k; j += WARP) {
             const Number x = a[j * n + k];
             a[j * n + k] = a[j * n + at];
@@ -168,7 +167,7 @@ DEVICE bool solve(int n, Number* a, Number*, REAL*, Wide* gamma, int lane) {
             const Number factor = negative(quotient(a[k * n + i], a[k * n + k]));
             for (int j = k + 1; j <= n; ++j) a[j * n + i] = fused(factor, a[j * n + k], a[j * n + i]);
         }
-        __syncwarp();
+        __syncwarp();  // the shuffles above order no memory
     }
     for (int j = n - 1; j >= 0; --j) {
         const Number x = quotient(a[n * n + j], a[j * n + j]);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +18,7 @@ from lowrank.arrays import to_numpy
 from problems import reaction_diffusion_1d, thermal_block
 from rbm.errors import ModelError, ParameterError, StabilityError
 from rbm.online import chunks
+from rbm.online.device.source import Variant, source
 
 __all__ = ["emulated"]  # a fixture
 DEVICE = array_api_strict.Device("device1")
@@ -194,3 +197,37 @@ def test_memory_decides(emulated: EmulatedCupy) -> None:
     emulated.shared = 1 << 10
     assert_alike(moved(model).solve(mus), model.solve(mus))
     assert not emulated.launches
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        ("numbers.cu", "return a / b;", "return 5.0 * (a / b);"),
+        ("systems.cu", "1 / real(sum)", "1 / real(sum + sum)"),
+        ("residuals.cu", "b.norm[p] = norm;", "b.norm[p] = 1e-3 * norm;"),
+        ("query.cu", "to.outputs[row * outputs + o] = sum", "to.outputs[row * outputs + o] = scaled(sum, 1.01)"),
+        ("query.cu", "extern", "extern extern"),
+    ],
+)
+def test_a_kernel_that_is_wrong_is_not_used(
+    emulated: EmulatedCupy, monkeypatch: pytest.MonkeyPatch, file: str, right: str, wrong: str
+) -> None:
+    """Whatever a compiler or a GPU makes of it: the first answers are compared with those of batched calls."""
+    whole = source(Variant(False, False, True, 16, 1))
+    assert right in whole
+    monkeypatch.setattr("rbm.online.device.launch.source", lambda variant: source(variant).replace(right, wrong))
+    model = host("thermal block")
+    if file == "numbers.cu":
+        model = replace(model, operators=model.operators + 1e-3 * np.triu(model.operators, 1))  # by LU
+    there, mus = moved(model), model.parameters.sample(30, "random", rng=9)
+    launches = 0
+    for count in (20, 30):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            made = there.solve(mus[:count])
+        assert ["GPU" in str(w.message) for w in told] == [True] * (count == 20)
+        wanted = model.solve(mus[:count])
+        np.testing.assert_allclose(to_numpy(made.coefficients), wanted.coefficients, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(to_numpy(made.bound), wanted.bound, rtol=1e-6)
+        launches = launches or len(emulated.launches)
+        assert len(emulated.launches) == launches
