@@ -37,8 +37,16 @@ FEW = 4
 #: The attributes of a system that do not depend on the parameters.
 _MATRICES = frozenset(
     (
-        "solver", "inner_product", "rhs_terms", "operator_terms", "split_terms", "_factors", "_matrices", "_sum",
-        "stack", "_skews",
+        "solver",
+        "inner_product",
+        "rhs_terms",
+        "operator_terms",
+        "split_terms",
+        "_factors",
+        "_matrices",
+        "_sum",
+        "stack",
+        "_skews",
     )
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lowrank.arrays import is_complex
 from rbm.online.forms import Finish, speaks_for
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.compliant import ReducedCompliant
@@ -25,7 +26,7 @@ def finish_of(arrays: ReducedArrays) -> Finish | None:
         return None
     known = [o for o in outputs if o is not None]
     functionals, magnitudes = (np.array([o[k] for o in known]).reshape(len(known), arrays.size) for k in (0, 1))
-    if functionals.dtype.kind == "c" and "c" not in (arrays.operators.dtype.kind, arrays.rhs.dtype.kind):
+    if functionals.dtype.kind == "c" and not (is_complex(arrays.operators) or is_complex(arrays.rhs)):
         return None
     energies = tuple(o.energy() if isinstance(o, ReducedCompliant) else None for o in parts)
     stability, norms = _simple(arrays.stability, NONE, "__call__"), np.array([o[2] for o in known])

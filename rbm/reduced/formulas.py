@@ -69,10 +69,10 @@ def formulas_of(arrays: ReducedArrays, min_theta: bool, theta: bool = True) -> t
     if type(stability) is CoefficientBound and not min_theta:
         families.append(stability.coefficient)
     made = [f.steps() if type(f) is Coefficients else None for f in families]
-    places = (0, len(arrays.operators), len(arrays.operators) + len(arrays.rhs))
+    qa, qf = arrays.operators.shape[0], arrays.rhs.shape[0]
     chosen = [
         (place + q, steps)
-        for k, (place, family) in enumerate(zip(places, made, strict=False))
+        for k, (place, family) in enumerate(zip((0, qa, qa + qf), made, strict=False))
         for q, steps in enumerate(family or ())
         if k or theta
     ]

@@ -19,12 +19,13 @@ from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.reduced.arrays import ReducedArrays
+from rbm.reduced.device_query import DeviceQuery
 from rbm.reduced.error_bound import error_estimate
 from rbm.reduced.finish import NONE, finish_of, places
 from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
-from rbm.reduced.output_rows import named, shape_of
+from rbm.reduced.output_rows import certified, named, shape_of
 from rbm.reduced.outputs import AtPoints
 from rbm.reduced.placement import points_for
 from rbm.reduced.sensitivities import SlopeResidual
@@ -49,6 +50,7 @@ class Query:
         self.on_host = isinstance(arrays.operators, np.ndarray)
         self._forms: dict[tuple[str, bool], Form | None] = {}
         self._single: dict[tuple[str | None, bool], OnePoint | None] = {}
+        self._fused: dict[str, DeviceQuery | None] = {}
         self.names = arrays.parameters.names
         self.units = {**arrays.parameters.units, **arrays.output_units}
 
@@ -87,17 +89,25 @@ class Query:
         )
 
     def answer(
-        self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool, room: Solution | None = None
+        self,
+        points: Any,
+        state: Estimator | None,
+        extrapolate: bool,
+        coefficients: bool,
+        room: Solution | None = None,
+        batched: bool = False,
     ) -> Solution:
         """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed.
 
-        room : arrays where answers may be put, which are returned then
+        room : arrays where answers may be put, which are returned then; batched : not by the fused kernel of a GPU
         """
         arrays = self.arrays
-        if self.on_host and len(points) == 1 and (one := self.one_point(state, extrapolate)) is not None:
-            single = one.solution(points, coefficients)
-            if single is not None:
-                return single
+        one = self.one_point(state, extrapolate) if self.on_host and len(points) == 1 else None
+        if one is not None and (single := one.solution(points, coefficients)) is not None:
+            return single
+        fused = None if state is None or batched or self.on_host else self.fused(state)
+        if fused is not None and (whole := fused.solution(points, extrapolate, coefficients)) is not None:
+            return whole
         mus, (theta, phi, bound) = self.coefficients(points, extrapolate)
         if state is not None and self.on_host and self.finish is not None:
             form = self.form(state, theta, phi)
@@ -117,11 +127,11 @@ class Query:
         gamma, norm = self.residual(theta, phi, state, mus=mus)
         points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
-            values = self._outputs(points_at)[0]
+            values = certified(arrays.outputs, points_at)[0]
             self._check_outputs(values, "is", mus)
             return Solution(self._kept(gamma, coefficients), values, mus=points, **self.carried)
         error = self.error(norm, beta, gamma, mus, state, extrapolate)
-        values, bounds = self._outputs(points_at._replace(beta=beta, error=error.bound))
+        values, bounds = certified(arrays.outputs, points_at._replace(beta=beta, error=error.bound))
         self._check_outputs(values, "is", mus)
         self._check_outputs(bounds, "has the error bound", mus)
         kept, error = self._kept(gamma, coefficients), self.stored(error, gamma)
@@ -141,18 +151,6 @@ class Query:
         made = Formulas(self.arrays) if self.on_host else None
         return made if made is not None and len(made.program.steps) else None
 
-    def _outputs(self, at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
-        values, bounds = {}, {}
-        with np.errstate(over="ignore", invalid="ignore"):
-            for name, out in self.arrays.outputs.items():
-                if speaks_for(out, "certified", "value", "bound"):
-                    values[name], bounds[name] = out.certified(at)  # type: ignore[attr-defined]
-                else:
-                    values[name] = out.value(at.mus, at.gamma)
-                    bounds[name] = None if at.error is None else out.bound(at.mus, at.gamma, at.error)
-        return values, bounds
-
     @staticmethod
     def _kept(gamma: Any, coefficients: bool) -> Any:
         """Return gamma (m, N), or (m, 0) if it is not asked for."""
@@ -169,6 +167,11 @@ class Query:
         if key not in self._single:
             self._single[key] = OnePoint.of(self, state, extrapolate)
         return self._single[key]
+
+    def fused(self, state: Estimator) -> DeviceQuery | None:
+        """Return the way of a batch on a GPU by one kernel, made once for each estimator; None if there is none."""
+        known = self._fused
+        return known[state.kind] if state.kind in known else known.setdefault(state.kind, DeviceQuery.of(self, state))
 
     def beta(self, mus: Any, theta: Any) -> Any:
         """Return the stability bound (m,); StabilityError names the parameter where it is not positive."""
@@ -331,7 +334,8 @@ class Query:
         """The number of bytes that the arrays of one point take."""
         qa, qf = self.arrays.operators.shape[0], self.arrays.rhs.shape[0]
         entries = len(self.arrays.parameters) + qa + qf + 2 * self.arrays.size + 16
-        return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms)
+        fused = self.on_host or any(map(self.fused, self.arrays.estimators.values()))
+        return 8 * entries if self.on_host else 16 * (entries + 4 * self._terms * (not fused))  # c, in batched calls
 
     @property
     def _terms(self) -> int:

@@ -13,12 +13,13 @@ from rbm.affine.inner_product import InnerProduct
 from rbm.affine.linear_rows import LinearRows
 from rbm.affine.terms import Output
 from rbm.errors import ModelError
+from rbm.online.forms import speaks_for
 from rbm.parameters.coefficients import Coefficients
-from rbm.reduced.outputs import ReducedLinear, reduce_output
+from rbm.reduced.outputs import AtPoints, ReducedLinear, reduce_output
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored, checked_arrays
 
-__all__ = ["ReducedRows", "check_single", "named", "parts_of", "reduce_rows", "shape_of"]
+__all__ = ["ReducedRows", "certified", "check_single", "named", "parts_of", "reduce_rows", "shape_of"]
 
 
 @register("output")
@@ -112,6 +113,19 @@ def reduce_rows(product: InnerProduct, basis: np.ndarray, output: LinearRows, na
         assert isinstance(part, ReducedLinear)
         made.append(part)
     return ReducedRows(tuple(made))
+
+
+def certified(outputs: Mapping[str, Any], at: AtPoints) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return values and bounds (m,) of all outputs by name, which are checked by the caller."""
+    values, bounds = {}, {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name, out in outputs.items():
+            if speaks_for(out, "certified", "value", "bound"):
+                values[name], bounds[name] = out.certified(at)
+            else:
+                values[name] = out.value(at.mus, at.gamma)
+                bounds[name] = None if at.error is None else out.bound(at.mus, at.gamma, at.error)
+    return values, bounds
 
 
 def parts_of(output: Any) -> tuple[Any, ...]:
