@@ -1,4 +1,4 @@
-"""Examples in docstrings and in the README are run; names, files and tables in the documentation are there."""
+"""Examples in docstrings and on pages are run; names, files and tables in the documentation are there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import ast
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -49,25 +52,38 @@ def test_public_names_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "whole"])
-def test_readme_code_runs(
+def test_code_of_the_tour_runs(
     whole: bool, stored_matrices: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each block runs by itself unless it says otherwise.
-
-    It runs with the stored 66 unknowns in place of the 1026 of the sphere, and as it is.
-    """
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """Each block runs by itself, with the stored 66 unknowns in place of the 1026 of the sphere, and as it is."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tour.md").read_text(), re.S)
     assert sum("level=4" in block for block in blocks) == 1
     if whole:
         restore(monkeypatch, stored_matrices)
     else:
         blocks = [block.replace("level=4", "level=2") for block in blocks]
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
     for block in blocks:
-        if not block.startswith("# goes on from above"):
-            namespace = {}
-        exec(compile(block, "README.md", "exec"), namespace)
+        exec(compile(block, "docs/tour.md", "exec"), {})
+
+
+def test_code_of_the_readme_runs_as_a_file_and_so_do_its_commands(tmp_path: Path) -> None:
+    """In a process of its own, in an empty folder; then every command that its text names, in the same folder."""
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len([line for line in block.splitlines() if line]) <= 17  # fifteen, and imports
+    (tmp_path / "own.py").write_text(block)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "own.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "+-" in ran.stdout
+    commands = re.findall(r"`rbm ([^`]+)`", text)
+    assert {command.split()[0] for command in commands} == {"query", "info", "export"}
+    for command in commands:
+        call = [sys.executable, "-m", "rbm.command_line", *command.split()]
+        said = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert said.stdout or (tmp_path / "page.html").exists()
 
 
 def test_readme_says_what_is_resolved() -> None:
