@@ -62,6 +62,7 @@ def fields(
 
     Examples
     --------
+    >>> import rbm
     >>> from problems import reaction_diffusion_1d
     >>> model = reaction_diffusion_1d(4)
     >>> reduced = rbm.greedy(model, model.parameters.sample(8), tol=1e-6).reduced_model
