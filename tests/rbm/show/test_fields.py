@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import skfem
+from helpers import ROOT
 from skfem.helpers import dot, grad
 
 import problems
@@ -424,3 +425,14 @@ def test_pixels_interpolate_in_their_triangles() -> None:
     np.testing.assert_allclose(made[inside], (3 * x - y + 1)[inside], atol=1e-12)
     below = y <= 1 + x / 2
     assert np.array_equal(inside | (np.abs(y - 1 - x / 2) < 1e-6), below)
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    """Each block of docs/fields.md by itself, in an empty folder."""
+    pytest.importorskip("meshio")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "fields.md").read_text(), re.S)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(compile(block, "docs/fields.md", "exec"), {})
+    assert {"sweep.gif", "sweep.pvd", "sweep_0005.vtu", "u.vtu"} <= {path.name for path in tmp_path.iterdir()}
