@@ -24,8 +24,8 @@ def rounded_up(bound: float | Decimal, digits: int = 2) -> str:
 def with_bound(value: float, bound: float | None) -> str:
     """Return a value with two digits of its bound, which covers what is rounded away, or ten digits without one.
 
-    >>> with_bound(1.23456789, 2e-4), with_bound(1.5, 0.0), with_bound(-3.0, None), with_bound(0.1, 3.0)
-    ('1.23457 ± 2.1e-4', '1.5 ± 0', '-3', '0.1 ± 3.0e+0')
+    >>> with_bound(1.23456789, 2e-4), with_bound(1.5, 0.0), with_bound(-3.0, None), with_bound(0.5, 3.0)
+    ('1.23457 ± 2.1e-4', '1.5 ± 0', '-3', '0.5 ± 3.0e+0')
     """
     value = float(value)
     if bound is None or not math.isfinite(value):
