@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pytest
 from helpers.small_models import fragile_model
@@ -262,6 +263,24 @@ def test_back_and_forth_is_the_same_picture(block: Any) -> None:
     drag(window, window.sliders[0].ax, [0.0, 0.03])
     drag(window, window.sliders[0].ax, [0.03, 0.0])
     np.testing.assert_array_equal(window.picture.image(), first)
+
+
+def test_canvases_that_keep_no_background_are_drawn_in_full(fin: Any) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    class Plain(FigureCanvasAgg):
+        supports_blit = False
+
+    def make(size: tuple[float, float]) -> Any:
+        figure = mpl.figure.Figure(figsize=size)
+        Plain(figure)
+        return figure
+
+    window = Window(Explorer(fin, problems.thermal_fin_basis(1)), make)
+    for position in (0.5, 0.9):
+        window.sliders[4].set_val(position)
+        seen = {tuple(color) for color in window.picture.image().reshape(-1, 4)}
+        assert {(0xD5, 0x5E, 0x00, 255), (0x00, 0x72, 0xB2, 255)} <= seen  # the point, the curve
 
 
 def test_buttons_choose_output_coordinate_and_part(wave: Any, fin: Any) -> None:
