@@ -59,7 +59,9 @@ def figures() -> None:
     rough = reduced.truncate(8)
     window = Window(Explorer(rough, basis), agg_figure)
     window.sliders[4].set_val(0.25)
-    matplotlib.image.imsave(FIGURES / "explore.png", window.picture.image(), metadata={"Software": None})
+    picture = window.picture.image()
+    last = np.flatnonzero(np.any(picture[:, :, :3] != 255, axis=(1, 2)))[-1]  # the room for more outputs is cut off
+    matplotlib.image.imsave(FIGURES / "explore.png", picture[: last + 12], metadata={"Software": None})
 
 
 def main() -> None:

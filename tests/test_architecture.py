@@ -23,6 +23,7 @@ OPTIONAL = {
     *("torch", "transformers", "safetensors", "tokenizers", "httpx"),
     *("pandas", "polars", "xarray", "SALib", "emcee"),
     *("dask", "distributed", "loky", "mpi4py", "cloudpickle"),
+    *("pyvista", "vtk", "ipywidgets", "IPython", "PIL"),
 }
 #: The compiled kernels: imported, all together, when the first of them is called.
 COMPILED = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rbm" / "online" / "kernels").glob("*.py")}

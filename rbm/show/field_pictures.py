@@ -58,9 +58,9 @@ def figure_of(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str], head: str, c
         ax.tripcolor(one, drawn.values[k], shading="gouraud", cmap=scale.cmap, norm=scale.norm, rasterized=True)
         ax.set(aspect="equal", xlabel="$x$" if k >= count - wide else "")
         ax.set_ylabel("$y$" if k % wide == 0 else "", rotation=0, labelpad=9)
+        ax.plot(*outline(one), color="0.35", lw=0.6)
         if len(meshes) > 1:  # where the nodes were before they were moved
-            rest = _triangulation(mesh.points[:, :2], mesh.simplices)
-            ax.plot(*outline(rest), color="0.6", lw=0.7, zorder=0)
+            ax.plot(*outline(_triangulation(mesh.points[:, :2], mesh.simplices)), color="0.6", lw=0.7, zorder=0)
     if scene is None:
         _same_limits(figure.axes, meshes)
     bar = figure.colorbar(scale, ax=figure.axes, shrink=0.9)

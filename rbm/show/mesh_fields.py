@@ -130,7 +130,7 @@ def write_fields(
 def _add_facts(path: Path, facts: Mapping[str, float]) -> None:
     """Put numbers into a .vtu file as field data, which stands before the piece."""
     lines = [
-        f'<DataArray type="Float64" Name={quoteattr(name)} NumberOfTuples="1" NumberOfComponents="1" format="ascii">'
+        f'<DataArray type="Float64" Name={quoteattr(name)} NumberOfTuples="1" format="ascii">'
         f"{float(number)!r}</DataArray>"
         for name, number in facts.items()
     ]

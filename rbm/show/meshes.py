@@ -108,10 +108,11 @@ def _of_basis(basis: Any, unknowns: Any) -> FieldMesh:
     connected = local[cells].transpose(2, 0, 1).reshape(-1, cells.shape[1])
     connected = oriented(name, connected, where[shown])
     numbers = np.moveaxis(table, 1, 2).reshape(-1, several)[shown]
-    n = int(basis.N)
+    kind, count_of = "basis", int(basis.N)
     if unknowns is not None:
-        numbers = _whole(unknowns, "unknowns", (n,))[numbers]
-    return FieldMesh(where[shown], ((name, connected),), numbers if count else numbers[:, 0], n, "basis")
+        given = _whole(unknowns, "unknowns", (count_of,))
+        numbers, count_of, kind = given[numbers], int(given.max(initial=-1)) + 1, "unknowns"
+    return FieldMesh(where[shown], ((name, connected),), numbers if count else numbers[:, 0], count_of, kind)
 
 
 def _nodal(element: Any) -> tuple[np.ndarray, np.ndarray]:

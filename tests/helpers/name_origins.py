@@ -28,7 +28,8 @@ OWN = frozenset(
     rbm.PODGreedyStep rbm.ParameterError rbm.ParameterSpace rbm.PartitionedModel rbm.PartitionedResult rbm.Poles
     rbm.Posterior rbm.ReducedModel rbm.ReducedTimeModel rbm.Reduction rbm.SobolIndices rbm.Solution
     rbm.StabilityError rbm.StateEstimate rbm.TimeModel rbm.TimeSolution rbm.calibrate rbm.constrain rbm.csr
-    rbm.dask_solve rbm.differentiable rbm.expected_memory rbm.frequency_response rbm.from_pymor rbm.load rbm.poles
+    rbm.Fields
+    rbm.dask_solve rbm.differentiable rbm.expected_memory rbm.explore rbm.fields rbm.frequency_response rbm.from_pymor rbm.load rbm.poles
     rbm.posterior rbm.read_matrices rbm.register rbm.show.page_html rbm.show.write_page rbm.stability.BoundAnchored
     rbm.stability.BoundMinTheta rbm.stability.BoundNaturalNorm rbm.stability.BoundPencil rbm.stability.BoundSCM
     rbm.stability.CoefficientBound rbm.stability.Pencil rbm.stability.StabilityBound rbm.stability.Unbound
@@ -39,7 +40,9 @@ OWN = frozenset(
     lowrank.InterpolativeDecomposition lowrank.LowRankMatrix lowrank.Quantized lowrank.ResidualCodes
     lowrank.integer_product lowrank.quantize eim.EmpiricalInterpolation eim.Separation eim.lagrange
     problems.CompressedOperator problems.MappedBlocks problems.MappedTerm problems.ScatteringModel
-    problems.SurfaceMesh problems.duct_pressure problems.elastic_bracket problems.elastic_bracket_mesh
+    problems.SurfaceMesh problems.convection_diffusion_basis problems.duct_pressure problems.elastic_bracket
+    problems.elastic_bracket_basis problems.elastic_bracket_mesh problems.thermal_block_basis
+    problems.thermal_fin_basis
     problems.exact_solution problems.frequency_sweep problems.frequency_sweep_grid problems.kernel_block
     problems.mapped_grid problems.merged_terms problems.moving_heat problems.moving_heat_nodes problems.read_surface
     problems.resonant_wavenumbers problems.surface problems.thermal_block problems.thermal_block_3d

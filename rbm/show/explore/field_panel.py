@@ -18,7 +18,7 @@ Place = tuple[float, float, float, float]
 
 
 class Panel(Protocol):
-    """What shows a field."""
+    """What shows a field beside the curve."""
 
     moving: list[Any]  #: artists that change each time
     numbers: list[Any]  #: axes whose numbers change now and then

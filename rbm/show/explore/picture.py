@@ -126,9 +126,11 @@ class Picture:
         """Keep what was drawn in full as a background, and draw the rest over it."""
         canvas = self.figure.canvas
         if not canvas.supports_blit:  # all is drawn anew each time, after this one
-            for _, artists in self.pieces.values():
-                for artist in (*artists, *self._numbers):
+            moving = [*self._numbers, *(artist for _, artists in self.pieces.values() for artist in artists)]
+            if any(artist.get_animated() for artist in moving):
+                for artist in moving:
                     artist.set_animated(False)
+                canvas.draw_idle()
             return
         self._behind = {name: canvas.copy_from_bbox(self._box(place)) for name, (place, _) in self.pieces.items()}
         self._bare = self._behind["picture"]
