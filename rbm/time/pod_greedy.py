@@ -343,6 +343,8 @@ class _Run:
                 "trajectories are zero: lower tol, or check the model and its control"
             )
         duals = {name: found.reduced_model for name, found in self.duals.items()}
-        mark, basis, run = self.model.fingerprint(), self.reduction.basis, (tuple(self.history), stopped, reason)
-        reduced = with_record(finished(self.model, self.reduction, duals), mark, len(self.training), *run)
-        return PODGreedyResult(reduced, basis, *self.selected, *run, mark, self.control, dict(self.duals))
+        made, points = finished(self.model, self.reduction, duals), len(self.training)
+        mark, basis, history = self.model.fingerprint(), self.reduction.basis, tuple(self.history)
+        reduced = with_record(made, mark, points, history, stopped, reason)
+        run = history, stopped, reason, mark, self.control, dict(self.duals)
+        return PODGreedyResult(reduced, basis, *self.selected, *run)
