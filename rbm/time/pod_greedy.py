@@ -343,8 +343,9 @@ class _Run:
                 "trajectories are zero: lower tol, or check the model and its control"
             )
         duals = {name: found.reduced_model for name, found in self.duals.items()}
-        made, points = finished(self.model, self.reduction, duals), len(self.training)
-        mark, basis, history = self.model.fingerprint(), self.reduction.basis, tuple(self.history)
+        made, points, mark = finished(self.model, self.reduction, duals), len(self.training), self.model.fingerprint()
+        basis, history = self.reduction.basis, tuple(self.history)
         reduced = with_record(made, mark, points, history, stopped, reason)
-        run = history, stopped, reason, mark, self.control, dict(self.duals)
-        return PODGreedyResult(reduced, basis, *self.selected, *run)
+        return PODGreedyResult(
+            reduced, basis, *self.selected, history, stopped, reason, mark, self.control, dict(self.duals)
+        )
