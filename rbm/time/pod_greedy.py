@@ -344,8 +344,6 @@ class _Run:
             )
         duals = {name: found.reduced_model for name, found in self.duals.items()}
         made, points, mark = finished(self.model, self.reduction, duals), len(self.training), self.model.fingerprint()
-        basis, history = self.reduction.basis, tuple(self.history)
-        reduced = with_record(made, mark, points, history, stopped, reason)
-        return PODGreedyResult(
-            reduced, basis, *self.selected, history, stopped, reason, mark, self.control, dict(self.duals)
-        )
+        basis, history, found = self.reduction.basis, tuple(self.history), dict(self.duals)
+        made = with_record(made, mark, points, history, stopped, reason)
+        return PODGreedyResult(made, basis, *self.selected, history, stopped, reason, mark, self.control, found)
