@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.metadata
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
 import pytest
 from helpers import ROOT
+
+import rbm
+from rbm.storage.versions import versions
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("lowrank", "eim", "rbm", "problems", "ml")
@@ -44,6 +50,67 @@ def test_the_source_distribution_is_complete() -> None:
     kept = [p for p in (ROOT / "tests").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     assert {"conftest.py", "oracle.py", "models.py"} <= {p.name for p in kept}
     assert not [p for p in kept if any(fnmatch.fnmatch(p.name, pattern) for pattern in excluded)]
+
+
+def test_the_source_distribution_holds_every_file_of_the_repository(tmp_path: Path) -> None:
+    """It is built from the files that git knows, and compared with them."""
+    pytest.importorskip("setuptools", minversion="77", reason="it is built by the setuptools that is installed")
+    tracked = tracked_files()
+    for name in tracked:
+        target = tmp_path / "source" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    code = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    env = {**os.environ, "PYTHONPATH": ""}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "source", env=env, capture_output=True, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    name = PROJECT["project"]["name"].replace("-", "_")
+    assert archive.name == f"{name}-{PROJECT['project']['version']}.tar.gz"
+    with tarfile.open(archive) as opened:
+        held = {m.name.partition("/")[2]: m.size for m in opened.getmembers() if m.isfile()}
+    assert {n: held.get(n) for n in tracked} == {n: (ROOT / n).stat().st_size for n in tracked}
+    made = {n for n in held if n not in tracked and ".egg-info/" not in n}
+    assert made == {"PKG-INFO", "setup.cfg"}
+    assert {"tests/conftest.py", "tests/helpers/oracle.py", "Makefile", "CHANGELOG.md", "benchmarks/truth.json"} <= set(
+        held
+    )
+
+
+def tracked_files() -> list[str]:
+    """Return the files of the repository by name; skip the test outside of one."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout with git")
+    done = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    return [name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_the_version_is_one_and_the_same() -> None:
+    assert rbm.__version__ == versions()["rbm-toolkit"] == PROJECT["project"]["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{rbm.__version__}]" in changes or "## [Unreleased]" in changes
+
+
+def test_links_are_complete_or_say_that_there_are_none() -> None:
+    """All of a repository's addresses or none, and none but real ones; CITATION.cff has the same."""
+    urls, citation = PROJECT["project"]["urls"], (ROOT / "CITATION.cff").read_text()
+    assert urls["Paper"] in citation
+    public = {"Source", "Issues", "Documentation", "Changelog"}
+    assert set(urls) in ({"Paper"}, {"Paper"} | public)
+    for address in urls.values():
+        assert re.fullmatch(r"https://[\w.-]+\.\w+/[\w./-]+", address)
+        assert "example" not in address
+    known = re.findall(r"^repository-code: (.*)$", citation, re.M)
+    assert known == [urls[name] for name in ("Source",) if name in urls]
+    if "Source" not in urls:
+        assert "# There is no public repository yet." in (ROOT / "pyproject.toml").read_text()
+
+
+def test_classifiers_name_versions_that_are_allowed() -> None:
+    project = PROJECT["project"]
+    named = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
+    assert f">={named[0]}" == project["requires-python"]
+    assert not [c for c in project["classifiers"] if c.startswith("License")]  # the expression says it
 
 
 def test_the_citation_names_this_version() -> None:

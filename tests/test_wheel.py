@@ -11,7 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from test_packaging import PACKAGES, ROOT
+from test_packaging import PACKAGES, ROOT, tracked_files
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 
@@ -51,6 +51,14 @@ def test_every_package_is_imported_from_the_wheel(environment: Path, tmp_path: P
     files = run(environment / BIN / "python", "-c", code, cwd=tmp_path).split()
     assert len(files) == len(PACKAGES)
     assert all(Path(file).is_relative_to(environment) for file in files)
+
+
+def test_every_file_of_the_packages_is_in_the_wheel(environment: Path) -> None:
+    """Data and markers as well: scripts of pages, items of questions, py.typed."""
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
+    wanted = [name for name in tracked_files() if name.split("/")[0] in PACKAGES]
+    assert {"rbm/py.typed", "rbm/show/page/page.css", "ml/language/debiasing/items.jsonl"} <= set(wanted)
+    assert [name for name in wanted if not (site / name).is_file()] == []
 
 
 def test_commands_run_beside_a_module_called_problems(environment: Path, tmp_path: Path) -> None:

@@ -84,37 +84,17 @@ def run(
         )
     )
     mus = np.vstack([SHOWN, model.parameters.sample(sizes.tests, "random", rng=rng + 1)])
-    with phases("full-order marches"):
-        truth = model.solve(mus, flux, progress=progress)
-    with phases("true errors"):
-        answer = reduced.solve(mus, flux)
-        assert answer.coefficients is not None
-        errors = model.error_norms(mus, answer.coefficients, result.basis, flux)
-        rows = _rows(model, answer, errors, truth)
+    truth, answer, errors = _compared(model, result, mus, flux, progress, phases)
+    rows = _rows(model, answer, errors, truth)
     below = int((answer.bound < errors.energy).sum() + (answer.bound_l2 < errors.l2).sum())
-    compared = phases.wall("full-order marches") + phases.wall("true errors")
-    say(f"two pulses of heat, not in the training, at {len(mus)} points, {compared:.1f} s\n{table(rows, below)}")
-    summary = {
-        "study": name,
-        "unknowns": model.dimension,
-        "steps": model.steps,
-        "rng": rng,
-        "training_parameters": count,
-        "size": sizes.refinement,
-        "tolerance": tol,
-        "offline_seconds": phases.wall("offline"),
-        "online": timing,
-        "times": rows,
-        "bounds_below_true_error": below,
-        **greedy_summary(result),  # type: ignore[arg-type]  # a result of pod_greedy has the same fields
-        "basis_size": reduced.size,
-    }
+    say(f"two pulses of heat, not in the training, at {len(mus)} points\n{table(rows, below)}")
+    chosen = {"rng": rng, "training_parameters": count, "size": sizes.refinement, "tolerance": tol}
+    summary = chosen | _summary(name, model, result, phases.wall("offline"), timing, rows, below)
     write_summary(out, summary, phases)
     with phases("figures and film"):
         _figures(model, result, answer, errors, truth, out, sizes)
     write_summary(out, summary, phases)
-    say(f"where the time went\n{phases.table()}")
-    say(wrapped(f"figures, a film, summary.json and model.rbm are in {out}"))
+    say(f"where the time went\n{phases.table()}\n" + wrapped(f"figures, a film and the files are in {out}"))
     return summary
 
 
@@ -160,12 +140,50 @@ def _offline(
     """The result of POD-greedy; compiling kernels is a phase of its own."""
     compiled = compile_seconds()
     training = model.parameters.sample(size.training, "sobol", rng=rng)
-    how = {"max_basis": size.max_basis, "modes": size.modes, "control": "impulse", "progress": progress}
+    most, modes = size.max_basis, size.modes
     with phases("offline"):
-        result = rbm.pod_greedy(model, training, tol=tol, **how)
+        result = rbm.pod_greedy(
+            model, training, tol=tol, max_basis=most, modes=modes, control="impulse", progress=progress
+        )
     if compiling := compile_seconds() - compiled:
         phases.move("compiling kernels", "offline", compiling, compiling)
     return result
+
+
+def _summary(
+    name: str,
+    model: rbm.TimeModel,
+    result: rbm.PODGreedyResult,
+    offline: float,
+    timing: dict[str, float],
+    rows: list[dict[str, Any]],
+    below: int,
+) -> dict[str, Any]:
+    """The content of summary.json but what was chosen; offline : seconds; below : bounds below the true error."""
+    return {
+        "study": name,
+        "unknowns": model.dimension,
+        "steps": model.steps,
+        "offline_seconds": offline,
+        "online": timing,
+        "times": rows,
+        "bounds_below_true_error": below,
+        **greedy_summary(result),  # type: ignore[arg-type]  # a result of pod_greedy has the same fields
+        "basis_size": result.reduced_model.size,
+    }
+
+
+def _compared(
+    model: rbm.TimeModel, result: rbm.PODGreedyResult, mus: np.ndarray, flux: np.ndarray, progress: bool, phases: Phases
+) -> tuple[np.ndarray, rbm.TimeSolution, ErrorNorms]:
+    """The true trajectories, the answers of the reduced model, and their true errors."""
+    with phases("full-order marches"):
+        truth = model.solve(mus, flux, progress=progress)
+    with phases("true errors"):
+        answer = result.reduced_model.solve(mus, flux)
+        assert answer.coefficients is not None
+        errors = model.error_norms(mus, answer.coefficients, result.basis, flux)
+    return truth, answer, errors
 
 
 def _rows(

@@ -36,7 +36,7 @@ def table(comparison: Comparison, width: int | None = None) -> str:
         rows = [row[m] for row in comparison.rows if "smallest_effectivity" in row.get(m, {})]
         low, high = min(r["smallest_effectivity"] for r in rows), max(r["largest_effectivity"] for r in rows)
         below = sum(r["bounds_below_true_error"] for r in rows)
-        lines.append(f"  {m:<13}{low:9.3g} to {high:<9.3g}{below} below the true error")
+        lines.append(wrapped(f"  {m:<13}{low:9.3g} to {high:<9.3g}{below} below the true error", width))
     lines += _terms(methods, comparison.rows, width)
     return "\n".join(lines)
 

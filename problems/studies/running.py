@@ -122,9 +122,16 @@ def _offline(
     """The greedy's result, and the seconds for compiling kernels, which are a phase of their own."""
     compiled = compile_seconds()
     used = [m for m in study.estimators if m not in SELECTING or study.max_basis <= study.sampled_up_to]
-    how = {"estimators": used, "progress": progress, "relative": study.relative}
     with phases("offline"):
-        result = rbm.greedy(model, training, tol=tol, max_basis=study.max_basis, **how)
+        result = rbm.greedy(
+            model,
+            training,
+            tol=tol,
+            max_basis=study.max_basis,
+            estimators=used,
+            progress=progress,
+            relative=study.relative,
+        )
     compiling = compile_seconds() - compiled
     if compiling:
         phases.move("compiling kernels", "offline", compiling, compiling)

@@ -107,7 +107,7 @@ def _size(text: str) -> int | str:
 
 
 def _silent(text: str) -> None:
-    """Say nothing."""
+    """Say nothing of what a study reports."""
 
 
 def _to_standard_error(text: str) -> None:

@@ -42,7 +42,7 @@ def read_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], par
             raise ValueError(f"its history is {history.dtype} {history.shape}, not of {wanted} columns")
         if not np.all(np.isfinite(history[:, [0, 1, 3]])):
             raise ValueError("its history has numbers that are not finite")
-    texts = {name: str(entry[name]) for name in TEXTS}
+    date, fingerprint, evidence, stopped = (str(entry[name]) for name in TEXTS)
     known = {str(name): str(version) for name, version in entry["versions"].items()}
-    numbers = {"training": int(entry["training"]), "relative": bool(entry["relative"])}
-    return Record(**texts, versions=known, history=history, **numbers)
+    training, relative = int(entry["training"]), bool(entry["relative"])
+    return Record(date, known, fingerprint, evidence, history, training, relative, stopped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import scipy.sparse as sp
 
@@ -21,18 +21,8 @@ EVIDENCE = {
 KINDS = {"min-theta": "proved", "pencil": "proved", "scm": "proved", "natural-norm": "proved", "coefficient": "given"}
 
 
-class Bounded(Protocol):
-    """A full model, as far as it is asked here."""
-
-    stability: Any
-    stability_given: Any
-    inner_product: Any
-    product: Any
-    operator_terms: Any
-
-
-def evidence(model: Bounded) -> str:
-    """Return "proved", "measured", "sampled" or "given" for the stability bound of a full model.
+def evidence(model: Any) -> str:
+    """Return "proved", "measured", "sampled" or "given" for the stability bound of an :class:`rbm.FullOrderModel`.
 
     A user's own bound says it by an attribute `evidence`, and is "given" without. The bound from anchors is proved
     where product and terms are all sparse, a min-theta bound where its constant was not given, and nothing is where the

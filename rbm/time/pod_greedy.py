@@ -343,6 +343,7 @@ class _Run:
                 "trajectories are zero: lower tol, or check the model and its control"
             )
         duals = {name: found.reduced_model for name, found in self.duals.items()}
-        mark, basis, run = self.model.fingerprint(), self.reduction.basis, (tuple(self.history), stopped, reason)
-        reduced = with_record(finished(self.model, self.reduction, duals), mark, len(self.training), *run)
-        return PODGreedyResult(reduced, basis, *self.selected, *run, mark, self.control, dict(self.duals))
+        made, points, mark = finished(self.model, self.reduction, duals), len(self.training), self.model.fingerprint()
+        basis, history, found = self.reduction.basis, tuple(self.history), dict(self.duals)
+        made = with_record(made, mark, points, history, stopped, reason)
+        return PODGreedyResult(made, basis, *self.selected, history, stopped, reason, mark, self.control, found)

@@ -37,6 +37,17 @@ def test_a_table_of_five_estimators_fits_eighty_columns() -> None:
     ]
 
 
+@pytest.mark.parametrize(("width", "blocks"), [(79, 1), (78, 2), (60, 2), (40, 3)])
+def test_narrow_terminals_get_the_estimators_in_blocks(width: int, blocks: int) -> None:
+    shown = table(comparison({m: [1e-3, 2e-3] for m in METHODS}), width).splitlines()
+    assert max(map(len, shown)) <= width
+    heads = [line.split()[3:] for line in shown if line.startswith("  N true error")]
+    assert len(heads) == blocks
+    assert tuple(name for head in heads for name in head) == METHODS
+    rows = [line.split()[2:] for line in shown if line.startswith("  2 ")]
+    assert rows == [["2.0e-03", *"=" * (len(head) - 1)] for head in heads]  # nothing is on the left of a block's first
+
+
 def test_equal_columns_and_full_resolution_are_not_repeated() -> None:
     head, row, legend, *rest = table(comparison({m: [1e-3, 2e-3] for m in METHODS})).splitlines()
     assert head.split() == ["N", "true", "error", *METHODS]
