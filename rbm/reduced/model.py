@@ -183,9 +183,7 @@ class ReducedModel(ReducedArrays):
     def truncate(self, size: int) -> ReducedModel:
         """Return the model for the first `size` basis vectors; nothing is computed anew.
 
-        E3 and E4, whose points would change, are left out.
-
-        Raises ModelError for a size that is no whole number from 1 to N.
+        E3 and E4, whose points would change, are left out. Raises ModelError for a size that is not in 1 .. N.
         """
         if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
             raise ModelError(
