@@ -45,5 +45,6 @@ def test_a_matrix_in_units_is_what_it_is_entry_by_entry() -> None:
         np.testing.assert_array_equal(made.toarray(), expected)
         np.testing.assert_array_equal(product.in_units(matrix.toarray()), expected)
         assert made.dtype.kind in "fc"
+        assert made.has_canonical_format
         assert np.abs(made).max() == np.abs(expected).max()
     np.testing.assert_array_equal(stored.data, before)  # the user's matrix is left alone
