@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from rbm.affine.compiled_products import ResidualSizes, residual_sizes, split_matrix
 from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
-from rbm.affine.units import PROOF_LIMIT, Units, bent_down, smallest_eigenvalue, units_of
+from rbm.affine.units import PROOF_LIMIT, Units, balanced_by, bent_down, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks, sizes_in_units
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
@@ -76,12 +76,7 @@ class InnerProduct:
 
     def in_units(self, matrix: Any) -> Any:
         """Return S A S (n, n), A in the units of the product, without rounding; S = diag(balance)."""
-        if sp.issparse(matrix):
-            made: Any = sp.csr_array(matrix, dtype=np.result_type(matrix.dtype, float), copy=True)
-            made.sum_duplicates()
-            made.data = np.repeat(self.balance, np.diff(made.indptr)) * made.data * self.balance[made.indices]
-            return made
-        return self.balance[:, None] * matrix * self.balance
+        return balanced_by(self.balance, matrix)
 
     @cached_property
     def balanced(self) -> Any:

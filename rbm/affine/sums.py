@@ -64,12 +64,17 @@ class SparseSum:
         order, sequence, indices, indptr, wide = self._order
         reordered = sp.csc_array((matrix.data[sequence], indices, indptr), shape=self.shape)
         inner = solve_function(symmetric_lu(reordered, "NATURAL", wide), reordered)
-        inverse = np.argsort(order)
+        inverse = self._back
         return lambda rhs: inner(rhs[order])[inverse]
 
     def prepare(self) -> None:
         """Compute the order of the unknowns now."""
         _ = self._order
+
+    @cached_property
+    def _back(self) -> np.ndarray:
+        """Where each unknown stands in the order (n,)."""
+        return np.argsort(self.order)
 
     @property
     def order(self) -> np.ndarray:

@@ -26,6 +26,8 @@ __all__ = ["FORESEEN", "solutions", "solves"]
 SETTLED = 1e-15
 #: A solution whose last correction is larger than this has no correct digits to speak of.
 UNSETTLED = 1e-6
+#: A residual is round-off up to this share of the largest term that it is made of.
+SMALL_RESIDUAL = 1e-8
 MAX_REFINEMENTS = 12
 #: The same for a solver of the user, whose corrections may be no more than halved: 60 halvings are 1e-18.
 USER_REFINEMENTS = 60
@@ -290,9 +292,12 @@ def _own_solve(system: AffineSystem, matrix: Any, diagonal: bool) -> Solve:
 def _is_small(system: AffineSystem, r: np.ndarray, matrix: Any, rhs: np.ndarray, x: np.ndarray) -> bool:
     """Return True if the residual r is round-off of the terms it is made of (normwise, in balanced units)."""
     units = system.inner_product.balance[:, None]
+    size = np.abs(r * units).max()
+    if size <= SMALL_RESIDUAL * np.abs(rhs * units).max():
+        return True  # the other terms need not be looked at
     image = np.abs(np.asarray(matrix @ x))
     terms = np.abs(rhs) + (abs(matrix) @ np.abs(x) if not system.black_box else image)
-    return bool(np.abs(r * units).max() <= 1e-8 * np.abs(terms * units).max())
+    return bool(size <= SMALL_RESIDUAL * np.abs(terms * units).max())
 
 
 def _answered(system: AffineSystem, r: np.ndarray, matrix: Any, correction: np.ndarray) -> bool:

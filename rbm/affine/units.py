@@ -28,7 +28,7 @@ from rbm.errors import ModelError
 from rbm.solvers.definite import Prove, definiteness_error, dense, eigenvalue_from_inverse
 from rbm.solvers.factorization import Solve
 
-__all__ = ["PROOF_LIMIT", "Units", "bent_down", "smallest_eigenvalue", "units_of"]
+__all__ = ["PROOF_LIMIT", "Units", "balanced_by", "bent_down", "smallest_eigenvalue", "units_of"]
 
 #: Up to this dimension a product too ill-conditioned for the usual proof is proved definite by its inverse.
 DENSE_LIMIT = 400
@@ -39,6 +39,16 @@ STEPS = 40
 
 #: Condition number, in balanced units, from which a product of few unknowns is whitened.
 ILL_CONDITIONED = 1e6
+
+
+def balanced_by(balance: np.ndarray, matrix: Any) -> Any:
+    """Return S A S (n, n), S = diag(balance) of powers of two: sparse or dense, as A is, and without rounding."""
+    if not sp.issparse(matrix):
+        return balance[:, None] * matrix * balance
+    made: Any = sp.csr_array(matrix, dtype=np.result_type(matrix.dtype, float), copy=True)
+    made.sum_duplicates()
+    made.data = np.repeat(balance, np.diff(made.indptr)) * made.data * balance[made.indices]
+    return made
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from rbm.affine.compiled_products import TALL
 from rbm.affine.system import AffineSystem
 from rbm.arithmetic.columns import BLOCK
 from rbm.errors import ModelError, ParameterError
@@ -30,8 +31,8 @@ AT_ONCE = 11
 #: Arrays (n, m) that are alive at once where m snapshots are compressed (a test counts them): the vectors, the array of
 #: them, and what :func:`lowrank.pod` makes of it.
 POD = 6
-#: Blocks of temporaries beside them.
-BLOCKS = 8
+#: Blocks of temporaries beside them, and where products with real matrices are compiled.
+BLOCKS, COMPILED = 8, 4
 #: Bytes per stored entry of SuperLU's factors, row numbers and what is stored but zero included (measured: 12 to 14).
 ENTRY = 14
 #: Entries of both factors per entry of P, where the solver does not tell their size (meshes in the plane: 8 to 20).
@@ -95,7 +96,8 @@ def expected_memory(
     rhs = model.rhs_terms.shape[1]
     tall = (2 * (rhs + terms * size) + 2 * size) * n + size * len(stack.owner)
     width = max(rhs, terms * min(batch, together(n, terms)))
-    block = min(BLOCK, 8 * n * width) * BLOCKS + 64 * n  # and eight columns, row by row
+    blocks = COMPILED if n >= TALL and itemsize == 8 else BLOCKS
+    block = min(BLOCK, 8 * n * width) * blocks + 64 * n  # and eight columns, row by row
     step = max(AT_ONCE * n * width, POD * n * snapshots) + 4 * n * batch
     kept, made = (0, tall * itemsize) if workspace is not None else (tall * itemsize, 0)
     factors, measured = _factors(model)

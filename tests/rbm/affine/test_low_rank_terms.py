@@ -15,6 +15,8 @@ from helpers.oracle import Oracle, exact_error, exact_image, exact_solution
 
 import rbm
 from lowrank import LowRankMatrix
+from rbm.affine.inner_product import InnerProduct
+from rbm.affine.low_rank_terms import skew_sizes
 from rbm.arithmetic import extended
 from rbm.arithmetic.low_rank import SplitLowRank
 from rbm.solvers.updated import UpdatedMatrix, bordered, woodbury
@@ -394,3 +396,21 @@ def test_a_model_of_factors_alone_and_a_product_of_factors_are_refused() -> None
             [(1.0, stiffness(10)), ("1e300 * mu", LowRankMatrix(np.full((10, 1), 1e10), [1.0], np.ones((10, 1))))],
             [(1.0, np.ones(10))], stiffness(10), SPACE, 1.0,
         ).solve([1.0, 1.0])  # fmt: skip
+
+
+def test_skew_parts_are_measured_in_the_units_of_the_product_and_once() -> None:
+    rng = np.random.default_rng(5)
+    n = 12
+    inner = InnerProduct(np.diag(4.0 ** rng.integers(-3, 4, n)))
+    units = inner.balance
+    whole = rng.standard_normal((n, n))
+    near = whole + whole.T
+    near[0, 1] *= 1 + 2.0**-50
+    for term in (whole, near, near + near.T, 1j * (whole - whole.T)):
+        for matrix in (term, sp.csr_array(term)):
+            found = skew_sizes(inner, matrix)
+            scaled = np.outer(units, units) * (term - term.conj().T)
+            assert found.skew == np.abs(scaled).max()
+            assert found.size == np.abs(np.outer(units, units) * term).max()
+            assert np.linalg.norm(scaled, 2) <= found.norm <= 4 * np.linalg.norm(scaled, 2)
+            assert found.is_rounding(64.0) == (term is not whole)

@@ -106,3 +106,13 @@ def test_riesz_solves_of_a_step_are_few_calls_with_many_columns(model, snapshots
     assert calls[0] == terms
     assert calls[-1] == len(made.residual_range.gram) - 1 + terms  # corrections and defects together
     assert len(calls) <= 5
+
+
+def test_the_deviation_of_a_basis_is_measured_once_for_each_size(model, snapshots, monkeypatch) -> None:
+    measured, whole = [], InnerProduct.orthonormality
+    monkeypatch.setattr(InnerProduct, "orthonormality", lambda *a: measured.append(a[1].shape[1]) or whole(*a))
+    made = Reduction(model)
+    for count in (1, 2, 3):
+        made.extend(snapshots[:, count - 1])
+        assert made.deviation == made.deviation == whole(model.inner_product, made.basis)
+    assert measured == [1, 2, 3]
