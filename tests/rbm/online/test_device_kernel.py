@@ -90,7 +90,8 @@ def answered(model: DeviceModel, hermitian: bool, mus: np.ndarray, *given: Any, 
     if given:
         model = model._replace(program=program(FORMULAS[:3] if given[0] is None else [], 2), limits=np.zeros((2, 0)))
     fused = FusedModel(model, hermitian, there(np.zeros(1)))
-    return fused.answer(there(mus), *(there(g) for g in given or (None, None, None)), keep)
+    theta, phi, beta = (there(g) for g in given or (None, None, None))
+    return fused.answer(there(mus), theta, phi, beta, keep)
 
 
 def expected(model: DeviceModel, state: Orthonormal, mus: np.ndarray, direct: bool) -> dict[str, np.ndarray]:
