@@ -75,8 +75,6 @@ class Kernel:
 
 
 def _value(argument: Any) -> Any:
-    if argument is None:
-        return ctypes.c_void_p(None)
     if isinstance(argument, np.int64):
         return ctypes.c_int64(int(argument))
     array = argument._array
@@ -92,7 +90,6 @@ class EmulatedCupy(types.ModuleType):
         self.order, self.shared = order, shared
         self.ndarray = type("ndarray", (), {})  # array-api-compat asks for it
         self.launches: list[tuple[int, str, tuple[Any, ...]]] = []
-        self.options: tuple[str, ...] = ()
         runtime = types.SimpleNamespace(is_hip=False, memGetInfo=lambda: (1 << 34, 1 << 34))
         self.cuda = types.SimpleNamespace(runtime=runtime, Device=self._device)
 
@@ -104,8 +101,7 @@ class EmulatedCupy(types.ModuleType):
     def _device(self, _: Any) -> Any:
         return _Device({"MaxSharedMemoryPerBlockOptin": self.shared})
 
-    def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
-        self.options = options
+    def RawModule(self, *, code: str) -> Any:
         return types.SimpleNamespace(get_function=lambda name: {"query": Kernel(code, self)}[name])
 
     def get_default_memory_pool(self) -> Any:

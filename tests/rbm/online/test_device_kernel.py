@@ -230,6 +230,8 @@ def test_near_round_off_in_twice_the_precision(emulated: EmulatedCupy, is_comple
         np.testing.assert_allclose(to_numpy(made.value)[weak], (norm.value / beta)[weak], rtol=1e-9)
         np.testing.assert_allclose(to_numpy(made.floor), norm.floor / beta, rtol=1e-9)
         np.testing.assert_array_equal(to_numpy(made.resolved), norm.resolved)
+    model = model._replace(form=replace(model.form, absolute=model.form.absolute + 1.0))
+    np.testing.assert_allclose(to_numpy(answered(model, True, mus).floor), (norm.floor + 1.0) / beta, rtol=1e-12)
 
 
 def test_points_that_gain_nothing_keep_their_first_values(emulated: EmulatedCupy) -> None:
@@ -258,6 +260,16 @@ def test_a_residual_without_terms_has_no_floor(emulated: EmulatedCupy) -> None:
     assert floor[1] > 0
     wanted = state.evaluate(theta_phi(points())[0], none, to_numpy(made.gamma))
     np.testing.assert_array_equal(wanted.floor > 0, floor > 0)
+    one = np.zeros((POINTS, 2))
+    one[::2, 1] = 1e-170  # a source that is zero on the reduced space only: no solution, but a residual
+    silent = model._replace(rhs=model.rhs * np.array([[1.0], [0.0]]))
+    assert (to_numpy(answered(silent, True, points(), None, one, None).floor) > 0).tolist() == (one[:, 1] > 0).tolist()
+    # sources without a norm, which leave the terms of the solution
+    norms = np.where(np.arange(14) < 2, 0.0, state.norms)
+    form = replace(state, norms=norms, defects=1e-14 * norms).form(np.dtype(float))
+    one[:, 0] = one[:, 1]
+    made = answered(model._replace(form=form), True, points(), None, one, None)
+    assert (to_numpy(made.floor) > 0).tolist() == (one[:, 1] > 0).tolist()
 
 
 def states(emulated: EmulatedCupy) -> list[str]:
