@@ -162,12 +162,8 @@ def measured(
 
     on_device: dict[str, Callable[[], Any]] = {}
     for name, there in ways.items():
-        works: dict[str, Callable[[], Any]] = {
-            "points and answers on the device": lambda there=there: there.solve(mus_there),
-            "points and answers moved": lambda there=there: there.solve(mus).to("numpy"),
-            "points, outputs and bounds moved": lambda there=there: there.solve(mus, coefficients=False).to("numpy"),
-        }
-        on_device |= {f"{name}, {way}": waited(work) for way, work in works.items()}
+        for way, work in _works(there, mus, mus_there).items():
+            on_device[f"{name}, {way}"] = waited(work)
     threads = sorted({2, os.cpu_count() or 2})
     few = mus[: max(queries // 10, 1)]
     on_host = {f"compiled, {n} threads": _with_threads(n, lambda: model.solve(few)) for n in threads}
@@ -194,6 +190,14 @@ def measured(
             line |= {f"product_gflops_{name}": rate / 1e9 for name, rate in rates.items()}
             line |= {"share_of_product_rate": ideal * count / time, **deviations[way.partition(",")[0]]}
         yield line
+
+
+def _works(there: rbm.ReducedModel, mus: np.ndarray, mus_there: Any) -> dict[str, Callable[[], Any]]:
+    return {
+        "points and answers on the device": lambda: there.solve(mus_there),
+        "points and answers moved": lambda: there.solve(mus).to("numpy"),
+        "points, outputs and bounds moved": lambda: there.solve(mus, coefficients=False).to("numpy"),
+    }
 
 
 def models_there(model: rbm.ReducedModel, device: Device) -> dict[str, rbm.ReducedModel]:

@@ -79,7 +79,8 @@ class Energy:
 class Finish:
     """The stability bound and the outputs that turn residual norms into answers, if the kernels know their kinds."""
 
-    #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta (M,) is given
+    #: (1 + 3 Qa,): beta = s_0 min_q (s_q theta_q + s_{2Qa+q}) - sum_q s_{Qa+q} |theta_q|, where s_{2Qa+q} is 0, or
+    #: infinite for terms that the minimum leaves out; (0,): beta (M,) is given
     stability: np.ndarray
     functionals: np.ndarray  #: (outputs, N)
     magnitudes: np.ndarray  #: (outputs, N): the rounding error of output o is at most sum_i magnitudes_oi |gamma_i|

@@ -89,23 +89,17 @@ class Query:
         )
 
     def answer(
-        self,
-        points: Any,
-        state: Estimator | None,
-        extrapolate: bool,
-        coefficients: bool,
-        room: Solution | None = None,
-        batched: bool = False,
+        self, points: Any, state: Estimator | None, extrapolate: bool, coefficients: bool, room: Solution | None = None
     ) -> Solution:
         """Return everything for parameter points (m, p); raise a PointError for the first of the rows that failed.
 
-        room : arrays where answers may be put, which are returned then; batched : not by the fused kernel of a GPU
+        room : arrays where answers may be put, which are returned then
         """
         arrays = self.arrays
         one = self.one_point(state, extrapolate) if self.on_host and len(points) == 1 else None
         if one is not None and (single := one.solution(points, coefficients)) is not None:
             return single
-        fused = None if state is None or batched or self.on_host else self.fused(state)
+        fused = None if state is None or self.on_host else self.fused(state)
         if fused is not None and (whole := fused.solution(points, extrapolate, coefficients)) is not None:
             return whole
         mus, (theta, phi, bound) = self.coefficients(points, extrapolate)

@@ -177,13 +177,9 @@ class BoundMinTheta:
         return len(self.reference)
 
     def simple(self) -> np.ndarray:
-        """Return the numbers (1 + 2 Qa,) that compiled kernels need (:class:`rbm.online.forms.Finish`).
-
-        They are empty if there are skew-Hermitian terms.
-        """
-        if np.any(np.isinf(self.reference)):
-            return np.zeros(0)
-        return np.concatenate([[self._lowered], 1 / self.reference, self._slack])
+        """Return the numbers (1 + 3 Qa,) that compiled kernels need (:class:`rbm.online.forms.Finish`)."""
+        left_out = np.where(np.isinf(self.reference), np.inf, 0.0)  # of the minimum: skew-Hermitian terms
+        return np.concatenate([[self._lowered], 1 / self.reference, self._slack, left_out])
 
     @property
     def _lowered(self) -> float:

@@ -86,24 +86,32 @@ static bool release(State what, unsigned first, unsigned count) {
     return true;
 }
 
-// Run a block; order 0 is ascending, 1 descending, others are shuffled anew at every turn.
+// Put numbers in an order: 0 is ascending, 1 descending, others are shuffled anew at every call.
+static void arrange(std::vector<unsigned>& turn, unsigned order) {
+    static uint32_t random = 2463534242u;
+    const unsigned count = turn.size();
+    for (unsigned t = 0; t < count; ++t) turn[t] = order == 1 ? count - 1 - t : t;
+    for (unsigned t = count - 1; order > 1 && t > 0; --t) {
+        random ^= random << 13, random ^= random >> 17, random ^= random << 5;
+        std::swap(turn[t], turn[random % (t + 1)]);
+    }
+}
+
+// Run a block, one warp after the other, each as far as it comes without the others.
 static Error run(unsigned count, unsigned order) {
-    uint32_t random = 2463534242u + order;
-    std::vector<unsigned> turn(count);
+    std::vector<unsigned> warps(count / 32), lanes(32);
     while (true) {
-        for (unsigned t = 0; t < count; ++t) turn[t] = order == 1 ? count - 1 - t : t;
-        for (unsigned t = count - 1; order > 1 && t > 0; --t) {
-            random ^= random << 13, random ^= random >> 17, random ^= random << 5;
-            std::swap(turn[t], turn[random % (t + 1)]);
-        }
-        for (unsigned t : turn)
-            while (threads[t].state == READY) {
-                current = threadIdx.x = t;
-                swapcontext(&scheduler, &threads[t].context);
-            }
-        bool moved = release(BLOCK, 0, count);
-        for (unsigned w = 0; w < count; w += 32) moved = release(OF_WARP, w, 32) || moved;
-        if (moved) continue;
+        arrange(warps, order);
+        for (unsigned w : warps) do {
+                arrange(lanes, order);
+                for (unsigned lane : lanes) {
+                    const unsigned t = 32 * w + lane;
+                    if (threads[t].state != READY) continue;
+                    current = threadIdx.x = t;
+                    swapcontext(&scheduler, &threads[t].context);
+                }
+            } while (release(OF_WARP, 32 * w, 32));
+        if (release(BLOCK, 0, count)) continue;
         for (unsigned t = 0; t < count; ++t)
             if (threads[t].state != DONE) return DIVERGENT;
         return FINE;

@@ -17,6 +17,10 @@ __all__ = ["DeviceAnswers", "FusedModel", "cupy_of"]
 SOLVED, INDEFINITE = STATES.index("SOLVED"), STATES.index("INDEFINITE")
 #: Shared memory that the system takes for each block.
 RESERVED = 1024
+#: Shared memory that every GPU has for a block.
+LIMIT = 48 << 10
+#: The address of an array that is not there. None would be no address of an argument at all.
+NOWHERE = np.int64(0)
 #: Largest height of the stack of a program; a thread keeps it in its own memory.
 DEEPEST = 32
 
@@ -114,10 +118,10 @@ class FusedModel:
         wide = xp.complex128 if ready.variant.is_complex else xp.float64
         mus, theta, phi, beta = given
         types = (mus, xp.float64), (theta, wide), (phi, wide), (beta, xp.float64)
-        arrays = [None if a is None else cupy.ascontiguousarray(xp.astype(a, t, copy=False)) for a, t in types]
+        arrays = [NOWHERE if a is None else cupy.ascontiguousarray(xp.astype(a, t, copy=False)) for a, t in types]
         count = mus.shape[0] if rows is None else rows.shape[0]
-        inputs = ready.integers, ready.numbers, *arrays, rows, np.int64(count)
-        outputs = (to.gamma if to.gamma.shape[1] else None, *to[1:])  # nowhere for gamma: it is not written
+        inputs = ready.integers, ready.numbers, *arrays, NOWHERE if rows is None else rows, np.int64(count)
+        outputs = (to.gamma if to.gamma.shape[1] else NOWHERE, *to[1:])
         blocks = -(-count // ready.variant.points)
         with cupy.cuda.Device(device(self.like)):
             ready.kernel((blocks,), (THREADS,), (*inputs, *outputs), shared_mem=ready.shared)
@@ -133,7 +137,7 @@ class FusedModel:
         cupy = cupy_of(self.like)
         assert cupy is not None
         with cupy.cuda.Device(device(self.like)) as there:
-            limit = int(there.attributes["MaxSharedMemoryPerBlockOptin"])
+            limit = int(there.attributes.get("MaxSharedMemoryPerBlockOptin", LIMIT))
             made: list[tuple[Variant, Sizes, int, Any, Any]] = []
             for points in (16, 8, 4, 2, 1):
                 variant = Variant(self.single, self.is_complex, definite, points, self.model.program.depth)
@@ -145,7 +149,7 @@ class FusedModel:
                 return None
             variant, sizes, shared, integers, numbers = (roomy or fitting)[0]
             try:
-                kernel = cupy.RawModule(code=source(variant), options=("--std=c++17",)).get_function("query")
+                kernel = cupy.RawModule(code=source(variant)).get_function("query")
                 kernel.max_dynamic_shared_size_bytes = shared
             except Exception as error:  # whatever a compiler or driver has to say: the batched way needs neither
                 what = "the fused kernel cannot be compiled for this GPU, and batched calls answer instead"

@@ -11,12 +11,12 @@ struct Answers {
     signed char* state;    // (M,) SOLVED, INDEFINITE, NOT_FINITE, NO_BOUND or OUTSIDE
 };
 
-// s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|
+// s_0 min_q (s_q theta_q + s_{2Qa+q}) - sum_q s_{Qa+q} |theta_q|
 DEVICE double min_theta(const Sizes& s, const double* stability, const Wide* theta) {
     const int qa = (int)s.qa;
-    double least = stability[1] * real(theta[0]), spent = stability[1 + qa] * modulus(theta[0]);
+    double least = fma(stability[1], real(theta[0]), stability[1 + 2 * qa]), spent = stability[1 + qa] * modulus(theta[0]);
     for (int q = 1; q < qa; ++q) {
-        const double ratio = stability[1 + q] * real(theta[q]);
+        const double ratio = fma(stability[1 + q], real(theta[q]), stability[1 + 2 * qa + q]);
         least = least > ratio || ratio != ratio ? ratio : least;
         spent = fma(stability[1 + qa + q], modulus(theta[q]), spent);
     }

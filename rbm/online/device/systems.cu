@@ -186,7 +186,6 @@ DEVICE void solve_all(const Sizes& s, Block& b) {
     REAL* inverse = reinterpret_cast<REAL*>(b.matrices + POINTS * s.room + warps * n) + warp * n;
     for (int p = warp; p < POINTS; p += warps) {
         const bool positive = solve(n, b.matrices + p * s.room, row, inverse, b.gamma + p * n, lane);
-        __syncwarp();
         double lost = 0.0;
         for (int i = lane; i < n; i += WARP) lost += !is_finite(b.gamma[p * n + i]);
         lost = warp_sum(lost);

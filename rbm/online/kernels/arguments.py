@@ -59,8 +59,7 @@ class PackedFactor(NamedTuple):
 class PackedFinish(NamedTuple):
     """The stability bound and the outputs (:class:`rbm.online.forms.Finish`)."""
 
-    #: (1 + 2 Qa,): beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q|; (0,): beta comes with the points, or is
-    #: absent
+    #: (1 + 3 Qa,) as in :class:`rbm.online.forms.Finish`; (0,): beta comes with the points, or is absent
     stability: Any
     functionals: Any  #: (outputs * N,)
     magnitudes: Any  #: (outputs, N)

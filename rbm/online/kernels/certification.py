@@ -84,12 +84,12 @@ def compliance(finish: Any, group: int, tile: Any) -> None:
 
 @inlined
 def stability_bound(stability: Any, group: int, tile: Any) -> None:
-    """Compute beta = s_0 min_q s_q theta_q - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
+    """Compute beta = s_0 min_q (s_q theta_q + s_{2Qa+q}) - sum_q s_{Qa+q} |theta_q| into `tile.betas`."""
     qa = tile.shape[0]
-    least = splat_from(stability, 1) * real(load(tile.theta, 0))
+    least = fma(splat_from(stability, 1), real(load(tile.theta, 0)), splat_from(stability, 1 + 2 * qa))
     spent = splat_from(stability, 1 + qa) * modulus(load(tile.theta, 0))
     for q in range(1, qa):
-        ratio = splat_from(stability, 1 + q) * real(load(tile.theta, q))
+        ratio = fma(splat_from(stability, 1 + q), real(load(tile.theta, q)), splat_from(stability, 1 + 2 * qa + q))
         least = larger(least, ratio, ratio, least)
         spent = fma(splat_from(stability, 1 + qa + q), modulus(load(tile.theta, q)), spent)
     store(tile.betas, group, fnma(splat(tile.one.dtype.type(1)), spent, splat_from(stability, 0) * least))

@@ -41,7 +41,7 @@ class PointSizes(NamedTuple):
     terms: int  #: m, the number of residual coefficients
     columns: int  #: m, padded
     entries: int  #: of the factor
-    stability: int  #: 1 + 2 Qa, or 0
+    stability: int  #: 1 + 3 Qa, or 0
     compliant: int  #: Qa + 1, or 0
     constants: int  #: of the program
     depth: int  #: of its stack

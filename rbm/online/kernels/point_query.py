@@ -192,10 +192,10 @@ def norm_and_floor(model: Any, room: Any, sizes: Any) -> bool:
 def stability_of(stability: Any, theta: Any) -> float:
     """Return beta from theta (:func:`rbm.online.kernels.batch_query.stability_bound`)."""
     qa = len(theta)
-    least = stability[1] * theta[0]
+    least = fma(stability[1], theta[0], stability[1 + 2 * qa])
     spent = stability[1 + qa] * abs(theta[0])
     for q in range(1, qa):
-        ratio = stability[1 + q] * theta[q]
+        ratio = fma(stability[1 + q], theta[q], stability[1 + 2 * qa + q])
         if least > ratio:
             least = ratio
         spent = fma(stability[1 + qa + q], abs(theta[q]), spent)

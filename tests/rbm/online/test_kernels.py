@@ -330,7 +330,8 @@ def test_products_of_e4() -> None:
 
 
 @pytest.mark.parametrize("complex_valued", [False, True])
-def test_finished_answers(complex_valued: bool) -> None:
+@pytest.mark.parametrize("left_out", [None, 0, 1, 2])
+def test_finished_answers(complex_valued: bool, left_out: int | None) -> None:
     """Stability bound and outputs inside the kernel are those outside it."""
     rng = np.random.default_rng(0)
     dtype = np.complex128 if complex_valued else np.float64
@@ -338,15 +339,16 @@ def test_finished_answers(complex_valued: bool) -> None:
     operators = operators @ operators.conj().transpose(0, 2, 1)
     theta, phi = rng.uniform(1, 2, (40, 3)), random(rng, (40, 1), dtype)
     form = NormForm(random(rng, (5, 13), dtype), np.full(13, 1e-9), None, 0.0, 0.0)
+    scale = np.array([1.0, 2.0, 4.0]) * (np.arange(3) != left_out)  # zero for a term that the minimum leaves out
     finish = Finish(
-        np.array([0.5, 1.0, 2.0, 4.0, 0.01, 0.02, 0.03]),
+        np.concatenate([[0.5], scale, [0.01, 0.02, 0.03], np.where(scale > 0, 0.0, np.inf)]),
         random(rng, (2, 4), dtype),
         rng.uniform(0, 1, (2, 4)),
         np.array([2.0, 3.0]),
     )
     made = CompiledModel(operators, random(rng, (1, 4), dtype))
     plain, done = made.answer(theta, phi, form), made.answer(theta, phi, form, finish=finish)
-    beta = 0.5 * (theta * [1.0, 2.0, 4.0]).min(axis=1) - theta @ [0.01, 0.02, 0.03]
+    beta = 0.5 * (theta * scale)[:, scale > 0].min(axis=1) - theta @ [0.01, 0.02, 0.03]
     given = made.answer(theta, phi, form, finish=dataclasses.replace(finish, stability=np.zeros(0)), beta=beta)
     for other in (done, given):
         np.testing.assert_array_equal(other.gamma, plain.gamma)
@@ -355,7 +357,7 @@ def test_finished_answers(complex_valued: bool) -> None:
         np.testing.assert_allclose(other.outputs, plain.gamma @ finish.functionals.T, rtol=1e-13)
         bounds = np.outer(other.value + other.floor, finish.norms) + np.abs(plain.gamma) @ finish.magnitudes.T
         np.testing.assert_allclose(other.output_bounds, bounds, rtol=1e-14)
-    theta[7, 1], theta[9, 2] = -0.1, np.nan
+    theta[7, 1 - (left_out == 1)], theta[9, 2] = -0.1, np.nan
     broken = made.answer(theta, phi, form, finish=finish)
     assert broken.failed is not None
     assert broken.failed[9] > 0

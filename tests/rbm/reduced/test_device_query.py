@@ -42,7 +42,7 @@ def formulas() -> rbm.FullOrderModel:
 def functions() -> rbm.FullOrderModel:
     """A function that only Python knows."""
     base = two_parameter_model(40)
-    terms = list(zip((1.0, lambda mus: np.exp(mus[:, 0] / 50), "b"), base.operator_terms, strict=True))
+    terms: Any = list(zip((1.0, lambda mus: np.exp(mus[:, 0] / 50), "b"), base.operator_terms, strict=True))
     return rbm.FullOrderModel(
         terms, [(1.0, base.rhs_terms[:, 0])], base.product, base.parameters, rbm.stability.MinTheta([10.0, 10.0])
     )
@@ -175,7 +175,7 @@ def test_errors_are_those_of_the_cpu(emulated: EmulatedCupy) -> None:
         there, mus = moved(model), model.parameters.sample(7, "random", rng=8)
         mus[4, 0] = 1e6
         for extrapolate in (False, True):
-            results = []
+            results: list[Any] = []
             for one in (model, there):
                 try:
                     results.append(rows(one.solve(mus, extrapolate=extrapolate)))

@@ -58,11 +58,12 @@ def problem(rng: np.random.Generator, n: int, qa: int, qf: int, outputs: int) ->
     """Random definite terms, and everything that a kernel is told about a residual and outputs."""
     roots = rng.standard_normal((qa, n, n))
     m = qf + qa * n
+    left_out = np.where(np.arange(qa) % 3 == 1, np.inf, 0.0)  # terms that the minimum of min-theta leaves out
     energy = Energy(
         rng.uniform(0, 1e-8, (qa, n)), rng.uniform(0, 1e-9, qa), 1.1, 1e-9, rng.uniform(0, 1e-9, n)
     )  # fmt: skip
     finish = Finish(
-        np.concatenate([[0.9], rng.uniform(0.5, 2, qa), rng.uniform(0, 1e-3, qa)]),
+        np.concatenate([[0.9], rng.uniform(0.5, 2, qa), rng.uniform(0, 1e-3, qa), left_out]),
         rng.standard_normal((outputs, n)),
         rng.uniform(0, 1e-15, (outputs, n)),
         rng.uniform(0, 2, outputs),
