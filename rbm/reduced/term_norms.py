@@ -115,7 +115,7 @@ def _known(system: AffineSystem, stability: StabilityBound, small: int | None, k
     if not _differentiable(system.operator_coefficients):
         left[:] = False  # no derivative needs them
     if small is None or system.dimension <= small:
-        for q in np.flatnonzero(left):
+        for q in np.flatnonzero(left).tolist():
             known.norms[q] = _norm(inner, terms[q])
     return known
 
