@@ -36,7 +36,7 @@ myst_heading_anchors = 4
 highlight_language = "python"
 nitpicky = True
 # public names must have an entry; what is deeper inside, or not ours, has no page to link to
-nitpick_ignore_regex = [("py:.*", r"(?!(rbm|lowrank|eim|problems|ml)\.\w+$).*")]
+nitpick_ignore_regex = [("py:mod", r".*"), ("py:.*", r"(?!(rbm|lowrank|eim|problems|ml)\.\w+$).*")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
