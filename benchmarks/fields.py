@@ -1,11 +1,11 @@
 """How long a slider of ``rbm explore`` takes to show a new answer, and figures: ``python -m benchmarks.fields``.
 
 For the fin (5009 unknowns, N = 30), with and without its field, and for scattering by a sphere (complex, least
-squares): each slider goes through its range in 60 steps, as a mouse does, and then jumps to 20 random places. A
-step is all from the event to the finished picture: one answer, the response curve at 81 points where another parameter
-than its own moved, its band, the words, the field, and the drawing by Agg. Results are kept in fields.json, case
-by case, and a run goes on where the last one stopped;
-milliseconds are wall time on the machine that it names. --figures writes figures/fields.png and figures/explore.png.
+squares): each slider goes through its range in 60 steps, as a mouse does, and then jumps to 20 random places. A step is
+all from the event to the finished picture: one answer, the response curve at 81 points where another parameter than its
+own moved, its band, the words, the field, and the drawing by Agg. Results are kept in fields.json, case by case, and a
+run goes on where the last one stopped; milliseconds are wall time on the machine that it names. --figures writes
+figures/fields.png and figures/explore.png.
 """
 
 from __future__ import annotations
