@@ -89,7 +89,11 @@ class DeviceQuery:
     def _agrees(self, made: Solution, points: Any, extrapolate: bool) -> bool:
         """Return whether the first answers are those of batched calls, as far as the bounds of both tell."""
         self.trusted = False  # so that batched calls answer
-        wanted, count = self.query.answer(points, self.state, extrapolate, True), points.shape[0]
+        try:
+            wanted, count = self.query.answer(points, self.state, extrapolate, True), points.shape[0]
+        except BaseException:
+            self.trusted = None  # not known yet: the next batch is compared
+            raise
         one, two = ({n: to_numpy(a[:count, ...]) for n, a in _arrays(s).items()} for s in (made, wanted))
         bounds = one["bound"], two["bound"]
         off = np.linalg.norm(one["coefficients"] - two["coefficients"], axis=1)

@@ -24,7 +24,8 @@ def symmetric_solve(lu: Any) -> Callable[[np.ndarray], np.ndarray]:
 
     lu : of pivots on the diagonal, rows and columns in one order; L alone is kept, half of what SuperLU keeps
 
-    U is D L^T but for rounding, as large as that of the elimination, so that solves are as stable. Eight columns are
+    U is D L^T but for rounding, which solves with L multiply: on badly conditioned A their backward error is some ten
+    u, where that of LU is a tenth of u. All residuals are measured behind it. Eight columns are
     solved with in one pass over L, where SuperLU reads U once for each: n = 7081, 0.10 ms a column for 0.36, n =
     100 801, 2.0 ms for 9.7. What comes out for a column does not depend on the others. Cost: 4 nnz(L) flops a column.
     """

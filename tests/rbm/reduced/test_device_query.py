@@ -231,3 +231,15 @@ def test_a_kernel_that_is_wrong_is_not_used(
         np.testing.assert_allclose(to_numpy(made.bound), wanted.bound, rtol=1e-6)
         launches = launches or len(emulated.launches)
         assert len(emulated.launches) == launches
+
+
+def test_an_interrupted_comparison_is_made_again(emulated: EmulatedCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the first answers are compared does not keep the kernel out of all later batches."""
+    there, mus = moved(host("thermal block")), host("thermal block").parameters.sample(20, "random", rng=9)
+    with monkeypatch.context() as patch:
+        patch.setattr(there._online, "residual", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            there.solve(mus)
+    for launches in (2, 3):
+        there.solve(mus)
+        assert len(emulated.launches) == launches
