@@ -100,7 +100,7 @@ class InTime:
         return float(self.reduced.times[self.step(value)]) if j == len(self.names) - 1 else value
 
     def stride(self, j: int) -> float:
-        """Return the distance between the values of coordinate j that have an answer: of the time, that of the steps."""
+        """Return the distance between the values of coordinate j that have an answer: of the time, dt."""
         return float(self.reduced.dt) if j == len(self.names) - 1 else 0.0
 
     def answers(self, points: np.ndarray) -> Answers:
