@@ -27,7 +27,7 @@ def add_export(commands: Any) -> None:
     command = commands.add_parser(
         "export",
         help="a solution as a field on a mesh, for ParaView, or the model as a page for the browser",
-        description="Solve a saved model at one parameter point and write the solution as a field on a mesh, in a format "
+        description="Solve a saved model at one parameter point and write a solution as a field on a mesh, in a format "
         "that keeps values at points: .vtu, .vtk, .xdmf, .ply and others. Fixed unknowns are put in where the model "
         "file knows them. Several times of a model in time make a series, .pvd (with a .vtu for each) or .xdmf. With "
         "--html: write the model as one file that solves, bounds and plots in the browser, and needs nothing else.",

@@ -117,7 +117,9 @@ def _broken(mesh: FieldMesh, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _cut(x: np.ndarray, u: np.ndarray, cyclic: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return a curve, with a gap wherever an angle goes from pi to -pi or back, where no stroke should be."""
-    wraps = np.flatnonzero(np.abs(np.diff(u)) > np.pi) + 1 if cyclic else []
+    if not cyclic:
+        return x, u
+    wraps = np.flatnonzero(np.abs(np.diff(u)) > np.pi) + 1
     return np.insert(x, wraps, np.nan), np.insert(u, wraps, np.nan)
 
 

@@ -91,7 +91,7 @@ class Explorer:
         self.point[j] = self.source.snapped(j, self._value(j, float(position)))
 
     def put(self, j: int, value: float) -> None:
-        """Give coordinate j a value, the time that of the nearest step; ParameterError outside its range, NaN included."""
+        """Give coordinate j a value, the time that of the nearest step; ParameterError outside its range, or NaN."""
         low, high = self.source.ranges[j]
         if not low <= value <= high:
             raise ParameterError(f"{self.names[j]} = {value!r} is outside [{low:g}, {high:g}]")
