@@ -47,6 +47,8 @@ def _explore(options: argparse.Namespace) -> None:
     explorer = Explorer(model, mesh, unknowns=numbers)
     explorer.output = _choice("--output", options.output, explorer.outputs, explorer.output)
     explorer.over = _choice("--over", options.over, explorer.names, explorer.over)
+    if options.over is not None and explorer.fixed(explorer.over):
+        raise ParameterError(f"--over {options.over!r} has one value only, there is no curve over it")
     open_window(explorer, str(options.model))
 
 

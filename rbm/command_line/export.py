@@ -14,7 +14,7 @@ from rbm.command_line.only_array import only_array
 from rbm.command_line.points import from_values
 from rbm.errors import ModelError, ParameterError, PointError
 from rbm.show.field_series import SERIES, write_series
-from rbm.show.mesh_fields import field_data, point_data, read_mesh, write_fields
+from rbm.show.mesh_fields import checked_name, field_data, point_data, read_mesh, write_fields
 from rbm.show.page import write_page
 from rbm.time.files import load
 from rbm.time.reduced import ReducedTimeModel
@@ -27,10 +27,10 @@ def add_export(commands: Any) -> None:
     command = commands.add_parser(
         "export",
         help="a solution as a field on a mesh, for ParaView, or the model as a page for the browser",
-        description="Solve a saved model at one parameter point and write the solution as a field on a mesh, in any "
-        "format that meshio writes. Fixed unknowns are put in where the model file knows them. Several times "
-        "of a model in time make a series, .pvd (with a .vtu for each) or .xdmf. With --html: write the model as one "
-        "file that solves, bounds and plots in the browser, and needs nothing else.",
+        description="Solve a saved model at one parameter point and write a solution as a field on a mesh, in a format "
+        "that keeps values at points: .vtu, .vtk, .xdmf, .ply and others. Fixed unknowns are put in where the model "
+        "file knows them. Several times of a model in time make a series, .pvd (with a .vtu for each) or .xdmf. With "
+        "--html: write the model as one file that solves, bounds and plots in the browser, and needs nothing else.",
     )
     command.add_argument("model", type=Path, metavar="MODEL")
     command.add_argument("--html", type=Path, metavar="FILE", help="write a page, such as page.html; without all below")
@@ -69,6 +69,7 @@ def _export(options: argparse.Namespace) -> None:
         raise ParameterError(
             f"a field needs {', '.join(f'--{name}' for name in missing)}; for a page of the model give --html FILE"
         )
+    checked_name(options.name)
     model = load(options.model)
     if isinstance(model, ReducedTimeModel):
         _export_in_time(model, options)

@@ -59,7 +59,7 @@ def figure_of(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str], head: str, c
         ax.set(aspect="equal", xlabel="$x$" if k >= count - wide else "")
         ax.set_ylabel("$y$" if k % wide == 0 else "", rotation=0, labelpad=9)
         ax.plot(*outline(one), color="0.35", lw=0.6)
-        if len(meshes) > 1:  # where the nodes were before they were moved
+        if drawn.shifts is not None:  # where the nodes were before they were moved
             ax.plot(*outline(_triangulation(mesh.points[:, :2], mesh.simplices)), color="0.6", lw=0.7, zorder=0)
     if scene is None:
         _same_limits(figure.axes, meshes)
@@ -115,13 +115,21 @@ def _broken(mesh: FieldMesh, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.insert(mesh.points[nodes, 0], gaps, np.nan), np.insert(values[:, nodes], gaps, np.nan, axis=1)
 
 
+def _cut(x: np.ndarray, u: np.ndarray, cyclic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return a curve, with a gap wherever an angle goes from pi to -pi or back, where no stroke should be."""
+    if not cyclic:
+        return x, u
+    wraps = np.flatnonzero(np.abs(np.diff(u)) > np.pi) + 1
+    return np.insert(x, wraps, np.nan), np.insert(u, wraps, np.nan)
+
+
 def _lines(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str], head: str) -> Any:
     ax = axes(None)
     x, values = _broken(mesh, drawn.values)
     shades = colors(len(values))
     for shade, u, title in zip(shades, values, titles, strict=True):
         label = title.replace("\n", ", ") if len(values) == 1 else title
-        ax.plot(x, u, color=shade, lw=1.6, label=label if len(values) <= NAMED else None)
+        ax.plot(*_cut(x, u, drawn.cyclic), color=shade, lw=1.6, label=label if len(values) <= NAMED else None)
     ax.set(xlabel="$x$", ylabel=drawn.label)
     if len(values) == 1:
         ax.set_title(wrapped(f"{head}\n{titles[0]}" if head else titles[0], 66), fontsize=9)
@@ -145,7 +153,7 @@ def _line_pictures(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str]) -> Iter
     ax.title.set_fontsize(10)
 
     def draw(k: int) -> Any:
-        return ax.plot(x, values[k], color="#0072B2", lw=1.8)
+        return ax.plot(*_cut(x, values[k], drawn.cyclic), color="#0072B2", lw=1.8)
 
     shades = drawing("cm").ScalarMappable(cmap="cividis").get_cmap()(np.linspace(0, 1, 216))[:, :3]
     blue = np.array([0x00, 0x72, 0xB2]) / 255

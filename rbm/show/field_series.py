@@ -33,6 +33,8 @@ def write_series(
 ) -> None:
     """Write fields on a mesh at several times; the last file is written when all others are there.
 
+    Each file is written whole or not at all. Steps of an older series of that name are replaced one after another.
+
     path : heat.pvd, which lists heat_0003.vtu and the like beside it, numbered by `steps`; or heat.xdmf, one file,
         whose numbers are text
     steps, times : (T,)

@@ -35,7 +35,10 @@ class Drawn:
         if self.signed:
             high = max(abs(low), abs(high)) or 1.0
             return -high, high
-        return low, high if high > low else low + (abs(low) or 1.0)
+        size = max(abs(low), abs(high))
+        if high - low > 1e-12 * size:
+            return low, high
+        return low, low + (size or 1.0)  # constant up to round-off, which is no picture
 
     @property
     def cmap(self) -> str:
@@ -55,7 +58,7 @@ def check_part(values: np.ndarray, part: Any, component: Any, deform: Any, mesh:
         if not count or not whole or not 0 <= component < count:
             has = f"components 0 to {count - 1}" if count else "no components"
             raise ModelError(f"component {component!r} is not there, these fields have {has}")
-    if isinstance(deform, bool) or not np.isfinite(deform):
+    if isinstance(deform, bool) or not isinstance(deform, int | float | np.number) or not np.isfinite(deform):
         raise ModelError(f"deform must be a number, the factor of the displacements, got {deform!r}")
     if deform and count != mesh.points.shape[1]:
         raise ModelError(
@@ -81,7 +84,7 @@ def part_of(values: np.ndarray, part: str) -> np.ndarray:
 def shown(values: np.ndarray, name: str, part: str, component: int | None, deform: float) -> Drawn:
     """Return what of the fields (M, P) or (M, P, c) is drawn; arguments as of :meth:`rbm.Fields.plot`."""
     wave = np.iscomplexobj(values)
-    symbol = f"${name}_N$" if len(name) == 1 else name
+    symbol = f"${name}_N$" if len(name) == 1 and name.isalpha() else name
     shifts = deform * values.real if deform else None
     if values.ndim == 3 and component is None:
         length = np.linalg.norm(values if part == "modulus" else part_of(values, part), axis=2)

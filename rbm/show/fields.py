@@ -15,7 +15,7 @@ from rbm.show.digits import rounded_up
 from rbm.show.field_pictures import figure_of, film_of
 from rbm.show.field_series import SERIES, write_series
 from rbm.show.field_values import check_part, file_data, shown
-from rbm.show.mesh_fields import write_fields
+from rbm.show.mesh_fields import checked_name, write_fields
 from rbm.show.meshes import FieldMesh
 from rbm.show.placement import Placement, placed_on
 from rbm.show.volumes import grid_of
@@ -53,8 +53,9 @@ def fields(
         ones; by default that of the node. Of a Basis: (n,) the unknown of each of its degrees of freedom
     free : (m,) numbers of the unknowns that are solved for; all others are zero. Only for models that do not know it
     control : in time, as for :meth:`rbm.ReducedTimeModel.solve`
-    name : of the field, in figures and files
-    extrapolate : allow parameters outside the parameter space
+    name : of the field, in figures and files: letters, digits, _ - . and spaces
+    extrapolate : allow parameters outside the parameter space; this and control are refused with a solution that is
+        there already
 
     Raises ModelError for a mesh that does not fit, with the numbers on both sides and what to do, for elements without
     nodal values, and a model without its basis; what `solve` raises for points. Cost: that of `solve`, and n N per
@@ -74,8 +75,10 @@ def fields(
     (('mu = 1', 'mu = 100'), (2, 5), False)
     """
     placement = placed_on(reduced, mesh, unknowns, free)
-    if not isinstance(name, str) or not name.strip():
-        raise ModelError(f"the name of a field must be a text, got {name!r}")
+    checked_name(name)
+    if isinstance(mus, Solution | TimeSolution) and (control is not None or extrapolate):
+        given = "control" if control is not None else "extrapolate"
+        raise ModelError(f"{given}= is for points; this solution is there already, give it to solve")
     if isinstance(reduced, ReducedTimeModel):
         return _in_time(reduced, mus, placement, control, name, extrapolate)
     if control is not None:
@@ -159,12 +162,14 @@ class Fields:
     def title(self, k: int) -> str:
         """Return what a figure says of the k-th field: its parameters or time, and the bound of its error."""
         bound = rf"error $\leq$ {rounded_up(self.bounds[k])} in the {self.norm}-norm"
-        return f"{self.labels[k]}\n{bound}" if self.labels[k] else bound
+        label = _plain(self.labels[k])
+        return f"{label}\n{bound}" if label else bound
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the fields with their mesh, whole or not at all, and return the path.
 
-        path : one field, or several as u_0, u_1, .. in one file: .vtu, or what else meshio writes. A series over
+        path : one field, or several as u_0, u_1, .. in one file: .vtu, .vtk, .ply or another of
+            `rbm.show.mesh_fields.KEEPING`, formats that keep values at points. A series over
             `steps`: .pvd, with a .vtu for each beside it, or .xdmf
 
         Complex fields are u_re, u_im and u_abs; vectors of one or two components get zeros up to three. The bound
@@ -175,6 +180,7 @@ class Fields:
         meshio.
         """
         target = Path(path)
+        self._some("write")
         if target.suffix.lower() in SERIES:
             made = (file_data(self.name, u) for u in self.values)
             write_series(
@@ -204,6 +210,9 @@ class Fields:
         (extra `view3d`). Raises ModelError for more than 12 panels, and parts that are not there; ImportError without
         matplotlib or pyvista. :func:`rbm.plots.save` writes the figure.
         """
+        self._some("plot")
+        if columns is not None and (isinstance(columns, bool) or not isinstance(columns, int | np.integer)):
+            raise ModelError(f"columns must be a whole number of panels, got {columns!r}")
         if len(self) > 12 and self.mesh.dimension > 1:
             raise ModelError(
                 f"a figure has at most 12 panels, these are {len(self)} fields: take some, "
@@ -229,6 +238,7 @@ class Fields:
         One scale of colours holds for all pictures. Raises ModelError as :meth:`plot`, for another ending, and `turn`
         for more than one field.
         """
+        self._some("film")
         fields, titles = self, self._titles()
         if turn is not None:
             if isinstance(turn, bool) or not isinstance(turn, int | np.integer) or turn < 2:
@@ -250,11 +260,15 @@ class Fields:
         """
         return grid_of(self.mesh, file_data(self.name, self.values[k]), self._facts(k))
 
+    def _some(self, what: str) -> None:
+        if not len(self):
+            raise ModelError(f"there is no field here to {what}")
+
     def _titles(self) -> list[str]:
         return [self.title(k) for k in range(len(self))]
 
     def _head(self) -> str:
-        return self.common
+        return _plain(self.common)
 
     def _drawn(self, part: str, component: int | None, deform: float) -> Any:
         check_part(self.values, part, component, deform, self.mesh)
@@ -263,6 +277,11 @@ class Fields:
     def _facts(self, k: int, name: str | None = None) -> dict[str, float]:
         facts = {f"{name or self.name}_error_bound_{self.norm}_norm": float(self.bounds[k])}
         return facts | ({self.step: float(self.steps[k])} if self.step and name in (None, self.name) else {})
+
+
+def _plain(text: str) -> str:
+    """Return a text in which matplotlib takes no dollar, that of a unit, for the start of a formula."""
+    return text.replace("$", r"\$")
 
 
 def _described(space: Any, point: np.ndarray, columns: np.ndarray) -> str:

@@ -32,8 +32,9 @@ def checked_film(path: str | os.PathLike[str], fps: Any) -> str:
     ending = Path(path).suffix.lower()
     if ending not in ENDINGS:
         raise ModelError(f"{Path(path).name}: a film ends in {' or '.join(ENDINGS)}")
-    if isinstance(fps, bool) or not fps > 0:
-        raise ModelError(f"fps must be a positive number, pictures a second, got {fps!r}")
+    number = isinstance(fps, int | float | np.number) and not isinstance(fps, bool)
+    if not number or not 0.02 <= fps <= 1000:  # a picture of a .gif stays 655 seconds at most
+        raise ModelError(f"fps must be a positive number, pictures a second, got {fps!r}; from 0.02 to 1000")
     if ending == ".mp4" and shutil.which("ffmpeg") is None:
         raise ModelError(f"{Path(path).name}: .mp4 needs the program ffmpeg, which is not found; take the ending .gif")
     return ending

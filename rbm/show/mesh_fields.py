@@ -1,4 +1,4 @@
-"""Solutions as fields on the user's mesh, in any format that meshio writes: .vtu for ParaView, .xdmf, .msh, ..."""
+"""Solutions as fields on the user's mesh, in formats of meshio that keep values at points: .vtu, .vtk, .xdmf, ..."""
 
 from __future__ import annotations
 
@@ -21,7 +21,28 @@ from rbm.errors import FileFormatError, ModelError
 from rbm.reduced.model import ReducedModel
 from rbm.solution import Solution
 
-__all__ = ["field_data", "point_data", "quiet", "read_mesh", "three_coordinates", "write_fields"]
+__all__ = [
+    "KEEPING",
+    "checked_name",
+    "field_data",
+    "point_data",
+    "quiet",
+    "read_mesh",
+    "three_coordinates",
+    "write_fields",
+]
+
+#: Endings of formats in which meshio writes the values at points; in others it leaves them out without a word.
+KEEPING = (".vtu", ".vtk", ".xdmf", ".ply", ".tec", ".dat", ".avs", ".med", ".h5m")
+
+
+def checked_name(name: Any) -> str:
+    """Return the name of a field; raise ModelError for one that some format, or a label of a figure, cannot hold."""
+    if not isinstance(name, str) or not name.strip():
+        raise ModelError(f"the name of a field must be a text, got {name!r}")
+    if not all(c.isalnum() or c in "_-. " for c in name):
+        raise ModelError(f"the name of a field is made of letters, digits, _, -, . and spaces, got {name!r}")
+    return name
 
 
 def point_data(
@@ -107,13 +128,23 @@ def write_fields(
 ) -> None:
     """Write points and cells of a mesh with fields, whole or not at all; the ending of the name says the format.
 
+    path : ends in one of `KEEPING`; meshio's other formats, .msh or .stl for instance, would lose the fields
     facts : numbers by name, error bounds for instance, that become field data of .vtu; other formats have no place for
         them
 
-    Raises ModelError for a format that meshio cannot write, or not with these cells; OSError.
+    Raises ModelError for another ending, names that :func:`checked_name` refuses, and cells that the format does not
+    know; OSError.
     """
     meshio = require("meshio", "meshio", "writing a field", "mesh")
     target, points = Path(path), three_coordinates(mesh)
+    if target.suffix.lower() not in KEEPING:
+        raise ModelError(
+            f"meshio cannot write {target.name} with values at points; take one of the endings {', '.join(KEEPING)}"
+        )
+    for name, values in fields.items():
+        checked_name(name)
+        if target.suffix.lower() == ".ply" and (values.ndim > 1 or " " in name):
+            raise ModelError(f"{target.name}: .ply keeps no vectors, and no names with spaces; take .vtu, got {name!r}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             with quiet():

@@ -63,6 +63,14 @@ class Steady:
     def grid(self, j: int) -> np.ndarray | None:
         """Return the points of a curve over coordinate j, None where any will do."""
 
+    def snapped(self, j: int, value: float) -> float:
+        """Return the value of coordinate j at which there is an answer: any."""
+        return value
+
+    def stride(self, j: int) -> float:
+        """Return the distance between the values of coordinate j that have an answer: 0, all have."""
+        return 0.0
+
     def vectors(self, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the full vector (1, m) at a point (p,), and its parameters (1, p)."""
         solution = self.reduced.solve(point[None])
@@ -86,6 +94,14 @@ class InTime:
     def step(self, time: float) -> int:
         """Return the number of the time step that is nearest."""
         return int(np.clip(round(time / self.reduced.dt), 0, self.reduced.steps))
+
+    def snapped(self, j: int, value: float) -> float:
+        """Return the value of coordinate j at which there is an answer: of the time, that of the nearest step."""
+        return float(self.reduced.times[self.step(value)]) if j == len(self.names) - 1 else value
+
+    def stride(self, j: int) -> float:
+        """Return the distance between the values of coordinate j that have an answer: of the time, dt."""
+        return float(self.reduced.dt) if j == len(self.names) - 1 else 0.0
 
     def answers(self, points: np.ndarray) -> Answers:
         """Return the answers at points (K, p + 1), whose last coordinate is the time."""

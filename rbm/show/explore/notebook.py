@@ -50,7 +50,7 @@ class Notebook:
             options |= {"base": 10.0, "min": float(ends[0]), "max": float(ends[1]), "step": float(np.ptp(ends)) / 500}
             slider = self._kit.FloatLogSlider(value=float(explorer.point[j]), **options)
         else:
-            step = (high - low) / 500
+            step = explorer.source.stride(j) or (high - low) / 500
             slider = self._kit.FloatSlider(value=float(explorer.point[j]), min=low, max=high, step=step, **options)
         slider.observe(lambda change: self._moved(j, change["new"]), names="value")
         return slider

@@ -37,7 +37,9 @@ class Picture:
         start, end = left + 0.85 / width, middle - 0.15 / width
         self._columns = int((end - start) * width * 11)
         moving = self._make_curve((start, 0.46, end - start, 0.46))
-        self.words = figure.text(start, 0.34, "", va="top", fontsize=10, linespacing=1.45, animated=True)
+        self.words = figure.text(
+            start, 0.34, "", va="top", fontsize=10, linespacing=1.45, animated=True, parse_math=False
+        )
         self.panel = None
         moving.append(self.words)
         if explorer.placement is not None:
@@ -60,9 +62,9 @@ class Picture:
         (self.dot,) = self.ax.plot([], [], color=ORANGE, marker="o", ms=6, ls="none", animated=True)
         inside: dict[str, Any] = {"transform": self.ax.transAxes, "va": "bottom", "fontsize": 8.5, "color": "0.3"}
         self.note = self.ax.text(0.5, 0.03, "", ha="center", animated=True, **inside)
-        self.ax.text(1.0, 1.015, "band: certified", ha="right", **inside)
+        self.certified = self.ax.text(1.0, 1.015, "band: certified", ha="right", animated=True, **inside)
         self._numbers.append(self.ax.yaxis)
-        return [self.band, self.line, self.bar, self.dot, self.note]
+        return [self.band, self.line, self.bar, self.dot, self.note, self.certified]
 
     def update(self, *pieces: str) -> None:
         """Show the explorer as it is now; also draw other pieces anew, whose artists have changed."""
@@ -97,7 +99,8 @@ class Picture:
         if not same:
             self._labels, self._limits = labels, None
             self.ax.set(xlabel=curve.xlabel, ylabel="", xscale="log" if curve.log_x else "linear")
-            self.ax.set_title(curve.ylabel, fontsize=11, loc="left")
+            self.ax.xaxis.label.set_parse_math(False)  # units may hold dollars
+            self.ax.set_title(curve.ylabel, fontsize=11, loc="left", parse_math=False)
             self.ax.set_yscale("log" if curve.log_y else "linear")
             if not curve.log_y:
                 self.ax.yaxis.set_major_locator(drawing("ticker").MaxNLocator(5))
@@ -113,7 +116,9 @@ class Picture:
 
     def _show(self, curve: Curve) -> None:
         self.line.set_data(curve.x, curve.middle)
-        self.band.set_verts(_polygons(curve))
+        band = _polygons(curve)
+        self.band.set_verts(band)
+        self.certified.set_text("band: certified" if len(band) else "")
         x, y, low, high = curve.at
         inside = np.isfinite(y)
         self.dot.set_data([x] if inside else [], [y] if inside else [])

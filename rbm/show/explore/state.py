@@ -65,7 +65,9 @@ class Explorer:
         self.placement: Placement | None = None if mesh is None else placed_on(reduced, mesh, unknowns, free)
         self.names = self.source.names
         low, high = self.source.ranges.T
-        self.point = np.array([self._value(j, 0.5) for j in range(len(self.names))])  #: where the sliders are
+        self.point = np.array(
+            [self.source.snapped(j, self._value(j, 0.5)) for j in range(len(self.names))]
+        )  #: where the sliders are
         self.over = 0 if len(self.names) == len(reduced.parameters.names) else len(self.names) - 1
         while low[self.over] == high[self.over] and self.over < len(self.names) - 1:
             self.over += 1  # a parameter that is fixed has no curve
@@ -80,17 +82,20 @@ class Explorer:
         return tuple(self.source.reduced.outputs)
 
     def move(self, j: int, position: float) -> None:
-        """Put coordinate j to a position in [0, 1] of its range; ParameterError for others, NaN included."""
+        """Put coordinate j to a position in [0, 1] of its range; ParameterError for others, NaN included.
+
+        The time goes to that of the nearest step, whose answer is shown.
+        """
         if not 0 <= position <= 1:
             raise ParameterError(f"position {position!r} of {self.names[j]} is outside [0, 1], the ends of its range")
-        self.point[j] = self._value(j, float(position))
+        self.point[j] = self.source.snapped(j, self._value(j, float(position)))
 
     def put(self, j: int, value: float) -> None:
-        """Give coordinate j a value; ParameterError for one outside its range, NaN included."""
+        """Give coordinate j a value, the time that of the nearest step; ParameterError outside its range, or NaN."""
         low, high = self.source.ranges[j]
         if not low <= value <= high:
             raise ParameterError(f"{self.names[j]} = {value!r} is outside [{low:g}, {high:g}]")
-        self.point[j] = value
+        self.point[j] = self.source.snapped(j, value)
 
     def position(self, j: int) -> float:
         """Return where coordinate j is in its range, from 0 to 1."""

@@ -57,6 +57,7 @@ class Window:
             handle_style={"facecolor": "white", "edgecolor": "#0072B2", "size": 9},
         )  # fmt: skip
         slider.label.set_x(-0.08)
+        slider.label.set_parse_math(False)
         slider.drawon = False  # the picture draws all that moves at once
         for text in (slider.label, slider.valtext):
             text.set_fontsize(9 if rows <= 10 else 8)

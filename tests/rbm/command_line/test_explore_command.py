@@ -60,3 +60,12 @@ def test_choices_and_field(folder: Path, capsys: Any, monkeypatch: Any) -> None:
         status, said = run(capsys, str(folder / "block.rbm"), *arguments)
         assert (status, len(opened)) == (2, 1)
         assert message in said
+
+
+def test_a_curve_over_a_fixed_parameter_is_refused(folder: Path, capsys: Any) -> None:
+    space = rbm.ParameterSpace({"mu": (1.0, 2.0), "nu": (3.0, 3.0)})
+    model = rbm.FullOrderModel([("mu", np.eye(3))], [(1.0, np.ones(3))], np.eye(3), space, 1.0)
+    rbm.greedy(model, [[1.0, 3.0]], max_basis=1).reduced_model.save(folder / "fixed.rbm")
+    status, said = run(capsys, str(folder / "fixed.rbm"), "--over", "nu")
+    assert status == 2
+    assert "--over 'nu' has one value only" in said
