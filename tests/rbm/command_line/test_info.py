@@ -106,8 +106,8 @@ def test_the_history_is_that_of_the_greedy(info: Info, files: Any, name: str) ->
         wanted["effectivity"] = None if np.isnan(step.effectivity) else step.effectivity
         assert shown == wanted | {"parameter": {key: step.parameter[0]}}
     lines = info(name).splitlines()
-    start = next(k for k, line in enumerate(lines) if "N against the largest bound" in line)
-    rows = [line.split() for line in lines[start + 2 :]]
+    start = next(k for k, line in enumerate(lines) if line.split()[:3] == ["N", "largest", "bound"])
+    rows = [line.split() for line in lines[start + 1 :]]
     for step, row in zip(result.history, rows, strict=True):
         assert row[:2] == [str(step.size), f"{step.bound:.3e}"]
 
@@ -191,7 +191,7 @@ def test_the_greedy_of_a_partitioned_model_is_that_of_the_whole(info: Info, file
     assert found["leaves"][0]["training_parameters"] < 60
     older = info("cut, older", "--json")
     assert (older["stopped"], older["training_parameters"], older["history"]) == (None, None, None)
-    assert older["made"] == found["leaves"][0].get("made", older["made"])
+    assert older["made"] is not None  # as its leaves were
     text = " ".join(info("cut, older").split())
     assert "greedy stopped by: not stored" in text
     assert "no greedy run" not in text
@@ -222,7 +222,7 @@ def test_json_has_the_same_keys_for_all_kinds(info: Info, files: Any, name: str)
     found = info(name, "--json")
     assert tuple(found) == KEYS
     page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text()
-    rows = [line for line in page[page.index("| keys | what |") :].split("\n\n")[0].splitlines()[2:]]
+    rows = page[page.index("| keys | what |") :].split("\n\n")[0].splitlines()[2:]
     assert sorted(key for row in rows for key in row.split("|")[1].replace(" ", "").split(",")) == sorted(KEYS)
     there = {key for key, value in found.items() if value is not None}
     always = {"file", "kind", "bytes", "unknowns", "dtype"}
