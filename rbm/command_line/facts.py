@@ -107,7 +107,10 @@ def of_partition(model: PartitionedModel) -> Facts:
     known = next((leaf.record for leaf in model.leaves if leaf.record and leaf.record.changed), model.record)
     facts.show(_of_before("leaves", known), ["leaf", "N", "largest bound", "box"], rows, MOST_ROWS)
     facts.values["leaves"] = boxes
-    of_record(facts, model.record, model.parameters.names)
+    if model.record is None:  # older files know the runs of their leaves, at most
+        facts.say("greedy", [("stopped by", NOT_STORED)])
+    else:
+        of_record(facts, model.record, model.parameters.names)
     return facts
 
 
