@@ -110,7 +110,8 @@ def of_partition(model: PartitionedModel) -> Facts:
     if model.record is None:  # older files know the runs of their leaves, at most
         facts.say("greedy", [("stopped by", NOT_STORED)])
     else:
-        of_record(facts, model.record, model.parameters.names, "resolved in leaves")
+        of_record(facts, model.record, model.parameters.names)
+        facts.say("greedy", [("resolved", "summed over leaves, which share some training points")])
     return facts
 
 
@@ -246,8 +247,8 @@ def _about(output: ReducedOutput) -> str:
     return f"{output.kind}; bound: {BOUNDED[output.kind]}" if output.kind in BOUNDED else str(output.kind)
 
 
-def of_record(facts: Facts, record: Record | None, names: Sequence[str], resolved: str = "resolved") -> None:
-    """Say why the greedy stopped, and show N against its largest bound; `resolved` is the heading of that column."""
+def of_record(facts: Facts, record: Record | None, names: Sequence[str]) -> None:
+    """Say why the greedy stopped, and show N against its largest bound."""
     facts.say("greedy", _run(record))
     facts.values |= _run_values(record, names)
     facts.values["changed"] = list(record.changed) if record else None
@@ -269,7 +270,7 @@ def of_record(facts: Facts, record: Record | None, names: Sequence[str], resolve
     of = "relative bound" if record.relative else "largest bound"
     facts.show(
         _of_before("N against the largest bound on the training set", record),
-        ["N", of, "floor", resolved, "bound/error"],
+        ["N", of, "floor", "resolved", "bound/error"],
         rows,
         MOST_ROWS,
     )
