@@ -85,7 +85,7 @@ def of_model(model: ReducedModel) -> Facts:
 def of_partition(model: PartitionedModel) -> Facts:
     """Return what is known of a partitioned model: of its first leaf what all share, and a table of leaves."""
     facts, first = Facts(), model.leaves[0]
-    made(facts, first.record)
+    made(facts, model.record or first.record)
     sizes = [leaf.size for leaf in model.leaves]
     whole = f"{len(sizes)} leaves, N = {min(sizes)} to {max(sizes)}"
     _system(facts, first, whole, {"basis_size": max(sizes), "basis_sizes": sizes})
@@ -102,12 +102,16 @@ def of_partition(model: PartitionedModel) -> Facts:
         last = "-" if bounds is None or not len(bounds) else f"{bounds[-1]:.2e}"
         text = ", ".join(f"{name} in [{a:g}, {b:g}]" for name, (a, b) in sides.items())
         rows.append([str(k), str(leaf.size), last, text])
-        boxes.append(
-            {"basis_size": leaf.size, "box": sides, "history": history_of(leaf.record, model.parameters.names)}
-        )
-    facts.show("leaves", ["leaf", "N", "largest bound", "box"], rows, MOST_ROWS)
+        run = _run_values(leaf.record, model.parameters.names)
+        boxes.append({"basis_size": leaf.size, "box": sides, **run})
+    known = next((leaf.record for leaf in model.leaves if leaf.record and leaf.record.changed), model.record)
+    facts.show(_of_before("leaves", known), ["leaf", "N", "largest bound", "box"], rows, MOST_ROWS)
     facts.values["leaves"] = boxes
-    facts.say("greedy", _run(first.record))
+    if model.record is None:  # older files know the runs of their leaves, at most
+        facts.say("greedy", [("stopped by", NOT_STORED)])
+    else:
+        of_record(facts, model.record, model.parameters.names)
+        facts.say("greedy", [("resolved", "summed over leaves, which share some training points")])
     return facts
 
 
@@ -246,9 +250,9 @@ def _about(output: ReducedOutput) -> str:
 def of_record(facts: Facts, record: Record | None, names: Sequence[str]) -> None:
     """Say why the greedy stopped, and show N against its largest bound."""
     facts.say("greedy", _run(record))
+    facts.values |= _run_values(record, names)
+    facts.values["changed"] = list(record.changed) if record else None
     steps = history_of(record, names)
-    facts.values |= {"history": steps, "training_parameters": record.training if steps and record else None}
-    facts.values["stopped"] = record.stopped if record and record.stopped else None
     if not steps or record is None:
         return
     rows = []
@@ -265,7 +269,7 @@ def of_record(facts: Facts, record: Record | None, names: Sequence[str]) -> None
         )
     of = "relative bound" if record.relative else "largest bound"
     facts.show(
-        "N against the largest bound on the training set",
+        _of_before("N against the largest bound on the training set", record),
         ["N", of, "floor", "resolved", "bound/error"],
         rows,
         MOST_ROWS,
@@ -276,7 +280,21 @@ def _run(record: Record | None) -> list[tuple[str, str]]:
     if record is None or record.history is None:
         return [("N against bound", f"{NOT_STORED}: the file holds no greedy run")]
     points = f", {record.training} training points" if record.training else ""
-    return [("stopped by", f"{record.stopped or NOT_STORED}{points}")]
+    return [("stopped by", _of_before(f"{record.stopped or NOT_STORED}{points}", record))]
+
+
+def _of_before(text: str, record: Record | None) -> str:
+    """Return a text about a greedy run that says so where the model is no more the one that was made then."""
+    return f"{text}, {record.before}" if record and record.before else text
+
+
+def _run_values(record: Record | None, names: Sequence[str]) -> dict[str, Any]:
+    """Return what JSON says of a greedy run; None for what is not known."""
+    return {
+        "stopped": _of_before(record.stopped, record) if record and record.stopped else None,
+        "training_parameters": record.training or None if record else None,
+        "history": history_of(record, names),
+    }
 
 
 def history_of(record: Record | None, names: Sequence[str]) -> list[dict[str, Any]] | None:

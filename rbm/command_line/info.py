@@ -20,7 +20,17 @@ from rbm.storage.archive import read_archive
 from rbm.time.files import MODELS, model_of
 from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["add_info", "page"]
+__all__ = ["KEYS", "add_info", "page"]
+
+#: What --json prints of files of every kind, null where there is nothing.
+KEYS = (
+    *("file", "kind", "bytes", "made", "versions", "fingerprint"),
+    *("basis_size", "basis_sizes", "unknowns", "projection", "dtype", "operator_terms", "rhs_terms"),
+    *("operator_coefficients", "rhs_coefficients", "mass_coefficients", "quantized", "steps", "dt", "theta"),
+    *("parameters", "scale", "parameter_units", "stability", "estimators", "default_estimator", "refused"),
+    *("covers", "does_not_cover", "not_proved", "outputs", "output_units", "stopped", "changed"),
+    *("training_parameters", "history", "leaves", "selected_parameters"),
+)
 
 
 def add_info(commands: Any) -> None:
@@ -47,7 +57,8 @@ def _info(options: argparse.Namespace) -> None:
             about = of_time_model if isinstance(model, ReducedTimeModel) else of_partition
         facts = about(model)
     if options.json:
-        print(json.dumps({"file": str(options.model), "kind": kind, "bytes": size, **facts.values}, indent=1))
+        known = {"file": str(options.model), "kind": kind, "bytes": size, **facts.values}
+        print(json.dumps(dict.fromkeys(KEYS) | known, indent=1))
         return
     print(wrapped(f"{options.model.name}: a {kind}"))
     print(page(facts, [("file", f"{size} bytes")]))

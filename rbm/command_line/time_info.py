@@ -10,6 +10,9 @@ from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["of_time_model"]
 
+#: The coefficients of all terms, as JSON names them.
+KEYS = ("operator_coefficients", "mass_coefficients", "rhs_coefficients")
+
 
 def of_time_model(model: ReducedTimeModel) -> Facts:
     """Return what is known of a reduced model in time."""
@@ -35,7 +38,13 @@ def of_time_model(model: ReducedTimeModel) -> Facts:
     facts.say("", rows)
     facts.values |= {"basis_size": model.size, "unknowns": None if model.basis is None else len(model.basis)}
     facts.values |= {"dtype": str(terms.dtype), "steps": model.steps, "dt": model.dt, "theta": model.theta}
-    facts.values |= {label.replace(" ", "_"): [str(s) for s in some] for label, some in sources.items()}
+    facts.values |= {
+        "projection": terms.projection,
+        "operator_terms": int(terms.operators.shape[0]) - count,
+        "rhs_terms": int(terms.rhs.shape[0]),
+        **{key: [str(s) for s in some] for key, some in zip(KEYS, sources.values(), strict=True)},
+        "quantized": {"basis": False, "matrices": []},  # models in time have no other numbers than these
+    }
     space_table(facts, model)
     _bounds(facts, model)
     _outputs(facts, model)
@@ -56,6 +65,9 @@ def _bounds(facts: Facts, model: ReducedTimeModel) -> None:
         facts.say("error bounds", [("not proved", model.terms.measured)])
     facts.values |= {
         "stability": {"kind": kind, "evidence": known or None},
+        "estimators": list(model.terms.estimators),
+        "default_estimator": model.terms.method,
+        "refused": dict(model.terms.refused),
         "covers": covers,
         "does_not_cover": without,
         "not_proved": model.terms.measured or None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from rbm.errors import FileFormatError
 from rbm.files.model_file import header_of, model_from
+from rbm.files.record_part import read_record, write_record
 from rbm.parameters.space import ParameterSpace
 from rbm.reduced.box_tree import BoxTree
 from rbm.reduced.model import ReducedModel
@@ -30,7 +31,7 @@ def save_partition(
     The header has `leaves`, the headers of the reduced models of all leaves with the whole box as their parameters, and
     `shared`, for each leaf the names of the arrays that are those of leaf 0, bit for bit: its stability bound and P, as
     a rule. Arrays are tree/..., the cuts (:class:`rbm.reduced.box_tree.BoxTree`), and leaves/0/..., leaves/1/... as in
-    files of reduced models.
+    files of reduced models. `record` and record/history are those of the whole.
     """
     target = Path(path)
     if not overwrite and target.exists():
@@ -46,7 +47,8 @@ def save_partition(
         first = first or own
         shared.append(same)
         arrays |= {f"leaves/{k}/{name}": array for name, array in own.items() if name not in same}
-    write_archive(target, {"kind": KIND, "leaves": headers, "shared": shared}, arrays)
+    whole = write_record(model.record, arrays)
+    write_archive(target, {"kind": KIND, "leaves": headers, "shared": shared, **whole}, arrays)
 
 
 def partition_from(header: dict[str, Any], arrays: dict[str, np.ndarray], file: str) -> PartitionedModel:
@@ -70,7 +72,7 @@ def partition_from(header: dict[str, Any], arrays: dict[str, np.ndarray], file: 
             raise ValueError(f"it has {len(leaves)} leaves, its cuts make {tree.count}")
         boxed = zip(leaves, tree.boxes(space.bounds), strict=True)
         made = tuple(replace(leaf, parameters=box_space(space, box)) for leaf, box in boxed)
-        return PartitionedModel(space, tree, made)
+        return PartitionedModel(space, tree, made, read_record(header, arrays, len(space)))
     except FileFormatError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, IndexError, AttributeError) as error:

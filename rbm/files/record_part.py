@@ -24,7 +24,8 @@ def write_record(record: Record | None, arrays: dict[str, np.ndarray]) -> dict[s
         arrays[HISTORY] = record.history
     texts = {name: getattr(record, name) for name in TEXTS}
     numbers = {"training": record.training, "relative": record.relative}
-    return {"record": {**texts, **numbers, "versions": dict(record.versions)}}
+    changed = {"changed": list(record.changed)} if record.changed else {}
+    return {"record": {**texts, **numbers, **changed, "versions": dict(record.versions)}}
 
 
 def read_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], parameters: int) -> Record | None:
@@ -45,4 +46,7 @@ def read_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], par
     date, fingerprint, evidence, stopped = (str(entry[name]) for name in TEXTS)
     known = {str(name): str(version) for name, version in entry["versions"].items()}
     training, relative = int(entry["training"]), bool(entry["relative"])
-    return Record(date, known, fingerprint, evidence, history, training, relative, stopped)
+    changed = entry.get("changed", [])  # of models as they were made, and in older files, there is none
+    if not (isinstance(changed, list) and all(isinstance(text, str) for text in changed)):
+        raise ValueError(f"what was done to it since is {changed!r}, not texts")
+    return Record(date, known, fingerprint, evidence, history, training, relative, stopped, tuple(changed))

@@ -20,6 +20,7 @@ from rbm.greedy.run import Run
 from rbm.greedy.snapshots import Snapshots
 from rbm.reduced.box_tree import BoxTree
 from rbm.reduced.partitioned import PartitionedModel
+from rbm.reduced.record import Record, recorded
 from rbm.storage.workspace import Workspace
 from rbm.weak_greedy import StoppingRule
 from rbm.workers.crew import Crew
@@ -170,7 +171,7 @@ class Search:
         space, runs = self.model.parameters, tuple(found for found, _ in leaves)
         boxed = (replace(found.reduced_model, parameters=box_space(space, ends)) for found, ends in leaves)
         stopped, reason = _ended(runs, self.settings.rule, why)
-        return PartitionedResult(
+        result = PartitionedResult(
             PartitionedModel(space, tree, tuple(boxed)),
             runs,
             self.truth.parameters,
@@ -181,6 +182,10 @@ class Search:
             self.model.fingerprint(),
             self.settings.relative,
         )
+        model, ended = result.reduced_model, (len(self.training), f"{stopped}: {reason}", result.relative)
+        known = None if (first := model.leaves[0].record) is None else Record(evidence=first.evidence)
+        record = recorded(known, result.fingerprint, result.history, *ended)
+        return replace(result, reduced_model=replace(model, record=record))
 
 
 def _ended(runs: Sequence[GreedyResult], rule: StoppingRule, why: str) -> tuple[Stopped, str]:

@@ -28,7 +28,7 @@ from rbm.reduced.origin import check_origin
 from rbm.reduced.placement import beside_model, numbers_for, placed
 from rbm.reduced.precision_change import converted_arrays, interpolated_squares, recalibrated
 from rbm.reduced.quantization import quantized_fields
-from rbm.reduced.shortened import compress, truncated_fields
+from rbm.reduced.shortened import compressed_fields, truncated_fields
 from rbm.reduced.stored_solutions import coded, decoded, reconstructed
 from rbm.reduced.streams import stream
 from rbm.reduced.term_norms import term_norms_of
@@ -247,8 +247,7 @@ class ReducedModel(ReducedArrays):
         Raises ModelError without that estimator, ParameterError for a bad sample.
         """
         host = self._on_host()
-        state = compress(host, host._online, rtol, tol, training)
-        return self._beside(replace(host, estimators={**host.estimators, state.method: state}))
+        return self._beside(replace(host, **compressed_fields(host, host._online, rtol, tol, training)))
 
     def quantize(
         self, bits: Any = 8, *, rotate: bool = True, training: Any = None, product: Any = None

@@ -27,6 +27,7 @@ from rbm.reduced.model import ReducedModel
 from rbm.reduced.origin import check_origin
 from rbm.reduced.outputs import ReducedOutput
 from rbm.reduced.partition_query import PartitionQuery, by_leaf
+from rbm.reduced.record import Record
 from rbm.reduced.streams import stream
 from rbm.solution import Solution, coefficients_of
 
@@ -50,6 +51,7 @@ class PartitionedModel:
     parameters: ParameterSpace  #: the whole box
     tree: BoxTree  #: where it is cut
     leaves: tuple[ReducedModel, ...]  #: a reduced model for each box, whose parameter space is that box
+    record: Record | None = None  #: how the whole was made; each leaf has its own; None in older files
 
     def __post_init__(self) -> None:
         if len(self.leaves) != self.tree.count:
@@ -177,7 +179,10 @@ class PartitionedModel:
         """
         if isinstance(size, bool) or not (isinstance(size, int | np.integer) and 0 < size <= self.size):
             raise ModelError(f"cannot truncate a model of {self.size} basis vectors to {size!r}")
-        return self._each(lambda leaf: leaf.truncate(min(size, leaf.size)))
+        if size == self.size:
+            return self
+        record = None if self.record is None else self.record.shortened(size)
+        return replace(self, record=record)._each(lambda leaf: leaf.truncate(min(size, leaf.size)))
 
     def astype(self, dtype: Any) -> PartitionedModel:
         """Return the model in "float32" or "float64", as :meth:`rbm.ReducedModel.astype`."""
@@ -323,7 +328,8 @@ class PartitionedModel:
         leaves = tuple(map(change, self.leaves))
         if all(new is old for new, old in zip(leaves, self.leaves, strict=True)):
             return self
-        return replace(self, leaves=leaves)
+        record = None if self.record is None else self.record.beside([leaf.record for leaf in leaves])
+        return replace(self, leaves=leaves, record=record)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields, for pickle and copy."""

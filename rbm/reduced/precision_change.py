@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rbm.arithmetic.precision import converted
+from rbm.arithmetic.precision import converted, is_single
 from rbm.errors import EstimatorUnusable, ModelError
 from rbm.estimators import Estimator
 from rbm.estimators.interpolated_square import InterpolatedSquare
@@ -35,7 +35,11 @@ def converted_arrays(arrays: ReducedArrays, dtype: np.dtype) -> dict[str, Any]:
     operators = converted("the reduced operators", arrays.operators, dtype)
     rhs = converted("the reduced right-hand sides", arrays.rhs, dtype)
     # codes stand for the numbers before: those of the other precision are others
-    return {"operators": operators, "rhs": rhs, "coded_matrices": {}, "estimators": states, "refused": refused}
+    record = arrays.record
+    if record is not None and is_single(dtype):  # wider arrays hold the same numbers
+        record = record.after(f"rounded to {dtype.name}")
+    of_state = {"estimators": states, "refused": refused, "record": record}
+    return {"operators": operators, "rhs": rhs, "coded_matrices": {}, **of_state}
 
 
 def interpolated_squares(estimators: Mapping[str, Estimator]) -> dict[str, InterpolatedSquare]:

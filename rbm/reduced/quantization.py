@@ -46,6 +46,9 @@ def quantized_fields(
         made |= _basis_fields(arrays, query, parts["basis"], rotate, training, product)
     if "matrices" in parts:
         made |= _matrix_fields(arrays, parts["matrices"])
+    if arrays.record is not None:
+        said = ", ".join(f"{part} in {bits:g} bits" for part, bits in parts.items())
+        made["record"] = arrays.record.after(f"quantised ({said})")
     return made
 
 

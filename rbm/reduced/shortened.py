@@ -19,7 +19,7 @@ from rbm.online.reference import residual_coefficients
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.online_query import Query
 
-__all__ = ["compress", "truncated_fields"]
+__all__ = ["compressed_fields", "truncated_fields"]
 
 #: Number of sample points when none are given.
 SAMPLE = 512
@@ -48,10 +48,10 @@ def truncated_fields(arrays: ReducedArrays, size: int) -> dict[str, Any]:
     }
 
 
-def compress(
+def compressed_fields(
     arrays: ReducedArrays, query: Query, rtol: float = 0.01, tol: float | None = None, training: Any = None
-) -> Orthonormal:
-    """Return E_onb with a shorter factor; see :meth:`rbm.ReducedModel.compress`.
+) -> dict[str, Any]:
+    """Return what is different with a shorter factor of E_onb; see :meth:`rbm.ReducedModel.compress`.
 
     query : solves the reduced system of `arrays`
     """
@@ -70,7 +70,10 @@ def compress(
     gamma = query.solve(mus, estimate=False).coefficients
     allowed = rtol * float(np.median(state.evaluate(theta, phi, gamma).value)) if tol is None else float(tol)
     sizes = np.abs(residual_coefficients(theta, phi, widened(gamma)))
-    return _shortened(state, sizes, allowed)
+    made, record = _shortened(state, sizes, allowed), arrays.record
+    if record is not None and len(made.factor) < len(state.factor):
+        record = record.after("compressed")
+    return {"estimators": {**arrays.estimators, made.method: made}, "record": record}
 
 
 def _shortened(state: Orthonormal, sizes: np.ndarray, allowed: float) -> Orthonormal:

@@ -15,6 +15,7 @@ from helpers.parabolic import heat
 
 import rbm
 from rbm.command_line import main
+from rbm.command_line.info import KEYS
 
 Info = Callable[..., Any]
 
@@ -34,9 +35,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "complex": small.reduced_model,
         "quantised": run.reduced_model.quantize(8),
         "single": run.reduced_model.astype("float32"),
+        "shortened": run.reduced_model.truncate(2),
         "old": replace(run.reduced_model, record=None),
         "given": rbm.project(model, run.basis[:, :2]),
         "partitioned": cut.reduced_model,
+        "cut, older": replace(cut.reduced_model, record=None),
+        "cut, rounded": cut.reduced_model.astype("float32"),
         "time": times.reduced_model,
         "run": run,
         "cut run": cut,
@@ -57,7 +61,9 @@ def info(files: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str])
     return shown
 
 
-NAMES = ("model", "complex", "quantised", "single", "old", "given", "partitioned", "time", "run", "cut run", "time run")
+RUNS = ("run", "cut run", "time run")
+PARTITIONED = ("partitioned", "cut, older", "cut, rounded")
+NAMES = ("model", "complex", "quantised", "single", "shortened", "old", "given", *PARTITIONED, "time", *RUNS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,8 +106,8 @@ def test_the_history_is_that_of_the_greedy(info: Info, files: Any, name: str) ->
         wanted["effectivity"] = None if np.isnan(step.effectivity) else step.effectivity
         assert shown == wanted | {"parameter": {key: step.parameter[0]}}
     lines = info(name).splitlines()
-    start = next(k for k, line in enumerate(lines) if "N against the largest bound" in line)
-    rows = [line.split() for line in lines[start + 2 :]]
+    start = next(k for k, line in enumerate(lines) if line.split()[:3] == ["N", "largest", "bound"])
+    rows = [line.split() for line in lines[start + 1 :]]
     for step, row in zip(result.history, rows, strict=True):
         assert row[:2] == [str(step.size), f"{step.bound:.3e}"]
 
@@ -171,7 +177,67 @@ def test_partitioned_models_have_a_table_of_leaves(info: Info, files: Any) -> No
     for leaf, box, of in zip(found["leaves"], model.boxes, files[1]["cut run"].runs, strict=True):
         np.testing.assert_array_equal(list(leaf["box"].values()), box)
         assert leaf["history"][-1]["bound"] == of.history[-1].bound
+        assert leaf["stopped"] == f"{of.stopped}: {of.reason}"
     assert f"{of.history[-1].bound:.2e}" in info("partitioned")
+
+
+def test_the_greedy_of_a_partitioned_model_is_that_of_the_whole(info: Info, files: Any) -> None:
+    run = files[1]["cut run"]
+    found, text = info("partitioned", "--json"), " ".join(info("partitioned").split())
+    said = f"{run.stopped}: {run.reason}"
+    assert (found["stopped"], found["training_parameters"]) == (said, 60)
+    assert f"stopped by: {said}, 60 training points" in text
+    assert [(s["size"], s["bound"]) for s in found["history"]] == [(s.size, s.bound) for s in run.history]
+    assert found["leaves"][0]["training_parameters"] < 60
+    older = info("cut, older", "--json")
+    assert (older["stopped"], older["training_parameters"], older["history"]) == (None, None, None)
+    assert older["made"] is not None  # as its leaves were
+    text = " ".join(info("cut, older").split())
+    assert "greedy stopped by: not stored" in text
+    assert "no greedy run" not in text
+    assert "leaves, of the model before it was rounded to float32" in " ".join(info("cut, rounded").split())
+
+
+def test_a_model_that_was_changed_since_does_not_claim_the_bounds_of_before(info: Info, files: Any) -> None:
+    run = files[1]["result"]
+    claimed = f"{run.stopped}: {run.reason}"
+    for name, words in (
+        ("single", "rounded to float32"),
+        ("shortened", "shortened to N = 2"),
+        ("quantised", "quantised (basis in 8 bits)"),
+    ):
+        found, text = info(name, "--json"), " ".join(info(name).split())
+        before = f"of the model before it was {words}"
+        assert found["changed"] == [words]
+        assert found["stopped"] == f"{claimed}, {before}"
+        assert f"stopped by: {claimed}, 50 training points, {before}" in text
+        assert f"N against the largest bound on the training set, {before}" in text
+    assert [step["size"] for step in info("shortened", "--json")["history"]] == [0, 1, 2]
+    assert info("model", "--json")["changed"] == []
+    assert "before it was" not in info("model")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_json_has_the_same_keys_for_all_kinds(info: Info, files: Any, name: str) -> None:
+    found = info(name, "--json")
+    assert tuple(found) == KEYS
+    page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text()
+    rows = page[page.index("| keys | what |") :].split("\n\n")[0].splitlines()[2:]
+    assert sorted(key for row in rows for key in row.split("|")[1].replace(" ", "").split(",")) == sorted(KEYS)
+    there = {key for key, value in found.items() if value is not None}
+    always = {"file", "kind", "bytes", "unknowns", "dtype"}
+    of_models = always | {"basis_size", "projection", "operator_terms", "rhs_terms", "operator_coefficients"}
+    of_models |= {"rhs_coefficients", "quantized", "parameters", "stability", "estimators", "default_estimator"}
+    assert there >= (always if name in RUNS else of_models)
+    assert (found["leaves"] is not None) == (name in PARTITIONED)
+    assert (found["selected_parameters"] is not None) == (name in RUNS)
+    if name == "time":
+        model = files[1]["time"]
+        spatial, masses = heat(12, steps=3, dt=0.1).spatial, len(model.mass_coefficients)
+        assert found["operator_terms"] == len(found["operator_coefficients"]) == len(spatial.operator_terms)
+        assert found["rhs_terms"] == len(found["rhs_coefficients"])
+        assert found["operator_terms"] + masses == len(model.terms.operators)
+        assert (found["estimators"], found["default_estimator"]) == (["orthonormal"], "orthonormal")
 
 
 def test_runs_say_what_goes_on_with_them(info: Info) -> None:

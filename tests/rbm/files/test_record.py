@@ -56,7 +56,7 @@ def test_the_record_of_a_run_says_what_the_run_says(result: rbm.GreedyResult, tm
 
 def test_it_stays_with_the_model(result: rbm.GreedyResult, tmp_path: Path) -> None:
     model = result.reduced_model
-    for other in (model.astype("float32"), model.compress(), model.sketch(), model.quantize(8), model.to("numpy")):
+    for other in (model.sketch(), model.to("numpy"), model.astype("float64"), model.truncate(model.size)):
         assert other.record is model.record
     shorter = model.truncate(2).record
     assert shorter.history[:, 0].tolist() == [0, 1, 2]
@@ -66,6 +66,65 @@ def test_it_stays_with_the_model(result: rbm.GreedyResult, tmp_path: Path) -> No
     np.testing.assert_array_equal(without.solve(mus).bound, model.solve(mus).bound)
     without.save(tmp_path / "m")
     assert rbm.load(tmp_path / "m").record is None
+
+
+def test_it_says_what_was_done_to_the_model_since(result: rbm.GreedyResult, tmp_path: Path) -> None:
+    model = result.reduced_model
+    single, rounded = model.astype("float32"), ("rounded to float32",)
+    few = {"basis": 7.5, "matrices": 12}
+    changed = {
+        (): model,
+        ("shortened to N = 2",): model.truncate(2),
+        rounded: single,
+        (*rounded, "shortened to N = 3", "shortened to N = 2"): single.truncate(3).truncate(2),
+        ("quantised (basis in 8 bits)",): model.quantize(8),
+        ("quantised (basis in 7.5 bits, matrices in 12 bits)",): model.quantize(few),
+        ("compressed",): model.compress(rtol=1.0),
+    }
+    for k, (words, other) in enumerate(changed.items()):
+        other.save(tmp_path / str(k))
+        for one in (other, rbm.load(tmp_path / str(k))):
+            assert one.record.changed == words
+            assert one.record.stopped == model.record.stopped
+    assert single.astype("float64").record.changed == rounded
+    assert single.record.history is model.record.history
+    assert model.compress(tol=0.0).record is model.record
+    assert replace(model, record=None).truncate(2).record is None
+    assert "changed" not in read_archive(tmp_path / "0", "reduced model")[0]["record"]
+    assert read_archive(tmp_path / "1", "reduced model")[0]["record"]["changed"] == ["shortened to N = 2"]
+
+
+def test_models_in_time_say_what_was_done_to_them_since() -> None:
+    model = heat(12, steps=3, dt=0.1)
+    made = rbm.pod_greedy(model, model.parameters.sample(4), max_basis=3).reduced_model
+    assert made.truncate(2).astype("float32").terms.record.changed == ("shortened to N = 2", "rounded to float32")
+
+
+def test_partitioned_models_have_the_record_of_the_whole(tmp_path: Path) -> None:
+    full = make_case("two parameters").model
+    cut = rbm.greedy(full, full.parameters.sample(60), tol=1e-3, max_basis=4, split=True, relative=True)
+    model = cut.reduced_model
+    assert len(model.leaves) > 1
+    model.save(tmp_path / "p")
+    for record in (model.record, rbm.load(tmp_path / "p").record):
+        assert record.stopped == f"{cut.stopped}: {cut.reason}"
+        assert (record.training, record.relative, record.fingerprint, record.changed) == (60, True, cut.fingerprint, ())
+        assert record.history[:, :2].tolist() == [[step.size, step.bound] for step in cut.history]
+        assert record.evidence == model.leaves[0].record.evidence
+    assert model.truncate(model.size).record is model.record
+    shorter = model.truncate(2).astype("float32")
+    shorter.save(tmp_path / "s")
+    for record in (shorter.record, rbm.load(tmp_path / "s").record):
+        assert record.changed == ("shortened to N = 2", "rounded to float32")
+        assert record.history[:, 0].max() == 2
+    header, arrays = read_archive(tmp_path / "p", "partitioned model")
+    made = {k: v for k, v in header.items() if k not in ("sha256", "header_sha256", "format", "version", "record")}
+    del arrays["record/history"]
+    write_archive(tmp_path / "p", made, arrays)
+    older = rbm.load(tmp_path / "p")
+    assert older.record is None
+    assert older.leaves[0].record is not None
+    assert older.truncate(2).record is None
 
 
 def test_models_in_time_and_partitioned_ones_have_it(tmp_path: Path) -> None:
@@ -102,6 +161,8 @@ def test_older_files_have_none_and_newer_ones_are_read_without_it(result: rbm.Gr
         (lambda header, arrays: header["record"].pop("versions"), "versions"),
         (lambda header, arrays: header["record"].update(training="many"), "invalid literal"),
         (lambda header, arrays: header.update(record=[1]), "list"),
+        (lambda header, arrays: header["record"].update(changed="much"), "not texts"),
+        (lambda header, arrays: header["record"].update(changed=[2]), "not texts"),
         (lambda header, arrays: arrays.update({"record/history": np.ones((2, 4))}), "not of 6 columns"),
         (lambda header, arrays: arrays.update({"record/history": np.ones((2, 6), int)}), "not of 6 columns"),
         (lambda header, arrays: arrays["record/history"].__setitem__((0, 0), np.nan), "not finite"),
