@@ -256,7 +256,7 @@ def test_one_file_gives_the_same_bits(
     capsys.readouterr()
     assert main(["info", str(tmp_path / "model.rbm")]) == 0
     shown = capsys.readouterr().out
-    assert f"PartitionedModel({len(reduced.leaves)} leaves" in shown
+    assert f"{len(reduced.leaves)} leaves" in " ".join(shown.split())
     assert f"leaf {len(reduced.leaves) - 1}: N = {reduced.leaves[-1].size}, vx in [" in shown
     assert main(["query", str(tmp_path / "model.rbm"), "--mu", "1.0", "0.5"]) == 0
     alone = reduced.solve([1.0, 0.5])

@@ -18,6 +18,7 @@ import rbm
 from lowrank import gram_schmidt
 from problems import convection_diffusion, frequency_sweep, reaction_diffusion_1d, thermal_block, thermal_fin
 from rbm.errors import PointError
+from rbm.reduced.output_rows import certified
 from rbm.reduced.outputs import AtPoints
 from rbm.show.page.document import core_script
 from rbm.show.page.model_data import page_data
@@ -137,7 +138,7 @@ def by_definition(made: rbm.ReducedModel, mus: np.ndarray) -> tuple[Any, Any, di
     value, floor = state._sums(c, state.factor)
     error = query.error(rbm.Estimate.from_norm(value, floor), beta, gamma, mus, state, False)
     at = AtPoints(mus, theta, phi, gamma, beta, error.bound)
-    values, bounds = query._outputs(at)
+    values, bounds = certified(query.arrays.outputs, at)
     return error, beta, {name: (values[name], bounds[name]) for name in values}
 
 

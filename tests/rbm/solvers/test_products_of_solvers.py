@@ -183,7 +183,7 @@ def test_info_says_what_is_measured(
         rbm.greedy(model, model.parameters.sample(5), max_basis=1).reduced_model.save(tmp_path / "a.rbm")
         assert main(["info", str(tmp_path / "a.rbm")]) == 0
         shown = " ".join(capsys.readouterr().out.split())  # however the lines were broken
-        assert ("not proved the definiteness of the product" in shown) is said
+        assert ("not proved: the definiteness of the product" in shown) is said
 
 
 def test_dense_products_of_named_solvers_are_proved_by_lapack(monkeypatch: pytest.MonkeyPatch) -> None:
