@@ -117,7 +117,7 @@ def test_what_a_point_leaves_to_the_tile() -> None:
         return one.answer(scratch)
 
     assert answers(1.0, 2.0, 1.0)
-    for wrong in ((-1, 1, 1), (0, 0, 1), (1, 1e-9, 1), (np.nan, 1, 1), (1, 2.1, 1), (1, 1, np.inf), (1, 1, 1e300)):
+    for wrong in ((-1, 1, 1), (0, 0, 1), (1e-9, 1, 1), (np.nan, 1, 1), (1, 2.1, 1), (1, 1, np.inf), (1, 1, 1e300)):
         assert not answers(*wrong), wrong
     assert answers(1.0, 2.0, 1.0)
 
