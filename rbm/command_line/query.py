@@ -69,7 +69,7 @@ def _query(options: argparse.Namespace) -> None:
     resolved = columns.pop("resolved")
     if options.output is None and options.csv is None:
         for name, values in columns.items():
-            print(f"{name:>14} = {values[0]:.10g}")
+            print(f"{name:>14} = {values[0]!s}")  # all digits: fewer would be off by more than the bound
         print(f"{'resolved':>14} = {'yes' if resolved[0] else 'no: the bound is at the level of round-off'}")
         return
     text = io.StringIO()

@@ -74,7 +74,7 @@ def query_in_time(model: ReducedTimeModel, points: Points, options: argparse.Nam
     if options.output is None and options.csv is None and len(steps) == 1:
         (columns,) = _tables(asked, tally)
         for name, values in columns.items():
-            print(f"{name:>14} = {values[0]:.10g}")
+            print(f"{name:>14} = {values[0]!s}")  # all digits: fewer would be off by more than the bound
     else:
         deliver(_lines(asked, tally), options)
     for reason in tally.reasons:

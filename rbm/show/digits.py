@@ -24,14 +24,16 @@ def rounded_up(bound: float | Decimal, digits: int = 2) -> str:
 def with_bound(value: float, bound: float | None) -> str:
     """Return a value with two digits of its bound, which covers what is rounded away, or ten digits without one.
 
-    >>> with_bound(1.23456789, 2e-4), with_bound(1.5, 0.0), with_bound(-3.0, None), with_bound(0.5, 3.0)
-    ('1.23457 ± 2.1e-4', '1.5 ± 0', '-3', '0.5 ± 3.0e+0')
+    A bound of zero leaves all digits.
+
+    >>> with_bound(1.23456789, 2e-4), with_bound(1 / 3, 0.0), with_bound(-3.0, None), with_bound(0.5, 3.0)
+    ('1.23457 ± 2.1e-4', '0.3333333333333333 ± 0', '-3', '0.5 ± 3.0e+0')
     """
     value = float(value)
     if bound is None or not math.isfinite(value):
         return f"{value:.10g}"
     if bound == 0 or not math.isfinite(bound):
-        return f"{value:.10g} ± {bound:g}"
+        return f"{value!r} ± {bound:g}"  # all digits, as the bound covers no rounding
     place = math.floor(math.log10(bound)) - 1
     digits = min(max(math.floor(math.log10(abs(value))) - place + 1 if value else 1, 1), 17)
     text = f"{value:.{digits}g}"
