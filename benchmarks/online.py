@@ -181,17 +181,7 @@ def _compare(
         name: [solve_flops(m) + output_flops(m), solve_flops(m) + output_flops(m) + residual_flops(m)]
         for name, m in ours.items()
     }
-    estimated = reduced.solve(mus[:LOOP]).estimate
-    assert estimated is not None
-    beta = reduced.stability(mus[:LOOP], reduced.operator_coefficients(mus[:LOOP]))
-    value, gamma = estimated.value * beta, reduced.solve(mus[:LOOP]).coefficients
-    deviation = {
-        "coefficients, ours and NumPy": _deviation(gamma, solve(mus[:LOOP])),
-        "residual norms, ours and NumPy": _deviation(value[:, None], estimate(mus[:LOOP])[:, None]),
-    }
-    if rom is not None:
-        theirs = np.stack([rom.solve(mu).to_numpy()[:, 0] for mu in points])
-        deviation["coefficients, ours and pyMOR"] = _deviation(gamma, theirs)
+    theirs = None if rom is None else np.stack([rom.solve(mu).to_numpy()[:, 0] for mu in points])
     return {
         "N": reduced.size,
         "Q": reduced.operators.shape[0],
@@ -205,8 +195,25 @@ def _compare(
         "sgemm": gemm(np.float32),
         "zgemm": gemm(np.complex128),
         "rows": rows,
-        "deviation": deviation,
+        "deviation": _deviations(reduced, mus[:LOOP], solve, estimate, theirs),
     }
+
+
+def _deviations(
+    reduced: rbm.ReducedModel, mus: np.ndarray, solve: Any, estimate: Any, theirs: np.ndarray | None
+) -> dict[str, float]:
+    """Largest relative differences between us and the peers; theirs : coefficients (M, N) of pyMOR, or None."""
+    estimated = reduced.solve(mus).estimate
+    assert estimated is not None
+    beta = reduced.stability(mus, reduced.operator_coefficients(mus))
+    value, gamma = estimated.value * beta, reduced.solve(mus).coefficients
+    deviation = {
+        "coefficients, ours and NumPy": _deviation(gamma, solve(mus)),
+        "residual norms, ours and NumPy": _deviation(value[:, None], estimate(mus)[:, None]),
+    }
+    if theirs is not None:
+        deviation["coefficients, ours and pyMOR"] = _deviation(gamma, theirs)
+    return deviation
 
 
 def _microseconds(

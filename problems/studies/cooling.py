@@ -14,11 +14,10 @@ import rbm
 from lowrank.phases import Phases
 from problems.cooling_fin import cooling_fin
 from problems.studies.report import wrapped
-from problems.studies.running import checked_options, write_summary
+from problems.studies.running import checked_options, timed_offline, write_summary
 from problems.thermal_fin import thermal_fin_mesh
 from rbm import plots
 from rbm.command_line.summary import greedy_summary
-from rbm.online.compilation import compile_seconds
 from rbm.show.history import greedy_history
 from rbm.time.model import ErrorNorms
 
@@ -62,10 +61,10 @@ def run(
     given = None if isinstance(size, Size) else size
     tol, count = checked_options(tol, rng, training, given, sizes)
     sizes = replace(sizes, training=count, refinement=given or sizes.refinement)
-    out.mkdir(parents=True, exist_ok=True)
     say("The cooling fin: a post with four pairs of plates in time, five parameters, heated by any flux")
     with phases("full model"):
         model = cooling_fin(sizes.refinement)
+    out.mkdir(parents=True, exist_ok=True)
     say(wrapped(f"  {model}"))
     result = _offline(model, tol, sizes, rng, progress, phases)
     say(wrapped(f"offline, trained on the impulse, {phases.wall('offline'):.1f} s\n  {result}"))
@@ -138,15 +137,14 @@ def _offline(
     model: rbm.TimeModel, tol: float, size: Size, rng: int, progress: bool, phases: Phases
 ) -> rbm.PODGreedyResult:
     """The result of POD-greedy; compiling kernels is a phase of its own."""
-    compiled = compile_seconds()
     training = model.parameters.sample(size.training, "sobol", rng=rng)
     most, modes = size.max_basis, size.modes
-    with phases("offline"):
-        result = rbm.pod_greedy(
+    result, _ = timed_offline(
+        lambda: rbm.pod_greedy(
             model, training, tol=tol, max_basis=most, modes=modes, control="impulse", progress=progress
-        )
-    if compiling := compile_seconds() - compiled:
-        phases.move("compiling kernels", "offline", compiling, compiling)
+        ),
+        phases,
+    )
     return result
 
 

@@ -6,7 +6,7 @@ import json
 import timeit
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,7 +23,9 @@ from rbm.command_line.summary import greedy_summary
 from rbm.errors import ParameterError
 from rbm.online.compilation import compile_seconds
 
-__all__ = ["checked_options", "run", "solver_name", "time_online", "write_summary"]
+__all__ = ["checked_options", "run", "solver_name", "time_online", "timed_offline", "write_summary"]
+
+Result = TypeVar("Result")
 
 
 def run(
@@ -48,12 +50,12 @@ def run(
     """
     study, phases = STUDIES[name], Phases()
     tol, count = checked_options(tol, rng, training, size, study)
-    out.mkdir(parents=True, exist_ok=True)  # now, not after the offline stage
     say(study.title)
     if study.remark:
         say(wrapped(f"  {study.remark}"))
     with phases("full model"):
         model = study.model(size, progress)
+    out.mkdir(parents=True, exist_ok=True)  # after what may refuse the size, before the offline stage
     say(wrapped(f"  {model}"))
 
     points = model.parameters.sample(count, "grid" if len(model.parameters) == 1 else "sobol", rng=rng)
@@ -119,11 +121,11 @@ def write_summary(out: Path, summary: dict[str, Any], phases: Phases) -> None:
 def _offline(
     study: Study, model: FullOrderModel, training: np.ndarray, tol: float, progress: bool, phases: Phases
 ) -> tuple[GreedyResult, float]:
-    """The greedy's result, and the seconds for compiling kernels, which are a phase of their own."""
-    compiled = compile_seconds()
+    """The greedy's result, and the seconds for compiling kernels."""
     used = [m for m in study.estimators if m not in SELECTING or study.max_basis <= study.sampled_up_to]
-    with phases("offline"):
-        result = rbm.greedy(
+
+    def run_greedy() -> GreedyResult:
+        return rbm.greedy(
             model,
             training,
             tol=tol,
@@ -132,8 +134,16 @@ def _offline(
             progress=progress,
             relative=study.relative,
         )
-    compiling = compile_seconds() - compiled
-    if compiling:
+
+    return timed_offline(run_greedy, phases)
+
+
+def timed_offline(call: Callable[[], Result], phases: Phases) -> tuple[Result, float]:
+    """Return call() and the seconds that it took to compile kernels, a phase of its own beside "offline"."""
+    compiled = compile_seconds()
+    with phases("offline"):
+        result = call()
+    if compiling := compile_seconds() - compiled:
         phases.move("compiling kernels", "offline", compiling, compiling)
     return result, compiling
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rbm.command_line.only_array import only_array
+from rbm.command_line.only_array import add_unknowns, unknowns_of
 from rbm.errors import ParameterError
 from rbm.show.explore import Explorer
 from rbm.show.explore.window import open_window
@@ -27,12 +27,7 @@ def add_explore(commands: Any) -> None:
     )
     command.add_argument("model", type=Path, metavar="MODEL")
     command.add_argument("--field", type=Path, metavar="MESH", help="draw the field on this mesh, as meshio reads it")
-    command.add_argument(
-        "--unknowns",
-        type=Path,
-        metavar="FILE",
-        help="numbers of the unknown at each point of the mesh, from 0 (default: point i has unknown i)",
-    )
+    add_unknowns(command)
     command.add_argument("--output", metavar="NAME", help="the output that is shown first")
     command.add_argument("--over", metavar="PARAMETER", help="the parameter, or t, that the curve is over first")
     command.set_defaults(run=_explore)
@@ -43,7 +38,7 @@ def _explore(options: argparse.Namespace) -> None:
         raise ParameterError("--unknowns is for a mesh, give --field MESH as well")
     model = load(options.model)
     mesh = None if options.field is None else read_mesh(options.field)
-    numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns").ravel()
+    numbers = unknowns_of(options)
     explorer = Explorer(model, mesh, unknowns=numbers)
     explorer.output = _choice("--output", options.output, explorer.outputs, explorer.output)
     explorer.over = _choice("--over", options.over, explorer.names, explorer.over)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from rbm.command_line.in_time import add_time_options, chosen_steps, read_control, refuse_time_options
-from rbm.command_line.only_array import only_array
+from rbm.command_line.only_array import add_unknowns, unknowns_of
 from rbm.command_line.points import from_values
 from rbm.errors import ModelError, ParameterError, PointError
+from rbm.show.digits import rounded_up
 from rbm.show.field_series import SERIES, write_series
 from rbm.show.mesh_fields import checked_name, field_data, point_data, read_mesh, write_fields
 from rbm.show.page import write_page
@@ -45,12 +46,7 @@ def add_export(commands: Any) -> None:
         help="one parameter point: values in the model's order, or NAME=VALUE in any",
     )
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="for instance field.vtu")
-    command.add_argument(
-        "--unknowns",
-        type=Path,
-        metavar="FILE",
-        help="numbers of the unknown at each point of the mesh, from 0 (default: point i has unknown i)",
-    )
+    add_unknowns(command)
     command.add_argument("--name", default="u", help="name of the field (default: u)")
     command.add_argument("--extrapolate", action="store_true", help="allow parameters outside the parameter space")
     add_time_options(command)
@@ -77,14 +73,14 @@ def _export(options: argparse.Namespace) -> None:
     refuse_time_options(options)
     point = from_values(options.mu, model.parameters.names)
     mesh = read_mesh(options.mesh)
-    numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns")
+    numbers = unknowns_of(options)
     try:
         solution = model.solve(point.mus, extrapolate=options.extrapolate)
     except PointError as error:
         raise type(error)(point.in_words(str(error))) from None
     fields = point_data(model, solution, len(mesh.points), unknowns=numbers, name=options.name)
     write_fields(options.output, mesh, fields, {f"{options.name}_error_bound_P_norm": float(solution.bound[0])})
-    bound = f"error bound {solution.bound[0]:.3e} in the P-norm"
+    bound = f"error bound {rounded_up(float(solution.bound[0]))} in the P-norm"
     print(f"{', '.join(fields)} at {model.parameters.describe(point.mus[0])}, {bound}, written to {options.output}")
 
 
@@ -112,7 +108,7 @@ def _export_in_time(model: ReducedTimeModel, options: argparse.Namespace) -> Non
         raise ParameterError(f"{options.output}: {len(steps)} times make a series, which ends in {' or '.join(SERIES)}")
     point, control = from_values(options.mu, model.parameters.names), read_control(options.control, model.steps, 1)
     mesh = read_mesh(options.mesh)
-    numbers = None if options.unknowns is None else only_array(options.unknowns, "--unknowns")
+    numbers = unknowns_of(options)
     try:
         solution = model.solve(point.mus, control, extrapolate=options.extrapolate)
     except PointError as error:
@@ -134,6 +130,6 @@ def _export_in_time(model: ReducedTimeModel, options: argparse.Namespace) -> Non
         write_fields(options.output, mesh, next(fields()), facts[0])
     first, last = (f"{model.times[k]:.10g}" for k in (steps[0], steps[-1]))
     when = f"{len(steps)} times from {first} to {last}" if several else f"t = {last}"
-    bound = f"error bound {solution.bound_l2[0, steps].max():.3e} in the norm of the mass"
+    bound = f"error bound {rounded_up(float(solution.bound_l2[0, steps].max()))} in the norm of the mass"
     at = model.parameters.describe(point.mus[0])
     print(f"{', '.join(names)} at {at}, {when}, {bound}, written to {options.output}")

@@ -74,12 +74,17 @@ def of_model(model: ReducedModel) -> Facts:
     _system(facts, model, f"N = {model.size}", {"basis_size": model.size})
     space_table(facts, model)
     _bounds(facts, model)
+    _outputs(facts, model)
+    of_record(facts, model.record, model.parameters.names)
+    return facts
+
+
+def _outputs(facts: Facts, model: ReducedModel) -> None:
+    """Say of each output what it is, how it is bounded, and in which unit it comes."""
     for name, output in model.outputs.items():
         facts.say("outputs", [(name, _about(output))])
     _units(facts, model)
     facts.values["outputs"] = {name: output.kind for name, output in model.outputs.items()}
-    of_record(facts, model.record, model.parameters.names)
-    return facts
 
 
 def of_partition(model: PartitionedModel) -> Facts:
@@ -91,10 +96,7 @@ def of_partition(model: PartitionedModel) -> Facts:
     _system(facts, first, whole, {"basis_size": max(sizes), "basis_sizes": sizes})
     space_table(facts, model)
     _bounds(facts, first)
-    for name, output in first.outputs.items():
-        facts.say("outputs", [(name, _about(output))])
-    _units(facts, first)
-    facts.values["outputs"] = {name: output.kind for name, output in first.outputs.items()}
+    _outputs(facts, first)
     rows, boxes = [], []
     for k, (leaf, box) in enumerate(zip(model.leaves, model.boxes, strict=True)):
         sides = dict(zip(model.parameters.names, box.tolist(), strict=True))
