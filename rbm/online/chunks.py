@@ -12,7 +12,7 @@ from lowrank.arrays import namespace
 __all__ = ["PIECE", "device_room", "pieces", "slices", "tiles"]
 
 #: Bytes that the arrays of one piece may take together: small beside the third-level cache, and enough for a piece
-#: of some thousand points, whose few calls from Python take 0.1 ms. (1 MB was 4 to 10 % slower for N = 5 to 20.)
+#: of some thousand points, whose few calls from Python take 0.1 ms. (1 MB was some per cent slower for N = 5 to 30.)
 PIECE_BYTES = 4 << 20
 #: Smallest and largest number of points of a piece.
 PIECE = (256, 8192)
