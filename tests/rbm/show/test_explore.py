@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -130,6 +131,15 @@ def test_parts_of_a_complex_output(wave: Any, part: str, function: Any) -> None:
     assert curve.ylabel == f"p [Pa], {part}"
 
 
+def test_the_band_of_a_modulus_ends_at_zero(wave: Any) -> None:
+    explorer = Explorer(wave)
+    explorer.part = "modulus"
+    known = explorer.answers
+    middle, low, high, _ = explorer._band(replace(known, bounds={"p": np.abs(known.values["p"]) + 1}), "p")
+    np.testing.assert_array_equal(low, 0)
+    np.testing.assert_allclose(high, 2 * middle + 1)
+
+
 @pytest.mark.parametrize("position", [-1e-9, 1 + 1e-9, np.nan])
 def test_points_outside_are_impossible(fin: Any, position: float) -> None:
     explorer = Explorer(fin)
@@ -193,6 +203,10 @@ def test_time_is_one_more_coordinate(heat: Any) -> None:
     np.testing.assert_allclose(curve.middle, heat.solve(mus).outputs["T_root"][:, 3], rtol=1e-12)
     assert not explorer.log_scale(5)
     assert explorer.log_scale(0)
+    for k, time in enumerate(heat.times):  # the nearest step, also where time / dt is rounded down, and between steps
+        for moved in (0.0, -0.4, 0.4):
+            explorer.put(5, float(np.clip(time + moved * heat.dt, 0, heat.times[-1])))
+            assert explorer.point[5] == heat.times[k]
 
 
 def test_the_field_has_its_fixed_values(block: Any) -> None:
