@@ -142,7 +142,7 @@ def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_pa
 
     entries = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
     shown = {name for kind in entries.data if kind.startswith("py:") for name in entries.data[kind]}
-    aliases = {"rbm.plots": "rbm.show.plots"}
+    aliases = {"rbm.plots": "rbm.show.plots", "rbm.extended": "rbm.arithmetic.extended"}
     errors = {f"rbm.{n}": f"rbm.errors.{n}" for n in importlib.import_module("rbm.errors").__all__}
     uses = {f"rbm.{n}": f"rbm.uses.{n}" for n in importlib.import_module("rbm.uses").__all__}
     missing = [n for n, _ in public() if not shown & {n, aliases.get(n), errors.get(n), uses.get(n)}]
