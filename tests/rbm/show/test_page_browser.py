@@ -236,3 +236,5 @@ def test_a_given_stability_bound_is_called_given_and_a_complex_value_breaks_once
     assert page.evaluate("document.querySelector('#solution dd:last-of-type').textContent") == "0.799"
     value = page.evaluate("document.querySelector('#outputs tbody td').textContent")
     assert re.fullmatch(r"−?[\d.]+ [+−]\u00a0[\d.]+\u00a0i", value)
+    inside = "(() => { const p = document.getElementById('answers'); return p.scrollWidth <= p.clientWidth; })()"
+    assert page.evaluate(inside)
