@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NoReturn
 
 import rbm
 from rbm.command_line.cache import add_cache
@@ -24,10 +25,17 @@ from rbm.command_line.registered import COMMANDS, add_study, registered, run_com
 __all__ = ["main"]
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, and so are those of its commands, whose refusals are one line as all others: no usage before them."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_refuse(f"{message}; {self.prog} --help says what there is"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0, 2 with one line on standard error, or 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="rbm", description="Certified reduced basis models.")
+    parser = _Parser(prog="rbm", description="Certified reduced basis models.")
     parser.add_argument("--version", action="version", version=f"rbm-toolkit {rbm.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_study, add_reduce, add_query, add_quantize, add_export, add_explore, add_info, add_cache):

@@ -201,7 +201,7 @@ def _bounds(facts: Facts, model: ReducedModel) -> None:
     facts.values |= {
         "stability": {"kind": kind, "evidence": known or None},
         "estimators": list(model.estimators),
-        "default_estimator": model.method,
+        "default_estimator": model.method if model.estimators else None,
         "refused": dict(model.refused),
         "covers": covers,
         "does_not_cover": without,
@@ -213,6 +213,8 @@ def coverage(
     model: ReducedModel, known: str, what: str = "the distance to the full model's solution"
 ) -> tuple[str, str]:
     """Return what error bounds cover, and what they do not."""
+    if not model.estimators:
+        return "nothing: the file holds no estimator, so that its answers have no bounds", "the error of its answers"
     covers = [
         f"{what} at every point of the ranges, in the norm of the product",
         "the rounding of the query (the floor)",

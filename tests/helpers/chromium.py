@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -136,8 +137,7 @@ def started(folder: Path) -> Iterator[Browser]:
 
     def ends() -> None:
         """The browser reads from descriptor 3 and writes to 4; both may be taken by other ends of the pipes."""
-        read, write = os.dup(to_browser[0]), os.dup(from_browser[1])
-        read, write = os.dup2(read, 20), os.dup2(write, 21)
+        read, write = (fcntl.fcntl(end, fcntl.F_DUPFD, 64) for end in (to_browser[0], from_browser[1]))
         os.dup2(read, 3)
         os.dup2(write, 4)
 

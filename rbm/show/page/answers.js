@@ -40,7 +40,7 @@ class Answers {
     entries.parts.textContent = `value ${shortNumber(found.value)} + floor ${shortNumber(found.floor, 3, true)}`;
     entries.state.textContent = found.resolved ? "resolved: right to 10 % or better" : "not resolved: rounding may be all of it; the bound holds";
     entries.state.className = found.resolved ? "" : "weak";
-    entries.beta.textContent = shortNumber(found.beta);
+    entries.beta.textContent = shortNumber(-found.beta, 3, true).slice(1); // a lower bound is rounded down
   }
 
   /** Put the dot of a row where its value lies between the ends of its curve. */

@@ -56,7 +56,8 @@ function outputTexts([re, im], bound, isComplex, unit) {
   if (!isComplex) return { value: first.value + after, bound: first.bound + after };
   const second = withBound(im, bound, largest);
   const sign = second.value.startsWith("−") ? "−" : "+";
-  const pair = `${first.value} ${sign} ${second.value.replace("−", "")} i`;
+  // a narrow screen breaks the line before the sign, and nowhere else
+  const pair = `${first.value} ${sign}\u00a0${second.value.replace("−", "")}\u00a0i`;
   const wide = withBound(0, bound + first.moved + second.moved, largest);
   return { value: (first.scale ? `(${pair})` : pair) + after, bound: wide.bound + after };
 }

@@ -15,6 +15,7 @@ from rbm.show.page.bound_data import bound_data
 from rbm.show.page.encoded import Families, encoded
 from rbm.show.page.floors import estimator_data
 from rbm.show.page.output_data import output_data
+from rbm.stability.evidence import KINDS
 from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["LARGEST", "page_data"]
@@ -42,6 +43,7 @@ def page_data(reduced: ReducedModel, title: str) -> dict[str, Any]:
         "unknowns": reduced.unknowns,
         "projection": reduced.projection,
         "measured": reduced.measured,
+        "evidence": _evidence(reduced),
         "complex": is_complex,
         "scale": reduced.parameters.scale,
         "parameters": [
@@ -61,6 +63,12 @@ def page_data(reduced: ReducedModel, title: str) -> dict[str, Any]:
         "left_out": left_out,
         "families": families.stored(),
     }
+
+
+def _evidence(reduced: ReducedModel) -> str:
+    """Return how far the stability bound can be trusted, "" where a file does not say it."""
+    known = reduced.record.evidence if reduced.record else ""
+    return known or KINDS.get(str(getattr(type(reduced.stability), "kind", "")), "")
 
 
 def _checked(reduced: Any) -> Orthonormal:

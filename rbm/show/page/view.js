@@ -52,6 +52,7 @@ class View {
     byId("about").textContent = `A reduced model with ${model.size} basis vectors${of}, ${model.complex ? "complex" : "real"} numbers, ${method}.`;
     const notes = model.left_out.map(({ name, kind }) => `The output ${name} (${kind}) is not on this page.`);
     if (model.measured) notes.push(`Measured, not proved: ${model.measured}.`);
+    if (["given", "sampled"].includes(model.evidence)) notes.push(`The stability bound is ${model.evidence}, not proved: where it is too large, "error at most" is too small.`);
     byId("notes").textContent = notes.join(" ");
   }
 

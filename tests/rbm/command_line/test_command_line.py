@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -540,3 +541,25 @@ def test_streams_that_are_closed(
 def test_an_estimator_that_no_file_has(signed_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, _, error = asked(capsys, str(signed_file), "--mu", "1", "1", "--method", "E1")
     assert "needs the full-order model and is in no file" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "frobnicate"),
+        (["query", "model.rbm"], "--mu --csv"),
+        (["study", "diffusion", "--training", "1.5"], "1.5"),
+        (["info", "a.rbm", "b.rbm"], "b.rbm"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line_too(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    written = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert written.out == ""
+    assert re.fullmatch(r"rbm: .+ --help says what there is\n", written.err)
+    assert said in written.err

@@ -257,3 +257,17 @@ def test_what_is_no_model_is_one_line(tmp_path: Path, files: Any, capsys: pytest
         assert err.startswith("rbm: ")
         assert "truncated or damaged" in err
         assert err.count("\n") == 1
+
+
+def test_a_file_without_estimators_claims_no_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """E1 needs the full model, which no file holds. What was said of its bounds was of bounds that are not there."""
+    model = make_case("real").model
+    made = rbm.greedy(model, model.parameters.sample(20), max_basis=2, estimators=["direct"]).reduced_model
+    with pytest.warns(UserWarning, match="not saved"):
+        made.save(tmp_path / "direct.rbm")
+    assert main(["info", str(tmp_path / "direct.rbm"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["estimators"] == []
+    assert said["default_estimator"] is None
+    assert said["covers"].startswith("nothing: ")
+    assert "outputs" in said

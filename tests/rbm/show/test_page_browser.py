@@ -221,3 +221,20 @@ def pairs() -> list[tuple[float, float]]:
 def exponent_of(scale: str) -> int:
     raised = scale.removeprefix(" × 10").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"))
     return int(raised) if raised else 0
+
+
+def test_a_given_stability_bound_is_called_given_and_a_complex_value_breaks_once(page: Browser, tmp_path: Path) -> None:
+    """What certifies nothing by itself is said; beta is rounded down; on a phone a + b i takes two lines, not four."""
+    base = reaction_diffusion_1d(20)
+    terms, parameters = list(zip((1.0, "1j*mu"), base.operator_terms, strict=True)), {"mu": (1.0, 100.0)}
+    f = np.full(19, 0.05)
+    model = rbm.FullOrderModel(terms, [(1.0, f)], base.operator_terms[0], parameters, 0.7997, {"mean": f})
+    reduced = rbm.greedy(model, model.parameters.sample(50), max_basis=6, progress=False).reduced_model
+    page.open(write_page(reduced, tmp_path / "page.html").as_uri(), width=390)
+    page.wait(FINE)
+    assert "The stability bound is given, not proved" in page.evaluate("document.getElementById('notes').textContent")
+    assert page.evaluate("document.querySelector('#solution dd:last-of-type').textContent") == "0.799"
+    value = page.evaluate("document.querySelector('#outputs tbody td').textContent")
+    assert re.fullmatch(r"−?[\d.]+ [+−]\u00a0[\d.]+\u00a0i", value)
+    inside = "(() => { const p = document.getElementById('answers'); return p.scrollWidth <= p.clientWidth; })()"
+    assert page.evaluate(inside)
