@@ -70,7 +70,9 @@ def _status(command: Callable[[], int | None], to_stdout: bool) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing is left to write at exit
         return 0
     except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        in_the_way = error.filename and isinstance(error, FileExistsError | NotADirectoryError)
+        return _refuse(f"{said}; a file has the name of a folder: choose another one" if in_the_way else said)
     except (ValueError, TypeError, ImportError) as error:
         return _refuse(str(error))
     except Exception as error:

@@ -65,6 +65,8 @@ def _export(options: argparse.Namespace) -> None:
         raise ParameterError(
             f"a field needs {', '.join(f'--{name}' for name in missing)}; for a page of the model give --html FILE"
         )
+    if options.output.resolve() == options.mesh.resolve():
+        raise ParameterError(f"{options.output} is the mesh itself: choose another file for the field")
     checked_name(options.name)
     model = load(options.model)
     if isinstance(model, ReducedTimeModel):
@@ -91,6 +93,10 @@ def _export_page(options: argparse.Namespace) -> None:
         raise ParameterError(f"--{given[0] if given else 'name'} is for fields, a page (--html) has all parameters")
     if options.html.resolve() == options.model.resolve():
         raise ParameterError(f"{options.html} is the model itself: choose another file for the page")
+    if options.html.is_dir():
+        raise ParameterError(
+            f"{options.html} is a folder: give the name of a file, such as {options.html / 'page.html'}"
+        )
     if options.html.exists() and not options.force:
         raise ParameterError(f"{options.html} exists; choose another file, or replace it with --force")
     model: Any = load(options.model)

@@ -129,6 +129,17 @@ def test_numbers_that_cannot_be_are_one_line(
         assert not (tmp_path / "new").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("mine")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        assert main(["study", "diffusion", "--out", str(out), "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "taken" in said
+        assert "a file has the name of a folder: choose another one" in said
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_cooling_takes_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 

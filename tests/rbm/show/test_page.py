@@ -240,6 +240,8 @@ def test_the_command(reduced: rbm.ReducedModel, tmp_path: Path, capsys: pytest.C
     assert "bytes" in said(model, "--html", page, "--force", "--title", "A rod", status=0)
     assert "<title>A rod</title>" in page.read_text()
     assert "is the model itself" in said(model, "--html", model, "--force")
+    assert "is a folder: give the name of a file" in said(model, "--html", tmp_path, "--force")
+    assert "is the mesh itself" in said(model, "--mesh", page, "--mu", "1", "-o", page)
     assert "--mu is for fields" in said(model, "--html", tmp_path / "b.html", "--mu", "1")
     assert "--name is for fields" in said(model, "--html", tmp_path / "b.html", "--name", "p")
     assert "a field needs --mesh, --mu, --output; for a page" in said(model)
