@@ -61,7 +61,8 @@ class ReducedLinear(SavedOutput):
         ||l(mu)||_{P'} <= ||dual psi||_2 + sum_q |psi_q| defects_q,    dual = (1 + eta) conj(R),
 
     is not too small where terms nearly cancel, and not much too large, because no square is expanded. The rounding of
-    l_q^T Z is bounded offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved.
+    l_q^T Z is bounded offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved,
+    for sums over n or q first, with fused products or without: a sum of k complex products is right to 8^{1/2} k u.
 
     The arrays are held and summed in double precision, also for a model in single precision: an output is one product
     with (Ql, N) numbers.
@@ -230,7 +231,8 @@ class ReducedQuadratic(SavedOutput):
 
     where ||Q|| is the norm from P to P' and eta = ||Z^H P Z - I|| as measured. To this come the rounding of Z^H Q Z,
     bounded offline, and of the online sums, 16 (N + 2)^{3/2} u ||Q_q|| ||z||^2. All of this is proved. The arrays are
-    held and summed in double precision, also for a model in single precision.
+    held and summed in double precision, also for a model in single precision. Compiled code sums over the upper
+    triangle of the real form of (Q + Q^H) / 2, of order 2 N, which takes half the products: (4 N + 2) (2 N)^{1/2} u.
     """
 
     kind: ClassVar[str] = "quadratic"

@@ -143,6 +143,8 @@ def test_sizes_far_from_one(power: int) -> None:
     near = ReducedLinear(out.coefficients, out.vectors, out.dual, out.defects)
     sizes = [o._compiled(o.coefficients(mus), gamma).sizes_and_norms(o.coefficients(mus), gamma) for o in (far, near)]
     np.testing.assert_allclose(sizes[0][1], scale * sizes[1][1], rtol=1e-12)
+    turned = pack_functional(np.ones((1, 1)), np.ones((1, 1)), np.full((1, 1), 1e-9 + 1e200j), np.zeros(1), True)
+    assert turned.sizes_and_norms(np.ones((9, 1)), np.ones((9, 1)))[1].tolist() == [1e200] * 9
     forms = pack_forms(numbers(rng, 1, 5, 5), True)
     np.testing.assert_allclose(forms.norms(scale * gamma), scale * np.linalg.norm(gamma, axis=1), rtol=1e-14)
 
