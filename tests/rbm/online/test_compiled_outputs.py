@@ -15,6 +15,7 @@ from helpers.scattering_models import scattering
 
 import rbm
 from rbm.errors import ModelError, StabilityError
+from rbm.online import kernels
 from rbm.online.compiled_outputs import pack_forms, pack_functional
 from rbm.online.definitions import by_definition, compiled_code_serves
 from rbm.parameters.coefficients import Coefficients
@@ -147,6 +148,15 @@ def test_sizes_far_from_one(power: int) -> None:
     assert turned.sizes_and_norms(np.ones((9, 1)), np.ones((9, 1)))[1].tolist() == [1e200] * 9
     forms = pack_forms(numbers(rng, 1, 5, 5), True)
     np.testing.assert_allclose(forms.norms(scale * gamma), scale * np.linalg.norm(gamma, axis=1), rtol=1e-14)
+
+
+def test_scratch_memory_may_hold_anything() -> None:
+    """Columns are padded to a multiple of four: what lay in their memory before is no part of a sum."""
+    rng = np.random.default_rng(0)
+    packed, gamma, made = pack_forms(numbers(rng, 2, 3, 3), False), numbers(rng, 9, 3), np.empty((9, 2))
+    room = np.full(kernels.forms_scratch_size(packed.columns), np.nan)
+    kernels.quadratic_forms(gamma, *packed[:3], (made, np.zeros(0)), room)
+    np.testing.assert_array_equal(made, packed.values(gamma))
 
 
 def test_numbers_beyond_their_range_are_not_hidden() -> None:
@@ -308,6 +318,9 @@ def test_answers_have_their_places_and_failures_are_wiped() -> None:
     np.testing.assert_array_equal(other.coefficients[:4500], made.coefficients[:4500])
     kept = reduced.solve(far[:4700], coefficients=False)
     assert kept.coefficients.shape == (4700, 0)
+    query, state = reduced._online, reduced.state(None)
+    room = query.answer(mus[:20], state, False, True)
+    assert query.answer(mus[20:40], state, False, True, room).coefficients is room.coefficients
 
 
 def test_an_output_beyond_the_range_is_an_error() -> None:
