@@ -18,8 +18,9 @@ from rbm.reduced.arrays import estimator_class
 from rbm.reduced.compliant import as_compliant, compliant_terms, reduce_compliant
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.output_rows import reduce_rows
-from rbm.reduced.outputs import ReducedLinear, ReducedOutput, reduce_output
+from rbm.reduced.outputs import ReducedLinear, ReducedOutput
 from rbm.reduced.primal_dual import reduce_primal_dual
+from rbm.reduced.projected_outputs import reduce_output
 from rbm.reduced.record import Record
 from rbm.reduced.term_norms import term_norms
 from rbm.reduction.adjoint import adjoint_model, check_dual

@@ -18,6 +18,7 @@ from rbm.errors import FileFormatError, ModelError, StabilityError
 from rbm.files.coded_parts import read_parts, write_parts
 from rbm.files.record_part import read_record, write_record
 from rbm.full_order import check_projection
+from rbm.online.definitions import by_definition
 from rbm.parameters.coefficients import Coefficients
 from rbm.parameters.interpolated_family import CoefficientFamily, InterpolatedCoefficient
 from rbm.parameters.space import ParameterSpace, checked_units
@@ -164,7 +165,8 @@ def model_from(
             record=read_record(header, arrays, len(parameters)),
             **read_parts(header, arrays),
         )
-        _try(model, terms)
+        with by_definition():
+            _try(model, terms)
         return model, {key: coefficients(header[key]) for key in more}
     except UnknownKind as error:
         raise FileFormatError(f"{file} holds {error}") from error

@@ -13,7 +13,7 @@ from rbm.reduced.compliant import ReducedCompliant
 from rbm.reduced.output_rows import parts_of
 from rbm.solution import Solution
 
-__all__ = ["NONE", "finish_of", "places"]
+__all__ = ["NONE", "finish_of", "place_of_coefficients", "places"]
 
 NONE = np.zeros(0)
 
@@ -40,6 +40,11 @@ def places(room: Solution | None) -> Any:
     columns = [next(iter(d.values()))[:, None] if len(d) == 1 else None for d in (room.outputs, room.output_bounds)]
     known = room.estimate
     return room.coefficients, known.value, known.floor, known.resolved, *columns
+
+
+def place_of_coefficients(room: Solution | None) -> Any:
+    """Return the array of gamma of a solution as the only place for the kernel's answers; None without one."""
+    return None if room is None else (room.coefficients, *[None] * 5)
 
 
 def _simple(what: Any, otherwise: Any, *values: str) -> Any:

@@ -21,7 +21,7 @@ from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.reduced.arrays import ReducedArrays
 from rbm.reduced.device_query import DeviceQuery
 from rbm.reduced.error_bound import error_estimate
-from rbm.reduced.finish import NONE, finish_of, places
+from rbm.reduced.finish import NONE, finish_of, place_of_coefficients, places
 from rbm.reduced.formulas import AtPiece, Formulas
 from rbm.reduced.one_point import OnePoint
 from rbm.reduced.origin import mark
@@ -118,7 +118,7 @@ class Query:
                     error = self.stored(error, made.gamma)
                     return Solution(kept, values, error, bounds, mus=points, method=state.kind, **self.carried)
         beta = None if state is None else self.beta(mus, theta) if bound is None else bound
-        gamma, norm = self.residual(theta, phi, state, mus=mus)
+        gamma, norm = self.residual(theta, phi, state, mus=mus, place=place_of_coefficients(room))
         points_at = AtPoints(mus, theta, phi, gamma)
         if norm is None or beta is None or state is None:
             values = certified(arrays.outputs, points_at)[0]
@@ -204,15 +204,17 @@ class Query:
 
                 raise refused(ModelError, wrong, message, about=(id(self), name))
 
-    def residual(self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any) -> _Residual:
-        """Return gamma (m, N), solved for unless it is given, and the residual norm.
+    def residual(
+        self, theta: Any, phi: Any, state: Estimator | None, gamma: Any = None, *, mus: Any, place: Any = None
+    ) -> _Residual:
+        """Return gamma (m, N), solved for unless it is given, and the residual norm; `place` is where gamma may go.
 
         Raises ModelError for rows whose system is singular or whose solution is not finite.
         """
         if not self.on_host:
             return self._on_device(theta, phi, state, gamma, mus)
         form = None if state is None else self.form(state, theta, phi)
-        made = self.compiled.answer(theta, phi, form, gamma)
+        made = self.compiled.answer(theta, phi, form, gamma, room=place)
         if made.failed is not None:
             raise self._failure(made.failed > 0, mus, theta, phi)
         if state is None:

@@ -15,7 +15,8 @@ from rbm.affine.terms import Output
 from rbm.errors import ModelError
 from rbm.online.forms import speaks_for
 from rbm.parameters.coefficients import Coefficients
-from rbm.reduced.outputs import AtPoints, ReducedLinear, reduce_output
+from rbm.reduced.outputs import AtPoints, ReducedLinear
+from rbm.reduced.projected_outputs import reduce_output
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored, checked_arrays
 

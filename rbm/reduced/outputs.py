@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from lowrank.arrays import beside, mixed_product, namespace, real_part
-from rbm.affine.functional_range import FunctionalRange
-from rbm.affine.inner_product import InnerProduct
+from lowrank.arrays import beside, is_complex, mixed_product, namespace, real_part
 from rbm.affine.offsets import Offset
-from rbm.affine.terms import Output
-from rbm.arithmetic import extended
-from rbm.arithmetic.precision import ROUND_OFF, row_norms, scaled, underflow_of_sums, widened
-from rbm.errors import ModelError
+from rbm.arithmetic.precision import ROUND_OFF, row_norms, underflow_of_sums, widened
+from rbm.online.definitions import compiled_code_serves
 from rbm.parameters.coefficients import Coefficients
-from rbm.reduced.form_norms import form_norm
 from rbm.reduced.linear_terms import LinearTerms, above_underflow
 from rbm.reduced.saved_output import SavedOutput
 from rbm.storage.registry import register
 from rbm.storage.stored_arrays import Stored
+
+if TYPE_CHECKING:
+    from rbm.online.compiled_outputs import PackedForms, PackedFunctional
 
 __all__ = [
     "AtPoints",
@@ -31,7 +29,6 @@ __all__ = [
     "ReducedOutput",
     "ReducedQuadratic",
     "above_underflow",
-    "reduce_output",
 ]
 
 
@@ -64,7 +61,8 @@ class ReducedLinear(SavedOutput):
         ||l(mu)||_{P'} <= ||dual psi||_2 + sum_q |psi_q| defects_q,    dual = (1 + eta) conj(R),
 
     is not too small where terms nearly cancel, and not much too large, because no square is expanded. The rounding of
-    l_q^T Z is bounded offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved.
+    l_q^T Z is bounded offline, that of the online sums is 3 (N + Ql + 4) u of their absolute terms; both are proved,
+    for sums over n or q first, with fused products or without: a sum of k complex products is right to 8^{1/2} k u.
 
     The arrays are held and summed in double precision, also for a model in single precision: an output is one product
     with (Ql, N) numbers.
@@ -109,8 +107,30 @@ class ReducedLinear(SavedOutput):
     def _of_solution(self, mus: Any, gamma: Any) -> Any:
         if self._constant is not None:
             return mixed_product(widened(gamma), beside(self._constant[0], gamma))
-        vectors = mixed_product(self.coefficients(mus), beside(self.vectors, gamma))
+        psi = self.coefficients(mus)
+        compiled = self._compiled(psi, gamma)
+        return self._sums(psi, gamma) if compiled is None else compiled.values(psi, gamma)
+
+    def _sums(self, psi: Any, gamma: Any) -> Any:
+        """Return the definition of the values (M,) that are compiled, in array operations."""
+        vectors = mixed_product(psi, beside(self.vectors, gamma))
         return namespace(gamma).sum(vectors * widened(gamma), axis=1)
+
+    def _compiled(self, psi: Any, gamma: Any) -> PackedFunctional | None:
+        """Return the output for compiled code, which takes arrays of NumPy; None for others."""
+        fit = psi.shape == (gamma.shape[0], len(self.vectors)) and gamma.shape[1] == self.size
+        if not (fit and compiled_code_serves(psi, gamma)):
+            return None
+        from rbm.online.compiled_outputs import pack_functional  # loads Numba
+
+        kind = any(map(is_complex, (psi, gamma, self.vectors, self.dual)))
+        if kind not in self._packed:
+            self._packed[kind] = pack_functional(self.vectors, self._sizes, self.dual, self._defects, kind)
+        return self._packed[kind]
+
+    @cached_property
+    def _packed(self) -> dict[bool, PackedFunctional]:
+        return {}
 
     @cached_property
     def _offset(self) -> Offset | None:
@@ -153,20 +173,32 @@ class ReducedLinear(SavedOutput):
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """Return bounds (M,) from error bounds (M,) of the solution, with the rounding of the output sum."""
-        xp = namespace(gamma)
         if self._constant is not None:
-            _, sizes, norm = self._constant
-            made = norm * error + widened(xp.abs(gamma)) @ beside(sizes, gamma)
-            return above_underflow(made + self._off(mus), norm, error)
+            _, sizes, fixed = self._constant
+            made = fixed * error + widened(namespace(gamma).abs(gamma)) @ beside(sizes, gamma)
+            return above_underflow(made + self._off(mus), fixed, error)
         psi = self.coefficients(mus)
-        size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
-        norm = self._norm(psi)
+        compiled = self._compiled(psi, gamma)
+        size, norm = self._magnitudes(psi, gamma) if compiled is None else compiled.sizes_and_norms(psi, gamma)
+        norm = self._upward(norm)
         return above_underflow(norm * error + size + self._off(mus), norm, error)
+
+    def _magnitudes(self, psi: Any, gamma: Any) -> tuple[Any, Any]:
+        """Return the definition of what is compiled for bounds, rounding of the sum and ||l||_{P'} but for its own."""
+        xp = namespace(gamma)
+        size = xp.sum((xp.abs(psi) @ beside(self._sizes, gamma)) * widened(xp.abs(gamma)), axis=1)
+        return size, self._plain_norm(psi)
 
     def _norm(self, psi: Any) -> Any:
         """Return ||l||_{P'} (M,) from coefficients (M, Ql)."""
+        return self._upward(self._plain_norm(psi))
+
+    def _plain_norm(self, psi: Any) -> Any:
         size = namespace(psi).abs(psi)
-        norm = row_norms(mixed_product(psi, beside(self.dual.T, psi))) + size @ beside(self._defects, psi)
+        return row_norms(mixed_product(psi, beside(self.dual.T, psi))) + size @ beside(self._defects, psi)
+
+    def _upward(self, norm: Any) -> Any:
+        """Return a norm with the rounding of its computation."""
         return (1 + 1e-12) * norm + underflow_of_sums(self._defects)
 
     def functional(self, mus: np.ndarray) -> LinearTerms:
@@ -199,7 +231,8 @@ class ReducedQuadratic(SavedOutput):
 
     where ||Q|| is the norm from P to P' and eta = ||Z^H P Z - I|| as measured. To this come the rounding of Z^H Q Z,
     bounded offline, and of the online sums, 16 (N + 2)^{3/2} u ||Q_q|| ||z||^2. All of this is proved. The arrays are
-    held and summed in double precision, also for a model in single precision.
+    held and summed in double precision, also for a model in single precision. Compiled code sums over the upper
+    triangle of the real form of (Q + Q^H) / 2, of order 2 N, which takes half the products: (4 N + 2) (2 N)^{1/2} u.
     """
 
     kind: ClassVar[str] = "quadratic"
@@ -224,14 +257,37 @@ class ReducedQuadratic(SavedOutput):
 
     def value(self, mus: Any, gamma: Any) -> Any:
         """Return output values (M,), which are real if psi is."""
+        compiled = self._compiled(gamma)
+        forms = self._forms(gamma) if compiled is None else compiled.values(gamma)
+        return namespace(gamma).sum(self.coefficients(mus) * forms, axis=1)
+
+    def _forms(self, gamma: Any) -> Any:
+        """Return the definition of the forms (M, Ql) that are compiled, in array operations."""
         xp, gamma = namespace(gamma), widened(gamma)
         conjugate = xp.conj(gamma)
         forms = [real_part(xp.sum(conjugate * mixed_product(gamma, beside(q.T, gamma)), axis=1)) for q in self.matrices]
-        return xp.sum(self.coefficients(mus) * xp.stack(forms, axis=1), axis=1)
+        return xp.stack(forms, axis=1)
+
+    def _compiled(self, gamma: Any) -> PackedForms | None:
+        """Return the forms for compiled code, which takes arrays of NumPy; None for others."""
+        if not (gamma.shape[1] == self.size and compiled_code_serves(gamma, self.matrices)):
+            return None
+        from rbm.online.compiled_outputs import pack_forms  # loads Numba
+
+        kind = is_complex(gamma)
+        if kind not in self._packed:
+            self._packed[kind] = pack_forms(self.matrices, kind)
+        return self._packed[kind]
+
+    @cached_property
+    def _packed(self) -> dict[bool, PackedForms]:
+        return {}
 
     def bound(self, mus: Any, gamma: Any, error: Any) -> Any:
         """Return bounds (M,) from error bounds (M,) of the solution, with the rounding of the output sum."""
-        size = (1 + float(self.orthonormality)) ** 0.5 * row_norms(widened(gamma))
+        compiled = self._compiled(gamma)
+        norms = row_norms(widened(gamma)) if compiled is None else compiled.norms(gamma)
+        size = (1 + float(self.orthonormality)) ** 0.5 * norms
         psi = namespace(gamma).abs(self.coefficients(mus))
         weight = psi @ beside(self.norms, gamma)
         n, terms = gamma.shape[1], len(self.norms)
@@ -268,75 +324,3 @@ class ReducedOutput(Protocol):
 
     def arrays(self) -> dict[str, Any]:
         """Return all that it is made of, for a file."""
-
-
-def reduce_output(
-    product: InnerProduct, basis: np.ndarray, output: Output, name: str = "of the model"
-) -> ReducedOutput:
-    """Return the output on the span of a P-orthonormal basis Z (n, N).
-
-    Everything is formed for functionals brought to unit size by powers of two, so that no square over- or underflows,
-    and scaled back.
-
-    Raises ModelError, with the name of the output, if what comes out is beyond the range of numbers.
-    """
-    made = _quadratic(product, basis, output) if output.quadratic else _linear(product, basis, output)
-    arrays = (made.matrices, made.norms) if isinstance(made, ReducedQuadratic) else (made.vectors, made.dual)
-    if not all(np.all(np.isfinite(a)) for a in arrays):
-        largest = max(float(abs(term).max()) for term in output.terms)
-        raise ModelError(
-            f"output {name!r} has entries up to {largest:.3g}: its reduced form is beyond the range of double "
-            "precision; scale it down, and its values up"
-        )
-    if output.offset is not None:
-        assert isinstance(made, ReducedLinear)
-        return replace(made, offset=output.offset.numbers, offset_coefficients=output.offset.coefficients)
-    return made
-
-
-def _linear(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedLinear:
-    vectors = np.stack(output.terms, axis=1)
-    # to unit size in the units of the product, in one step: neither vectors * units nor a part of it may leave the
-    # range of numbers
-    sizes, shift = np.maximum(np.abs(vectors.real), np.abs(vectors.imag)), np.frexp(product.balance)[1][:, None] - 1
-    lowest = np.iinfo(np.int32).min
-    exponents = np.where(sizes > 0, np.frexp(sizes)[1] + shift, lowest).max(axis=0, initial=lowest)
-    exponents = np.where(exponents == lowest, 0, exponents)
-    vectors = scaled(vectors, -exponents)
-    # |l^T v| = |(conj l)^H v| <= ||conj l||_{P^-1} ||v||_P: the functional v -> l^T v has the
-    # representer P^{-1} conj(l)
-    span = FunctionalRange(product)
-    span.append(vectors.conj(), np.zeros_like(vectors), np.zeros(vectors.shape))
-    growth = 1 + span.orthogonality
-    of_sums = 3 * (len(exponents) + 4) * ROUND_OFF * span.norms
-    split = extended.SplitMatrix(vectors.T, product.balance)
-    hi, lo = extended.product(split, basis)
-    rounding = extended.rounding(split, basis) + ROUND_OFF * np.abs(hi + lo)
-    reduced, off = (scaled(part.T, exponents).T for part in (hi + lo, rounding))
-    dual = scaled(growth * span.factor.conj(), exponents)
-    defects = scaled(growth * (2 * span.defects + of_sums), exponents)
-    return ReducedLinear(output.coefficients, reduced, dual, defects, off)
-
-
-def _quadratic(product: InnerProduct, basis: np.ndarray, output: Output) -> ReducedQuadratic:
-    forms, exponents = zip(*(product.in_units_scaled(q) for q in output.terms), strict=True)
-    vectors = basis / product.balance[:, None]
-    reduced = [_form(q, vectors) for q in forms]
-    matrices = np.stack([scaled(m, e) for (m, _), e in zip(reduced, exponents, strict=True)])
-    norms = scaled(np.array([form_norm(q, product.units) for q in forms]), np.array(exponents))
-    rounding = scaled(np.array([off for _, off in reduced]), np.array(exponents))
-    return ReducedQuadratic(output.coefficients, matrices, norms, rounding, product.orthonormality(basis))
-
-
-def _form(form: Any, vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return V^H Q V (N, N) in balanced units, V = S^-1 Z, and a bound of the Frobenius norm of its error.
-
-    The products are formed in extended precision.
-    """
-    split = extended.SplitMatrix(form)
-    image, off = extended.product(split, vectors), extended.rounding(split, vectors)
-    adjoint = extended.SplitMatrix(vectors.conj().T)
-    hi, lo = extended.product(adjoint, image)
-    made = hi + lo
-    off = extended.rounding(adjoint, image) + np.abs(vectors.T) @ off + ROUND_OFF * np.abs(made)
-    return made, float(np.linalg.norm(off)) * (1 + 2.0**-20)

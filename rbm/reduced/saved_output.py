@@ -24,6 +24,10 @@ class SavedOutput:
         known = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in known.items() if value is not None}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, for pickle and copy; what is packed for the kernels is made again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> Self:
         """Make the output from :meth:`arrays`; older files lack some of them.

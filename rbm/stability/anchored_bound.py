@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lowrank.arrays import beside, mixed_product, namespace, to_numpy
+from lowrank.arrays import beside, is_complex, mixed_product, namespace, to_numpy
 from rbm.online.chunks import tiles
+from rbm.online.definitions import compiled_code_serves
 from rbm.parameters.space import ParameterSpace
 from rbm.stability.inf_sup_constants import SLACK
 from rbm.stability.positive import positive
@@ -47,6 +49,31 @@ class BoundAnchored:
 
     def best(self, theta: Any) -> Any:
         """Return the bound (M,) whatever its sign, from coefficients theta (M, Qa)."""
+        served = theta.shape[1] == self.term_count and compiled_code_serves(theta)
+        return self._compiled(theta) if served else self._best(theta)
+
+    def _compiled(self, theta: np.ndarray) -> np.ndarray:
+        from rbm.online.kernels import anchored_constants, anchored_scratch_size  # loads Numba
+
+        kind = is_complex(theta) or is_complex(self.anchors)
+        if kind not in self._packed:
+            mixed = np.concatenate([self.transform, self.remainder]).ravel()
+            dtype = complex if kind else float
+            exact = self.norms, self.constants, self.growths
+            packed = self.anchors.ravel().astype(dtype), mixed.astype(np.result_type(mixed, dtype)), *exact
+            self._packed[kind] = tuple(map(np.ascontiguousarray, packed))
+        rows = np.ascontiguousarray(theta, complex if kind else float)
+        beta, room = np.empty(len(rows)), np.empty(anchored_scratch_size(self.term_count), rows.dtype)
+        pairs = rows.view(float).reshape(len(rows), -1)
+        anchored_constants(pairs, self._packed[kind], len(self.transform), SLACK, beta, room)
+        return beta
+
+    @cached_property
+    def _packed(self) -> dict[bool, tuple[np.ndarray, ...]]:
+        return {}
+
+    def _best(self, theta: Any) -> Any:
+        """Return the definition of what is compiled, in array operations."""
         xp = namespace(theta)
         anchors, constants, growths, norms, transform, remainder = (beside(a, theta) for a in self._matrices().values())
         parts = []

@@ -11,7 +11,7 @@ import numpy as np
 from rbm.arithmetic import extended
 from rbm.errors import ModelError
 from rbm.project import finish
-from rbm.reduced.outputs import reduce_output
+from rbm.reduced.projected_outputs import reduce_output
 from rbm.reduced.record import Record
 from rbm.reduction.projected_system import Reduction, formed
 from rbm.stability.evidence import evidence

@@ -82,6 +82,20 @@ def pack_square(form: SquareForm, dtype: np.dtype) -> PackedFactor:
     return PackedFactor(arguments.EXPANDED, False, matrix, first, columns, weights, *floor, _no_split(matrix.dtype))
 
 
+def pack_forms(matrices: np.ndarray, pairs: bool) -> tuple[np.ndarray, np.ndarray, int]:
+    """Pack Hermitian matrices (Q, N, N) for c^H G c = 2 x^T T x: upper triangles T of real forms, half their diagonals.
+
+    pairs : x (2 N,) are the pairs of complex c; otherwise c is real, and only real parts of G count
+
+    Returns triangles (Q, entries), first columns and elements (2, blocks), and the padded number of columns.
+    """
+    real = np.stack([_of_pairs(g) if pairs else g.real for g in matrices])
+    lower, diagonal = np.tril(np.ones(real.shape[1:], bool), -1), np.eye(real.shape[1])
+    triangles = np.where(lower, 0.0, real) * (1 - diagonal / 2)
+    starts, columns = _starts(np.ones_like(real[0]) * ~lower), _padded(real.shape[2])
+    return _flat(triangles, starts), _first(starts, columns), columns
+
+
 def no_factor(real: np.dtype) -> PackedFactor:
     """Return the factor for a query without residual norms."""
     none, first = np.zeros(0, real), np.zeros((2, 0), np.int64)
