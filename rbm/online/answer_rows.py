@@ -14,17 +14,16 @@ from rbm.solution import Solution, mapped
 __all__ = ["arrays_of", "fits", "promoted", "room_for", "spread", "views", "wipe", "write", "write_fitting"]
 
 
-def room_for(part: Solution, count: int, *, marked: bool = True) -> Solution:
+def room_for(part: Solution, count: int) -> Solution:
     """Return a solution for `count` points with arrays like those of `part`.
 
-    Every point is marked as failed until it is written. With marked=False NumPy's arrays hold anything until then: who
-    writes a row first has its pages made, and that may be any of several threads.
+    Every point is marked as failed until it is written.
     """
 
     def room(array: Any, value: Any) -> Any:
         shape = (count, *array.shape[1:])
         if isinstance(array, np.ndarray):
-            return np.full(shape, value, dtype=array.dtype) if marked else np.empty(shape, dtype=array.dtype)
+            return np.full(shape, value, dtype=array.dtype)
         return namespace(array).full(shape, value, dtype=array.dtype, device=device(array))
 
     return mapped(part, room)

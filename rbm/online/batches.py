@@ -17,10 +17,7 @@ from rbm.online.answer_rows import arrays_of, fits, promoted, room_for, spread, 
 from rbm.online.threads import each, thread_count
 from rbm.solution import Solution
 
-__all__ = ["OnError", "answer", "copied", "each", "thread_count"]
-
-#: Points that one thread copies at a time.
-COPIED = 1 << 14
+__all__ = ["OnError", "answer", "each", "thread_count"]
 
 OnError = Literal["raise", "mark"]
 Work = Callable[..., Solution]
@@ -82,17 +79,6 @@ def answer(
         raise sweep.interrupted(first_row) from interrupt
 
 
-def copied(points: np.ndarray) -> np.ndarray:
-    """Return a copy of points (M, p), made by several threads: most of what it takes are new pages of memory."""
-    made = np.empty(points.shape, points.dtype)
-
-    def work(rows: slice) -> None:
-        made[rows] = points[rows]
-
-    each(work, chunks.slices(len(points), COPIED))
-    return made
-
-
 class _Sweep:
     """A batch under way: its finished pieces, its failures, and the answers so far.
 
@@ -115,13 +101,10 @@ class _Sweep:
         while self.result is None and done < len(slices):  # the first answers show what the result is made of
             rows = slices[done]
             first = _piece(work, points, rows, self.failures)
-            if first is not None and len(slices) == 1:
-                self.result = replace(first, mus=points)
-            elif first is not None:
-                room = replace(room_for(first, len(self.finished), marked=False), mus=points)
-                wipe(room, slice(0, rows.start))  # pieces before, all of whose points failed
-                write(room, rows, first)
-                self.result = room
+            if first is not None:
+                self.result = replace(first if len(slices) == 1 else room_for(first, len(self.finished)), mus=points)
+                if len(slices) > 1:
+                    write(self.result, rows, first)
             self.finished[rows] = True
             done += 1
         if done == len(slices):
@@ -138,8 +121,8 @@ class _Sweep:
         assert self.result is not None
         room = views(self.result, rows) if self.in_place else None
         part = _piece(work, self.points, rows, mine, room)
-        if part is None:
-            wipe(self.result, rows)  # nothing is there, or what `work` has written before it failed
+        if part is None and room is not None:
+            wipe(self.result, rows)  # `work` may have written there before it failed
         fitting = part is None or write_fitting(self.targets, rows, part)
         with self.lock:
             if part is not None and not fitting:

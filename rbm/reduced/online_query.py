@@ -15,7 +15,7 @@ from rbm.errors import ModelError, PointError, refused
 from rbm.estimate import Estimate
 from rbm.estimators import Estimator, Orthonormal
 from rbm.online import reference
-from rbm.online.batches import OnError, answer, copied
+from rbm.online.batches import OnError, answer
 from rbm.online.chunks import tiles
 from rbm.online.forms import Finish, Form, NormForm, SquareForm, speaks_for
 from rbm.reduced.arrays import ReducedArrays
@@ -70,7 +70,7 @@ class Query:
         state = arrays.state(method) if estimate else None
         points = arrays.parameters.points(mus)
         if type(mus) is not list:  # the answer keeps its points, whatever the caller does with theirs
-            points = copied(points) if type(points) is np.ndarray else namespace(points).asarray(points, copy=True)
+            points = points.copy() if type(points) is np.ndarray else namespace(points).asarray(points, copy=True)
         if type(points) is not type(arrays.operators):
             points = points_for(arrays, points)
 
