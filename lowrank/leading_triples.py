@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -59,23 +60,25 @@ def _of_tall(x: np.ndarray, count: Callable[[np.ndarray], int], routines: Any) -
         return None if found is None else (q @ found[0], *found[1:])
     bidiagonalise, decompose, transform = routines
     real, a = x.real.dtype, np.array(x, order="F")
-    s, e, room = np.empty(n, real), np.empty(n, real), np.empty((m + n) * BLOCK, x.dtype)
-    reflectors = [np.empty(n, x.dtype) for _ in range(2)]
-    if bidiagonalise(m, n, a, m, s, e, *reflectors, room, room.size) or not np.isfinite(s.sum() + e[:-1].sum()):
-        return None
+    s, e, room = np.empty(n, real), np.zeros(n, real), np.empty((m + n) * BLOCK, x.dtype)
     left, right = np.empty((n, n), real, order="F"), np.empty((n, n), real, order="F")
-    unused, whole = np.empty(1, real), np.empty(8 * n, np.intc)
-    if decompose(b"U", b"I", n, s, e, left, n, right, n, unused, whole, np.empty((3 * n + 4) * n, real), whole):
+    of_q, of_p, more = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty((3 * n + 4) * n, real)
+    whole = np.empty(8 * n, np.intc)
+    at_a, at_s, at_e, at_q, at_p, at_room = map(_address, (a, s, e, of_q, of_p, room))
+    if bidiagonalise(m, n, at_a, m, at_s, at_e, at_q, at_p, at_room, room.size) or not isfinite(s.sum() + e.sum()):
+        return None
+    at_whole = _address(whole)
+    done = at_s, at_e, _address(left), n, _address(right), n, at_whole, at_whole, _address(more), at_whole
+    if decompose(b"U", b"I", n, *done):
         return None
     k = count(s)
     u, v = np.zeros((m, k), x.dtype, order="F"), np.empty((n, k), x.dtype, order="F")
     u[:n], v[:] = left[:, :k], right[:k].T
     if k:
         room = np.empty(k * BLOCK + TRIANGLES, x.dtype)
-        for which, known, scalars, vectors in ((b"Q", n, reflectors[0], u), (b"P", m, reflectors[1], v)):
-            transform(
-                which, b"L", b"N", len(vectors), k, known, a, m, scalars, vectors, len(vectors), room, room.size
-            )
+        for which, length, known, scalars, vectors in ((b"Q", m, n, at_q, u), (b"P", n, m, at_p, v)):
+            there = at_a, m, scalars, _address(vectors), length, _address(room), room.size
+            transform(which, b"L", b"N", length, k, known, *there)
     return u, s[:k], adjoint(v)
 
 
@@ -103,7 +106,7 @@ def _routines(kind: str) -> tuple[Callable[..., int], ...] | None:
 def _called(capsule: Any) -> Callable[..., int] | None:
     """Return a function that calls a Fortran routine and returns its `info`; None if its integers are not those of C.
 
-    Arrays are passed as such, numbers by their address; `info`, the last argument of all of LAPACK, is added.
+    Integers are passed by their address, as Fortran wants them; `info`, the last argument of all of LAPACK, is added.
     """
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
     address_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
@@ -117,14 +120,11 @@ def _called(capsule: Any) -> Callable[..., int] | None:
 
     def call(*given: Any) -> int:
         info = ctypes.c_int(0)
-        kept = [ctypes.c_int(g) if isinstance(g, int) else g for g in given]
-        routine(*(_address(g) for g in kept), ctypes.addressof(info))
+        routine(*(ctypes.byref(ctypes.c_int(g)) if isinstance(g, int) else g for g in given), ctypes.byref(info))
         return info.value
 
     return call
 
 
-def _address(given: Any) -> Any:
-    if isinstance(given, np.ndarray):
-        return given.ctypes.data
-    return ctypes.cast(given, ctypes.c_void_p) if isinstance(given, bytes) else ctypes.addressof(given)
+def _address(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

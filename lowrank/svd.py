@@ -210,6 +210,8 @@ def _automatic(a: Any, limits: Limits, left: Any, right: Any, rng: int | np.rand
         return by_gram
     square = isinstance(a, np.ndarray) and not tall and not weighted and short >= SQUARE
     few, image = square and (4 if short > DENSE else 6) * rank <= short, None
+    if square and short <= DENSE and not few:
+        return None
     if few:
         omega, block = draw(a, width, None, rng), krylov_block(rank)
         image = first_product(a, omega[:, :block])
