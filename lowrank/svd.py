@@ -35,8 +35,8 @@ GRAM_OF_ALL = 1000
 #: (of those with up to DENSE rows or columns a sixth: LAPACK is as fast), a few products tell whether the spectrum is
 #: flat. Then a Krylov space takes half the time of a subspace iteration or less.
 SQUARE, DENSE = 128, 256
-#: Where that gives up, the Gram matrix of arrays of up to so many rows or columns is the cheaper way to the optimum; and
-#: where the spectrum is not flat, subspace iteration is cheaper than a dense decomposition.
+#: Where that gives up, the Gram matrix of arrays of up to so many rows or columns is the cheaper way to the optimum,
+#: and where the spectrum is not flat, subspace iteration is cheaper than a dense decomposition.
 MODERATE = 640
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace
 #: iteration leaves.
@@ -78,8 +78,8 @@ def truncated_svd(
     rng : seed or generator of the random blocks
 
     ============  ======================================================================================================
-    "direct"      LAPACK's SVD, of the factor of a Gram-Schmidt orthonormalisation where P or M has no dense factor.
-                  Right to u s_1. O(m n min(m, n))
+    "direct"      LAPACK's SVD, of the factor of a Gram-Schmidt orthonormalisation where P or M has no dense factor;
+                  only the vectors that are kept are formed. Right to u s_1. O(m n min(m, n))
     "gram"        eigenvalues of the smaller of A^H A and A A^H, cut where they are round-off (s < 1e-6 s_1 in
                   double; in single, which is accumulated in double, nowhere); the vectors are orthonormalised
                   again. m n min(m, n), at the speed of matrix products
@@ -87,9 +87,9 @@ def truncated_svd(
     "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct, as for up to 64 rows or columns, and for more than half of
                   them as rank): the optimum for any spectrum, at the speed of matrix-vector products. Rank only
     "auto"        the error within 1 % of the optimum, mostly far less: dense for small matrices, Gram for tall or
-                  wide ones (in single precision, if that costs no digit of the error), otherwise randomised; direct
-                  or Lanczos where those fail. Single singular vectors may be less accurate than the approximation:
-                  ask for "direct" to read them
+                  wide ones (in single precision, if that costs no digit of the error), a block Krylov space for flat
+                  spectra, otherwise randomised; direct or Lanczos where those fail. Single singular vectors may be
+                  less accurate than the approximation: ask for "direct" to read them
     ============  ======================================================================================================
 
     Returns

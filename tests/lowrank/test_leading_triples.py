@@ -94,7 +94,7 @@ def test_an_array_of_another_module_stays_in_it():
     x = random(np.float64, 20, 10)
     u, s, vh = leading_triples(xp.asarray(x), lambda values: 4)
     assert type(u) is type(xp.asarray(x))
-    assert u.shape == (20, 4) and s.shape == (4,) and vh.shape == (4, 10)
+    assert [tuple(part.shape) for part in (u, s, vh)] == [(20, 4), (4,), (4, 10)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
