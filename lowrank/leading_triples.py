@@ -16,6 +16,8 @@ __all__ = ["leading_triples"]
 
 #: LAPACK's letters of the types, and what its routines of a unitary matrix are called.
 LETTERS = {"f": ("s", "sor"), "d": ("d", "dor"), "F": ("c", "cun"), "D": ("z", "zun")}
+#: Up to so many rows or columns all vectors cost less than the calls of single routines.
+FEW = 64
 #: An array that is longer than this many times its shorter side is made triangular first, as LAPACK's gesdd does.
 TALL = 11 / 6
 #: Room for LAPACK's blocks: columns of a block, and the triangles of the block reflectors.
@@ -32,13 +34,13 @@ def leading_triples(x: Any, count: Callable[[Any], int]) -> tuple[Any, Any, Any]
     x : (m, n), finite and of a size whose squares neither overflow nor vanish
     count : tells from all singular values how many are kept
 
-    Of arrays of other modules, and where SciPy does not show these routines or they do not converge, all vectors are
-    computed.
+    All vectors are computed of small arrays and of those of other modules, and where SciPy does not show these routines
+    or they do not converge.
     """
     m, n = x.shape
     routines = _routines(x.dtype.char) if isinstance(x, np.ndarray) else None
     found = None
-    if routines is not None and min(m, n) > 1:
+    if routines is not None and min(m, n) > FEW:
         if m < n:
             found = _of_tall(adjoint(x), count, routines)
             found = None if found is None else (adjoint(found[2]), found[1], adjoint(found[0]))
