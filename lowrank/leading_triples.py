@@ -20,8 +20,11 @@ LETTERS = {"f": ("s", "sor"), "d": ("d", "dor"), "F": ("c", "cun"), "D": ("z", "
 FEW = 64
 #: An array that is longer than this many times its shorter side is made triangular first, as LAPACK's gesdd does.
 TALL = 11 / 6
-#: Room for LAPACK's blocks: columns of a block, and the triangles of the block reflectors.
-BLOCK, TRIANGLES = 64, 65 * 64
+#: Room for LAPACK's blocks: columns of a block where it makes the matrix bidiagonal,
+BLOCK = 32
+#: and where it transforms vectors: up to so many reflections one after the other, which needs a row of room, and more in
+#: blocks of 16, which need room for their triangles, too.
+SINGLY, WIDTH, TRIANGLES = 160, 16, 65 * 64
 
 
 def leading_triples(x: Any, count: Callable[[Any], int]) -> tuple[Any, Any, Any]:
@@ -77,7 +80,7 @@ def _of_tall(x: np.ndarray, count: Callable[[np.ndarray], int], routines: Any) -
     u, v = np.zeros((m, k), x.dtype, order="F"), np.empty((n, k), x.dtype, order="F")
     u[:n], v[:] = left[:, :k], right[:k].T
     if k:
-        room = np.empty(k * BLOCK + TRIANGLES, x.dtype)
+        room = np.empty(k if n <= SINGLY else k * WIDTH + TRIANGLES, x.dtype)
         for which, length, known, scalars, vectors in ((b"Q", m, n, at_q, u), (b"P", n, m, at_p, v)):
             there = at_a, m, scalars, _address(vectors), length, _address(room), room.size
             transform(which, b"L", b"N", length, k, known, *there)
