@@ -22,7 +22,7 @@ FEW = 64
 TALL = 11 / 6
 #: Room for LAPACK's blocks: columns of a block where it makes the matrix bidiagonal,
 BLOCK = 32
-#: and where it transforms vectors: up to so many reflections one after the other, which needs a row of room, and more in
+#: and where it transforms vectors: up to so many reflections one after the other, which needs a row of room, more in
 #: blocks of 16, which need room for their triangles, too.
 SINGLY, WIDTH, TRIANGLES = 160, 16, 65 * 64
 
