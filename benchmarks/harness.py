@@ -18,7 +18,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cpu_name", "fastest", "fresh", "machine", "paired_ratio", "require_pymor", "text_table"]
+__all__ = [
+    "cpu_name", "fastest", "fresh", "in_turns", "machine", "median_with_interval", "paired_ratio", "require_pymor",
+    "text_table",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = (
@@ -60,6 +63,13 @@ def fastest(
 
     The pieces take turns, so that a busy moment of the machine hits all of them and not one side of a ratio.
     """
+    return {name: min(values) for name, values in in_turns(works, repeats, clock).items()}
+
+
+def in_turns(
+    works: Mapping[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """All times in seconds of each piece of work, which take turns, after one call that is not counted."""
     for work in works.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in works}
@@ -68,14 +78,24 @@ def fastest(
             start = clock()
             work()
             times[name].append(clock() - start)
-    return {name: min(values) for name, values in times.items()}
+    return times
+
+
+def median_with_interval(ratios: Sequence[float] | np.ndarray) -> list[float]:
+    """The median and its 95 % interval, that of order statistics, which no distribution is assumed for.
+
+    Among 41 ratios these are the 14th and the 28th; of fewer than six the least and the largest, which say less.
+    """
+    values, turns = np.sort(ratios), len(ratios)
+    reach = int(np.ceil(0.98 * np.sqrt(turns)))
+    low, high = max((turns - 1) // 2 - reach, 0), min(turns // 2 + reach, turns - 1)
+    return [float(np.median(values)), float(values[low]), float(values[high])]
 
 
 def paired_ratio(plain: Callable[[], Any], other: Callable[[], Any], turns: int = 41) -> dict[str, Any]:
     """CPU time of `other` relative to that of `plain`, measured in turns: the median ratio and its 95 % interval.
 
-    The interval is that of order statistics, which no distribution is assumed for: among 41 ratios the 14th and the
-    28th. Times are the medians of both, in seconds.
+    The interval is that of :func:`median_with_interval`. Times are the medians of both, in seconds.
     """
     works = plain, other
     for work in works:
@@ -86,12 +106,10 @@ def paired_ratio(plain: Callable[[], Any], other: Callable[[], Any], turns: int 
             start = time.process_time()
             work()
             row[side] = time.process_time() - start
-    ratios = np.sort(times[:, 1] / times[:, 0])
-    reach = int(np.ceil(0.98 * np.sqrt(turns)))
-    low, high = max((turns - 1) // 2 - reach, 0), min(turns // 2 + reach, turns - 1)
+    ratio, *interval = median_with_interval(times[:, 1] / times[:, 0])
     return {
-        "ratio": float(np.median(ratios)),
-        "ratio_95": [float(ratios[low]), float(ratios[high])],
+        "ratio": ratio,
+        "ratio_95": interval,
         "seconds": [float(t) for t in np.median(times, axis=0)],
     }
 

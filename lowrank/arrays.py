@@ -9,8 +9,8 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 __all__ = [
-    "all_true", "as_matrix", "beside", "conj", "device", "is_complex", "mixed_product", "namespace", "numpy_dtype",
-    "plain", "real_part", "refuse_hidden", "to_numpy", "unit_roundoff", "working_dtype",
+    "WORKING", "all_true", "as_matrix", "beside", "conj", "device", "is_complex", "mixed_product", "namespace",
+    "numpy_dtype", "plain", "real_part", "refuse_hidden", "to_numpy", "unit_roundoff", "working_dtype",
 ]  # fmt: skip
 
 #: Names of the types of entries, by which another module's types are told.

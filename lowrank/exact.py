@@ -8,6 +8,7 @@ import numpy as np
 
 from lowrank.arrays import namespace, numpy_dtype, unit_roundoff
 from lowrank.dense import adjoint, qr, svd
+from lowrank.leading_triples import leading_triples
 from lowrank.limits import Limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
 from lowrank.operands import first_product, is_array, sample, total_norm
@@ -32,10 +33,9 @@ def direct_svd(a: Any, limits: Limits, left: Any = None, right: Any = None) -> L
     if right is not None:
         result = gram_schmidt(adjoint(core), product=right)
         q2, core = result.basis, adjoint(result.coefficients)
-    u, s, vh = svd(core)
-    k = number_of_terms(s, noise, limits)
-    u, v = u[:, :k], adjoint(vh[:k, :])
-    return LowRankMatrix(u if q1 is None else q1 @ u, s[:k], v if q2 is None else q2 @ v, is_svd=True)
+    u, s, vh = leading_triples(core, lambda s: number_of_terms(s, noise, limits))
+    v = adjoint(vh)
+    return LowRankMatrix(u if q1 is None else q1 @ u, s, v if q2 is None else q2 @ v, is_svd=True)
 
 
 def lanczos_svd(a: Any, rank: int, rng: int | np.random.Generator) -> LowRankMatrix:

@@ -12,7 +12,7 @@ from lowrank.dense import adjoint, cholesky, eigh, qr, solve_triangular, svd, ti
 from lowrank.limits import Limits, number_of_terms
 from lowrank.matrix import LowRankMatrix
 
-__all__ = ["gram_svd"]
+__all__ = ["ROUNDING", "gram_svd", "rayleigh_ritz"]
 
 #: Terms with s < CUT s_1 are not taken from the Gram matrix, whose eigenvalues are right to u s_1^2: at the cut the
 #: squared error of the approximation is within u / CUT^2 = 1e-4 of the optimum.
@@ -43,7 +43,7 @@ def gram_svd(a: Any, limits: Limits, *, insist: bool) -> LowRankMatrix | None:
     if rank is not None and not limits.tolerant and not insist and isinstance(a, np.ndarray):
         v = _leading_in_single(a, min(rank, n))
         if v is not None:
-            return _rayleigh_ritz(a, v.astype(a.dtype))
+            return _projected(a, v.astype(a.dtype))
     gram = gram_matrix(a)
     energy = float(np.sum(np.diag(to_numpy(gram)).real))
     if energy == 0:
@@ -69,17 +69,23 @@ def gram_svd(a: Any, limits: Limits, *, insist: bool) -> LowRankMatrix | None:
         if not insist and max(m, n) ** 0.5 * unit_roundoff(a) < CUT:
             return None
         k = resolved
-    return _rayleigh_ritz(a, xp.astype(vectors[:, :k], a.dtype))
+    return _projected(a, xp.astype(vectors[:, :k], a.dtype))
 
 
-def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
-    """Return the best approximation of A with rows in the span of V (n, k): the SVD of A V, right to a few u s_1.
+def _projected(a: Any, v: Any) -> LowRankMatrix:
+    """Return the best approximation of A with rows in the span of V, which LAPACK made orthonormal to n u only."""
+    v = qr(v)[0]
+    return rayleigh_ritz(times(a, v), v)
+
+
+def rayleigh_ritz(x: Any, v: Any) -> LowRankMatrix:
+    """Return the best approximation of A with rows in the span of V (n, k): the SVD of X = A V, right to a few u s_1.
+
+    x : A V (m, k); v : orthonormal to a few u
 
     The columns of A V are nearly orthogonal: Cholesky QR of them divided by their norms, at the speed of matrix
     products, is as right as LAPACK's, which is taken where they are not.
     """
-    v = qr(v)[0]  # LAPACK's eigenvectors are orthonormal to n u only
-    x = times(a, v)
     xp, k = namespace(x), v.shape[1]
     eye = xp.eye(k, dtype=x.dtype)
     gram = adjoint(x) @ x
@@ -94,7 +100,7 @@ def _rayleigh_ritz(a: Any, v: Any) -> LowRankMatrix:
         basis, r = qr(x)
         inverse = eye
     u, s, wh = svd(r)
-    k = number_of_terms(s, max(a.shape) ** 0.5 * unit_roundoff(a), Limits())
+    k = number_of_terms(s, max(x.shape[0], v.shape[0]) ** 0.5 * unit_roundoff(x), Limits())
     return LowRankMatrix(basis @ (inverse @ u[:, :k]), s[:k], v @ adjoint(wh[:k, :]), is_svd=True)
 
 

@@ -60,8 +60,10 @@ class LowRankMatrix:
         if [len(s) for s in shapes] != [2, 1, 2] or not shapes[0][1] == shapes[1][0] == shapes[2][1]:
             raise ValueError(f"U, s and V must have shapes (m, r), (r,) and (n, r), got {', '.join(map(str, shapes))}")
         xp = namespace(self.U, self.s, self.V)
-        if xp.isdtype(self.s.dtype, "complex floating"):
+        if numpy_dtype(self.s).kind == "c":
             raise ValueError("s must be real; put its phases into U or V")
+        if isinstance(self.s, np.ndarray):
+            return  # :func:`lowrank.arrays.plain` has made it floating point
         for name in ("U", "s", "V"):
             factor = getattr(self, name)
             if not xp.isdtype(factor.dtype, ("real floating", "complex floating")):

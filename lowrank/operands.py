@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from lowrank.arrays import all_true, as_matrix, beside, namespace, numpy_dtype, plain, real_part, to_numpy
+from lowrank.arrays import WORKING, all_true, as_matrix, beside, namespace, numpy_dtype, plain, real_part, to_numpy
 from lowrank.dense import adjoint_times, column_norms, norm, times
 from lowrank.matrix import LowRankMatrix
 from lowrank.operators import as_sparse, by_columns
@@ -25,6 +25,8 @@ def checked(matrix: Any) -> Any:
     Entries of an array are looked at in the first product only.
     """
     if isinstance(matrix, LowRankMatrix):
+        return matrix
+    if type(matrix) is np.ndarray and matrix.ndim == 2 and matrix.dtype in WORKING:
         return matrix
     if not hasattr(matrix, "nnz") and not hasattr(matrix, "matvec"):
         matrix = plain("the matrix", matrix)

@@ -127,16 +127,18 @@ def subspace_iteration(
     n_power_iter: int | None = None,
     test_matrix: Any = None,
     rng: int | np.random.Generator = 0,
+    image: Any = None,
 ) -> tuple[LowRankMatrix, bool]:
     """Return the approximation of at most `rank` terms, and whether its singular values have settled.
 
-    For a given number of iterations the second is True.
+    For a given number of iterations the second is True. `image` is A W, where whoever calls has it.
     """
     m, n = a.shape
     extra = default_oversamples(rank) if n_oversamples is None else n_oversamples
-    omega = draw(a, min(rank + extra, m, n), test_matrix, rng)
-    width = omega.shape[1]
-    q, pq, r = orthonormal(first_product(a, omega), left)
+    if image is None:
+        image = first_product(a, draw(a, min(rank + extra, m, n), test_matrix, rng))
+    width = image.shape[1]
+    q, pq, r = orthonormal(image, left)
     rest = _left_over(r, width - min(PROBES, extra)) if right is None and extra else np.inf
     history: list[np.ndarray] = []
     total = total_norm(a) if left is None and right is None and n_power_iter is None else None

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from lowrank.arrays import is_complex, namespace, real_part
-from lowrank.dense import adjoint_times, times
+from lowrank.dense import times
 from lowrank.exact import SMALL, direct_svd, lanczos_svd
 from lowrank.gram import gram_svd
+from lowrank.krylov import krylov_block, krylov_svd, looks_flat
 from lowrank.limits import Limits, check_limits
 from lowrank.matrix import LowRankMatrix
-from lowrank.operands import checked, is_array, sample, scaled_back, scaled_to_range
+from lowrank.operands import checked, draw, first_product, is_array, sample, scaled_back, scaled_to_range
 from lowrank.randomized import UNSETTLED, default_oversamples, subspace_iteration
 from lowrank.ranges import to_tolerance
 from lowrank.weighting import compose, root_weights, scale_rows, side, weighted_factor
@@ -30,9 +31,13 @@ DIRECT_BELOW = 3
 GRAM_BELOW = 16
 #: The same where a tolerance is asked for, and all eigenvalues are needed.
 GRAM_OF_ALL = 1000
-#: Of arrays with sides from SQUARE[0] to SQUARE[1], neither twice the other, the Gram matrix, which is cheap, tells
-#: whether the spectrum is flat: then its eigenvalues cost less than a subspace iteration that does not settle.
-SQUARE = (128, 640)
+#: Of NumPy arrays with sides from SQUARE on, neither twice the other, of which at most a quarter of the terms is asked
+#: (of those with up to DENSE rows or columns a sixth: LAPACK is as fast), a few products tell whether the spectrum is
+#: flat. Then a Krylov space takes half the time of a subspace iteration or less.
+SQUARE, DENSE = 128, 256
+#: Where that gives up, the Gram matrix of arrays of up to so many rows or columns is the cheaper way to the optimum,
+#: and where the spectrum is not flat, subspace iteration is cheaper than a dense decomposition.
+MODERATE = 640
 #: Beyond this size a dense decomposition takes minutes, and Lanczos is asked for the flat spectrum that subspace
 #: iteration leaves.
 LARGE = 2500
@@ -73,8 +78,8 @@ def truncated_svd(
     rng : seed or generator of the random blocks
 
     ============  ======================================================================================================
-    "direct"      LAPACK's SVD, of the factor of a Gram-Schmidt orthonormalisation where P or M has no dense factor.
-                  Right to u s_1. O(m n min(m, n))
+    "direct"      LAPACK's SVD, of the factor of a Gram-Schmidt orthonormalisation where P or M has no dense factor;
+                  only the vectors that are kept are formed. Right to u s_1. O(m n min(m, n))
     "gram"        eigenvalues of the smaller of A^H A and A A^H, cut where they are round-off (s < 1e-6 s_1 in
                   double; in single, which is accumulated in double, nowhere); the vectors are orthonormalised
                   again. m n min(m, n), at the speed of matrix products
@@ -82,9 +87,9 @@ def truncated_svd(
     "lanczos"     ARPACK (NumPy, SciPy, CuPy; else direct, as for up to 64 rows or columns, and for more than half of
                   them as rank): the optimum for any spectrum, at the speed of matrix-vector products. Rank only
     "auto"        the error within 1 % of the optimum, mostly far less: dense for small matrices, Gram for tall or
-                  wide ones (in single precision, if that costs no digit of the error), otherwise randomised; direct
-                  or Lanczos where those fail. Single singular vectors may be less accurate than the approximation:
-                  ask for "direct" to read them
+                  wide ones (in single precision, if that costs no digit of the error), a block Krylov space for flat
+                  spectra, otherwise randomised; direct or Lanczos where those fail. Single singular vectors may be
+                  less accurate than the approximation: ask for "direct" to read them
     ============  ======================================================================================================
 
     Returns
@@ -132,6 +137,8 @@ def truncated_svd(
     plain = compose(left.adjoint_factor, scale_rows(roots, compose(a, right.factor)))
     limits = Limits(rank, rtol, atol).over(scale)
     result = _solve(plain, limits, left.product, right.product, method, rng)
+    if plain is a and isinstance(a, np.ndarray) and scale == 1 and left.product is None and right.product is None:
+        return result  # of the type of the matrix
     u, s, v = left.back(result.U), result.s, right.back(result.V)
     if roots is not None:
         projected = a @ right.forth(result.V)
@@ -201,28 +208,28 @@ def _automatic(a: Any, limits: Limits, left: Any, right: Any, rng: int | np.rand
     width = rank + default_oversamples(rank)
     if tall and short <= GRAM_BELOW * width and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
         return by_gram
-    square = isinstance(a, np.ndarray) and not tall and not weighted and SQUARE[0] <= short <= SQUARE[1]
-    if square and 4 * rank <= short:
-        if _flat(a, rank) and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
-            return by_gram
-    elif short <= DIRECT_BELOW * width:
+    square = isinstance(a, np.ndarray) and not tall and not weighted and short >= SQUARE
+    few, image = square and (4 if short > DENSE else 6) * rank <= short, None
+    if square and short <= DENSE and not few:
         return None
-    found, settled = subspace_iteration(a, rank, left, right, rng=rng)
+    if few:
+        omega, block = draw(a, width, None, rng), krylov_block(rank)
+        image = first_product(a, omega[:, :block])
+        if looks_flat(image, rank):
+            if (by_krylov := krylov_svd(a, rank, image)) is not None:
+                return by_krylov
+            if short <= MODERATE and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
+                return by_gram
+    if short <= DIRECT_BELOW * width and not (few and short <= MODERATE):
+        return None
+    if few:
+        image = np.concatenate([image, times(a, omega[:, block:])], axis=1)
+    found, settled = subspace_iteration(a, rank, left, right, rng=rng, image=image)
     if settled:
         return found
     if tall and (by_gram := gram_svd(a, Limits(rank), insist=False)) is not None:
         return by_gram
     return None if weighted or short <= LARGE else lanczos_svd(a, rank, rng)
-
-
-def _flat(a: np.ndarray, rank: int) -> bool:
-    """Estimate whether (sum_i s_i^2)^2 > (rank / 4) sum_i s_i^4: so many equal singular values would do it.
-
-    sum_i s_i^4 = ||A^H A||_F^2 from eight probes. This chooses the cheaper method only.
-    """
-    probes = np.random.default_rng(0).standard_normal((a.shape[1], 8))
-    fourth = np.linalg.norm(adjoint_times(a, times(a, probes))) ** 2 / 8
-    return float(np.linalg.norm(a)) ** 4 > rank / 4 * float(fourth)
 
 
 def _required(found: LowRankMatrix | None) -> LowRankMatrix:
