@@ -55,7 +55,7 @@ demo: $(VENV)/.run          ## offline, online, figures and a saved model, in ou
 	$(BIN)/rbm study scattering --out $(OUT)/scattering
 	$(BIN)/rbm query $(OUT)/scattering/model.rbm --mu 0.5 1.2
 
-test: $(VENV)/.dev          ## every package and the notebooks, in about 35 CPU minutes; fewer cases of some tests, smaller notebooks
+test: $(VENV)/.dev          ## every package and the notebooks, in 35 to 50 CPU minutes; fewer cases of some tests, smaller notebooks
 	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.peers    ## the whole test suite, with the peers, and the notebooks as they are
