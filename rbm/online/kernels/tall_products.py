@@ -187,6 +187,11 @@ def tall_product(values: Any, shift: Any, x: Any, hi: Any, lo: Any, room: Any) -
             for c in range(0, len(hi), 3):
                 _three_columns(leading, rest, x, group, k, 3 * k * c, out)
                 for d in range(3):
+                    if here == WIDTH:
+                        at = first // WIDTH
+                        store(hi[c + d], at, load(hi[c + d], at) + load(out, 2 * d))
+                        store(lo[c + d], at, load(lo[c + d], at) + load(out, 2 * d + 1))
+                        continue
                     for i in range(here):
                         hi[c + d, first + i] += out[2 * WIDTH * d + i]
                         lo[c + d, first + i] += out[2 * WIDTH * d + WIDTH + i]
