@@ -27,8 +27,8 @@ def symmetric_solve(lu: Any) -> Callable[[np.ndarray], np.ndarray]:
     U is D L^T but for rounding, which solves with L multiply: their backward error was 0.5 to 5 u where that of LU was
     0.05 to 0.1 u, on Gram matrices shifted by 1e-8 to 1e-12 (n = 4096; measured). No bound rests on that, as the
     residuals of Riesz solves are measured. Eight columns are solved with in one pass over L, where SuperLU reads U once
-    for each: n = 7081, 0.10 ms a column for 0.36; n = 100 801, 2.0 ms for 9.7. What comes out for a column does not
-    depend on the others. Cost: 4 nnz(L) flops a column.
+    for each, and panels of L in place of columns (:func:`panels_of`): docs/solvers.md. What comes out for a column does
+    not depend on the others. Cost: 4 nnz(L) flops a column.
     """
     factor = *panels_of(sp.csc_array(sp.tril(lu.L, -1))), np.ascontiguousarray(lu.U.diagonal())
     place = np.array(lu.perm_c, dtype=np.int32)
