@@ -23,11 +23,11 @@ def _forward(factor: Any, lanes: Any) -> None:
     """Solve L X = B for the columns in lanes, in place."""
     starts, first_rows, rows, first_values, values, _ = factor
     for k in range(len(starts) - 1):
-        j, at, below = starts[k], first_values[k], range(first_rows[k], first_rows[k + 1])
+        j, at, begin, end = starts[k], first_values[k], first_rows[k], first_rows[k + 1]
         width = starts[k + 1] - j
         x = load(lanes, j)
         if width == 1:
-            for p in below:
+            for p in range(begin, end):
                 store(lanes, rows[p], fnma(splat(values[at]), x, load(lanes, rows[p])))
                 at += 1
             continue
@@ -35,7 +35,7 @@ def _forward(factor: Any, lanes: Any) -> None:
         store(lanes, j + 1, x_1)
         if width == 2:
             at += 1
-            for p in below:
+            for p in range(begin, end):
                 y = fnma(splat(values[at]), x, load(lanes, rows[p]))
                 store(lanes, rows[p], fnma(splat(values[at + 1]), x_1, y))
                 at += 2
@@ -46,7 +46,7 @@ def _forward(factor: Any, lanes: Any) -> None:
         store(lanes, j + 2, x_2)
         store(lanes, j + 3, x_3)
         at += 6
-        for p in below:
+        for p in range(begin, end):
             y = fnma(splat(values[at + 1]), x_1, fnma(splat(values[at]), x, load(lanes, rows[p])))
             store(lanes, rows[p], fnma(splat(values[at + 3]), x_3, fnma(splat(values[at + 2]), x_2, y)))
             at += 4
@@ -58,19 +58,19 @@ def _backward(factor: Any, lanes: Any) -> None:
     starts, first_rows, rows, first_values, values, pivots = factor
     for back in range(len(starts) - 1):
         k = len(starts) - 2 - back
-        j, inside, below = starts[k], first_values[k], range(first_rows[k], first_rows[k + 1])
+        j, inside, begin, end = starts[k], first_values[k], first_rows[k], first_rows[k + 1]
         width = starts[k + 1] - j
         at = inside + width * (width - 1) // 2
         x = load(lanes, j) / splat(pivots[j])
         if width == 1:
-            for p in below:
+            for p in range(begin, end):
                 x = fnma(splat(values[at]), load(lanes, rows[p]), x)
                 at += 1
             store(lanes, j, x)
             continue
         x_1 = load(lanes, j + 1) / splat(pivots[j + 1])
         if width == 2:
-            for p in below:
+            for p in range(begin, end):
                 y = load(lanes, rows[p])
                 x, x_1 = fnma(splat(values[at]), y, x), fnma(splat(values[at + 1]), y, x_1)
                 at += 2
@@ -78,7 +78,7 @@ def _backward(factor: Any, lanes: Any) -> None:
             store(lanes, j, fnma(splat(values[inside]), x_1, x))
             continue
         x_2, x_3 = load(lanes, j + 2) / splat(pivots[j + 2]), load(lanes, j + 3) / splat(pivots[j + 3])
-        for p in below:
+        for p in range(begin, end):
             y = load(lanes, rows[p])
             x, x_1 = fnma(splat(values[at]), y, x), fnma(splat(values[at + 1]), y, x_1)
             x_2, x_3 = fnma(splat(values[at + 2]), y, x_2), fnma(splat(values[at + 3]), y, x_3)
