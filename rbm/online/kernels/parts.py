@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from llvmlite import binding
 from numba.core import compiler_lock, typed_passes, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
+
+from rbm.online.kernels.libraries import KernelLibrary
+from rbm.online.kernels.translated import translating
 
 __all__ = ["InlinedCompiler", "KernelCompiler", "Part", "PartCompiler"]
 
@@ -79,26 +81,6 @@ class _WithoutCode:
         """Do nothing: nothing here is ever called."""
 
 
-class KernelLibrary(JITCodeLibrary):
-    """The code of a kernel; its parts are its own, so that LLVM may change how they are called."""
-
-    def __init__(self, codegen: Any, name: str) -> None:
-        super().__init__(codegen, name)
-        self._own: set[str] = set()
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-        self._own.update(function.name for function in ll_module.functions if not function.is_declaration)
-
-    def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if not function.is_declaration and function.name not in self._own:
-                function.linkage = binding.Linkage.internal
-                # LLVM's engine looks for what other code calls by its name, in this library too, where it is hidden
-                function.name = f"{function.name}.{self.name}"
-        super()._optimize_final_module()
-
-
 class _Lowering(typed_passes.NativeLowering):
     """Numba's translation, into a library of another kind."""
 
@@ -128,6 +110,11 @@ class _KernelLowering(_Lowering):
     _name: Any = "rbm_kernel_lowering"
     library = KernelLibrary
 
+    def run_pass(self, state: Any) -> bool:
+        """Translate a kernel that was not translated before."""
+        state.status.fail_reason = None
+        return super().run_pass(state)
+
 
 class TypingContext:
     """Numba's rules of types, with the answers that they gave for its own functions and operators before."""
@@ -151,6 +138,19 @@ class TypingContext:
             if made is not None:
                 self.known[key] = made
         return made
+
+
+class _Unread:
+    """A context of Numba that does not read all its rules, half a second of work: a translated kernel needs few."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def refresh(self) -> None:
+        """Do nothing."""
 
 
 class PartCompiler(CompilerBase):
@@ -178,13 +178,25 @@ class InlinedCompiler(PartCompiler):
 
 
 class KernelCompiler(PartCompiler):
-    """Numba's pipeline for kernels."""
+    """The pipelines for kernels: they are translated here or, if that is not possible, by Numba."""
 
     lowering = _KernelLowering
+
+    def __init__(self, typingctx: Any, targetctx: Any, *others: Any) -> None:
+        super().__init__(_Unread(typingctx), _Unread(targetctx), *others)
+
+    def define_pipelines(self) -> list[Any]:
+        """Return both pipelines; Numba tries one after the other."""
+        return [translating(), *super().define_pipelines()]
 
 
 class Part(CPUDispatcher):
     """A function that only compiled code calls."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether it is compiled into its callers however long it is."""
+        return self._compiler.pipeline_class is InlinedCompiler
 
     def __call__(self, *args: Any) -> Any:
         """Raise TypeError: there is no machine code of a part."""
