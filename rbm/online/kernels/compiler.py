@@ -41,7 +41,9 @@ def compiled(function: Any) -> Any:
 
 def inlined(function: Any) -> Any:
     """Make a part of kernels that may be compiled into its callers, however long it is."""
-    return Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
+    made = Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
+    made.inline = True
+    return made
 
 
 def source_digest() -> str:

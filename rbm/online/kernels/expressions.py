@@ -61,8 +61,9 @@ class Frame:
 class Scope:
     """The names of one function of Python, and where its result goes."""
 
-    def __init__(self, names: dict[str, Any], outside: dict[str, Any], several: frozenset[str], end: Any) -> None:
-        self.names, self.outside, self.several, self.end = names, outside, several, end
+    def __init__(self, outside: dict[str, Any], several: frozenset[str], single: bool, end: Any) -> None:
+        self.outside, self.several, self.single, self.end = outside, several, single, end
+        self.names: dict[str, Any] = {}
         self.result: Any = Static(None)
         self.loops: list[tuple[Any, Any]] = []  #: where `continue` and `break` go
 

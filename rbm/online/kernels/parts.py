@@ -193,10 +193,8 @@ class KernelCompiler(PartCompiler):
 class Part(CPUDispatcher):
     """A function that only compiled code calls."""
 
-    @property
-    def inline(self) -> bool:
-        """Whether it is compiled into its callers however long it is."""
-        return self._compiler.pipeline_class is InlinedCompiler
+    #: Whether it is compiled into its callers however long it is.
+    inline = False
 
     def __call__(self, *args: Any) -> Any:
         """Raise TypeError: there is no machine code of a part."""

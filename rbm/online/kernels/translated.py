@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -45,7 +48,8 @@ class _Translated(LoweringPass):
             # constants are all that is needed of Numba's rules, and what is not found is not looked for everywhere
             context.install_registry(builtin_registry)
             context.refresh = _nothing
-            return self._run(state)
+            with _uncollected():
+                return self._run(state)
         except Exception as error:  # whatever it is, Numba's own pipeline says it or knows more
             state.library = None
             context.__dict__.pop("refresh", None)
@@ -79,6 +83,18 @@ class _Translated(LoweringPass):
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python from looking for garbage: all those objects stay until a kernel is made, a tenth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _given(context: Any, kind: Any) -> Any:

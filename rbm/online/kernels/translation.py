@@ -21,8 +21,10 @@ from types import CodeType
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils
 
 from rbm.online.kernels.expressions import Expressions, Frame, Scope, Slot
+from rbm.online.kernels.memory import INTP
 from rbm.online.kernels.values import (
     INT,
     Number,
@@ -39,8 +41,6 @@ from rbm.online.kernels.values import (
 )
 
 __all__ = ["Translation"]
-
-INTP = ir.IntType(64)
 
 
 @cache
@@ -61,20 +61,21 @@ def _definition(code: CodeType) -> tuple[ast.FunctionDef, frozenset[str], bool, 
     node = _definitions(code.co_filename).get(code.co_firstlineno)
     if node is None or node.name != code.co_name:
         raise Untranslated(f"the source of {code.co_name} is not found")
-    nodes = list(ast.walk(node))
-    of_loops = Counter(n.target.id for n in nodes if isinstance(n, ast.For) and isinstance(n.target, ast.Name))
-    stores = _stores(node.body) + Counter(argument.arg for argument in node.args.args)
-    nested = _stores([n for n in node.body if not isinstance(n, ast.Assign | ast.AugAssign)])
-    several = frozenset(name for name in nested if stores[name] > 1 and stores[name] != of_loops[name])
-    results = [n for n in nodes if isinstance(n, ast.Return)]
-    loops = any(isinstance(n, ast.For | ast.While) for n in nodes)
+    stores, nested = Counter(argument.arg for argument in node.args.args), Counter[str]()
+    of_loops, results, loops = Counter[str](), [], False
+    for statement in node.body:
+        choice = not isinstance(statement, ast.Assign | ast.AugAssign)
+        for n in ast.walk(statement):
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store):
+                stores[n.id] += 1
+                nested[n.id] += choice
+            elif isinstance(n, ast.For | ast.While):
+                loops = True
+                of_loops[n.target.id if isinstance(n, ast.For) and isinstance(n.target, ast.Name) else ""] += 1
+            elif isinstance(n, ast.Return):
+                results.append(n)
+    several = frozenset(name for name in nested if nested[name] and stores[name] > 1 and stores[name] != of_loops[name])
     return node, several, loops, results in ([], [node.body[-1]])
-
-
-def _stores(nodes: list[ast.stmt]) -> Counter[str]:
-    """Count the assignments to each name."""
-    names = [n for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)]
-    return Counter(n.id for n in names if isinstance(n.ctx, ast.Store))
 
 
 class Translation(Expressions):
@@ -101,7 +102,7 @@ class Translation(Expressions):
 
     def function(self, function: Any, arguments: Any) -> tuple[Any, Any]:
         """Translate a function for such arguments; return it, and a value of the form of its result."""
-        outer = getattr(self, "frame", None)
+        outer: Any = getattr(self, "frame", None)
         given = leaves(tuple(arguments))
         kind = ir.FunctionType(ir.VoidType(), [leaf.type for leaf in given])
         made = ir.Function(self.module, kind, self.module.get_unique_name(f"{function.__name__}.{self.name}"))
@@ -115,11 +116,7 @@ class Translation(Expressions):
         if not found:
             frame.builder.ret_void()
         else:
-            answer, types = found[0], [leaf.type for leaf in found]
-            if len(found) > 1:
-                answer = ir.Constant(ir.LiteralStructType(types), ir.Undefined)
-                for k, leaf in enumerate(found):
-                    answer = frame.builder.insert_value(answer, leaf, k)
+            answer = found[0] if len(found) == 1 else cgutils.pack_struct(frame.builder, found)
             frame.builder.ret(answer)
             # the type of the result is known only now
             made.ftype = ir.FunctionType(answer.type, kind.args)
@@ -134,10 +131,9 @@ class Translation(Expressions):
         names = [argument.arg for argument in node.args.args]
         if len(names) != len(arguments) or node.args.defaults:
             raise Untranslated(f"arguments of {function.__name__}")
-        outer = getattr(self, "scope", None)
+        outer: Any = getattr(self, "scope", None)
         end = self.frame.function.append_basic_block()
-        self.scope = scope = Scope({}, function.__globals__, several, end)
-        scope.single = single
+        self.scope = scope = Scope(function.__globals__, several, single, end)
         for name, value in zip(names, arguments, strict=True):
             self._bind(name, value)
         self.body(node.body)

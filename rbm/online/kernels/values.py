@@ -61,7 +61,7 @@ INTEGRAL = {
 }  # fmt: skip
 
 
-class Untranslated(errors.NumbaError):  # type: ignore[misc]
+class Untranslated(errors.NumbaError):
     """A kernel has something that is not translated here; Numba's own pipeline compiles it."""
 
 
@@ -177,7 +177,7 @@ def shape_of(value: Any) -> Any:
 
 def is_integral(kind: Any) -> bool:
     """Return whether a type is that of signed integers or of truth values."""
-    return kind is BOOL or (isinstance(kind, types.Integer) and kind.signed)
+    return kind is BOOL or (isinstance(kind, types.Integer) and str(kind).startswith("int"))
 
 
 def cast(builder: Any, value: Any, kind: Any) -> Any:
