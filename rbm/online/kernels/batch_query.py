@@ -31,7 +31,7 @@ from rbm.online.kernels.arguments import (
     Points,
 )
 from rbm.online.kernels.certification import certify, finish_group, is_weak
-from rbm.online.kernels.compiler import compiled, inlined, kernel
+from rbm.online.kernels.compiler import compiled, inlined, lane_kernel
 from rbm.online.kernels.elimination import lu
 from rbm.online.kernels.lanes import (
     alike,
@@ -249,7 +249,7 @@ def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any
     return failures
 
 
-@kernel
+@lane_kernel
 def query(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
     """Solve and estimate M points; return the number of those that failed, which `answers.failed` tells apart.
 

@@ -14,10 +14,10 @@ from rbm.estimate import RESOLVED
 from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
-from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, Part, PartCompiler
+from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, LaneCompiler, Part, PartCompiler
 from rbm.online.programs import OPERATIONS
 
-__all__ = ["compiled", "inlined", "kernel", "source_digest"]
+__all__ = ["compiled", "inlined", "kernel", "lane_kernel", "source_digest"]
 
 if getattr(numba.config, "DISABLE_JIT", False):
     raise RuntimeError(
@@ -60,7 +60,16 @@ def kernel(function: Any) -> Any:
 
     :mod:`rbm.online.kernels.kernel_cache` keeps it.
     """
-    made = jit(nogil=True, pipeline_class=KernelCompiler, **OPTIONS)(function)
+    return _kept(function, KernelCompiler)
+
+
+def lane_kernel(function: Any) -> Any:
+    """Do the same for a kernel all of whose long loops are written in lanes: LLVM looks for no others."""
+    return _kept(function, LaneCompiler)
+
+
+def _kept(function: Any, pipeline: type) -> Any:
+    made = jit(nogil=True, pipeline_class=pipeline, **OPTIONS)(function)
     made._cache = KernelCache(function.__name__, source_digest())
     watch((made,))
     return made

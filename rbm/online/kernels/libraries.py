@@ -11,10 +11,14 @@ __all__ = ["KernelLibrary"]
 
 
 class KernelLibrary(JITCodeLibrary):
-    """The code of a kernel; its parts are its own, so that LLVM may change how they are called."""
+    """The code of a kernel; its parts are its own, so that LLVM may change how they are called.
 
-    def __init__(self, codegen: Any, name: str) -> None:
+    scalar_loops : whether LLVM looks for loops of single numbers that could be put into registers; lanes are there
+    """
+
+    def __init__(self, codegen: Any, name: str, scalar_loops: bool = True) -> None:
         super().__init__(codegen, name)
+        self._scalar_loops = scalar_loops
         self._own: set[str] = set()
 
     def _optimize_functions(self, ll_module: Any) -> None:
@@ -31,5 +35,6 @@ class KernelLibrary(JITCodeLibrary):
             super()._optimize_final_module()
             return
         # Numba's passes without its first round, which gathers counts of references: nothing here is counted
-        passes, builder = self._codegen._module_pass_manager()
+        chosen = {} if self._scalar_loops else {"loop_vectorize": False, "slp_vectorize": False}
+        passes, builder = self._codegen._module_pass_manager(**chosen)
         passes.run(self._final_module, builder)

@@ -19,7 +19,7 @@ from numba.core.registry import CPUDispatcher
 from rbm.online.kernels.libraries import KernelLibrary
 from rbm.online.kernels.translated import translating
 
-__all__ = ["InlinedCompiler", "KernelCompiler", "Part", "PartCompiler"]
+__all__ = ["InlinedCompiler", "KernelCompiler", "LaneCompiler", "Part", "PartCompiler"]
 
 #: Passes of Numba for what kernels do not have: closures, lists, literals, arrays as operands, exceptions.
 UNUSED = {
@@ -181,6 +181,8 @@ class KernelCompiler(PartCompiler):
     """The pipelines for kernels: they are translated here or, if that is not possible, by Numba."""
 
     lowering = _KernelLowering
+    #: Whether LLVM tries to put loops over single numbers into registers.
+    scalar_loops = True
 
     def __init__(self, typingctx: Any, targetctx: Any, *others: Any) -> None:
         super().__init__(_Unread(typingctx), _Unread(targetctx), *others)
@@ -188,6 +190,12 @@ class KernelCompiler(PartCompiler):
     def define_pipelines(self) -> list[Any]:
         """Return both pipelines; Numba tries one after the other."""
         return [translating(), *super().define_pipelines()]
+
+
+class LaneCompiler(KernelCompiler):
+    """The pipelines for kernels all of whose long loops are written in lanes."""
+
+    scalar_loops = False
 
 
 class Part(CPUDispatcher):

@@ -59,7 +59,7 @@ class _Translated(LoweringPass):
     @staticmethod
     def _run(state: Any) -> bool:
         context, identity, flags = state.targetctx, state.func_id, state.flags
-        state.library = library = KernelLibrary(context.codegen(), identity.func_qualname)
+        state.library = library = KernelLibrary(context.codegen(), identity.func_qualname, state.pipeline.scalar_loops)
         library.enable_object_caching()
         module = library.create_ir_module(identity.unique_name)
         given = [_given(context, kind) for kind in state.args]
