@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ def source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+#: The same for all kernels: files are read once.
+_digest = cache(source_digest)
+
+
 def kernel(function: Any) -> Any:
     """Compile without the GIL, on the first call, and keep the result on disk.
 
@@ -70,6 +75,6 @@ def lane_kernel(function: Any) -> Any:
 
 def _kept(function: Any, pipeline: type) -> Any:
     made = jit(nogil=True, pipeline_class=pipeline, **OPTIONS)(function)
-    made._cache = KernelCache(function.__name__, source_digest())
+    made._cache = KernelCache(function.__name__, _digest())
     watch((made,))
     return made

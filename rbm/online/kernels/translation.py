@@ -44,11 +44,15 @@ __all__ = ["Translation"]
 
 
 @cache
-def _definitions(filename: str) -> dict[int, ast.FunctionDef]:
-    """Return the functions of a file by their first lines, decorators included."""
-    tree = ast.parse(Path(filename).read_text(encoding="utf-8"))
+def _definitions(filename: str) -> dict[CodeType, ast.FunctionDef]:
+    """Return the functions of a file by what Python compiles them to: a file may have changed since it was imported."""
+    source = Path(filename).read_bytes()
+    tree = ast.parse(source)
+    made = compile(source, filename, "exec", dont_inherit=True).co_consts
+    codes = {code.co_firstlineno: code for code in made if isinstance(code, CodeType)}
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {min([node.lineno, *(d.lineno for d in node.decorator_list)]): node for node in found}
+    lines = [min([node.lineno, *(d.lineno for d in node.decorator_list)]) for node in found]
+    return {codes[line]: node for line, node in zip(lines, found, strict=True) if line in codes}
 
 
 @cache
@@ -58,8 +62,8 @@ def _definition(code: CodeType) -> tuple[ast.FunctionDef, frozenset[str], bool, 
     A name does not change in this sense if it is assigned to one statement after the other, outside of loops and
     choices; neither does the variable of loops. One result: `return` is the last statement, and no other one.
     """
-    node = _definitions(code.co_filename).get(code.co_firstlineno)
-    if node is None or node.name != code.co_name:
+    node = _definitions(code.co_filename).get(code)
+    if node is None:
         raise Untranslated(f"the source of {code.co_name} is not found")
     stores, nested = Counter(argument.arg for argument in node.args.args), Counter[str]()
     of_loops, results, loops = Counter[str](), [], False

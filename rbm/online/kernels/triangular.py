@@ -10,6 +10,7 @@ from typing import Any
 
 from rbm.online.kernels.compiler import compiled, kernel
 from rbm.online.kernels.lanes import fnma, load, splat, store
+from rbm.online.kernels.memory import bare
 
 __all__ = ["WIDTH", "solve_symmetric"]
 
@@ -60,6 +61,7 @@ def solve_symmetric(factor: Any, place: Any, rhs: Any, made: Any, lanes: Any) ->
     factor : indptr, indices, values of L below its diagonal of ones, column by column, and the diagonal of D (n,);
     place (n,) : where each unknown stands in the order; lanes (8 n,) : scratch
     """
+    factor, place, rhs, made, lanes = bare((factor, place, rhs, made, lanes))
     m, n = rhs.shape
     for first in range(0, m, WIDTH):
         count = min(WIDTH, m - first)
