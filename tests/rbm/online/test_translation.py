@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -175,6 +177,22 @@ def test_any_trouble_goes_numbas_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translated, "_entry", broken)
     made, out = fresh(integers), np.zeros(20, np.int64)
     assert made(3, 4, out) == as_python(integers)(3, 4, np.zeros(20, np.int64))
+    assert translations(made) == 0
+
+
+def test_a_file_that_has_changed_is_not_translated(tmp_path: Path) -> None:
+    """What Python has imported counts, not what the file says since."""
+    path = tmp_path / "doubling.py"
+    text = "from rbm.online.kernels.memory import bare\n\n\ndef f(x):\n    return 2 * bare(x)[0]\n"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location("doubling", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path.write_text(text.replace("2 *", "3 *"))
+    made = fresh(module.f)
+    assert made(np.ones(1)) == 2
     assert translations(made) == 0
 
 
