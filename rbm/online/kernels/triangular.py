@@ -11,6 +11,7 @@ from typing import Any
 
 from rbm.online.kernels.compiler import compiled, kernel
 from rbm.online.kernels.lanes import fnma, load, splat, store
+from rbm.online.kernels.memory import bare
 
 __all__ = ["WIDTH", "solve_symmetric"]
 
@@ -100,6 +101,7 @@ def solve_symmetric(factor: Any, place: Any, rhs: Any, made: Any, lanes: Any) ->
     (:func:`rbm.solvers.several.panels_of`), and the diagonal of D (n,); place (n,) : where each unknown stands in the
     order; lanes (8 n,) : scratch
     """
+    factor, place, rhs, made, lanes = bare((factor, place, rhs, made, lanes))
     m, n = rhs.shape
     for first in range(0, m, WIDTH):
         count = min(WIDTH, m - first)
