@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from lowrank import panels
 from lowrank.arrays import as_matrix, namespace, plain, to_numpy, unit_roundoff
@@ -151,10 +150,10 @@ class _GrowingBasis:
             alive = np.flatnonzero(norms > spare)
             if not len(alive):
                 break
-            chosen = alive[panels.independent_columns(gram[np.ix_(alive, alive)], norms[alive], spare[alive])]
-            waiting = alive[~np.isin(alive, chosen)]
+            places = panels.independent_columns(gram[np.ix_(alive, alive)], norms[alive], spare[alive])
+            chosen, waiting = alive[places], np.delete(alive, places)
             passes[chosen] += 1
-            t = scipy.linalg.cholesky(gram[np.ix_(chosen, chosen)])
+            t = np.linalg.cholesky(gram[np.ix_(chosen, chosen)]).conj().T
             inverse = panels.inverse_of(t)
             done = panels.finished_columns(inverse, totals[chosen], removed[chosen], passes[chosen])
             q = panels.times_small(panels.select_columns(panel, chosen), inverse, self.each)
@@ -162,6 +161,10 @@ class _GrowingBasis:
             if done:
                 images = panels.select_columns(image, chosen)
                 self.new_product[:, r : r + done] = panels.times_small(images, inverse[:, :done], self.each)
+            if done == len(columns):
+                self.coefficients[self.size + r : self.size + r + done, where] = t @ mixing[chosen]
+                self.kept.extend(columns[chosen].tolist())
+                break
             b = inverse.conj().T @ gram[np.ix_(chosen, waiting)]
             expressed = t @ mixing[chosen] + b @ mixing[waiting]
             self.coefficients[self.size + r : self.size + r + done, where] = expressed[:done]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,9 @@ def independent_columns(gram: np.ndarray, norms: np.ndarray, threshold: np.ndarr
     """
     schur, chosen = gram / np.outer(norms, norms), []
     smallest = np.maximum(INDEPENDENT, threshold / norms) ** 2
+    with suppress(np.linalg.LinAlgError):  # all of them, as a rule
+        if np.all(np.diag(np.linalg.cholesky(schur)).real ** 2 > smallest):
+            return np.arange(len(gram))
     for j in range(len(gram)):
         pivot = schur[j, j].real
         if pivot > smallest[j]:

@@ -31,7 +31,7 @@ from rbm.online.kernels.arguments import (
     Points,
 )
 from rbm.online.kernels.certification import certify, finish_group, is_weak
-from rbm.online.kernels.compiler import compiled, inlined, kernel
+from rbm.online.kernels.compiler import compiled, inlined, lane_kernel
 from rbm.online.kernels.elimination import lu
 from rbm.online.kernels.lanes import (
     alike,
@@ -96,14 +96,14 @@ def solve_tile(system: Any, tile: Any) -> None:
 @inlined
 def solution(system: Any, answers: Any, here: int, group: int, tile: Any) -> int:
     """Write gamma and verdicts of `here` points from the lanes; return how many could not be solved."""
-    failures, count = 0, tile.parts * tile.shape[2]
+    failures, count, nought = 0, tile.parts * tile.shape[2], tile.one.dtype.type(0)
     for lane in range(here):
-        row, total = item(tile.rows, group * tile.lanes + lane), tile.one.dtype.type(0)
+        row, total = item(tile.rows, group * tile.lanes + lane), nought
         if system.kind != GIVEN:
             for i in range(count):
                 number = item(tile.gamma_numbers, i * tile.lanes + lane)
                 put(answers.gamma, row * count + i, number)
-                total += 0 * number
+                total += nought * number
         # where x is not finite, 0 x is NaN, which differs from everything
         verdict = SOLVED if total == 0 else NOT_FINITE
         if not item(tile.one, lane) > 0:
@@ -249,7 +249,7 @@ def query_tiles(system: Any, factor: Any, finish: Any, points: Any, answers: Any
     return failures
 
 
-@kernel
+@lane_kernel
 def query(system: Any, factor: Any, finish: Any, points: Any, answers: Any, room: Any) -> int:
     """Solve and estimate M points; return the number of those that failed, which `answers.failed` tells apart.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from rbm.estimate import RESOLVED
 from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
-from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, Part, PartCompiler
+from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, LaneCompiler, Part, PartCompiler
 from rbm.online.programs import OPERATIONS
 
-__all__ = ["compiled", "inlined", "kernel", "source_digest"]
+__all__ = ["compiled", "inlined", "kernel", "lane_kernel", "source_digest"]
 
 if getattr(numba.config, "DISABLE_JIT", False):
     raise RuntimeError(
@@ -41,7 +42,9 @@ def compiled(function: Any) -> Any:
 
 def inlined(function: Any) -> Any:
     """Make a part of kernels that may be compiled into its callers, however long it is."""
-    return Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
+    made = Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
+    made.inline = True
+    return made
 
 
 def source_digest() -> str:
@@ -53,12 +56,25 @@ def source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+#: The same for all kernels: files are read once.
+_digest = cache(source_digest)
+
+
 def kernel(function: Any) -> Any:
     """Compile without the GIL, on the first call, and keep the result on disk.
 
     :mod:`rbm.online.kernels.kernel_cache` keeps it.
     """
-    made = jit(nogil=True, pipeline_class=KernelCompiler, **OPTIONS)(function)
-    made._cache = KernelCache(function.__name__, source_digest())
+    return _kept(function, KernelCompiler)
+
+
+def lane_kernel(function: Any) -> Any:
+    """Do the same for a kernel all of whose long loops are written in lanes: LLVM looks for no others."""
+    return _kept(function, LaneCompiler)
+
+
+def _kept(function: Any, pipeline: type) -> Any:
+    made = jit(nogil=True, pipeline_class=pipeline, **OPTIONS)(function)
+    made._cache = KernelCache(function.__name__, _digest())
     watch((made,))
     return made

@@ -76,17 +76,14 @@ def parts_of(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, An
     """Return real and imaginary part as LLVM values; None for the imaginary part of real lanes."""
     if not is_complex(kind):
         return value, None
-    struct = cgutils.create_struct_proxy(kind)(context, builder, value=value)
-    return struct.real, struct.imag
+    return builder.extract_value(value, 0), builder.extract_value(value, 1)
 
 
 def made_of(context: Any, builder: Any, kind: Any, real: Any, imag: Any) -> Any:
     """Return lanes from their parts; the imaginary part of real lanes is not looked at."""
     if not is_complex(kind):
         return real
-    struct = cgutils.create_struct_proxy(kind)(context, builder)
-    struct.real, struct.imag = real, imag
-    return struct._getvalue()
+    return cgutils.pack_struct(builder, [real, imag])
 
 
 def call(builder: Any, name: str, *args: Any) -> Any:

@@ -46,8 +46,8 @@ from rbm.online.kernels.lane_types import (
 from rbm.online.kernels.memory import address_of
 
 __all__ = [
-    "BYTES", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "item", "larger", "load",
-    "load_from", "modulus", "put", "real", "root", "splat", "splat_from", "square", "store",
+    "BYTES", "OPERATORS", "ROOMY", "alike", "conj", "copysign", "crowded", "equal", "fma", "fnma", "imag", "item",
+    "larger", "load", "load_from", "modulus", "put", "real", "root", "splat", "splat_from", "square", "store",
 ]  # fmt: skip
 
 function: Any = intrinsic  # its results have types for Numba, not for a type checker
@@ -278,21 +278,21 @@ larger = function(_choice(">"))
 equal = function(_choice("=="))
 
 
+#: For each operator the type of its result, or None, and its code.
+OPERATORS: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+
+
 def _operator(symbol: Any, instruction: str) -> None:
     """Define x + y, x - y of one type; x * y also real * complex; x / y with a real divisor."""
 
-    @type_callable(symbol)
-    def typer(context: Any) -> Any:
-        def typing(x: Any, y: Any) -> Any:
-            if not (isinstance(x, Lanes | ComplexLanes) and isinstance(y, Lanes | ComplexLanes) and x.part == y.part):
-                return None
-            if symbol is operator.truediv:
-                return x if y == y.part else None
-            if symbol is operator.mul:
-                return y if x == x.part else (x if x == y else None)
-            return x if x == y else None
-
-        return typing
+    def typing(x: Any, y: Any) -> Any:
+        if not (isinstance(x, Lanes | ComplexLanes) and isinstance(y, Lanes | ComplexLanes) and x.part == y.part):
+            return None
+        if symbol is operator.truediv:
+            return x if y == y.part else None
+        if symbol is operator.mul:
+            return y if x == x.part else (x if x == y else None)
+        return x if x == y else None
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         (xr, xi), (yr, yi) = (parts_of(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
@@ -310,6 +310,8 @@ def _operator(symbol: Any, instruction: str) -> None:
             re, im = combine(xr, yr), combine(xi, yi)
         return made_of(context, builder, sig.return_type, re, im)
 
+    OPERATORS[symbol] = typing, lower
+    type_callable(symbol)(lambda context: typing)
     for x in (Lanes, ComplexLanes):
         for y in (Lanes, ComplexLanes):
             lower_builtin(symbol, x, y)(lower)

@@ -32,8 +32,9 @@ from numba.core.typing.templates import (
     signature,
 )
 from numba.extending import intrinsic, models, register_model
+from numba.np.numpy_support import as_dtype
 
-__all__ = ["Memory", "address_of", "bare"]
+__all__ = ["INTP", "Memory", "Pieces", "address_of", "bare", "is_bare", "itemsize"]
 
 INTP = ir.IntType(8 * np.dtype(np.intp).itemsize)
 TUPLES: Any = types.BaseTuple  # which has types for Numba, not for a type checker
@@ -54,6 +55,46 @@ class _MemoryModel(models.StructModel):
         super().__init__(dmm, fe_type, [("data", types.CPointer(fe_type.dtype)), *lengths])
 
 
+class Pieces:
+    """The address and the lengths of Memory of some type, as LLVM values."""
+
+    __slots__ = ("data", "kind", "lengths")
+
+    def __init__(self, kind: Memory, data: Any, lengths: Any) -> None:
+        self.kind, self.data, self.lengths = kind, data, lengths
+
+    def part(self, builder: Any, indices: Any) -> Pieces:
+        """Return what integers, and at last a pair (start, stop), choose; without lengths left, the place of a number.
+
+        None as `stop` is the end.
+        """
+        offset, left = ir.Constant(INTP, 0), list(self.lengths[len(indices) :])
+        for index, length in zip(indices, self.lengths, strict=False):
+            place = index
+            if isinstance(index, tuple):
+                place, stop = index
+                stop = length if stop is None else builder.select(builder.icmp_signed("<", stop, length), stop, length)
+                left = [builder.sub(stop, place), *left]
+            offset = builder.add(builder.mul(offset, length), place) if length is not self.lengths[0] else place
+        for length in self.lengths[len(indices) :]:
+            offset = builder.mul(offset, length)
+        return Pieces(Memory(self.kind.dtype, len(left)), builder.gep(self.data, [offset]), left)
+
+    def viewed(self, context: Any, builder: Any, dtype: Any) -> Pieces:
+        """Return a vector as numbers of another type."""
+        size, size_to = itemsize(self.kind.dtype), itemsize(dtype)
+        count = self.lengths[0]
+        if size != size_to:
+            count = builder.udiv(builder.mul(count, ir.Constant(INTP, size)), ir.Constant(INTP, size_to))
+        data = builder.bitcast(self.data, context.get_value_type(types.CPointer(dtype)))
+        return Pieces(Memory(dtype, 1), data, [count])
+
+
+def itemsize(dtype: Any) -> int:
+    """Return the bytes of a number of a type of Numba."""
+    return int(as_dtype(dtype).itemsize)
+
+
 def _parts(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, list[Any]]:
     """Return the address and the lengths as LLVM values."""
     made = context.make_helper(builder, kind, value=value)
@@ -70,6 +111,8 @@ def _made(context: Any, builder: Any, kind: Any, data: Any, lengths: Any) -> Any
 
 def address_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     """Return an LLVM pointer to the first entry of Memory, or of an array of Numba."""
+    if isinstance(value, Pieces):
+        return value.data
     if isinstance(kind, Memory):
         return context.make_helper(builder, kind, value=value).data
     return context.make_array(kind)(context, builder, value).data
@@ -78,8 +121,12 @@ def address_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 def _bare_type(kind: Any) -> Any:
     if isinstance(kind, TUPLES):
         return types.Tuple([_bare_type(k) for k in kind.types])
-    contiguous = isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim > 0 and kind.aligned
-    return Memory(kind.dtype, kind.ndim) if contiguous else kind
+    return Memory(kind.dtype, kind.ndim) if is_bare(kind) else kind
+
+
+def is_bare(kind: Any) -> bool:
+    """Return whether a type is that of arrays of Numba that Memory can stand for."""
+    return isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim > 0 and bool(kind.aligned)
 
 
 def _bare_value(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -119,19 +166,15 @@ def _place(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, list[A
     """Return the address of memory[index], and the lengths of what is there."""
     kinds = tuple(sig.args[1].types) if isinstance(sig.args[1], TUPLES) else (sig.args[1],)
     values = cgutils.unpack_tuple(builder, args[1], len(kinds)) if len(kinds) > 1 else [args[1]]
-    data, lengths = _parts(context, builder, sig.args[0], args[0])
-    offset, left = ir.Constant(INTP, 0), lengths[len(kinds) :]
-    for kind, value, length in zip(kinds, values, lengths, strict=False):
+    indices: list[Any] = []
+    for kind, value in zip(kinds, values, strict=True):
         if isinstance(kind, types.SliceType):
-            part = context.make_helper(builder, kind, value=value)
-            stop = builder.select(builder.icmp_signed("<", part.stop, length), part.stop, length)
-            place, left = part.start, [builder.sub(stop, part.start), *left]
+            chosen = context.make_helper(builder, kind, value=value)
+            indices.append((chosen.start, chosen.stop))
         else:
-            place = context.cast(builder, value, kind, types.intp)
-        offset = builder.add(builder.mul(offset, length), place)
-    for length in lengths[len(kinds) :]:
-        offset = builder.mul(offset, length)
-    return builder.gep(data, [offset]), left
+            indices.append(context.cast(builder, value, kind, types.intp))
+    made = Pieces(sig.args[0], *_parts(context, builder, sig.args[0], args[0])).part(builder, indices)
+    return made.data, made.lengths
 
 
 @infer_global(operator.getitem)
@@ -211,7 +254,7 @@ def _lower_dtype(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 @lower_getattr(Memory, "itemsize")
 def _lower_itemsize(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    return ir.Constant(INTP, _bytes(context, kind.dtype))
+    return ir.Constant(INTP, itemsize(kind.dtype))
 
 
 @lower_getattr(Memory, "address")
@@ -227,12 +270,6 @@ def _lower_reshape(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @lower_builtin("memory.viewed", Memory, types.DTypeSpec)
 def _lower_viewed(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    data, (length,) = _parts(context, builder, sig.args[0], args[0])
-    to = context.get_value_type(types.CPointer(sig.return_type.dtype))
-    size, size_to = _bytes(context, sig.args[0].dtype), _bytes(context, sig.return_type.dtype)
-    count = builder.udiv(builder.mul(length, ir.Constant(INTP, size)), ir.Constant(INTP, size_to))
-    return _made(context, builder, sig.return_type, builder.bitcast(data, to), [count])
-
-
-def _bytes(context: Any, dtype: Any) -> int:
-    return int(context.get_abi_sizeof(context.get_data_type(dtype)))
+    memory = Pieces(sig.args[0], *_parts(context, builder, sig.args[0], args[0]))
+    made = memory.viewed(context, builder, sig.return_type.dtype)
+    return _made(context, builder, sig.return_type, made.data, made.lengths)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from llvmlite import binding
 from numba.core import compiler_lock, typed_passes, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 
-__all__ = ["InlinedCompiler", "KernelCompiler", "Part", "PartCompiler"]
+from rbm.online.kernels.libraries import KernelLibrary
+from rbm.online.kernels.translated import translating
+
+__all__ = ["InlinedCompiler", "KernelCompiler", "LaneCompiler", "Part", "PartCompiler"]
 
 #: Passes of Numba for what kernels do not have: closures, lists, literals, arrays as operands, exceptions.
 UNUSED = {
@@ -46,7 +48,8 @@ class PartLibrary(JITCodeLibrary):
         compiler_lock.require_global_compiler_lock()
         self._raise_if_finalized()
         for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
+            if hasattr(library, "_reload_init"):  # Numba 0.60 has none
+                self._reload_init.update(library._reload_init)
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         self._finalize_dynamic_globals()
         self._finalized = True
@@ -79,26 +82,6 @@ class _WithoutCode:
         """Do nothing: nothing here is ever called."""
 
 
-class KernelLibrary(JITCodeLibrary):
-    """The code of a kernel; its parts are its own, so that LLVM may change how they are called."""
-
-    def __init__(self, codegen: Any, name: str) -> None:
-        super().__init__(codegen, name)
-        self._own: set[str] = set()
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-        self._own.update(function.name for function in ll_module.functions if not function.is_declaration)
-
-    def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if not function.is_declaration and function.name not in self._own:
-                function.linkage = binding.Linkage.internal
-                # LLVM's engine looks for what other code calls by its name, in this library too, where it is hidden
-                function.name = f"{function.name}.{self.name}"
-        super()._optimize_final_module()
-
-
 class _Lowering(typed_passes.NativeLowering):
     """Numba's translation, into a library of another kind."""
 
@@ -128,6 +111,11 @@ class _KernelLowering(_Lowering):
     _name: Any = "rbm_kernel_lowering"
     library = KernelLibrary
 
+    def run_pass(self, state: Any) -> bool:
+        """Translate a kernel that was not translated before."""
+        state.status.fail_reason = None
+        return super().run_pass(state)
+
 
 class TypingContext:
     """Numba's rules of types, with the answers that they gave for its own functions and operators before."""
@@ -151,6 +139,19 @@ class TypingContext:
             if made is not None:
                 self.known[key] = made
         return made
+
+
+class _Unread:
+    """A context of Numba that does not read all its rules, half a second of work: a translated kernel needs few."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def refresh(self) -> None:
+        """Do nothing."""
 
 
 class PartCompiler(CompilerBase):
@@ -178,13 +179,31 @@ class InlinedCompiler(PartCompiler):
 
 
 class KernelCompiler(PartCompiler):
-    """Numba's pipeline for kernels."""
+    """The pipelines for kernels: they are translated here or, if that is not possible, by Numba."""
 
     lowering = _KernelLowering
+    #: Whether LLVM tries to put loops over single numbers into registers.
+    scalar_loops = True
+
+    def __init__(self, typingctx: Any, targetctx: Any, *others: Any) -> None:
+        super().__init__(_Unread(typingctx), _Unread(targetctx), *others)
+
+    def define_pipelines(self) -> list[Any]:
+        """Return both pipelines; Numba tries one after the other."""
+        return [translating(), *super().define_pipelines()]
+
+
+class LaneCompiler(KernelCompiler):
+    """The pipelines for kernels all of whose long loops are written in lanes."""
+
+    scalar_loops = False
 
 
 class Part(CPUDispatcher):
     """A function that only compiled code calls."""
+
+    #: Whether it is compiled into its callers however long it is.
+    inline = False
 
     def __call__(self, *args: Any) -> Any:
         """Raise TypeError: there is no machine code of a part."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rbm.online.kernels.compiler import kernel
+from rbm.online.kernels.memory import bare
 
 __all__ = ["pencil_constants"]
 
@@ -21,6 +22,7 @@ def pencil_constants(alpha: Any, kappa: Any, values: Any, radii: Any, rest: Any,
     alpha, kappa : (2, M) real and imaginary parts
     values, radii : t, delta (J,); rest : (2,)
     """
+    alpha, kappa, values, radii, rest, beta = bare((alpha, kappa, values, radii, rest, beta))
     for start in range(0, len(beta), GROUP):
         stop = min(start + GROUP, len(beta))
         for i in range(start, stop):

@@ -11,6 +11,7 @@ from typing import Any
 
 from rbm.online.kernels.compiler import compiled, kernel
 from rbm.online.kernels.lanes import fma, larger, load, load_from, modulus, splat, store
+from rbm.online.kernels.memory import bare
 
 __all__ = [
     "ROWS", "WIDTH", "in_lanes", "remainder", "residual_sizes", "sparse_product", "sparse_residual", "tall_product",
@@ -25,6 +26,7 @@ ROWS = 512
 @kernel
 def in_lanes(x: Any, scale: Any, first: int, count: int, lanes: Any, largest: Any) -> None:
     """Write `count` columns of x / scale (k, m) from `first` on into lanes (8 k,), and their largest moduli (8,)."""
+    x, scale, lanes, largest = bare((x, scale, lanes, largest))
     for start in range(0, len(x), 256):
         end = min(start + 256, len(x))
         for c in range(count):
@@ -61,6 +63,7 @@ def sparse_product(matrix: Any, lanes: Any, shift: Any, first: int, count: int, 
     matrix : indptr, indices, leading and other parts of A diag(scale); shift (8,) : what is added to a number and taken
     away, to round it to its grid; room (16,) : scratch
     """
+    matrix, lanes, shift, hi, lo, room = bare((matrix, lanes, shift, hi, lo, room))
     grid = load(shift, 0)
     for i in range(len(matrix[0]) - 1):
         total, rest = _row(matrix, i, lanes, grid)
@@ -78,6 +81,7 @@ def sparse_residual(
 
     units (n,); largest (16,) : the largest |units w| and then |units (w - A x)| of each column
     """
+    matrix, lanes, shift, w, units, made, largest, room = bare((matrix, lanes, shift, w, units, made, largest, room))
     grid = load(shift, 0)
     most, most_left, poison = splat(0.0), splat(0.0), splat(0.0)
     for i in range(len(matrix[0]) - 1):
@@ -103,6 +107,7 @@ def residual_sizes(matrix: Any, lanes: Any, w: Any, units: Any, first: int, coun
     lanes : `count` columns of y, by :func:`in_lanes`; w (n, m) : these from `first` on; units (n,) : the diagonal of S;
     sums (32,); room (8,) : scratch
     """
+    matrix, lanes, w, units, sums, room = bare((matrix, lanes, w, units, sums, room))
     indptr, indices, data = matrix
     zero = splat(0.0)
     of_rest, of_w, of_y, product = zero, zero, zero, zero
@@ -187,6 +192,11 @@ def tall_product(values: Any, shift: Any, x: Any, hi: Any, lo: Any, room: Any) -
             for c in range(0, len(hi), 3):
                 _three_columns(leading, rest, x, group, k, 3 * k * c, out)
                 for d in range(3):
+                    if here == WIDTH:
+                        at = first // WIDTH
+                        store(hi[c + d], at, load(hi[c + d], at) + load(out, 2 * d))
+                        store(lo[c + d], at, load(lo[c + d], at) + load(out, 2 * d + 1))
+                        continue
                     for i in range(here):
                         hi[c + d, first + i] += out[2 * WIDTH * d + i]
                         lo[c + d, first + i] += out[2 * WIDTH * d + WIDTH + i]
@@ -198,6 +208,7 @@ def remainder(hi: Any, lo: Any, leading: Any, rest: Any, made: Any) -> None:
 
     hi, lo (n, m); leading, rest (m, n), as :func:`tall_product` leaves them
     """
+    hi, lo, leading, rest, made = bare((hi, lo, leading, rest, made))
     n, m = made.shape
     for c in range(m):
         for i in range(n):

@@ -274,9 +274,9 @@ def one_step(system: Any, points: Any, answers: Any, row: int, k: int, place: in
         ldl_solve(tile.matrix, tile.increment, n, tile.inverse.viewed(tile.real.dtype))
     else:
         lu_solve(tile.matrix, tile.increment, n, tile.inverse)
-    part = splat(tile.real.dtype.type(1 - system.theta))
+    rest = splat(tile.real.dtype.type(1 - system.theta))
     spread, squares = advance(
-        tile.increment, tile.gamma, tile.tail, n, part, tile.floor_weights, place, control, tile.c, nought
+        tile.increment, tile.gamma, tile.tail, n, rest, tile.floor_weights, place, control, tile.c, nought
     )
     store(tile.spreads, place, spread)
     store(tile.sizes, place, root(larger(spread, nought, squares + splat(tile.real.dtype.type(LOST)), squares)))
@@ -285,11 +285,13 @@ def one_step(system: Any, points: Any, answers: Any, row: int, k: int, place: in
 @inlined
 def verdicts(answers: Any, row: int, here: int, tile: Any) -> int:
     """Write how `here` points ended; return how many could not be marched. ."""
-    failures = 0
+    failures, nought = 0, tile.real.dtype.type(0)
     for lane in range(here):
-        total = tile.real.dtype.type(0)
+        total = nought
         for i in range(tile.parts * tile.shape[3]):
-            total += 0 * tile.gamma_numbers[i * tile.lanes + lane]  # what is not finite stays so in all later steps
+            total += (
+                nought * tile.gamma_numbers[i * tile.lanes + lane]
+            )  # what is not finite stays so in all later steps
         verdict = SOLVED if total == 0 else NOT_FINITE
         if not tile.pivots[lane] > 0:
             verdict = INDEFINITE

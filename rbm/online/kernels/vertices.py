@@ -185,6 +185,7 @@ def most_promising(c: Any, quotients: Any, starts: Any, chosen: Any) -> None:
 
     Group k are the rows starts[k] to starts[k + 1]. One is left as soon as it cannot be the best.
     """
+    c, quotients, starts, chosen = bare((c, quotients, starts, chosen))
     for i in range(c.shape[0]):
         best, chosen[i] = -np.inf, 0
         for k in range(len(starts) - 1):

@@ -86,3 +86,59 @@ def test_small_complex_and_indefinite_matrices_are_not_taken(monkeypatch: pytest
     assert not several.pays(matrix)
     lu, rhs = positive_lu(matrix), np.ones((GRID * GRID, 3))
     np.testing.assert_array_equal(definite_solve(lu, matrix)(rhs), solve_function(lu, matrix)(rhs))
+
+
+def from_panels(
+    starts: np.ndarray, first_rows: np.ndarray, rows: np.ndarray, first_values: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Return the matrix that panels stand for, entry by entry."""
+    n = int(starts[-1])
+    made = np.zeros((n, n))
+    for k in range(len(starts) - 1):
+        width, at = starts[k + 1] - starts[k], first_values[k]
+        own = [(starts[k] + r, starts[k] + c) for r in range(width) for c in range(r)]
+        below = [(i, starts[k] + c) for i in rows[first_rows[k] : first_rows[k + 1]] for c in range(width)]
+        assert len(own) + len(below) == first_values[k + 1] - at
+        for place, value in zip(own + below, values[at : first_values[k + 1]], strict=True):
+            made[place] = value
+    return made
+
+
+def lower_part(matrix: sp.csr_array) -> sp.csc_array:
+    lu = positive_lu(matrix)
+    assert lu is not None
+    return sp.csc_array(sp.tril(lu.L, -1))
+
+
+def test_panels_hold_the_factor_and_are_wide_where_columns_are_alike() -> None:
+    lower = lower_part(laplacian(3.0))
+    panels = several.panels_of(lower)
+    np.testing.assert_array_equal(from_panels(*panels), lower.toarray())
+    widths = np.diff(panels[0])
+    assert set(widths) == {1, 2, 4}
+    assert len(panels[2]) < 0.75 * lower.nnz  # rows that a pass touches
+    # a full factor: fours, then what is left of 11
+    full = sp.csc_array(np.tril(np.arange(1.0, 122.0).reshape(11, 11), -1))
+    starts = several.panels_of(full)[0]
+    np.testing.assert_array_equal(starts, [0, 4, 8, 10, 11])
+    np.testing.assert_array_equal(from_panels(*several.panels_of(full)), full.toarray())
+
+
+@pytest.mark.parametrize("rows", [[[1, 3], [4], [], [], []], [[1, 2], [3], [], [4], []], [[2, 3], [3], [], [4], []]])
+def test_columns_of_as_many_rows_but_others_are_not_taken_together(rows: list[list[int]]) -> None:
+    """A factor whose zeros were left out need not have the rows that elimination gives."""
+    lower = sp.lil_array((5, 5))
+    for j, of in enumerate(rows):
+        for i in of:
+            lower[i, j] = 10.0 * i + j
+    panels = several.panels_of(sp.csc_array(lower))
+    assert list(panels[0][:2]) == [0, 1]
+    np.testing.assert_array_equal(from_panels(*panels), lower.toarray())
+
+
+def test_panels_of_one_unknown_and_of_a_diagonal_matrix() -> None:
+    for n in (1, 3):
+        starts, first_rows, rows, first_values, values = several.panels_of(sp.csc_array((n, n)))
+        np.testing.assert_array_equal(starts, np.arange(n + 1))
+        assert len(rows) == len(values) == 0
+        assert not np.any([first_rows, first_values])
