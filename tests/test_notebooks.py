@@ -93,9 +93,8 @@ def test_a_notebook_is_its_script(script: Path) -> None:
 
 
 def marks(script: Path) -> list[pytest.MarkDecorator]:
-    """One process per notebook; those that take a minute although they are shortened are in `make test-all` only."""
-    group = pytest.mark.xdist_group(script.stem)
-    return [group, pytest.mark.slow] if script.stem in LONG else [group]
+    """Those that take a minute although they are shortened are in `make test-all` only."""
+    return [pytest.mark.slow] if script.stem in LONG else []
 
 
 @pytest.mark.parametrize("script", [pytest.param(p, marks=marks(p), id=p.stem) for p in SCRIPTS])

@@ -396,7 +396,6 @@ def test_the_kernels_are_compiled_without_parallel_loops() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("tbb")
 def test_assembly_takes_constant_time_and_memory_where_numba_finds_tbb() -> None:
     """With two threads on TBB 2021.8 the tenth matrix takes fifty times as long as the first, and each 26 MB.
 
