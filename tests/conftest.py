@@ -28,9 +28,13 @@ APART = ("test_notebooks",)
 LONGEST = (
     "test_boundary_elements",
     "test_certified_bounds",
+    "test_sketched",
     "test_compressed_operators",
-    "test_kernels",
+    "test_boxes",
+    "test_device_kernel",
+    "test_training_sets",
     "test_devices",
+    "test_kernels",
 )
 #: Files with processes of their own start last: the kernels are compiled and on disk by then.
 LAST = ("test_command_line", "test_unkind_models", "test_notebooks")
@@ -129,6 +133,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.slow)
 
     def place(item: pytest.Item) -> int:
+        if "[whole" in item.name:  # a notebook or a page as it is, for minutes
+            return -200
         stem = item.path.stem
         return LONGEST.index(stem) - 100 if stem in LONGEST else LAST.index(stem) + 1 if stem in LAST else 0
 
