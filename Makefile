@@ -6,7 +6,7 @@ OUT ?= out
 # processes of pytest, at most four (JOBS=0: one); they share the cores, so that linear algebra gets one thread in each
 JOBS ?= logical
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest \
-	--numprocesses=$(JOBS) --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+	--numprocesses=$(JOBS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-rest bench lint docs notebooks peers material clean
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -23,13 +22,19 @@ import rbm
 from rbm.online import kernels
 from rbm.storage.cache import kernel_folder
 
+#: Files whose tests share nothing, so that each of them may run in any process; all others run in one process each.
+APART = ("test_notebooks",)
 #: Files that take longest, in this order: they start first, so that the processes end together.
 LONGEST = (
     "test_boundary_elements",
     "test_certified_bounds",
+    "test_sketched",
     "test_compressed_operators",
-    "test_kernels",
+    "test_boxes",
+    "test_device_kernel",
+    "test_training_sets",
     "test_devices",
+    "test_kernels",
 )
 #: Files with processes of their own start last: the kernels are compiled and on disk by then.
 LAST = ("test_command_line", "test_unkind_models", "test_notebooks")
@@ -51,12 +56,11 @@ class Passed:
         self.config, self.names = config, set[str]()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in one report; teardown comes after the call. xdist puts the group of a test behind its name."""
-        name = re.sub(r"@[^\]@]*$", "", report.nodeid)
+        """Take in one report; teardown comes after the call."""
         if report.when == "call" and report.passed:
-            self.names.add(name)
+            self.names.add(report.nodeid)
         elif report.failed:
-            self.names.discard(name)
+            self.names.discard(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
         """Write the names."""
@@ -88,6 +92,24 @@ def pytest_configure(config: pytest.Config) -> None:
     kernels.query.compile = once
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist may be missing
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one process, which makes its fixtures and compiles its kernels once, but for `APART`.
+
+    Not by xdist's marks of groups: those are lost with pytest 9.2, where a test's name cannot be changed.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if Path(file).stem in APART else file
+
+    return ByFile(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)  # before fixtures are made
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Every test draws the same numbers of PyTorch, whatever ran before it in its process."""
@@ -97,10 +119,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each file runs in one process, unless a test says otherwise.
-
-    Of tests marked `every(n)` all but each n-th are marked slow.
-    """
+    """Of tests marked `every(n)` all but each n-th are marked slow; the longest files come first."""
     if config.getoption("--leave-out-passed") and getattr(config, "cache", None) is not None:
         before = set(config.cache.get(PASSED, []))
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in before])
@@ -112,10 +131,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             seen[name] = seen.get(name, -1) + 1
             if seen[name] % every.args[0]:
                 item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
     def place(item: pytest.Item) -> int:
+        if "[whole" in item.name:  # a notebook or a page as it is, for minutes
+            return -200
         stem = item.path.stem
         return LONGEST.index(stem) - 100 if stem in LONGEST else LAST.index(stem) + 1 if stem in LAST else 0
 

@@ -12,7 +12,7 @@ from helpers import ROOT
 from helpers.scattering_models import restore
 
 FOLDER = ROOT / "notebooks"
-#: Notebooks that stay long when they are shortened.
+#: Notebooks that would stay long if they were shortened: `make test-all` alone runs them.
 LONG = ("04_wavenumber",)
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 #: What `make test` replaces, for a shorter run: fewer unknowns, those of the stored matrices, and fewer points.
@@ -28,14 +28,6 @@ SHORTER: dict[str, dict[str, str]] = {
         "level=3": "level=2",
         "error < 0.025": "error < 0.1",
         "12, 18, 24, 30, len": "12, len",
-    },
-    "04_wavenumber": {
-        "level=3": "level=1",
-        "wavenumber=(low, high)": "wavenumber=(0.3, 1.1)",
-        "np.linspace(1.03, 3.97, 8), rng.uniform(0, 2, (8, 2))": "(0.41, 0.57, 0.733), rng.uniform(0, 2, (3, 2))",
-        "k = np.linspace(low, high, 2000)": "k = np.linspace(0.3, 1.1, 2000)",
-        # where 18 unknowns have their resonance
-        "[3.0, 3.08, 3.12, 3.14, 3.15, 3.16, 3.18, 3.22, 3.3]": "[3.3, 3.5, 3.54, 3.58, 3.8]",
     },
     "05_million_queries": {
         "n_elements=60": "n_elements=24",
@@ -92,16 +84,20 @@ def test_a_notebook_is_its_script(script: Path) -> None:
     assert not errors
 
 
-def marks(script: Path) -> list[pytest.MarkDecorator]:
-    """One process per notebook; those that take a minute although they are shortened are in `make test-all` only."""
-    group = pytest.mark.xdist_group(script.stem)
-    return [group, pytest.mark.slow] if script.stem in LONG else [group]
+#: (script, whole): each notebook as `make test` runs it and, where that is shorter or nothing, as it is.
+RUNS = [
+    *(pytest.param(p, False, id=f"small-{p.stem}") for p in SCRIPTS if p.stem not in LONG),
+    *(
+        pytest.param(p, True, marks=pytest.mark.slow, id=f"whole-{p.stem}")
+        for p in SCRIPTS
+        if p.stem in (*SHORTER, *LONG)
+    ),
+]
 
 
-@pytest.mark.parametrize("script", [pytest.param(p, marks=marks(p), id=p.stem) for p in SCRIPTS])
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "whole"])
+@pytest.mark.parametrize(("script", "whole"), RUNS)
 def test_a_notebook_runs_and_its_claims_hold(
-    whole: bool, script: Path, stored_matrices: str | None, monkeypatch: pytest.MonkeyPatch
+    script: Path, whole: bool, stored_matrices: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it is, and with what makes it shorter (:data:`SHORTER`)."""
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
