@@ -81,6 +81,9 @@ def integers(a: int, b: int, out: Any) -> int:
         at += 1
         if at == len(out):
             break
+    side = at // 10
+    square = out[6 : 6 + side * side].reshape((side, side))  # both lengths are one value
+    square[1, 0] = square[0, 1] + a
     one, at = apart(Pair(a, b), 1)
     other, at = apart(Pair(a, b), at)
     return count + 3 * one + 5 * other + at
