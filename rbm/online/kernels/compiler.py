@@ -16,6 +16,7 @@ from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
 from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, LaneCompiler, Part, PartCompiler
+from rbm.online.kernels.translation import remember
 from rbm.online.programs import OPERATIONS
 
 __all__ = ["compiled", "inlined", "kernel", "lane_kernel", "source_digest"]
@@ -37,11 +38,13 @@ PART: dict[str, Any] = {"nopython": True, "no_cpython_wrapper": True, **OPTIONS}
 
 def compiled(function: Any) -> Any:
     """Make a part of kernels: it is compiled with the kernels that call it, and not kept on disk by itself."""
+    remember(function)
     return Part(function, targetoptions=PART, pipeline_class=PartCompiler)
 
 
 def inlined(function: Any) -> Any:
     """Make a part of kernels that may be compiled into its callers, however long it is."""
+    remember(function)
     made = Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
     made.inline = True
     return made
@@ -74,6 +77,7 @@ def lane_kernel(function: Any) -> Any:
 
 
 def _kept(function: Any, pipeline: type) -> Any:
+    remember(function)
     made = jit(nogil=True, pipeline_class=pipeline, **OPTIONS)(function)
     made._cache = KernelCache(function.__name__, _digest())
     watch((made,))

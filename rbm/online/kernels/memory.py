@@ -69,13 +69,13 @@ class Pieces:
         None as `stop` is the end.
         """
         offset, left = ir.Constant(INTP, 0), list(self.lengths[len(indices) :])
-        for index, length in zip(indices, self.lengths, strict=False):
+        for k, (index, length) in enumerate(zip(indices, self.lengths, strict=False)):
             place = index
             if isinstance(index, tuple):
                 place, stop = index
                 stop = length if stop is None else builder.select(builder.icmp_signed("<", stop, length), stop, length)
                 left = [builder.sub(stop, place), *left]
-            offset = builder.add(builder.mul(offset, length), place) if length is not self.lengths[0] else place
+            offset = builder.add(builder.mul(offset, length), place) if k > 0 else place
         for length in self.lengths[len(indices) :]:
             offset = builder.mul(offset, length)
         return Pieces(Memory(self.kind.dtype, len(left)), builder.gep(self.data, [offset]), left)

@@ -151,7 +151,7 @@ class _Unread:
         return getattr(self._context, name)
 
     def refresh(self) -> None:
-        """Do nothing."""
+        """Read nothing: a translated kernel needs few rules."""
 
 
 class PartCompiler(CompilerBase):

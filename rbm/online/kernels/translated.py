@@ -82,7 +82,7 @@ class _Translated(LoweringPass):
 
 
 def _nothing() -> None:
-    """Do nothing."""
+    """Read no rules of Numba."""
 
 
 @contextlib.contextmanager

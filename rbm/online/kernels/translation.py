@@ -14,6 +14,7 @@ integers, reals and lanes, :class:`rbm.online.kernels.memory.Memory`, and calls 
 from __future__ import annotations
 
 import ast
+import os
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -40,19 +41,36 @@ from rbm.online.kernels.values import (
     truth,
 )
 
-__all__ = ["Translation"]
+__all__ = ["Translation", "remember"]
+
+
+#: Size and time of the files that functions come from, when they were imported.
+_known: dict[str, tuple[int, int] | None] = {}
+
+
+def remember(function: Any) -> None:
+    """Remember the state of the file from which a function is being imported: it is read when a kernel is made."""
+    filename = function.__code__.co_filename
+    if filename not in _known:
+        _known[filename] = _state(filename)
+
+
+def _state(filename: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(filename)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 @cache
-def _definitions(filename: str) -> dict[CodeType, ast.FunctionDef]:
-    """Return the functions of a file by what Python compiles them to: a file may have changed since it was imported."""
-    source = Path(filename).read_bytes()
-    tree = ast.parse(source)
-    made = compile(source, filename, "exec", dont_inherit=True).co_consts
-    codes = {code.co_firstlineno: code for code in made if isinstance(code, CodeType)}
+def _definitions(filename: str) -> dict[int, ast.FunctionDef]:
+    """Return the functions of a file by their first lines, decorators included."""
+    if _known.get(filename) is None or _state(filename) != _known[filename]:
+        raise Untranslated(f"{filename} is not what was imported")
+    tree = ast.parse(Path(filename).read_bytes())
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    lines = [min([node.lineno, *(d.lineno for d in node.decorator_list)]) for node in found]
-    return {codes[line]: node for line, node in zip(lines, found, strict=True) if line in codes}
+    return {min([node.lineno, *(d.lineno for d in node.decorator_list)]): node for node in found}
 
 
 @cache
@@ -62,8 +80,8 @@ def _definition(code: CodeType) -> tuple[ast.FunctionDef, frozenset[str], bool, 
     A name does not change in this sense if it is assigned to one statement after the other, outside of loops and
     choices; neither does the variable of loops. One result: `return` is the last statement, and no other one.
     """
-    node = _definitions(code.co_filename).get(code)
-    if node is None:
+    node = _definitions(code.co_filename).get(code.co_firstlineno)
+    if node is None or node.name != code.co_name:
         raise Untranslated(f"the source of {code.co_name} is not found")
     stores, nested = Counter(argument.arg for argument in node.args.args), Counter[str]()
     of_loops, results, loops = Counter[str](), [], False

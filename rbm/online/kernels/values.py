@@ -291,7 +291,7 @@ def truth(builder: Any, value: Any) -> Any:
 
 
 def negated(builder: Any, value: Any) -> Any:
-    """Return -x."""
+    """Return -x, of a number that is known or not."""
     if isinstance(value, Static):
         return Static(-value.value)
     if isinstance(value.kind, types.Float):
@@ -300,7 +300,7 @@ def negated(builder: Any, value: Any) -> Any:
 
 
 def modulus_of(builder: Any, value: Any) -> Any:
-    """Return |x|."""
+    """Return |x|, of a number that is known or not."""
     if isinstance(value, Static):
         return Static(abs(value.value))
     if isinstance(value.kind, types.Float):

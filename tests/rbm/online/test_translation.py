@@ -81,6 +81,9 @@ def integers(a: int, b: int, out: Any) -> int:
         at += 1
         if at == len(out):
             break
+    side = at // 10
+    square = out[6 : 6 + side * side].reshape((side, side))  # both lengths are one value
+    square[1, 0] = square[0, 1] + a
     one, at = apart(Pair(a, b), 1)
     other, at = apart(Pair(a, b), at)
     return count + 3 * one + 5 * other + at
@@ -183,15 +186,19 @@ def test_any_trouble_goes_numbas_way(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_has_changed_is_not_translated(tmp_path: Path) -> None:
     """What Python has imported counts, not what the file says since."""
     path = tmp_path / "doubling.py"
-    text = "from rbm.online.kernels.memory import bare\n\n\ndef f(x):\n    return 2 * bare(x)[0]\n"
-    path.write_text(text)
+    text = (
+        "from rbm.online.kernels.compiler import kernel\nfrom rbm.online.kernels.memory import bare\n\n\n"
+        "@kernel\ndef f(x):\n    return {} * bare(x)[0]\n"
+    )
+    path.write_text(text.format(2))
     spec = importlib.util.spec_from_file_location("doubling", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    path.write_text(text.replace("2 *", "3 *"))
-    made = fresh(module.f)
+    path.write_text(text.format("3.0"))
+    made = module.f
+    made._cache.disable()
     assert made(np.ones(1)) == 2
     assert translations(made) == 0
 
