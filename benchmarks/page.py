@@ -157,7 +157,8 @@ def kept(name: str, make: Callable[[], rbm.ReducedModel], folder: Path | None) -
 
 
 def pictures(path: Path, browser: Browser, folder: Path, name: str) -> None:
-    """Keep screenshots of a page."""
+    """Keep screenshots of a page; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
     for width, shape in ((1280, "wide"), (390, "narrow")):
         for dark in (False, True):
             browser.open(path.as_uri(), width=width, dark=dark)

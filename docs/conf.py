@@ -42,6 +42,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 default_role = "literal"
+smartquotes_action = "qe"  # no dashes: --json is an option
 
 html_theme = "furo"
 html_title = f"rbm-toolkit {release}"

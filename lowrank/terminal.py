@@ -10,6 +10,8 @@ __all__ = ["columns", "labelled", "terminal_width", "thinned", "wrapped"]
 
 #: Fewer columns than these are not written for.
 NARROWEST = 40
+#: The words of a last column are wrapped into no fewer.
+LEAST = 16
 #: Labels of more characters stand on a line of their own.
 LONG = 24
 
@@ -56,25 +58,38 @@ def labelled(rows: Iterable[tuple[str, str]], width: int | None = None) -> str:
 def columns(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """Return a table: numbers to the right, words to the left, those of the last column wrapped under its heading.
 
+    Columns that do not fit beside the others follow below, again with the first one.
+
     >>> print(columns(["N", "bound", "box"], [["1", "2.0e-01", "mu in [1, 2]"], ["12", "-", "mu in [2, 3]"]]))
        N    bound  box
        1  2.0e-01  mu in [1, 2]
       12        -  mu in [2, 3]
     """
     width = terminal_width() if width is None else max(width, NARROWEST)
-    table = [list(headings), *map(list, rows)]
-    by_column = list(zip(*table, strict=True))
-    sizes = [max(map(len, column)) for column in by_column]
+    by_column = list(zip(headings, *rows, strict=True))
     numbers = [all(map(_is_number, column[1:])) for column in by_column]
+    sizes = [max(map(len, column)) for column in by_column]
+    needed = [*sizes[:-1], sizes[-1] if numbers[-1] else min(sizes[-1], LEAST)]
+    parts: list[list[int]] = [[0]]
+    for k in range(1, len(sizes)):
+        if sum(needed[j] + 2 for j in (*parts[-1], k)) > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(k)
+    return "\n\n".join(_beside([by_column[k] for k in part], [numbers[k] for k in part], width) for part in parts)
+
+
+def _beside(table: Sequence[Sequence[str]], numbers: Sequence[bool], width: int) -> str:
+    """Return columns, each with its heading, side by side; `numbers` says which of them stand to the right."""
+    sizes = [max(map(len, column)) for column in table]
     before = sum(sizes[:-1]) + 2 * len(sizes)
     made = []
-    for row in table:
+    for row in zip(*table, strict=True):
         cells = [f"{t:>{k}}" if right else f"{t:<{k}}" for t, k, right in zip(row, sizes, numbers, strict=True)]
         start = "".join(f"  {cell}" for cell in cells[:-1]) + "  "
         if numbers[-1]:
             made.append(start + cells[-1])
             continue
-        first, *others = _lines(row[-1], max(width - before, 16), "") or [""]
+        first, *others = _lines(row[-1], max(width - before, LEAST), "") or [""]
         made += [start + first, *(" " * before + line for line in others)]
     return "\n".join(line.rstrip() for line in made)
 

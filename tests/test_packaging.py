@@ -91,19 +91,29 @@ def test_the_version_is_one_and_the_same() -> None:
     assert f"## [{rbm.__version__}]" in changes or "## [Unreleased]" in changes
 
 
-def test_links_are_complete_or_say_that_there_are_none() -> None:
-    """All of a repository's addresses or none, and none but real ones; CITATION.cff has the same."""
+def test_links_of_the_repository_are_complete_or_said_to_be_missing() -> None:
+    """All of its addresses or none, and none but real ones; CITATION.cff has the same."""
     urls, citation = PROJECT["project"]["urls"], (ROOT / "CITATION.cff").read_text()
-    assert urls["Paper"] in citation
     public = {"Source", "Issues", "Documentation", "Changelog"}
-    assert set(urls) in ({"Paper"}, {"Paper"} | public)
+    assert {name for name in urls if not name.startswith("Paper: ")} in (set(), public)
+    assert max(map(len, urls)) <= 32  # longer names are refused by registries
     for address in urls.values():
         assert re.fullmatch(r"https://[\w.-]+\.\w+/[\w./-]+", address)
         assert "example" not in address
     known = re.findall(r"^repository-code: (.*)$", citation, re.M)
     assert known == [urls[name] for name in ("Source",) if name in urls]
     if "Source" not in urls:
-        assert "# There is no public repository yet." in (ROOT / "pyproject.toml").read_text()
+        assert "There is no public repository yet." in (ROOT / "pyproject.toml").read_text()
+
+
+def test_links_to_papers_are_sources_that_the_code_names() -> None:
+    papers = {name: url for name, url in PROJECT["project"]["urls"].items() if name.startswith("Paper: ")}
+    assert papers["Paper: error estimators"] in (ROOT / "CITATION.cff").read_text()
+    code = "\n".join(file.read_text() for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    for name, address in papers.items():
+        number = re.fullmatch(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5})", address)
+        assert number is not None, name
+        assert re.search(rf"Source:[^\n]*(\n[^\n]*)?arXiv {re.escape(number[1])}", code), name
 
 
 def test_classifiers_name_versions_that_are_allowed() -> None:

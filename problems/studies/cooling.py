@@ -12,6 +12,7 @@ import numpy as np
 
 import rbm
 from lowrank.phases import Phases
+from lowrank.terminal import terminal_width
 from problems.cooling_fin import cooling_fin
 from problems.studies.report import wrapped
 from problems.studies.running import checked_options, timed_offline, write_summary
@@ -61,7 +62,7 @@ def run(
     given = None if isinstance(size, Size) else size
     tol, count = checked_options(tol, rng, training, given, sizes)
     sizes = replace(sizes, training=count, refinement=given or sizes.refinement)
-    say("The cooling fin: a post with four pairs of plates in time, five parameters, heated by any flux")
+    say(wrapped("The cooling fin: a post with four pairs of plates in time, five parameters, heated by any flux"))
     with phases("full model"):
         model = cooling_fin(sizes.refinement)
     out.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def run(
     reduced = result.reduced_model
     with phases("files"):
         reduced.save(out / "model.rbm")
-    say(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB")
+    say(wrapped(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB"))
 
     flux = pulses(model.times)
     with phases("online"):
@@ -86,7 +87,8 @@ def run(
     truth, answer, errors = _compared(model, result, mus, flux, progress, phases)
     rows = _rows(model, answer, errors, truth)
     below = int((answer.bound < errors.energy).sum() + (answer.bound_l2 < errors.l2).sum())
-    say(f"two pulses of heat, not in the training, at {len(mus)} points\n{table(rows, below)}")
+    say(wrapped(f"two pulses of heat, not in the training, at {len(mus)} points"))
+    say(table(rows, below))
     chosen = {"rng": rng, "training_parameters": count, "size": sizes.refinement, "tolerance": tol}
     summary = chosen | _summary(name, model, result, phases.wall("offline"), timing, rows, below)
     write_summary(out, summary, phases)
@@ -107,30 +109,41 @@ def pulses(times: np.ndarray) -> np.ndarray:
     return np.where(share < 0.34, 1.0, np.where((share > 0.54) & (share < 0.74), 0.6, 0.0))
 
 
-def table(rows: list[dict[str, Any]], below: int) -> str:
-    """The comparison as text of less than 80 columns: largest errors and bounds, and effectivities, at some times.
+#: The norms of the table, with what is written above them.
+NORMS = {"energy": "energy norm up to t", "l2": "norm of M at t"}
+
+
+def table(rows: list[dict[str, Any]], below: int, width: int | None = None) -> str:
+    """The comparison as text: largest errors and bounds, and effectivities, at some times, in each of two norms.
 
     below : bounds below the true error, at all points and times
+    width : columns, by default the terminal's; where the norms do not fit side by side, one is below the other
     """
-    lines = [
-        "            energy norm up to t               norm of M at t",
-        "     t" + 2 * "  true error     bound  bound/error",
-    ]
-    for row in rows:
-        cells = [f"{row['t']:6.2f}"]
-        for norm in ("energy", "l2"):
-            part = row[norm]
-            ratio = f"{part['smallest_effectivity']:.1f} to {part['largest_effectivity']:.3g}"
-            cells.append(f"  {part['largest_true_error']:10.1e}{part['largest_bound']:10.1e}{ratio:>13}")
-        lines.append("".join(cells))
-    lines.append(f"    largest of all points; {below} bounds below the true error")
+    width = terminal_width() if width is None else width
+    times = ["", "     t", *(f"{row['t']:6.2f}" for row in rows)]
+    blocks = [_in_norm(norm, rows) for norm in NORMS]
+    beside = [list(zip(times, *blocks, strict=True))]
+    if len("".join(beside[0][1])) > width:
+        beside = [list(zip(times, block, strict=True)) for block in blocks]
+    lines = ["".join([f"{first:6}", *cells]).rstrip() for part in beside for first, *cells in part]
+    lines.append(wrapped(f"    largest of all points; {below} bounds below the true error", width))
     for name in rows[-1]["outputs"]:
         last = rows[-1]["outputs"][name]
-        lines.append(
+        text = (
             f"    {name:<8}at the end: up to {last['largest_value']:.3g}, off by at most "
             f"{last['largest_true_error']:.1e}, bound {last['largest_bound']:.1e}"
         )
+        lines.append(wrapped(text, width))
     return "\n".join(lines)
+
+
+def _in_norm(norm: str, rows: list[dict[str, Any]]) -> list[str]:
+    """The columns of one norm, with two lines of headings."""
+    lines = [f"      {NORMS[norm]:<28}", "  true error    bound  bound/error"]
+    for part in (row[norm] for row in rows):
+        ratio = f"{part['smallest_effectivity']:.1f} to {part['largest_effectivity']:.3g}"
+        lines.append(f"  {part['largest_true_error']:10.1e}{part['largest_bound']:9.1e}{ratio:>13}")
+    return lines
 
 
 def _offline(

@@ -50,7 +50,7 @@ def run(
     """
     study, phases = STUDIES[name], Phases()
     tol, count = checked_options(tol, rng, training, size, study)
-    say(study.title)
+    say(wrapped(study.title))
     if study.remark:
         say(wrapped(f"  {study.remark}"))
     with phases("full model"):
@@ -65,7 +65,7 @@ def run(
 
     with phases("files"):
         result.reduced_model.save(out / "model.rbm")
-    say(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB")
+    say(wrapped(f"  saved {out / 'model.rbm'}: {(out / 'model.rbm').stat().st_size / 1024:.0f} KiB"))
 
     inner = Phases()  # the full-order solutions are a phase of their own
     with phases("estimators"):
@@ -82,7 +82,8 @@ def run(
         )
     )
     compared = phases.wall("estimators") + spent[0]
-    say(f"estimators against {study.tests} full-order solutions, {compared:.1f} s\n{table(comparison)}")
+    say(wrapped(f"estimators against {study.tests} full-order solutions, {compared:.1f} s"))
+    say(table(comparison))
     chosen = {"rng": rng, "training_parameters": len(points), "size": size, "tolerance": tol}
     seconds = phases.wall("offline"), compiling
     summary = _summary(name, study, model, result, seconds, timing, comparison) | chosen

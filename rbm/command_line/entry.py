@@ -20,7 +20,7 @@ from rbm.command_line.points import with_negative_numbers
 from rbm.command_line.quantize import add_quantize
 from rbm.command_line.query import add_query
 from rbm.command_line.reduce import add_reduce
-from rbm.command_line.registered import COMMANDS, add_study, registered, run_command
+from rbm.command_line.registered import COMMANDS, add_study, described, registered, run_command
 
 __all__ = ["main"]
 
@@ -40,11 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (add_study, add_reduce, add_query, add_quantize, add_export, add_explore, add_info, add_cache):
         add(commands)
-    further = [name for name in registered(COMMANDS) if name not in commands.choices]
+    further = {name: entry for name, entry in registered(COMMANDS).items() if name not in commands.choices}
     if given and given[0] in further:
         return _status(partial(run_command, given[0], given[1:]), to_stdout=False)
-    for name in further:
-        commands.add_parser(name, help="a command of another installed package")
+    asked = given[:1] in (["-h"], ["--help"])  # what the others are for is read in their files
+    for name, entry in further.items():
+        commands.add_parser(name, help=described(entry) if asked else None)
     options = parser.parse_args(with_negative_numbers(given))
     to_stdout = options.command == "info" or (options.command == "query" and to_standard_output(options))
     to_stdout = to_stdout or (options.command == "reduce" and options.template)

@@ -10,8 +10,9 @@ from rbm.command_line.only_array import add_unknowns, unknowns_of
 from rbm.errors import ParameterError
 from rbm.show.explore import Explorer
 from rbm.show.explore.window import open_window
-from rbm.show.mesh_fields import read_mesh
+from rbm.show.mesh_fields import read_mesh, unknowns_at_points
 from rbm.time.files import load
+from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["add_explore"]
 
@@ -36,15 +37,23 @@ def add_explore(commands: Any) -> None:
 def _explore(options: argparse.Namespace) -> None:
     if options.unknowns is not None and options.field is None:
         raise ParameterError("--unknowns is for a mesh, give --field MESH as well")
-    model = load(options.model)
-    mesh = None if options.field is None else read_mesh(options.field)
-    numbers = unknowns_of(options)
-    explorer = Explorer(model, mesh, unknowns=numbers)
+    explorer = _explorer(load(options.model), options)
     explorer.output = _choice("--output", options.output, explorer.outputs, explorer.output)
     explorer.over = _choice("--over", options.over, explorer.names, explorer.over)
     if options.over is not None and explorer.fixed(explorer.over):
         raise ParameterError(f"--over {options.over!r} has one value only, there is no curve over it")
     open_window(explorer, str(options.model))
+
+
+def _explorer(model: Any, options: argparse.Namespace) -> Explorer:
+    """Return the explorer of a model, with the field if there is a mesh; options are named where that does not fit."""
+    if options.field is None:
+        return Explorer(model)
+    mesh, numbers = read_mesh(options.field), unknowns_of(options)
+    terms = model.terms if isinstance(model, ReducedTimeModel) else model
+    if terms.unknowns is not None:
+        numbers = unknowns_at_points(terms.unknowns, terms.constraints, len(mesh.points), numbers)
+    return Explorer(model, mesh, unknowns=numbers)
 
 
 def _choice(option: str, given: str | None, known: tuple[str, ...], default: int) -> int:

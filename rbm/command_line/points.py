@@ -75,15 +75,18 @@ def with_negative_numbers(arguments: Sequence[str]) -> list[str]:
     return made
 
 
-def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
-    """Return one point from "3.5 2" in the model's order, or from "k=2 mu=3.5" in any order."""
+def from_values(values: Sequence[str], names: Sequence[str], several: str = "one point is all it takes") -> Points:
+    """Return one point from "3.5 2" in the model's order, or from "k=2 mu=3.5" in any order.
+
+    several : what to do about more than one point, as messages say it
+    """
     named = [text.partition("=") for text in values if "=" in text]
     order = " ".join(f"{name}=VALUE" for name in names)
     if not named:
         if len(values) != len(names):
             raise ParameterError(
-                f"--mu needs {len(names)} values, {' '.join(names)}, got {len(values)}; or give them by name: {order}"
-                + ("; for more than one point write a table and pass --csv" if len(values) > len(names) else "")
+                f"--mu needs {len(names)} value{'s' * (len(names) > 1)}, {' '.join(names)}, got {len(values)}; or give "
+                f"them by name: {order}" + (f"; {several}" if len(values) > len(names) else "")
             )
         return Points(np.array([[one_number(text, "--mu") for text in values]]))
     if len(named) != len(values):
@@ -96,7 +99,7 @@ def from_values(values: Sequence[str], names: Sequence[str]) -> Points:
     if missing or surplus or twice:
         parts = (("missing", missing), ("no parameters", surplus), ("twice", twice))
         said = "; ".join(f"{label}: {', '.join(some)}" for label, some in parts if some)
-        raise ParameterError(f"--mu needs {order}; {said}" + ("; for more than one point pass --csv" if twice else ""))
+        raise ParameterError(f"--mu needs {order}; {said}" + (f"; {several}" if twice else ""))
     point = {name: one_number(text, f"--mu {name}") for name, _, text in named}
     return Points(np.array([[point[name] for name in names]]))
 

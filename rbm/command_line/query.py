@@ -27,6 +27,9 @@ from rbm.time.reduced import ReducedTimeModel
 
 __all__ = ["add_query"]
 
+#: What to do about more than one point.
+SEVERAL = "for more than one point write a table and pass --csv"
+
 
 def add_query(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
@@ -56,7 +59,7 @@ def _query(options: argparse.Namespace) -> None:
     names = model.parameters.names
     if not isinstance(model, ReducedTimeModel):
         refuse_time_options(options)
-    points = from_csv(options.csv, names) if options.mu is None else from_values(options.mu, names)
+    points = from_csv(options.csv, names) if options.mu is None else from_values(options.mu, names, SEVERAL)
     if isinstance(model, ReducedTimeModel):
         query_in_time(model, points, options)
         return

@@ -5,7 +5,8 @@ own tolerance where tol is None. It has those further options of ``rbm study`` f
 `rng` and `training`, whole numbers, `size`, a whole number or a name; `say`, a function of the lines that it prints,
 and `progress`, for --quiet and --json. The latter prints the file summary.json of the folder `out`, or else the
 dictionary that it returns. A command, group ``rbm.commands``, is a function of
-the list of arguments after its name, which returns the exit status, or None for 0. In the pyproject.toml of a package
+the list of arguments after its name, which returns the exit status, or None for 0; the first line of its docstring is
+what ``rbm --help`` says of it. In the pyproject.toml of a package
 of yours:
 
     [project.entry-points."rbm.studies"]
@@ -15,6 +16,7 @@ of yours:
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import inspect
 import json
@@ -27,7 +29,7 @@ from typing import Any
 
 from rbm.errors import ParameterError
 
-__all__ = ["COMMANDS", "STUDIES", "add_study", "load", "registered", "run_command"]
+__all__ = ["COMMANDS", "STUDIES", "add_study", "described", "load", "registered", "run_command"]
 
 STUDIES, COMMANDS = "rbm.studies", "rbm.commands"
 
@@ -118,6 +120,20 @@ def run_command(name: str, arguments: Sequence[str]) -> int | None:
     """Run a registered command and return its exit status."""
     status: int | None = load(registered(COMMANDS)[name])(list(arguments))
     return status
+
+
+def described(entry: EntryPoint) -> str:
+    """Return what a command is for: the first line of its docstring, which is read and not run, or whose it is."""
+    try:
+        spec = _found(entry.module)
+        tree = ast.parse(Path(str(None if spec is None else spec.origin)).read_bytes())
+    except (ImportError, OSError, SyntaxError, ValueError):  # an incomplete package; `rbm NAME` says so
+        tree = ast.Module([], [])
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr and (text := ast.get_docstring(node)):
+            first = text.splitlines()[0].rstrip(".")
+            return f"{first[0].lower()}{first[1:]}".replace("%", "%%")  # for argparse
+    return f"a command of {'another package' if entry.dist is None else entry.dist.name}"
 
 
 def registered(group: str) -> dict[str, EntryPoint]:

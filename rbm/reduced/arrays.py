@@ -25,6 +25,10 @@ from rbm.stability.bound import StabilityBound
 __all__ = ["ReducedArrays", "estimator_class"]
 
 
+#: What to do about a model that has no estimator at all, such as the file of one whose only estimator is "direct".
+REMEDY = "make the model with one that a file holds, for instance estimators=('orthonormal',)"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ReducedArrays:
     """A reduced system with its stability bound, outputs and estimators.
@@ -83,17 +87,25 @@ class ReducedArrays:
     def state(self, method: str | None) -> Estimator:
         """Return the estimator of that name, alias or class; the default one for None.
 
-        Raises ModelError, with the reason, if it is not here.
+        Raises ModelError if it is not here, with the reason, those that are, and how to get one.
         """
         name = self.method if method is None else estimator_class(method).kind
         if name in self.estimators:
             return self.estimators[name]
+        held = f"it has {', '.join(map(repr, self.estimators)) or 'none'}"
         if name in self.refused:
-            raise ModelError(f"estimator {name!r} is not available in this model: {self.refused[name]}")
+            remedy = "" if self.estimators else f", so that nothing bounds its errors; {REMEDY}"
+            raise ModelError(
+                f"estimator {name!r} is not available in this model: {self.refused[name]}; of estimators {held}{remedy}"
+            )
+        if name == "direct":
+            raise ModelError(
+                f"this model has no estimator 'direct'; {held}. It needs the full-order model and is in no file: ask "
+                f"for it when the model is made, estimators={(*self.estimators, name)}, and use that one"
+            )
         raise ModelError(
-            f"this model has no estimator {name!r}; it has {', '.join(self.estimators) or 'none'}. Ask for it when the "
-            f"model is made: estimators=({', '.join(repr(n) for n in (*self.estimators, name))})"
-            + ("; this one needs the full-order model and is in no file" if name == "direct" else "")
+            f"this model has no estimator {name!r}; {held}. Ask for it when the model is made: "
+            f"estimators={(*self.estimators, name)}"
         )
 
     def __repr__(self) -> str:

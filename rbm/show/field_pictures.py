@@ -35,7 +35,7 @@ def figure_of(mesh: FieldMesh, drawn: Drawn, titles: Sequence[str], head: str, c
     if _is_line(mesh):
         return _lines(mesh, drawn, titles, head)
     count = len(drawn.values)
-    wide = min(count, 3) if columns is None else max(1, min(int(columns), count))
+    wide = min(count, 3) if columns is None else min(int(columns), count)
     rows = -(-count // wide)
     scene = None if _is_flat(mesh) else Scene(mesh, drawn)
     x = np.ptp(mesh.points[:, 0])

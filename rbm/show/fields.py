@@ -211,8 +211,9 @@ class Fields:
         matplotlib or pyvista. :func:`rbm.plots.save` writes the figure.
         """
         self._some("plot")
-        if columns is not None and (isinstance(columns, bool) or not isinstance(columns, int | np.integer)):
-            raise ModelError(f"columns must be a whole number of panels, got {columns!r}")
+        whole = isinstance(columns, int | np.integer) and not isinstance(columns, bool)
+        if columns is not None and not (whole and columns > 0):
+            raise ModelError(f"columns must be a whole number of panels, at least 1, got {columns!r}")
         if len(self) > 12 and self.mesh.dimension > 1:
             raise ModelError(
                 f"a figure has at most 12 panels, these are {len(self)} fields: take some, "

@@ -29,6 +29,7 @@ __all__ = [
     "quiet",
     "read_mesh",
     "three_coordinates",
+    "unknowns_at_points",
     "write_fields",
 ]
 
@@ -87,14 +88,10 @@ def field_data(
 
     mus : the parameter points (M, p), or the one (1, p) of all vectors
     """
+    numbers = unknowns_at_points(u.shape[1], constraints, points, unknowns)
     if constraints is not None:
         u = constraints.expand(u, mus)
-    if unknowns is None:
-        if u.shape[1] != points:
-            raise ModelError(f"the mesh has {points} points, the model {_unknowns(constraints, u.shape[1], points)}")
-        values = u
-    else:
-        values = u[:, _numbers(unknowns, points, u.shape[1])]
+    values = u if numbers is None else u[:, numbers]
     made: dict[str, np.ndarray] = {}
     for k, row in enumerate(values):
         label = name if len(values) == 1 else f"{name}_{k}"
@@ -183,6 +180,23 @@ def quiet() -> contextlib.ExitStack:
     stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
     stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
     return stack
+
+
+def unknowns_at_points(m: int, constraints: Constraints | None, points: int, given: Any) -> np.ndarray | None:
+    """Return the number (points,) of the unknown at each point of a mesh; None where point i has unknown i.
+
+    m : number of the unknowns that are solved for; with the constraints there are as many more as are fixed
+    given : those numbers, or None
+
+    Raises ModelError for numbers that do not fit, and for a mesh of other size without them; the message says what the
+    model knows, and what to give, in Python and on the command line.
+    """
+    n = m if constraints is None else constraints.dimension
+    if given is not None:
+        return _numbers(given, points, n)
+    if n != points:
+        raise ModelError(f"the mesh has {points} points, the model {_unknowns(constraints, n, points)}")
+    return None
 
 
 def _numbers(given: Any, points: int, n: int) -> np.ndarray:

@@ -213,8 +213,9 @@ def _whole(given: Any, what: str, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(given)
     if array.shape != shape:
         raise ModelError(f"{what} must have shape {shape}, one number a node, got {array.shape}")
-    if array.dtype.kind == "f" and np.all(array == np.rint(array)):
+    if array.dtype.kind == "f" and np.all((array == np.rint(array)) & (np.abs(array) < 2**53)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu" or (array.size and array.min() < 0):
-        raise ModelError(f"{what} must be whole numbers from 0 on, got {array.dtype} from {array.min(initial=0)}")
+        least = f" from {array.min()}" if array.size and array.dtype.kind in "iufc" else ""
+        raise ModelError(f"{what} must be whole numbers from 0 on, got {array.dtype}{least}")
     return array.astype(np.int64)

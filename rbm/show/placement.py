@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 from lowrank.arrays import to_numpy
 from rbm.affine.constraints import Constraints
 from rbm.errors import ModelError
+from rbm.reduced.model import ReducedModel
+from rbm.reduced.partitioned import PartitionedModel
 from rbm.show.meshes import FieldMesh, field_mesh
 from rbm.time.reduced import ReducedTimeModel
 
-__all__ = ["Placement", "placed_on"]
+__all__ = ["Placement", "checked_reduced", "placed_on"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +34,23 @@ class Placement:
         return u[:, self.mesh.unknowns]
 
 
+def checked_reduced(given: Any) -> None:
+    """Raise ModelError for anything but a reduced model, with how to get one."""
+    if isinstance(given, ReducedModel | PartitionedModel | ReducedTimeModel):
+        return
+    if isinstance(given, str | os.PathLike):
+        way = f"rbm.load({os.fspath(given)!r}) reads one"
+    else:
+        way = "give its .reduced_model" if hasattr(given, "reduced_model") else "rbm.greedy and rbm.load return one"
+    raise ModelError(f"fields and curves are those of a reduced model, got a {type(given).__name__}; {way}")
+
+
 def placed_on(reduced: Any, mesh: Any, unknowns: Any = None, free: Any = None) -> Placement:
     """Return where the unknowns of a reduced model, in time or not, are on a mesh, as :func:`rbm.fields` takes it.
 
-    Raises ModelError for a model without its basis, and one that does not fit the mesh.
+    Raises ModelError for what is no reduced model, one without its basis, and one that does not fit the mesh.
     """
+    checked_reduced(reduced)
     model = reduced.terms if isinstance(reduced, ReducedTimeModel) else reduced
     m, known = model.unknowns, model.constraints
     if m is None:

@@ -10,11 +10,14 @@ __all__ = ["Raster"]
 class Raster:
     """Which triangle each pixel of a picture lies in, and with which weights of its nodes.
 
-    points (P, 2), triangles (T, 3); width, height of the picture in pixels, which shows the whole mesh
+    points (P, 2), triangles (T, 3); width, height of the picture in pixels; frame (2, 2) the coordinates of its lower
+    left and upper right corner, by default those of the mesh
     """
 
-    def __init__(self, points: np.ndarray, triangles: np.ndarray, width: int, height: int) -> None:
-        low, high = points.min(axis=0), points.max(axis=0)
+    def __init__(
+        self, points: np.ndarray, triangles: np.ndarray, width: int, height: int, frame: np.ndarray | None = None
+    ) -> None:
+        low, high = (points.min(axis=0), points.max(axis=0)) if frame is None else frame
         self.extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
         size = np.array([width, height])
         pixel = np.where(high > low, (high - low) / size, 1.0)

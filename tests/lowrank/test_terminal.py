@@ -39,6 +39,37 @@ def test_numbers_are_on_the_right_and_words_on_the_left() -> None:
     ]
 
 
+def test_columns_that_do_not_fit_follow_below_with_the_first_one() -> None:
+    headings, row = ["phase", "wall seconds", "processor seconds", "of it"], ["offline", "1.25", "1.31", "9%"]
+    assert columns(headings, [row], 51).splitlines() == [
+        "  phase    wall seconds  processor seconds  of it",
+        "  offline          1.25               1.31     9%",
+    ]
+    assert columns(headings, [row], 43).splitlines() == [
+        "  phase    wall seconds  processor seconds",
+        "  offline          1.25               1.31",
+        "",
+        "  phase    of it",
+        "  offline     9%",
+    ]
+
+
+def test_a_last_column_of_words_has_a_part_of_its_own_rather_than_a_few_letters() -> None:
+    made = columns(["leaf", "bound", "seen", "floor", "box"], [["0", "1.0e-01", "99", "2.0e-16", WORDS]], 40)
+    assert max(map(len, made.splitlines())) <= 40
+    assert made.splitlines()[:4] == [
+        "  leaf    bound  seen    floor",
+        "     0  1.0e-01    99  2.0e-16",
+        "",
+        "  leaf  box",
+    ]
+    assert made.partition("box")[2].split() == ["0", *WORDS.split()]
+
+
+def test_a_table_without_rows_has_its_headings() -> None:
+    assert columns(["N", "bound"], []) == "  N  bound"
+
+
 def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for given, width in (("100", 100), ("64", 64), ("7", 40)):
         monkeypatch.setenv("COLUMNS", given)

@@ -66,6 +66,11 @@ def test_the_table_fits_a_terminal(ran: tuple[dict[str, Any], Path, str]) -> Non
     summary, _, said = ran
     lines = cooling.table(summary["times"], 3).splitlines()
     assert max(map(len, lines)) <= 80
+    assert max(map(len, cooling.table(summary["times"], 3, 132).splitlines())) <= 80
+    narrow = cooling.table(summary["times"], 3, 40).splitlines()
+    assert max(map(len, narrow)) <= 40
+    assert (narrow[0].strip(), narrow[7].strip()) == ("energy norm up to t", "norm of M at t")
+    assert [narrow[2].split(), narrow[9].split()[1:]] == [lines[2].split()[:6], lines[2].split()[6:]]
     assert lines[2].split()[0] == "0.10"
     assert "3 bounds below the true error" in lines[7]
     assert "two pulses of heat, not in the training, at 5 points" in said

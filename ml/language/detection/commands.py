@@ -59,7 +59,7 @@ def detect_language(arguments: Sequence[str]) -> None:
 
 
 def train_detector(arguments: Sequence[str]) -> None:
-    """Train a detector and write it to a file.
+    """Train a detector of languages on texts or lists of words, and write it to a file.
 
     ``--text de=FILE`` gives a text of a language, a sentence a line; ``--list de=FILE`` a list, a word, a tab and its
     frequency a line; several of one language are added up. ``--material`` takes those of the packages eld and wordfreq,

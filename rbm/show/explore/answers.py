@@ -10,6 +10,7 @@ import numpy as np
 
 from lowrank.arrays import to_numpy
 from rbm.errors import PointError
+from rbm.show.placement import checked_reduced
 from rbm.time.reduced import ReducedTimeModel
 from rbm.time.solution import TimeSolution
 
@@ -156,7 +157,8 @@ class InTime:
 
 
 def source_of(reduced: Any) -> Steady | InTime:
-    """Return what asks a reduced model, in time or not."""
+    """Return what asks a reduced model, in time or not; raise ModelError for anything else."""
+    checked_reduced(reduced)
     return InTime(reduced) if isinstance(reduced, ReducedTimeModel) else Steady(reduced)
 
 

@@ -82,17 +82,21 @@ def _pixels(points: np.ndarray, triangles: np.ndarray, cmap: Any) -> Any:
         field: np.ndarray | None = None
         ends = (0.0, 1.0)
         raster: Raster | None = None
-        size = (0, 0)
+        place = np.zeros((2, 2))  #: where the mesh is on the canvas, in its pixels
+        corner = np.zeros(2)  #: the lower left one of those that are drawn
 
         def draw(self, renderer: Any) -> None:
             if self.field is None:
                 return
-            (left, bottom), (right, top) = self.axes.transData.transform([points.min(axis=0), points.max(axis=0)])
-            size = max(2, round(right - left)), max(2, round(top - bottom))
-            if self.raster is None or size != self.size:
-                self.raster, self.size = Raster(points, triangles, *size), size
+            place = self.axes.transData.transform([points.min(axis=0), points.max(axis=0)])
+            if self.raster is None or not np.array_equal(place, self.place):
+                # the pixels of the canvas, so that the picture ends where the outline does
+                self.corner, end = np.floor(place[0]), np.ceil(place[1])
+                frame = self.axes.transData.inverted().transform([self.corner, end])
+                width, height = np.maximum(end - self.corner, 2).astype(int)
+                self.raster, self.place = Raster(points, triangles, int(width), int(height), frame), place
             gc = renderer.new_gc()
-            renderer.draw_image(gc, round(left), round(bottom), table[self.raster.shades(self.field, self.ends)])
+            renderer.draw_image(gc, *self.corner, table[self.raster.shades(self.field, self.ends)])
             gc.restore()
 
     return Pixels()

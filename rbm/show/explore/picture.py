@@ -14,6 +14,8 @@ from rbm.show.explore.state import Curve, Explorer
 
 __all__ = ["Picture", "agg_figure", "size_for"]
 
+#: The curve is higher by a line of words, in shares of the height, for each output that is not there of so many.
+LINE, LINES = 0.037, 5
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
@@ -36,9 +38,10 @@ class Picture:
         width = figure.get_size_inches()[0]
         start, end = left + 0.85 / width, middle - 0.15 / width
         self._columns = int((end - start) * width * 11)
-        moving = self._make_curve((start, 0.46, end - start, 0.46))
+        spare = LINE * max(0, LINES - len(explorer.outputs))
+        moving = self._make_curve((start, 0.46 - spare, end - start, 0.46 + spare))
         self.words = figure.text(
-            start, 0.34, "", va="top", fontsize=10, linespacing=1.45, animated=True, parse_math=False
+            start, 0.34 - spare, "", va="top", fontsize=10, linespacing=1.45, animated=True, parse_math=False
         )
         self.panel = None
         moving.append(self.words)
@@ -140,7 +143,7 @@ class Picture:
         self._behind = {name: canvas.copy_from_bbox(self._box(place)) for name, (place, _) in self.pieces.items()}
         self._bare = self._behind["picture"]
         self._number()
-        self._over(*self.pieces)
+        self._over(*self.pieces, shown=False)  # the canvas shows itself next; Qt must not be asked to while it paints
 
     def _number(self) -> None:
         """Make the background of the picture anew, with the numbers at its axes."""
@@ -150,15 +153,16 @@ class Picture:
             self.figure.draw_artist(axis)
         self._behind["picture"] = canvas.copy_from_bbox(self._box(self.pieces["picture"][0]))
 
-    def _over(self, *pieces: str) -> None:
-        """Draw what changes in some pieces over their backgrounds."""
+    def _over(self, *pieces: str, shown: bool = True) -> None:
+        """Draw what changes in some pieces over their backgrounds, and show these pieces."""
         canvas = self.figure.canvas
         for name in pieces:
             canvas.restore_region(self._behind[name])
             place, artists = self.pieces[name]
             for artist in artists:
                 self.figure.draw_artist(artist)
-            canvas.blit(self._box(place))
+            if shown:
+                canvas.blit(self._box(place))
 
     def _box(self, place: tuple[float, float, float, float]) -> Any:
         box = drawing("transforms").Bbox.from_bounds(*place)

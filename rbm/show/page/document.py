@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrank.writing import write_atomically
+from rbm.errors import ModelError
 from rbm.reduced.model import ReducedModel
 from rbm.show.page.model_data import page_data
 
@@ -58,7 +59,9 @@ def write_page(
 
 
 def page_html(reduced: ReducedModel, *, title: str = "Reduced model") -> str:
-    """Return the page as a text. Raises ModelError as :func:`write_page`."""
+    """Return the page as a text. Raises ModelError as :func:`write_page`, and for a title that is no text."""
+    if not isinstance(title, str):
+        raise ModelError(f"the title of a page must be a text, got {title!r}")
     if isinstance(reduced, ReducedModel) and not hasattr(reduced.operators, "__array_interface__"):
         reduced = reduced.to("numpy")
     data = _json(page_data(reduced, title))

@@ -75,7 +75,7 @@ def test_info(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--mu", "1000"], "mu = 1000 is outside [1, 100]; pass --extrapolate to allow it"),
         (["--mu", "nan"], "not a finite number"),
-        (["--mu", "1", "2"], "--mu needs 1 values, mu, got 2"),
+        (["--mu", "1", "2"], "--mu needs 1 value, mu, got 2"),
         (["--mu", "2", "--method", "E7"], "unknown estimator 'E7'"),
         (["--mu", "2", "--method", "direct"], "needs the full-order model"),
         (["--csv", "missing.csv"], "missing.csv: No such file"),
@@ -377,7 +377,7 @@ def test_options_after_negative_numbers_are_still_options(
         (["k=1", "b=2"], "missing: β; no parameters: b"),
         (["k=1", "β=2", "k=3"], "twice: k"),
         (["1", "2", "--mu", "2", "1"], "--mu needs 2 values, k β, got 4; or give them by name"),
-        (["k=1", "β=2", "--mu", "k=3", "β=1"], "twice: k, β; for more than one point pass --csv"),
+        (["k=1", "β=2", "--mu", "k=3", "β=1"], "twice: k, β; for more than one point write a table and pass --csv"),
         (["1e400", "1"], '--mu is "1e400", which is beyond the range of double precision'),
         (["500", "1", "--mark"], "k = 500 is outside [-1, 50]"),
         (["3_5", "1"], '--mu is "3_5", which is not a number such as -2.5e-3'),

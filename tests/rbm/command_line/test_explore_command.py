@@ -50,16 +50,31 @@ def test_choices_and_field(folder: Path, capsys: Any, monkeypatch: Any) -> None:
     wanted = rbm.fields(rbm.load(folder / "block.rbm"), explorer.point, problems.thermal_block_basis(4))
     np.testing.assert_array_equal(explorer.field(), wanted.values[0])
     meshio.write(folder / "other.vtu", meshio.Mesh(np.eye(3), [("triangle", np.array([[0, 1, 2]]))]))
+    np.save(folder / "u.npy", np.arange(1, 42))
     for arguments, message in (
         (["--over", "k9"], "--over 'k9' is not there; there are k1, k2, k3, k4"),
         (["--output", "T"], "--output 'T' is not there; there are mean, error bound"),
         (["--unknowns", "u.npy"], "give --field MESH as well"),
         (["--field", str(folder / "none.vtu")], "there is no mesh file"),
-        (["--field", str(folder / "other.vtu")], "the mesh has 3 points, the model has 41 unknowns, 16 of them fixed"),
+        (["--field", str(folder / "other.vtu")], "the mesh has 3 points, the model 41 unknowns, 16 of them fixed"),
+        (["--field", str(folder / "other.vtu")], "(unknowns=, or --unknowns FILE)"),
+        (["--field", str(folder / "mesh.vtu"), "--unknowns", str(folder / "u.npy")], "got 41; they are counted from 0"),
     ):
         status, said = run(capsys, str(folder / "block.rbm"), *arguments)
         assert (status, len(opened)) == (2, 1)
         assert message in said
+
+
+def test_eliminated_unknowns_are_spoken_of_as_on_the_command_line(tmp_path: Path, capsys: Any) -> None:
+    meshio = pytest.importorskip("meshio")
+    model = rbm.FullOrderModel([("mu", np.eye(3))], [(1.0, np.ones(3))], np.eye(3), {"mu": (1.0, 2.0)}, 1.0)
+    rbm.greedy(model, [[1.0]], max_basis=1).reduced_model.save(tmp_path / "m.rbm")
+    points = np.pad(np.linspace(0, 1, 5)[:, None], ((0, 0), (0, 2)))
+    meshio.write(tmp_path / "line.vtu", meshio.Mesh(points, [("line", np.array([[k, k + 1] for k in range(4)]))]))
+    status, said = run(capsys, str(tmp_path / "m.rbm"), "--field", str(tmp_path / "line.vtu"))
+    assert status == 2
+    assert "If 2 were eliminated, the file does not know which: make the model with rbm.constrain, or with" in said
+    assert "free=" not in said
 
 
 def test_a_curve_over_a_fixed_parameter_is_refused(folder: Path, capsys: Any) -> None:

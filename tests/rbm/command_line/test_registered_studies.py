@@ -57,6 +57,23 @@ def test_a_study_of_another_package_is_run(beams: Path, tmp_path: Path, capsys: 
     assert "beam" in capsys.readouterr().out
 
 
+def test_help_says_what_commands_of_other_packages_are_for(beams: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reads the first line of the docstring, and runs nothing."""
+    study, trap = beams / "beams" / "studies.py", "raise SystemExit('the module ran')\n"
+    for body, wanted in (
+        ('"""Say words 100 % louder.\n\nOften."""', "say words 100 % louder "),
+        ("pass", "a command of beams-of-mine "),
+        ("this is no Python", "a command of beams-of-mine "),
+    ):
+        study.write_text(f"{trap}def shout(arguments):\n    {body}\n")
+        with pytest.raises(SystemExit) as ended:
+            main(["--help"])
+        assert ended.value.code == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"shout {wanted}" in said
+        assert "detect-language print the language of every line" in said
+
+
 def test_a_command_of_another_package_takes_its_own_options(beams: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shout", "--loud", "-1", "x"]) == 0
     assert main(["shout", "--fail"]) == 3

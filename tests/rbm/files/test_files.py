@@ -112,8 +112,28 @@ def test_the_same_model_gives_the_same_file_but_for_its_date(saved: Path, monkey
 
 
 def test_direct_is_left_out_and_says_why(saved: Path) -> None:
-    with pytest.raises(rbm.ModelError, match=r"'direct' is not available.*full-order model"):
+    with pytest.raises(rbm.ModelError, match=r"'direct' is not available.*full-order model.* it has 'orthonormal', 'e"):
         rbm.load(saved).estimate([2.0], method="E1")
+
+
+@pytest.mark.filterwarnings("ignore:the default estimator")
+def test_a_file_of_a_model_with_direct_alone_says_how_to_get_an_estimator(tmp_path: Path) -> None:
+    case = make_case("real")
+    rbm.project(case.model, case.result.basis[:, :3], ("E1",)).save(tmp_path / "m.rbm")
+    model = rbm.load(tmp_path / "m.rbm")
+    known = r"'direct' is not available .* a file does not hold; of estimators it has none, so .*=\('orthonormal',\)"
+    with pytest.raises(rbm.ModelError, match=known):
+        model.solve([2.0])
+    with pytest.raises(rbm.ModelError, match=r"no estimator 'orthonormal'; it has none.*=\('orthonormal',\)$"):
+        model.solve([2.0], method="E_onb")  # one name in brackets is a text to Python, not a tuple
+
+
+def test_what_direct_needs_is_said_where_it_was_not_asked_for() -> None:
+    case = make_case("real")
+    model = rbm.project(case.model, case.result.basis[:, :3], ("E_onb",))
+    said = r"no estimator 'direct'; it has 'orthonormal'. It needs .* in no file.*=\('orthonormal', 'direct'\)"
+    with pytest.raises(rbm.ModelError, match=said):
+        model.solve([2.0], method="E1")
 
 
 def test_the_basis_may_stay_out(tmp_path: Path) -> None:

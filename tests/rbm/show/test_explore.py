@@ -279,6 +279,37 @@ def test_back_and_forth_is_the_same_picture(block: Any) -> None:
     np.testing.assert_array_equal(window.picture.image(), first)
 
 
+def test_a_canvas_is_not_asked_to_show_itself_while_it_is_drawn(fin: Any, monkeypatch: Any) -> None:
+    """Qt draws while it paints, and warns of a second paint in the first."""
+    window = Window(Explorer(fin), agg_figure)
+    shown: list[Any] = []
+    monkeypatch.setattr(window.figure.canvas, "blit", shown.append, raising=False)
+    window.figure.canvas.draw()
+    assert shown == []
+    window.sliders[4].set_val(0.7)
+    assert len(shown) == 2  # the slider and the picture
+
+
+def test_the_pixels_of_a_field_end_at_its_outline(block: Any) -> None:
+    """At any size of the window no white line is between them, and none of them is outside."""
+    window = Window(Explorer(block, problems.thermal_block_basis(6)), agg_figure)
+    wide, high = window.figure.get_size_inches()
+    for k in range(12):
+        window.figure.set_size_inches(wide + 0.137 * k, high + 0.053 * k)
+        window.figure.canvas.draw()
+        image = window.picture.image()[::-1, :, :3].astype(int)
+        box = window.picture.panel._pixels.axes.get_window_extent()
+        (left, bottom), (right, top) = np.rint(box.get_points()).astype(int)
+        for line in (
+            image[(bottom + top) // 2, left + 2 : right - 2],
+            image[bottom + 2 : top - 2, (left + right) // 2],
+        ):
+            (coloured,) = np.nonzero(np.any(line < 200, axis=1))
+            (outline,) = np.nonzero(np.all(np.abs(line - 0.35 * 255) < 30, axis=1))
+            assert (coloured[0], coloured[-1]) == (outline[0], outline[-1])
+            assert len(coloured) == coloured[-1] - coloured[0] + 1
+
+
 def test_canvases_that_keep_no_background_are_drawn_in_full(fin: Any) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

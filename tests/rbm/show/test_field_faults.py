@@ -155,3 +155,38 @@ def test_wrong_arguments_are_said(tmp_path: Path) -> None:
         with pytest.raises(rbm.ModelError):
             ask()
     assert list(tmp_path.iterdir()) == []
+
+
+class _Run:
+    """Something with a reduced model inside, as a greedy run."""
+
+    reduced_model = None
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        ("m.rbm", r"got a str; rbm\.load\('m\.rbm'\) reads one"),
+        (Path("m.rbm"), r"rbm\.load\('m\.rbm'\) reads one"),
+        (_Run(), r"got a _Run; give its \.reduced_model"),
+        (None, r"got a NoneType; rbm\.greedy and rbm\.load return one"),
+    ],
+)
+def test_what_is_no_reduced_model_is_refused(given: Any, way: str) -> None:
+    for draw in (lambda: rbm.fields(given, [[1.0]], MESH), lambda: Explorer(given), lambda: Explorer(given, MESH)):
+        with pytest.raises(rbm.ModelError, match=f"those of a reduced model, {'.*' if way[:3] != 'got' else ''}{way}"):
+            draw()
+
+
+@pytest.mark.parametrize("columns", [0, -1, 1.5, True])
+def test_columns_of_panels_are_a_number_from_one_on(columns: Any) -> None:
+    with pytest.raises(rbm.ModelError, match="columns must be a whole number of panels, at least 1"):
+        made(np.ones(N)).plot(columns=columns)
+
+
+def test_what_is_no_number_of_an_unknown_is_said_as_it_is() -> None:
+    model = rbm.FullOrderModel([("a", np.eye(N))], [(1.0, np.ones(N))], np.eye(N), {"a": (0.5, 2.0)}, "a")
+    reduced = rbm.greedy(model, [[1.0]], max_basis=1).reduced_model
+    for wrong, got in ((1e300, r"float64 from 1e\+300"), (-1, "int64 from -1"), ("a", "<U1"), (True, "bool")):
+        with pytest.raises(rbm.ModelError, match=f"whole numbers from 0 on, got {got}$"):
+            rbm.fields(reduced, [[1.0]], MESH, unknowns=np.full(N, wrong))

@@ -91,6 +91,13 @@ def test_a_page_is_one_file_that_asks_for_nothing(reduced: rbm.ReducedModel) -> 
         assert not [name for name in (*CORE, *VIEW) if word in run[0] + run[1]], word
 
 
+def test_a_title_that_is_no_text_is_refused() -> None:
+    model = reaction_diffusion_1d(8)
+    reduced = rbm.greedy(model, model.parameters.sample(8), max_basis=1).reduced_model
+    with pytest.raises(ModelError, match="the title of a page must be a text, got 3"):
+        page_html(reduced, title=3)
+
+
 def test_names_and_titles_cannot_become_markup() -> None:
     """A name of an output that would end the script is a name all the same."""
     base = reaction_diffusion_1d(20)
