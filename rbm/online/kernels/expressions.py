@@ -202,12 +202,11 @@ class Expressions:
         return SYMBOLS[type(of)]
 
     def _unaryop(self, node: ast.UnaryOp) -> Any:
-        value = self.value(node.operand)
         if isinstance(node.op, ast.USub):
-            return negated(self.builder, value)
+            return negated(self.builder, self.value(node.operand))
         if not isinstance(node.op, ast.Not):
             raise Untranslated(f"{type(node.op).__name__} is not translated")
-        made = truth(self.builder, value)
+        made = self.condition(node.operand)
         return Static(not made.value) if isinstance(made, Static) else Number(BOOL, self.builder.not_(made.value))
 
     def _compare(self, node: ast.Compare) -> Any:
@@ -216,21 +215,28 @@ class Expressions:
         x = self.value(node.left)
         return compared(self.builder, self.symbol(node.ops[0]), x, self.value(node.comparators[0]))
 
-    def _boolop(self, node: ast.BoolOp) -> Any:
+    def condition(self, node: ast.expr) -> Any:
+        """Return whether an expression is true: all that counts of x and y, x or y as well."""
+        if isinstance(node, ast.BoolOp):
+            return self._boolop(node, self.condition)
+        return truth(self.builder, self.value(node))
+
+    def _boolop(self, node: ast.BoolOp, operand: Any = None) -> Any:
         """Return x and y, x or y, of truth values; y is not computed if x decides."""
         stop = isinstance(node.op, ast.Or)
-        made = self._truth_value(node.values[0])
+        operand = operand or self._truth_value
+        made = operand(node.values[0])
         for later in node.values[1:]:
             if isinstance(made, Static):
                 if made.value == stop:
                     return made
-                made = self._truth_value(later)
+                made = operand(later)
                 continue
             rest, end = (self.frame.function.append_basic_block() for _ in range(2))
             before = self.builder.block
             self.builder.cbranch(made.value, *((end, rest) if stop else (rest, end)))
             self.builder.position_at_end(rest)
-            second = stored(self._truth_value(later)).value
+            second = stored(operand(later)).value
             after = self.builder.block
             self.builder.branch(end)
             self.builder.position_at_end(end)
@@ -249,7 +255,7 @@ class Expressions:
 
     def _ifexp(self, node: ast.IfExp) -> Any:
         """Return x if c else y; what is not chosen is not computed."""
-        condition = truth(self.builder, self.value(node.test))
+        condition = self.condition(node.test)
         if isinstance(condition, Static):
             return self.value(node.body if condition.value else node.orelse)
         parts = [n.operand if isinstance(n, ast.UnaryOp) else n for n in (node.body, node.orelse)]

@@ -38,7 +38,6 @@ from rbm.online.kernels.values import (
     settled,
     shape_of,
     stored,
-    truth,
 )
 
 __all__ = ["Translation", "remember"]
@@ -252,7 +251,7 @@ class Translation(Expressions):
         self.builder.branch(scope.end)
 
     def _if(self, node: ast.If) -> None:
-        condition = truth(self.builder, self.value(node.test))
+        condition = self.condition(node.test)
         if isinstance(condition, Static):
             self.body(node.body if condition.value else node.orelse)
             return
@@ -277,7 +276,7 @@ class Translation(Expressions):
         head, inside, end = self._block(), self._block(), self._block()
         self.builder.branch(head)
         self.builder.position_at_end(head)
-        known = truth(self.builder, self.value(node.test))
+        known = self.condition(node.test)
         self.builder.cbranch(stored(known).value, inside, end)
         self._loop(node, inside, head, end)
         if isinstance(known, Static) and known.value and not any(isinstance(n, ast.Break) for n in ast.walk(node)):

@@ -155,7 +155,7 @@ def once(n: int, x: Any) -> float:
     """Compute an index that changes something, make choices that do, and tell both zeros apart."""
     x = bare(x)
     x[bumped(x)] += 1.0
-    chosen = -bumped(x) if n > LENGTH else 3
+    chosen = -bumped(x) if n > LENGTH or not (n and x[0]) else 3
     return x[0] + 10 * x[1] + 100 * chosen + (1 / scaled((0.0,)) > 1 / scaled((-0.0,))) + sign(n) + 7 * sign(-n)
 
 
