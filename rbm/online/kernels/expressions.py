@@ -61,8 +61,9 @@ class Frame:
 class Scope:
     """The names of one function of Python, and where its result goes."""
 
-    def __init__(self, outside: dict[str, Any], several: frozenset[str], single: bool, end: Any) -> None:
-        self.outside, self.several, self.single, self.end = outside, several, single, end
+    def __init__(self, function: Any, several: frozenset[str], single: bool, end: Any) -> None:
+        self.outside, self.inside = function.__globals__, function.__code__.co_varnames
+        self.several, self.single, self.end = several, single, end
         self.names: dict[str, Any] = {}
         self.result: Any = Static(None)
         self.loops: list[tuple[Any, Any]] = []  #: where `continue` and `break` go
@@ -108,9 +109,12 @@ class Expressions:
             raise Untranslated(f"{type(node).__name__} is not translated")
         return method(node)
 
-    def number(self, node: ast.expr, kind: Any = INT) -> Any:
-        """Return an expression as one value of LLVM of this type."""
-        return cast(self.builder, self.value(node), kind).value
+    def integer(self, node: ast.expr) -> Any:
+        """Return an index as a value of LLVM."""
+        made = stored(self.value(node))
+        if not isinstance(made, Number) or isinstance(made.kind, types.Float):
+            raise Untranslated("an index that is no integer")
+        return cast(self.builder, made, INT).value
 
     def _constant(self, node: ast.Constant) -> Any:
         return Static(node.value)
@@ -119,6 +123,8 @@ class Expressions:
         found = self.scope.names.get(node.id)
         if found is None:
             outside = self.scope.outside
+            if node.id in self.scope.inside:
+                raise Untranslated(f"{node.id}, which has no value yet where it is read")
             return Static(outside[node.id] if node.id in outside else getattr(builtins, node.id))
         return found.load(self.builder) if isinstance(found, Slot) else found
 
@@ -162,9 +168,12 @@ class Expressions:
                 raise Untranslated("a tuple with an index that is not known")
             return of[index.value]
         made = self.place(of, node.slice)
-        if made.lengths:
-            return made
-        return Number(made.kind.dtype, self.context.unpack_value(self.builder, made.kind.dtype, made.data))
+        return made if made.lengths else self.number_at(made)
+
+    def number_at(self, place: Pieces) -> Number:
+        """Return the number that is at a place."""
+        kind = place.kind.dtype
+        return Number(kind, self.context.unpack_value(self.builder, kind, place.data))
 
     def place(self, memory: Any, node: ast.expr) -> Pieces:
         """Return memory[...]; without lengths, the place of a number."""
@@ -176,10 +185,10 @@ class Expressions:
             if isinstance(n, ast.Slice):
                 if n.step is not None or n is not nodes[-1]:
                     raise Untranslated("a slice that is not contiguous")
-                start = ir.Constant(INTP, 0) if n.lower is None else self.number(n.lower)
-                indices.append((start, None if n.upper is None else self.number(n.upper)))
+                start = ir.Constant(INTP, 0) if n.lower is None else self.integer(n.lower)
+                indices.append((start, None if n.upper is None else self.integer(n.upper)))
             else:
-                indices.append(self.number(n))
+                indices.append(self.integer(n))
         return memory.part(self.builder, indices)
 
     def _binop(self, node: ast.BinOp) -> Any:
@@ -193,12 +202,11 @@ class Expressions:
         return SYMBOLS[type(of)]
 
     def _unaryop(self, node: ast.UnaryOp) -> Any:
-        value = self.value(node.operand)
         if isinstance(node.op, ast.USub):
-            return negated(self.builder, value)
+            return negated(self.builder, self.value(node.operand))
         if not isinstance(node.op, ast.Not):
             raise Untranslated(f"{type(node.op).__name__} is not translated")
-        made = truth(self.builder, value)
+        made = self.condition(node.operand)
         return Static(not made.value) if isinstance(made, Static) else Number(BOOL, self.builder.not_(made.value))
 
     def _compare(self, node: ast.Compare) -> Any:
@@ -207,21 +215,28 @@ class Expressions:
         x = self.value(node.left)
         return compared(self.builder, self.symbol(node.ops[0]), x, self.value(node.comparators[0]))
 
-    def _boolop(self, node: ast.BoolOp) -> Any:
+    def condition(self, node: ast.expr) -> Any:
+        """Return whether an expression is true: all that counts of x and y, x or y as well."""
+        if isinstance(node, ast.BoolOp):
+            return self._boolop(node, self.condition)
+        return truth(self.builder, self.value(node))
+
+    def _boolop(self, node: ast.BoolOp, operand: Any = None) -> Any:
         """Return x and y, x or y, of truth values; y is not computed if x decides."""
         stop = isinstance(node.op, ast.Or)
-        made = truth(self.builder, self.value(node.values[0]))
+        operand = operand or self._truth_value
+        made = operand(node.values[0])
         for later in node.values[1:]:
             if isinstance(made, Static):
                 if made.value == stop:
                     return made
-                made = truth(self.builder, self.value(later))
+                made = operand(later)
                 continue
             rest, end = (self.frame.function.append_basic_block() for _ in range(2))
             before = self.builder.block
             self.builder.cbranch(made.value, *((end, rest) if stop else (rest, end)))
             self.builder.position_at_end(rest)
-            second = stored(truth(self.builder, self.value(later))).value
+            second = stored(operand(later)).value
             after = self.builder.block
             self.builder.branch(end)
             self.builder.position_at_end(end)
@@ -231,12 +246,20 @@ class Expressions:
             made = Number(BOOL, phi)
         return made
 
+    def _truth_value(self, node: ast.expr) -> Any:
+        """Return a truth value; of other things Python's x or y is one of them."""
+        made = self.value(node)
+        if isinstance(made.value, bool) if isinstance(made, Static) else made.kind is BOOL:
+            return made
+        raise Untranslated("`and` and `or` of what is no truth value")
+
     def _ifexp(self, node: ast.IfExp) -> Any:
         """Return x if c else y; what is not chosen is not computed."""
-        condition = truth(self.builder, self.value(node.test))
+        condition = self.condition(node.test)
         if isinstance(condition, Static):
             return self.value(node.body if condition.value else node.orelse)
-        if all(isinstance(n, ast.Name | ast.Constant | ast.UnaryOp) for n in (node.body, node.orelse)):
+        parts = [n.operand if isinstance(n, ast.UnaryOp) else n for n in (node.body, node.orelse)]
+        if all(isinstance(n, ast.Name | ast.Constant) for n in parts):
             return chosen(self.builder, condition, self.value(node.body), self.value(node.orelse))
         first, second, end = (self.frame.function.append_basic_block() for _ in range(3))
         self.builder.cbranch(condition.value, first, second)

@@ -64,6 +64,8 @@ class _Translated(LoweringPass):
         module = library.create_ir_module(identity.unique_name)
         given = [_given(context, kind) for kind in state.args]
         body, result = Translation(context, module, identity.unique_name).function(identity.func, given)
+        if not (isinstance(result, Number) or (isinstance(result, Static) and result.value is None)):
+            raise Untranslated("a kernel whose result is no number")
         state.return_type = result.kind if isinstance(result, Number) else types.none
         description = funcdesc.PythonFunctionDescriptor(
             True, identity.func.__module__, identity.func_qualname, identity.unique_name, "", {}, state.return_type,
@@ -79,6 +81,10 @@ class _Translated(LoweringPass):
         context.insert_user_function(called, description, [library])
         state.cr = compiler._LowerResult(description, helper, cfunc=called, env=environment)
         return True
+
+
+class _Unknown:
+    """An argument of another type: a kernel that looks at it is not translated."""
 
 
 def _nothing() -> None:
@@ -107,7 +113,7 @@ def _given(context: Any, kind: Any) -> Any:
         return Given(Pieces(Memory(kind.dtype, kind.ndim), data, [length] * kind.ndim))
     if isinstance(kind, types.Integer | types.Float | types.Boolean):
         return Number(kind, ir.Constant(context.get_value_type(kind), ir.Undefined))
-    return Static(None)
+    return Static(None) if kind == types.none else _Unknown()
 
 
 def _entry(context: Any, module: Any, description: Any, body: Any, result: Any) -> Any:

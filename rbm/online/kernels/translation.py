@@ -38,21 +38,19 @@ from rbm.online.kernels.values import (
     settled,
     shape_of,
     stored,
-    truth,
 )
 
 __all__ = ["Translation", "remember"]
 
 
-#: Size and time of the files that functions come from, when they were imported.
-_known: dict[str, tuple[int, int] | None] = {}
+#: Size and time of the file that a function comes from, when it was imported.
+_known: dict[tuple[str, CodeType], tuple[int, int] | None] = {}
 
 
 def remember(function: Any) -> None:
     """Remember the state of the file from which a function is being imported: it is read when a kernel is made."""
-    filename = function.__code__.co_filename
-    if filename not in _known:
-        _known[filename] = _state(filename)
+    code = function.__code__
+    _known[code.co_filename, code] = _state(code.co_filename)
 
 
 def _state(filename: str) -> tuple[int, int] | None:
@@ -64,9 +62,9 @@ def _state(filename: str) -> tuple[int, int] | None:
 
 
 @cache
-def _definitions(filename: str) -> dict[int, ast.FunctionDef]:
-    """Return the functions of a file by their first lines, decorators included."""
-    if _known.get(filename) is None or _state(filename) != _known[filename]:
+def _definitions(filename: str, state: tuple[int, int]) -> dict[int, ast.FunctionDef]:
+    """Return the functions of a file in this state by their first lines, decorators included."""
+    if _state(filename) != state:
         raise Untranslated(f"{filename} is not what was imported")
     tree = ast.parse(Path(filename).read_bytes())
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -80,7 +78,8 @@ def _definition(code: CodeType) -> tuple[ast.FunctionDef, frozenset[str], bool, 
     A name does not change in this sense if it is assigned to one statement after the other, outside of loops and
     choices; neither does the variable of loops. One result: `return` is the last statement, and no other one.
     """
-    node = _definitions(code.co_filename).get(code.co_firstlineno)
+    state = _known.get((code.co_filename, code))
+    node = None if state is None else _definitions(code.co_filename, state).get(code.co_firstlineno)
     if node is None or node.name != code.co_name:
         raise Untranslated(f"the source of {code.co_name} is not found")
     stores, nested = Counter(argument.arg for argument in node.args.args), Counter[str]()
@@ -143,6 +142,7 @@ class Translation(Expressions):
             # the type of the result is known only now
             made.ftype = ir.FunctionType(answer.type, kind.args)
             made.type, made.return_value.type = made.ftype.as_pointer(), answer.type
+        frame.first.position_at_end(frame.first.block)  # Numba's code for complex numbers adds to that block, too
         frame.first.branch(start)
         self.frame = outer
         return made, result
@@ -155,11 +155,14 @@ class Translation(Expressions):
             raise Untranslated(f"arguments of {function.__name__}")
         outer: Any = getattr(self, "scope", None)
         end = self.frame.function.append_basic_block()
-        self.scope = scope = Scope(function.__globals__, several, single, end)
+        self.scope = scope = Scope(function, several, single, end)
         for name, value in zip(names, arguments, strict=True):
             self._bind(name, value)
         self.body(node.body)
-        self._branch(end)
+        if not self.builder.block.is_terminated:
+            if not (isinstance(scope.result, Static) and scope.result.value is None):
+                raise Untranslated(f"{function.__name__} returns nothing at its end")
+            self.builder.branch(end)
         self.builder.position_at_end(end)
         self.scope = outer
         return scope.result.load(self.builder) if isinstance(scope.result, Slot) else scope.result
@@ -198,9 +201,19 @@ class Translation(Expressions):
             self._to(target, value)
 
     def _augassign(self, node: ast.AugAssign) -> None:
-        old = self.value(ast.copy_location(_loaded(node.target), node))
-        symbol = self.symbol(node.op)
-        self._to(node.target, binary(self.builder, self.context, symbol, old, self.value(node.value)))
+        symbol, target, place = self.symbol(node.op), node.target, None
+        if isinstance(target, ast.Subscript):
+            place = self._entry_of(target)  # once, as what is in brackets may change something
+            old = self.number_at(place)
+        elif isinstance(target, ast.Name):
+            old = self._name(target)
+        else:
+            raise Untranslated(f"an assignment to {type(target).__name__}")
+        made = binary(self.builder, self.context, symbol, old, self.value(node.value))
+        if place is None:
+            self._to(target, made)
+        else:
+            self._put(place, made)
 
     def _to(self, target: ast.expr, value: Any) -> None:
         """Assign a value to names and entries of memory."""
@@ -211,13 +224,19 @@ class Translation(Expressions):
             for part, one in zip(target.elts, values, strict=True):
                 self._to(part, one)
         elif isinstance(target, ast.Subscript):
-            place = self.place(self.value(target.value), target.slice)
-            if place.lengths:
-                raise Untranslated("an assignment to many entries")
-            dtype = place.kind.dtype
-            self.context.pack_value(self.builder, dtype, cast(self.builder, value, dtype).value, place.data)
+            self._put(self._entry_of(target), value)
         else:
             raise Untranslated(f"an assignment to {type(target).__name__}")
+
+    def _entry_of(self, target: ast.Subscript) -> Any:
+        place = self.place(self.value(target.value), target.slice)
+        if place.lengths:
+            raise Untranslated("an assignment to many entries")
+        return place
+
+    def _put(self, place: Any, value: Any) -> None:
+        dtype = place.kind.dtype
+        self.context.pack_value(self.builder, dtype, cast(self.builder, value, dtype).value, place.data)
 
     def _return(self, node: ast.Return) -> None:
         scope = self.scope
@@ -232,19 +251,23 @@ class Translation(Expressions):
         self.builder.branch(scope.end)
 
     def _if(self, node: ast.If) -> None:
-        condition = truth(self.builder, self.value(node.test))
+        condition = self.condition(node.test)
         if isinstance(condition, Static):
             self.body(node.body if condition.value else node.orelse)
             return
         first, end = self._block(), self._block()
         second = self._block() if node.orelse else end
         self.builder.cbranch(condition.value, first, second)
+        goes_on = second is end
         for block, nodes in ((first, node.body), (second, node.orelse)):
             if block is not end:
                 self.builder.position_at_end(block)
                 self.body(nodes)
+                goes_on = goes_on or not self.builder.block.is_terminated
                 self._branch(end)
         self.builder.position_at_end(end)
+        if not goes_on:
+            self.builder.unreachable()
 
     def _block(self) -> Any:
         return self.frame.function.append_basic_block()
@@ -253,9 +276,11 @@ class Translation(Expressions):
         head, inside, end = self._block(), self._block(), self._block()
         self.builder.branch(head)
         self.builder.position_at_end(head)
-        condition = stored(truth(self.builder, self.value(node.test)))
-        self.builder.cbranch(condition.value, inside, end)
+        known = self.condition(node.test)
+        self.builder.cbranch(stored(known).value, inside, end)
         self._loop(node, inside, head, end)
+        if isinstance(known, Static) and known.value and not any(isinstance(n, ast.Break) for n in ast.walk(node)):
+            self.builder.unreachable()
 
     def _for(self, node: ast.For) -> None:
         """Translate a loop over a range whose step is known."""
@@ -267,7 +292,7 @@ class Translation(Expressions):
         limits = self._values(call.args)
         start, stop = (Static(0), limits[0]) if len(limits) == 1 else limits[:2]
         step = limits[2] if len(limits) == 3 else Static(1)
-        if not isinstance(step, Static):
+        if not isinstance(step, Static) or step.value == 0:
             raise Untranslated("a range whose step is not known")
         start, stop = (cast(self.builder, limit, INT).value for limit in (start, stop))
         before, head, inside, further, end = self.builder.block, *(self._block() for _ in range(4))
@@ -281,7 +306,9 @@ class Translation(Expressions):
         counter.add_incoming(self.builder.add(counter, ir.Constant(INTP, step.value)), further)
         self.builder.branch(head)
         self.builder.position_at_end(inside)
-        self._bind(node.target.id, Number(INT, counter))
+        here = self.builder.phi(INTP)  # not `counter`, which is one step further behind the loop
+        here.add_incoming(counter, head)
+        self._bind(node.target.id, Number(INT, here))
         self._loop(node, inside, further, end)
 
     def _loop(self, node: ast.For | ast.While, inside: Any, again: Any, end: Any) -> None:
@@ -299,12 +326,3 @@ class Translation(Expressions):
 
     def _continue(self, node: ast.Continue) -> None:
         self.builder.branch(self.scope.loops[-1][0])
-
-
-def _loaded(node: Any) -> Any:
-    """Return what an augmented assignment reads."""
-    if isinstance(node, ast.Name):
-        return ast.Name(node.id, ast.Load())
-    if isinstance(node, ast.Subscript):
-        return ast.Subscript(node.value, node.slice, ast.Load())
-    raise Untranslated(f"an assignment to {type(node).__name__}")

@@ -108,6 +108,8 @@ def stored(value: Any) -> Any:
     """Return a static number as a number of LLVM; other values as they are."""
     if not isinstance(value, Static):
         return value
+    if isinstance(value.value, int) and not -(2**63) <= value.value < 2**63:
+        raise Untranslated("an integer of more than 64 bits")
     for python, kind, llvm in ((bool, BOOL, BIT), (int, INT, INTP), (float, FLOAT, ir.DoubleType())):
         if isinstance(value.value, python):
             return Number(kind, ir.Constant(llvm, value.value))
@@ -172,7 +174,7 @@ def shape_of(value: Any) -> Any:
     if isinstance(value, Given):
         return Given, value.pieces.kind
     known = value.value
-    return type(known), known if isinstance(known, bool | int | float) else id(known)
+    return type(known), repr(known) if isinstance(known, bool | int | float) else id(known)  # 0.0 and -0.0 are two
 
 
 def is_integral(kind: Any) -> bool:
@@ -234,6 +236,8 @@ def binary(builder: Any, context: Any, symbol: Any, x: Any, y: Any) -> Any:
     kind = merged_kind(x.kind, y.kind)
     if is_integral(kind):
         kind = FLOAT if symbol is operator.truediv else INT
+    elif not isinstance(kind, types.Float):
+        raise Untranslated(f"{symbol.__name__} of {kind}")
     names = FLOATING if isinstance(kind, types.Float) else INTEGRAL
     if symbol not in names:
         raise Untranslated(f"{symbol.__name__} of {kind}")

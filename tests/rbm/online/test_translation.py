@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import pytest
+from helpers.translated_kernels import fresh, translations
 
 from rbm.online.kernels import translated
-from rbm.online.kernels.compiler import OPTIONS, compiled, inlined, kernel
+from rbm.online.kernels.compiler import OPTIONS, compiled, inlined
 from rbm.online.kernels.lanes import alike, larger, load, modulus, splat, store
 from rbm.online.kernels.memory import bare
 from rbm.online.kernels.parts import PartCompiler, _KernelLowering
@@ -112,18 +113,6 @@ def as_python(function: Callable[..., Any]) -> Callable[..., Any]:
     return FunctionType(function.__code__, {**globals(), **parts})  # type: ignore[arg-type]
 
 
-def translations(made: Any) -> int:
-    """Return how many compiled forms of a kernel were translated."""
-    return sum("rbm_translated" in form.metadata["pipeline_times"] for form in made.overloads.values())
-
-
-def fresh(function: Callable[..., Any]) -> Any:
-    """Return a kernel that is not read from the disk."""
-    made = kernel(function)
-    made._cache.disable()
-    return made
-
-
 def test_integers() -> None:
     made, python = fresh(integers), as_python(integers)
     for a, b in itertools.product((-9, -8, -1, 0, 3, 17), (-5, -2, 1, 4, 8)):
@@ -201,6 +190,13 @@ def test_a_file_that_has_changed_is_not_translated(tmp_path: Path) -> None:
     made._cache.disable()
     assert made(np.ones(1)) == 2
     assert translations(made) == 0
+    spec.loader.exec_module(module)
+    for factor in (3, 4):
+        module.f._cache.disable()
+        assert module.f(np.ones(1)) == factor
+        assert translations(module.f) == 1
+        path.write_text(text.format(factor + 1) + "\n" * factor)
+        spec.loader.exec_module(module)  # what is imported anew is read anew
 
 
 class NumbasCompiler(PartCompiler):
