@@ -24,7 +24,10 @@ def written(basis: Any, path: Path, count: int) -> bytes:
 
 @pytest.mark.parametrize("count", [1, 5, 64, 65, 150])
 @pytest.mark.parametrize("turns", [False, True])
-def test_pieces_give_the_bytes_of_the_whole(count: int, turns: bool, tmp_path: Path) -> None:
+def test_pieces_give_the_bytes_of_the_whole(
+    count: int, turns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # two files, perhaps of two seconds
     rng, columns = np.random.default_rng(0), Columns(200)
     for k in range(count):
         column = rng.standard_normal((200, 1))
