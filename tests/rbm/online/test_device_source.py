@@ -27,7 +27,11 @@ def nvrtc() -> Any:
     found = importlib.util.find_spec("nvidia")
     places = [] if found is None else [Path(p) for p in found.submodule_search_locations or ()]
     files = [f for place in places for f in place.glob("*/lib/libnvrtc.so.*")]
-    return ctypes.CDLL(str(files[0])) if files else None
+    if not files:
+        return None
+    for builtins in files[0].parent.glob("libnvrtc-builtins.so.*"):  # NVRTC looks for it by its name, not beside itself
+        ctypes.CDLL(str(builtins))
+    return ctypes.CDLL(str(files[0]))
 
 
 def ptx(code: str, architecture: str) -> str:
