@@ -61,15 +61,8 @@ def one(cells: int, kind: str) -> dict[str, Any]:
     import rbm
     from problems import thermal_block, thermal_block_3d
 
-    small = thermal_block((3, 3), 6)
-    rbm.greedy(small, small.parameters.sample(TRAINING, rng=0), max_basis=3)  # kernels are compiled
-    start = time.process_time()
     solver = next((word for word in kind.split() if word in ("pardiso", "amg", "superlu")), None)
-    with tempfile.TemporaryDirectory() as folder:  # and those for tall matrices
-        tall = thermal_block((3, 3), 93, solver=solver)
-        named = {"workspace": f"{folder}/run"} if "workspace" in kind else {}
-        rbm.greedy(tall, tall.parameters.sample(TRAINING, rng=0), max_basis=2, **named)  # type: ignore[arg-type]
-    del tall
+    warm(kind, solver)
     start = time.process_time()
     in_space = "space" in kind.split()
     model = thermal_block_3d(cells, solver=solver) if in_space else thermal_block((3, 3), cells, solver=solver)
@@ -121,6 +114,19 @@ def one(cells: int, kind: str) -> dict[str, Any]:
         "expected files": expected.files,
         "expected in all": result.memory.expected if result.memory else 0,
     }
+
+
+def warm(kind: str, solver: str | None) -> None:
+    """Compile the kernels, those for tall matrices too."""
+    import rbm
+    from problems import thermal_block
+
+    small = thermal_block((3, 3), 6)
+    rbm.greedy(small, small.parameters.sample(TRAINING, rng=0), max_basis=3)
+    with tempfile.TemporaryDirectory() as folder:
+        tall = thermal_block((3, 3), 93, solver=solver)
+        named = {"workspace": f"{folder}/run"} if "workspace" in kind else {}
+        rbm.greedy(tall, tall.parameters.sample(TRAINING, rng=0), max_basis=2, **named)  # type: ignore[arg-type]
 
 
 def by_superlu(matrix: Any) -> float:
