@@ -41,7 +41,7 @@ def gram_schmidt(
     basis: Any = None,
     product_basis: Any = None,
     rtol: float | None = None,
-    each: panels.Each = panels.in_turn,
+    products: panels.Products | None = None,
 ) -> GramSchmidt:
     """Orthonormalise the columns of V in (x, y)_P = y^H P x, against a given basis and among themselves.
 
@@ -66,8 +66,8 @@ def gram_schmidt(
         may be lists of matrices that stand side by side
     rtol : rejection threshold relative to ||v||_P; by default the round-off of v (above). Raise it to drop vectors that
         are nearly dependent, too
-    each : calls work(rows) for all slices of a list: blocks of rows of NumPy arrays with more than 16384, which threads
-        of yours may work on at a time; one after the other by default. The result does not depend on it
+    products : what multiplies tall matrices (:class:`lowrank.panels.Products`): threads of yours, or code of yours. By
+        default the library of the arrays does, on one block of rows after the other
 
     Returns
     -------
@@ -98,7 +98,8 @@ def gram_schmidt(
         raise ValueError(f"rtol must be a number >= 0, got {rtol}")
     product = as_product("product", product)
     apply = _product(product, n)
-    growing = _GrowingBasis(vectors, _given(basis, product_basis, apply, vectors), apply, each)
+    multiply = panels.Products() if products is None else products
+    growing = _GrowingBasis(vectors, _given(basis, product_basis, apply, vectors), apply, multiply)
     for start in range(0, m, PANEL):
         growing.add(slice(start, min(start + PANEL, m)), product, rtol)
     return growing.result()
@@ -108,10 +109,10 @@ class _GrowingBasis:
     """The new directions found so far, and the coefficients of all vectors in them."""
 
     def __init__(
-        self, vectors: Any, given: list[tuple[Any, Any]], apply: Callable[[Any], Any], each: panels.Each
+        self, vectors: Any, given: list[tuple[Any, Any]], apply: Callable[[Any], Any], products: panels.Products
     ) -> None:
         xp, (n, m) = namespace(vectors), vectors.shape
-        self.vectors, self.given, self.apply, self.each = vectors, given, apply, each
+        self.vectors, self.given, self.apply, self.products = vectors, given, apply, products
         self.dtype = xp.result_type(vectors.dtype, *(a.dtype for pair in given for a in pair))
         self.scales = _scales(vectors)
         self.size = sum(q.shape[1] for q, _ in given)  # k, of the given basis
@@ -134,10 +135,11 @@ class _GrowingBasis:
         passes = np.zeros(len(columns), dtype=int)
         while len(columns):
             r = len(self.kept)
-            panel, h = panels.project_out(panel, [*self.given, (self.new[:, :r], self.new_product[:, :r])], self.each)
+            so_far = self.new[:, :r], self.new_product[:, :r]
+            panel, h = panels.project_out(panel, [*self.given, so_far], self.products)
             self.coefficients[: self.size + r, where] += h @ mixing
             image = self.apply(panel)
-            gram = panels.gram_of(panel, image, self.each)
+            gram = panels.gram_of(panel, image, self.products)
             squares = np.diag(gram).real
             removed = np.sum(np.abs(h) ** 2, axis=0)
             totals = squares + removed  # before this pass, by Pythagoras
@@ -156,11 +158,11 @@ class _GrowingBasis:
             t = np.linalg.cholesky(gram[np.ix_(chosen, chosen)]).conj().T
             inverse = panels.inverse_of(t)
             done = panels.finished_columns(inverse, totals[chosen], removed[chosen], passes[chosen])
-            q = panels.times_small(panels.select_columns(panel, chosen), inverse, self.each)
+            q = self.products.times(panels.select_columns(panel, chosen), inverse)
             self.new[:, r : r + done] = q[:, :done]
             if done:
                 images = panels.select_columns(image, chosen)
-                self.new_product[:, r : r + done] = panels.times_small(images, inverse[:, :done], self.each)
+                self.new_product[:, r : r + done] = self.products.times(images, inverse[:, :done])
             if done == len(columns):
                 self.coefficients[self.size + r : self.size + r + done, where] = t @ mixing[chosen]
                 self.kept.extend(columns[chosen].tolist())
@@ -169,7 +171,7 @@ class _GrowingBasis:
             expressed = t @ mixing[chosen] + b @ mixing[waiting]
             self.coefficients[self.size + r : self.size + r + done, where] = expressed[:done]
             self.kept.extend(columns[chosen[:done]].tolist())
-            left = panels.select_columns(panel, waiting) - panels.times_small(q, b, self.each)
+            left = panels.select_columns(panel, waiting) - self.products.times(q, b)
             panel = xp.concat([q[:, done:].T, left.T]).T
             mixing = np.concatenate([expressed[done:], mixing[waiting]])
             rest = np.concatenate([chosen[done:], waiting])

@@ -13,9 +13,9 @@ from lowrank.arrays import namespace, to_numpy
 from lowrank.dense import adjoint
 
 __all__ = [
-    "Each", "adjoint_products", "dispensable_norms", "finished_columns", "gram_of", "in_turn", "independent_columns",
+    "TALL", "Each", "Products", "dispensable_norms", "finished_columns", "gram_of", "in_turn", "independent_columns",
     "inverse_of", "norms_from", "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "tall_slices",
-    "times_small", "weighted_squares",
+    "weighted_squares",
 ]  # fmt: skip
 
 #: Calls a function for all of some slices, perhaps several at a time.
@@ -75,70 +75,83 @@ def tall_slices(n: int) -> list[slice]:
     return [slice(start, min(start + TALL, n)) for start in range(0, n, TALL)]
 
 
-def adjoint_products(panel: Any, matrices: Sequence[Any], each: Each = in_turn) -> list[Any]:
-    """Return Y^H X (k, m) for each of some matrices Y (n, k).
+class Products:
+    """Products with a panel X (n, m) of a few long columns; a class of yours may compute them otherwise.
 
-    They are asked for transposed: with few columns in X and many in Y, stored column by column, that takes two thirds
-    of the time. Sums over more than 16384 rows are sums over slices of that many, whoever works on them.
+    each : calls work(rows) for all slices of a list: blocks of rows of NumPy arrays with more than 16384, which threads
+        may work on at a time; one after the other by default. The result does not depend on it
     """
-    rows = adjoint(panel)
-    slices = tall_slices(len(panel)) if isinstance(panel, np.ndarray) else []
-    if len(slices) < 2:
-        return [adjoint(rows @ y) for y in matrices]
-    shape = len(slices), panel.shape[1]
-    parts = [np.empty((*shape, y.shape[1]), np.result_type(panel.dtype, y.dtype)) for y in matrices]
 
-    def work(some: slice) -> None:
-        for part, y in zip(parts, matrices, strict=True):
-            np.matmul(rows[:, some], y[some], out=part[some.start // TALL])
+    def __init__(self, each: Each = in_turn) -> None:
+        self.each = each
 
-    each(work, slices)
-    return [adjoint(part.sum(axis=0)) for part in parts]
+    def adjoint(self, panel: Any, matrices: Sequence[Any]) -> list[Any]:
+        """Return Y^H X (k, m) for each of some matrices Y (n, k).
 
+        They are asked for transposed: with few columns in X and many in Y, stored column by column, that takes two
+        thirds of the time. Sums over more than 16384 rows are sums over slices of that many, whoever works on them.
+        """
+        rows = adjoint(panel)
+        slices = tall_slices(len(panel)) if isinstance(panel, np.ndarray) else []
+        if len(slices) < 2:
+            return [adjoint(rows @ y) for y in matrices]
+        shape = len(slices), panel.shape[1]
+        parts = [np.empty((*shape, y.shape[1]), np.result_type(panel.dtype, y.dtype)) for y in matrices]
 
-def project_out(panel: Any, against: list[tuple[Any, Any]], each: Each = in_turn) -> tuple[Any, np.ndarray]:
-    """Return X - Q H and H = (P Q)^H X, with Q given in pieces.
+        def work(some: slice) -> None:
+            for part, y in zip(parts, matrices, strict=True):
+                np.matmul(rows[:, some], y[some], out=part[some.start // TALL])
 
-    The product is subtracted by blocks of rows, which stay in cache: there is no other tall matrix.
-    """
-    found = adjoint_products(panel, [pq for _, pq in against], each)
-    some = [(q, h) for (q, _), h in zip(against, found, strict=True) if q.shape[1]]
-    if isinstance(panel, np.ndarray) and some:
-        before = panel
+        self.each(work, slices)
+        return [adjoint(part.sum(axis=0)) for part in parts]
+
+    def without(self, panel: Any, matrices: Sequence[Any], factors: Sequence[Any]) -> Any:
+        """Return X - sum Q H for matrices Q (n, k) and H (k, m); X may be overwritten.
+
+        It is subtracted by blocks of rows, which stay in cache: there is no other tall matrix.
+        """
+        some = list(zip(matrices, factors, strict=True))
+        if not isinstance(panel, np.ndarray) or not some:
+            for q, h in some:
+                panel = panel - (h.T @ q.T).T
+            return panel
         made = np.empty_like(panel, dtype=np.result_type(panel, *(a for pair in some for a in pair)))
 
         def work(rows: slice) -> None:
             for start in range(rows.start, rows.stop, ROWS):
                 block = slice(start, min(start + ROWS, rows.stop))
-                rest = before[block]
+                rest = panel[block]
                 for q, h in some:
                     rest = rest - (h.T @ q[block].T).T
                 made[block] = rest
 
-        each(work, tall_slices(len(panel)))
-        panel = made
-    else:
-        for q, h in some:
-            panel = panel - (h.T @ q.T).T
+        self.each(work, tall_slices(len(panel)))
+        return made
+
+    def times(self, panel: Any, small: np.ndarray) -> Any:
+        """Return X S (n, r), with columns stored one after the other."""
+        if not isinstance(panel, np.ndarray) or len(panel) <= TALL:
+            return (namespace(panel).asarray(small.T, dtype=panel.dtype) @ panel.T).T
+        made, factor = np.empty((small.shape[1], len(panel)), panel.dtype), small.T.astype(panel.dtype)
+
+        def work(rows: slice) -> None:
+            np.matmul(factor, panel[rows].T, out=made[:, rows])
+
+        self.each(work, tall_slices(len(panel)))
+        return made.T
+
+
+def project_out(panel: Any, against: list[tuple[Any, Any]], products: Products) -> tuple[Any, np.ndarray]:
+    """Return X - Q H and H = (P Q)^H X, with Q given in pieces; X may be overwritten."""
+    found = products.adjoint(panel, [pq for _, pq in against])
+    some = [(q, h) for (q, _), h in zip(against, found, strict=True) if q.shape[1]]
+    panel = products.without(panel, [q for q, _ in some], [h for _, h in some])
     return panel, np.concatenate([to_numpy(h) for h in found])
 
 
-def times_small(array: Any, small: np.ndarray, each: Each = in_turn) -> Any:
-    """Return X S with columns stored one after the other."""
-    if not isinstance(array, np.ndarray) or len(array) <= TALL:
-        return (namespace(array).asarray(small.T, dtype=array.dtype) @ array.T).T
-    made, factor = np.empty((small.shape[1], len(array)), array.dtype), small.T.astype(array.dtype)
-
-    def work(rows: slice) -> None:
-        np.matmul(factor, array[rows].T, out=made[:, rows])
-
-    each(work, tall_slices(len(array)))
-    return made.T
-
-
-def gram_of(x: Any, px: Any, each: Each = in_turn) -> np.ndarray:
+def gram_of(x: Any, px: Any, products: Products) -> np.ndarray:
     """Return X^H P X, made Hermitian. Raises ValueError if it is not finite."""
-    gram = to_numpy(adjoint_products(px, [x], each)[0])
+    gram = to_numpy(products.adjoint(px, [x])[0])
     gram = (gram + gram.conj().T) / 2
     if not np.all(np.isfinite(gram)):
         raise ValueError("the product gives NaN or infinite entries; check it for NaN and for its scale")

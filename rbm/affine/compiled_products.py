@@ -29,8 +29,6 @@ LARGE, SEVERAL = 1 << 17, 4
 LANES = 8
 #: Columns that come together at most: matrices too small for that many stay as they are.
 WIDEST = 64
-#: Columns that a tall matrix is multiplied with together: their sums fill the registers.
-GROUP = 3
 #: Rows from which on tall matrices are multiplied by compiled code.
 TALL = 4096
 
@@ -178,11 +176,12 @@ class TallColumns(SplitColumns):
         from rbm.online.kernels.tall_products import remainder
 
         made, product = np.empty(hi.shape, order="F"), _TallProduct(self, x)
+        columns = np.asfortranarray(hi).T, np.asfortranarray(lo).T
 
         def work(some: slice) -> None:
             for block in row_blocks(some.stop - some.start):
                 rows = slice(some.start + block.start, some.start + block.stop)
-                remainder(hi[rows], lo[rows], *product.rows(rows), made[rows])
+                remainder(*columns, rows.start, *product.rows(rows), made.T)
 
         each(work, tall_slices(len(made)))
         return made
@@ -196,19 +195,13 @@ class _TallProduct:
     """The product A X of tall columns A (n, k) with X (k, m), some rows at a time."""
 
     def __init__(self, columns: TallColumns, x: np.ndarray) -> None:
-        self.width, groups = x.shape[1], -(-x.shape[1] // GROUP)
-        whole = np.zeros((len(x), GROUP * groups))
-        whole[:, : self.width] = x
-        head = on_grid(whole, modulus(whole).max(axis=0, initial=0.0), columns.bits)
-        parts = np.stack([head, whole - head], axis=2)
-        # of three columns at a time, row by row: leading part and rest of each, and the whole of each
-        both, all_of = (a.reshape(len(x), groups, -1).transpose(1, 0, 2) for a in (parts, whole))
-        self.height, self.parts, start = GROUP * groups, list[tuple[np.ndarray, np.ndarray]](), 0
+        head = on_grid(x, modulus(x).max(axis=0, initial=0.0), columns.bits)
+        # column by column leading part, rest and whole of each number
+        split = np.stack([head, x - head, x], axis=2).transpose(1, 0, 2)
+        self.width, self.parts, start = x.shape[1], list[tuple[np.ndarray, np.ndarray]](), 0
         for piece in columns.columns.pieces:
-            rows = slice(start, start + piece.shape[1])
-            of = [a[:, rows].reshape(groups, -1) for a in (both, all_of)]
-            self.parts.append((piece, np.concatenate(of, axis=1).ravel()))
-            start = rows.stop
+            self.parts.append((piece, split[:, start : start + piece.shape[1]].ravel()))
+            start += piece.shape[1]
         with np.errstate(over="ignore", invalid="ignore"):
             self.shift = np.ldexp(1.5, np.frexp(columns.row_max)[1] - columns.bits + 52)
 
@@ -216,8 +209,8 @@ class _TallProduct:
         """Return rows of A X as hi + lo, not renormalised, transposed (m, rows)."""
         from rbm.online.kernels.tall_products import ROWS, WIDTH, tall_product
 
-        hi, lo = np.zeros((2, self.height, rows.stop - rows.start))
-        room = np.empty(2 * ROWS * max(piece.shape[1] for piece, _ in self.parts) + 2 * GROUP * WIDTH)
+        hi, lo = np.zeros((2, self.width, rows.stop - rows.start))
+        room = np.empty(2 * ROWS * (1 + max(piece.shape[1] for piece, _ in self.parts)) + 4 * WIDTH)
         for piece, of in self.parts:
-            tall_product(piece[rows], self.shift[rows], of, hi, lo, room)
-        return hi[: self.width], lo[: self.width]
+            tall_product(piece.T, rows.start, self.shift[rows], of, hi, lo, room)
+        return hi, lo

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from lowrank import gram_schmidt
-from lowrank.panels import adjoint_products
 from rbm.affine.compiled_products import TallColumns
 from rbm.affine.inner_product import InnerProduct
 from rbm.affine.representers import represented
+from rbm.affine.tall_panels import panels
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import Columns, Store, sizes_in_units
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds
 from rbm.errors import ModelError
-from rbm.online.threads import each
 
 __all__ = ["FunctionalRange"]
 
@@ -110,7 +109,7 @@ class FunctionalRange:
         """
         inner = self.inner_product
         basis, known = self._functionals.columns.pieces, self._representers.pieces
-        new = gram_schmidt(hi, product=inner.factorized(), basis=basis, product_basis=known, each=each)
+        new = gram_schmidt(hi, product=inner.factorized(), basis=basis, product_basis=known, products=panels)
         largest = np.abs(new.coefficients).max(initial=0.0)
         if not largest < extended.LARGEST:
             raise ModelError(
@@ -157,7 +156,7 @@ class FunctionalRange:
         self._sizes = np.append(self._sizes, sizes_in_units(new, units))
         self._duals = np.append(self._duals, sizes_in_units(representers, 1 / units))
         self._distances = np.append(self._distances, distances)
-        products = adjoint_products(representers, self._functionals.columns.pieces, each)
+        products = panels.adjoint(representers, self._functionals.columns.pieces)
         rows = np.concatenate(products).conj().T
         k = len(self.gram)
         gram = np.zeros((rows.shape[1], rows.shape[1]), dtype=np.result_type(self.gram, rows))

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from rbm.affine.compiled_products import ResidualSizes, residual_sizes, split_matrix
+from rbm.affine.compiled_products import ResidualSizes, column_groups, residual_sizes, split_matrix
 from rbm.affine.product_defects import ELIMINATE, defect, maps_constants_to_zero, root_of_square
 from rbm.affine.units import PROOF_LIMIT, Units, balanced_by, bent_down, smallest_eigenvalue, units_of
 from rbm.arithmetic import extended
-from rbm.arithmetic.columns import column_blocks, sizes_in_units
+from rbm.arithmetic.columns import sizes_in_units
 from rbm.arithmetic.precision import ROUND_OFF, column_norm_bounds, exponents_of, largest_entries, scaled
 from rbm.errors import ModelError
 from rbm.solvers.choice import NAMED, prover, read_solver, shown, solve_positive_definite
@@ -328,7 +328,7 @@ class InnerProduct:
         if not count:
             return 0.0
         units, parts, adjoint = self.balance[:, None], [], vectors.conj().T
-        for some in column_blocks(n, count):
+        for some in column_groups(self.matrix, vectors):
             hi, lo = extended.product(self.split, vectors[:, some])
             off = units * extended.rounding(self.split, vectors[:, some])
             norms = (column_norm_bounds(a) for a in (vectors[:, some] / units, units * np.abs(hi) + off, off))

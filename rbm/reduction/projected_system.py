@@ -15,6 +15,7 @@ from lowrank import POD, gram_schmidt
 from rbm.affine.entries import dense_entries
 from rbm.affine.functional_range import FunctionalRange
 from rbm.affine.system import AffineSystem
+from rbm.affine.tall_panels import panels
 from rbm.arithmetic import extended
 from rbm.arithmetic.columns import Columns, Store
 from rbm.arithmetic.precision import ROUND_OFF
@@ -44,8 +45,10 @@ class ResidualRange(FunctionalRange):
         self._stack = system.stack
         self.append(system.rhs_terms, np.zeros_like(system.rhs_terms), np.zeros(system.rhs_terms.shape))
 
-    def extend(self, vectors: np.ndarray) -> None:
+    def extend(self, vectors: np.ndarray, images: extended.Extended | None = None) -> None:
         """Add the columns A_1 z .. A_Qa z for each new basis vector z, a column of `vectors` (n, k).
+
+        images : the products of all terms with them, stacked, as hi + lo, if they are at hand
 
         Those of all k vectors are orthonormalised together, as many as make 64 columns, or 128 MB: Riesz solves have
         that many right-hand sides. So what rounding does to them depends on k, and on nothing else but the vectors.
@@ -53,7 +56,7 @@ class ResidualRange(FunctionalRange):
         stack = self._stack
         for some in slices(vectors.shape[1], together(len(vectors), stack.terms)):
             z = np.ascontiguousarray(vectors[:, some])
-            hi, lo = stack.product(z)
+            hi, lo = stack.product(z) if images is None else (part[:, some] for part in images)
             self.append(
                 stack.side_by_side(hi),
                 stack.side_by_side(lo),
@@ -198,7 +201,7 @@ class Reduction:
         """
         z, pz = self._basis.pieces, self._product_basis.pieces
         snapshots = dense_entries("snapshots", snapshots)
-        new = gram_schmidt(snapshots, product=self.model.product, basis=z, product_basis=pz, each=each)
+        new = gram_schmidt(snapshots, product=self.model.product, basis=z, product_basis=pz, products=panels)
         if len(new.kept):
             self._append(new.basis)
         return new.kept.tolist()
@@ -210,10 +213,11 @@ class Reduction:
         of_range = None if self._range is None else self._range.mark()
         try:
             for vector in vectors.T:
-                self._append_one(np.ascontiguousarray(vector)[:, None])  # same layout, same bits, wherever it is from
+                z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever it is from
+                hi, lo = self._append_one(z)
             self._steps = [*self._steps, vectors.shape[1]]
-            if self._range is not None:
-                self._range.extend(vectors)
+            if self._range is not None:  # the products of several vectors are not kept: they are formed together again
+                self._range.extend(vectors, (hi, lo) if vectors.shape[1] == 1 else None)
         except BaseException:
             vars(self).update(before)
             for columns, width in zip(grown, widths, strict=True):
@@ -222,13 +226,14 @@ class Reduction:
                 self._range.back_to(of_range)
             raise
 
-    def _append_one(self, z: np.ndarray) -> None:
+    def _append_one(self, z: np.ndarray) -> extended.Extended:
+        """Append one vector (n, 1), and return its products with all terms, stacked, as hi + lo."""
         n = self.size
         dtype = np.result_type(self._operators, z, *[t.dtype for t in self.model.operator_terms])
         operators = np.zeros((len(self._operators), n + 1, n + 1), dtype=dtype)
         operators[:, :n, :n] = self._operators
         stack = self.model.stack
-        image = stack.product(z)[0]
+        image, rest = stack.product(z)
         adjoint = stack.side_by_side(image[:, 0]).conj().T
         products = [np.zeros((len(operators), 0)), *(adjoint @ b for b in self._basis.pieces)]
         operators[:, :n, n] = np.concatenate(products, 1).conj()
@@ -239,6 +244,7 @@ class Reduction:
         self._rhs = np.concatenate([self._rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
         self._basis.append(z)
         self._product_basis.append(np.asarray(self.model.product @ z))
+        return image, rest
 
     def combination(self, gamma: np.ndarray) -> np.ndarray:
         """Return Z gamma (n,) for reduced coefficients gamma (N,)."""

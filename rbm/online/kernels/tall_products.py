@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rbm.online.kernels.compiler import compiled, kernel
-from rbm.online.kernels.lanes import fma, larger, load, load_from, modulus, splat, store
+from rbm.online.kernels.compiler import compiled, kernel, lane_kernel
+from rbm.online.kernels.lanes import fma, larger, load, modulus, splat, splat_from, store
 from rbm.online.kernels.memory import bare
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 #: Columns of X in a register of lanes, in :func:`sparse_product`; rows of A in :func:`tall_product`.
 WIDTH = 8
 #: Rows of a tall matrix that are split together, so that both parts of 64 columns stay in cache.
-ROWS = 512
+ROWS = 128
 
 
 @kernel
@@ -129,95 +129,103 @@ def residual_sizes(matrix: Any, lanes: Any, w: Any, units: Any, first: int, coun
 
 
 @compiled
-def _split(values: Any, shift: Any, start: int, rows: int, leading: Any, rest: Any) -> None:
-    """Write rows of A (n, k), split, into lanes: for eight rows all columns, then for the next eight."""
-    count = values.shape[1]
-    whole = rows // WIDTH
+def _split(values: Any, first: int, shift: Any, start: int, rows: int, leading: Any, rest: Any) -> None:
+    """Write rows of A, split, into lanes: for eight rows all columns, then for the next eight.
+
+    One register is left free between these: 64 columns are a page, and pages compete for the same places in cache.
+    """
+    count, grids = len(values), shift[start:]
+    whole, apart = rows // WIDTH, count + 1
     for j in range(count):
-        column = values[start:, j]
+        column = values[j, first + start :]
         for group in range(whole):
-            value, grid = load_from(column, WIDTH * group), load_from(shift, start + WIDTH * group)
+            value, grid = load(column, group), load(grids, group)
             head = (value + grid) - grid
-            store(leading, group * count + j, head)
-            store(rest, group * count + j, value - head)
+            store(leading, group * apart + j, head)
+            store(rest, group * apart + j, value - head)
         for i in range(WIDTH * whole, rows):
-            one, to, at = column[i], shift[start + i], WIDTH * (whole * count + j) + i - WIDTH * whole
+            one, to, at = column[i], grids[i], WIDTH * (whole * apart + j) + i - WIDTH * whole
             leading[at] = (one + to) - to
             rest[at] = one - leading[at]
 
 
 @compiled
-def _three_columns(leading: Any, rest: Any, x: Any, group: int, k: int, at: int, out: Any) -> None:
-    """Write eight rows of A X for three columns into out (48,): of each the exact sum, and the sum of all else.
+def _sixteen_rows(leading: Any, rest: Any, x: Any, first: int, second: int, k: int, at: int, out: Any) -> None:
+    """Write A x for one column, eight rows from `first` and eight from `second` on, into out (32,): sums, then rests.
 
-    Sums with leading parts come first, and those with the rest after them: all nine together are more than registers.
+    Of each row the exact sum, and the sum of all else; of x, leading part, rest and whole, row by row from `at` on.
     """
-    exact, other = splat(0.0), splat(0.0)
-    exact_2, other_2, exact_3, other_3 = exact, exact, exact, exact
+    exact, other, tail = splat(0.0), splat(0.0), splat(0.0)
+    exact_2, other_2, tail_2 = exact, other, tail
     for j in range(k):
-        a, here = load(leading, group * k + j), at + 6 * j
-        exact, other = fma(a, splat(x[here]), exact), fma(a, splat(x[here + 1]), other)
-        exact_2, other_2 = fma(a, splat(x[here + 2]), exact_2), fma(a, splat(x[here + 3]), other_2)
-        exact_3, other_3 = fma(a, splat(x[here + 4]), exact_3), fma(a, splat(x[here + 5]), other_3)
+        head, of_head, whole = splat_from(x, at + 3 * j), splat_from(x, at + 3 * j + 1), splat_from(x, at + 3 * j + 2)
+        a = load(leading, first + j)
+        exact, other = fma(a, head, exact), fma(a, of_head, other)
+        tail = fma(load(rest, first + j), whole, tail)
+        b = load(leading, second + j)
+        exact_2, other_2 = fma(b, head, exact_2), fma(b, of_head, other_2)
+        tail_2 = fma(load(rest, second + j), whole, tail_2)
     store(out, 0, exact)
-    store(out, 2, exact_2)
-    store(out, 4, exact_3)
-    tail, tail_2, tail_3 = splat(0.0), splat(0.0), splat(0.0)
-    for j in range(k):
-        b, here = load(rest, group * k + j), at + 6 * k + 3 * j
-        tail = fma(b, splat(x[here]), tail)
-        tail_2 = fma(b, splat(x[here + 1]), tail_2)
-        tail_3 = fma(b, splat(x[here + 2]), tail_3)
-    store(out, 1, other + tail)
+    store(out, 1, exact_2)
+    store(out, 2, other + tail)
     store(out, 3, other_2 + tail_2)
-    store(out, 5, other_3 + tail_3)
 
 
-@kernel
-def tall_product(values: Any, shift: Any, x: Any, hi: Any, lo: Any, room: Any) -> None:
-    """Add A X to hi + lo (m, n), for A (n, k) and X (k, m), m a multiple of three; not renormalised.
+@lane_kernel
+def tall_product(values: Any, first: int, shift: Any, x: Any, hi: Any, lo: Any, room: Any) -> None:
+    """Add rows of A X, from `first` on, to hi + lo (m, rows), for A^T (k, n) and X (k, m); not renormalised.
 
-    shift (n,) : for each row, what is added to a number and taken away, to round it to its grid; x (3 m k,) : for three
-    columns at a time leading part and rest of each, six numbers a row, then the whole of each, three numbers a row;
-    room : scratch (2 k ROWS + 6 WIDTH,). Sums over k start anew for each A: with at most 64 columns they are short.
+    shift (rows,) : for each row, what is added to a number and taken away, to round it to its grid; x (3 m k,) : column
+    by column leading part, rest and whole of each number; room : scratch (2 (k + 1) ROWS + 4 WIDTH,). Sums over k start
+    anew for each A: with at most 64 columns they are short.
     """
-    n, k = values.shape
-    leading, rest, out = room[: ROWS * k], room[ROWS * k : 2 * ROWS * k], room[2 * ROWS * k :]
+    values, shift, x, hi, lo, room = bare((values, shift, x, hi, lo, room))
+    m, n = hi.shape
+    k = len(values)
+    size, apart = ROWS * (k + 1), k + 1
+    leading, rest, out = room[:size], room[size : 2 * size], room[2 * size :]
     for start in range(0, n, ROWS):
         rows = min(ROWS, n - start)
-        _split(values, shift, start, rows, leading, rest)
-        for group in range(-(-rows // WIDTH)):
-            first = start + WIDTH * group
-            here = min(WIDTH, start + rows - first)
-            for c in range(0, len(hi), 3):
-                _three_columns(leading, rest, x, group, k, 3 * k * c, out)
-                for d in range(3):
-                    if here == WIDTH:
-                        at = first // WIDTH
-                        store(hi[c + d], at, load(hi[c + d], at) + load(out, 2 * d))
-                        store(lo[c + d], at, load(lo[c + d], at) + load(out, 2 * d + 1))
-                        continue
-                    for i in range(here):
-                        hi[c + d, first + i] += out[2 * WIDTH * d + i]
-                        lo[c + d, first + i] += out[2 * WIDTH * d + WIDTH + i]
+        _split(values, first, shift, start, rows, leading, rest)
+        groups = -(-rows // WIDTH)
+        for group in range(0, groups, 2):
+            other, begin = min(group + 1, groups - 1), start + WIDTH * group
+            here = min(2 * WIDTH, start + rows - begin)
+            for c in range(m):
+                _sixteen_rows(leading, rest, x, group * apart, other * apart, k, 3 * k * c, out)
+                to_hi, to_lo = hi[c, begin:], lo[c, begin:]
+                if here == 2 * WIDTH:
+                    for d in range(2):
+                        store(to_hi, d, load(to_hi, d) + load(out, d))
+                        store(to_lo, d, load(to_lo, d) + load(out, 2 + d))
+                    continue
+                for i in range(here):
+                    to_hi[i] += out[i]
+                    to_lo[i] += out[2 * WIDTH + i]
 
 
-@kernel
-def remainder(hi: Any, lo: Any, leading: Any, rest: Any, made: Any) -> None:
-    """Write (hi + lo) - (leading + rest), formed in extended precision and rounded, into `made` (n, m).
+@compiled
+def _left(hi: Any, lo: Any, leading: Any, rest: Any) -> Any:
+    """Return (hi + lo) - (leading + rest), rounded once, but for what is lost of the low parts."""
+    total = leading + rest
+    back = total - leading  # two_sum, here and below
+    of_total = (leading - (total - back)) + (rest - back)
+    left = hi - total
+    back = left - hi
+    return left + (((hi - (left - back)) - (total + back)) + (lo - of_total))
 
-    hi, lo (n, m); leading, rest (m, n), as :func:`tall_product` leaves them
+
+@lane_kernel
+def remainder(hi: Any, lo: Any, first: int, leading: Any, rest: Any, made: Any) -> None:
+    """Write rows of (hi + lo) - (leading + rest), from `first` on, formed in extended precision and rounded.
+
+    hi, lo, made (m, n); leading, rest (m, rows), as :func:`tall_product` leaves them
     """
     hi, lo, leading, rest, made = bare((hi, lo, leading, rest, made))
-    n, m = made.shape
+    m, rows = leading.shape
     for c in range(m):
-        for i in range(n):
-            a, b = leading[c, i], rest[c, i]
-            total = a + b
-            back = total - a
-            of_total = (a - (total - back)) + (b - back)
-            x, y = hi[i, c], -total
-            left = x + y
-            back = left - x
-            low = ((x - (left - back)) + (y - back)) + (lo[i, c] - of_total)
-            made[i, c] = left + low
+        x, y, a, b, to = hi[c, first:], lo[c, first:], leading[c], rest[c], made[c, first:]
+        for group in range(rows // WIDTH):
+            store(to, group, _left(load(x, group), load(y, group), load(a, group), load(b, group)))
+        for i in range(rows - rows % WIDTH, rows):
+            to[i] = _left(x[i], y[i], a[i], b[i])

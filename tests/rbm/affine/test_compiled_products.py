@@ -13,9 +13,9 @@ from lowrank import gram_schmidt
 from problems import thermal_block
 from rbm.affine import compiled_products
 from rbm.affine.compiled_products import TallColumns, residual, residual_sizes, split_matrix
+from rbm.affine.tall_panels import panels
 from rbm.arithmetic import extended
 from rbm.arithmetic.split_columns import SplitColumns
-from rbm.online.threads import each
 
 
 @pytest.fixture
@@ -179,8 +179,8 @@ def test_threads_change_no_bit(kind: type, monkeypatch: pytest.MonkeyPatch) -> N
     found = []
     for count in ("1", "3"):
         monkeypatch.setenv("RBM_NUM_THREADS", count)
-        new = gram_schmidt(w, product=product, each=each)
-        more = gram_schmidt(w**2, product=product, basis=new.basis, product_basis=new.product_basis, each=each)
+        new = gram_schmidt(w, product=product, products=panels)
+        more = gram_schmidt(w**2, product=product, basis=new.basis, product_basis=new.product_basis, products=panels)
         found.append([made.remainder(w, 0 * w, x), *new, *more])
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)

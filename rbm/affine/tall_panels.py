@@ -1,0 +1,76 @@
+"""Products of tall real matrices with a panel of a few columns, by compiled code and several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lowrank.panels import Products, tall_slices
+from rbm.affine.compiled_products import TALL
+from rbm.online.threads import each
+
+__all__ = ["TallPanels", "panels"]
+
+#: Columns of a panel from which on compiled code is faster than a library.
+SEVERAL = 2
+
+
+class TallPanels(Products):
+    """Products of float64 matrices with several thousand rows are compiled; others are those of NumPy.
+
+    Which of the two it is depends on shapes and types alone, and sums over rows on these rows: bits do not depend on
+    threads. Measured with nine columns (7081 rows, 64 columns beside them): 1.2 to 1.4 times as fast as OpenBLAS, whose
+    blocks are made for more.
+    """
+
+    def adjoint(self, panel: Any, matrices: Sequence[Any]) -> list[Any]:
+        """Return Y^T X (k, m) for each Y (n, k)."""
+        if not _fit(panel, matrices):
+            return super().adjoint(panel, matrices)
+        from rbm.online.kernels.tall_panels import WIDTH, adjoint_sums
+
+        x, slices = np.asfortranarray(panel).T, tall_slices(len(panel))
+        parts = [np.empty((len(slices), y.shape[1], len(x))) for y in matrices]
+        room = WIDTH * (max(y.shape[1] for y in matrices) + 1) * (len(x) + 2)
+
+        def work(rows: slice) -> None:
+            sums = np.empty(room)
+            for part, y in zip(parts, matrices, strict=True):
+                if y.shape[1]:
+                    columns = np.asfortranarray(y).T
+                    adjoint_sums(columns, x, rows.start, rows.stop, part[slices.index(rows)], sums)
+
+        self.each(work, slices)
+        return [part.sum(axis=0) for part in parts]
+
+    def without(self, panel: Any, matrices: Sequence[Any], factors: Sequence[Any]) -> Any:
+        """Return X - sum Q H, in place of X where its columns are contiguous."""
+        if not _fit(panel, [*matrices, *factors]):
+            return super().without(panel, matrices, factors)
+        from rbm.online.kernels.tall_panels import DEPTH, subtract_products
+
+        x = np.require(panel, requirements=["F", "W"])
+        padded = [np.zeros((len(x.T), -(-len(h) // DEPTH) * DEPTH)) for h in factors]
+        for to, h in zip(padded, factors, strict=True):
+            to[:, : len(h)] = h.T
+
+        def work(rows: slice) -> None:
+            for q, h in zip(matrices, padded, strict=True):
+                if q.shape[1]:
+                    subtract_products(np.asfortranarray(q).T, h, x.T, rows.start, rows.stop)
+
+        self.each(work, tall_slices(len(x)))
+        return x
+
+
+#: The same for all.
+panels = TallPanels(each)
+
+
+def _fit(panel: Any, others: Sequence[Any]) -> bool:
+    """Return True if compiled code takes these arrays, and pays."""
+    if not all(isinstance(a, np.ndarray) and a.dtype == float for a in (panel, *others)):
+        return False
+    return bool(others) and len(panel) >= TALL and panel.shape[1] >= SEVERAL
