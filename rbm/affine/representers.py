@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +13,18 @@ from rbm.affine.inner_product import ACCURATE, RANGE, InnerProduct
 from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import exponents_of, scaled
 from rbm.online.chunks import slices
+from rbm.online.threads import alone, each, thread_count
 from rbm.solvers.elsewhere import elsewhere
 from rbm.solvers.factorization import COLUMNS
 
-__all__ = ["Represented", "by_columns", "represented"]
+__all__ = ["Represented", "by_columns", "represented", "together"]
 
 
 #: Unknowns from which on columns are taken 16 at a time: what that costs beside them is small then.
 APART = 16384
+
+
+Task = tuple[np.ndarray, np.ndarray, np.ndarray]  #: functionals, start, others of :func:`together`
 
 
 class Represented(NamedTuple):
@@ -42,10 +47,10 @@ def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray,
     if n < APART or not by_columns(inner) or not r + b:
         return together(inner, functionals, start, others)
     none = np.zeros((n, 0))
-    tasks = [(functionals[:, some], start[:, some], none) for some in slices(r, COLUMNS)]
+    tasks: list[Task] = [(functionals[:, some], start[:, some], none) for some in slices(r, COLUMNS)]
     tasks += [(none, none, others[:, some]) for some in slices(b, COLUMNS)]
     found = elsewhere(inner)
-    answers = (together(inner, *task) for task in tasks) if found is None else found.each(together, tasks)
+    answers = by_threads(inner, tasks) if found is None else found.each(together, tasks)
     made, distances, norms = np.empty((n, 0)), np.empty(r), np.empty(b)
     for k, part in enumerate(answers):
         if k == 0:
@@ -57,6 +62,27 @@ def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray,
             first = (k - -(-r // COLUMNS)) * COLUMNS
             norms[first : first + len(part.norms)] = part.norms
     return Represented(made, distances, norms)
+
+
+def by_threads(inner: InnerProduct, tasks: Sequence[Task]) -> Iterator[Represented]:
+    """Yield what :func:`together` returns for each task, in their order.
+
+    Where solves with P leave the interpreter to others, as many tasks are under way as there are threads.
+    """
+    window = thread_count() if getattr(inner.factorized(), "parallel", False) else 1
+    if window < 2:
+        yield from (together(inner, *task) for task in tasks)
+        return
+    made: dict[int, Represented] = {}
+
+    def work(some: slice) -> None:
+        with alone():  # also where one is left: the same bits
+            made[some.start] = together(inner, *tasks[some.start])
+
+    for first in range(0, len(tasks), window):
+        now = range(first, min(first + window, len(tasks)))
+        each(work, [slice(k, k + 1) for k in now])
+        yield from (made.pop(k) for k in now)
 
 
 def by_columns(inner: InnerProduct) -> bool:

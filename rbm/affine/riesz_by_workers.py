@@ -11,6 +11,7 @@ import numpy as np
 
 from rbm.affine.representers import by_columns
 from rbm.affine.system import AffineSystem
+from rbm.online.threads import thread_count
 from rbm.solvers.elsewhere import Elsewhere, done_elsewhere
 from rbm.solvers.factorization import COLUMNS, Solve
 from rbm.workers.crew import Crew
@@ -32,6 +33,9 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
         yield  # SuperLU is given the same blocks
         return
     here = inner.factorized()
+    if crew.kind != "threads" and thread_count() > 1 and getattr(here, "parallel", False):
+        yield  # threads here are faster than a transport of as many bytes as such a solve reads
+        return
 
     def run(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         if crew.elsewhere and not threads:

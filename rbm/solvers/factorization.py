@@ -156,7 +156,9 @@ def definite_solve(lu: Any, matrix: Any) -> Solve:
     """Return the function that solves with the SuperLU object of :func:`positive_lu`, for several columns at a time."""
     if not pays(matrix):
         return solve_function(lu, matrix)
-    return _sized(symmetric_solve(lu), 14 * lu.nnz)  # what is kept is half of that
+    solve: Any = symmetric_solve(lu)
+    solve.parallel = True  # it takes several threads, and leaves the interpreter to others
+    return _sized(solve, 14 * lu.nnz)  # what is kept is half of that
 
 
 def _sized(solve: Any, size: int) -> Solve:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from rbm.online.chunks import slices
+from rbm.online.threads import each, thread_count
+
 __all__ = ["panels_of", "pays", "symmetric_solve"]
 
 #: Unknowns from which on compiled code is loaded for it.
@@ -28,7 +31,7 @@ def symmetric_solve(lu: Any) -> Callable[[np.ndarray], np.ndarray]:
     0.05 to 0.1 u, on Gram matrices shifted by 1e-8 to 1e-12 (n = 4096; measured). No bound rests on that, as the
     residuals of Riesz solves are measured. Eight columns are solved with in one pass over L, where SuperLU reads U once
     for each, and panels of L in place of columns (:func:`panels_of`): docs/solvers.md. What comes out for a column does
-    not depend on the others. Cost: 4 nnz(L) flops a column.
+    not depend on the others: several threads take eight columns each. Cost: 4 nnz(L) flops a column.
     """
     factor = *panels_of(sp.csc_array(sp.tril(lu.L, -1))), np.ascontiguousarray(lu.U.diagonal())
     place = np.array(lu.perm_c, dtype=np.int32)
@@ -42,10 +45,13 @@ def symmetric_solve(lu: Any) -> Callable[[np.ndarray], np.ndarray]:
     def real(rhs: np.ndarray) -> np.ndarray:
         from rbm.online.kernels.triangular import WIDTH, solve_symmetric  # loads Numba
 
-        made = np.empty((rhs.shape[1], n))
-        if len(made):
-            columns = np.ascontiguousarray(rhs.T, dtype=float)
-            solve_symmetric(factor, place, columns, made, np.empty(WIDTH * n))
+        made, columns = np.empty((rhs.shape[1], n)), np.ascontiguousarray(rhs.T, dtype=float)
+
+        def work(some: slice) -> None:
+            solve_symmetric(factor, place, columns[some], made[some], np.empty(WIDTH * n))
+
+        count = len(made)
+        each(work, slices(count, WIDTH if thread_count() > 1 else max(count, 1)))
         return made.T
 
     return solve

@@ -69,6 +69,23 @@ def test_the_file_is_the_same(
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_riesz_solves_are_done_by_threads_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: set[str] = set()
+    residual = representers.residual
+    monkeypatch.setattr(
+        representers, "residual", lambda *a: (names.add(threading.current_thread().name), residual(*a))[1]
+    )
+    model, runs = thermal_block((3, 2), 132), []  # of so many unknowns that compiled code solves, 16 columns at a time
+    training = model.parameters.sample(50, rng=1)
+    for count in ("1", "3"):
+        monkeypatch.setenv("RBM_NUM_THREADS", count)
+        with pool(2) as processes:
+            runs.append(rbm.greedy(model, training, max_basis=4, batch=4, executor=processes))
+            assert (len(names) > 1) == (count == "3")  # with one thread here, workers did it
+        runs.append(rbm.greedy(model, training, max_basis=4, batch=4))
+    assert all(same(run, runs[0]) for run in runs[1:])
+
+
 def test_riesz_solves_go_to_the_workers(
     model: rbm.FullOrderModel, training: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
