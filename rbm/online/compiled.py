@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,9 +136,7 @@ class CompiledModel:
         # plain tuples: named ones cost a single point microseconds on their way into the kernel
         given_points = (real_view(at.theta, dtype), real_view(at.phi, dtype), at.beta)
         flat = tuple([a if a.dtype.kind != "c" else pairs_of(a) for a in (*answers, failed)])
-        from rbm.online.kernels.batch_query import query  # here, as one point alone is answered by another kernel
-
-        failures = query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
+        failures = _kernel()(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:
             from rbm.online.kernels.interpolated_norm import interpolated
 
@@ -171,6 +170,14 @@ class CompiledModel:
             operators, rhs = (x.astype(packed.precision(x, dtype), copy=False) for x in (operators, rhs))
             self._systems[key] = packed.pack_system(operators, rhs, hermitian)
         return self._systems[key]
+
+
+@cache
+def _kernel() -> Any:
+    """Return the kernel for tiles, which a process that answers one point after the other does not load."""
+    from rbm.online.kernels.batch_query import query
+
+    return query
 
 
 def _fitting(array: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
