@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rbm import ReducedModel
-from rbm.online.kernels import pack_system
+from rbm.online.kernels.packed import pack_system
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
 
 __all__ = ["output_flops", "residual_flops", "solve_flops"]

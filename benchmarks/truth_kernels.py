@@ -84,11 +84,11 @@ def sweep_kernels(start: int, stop: int, examples: list[str]) -> Counter[str]:
 
     This process must not have run a kernel.
     """
-    from rbm.online import kernels
+    from rbm.online.kernels.batch_query import query
     from rbm.storage.cache import kernel_folder
 
     numba.njit(_any)(np.ones(1))  # what Numba sets up once per process, the forks need not set up again
-    if kernels.query.signatures:
+    if query.signatures:
         raise RuntimeError("a process that has loaded the kernels reads no file; sweep them in a new one")
     p = rbm.ParameterSpace({"mu": (1.0, 3.0)})
     model = _projected(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import gammainccinv, gammaincinv
 
 from lowrank.arrays import conj, device, namespace, plain, real_part, unit_roundoff
 from lowrank.dense import adjoint, adjoint_times, norm, qr, svd, times
@@ -143,11 +142,15 @@ def trusted(probes: int) -> float:
 
     That of a matrix of rank one, real; of all others they see more.
     """
+    from scipy.special import gammaincinv  # not at the top: `import rbm` is light
+
     return float(min((2 * gammaincinv(probes / 2, WRONG) / probes) ** 0.5, PROBED))
 
 
 def overrated(probes: int) -> float:
     """Return the multiple of a norm that so many probes see at most, with probability 1 - WRONG: 1.58 for 32."""
+    from scipy.special import gammainccinv
+
     return float((2 * gammainccinv(probes / 2, WRONG) / probes) ** 0.5)
 
 

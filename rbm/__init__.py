@@ -12,6 +12,11 @@ Words and symbols are explained in docs/glossary.md, the rooms of this package i
 True
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rbm import neighbours  # noqa: F401  # isort: skip  # first of all: are the packages beside this one ours?
 from rbm import errors, estimators, stability
 from rbm.affine.elimination import Constrained, constrain
@@ -35,9 +40,6 @@ from rbm.reduced.model import ReducedModel, Solution
 from rbm.reduced.partitioned import PartitionedModel
 from rbm.reduction.memory import Memory, expected_memory
 from rbm.reduction.projected_system import Reduction
-from rbm.show import plots
-from rbm.show.explore import explore
-from rbm.show.fields import Fields, fields
 from rbm.storage.registry import register
 from rbm.storage.versions import VERSION
 from rbm.time import (
@@ -50,15 +52,20 @@ from rbm.time import (
     pod_greedy,
     project_time,
 )
-from rbm.uses.calibrate import Calibration, calibrate
-from rbm.uses.dask_arrays import dask_solve
-from rbm.uses.frequency_response import FrequencyResponse, frequency_response
-from rbm.uses.minimize import Minimum, minimize
-from rbm.uses.poles import Poles, poles
-from rbm.uses.posterior import Posterior, posterior
-from rbm.uses.sensor_placement import place_sensors
-from rbm.uses.sobol_indices import SobolIndices, sobol_indices
-from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
+
+if TYPE_CHECKING:
+    from rbm.show import plots
+    from rbm.show.explore import explore
+    from rbm.show.fields import Fields, fields
+    from rbm.uses.calibrate import Calibration, calibrate
+    from rbm.uses.dask_arrays import dask_solve
+    from rbm.uses.frequency_response import FrequencyResponse, frequency_response
+    from rbm.uses.minimize import Minimum, minimize
+    from rbm.uses.poles import Poles, poles
+    from rbm.uses.posterior import Posterior, posterior
+    from rbm.uses.sensor_placement import place_sensors
+    from rbm.uses.sobol_indices import SobolIndices, sobol_indices
+    from rbm.uses.state_from_sensors import PBDW, StateEstimate, pbdw
 
 __version__ = VERSION
 
@@ -129,3 +136,44 @@ __all__ = [
     "sobol_indices",
     "stability",
 ]  # fmt: skip
+
+#: Names that are imported when they are first asked for, and their modules: a process that only answers needs none.
+_LATER = {
+    "PBDW": "uses.state_from_sensors",
+    "Calibration": "uses.calibrate",
+    "Fields": "show.fields",
+    "FrequencyResponse": "uses.frequency_response",
+    "Minimum": "uses.minimize",
+    "Poles": "uses.poles",
+    "Posterior": "uses.posterior",
+    "SobolIndices": "uses.sobol_indices",
+    "StateEstimate": "uses.state_from_sensors",
+    "calibrate": "uses.calibrate",
+    "dask_solve": "uses.dask_arrays",
+    "explore": "show.explore",
+    "fields": "show.fields",
+    "frequency_response": "uses.frequency_response",
+    "minimize": "uses.minimize",
+    "pbdw": "uses.state_from_sensors",
+    "place_sensors": "uses.sensor_placement",
+    "plots": "show.plots",
+    "poles": "uses.poles",
+    "posterior": "uses.posterior",
+    "show": "show",
+    "sobol_indices": "uses.sobol_indices",
+    "uses": "uses",
+}
+
+if not TYPE_CHECKING:  # to a type checker, not every name is one of this package
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for, and keep it."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"rbm.{_LATER[name]}")
+        globals()[name] = found = getattr(module, name, module)
+        return found
+
+    def __dir__() -> list[str]:
+        """Return all names, also of what is not yet imported."""
+        return sorted({*globals(), *_LATER})

@@ -19,7 +19,7 @@ from helpers.oracle import Oracle
 from helpers.scattering_models import DATA
 
 import rbm
-from rbm.online import kernels
+from rbm.online.kernels.batch_query import query
 from rbm.storage.cache import kernel_folder
 
 #: Files whose tests share nothing, so that each of them may run in any process; all others run in one process each.
@@ -82,14 +82,14 @@ def pytest_configure(config: pytest.Config) -> None:
         import fcntl
     except ImportError:  # Windows
         return
-    compiled = kernels.query.compile
+    compiled = query.compile
 
     def once(signature: Any) -> Any:
         with open(Path(tempfile.gettempdir()) / f"rbm-kernels-{run}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return compiled(signature)
 
-    kernels.query.compile = once
+    query.compile = once
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist may be missing

@@ -16,8 +16,7 @@ def add_cache(commands: Any) -> None:
         "Compiled kernels and assembled matrices are kept in the folder RBM_CACHE_DIR, or in the user's cache folder. "
         "Whatever is not there is made again. Their number and size are not limited."
     )
-    what = "compiled kernels and assembled matrices on disk"
-    cache = commands.add_parser("cache", help=what, description=about)
+    cache = commands.add_parser("cache", description=about)
     shown = cache.add_mutually_exclusive_group()
     shown.add_argument("--path", action="store_true", help="print the folder and nothing else")
     shown.add_argument("--size", action="store_true", help="print the number of bytes and nothing else")

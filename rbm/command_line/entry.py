@@ -8,21 +8,27 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import NoReturn
 
 import rbm
-from rbm.command_line.cache import add_cache
 from rbm.command_line.delivery import to_standard_output
-from rbm.command_line.explore import add_explore
-from rbm.command_line.export import add_export
-from rbm.command_line.info import add_info
 from rbm.command_line.points import with_negative_numbers
-from rbm.command_line.quantize import add_quantize
-from rbm.command_line.query import add_query
-from rbm.command_line.reduce import add_reduce
-from rbm.command_line.registered import COMMANDS, add_study, described, registered, run_command
+from rbm.command_line.registered import COMMANDS, described, registered, run_command
 
 __all__ = ["main"]
+
+#: The commands of this package, with their files and what they are for: that of the one that is asked for is imported.
+OWN = {
+    "study": ("registered", "offline, online, figures, summary.json and a model file, for a problem of the gallery"),
+    "reduce": ("reduce", "a reduced model from matrices in files"),
+    "query": ("query", "solve a saved model, with error bounds"),
+    "quantize": ("quantize", "a smaller model file, a basis in few bits"),
+    "export": ("export", "a solution as a field on a mesh, for ParaView, or the model as a page for the browser"),
+    "explore": ("explore", "a window with sliders: outputs with bounds, response curves, the field"),
+    "info": ("info", "what is in a model file, or in that of a greedy run"),
+    "cache": ("cache", "compiled kernels and assembled matrices on disk"),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,14 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _Parser(prog="rbm", description="Certified reduced basis models.")
     parser.add_argument("--version", action="version", version=f"rbm-toolkit {rbm.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_study, add_reduce, add_query, add_quantize, add_export, add_explore, add_info, add_cache):
-        add(commands)
-    further = {name: entry for name, entry in registered(COMMANDS).items() if name not in commands.choices}
+    asked = next((word for word in given if not word.startswith("-")), "")
+    for name, (file, about) in OWN.items():
+        if name == asked:
+            getattr(import_module(f"rbm.command_line.{file}"), f"add_{name}")(commands)
+        else:
+            commands.add_parser(name, help=about)
+    found = {} if asked in OWN else registered(COMMANDS)
+    further = {name: entry for name, entry in found.items() if name not in OWN}
     if given and given[0] in further:
         return _status(partial(run_command, given[0], given[1:]), to_stdout=False)
-    asked = given[:1] in (["-h"], ["--help"])  # what the others are for is read in their files
+    wanted = given[:1] in (["-h"], ["--help"])  # what the others are for is read in their files
     for name, entry in further.items():
-        commands.add_parser(name, help=described(entry) if asked else None)
+        commands.add_parser(name, help=described(entry) if wanted else None)
     options = parser.parse_args(with_negative_numbers(given))
     to_stdout = options.command == "info" or (options.command == "query" and to_standard_output(options))
     to_stdout = to_stdout or (options.command == "reduce" and options.template)

@@ -21,7 +21,6 @@ def add_explore(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
     command = commands.add_parser(
         "explore",
-        help="a window with sliders: outputs with bounds, response curves, the field",
         description="Open a window with a slider for each parameter of a saved model, its outputs with their error "
         "bounds, and the response curve of one of them with its certified band. With --field the solution is drawn on "
         "a mesh. Without a display, rbm export MODEL --html FILE writes a page for the browser.",

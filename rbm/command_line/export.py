@@ -27,7 +27,6 @@ def add_export(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
     command = commands.add_parser(
         "export",
-        help="a solution as a field on a mesh, for ParaView, or the model as a page for the browser",
         description="Solve a saved model at one parameter point and write a solution as a field on a mesh, in a format "
         "that keeps values at points: .vtu, .vtk, .xdmf, .ply and others. Fixed unknowns are put in where the model "
         "file knows them. Several times of a model in time make a series, .pvd (with a .vtu for each) or .xdmf. With "

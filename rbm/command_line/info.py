@@ -39,7 +39,7 @@ def add_info(commands: Any) -> None:
         "Shows when and with what a file was made, its size, ranges, stability bound and outputs, what its error "
         "bounds cover, and the number of basis vectors against the largest bound of the greedy."
     )
-    info = commands.add_parser("info", help="what is in a model file, or in that of a greedy run", description=about)
+    info = commands.add_parser("info", description=about)
     info.add_argument("model", type=Path, metavar="MODEL")
     info.add_argument("--json", action="store_true", help="print it as JSON, numbers and tables whole")
     info.set_defaults(run=_info)

@@ -20,7 +20,7 @@ def add_quantize(commands: Any) -> None:
         "Writes a smaller model file: the basis in few bits per number, more of them for the directions that matter. "
         "The exact size of what this changes in each solution is added to its error bound."
     )
-    made = commands.add_parser("quantize", help="a smaller model file, a basis in few bits", description=about)
+    made = commands.add_parser("quantize", description=about)
     made.add_argument("model", type=Path, metavar="MODEL")
     made.add_argument("--bits", type=float, default=8.0, help="mean number of bits of the basis (default: 8)")
     made.add_argument("--matrices", type=int, metavar="BITS", help="also round the reduced matrices to so many bits")

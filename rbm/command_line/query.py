@@ -33,7 +33,7 @@ SEVERAL = "for more than one point write a table and pass --csv"
 
 def add_query(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
-    query = commands.add_parser("query", help="solve a saved model, with error bounds")
+    query = commands.add_parser("query")
     query.add_argument("model", type=Path, metavar="MODEL")
     source = query.add_mutually_exclusive_group(required=True)
     about = "one parameter point: values in the model's order, or NAME=VALUE in any"

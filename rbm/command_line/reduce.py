@@ -34,7 +34,6 @@ def add_reduce(commands: Any) -> None:
     """Register the command with the subparsers of argparse."""
     command = commands.add_parser(
         "reduce",
-        help="a reduced model from matrices in files",
         description="Make a certified reduced model from a model file, which names the files of its matrices, their "
         "coefficients, the parameters and the stability bound. Written are model.rbm, summary.json and figures.",
     )

@@ -41,8 +41,7 @@ NOT_INSTALLED = (
 
 def add_study(commands: Any) -> None:
     """Register the command ``rbm study`` with the subparsers of argparse."""
-    about = "offline, online, figures, summary.json and a model file, for a problem of the gallery"
-    study = commands.add_parser("study", help=about)
+    study = commands.add_parser("study")
     names = ", ".join(registered(STUDIES)) or "none is registered"
     study.add_argument("name", metavar="NAME", help=f"a study of an installed package: {names}")
     study.add_argument("--out", type=Path, help="folder for the results (default: out/NAME)")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rbm.online import kernels
 from rbm.online.forms import Finish, Form, NormForm, ProductForm, SquareForm
 from rbm.online.kernels import packed
 from rbm.online.kernels.arguments import GIVEN, INDEFINITE, LDL, LU, QR, Answers, PackedSystem, Points
-from rbm.online.kernels.interpolated_norm import products_scratch_size
 from rbm.online.kernels.tile import scratch_size
 
 __all__ = ["Answers", "CompiledModel", "hermitian_terms", "pairs_of", "real_view"]
@@ -137,9 +136,11 @@ class CompiledModel:
         # plain tuples: named ones cost a single point microseconds on their way into the kernel
         given_points = (real_view(at.theta, dtype), real_view(at.phi, dtype), at.beta)
         flat = tuple([a if a.dtype.kind != "c" else pairs_of(a) for a in (*answers, failed)])
-        failures = kernels.query(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
+        failures = _kernel()(plan.system, plan.factor, plan.finish, given_points, flat, np.empty(plan.room, dtype))
         if plan.products:
-            kernels.interpolated(plan.products, given_points, flat, np.empty(plan.products_room, dtype))
+            from rbm.online.kernels.interpolated_norm import interpolated
+
+            interpolated(plan.products, given_points, flat, np.empty(plan.products_room, dtype))
         return Answers._make((*answers, failed if failures else None))
 
     def _plan(self, kind: int, dtype: np.dtype, form: Form | None, finish: Finish | None) -> _Plan:
@@ -151,6 +152,8 @@ class CompiledModel:
         elif isinstance(form, SquareForm):
             factor = packed.pack_square(form, dtype)
         elif isinstance(form, ProductForm):
+            from rbm.online.kernels.interpolated_norm import products_scratch_size
+
             made = packed.pack_products(form, dtype)
             products, products_room = tuple(made), products_scratch_size(*shape, made)
         ending = packed.no_finish(real) if finish is None else packed.pack_finish(finish, dtype)
@@ -167,6 +170,14 @@ class CompiledModel:
             operators, rhs = (x.astype(packed.precision(x, dtype), copy=False) for x in (operators, rhs))
             self._systems[key] = packed.pack_system(operators, rhs, hermitian)
         return self._systems[key]
+
+
+@cache
+def _kernel() -> Any:
+    """Return the kernel for tiles, which a process that answers one point after the other does not load."""
+    from rbm.online.kernels.batch_query import query
+
+    return query
 
 
 def _fitting(array: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from rbm.arithmetic.precision import row_norms
-from rbm.online import kernels
 from rbm.online.compiled import DOUBLE, hermitian_terms, real_view
 from rbm.online.kernels import packed
 from rbm.online.kernels.arguments import INDEFINITE, MarchAnswers
 from rbm.online.kernels.march_tile import march_scratch_size
+from rbm.online.kernels.time_march import march
 from rbm.online.marching import Recursion
 
 __all__ = ["CompiledMarch", "MarchAnswers"]
@@ -119,7 +119,7 @@ class CompiledMarch:
         rows = -(-len(self.factor) // 2) * 2 if len(made.residuals) else 0
         room = np.empty(8 * march_scratch_size(self.shape, entries, count_out, rows), dtype)
         flat = tuple(_as_pairs(a) for a in made)
-        return int(kernels.march(system, factor, points, flat, room))
+        return int(march(system, factor, points, flat, room))
 
 
 def _as_pairs(array: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rbm.online import kernels
 from rbm.online.compiled import pairs_of
+from rbm.online.kernels import packed
+from rbm.online.kernels.output_sums import forms_scratch_size, linear_outputs, linear_scratch_size, quadratic_forms
 
 __all__ = ["PackedForms", "PackedFunctional", "pack_forms", "pack_functional"]
 
@@ -39,8 +40,8 @@ class PackedFunctional(NamedTuple):
         dtype = self.vectors.dtype
         rows = [pairs_of(np.ascontiguousarray(a, dtype)) for a in (psi, gamma)]
         shape = len(self.defects), len(self.dual) // len(self.defects), gamma.shape[1]
-        room = np.empty(kernels.linear_scratch_size(*shape), dtype)
-        kernels.linear_outputs(*rows, tuple(self), (values.view(float), sizes, norms), room)
+        room = np.empty(linear_scratch_size(*shape), dtype)
+        linear_outputs(*rows, tuple(self), (values.view(float), sizes, norms), room)
 
 
 def pack_functional(
@@ -74,12 +75,12 @@ class PackedForms(NamedTuple):
     def _call(self, gamma: np.ndarray, forms: np.ndarray, norms: np.ndarray) -> None:
         rows, room = (
             pairs_of(np.ascontiguousarray(gamma, self.dtype)),
-            np.empty(kernels.forms_scratch_size(self.columns)),
+            np.empty(forms_scratch_size(self.columns)),
         )
-        kernels.quadratic_forms(rows, self.triangles, self.first, self.columns, (forms, norms), room)
+        quadratic_forms(rows, self.triangles, self.first, self.columns, (forms, norms), room)
 
 
 def pack_forms(matrices: np.ndarray, is_complex: bool) -> PackedForms:
     """Pack the Hermitian parts of matrices (Q, N, N), which is all that counts, for gamma that is complex or not."""
     hermitian = matrices / 2 + matrices.conj().transpose(0, 2, 1) / 2
-    return PackedForms(*kernels.pack_forms(hermitian, is_complex), COMPLEX if is_complex else REAL)
+    return PackedForms(*packed.pack_forms(hermitian, is_complex), COMPLEX if is_complex else REAL)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from rbm.online.forms import Finish, NormForm, SquareForm
-from rbm.online.kernels import packed, packed_point, point_query
+from rbm.online.kernels import packed, packed_point
 from rbm.online.kernels.arguments import PackedFactor, PackedFinish
+from rbm.online.kernels.point_query import point_query
 from rbm.online.programs import Program
 
 __all__ = ["CompiledPoint", "PointScratch"]

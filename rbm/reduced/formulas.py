@@ -40,8 +40,7 @@ class Formulas:
         None where a point is outside the ranges, or a value not finite or a bound not positive: the general way says
         what is wrong, moves a point that rounding has put outside back to the end of its range, or extrapolates.
         """
-        from rbm.online.kernels import formulas  # loads Numba
-        from rbm.online.kernels.formulas import POINTS
+        from rbm.online.kernels.formulas import POINTS, formulas  # loads Numba
 
         count, qa, qf = len(mus), len(self.arrays.operators), len(self.arrays.rhs)
         theta, phi, beta = (

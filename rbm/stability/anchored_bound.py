@@ -53,7 +53,7 @@ class BoundAnchored:
         return self._compiled(theta) if served else self._best(theta)
 
     def _compiled(self, theta: np.ndarray) -> np.ndarray:
-        from rbm.online.kernels import anchored_constants, anchored_scratch_size  # loads Numba
+        from rbm.online.kernels.anchored_constants import anchored_constants, anchored_scratch_size  # loads Numba
 
         kind = is_complex(theta) or is_complex(self.anchors)
         if kind not in self._packed:

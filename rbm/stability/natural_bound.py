@@ -108,7 +108,7 @@ class BoundNaturalNorm:
         """Return the anchor (M,) that promises most: any would do. On the CPU by compiled code."""
         if not isinstance(c, np.ndarray):
             return namespace(c).argmax(self.promises(c), axis=1)
-        from rbm.online.kernels import most_promising  # loads Numba
+        from rbm.online.kernels.vertices import most_promising  # loads Numba
 
         chosen = np.empty(len(c), dtype=np.int64)
         most_promising(np.ascontiguousarray(c, float), *self._rows, chosen)

@@ -240,7 +240,7 @@ class BoundPencil:
         return least - xp.abs(theta) @ beside(self._losses, theta)
 
     def _compiled(self, alpha: np.ndarray, kappa: np.ndarray) -> np.ndarray:
-        from rbm.online.kernels import pencil_constants  # loads Numba
+        from rbm.online.kernels.pencil_constants import pencil_constants  # loads Numba
 
         # t and alpha + kappa t of order one, by powers of two: squares stay in the range of numbers
         values, radii, rest, exponent = self._of_order_one

@@ -113,7 +113,7 @@ class VertexWalk:
         On the CPU by compiled code; :meth:`multipliers` is its definition. Cost: O(K Q) per point, and O(J Q) per step.
         """
         if isinstance(theta, np.ndarray):
-            from rbm.online.kernels import walk_all  # loads Numba
+            from rbm.online.kernels.vertices import walk_all  # loads Numba
 
             count, rows = len(self.program.lower), len(self.program.levels)
             answers = np.empty(len(theta))

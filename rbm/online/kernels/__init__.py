@@ -7,43 +7,9 @@ compare the two. From the top down: `batch_query` solves and certifies, `point_q
 coefficients, `residuals`, `solvers`, `factors` and `bounds` the inner loops, and `lanes` makes a SIMD register a type
 of Numba. `arguments` names the arguments of the kernels, `tile`, `packed_point` and `march_tile` their scratch memory,
 `packed` and `packed_point` make them from arrays of a model. `compiler` turns functions into kernels, `memory` makes an
-address and a shape of an array inside them, and `kernel_cache` keeps kernels on disk. `translation`, with `expressions`
-and `values`, is how: it reads functions and writes LLVM's language. `translated` makes a kernel of Numba of that,
-`libraries` its machine code, and `parts` is Numba's own way, shortened, for what is not translated.
+address and a shape of an array inside them, and `kernel_cache` keeps kernels on disk. `translation`, with `sources`,
+`expressions` and `values`, is how: it reads functions and writes LLVM's language. `translated` makes a kernel of Numba
+of that, `libraries` its machine code, and `parts` is Numba's own way, shortened, for what is not translated.
+
+Each kernel is imported from its own file: a query loads those that it needs.
 """
-
-from rbm.online.kernels.anchored_constants import anchored_constants, anchored_scratch_size
-from rbm.online.kernels.batch_query import query
-from rbm.online.kernels.formulas import evaluate_point, formulas
-from rbm.online.kernels.interpolated_norm import interpolated
-from rbm.online.kernels.output_sums import (
-    forms_scratch_size,
-    linear_outputs,
-    linear_scratch_size,
-    quadratic_forms,
-)
-from rbm.online.kernels.packed import pack_forms, pack_system
-from rbm.online.kernels.pencil_constants import pencil_constants
-from rbm.online.kernels.point_query import point_query
-from rbm.online.kernels.time_march import march
-from rbm.online.kernels.vertices import most_promising, walk_all
-
-__all__ = [
-    "anchored_constants",
-    "anchored_scratch_size",
-    "evaluate_point",
-    "forms_scratch_size",
-    "formulas",
-    "interpolated",
-    "linear_outputs",
-    "linear_scratch_size",
-    "march",
-    "most_promising",
-    "pack_forms",
-    "pack_system",
-    "pencil_constants",
-    "point_query",
-    "quadratic_forms",
-    "query",
-    "walk_all",
-]

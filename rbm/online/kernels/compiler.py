@@ -15,8 +15,8 @@ from rbm.estimate import RESOLVED
 from rbm.online.compilation import watch
 from rbm.online.forms import SHARP
 from rbm.online.kernels.kernel_cache import KernelCache
-from rbm.online.kernels.parts import InlinedCompiler, KernelCompiler, LaneCompiler, Part, PartCompiler
-from rbm.online.kernels.translation import remember
+from rbm.online.kernels.parts import Kernel, KernelCompiler, LaneCompiler, Part
+from rbm.online.kernels.sources import remember
 from rbm.online.programs import OPERATIONS
 
 __all__ = ["compiled", "inlined", "kernel", "lane_kernel", "source_digest"]
@@ -29,8 +29,6 @@ if getattr(numba.config, "DISABLE_JIT", False):
 #: Options of Numba. Nothing compiled here allocates memory: without counts of references each call is cheaper, and so
 #: is its compilation.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
-jit: Any = numba.njit
-
 
 #: Options of parts, which Python does not call.
 PART: dict[str, Any] = {"nopython": True, "no_cpython_wrapper": True, **OPTIONS}
@@ -39,15 +37,13 @@ PART: dict[str, Any] = {"nopython": True, "no_cpython_wrapper": True, **OPTIONS}
 def compiled(function: Any) -> Any:
     """Make a part of kernels: it is compiled with the kernels that call it, and not kept on disk by itself."""
     remember(function)
-    return Part(function, targetoptions=PART, pipeline_class=PartCompiler)
+    return Part(function, False, PART)
 
 
 def inlined(function: Any) -> Any:
     """Make a part of kernels that may be compiled into its callers, however long it is."""
     remember(function)
-    made = Part(function, targetoptions=PART, pipeline_class=InlinedCompiler)
-    made.inline = True
-    return made
+    return Part(function, True, PART)
 
 
 def source_digest() -> str:
@@ -78,7 +74,7 @@ def lane_kernel(function: Any) -> Any:
 
 def _kept(function: Any, pipeline: type) -> Any:
     remember(function)
-    made = jit(nogil=True, pipeline_class=pipeline, **OPTIONS)(function)
+    made: Any = Kernel(function, targetoptions={"nopython": True, "nogil": True, **OPTIONS}, pipeline_class=pipeline)
     made._cache = KernelCache(function.__name__, _digest())
     watch((made,))
     return made

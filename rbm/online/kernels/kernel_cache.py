@@ -78,6 +78,7 @@ class KernelCache:
             return None
         try:
             made = CompileResult._rebuild(target_context, *pickle.loads(content))
+            made.library._shared_module = None  # names only: a kernel is not linked into other code
             if tuple(made.signature.args) == _arguments(sig):
                 return made
             reason = "it is for other arguments"

@@ -1,10 +1,10 @@
-"""What becomes of the code of a kernel: all that it calls is its own, and it is optimised once."""
+"""What becomes of the code of a kernel: all that it calls is its own, optimised once, and Python alone calls it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding
+from llvmlite import binding, ir
 from numba.core.codegen import JITCodeLibrary
 
 __all__ = ["KernelLibrary"]
@@ -38,3 +38,18 @@ class KernelLibrary(JITCodeLibrary):
         chosen = {} if self._scalar_loops else {"loop_vectorize": False, "slp_vectorize": False}
         passes, builder = self._codegen._module_pass_manager(**chosen)
         passes.run(self._final_module, builder)
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """Return what is kept on disk: machine code and, where Numba keeps code to be linked, the names in it.
+
+        To read what no other code links was most of the time in which a kernel is loaded, and most of its file.
+        """
+        self._ensure_finalized()
+        names, nothing = ir.Module(self.name), ir.FunctionType(ir.VoidType(), [])
+        trap = ir.Function(names, nothing, "llvm.trap")
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == binding.Linkage.external:
+                builder = ir.IRBuilder(ir.Function(names, nothing, function.name).append_basic_block())
+                builder.call(trap, [])
+                builder.unreachable()
+        return self.name, "object", (self._get_compiled_object(), binding.parse_assembly(str(names)).as_bitcode())

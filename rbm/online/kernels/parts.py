@@ -8,6 +8,7 @@ optimised. None of this changes what is computed: no rule of arithmetic is relax
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 from numba.core import compiler_lock, typed_passes, types
@@ -17,9 +18,8 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 
 from rbm.online.kernels.libraries import KernelLibrary
-from rbm.online.kernels.translated import translating
 
-__all__ = ["InlinedCompiler", "KernelCompiler", "LaneCompiler", "Part", "PartCompiler"]
+__all__ = ["InlinedCompiler", "Kernel", "KernelCompiler", "LaneCompiler", "Part", "PartCompiler"]
 
 #: Passes of Numba for what kernels do not have: closures, lists, literals, arrays as operands, exceptions.
 UNUSED = {
@@ -190,6 +190,8 @@ class KernelCompiler(PartCompiler):
 
     def define_pipelines(self) -> list[Any]:
         """Return both pipelines; Numba tries one after the other."""
+        from rbm.online.kernels.translated import translating  # not needed for kernels that come from the disk
+
         return [translating(), *super().define_pipelines()]
 
 
@@ -199,12 +201,38 @@ class LaneCompiler(KernelCompiler):
     scalar_loops = False
 
 
-class Part(CPUDispatcher):
-    """A function that only compiled code calls."""
+class Part:
+    """A function that only compiled code calls; what Numba knows of it is made when Numba asks.
 
-    #: Whether it is compiled into its callers however long it is.
-    inline = False
+    A kernel that is translated here, or comes from the disk, needs the function alone.
+    inline : whether it may be compiled into its callers however long it is
+    """
+
+    def __init__(self, function: Any, inline: bool, options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func, self.inline, self._options = function, inline, options
 
     def __call__(self, *args: Any) -> Any:
         """Raise TypeError: there is no machine code of a part."""
         raise TypeError(f"{self.py_func.__name__} is a part of kernels, which only compiled code calls")
+
+    @property
+    def _numba_type_(self) -> Any:
+        """The type that Numba gives to a part when it meets one in a function: that of its own record of it."""
+        return types.Dispatcher(self._dispatcher)
+
+    @functools.cached_property
+    def _dispatcher(self) -> Any:
+        pipeline = InlinedCompiler if self.inline else PartCompiler
+        return CPUDispatcher(self.py_func, targetoptions=self._options, pipeline_class=pipeline)
+
+
+class Kernel(CPUDispatcher):
+    """A function that Python calls."""
+
+    def _compilation_chain_init_hook(self) -> None:
+        """Do not look for extensions of Numba yet, in all packages that are installed.
+
+        Kernels take numbers, arrays and tuples of them. Where Numba's own pipeline compiles one, it loads extensions
+        when it reads its rules (:mod:`rbm.online.kernels.translated`).
+        """

@@ -53,7 +53,8 @@ class _Translated(LoweringPass):
         except Exception as error:  # whatever it is, Numba's own pipeline says it or knows more
             state.library = None
             context.__dict__.pop("refresh", None)
-            cpu_target.target_context.refresh()  # and that of types, which Numba's pipeline begins with
+            # all rules, and extensions of Numba; and those of types, which Numba's pipeline begins with
+            cpu_target.target_context.refresh()
             raise Untranslated(f"{state.func_id.func_name}: {type(error).__name__}: {error}") from error
 
     @staticmethod

@@ -14,11 +14,6 @@ integers, reals and lanes, :class:`rbm.online.kernels.memory.Memory`, and calls 
 from __future__ import annotations
 
 import ast
-import os
-from collections import Counter
-from functools import cache
-from pathlib import Path
-from types import CodeType
 from typing import Any
 
 from llvmlite import ir
@@ -26,6 +21,7 @@ from numba.core import cgutils
 
 from rbm.online.kernels.expressions import Expressions, Frame, Scope, Slot
 from rbm.online.kernels.memory import INTP
+from rbm.online.kernels.sources import definition
 from rbm.online.kernels.values import (
     INT,
     Number,
@@ -40,63 +36,7 @@ from rbm.online.kernels.values import (
     stored,
 )
 
-__all__ = ["Translation", "remember"]
-
-
-#: Size and time of the file that a function comes from, when it was imported.
-_known: dict[tuple[str, CodeType], tuple[int, int] | None] = {}
-
-
-def remember(function: Any) -> None:
-    """Remember the state of the file from which a function is being imported: it is read when a kernel is made."""
-    code = function.__code__
-    _known[code.co_filename, code] = _state(code.co_filename)
-
-
-def _state(filename: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(filename)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
-
-
-@cache
-def _definitions(filename: str, state: tuple[int, int]) -> dict[int, ast.FunctionDef]:
-    """Return the functions of a file in this state by their first lines, decorators included."""
-    if _state(filename) != state:
-        raise Untranslated(f"{filename} is not what was imported")
-    tree = ast.parse(Path(filename).read_bytes())
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {min([node.lineno, *(d.lineno for d in node.decorator_list)]): node for node in found}
-
-
-@cache
-def _definition(code: CodeType) -> tuple[ast.FunctionDef, frozenset[str], bool, bool]:
-    """Return the syntax tree of a function, the names that change, whether it has loops, and whether it has one result.
-
-    A name does not change in this sense if it is assigned to one statement after the other, outside of loops and
-    choices; neither does the variable of loops. One result: `return` is the last statement, and no other one.
-    """
-    state = _known.get((code.co_filename, code))
-    node = None if state is None else _definitions(code.co_filename, state).get(code.co_firstlineno)
-    if node is None or node.name != code.co_name:
-        raise Untranslated(f"the source of {code.co_name} is not found")
-    stores, nested = Counter(argument.arg for argument in node.args.args), Counter[str]()
-    of_loops, results, loops = Counter[str](), [], False
-    for statement in node.body:
-        choice = not isinstance(statement, ast.Assign | ast.AugAssign)
-        for n in ast.walk(statement):
-            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store):
-                stores[n.id] += 1
-                nested[n.id] += choice
-            elif isinstance(n, ast.For | ast.While):
-                loops = True
-                of_loops[n.target.id if isinstance(n, ast.For) and isinstance(n.target, ast.Name) else ""] += 1
-            elif isinstance(n, ast.Return):
-                results.append(n)
-    several = frozenset(name for name in nested if nested[name] and stores[name] > 1 and stores[name] != of_loops[name])
-    return node, several, loops, results in ([], [node.body[-1]])
+__all__ = ["Translation"]
 
 
 class Translation(Expressions):
@@ -109,7 +49,7 @@ class Translation(Expressions):
     def call_part(self, part: Any, arguments: list[Any]) -> Any:
         """Translate a call: within the caller, or as a function of its own if the part has loops and may stay one."""
         function = part.py_func
-        if part.inline or not _definition(function.__code__)[2]:
+        if part.inline or not definition(function.__code__)[2]:
             return self._inlined(function, arguments)
         arguments = [settled(a) if isinstance(a, Static) else a for a in arguments]
         key = function, shape_of(tuple(arguments))
@@ -149,7 +89,7 @@ class Translation(Expressions):
 
     def _inlined(self, function: Any, arguments: Any) -> Any:
         """Translate the body of a function here, and return its result."""
-        node, several, _, single = _definition(function.__code__)
+        node, several, _, single = definition(function.__code__)
         names = [argument.arg for argument in node.args.args]
         if len(names) != len(arguments) or node.args.defaults:
             raise Untranslated(f"arguments of {function.__name__}")

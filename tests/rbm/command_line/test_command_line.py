@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from helpers.scattering_models import scattering
 import rbm
 from problems import studies
 from rbm.command_line import main
+from rbm.command_line.entry import OWN
 from rbm.reduced.online_query import Query
 
 
@@ -563,3 +566,22 @@ def test_a_mistake_in_the_arguments_is_one_line_too(
     assert written.out == ""
     assert re.fullmatch(r"rbm: .+ --help says what there is\n", written.err)
     assert said in written.err
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_a_command_says_what_it_takes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the options of the others are not known: only the file of the one that is asked for is imported."""
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: rbm {command} [-h] ")
+
+
+def test_only_the_command_that_is_asked_for_is_imported(model_file: Path) -> None:
+    code = f"import sys; from rbm.command_line import main; main(['info', {str(model_file)!r}]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {f"rbm.command_line.{name}" for name in ("info", "reduce", "query", "export", "explore")} & loaded == {
+        "rbm.command_line.info"
+    }
+    assert not {"rbm.show", "rbm.uses", "numba"} & loaded

@@ -18,7 +18,8 @@ import rbm
 from lowrank import optional
 from problems.acoustics.matrix_cache import BEMPP
 from problems.studies import solver_name
-from rbm.online import compilation, kernels
+from rbm.online import compilation
+from rbm.online.kernels.batch_query import query
 
 
 class _Terminal:
@@ -89,7 +90,7 @@ def test_the_time_of_a_greedy_run_is_without_compilation(monkeypatch: pytest.Mon
 
 
 def test_the_kernels_are_watched() -> None:
-    assert kernels.query is not None
+    assert query is not None
     from numba.core import event
 
     listeners = event._registered["numba:compile"]

@@ -15,9 +15,9 @@ from helpers.scattering_models import scattering
 
 import rbm
 from rbm.errors import ModelError, StabilityError
-from rbm.online import kernels
 from rbm.online.compiled_outputs import pack_forms, pack_functional
 from rbm.online.definitions import by_definition, compiled_code_serves
+from rbm.online.kernels.output_sums import forms_scratch_size, quadratic_forms
 from rbm.parameters.coefficients import Coefficients
 from rbm.reduced.model import ReducedModel
 from rbm.reduced.outputs import ReducedLinear, ReducedQuadratic
@@ -154,8 +154,8 @@ def test_scratch_memory_may_hold_anything() -> None:
     """Columns are padded to a multiple of four: what lay in their memory before is no part of a sum."""
     rng = np.random.default_rng(0)
     packed, gamma, made = pack_forms(numbers(rng, 2, 3, 3), False), numbers(rng, 9, 3), np.empty((9, 2))
-    room = np.full(kernels.forms_scratch_size(packed.columns), np.nan)
-    kernels.quadratic_forms(gamma, *packed[:3], (made, np.zeros(0)), room)
+    room = np.full(forms_scratch_size(packed.columns), np.nan)
+    quadratic_forms(gamma, *packed[:3], (made, np.zeros(0)), room)
     np.testing.assert_array_equal(made, packed.values(gamma))
 
 

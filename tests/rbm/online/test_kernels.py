@@ -14,10 +14,12 @@ from helpers.oracle import exact_combination_norm
 
 import rbm
 from rbm.estimate import RESOLVED
-from rbm.online import kernels, programs, reference
+from rbm.online import programs, reference
 from rbm.online.compiled import CompiledModel
 from rbm.online.forms import SHARP, Finish, NormForm, ProductForm, SquareForm
 from rbm.online.kernels import compiler, lanes, packed
+from rbm.online.kernels.batch_query import query
+from rbm.online.kernels.interpolated_norm import interpolated
 from rbm.online.programs import OPERATIONS
 from rbm.online.splitting import split_constant
 
@@ -417,7 +419,7 @@ def test_lanes_calculate_as_numpy() -> None:
 def test_the_cache_on_disk_follows_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numba would go on with old code if a file, or a constant, changed that a kernel is made of."""
     digests = [compiler.source_digest()]
-    for kernel in (kernels.query, kernels.interpolated):
+    for kernel in (query, interpolated):
         assert kernel._cache.source == digests[0]
     for name, value in (("RESOLVED", RESOLVED + 1), ("SHARP", SHARP + 1), ("OPERATIONS", OPERATIONS[::-1])):
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""How kernels are compiled: arrays as an address and a shape, and functions that are only parts."""
+"""How kernels are compiled: arrays as an address and a shape, functions that are only parts, and what is not needed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from helpers.translated_kernels import fresh, translations
+from numba.core import entrypoints
 from numba.core.errors import TypingError
 
-from rbm.online import kernels
 from rbm.online.kernels import memory
+from rbm.online.kernels.compiler import compiled, inlined
+from rbm.online.kernels.formulas import evaluate_point
 
 
 def test_memory_is_indexed_as_an_array() -> None:
@@ -54,4 +57,57 @@ def test_tuples_in_tuples_become_memory() -> None:
 
 def test_a_part_of_kernels_is_not_called_by_python() -> None:
     with pytest.raises(TypeError, match="evaluate_point is a part of kernels"):
-        kernels.evaluate_point()
+        evaluate_point()
+
+
+@compiled
+def doubled(x: float) -> float:
+    """Return twice a number."""
+    return 2 * x
+
+
+@inlined
+def raised(x: float) -> float:
+    """Return what is not translated."""
+    return 4 * x**0.5
+
+
+def twice(x: float) -> float:
+    """Ask a part."""
+    return doubled(x)
+
+
+def thrice(x: float) -> float:
+    """Ask both parts."""
+    return doubled(x) + raised(x)
+
+
+def power(x: float) -> float:
+    """Ask no part."""
+    return x**1.5
+
+
+def test_only_numbas_own_way_asks_for_extensions_and_for_its_record_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extensions are looked for in all packages that are installed; a record of a part takes half a millisecond."""
+    asked = []
+
+    class EntryPoints:
+        def select(self, **which: str) -> list[Any]:
+            asked.append(which)
+            return []
+
+    monkeypatch.setattr(entrypoints, "_already_initialized", False)
+    monkeypatch.setattr(entrypoints.importlib_metadata, "entry_points", EntryPoints)
+    made = fresh(twice)
+    assert made(1.5) == 3.0
+    assert translations(made) == 1
+    assert (asked, "_dispatcher" in vars(doubled)) == ([], False)
+    made = fresh(power)
+    assert made(4.0) == 8.0
+    assert translations(made) == 0
+    assert asked == [{"group": "numba_extensions", "name": "init"}]
+    made = fresh(thrice)
+    assert made(2.25) == 4.5 + 6.0
+    assert translations(made) == 0
+    assert "_dispatcher" in vars(doubled)
+    assert raised.__doc__ == "Return what is not translated."

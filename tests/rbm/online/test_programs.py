@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import rbm
-from rbm.online import kernels, programs
-from rbm.online.kernels.formulas import POINTS
+from rbm.online import programs
+from rbm.online.kernels.formulas import POINTS, evaluate_point
+from rbm.online.kernels.formulas import formulas as kernel
 from rbm.online.programs import ADD, COLUMN, MULTIPLY, NUMBER, POWER, STORE, program
 from rbm.parameters import Coefficients
 from rbm.parameters.expressions import Expression
@@ -40,13 +41,13 @@ def evaluated(formulas: list[str], mus: np.ndarray, limit: float = np.inf) -> tu
     out = values, np.empty((len(mus), 0)), np.empty(0), len(formulas), 0
     limits = np.full((2, 3), limit)
     limits[0] = -limit
-    return kernels.formulas(made.steps, made.numbers, limits, mus, out, np.empty((made.depth, POINTS))), values
+    return kernel(made.steps, made.numbers, limits, mus, out, np.empty((made.depth, POINTS))), values
 
 
 @numba.njit
 def evaluate_alone(steps: np.ndarray, numbers: np.ndarray, mu: np.ndarray, stack: np.ndarray, one: np.ndarray) -> None:
     """Evaluate a program at one point: what is only a part of kernels is called by compiled code."""
-    kernels.evaluate_point(steps, numbers, mu, stack, one)
+    evaluate_point(steps, numbers, mu, stack, one)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -142,5 +143,5 @@ def test_what_a_batch_is_checked_for() -> None:
         mus[-1, 0] = beta
         out = np.empty((len(mus), 0)), np.empty((len(mus), 0)), np.empty(len(mus)), 0, 0
         stack = np.empty((made.depth, POINTS))
-        assert kernels.formulas(made.steps, made.numbers, limits, mus, out, stack) == good
+        assert kernel(made.steps, made.numbers, limits, mus, out, stack) == good
         np.testing.assert_array_equal(out[2], mus[:, 0])

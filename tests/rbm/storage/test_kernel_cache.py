@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from typing import Any
 import numba
 import pytest
 from conftest import make_case
+from llvmlite.binding import parse_bitcode
 
 import rbm
 from rbm.command_line import main
-from rbm.online import kernels
 from rbm.online.kernels import kernel_cache
+from rbm.online.kernels.batch_query import query
+from rbm.online.kernels.compiler import kernel
+from rbm.online.kernels.interpolated_norm import interpolated
 from rbm.online.kernels.kernel_cache import KernelCache
 from rbm.storage import cache
 
@@ -229,8 +233,8 @@ def test_the_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_nothing_is_written_beside_the_sources(folder: Path) -> None:
-    assert kernels.query._cache.cache_path == str(folder)
-    assert isinstance(kernels.interpolated._cache, KernelCache)
+    assert query._cache.cache_path == str(folder)
+    assert isinstance(interpolated._cache, KernelCache)
 
 
 def test_the_key_holds_what_the_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +257,19 @@ def test_the_key_holds_what_the_code_depends_on(monkeypatch: pytest.MonkeyPatch)
     keys.append(made._key((numba.float64,), codegen))
     assert len(set(keys)) == len(keys)
     assert made._key(numba.float64(numba.float64), codegen) == keys[-1]  # a signature: its arguments
+
+
+def test_a_kernel_is_kept_without_what_other_code_would_link(folder: Path) -> None:
+    """Machine code and the names in it: to read the rest was most of the time. Nothing is linked by mistake."""
+    assert kernel(double)(1.5) == 3.0
+    (path,) = folder.iterdir()
+    (_, _, (_, names)), *_ = pickle.loads(path.read_bytes()[53:])
+    assert [f.name for f in parse_bitcode(names).functions if "fmul" in str(f) or "double " in str(f)] == []
+    made = kernel(double)
+    assert made(1.5) == 3.0
+    assert misses(made) == 0
+    with pytest.raises(RuntimeError, match="unfit for linking"):
+        numba.njit(lambda x: made(x))(1.5)
 
 
 def test_flushed_and_disabled(kept: Path) -> None:
@@ -299,6 +316,17 @@ sys.exit(main(["query", {str(tmp_path / "m.rbm")!r}, "--mu", "3.5"]))
     assert "is damaged; the kernel is compiled anew" in done.stderr
     value = float(done.stdout.split("error_bound = ")[1].split()[0])
     assert value == pytest.approx(rbm.load(tmp_path / "m.rbm").solve([3.5]).bound[0], rel=1e-8)
+
+
+def test_a_query_loads_only_what_it_needs(tmp_path: Path) -> None:
+    """In a new process, of kernels on disk: their own files, and nothing that translates."""
+    make_case("real").projected(3).save(tmp_path / "m.rbm")
+    rbm.load(tmp_path / "m.rbm").solve([3.5])
+    code = f"import rbm, sys; rbm.load({str(tmp_path / 'm.rbm')!r}).solve([3.5]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.rpartition(".")[2] for name in done.stdout.split() if name.startswith("rbm.online.kernels.")}
+    assert {"point_query", "kernel_cache", "parts"} <= loaded
+    assert not loaded & {"translated", "translation", "expressions", "values", "batch_query", "time_march", "vertices"}
 
 
 def test_the_command(folder: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
