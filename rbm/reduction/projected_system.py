@@ -212,12 +212,15 @@ class Reduction:
         before, widths = dict(vars(self)), [columns.width for columns in grown]
         of_range = None if self._range is None else self._range.mark()
         try:
-            for vector in vectors.T:
-                z = np.ascontiguousarray(vector)[:, None]  # same layout, same bits, wherever it is from
-                hi, lo = self._append_one(z)
-            self._steps = [*self._steps, vectors.shape[1]]
-            if self._range is not None:  # the products of several vectors are not kept: they are formed together again
-                self._range.extend(vectors, (hi, lo) if vectors.shape[1] == 1 else None)
+            count, stack, images = vectors.shape[1], self.model.stack, None
+            if count <= together(len(vectors), stack.terms):  # as many as the residual's range takes together
+                images = stack.product(np.ascontiguousarray(vectors))
+            for k in range(count):
+                z = np.ascontiguousarray(vectors[:, k])[:, None]  # same layout, same bits, wherever it is from
+                self._append_one(z, stack.product(z)[0] if images is None else images[0][:, k : k + 1])
+            self._steps = [*self._steps, count]
+            if self._range is not None:
+                self._range.extend(vectors, images)
         except BaseException:
             vars(self).update(before)
             for columns, width in zip(grown, widths, strict=True):
@@ -226,14 +229,12 @@ class Reduction:
                 self._range.back_to(of_range)
             raise
 
-    def _append_one(self, z: np.ndarray) -> extended.Extended:
-        """Append one vector (n, 1), and return its products with all terms, stacked, as hi + lo."""
-        n = self.size
+    def _append_one(self, z: np.ndarray, image: np.ndarray) -> None:
+        """Append one vector (n, 1), with its products with all terms, stacked."""
+        n, stack = self.size, self.model.stack
         dtype = np.result_type(self._operators, z, *[t.dtype for t in self.model.operator_terms])
         operators = np.zeros((len(self._operators), n + 1, n + 1), dtype=dtype)
         operators[:, :n, :n] = self._operators
-        stack = self.model.stack
-        image, rest = stack.product(z)
         adjoint = stack.side_by_side(image[:, 0]).conj().T
         products = [np.zeros((len(operators), 0)), *(adjoint @ b for b in self._basis.pieces)]
         operators[:, :n, n] = np.concatenate(products, 1).conj()
@@ -244,7 +245,6 @@ class Reduction:
         self._rhs = np.concatenate([self._rhs, (z.conj().T @ self.model.rhs_terms).T], axis=1)
         self._basis.append(z)
         self._product_basis.append(np.asarray(self.model.product @ z))
-        return image, rest
 
     def combination(self, gamma: np.ndarray) -> np.ndarray:
         """Return Z gamma (n,) for reduced coefficients gamma (N,)."""

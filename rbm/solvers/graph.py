@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from scipy.sparse.csgraph import breadth_first_order
 
 from rbm.solvers.patterns import KeptOrders
 
@@ -118,14 +119,12 @@ def dimension(matrix: Any) -> float:
 def _growth(pattern: Any, start: int) -> float:
     """Return log2 of what a ball of twice the radius has more nodes, the largest that has a quarter of all."""
     n = pattern.shape[0]
-    reached = np.zeros(n, dtype=bool)
-    reached[start] = True
-    front, sizes = np.array([start]), [1]
-    while len(front) and sizes[-1] <= SHARE * n:
-        near = np.unique(pattern[front].indices)
-        front = near[~reached[near]]
-        reached[front] = True
-        sizes.append(sizes[-1] + len(front))
+    order, before = breadth_first_order(pattern, start)
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    parents, sizes = place[before[order[1:]]], [1]  # parents come in the order of their children
+    while sizes[-1] <= SHARE * n and (len(sizes) < 2 or sizes[-1] > sizes[-2]):
+        sizes.append(1 + int(np.searchsorted(parents, sizes[-1])))
     radius = len(sizes) - 2 if sizes[-1] > SHARE * n else len(sizes) - 1
     if radius < 2:
         return np.inf if sizes[-1] > SHARE * n else 0.0
