@@ -19,12 +19,13 @@ from rbm.full_order import FullOrderModel
 from rbm.online.chunks import slices, tiles
 from rbm.online.forms import speaks_for
 from rbm.online.reference import residual_coefficients
+from rbm.parameters.space import ParameterSpace
 from rbm.reduced.error_bound import error_estimate, relative_estimate
 from rbm.reduction.projected_system import Reduction, solved
 from rbm.stability.bound import evaluated
 from rbm.workers.crew import Crew
 
-__all__ = ["Swept", "TrainingSet", "far_apart", "vectors_to_come"]
+__all__ = ["Swept", "TrainingSet", "far_apart", "spread_out", "vectors_to_come"]
 
 #: Points of a block. Coefficients of a training set of at most one block are kept from sweep to sweep.
 BLOCK = 1 << 17
@@ -203,11 +204,14 @@ def far_apart(reduction: Reduction, training: TrainingSet, swept: Swept, count: 
 
     the next point is where s_i times the bound is largest, if that is at least a tenth of the largest bound, and above
     `tol`. Where errors are as parallel as residuals are, as for P = A at some parameter, one solution removes both.
+    With an empty basis, where residuals are f(mu), which tells nothing of errors, points are :func:`spread_out`.
     Measured against the worst points and against distances of parameters: docs/scale.md. Cost: 2 k m flops a point and
     4 k more for each that is chosen, for at most 4096 of the points of a large training set.
     """
     chosen = [swept.worst]
-    if count > 1:
+    if count > 1 and not reduction.size:
+        chosen = spread_out(training.model.parameters, training.points[swept.rows], swept.bound, count, tol)
+    elif count > 1:
         theta, phi = coefficients(training.model, training.points[swept.rows])
         rest = residual_coefficients(theta, phi, swept.gamma) @ reduction.residual_range.factor.T
         sizes = row_norms(rest)
@@ -226,6 +230,28 @@ def far_apart(reduction: Reduction, training: TrainingSet, swept: Swept, count: 
                 break
             chosen.append(best)
     return [int(swept.rows[i]) for i in chosen]
+
+
+def spread_out(parameters: ParameterSpace, points: np.ndarray, bounds: np.ndarray, count: int, tol: float) -> list[int]:
+    """Return at most `count` of the points (M, p): the worst, and others where bounds are large and far from it.
+
+    The next is where the bound times the distance from the nearest one chosen is largest, with parameters scaled to
+    [0, 1], their logarithms where the space is logarithmic, of those whose bound is above `tol` and a tenth of the
+    largest.
+    """
+    worst = int(np.argmax(bounds))
+    chosen, log = [worst], parameters.scale == "log"
+    ends, x = (np.log(a) if log else a for a in (parameters.bounds, points))
+    x = (x - ends[:, 0]) / np.where(ends[:, 1] > ends[:, 0], ends[:, 1] - ends[:, 0], 1.0)
+    weights = np.where(bounds > max(tol, NEW * bounds[worst]), bounds, 0.0)
+    distance = np.full(len(x), np.inf)
+    for _ in range(count - 1):
+        distance = np.minimum(distance, np.linalg.norm(x - x[chosen[-1]], axis=1))
+        best = int(np.argmax(weights * distance))
+        if not weights[best] * distance[best] > 0:
+            break
+        chosen.append(best)
+    return chosen
 
 
 def vectors_to_come(sizes: Sequence[int], bounds: Sequence[float], tol: float) -> int | None:

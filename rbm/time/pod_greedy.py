@@ -19,6 +19,7 @@ from rbm.estimators import Orthonormal
 from rbm.online.compilation import compile_seconds
 from rbm.online.marching import Recursion
 from rbm.project import dual_names
+from rbm.reduced.training_sweep import spread_out
 from rbm.reduction.memory import Memory, check_memory, memory_use, resident_memory
 from rbm.reduction.projected_system import Reduction
 from rbm.storage.workspace import Workspace, opened
@@ -32,7 +33,7 @@ from rbm.time.initial import reduce_initial
 from rbm.time.marches import certified
 from rbm.time.model import TimeModel
 from rbm.time.project import finished
-from rbm.time.worst_trajectories import projection_error, spread_out
+from rbm.time.trajectory_errors import projection_error
 from rbm.weak_greedy import StoppingRule, Worst, check_batch, weak_greedy
 from rbm.workers.crew import Crew
 
@@ -65,7 +66,7 @@ def pod_greedy(
     max_basis : stop at this many basis vectors; n by default
     modes : how many modes of a trajectory's projection error are added at a time
     batch : the most trajectories a step: at the worst training point, and at others that are far from those before
-        (:func:`rbm.time.worst_trajectories.spread_out`); the basis depends on it
+        (:func:`rbm.reduced.training_sweep.spread_out`); the basis depends on it
     executor : the trajectories are marched by its workers, from where their modes come back, and Riesz solves go there,
         too (docs/scale.md): process and thread pools, Dask, MPI, loky. The result depends neither on it nor on the
         number of workers

@@ -17,8 +17,8 @@ import rbm
 from rbm.affine import representers, riesz_by_workers
 from rbm.affine.fingerprints import digest
 from rbm.errors import WorkersLost
+from rbm.reduced.training_sweep import spread_out
 from rbm.reduction import projected_system
-from rbm.time.worst_trajectories import spread_out
 
 #: The module; rbm.time has a function of this name.
 pod_greedy_module = importlib.import_module("rbm.time.pod_greedy")

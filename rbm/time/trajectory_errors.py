@@ -1,4 +1,4 @@
-"""Where POD-greedy marches next, and the projection error of a trajectory, which a worker may compute."""
+"""The projection error of a trajectory, which a worker may compute."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rbm.arithmetic import extended
-from rbm.parameters.space import ParameterSpace
 from rbm.time.compression import SnapshotStream
 from rbm.time.energy import EnergySum
 from rbm.time.model import TimeModel
 from rbm.time.truth import PLAIN
 
-__all__ = ["ProjectionError", "projection_error", "spread_out"]
-
-#: A further point of a batch has at least this share of the largest bound.
-NEW = 0.1
+__all__ = ["ProjectionError", "projection_error"]
 
 
 class ProjectionError(NamedTuple):
@@ -51,25 +47,3 @@ def projection_error(
         of_rounding.add(np.abs(u[0]))
     # of the march, whose steps are refined to 2^-60 of the largest entry
     return ProjectionError(*stream.modes(rank), of_error.norm, 2.0**-54 * of_rounding.norm)
-
-
-def spread_out(parameters: ParameterSpace, points: np.ndarray, bounds: np.ndarray, count: int, tol: float) -> list[int]:
-    """Return at most `count` of the points (M, p): the worst, and others where bounds are large and far from it.
-
-    The next is where the bound times the distance from the nearest one chosen is largest, with parameters scaled to
-    [0, 1], their logarithms where the space is logarithmic, of those whose bound is above `tol` and a tenth of the
-    largest.
-    """
-    worst = int(np.argmax(bounds))
-    chosen, log = [worst], parameters.scale == "log"
-    ends, x = (np.log(a) if log else a for a in (parameters.bounds, points))
-    x = (x - ends[:, 0]) / np.where(ends[:, 1] > ends[:, 0], ends[:, 1] - ends[:, 0], 1.0)
-    weights = np.where(bounds > max(tol, NEW * bounds[worst]), bounds, 0.0)
-    distance = np.full(len(x), np.inf)
-    for _ in range(count - 1):
-        distance = np.minimum(distance, np.linalg.norm(x - x[chosen[-1]], axis=1))
-        best = int(np.argmax(weights * distance))
-        if not weights[best] * distance[best] > 0:
-            break
-        chosen.append(best)
-    return chosen
