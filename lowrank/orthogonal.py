@@ -201,7 +201,14 @@ def _product(product: Any, n: int) -> Callable[[Any], Any]:
     if product is None:
         return lambda x: x
     if callable(product) and not hasattr(product, "shape"):
-        return product
+
+        def apply(x: Any) -> Any:
+            image = product(x)
+            if tuple(image.shape) != tuple(x.shape):
+                raise ValueError(f"product(X) has shape {tuple(image.shape)}, X has {tuple(x.shape)}: they must agree")
+            return image
+
+        return apply
     if tuple(product.shape) != (n, n):
         raise ValueError(f"product has shape {tuple(product.shape)}, vectors have {n} rows: it must be ({n}, {n})")
     return lambda x: product @ x
@@ -224,7 +231,11 @@ def _given(basis: Any, product_basis: Any, apply: Callable[[Any], Any], vectors:
         pieces = [as_matrix("basis", q) for q in pieces]
         given = [(q, apply(q)) for q in pieces]
     else:
-        given = list(zip(pieces, (plain("product_basis", q) for q in _pieces(product_basis)), strict=True))
+        images = [plain("product_basis", q) for q in _pieces(product_basis)]
+        shapes = [[tuple(q.shape) for q in some] for some in (images, pieces)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"product_basis has shapes {shapes[0]}, basis has {shapes[1]}: they must agree")
+        given = list(zip(pieces, images, strict=True))
     if not given:  # the type of P Q0 is that of what comes
         empty = xp.zeros((n, 0), dtype=vectors.dtype)
         given = [(empty, apply(empty))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -69,20 +70,19 @@ def by_threads(inner: InnerProduct, tasks: Sequence[Task]) -> Iterator[Represent
 
     Where solves with P leave the interpreter to others, as many tasks are under way as there are threads.
     """
-    window = thread_count() if getattr(inner.factorized(), "parallel", False) else 1
-    if window < 2:
+    if not getattr(inner.factorized(), "parallel", False):
         yield from (together(inner, *task) for task in tasks)
         return
     made: dict[int, Represented] = {}
 
     def work(some: slice) -> None:
-        with alone():  # also where one is left: the same bits
-            made[some.start] = together(inner, *tasks[some.start])
+        made[some.start] = together(inner, *tasks[some.start])
 
-    for first in range(0, len(tasks), window):
-        now = range(first, min(first + window, len(tasks)))
-        each(work, [slice(k, k + 1) for k in now])
-        yield from (made.pop(k) for k in now)
+    for now in slices(len(tasks), thread_count()):
+        # of several at a time each has one thread, its sums by BLAS too; one that is alone gets no more: the same bits
+        with alone() if now.stop - now.start == 1 else nullcontext():
+            each(work, [slice(k, k + 1) for k in range(now.start, now.stop)])
+        yield from (made.pop(k) for k in range(now.start, now.stop))
 
 
 def by_columns(inner: InnerProduct) -> bool:

@@ -31,35 +31,35 @@ class TallPanels(Products):
             return super().adjoint(panel, matrices)
         from rbm.online.kernels.tall_panels import WIDTH, adjoint_sums
 
-        x, slices = np.asfortranarray(panel).T, tall_slices(len(panel))
-        parts = [np.empty((len(slices), y.shape[1], len(x))) for y in matrices]
-        room = WIDTH * (max(y.shape[1] for y in matrices) + 1) * (len(x) + 2)
+        x, *ys = _columns([panel, *matrices])
+        slices = tall_slices(len(panel))
+        parts = [np.empty((len(slices), len(y), len(x))) for y in ys]
+        room = WIDTH * (max(map(len, ys)) + 1) * (len(x) + 2)
 
         def work(rows: slice) -> None:
             sums = np.empty(room)
-            for part, y in zip(parts, matrices, strict=True):
-                if y.shape[1]:
-                    columns = np.asfortranarray(y).T
-                    adjoint_sums(columns, x, rows.start, rows.stop, part[slices.index(rows)], sums)
+            for part, y in zip(parts, ys, strict=True):
+                if len(y):
+                    adjoint_sums(y, x, rows.start, rows.stop, part[slices.index(rows)], sums)
 
         self.each(work, slices)
         return [part.sum(axis=0) for part in parts]
 
     def without(self, panel: Any, matrices: Sequence[Any], factors: Sequence[Any]) -> Any:
         """Return X - sum Q H, in place of X where its columns are contiguous."""
-        if not _fit(panel, [*matrices, *factors]):
+        if not (_fit(panel, matrices) and _small(factors, matrices, panel)):
             return super().without(panel, matrices, factors)
         from rbm.online.kernels.tall_panels import DEPTH, subtract_products
 
-        x = np.require(panel, requirements=["F", "W"])
+        x, qs = np.require(panel, requirements=["F", "W"]), _columns(matrices)
         padded = [np.zeros((len(x.T), -(-len(h) // DEPTH) * DEPTH)) for h in factors]
         for to, h in zip(padded, factors, strict=True):
             to[:, : len(h)] = h.T
 
         def work(rows: slice) -> None:
-            for q, h in zip(matrices, padded, strict=True):
-                if q.shape[1]:
-                    subtract_products(np.asfortranarray(q).T, h, x.T, rows.start, rows.stop)
+            for q, h in zip(qs, padded, strict=True):
+                if len(q):
+                    subtract_products(q, h, x.T, rows.start, rows.stop)
 
         self.each(work, tall_slices(len(x)))
         return x
@@ -69,8 +69,20 @@ class TallPanels(Products):
 panels = TallPanels(each)
 
 
-def _fit(panel: Any, others: Sequence[Any]) -> bool:
-    """Return True if compiled code takes these arrays, and pays."""
-    if not all(isinstance(a, np.ndarray) and a.dtype == float for a in (panel, *others)):
+def _fit(panel: Any, matrices: Sequence[Any]) -> bool:
+    """Return True if compiled code takes a panel and tall matrices, and pays; it looks at no bounds, NumPy does."""
+    if not all(isinstance(a, np.ndarray) and a.dtype == float for a in (panel, *matrices)):
         return False
-    return bool(others) and len(panel) >= TALL and panel.shape[1] >= SEVERAL
+    alike = all(len(a) == len(panel) for a in matrices)
+    return alike and bool(matrices) and len(panel) >= TALL and panel.shape[1] >= SEVERAL
+
+
+def _small(factors: Sequence[Any], matrices: Sequence[Any], panel: Any) -> bool:
+    """Return True if factors H (k, m) are those of matrices Q (n, k) and a panel (n, m), and real."""
+    pairs = zip(factors, matrices, strict=True)
+    return all(h.dtype == float and h.shape == (q.shape[1], panel.shape[1]) for h, q in pairs)
+
+
+def _columns(matrices: Sequence[Any]) -> list[np.ndarray]:
+    """Return matrices transposed, column by column in memory: copied once, not by each thread for each of its rows."""
+    return [np.asfortranarray(y).T for y in matrices]

@@ -258,6 +258,15 @@ def test_complex_products_and_bases_make_real_vectors_complex():
         ({"vectors": np.eye(2), "product": np.diag([0.0, 1.0])}, r"not positive definite: vector 0 .* v\^H P v = 0"),
         ({"vectors": np.eye(2), "product": np.array([[1.0, 2.0], [2.0, 1.0]])}, "product is not positive definite"),
         ({"vectors": np.eye(2), "product": np.eye(3)}, r"product has shape \(3, 3\)"),
+        ({"vectors": np.eye(2), "product": lambda x: x[:1]}, r"product\(X\) has shape \(1, 0\), X has \(2, 0\)"),
+        (
+            {"vectors": np.eye(5)[:, :1], "basis": np.eye(5)[:, 2:3], "product_basis": np.eye(9)[:, 2:3]},
+            r"product_basis has shapes \[\(9, 1\)\], basis has \[\(5, 1\)\]",
+        ),
+        (
+            {"vectors": np.eye(5)[:, :1], "basis": np.eye(5)[:, 2:], "product_basis": [np.eye(5)[:, 2:]] * 2},
+            r"product_basis has shapes \[\(5, 3\), \(5, 3\)\], basis has \[\(5, 3\)\]",
+        ),
         ({"vectors": np.eye(2), "basis": np.array([[np.nan], [0.0]])}, "basis has 1 entries that are NaN"),
         ({"vectors": np.eye(2), "rtol": np.nan}, "rtol must be .* got nan"),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.killed_workers import kill_always, killing, killing_once, pool
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import rbm
 from problems import thermal_block, thermal_fin
@@ -84,6 +84,26 @@ def test_riesz_solves_are_done_by_threads_where_there_are_some(monkeypatch: pyte
             assert (len(names) > 1) == (count == "3")  # with one thread here, workers did it
         runs.append(rbm.greedy(model, training, max_basis=4, batch=4))
     assert all(same(run, runs[0]) for run in runs[1:])
+
+
+@pytest.mark.parametrize("count", ["1", "2", "5"])
+def test_each_block_of_riesz_solves_has_one_thread_for_its_sums(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is alone, where others are done or there is one thread: sums by BLAS depend on its threads."""
+    found: list[set[int]] = []
+
+    def blas() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    together = representers.together
+    monkeypatch.setattr(representers, "together", lambda *a: (found.append(blas()), together(*a))[1])
+    monkeypatch.setenv("RBM_NUM_THREADS", count)
+    inner = thermal_block((3, 2), 132).inner_product
+    functionals = np.asfortranarray(np.random.default_rng(0).standard_normal((inner.shape[0], 33)))
+    with threadpool_limits(2, user_api="blas"):
+        assert max(blas()) == 2
+        representers.represented(inner, functionals, inner.factorized()(functionals), functionals)
+        assert max(blas()) == 2
+    assert found == [{1}] * 6
 
 
 def test_riesz_solves_go_to_the_workers(
