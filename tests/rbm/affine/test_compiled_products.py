@@ -103,6 +103,22 @@ def test_tall_products_are_right_to_their_bound(n: int, m: int) -> None:
 
 
 @pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("n", [5, 2053])
+@pytest.mark.parametrize("multiple", [1.0, 1.37, -0.7])
+def test_a_remainder_is_rounded_as_numpy_does(n: int, multiple: float) -> None:
+    """Bit for bit, given the sums, also where neither they nor what they are taken from is close to the other."""
+    rng = np.random.default_rng(n)
+    made = columns(TallColumns, [rng.standard_normal((n, 3)), rng.standard_normal((n, 64))])
+    x = rng.standard_normal((67, 5)) * 10.0 ** rng.integers(-3, 3, (67, 1))
+    hi = multiple * made.product(x)[0]
+    lo, expected = hi * 2.0**-54 * rng.standard_normal((n, 5)), np.empty((n, 5))
+    for rows, *sums in made.products(x):
+        leading, rest = extended.two_sum(*sums)
+        expected[rows] = sum(extended.add((hi[rows], lo[rows]), (-leading, -rest)))
+    np.testing.assert_array_equal(made.remainder(hi, lo, x), expected)
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("m", [1, 8, 11])
 def test_sizes_are_never_too_small_and_sharp(m: int) -> None:
     rng = np.random.default_rng(m)
