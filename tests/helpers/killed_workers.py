@@ -36,9 +36,9 @@ def kill_once(path: Path, after: float, mus: np.ndarray) -> np.ndarray:
     return np.asarray(mus[:, 0])
 
 
-def kill_always(after: float, mus: np.ndarray) -> np.ndarray:
-    """The same at every such point; other workers have the time to bring their answers home."""
-    if _in_worker() and np.any(mus[:, 0] > after):
+def kill_always(after: float, mus: np.ndarray, before: float = np.inf) -> np.ndarray:
+    """The same at every such point, below `before`; other workers have the time to bring their answers home."""
+    if _in_worker() and np.any((mus[:, 0] > after) & (mus[:, 0] < before)):
         time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
     return np.asarray(mus[:, 0])
