@@ -13,7 +13,7 @@ from lowrank.arrays import namespace, to_numpy
 from lowrank.dense import adjoint
 
 __all__ = [
-    "TALL", "Each", "Products", "dispensable_norms", "finished_columns", "gram_of", "in_turn", "independent_columns",
+    "Each", "Products", "dispensable_norms", "finished_columns", "gram_of", "in_turn", "independent_columns",
     "inverse_of", "norms_from", "project_out", "refuse_indefinite", "rejection_norms", "select_columns", "tall_slices",
     "weighted_squares",
 ]  # fmt: skip

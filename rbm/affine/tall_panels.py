@@ -33,6 +33,7 @@ class TallPanels(Products):
 
         x, *ys = _columns([panel, *matrices])
         slices = tall_slices(len(panel))
+        places = {rows.start: k for k, rows in enumerate(slices)}
         parts = [np.empty((len(slices), len(y), len(x))) for y in ys]
         room = WIDTH * (max(map(len, ys)) + 1) * (len(x) + 2)
 
@@ -40,7 +41,7 @@ class TallPanels(Products):
             sums = np.empty(room)
             for part, y in zip(parts, ys, strict=True):
                 if len(y):
-                    adjoint_sums(y, x, rows.start, rows.stop, part[slices.index(rows)], sums)
+                    adjoint_sums(y, x, rows.start, rows.stop, part[places[rows.start]], sums)
 
         self.each(work, slices)
         return [part.sum(axis=0) for part in parts]

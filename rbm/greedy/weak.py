@@ -57,11 +57,12 @@ def greedy(
     max_basis : stop at this many basis vectors; n by default
     estimators : the first drives the greedy, all are prepared for the final model
     batch : the most snapshots a step: at the worst training point, and at others whose residuals point elsewhere
-        (:func:`rbm.reduced.training_sweep.far_apart`). They are solved at once, and there are fewer sweeps; the
-        certificate is the same. Take a multiple of the number of workers; the basis depends on it
-    executor : truth solves, Riesz solves and sweeps of more than 131072 training points go to its workers: process and
-        thread pools, Dask, MPI, loky, anything with the interface of concurrent.futures (docs/scale.md). The result
-        depends neither on it nor on the number of workers
+        (:func:`rbm.reduced.training_sweep.far_apart`), in the first step at points spread out in the parameters. They
+        are solved at once, and there are fewer sweeps; the certificate is the same. Take a multiple of the number of
+        workers; the basis depends on it
+    executor : truth solves, sweeps of more than 131072 training points, and Riesz solves that threads of this process
+        do not do, go to its workers: process and thread pools, Dask, MPI, loky, anything with the interface of
+        concurrent.futures (docs/scale.md). The result depends neither on it nor on the number of workers
     progress : show a progress bar on a terminal or in a notebook; for runs that somebody watches
     resume : a GreedyResult, or the path of one that was saved: go on from its basis, with the same model (checked)
         and the same or another training set

@@ -75,7 +75,10 @@ def adjoint_sums(y: Any, x: Any, start: int, stop: int, made: Any, sums: Any) ->
 
 @compiled
 def _subtract(q: Any, h: Any, h_1: Any, x: Any, x_1: Any, pairs: int) -> None:
-    """Subtract products of 8 columns q with the numbers h and h_1 from two columns, two registers at a time."""
+    """Subtract products of eight columns q with the numbers h and h_1 from two columns, two registers at a time.
+
+    Written out: the columns are then known by name, and what is subtracted from stays in registers.
+    """
     q_0, q_1, q_2, q_3, q_4, q_5, q_6, q_7 = q
     for pair in range(pairs):
         one = 2 * pair
