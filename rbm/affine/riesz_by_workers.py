@@ -34,7 +34,7 @@ def riesz_by_workers(crew: Crew, system: AffineSystem) -> Iterator[None]:
         return
     here = inner.factorized()
     if crew.kind != "threads" and thread_count() > 1 and getattr(here, "parallel", False):
-        yield  # threads here are faster than a transport of as many bytes as such a solve reads
+        yield  # threads here are faster: so fast a solve hardly pays for its transport (docs/solvers.md)
         return
 
     def run(work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
