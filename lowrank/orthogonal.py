@@ -152,10 +152,9 @@ class _GrowingBasis:
             alive = np.flatnonzero(norms > spare)
             if not len(alive):
                 break
-            places = panels.independent_columns(gram[np.ix_(alive, alive)], norms[alive], spare[alive])
+            places, t = panels.independent_columns(gram[np.ix_(alive, alive)], norms[alive], spare[alive])
             chosen, waiting = alive[places], np.delete(alive, places)
             passes[chosen] += 1
-            t = np.linalg.cholesky(gram[np.ix_(chosen, chosen)]).conj().T
             inverse = panels.inverse_of(t)
             done = panels.finished_columns(inverse, totals[chosen], removed[chosen], passes[chosen])
             q = self.products.times(panels.select_columns(panel, chosen), inverse)
@@ -171,8 +170,11 @@ class _GrowingBasis:
             expressed = t @ mixing[chosen] + b @ mixing[waiting]
             self.coefficients[self.size + r : self.size + r + done, where] = expressed[:done]
             self.kept.extend(columns[chosen[:done]].tolist())
-            left = panels.select_columns(panel, waiting) - self.products.times(q, b)
-            panel = xp.concat([q[:, done:].T, left.T]).T
+            unfinished = q[:, done:]
+            if len(waiting):
+                left = panels.select_columns(panel, waiting) - self.products.times(q, b)
+                unfinished = xp.concat([unfinished.T, left.T]).T
+            panel = unfinished
             mixing = np.concatenate([expressed[done:], mixing[waiting]])
             rest = np.concatenate([chosen[done:], waiting])
             columns, passes = columns[rest], passes[rest]

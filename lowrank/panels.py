@@ -192,22 +192,24 @@ def rejection_norms(sizes: np.ndarray | None, squares: np.ndarray, signal: float
     return signal * (norms_from(squares) if sizes is None else np.sqrt(sizes))
 
 
-def independent_columns(gram: np.ndarray, norms: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """Return the columns, in order, that a Cholesky factorisation of their Gram matrix may safely take together.
+def independent_columns(gram: np.ndarray, norms: np.ndarray, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns, in order, that may safely be normalised together, and T with T^H T = their Gram matrix.
 
     The remainder of each against those before it is above INDEPENDENT times itself and above its threshold.
     """
     schur, chosen = gram / np.outer(norms, norms), []
     smallest = np.maximum(INDEPENDENT, threshold / norms) ** 2
     with suppress(np.linalg.LinAlgError):  # all of them, as a rule
-        if np.all(np.diag(np.linalg.cholesky(schur)).real ** 2 > smallest):
-            return np.arange(len(gram))
+        lower = np.linalg.cholesky(schur)
+        if np.all(np.diag(lower).real ** 2 > smallest):
+            return np.arange(len(gram)), lower.conj().T * norms
     for j in range(len(gram)):
         pivot = schur[j, j].real
         if pivot > smallest[j]:
             chosen.append(j)
             schur[j + 1 :, j + 1 :] -= np.outer(schur[j + 1 :, j], schur[j, j + 1 :]) / pivot
-    return np.array(chosen, dtype=int)
+    places = np.array(chosen, dtype=int)
+    return places, np.linalg.cholesky(gram[np.ix_(places, places)]).conj().T
 
 
 def inverse_of(t: np.ndarray) -> np.ndarray:

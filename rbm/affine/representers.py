@@ -47,21 +47,23 @@ def represented(inner: InnerProduct, functionals: np.ndarray, start: np.ndarray,
     n, r, b = inner.shape[0], functionals.shape[1], others.shape[1]
     if n < APART or not by_columns(inner) or not r + b:
         return together(inner, functionals, start, others)
+    # the widest first, so that threads have as much to do as each other
+    parts = [(some, True) for some in slices(r, COLUMNS)] + [(some, False) for some in slices(b, COLUMNS)]
+    parts.sort(key=lambda part: part[0].start - part[0].stop)
     none = np.zeros((n, 0))
-    tasks: list[Task] = [(functionals[:, some], start[:, some], none) for some in slices(r, COLUMNS)]
-    tasks += [(none, none, others[:, some]) for some in slices(b, COLUMNS)]
+    tasks: list[Task] = [
+        (functionals[:, some], start[:, some], none) if ours else (none, none, others[:, some]) for some, ours in parts
+    ]
     found = elsewhere(inner)
     answers = by_threads(inner, tasks) if found is None else found.each(together, tasks)
     made, distances, norms = np.empty((n, 0)), np.empty(r), np.empty(b)
-    for k, part in enumerate(answers):
-        if k == 0:
+    for (some, ours), part in zip(parts, answers, strict=True):
+        if not ours:
+            norms[some] = part.norms
+            continue
+        if not made.size:
             made = np.empty((n, r), part.representers.dtype, "F")
-        at = slice(k * COLUMNS, k * COLUMNS + len(part.distances))
-        if len(part.distances):
-            made[:, at], distances[at] = part.representers, part.distances
-        else:
-            first = (k - -(-r // COLUMNS)) * COLUMNS
-            norms[first : first + len(part.norms)] = part.norms
+        made[:, some], distances[some] = part.representers, part.distances
     return Represented(made, distances, norms)
 
 

@@ -123,5 +123,5 @@ def sizes_in_units(vectors: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return bounds (m,) of ||diag(units) v||_2 for each column v of (n, m)."""
     made = np.empty(vectors.shape[1])
     for some in column_blocks(*vectors.shape):
-        made[some] = column_norm_bounds(vectors[:, some] * units[:, None])
+        made[some] = column_norm_bounds((vectors[:, some].T * units).T)  # columns are contiguous
     return made

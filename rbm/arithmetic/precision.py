@@ -86,12 +86,11 @@ def column_norm_bounds(matrix: np.ndarray) -> np.ndarray:
     The norms are rounded up by more than rounding may have taken off; :func:`lowrank.dense.column_norms` has the norms
     themselves, of arrays of any module.
 
-    By BLAS: NumPy's sum over the rows of a matrix that is stored row by row takes forty times as long.
+    By BLAS, column by column, with no array of squares.
     """
-    up = 1 + (len(matrix) + 16) * ROUND_OFF
+    up, rows = 1 + (len(matrix) + 16) * ROUND_OFF, widened(matrix).T
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        parts = [matrix.real, matrix.imag] if np.iscomplexobj(matrix) else [matrix]
-        squares = sum(np.ones(len(matrix)) @ (p * p) for p in parts)
+        squares = np.vecdot(rows, rows).real
     norms = up * np.sqrt(squares)
     odd = ~((squares > SMALL) & (squares < 1 / SMALL))
     if np.any(odd):

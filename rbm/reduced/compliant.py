@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
 from rbm.errors import PointError
 from rbm.online.forms import Energy
+from rbm.online.threads import each
 from rbm.parameters.coefficients import Coefficient, Coefficients
 from rbm.parameters.interpolated_family import InterpolatedCoefficient
 from rbm.reduced.outputs import AtPoints, ReducedLinear, above_underflow
@@ -278,19 +280,35 @@ def _distances(operators: np.ndarray, reduction: Reduction) -> np.ndarray:
     The projections are formed in extended precision, of some columns at a time. e_qi^2 is the sum of row i of |E_q|,
     symmetrised.
     """
-    basis, stack, balance = reduction.basis, reduction.model.stack, reduction.model.inner_product.balance
-    errors = np.empty(operators.shape)
+    basis, stack = reduction.basis, reduction.model.stack
+    errors, terms = np.empty(operators.shape), [slice(q, q + 1) for q in range(len(operators))]
     for some in column_blocks(len(stack.owner), basis.shape[1]):
         columns = np.ascontiguousarray(basis[:, some])
-        image, of_image = stack.product(columns), stack.rounding(columns)
-        for q, (rows, part) in enumerate(zip(stack.rows, stack.parts, strict=True)):  # rows that are empty give zeros
-            z, made = basis[rows], operators[q, :, some]
-            adjoint, of_term = extended.SplitMatrix(z.conj().T, 1 / balance[rows]), (image[0][part], image[1][part])
-            hi, lo = extended.product(adjoint, of_term)
-            off = extended.rounding(adjoint, of_term) + np.abs(z.T) @ of_image[part]
-            left = np.abs(extended.add((made, np.zeros_like(made)), (-hi, -lo))[0])
-            errors[q, :, some] = left * (1 + 4 * ROUND_OFF) + off
+        images = stack.product(columns), stack.rounding(columns)
+        each(partial(_write_distances, errors, operators, some, reduction, images), terms)
     return np.sqrt((errors + errors.transpose(0, 2, 1)).sum(axis=2) / 2 * (1 + 1e-9))
+
+
+def _write_distances(
+    errors: np.ndarray,
+    operators: np.ndarray,
+    some: slice,
+    reduction: Reduction,
+    images: tuple[extended.Extended, np.ndarray],
+    term: slice,
+) -> None:
+    """Write |E_q|, its rounding added, for one term and some columns into errors (Qa, N, N).
+
+    images : A_q z of these columns, all terms stacked, and what that is off by
+    """
+    q, stack, balance = term.start, reduction.model.stack, reduction.model.inner_product.balance
+    rows, part = stack.rows[q], stack.parts[q]  # rows that are empty give zeros
+    (image, of_image), z, made = images, reduction.basis[rows], operators[q, :, some]
+    adjoint, here = extended.SplitMatrix(z.conj().T, 1 / balance[rows]), (image[0][part], image[1][part])
+    hi, lo = extended.product(adjoint, here)
+    off = extended.rounding(adjoint, here) + np.abs(z.T) @ of_image[part]
+    left = np.abs(extended.add((made, np.zeros_like(made)), (-hi, -lo))[0])
+    errors[q, :, some] = left * (1 + 4 * ROUND_OFF) + off
 
 
 def _definite(operators: np.ndarray, coefficients: Coefficients) -> bool:

@@ -25,9 +25,9 @@ __all__ = [
     "resident_memory",
 ]  # fmt: skip
 
-#: Arrays (n, b) that are alive at once where b functionals are orthonormalised and solved with (counted in the code:
-#: W as hi + lo, the panel, its images, new vectors and representers, right-hand sides and solutions of r + b columns).
-AT_ONCE = 11
+#: Arrays (n, b) that are alive at once where b functionals are orthonormalised and solved with (counted in the code): W
+#: as hi + lo, the panel, its images, new vectors and representers, right-hand sides and solutions of r + b columns.
+AT_ONCE = 10
 #: Arrays (n, m) that are alive at once where m snapshots are compressed (a test counts them): the vectors, the array of
 #: them, and what :func:`lowrank.pod` makes of it.
 POD = 6

@@ -216,6 +216,5 @@ def _flat(factors: np.ndarray, starts: np.ndarray) -> np.ndarray:
     count, k, m = factors.shape
     padded = np.zeros((count, ROWS * len(starts), _padded(m)), dtype=factors.dtype)
     padded[:, :k, :m] = factors
-    blocks = padded.reshape(count, -1, ROWS, _padded(m)).transpose(1, 0, 3, 2)
-    parts = [block[:, begin:].reshape(count, -1) for block, begin in zip(blocks, starts.tolist(), strict=True)]
-    return np.concatenate([*parts, np.zeros((count, 0), factors.dtype)], axis=1)
+    blocks = padded.reshape(count, len(starts), ROWS, _padded(m)).swapaxes(2, 3)
+    return blocks[:, np.arange(_padded(m)) >= starts[:, None]].reshape(count, -1)

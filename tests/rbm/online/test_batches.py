@@ -273,6 +273,17 @@ def test_work_inside_a_worker_stays_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(done) == 64
 
 
+def test_one_piece_and_none_are_done_by_the_thread_that_asks() -> None:
+    seen: list[tuple[slice, int]] = []
+    inner = [slice(k, k + 1) for k in range(8)]
+    work = lambda rows: seen.append((rows, threading.get_ident()))  # noqa: E731
+    batches.each(work, [])
+    assert not seen
+    batches.each(lambda rows: batches.each(work, inner), [slice(0, 8)])  # what it calls stays here, too
+    assert [rows for rows, _ in seen] == inner
+    assert {thread for _, thread in seen} == {threading.get_ident()}
+
+
 def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("RBM_NUM_THREADS", "7")

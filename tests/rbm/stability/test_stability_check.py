@@ -322,3 +322,19 @@ def test_every_vector_is_an_upper_bound_and_the_right_one_is_sharp(cplx: bool) -
         assert inf_sup_above(model, theta, vector) == pytest.approx(np.sqrt(quotient), rel=1e-11, abs=0.0)
         assert inf_sup_above(model, theta, vector) >= np.sqrt(values[0]) * (1 - 1e-12)
     assert inf_sup_above(model, theta, vectors[:, 0]) == pytest.approx(np.sqrt(values[0]), rel=1e-11, abs=0.0)
+
+
+@pytest.mark.parametrize(("n", "extended_ones"), [(50, 0), (5000, 0), (100_000, 1)])
+def test_the_norm_of_an_error_is_formed_in_double_precision_where_that_leaves_six_digits(
+    monkeypatch: pytest.MonkeyPatch, n: int, extended_ones: int
+) -> None:
+    """||x||^2 = sum (x_i+1 - x_i)^2 of a smooth vector: what is left of terms n^2 times as large."""
+    p = sp.diags_array([-np.ones(n - 1), np.full(n, 2.0), -np.ones(n - 1)], offsets=[-1, 0, 1], format="csr")
+    space, one = rbm.ParameterSpace({"a": (1.0, 2.0)}), np.ones(n)
+    model = rbm.FullOrderModel([("a", p)], [(1.0, one)], p, space, "a")
+    x = np.sin(np.pi * np.arange(1, n + 1) / (n + 1))
+    exact, calls = model.inner_product.norm(x[:, None])[0], []
+    monkeypatch.setattr(type(model.inner_product), "norm", lambda _, y: calls.append(y) or np.array([exact]))
+    found = effectivity(model, np.array([1.0]), np.array([1.0]), 1.0, x, np.zeros(n), 10.0)
+    assert len(calls) == extended_ones
+    assert found == pytest.approx(10 / exact, rel=1e-6)
