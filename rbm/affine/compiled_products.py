@@ -24,7 +24,7 @@ from rbm.online.threads import each
 __all__ = ["ResidualSizes", "TallColumns", "column_groups", "residual", "residual_sizes", "split_matrix"]
 
 #: Multiplications from which on compiled code pays, and columns: one is faster by SciPy.
-LARGE, SEVERAL = 1 << 17, 4
+LARGE, SEVERAL = 1 << 17, 2
 #: Columns that compiled code works on together.
 LANES = 8
 #: Columns that come together at most: matrices too small for that many stay as they are.

@@ -27,6 +27,8 @@ __all__ = ["Split", "split_constant", "split_digits", "split_matrix"]
 
 #: Binary digits of double precision.
 DIGITS = 53
+#: Exponents up to which powers of two, with some digits more, are normal numbers.
+POWERS = 900
 
 
 class Split(NamedTuple):
@@ -51,7 +53,10 @@ def split_matrix(matrix: np.ndarray) -> Split:
     a, b = split_digits(columns)
     largest = np.max(np.abs(matrix), axis=0, initial=0.0)
     _, exponents = np.frexp(np.where(largest > 0, largest, 0.5))
-    head = np.ldexp(np.rint(np.ldexp(matrix, a - exponents)), exponents - a)
+    if np.abs(exponents).max(initial=0) < POWERS:  # powers of two in range: products are exact, and faster than ldexp
+        head = np.rint(matrix * np.ldexp(1.0, a - exponents)) * np.ldexp(1.0, exponents - a)
+    else:
+        head = np.ldexp(np.rint(np.ldexp(matrix, a - exponents)), exponents - a)
     with np.errstate(over="ignore"):  # infinite for tiny columns: the result is not finite, and not used
         shifts = np.ldexp(3.0, DIGITS - 1 - b - exponents)
     return Split(head, matrix - head, np.ldexp(1.0, exponents), shifts)

@@ -59,7 +59,7 @@ def pack_factor(form: NormForm, dtype: np.dtype) -> PackedFactor:
     starts, columns, refined = _starts(real), _padded(real.shape[1]), form.refined is not None
     made = split_matrix(real.astype(float)) if refined else None
     parts = [real] if made is None else [real, made.head, made.tail]  # blocks of all start where those of R do
-    flat = _flat(np.stack(parts).astype(real.dtype), starts)
+    flat = _flat(np.stack(parts, dtype=real.dtype, casting="same_kind"), starts)
     weights = np.stack([form.weights, form.weights if form.refined is None else form.refined]).astype(real.dtype)
     floor, split = (float(form.relative), float(form.absolute)), _no_split(real.dtype)
     if made is not None:
@@ -213,8 +213,12 @@ def _starts(factor: np.ndarray) -> np.ndarray:
 
 def _flat(factors: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return the entries of all blocks of factors (a, k, m) from their first columns on, rows interleaved (a, ...)."""
-    count, k, m = factors.shape
-    padded = np.zeros((count, ROWS * len(starts), _padded(m)), dtype=factors.dtype)
-    padded[:, :k, :m] = factors
-    blocks = padded.reshape(count, len(starts), ROWS, _padded(m)).swapaxes(2, 3)
-    return blocks[:, np.arange(_padded(m)) >= starts[:, None]].reshape(count, -1)
+    count, _, m = factors.shape
+    sizes = ROWS * (_padded(m) - starts)
+    made, end = np.zeros((count, int(sizes.sum())), factors.dtype), 0
+    for block, (begin, size) in enumerate(zip(starts.tolist(), sizes.tolist(), strict=True)):
+        rows = factors[:, ROWS * block : ROWS * (block + 1), begin:]
+        to = made[:, end : end + size].reshape(count, -1, ROWS)
+        to[:, : rows.shape[2], : rows.shape[1]] = rows.swapaxes(1, 2)
+        end += size
+    return made
