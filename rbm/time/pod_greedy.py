@@ -67,9 +67,8 @@ def pod_greedy(
     modes : how many modes of a trajectory's projection error are added at a time
     batch : the most trajectories a step: at the worst training point, and at others that are far from those before
         (:func:`rbm.reduced.training_sweep.spread_out`); the basis depends on it
-    executor : the trajectories are marched by its workers, from where their modes come back, and Riesz solves go there,
-        too (docs/scale.md): process and thread pools, Dask, MPI, loky. The result depends neither on it nor on the
-        number of workers
+    executor : its workers march the trajectories, whose modes come back, and do Riesz solves (docs/scale.md): process
+        and thread pools, Dask, MPI, loky. The result depends neither on it nor on the number of workers
     dual : names of outputs, or "all": their dual problems (:func:`rbm.time.adjoint.adjoint_in_time`) get a basis each,
         by the same greedy on the impulse, and the outputs are corrected, with the product of both residuals as bound
         (:class:`rbm.time.dual.ReducedDual`). The tolerance is the same share of the largest bound with an empty basis.
@@ -253,9 +252,10 @@ class _Run:
                     "Pencil compute one); verify() checks it"
                 )
         worst = found[0]
-        effectivity = self.bounds[rows[0]] / worst.error if worst.error > 11 * worst.uncertainty else float("nan")
-        shown = tuple(float(x) for x in worst.eigenvalues[: self.modes + 1])
-        self.history[-1] = replace(self.history[-1], eigenvalues=shown, effectivity=float(effectivity))
+        shown, effectivity = worst.eigenvalues[: self.modes + 1], worst.effectivity(self.bounds[rows[0]])
+        self.history[-1] = replace(self.history[-1], eigenvalues=tuple(map(float, shown)), effectivity=effectivity)
+        if worst.is_round_off:
+            return False
         modes = np.concatenate([made.modes for made in found], axis=1)[:, :room]
         owners = np.repeat(rows, [made.modes.shape[1] for made in found])
         before, kept = self.size, self.reduction.extend_many(modes)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from rbm.arithmetic import extended
+from rbm.estimate import RESOLVED
 from rbm.time.compression import SnapshotStream
 from rbm.time.energy import EnergySum
 from rbm.time.model import TimeModel
 from rbm.time.truth import PLAIN
 
 __all__ = ["ProjectionError", "projection_error"]
+
+#: Errors up to this many times their uncertainty are rounding: measured 1 to 2 where nothing else is left.
+NOISE = 2.0
 
 
 class ProjectionError(NamedTuple):
@@ -22,6 +27,15 @@ class ProjectionError(NamedTuple):
     eigenvalues: np.ndarray  #: all of them
     error: float  #: the true error of the reduced trajectory, in the energy norm
     uncertainty: float  #: of that error, by rounding
+
+    def effectivity(self, bound: float) -> float:
+        """Return bound / error; NaN if the error is not known to ten percent."""
+        return float(bound / self.error) if self.error > RESOLVED * self.uncertainty else math.nan
+
+    @property
+    def is_round_off(self) -> bool:
+        """True if the error is no more than rounding, whose modes no basis needs: on a fine mesh there are hundreds."""
+        return self.error <= NOISE * self.uncertainty
 
 
 def projection_error(
