@@ -35,24 +35,29 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
     A thread that already works for such a call does all of it alone.
     """
     if len(slices) < 2:  # no lock, no look at the environment: many calls are for short work
-        with _working():
+        outer, _state.inside = getattr(_state, "inside", False), True
+        try:
             for rows in slices:
                 work(rows)
+        finally:
+            _state.inside = outer
         return
     lock, stop, waiting = threading.Lock(), threading.Event(), iter(slices)
 
     def loop() -> None:
-        with _working():
-            try:
-                while not stop.is_set():
-                    with lock:
-                        rows = next(waiting, None)
-                    if rows is None:
-                        return
-                    work(rows)
-            except BaseException:
-                stop.set()
-                raise
+        outer, _state.inside = getattr(_state, "inside", False), True
+        try:
+            while not stop.is_set():
+                with lock:
+                    rows = next(waiting, None)
+                if rows is None:
+                    return
+                work(rows)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            _state.inside = outer
 
     threads = min(thread_count(), len(slices)) if parallel and not getattr(_state, "inside", False) else 1
     if threads <= 1:
@@ -81,16 +86,6 @@ def each(work: Callable[[slice], None], slices: Sequence[slice], *, parallel: bo
         raise
     finally:
         _surely(_one_thread_a_product.leave)
-
-
-@contextmanager
-def _working() -> Iterator[None]:
-    """Note that this thread works for such a call."""
-    outer, _state.inside = getattr(_state, "inside", False), True
-    try:
-        yield
-    finally:
-        _state.inside = outer
 
 
 @contextmanager

