@@ -30,7 +30,7 @@ __all__ = ["check_stability", "effectivity", "inf_sup_above"]
 DENSE_LIMIT = 600
 #: Relative amount by which a bound may be above the constant before it is called too large.
 SLACK = 1e-8
-#: Relative error of the square of a true error that is only compared with a bound.
+#: Relative error of the square of a true error that is only compared with a bound (proved, as NumPy sums in pairs).
 CLOSE = 1e-6
 #: Vectors of the Krylov space in which the smallest quotient is looked for.
 STEPS = 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 
@@ -273,10 +274,15 @@ def test_work_inside_a_worker_stays_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(done) == 64
 
 
-def test_one_piece_and_none_are_done_by_the_thread_that_asks() -> None:
+def test_one_piece_and_none_are_done_by_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RBM_NUM_THREADS", "4")
     seen: list[tuple[slice, int]] = []
     inner = [slice(k, k + 1) for k in range(8)]
-    work = lambda rows: seen.append((rows, threading.get_ident()))  # noqa: E731
+
+    def work(rows: slice) -> None:
+        time.sleep(0.002)  # others would have the time to take some
+        seen.append((rows, threading.get_ident()))
+
     batches.each(work, [])
     assert not seen
     batches.each(lambda rows: batches.each(work, inner), [slice(0, 8)])  # what it calls stays here, too

@@ -13,8 +13,10 @@ from helpers.exact_outputs import compliant_model, convection_model, line, outpu
 from helpers.other_arrays import xp
 
 import rbm
-from rbm.reduced.compliant import ReducedCompliant
+from problems import thermal_block
+from rbm.reduced.compliant import ReducedCompliant, _distances
 from rbm.reduced.outputs import AtPoints, ReducedLinear
+from rbm.reduction import Reduction
 
 KINDS = ["real", "complex", "indefinite"]
 
@@ -271,3 +273,18 @@ def test_what_is_charged_for_a_functional_that_is_the_right_hand_side_up_to_roun
     right, wrong = (float(np.sqrt((w.conj() @ np.linalg.solve(product, w)).real)) for w in (off, off.conj()))
     assert made.mismatch[0] == pytest.approx(right, rel=1e-6, abs=0.0)
     assert abs(wrong / right - 1) > 0.05  # so that this test can fail
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_what_projected_operators_are_off_by_is_covered(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    """|x^H E_q x| <= (sum_i e_qi |x_i|)^2, for operators that are off by known E_q."""
+    monkeypatch.setenv("RBM_NUM_THREADS", threads)
+    model, rng = thermal_block((2, 2), 8), np.random.default_rng(0)
+    reduction = Reduction(model, np.linalg.qr(rng.standard_normal((model.dimension, 5)))[0])
+    off = rng.standard_normal(reduction.operators.shape)
+    off = off + off.transpose(0, 2, 1)
+    found = _distances(reduction.operators + off, reduction)
+    x = rng.standard_normal((50, 5))
+    forms = np.abs(np.einsum("mi,qij,mj->mq", x, off, x))
+    assert np.all(forms <= (np.abs(x) @ found.T) ** 2 * (1 + 1e-12))
+    np.testing.assert_allclose(found, np.sqrt(np.abs(off).sum(axis=2)), rtol=1e-9)  # and no larger than that
